@@ -71,7 +71,7 @@ deep: tests coverage ## All that is known against mistakes, and an image of 1 Gi
 	@$(PY) -m benchmarks.faults
 	@$(MAKE) --no-print-directory fuzz halmos mutants
 
-bench: tests ## Measure the figures that README names
+bench: tests ## Measure the figures of docs/figures.md
 	@$(PY) -m benchmarks
 
 bench-flash: tests ## Measure flashing beside stm32flash and stm32loader, and inject 10,000 faults; takes ten minutes

@@ -1,1 +1,1 @@
-"""Figures: what the commands and contracts cost, in seconds and gas."""
+"""Benchmarks that measure the time of commands and the gas of contracts, and compare both with limits."""

@@ -1,4 +1,4 @@
-"""Measure everything in one run: ``python -m benchmarks [--quick] [--json]``."""
+"""Run all benchmarks except gas tables and flashing: ``python -m benchmarks [--quick] [--json]``."""
 
 from __future__ import annotations
 

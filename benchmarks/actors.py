@@ -1,4 +1,4 @@
-"""The senders in the measurements of `gas`, on a fresh chain: plain accounts, and a 2-of-3 Safe."""
+"""The senders of the transactions that `gas` measures, on a new chain: plain accounts and a 2-of-3 Safe."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ FOREVER, GAS_LIMIT = 1 << 33, 16_000_000
 
 @dataclass(frozen=True)
 class Node:
-    """The local chain's JSON-RPC, without the estimate and the signature that a wallet makes for each transaction."""
+    """A JSON-RPC client of the local chain, which sends transactions without a gas estimate and without signing."""
 
     chain: Chain
 
     def send(self, sender: str, data: bytes, to: str | None = None) -> dict[str, Any]:
-        """Send a transaction of a development account, which the node signs itself; returns the receipt."""
+        """Send a transaction of a development account, which the node signs itself; return the receipt."""
         transaction = {"from": sender, "data": f"0x{data.hex()}", "gas": hex(GAS_LIMIT)} | ({"to": to} if to else {})
         request = {"jsonrpc": "2.0", "id": 1, "method": "eth_sendTransactionSync", "params": [transaction]}
         connection = HTTPConnection(urlsplit(self.chain.url).netloc)
@@ -41,7 +41,7 @@ class Node:
         answer: dict[str, Any] = json.load(connection.getresponse())
         connection.close()
         if "error" in answer or int(answer["result"]["status"], 16) != 1:
-            raise AssertionError(f"a transaction was refused: {transaction} {answer.get('error', '')}")
+            raise AssertionError(f"a transaction failed: {transaction} {answer.get('error', '')}")
         receipt: dict[str, Any] = answer["result"]
         return receipt
 
@@ -55,20 +55,23 @@ class Direct:
     way: str = DIRECT
 
     def act(self, to: str, call: bytes) -> int:
-        """Send a transaction."""
+        """Send a transaction; return the gas that it used."""
         return int(self.node.send(self.address, call, to)["gasUsed"], 16)
 
 
 @dataclass(frozen=True)
 class Multisig:
-    """A 2-of-3 Safe, whose first two owners sign and whose transactions a stranger sends."""
+    """A 2-of-3 Safe; its first two owners sign, and another account sends its transactions."""
 
     node: Node
     address: str
     way: str = SAFE
 
     def act(self, to: str, call: bytes) -> int:
-        """Sign a transaction and let the Safe execute it. A proposal file could express calls of our contracts only."""
+        """Sign a transaction and let the Safe execute it; return the gas that it used.
+
+        Proposal files are not used, because they can contain only calls of BlockOTA's contracts.
+        """
         chain = self.node.chain
         nonce = read_safe(chain, self.address).nonce
         wanted = SafeTransaction(chain_id=chain.chain_id, safe=self.address, nonce=nonce, to=to, data=call)
@@ -79,12 +82,12 @@ class Multisig:
 
 
 Actor = Direct | Multisig
-"""A sender of calls to contracts; `address` is what they see, and `act` returns the gas that a call used."""
+"""A sender of calls to contracts; `address` is the sender in the call, and `act` returns the gas that a call used."""
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """A contract on the chain; `cost` is the gas of its deployment."""
+    """A deployed contract; `cost` is the gas of its deployment."""
 
     name: str
     interface: Interface
@@ -92,7 +95,7 @@ class Deployed:
     cost: int
 
     def by(self, actor: Actor, function: str, *arguments: Any) -> int:
-        """Gas of a call that is sent as a transaction, also of one that only reads."""
+        """Send a call as a transaction, even if the function only reads; return the gas that it used."""
         return actor.act(self.address, self.interface.encode_call(function, *arguments))
 
 
@@ -107,7 +110,7 @@ def deploy(node: Node, name: str, compiled: dict[str, Any], *arguments: Any) -> 
 
 @contextmanager
 def cast(way: str) -> Iterator[tuple[Direct, Actor]]:
-    """Start a fresh chain, with a founder and a vendor that acts directly or through a Safe."""
+    """Start a new chain; yield a first owner of the contracts, and a vendor that acts directly or through a Safe."""
     with tempfile.TemporaryDirectory() as folder:
         local = LocalChain(Path(folder), free_port())
         node = Node(local.start())
@@ -118,7 +121,7 @@ def cast(way: str) -> Iterator[tuple[Direct, Actor]]:
 
 
 def person(node: Node, number: int) -> Direct:
-    """One of the development accounts."""
+    """Return one of the development accounts as a sender."""
     return Direct(node, dev_account(number).address)
 
 

@@ -1,7 +1,7 @@
-"""The simulated board as a separate process, and the flashers that ours is measured against.
+"""A simulated board as a separate process, and the third-party flashers that are compared with BlockOTA's flasher.
 
-Where the system allows it the board goes before all other processes, as nothing that runs on a host slows hardware. It
-is the same for every flasher, and each flasher is started as its user starts it: a process for one board.
+If the system allows it, the board's process has a real-time priority, because other processes do not slow a real board.
+Every flasher uses the same simulated board, and is started as a new process for each board.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.closed_form import Line
 from benchmarks.figure import seconds_of
 
 LINE = Line(baud=115200, latency=0.001)
-"""The line between board and host."""
+"""The serial line between board and host, with the adapter's latency in seconds."""
 TIMEOUT = 120
 _STM32LOADER = """
 import serial
@@ -29,30 +29,32 @@ from stm32loader.__main__ import main
 serial.Serial = lambda port, **settings: serial.serial_for_url(port, **settings)
 main()
 """
-"""stm32loader opens no URLs by itself, and sets DTR and RTS, which a pseudo-terminal does not have."""
+"""stm32loader cannot open URLs, and sets DTR and RTS, which a pseudo-terminal does not have."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """A board that waits in its boot ROM at a ``socket://`` URL or a pseudo-terminal; the file keeps its flash."""
+    """A board in its boot ROM at a ``socket://`` URL or pseudo-terminal; `file` contains the flash contents."""
 
     url: str
     file: Path
 
     @property
     def flash(self) -> bytes:
-        """The present contents of its flash."""
+        """The present contents of the board's flash."""
         return self.file.read_bytes()
 
 
 @contextmanager
-def board(contents: bytes, *, terminal: bool = False) -> Iterator[Board]:
-    """Power up an STM32F103 with 64 KiB of flash with these contents, which takes the time of the model."""
+def board(contents: bytes, *, terminal: bool = False, is_timed: bool = True) -> Iterator[Board]:
+    """Start a simulated STM32F103 with 64 KiB of flash; `is_timed` simulates the times of line and flash."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "flash"
         file.write_bytes(contents)
-        words = ["--flash", str(file), "--baud", str(LINE.baud), "--latency", f"{LINE.latency * 1000:g}"]
-        command = [sys.executable, "-m", "firmware_host.simulator", *words, *(["--pty"] if terminal else [])]
+        words = ["--flash", str(file), *(["--pty"] if terminal else [])]
+        if is_timed:
+            words += ["--baud", str(LINE.baud), "--latency", f"{LINE.latency * 1000:g}"]
+        command = [sys.executable, "-m", "firmware_host.simulator", *words]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             try:
                 with suppress(OSError, AttributeError):
@@ -64,10 +66,10 @@ def board(contents: bytes, *, terminal: bool = False) -> Iterator[Board]:
 
 
 def stm32flash(image: bytes, *, over: bytes) -> float:
-    """Seconds that Debian's stm32flash takes to write an image over other contents, verify it and start it.
+    """Return the seconds that Debian's stm32flash takes to write an image over other contents, verify and start it.
 
     Raises:
-        RuntimeError: it failed, or the flash does not hold the image.
+        RuntimeError: stm32flash failed, or the flash does not contain the image.
     """
     program = shutil.which("stm32flash")
     if program is None:
@@ -77,10 +79,10 @@ def stm32flash(image: bytes, *, over: bytes) -> float:
 
 
 def stm32loader(image: bytes, *, over: bytes) -> float:
-    """Seconds that PyPI's stm32loader takes to erase everything, write an image, verify it and start it.
+    """Return the seconds that PyPI's stm32loader takes to erase the flash, write an image, verify and start it.
 
     Raises:
-        RuntimeError: it failed, or the flash does not hold the image.
+        RuntimeError: stm32loader failed, or the flash does not contain the image.
     """
     words = ["--family", "F1", "--no-progress", "--port", "BOARD"]
     words += ["--erase", "--write", "--verify", "--go-address", "0x08000000", "IMAGE"]
@@ -100,5 +102,5 @@ def _seconds(command: list[str], image: bytes, *, over: bytes) -> float:
 
         seconds = seconds_of(run)
         if one.flash[: len(image)] != image:
-            raise RuntimeError(f"{words} left another image")
+            raise RuntimeError(f"after {words} the flash does not contain the image")
         return seconds

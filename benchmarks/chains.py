@@ -1,4 +1,4 @@
-"""A fresh local chain with a vendor's releases, as most measurements need it."""
+"""Start a new local chain and publish releases on it, for the benchmarks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from blockota.model.release import Product, Release, Status, Version
 
 @contextmanager
 def local_chain() -> Iterator[Chain]:
-    """A fresh anvil."""
+    """Start a new anvil chain, and stop it after the block."""
     with tempfile.TemporaryDirectory() as folder:
         local = LocalChain(Path(folder), free_port())
         try:
@@ -28,7 +28,7 @@ def local_chain() -> Iterator[Chain]:
 def release_of(
     product: Product, version: Version, *, sha256: bytes, size: int, dag_root: bytes | None = None
 ) -> Release:
-    """An active release of a product that is loaded at the start of its region."""
+    """Return an active release whose image begins at the start of the product's region."""
     return Release(
         product=product.name,
         version=version,

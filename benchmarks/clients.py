@@ -1,7 +1,7 @@
-"""Clients that fetch the same file at the same moment, and what they accepted.
+"""Run many clients that fetch the same file at the same moment, and check the files that they accepted.
 
-``python -m benchmarks.clients FOLDER NUMBER`` is a crowd, each client a process of its own. A line of JSON on its
-standard input contains the task and the moment to begin; a line of JSON is the answer.
+``python -m benchmarks.clients FOLDER NUMBER`` starts a number of clients, each in its own process. A line of JSON on
+standard input contains the task and the time to begin; a line of JSON on standard output contains the results.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _HEAD_START = 1.0
 
 @dataclass(frozen=True)
 class Task:
-    """The download that every client of a crowd makes.
+    """The download that every client makes.
 
     Attributes:
-        url: the server's.
-        size: bytes of the file.
+        url: the server's URL.
+        size: the size of the file in bytes.
         sha256: digest of the published file, in hex; accepted files are compared with it afterwards.
-        cid: its content address, by which a client checks it.
+        cid: the file's content address, with which a client verifies the blocks.
         path: path of the plain file on the server, for clients that do not use `cid`.
         is_checked: whether clients that fetch the plain file compare its digest before they accept it.
     """
@@ -51,12 +51,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The results of a crowd.
+    """The results of all clients.
 
     Attributes:
-        times: seconds of every client that accepted a file.
-        refusals: errors of the clients that did not.
-        unverified: bytes of accepted files that differ from the published one.
+        times: the seconds of each client that accepted a file.
+        refusals: the errors of the clients that did not accept a file.
+        unverified: the number of bytes of accepted files that differ from the published file.
     """
 
     times: list[float] = field(default_factory=list)
@@ -71,14 +71,14 @@ class Outcome:
 
 
 class Crowd:
-    """Clients that wait for a task; the process is the parent of theirs."""
+    """A process whose child processes are clients that wait for a task."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def fetch(self, task: Task) -> Outcome:
         """Let all clients fetch the same file at the same moment."""
-        # The clock is the system's since it started, the same in every process.
+        # The monotonic clock has the same value in every process.
         order = json.dumps({"begin": time.monotonic() + _HEAD_START, "task": asdict(task)})
         print(order, file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline() if self._process.stdout else ""
@@ -87,14 +87,14 @@ class Crowd:
 
 @contextmanager
 def crowd(folder: Path, *, clients: int) -> Iterator[Crowd]:
-    """Start this number of clients, which write their files into a folder."""
+    """Start a number of clients, which write their files into a folder."""
     command = [sys.executable, "-m", "benchmarks.clients", str(folder), str(clients)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Crowd(process)
 
 
 def visit(task: Task, path: Path, *, begin: float) -> Outcome:
-    """Run one client, from the common start until the last byte was written to the file."""
+    """Run one client from the common start time until the last byte of the file was written."""
     path.unlink(missing_ok=True)
     time.sleep(max(0.0, begin - time.monotonic()))
     try:
@@ -109,7 +109,11 @@ def visit(task: Task, path: Path, *, begin: float) -> Outcome:
 
 
 def take_plain(task: Task, path: Path) -> None:
-    """Download the plain file with the same HTTP client, and refuse it with a `ContentError` if its SHA-256 differs."""
+    """Download the plain file with BlockOTA's HTTP client.
+
+    Raises:
+        ContentError: the task requires a check, and the file has another SHA-256.
+    """
     session, digest = HttpClient(Source(task.url), Limits()), hashlib.sha256()
     with path.open("wb") as file:
         for part in session.get(task.path, accept="*/*", limit=task.size).parts():
@@ -122,16 +126,16 @@ def take_plain(task: Task, path: Path) -> None:
 
 
 def main(folder: Path, clients: int) -> None:
-    """Run a crowd until the standard input ends."""
+    """Run the clients until standard input ends."""
     paths = [folder / f"client-{number}" for number in range(clients)]
-    # A process that has a task waits for the moment to begin, and so every other one gets one, too.
+    # Every process gets one task, because a process that has a task waits for the common start time.
     with ProcessPoolExecutor(clients, get_context("fork")) as processes:
         for line in sys.stdin:
             order = json.loads(line)
             task, begin = Task(**order["task"]), order["begin"]
             visits = [processes.submit(visit, task, path, begin=begin) for path in paths]
             outcomes = [each.result() for each in visits]
-            # Accepted files are compared with the published one after the clock was stopped.
+            # Accepted files are compared with the published file after the measurement.
             accepted = [path for path, outcome in zip(paths, outcomes, strict=True) if outcome.times]
             wrong = [path for path in accepted if plain_digest(path).hex() != task.sha256]
             found = Outcome(unverified=sum(path.stat().st_size for path in wrong))

@@ -1,7 +1,7 @@
-"""Measure what commands cost and how long they take: ``python -m benchmarks.commands [--quick] [--json]``.
+"""Measure the gas and the time of commands: ``python -m benchmarks.commands [--quick] [--json]``.
 
-Times are of whole processes on this machine, the median of several runs; throughput is a ratio within one run.
-``--quick`` leaves out the make targets. The exit status is 1 when a figure misses its limit.
+A time is the median duration of several whole processes on this machine. A throughput is relative to that of another
+operation in the same run. ``--quick`` leaves out the make targets. The exit status is 1 if a figure misses its limit.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.boards import board
 from benchmarks.chains import local_chain, publish, release_of
 from benchmarks.figure import ROOT, Figure, in_turns, options, plain_digest, report, seconds_of, throughput
 from blockota.approval.signature import sign
@@ -33,26 +34,28 @@ MANY_RELEASES, BATCH = 1000, 50
 FILE_SIZE = 256 << 20
 RUNS = 5
 COMMAND = [sys.executable, "-m", "blockota"]
+BLUEPILL = ROOT / "examples" / "bluepill" / "images" / "bluepill-1.0.0.bin"
+FLASH_SIZE = 1 << 16
 
 
 def parts(*, quick: bool) -> list[Iterator[Figure]]:
-    """All figures, in parts of which each can fail alone; those that take longest come last."""
+    """Return the parts of the benchmark, of which each can fail alone; the longest parts come last."""
     found = [gas_figures(), cid_figures(), process_figures()]
     return found if quick else [*found, make_demo(), make_test()]
 
 
 def make_demo() -> Iterator[Figure]:
-    """The demonstration, when everything is installed."""
-    yield Figure("make demo, once installed", seconds(["make", "demo"], cwd=ROOT), "s", 60)
+    """Yield the duration of `make demo` when everything is installed."""
+    yield Figure("make demo, once installed", seconds(["make", "demo"], ROOT, runs=1), "s", 60)
 
 
 def make_test() -> Iterator[Figure]:
-    """All tests that need Python and Node only, when everything is installed."""
-    yield Figure("make test, once installed", seconds(["make", "test"], cwd=ROOT), "s", 240)
+    """Yield the duration of `make test` when everything is installed."""
+    yield Figure("make test, once installed", seconds(["make", "test"], ROOT, runs=1), "s", 240)
 
 
 def gas_figures() -> Iterator[Figure]:
-    """Gas of publishing an image of at most 1 MiB: direct, at release 1,000, and through a 2-of-3 Safe."""
+    """Yield the gas of publishing an image of at most 1 MiB: by an account, at release 1,000, and through a Safe."""
     with local_chain() as chain:
         contract = publish(chain, PRODUCT, [release(1)])
 
@@ -72,7 +75,7 @@ def gas_figures() -> Iterator[Figure]:
 
 
 def publish_through_safe(chain: Chain) -> int:
-    """Gas of the second release when a 2-of-3 Safe owns the contract."""
+    """Return the gas of publishing the second release when a 2-of-3 Safe owns the contract."""
     payer, owners = dev_account(0), [dev_account(number) for number in (1, 2, 3)]
     safe = deploy_safe(chain, payer, owners=[owner.address for owner in owners], threshold=2)
     contract, _ = BlockOTAContract.deploy(chain, payer, owner=safe)
@@ -87,13 +90,13 @@ def publish_through_safe(chain: Chain) -> int:
 
 
 def release(number: int) -> Release:
-    """A release of an image of 64 KiB that differs from all others."""
+    """Return a release with an image of 64 KiB that no other release has."""
     digest = hashlib.sha256(number.to_bytes(4, "big")).digest()
     return release_of(PRODUCT, Version(1, 0, number), sha256=digest, size=1 << 16)
 
 
 def cid_figures() -> Iterator[Figure]:
-    """Throughput of the content address, relative to hashlib's SHA-256 over the same file, run in turns."""
+    """Yield the throughput of computing a content address, relative to hashlib's SHA-256 over the same file."""
     with tempfile.NamedTemporaryFile() as file:
         for _ in range(FILE_SIZE >> 20):
             file.write(os.urandom(1 << 20))
@@ -107,27 +110,56 @@ def cid_figures() -> Iterator[Figure]:
 
 
 def content_address(path: Path) -> str:
-    """The content address of a file."""
+    """Return the content address of a file."""
     with path.open("rb") as stream:
         return str(cid_of(stream))
 
 
-def process_figures() -> Iterator[Figure]:
-    """Whole processes: help, and a read from the chain."""
-    yield Figure("blockota --help", seconds([*COMMAND, "--help"]), "s", 0.2)
+def process_figures(*, runs: int = RUNS) -> Iterator[Figure]:
+    """Yield the durations of whole processes: help, a chain read, and flashing an image that the board already has."""
+    yield Figure("blockota --help", seconds([*COMMAND, "--help"], runs=runs), "s", 0.2)
     with tempfile.TemporaryDirectory() as folder:
-        port = ["--port", str(free_port())]
-        subprocess.run([*COMMAND, "dev", "up", *port], cwd=folder, capture_output=True, check=True)
+        here, port = Path(folder), ("--port", str(free_port()))
+        start(here, "dev", "up", *port)
         try:
             read = [*COMMAND, "release", "list"]
-            yield Figure("a chain read (blockota release list)", seconds(read, cwd=Path(folder)), "s", 0.3)
+            yield Figure("a chain read (blockota release list)", seconds(read, here, runs=runs), "s", 0.3)
+            publish_image(here)
+            yield flash_figure(here, runs=runs)
         finally:
-            subprocess.run([*COMMAND, "dev", "down", *port], cwd=folder, capture_output=True, check=True)
+            start(here, "dev", "down", *port)
 
 
-def seconds(command: list[str], cwd: Path | None = None) -> float:
-    """The median duration of a command; a make target runs once."""
-    runs = 1 if command[0] == "make" else RUNS
+def publish_image(folder: Path) -> None:
+    """Publish the example program as release 1.0.0 on the local chain of a folder."""
+    words = ("--product", PRODUCT.name, "--version", "1.0.0", "-o", "release.json")
+    start(folder, "release", "publish", str(BLUEPILL), *words)
+    for owner in ("dev:1", "dev:2"):
+        start(folder, "proposal", "sign", "release.json", "--key", owner, "--yes")
+    start(folder, "proposal", "execute", "release.json", "--key", "dev:0")
+
+
+def flash_figure(folder: Path, *, runs: int) -> Figure:
+    """Measure `blockota flash` on a simulated board without delays that already has the newest release."""
+    with board(BLUEPILL.read_bytes().ljust(FLASH_SIZE, b"\xff"), is_timed=False) as one:
+        command = [*COMMAND, "flash", "--product", PRODUCT.name, "--port", one.url]
+        return Figure(
+            "blockota flash of an image that the board already has",
+            seconds(command, folder, runs=runs),
+            "s",
+            0.8,
+            times="The whole process: the ten checks on a simulated board without delays, the start of the program, "
+            "and the wait until the program was silent for 0.3 s.",
+        )
+
+
+def start(folder: Path, *words: str) -> None:
+    """Run a command in a folder; its output is dropped."""
+    subprocess.run([*COMMAND, *words], cwd=folder, capture_output=True, check=True)
+
+
+def seconds(command: list[str], cwd: Path | None = None, *, runs: int) -> float:
+    """Return the median duration of a number of runs of a command."""
 
     def run() -> object:
         return subprocess.run(command, cwd=cwd, capture_output=True, check=True)

@@ -1,7 +1,8 @@
-"""Measure how content moves: ``python -m benchmarks.content [--json]``.
+"""Measure storing and fetching images: ``python -m benchmarks.content [--json]``.
 
-Times are ratios of two programs that do the same, measured in turns in one run on this machine: the median of several
-turns, after a warm-up. The exit status is 1 if a figure misses its limit, or if a program to compare with is missing.
+Most figures are the ratio of the times of two programs for the same task. The programs run in turns on this machine;
+the figure is the median of several turns after a warm-up. The exit status is 1 if a figure misses its limit, or if a
+program for the comparison is missing.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ PRODUCT = Product("acme-linux", "acme", 0x500, Region(0x8000_0000, LARGEST), min
 
 
 def figures() -> Iterator[Figure]:
-    """All figures, one after the other; the required programs are checked first."""
+    """Yield all figures of this benchmark; exit with an error if nginx or Kubo is missing."""
     nginx_program()
     kubo = kubo_program()
     yield from local_store()
@@ -59,10 +60,10 @@ def figures() -> Iterator[Figure]:
 
 
 def local_store() -> Iterator[Figure]:
-    """The local store against SHA-256, without which nothing can be stored or verified."""
+    """Yield the throughput of the local store, relative to SHA-256, which every store must compute."""
     theirs = (
-        "Theirs: `hashlib.file_digest` of the same file. Both read files that the system has in memory; the store lies "
-        "on the disk of this clone."
+        "Theirs: `hashlib.file_digest` of the same file. Both read files in the page cache; the store is on the disk "
+        "of this clone."
     )
     with folder_on_disk() as folder:
         image = folder / "image.bin"
@@ -83,28 +84,28 @@ def local_store() -> Iterator[Figure]:
             "local put of 256 MiB, of SHA-256's throughput",
             in_turns(put, digest, runs=7, between=os.sync),
             at_least=50,
-            times="Ours: `LocalStore.put` of a file into an empty store, on whose return every block is on the disk "
-            f"(fsync) and pinned. {theirs} It writes nothing, and so has nothing to sync.",
+            times="Ours: `LocalStore.put` of a file into an empty store, until every block is on the disk (fsync) and "
+            f"pinned. {theirs} `hashlib.file_digest` writes nothing to the disk.",
         )
         store, cid = stored(image, folder / "store")
         yield throughput(
             "local verified read of 256 MiB, of SHA-256's throughput",
             in_turns(lambda: seconds_of(lambda: deque(store.open(cid), maxlen=0)), digest, runs=7),
             at_least=50,
-            times=f"Ours: `LocalStore.open` to its end, every block checked, its bytes dropped. {theirs} "
-            "Neither writes or syncs anything.",
+            times="Ours: `LocalStore.open`, which verifies every block, to the end of the file; the bytes are dropped. "
+            f"{theirs} Neither program writes anything.",
         )
 
 
 def stored(image: Path, folder: Path) -> tuple[LocalStore, CID]:
-    """Put a file into a local store; return both the store and the file's address."""
+    """Put a file into a local store; return the store and the file's content address."""
     store = LocalStore(folder)
     with image.open("rb") as file:
         return store, store.put(file)
 
 
 def one_fetch() -> Iterator[Figure]:
-    """One fetch of a large file from our repository against curl's of the plain file from nginx."""
+    """Yield the throughput of a fetch from our repository, relative to curl's fetch of the plain file from nginx."""
     with folder_on_disk() as folder:
         image = filled(folder, {"large": 64 * MEBIBYTE})["large"]
         with repository(folder) as ours, nginx(folder) as theirs:
@@ -117,15 +118,15 @@ def one_fetch() -> Iterator[Figure]:
         "fetch of 64 MiB from our repository, of curl's throughput from nginx",
         pairs,
         at_least=80,
-        times="Ours: `fetch` in this process, from before it connects until every block was checked and written to a "
-        "file. Theirs: curl's own `time_total` for the plain file written to a file, without the start of its "
-        "process. Both over loopback, from a server process with an access log whose file is in memory, into a new "
-        "file on the disk of this clone; neither syncs it.",
+        times="Ours: `fetch` in this process, from before the connection until every block was verified and written "
+        "to a file. Theirs: curl's own `time_total` for the plain file, written to a file, without the start of the "
+        "curl process. Both fetch over loopback from a server with an access log, whose served file is in the page "
+        "cache, into a new file on the disk of this clone; neither calls fsync.",
     )
 
 
 def fetched(image: Image, url: str, *, into: Path) -> float:
-    """Seconds of a fetch into a new file."""
+    """Return the seconds of a verified fetch into a new file."""
     into.unlink(missing_ok=True)
 
     def work() -> None:
@@ -136,7 +137,7 @@ def fetched(image: Image, url: str, *, into: Path) -> float:
 
 
 def curled(urls: list[str], *, into: Path) -> list[float]:
-    """Seconds of each of the transfers that one curl begins at the same moment."""
+    """Return the seconds of each transfer; one curl process begins all transfers at the same moment."""
     if into.is_file():
         into.unlink()
     wanted = "\n".join(f'url = "{url}"\noutput = "{into}"' for url in urls)
@@ -151,7 +152,7 @@ def curled(urls: list[str], *, into: Path) -> list[float]:
 
 
 def many_clients() -> Iterator[Figure]:
-    """A hundred clients that fetch the same file at once, from our repository and from nginx."""
+    """Yield the times of 100 clients that fetch the same file at once, from our repository relative to nginx."""
     seen: list[Outcome] = []
     with contextlib.ExitStack() as stack:
         folder, output = stack.enter_context(folder_on_disk()), stack.enter_context(folder_on_disk())
@@ -171,11 +172,11 @@ def many_clients() -> Iterator[Figure]:
             f"mean time of {CLIENTS} clients at once, 10 MiB each, of nginx's",
             in_turns(verified, plain, runs=7, between=os.sync),
             at_most=2 * PERCENT,
-            times=f"Both: {CLIENTS} clients, each a process that runs already, with a connection of its own and a new "
-            "file on the disk of this clone; the mean of the seconds from the moment at which all begin until each has "
-            "accepted its file. No side syncs files. The servers write access logs, and the served files are in the "
-            "page cache. Ours: `fetch`, every block checked. Theirs: the same HTTP client fetches the plain file and "
-            "takes its SHA-256 as it comes, without which it could not accept it either.",
+            times=f"Both: {CLIENTS} clients, each a process that runs already, with its own connection and a new file "
+            "on the disk of this clone; the mean of the seconds from the common start until a client has accepted its "
+            "file. Neither side calls fsync. The servers write access logs, and the served files are in the page "
+            "cache. Ours: `fetch`, which verifies every block. Theirs: the same HTTP client fetches the plain file and "
+            "verifies its SHA-256.",
         )
         total = sum(seen, Outcome())
         yield Figure(
@@ -183,9 +184,9 @@ def many_clients() -> Iterator[Figure]:
             total.unverified,
             "bytes",
             0,
-            times="Bytes of the files that our clients accepted in all turns and that are not the published image, by "
-            "a SHA-256 of every file after the clock was stopped. (A test has the same clients refuse a corrupted "
-            "copy; clients that check nothing take it, and every byte of it is counted.)",
+            times="Bytes of the files that our clients accepted in all turns and that differ from the published image. "
+            "The SHA-256 of every file is computed after the measurement. (In a test, the same clients refuse a "
+            "corrupted copy, and all bytes of a copy that was accepted without a check are counted.)",
         )
 
         def at_once(url: str) -> float:
@@ -199,20 +200,20 @@ def many_clients() -> Iterator[Figure]:
                 runs=7,
             ),
             at_most=2 * PERCENT,
-            times="The servers alone: the mean of the `time_total` of transfers that one curl begins at once and "
-            "throws away, of a CAR from our repository, and of the plain file from nginx.",
+            times="The servers alone: the mean `time_total` of transfers that one curl process begins at once and "
+            "discards. Ours: a CAR from our repository. Theirs: the plain file from nginx.",
         )
 
 
 def mean(outcome: Outcome) -> float:
-    """The mean time; an error if any client failed, because the measurement is then void."""
+    """Return the mean time of the clients; exit with an error if a client failed."""
     if outcome.refusals:
-        sys.exit(f"{len(outcome.refusals)} clients got no file: {outcome.refusals[0]}")
+        sys.exit(f"{len(outcome.refusals)} clients did not accept a file: {outcome.refusals[0]}")
     return statistics.mean(outcome.times)
 
 
 def memory() -> Iterator[Figure]:
-    """The peak of ``blockota release fetch`` of the largest image, above that of a command that only asks the chain."""
+    """Yield the peak memory of ``blockota release fetch`` of the largest image, above that of an idle process."""
     with folder_on_disk() as folder, contextlib.chdir(folder), local_chain() as chain:
         image = folder / "image.bin"
         digest = write_image(image, LARGEST)
@@ -232,14 +233,14 @@ def memory() -> Iterator[Figure]:
         (peak - idle) / MEBIBYTE,
         "MiB",
         64,
-        times="The most resident memory (VmHWM) of `blockota release fetch` from a `blockota repository serve`, which "
-        "keeps the blocks in a store of its own, writes the image and proves it against the chain; less that of "
-        "`blockota release list`, which asks the same chain and moves no content. Once: no other process changes it.",
+        times="The peak resident memory (VmHWM) of `blockota release fetch`, which fetches the image from `blockota "
+        "repository serve`, stores the blocks in its own store, writes the image and verifies it against the chain; "
+        "minus the peak of `blockota release list`, which only reads the same chain. Measured once.",
     )
 
 
 def kubo_push(program: Path) -> Iterator[Figure]:
-    """The time of our push to a Kubo node, relative to that of ``ipfs add``."""
+    """Yield the time of our push to a Kubo node, relative to that of ``ipfs add``."""
     with folder_on_disk() as folder, running_node(program, folder, kind=Kind(profile="unixfs-v1-2025")) as node:
         image = folder / "image.bin"
         image.write_bytes(os.urandom(45 * MEBIBYTE))
@@ -261,12 +262,11 @@ def kubo_push(program: Path) -> Iterator[Figure]:
         "push of 45 MiB to Kubo, of ipfs add's time",
         pairs,
         at_most=150,
-        times="Ours: a new `KuboStore` and its `put` of the file, in this process, from asking the node for its "
-        "version to its answer that all is stored and pinned. Theirs: the whole process `ipfs add`, which "
-        "sends the file to the same running node, and pins. The node has the profile of our DAGs, so both "
-        "store the same blocks, and it collects its garbage after each, so both write them. The node alone "
-        "writes, and syncs no block (`sync: false` of its flatfs, Kubo's default), neither for us nor for "
-        "its own command.",
+        times="Ours: `put` of the file into a new `KuboStore` in this process, from the request for the node's version "
+        "to the response that all blocks are stored and pinned. Theirs: the whole process `ipfs add`, which sends the "
+        "file to the same running node and pins it. The node has the profile of our DAGs, so both programs store the "
+        "same blocks. The node's garbage is collected after each run, so both programs write all blocks. The node "
+        "calls fsync for neither program (`sync: false` of its flatfs, Kubo's default).",
     )
 
 

@@ -1,4 +1,4 @@
-"""Simulated boards for fault injection: an update from one release to the next, with other bytes beside the image."""
+"""Simulated boards for fault injection: an update from one release to the next, with other bytes after the image."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from firmware_host.simulator import STM32F103C8, BoardProfile, Faults, Simulated
 BASE, PAGE, CHIP_ID = 0x0800_0000, 1024, 0x410
 UNITS = 6
 IMAGE_SIZE = 5 * PAGE + 600
-"""Six pages; in the last there are bytes beside the image."""
+"""The size of the image: six pages, of which the last also contains bytes after the image."""
 BLANK = (range(256, 768), range(PAGE, PAGE + 256), range(3 * PAGE, 3 * PAGE + 512), range(4 * PAGE, 5 * PAGE))
-"""Blank stretches of the image, some within a page and one a whole page; flashing skips them."""
+"""Blank ranges of the image, within a page or a whole page; the flasher does not write blank blocks."""
 CHANGED = (1, 3, 5)
-"""Pages that differ between the releases, unless all differ; the middle one is blank in the older release."""
+"""Pages that differ between the releases, unless all pages differ; page 3 is blank in the older release."""
 SEAL = 8
-"""Bytes of the vector table that are written last."""
+"""The number of bytes of the vector table that the flasher writes last."""
 _ERASE = b"\x43\xbc"
 _CONTRACT = "0x" + "11" * 20
 _NOW = 1_800_000_000
@@ -33,7 +33,7 @@ class Scene:
     """The flash of a board before and after a run.
 
     Attributes:
-        flash_size: in bytes, as the board reports it.
+        flash_size: the size of the flash in bytes, as the board reports it.
         old: the installed image.
         new: the image to install.
         beside: the bytes after the image, up to the end of the flash that the board reports.
@@ -59,11 +59,11 @@ class Scene:
         return self.new + self.beside + self.hidden
 
     def board(self, faults: Faults) -> SimulatedBoard:
-        """The board, with these faults."""
+        """Return a simulated board with these faults."""
         return SimulatedBoard(self._profile, flash=self.before, faults=faults)
 
     def other_board(self) -> SimulatedBoard:
-        """Another board with the same contents and no faults."""
+        """Return another board with the same contents and without faults."""
         return SimulatedBoard(self._profile, flash=self.before, unique_id=b"another one ")
 
     @property
@@ -72,7 +72,7 @@ class Scene:
         return replace(STM32F103C8, flash_size=size, reported_flash_size=self.flash_size)
 
     def proven(self) -> tuple[ProvenRelease, KnownReleases]:
-        """The release to install, past checks 1 to 5, and the releases that a board may contain."""
+        """Return the release to install, after checks 1 to 5, and the releases that a board may contain."""
         wanted, older = (
             release_of(_PRODUCT, version, sha256=hashlib.sha256(image).digest(), size=len(image))
             for version, image in ((Version(1, 1, 0), self.new), (Version(1, 0, 0), self.old))
@@ -122,18 +122,19 @@ SCENES = {
         UNITS * PAGE, bytes(_filled("another one")), _new(), _BESIDE, hidden=hashlib.shake_128(b"hidden").digest(8192)
     ),
 }
-"""Some pages of a larger flash change; all of a small one, which one command erases; all that is reported of more."""
+"""Some pages of a large flash change; all pages of a small flash are erased by one command; or all pages change in a
+flash that is larger than the board reports."""
 
 
 @dataclass
 class Mishaps:
-    """Faults of the line, which affect single bytes; bytes are counted from 1, and 0 means no fault.
+    """Faults of the serial line, which affect single bytes; bytes are counted from 1, and 0 means no fault.
 
     Attributes:
-        lose_received: number of a byte to the board that does not arrive.
-        lose_sent: number of a byte from the board that does not arrive.
-        insert_received: number of a byte to the board before which another one arrives.
-        insert_sent: number of a byte from the board before which another one arrives.
+        lose_received: number of a byte to the board that is lost.
+        lose_sent: number of a byte from the board that is lost.
+        insert_received: number of a byte to the board before which a byte is inserted.
+        insert_sent: number of a byte from the board before which a byte is inserted.
         swap_after: number of bytes to the board after which another board replaces it.
         value: the byte that is inserted.
     """
@@ -147,19 +148,19 @@ class Mishaps:
 
 
 class WirelessLink:
-    """A link to a simulated board in this process. Silence is detected at once; the board runs while the host waits.
+    """A link to a simulated board in this process; a timeout takes no real time, only time of the simulation.
 
     Args:
         board: the board at the other end.
         mishaps: the faults of the line.
-        other: the board that replaces it, if a fault says so.
+        other: the board that replaces the first one if `swap_after` is set.
 
     Attributes:
-        received: bytes to the board so far.
-        sent: bytes from the board so far.
-        frames: to the board so far.
-        erases: commands among them that erase.
-        identified: bytes to the board until it was identified.
+        received: number of bytes sent to the board so far.
+        sent: number of bytes received from the board so far.
+        frames: number of frames sent to the board so far.
+        erases: number of erase commands among the frames.
+        identified: number of bytes sent to the board until it was identified.
     """
 
     name, baud, notes = "the simulated board", 115200, ()
@@ -178,11 +179,11 @@ class WirelessLink:
             self._board.reset()
 
     def wait(self, seconds: float) -> None:
-        """Let the board run."""
+        """Let the simulated board run for some seconds."""
         self._hear(self._board.run(seconds))
 
     def write(self, data: bytes, /) -> None:
-        """Deliver a frame to the board."""
+        """Deliver a frame to the board, with the faults of the line."""
         mishaps, passed = self._mishaps, self.received
         self.received += len(data)
         self.frames += 1
@@ -195,7 +196,7 @@ class WirelessLink:
         self._hear(self._board.feed(arrives))
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Read an answer; the board runs until it is complete or the time is over."""
+        """Read bytes from the board; the board runs until they are complete or the timeout ends."""
         if len(self._heard) < count:
             self.wait(timeout)
         if len(self._heard) < count:
@@ -204,7 +205,7 @@ class WirelessLink:
         return data
 
     def drain(self) -> bytes:
-        """Read everything that has arrived."""
+        """Read all bytes that have arrived."""
         data, self._heard = self._heard, b""
         return data
 
@@ -218,7 +219,7 @@ class WirelessLink:
 
 
 def _changed(data: bytes, passed: int, *, lost: int, before: int, by: Mishaps) -> bytes:
-    """The bytes as the faults change them; `passed` bytes were transferred before."""
+    """Return the bytes with the line's faults applied; `passed` bytes were transferred before."""
     at = (lost or before) - 1 - passed
     if not 0 <= at < len(data):
         return data

@@ -1,4 +1,4 @@
-"""One fault: flash a board with it, and compare the report with the contents of the flash."""
+"""Flash a simulated board with one fault, and compare the reported result with the contents of the flash."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from firmware_host.simulator import Faults
 LASTING = ("flipped_bit", "sticky_page")
 """Permanent faults of the board."""
 ON_THE_WAY = ("lose_received", "lose_sent", "insert_received", "insert_sent", "swap_after")
-"""Faults of the line and a swapped board: fields of `Mishaps`. All other faults are fields of `Faults`."""
+"""Faults of the line and a swapped board, which are fields of `Mishaps`; all other faults are fields of `Faults`."""
 Spoil = Callable[[ClearedBoard], ClearedBoard]
-"""Breaks the flasher, to show that the campaign detects it."""
+"""A function that makes the flasher faulty, to show that the fault injection detects a faulty flasher."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One fault.
+    """One injected fault.
 
     Attributes:
         scene: a name of `SCENES`.
         proof: how the flash is examined and proven.
-        kind: a field of `Faults`, or of `Mishaps`.
-        number: its value.
-        seed: chooses bits, and the byte that is inserted.
+        kind: the name of a field of `Faults` or `Mishaps`.
+        number: the value of this field.
+        seed: selects the bits that flip, or the byte that is inserted.
         resets: whether the operator resets the board before the resumed run.
     """
 
@@ -48,13 +48,13 @@ class Case:
     resets: bool = True
 
     def __str__(self) -> str:
-        """``some pages, read-back, flip_sent=812 seed=3``."""
+        """Describe the case, such as ``some pages, read-back, flip_sent=812 seed=3``."""
         put_back = "" if self.resets else ", no reset"
         return f"{self.scene}, {self.proof.value}, {self.kind}={self.number} seed={self.seed}{put_back}"
 
     @property
     def name(self) -> str:
-        """The kind, as the table shows it."""
+        """The kind of the fault as the printed table shows it."""
         return self.kind.replace("_", " ") + ("" if self.resets else ", put back without reset")
 
     @property
@@ -64,7 +64,7 @@ class Case:
 
     @property
     def mishaps(self) -> Mishaps:
-        """The faults of the line."""
+        """The faults of the serial line."""
         if self.kind not in ON_THE_WAY:
             return Mishaps()
         return Mishaps(**{self.kind: self.number}, value=(0x79, 0x1F, 0x00, 0x7F, self.seed % 256)[self.seed % 5])
@@ -75,9 +75,9 @@ class Outcome:
     """The result of a case.
 
     Attributes:
-        case: the fault.
-        end: how the run ended, and how the resumed run ended, if there was one.
-        wrong: the violated requirements; empty if there are none.
+        case: the injected fault.
+        end: how the run ended, and how the resumed run ended, if the run was resumed.
+        wrong: the requirements that the run violated; empty for a correct run.
     """
 
     case: Case
@@ -86,7 +86,7 @@ class Outcome:
 
 
 def run(case: Case, folder: Path, *, spoil: Spoil = lambda ready: ready) -> Outcome:
-    """Flash a board with one fault, and compare the report with the flash; `folder` is empty, and gets the journal."""
+    """Flash a board with one fault, and compare the report with the flash; the journal is written to `folder`."""
     board = SCENES[case.scene].board(case.faults)
     other = SCENES[case.scene].other_board() if case.mishaps.swap_after else None
     link = WirelessLink(board, case.mishaps, other=other)
@@ -109,7 +109,7 @@ class Ended:
     """How one attempt ended.
 
     Attributes:
-        name: ``done``, or the error's kind and its place.
+        name: the result, which is ``done``, ``failed``, ``refused``, ``no board`` or ``defect``.
         error: the error message; empty after a success.
         began: whether flashing had begun.
     """
@@ -121,7 +121,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The state after an attempt: the fault, the contents of the flash, and whether a journal exists."""
+    """The state after an attempt: the case, the contents of the flash, and whether a journal exists."""
 
     case: Case
     flash: bytes
@@ -129,7 +129,7 @@ class _Seen:
 
     @property
     def scene(self) -> Scene:
-        """The scene, with the required contents."""
+        """The scene of the case, with the required contents of the flash."""
         return SCENES[self.case.scene]
 
     @property
@@ -139,7 +139,7 @@ class _Seen:
 
 
 def attempt(link: WirelessLink, case: Case, *, folder: Path, spoil: Spoil, resumes: bool) -> Ended:
-    """Flash a board once; `resumes` reconnects the cable first, with a reset if the case has one."""
+    """Flash a board once; with `resumes`, the board is reconnected first, and reset if the case requires it."""
     began = False
     try:
         ready = spoil(_cleared(link, case, folder=folder, resumes=resumes))
@@ -152,13 +152,13 @@ def attempt(link: WirelessLink, case: Case, *, folder: Path, spoil: Spoil, resum
         return Ended("failed" if began else "no board", str(error), began)
     except BlockOTAError as error:
         return Ended("refused", str(error), began)
-    except Exception as error:  # noqa: BLE001 - whatever else is raised is a defect, and is counted as one
+    except Exception as error:  # noqa: BLE001 - every other exception is a defect, and is counted as a defect
         return Ended("defect", f"{type(error).__name__}: {error}", began)
-    return Ended("defect", "flashing ended without a word", began)
+    return Ended("defect", "flashing ended without a result", began)
 
 
 def _cleared(link: WirelessLink, case: Case, *, folder: Path, resumes: bool) -> ClearedBoard:
-    """Take the board through checks 6 to 9; in a second attempt it is reconnected first."""
+    """Clear the board for flashing by checks 6 to 9; a resumed run reconnects the board first."""
     bootloader = Bootloader(link)
     if resumes:
         link.put_back(reset=case.resets)
@@ -185,12 +185,12 @@ def _wrong(ended: Ended, seen: _Seen) -> Iterator[str]:
         yield from _wrongly_done(seen)
     elif not ended.began:
         if seen.flash != seen.scene.before:
-            yield f"nothing was begun, and the flash is changed: {ended.error}"
+            yield f"flashing had not begun, and the flash is changed: {ended.error}"
     else:
         yield from (f"{untruth}: {ended.error}" for untruth in _untruths(ended.error, seen))
         has_remedy = seen.journal and "complete the run" in ended.error
         if seen.flash != seen.scene.before and not has_remedy and not seen.lasting:
-            yield f"begun, and nothing says how to complete it: {ended.error}"
+            yield f"flashing had begun, and nothing says how to complete it: {ended.error}"
 
 
 def _wrongly_done(seen: _Seen) -> Iterator[str]:
@@ -213,16 +213,16 @@ def _wrong_resumed(ended: Ended, seen: _Seen) -> Iterator[str]:
 
 
 def _untruths(message: str, seen: _Seen) -> Iterator[str]:
-    """The sentences of an error that do not match the flash."""
+    """Yield the statements of an error that are not true of the flash."""
     flash, before, after = seen.flash, seen.scene.before, seen.scene.after
     states = {
         "nothing was changed": flash == before,
         "nothing else was changed": flash[PAGE:] == before[PAGE:],
-        "the other pages were written, and are not proven": True,
+        "the other pages were written, but are not proven": True,
         "will not start a half written image": flash[:SEAL] == b"\xff" * SEAL,
         "whether those are written is unknown": flash[SEAL:] == after[SEAL:],
         "its first words are not proven": seen.lasting or flash[SEAL:] == after[SEAL:],
-        "the flash holds the image, and that is proven": flash == after,
+        "the flash is proven to contain the image": flash == after,
     }
     named = [words for words in states if words in message]
     if len(named) != 1:
@@ -237,10 +237,10 @@ def _untruths(message: str, seen: _Seen) -> Iterator[str]:
 def _untrue_counts(message: str, seen: _Seen) -> Iterator[str]:
     flash, after = seen.flash, seen.scene.after
     if flash[IMAGE_SIZE:] != after[IMAGE_SIZE:] and not re.search("beside the image are .*not", message):
-        yield "bytes beside the image are lost, and it does not say so"
-    # A frame of which bytes have moved is taken for another one in 256 times, and acknowledged.
+        yield "bytes beside the image are lost, and the error does not report it"
+    # A frame with an inserted byte has a valid checksum in one of 256 cases, and is then acknowledged.
     counts = None if seen.case.kind == "insert_received" else re.search(r"wrote (\d+) of (\d+)", message)
     if counts:
         right = sum(flash[at : at + PAGE] == after[at : at + PAGE] for at in range(0, UNITS * PAGE, PAGE))
         if int(counts[1]) > right:
-            yield f"it wrote {counts[1]} pages, and {right} are as they must be"
+            yield f"the error reports {counts[1]} written pages, and {right} pages are correct"

@@ -1,13 +1,13 @@
-"""Inject single faults into flashing, and check that no run ends in a flash that differs from its report.
+"""Inject single faults into flashing, and check that no run reports a false result.
 
-``python -m benchmarks.faults [--count N] [--seed N] [--json]`` flashes a simulated board once for each fault, in this
-machine's processors at once. After each run the flash itself is read:
+``python -m benchmarks.faults [--count N] [--seed N] [--json]`` flashes a simulated board once for each fault, on all
+processors of this machine. After each run, the script compares the report with the simulated flash:
 
-- *done* must mean that all of the flash is right, the image and the bytes beside it;
-- an error must be true: the state that it names is the flash's, and what it does not call lost is there;
-- if the fault was temporary, the run with the journal must complete, and leave the flash right.
+- if the run reports *done*, the flash must contain the image and the unchanged bytes after the image;
+- if the run reports an error, the error must describe the flash correctly, including lost bytes;
+- if the fault was temporary, the resumed run must complete and leave the correct flash contents.
 
-Anything else is counted as wrong, and printed with the fault. The exit status is 1 when there is any.
+Every violation is printed with its fault. The exit status is 1 if a run violates one of the three rules.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from firmware_host.simulator import Faults
 COUNT, SEED = 10_000, 20_261
 PARTS = 64
 WIDTH = 160
-MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+MEMORY = Path("/dev/shm")  # noqa: S108 - a temporary folder is created there
 RESYNCHRONISED = ("unplug_after", "unplug_after_sent")
-"""Faults after which the board waits in the middle of a frame and is not reset."""
+"""Faults after which the board waits in the middle of a frame; their cases run with and without a reset."""
 
 
 def cases(count: int, *, seed: int) -> list[Case]:
-    """Choose at most this number of cases: rare kinds at every place, the others at random places."""
+    """Choose at most `count` cases: rare kinds of faults at every place, frequent kinds at random places."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     kinds = [kind for scene in SCENES for proof in Proof for kind in _kinds(scene, proof)]
     draw.shuffle(kinds)
@@ -61,25 +61,25 @@ def cases(count: int, *, seed: int) -> list[Case]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """All places of one kind of fault. Cases are created one by one, because there are a million."""
+    """All places of one kind of fault; cases are created one by one, because a million cases are possible."""
 
     first: Case
     numbers: range
     seeds: int
 
     def __len__(self) -> int:
-        """The number of places."""
+        """Return the number of places of this kind of fault."""
         return len(self.numbers) * self.seeds
 
     def case(self, place: int) -> Case:
-        """The case at a place."""
+        """Return the case at a place."""
         number = self.numbers[place // self.seeds]
         return replace(self.first, number=number, seed=number * 7 + place % self.seeds)
 
 
 def _kinds(scene: str, proof: Proof) -> Iterator[_Kind]:
     for kind, numbers in _places(scene, proof).items():
-        # An erase breaks off in many ways, and each bit of a byte can flip.
+        # A power cut can interrupt an erase in many ways, and each bit of a byte can flip.
         seeds = 40 if kind == "power_cut_in_erase" else 8 if kind.startswith("flip_") else 1
         first = Case(scene, proof, kind, 0)
         yield _Kind(first, numbers, seeds)
@@ -89,7 +89,7 @@ def _kinds(scene: str, proof: Proof) -> Iterator[_Kind]:
 
 @cache
 def _places(scene: str, proof: Proof) -> dict[str, range]:
-    """The places at which each kind of fault can be injected, counted in a run without faults."""
+    """Return the places at which each kind of fault can be injected, counted in a run without faults."""
     with tempfile.TemporaryDirectory() as folder:
         board = SCENES[scene].board(Faults())
         link = WirelessLink(board, Mishaps())
@@ -101,10 +101,10 @@ def _places(scene: str, proof: Proof) -> dict[str, range]:
         **dict.fromkeys(("silent_after", "unplug_after"), received),
         **dict.fromkeys(("flip_sent", "lose_sent", "insert_sent", "unplug_after_sent"), sent),
         **dict.fromkeys(("power_cut_before_program", "power_cut_in_program"), programs),
-        # A board that is swapped in before the first one was identified is the one that is flashed.
+        # A board that replaces the first one before its identification is simply the board that is flashed.
         "swap_after": range(link.identified + 1, link.received + 1),
         "power_cut_in_erase": range(1, link.erases + 1),
-        # Get and Get ID are acknowledged once more, twice each.
+        # Get and Get ID are acknowledged again after their data: at least three more ACKs than frames.
         "lost_ack": range(1, link.frames + 4),
         "noise_at_open": range(1, 65),
         **dict.fromkeys(("leading_zero", "extra_ack", "double_nack"), range(1, 2)),
@@ -114,7 +114,7 @@ def _places(scene: str, proof: Proof) -> dict[str, range]:
 
 
 def _programs(scene: Scene) -> int:
-    """The maximum number of half-words to program; blank blocks and unchanged pages are skipped."""
+    """Return the maximum number of half-words to program; blank blocks and unchanged pages are skipped."""
     pages = [range(at, at + PAGE) for at in range(0, UNITS * PAGE, PAGE)]
     before, after = scene.before, scene.after
     written = [
@@ -125,12 +125,12 @@ def _programs(scene: Scene) -> int:
 
 
 def campaign(chosen: Sequence[Case], *, workers: int, spoil: Spoil | None = None) -> Iterator[Outcome]:
-    """Run cases in this number of processes, 1 for this process alone; yield their outcomes in any order.
+    """Run cases in this number of processes (1 means only this process); yield their outcomes in any order.
 
-    `spoil` changes the flasher, in this process only.
+    `spoil` makes the flasher faulty, which works only in this process.
     """
     if workers == 1:
-        # Power cuts of the host are not simulated, so the journal need not reach the disk.
+        # Power cuts of the host are not simulated, so the journal may be in memory.
         with _silent_simulator(), tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
             alone = partial(run, spoil=spoil) if spoil else run
             yield from (alone(case, Path(folder)) for case in chosen)
@@ -148,7 +148,7 @@ def _silent_simulator() -> Iterator[None]:
     try:
         yield
     finally:
-        # In a test run, later tests of the same process read the simulator's warnings.
+        # Later tests of the same process may check the simulator's warnings.
         logger.setLevel(before)
 
 
@@ -183,14 +183,14 @@ def figure(*, count: int = COUNT, seed: int = SEED, is_shown: bool = True) -> Fi
         sum(bool(outcome.wrong) for outcome in outcomes),
         "faults",
         0,
-        times=f"One flashing a fault, seed {seed}, with each way to look and to prove: {how}. Wrong are a success "
-        "over another flash, an error that is not true of the flash, and a fault that has passed and after which the "
-        "run with the journal does not end in a proven flash with the bytes beside the image.",
+        times=f"One run for each fault, seed {seed}, with each kind of proof: {how}. A run ends wrongly if it reports "
+        "success with a wrong flash, or an error that is not true of the flash, or if after a temporary fault the "
+        "resumed run does not leave a proven flash with the bytes beside the image.",
     )
 
 
 def main() -> int:
-    """Run the campaign."""
+    """Inject the faults and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--seed", type=int, default=SEED)

@@ -1,4 +1,4 @@
-"""Figures with limits, and the comparison of two programs: in turns, in one run, on one machine."""
+"""Figures with limits, and functions that measure two programs in turns on one machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PERCENT = 100
 SHOWN_LINES = 40
-"""Number of output lines that are shown of a failed command."""
+"""The number of lines of a failed command's output that are printed."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Figure:
     Attributes:
         name: what was measured.
         value: the number; the median if there are several runs.
-        unit: its unit.
-        limit: the limit; None for a number that is shown for comparison only.
+        unit: the unit of the number.
+        limit: the limit; None for a number that is only printed for comparison.
         is_minimum: whether the limit is a minimum, not a maximum.
-        times: a description of what was timed or counted on both sides.
-        runs: the number that each counted run gave, in order.
+        times: a description of the measured time or number, on both sides of a comparison.
+        runs: the numbers of the single runs without the warm-up, in order.
     """
 
     name: str
@@ -54,16 +54,16 @@ class Figure:
 def in_turns(
     ours: Callable[[], float], theirs: Callable[[], float], *, runs: int, between: Callable[[], object] = lambda: None
 ) -> list[tuple[float, float]]:
-    """Measure two programs for the same task in turns; the first turn is a warm-up and does not count.
+    """Measure two programs for the same task in turns; the first turn is a warm-up and is not counted.
 
     Args:
-        ours: does it our way, and returns the seconds that count.
-        theirs: does it another way.
-        runs: turns that count; the program that begins changes with every turn.
-        between: is called after each, and not timed.
+        ours: runs our program, and returns the measured seconds.
+        theirs: runs the other program, and returns the measured seconds.
+        runs: the number of counted turns; the program that runs first changes with every turn.
+        between: a function that is called after each program, outside the measured time.
 
     Returns:
-        ⟨our seconds, their seconds⟩ of every turn that counts.
+        The pairs ⟨our seconds, their seconds⟩ of the counted turns.
     """
     pairs = []
     for turn in range(runs + 1):
@@ -76,33 +76,33 @@ def in_turns(
 
 
 def throughput(name: str, pairs: Sequence[tuple[float, float]], *, at_least: float, times: str) -> Figure:
-    """Our throughput as a share of theirs, in percent: the median of the turns."""
+    """Return our throughput relative to theirs, in percent: the median of the turns."""
     runs = tuple(PERCENT * theirs / ours for ours, theirs in pairs)
     return Figure(name, statistics.median(runs), "%", at_least, is_minimum=True, times=times, runs=runs)
 
 
 def duration(name: str, pairs: Sequence[tuple[float, float]], *, at_most: float, times: str) -> Figure:
-    """Our time as a share of theirs, in percent: the median of the turns."""
+    """Return our time relative to theirs, in percent: the median of the turns."""
     runs = tuple(PERCENT * ours / theirs for ours, theirs in pairs)
     return Figure(name, statistics.median(runs), "%", at_most, times=times, runs=runs)
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Measure the duration of a call."""
+    """Return the duration of a call in seconds."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def plain_digest(path: Path) -> bytes:
-    """The SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
 
 @contextmanager
 def folder_on_disk() -> Iterator[Path]:
-    """Create a temporary folder on the disk of this clone. The system's may be in memory, where fsync costs nothing."""
+    """Create a temporary folder on the disk of this clone, because /tmp may be in memory, where fsync takes no time."""
     build = ROOT / ".build"
     build.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=build, prefix="bench-") as name:
@@ -110,22 +110,22 @@ def folder_on_disk() -> Iterator[Path]:
 
 
 def options(description: str, *, has_quick: bool = True) -> argparse.Namespace:
-    """Parse the options of a measurement: ``--json`` and, if it has one, ``--quick``."""
+    """Parse the option ``--json`` of a benchmark and, if `has_quick`, the option ``--quick``."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     if has_quick:
-        parser.add_argument("--quick", action="store_true", help="leave out or shorten what takes long")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON only")
+        parser.add_argument("--quick", action="store_true", help="leave out or shorten long measurements")
+    parser.add_argument("--json", action="store_true", help="print the figures only as JSON")
     return parser.parse_args()
 
 
 def report(*parts: Iterable[Figure]) -> int:
-    """Measure parts one after the other, and print each figure as soon as it is known; then all of them as JSON.
+    """Measure parts one after the other, print each figure as soon as it is known, and print all figures as JSON.
 
-    Progress goes to stderr. With ``--json`` stdout has the JSON alone. A part that fails is reported with the output of
-    the command that failed, and the other parts are measured all the same.
+    Progress is printed on stderr. With ``--json``, stdout contains only the JSON. If a part fails, the output of its
+    failed command is printed, and the other parts are still measured.
 
     Returns:
-        The exit status: 1 if a limit is missed or a part failed.
+        The exit status, which is 1 if a figure misses its limit or a part failed.
     """
     figures: list[Figure] = []
     failed = False
@@ -137,7 +137,7 @@ def report(*parts: Iterable[Figure]) -> int:
                 figures.append(figure)
                 if "--json" not in sys.argv:
                     show(figure)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other figures are kept
+        except Exception as error:  # noqa: BLE001 - after any error, the other figures are kept
             failed = True
             print(f"Measuring {name} failed: {error}", file=sys.stderr)
             if isinstance(error, subprocess.CalledProcessError):
@@ -147,7 +147,7 @@ def report(*parts: Iterable[Figure]) -> int:
 
 
 def show(figure: Figure) -> None:
-    """Print a figure, its limit, and what it times."""
+    """Print a figure, its limit, and the description of the measurement."""
     limit = ""
     if figure.limit is not None:
         sign = "≥" if figure.is_minimum else "≤"
@@ -160,6 +160,6 @@ def show(figure: Figure) -> None:
 
 
 def _tail(output: str | bytes | None) -> str:
-    """The last lines of a command's output."""
+    """Return the last lines of a command's output."""
     text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
     return "\n".join(text.splitlines()[-SHOWN_LINES:])

@@ -1,4 +1,4 @@
-"""The technician's desk of the measurements: a chain with releases, and flashings of boards in a warm process."""
+"""The set-up of the flashing benchmark: a chain with releases, and flash runs in a process with loaded modules."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ PAGE, PAGES = 1024, 64
 PRODUCT = Product("acme-thermo2", "acme", 0x410, Region(0x0800_0000, PAGE * PAGES), minimum_version=None, paired=True)
 OTHER, NEAR, WANTED = Version(1, 0, 0), Version(1, 0, 1), Version(1, 1, 0)
 CHANGED = (7, 30, 51)
-"""Pages in which `NEAR` differs from `WANTED`; `OTHER` differs in all."""
+"""The pages in which the image of release `NEAR` differs from `WANTED`; the image of `OTHER` differs in all pages."""
 BLUEPILL = ROOT / "examples" / "bluepill" / "images"
 
 
 def images() -> dict[Version, bytes]:
-    """The three images, each a program that starts and fills the flash."""
+    """Return the three images; each contains a program that starts, and fills the flash."""
     wanted = filled("bluepill-1.1.0.bin", seed=1)
     near = bytearray(wanted)
     for page in CHANGED:
@@ -47,20 +47,20 @@ def images() -> dict[Version, bytes]:
 
 
 def filled(name: str, *, seed: int) -> bytes:
-    """A small program, padded to the end of the flash with bytes that it does not read; no block is blank."""
+    """Return a small program that is padded to the size of the flash with random bytes, so that no block is blank."""
     program = (BLUEPILL / name).read_bytes()
     return program + random.Random(seed).randbytes(PAGE * PAGES - len(program))  # noqa: S311 - a filler
 
 
 @dataclass(frozen=True)
 class Flashing:
-    """One flashing in a warm process.
+    """The times of one flash run in a process that has loaded its modules.
 
     Attributes:
-        chain: seconds of asking the chain, and proving the image against its record.
-        looked: seconds from opening the port until check 9 held, so until it was known what is to be done.
+        chain: seconds to read the chain's record and verify the image against the record.
+        looked: seconds from opening the port until check 9 has passed, when the pages to write are known.
         proven: seconds from opening the port to the proof (check 10).
-        started: seconds from opening the port until the board acknowledged that it starts the release.
+        started: seconds from opening the port until the board acknowledged the command Go.
         stages: seconds of each stage up to the proof.
     """
 
@@ -73,7 +73,7 @@ class Flashing:
 
 @dataclass(frozen=True)
 class Desk:
-    """A technician's process, connected to a chain with three releases; the folder is on the disk."""
+    """A technician's set-up: a chain with three releases, their images, and a working folder on the disk."""
 
     contract: BlockOTAContract
     folder: Path
@@ -85,18 +85,18 @@ class Desk:
         return self.images[WANTED]
 
     def checked(self) -> tuple[ProvenRelease, KnownReleases]:
-        """Read the newest release from the chain, and prove the image against it: checks 1 to 5."""
+        """Read the newest release from the chain, and verify the image against the release: checks 1 to 5."""
         answer = self.contract.answer(PRODUCT.name, None, confirmations=0)
         trust = Trust(self.contract.chain.chain_id, self.contract.address, confirmations=0)
         proven = prove_release(answer, trust, read_image=lambda _: self.image)
         return proven, known_releases(self.contract, PRODUCT.name, block=answer.block_number)
 
     def flash(self, *, over: Version, proof: Proof) -> Flashing:
-        """Flash the newest release over another one, and prove it.
+        """Flash the newest release over another release, and prove the flash.
 
         Raises:
-            RuntimeError: success was reported, and the flash does not contain the image.
-            BlockOTAError: it failed.
+            RuntimeError: success was reported, but the flash does not contain the image.
+            BlockOTAError: the flash run failed.
         """
         with board(self.images[over]) as one:
             began = time.perf_counter()
@@ -117,11 +117,11 @@ class Desk:
                 bootloader.go(PRODUCT.region.start)
                 started = time.perf_counter()
             if one.flash != self.image:
-                raise RuntimeError("the flash differs from the image, and success was reported")
+                raise RuntimeError("success was reported, but the flash differs from the image")
         return Flashing(opened - began, looked - opened, done - opened, started - opened, stages=dict(stages.seconds))
 
     def command(self, *options: str, over: Version) -> float:
-        """Time a whole ``blockota flash`` process, with the chain check and at most two seconds of listening.
+        """Measure a whole ``blockota flash`` process, including the wait for the program's banner.
 
         Raises:
             RuntimeError: the command failed, or the image is not in the flash.
@@ -141,7 +141,7 @@ class Desk:
 
 @contextmanager
 def desk() -> Iterator[Desk]:
-    """A desk with a fresh anvil on which the three releases are published."""
+    """Start a new anvil chain, and publish the three releases on it."""
     made = images()
     with local_chain() as chain, folder_on_disk() as folder:
         releases = [

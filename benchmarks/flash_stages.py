@@ -1,4 +1,4 @@
-"""Measure the stages of a flash run; the stage is recognised by the frames that the client sends."""
+"""Measure the stages of a flash run, which are recognised by the frames that the client sends."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FRAMES = {
     Command.EXTENDED_ERASE: 1,
     Command.GO: 1,
 }
-"""Number of frames after the command frame; zero for commands that are not listed."""
+"""The number of frames after the command frame; zero for commands that are not listed."""
 _COMMAND_SIZE, _ADDRESS_SIZE, _ALL_BITS = 2, 5, 0xFF
 
 
 class Stages:
-    """Measures the seconds of each stage from the frames that are sent; `now` is the clock."""
+    """Measures the seconds of each stage of a flash run from the sent frames; `now` is the clock."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -31,7 +31,7 @@ class Stages:
         self._has_hashed = False
 
     def turn_to(self, stage: str) -> str:
-        """Start another stage; return the one that ends."""
+        """Start another stage; return the stage that ends."""
         moment, ended = self._now(), self._stage
         self.seconds[ended] += moment - self._since
         self._since, self._stage = moment, stage
@@ -74,21 +74,21 @@ class WatchedLink:
         self.name, self.baud, self.notes = link.name, link.baud, link.notes
 
     def write(self, data: bytes, /) -> None:
-        """Report a frame, and send it."""
+        """Report a frame to `Stages`, and send the frame."""
         self._stages.frame(data)
         self._link.write(data)
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Wait for bytes."""
+        """Read bytes from the link."""
         return self._link.read(count, timeout=timeout)
 
     def drain(self) -> bytes:
-        """Wait for a quiet line; this is a separate stage."""
+        """Wait until the line is quiet, as a separate stage."""
         before = self._stages.turn_to("wait for a quiet line")
         drained = self._link.drain()
         self._stages.turn_to(before)
         return drained
 
     def close(self) -> None:
-        """Give the port back."""
+        """Close the port."""
         self._link.close()

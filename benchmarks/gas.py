@@ -1,9 +1,9 @@
-"""Measure what the contracts cost: ``make gas``, or ``.venv/bin/python -m benchmarks.gas [--write | --check]``.
+"""Measure the gas of the contracts: ``make gas``, or ``.venv/bin/python -m benchmarks.gas [--write | --check]``.
 
-Every function at release 1, 2, 100 and 1,000, by an account and through a 2-of-3 Safe, beside contracts written the way
-the published systems are (``benchmarks/contracts``). ``--write`` puts the table into docs/contracts.md and the figures
-into benchmarks/gas-snapshot.json. ``--check`` measures our own contracts up to release 100, and fails when a figure is
-more than 1 % above the snapshot.
+The script measures every function at release 1, 2, 100 and 1,000, called by an account and through a 2-of-3 Safe. The
+script also measures reconstructions of published systems (``benchmarks/contracts``). ``--write`` writes the table into
+docs/contracts.md and the figures into benchmarks/gas-snapshot.json. ``--check`` measures our own contracts up to
+release 100, and fails if a figure is more than 1 % above the snapshot.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ DOCUMENT = ROOT / "docs" / "contracts.md"
 BEGIN, END = "<!-- gas -->", "<!-- /gas -->"
 OWN = ("BlockOTA", "FirmwareReplication")
 RECONSTRUCTIONS = {
-    "StringRegistry": "five arguments, four of them strings, kept as they come",
-    "LoopingRegistry": "a duplicate is looked for among all releases",
-    "ContractPerRelease": "a contract is created for each release",
+    "StringRegistry": "five arguments, four of them strings, stored unchanged",
+    "LoopingRegistry": "a loop searches all releases for a duplicate",
+    "ContractPerRelease": "one contract is created for each release",
 }
 NUMBERS, CHECKED = (1, 2, 100, 1000), (1, 2, 100)
 WAYS = (DIRECT, SAFE)
 TOLERANCE = 0.01
 NEVER = {"renounceOwnership": "it always reverts"}
-"""Functions without a figure, and why."""
+"""Functions that are not measured, and the reason."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print and compare or write; the exit status is 1 when something became dearer."""
+    """Measure the gas, then print, compare or write the figures; return 1 if a figure rose or is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--check", action="store_true", help="compare our contracts up to release 100 with the snapshot"
@@ -67,12 +67,12 @@ Job = tuple[str, dict[str, Any] | None, int, str]
 
 
 def own_jobs(numbers: Iterable[int]) -> list[Job]:
-    """Our contracts at some releases, the longest first."""
+    """Return the measurements of our contracts at some releases, the longest first."""
     return [("", None, number, way) for number in sorted(numbers, reverse=True) for way in WAYS]
 
 
 def other_jobs() -> list[Job]:
-    """The reconstructions in benchmarks/contracts at all releases, compiled with the settings of our contracts."""
+    """Compile the reconstructions with the settings of our contracts; return their measurements at all releases."""
     files = {name: f"benchmarks/contracts/{name}.sol" for name in RECONSTRUCTIONS}
     with laid_out() as layout:
         sources = {file: (ROOT / file).read_text() for file in files.values()}
@@ -84,41 +84,41 @@ def other_jobs() -> list[Job]:
 
 
 def measure(jobs: list[Job]) -> list[Cost]:
-    """Run the scenarios, two at a time, each on a chain of its own."""
+    """Run the measurements, two at a time, each on its own chain."""
     with ProcessPoolExecutor(2) as pool:
         return [cost for costs in pool.map(run, jobs) for cost in costs]
 
 
 def run(job: Job) -> list[Cost]:
-    """Run one scenario."""
+    """Run one measurement."""
     name, compiled, number, way = job
     return list(own_contracts(number, way) if compiled is None else reconstruction(name, compiled, number, way))
 
 
 def unmeasured(costs: Iterable[Cost]) -> list[str]:
-    """Functions of our contracts that no figure is about."""
+    """Return the functions of our contracts for which no gas was measured."""
     seen = {(cost.contract, cost.function.split(",")[0]) for cost in costs}
     every = [(name, function) for name in OWN for function in sorted(interface(name).functions - NEVER.keys())]
     return [f"{name}.{function}" for name, function in every if (name, function) not in seen]
 
 
 def figures(costs: Iterable[Cost]) -> dict[str, int]:
-    """Gas by the key of the figure, in order."""
+    """Return the gas by the key of the figure, sorted by key."""
     return {cost.key: cost.gas for cost in sorted(costs, key=lambda cost: cost.key)}
 
 
 def regressions(now: Mapping[str, int], snapshot: Mapping[str, int]) -> Iterator[str]:
-    """Find figures that rose by more than the tolerance, or are not in the snapshot; `now` may be a part of all."""
+    """Yield the figures that rose by more than the tolerance or that the snapshot lacks; `now` may lack figures."""
     for key, gas in now.items():
         if key not in snapshot:
             yield f"{key} is not in the snapshot; run `make gas`."
         elif gas > snapshot[key] * (1 + TOLERANCE):
             more = gas / snapshot[key] - 1
-            yield f"{key} takes {gas:,} gas, {more:.1%} more than the snapshot's {snapshot[key]:,}."
+            yield f"{key} uses {gas:,} gas, {more:.1%} more than the snapshot's {snapshot[key]:,}."
 
 
 def rows(costs: Iterable[Cost]) -> dict[tuple[str, str], dict[tuple[int, str], int]]:
-    """Figures by release and way, for each contract and function, in the order in which they were measured."""
+    """Return the gas by release and sender for each contract and function, in the order of measurement."""
     table: dict[tuple[str, str], dict[tuple[int, str], int]] = {}
     for cost in costs:
         table.setdefault((cost.contract, cost.function), {})[cost.number, cost.way] = cost.gas
@@ -127,7 +127,7 @@ def rows(costs: Iterable[Cost]) -> dict[tuple[str, str], dict[tuple[int, str], i
 
 
 def cells(figures_of_row: Mapping[tuple[int, str], int]) -> list[str]:
-    """A row's figures: directly at each release, then through the Safe; a deployment has one."""
+    """Return a row's figures: called by an account at each release, then through the Safe; a deployment has one."""
     places = [(number, way) for way in WAYS for number in NUMBERS]
     found = [figures_of_row.get(place) for place in places]
     found[0] = figures_of_row.get((0, DIRECT), found[0])
@@ -135,12 +135,12 @@ def cells(figures_of_row: Mapping[tuple[int, str], int]) -> list[str]:
 
 
 def heads() -> list[str]:
-    """The headings of the columns."""
+    """Return the headings of the table's columns."""
     return [f"{number:,}" if way == DIRECT else f"Safe, {number:,}" for way in WAYS for number in NUMBERS]
 
 
 def show(costs: list[Cost]) -> None:
-    """Print the table."""
+    """Print the table of gas figures."""
     table = Table("CONTRACT", "FUNCTION", box=None, pad_edge=False)
     for head in heads():
         table.add_column(head, justify="right")
@@ -150,7 +150,7 @@ def show(costs: list[Cost]) -> None:
 
 
 def markdown(costs: list[Cost]) -> Iterator[str]:
-    """The table as it stands in the document: one part a contract."""
+    """Yield the lines of the Markdown tables in docs/contracts.md, one table for each contract."""
     titles = {name: f"`{name}` (reconstruction: {what})" for name, what in RECONSTRUCTIONS.items()}
     last = ""
     for (contract, function), found in rows(costs).items():
@@ -163,7 +163,7 @@ def markdown(costs: list[Cost]) -> Iterator[str]:
 
 
 def inserted(document: str, table: str) -> str:
-    """The document with another table between its marks, which must be there."""
+    """Return the document with a new table between the two marks, which the document must contain."""
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

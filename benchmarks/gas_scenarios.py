@@ -1,8 +1,7 @@
-"""The calls that `gas` measures: every function of our contracts, and the upload of the contracts compared with them.
+"""The calls that `gas` measures: every function of our contracts, and the uploads to the reconstructed contracts.
 
-A scenario is a fresh chain on which a founder records all releases before the one that is measured, and then hands the
-contracts over to the vendor: an account that acts directly, or a 2-of-3 Safe. All values are fixed, so that a figure
-comes out the same each time.
+A scenario is a new chain on which a first owner publishes all releases before the measured one, and then transfers the
+ownership to the vendor: an account, or a 2-of-3 Safe. All values are fixed, so that a figure is the same in every run.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ class Cost:
     """One measured transaction.
 
     Attributes:
-        contract: its name.
-        function: the function, and what is special about the call.
-        number: which release it was measured at; 0 for the deployment.
-        way: `DIRECT` or `SAFE`.
-        gas: as the block charged it.
+        contract: name of the contract.
+        function: name of the function, with a remark about the call, such as "pairOem, again".
+        number: number of the release at which the call was measured; 0 for the deployment.
+        way: the constant `DIRECT` for a call by an account, or `SAFE`.
+        gas: the gas that the transaction used.
     """
 
     contract: str
@@ -46,14 +45,14 @@ class Cost:
 
     @property
     def key(self) -> str:
-        """Names the figure in the snapshot."""
+        """The name of the figure in the snapshot."""
         return f"{self.contract}.{self.function} @{self.number} {self.way}"
 
 
 def own_contracts(number: int, way: str) -> Iterator[Cost]:
-    """Every function of BlockOTA and FirmwareReplication at a release, counted from 1.
+    """Measure every function of BlockOTA and FirmwareReplication at a release, counted from 1.
 
-    `way` is how the vendor acts; the calls of others, and reads, are measured directly only.
+    `way` is the vendor's way of calling; calls of brokers and reads are measured only without the Safe.
     """
     with cast(way) as (founder, vendor):
         record = deploy(founder.node, "BlockOTA", artifact("BlockOTA"), founder.address)
@@ -77,7 +76,7 @@ Costs = list[tuple[Deployed, str, int]]
 
 
 def deciding(record: Deployed, number: int, vendor: Actor) -> Costs:
-    """The vendor's calls, except publishing, on a record with this number of releases."""
+    """Measure the vendor's calls, except publishing, on a BlockOTA contract with this number of releases."""
     calls: list[tuple[str, str, tuple[Any, ...]]] = [
         ("setMinimumVersion", "setMinimumVersion", (PRODUCT, version(number))),
         ("revoke", "revoke", (PRODUCT, version(number), REASON)),
@@ -92,7 +91,7 @@ def deciding(record: Deployed, number: int, vendor: Actor) -> Costs:
 
 
 def reading(record: Deployed, number: int, reader: Actor) -> Costs:
-    """The read calls of the record."""
+    """Measure the read calls of BlockOTA."""
     calls: list[tuple[str, tuple[Any, ...]]] = [
         ("latest", (PRODUCT,)),
         ("release", (PRODUCT, version(1))),
@@ -109,7 +108,7 @@ def reading(record: Deployed, number: int, reader: Actor) -> Costs:
 
 
 def replication(agreements: Deployed, number: int, vendor: Actor) -> Costs:
-    """Agreement number `number` of a broker that has proposed one for each release before."""
+    """Measure the calls on agreement `number` of a broker that has proposed an agreement for each earlier release."""
     broker = person(vendor.node, 4)
     costs: Costs = []
 
@@ -144,7 +143,7 @@ def replication(agreements: Deployed, number: int, vendor: Actor) -> Costs:
 
 
 def reading_agreements(number: int, broker: str) -> list[tuple[str, tuple[Any, ...]]]:
-    """The read calls of agreements."""
+    """Return the read calls of FirmwareReplication, with their arguments."""
     return [
         ("agreement", (number,)),
         ("newestOf", (PRODUCT, version(number), broker)),
@@ -156,7 +155,7 @@ def reading_agreements(number: int, broker: str) -> list[tuple[str, tuple[Any, .
 
 
 def reconstruction(name: str, compiled: dict[str, Any], number: int, way: str) -> Iterator[Cost]:
-    """Deployment and the upload of a release, in a contract written the way a published one is."""
+    """Measure the deployment and the upload of a release for a reconstruction of a published contract."""
     with cast(way) as (founder, vendor):
         contract = deploy(founder.node, name, compiled, founder.address)
         for earlier in range(1, number):
@@ -169,7 +168,7 @@ def reconstruction(name: str, compiled: dict[str, Any], number: int, way: str) -
 
 
 def upload_arguments(name: str, number: int) -> tuple[Any, ...]:
-    """A release as the reconstructions take it; content addresses have 46 characters, as version 0 writes them."""
+    """Return a release as the arguments of a reconstruction; content addresses have 46 characters (CID version 0)."""
     address = f"Qm{digest(number).hex()[:44]}"
     words = f"1.0.{number}"
     arguments: dict[str, tuple[Any, ...]] = {
@@ -181,7 +180,7 @@ def upload_arguments(name: str, number: int) -> tuple[Any, ...]:
 
 
 def release(number: int) -> dict[str, Any]:
-    """The argument of `publish` for an image of 64 KiB."""
+    """Return the argument of `publish` for an image of 64 KiB."""
     return {
         "product": PRODUCT,
         "version": version(number),
@@ -195,10 +194,10 @@ def release(number: int) -> dict[str, Any]:
 
 
 def version(number: int) -> int:
-    """Version 1.0.number, packed."""
+    """Return version 1.0.number as one packed number."""
     return Version(1, 0, number).packed
 
 
 def digest(number: int) -> bytes:
-    """The SHA-256 of an image of its own."""
+    """Return a SHA-256 that differs for each number."""
     return hashlib.sha256(number.to_bytes(4, "big", signed=True)).digest()

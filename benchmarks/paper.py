@@ -1,9 +1,9 @@
-"""Measure what the BlockOTA paper measured, beside its published figures: ``python -m benchmarks.paper [--json]``.
+"""Repeat the measurements of the BlockOTA paper: ``python -m benchmarks.paper [--json]``.
 
-The paper (Gupta) gives, on ganache: deployment 986,360 gas, ``firmwareUpload`` 188 ms, the getter of the IPFS address
-59 ms and ``pairOem`` 51 ms; on Ropsten, with blocks of about 15 seconds: deployment 103 s, a call 4 s, its confirmation
-63 s, a getter 7 s; and a download over IPFS that took about as long as over HTTP/2. Its machine and networks are not
-ours: the figures stand side by side without a limit. Ours verify more: each image is proven against the chain.
+The figures of the paper (Gupta) on ganache are: deployment 986,360 gas, ``firmwareUpload`` 188 ms, the getter of the
+IPFS address 59 ms, and ``pairOem`` 51 ms. On Ropsten, with blocks of about 15 seconds, the paper's figures are:
+deployment 103 s, a call 4 s, its confirmation 63 s, a getter 7 s. In the paper, a download over IPFS took about as long
+as over HTTP/2. The paper's machine and networks differ from ours, so the comparison has no limits.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ RUNS = 7
 BLOCK_SECONDS, CONFIRMATIONS = 15, 3
 SIZE = 64 << 10
 DELAYS = (0.005, 0.05, 0.15, 0.3)
-"""Seconds of a round trip."""
+"""The delays of a round trip, in seconds."""
 
 
 def figures() -> Iterator[Figure]:
-    """All figures, one after the other."""
+    """Yield all figures of this benchmark."""
     yield from on_ganache()
     yield from on_slow_blocks()
     yield from downloads()
 
 
 def on_ganache() -> Iterator[Figure]:
-    """Transactions and reads on one local node."""
+    """Yield the gas and times of transactions and reads on ganache, a local node."""
     with ganache() as chain:
         payer = dev_account(0)
         contract, receipt = BlockOTAContract.deploy(chain, payer, owner=payer.address)
@@ -71,7 +71,7 @@ def on_ganache() -> Iterator[Figure]:
 
 
 def on_slow_blocks() -> Iterator[Figure]:
-    """The same on a chain with blocks of 15 seconds."""
+    """Yield the times of transactions and reads on a chain with blocks of 15 seconds."""
     with fresh_anvil("--block-time", str(BLOCK_SECONDS)) as node:
         payer, chain = dev_account(0), Chain(node.url)
         seconds = seconds_of(lambda: publish(chain, named(0), []))
@@ -94,7 +94,7 @@ def on_slow_blocks() -> Iterator[Figure]:
 
 
 def downloads() -> Iterator[Figure]:
-    """64 KiB over our repository, a Kubo gateway and HTTPS, with the delay of a round trip on the way."""
+    """Yield the times to download 64 KiB from our repository, a Kubo gateway and nginx, at several line delays."""
     with folder_on_disk() as folder:
         image = filled(folder, {"image": SIZE})["image"]
         (folder / "kubo").mkdir()
@@ -115,24 +115,24 @@ def downloads() -> Iterator[Figure]:
                     for way, measure in ways.items():
                         runs = tuple(1000 * measure() for _ in range(RUNS))
                         name = f"64 KiB {way} at {1000 * delay:.0f} ms"
-                        times = "TCP is set up without the delay: a round trip more for each way on a real line."
+                        times = "The TCP connection is set up without the delay; a real line needs one more round trip."
                         yield Figure(name, statistics.median(runs), "ms", times=times, runs=runs)
 
 
 def named(number: int) -> Product:
-    """A product for each pairing."""
+    """Return the product with this number."""
     return Product(f"{PRODUCT.name}-{number}", PRODUCT.oem, PRODUCT.chip_id, PRODUCT.region, None, paired=True)
 
 
 def release(number: int) -> Release:
-    """A release of the first product."""
+    """Return a release of product 0."""
     digest = hashlib.sha256(number.to_bytes(4, "big")).digest()
     return release_of(named(0), Version(1, number, 0), sha256=digest, size=SIZE)
 
 
 @contextmanager
 def delayed(url: str, seconds: float) -> Iterator[str]:
-    """A line to a server whose round trip takes some time; half of it in each direction."""
+    """Start a proxy of a server that delays a round trip by some seconds, half of them in each direction."""
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or 0)
     with create_server(("127.0.0.1", 0)) as listener:
@@ -152,7 +152,7 @@ def delayed(url: str, seconds: float) -> Iterator[str]:
 
 
 def _carry(source: socket, sink: socket, seconds: float) -> None:
-    """Pass bytes on, each part after the delay."""
+    """Forward bytes from one socket to another, each part after the delay."""
     parts: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
 
     def deliver() -> None:
@@ -179,7 +179,7 @@ def _carry(source: socket, sink: socket, seconds: float) -> None:
 
 
 def certificate(folder: Path) -> Path:
-    """A self-signed certificate with its key, in one file."""
+    """Make a self-signed certificate, and return the file with the certificate and its key."""
     path = folder / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     files = ["-keyout", str(folder / "key.pem"), "-out", str(path), "-subj", "/CN=127.0.0.1", "-days", "2"]
@@ -189,7 +189,7 @@ def certificate(folder: Path) -> Path:
 
 
 def _curl(url: str) -> None:
-    # The certificate is the benchmark's own.
+    # The option -k accepts the benchmark's self-signed certificate.
     subprocess.run([shutil.which("curl") or "curl", "-sfk", "-o", "/dev/null", url], check=True)
 
 
@@ -198,7 +198,7 @@ def _send(chain: Chain, contract: BlockOTAContract, call: bytes) -> None:
 
 
 def _note_pending(chain: Chain, sender: str, began: float, seconds: list[float]) -> None:
-    """Note after how long the node knows another transaction of an account."""
+    """Append to `seconds` the time until the node has another transaction of an account."""
     before = chain.count(sender)
     while chain.count(sender, with_pending=True) == before:
         time.sleep(0.01)

@@ -1,7 +1,7 @@
-"""Count the requests that commands send to a node with many agreements: ``python -m benchmarks.requests [--json]``.
+"""Count the requests of commands to a node whose chain has many agreements: ``python -m benchmarks.requests [--json]``.
 
-The scene: one product with 200 releases, and 600 agreements of three brokers, one for each release and broker. All are
-accepted, and all announced but those of the third broker.
+The chain has one product with 200 releases, and one agreement for each release and each of three brokers. All 600
+agreements are accepted; the agreements of the first two brokers are announced.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ RELEASES = 200
 FOREVER = 1 << 33
 BATCH = 100
 DELAY = 0.05
-"""Seconds that each request takes on the slow line."""
+"""The delay of each request on the slow line, in seconds."""
 
 
 @dataclass
@@ -53,10 +53,10 @@ class Line:
     """A proxy of a node that counts HTTP requests, and can delay them.
 
     Attributes:
-        node: URL of the node.
-        url: URL of the proxy.
-        delay: seconds before each request is passed on.
-        count: requests since it was last set to 0.
+        node: the node's URL.
+        url: the proxy's URL.
+        delay: seconds by which the proxy delays each request.
+        count: number of requests since `count` was set to 0.
     """
 
     node: str
@@ -67,7 +67,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Scene:
-    """A broker's folder, whose settings name the line; `releases` agreements are its own, of three times as many."""
+    """A broker's folder whose settings use the proxy; `releases` is the number of the broker's own agreements."""
 
     folder: Path
     line: Line
@@ -80,17 +80,17 @@ class Scene:
         subprocess.run(command, cwd=self.folder, env=self.environment, check=True, capture_output=True)
 
     def requests_of(self, *words: str) -> int:
-        """The number of requests that a command sends."""
+        """Run a command; return the number of requests that it sends."""
         self.line.count = 0
         self.run(*words)
         return self.line.count
 
     def sync(self) -> tuple[str, ...]:
-        """One idle round: everything is kept and announced."""
+        """Return the words of `broker sync`, which has nothing to do: all copies are stored and announced."""
         return ("broker", "sync", "--broker", dev_account(BROKERS[0]).address, "--announce", URL)
 
     def serve(self) -> int:
-        """The number of requests until `repository serve --as broker` is ready, which is one reading."""
+        """Return the number of requests of `repository serve --as broker` until it has read the agreements once."""
         self.line.count = 0
         words = ("repository", "serve", "copies", "--as", "broker", "--broker", dev_account(BROKERS[0]).address)
         command = [sys.executable, "-m", "blockota", *words, "--listen", "127.0.0.1:0"]
@@ -107,7 +107,7 @@ class Scene:
 
 @contextmanager
 def scene(folder: Path, *, releases: int = RELEASES) -> Iterator[Scene]:
-    """Make the scene on a fresh chain.
+    """Start a new chain, and create the releases and agreements on it.
 
     Args:
         folder: an empty folder.
@@ -124,7 +124,7 @@ def scene(folder: Path, *, releases: int = RELEASES) -> Iterator[Scene]:
         with counting(chain.url) as line:
             (folder / "blockota.toml").write_text(f'store = "file:copies"\n\n[networks.local]\nurl = "{line.url}"\n')
             found = Scene(folder, line, releases, dict(os.environ) | {"PYTHONPATH": str(Path.cwd())})
-            found.run(*found.sync())  # the first round pins what is there
+            found.run(*found.sync())  # the first run pins the stored images
             yield found
     finally:
         local.stop()
@@ -132,12 +132,12 @@ def scene(folder: Path, *, releases: int = RELEASES) -> Iterator[Scene]:
 
 @contextmanager
 def counting(node: str) -> Iterator[Line]:
-    """Run a proxy of a node."""
+    """Start a proxy of a node that counts the requests."""
     line = Line(node)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # else header and body would wait for each other for 40 ms
+        disable_nagle_algorithm = True  # otherwise the body would be delayed by 40 ms after the header
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -161,7 +161,7 @@ def counting(node: str) -> Iterator[Line]:
 
 
 def figures() -> Iterator[Figure]:
-    """Requests of four commands, and the seconds of an idle round."""
+    """Yield the number of requests of four commands, and the seconds of an idle `broker sync`."""
     with tempfile.TemporaryDirectory() as name, scene(Path(name)) as found:
         size = f"with {3 * found.releases} agreements, {found.releases} of them the broker's own"
         counts = {
@@ -180,7 +180,7 @@ def figures() -> Iterator[Figure]:
 
 
 def _fill(chain: Chain, deployment: Deployment, folder: Path, *, releases: int) -> None:
-    """Record releases and agreements, sent by accounts that the development node impersonates."""
+    """Publish releases and create agreements with transactions from accounts that the node impersonates."""
     contract, store = BlockOTAContract(chain, deployment.contract), LocalStore(folder / "copies")
     made = []
     for number in range(1, releases + 1):
@@ -204,7 +204,7 @@ def _fill(chain: Chain, deployment: Deployment, folder: Path, *, releases: int) 
     ]
     terms = [(one, (key, one.version.packed)) for one in agreements]
     to = deployment.replication
-    # One broker after the other: a node mines what comes at once from several senders in any order.
+    # The brokers propose one after the other, because a node orders simultaneous transactions arbitrarily.
     for broker in brokers:
         own = [named for one, named in terms if one.broker == broker]
         _send(chain, [(broker, to, known.encode_call("propose", *named, FOREVER)) for named in own])
@@ -220,7 +220,7 @@ def _release(image: bytes, version: Version) -> Release:
 
 def _send(chain: Chain, calls: list[tuple[str, str, bytes]], *, gas: int = 400_000) -> None:
     """Send transactions in batches, and check that each succeeded."""
-    # The node works on a batch in any order, so that each transaction has its nonce.
+    # Each transaction has an explicit nonce, because the node processes a batch in any order.
     nonces = {sender: count(chain.count(sender)) for sender, _, _ in calls}
     for start in range(0, len(calls), BATCH):
         transactions = [
@@ -229,9 +229,9 @@ def _send(chain: Chain, calls: list[tuple[str, str, bytes]], *, gas: int = 400_0
         ]
         hashes = _ask(chain.url, [("eth_sendTransaction", (one,)) for one in transactions])
         while not all(receipts := _ask(chain.url, [("eth_getTransactionReceipt", (one,)) for one in hashes])):
-            _ask(chain.url, [("evm_mine", ())])  # those that did not fit into a block wait for the next one
+            _ask(chain.url, [("evm_mine", ())])  # for transactions that did not fit into the block
         if not all(int(receipt["status"], 16) for receipt in receipts):
-            raise AssertionError("a transaction was refused")
+            raise AssertionError("a transaction was reverted")
 
 
 def _ask(url: str, calls: list[tuple[str, tuple[Any, ...]]]) -> list[Any]:

@@ -1,7 +1,7 @@
-"""The servers that are compared, each a process of its own: our repository, and Debian's nginx with the plain files.
+"""The compared servers, each in its own process: our repository, and Debian's nginx with the plain files.
 
-``python -m benchmarks.servers FOLDER`` is our repository: it serves what lies in the folder's store. The file
-``sizes.json`` beside it stands in for the chain.
+``python -m benchmarks.servers FOLDER`` starts our repository, which serves the images in the folder's store. The file
+``sizes.json`` in the folder replaces the chain: it lists the images that may be served.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ http {{
 
 @dataclass(frozen=True)
 class Image:
-    """A file of more than one block that both servers have; `name` is its path below nginx's root."""
+    """An image that both servers have; `name` is the file's path below nginx's root."""
 
     name: str
     size: int
@@ -54,21 +54,21 @@ class Image:
 
 
 def filled(folder: Path, sizes: Mapping[str, int]) -> dict[str, Image]:
-    """Make files without repetitions, ⟨name → bytes⟩, plain and in a store."""
+    """Write files with random contents of the given sizes, by name, into a folder and into a store."""
     store, images = LocalStore(folder / "store"), {}
     for name, size in sizes.items():
         data = hashlib.shake_128(name.encode()).digest(size)
         (folder / name).write_bytes(data)
         with (folder / name).open("rb") as file:
             images[name] = Image(name, size, hashlib.sha256(data).hexdigest(), store.put(file))
-    # What the repository may serve.
+    # The images that the repository may serve.
     (folder / "sizes.json").write_text(json.dumps({str(image.cid): image.size for image in images.values()}))
     return images
 
 
 @contextmanager
 def repository(folder: Path) -> Iterator[str]:
-    """Our repository; its URL."""
+    """Start our repository; yield its URL."""
     command = [sys.executable, "-m", "benchmarks.servers", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -79,7 +79,7 @@ def repository(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def nginx(folder: Path, *, certificate: Path | None = None) -> Iterator[str]:
-    """Nginx, with as many workers as processors; its URL, which is that over TLS if there is a certificate with key."""
+    """Start nginx with one worker for each processor; yield its URL, which uses TLS if a certificate is given."""
     url, user = f"http://127.0.0.1:{(port := free_port())}", getpass.getuser()
     tls, secure_port = "", free_port()
     if certificate:
@@ -92,7 +92,7 @@ def nginx(folder: Path, *, certificate: Path | None = None) -> Iterator[str]:
             deadline = time.monotonic() + START_SECONDS
             while True:
                 try:
-                    with urlopen(f"{url}/nginx.conf"):  # noqa: S310 - it is the one of our own server
+                    with urlopen(f"{url}/nginx.conf"):  # noqa: S310 - the URL of our own server
                         break
                 except OSError:
                     if time.monotonic() > deadline:
@@ -104,7 +104,7 @@ def nginx(folder: Path, *, certificate: Path | None = None) -> Iterator[str]:
 
 
 def nginx_program() -> str:
-    """The path of the installed ``nginx``; exits if there is none."""
+    """Return the path of ``nginx``; exit with an error if nginx is not installed."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if program is None:
         sys.exit("nginx not found: install Debian's nginx-light.")
@@ -112,7 +112,7 @@ def nginx_program() -> str:
 
 
 def kubo_program() -> Path:
-    """The path of the installed Kubo; exits if there is none."""
+    """Return the path of Kubo; exit with an error if Kubo is not installed."""
     program = install_kubo.find()
     if program is None:
         sys.exit("Kubo not found: build it with `make kubo`.")
@@ -120,10 +120,10 @@ def kubo_program() -> Path:
 
 
 def main(folder: Path) -> None:
-    """Serve, with an access log, as nginx has one."""
+    """Serve the images in a folder, with an access log as nginx writes one."""
 
     def read() -> Reading:
-        """Allow the files that ``sizes.json`` lists, in the place of the chain."""
+        """Return claims that allow the images in ``sizes.json``, instead of claims from the chain."""
         facts: dict[str, Any] = {"load_address": 0, "active_from": 0, "chip_id": 0, "status": Status.ACTIVE}
         claims = []
         for number, (text, size) in enumerate(json.loads((folder / "sizes.json").read_text()).items()):

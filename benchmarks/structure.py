@@ -1,16 +1,16 @@
 """Measure the structure of a checkout: ``python -m benchmarks.structure [FOLDER] [--walks] [--json]``.
 
-Nothing is imported from the checkout, so two commits are measured by the same rules: check the older one out into a
-folder of its own and name that folder. ``--walks`` also runs the checkout's commands (see `walks`); it then needs a
-``node_modules`` folder or link. Output is a Markdown table, with ``--json`` one JSON object.
+The script imports nothing from the checkout, so it measures different commits by the same rules: check out an older
+commit into another folder, and pass that folder. ``--walks`` also runs commands of the checkout (see `walks`); the
+checkout then needs a ``node_modules`` folder or link. The output is a Markdown table, or JSON with ``--json``.
 
 Definitions:
-    package: a folder of ``blockota`` or ``firmware_host``, or a module that lies directly in one of the two.
-    import edge: a pair of modules (or packages) of which the first imports the second, anywhere in its code.
-    floors: modules (packages) on the longest chain of imports, where those that import each other count as one.
-    body: lines of a function without signature and docstring.
-    comment: a line with a ``#`` comment that is no instruction to a tool; per 100 lines of code, docstrings left out.
-    single-use helper: a function whose name begins with ``_`` and occurs once in its module beside its definition.
+    package: a folder in ``blockota`` or ``firmware_host``, or a module directly in one of the two.
+    import edge: a pair of modules (or packages) of which the first imports the second anywhere in its code.
+    floors: number of modules (packages) on the longest chain of imports; modules that import each other count as one.
+    body: the lines of a function without signature and docstring.
+    comment: a line with a ``#`` comment that is not a tool's directive; counted per 100 lines of code.
+    single-use helper: a function whose name begins with ``_`` and occurs once in its module outside its definition.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(root: Path) -> Figures:
-    """All figures that are read from the sources."""
+    """Return all figures that are computed from the sources."""
     paths = {module_name(root, path): path for folder in PRODUCT for path in python_files(root / folder)}
     tests = [*python_files(root / "tests"), *(root / "tests").rglob("*.sol")]
     contracts = [path for path in (root / "contracts").rglob("*.sol") if ".cache" not in path.parts]
@@ -89,33 +89,33 @@ def measure(root: Path) -> Figures:
 
 
 def python_files(folder: Path) -> list[Path]:
-    """All Python files below a folder."""
+    """Return all Python files below a folder."""
     return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
 
 
 def module_name(root: Path, path: Path) -> str:
-    """The dotted name of a file."""
+    """Return the dotted module name of a file."""
     return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
 
 
 def package_of(module: str) -> str:
-    """The first two parts of a module's name."""
+    """Return the first two parts of a module's name."""
     return ".".join(module.split(".")[:2])
 
 
 def lines_of(path: Path) -> int:
-    """Lines of a file."""
+    """Return the number of lines of a file."""
     return len(path.read_text("utf-8").splitlines())
 
 
 @cache
 def tree(path: Path) -> ast.Module:
-    """The syntax tree of a file."""
+    """Return the syntax tree of a file."""
     return ast.parse(path.read_text("utf-8"))
 
 
 def import_edges(paths: dict[str, Path]) -> Edges:
-    """⟨importing module, imported module⟩, both of the product; imports must be absolute."""
+    """Return the pairs ⟨importing module, imported module⟩ among our modules; imports must be absolute."""
     edges = set()
     for module, path in paths.items():
         for node in ast.walk(tree(path)):
@@ -123,7 +123,7 @@ def import_edges(paths: dict[str, Path]) -> Edges:
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
-                # `from package import name` imports a module if there is one of that name, else the package itself.
+                # `from package import name` imports a module if one has that name, otherwise the package itself.
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
                 names = [name if name in paths else node.module for name in names]
             edges |= {(module, name) for name in names if name in paths and name != module}
@@ -131,7 +131,7 @@ def import_edges(paths: dict[str, Path]) -> Edges:
 
 
 def floors(nodes: Iterable[str], edges: Edges) -> int:
-    """Length of the longest chain of imports. Modules of a cycle are taken away together, as one floor."""
+    """Return the length of the longest chain of imports; the modules of an import cycle count as one."""
     remaining = {node: {other for one, other in edges if one == node and other != node} for node in nodes}
     count = 0
     while remaining:
@@ -145,7 +145,7 @@ def floors(nodes: Iterable[str], edges: Edges) -> int:
 
 
 def closure(start: str, edges: dict[str, set[str]]) -> set[str]:
-    """All nodes that a node reaches."""
+    """Return all nodes that a node reaches along the edges."""
     found: set[str] = set()
     pending = [start]
     while pending:
@@ -156,18 +156,18 @@ def closure(start: str, edges: dict[str, set[str]]) -> set[str]:
 
 
 def functions(path: Path) -> Iterator[Function]:
-    """Every function of a file."""
+    """Yield every function of a file."""
     return (node for node in ast.walk(tree(path)) if isinstance(node, Function))
 
 
 def body_length(function: Function) -> int:
-    """Lines of a function's body without its docstring."""
+    """Return the number of lines of a function's body, without the docstring."""
     body = function.body[1:] if ast.get_docstring(function) else function.body
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
 def single_use_helpers(path: Path) -> Iterator[Function]:
-    """Private functions whose name occurs once beside its definition."""
+    """Yield the private functions of a file whose name occurs once outside its definition."""
     names = Counter(
         node.id if isinstance(node, ast.Name) else node.attr
         for node in ast.walk(tree(path))
@@ -179,7 +179,7 @@ def single_use_helpers(path: Path) -> Iterator[Function]:
 
 
 def comments_per_hundred(paths: Iterable[Path]) -> float:
-    """Comments per 100 lines of code; neither blank lines, comments nor docstrings are lines of code."""
+    """Return the comments per 100 lines of code; blank lines, comments and docstrings do not count as code."""
     comments = code = 0
     for path in paths:
         lines = set()
@@ -193,7 +193,7 @@ def comments_per_hundred(paths: Iterable[Path]) -> float:
 
 
 def documentation(path: Path) -> set[int]:
-    """Lines of all docstrings, also of attributes and constants."""
+    """Return the line numbers of all docstrings, including those of attributes and constants."""
     return {
         line
         for node in ast.walk(tree(path))

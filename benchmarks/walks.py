@@ -1,9 +1,10 @@
-"""Count the modules that a value passes through, in commands of a checkout that are run on a local chain.
+"""Count the modules through which a value passes while commands of a checkout run on a local chain.
 
 ``python -m benchmarks.structure --walks`` prints the figures.
 
-A walk is traced, not read: a module lies on it if one of its functions takes or returns the value while a command runs.
-The value is found in arguments, returned and yielded values, and in what these contain, two levels deep.
+A module is on the walk of a value if one of its functions receives or returns the value while a command runs. The
+script traces the commands, and searches for the value in arguments, in returned and yielded values, and in the objects
+inside these, two levels deep.
 
     image, published: the bytes of an image, in ``release publish``
     image, flashed: the same bytes, in ``flash``
@@ -95,20 +96,20 @@ with serve_tcp(SimulatedBoard()) as url:
 
 
 def walks(root: Path) -> dict[str, float | str]:
-    """The number of modules on each walk, and their names.
+    """Return the number of modules on each walk, and their names.
 
     Raises:
-        subprocess.CalledProcessError: a command of the checkout failed; it printed why.
+        subprocess.CalledProcessError: a command of the checkout failed; its output is printed on stderr.
     """
     with TemporaryDirectory() as name, local_chain(root, Path(name)):
         return measured(root, Path(name))
 
 
 def measured(root: Path, folder: Path) -> dict[str, float | str]:
-    """Publish, sign, execute and flash, with the tracer in each command that has a walk."""
+    """Publish, sign, execute and flash a release; trace each command that has a walk."""
     image = folder / "image.bin"
-    # The vector table must be plausible: a stack in RAM and an entry in flash. Anything else is random, so that no
-    # other value of the program contains it.
+    # The vector table must be plausible: a stack in RAM and an entry in flash. The other bytes are random, so that no
+    # other value of the program contains them.
     image.write_bytes(bytes.fromhex("0050002009000008") + secrets.token_bytes(IMAGE_SIZE - 8))
     data = image.read_bytes()
     found = {}
@@ -131,7 +132,7 @@ def measured(root: Path, folder: Path) -> dict[str, float | str]:
 
 
 def find_calldata(proposal: object) -> str:
-    """The longest hexadecimal text in a proposal: its calldata."""
+    """Return the calldata of a proposal: the longest hexadecimal text in its file."""
     texts: list[str] = []
     pending = [proposal]
     while pending:
@@ -146,12 +147,12 @@ def find_calldata(proposal: object) -> str:
 
 
 def short(path: str) -> str:
-    """A module's name as it is shown."""
+    """Return a module's name as it is printed."""
     return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__").removeprefix("blockota.")
 
 
 def trace(root: Path, folder: Path, needles: list[bytes], *words: str) -> list[str]:
-    """Run a command with the tracer; returns the files through which a needle passed."""
+    """Run a command with the tracer; return the files through which one of the byte strings passed."""
     output = folder / "modules.json"
     shown = ",".join(needle.hex() for needle in needles)
     start(root, folder, "-c", TRACER, shown, str(root), str(output), *words)
@@ -175,13 +176,13 @@ def start(root: Path, folder: Path, *words: str) -> None:
 
 
 def environment(root: Path) -> dict[str, str]:
-    """An environment in which the checkout's packages come first."""
+    """Return an environment in which Python imports the checkout's packages first."""
     return os.environ | {"PYTHONPATH": str(root)}
 
 
 @contextmanager
 def board(root: Path) -> Iterator[str]:
-    """A blank simulated board of the checkout, on a TCP port."""
+    """Start a blank simulated board of the checkout on a TCP port; yield its URL."""
     command = [sys.executable, "-c", BOARD]
     with subprocess.Popen(
         command, env=environment(root), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -194,7 +195,7 @@ def board(root: Path) -> Iterator[str]:
 
 @contextmanager
 def local_chain(root: Path, folder: Path) -> Iterator[None]:
-    """The checkout's ``dev up``: a chain with a Safe, the contracts and a paired product."""
+    """Run the checkout's ``dev up``, which starts a chain with a Safe, the contracts and a paired product."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
     run(root, folder, "dev", "up", "--port", port)

@@ -1,7 +1,7 @@
 """BlockOTA: firmware releases as public facts on a chain, checked before a board is written.
 
-The names of `blockota.library` are available here. They are imported when one is used first: commands that need none
-of them start faster.
+The names of `blockota.library` are available here. The library is imported at the first use of a name, so that commands
+without the library start faster.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """A name of the library, on its first use (PEP 562)."""
+    """Import a name of `blockota.library` at its first use (PEP 562)."""
     if name in __all__:
         return getattr(importlib.import_module("blockota.library"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

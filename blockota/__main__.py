@@ -1,4 +1,4 @@
-"""``python -m blockota`` is the command ``blockota``."""
+"""``python -m blockota`` runs the command ``blockota``."""
 
 from blockota.cli.main import main
 

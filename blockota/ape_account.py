@@ -1,9 +1,9 @@
 """Accounts of Ape's plugins, such as hardware wallets, with the interface of eth-account.
 
-A module apart from `keys`, because it needs Ape at import: Ape is optional and takes about a second to load, so `keys`
-imports this module only for an ``ape:`` key that is not a keystore. An answer of a plugin is accepted only if it is a
-signature of exactly what was requested, by the named account. The recovery id is computed here: plugins count it from
-0, from 27, or leave it constant.
+This module is separate from `keys` because it imports Ape, which is optional and takes about a second to load. The
+module `keys` loads Ape only for an ``ape:`` key that is not a keystore. A plugin's signature is accepted only if the
+named account signed exactly the requested data. The recovery id of a signature is computed here, because plugins count
+the id from 0, count it from 27, or leave it constant.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from hexbytes import HexBytes
 from blockota.errors import Action, RefusedError, UsageError, shortened
 from blockota.ethereum import keccak
 
-_REMEDY = "connect and unlock the device, open its Ethereum app, and approve what it shows"
+_REMEDY = "connect and unlock the device, open its Ethereum app, and approve the request there"
 _WORD = 32
 _FIRST_V, _FIRST_EIP155_V = 27, 35
 
 
 class _PlainlyShown:
-    """A transaction that plugins can print without a node: Ape's own text looks up the contract's ABI."""
+    """A transaction that plugins can print without a node, unlike Ape's own, which looks up the contract's ABI."""
 
     def to_string(self, calldata_repr: CalldataRepr | None = None) -> str:
-        """One field a line."""
+        """Format the transaction, one field on each line."""
         del calldata_repr
         fields = cast("TransactionAPI", self).model_dump(mode="json", by_alias=True, exclude_none=True)
         return "\n".join(f"{name}: {value}" for name, value in fields.items())
@@ -58,13 +58,13 @@ class _StaticFeeTransaction(_PlainlyShown, StaticFeeTransaction):
 
 @dataclass(frozen=True, eq=False)
 class ApeAccount(BaseAccount):
-    """An account of a plugin of Ape.
+    """An account of an Ape plugin.
 
     Attributes:
         alias: the account's name in Ape.
-        account_address: its address according to the plugin; every signature is checked against it.
-        signer: the plugin's object.
-        note: called with what the operator has to do.
+        account_address: the account's address according to the plugin; every signature is checked against it.
+        signer: the plugin's account object.
+        note: called with an instruction for the operator.
     """
 
     alias: str
@@ -81,7 +81,7 @@ class ApeAccount(BaseAccount):
         """Sign a message (EIP-191, which includes EIP-712).
 
         Raises:
-            RefusedError: the operator or the device refused, or signed something else.
+            RefusedError: the operator or the device refused to sign, or the signature does not match the message.
         """
         given = self._asked(lambda: self.signer.sign_message(signable_message))
         r, s = self._numbers(given)
@@ -93,10 +93,11 @@ class ApeAccount(BaseAccount):
         raise self._unusable()
 
     def sign_transaction(self, transaction_dict: TransactionDictType) -> SignedTransaction:
-        """Sign a transaction: EIP-1559, or a legacy one (EIP-155) if it has a gas price.
+        """Sign an EIP-1559 transaction, or a legacy transaction (EIP-155) if a gas price is given.
 
         Raises:
-            RefusedError: the operator or the device refused, or signed something else, such as for another chain.
+            RefusedError: the operator or the device refused to sign, or the signature does not match the transaction
+                and its chain.
         """
         # The plugin may change its copy; the transaction that is sent is made from the request.
         wanted, copy = _transaction(transaction_dict), _transaction(transaction_dict)
@@ -114,16 +115,17 @@ class ApeAccount(BaseAccount):
         raise self._unusable()
 
     def unsafe_sign_hash(self, message_hash: Hash32) -> NoReturn:
-        """Refuse: a person who approves a bare hash cannot see what it signs.
+        """Refuse to sign a bare hash, because the device cannot show the data behind the hash.
 
         Raises:
             RefusedError: always.
         """
         del message_hash
-        raise RefusedError(f"ape:{self.alias} does not sign a bare hash", why="the device could not show what it signs")
+        why = "the device cannot show the data behind a hash"
+        raise RefusedError(f"ape:{self.alias} does not sign a bare hash", why=why)
 
     def _asked(self, sign: Callable[[], Any]) -> Any:
-        """The plugin's answer. Its output goes to stderr, because stdout is the command's result."""
+        """Call the plugin. The plugin's output goes to stderr, because stdout is reserved for the command's result."""
         self.note(f"Waiting for ape:{self.alias} ({self.address}): approve on the device what this command showed.")
         try:
             with redirect_stdout(sys.stderr):
@@ -131,7 +133,7 @@ class ApeAccount(BaseAccount):
         except Exception as error:
             raise RefusedError(f"ape:{self.alias} did not sign", why=_cause(error), remedy=_REMEDY) from error
         if answer is None:
-            why = "it was refused on the device, or the device is locked or not connected"
+            why = "the request was refused on the device, or the device is locked or not connected"
             raise RefusedError(f"ape:{self.alias} did not sign", why=why, remedy=_REMEDY)
         return answer
 
@@ -144,21 +146,21 @@ class ApeAccount(BaseAccount):
     def _unusable(self) -> RefusedError:
         return RefusedError(
             f"the signature of ape:{self.alias} cannot be used",
-            why=f"it is not a signature by {self.address} of what was requested; the device may have another account, "
+            why=f"{self.address} did not sign the requested data; the device may have another account, "
             "or its plugin may have signed for another chain",
             remedy="connect the device with which the account was added, and update Ape's plugin",
         )
 
 
 def open_ape_account(alias: str, *, note: Callable[[str], None]) -> ApeAccount:
-    """The account of a plugin with this alias. The device is not contacted yet.
+    """Return the plugin account with an alias. The device is not contacted yet.
 
     Args:
         alias: the account's name in Ape.
-        note: called with what the operator has to do while something is signed.
+        note: called with an instruction for the operator while the account signs.
 
     Raises:
-        UsageError: Ape has no such account, or cannot read it.
+        UsageError: Ape has no account with this alias, or cannot read its accounts.
     """
     try:
         with redirect_stdout(sys.stderr):
@@ -169,15 +171,15 @@ def open_ape_account(alias: str, *, note: Callable[[str], None]) -> ApeAccount:
         raise UsageError(
             "Ape's accounts cannot be read",
             why=_cause(error),
-            remedy="have Ape list them",
+            remedy="have Ape list its accounts",
             action=Action.LIST_APE_ACCOUNTS,
         ) from error
     if found is None or address is None:
         raise UsageError(
             f"Ape has no account {alias}",
-            why=f"it searched {shortened(ape.accounts.containers)}",
-            remedy="add a hardware wallet with its plugin, such as ape-ledger by `ape ledger add`, or have Ape list "
-            "the accounts it knows",
+            why=f"Ape searched {shortened(ape.accounts.containers)}",
+            remedy="add a hardware wallet with its Ape plugin (`ape ledger add` for ape-ledger), or have Ape list its "
+            "accounts",
             action=Action.LIST_APE_ACCOUNTS,
         )
     return ApeAccount(alias, address, found, note)
@@ -194,5 +196,5 @@ def _word(number: int) -> HexBytes:
 
 
 def _cause(error: Exception) -> str:
-    """The text of a plugin's error on one line."""
+    """Return the text of a plugin's error on one line."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

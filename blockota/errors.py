@@ -1,23 +1,24 @@
 """The tree of all errors.
 
-The number is `exit_status`, with which a command ends that fails with the error::
+The number is the `exit_status` of a command that fails with the error::
 
     BlockOTAError               1  a defect of ours
     ├── UsageError              2  an argument, setting or file is not valid
     ├── RefusedError            3  a check failed, nothing was changed
     │   ├── ImageError             a file is not a firmware image for this target
     │   ├── ContentError           bytes do not match their content address
+    │   │   └── HashMismatchError  a block's bytes do not have the hash in its address
     │   ├── ProposalError          a proposal or its signatures cannot be used
     │   ├── ContractRefusalError   the contract or the Safe refused a transaction
-    │   │   └── RevertedError      the same, before its revert data is put in words
+    │   │   └── RevertedError      a call was reverted, and its revert data is not decoded yet
     │   └── VerificationError      one of the first nine checks of `verification` failed
     ├── BoardError              4  the board or its link
-    │   ├── FlashProofError        check 10 failed: the flash was changed, and is not the release
-    │   ├── LinkError              the port cannot be opened, or was lost
+    │   ├── FlashProofError        check 10 failed: the flash was changed but does not contain the release
+    │   ├── LinkError              the board's port cannot be opened, or the connection was lost
     │   ├── NoAnswerError          the board does not answer
     │   └── BoardProtocolError     the board's answer violates AN3155
     └── UnreachableError        5  chain or store out of reach
-        ├── ChainError             the node is out of reach, or cannot do what was requested
+        ├── ChainError             the node is out of reach, or cannot fulfil the request
         └── StoreError             the content store cannot be read or written
             └── NotInStoreError    the store works, but does not have the block
 """
@@ -29,14 +30,14 @@ from enum import Enum, auto
 from typing import TypedDict, Unpack
 
 _LISTED = 3
-"""The most items of a list in a message."""
+"""The maximum number of list items in a message."""
 
 
 class Action(Enum):
-    """A remedy for which the command line has a command or an option; `blockota.cli.remedies` names it.
+    """A remedy that a command or an option carries out; `blockota.cli.remedies` names the command or option.
 
-    The library names no option: an error's `remedy` is in the words of the domain, and its `action` says which option
-    the command line adds. Words in parentheses are the values that the option needs.
+    The library does not name options. An error's `remedy` uses the words of the domain, and its `action` selects the
+    option that the command line adds. A word in parentheses after a member names the value that its option needs.
     """
 
     # Images, stores and sources
@@ -116,9 +117,9 @@ class BlockOTAError(Exception):
         values: values for the action's option, such as the hash of a transaction.
 
     Attributes:
-        result: the fields of what was done before, for the JSON object that reports the error.
+        result: fields that describe the work done before the error, for the JSON report.
 
-    The text has one sentence, or two if there is a remedy: ``what: why. Remedy.``
+    The error's text has one sentence, or two if a remedy is given: ``what: why. Remedy.``
     """
 
     exit_status = 1
@@ -173,7 +174,7 @@ class HashMismatchError(ContentError):
 
 
 class ProposalError(RefusedError):
-    """A proposal, or the signatures to it, cannot be used."""
+    """A proposal or its signatures cannot be used."""
 
 
 class ContractRefusalError(RefusedError):
@@ -185,7 +186,7 @@ class RevertedError(ContractRefusalError):
 
     Args:
         data: the revert data: a custom error's selector and arguments, or empty.
-        message: the node's text.
+        message: the node's error message.
     """
 
     def __init__(self, data: bytes, message: str) -> None:
@@ -194,10 +195,10 @@ class RevertedError(ContractRefusalError):
 
 
 class VerificationError(RefusedError):
-    """One of the first nine checks failed; nothing was changed. The tenth is `FlashProofError`.
+    """One of the checks 1 to 9 failed; nothing was changed. A failure of check 10 is a `FlashProofError`.
 
     Args:
-        number: the check's number, 1 to 9, as in `verification`.
+        number: the check's number, 1 to 9, as in `blockota.model.verification`.
     """
 
     def __init__(self, number: int, what: str, **parts: Unpack[ErrorParts]) -> None:
@@ -212,17 +213,17 @@ class BoardError(BlockOTAError):
 
 
 class FlashProofError(BoardError):
-    """Check 10 failed: the flash was changed, and is not the release.
+    """Check 10 failed: the flash was changed but does not contain the release.
 
     Attributes:
-        number: the check's number, as in `verification`.
+        number: the check's number, as in `blockota.model.verification`.
     """
 
     number = 10
 
 
 class LinkError(BoardError):
-    """The port cannot be opened, or was lost."""
+    """The board's port cannot be opened, or the connection was lost."""
 
 
 class NoAnswerError(BoardError):
@@ -240,7 +241,7 @@ class UnreachableError(BlockOTAError):
 
 
 class ChainError(UnreachableError):
-    """The node is out of reach, or cannot do what was requested."""
+    """The node is out of reach, or cannot fulfil the request."""
 
 
 class StoreError(UnreachableError):
@@ -248,21 +249,21 @@ class StoreError(UnreachableError):
 
 
 class NotInStoreError(StoreError):
-    """The store works, and does not have the block; another store or source may have it."""
+    """The store works but does not have the requested block, which another store or source may have."""
 
 
 BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\U00013441\U00013442\U0001d159")
-"""Letters and symbols of Unicode without a mark: with them, a text could draw columns and rows."""
+"""Unicode letters and symbols that are displayed as blanks: a text could use them to imitate columns and rows."""
 
 
 def shortened(items: Iterable[object], separator: str = ", ") -> str:
-    """The first items of a list in a message, and how many others there are: ``a, b, c and 4 more``."""
+    """Format a list for a message as its first items and the number of the others, such as ``a, b, c and 4 more``."""
     words = list(map(str, items))
     rest = len(words) - _LISTED
     return separator.join(words[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def plain(value: object) -> str:
-    """A value as text in which nothing moves the cursor, changes colours, turns the direction or imitates a space."""
+    """Escape all characters of a value that could move the cursor, change colours or text direction, or look blank."""
     shown = (letter if letter.isprintable() and letter not in BLANK else ascii(letter)[1:-1] for letter in str(value))
     return "".join(shown)

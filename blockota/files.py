@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, renamed when complete."""
+"""Write files that are complete or absent: each is written under a temporary name and then renamed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from blockota.errors import Action, ImageError, ProposalError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FULL_TEXTS = ("no space left on device", "disk is full")
-"""Texts of a Kubo node's answer, and of SQLite."""
+"""Error texts of Kubo nodes and of SQLite for a full disk."""
 
 
 @contextmanager
 def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
-    """Open a file, for writing and reading, that appears at `path` only when the block ends without an error.
+    """Open a file for writing and reading. The file appears at `path` only if the ``with`` block ends without an error.
 
     Args:
         path: the file.
-        mode: who may read and write it.
+        mode: the file's permission bits.
 
     Raises:
         OSError: the folder cannot be written.
@@ -35,7 +35,7 @@ def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(mode)  # mkstemp lets the owner alone read it
+        Path(name).chmod(mode)  # mkstemp makes the file readable by its owner only
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -43,7 +43,7 @@ def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error, or one that caused it, is of a full disk, here or at a Kubo node."""
+    """Whether an error or one of its causes reports a full disk, on this machine or on a Kubo node."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__) and cause not in causes:
         causes.append(cause)
@@ -53,7 +53,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def write_durable(path: Path, data: bytes, *, mode: int) -> None:
-    """Write a whole file that survives a power cut; its folder is made if necessary.
+    """Write a file durably, so that it survives a power cut. The file's folder is created if necessary.
 
     Raises:
         OSError: the file cannot be written.
@@ -71,7 +71,7 @@ def write_durable(path: Path, data: bytes, *, mode: int) -> None:
 
 @contextmanager
 def result_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that the operator named, for writing and reading; it appears when the block ends without an error.
+    """Open an output file that the operator named. The file appears only if the ``with`` block ends without an error.
 
     Raises:
         UsageError: the folder does not exist or cannot be written.
@@ -87,11 +87,11 @@ def result_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def result_files(output: Path, companion: Path | None) -> Iterator[tuple[BinaryIO, BinaryIO | None]]:
-    """Open one or two result files; both appear when the block ends without an error, or neither.
+    """Open one or two output files. Either both files appear, or neither if the ``with`` block ends with an error.
 
     Args:
         output: the main file.
-        companion: the file that goes with it, if any.
+        companion: the second file, such as the manifest of an image; None if only one file is written.
 
     Raises:
         UsageError: a folder does not exist or cannot be written.
@@ -112,7 +112,7 @@ def result_files(output: Path, companion: Path | None) -> Iterator[tuple[BinaryI
 
 
 def write_result(path: Path, data: bytes) -> None:
-    """Write a file that the operator named; it is whole or absent.
+    """Write an output file that the operator named; the file is complete or absent.
 
     Raises:
         UsageError: the folder does not exist or cannot be written.
@@ -122,7 +122,7 @@ def write_result(path: Path, data: bytes) -> None:
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder and those above it, if they do not exist, and return it.
+    """Create a folder and its parents if they do not exist, and return the folder.
 
     Raises:
         UsageError: the folder cannot be made.
@@ -141,10 +141,10 @@ def make_folder(folder: Path) -> Path:
 def refuse_overwriting(output: Path, companion: Path | None, *, force: bool) -> None:
     """Refuse to overwrite files unless `force` is set, and refuse one name for two files.
 
-    Devices and folders are never overwritten: the rename in `whole_file` would replace them by a regular file.
+    Only regular files are overwritten: the rename in `whole_file` would replace a device by a regular file.
 
     Raises:
-        UsageError: a file would be lost.
+        UsageError: a file would be overwritten, a path is not a regular file, or both paths are the same.
     """
     if companion and companion.absolute() == output.absolute():
         raise UsageError("image and manifest cannot be one file", why=f"{output} is named for both")
@@ -165,10 +165,10 @@ def refuse_overwriting(output: Path, companion: Path | None, *, force: bool) -> 
 
 
 def home_path(text: str) -> Path:
-    """A path in which a leading ``~`` stands for a home folder.
+    """Return a path with a leading ``~`` replaced by the home folder.
 
     Raises:
-        UsageError: there is no such user.
+        UsageError: the named user does not exist.
     """
     try:
         return Path(text).expanduser()
@@ -184,7 +184,7 @@ def read_input(path: Path, *, limit: int) -> bytes:
         limit: the largest size to accept, in bytes.
 
     Raises:
-        UsageError: it is missing, not a regular file, unreadable, or larger than `limit`.
+        UsageError: the file is missing, not a regular file, unreadable, or larger than `limit`.
     """
     try:
         if path.exists() and not path.is_file():
@@ -200,7 +200,7 @@ def read_input(path: Path, *, limit: int) -> bytes:
 
 @contextmanager
 def naming_file(path: Path) -> Iterator[None]:
-    """Add the file's name to errors about its contents: commands read several files."""
+    """Add a file's name to errors about its contents, because a command can read several files."""
     try:
         yield
     except (ImageError, ProposalError) as error:

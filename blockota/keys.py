@@ -1,4 +1,4 @@
-"""Keys by URI. A URI names where a key is kept; the key itself is never typed on a command line.
+"""Keys by URI. A key's URI names the place where the key is kept; the key itself is never typed on a command line.
 
 ``keystore:FILE``  an encrypted keystore file (Web3 Secret Storage, version 3)
 ``ape:ALIAS``      an account of Ape: the keystore ``~/.ape/accounts/ALIAS.json``, or an account of a plugin, such as
@@ -45,17 +45,17 @@ def account_of(
     ask_password: Callable[[str], str],
     note: Callable[[str], None] = lambda _: None,
 ) -> BaseAccount:
-    """The account that a URI names.
+    """Return the account that a URI names.
 
     Args:
         uri: the URI, as described in this module.
         is_local_chain: whether development keys may be used.
         ask_password: called with a prompt when a keystore needs its password.
-        note: called with messages for the operator, now and while the account signs.
+        note: called with messages for the operator, while the key is opened and while the account signs.
 
     Raises:
-        UsageError: the URI or the key that it names cannot be read.
-        RefusedError: a development key on a real chain, or a wrong password.
+        UsageError: the URI is not valid, or its key cannot be read.
+        RefusedError: a development key is named on a real chain, the password is wrong, or the keystore is damaged.
     """
     kind, _, name = uri.partition(":")
     if kind == "dev":
@@ -69,12 +69,12 @@ def account_of(
     raise UsageError(
         "the key cannot be found",
         why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, or dev:N on the local chain",
-        remedy="name where it is kept, never the key itself",
+        remedy="name the place of the key, never the key itself",
     )
 
 
 def dev_account(number: int) -> LocalAccount:
-    """Account `number` of the test mnemonic (BIP-44 path ``m/44'/60'/0'/0/number``)."""
+    """Return account `number` of the test mnemonic (BIP-44 path ``m/44'/60'/0'/0/number``)."""
     Account.enable_unaudited_hdwallet_features()
     account: LocalAccount = Account.from_mnemonic(DEV_MNEMONIC, account_path=f"m/44'/60'/0'/0/{number}")
     return account
@@ -82,11 +82,11 @@ def dev_account(number: int) -> LocalAccount:
 
 def _dev_key(name: str, *, is_local_chain: bool) -> LocalAccount:
     if not _DEV_NUMBER.fullmatch(name):
-        raise UsageError("unknown development key", why="they are numbered dev:0, dev:1 and so on")
+        raise UsageError("unknown development key", why="development keys are named dev:0, dev:1 and so on")
     if not is_local_chain:
         raise RefusedError(
             "a development key cannot be used here",
-            why="it is public, and this chain is not a local one",
+            why="development keys are public, and this chain is not local",
             remedy="name a key of your own with keystore:FILE",
         )
     return dev_account(int(name))
@@ -96,7 +96,8 @@ def _environment_key(name: str) -> LocalAccount:
     shown = name if _VARIABLE.fullmatch(name) and not _could_be_key(name) else "(not shown: it could be a key)"
     secret = os.environ.get(name) if name.isprintable() else None
     if secret is None:
-        raise UsageError(f"env:{shown} is not set", why="the environment has no such variable", remedy="export it")
+        why = "the environment has no variable of this name"
+        raise UsageError(f"env:{shown} is not set", why=why, remedy="export the variable")
     if not _PRIVATE_KEY.fullmatch(secret.strip()):
         raise _not_a_private_key(shown)
     try:
@@ -111,7 +112,7 @@ def _not_a_private_key(shown: str) -> UsageError:
 
 
 def _could_be_key(text: str) -> bool:
-    """Whether a text may be a key or a mnemonic, typed where a name belongs; such a text is never repeated."""
+    """Whether a text may be a key or a mnemonic typed in place of a name. Errors never contain a possible key."""
     is_hex = _HEX_OF_A_KEY.search(re.sub(r"[\W_]", "", text, flags=re.ASCII))
     return bool(is_hex) or len(re.findall(r"[a-z]{3,8}", text.lower())) >= _MNEMONIC_WORDS
 
@@ -122,7 +123,7 @@ def _names_a_file(name: str) -> bool:
         return False
     try:
         return not _could_be_key(name) or home_path(name).is_file()
-    except (UsageError, OSError):  # its text would repeat the name
+    except (UsageError, OSError):  # the text of this error would repeat the name
         return False
 
 
@@ -136,8 +137,8 @@ def _ape_key(alias: str, ask_password: Callable[[str], str], *, note: Callable[[
     except ImportError as error:
         raise UsageError(
             f"ape:{alias} cannot be opened",
-            why=f"{keyfile} does not exist, and Ape, which has the accounts of plugins, cannot be loaded ({error.msg})",
-            remedy="correct the alias, or `pip install eth-ape` and the plugin of the device, such as ape-ledger",
+            why=f"{keyfile} does not exist, and Ape, which opens accounts of plugins, cannot be loaded ({error.msg})",
+            remedy="correct the alias, or install Ape with `pip install eth-ape`, and then the device's plugin",
         ) from error
     return open_ape_account(alias, note=note)
 
@@ -167,7 +168,7 @@ def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Calla
     if isinstance(named, str) and named.lower().removeprefix("0x") != account.address.lower().removeprefix("0x"):
         raise RefusedError(
             f"{path.name} is damaged",
-            why=f"it contains the key of {account.address}, but names {named}",
+            why=f"the file contains the key of {account.address}, but names the address {named}",
             remedy="restore it from a copy",
         )
     return account

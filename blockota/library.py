@@ -1,8 +1,9 @@
-"""What ``import blockota`` offers to programs: a vendor's releases, and images verified against their record.
+"""The Python API of BlockOTA: read a vendor's releases, and verify images against the chain.
 
-Every image that is returned has passed checks 1 to 5 of `blockota.model.verification`: the chain and contract are the
-given ones, the product is paired, the release is active, the image has the recorded SHA-256, and it lies inside the
-product's region. Checks 6 to 10 need the device. Errors are those of `blockota.errors`, all below `BlockOTAError`::
+Every returned image has passed checks 1 to 5 of `blockota.model.verification`. Checks 1 to 3 verify that chain and
+contract are the configured ones, that the product is paired, and that the release is active. Checks 4 and 5 verify that
+the image has the recorded SHA-256 and lies inside the product's region. Checks 6 to 10 need the board. All errors are
+subclasses of `BlockOTAError`. This example fetches and verifies the newest release of each product::
 
     import blockota
 
@@ -60,13 +61,13 @@ class VendorRecord:
     """The releases that a vendor recorded in its contract.
 
     Args:
-        url: JSON-RPC endpoint of a node of the chain.
+        url: the JSON-RPC endpoint of a node.
         chain_id: the chain's id (EIP-155).
         contract: address of the vendor's BlockOTA contract.
         confirmations: blocks that must lie above a block before it is read; 0 only on a local chain.
 
     Raises:
-        UsageError: the URL has another scheme.
+        UsageError: the URL is neither ``http://`` nor ``https://``.
         ChainError: the node is out of reach.
         RefusedError: the node serves another chain.
     """
@@ -76,11 +77,11 @@ class VendorRecord:
         self._trust = Trust(chain_id, contract, confirmations)
 
     def products(self) -> list[Product]:
-        """All products, in the order in which they were paired first."""
+        """Return all products in the order of their first pairing."""
         return self._contract.products(block=self._confirmed_block())
 
     def releases(self, product: str) -> list[Release]:
-        """All releases of a product, also revoked ones, newest first."""
+        """Return all releases of a product, newest first, including revoked releases."""
         return list(self._contract.history(product, block=self._confirmed_block()))
 
     def verify(self, image: bytes, product: str, version: Version | None = None) -> ProvenRelease:
@@ -89,10 +90,10 @@ class VendorRecord:
         Args:
             image: the image.
             product: name of the product.
-            version: the expected version; None means the newest active one.
+            version: the expected version; None means the newest active version.
 
         Raises:
-            VerificationError: with the number of the first failed check.
+            VerificationError: a check failed; the error has the check's number.
             ChainError: the node is out of reach.
         """
         answer = self._contract.answer(product, version, confirmations=self._trust.confirmations)
@@ -110,12 +111,12 @@ class VendorRecord:
 
         Args:
             product: name of the product.
-            version: the version; None means the newest active one.
-            store: URL of the content store that is asked first; a local one keeps what is fetched.
-            sources: URLs of repositories and gateways to ask after it.
+            version: the version; None means the newest active version.
+            store: the URL of the content store to ask first; a local store keeps the fetched image.
+            sources: the URLs of repositories and gateways to ask after the store.
 
         Raises:
-            VerificationError: with the number of the first failed check.
+            VerificationError: a check failed; the error has the check's number.
             StoreError: no source serves the image.
             ChainError: the node is out of reach.
         """

@@ -1,7 +1,7 @@
 """Settings: the chain, contract and store that a command uses, and the deployment file with contract addresses.
 
-Settings are read from ``blockota.toml``; ``BLOCKOTA_*`` variables override the file. On the local chain the deployment
-file ``deployments/1337.json`` suffices.
+Settings are read from ``blockota.toml``; ``BLOCKOTA_*`` variables override the file. On the local chain, the deployment
+file ``deployments/1337.json`` is sufficient without ``blockota.toml``.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _DEFAULT_STORE = "file:.blockota/store"
 LOCAL_URL = "http://127.0.0.1:8545"
 LOCAL_CHAIN_ID = 1337
 DEFAULT_CONFIRMATIONS = 12
-"""Blocks that must lie above an answer on any chain but the local one, unless the settings differ."""
+"""The default number of blocks that must lie above a block before it is read. On the local chain it is 0."""
 STATE_FOLDER = ".blockota"
-"""Folder beside the settings for BlockOTA's own files."""
+"""The folder for BlockOTA's own files, beside the settings file."""
 _MAX_FILE_SIZE = 1 << 16
 _MAX_DIGITS = 20
 _GWEI_DECIMALS, _COIN_DECIMALS = 9, 18
 _AMOUNT = re.compile(r"(\d{1,9})(?:\.(\d+))?", re.ASCII)
 MAX_COST = 5 * 10**16
-"""The most that a transaction may cost by default, in wei: 0.05 of the chain's coin."""
+"""The default maximum cost of a transaction, in wei: 0.05 of the chain's coin."""
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 _TOKEN_WORD = re.compile(rf"(https?://\S+?)=({_REFERENCE.pattern})")
@@ -55,15 +55,15 @@ class Settings:
         contract: address of the BlockOTA contract; None if none is configured.
         replication: address of the FirmwareReplication contract; None if none is configured.
         confirmations: blocks that must lie above a block before it is read.
-        store: URL of the content store.
-        max_fee: the most to offer for a unit of gas, in wei; None compares the price with that of the last blocks.
+        store: the URL of the content store.
+        max_fee: the maximum fee for a unit of gas, in wei; None limits the fee by the usual price of the last blocks.
         transactions: folder of the journal of sent transactions.
         first_block: the first block that is searched for the contract's events.
-        vendor_sources: URLs of the vendor's repositories, asked for images that are not in the store.
-        safe: address of the vendor's Safe, with which chain views are compared; None if none is configured.
-        gateways: URLs of gateways, asked when neither the vendor nor its brokers serve an image.
-        tokens: where the bearer tokens of sources are kept, ``env:NAME`` or ``file:PATH``, by the sources' URLs.
-        max_cost: the most that a transaction may cost, in wei.
+        vendor_sources: the URLs of the vendor's repositories, asked for images that are not in the store.
+        safe: the expected address of the vendor's Safe, compared with that of a chain view; None if not configured.
+        gateways: the URLs of gateways, asked for images that neither the vendor nor its brokers serve.
+        tokens: the place of each source's bearer token, ``env:NAME`` or ``file:PATH``, by the source's URL.
+        max_cost: the maximum cost of a transaction, in wei.
     """
 
     network: str
@@ -85,7 +85,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Deployment:
-    """The contracts of a deployment, as its file records them.
+    """The contracts of a deployment, as recorded in a deployment file.
 
     Attributes:
         chain_id: id of the chain (EIP-155).
@@ -106,7 +106,7 @@ class Deployment:
     block_number: int
 
     def __post_init__(self) -> None:
-        """Refuse values of other types, which a file can contain."""
+        """Refuse fields of the wrong type, which a file can contain."""
         numbers = (self.chain_id, self.threshold, self.block_number)
         words = (self.contract, self.replication, self.safe, *self.owners)
         if not all(type(one) is int for one in numbers) or not all(isinstance(one, str) for one in words):
@@ -114,15 +114,15 @@ class Deployment:
 
     @staticmethod
     def path(folder: Path, chain_id: int) -> Path:
-        """The path of a chain's file, ``deployments/<chain id>.json``."""
+        """Return the path of a chain's deployment file, ``deployments/<chain id>.json``."""
         return folder / "deployments" / f"{chain_id}.json"
 
     @classmethod
     def read(cls, path: Path) -> Deployment:
-        """Read the file.
+        """Read a deployment file.
 
         Raises:
-            UsageError: it cannot be read, or is not a deployment file.
+            UsageError: the file cannot be read, or is not a deployment file.
         """
         try:
             document = read_input(path, limit=_MAX_FILE_SIZE).decode()
@@ -131,14 +131,14 @@ class Deployment:
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(
                 f"{path} cannot be read",
-                why="it is not a deployment of BlockOTA",
+                why="the file is not a deployment of BlockOTA",
                 remedy="remove it and deploy again",
                 action=Action.DEPLOY,
             ) from error
         return deployment
 
     def write(self, folder: Path) -> Path:
-        """Write the file below a folder, and return its path.
+        """Write the deployment file below a folder, and return the file's path.
 
         Raises:
             UsageError: the folder cannot be written.
@@ -153,14 +153,14 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     """Read the settings.
 
     Args:
-        config: the file; None means ``blockota.toml`` in this folder, if it exists.
-        network: a network's name; None means the one that the file selects.
+        config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
+        network: a network's name; None means the network that the file selects.
         environment: the environment with ``BLOCKOTA_*`` variables.
 
     Raises:
         UsageError: the file cannot be read, or a setting is not valid.
     """
-    # Each setting comes from the first that has it: variable, network's section, deployment file, default.
+    # Each setting is taken from the first place that has it: variable, network's section, deployment file, default.
     named = config or environment.get("BLOCKOTA_CONFIG")
     path = Path(named or FILE_NAME)
     file = _read(path) if named or path.exists() else {}
@@ -178,7 +178,7 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     chain_id = number("chain_id", LOCAL_CHAIN_ID)
     default_depth = 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
 
-    # A contract that is named may be another than the deployed one, whose first block and Safe then do not apply.
+    # A configured contract may differ from the deployed one. The deployment's first block and Safe then do not apply.
     is_named = "BLOCKOTA_CONTRACT" in environment or "contract" in section
     cost = _amount("max_cost", environment, section, unit="coins", decimals=_COIN_DECIMALS)
     created = None if is_named else _deployed(path.parent, chain_id, key="block_number")
@@ -266,19 +266,19 @@ def _text(section: Mapping[str, Any], key: str, *, default: str) -> str:
 
 
 def _urls(environment: Mapping[str, str], key: str, *, found: Mapping[str, Any]) -> tuple[str, ...]:
-    """URLs of sources; `Source` checks each when it is used."""
+    """Return the URLs of sources. `Source` checks each URL when it is used."""
     variable = environment.get(f"BLOCKOTA_{key.upper()}")
     value = found.get(key, []) if variable is None else variable.split()
     if isinstance(value, list) and all(isinstance(url, str) for url in value):
         return tuple(value)
     raise UsageError(
         f"the setting {key} (or BLOCKOTA_{key.upper()}) cannot be used",
-        why='it is not a list of addresses, such as ["https://firmware.example"]',
+        why='the value is not a list of URLs, such as ["https://firmware.example"]',
     )
 
 
 def _tokens(environment: Mapping[str, str], table: object, *, folder: Path) -> dict[str, str]:
-    """Where tokens are kept. A value in the wrong form may be a token itself, so errors contain no value."""
+    """Read where tokens are kept. A value in the wrong form may be a token itself, so errors do not contain values."""
     variable = environment.get("BLOCKOTA_TOKENS")
     if variable is not None:
         found = [_TOKEN_WORD.fullmatch(word) for word in variable.split()]
@@ -296,15 +296,15 @@ def _tokens(environment: Mapping[str, str], table: object, *, folder: Path) -> d
 def _not_a_reference(where: str, shape: str) -> UsageError:
     return UsageError(
         f"the setting {where} cannot be used",
-        why=f"its form is {shape}: a token itself is never in the settings",
-        remedy="keep the token in an environment variable or a file, and give the name",
+        why=f"the required form is {shape}: the settings never contain a token itself",
+        remedy="keep the token in an environment variable or a file, and set the name of that variable or file",
     )
 
 
 def _amount(
     key: str, environment: Mapping[str, str], section: Mapping[str, Any], *, unit: str, decimals: int
 ) -> int | None:
-    """An amount in a unit of so many decimals, as wei; None if it is not set."""
+    """Read an amount in a unit of 10**`decimals` wei, and return it in wei; None if the amount is not set."""
     variable = f"BLOCKOTA_{key.upper()}"
     value = environment.get(variable) or section.get(key)
     if value is None:
@@ -321,7 +321,7 @@ def _amount(
 
 
 def _beside(url: str, folder: Path) -> str:
-    """A URL or reference in which a relative ``file:`` path is relative to the settings' folder."""
+    """Resolve a relative ``file:`` path in a URL or reference against the folder of the settings."""
     kind, _, rest = url.partition(":")
     return f"file:{folder / home_path(rest)}" if kind == "file" and rest else url
 

@@ -1,4 +1,4 @@
-"""One way to stop on a signal: Ctrl-C, SIGTERM from a service manager, SIGHUP from a terminal that closed."""
+"""Stop a command on Ctrl-C, on SIGTERM from a service manager, and on SIGHUP from a closed terminal."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _OUTPUTS = (1, 2)
 class Stop:
     """A request to stop, shared by the threads of one command.
 
-    All methods may be called from any thread and from a signal handler. Waiting uses a pipe: a handler that runs
-    while its own thread is inside ``threading.Event.wait`` would deadlock on the event's lock.
+    All methods may be called from any thread and from a signal handler. Waiting uses a pipe instead of
+    ``threading.Event``, because a signal handler that interrupts ``Event.wait`` would deadlock on the event's lock.
 
     Attributes:
-        is_asked: whether a signal or the program asked to stop.
-        requests: the signals received so far, in order.
+        is_asked: whether a signal or the program requested a stop.
+        requests: the numbers of the signals received so far, in order.
     """
 
     def __init__(self) -> None:
@@ -33,25 +33,25 @@ class Stop:
         weakref.finalize(self, _close, self._read, self._write)
 
     def ask(self) -> None:
-        """Ask to stop. Further calls have no effect."""
+        """Request a stop. Further calls have no effect."""
         if not self.is_asked:
             self.is_asked = True
             os.write(self._write, b"!")  # never read, so that the pipe stays readable and wakes every waiting thread
 
     def check(self) -> None:
-        """Interrupt the caller if a stop was asked for.
+        """Raise KeyboardInterrupt if a stop was requested.
 
         Raises:
-            KeyboardInterrupt: a stop was asked for.
+            KeyboardInterrupt: a stop was requested.
         """
         if self.is_asked:
             raise KeyboardInterrupt
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a request to stop, for at most `seconds`.
+        """Wait for at most `seconds` until a stop is requested.
 
         Returns:
-            Whether a stop was asked for.
+            Whether a stop was requested.
         """
         poll = select.poll()
         poll.register(self._read, select.POLLIN)
@@ -59,10 +59,10 @@ class Stop:
         return self.is_asked
 
     def pause(self, seconds: float) -> None:
-        """Wait like `wait`, then interrupt the caller if a stop was asked for.
+        """Wait for at most `seconds`, and raise KeyboardInterrupt if a stop was requested.
 
         Raises:
-            KeyboardInterrupt: a stop was asked for.
+            KeyboardInterrupt: a stop was requested.
         """
         self.wait(seconds)
         self.check()
@@ -70,20 +70,21 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
-    """Turn SIGINT, SIGTERM and SIGHUP into requests to stop. Call it in the main thread; calls may be nested.
+    """Turn SIGINT, SIGTERM and SIGHUP into requests to stop. Only the main thread may call this; calls may be nested.
 
     A signal that is ignored, as under ``nohup``, stays ignored. After SIGHUP, outputs that were terminals are
     redirected to /dev/null, so that writing to them does not fail while the command stops.
 
-    At the end the previous handlers are restored, unless a signal was received: then further signals are only
-    recorded, so that none interrupts the command's final report.
+    At the end, the previous handlers are restored if no signal was received. After a signal, further signals are only
+    recorded, so that they do not interrupt the command's final report.
 
     Args:
-        interrupt_at: raise KeyboardInterrupt in the main thread at this request and at every later one: 1 for
-            commands that may be interrupted anywhere, 2 for those that finish a step first. None never interrupts.
+        interrupt_at: raise KeyboardInterrupt in the main thread at the signal with this number, counted from 1, and at
+            all later signals. Commands that may be interrupted anywhere pass 1; commands that finish a step first
+            pass 2. With None, no signal raises KeyboardInterrupt.
 
     Yields:
-        The requests.
+        The stop request, which records the received signals.
     """
     stop, is_over = Stop(), False
     terminals = [output for output in _OUTPUTS if os.isatty(output)]  # after SIGHUP isatty() is false
@@ -106,16 +107,16 @@ def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
     finally:
         is_over = True
         for number in handled:
-            # A nested call that received a signal has left its own handler in place, and it stays.
+            # A nested call that received a signal has left its own handler in place. That handler stays.
             if not stop.requests and signal.getsignal(number) is handle:
                 signal.signal(number, previous[number])
 
 
 def ignore_signals() -> None:
-    """Ignore further signals; call it when the report of a command is printed.
+    """Ignore further signals. Call this function after the command's report is printed.
 
-    While the interpreter exits it resets handlers to the default action, and a repeated Ctrl-C would then replace the
-    exit status of the command. Signals that are ignored stay ignored.
+    The exiting interpreter resets signal handlers to the default action, so that a repeated Ctrl-C would replace the
+    command's exit status. The interpreter does not reset ignored signals.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Strict reading of JSON files that people exchange: every field has the right type, and no key is repeated."""
+"""Read JSON files that people exchange. Fields of the wrong type and repeated keys are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blockota.ethereum import is_checksum_address
 MAX_FILE_SIZE = 1 << 20
 """Largest size of a proposal, signature or view file, in bytes."""
 _DEEPEST = 32
-"""Levels of objects and lists in a file: comparing and printing recurse into them."""
+"""The maximum nesting of objects and lists in a file: comparing and printing recurse into them."""
 _DIGEST_SIZE = 32
 Kind = TypeVar("Kind")
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
@@ -21,21 +21,21 @@ _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def dump(fields: Mapping[str, Any]) -> bytes:
-    """The bytes of a file; they are the same for equal fields."""
+    """Encode fields as the bytes of a JSON file, in the order of the fields."""
     return (json.dumps(fields, indent=2) + "\n").encode()
 
 
 def load(raw: bytes, *, form: str, remedy: str = "", action: Action | None = None) -> dict[str, Any]:
-    """Read a JSON object of one of our formats.
+    """Read a JSON object that names its format.
 
     Args:
-        raw: the file.
-        form: the required value of its field ``format``.
+        raw: the file's bytes.
+        form: the required value of the field ``format``.
         remedy: what to do with a file of another format.
         action: the remedy as a command or option, if it has one.
 
     Raises:
-        ProposalError: the file is not a JSON object, repeats a key, or is of another format.
+        ProposalError: the file is not a JSON object, repeats a key, or has another format.
     """
     fields = load_object(raw)
     if fields.get("format") != form:
@@ -49,7 +49,8 @@ def load_object(raw: bytes) -> dict[str, Any]:
     """Read any JSON object.
 
     Raises:
-        ProposalError: it is not one, repeats a key, has a number that is not whole, or too many levels.
+        ProposalError: the file is not a JSON object, repeats a key, has a number that is not whole, or is nested too
+            deeply.
     """
     try:
         document = raw.decode()  # UnicodeDecodeError is a ValueError, as is the parser's error
@@ -63,40 +64,40 @@ def load_object(raw: bytes) -> dict[str, Any]:
 
 
 def check_depth(document: str) -> None:
-    """Refuse a document with too many levels before the parser recurses into them.
+    """Refuse a document that is nested too deeply, before the parser recurses into it.
 
-    Some libraries (py_ecc, which Ape installs) raise Python's recursion limit so far that a nested file ends the
-    process.
+    Some libraries (py_ecc, which Ape installs) raise Python's recursion limit so far that parsing a deeply nested file
+    crashes the process.
 
     Raises:
-        ValueError: the document has too many levels.
+        ValueError: the document is nested too deeply.
     """
     depth = 0
     for token in _TOKEN.finditer(document):
         depth += _STEPS.get(token[0], 0)
         if depth > _DEEPEST:
-            raise ValueError(f"it is nested in more than {_DEEPEST} levels")
+            raise ValueError(f"the document is nested in more than {_DEEPEST} levels")
 
 
 def fault(error: Exception) -> str:
-    """What is wrong with a field, from a KeyError, TypeError or ValueError."""
+    """Describe the error of a field from a KeyError, TypeError or ValueError."""
     return f"its field {error} is missing" if isinstance(error, KeyError) else f"its field {error}"
 
 
 def mapping(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A JSON object.
+    """Return a field that is a JSON object.
 
     Raises:
-        TypeError: the field is something else.
+        TypeError: the field is not a JSON object.
     """
     return _of_kind(fields, name, kind=dict, otherwise="which is not a JSON object")
 
 
 def mappings(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """A list of JSON objects.
+    """Return a field that is a list of JSON objects.
 
     Raises:
-        TypeError: the field is something else.
+        TypeError: the field is not a list of JSON objects.
     """
     value = fields[name]
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
@@ -105,28 +106,28 @@ def mappings(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def text(fields: Mapping[str, Any], name: str) -> str:
-    """A text with any characters; it must be made safe before it is shown (`blockota.errors.plain`).
+    """Return a field that is a text with any characters. Escape the text with `blockota.errors.plain` to print it.
 
     Raises:
-        TypeError: the field is something else.
+        TypeError: the field is not a text.
     """
     return _of_kind(fields, name, kind=str, otherwise="which is not a text")
 
 
 def boolean(fields: Mapping[str, Any], name: str) -> bool:
-    """True or false.
+    """Return a field that is true or false.
 
     Raises:
-        TypeError: the field is something else.
+        TypeError: the field is neither true nor false.
     """
     return _of_kind(fields, name, kind=bool, otherwise="which is neither true nor false")
 
 
 def integer(fields: Mapping[str, Any], name: str) -> int:
-    """A whole number of at most 64 bits.
+    """Return a field that is a whole number of at most 64 bits.
 
     Raises:
-        ValueError: the field is something else.
+        ValueError: the field is not a whole number of at most 64 bits.
     """
     value = fields[name]
     # Not isinstance: a bool is an int.
@@ -136,10 +137,12 @@ def integer(fields: Mapping[str, Any], name: str) -> int:
 
 
 def decimal(fields: Mapping[str, Any], name: str) -> int:
-    """A whole number of at most 256 bits, written as decimal text because others read JSON numbers as floats.
+    """Return a field that is a whole number of at most 256 bits, written as decimal text.
+
+    The number is not a JSON number, because many JSON parsers read numbers as floats and lose digits.
 
     Raises:
-        ValueError: the field is something else.
+        ValueError: the field is not a decimal number of at most 256 bits.
     """
     value = fields[name]
     # The pattern bounds the length before int() reads it.
@@ -149,10 +152,10 @@ def decimal(fields: Mapping[str, Any], name: str) -> int:
 
 
 def address(fields: Mapping[str, Any], name: str) -> str:
-    """A checksummed address (EIP-55).
+    """Return a field that is a checksummed address (EIP-55).
 
     Raises:
-        ValueError: the field is something else.
+        ValueError: the field is not a checksummed address.
     """
     value = fields[name]
     if not isinstance(value, str) or not is_checksum_address(value):
@@ -161,10 +164,10 @@ def address(fields: Mapping[str, Any], name: str) -> str:
 
 
 def hexadecimal(fields: Mapping[str, Any], name: str, *, prefix: str = "0x") -> bytes:
-    """Bytes, written as hexadecimal text in lower case after a prefix.
+    """Return the bytes of a field that is lower-case hexadecimal text after a prefix.
 
     Raises:
-        ValueError: the field is something else.
+        ValueError: the field is not lower-case hexadecimal text after the prefix.
     """
     value = fields[name]
     if not isinstance(value, str) or not re.fullmatch(rf"{prefix}(?:[0-9a-f]{{2}})*", value):
@@ -173,10 +176,10 @@ def hexadecimal(fields: Mapping[str, Any], name: str, *, prefix: str = "0x") -> 
 
 
 def digest(fields: Mapping[str, Any], name: str, *, prefix: str = "0x") -> bytes:
-    """The 32 bytes of a hash, as `hexadecimal`.
+    """Return the bytes of a field that is a 32-byte hash in lower-case hexadecimal text after a prefix.
 
     Raises:
-        ValueError: the field is something else.
+        ValueError: the field is not a 32-byte hash in hexadecimal text.
     """
     value = hexadecimal(fields, name, prefix=prefix)
     if len(value) != _DIGEST_SIZE:
@@ -192,7 +195,7 @@ def _of_kind(fields: Mapping[str, Any], name: str, *, kind: type[Kind], otherwis
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Parsers differ in which of two equal keys they keep: two programs would read different files.
+    # JSON parsers differ in which of two equal keys they keep, so that two programs would read different values.
     if len({key for key, _ in pairs}) != len(pairs):
         raise ValueError("a key is repeated")
     return dict(pairs)

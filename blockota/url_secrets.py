@@ -1,4 +1,4 @@
-"""What of a configured URL may be shown: scheme, host and port. On hosted nodes the rest is the API key."""
+"""Show only scheme, host and port of a configured URL. On hosted nodes, the path of the URL is the API key."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _SHORTEST_SEGMENT, _SHORTEST_PASSWORD = 4, 3
 """Shorter parts, such as ``v3``, are too common to be a secret; without a limit, ordinary words would be hidden."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:\d*)?")
-"""Host and port. What has another form may be the start of a password: ``https://user:pa/ss@host`` ends at ``pa``."""
+"""Host and port. An authority of another form may contain a part of a password, as in ``https://user:pa/ss@host``."""
 
 
 class PrivateUrl:
     """A URL of which only scheme, host and port are shown.
 
     Args:
-        url: ``http://`` or ``https://``, with any of user, password, path, query and fragment; a mistyped one may
-            have no scheme.
+        url: an ``http://`` or ``https://`` URL with any of user, password, path, query and fragment. The scheme of a
+            mistyped URL may be missing.
     """
 
     def __init__(self, url: str) -> None:
@@ -36,12 +36,12 @@ class PrivateUrl:
 
     @property
     def shown(self) -> str:
-        """The place, and "/…" if the URL has more."""
+        """Scheme, host and port, and "/…" if the URL has more parts."""
         more = self._rest[len(self._authority) :].strip("/")
         return f"{self.place}/…" if more else self.place
 
     def hide_in(self, text: str) -> str:
-        """Replace every part of the URL that is not shown, in a text that others wrote, such as a server's error."""
+        """Replace the hidden parts of the URL by "…" in a foreign text, such as the error message of a server."""
         return self._hidden.sub("…", text) if self._hidden else text
 
     @cached_property
@@ -64,5 +64,5 @@ class PrivateUrl:
 
 
 def shown_url(url: str) -> str:
-    """A URL for a message: scheme, host and port, and "/…" if it has more."""
+    """Return the parts of a URL that a message may show: scheme, host and port, and "/…" if the URL has more parts."""
     return PrivateUrl(url).shown

@@ -1,4 +1,4 @@
-"""What the scripts of ``ape run`` share: the chain behind Ape's provider, proposal files, and the report of errors."""
+"""Functions that the ``ape run`` scripts share: access to the chain, proposal files, and error reports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from blockota.vendor.publish import sign_unattended
 
 
 def node_chain(provider: Any, *, purpose: str) -> Chain:
-    """The chain behind a provider of Ape; journal, fees and confirmations come from our settings.
+    """Return the chain of an Ape provider, with journal, fee limits and confirmations from BlockOTA's settings.
 
     Raises:
         UsageError: the provider has no HTTP address.
@@ -38,7 +38,7 @@ def node_chain(provider: Any, *, purpose: str) -> Chain:
         raise UsageError(
             "cannot reach the node",
             why=f"Ape's provider {getattr(provider, 'name', provider)} has no HTTP address",
-            remedy="choose a network with --network whose provider speaks JSON-RPC over HTTP",
+            remedy="choose with --network a provider that uses JSON-RPC over HTTP",
         )
     environment = os.environ | {"BLOCKOTA_CHAIN_ID": str(provider.chain_id)}
     settings = load_settings(None, network=None, environment=environment)
@@ -48,10 +48,10 @@ def node_chain(provider: Any, *, purpose: str) -> Chain:
 
 
 def deployed_contract(provider: Any, address: str | None) -> BlockOTAContract:
-    """The BlockOTA contract behind a provider of Ape; without an address, that of ``deployments/<chain id>.json``.
+    """Return the BlockOTA contract at an address, by default at the address in ``deployments/<chain id>.json``.
 
     Raises:
-        UsageError: there is neither an address nor a deployment.
+        UsageError: no address is given, and the deployment file cannot be read.
     """
     chain = node_chain(provider, purpose="ape run")
     return BlockOTAContract(chain, address or Deployment.read(Deployment.path(Path(), chain.chain_id)).contract)
@@ -61,7 +61,7 @@ def proposing_script(command: Callable[..., None]) -> Callable[..., None]:
     """Add ``--contract``, ``--sign`` and the options of every command that makes a proposal."""
 
     @proposing_options
-    @click.option("--contract", help="Address of BlockOTA; from deployments/<chain id>.json by default.")
+    @click.option("--contract", help="Address of BlockOTA; by default from deployments/<chain id>.json.")
     @click.option("--sign", metavar="URI", help="Sign at once with this owner's key, such as env:OWNER_KEY.")
     @functools.wraps(command)
     def wrapped(**options: object) -> None:
@@ -87,7 +87,7 @@ def write_proposal(
     signed, signature = b"", None
     if account:
         signature = file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
-        refuse_existing(signature, why="it may belong to an earlier proposal of that name")
+        refuse_existing(signature, why="it can belong to an earlier proposal with the same file name")
         signed = to_json([sign_unattended(contract, proposal, account=account, now=int(time.time()))])
     with result_files(file, signature) as (main, companion):
         main.write(proposal.to_json())
@@ -96,7 +96,7 @@ def write_proposal(
     warn_of_rivals(proposal, file, lambda sentence: click.echo(plain(sentence), err=True))
     click.echo(f"Wrote {file}: transaction {proposal.nonce} of the Safe {proposal.safe}")
     if signature:
-        click.echo(f"Wrote {signature}: an owner's signature to it")
+        click.echo(f"Wrote {signature}: an owner's signature of the proposal")
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""Set up what a make target needs, the first time only: ``python3 scripts/bootstrap.py TARGET``.
+"""Install the dependencies of a make target if they are missing: ``python3 scripts/bootstrap.py TARGET``.
 
-Targets are runtime, tests, slither, halmos, clear-signing and fuzz.
+The targets are runtime, tests, slither, halmos, clear-signing and fuzz.
 
-Standard library only, because it runs before anything is installed. Everything goes into this clone (``.venv``,
-``node_modules``) and the tools' own cache folders. A step writes a stamp with the digest of its source files, and is
-repeated only when they change.
+The script uses only the standard library, because it runs before any package is installed. The script installs only
+into this clone (``.venv``, ``node_modules``, ``.build``) and the tools' own cache folders. Each step writes a stamp
+file with the digest of its source files, and runs again only when the source files change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PYTHON = VENV / "bin" / "python"
 LOG = CLONE / ".build" / "setup.log"
 OLDEST_PYTHON, OLDEST_NODE = (3, 11), 20
 LINTER_PYTHON, UNBORN_PYTHON = (3, 12), 30
-"""The version that the linter of clear-signing descriptors needs, and a minor version that does not exist yet."""
+"""The oldest Python for the linter of clear-signing descriptors, and a minor version that does not exist yet."""
 SHOWN_LOG_LINES = 15
 TOOLS = {"slither": "slither", "halmos": "halmos", "clear-signing": "erc7730", "fuzz": "atheris"}
 """Targets whose tool has its own venv, and the tool's command, or its package if it has no command."""
@@ -35,14 +35,14 @@ WITHOUT_COMMAND = {"fuzz"}
 
 @dataclass(frozen=True)
 class Step:
-    """Something to install.
+    """One step of the installation.
 
     Attributes:
-        title: its name in messages.
-        stamps: names of the stamps of which one must be current; the first is written.
-        sources: files whose change makes a stamp stale, one tuple for each stamp.
-        product: a path that must exist when the step is done.
-        commands: the commands, in order.
+        title: the step's name in messages.
+        stamps: names of the stamp files; one of them must be current, and the step writes the first one.
+        sources: the files whose change makes a stamp outdated, one tuple for each stamp.
+        product: a path that exists after the step.
+        commands: the commands of the step, in order.
     """
 
     title: str
@@ -52,12 +52,12 @@ class Step:
     commands: tuple[list[str], ...]
 
     def is_done(self) -> bool:
-        """Whether a stamp is current and the product exists."""
+        """Return whether a stamp file is current and the step's product exists."""
         pairs = zip(self.stamps, self.sources, strict=True)
         return self.product.exists() and any(read(VENV / stamp) == digest(files) for stamp, files in pairs)
 
     def run(self) -> bool:
-        """Run the commands, with progress on stderr; return False if one fails."""
+        """Run the step's commands, with progress on stderr; return False if a command fails."""
         began = time.monotonic()
         if not all(run_command(command, self.title) for command in self.commands):
             end = "\n".join(read(LOG).splitlines()[-SHOWN_LOG_LINES:])
@@ -70,7 +70,7 @@ class Step:
 
 
 def steps(target: str) -> list[Step]:
-    """The steps that a target needs, in order."""
+    """Return the steps that a target needs, in order."""
     runtime, tests = ("requirements.lock", "pyproject.toml"), ("requirements-dev.lock", "pyproject.toml")
     npm = Step(
         "the npm packages (local chains, Safe, compiler)",
@@ -97,7 +97,7 @@ def steps(target: str) -> list[Step]:
 
 
 def tool_step(target: str, interpreter: str) -> Step:
-    """The step that installs a tool into its own venv, because its requirements conflict with BlockOTA's."""
+    """Return the step that installs a tool into its own venv, because its requirements conflict with BlockOTA's."""
     folder, lock = CLONE / ".build" / target, f"requirements-{target}.lock"
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
     return Step(
@@ -110,7 +110,7 @@ def tool_step(target: str, interpreter: str) -> Step:
 
 
 def newer_python() -> str | None:
-    """A Python that the linter can run on: this one, else one of PATH, of .build/python or of pyenv."""
+    """Return a Python for the linter: this Python, or one in PATH, .build/python or pyenv; None if all are too old."""
     minors = range(LINTER_PYTHON[1], UNBORN_PYTHON)
     on_path = [path for minor in minors if (path := shutil.which(f"python3.{minor}"))]
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
@@ -120,7 +120,7 @@ def newer_python() -> str | None:
 
 
 def is_new_enough(interpreter: str) -> bool:
-    """Whether the linter can run on a Python, and a venv can be made with it; pyenv's shims may start nothing."""
+    """Return whether an interpreter starts, is new enough for the linter, and can create a venv."""
     test = f"import ensurepip, sys; sys.exit(sys.version_info < {LINTER_PYTHON})"
     try:
         return subprocess.run([interpreter, "-c", test], capture_output=True, check=False).returncode == 0
@@ -129,7 +129,7 @@ def is_new_enough(interpreter: str) -> bool:
 
 
 def python_step(lock: str, stamps: tuple[str, ...], sources: tuple[tuple[str, ...], ...]) -> Step:
-    """The step that installs a lock file's packages and this one into the venv."""
+    """Return the step that installs BlockOTA and the packages of a lock file into the venv."""
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install"]
     return Step(
         "the Python packages",
@@ -145,12 +145,12 @@ def python_step(lock: str, stamps: tuple[str, ...], sources: tuple[tuple[str, ..
 
 
 def missing_prerequisite(target: str) -> str:
-    """The sentence that names what is missing for a target, or nothing."""
+    """Return a sentence about a missing prerequisite of a target; empty if all prerequisites are installed."""
     if target == "clear-signing" and newer_python() is None:
         return "The linter needs Python 3.12 or newer: install one with its venv module, on PATH or with pyenv."
     if sys.version_info < OLDEST_PYTHON:
         found = ".".join(map(str, sys.version_info[:2]))
-        return f"Python {found} is too old: BlockOTA needs 3.11 or newer. Name one with `make PYTHON=python3.12 ...`."
+        return f"Python {found} is too old: BlockOTA needs 3.11 or newer. Choose one with `make PYTHON=python3.12 ...`."
     if importlib.util.find_spec("ensurepip") is None:
         return "Python's venv module is missing: install it (on Debian and Ubuntu the package python3-venv)."
     node = shutil.which("node")
@@ -164,7 +164,7 @@ def missing_prerequisite(target: str) -> str:
 
 
 def run_command(command: list[str], title: str) -> bool:
-    """Run one command, counting the packages that it names on a terminal, its output in the log."""
+    """Run one command, write its output to the log, and show the number of its packages on a terminal."""
     packages = 0
     process = subprocess.Popen(command, cwd=CLONE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with process, LOG.open("a") as log:
@@ -176,30 +176,30 @@ def run_command(command: list[str], title: str) -> bool:
 
 
 def show_progress(text: str) -> None:
-    """Overwrite the last line of a terminal; elsewhere print nothing."""
+    """Overwrite the last line of a terminal; print nothing if stderr is not a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\033[K{text}")
         sys.stderr.flush()
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, in the place of the progress."""
+    """Print a line on stderr, and remove the progress line."""
     show_progress("")
     sys.stderr.write(f"{text}\n")
 
 
 def digest(sources: tuple[str, ...]) -> str:
-    """Names the contents of files."""
+    """Return the SHA-256 of the contents of files."""
     return hashlib.sha256(b"".join((CLONE / source).read_bytes() for source in sources)).hexdigest()
 
 
 def read(path: Path) -> str:
-    """A file's text; empty if it does not exist."""
+    """Return a file's text; empty if the file does not exist."""
     return path.read_text() if path.exists() else ""
 
 
 def main() -> int:
-    """Run the steps of a target; return 1 after one sentence when something is missing or fails."""
+    """Run the steps of a target; return 1 if a prerequisite is missing or a step fails."""
     target = sys.argv[1] if len(sys.argv) > 1 else "runtime"
     if missing := missing_prerequisite(target):
         say(missing)
@@ -217,11 +217,11 @@ def main() -> int:
 
 
 def guarded() -> int:
-    """Run it; an interruption or a folder that cannot be written is a sentence as well."""
+    """Run `main`, and report an interruption or a file error in one sentence instead of a traceback."""
     try:
         return main()
     except KeyboardInterrupt:
-        say("Stopped; the same command goes on where this one ended.")
+        say("Stopped; run the same command again to continue.")
     except OSError as error:
         say(f"This folder cannot be set up: {error}.")
     return 1

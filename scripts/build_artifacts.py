@@ -1,9 +1,9 @@
 """Compile the contracts into package data, so that an installed BlockOTA needs no compiler.
 
-``.venv/bin/python -m scripts.build_artifacts`` writes ``blockota/artifacts/<contract>.json``. With ``--check`` it
-writes nothing, and exits with 1 when the package data are not what the sources compile to. The settings are those of
-ape-config.yaml, and files have the names that Ape gives them, so that the bytecode equals Ape's to the last byte
-(the compiler hashes names and settings into it) and does not depend on the folder of the clone.
+``.venv/bin/python -m scripts.build_artifacts`` writes ``blockota/artifacts/<contract>.json``. With ``--check`` the
+script writes nothing, and exits with 1 if the package data differ from the compiled sources. The compiler hashes file
+names and settings into the bytecode. The script therefore uses Ape's file names and settings, so that the bytecode
+equals Ape's and does not depend on the folder of the clone.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from scripts.compilation import CLONE, CONTRACTS, file_of, laid_out
 
 SAFE_ARTIFACT = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts/Safe.sol/Safe.json")
 SAFE_FUNCTIONS = {"addOwnerWithThreshold", "removeOwner", "swapOwner", "changeThreshold"}
-"""Functions by which a Safe changes its owners and threshold; the package carries their ABI."""
+"""Functions by which a Safe changes its owners and threshold; the package contains their ABI."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the package data, or compare them; the exit status is 1 if they differ."""
+    """Write the package data, or only compare them with ``--check``; return 1 if they differ."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare only, and exit with 1 if they differ")
     options = parser.parse_args(arguments)
@@ -30,15 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def write(artifacts: dict[str, str], clone: Path, *, only_check: bool) -> int:
-    """Write the artifacts that differ from a clone's package data, or only name them on stderr; return the exit status.
+    """Write the artifacts that differ from a clone's files; with `only_check`, print their names instead.
 
-    It is 1 if `only_check` and a file differs.
+    Returns:
+        The exit status, which is 1 if `only_check` is true and an artifact differs.
     """
     paths = {clone / "blockota" / "artifacts" / f"{name}.json": text for name, text in artifacts.items()}
     differing = [path for path, text in paths.items() if not path.is_file() or path.read_text() != text]
     names = [str(path.relative_to(clone)) for path in differing]
     if only_check and differing:
-        print(f"{', '.join(names)}: not what contracts/ compiles to. Run `make artifacts`.", file=sys.stderr)
+        print(f"{', '.join(names)}: not equal to the compiled contracts. Run `make artifacts`.", file=sys.stderr)
         return 1
     for path, name in zip(differing, names, strict=True):
         path.write_text(paths[path])
@@ -47,13 +48,13 @@ def write(artifacts: dict[str, str], clone: Path, *, only_check: bool) -> int:
 
 
 def build(clone: Path) -> dict[str, str]:
-    """The text of each contract's artifact, by its name; the compiler must be installed (`install_compiler.py`)."""
+    """Return the text of each contract's artifact, by contract name; `install_compiler.py` must have run before."""
     with laid_out(clone) as layout:
         job = layout.job(layout.sources(), {"*": {"*": ["abi", "evm.bytecode.object"]}})
         compiled = layout.compile(job)["contracts"]
     ours = {name: artifact(name, compiled[file_of(name)][name], layout.solidity) for name in CONTRACTS}
 
-    # Of the Safe the package carries only the ABI of some functions.
+    # The package contains only the ABI of some functions of the Safe.
     abi = json.loads((clone / SAFE_ARTIFACT).read_bytes())["abi"]
     chosen = sorted((e for e in abi if e.get("name") in SAFE_FUNCTIONS), key=lambda entry: str(entry["name"]))
     safe = json.dumps({"contractName": "Safe", "abi": chosen}, indent=2, sort_keys=True) + "\n"
@@ -61,7 +62,7 @@ def build(clone: Path) -> dict[str, str]:
 
 
 def artifact(name: str, compiled: dict[str, Any], solidity: dict[str, Any]) -> str:
-    """The artifact as JSON, sorted, so that a change in it is a change in the contract."""
+    """Return a contract's artifact as sorted JSON, which changes only if the contract changes."""
     content = {
         "contractName": name,
         "abi": sorted(compiled["abi"], key=lambda entry: json.dumps([entry["type"], entry.get("name"), entry])),

@@ -1,7 +1,8 @@
-"""Lint a folder's descriptors and print a JSON report; `lint_clear_signing` runs it inside the linter's own venv.
+"""Lint the clear-signing descriptors in a folder, and print a JSON report.
 
-The linter compares a descriptor with the ABI that Sourcify or Etherscan publish for its address. Here the ABI is that
-of the package's artifacts, so that no network is needed, and a contract that is not deployed yet is compared as well.
+`lint_clear_signing` runs this script in the linter's own venv. The linter compares a descriptor with the ABI that
+Sourcify or Etherscan publishes for the contract's address. This script gives the linter the ABI in the package's
+artifacts instead, so that no network and no deployed contract is needed.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from pydantic import TypeAdapter, ValidationError
 
 
 def main() -> None:
-    """Lint every descriptor of a folder against the artifacts of another."""
+    """Lint every descriptor in one folder against the artifacts in another folder."""
     folder, artifacts = map(Path, sys.argv[1:])
-    with redirect_stdout(sys.stderr):  # the linter prints as well
+    with redirect_stdout(sys.stderr):  # the linter also prints to stdout
         reports = [report(path, artifacts) for path in sorted(folder.glob("calldata-*.json"))]
     print(json.dumps(reports))
 
 
 def report(path: Path, artifacts: Path) -> dict[str, Any]:
-    """The linter's findings on one file, and how many functions Ledger's wallets can show."""
+    """Return the linter's findings on one descriptor, and the number of functions that Ledger wallets can show."""
     contract = path.stem.removeprefix("calldata-")
-    # Every lookup of an ABI gets the artifact's.
+    # Each ABI lookup of the linter returns the artifact's ABI.
     artifact = artifacts / f"{contract}.json"
     abi = TypeAdapter(list[ABI]).validate_json(json.dumps(json.loads(artifact.read_text())["abi"]))
     client.get_contract_abis = lambda _chain_id, _address: abi
@@ -46,7 +47,7 @@ def report(path: Path, artifacts: Path) -> dict[str, Any]:
 
 
 def count_shown(path: Path) -> int:
-    """Number of functions that can be converted to the binary format of Ledger wallets; 0 for an invalid file."""
+    """Return the number of functions that can be converted to the format of Ledger wallets; 0 for an invalid file."""
     try:
         descriptor = InputERC7730Descriptor.load(path)
     except (ValidationError, ValueError):

@@ -1,7 +1,6 @@
-"""Compile sources as Ape does, for the package data and for tools that want more of the compiler.
+"""Compile the contracts with the same file names and settings as Ape, for the package data and other tools.
 
-Sources and dependencies are laid out in a folder of their own, with the settings of ape-config.yaml, so that a tool
-sees what is deployed.
+The sources and their dependencies are copied into a temporary folder and compiled with the settings of ape-config.yaml.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from solcx.install import get_executable
 
 CLONE = Path(__file__).resolve().parent.parent
 CONTRACTS = ("BlockOTA", "FirmwareReplication")
-"""Contracts whose ABI and bytecode the package carries."""
+"""Contracts whose ABI and bytecode the package contains."""
 Selection = dict[str, dict[str, list[str]]]
 
 
 class CompilationError(Exception):
-    """The compiler refused sources; `files` are those that have an error."""
+    """The compiler reported errors in the sources; `files` contains the names of the files with an error."""
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
         self.files = {error["sourceLocation"]["file"] for error in errors if "sourceLocation" in error}
@@ -35,20 +34,20 @@ class CompilationError(Exception):
 
 @dataclass(frozen=True)
 class Layout:
-    """A folder with contracts/ and its dependencies, the compiler's remappings, and the section of ape-config.yaml."""
+    """A folder with contracts/ and its dependencies, and the compiler's remappings and settings."""
 
     folder: Path
     remappings: list[str]
     solidity: dict[str, Any]
 
     def sources(self) -> dict[str, str]:
-        """All files of contracts/ by name, dependencies left out."""
+        """Return the text of each file in contracts/ by name, without the dependencies."""
         files = sorted((self.folder / "contracts").rglob("*.sol"))
         names = {path.relative_to(self.folder).as_posix(): path for path in files}
         return {name: path.read_text() for name, path in names.items() if "/.cache/" not in name}
 
     def job(self, sources: Mapping[str, str], selection: Selection, **changes: Any) -> dict[str, Any]:
-        """The compiler's standard JSON input; `changes` replace settings of ape-config.yaml."""
+        """Return the compiler's standard JSON input; `changes` replace settings of ape-config.yaml."""
         solidity = self.solidity | changes
         settings = {
             "optimizer": {"enabled": solidity["optimize"], "runs": solidity["optimization_runs"]},
@@ -61,10 +60,10 @@ class Layout:
         return {"language": "Solidity", "sources": content, "settings": settings}
 
     def compile(self, job: dict[str, Any]) -> dict[str, Any]:
-        """The compiler's standard JSON output.
+        """Run the compiler, and return its standard JSON output.
 
         Raises:
-            CompilationError: it refused a source.
+            CompilationError: a source has an error.
         """
         done = subprocess.run(
             [str(compiler(self.solidity)), "--standard-json", "--base-path", str(self.folder)],
@@ -86,7 +85,7 @@ def laid_out(clone: Path = CLONE) -> Iterator[Layout]:
     config = yaml.safe_load((clone / "ape-config.yaml").read_text())
     with TemporaryDirectory() as name:
         folder = Path(name)
-        # Files have the places that Ape's compiler plugin gives them: the compiler hashes their names.
+        # The files have the same names as for Ape's compiler plugin, because the compiler hashes the names.
         shutil.copytree(clone / "contracts", folder / "contracts", ignore=shutil.ignore_patterns(".cache"))
         for dependency in config["dependencies"]:
             cached = folder / "contracts" / ".cache" / dependency["name"] / dependency["version"]
@@ -97,10 +96,10 @@ def laid_out(clone: Path = CLONE) -> Iterator[Layout]:
 
 
 def file_of(contract: str) -> str:
-    """The file that defines a contract."""
+    """Return the name of the file that defines a contract."""
     return f"contracts/{contract}.sol"
 
 
 def compiler(solidity: Mapping[str, Any]) -> Path:
-    """The compiler that `install_compiler.py` installed."""
+    """Return the path of the compiler that `install_compiler.py` installed."""
     return Path(str(get_executable(solidity["version"])))

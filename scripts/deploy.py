@@ -1,7 +1,7 @@
 """Deploy both contracts, owned by the vendor's Safe: ``ape run deploy --network NETWORK``.
 
-The script writes ``deployments/<chain id>.json``, which commands read on the local chain; for other chains copy its
-addresses into ``blockota.toml``. On a local chain without ``--safe`` it first deploys a 2-of-3 Safe of test keys.
+The script writes ``deployments/<chain id>.json``. Commands read the contracts' addresses from this file if the settings
+do not name them. On a local chain without ``--safe``, the script first deploys a 2-of-3 Safe of test keys.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OWNERS, THRESHOLD = (1, 2, 3), 2
 @click.command(cls=ConnectedProviderCommand)
 @key_option("Pays for the deployment", default="dev:0")
 @click.option("--safe", help="Address of the vendor's Safe; required except on a local chain.")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Folder that gets deployments/.")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Folder for deployments/.")
 def cli(provider: ProviderAPI, key: str, password_fd: int | None, safe: str | None, folder: Path) -> None:
     """Deploy BlockOTA and FirmwareReplication, and write deployments/<chain id>.json."""
     with errors_reported():
@@ -35,11 +35,11 @@ def cli(provider: ProviderAPI, key: str, password_fd: int | None, safe: str | No
         is_local = chain.chain_id in LOCAL_CHAIN_IDS
         known = Deployment.path(folder, chain.chain_id)
         if known.exists() and not is_local:
-            raise UsageError(f"{known} already exists", why="it names a deployment", remedy="move it away first")
+            raise UsageError(f"{known} already exists", why="it describes a deployment", remedy="move it away first")
         if safe is None and not is_local:
             raise UsageError(
                 "no Safe given",
-                why=f"chain {chain.chain_id} is not a local one, so the contracts need the vendor's own",
+                why=f"chain {chain.chain_id} is not a local chain, so the vendor's Safe must own the contracts",
                 remedy="pass --safe ADDRESS",
             )
         account = open_key(chain.chain_id, key, password_fd)

@@ -1,7 +1,8 @@
 """Run Foundry's forge on the contracts: ``.venv/bin/python scripts/forge.py test --match-contract BlockOTA``.
 
-It is npm's binary itself (the wrapper starts Node first), with the compiler of ape-config.yaml as py-solc-x keeps it,
-and a home of its own, so that settings of the user's have no say.
+The script runs the binary of the npm package directly, without the npm wrapper, which starts Node. Forge uses the
+compiler that ape-config.yaml names, as py-solc-x installed it. Forge has its own home folder, so that settings of the
+user have no effect.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ SEED = "0x626c6f636b6f7461"
 
 
 def main() -> None:
-    """Become forge, with the arguments given."""
+    """Replace this process with forge, with the same arguments."""
     binary = find_forge()
     os.chdir(CLONE)
     os.execve(binary, [str(binary), *sys.argv[1:]], environment())  # noqa: S606 - a fixed program, no shell
 
 
 def find_forge() -> Path:
-    """The binary of the npm package for this platform; exits if it is not installed."""
+    """Return the binary of the npm package for this platform; exit with an error if it is not installed."""
     binary = next((CLONE / "node_modules" / "@foundry-rs").glob("forge-*/bin/forge"), None)
     if binary is None:
         sys.exit("forge is missing: run `npm ci` first.")
@@ -34,7 +35,7 @@ def find_forge() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """The environment of forge; its folder is first on the PATH, for tools that start forge themselves."""
+    """Return the environment for forge; PATH begins with forge's folder, for tools that start forge themselves."""
     version = yaml.safe_load((CLONE / "ape-config.yaml").read_text())["solidity"]["version"]
     home = CLONE / ".build" / "forge" / "home"
     home.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
-"""Fuzz the CAR reader with libFuzzer: ``make fuzz``. An argument sets the number of seconds.
+"""Fuzz the CAR reader with libFuzzer: ``make fuzz``. An argument sets the duration in seconds.
 
-Every input is read in two ways: as the CAR of a known file, which must be refused or yield exactly this file; and as
-the root block of an invented tree, which must be refused or read. Anything else is a defect: a foreign exception, more
-than ten seconds for one input, or more than half a gigabyte. The input is then left in .build/fuzz.
+Each input is read as the CAR of a known file: the reader must refuse it or return exactly this file. Each input is
+also read as the root block of an unknown file: the reader must refuse it or return a file. An exception other than
+ContentError, a run of more than ten seconds, and more than 512 MB of memory are defects. The fuzzer writes an input
+that reveals a defect to .build/fuzz.
 
 The script has its own venv (requirements-fuzz.lock), because BlockOTA itself does not need Atheris.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import atheris  # type: ignore[import-untyped]  # it lives in the venv of this script alone
+import atheris  # type: ignore[import-untyped]  # installed only in the venv of this script
 
 with atheris.instrument_imports():
     from blockota.errors import ContentError
@@ -23,7 +24,7 @@ SECONDS = 60
 FOLDER = Path(".build") / "fuzz"
 TREE = balanced([b"vector table", b"\xff\xff", b"code", b"\xff\xff", b"data"], width=3)
 MADE_UP_SIZE = 1 << 12
-"""The size of the invented file in bytes, at most."""
+"""The maximum size of the unknown file, in bytes."""
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
 
 
 def seed_inputs(tree: Tree) -> dict[str, bytes]:
-    """Valid inputs with which the fuzzer starts."""
+    """Return valid inputs, by name, with which the fuzzer starts."""
     return {
         "dups-y": car(tree),
         "dups-n": car(tree, repeat=False),
@@ -49,10 +50,10 @@ def seed_inputs(tree: Tree) -> dict[str, bytes]:
 
 
 def try_input(data: bytes) -> None:
-    """Read one input in both ways."""
+    """Read one input as the CAR of the known file, and as the root block of an unknown file."""
     found = unpacked(data, TREE.root, size=len(TREE.data))
     if found is not None and found != TREE.data:
-        raise AssertionError("another file was taken for this one")
+        raise AssertionError("the reader returned another file than the known one")
     root = CID.of(DAG_PB, data)
     known = b"".join(section(cid, block) for cid, block in TREE.blocks.items())
     for rest in (known, b""):
@@ -60,13 +61,13 @@ def try_input(data: bytes) -> None:
 
 
 def unpacked(stream: bytes, root: CID, *, size: int) -> bytes | None:
-    """The file in a stream; None if the stream is refused."""
+    """Return the file in a CAR stream; None if the reader refuses the stream."""
     try:
         found = b"".join(unpack_car([stream], root, size=size))
     except ContentError:
         return None
     if len(found) > size:
-        raise AssertionError("the file is larger than allowed")
+        raise AssertionError("the reader returned a file that is larger than allowed")
     return found
 
 

@@ -1,9 +1,9 @@
-"""Build Go programs for tests and benchmarks, from the module proxy into the user's cache folder.
+"""Download and build Go programs for tests and benchmarks, into the user's cache folder.
 
-All clones of a user share the folder. A program is built in its module's own folder, not by ``go install``: its go.mod
-may replace modules, which Go allows in a main module only.
+All clones of a user share the cache folder. A program is built in its module's own folder instead of by ``go install``,
+because ``go install`` refuses a module whose go.mod replaces other modules.
 
-Standard library only, because it runs before anything is installed.
+The script uses only the standard library, because it runs before any package is installed.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from pathlib import Path
 
 OLDEST_GO = (1, 26, 5)
 GO = shutil.which("go") or "/usr/local/go/bin/go"
-"""On PATH, or in the default folder of Go's installer."""
+"""The go command on PATH, or in the default folder of Go's installer."""
 SAVING_MEMORY = ("-p", "1")
-"""Compiler option for a large program: two packages at a time need more memory than small machines have."""
+"""Compiler option for a large program: compile one package at a time, to save memory."""
 SHOWN_LOG_LINES = 15
 STARTS_WITHIN = 30
 """Seconds in which a built program must print its version."""
 
 
 class UnavailableError(Exception):
-    """The program cannot be built; the text contains the reason and the remedy."""
+    """A Go program cannot be built; the text contains the reason and the remedy."""
 
 
 def run_installer(name: str, *, find: Callable[[], Path | None], build: Callable[[], Path]) -> int:
-    """Print the path of a program, and build it first if it is not installed; ``--find`` only searches.
+    """Find a program, or build it, and print its path; with ``--find``, only find it.
 
     Returns:
-        The exit status, 1 if there is none.
+        The exit status, which is 1 if the program was neither found nor built.
     """
     found = find()
     if not found and "--find" not in sys.argv:
@@ -46,30 +46,30 @@ def run_installer(name: str, *, find: Callable[[], Path | None], build: Callable
         except UnavailableError as error:
             say(f"{name} cannot be built: {error}")
         except KeyboardInterrupt:
-            say("Stopped; the same command goes on where this one ended.")
+            say("Stopped; run the same command again to continue.")
     if found:
         print(found)
     return 0 if found else 1
 
 
 def cache_folder() -> Path:
-    """The folder for built programs, which all clones of a user share."""
+    """Return the folder for built programs, which all clones of a user share."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blockota"
 
 
 def build_program(name: str, module: str, package: str, *, target: Path, options: Iterable[str] = ()) -> Path:
-    """Build a package of a module, "github.com/ipfs/kubo@v0.43.1", with options of the compiler; returns the target.
+    """Build a package of a Go module, such as "github.com/ipfs/kubo@v0.43.1", and return the path of the program.
 
     Raises:
-        UnavailableError: Go is missing or too old, a module cannot be downloaded, the build fails, or the program does
-            not start.
+        UnavailableError: the go command is missing or too old, a module cannot be downloaded, the build fails, or the
+            program does not start.
     """
     check_go()
     began = time.monotonic()
     say(f"Building {name}, which takes some minutes the first time ...")
     described = json.loads(run([GO, "mod", "download", "-json", module]) or "{}")
     if "Dir" not in described:
-        raise UnavailableError(described.get("Error", "the module proxy does not have it"))
+        raise UnavailableError(described.get("Error", "the module proxy does not have the module"))
     source = Path(described["Dir"])
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -84,7 +84,7 @@ def build_program(name: str, module: str, package: str, *, target: Path, options
 
 
 def check_go() -> None:
-    """Check the version of Go.
+    """Check that Go is installed and new enough.
 
     Raises:
         UnavailableError: Go is missing or too old.
@@ -99,7 +99,7 @@ def check_go() -> None:
 
 
 def compile_program(command: list[str], source: Path, *, count: int) -> None:
-    """Run the compiler, and show progress by the packages that it lists, at most `count`."""
+    """Run the compiler, which lists each package that it compiles, and show their number; `count` is its maximum."""
     with subprocess.Popen(command, cwd=source, stderr=subprocess.PIPE, text=True) as process:
         lines = list(counted(process.stderr or (), count))
     if process.returncode:
@@ -107,7 +107,7 @@ def compile_program(command: list[str], source: Path, *, count: int) -> None:
 
 
 def counted(lines: Iterable[str], count: int) -> Iterable[str]:
-    """Yield the lines; on a terminal, show how many there were so far."""
+    """Yield the lines of the compiler's output; on a terminal, show the number of lines so far."""
     for number, line in enumerate(lines):
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\033[K{number} of at most {count} packages ")
@@ -116,7 +116,7 @@ def counted(lines: Iterable[str], count: int) -> Iterable[str]:
 
 
 def starts(program: Path) -> bool:
-    """Whether a program prints its version."""
+    """Return whether a program starts and prints its version."""
     try:
         done = subprocess.run([program, "version"], capture_output=True, check=False, timeout=STARTS_WITHIN)
     except (OSError, subprocess.TimeoutExpired):
@@ -128,7 +128,7 @@ def run(command: list[str], *, folder: Path | None = None) -> str:
     """Run a command and return its standard output, which may be JSON that describes an error.
 
     Raises:
-        UnavailableError: it fails and its output is not JSON.
+        UnavailableError: the command fails, and its output is not JSON.
     """
     # Run in a folder without go.mod, so that the result does not depend on the current folder.
     with tempfile.TemporaryDirectory() as empty:
@@ -139,5 +139,5 @@ def run(command: list[str], *, folder: Path | None = None) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line on stderr; on a terminal it replaces the progress."""
+    """Print a line on stderr; on a terminal, the line replaces the progress line."""
     sys.stderr.write(f"\r\033[K{text}\n" if sys.stderr.isatty() else f"{text}\n")

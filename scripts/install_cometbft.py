@@ -1,8 +1,8 @@
 """Build evmd, CometBFT with the EVM, for the network of tests/deep/cometbft: ``python3 -m scripts.install_cometbft``.
 
-It is the example chain of cosmos/evm. ``--find`` only searches the cache.
+evmd is the example chain of cosmos/evm. ``--find`` only searches the cache folder for evmd.
 
-Standard library only, because it runs before anything is installed.
+The script uses only the standard library, because it runs before any package is installed.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ LINKER = "-ldflags=-checklinkname=0 -s -w"
 
 
 def cached() -> Path:
-    """The path of a built evmd in the cache."""
+    """Return the path of a built evmd in the cache folder."""
     return cache_folder() / "cometbft" / f"evm-{VERSION}" / "evmd"
 
 
 def find() -> Path | None:
-    """The evmd that was built before; None before the first build."""
+    """Return the path of evmd in the cache folder; None if evmd was not built yet."""
     return cached() if cached().is_file() else None
 
 
 def build() -> Path:
-    """Build evmd into the cache.
+    """Build evmd into the cache folder.
 
     Raises:
-        UnavailableError: as `build_program`.
+        UnavailableError: evmd cannot be built.
     """
     return build_program(f"evmd {VERSION}", MODULE, "./cmd/evmd", target=cached(), options=(*SAVING_MEMORY, LINKER))
 

@@ -1,8 +1,8 @@
 """Make the Solidity compiler of ape-config.yaml available to py-solc-x, Ape and Foundry.
 
-Run as ``.venv/bin/python scripts/install_compiler.py``. An installed compiler is kept. Otherwise
-py-solc-x downloads the native compiler. If its host is out of reach, ``scripts/solc_launcher.js`` is installed instead:
-it runs npm's ``solc`` (the same compiler, built for WebAssembly) with the command line of the native one.
+Run the script with ``.venv/bin/python scripts/install_compiler.py``. An installed compiler is kept. If the compiler is
+missing, py-solc-x downloads the native compiler. If the download fails, ``scripts/solc_launcher.js`` is installed
+instead: the launcher runs npm's ``solc`` (the same compiler, built for WebAssembly) with the native command line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from solcx.install import get_solcx_install_folder
 
 CLONE = Path(__file__).resolve().parent.parent
 DOWNLOAD_SECONDS = 30.0
-"""Time limit of a download, so that a host that does not answer cannot block the set-up."""
+"""The time limit of a download, so that a host that does not respond cannot block the installation."""
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def works(compiler: Path, version: str) -> bool:
-    """Whether the file exists, can be executed, and is this version."""
+    """Return whether the compiler exists, can be executed, and has this version."""
     try:
         answer = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
@@ -51,7 +51,7 @@ def works(compiler: Path, version: str) -> bool:
 
 
 def download(version: str) -> bool:
-    """Download the native compiler by py-solc-x, in a separate process because py-solc-x has no time limit."""
+    """Download the native compiler with py-solc-x, in a process with a time limit; return False if it fails."""
     command = [sys.executable, "-c", "import sys, solcx; solcx.install_solc(sys.argv[1])", version]
     try:
         return subprocess.run(command, capture_output=True, check=False, timeout=DOWNLOAD_SECONDS).returncode == 0
@@ -60,7 +60,7 @@ def download(version: str) -> bool:
 
 
 def npm_version(version: str) -> str | None:
-    """The full version of npm's solc ("0.8.28+commit.7893614a…"); None if it is missing or another version."""
+    """Return the full version of npm's solc ("0.8.28+commit.7893614a…"); None if solc is missing or differs."""
     package = CLONE / "node_modules" / "solc"
     node = shutil.which("node")
     if node is None or not (package / "package.json").is_file():
@@ -71,7 +71,7 @@ def npm_version(version: str) -> str | None:
 
 
 def install_launcher(target: Path, full_version: str) -> None:
-    """Write the launcher under the compiler's name, atomically."""
+    """Write the launcher under the compiler's file name, atomically."""
     text = (CLONE / "scripts" / "solc_launcher.js").read_text()
     for placeholder, value in {"__VERSION__": full_version, "__CLONE__": str(CLONE)}.items():
         text = text.replace(f'"{placeholder}"', json.dumps(value))

@@ -1,8 +1,8 @@
 """Build geth, whose Clique engine seals the networks of tests/peers/clique: ``python3 -m scripts.install_geth``.
 
-1.13.15 is the last version that seals. ``--find`` only searches the cache: a newer geth on PATH cannot seal.
+geth 1.13.15 is the last version that seals Clique blocks, so ``--find`` searches only the cache folder, not PATH.
 
-Standard library only, because it runs before anything is installed.
+The script uses only the standard library, because it runs before any package is installed.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ LINKER = "-ldflags=-checklinkname=0 -s -w"
 
 
 def cached() -> Path:
-    """The path of a built geth in the cache."""
+    """Return the path of a built geth in the cache folder."""
     return cache_folder() / "geth" / f"v{VERSION}" / "geth"
 
 
 def find() -> Path | None:
-    """The geth that was built before; None before the first build."""
+    """Return the path of geth in the cache folder; None if geth was not built yet."""
     return cached() if cached().is_file() else None
 
 
 def build() -> Path:
-    """Build geth into the cache.
+    """Build geth into the cache folder.
 
     Raises:
-        UnavailableError: as `build_program`.
+        UnavailableError: geth cannot be built.
     """
     return build_program(f"geth {VERSION}", MODULE, "./cmd/geth", target=cached(), options=(*SAVING_MEMORY, LINKER))
 

@@ -1,9 +1,9 @@
 """Build Kubo, the IPFS node for the tests of the Kubo store and for its benchmark: ``python3 -m scripts.install_kubo``.
 
-An ``ipfs`` on PATH that is new enough is used; ``--find`` only searches. If a replaced module of the newest version
-cannot be downloaded, the version before it is built.
+The program ``ipfs`` on PATH is used if it is new enough. ``--find`` only searches for Kubo. If the newest version of
+Kubo cannot be built, the version before it is built.
 
-Standard library only, because it runs before anything is installed.
+The script uses only the standard library, because it runs before any package is installed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 from scripts.go_programs import UnavailableError, build_program, cache_folder, check_go, run_installer, say
 
 VERSIONS = ("0.43.1", "0.43.0")
-"""The versions to build: the first of these that can be downloaded."""
+"""The versions of Kubo; the first that can be built is used."""
 OLDEST = (0, 40)
-"""The oldest version that is used from PATH: the first with the profile ``unixfs-v1-2025``."""
+"""The oldest version on PATH that is used: the first version with the profile ``unixfs-v1-2025``."""
 
 
 def find() -> Path | None:
@@ -31,12 +31,12 @@ def find() -> Path | None:
 
 
 def cached(version: str) -> Path:
-    """The path of a built Kubo in the cache."""
+    """Return the path of a built Kubo in the cache folder."""
     return cache_folder() / "kubo" / f"v{version}" / "ipfs"
 
 
 def version_of(program: Path) -> tuple[int, ...] | None:
-    """The version that a program reports; None if it does not report one."""
+    """Return the version that a program reports; None if the program does not report a version."""
     try:
         answer = subprocess.run(
             [program, "version", "--number"], capture_output=True, text=True, check=False, timeout=30
@@ -48,10 +48,10 @@ def version_of(program: Path) -> tuple[int, ...] | None:
 
 
 def build() -> Path:
-    """Build the first version for which that is possible.
+    """Build the first version in `VERSIONS` that can be built.
 
     Raises:
-        UnavailableError: it is possible for none; with the reason of each.
+        UnavailableError: no version can be built; the text contains the reason for each version.
     """
     check_go()
     reasons = []

@@ -1,9 +1,9 @@
 """Check the clear-signing descriptors with the ERC-7730 linter: ``make clear-signing``.
 
 The linter accepts a descriptor only with the address of its contract, so the packaged descriptors are completed for an
-example deployment. A vendor checks its own: ``python -m scripts.lint_clear_signing FOLDER``.
-The exit status is 1 if one of our contracts was not checked, if a finding is not explained below, if an explanation has
-no finding, or if Ledger's wallets cannot show a function.
+example deployment. ``python -m scripts.lint_clear_signing FOLDER`` checks the descriptors of a vendor. The exit status
+is 1 if a contract was not checked, a finding is not explained in `EXPLAINED`, an explanation has no finding, or
+Ledger's wallets cannot show a function.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ EXAMPLE = Deployment(
     threshold=1,
     block_number=1,
 )
-"""On a chain that every wallet knows; the addresses are not in use."""
+"""An example deployment on Ethereum's main chain, which every wallet knows; the addresses are not in use."""
 EXPLAINED = {
     "BlockOTA: warning: Missing display field: No display field is defined for path `#.releases.[]`"
     " in function 0x1828dce4 (see BlockOTA.json).": (
-        "the linter asks for a field of a list's elements as a whole beside those of all their parts, which are there"
+        "the linter asks for a field that shows a list's element as a whole, but fields show all parts of the element"
     ),
 }
 """Why each finding is acceptable."""
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
 
 
 def lint(folder: Path) -> list[dict[str, Any]]:
-    """The linter's report of each file ``calldata-CONTRACT.json`` of a folder; empty if the linter failed."""
+    """Return the linter's report on each file ``calldata-CONTRACT.json`` in a folder; empty if the linter failed."""
     command = [str(LINTER_PYTHON), str(LINTER), str(folder), str(ARTIFACTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -75,7 +75,7 @@ def lint(folder: Path) -> list[dict[str, Any]]:
 
 
 def complaints(reports: list[dict[str, Any]]) -> Iterator[str]:
-    """The problems, one sentence each."""
+    """Yield the problems in the linter's reports, one sentence for each."""
     by_contract = {report["contract"]: report for report in reports if report["checked"]}
     yield from (f"{name}: no descriptor was checked." for name in CONTRACTS if name not in by_contract)
     found = [f"{report['contract']}: {finding}" for report in reports for finding in report["findings"]]
@@ -88,7 +88,7 @@ def complaints(reports: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def count_signable(contract: str) -> int:
-    """Number of functions of a contract that change its state."""
+    """Return the number of functions of a contract that change its state."""
     return sum(
         entry["type"] == "function" and entry["stateMutability"] in {"nonpayable", "payable"}
         for entry in artifact(contract)["abi"]

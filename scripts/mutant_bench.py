@@ -1,4 +1,4 @@
-"""Compile mutants, and run the tests of `mutant_killers` on them in parallel."""
+"""Compile mutants of the contracts, and run the test suites of `mutant_killers` on them in parallel."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from scripts.mutant_killers import KILLED_BY_TIME, Ape, Forge, Variant
 from scripts.mutation import Mutant
 
 BATCH = 25
-"""Mutants compiled by one process; more would exhaust its memory."""
+"""The number of mutants that one process compiles; a larger number would exhaust its memory."""
 LOG_EVERY = 50
 """Without a terminal, a line is printed each time this number of mutants is done."""
 BROKEN = b"\xfe"
-"""Creation bytecode that reverts: every suite of tests must fail on it."""
+"""Creation bytecode that reverts: every test suite must fail on it."""
 
 Tables = SimpleQueue[Forge | Ape]
 
 
 def compile_mutants(layout: Layout, contract: str, mutants: Sequence[Mutant], *, jobs: int) -> Iterator[Variant]:
-    """The mutants of a contract that compile, with their bytecode; without optimizer and IR, which are slow."""
+    """Compile mutants of a contract without optimizer and IR, which are slow; yield the mutants that compile."""
     source = layout.sources()[file_of(contract)].encode()
     parts = [mutants[start : start + BATCH] for start in range(0, len(mutants), BATCH)]
     texts = [{mutant.name: mutant.apply(source).decode() for mutant in part} for part in parts]
@@ -36,7 +36,7 @@ def compile_mutants(layout: Layout, contract: str, mutants: Sequence[Mutant], *,
 
 
 def compile_part(layout: Layout, contract: str, texts: Mapping[str, str]) -> dict[str, bytes]:
-    """Creation bytecode of changed sources by name, compiled in one process; those with errors are left out."""
+    """Compile changed sources in one process; return the creation bytecode of those without errors, by name."""
     files = {f"contracts/mutant{number}.sol": name for number, name in enumerate(texts)}
     while files:
         sources = {file: texts[name] for file, name in files.items()}
@@ -45,7 +45,7 @@ def compile_part(layout: Layout, contract: str, texts: Mapping[str, str]) -> dic
         try:
             compiled = layout.compile(job)["contracts"]
         except CompilationError as error:
-            # One error fails the whole job: compile again without the files that have one.
+            # One error fails the whole job: compile again without the files that have an error.
             files = {file: name for file, name in files.items() if file not in error.files}
             continue
         return {name: bytecode(compiled[file][contract]) for file, name in files.items()}
@@ -55,9 +55,9 @@ def compile_part(layout: Layout, contract: str, texts: Mapping[str, str]) -> dic
 def run_killer(
     killer: type[Forge | Ape], variants: Sequence[Variant], layout: Layout, *, folder: Path, jobs: int
 ) -> Iterator[tuple[Variant, str]]:
-    """Run one suite of tests on variants; yields each with the test that failed, "" if all passed.
+    """Run one test suite on variants of a contract; yield each with the test that failed, "" if all passed.
 
-    The folder contains a copy of the tree, "tree", and gets a copy for each of the jobs.
+    `folder` contains a copy of the repository, ``tree``, and gets another copy for each job.
 
     Raises:
         RuntimeError: the suite fails on an unchanged contract, or passes on a broken one.
@@ -66,20 +66,20 @@ def run_killer(
         return
     tables = lay_tables(killer, folder, jobs=jobs)
     for contract in dict.fromkeys(variant.contract for variant in variants):
-        # The unchanged contract must pass, and one that cannot be created must fail.
+        # The tests must pass on the unchanged contract, and fail on a contract that cannot be created.
         source = layout.sources()[file_of(contract)]
         creation = compile_part(layout, contract, {"": source})[""]
         if test := at_a_table(tables, Variant(contract, source, creation)):
-            raise RuntimeError(f"the unchanged {contract} does not pass {test}")
+            raise RuntimeError(f"the test {test} fails on the unchanged {contract}")
         if not at_a_table(tables, Variant(contract, "", BROKEN)):
-            raise RuntimeError(f"the tests pass without {contract}")
+            raise RuntimeError(f"the tests pass although {contract} cannot be created")
     for number, (variant, test) in enumerate(ask(tables, variants, jobs=jobs), 1):
         yield variant, test
         progress(f"Testing mutants by {killer.name}", number, total=len(variants))
 
 
 def ask(tables: Tables, variants: Sequence[Variant], *, jobs: int) -> Iterator[tuple[Variant, str]]:
-    """Find the test that killed each variant, in completion order; timeouts are repeated one by one at the end."""
+    """Yield each variant with the test that failed on it; variants that timed out are repeated at the end."""
     late = []
     with ThreadPoolExecutor(jobs) as pool:
         asked = {pool.submit(at_a_table, tables, variant): variant for variant in variants}
@@ -93,7 +93,7 @@ def ask(tables: Tables, variants: Sequence[Variant], *, jobs: int) -> Iterator[t
 
 
 def at_a_table(tables: Tables, variant: Variant) -> str:
-    """Find the test that killed a variant, in the first free copy of the tree."""
+    """Run the tests on a variant in the first free copy of the repository; return the test that failed."""
     table = tables.get()
     try:
         return table.kills(variant)
@@ -102,7 +102,7 @@ def at_a_table(tables: Tables, variant: Variant) -> str:
 
 
 def lay_tables(killer: type[Forge | Ape], folder: Path, *, jobs: int) -> Tables:
-    """A built copy of the tree for each job."""
+    """Return a queue with one compiled copy of the repository for each job."""
     progress(f"Building the tests by {killer.name}")
     tables: Tables = SimpleQueue()
     first = folder / killer.name / "0"
@@ -117,7 +117,7 @@ def lay_tables(killer: type[Forge | Ape], folder: Path, *, jobs: int) -> Tables:
 
 
 def as_deployed(layout: Layout, variant: Variant) -> bool:
-    """Whether the variant, compiled as ape-config.yaml specifies, has the bytecode of the unchanged contract."""
+    """Return whether a variant, compiled with the settings of ape-config.yaml, has the contract's own bytecode."""
     file = file_of(variant.contract)
     built = []
     for source in (variant.source, layout.sources()[file]):
@@ -129,12 +129,12 @@ def as_deployed(layout: Layout, variant: Variant) -> bool:
 
 
 def bytecode(compiled: Mapping[str, Mapping[str, Mapping[str, str]]]) -> bytes:
-    """The creation bytecode in a compiler's output."""
+    """Return the creation bytecode in the compiler's output."""
     return bytes.fromhex(compiled["evm"]["bytecode"]["object"])
 
 
 def progress(text: str, done: int = 0, *, total: int = 0) -> None:
-    """Overwrite the last line of a terminal; elsewhere print every `LOG_EVERY`-th line."""
+    """Overwrite the last line of a terminal; without a terminal, print every `LOG_EVERY`-th line."""
     line = f"{text}: {done} of {total}" if total else text
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\033[K{line}")

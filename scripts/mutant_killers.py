@@ -1,8 +1,8 @@
-"""The suites of tests that run on mutants, each in a copy of the tree: forge first, then the tests in Python by Ape.
+"""The test suites that run on mutants, each in a copy of the repository: forge's tests, then the Python tests by Ape.
 
-Both cache what they compiled. A mutant's bytecode replaces the contract's in that cache while the sources stay, so
+Forge and Ape cache the compiled contracts. A mutant's bytecode replaces the contract's bytecode in the cache, so that
 nothing is compiled again and a run of forge takes one to two seconds. Foundry's option ``dynamic_test_linking`` makes
-its tests read the bytecode from there.
+forge's tests read the bytecode from the cache.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scripts.forge import SEED, environment, find_forge
 COPIED = ("contracts", "tests", "blockota", "scripts", "ape-config.yaml", "foundry.toml", "pyproject.toml")
 LINKED = ("node_modules",)
 LIMIT = 180.0
-"""Seconds after which a run counts as failed, because the mutant does not terminate."""
+"""The time in seconds after which a run counts as failed, because the mutant does not terminate."""
 FORGE_SETTINGS = {
     "FOUNDRY_PROFILE": "default",
     "FOUNDRY_DYNAMIC_TEST_LINKING": "true",
@@ -41,14 +41,14 @@ NOT_BY_APE = (
     "test_gas.py",
     "test_replication_gas.py",
 )
-"""Tests that fail for every change of the source or of its gas, or that use no contract."""
+"""Tests that fail for every change of the source or of its gas, or that do not use a contract."""
 KILLED_BY_TIME = "time"
 CONTRACT_TESTS = "tests/contracts"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A changed contract: its name, the text of its file, its creation bytecode, and the change's name."""
+    """A changed contract: its name, the text of its file, its creation bytecode, and the name of the change."""
 
     contract: str
     source: str
@@ -58,20 +58,20 @@ class Variant:
 
 @dataclass(frozen=True)
 class Forge:
-    """Foundry's tests, on replaced bytecode, in a copy of the tree that is built already."""
+    """Foundry's tests, which run on replaced bytecode in a compiled copy of the repository."""
 
     folder: Path
     name = "forge"
 
     @staticmethod
     def prepare(folder: Path) -> None:
-        """Build a copy of the tree."""
+        """Compile the contracts and tests in a copy of the repository."""
         done = forge(folder, "build")
         if done is None or done.returncode:
-            raise RuntimeError(f"forge does not build the tests: {done and done.stderr}")
+            raise RuntimeError(f"forge cannot compile the tests: {done and done.stderr}")
 
     def kills(self, variant: Variant) -> str:
-        """Run the suite; returns the first test that failed, "" if all passed."""
+        """Run the tests on a variant; return the first test that failed, "" if all passed."""
         path = self.folder / ".build" / "forge" / "out" / f"{variant.contract}.sol" / f"{variant.contract}.json"
         with exchanged(path, ("bytecode", "object"), variant.creation):
             done = forge(self.folder, "test", "--fail-fast", "--fuzz-seed", SEED, "--json")
@@ -82,21 +82,21 @@ class Forge:
 
 @dataclass(frozen=True)
 class Ape:
-    """The tests in Python, on replaced bytecode, in a copy of the tree that is compiled already."""
+    """The Python tests, which run on replaced bytecode in a compiled copy of the repository."""
 
     folder: Path
     name = "Ape"
 
     @staticmethod
     def prepare(folder: Path) -> None:
-        """Compile a copy of the tree."""
+        """Compile the contracts in a copy of the repository."""
         done = run([str(Path(sys.executable).with_name("ape")), "compile"], folder, dict(os.environ))
         if done is None or done.returncode:
-            raise RuntimeError(f"Ape does not compile the contracts: {done and done.stderr}")
+            raise RuntimeError(f"Ape cannot compile the contracts: {done and done.stderr}")
 
     def kills(self, variant: Variant) -> str:
-        """Run the suite; returns the first test that failed, "" if all passed."""
-        # Files named test_replication* are of FirmwareReplication, all others of BlockOTA.
+        """Run the tests on a variant; return the first test that failed, "" if all passed."""
+        # Files with the name test_replication* test FirmwareReplication, all others test BlockOTA.
         of_replication = variant.contract == "FirmwareReplication"
         names = sorted(path.name for path in (self.folder / CONTRACT_TESTS).glob("test_*.py"))
         chosen = [name for name in names if name.startswith("test_replication") == of_replication]
@@ -114,11 +114,11 @@ class Ape:
 
 
 KILLERS: tuple[type[Forge | Ape], ...] = (Forge, Ape)
-"""In the order in which they run."""
+"""The test suites, in the order in which they run."""
 
 
 def first_failure(output: str) -> str:
-    """The first failing test in forge's JSON, as "file:contract.function"; empty if none failed."""
+    """Return the first failing test in forge's JSON output, as "file:contract.function"; empty if none failed."""
     line = next((line for line in output.splitlines() if line.startswith("{")), "{}")
     for suite, results in json.loads(line).items():
         for test, result in results["test_results"].items():
@@ -129,7 +129,7 @@ def first_failure(output: str) -> str:
 
 @contextmanager
 def exchanged(path: Path, place: Sequence[str], creation: bytes) -> Iterator[None]:
-    """Replace the bytecode in a JSON file while the block runs; `place` is the path of keys to it."""
+    """Replace the bytecode in a JSON file while the block runs; `place` contains the keys that lead to the bytecode."""
     kept = path.read_text()
     artifact = json.loads(kept)
     *way, last = place
@@ -142,14 +142,14 @@ def exchanged(path: Path, place: Sequence[str], creation: bytes) -> Iterator[Non
 
 
 def forge(folder: Path, *words: str) -> subprocess.CompletedProcess[str] | None:
-    """Run forge in a copy of the tree, without the failing cases that it remembers from earlier mutants."""
+    """Run forge in a copy of the repository, without the failing cases that it saved for earlier mutants."""
     for remembered in ("fuzz", "invariant"):
         shutil.rmtree(folder / ".build" / "forge" / remembered, ignore_errors=True)
     return run([str(find_forge()), *words], folder, environment() | FORGE_SETTINGS)
 
 
 def copy_tree(folder: Path) -> None:
-    """Copy the sources that the tests need into an empty folder, and link the packages."""
+    """Copy the sources that the tests need into an empty folder, and link ``node_modules`` there."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name in COPIED:
@@ -162,7 +162,7 @@ def copy_tree(folder: Path) -> None:
 
 
 def run(command: list[str], folder: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str] | None:
-    """Run a command in a folder; None if it exceeds `LIMIT`. Its child processes are killed too."""
+    """Run a command in a folder; kill it with its child processes and return None if it exceeds `LIMIT`."""
     with subprocess.Popen(
         command,
         cwd=folder,

@@ -1,9 +1,9 @@
-"""Change the contracts in every way of `mutation`, and check that the tests fail: ``make mutants``.
+"""Make every change of `mutation` in the contracts, and check that the tests fail: ``make mutants``.
 
-Forge's tests and the tests in Python (`mutant_killers`) run on each mutant until one fails. A mutant that passes
-is compiled as it is deployed, and left out if its bytecode equals the contract's. Every other survivor must be
-explained in docs/contracts.md under a heading with its name. The exit status is 1 if one is not, if an explanation has
-no survivor, or if less than 95 % are killed.
+Forge's tests and the Python tests (`mutant_killers`) run on each mutant until a test fails. A mutant on which all
+tests pass is compiled with the settings of the deployment, and left out if its bytecode equals the contract's. Every
+other surviving mutant must be explained in docs/contracts.md under a heading with its name. The exit status is 1 if a
+survivor is not explained, an explanation has no survivor, or the tests kill less than 95 % of the mutants.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Fate:
     Attributes:
         contract: name of the contract.
         mutant: the change.
-        killer: "forge", "Ape", or "solc" if it does not compile; empty for a survivor.
+        killer: "forge" or "Ape", whose test failed; "solc" if the mutant does not compile; empty for a survivor.
         test: the first test that failed.
-        same: its deployed bytecode equals the contract's.
+        same: whether the mutant's deployed bytecode equals the contract's.
     """
 
     contract: str
@@ -53,12 +53,12 @@ class Fate:
 
     @property
     def survived(self) -> bool:
-        """Its bytecode differs, and no test failed."""
+        """Whether no test failed although the bytecode differs from the contract's."""
         return not self.killer and not self.same
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run all or some mutants; write the report, print the table and the problems."""
+    """Run the tests on all or some mutants, write the report, and print the table and the problems."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="run the mutants whose name matches this regular expression")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="number of mutants tested in parallel")
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def all_mutants(layout: Layout) -> list[tuple[str, Mutant]]:
-    """All mutants, each with the name of its contract."""
+    """Return all mutants, each with the name of its contract."""
     sources = layout.sources()
     units = layout.compile(layout.job(sources, {"*": {"": ["ast"]}}))["sources"]
     enums = {name: members for unit in units.values() for name, members in enumerations(unit["ast"]).items()}
@@ -96,7 +96,7 @@ def all_mutants(layout: Layout) -> list[tuple[str, Mutant]]:
 
 
 def campaign(layout: Layout, chosen: Sequence[tuple[str, Mutant]], *, jobs: int) -> list[Fate]:
-    """The fate of every chosen mutant, in the order given."""
+    """Run the tests on the chosen mutants; return the outcome of each mutant, in the given order."""
     fates = {mutant.name: Fate(contract, mutant) for contract, mutant in chosen}
     variants = [
         variant
@@ -106,7 +106,7 @@ def campaign(layout: Layout, chosen: Sequence[tuple[str, Mutant]], *, jobs: int)
     for name in fates.keys() - {variant.name for variant in variants}:
         fates[name] = replace(fates[name], killer=NOT_COMPILED)
 
-    with TemporaryDirectory() as folder:  # Ape finds no contracts below .build
+    with TemporaryDirectory() as folder:  # not below .build, where Ape ignores contracts
         copy_tree(Path(folder) / "tree")
         for killer in KILLERS:
             for variant, test in run_killer(killer, variants, layout, folder=Path(folder), jobs=jobs):
@@ -119,7 +119,7 @@ def campaign(layout: Layout, chosen: Sequence[tuple[str, Mutant]], *, jobs: int)
 
 
 def write_report(fates: Sequence[Fate], seconds: float) -> None:
-    """Print a table by contract and kind of change, and write all fates to the report."""
+    """Print a table by contract and kind of change, and write the outcomes of all mutants to the report."""
     table = Table("CONTRACT", "CHANGE", "MUTANTS", *(killer.name for killer in KILLERS), "SAME", "SURVIVED", box=None)
     for contract, kind in dict.fromkeys((fate.contract, fate.mutant.kind) for fate in fates):
         table.add_row(contract, kind, *counts(f for f in fates if (f.contract, f.mutant.kind) == (contract, kind)))
@@ -132,7 +132,7 @@ def write_report(fates: Sequence[Fate], seconds: float) -> None:
 
 
 def counts(fates: Iterable[Fate]) -> list[str]:
-    """Numbers of mutants: all, by killer, with the same bytecode, survivors."""
+    """Count all mutants, the mutants that each test suite killed, the mutants with equal bytecode, and survivors."""
     every = list(fates)
     by_killer = [sum(fate.killer == killer.name for fate in every) for killer in KILLERS]
     numbers = [len(every), *by_killer, sum(fate.same for fate in every), sum(fate.survived for fate in every)]
@@ -140,20 +140,20 @@ def counts(fates: Iterable[Fate]) -> list[str]:
 
 
 def killed(fates: Iterable[Fate]) -> float:
-    """The share of killed mutants among those with another bytecode."""
+    """Return the share of killed mutants among the mutants whose bytecode differs from the contract's."""
     different = [fate for fate in fates if not fate.same]
     return sum(bool(fate.killer) for fate in different) / len(different) if different else 0.0
 
 
 def explanations(text: str) -> dict[str, str]:
-    """The explanation of each mutant, by its name: the text below the heading with that name."""
+    """Return the explanation of each mutant by its name: the text below the heading with the mutant's name."""
     sections = re.split(r"^#{3,} (?=\w+\.\w+: )", text, flags=re.MULTILINE)[1:]
     pairs = (section.partition("\n") for section in sections)
     return {heading.strip(): re.split(r"^#", body, flags=re.MULTILINE)[0].strip() for heading, _, body in pairs}
 
 
 def complaints(fates: Sequence[Fate], explained: Mapping[str, str], *, whole: bool) -> list[str]:
-    """The problems of a campaign, one sentence each; `whole` if all mutants were run."""
+    """Return the problems of a run, one sentence each; `whole` is true if all mutants were run."""
     survivors = [fate.mutant.name for fate in fates if fate.survived]
     problems = [f"Survived without an explanation: {name}" for name in survivors if not explained.get(name)]
     if whole:

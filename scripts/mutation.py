@@ -1,7 +1,7 @@
-"""Mutation operators: from the source and syntax tree of a contract to a list of mutants. Pure; `mutants.py` runs them.
+"""Mutation operators, which derive a list of mutants from a contract's source and syntax tree.
 
-The syntax tree is solc's compact JSON. Its positions are byte offsets into the source, so comments and strings are not
-changed. Each operator takes one node and yields replacements of a part of the source.
+The syntax tree is solc's compact JSON. The positions in the tree are byte offsets into the source, so comments are not
+changed. Each mutation operator takes one node of the tree and yields replacements of a part of the source.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ OPERATORS = {
     "++": ("--",),
     "--": ("++",),
 }
-"""Replacements of an operator: first the moved boundary, then the opposite."""
+"""The replacements of each Solidity operator: for a comparison, first the moved boundary, then the opposite."""
 SENDERS = {("msg", "sender"): "tx.origin"}
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of a source.
+    """One change of a contract's source.
 
     Attributes:
-        place: contract and function, "BlockOTA.publish", or the contract alone.
-        kind: the operator: "require removed", "operator", …
+        place: contract and function, such as "BlockOTA.publish", or the contract alone.
+        kind: the kind of the change, such as "require removed" or "operator".
         start: byte offset of the replaced text.
         original: the replaced text.
         replacement: the new text.
@@ -58,15 +58,15 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """A name that stays the same while the text of the function does, wherever it lies in the file."""
+        """The mutant's name, which does not depend on the position of its function in the file."""
         number = f" ({self.occurrence})" if self.occurrence > 1 else ""
         return f"{self.place}: {self.kind}: `{one_line(self.original)}` → `{one_line(self.replacement)}`{number}"
 
     def apply(self, source: bytes) -> bytes:
-        """The source with this change."""
+        """Return the source with this change."""
         end = self.start + len(self.original.encode())
         if source[self.start : end].decode() != self.original:
-            raise ValueError(f"{self.name}: not in this source")
+            raise ValueError(f"the text to replace is not in the source: {self.name}")
         return source[: self.start] + self.replacement.encode() + source[end:]
 
 
@@ -82,18 +82,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Context:
-    """The whole source, and the members of each enumeration of all files."""
+    """The source of a file, and the members of the enumerations in all files."""
 
     source: bytes
     enums: dict[str, tuple[str, ...]]
 
     def text(self, start: int, end: int) -> str:
-        """A part of the source."""
+        """Return a part of the source."""
         return self.source[start:end].decode()
 
 
 def mutants_of(source: bytes, tree: Node, *, enums: dict[str, tuple[str, ...]]) -> list[Mutant]:
-    """All mutants of the contracts that a file defines, in the order of the file; no two have the same name."""
+    """Return all mutants of the contracts in a file, in the order of the file; every mutant has another name."""
     context = Context(source, enums)
     found: list[Mutant] = []
     alike: dict[str, int] = {}
@@ -106,7 +106,7 @@ def mutants_of(source: bytes, tree: Node, *, enums: dict[str, tuple[str, ...]]) 
 
 
 def enumerations(tree: Node) -> dict[str, tuple[str, ...]]:
-    """Members by the name of the enumeration ("IBlockOTA.Status", as types are written in the tree)."""
+    """Return the members of each enumeration by its name in the syntax tree, such as "IBlockOTA.Status"."""
     return {
         node["canonicalName"]: tuple(member["name"] for member in node["members"])
         for node in walk(tree)
@@ -115,7 +115,7 @@ def enumerations(tree: Node) -> dict[str, tuple[str, ...]]:
 
 
 def walk(tree: Any) -> Iterator[Node]:
-    """All nodes of a tree, parents first."""
+    """Yield all nodes of a syntax tree, each parent before its children."""
     if isinstance(tree, dict):
         if "nodeType" in tree:
             yield tree
@@ -127,7 +127,7 @@ def walk(tree: Any) -> Iterator[Node]:
 
 
 def one_line(text: str) -> str:
-    """Text without its line breaks."""
+    """Return the text without its line breaks."""
     return " ".join(text.split())
 
 
@@ -190,7 +190,7 @@ def _operands_dropped(node: Node, context: Context) -> Iterator[Change]:
 
 
 def _branches_forced(node: Node, _context: Context) -> Iterator[Change]:
-    """Force a branch either way. A loop is only skipped: every test fails on an endless one."""
+    """Replace the condition of a branch by true and by false. The condition of a loop is replaced by false only."""
     if node["nodeType"] in {"IfStatement", "Conditional"}:
         for value in ("true", "false"):
             yield Change("branch forced", *_span(node["condition"]), value)
@@ -225,7 +225,7 @@ def _arguments_swapped(node: Node, context: Context) -> Iterator[Change]:
 
 
 def _enumerations_moved(node: Node, context: Context) -> Iterator[Change]:
-    """Every other member of the enumeration."""
+    """Replace a member of an enumeration by each of the other members."""
     if node["nodeType"] != "MemberAccess" or not _type(node["expression"]).startswith("type(enum "):
         return
     name = _type(node).removeprefix("enum ")

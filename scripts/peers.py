@@ -1,9 +1,10 @@
-"""Run the tests with foreign programs: ``make peers``, or some of them: ``make peers ONLY=kubo,nginx``.
+"""Run the tests against third-party programs: ``make peers``, or ``make peers ONLY=kubo,nginx`` for some programs.
 
-Before the tests start, every program is looked for. If one is missing, nothing is run: all missing programs are listed
-with the one command that installs them, and the exit status is 1. ``--packages`` prints the Debian packages.
+The script searches for every program before it runs a test. If a program is missing, no test runs: the script prints
+all missing programs and the command that installs them, and exits with 1. ``--packages`` prints the Debian packages of
+the programs.
 
-Standard library only: ``.ci/run`` asks for the packages before anything is installed.
+The script uses only the standard library, because ``.ci/run`` runs it before any package is installed.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ PARTS = {
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
     "stm32flash": {"stm32flash": "stm32flash"},
 }
-"""Programs of each folder of tests/peers with their Debian packages; "" for those that are built from source."""
+"""The programs of each folder of tests/peers with their Debian packages; "" for programs that are built from source."""
 BUILT = {"geth": "geth", "ipfs": "kubo"}
-"""Programs that are built from source, each by the script ``scripts/install_…`` of this name."""
+"""Programs that are built from source, each with the name of its script ``scripts/install_….py``."""
 TARGETS = {"geth": "clique", "ipfs": "kubo"}
-"""The targets of the Makefile that build them."""
+"""The targets of the Makefile that build programs from source."""
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-"""Daemons are installed here, and a user's PATH may not list these folders."""
+"""Folders with daemons, which a user's PATH may not contain."""
 USAGE = 2
 
 
@@ -63,13 +64,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def find_missing(parts: list[str]) -> dict[str, str]:
-    """The programs of these parts that are not installed, with their Debian packages."""
+    """Return the programs of these parts that are not installed, with their Debian packages."""
     wanted = {program: package for part in parts for program, package in PARTS[part].items()}
     return {program: package for program, package in wanted.items() if not find_program(program)}
 
 
 def find_program(name: str) -> str:
-    """The path of a program, or "" if it is not installed."""
+    """Return the path of a program, or "" if the program is not installed."""
     if name in BUILT:
         command = [sys.executable, "-m", f"scripts.install_{BUILT[name]}", "--find"]
         return subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=False).stdout.strip()
@@ -78,12 +79,12 @@ def find_program(name: str) -> str:
 
 
 def packages(programs: dict[str, str]) -> list[str]:
-    """The Debian packages of programs, each once."""
+    """Return the Debian packages of programs, sorted and without repetitions."""
     return sorted({package for package in programs.values() if package})
 
 
 def describe(missing: dict[str, str]) -> str:
-    """The missing programs, one a line, and the command that installs them."""
+    """Return a text with one line for each missing program, and with the command that installs them."""
     lines = [f"  {program}: {package or 'built from source; needs Go'}" for program, package in missing.items()]
     steps = [f"sudo apt-get install --yes {' '.join(found)}"] if (found := packages(missing)) else []
     steps += [f"make {TARGETS[program]}" for program in missing if program in BUILT]

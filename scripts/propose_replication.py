@@ -1,6 +1,6 @@
 """Offer to serve a release, as a broker: ``ape run propose_replication --product P --version V --key KEY``.
 
-The contract comes from ``deployments/<chain id>.json`` or from ``--contract``.
+The contract's address is read from ``deployments/<chain id>.json``, or given with ``--contract``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from blockota.settings import Deployment
 from scripts._ape import errors_reported, node_chain
 
 LIFETIME = 90 * 86400
-"""Seconds for which the release is offered."""
+"""The time in seconds for which the broker offers to serve the release."""
 
 
 @click.command(cls=ConnectedProviderCommand)

@@ -1,8 +1,8 @@
 """Propose a release: ``ape run publish build/app.bin --product P --version V -o proposal.json --network NETWORK``.
 
-The script stores the image and writes the proposal file. With ``--sign env:NAME`` it also writes an owner's signature,
-unless the proposal has a red flag. The contract comes from ``deployments/<chain id>.json`` or from ``--contract``.
-`blockota proposal execute` sends the transaction once enough owners have signed.
+The script stores the image and writes the proposal file. With ``--sign env:NAME`` the script also writes an owner's
+signature, unless the proposal has a red flag. The contract's address is read from ``deployments/<chain id>.json``, or
+given with ``--contract``. `blockota proposal execute` sends the transaction once enough owners have signed.
 """
 
 from __future__ import annotations

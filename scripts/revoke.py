@@ -1,7 +1,7 @@
 """Propose to withdraw a release: ``ape run revoke --product P --version V --reason TEXT -o revoke.json``.
 
-With ``--sign env:NAME`` the script also writes an owner's signature. The contract comes from
-``deployments/<chain id>.json`` or from ``--contract``.
+With ``--sign env:NAME`` the script also writes an owner's signature. The contract's address is read from
+``deployments/<chain id>.json``, or given with ``--contract``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """List the lines and branches of the contracts that no Foundry test reaches: ``make coverage``.
 
-The contracts are compiled without the optimizer and the IR, because only then each branch of the bytecode belongs to
-one of the source. The exit status is 1 if a line or branch is not reached, or if a file is missing in the report.
+The contracts are compiled without the optimizer and the IR, so that each branch of the bytecode belongs to a branch of
+the source. The exit status is 1 if a line or branch is not reached, or if a file is missing in the report.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ REPORT = CLONE / ".build" / "coverage.info"
 
 @dataclass
 class Coverage:
-    """Hits of a file by line number, and line number and hits of each branch."""
+    """The coverage of a file: the hits of each line by its number, and the line number and hits of each branch."""
 
     lines: dict[int, int] = field(default_factory=dict)
     branches: list[tuple[int, int]] = field(default_factory=list)
 
     def summary(self) -> str:
-        """Lines and branches as numbers."""
+        """Return a text with the numbers of reached lines and branches."""
         lines = f"{sum(map(bool, self.lines.values()))} of {len(self.lines)} lines"
         return f"{lines}, {sum(bool(hits) for _, hits in self.branches)} of {len(self.branches)} branches"
 
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def read_lcov(lines: Iterable[str]) -> dict[str, Coverage]:
-    """The coverage in an lcov report, by file name."""
+    """Return the coverage in an lcov report, by file name."""
     files: dict[str, Coverage] = {}
     current = Coverage()
     for line in lines:
@@ -65,7 +65,7 @@ def read_lcov(lines: Iterable[str]) -> dict[str, Coverage]:
 
 
 def missing(files: dict[str, Coverage], wanted: Iterable[str]) -> Iterator[str]:
-    """One sentence for each line and branch that was not reached, and for each file without a report."""
+    """Yield a sentence for each line and branch that was not reached, and for each file that the report lacks."""
     for name in wanted:
         found = files.get(name)
         if found is None or not found.lines or not found.branches:

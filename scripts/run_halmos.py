@@ -1,9 +1,9 @@
 """Prove the checks of the contracts for all inputs with Halmos: ``make halmos``.
 
-The checks are the functions ``check_*`` of tests/contracts/Check*.t.sol. Those named ``check_reachable_*`` claim that a
-reachable state is unreachable: Halmos must refute them, which shows that the other checks do not pass vacuously. The
-exit status is 1 if a check fails or is not decided on every path, if a ``check_reachable_*`` is not refuted, or if no
-check of one kind was run for one of our contracts.
+The checks are the functions ``check_*`` of tests/contracts/Check*.t.sol. The functions ``check_reachable_*`` claim
+that a reachable state is unreachable. Halmos must refute each ``check_reachable_*``; a refutation shows that the other
+checks are not vacuous. The exit status is 1 if a check is not proved on every path, if a ``check_reachable_*`` is not
+refuted, or if one of the two kinds of check is missing for a contract.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from scripts.forge import environment, find_forge
 HALMOS = CLONE / ".build" / "halmos" / "bin" / "halmos"
 SOLVER = CLONE / "scripts" / "smt_solver.py"
 PASSED, REFUTED = 0, 1
-"""Halmos' exit codes of a proved check, and of one with a counterexample."""
+"""Halmos' exit codes of a proved check, and of a check with a counterexample."""
 CUT = -1
 """Our code for a check that Halmos passed with a warning, because it did not unroll every loop."""
 REACHABLE = ".check_reachable_"
 
 
 def main() -> int:
-    """Run Halmos on each contract, all at the same time, and count what it proved."""
+    """Run Halmos on all contracts in parallel, and print the proved checks or the problems."""
     subprocess.run([str(find_forge()), "build", "--quiet"], cwd=CLONE, env=variables(), check=True)
     with ThreadPoolExecutor() as pool:
         runs = list(pool.map(run, CONTRACTS))
@@ -41,12 +41,12 @@ def main() -> int:
 
 
 def variables() -> dict[str, str]:
-    """The environment of Halmos and of the Foundry that it starts."""
+    """Return the environment for Halmos and for forge."""
     return environment() | {"FOUNDRY_PROFILE": "halmos"}
 
 
 def run(contract: str) -> tuple[dict[str, Any], str]:
-    """Run Halmos on one contract; return lists of checks by "file:contract", and its output."""
+    """Run Halmos on one contract; return its results by "file:contract", and its printed output."""
     results = CLONE / ".build" / f"halmos-{contract}.json"
     results.unlink(missing_ok=True)
     solver = f"{sys.executable} {SOLVER}"
@@ -64,7 +64,7 @@ def run(contract: str) -> tuple[dict[str, Any], str]:
 
 
 def judge(results: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The proved checks, and the problems, from Halmos' lists of checks by "file:contract"."""
+    """Return the names of the proved checks and the problems, from Halmos' results by "file:contract"."""
     codes = dict(checks(results))
     proved = [name for name, code in codes.items() if code == PASSED and REACHABLE not in name]
     reached = [name for name, code in codes.items() if code == REFUTED and REACHABLE in name]
@@ -79,7 +79,7 @@ def judge(results: dict[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def checks(results: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """Each check, as "contract.function", with its exit code; one whose loops were cut short has not passed."""
+    """Yield each check as "contract.function" with its exit code, or `CUT` if Halmos did not unroll every loop."""
     for suite, outcomes in results.items():
         contract = suite.rpartition(":")[2]
         for outcome in outcomes:

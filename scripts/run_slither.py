@@ -1,7 +1,7 @@
 """Run Slither on the contracts: ``make slither``.
 
-The exit status is 1 if Slither analysed none of our contracts (it succeeds then), if a finding is not explained below,
-or if an explanation has no finding.
+The exit status is 1 if Slither analysed fewer contracts than BlockOTA has, if a finding is not explained in
+`EXPLAINED`, or if an explanation has no finding.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SECONDS = (
 
 @dataclass(frozen=True, order=True)
 class SlitherFinding:
-    """A detector, and the contract and function, "BlockOTA.publish", or the contract alone."""
+    """A finding of Slither: the detector, and the place, such as "BlockOTA.publish", or the contract alone."""
 
     detector: str
     place: str
@@ -50,7 +50,7 @@ def main() -> int:
     problems = list(complaints(findings(results), EXPLAINED))
     analysed = count_analysed(output)
     if analysed < len(CONTRACTS):
-        problems.append(f"Slither analysed {analysed} contracts, not even the {len(CONTRACTS)} of ours.")
+        problems.append(f"Slither analysed {analysed} contracts, fewer than the {len(CONTRACTS)} of BlockOTA.")
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def run() -> tuple[str, list[dict[str, Any]]]:
-    """Slither's text and its results; compiled without the optimizer, since it reads the syntax tree."""
+    """Run Slither and return its output and results; the optimizer is off, because Slither reads the syntax tree."""
     with laid_out() as layout:
         selection = {"*": {"*": OUTPUTS, "": ["ast"]}}
         job = layout.job(layout.sources(), selection, via_ir=False, optimize=False)
@@ -76,18 +76,18 @@ def run() -> tuple[str, list[dict[str, Any]]]:
 
 
 def count_analysed(output: str) -> int:
-    """Number of analysed contracts in Slither's output; 0 if there is none."""
+    """Return the number of analysed contracts in Slither's output; 0 if the output has no number."""
     match = re.search(r"analyzed \((\d+) contracts", output)
     return int(match[1]) if match else 0
 
 
 def findings(results: Iterable[dict[str, Any]]) -> list[SlitherFinding]:
-    """Slither's results as findings, sorted."""
+    """Return Slither's results as sorted findings."""
     return sorted(SlitherFinding(result["check"], place_of(result["elements"])) for result in results)
 
 
 def place_of(elements: list[dict[str, Any]]) -> str:
-    """Contract and function of a result's first element, or its file."""
+    """Return contract and function of a result's first element, or the element's name alone."""
     if not elements:
         return ""
     first = elements[0]
@@ -98,7 +98,7 @@ def place_of(elements: list[dict[str, Any]]) -> str:
 
 
 def complaints(found: Iterable[SlitherFinding], explained: dict[SlitherFinding, str]) -> list[str]:
-    """One sentence for each finding without an explanation, and for each explanation without a finding."""
+    """Return a sentence for each finding without an explanation, and for each explanation without a finding."""
     seen = set(found)
     new = [f"{finding.place}: {finding.detector} is not explained." for finding in sorted(seen - explained.keys())]
     stale = [f"{finding.place}: {finding.detector} is explained, but not found any more." for finding in explained]

@@ -1,7 +1,7 @@
 """Draw sentences of the documentation, docstrings and errors for a reader, from a seed.
 
-``python -m scripts.sample_prose [--seed N] [--count 30]`` prints each sentence with its place. A reader who knows the
-field but not the code should have to read at most one of thirty twice.
+``python -m scripts.sample_prose [--seed N] [--count 30]`` prints each sentence with its file and line. A reader who
+knows the field but not the code should have to read at most one of thirty sentences twice.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 
 CLONE = Path(__file__).resolve().parent.parent
 SHORTEST = 30
-"""Characters; what is shorter is a heading or a label."""
+"""The minimum length of a sentence in characters; shorter texts are headings and labels."""
 _SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z`0-9])")
 _ERROR = re.compile(r"(Error|Refused)$")
 
 
 def sentences(folder: Path) -> Iterator[tuple[str, str]]:
-    """⟨place, sentence⟩ of every Markdown file and Python file that git knows."""
+    """Yield the place and the text of each sentence in the Markdown and Python files that git tracks."""
     listed = subprocess.run(
         ["git", "ls-files", "*.md", "*.py"],  # noqa: S607 - git is found on PATH
         cwd=folder,
@@ -40,7 +40,7 @@ def sentences(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def of_markdown(text: str) -> Iterator[tuple[int, str]]:
-    """Line and text of each paragraph, list item and table row; code blocks and headings are left out."""
+    """Yield line and text of each paragraph, list item and table row, without code blocks and headings."""
     paragraph: list[str] = []
     start = 0
     for number, line in enumerate([*text.splitlines(), ""], 1):
@@ -58,7 +58,7 @@ def of_markdown(text: str) -> Iterator[tuple[int, str]]:
 
 
 def of_python(text: str) -> Iterator[tuple[int, str]]:
-    """Line and text of each docstring and of each text of an error."""
+    """Yield line and text of each docstring and of each error text."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if docstring := ast.get_docstring(node):
@@ -71,7 +71,7 @@ def of_python(text: str) -> Iterator[tuple[int, str]]:
 
 
 def shown(value: ast.Constant | ast.JoinedStr) -> str:
-    """A text with … in place of its values."""
+    """Return the text of a string literal, with … in place of the values of an f-string."""
     if isinstance(value, ast.Constant):
         return str(value.value)
     return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in value.values)

@@ -1,8 +1,10 @@
-"""Decide a formula with Yices, and with Z3 unless Yices proved it unsatisfiable. Halmos runs this for each path.
+"""Decide a formula with Yices, and with Z3 unless Yices proved it unsatisfiable.
+
+Halmos runs this script for each path of a check.
 
 Yices 2.6.4 is faster, but reports some unsatisfiable formulas as satisfiable, so that Halmos shows a false
-counterexample. Therefore only "unsat" is accepted from Yices alone; in all other cases Z3 decides. If both find a
-model, that of Yices is printed.
+counterexample. Therefore only "unsat" is accepted from Yices alone; in all other cases Z3 decides. If both solvers find
+a model, the script prints the model of Yices.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ Z3_SECONDS = 120
 
 
 def main() -> None:
-    """Print the answer and the model, if any, in SMT-LIB 2.6."""
+    """Decide the formula in a file, and print the result and the model, if any, in SMT-LIB 2.6."""
     print(solve(Path(sys.argv[1])))
 
 
@@ -34,7 +36,7 @@ def solve(formula: Path) -> str:
 
 
 def answer(solver: tuple[str, ...], formula: Path, seconds: float) -> str:
-    """The answer of one solver; "unknown" if it exceeds the time limit."""
+    """Return the output of one solver; "unknown" if the solver exceeds the time limit."""
     try:
         done = subprocess.run([*solver, str(formula)], timeout=seconds, capture_output=True, text=True, check=False)
     except subprocess.TimeoutExpired:

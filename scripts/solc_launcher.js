@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The command line of the Solidity compiler over npm's `solc`, for py-solc-x, Ape, Foundry and Slither.
-// scripts/install_compiler.py fills in the two names below and installs it where py-solc-x keeps compilers.
+// scripts/install_compiler.py replaces the two placeholders below, and installs this file in py-solc-x's folder.
 "use strict";
 const fs = require("fs");
 const path = require("path");
@@ -34,7 +34,7 @@ if (options["--version"]) {
 } else if (options["--combined-json"]) {
   combined(options["--combined-json"].split(","));
 } else {
-  fail("Nothing to do: this launcher answers --version, --standard-json and --combined-json.");
+  fail("Nothing to do: this launcher supports --version, --standard-json and --combined-json.");
 }
 
 function fail(sentence) {
@@ -42,7 +42,7 @@ function fail(sentence) {
   process.exit(1);
 }
 
-// Another clone may have installed this file: the folder that the work is done in comes first.
+// Another clone may have installed this file, so the working folder is searched first.
 function solc() {
   const parents = [process.cwd()];
   while (path.dirname(parents.at(-1)) !== parents.at(-1)) parents.push(path.dirname(parents.at(-1)));

@@ -1,1 +1,1 @@
-"""Tests; see CONTRIBUTING for what lies where."""
+"""The tests of BlockOTA; CONTRIBUTING.md describes their folders."""

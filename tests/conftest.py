@@ -1,4 +1,4 @@
-"""Shared fixtures: accounts, and real chains."""
+"""Fixtures that all tests share: accounts, and real local chains."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from tests.support.samples import NOW, PRODUCT
 from tests.support.sampling import SEED
 from tests.support.waiting import eventually
 
-settings.register_profile("patient", deadline=None)  # four tests at a time: how long one takes says nothing of it
+settings.register_profile("patient", deadline=None)  # tests run in parallel, so the duration of one varies
 settings.load_profile("patient")
-# Half of the time of importing and collecting thousands of tests would go into searching for garbage among them.
+# Garbage collection would take half of the time of importing and collecting thousands of tests.
 gc.disable()
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "examples" / "bluepill" / "images"
@@ -38,7 +38,7 @@ IMAGES = ROOT / "examples" / "bluepill" / "images"
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Print the seed of the samples, with which a run can be repeated; the header itself is left out by ``-q``."""
+    """Print the seed with which the samples of a run can be repeated; with ``-q``, pytest prints no header."""
     if reporter := session.config.pluginmanager.get_plugin("terminalreporter"):
         reporter.write_line(f"BLOCKOTA_SEED={SEED}")
 
@@ -58,13 +58,13 @@ class Cast:
 
 @pytest.fixture(scope="session")
 def cast() -> Cast:
-    """The cast; the owners are those of the Safe of `blockota dev up`."""
+    """The test accounts; the three owners also own the Safe of `blockota dev up`."""
     return Cast(*(dev_account(number) for number in range(7)))
 
 
 @pytest.fixture(scope="session")
 def anvil() -> Iterator[Chain]:
-    """A real chain of its own for every worker; tests share it, so each takes a contract or a product of its own."""
+    """A real anvil chain for each test worker; all tests of a worker share the chain, but not products."""
     port = free_port()
     command = [str(find_anvil()), "--chain-id", str(CHAIN_ID), "--prune-history", "256", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
@@ -75,7 +75,7 @@ def anvil() -> Iterator[Chain]:
 
 
 def wait_for_chain(url: str) -> Chain:
-    """A chain whose node was just started."""
+    """Wait until a node that was just started responds, and return its chain."""
 
     def connect() -> Chain | None:
         try:
@@ -89,13 +89,13 @@ def wait_for_chain(url: str) -> Chain:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the stories first: they take longest, and the other workers would have to wait for them at the end."""
+    """Run the tests of tests/stories first, because they take longest."""
     items.sort(key=lambda item: "stories" not in item.path.parts)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Collect garbage from now on, but not among the modules and tests, which stay until the end."""
+    """Enable garbage collection after the tests were collected, and exclude the existing objects from it."""
     gc.freeze()
     gc.enable()
 
@@ -106,7 +106,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     if report.skipped and os.environ.get("BLOCKOTA_NOTHING_SKIPPED"):  # type: ignore[attr-defined]
         report.outcome = "failed"  # type: ignore[attr-defined]
-        report.longrepr = f"skipped where nothing may be: {item.nodeid}"  # type: ignore[attr-defined]
+        report.longrepr = f"skipped despite BLOCKOTA_NOTHING_SKIPPED: {item.nodeid}"  # type: ignore[attr-defined]
     return report
 
 
@@ -115,12 +115,12 @@ REASON = Reason("a test", NOW, 3600)
 
 @dataclass(frozen=True)
 class Vendor:
-    """A vendor's Safe and contract.
+    """A vendor's Safe and its BlockOTA contract.
 
     Attributes:
-        contract: the contract.
-        safe: address of its owner.
-        cast: two of its owners sign.
+        contract: the BlockOTA contract.
+        safe: the address of the Safe that owns the contract.
+        cast: the test accounts; the owners A and B sign.
     """
 
     contract: BlockOTAContract
@@ -133,7 +133,7 @@ class Vendor:
         return self.contract.chain
 
     def decide(self, call: bytes) -> Receipt:
-        """Let the Safe execute a call."""
+        """Propose a call, sign the proposal as two owners, and let the Safe execute it."""
         proposal = propose(self.contract, call, reason=REASON)
         signatures = [sign(proposal, self.cast.owner_a), sign(proposal, self.cast.owner_b)]
         return execute(self.chain, proposal, signatures=signatures, account=self.cast.payer, now=NOW)
@@ -141,7 +141,7 @@ class Vendor:
 
 @pytest.fixture(scope="module")
 def vendor(anvil: Chain, cast: Cast) -> Vendor:
-    """A fresh vendor for every file of tests."""
+    """A vendor with a new Safe and new contracts, for each test file."""
     owners = [cast.owner_a.address, cast.owner_b.address, cast.owner_c.address]
     safe = deploy_safe(anvil, cast.payer, owners=owners, threshold=2)
     deployment = deploy(anvil, cast.payer, safe=safe)
@@ -150,7 +150,7 @@ def vendor(anvil: Chain, cast: Cast) -> Vendor:
 
 @pytest.fixture
 def product(vendor: Vendor, product_numbers: Iterator[int]) -> Product:
-    """A paired product that no other test has."""
+    """A paired product that no other test uses."""
     wanted = replace(PRODUCT, name=f"product-{next(product_numbers)}")
     vendor.decide(propose_pairing(vendor.contract, wanted, reason=REASON).data)
     return wanted
@@ -158,5 +158,5 @@ def product(vendor: Vendor, product_numbers: Iterator[int]) -> Product:
 
 @pytest.fixture(scope="session")
 def product_numbers() -> Iterator[int]:
-    """Numbers that are given out once."""
+    """A counter that gives each product of a test another name."""
     return itertools.count(1)

@@ -1,4 +1,4 @@
-"""The layout of docs/architecture.md and the limits of CONTRIBUTING.md, checked against the sources."""
+"""The sources keep to the layout of docs/architecture.md and to the limits of CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("firmware_host.line", "firmware_host.simulator"),
     ("blockota",),
 )
-"""Packages from the command line down to the base; a package imports from every floor below its own."""
+"""Packages from the command line down to the base; a package may import from every floor below its own."""
 FORBIDDEN = {
     "blockota.chain": ("blockota.model", "firmware_host"),
     **{
@@ -40,7 +40,7 @@ FORBIDDEN = {
     "firmware_host.flashing": ("blockota.stores", "blockota.bindings", "blockota.chain", "blockota.approval"),
     "firmware_host.simulator": ("firmware_host.line", "firmware_host.bootloader"),
 }
-"""Directions that are closed although they point down."""
+"""Packages that a package must not import, although they are on a lower floor."""
 PURE = ("blockota.formats", "blockota.model", "blockota.approval")
 BASE_OF_PURE = {"blockota.errors", "blockota.ethereum", "blockota.strict_json"}
 IMPURE = {"os", "time", "socket", "subprocess", "pathlib", "random", "secrets", "tempfile", "shutil", "requests"}
@@ -67,7 +67,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def test_imports_point_down() -> None:
-    """No package imports from its own floor or a higher one."""
+    """A package does not import from its own floor, or a higher floor, of docs/architecture.md."""
     wrong = [
         f"{module} imports {imported}"
         for module, imported in import_edges()
@@ -79,7 +79,7 @@ def test_imports_point_down() -> None:
 
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_closed_directions(package: str) -> None:
-    """Some packages may not import others that lie below them."""
+    """A package imports none of the packages that `FORBIDDEN` lists for it."""
     closed = FORBIDDEN[package]
     assert not [
         f"{module} imports {imported}"
@@ -89,7 +89,7 @@ def test_closed_directions(package: str) -> None:
 
 
 def test_there_are_no_cycles() -> None:
-    """The modules can be ordered so that each comes after all its imports, also those inside functions."""
+    """The imports of the modules, including imports inside functions, form no cycle."""
     remaining = {module: {i for m, i in import_edges() if m == module and i != module} for module in modules()}
     while free := {module for module, imports in remaining.items() if not imports & remaining.keys()}:
         for module in free:
@@ -99,13 +99,13 @@ def test_there_are_no_cycles() -> None:
 
 @pytest.mark.parametrize("library", HOMES)
 def test_a_foreign_library_stays_in_one_place(library: str) -> None:
-    """A library whose exceptions are translated is imported only where that is done."""
+    """A foreign library is imported only in the packages that translate its exceptions."""
     users = {module for module in modules() for name in imported_names(module) if name.split(".")[0] == library}
     assert not {module for module in users if not any(lies_in(module, home) for home in HOMES[library])}
 
 
 def test_decisions_are_pure() -> None:
-    """formats, model and approval do no I/O and read neither clock nor environment."""
+    """The packages formats, model and approval do no I/O, and read neither the clock nor the environment."""
     pure = [module for module in modules() if module.startswith(PURE)]
     impure = {module for module in pure for name in imported_names(module) if name.split(".")[0] in IMPURE}
     based = {
@@ -117,20 +117,20 @@ def test_decisions_are_pure() -> None:
 
 
 def test_function_bodies_are_short() -> None:
-    """Bodies keep to the 90th percentile and the maximum."""
+    """The lengths of function bodies keep to a maximum, and their 90th percentile to a lower limit."""
     lengths = sorted(body_length(function) for _, function in functions(modules()))
     assert lengths[int(len(lengths) * 0.9)] <= BODY_P90
     assert not [f"{where} {body_length(f)}" for where, f in functions(modules()) if body_length(f) > BODY_MAX]
 
 
 def test_files_are_short() -> None:
-    """No Python file, tests included, is longer than the limit."""
+    """No Python file, including tests, has more than 500 lines."""
     long = {str(p.relative_to(ROOT)): n for p in python_files() if (n := len(p.read_text().splitlines())) > FILE_MAX}
     assert not long
 
 
 def test_parameters_are_few() -> None:
-    """At most five parameters; commands, which click calls by name, are exempt, and so are dataclasses."""
+    """A function has at most five parameters; the functions that click calls are exempt."""
     assert not [
         where
         for where, function in functions(modules())
@@ -139,7 +139,7 @@ def test_parameters_are_few() -> None:
 
 
 def test_no_function_takes_any_options() -> None:
-    """No ``**options: Any``: a parameter has a name and a type."""
+    """No function has variable keyword parameters (``**options``) of the type `Any`."""
     assert not [
         where
         for where, function in functions(modules())
@@ -148,7 +148,7 @@ def test_no_function_takes_any_options() -> None:
 
 
 def test_the_library_names_no_option() -> None:
-    """Errors of the library have remedies in domain words; `blockota.cli.remedies` adds command and option."""
+    """Error texts outside `blockota.cli` name no command or option; `blockota.cli.remedies` adds these."""
     option = re.compile(r"(?<![\w-])--[a-z]|`blockota ")
     assert not [
         f"{module}: {text}"
@@ -160,7 +160,7 @@ def test_the_library_names_no_option() -> None:
 
 
 def test_class_names_are_unique() -> None:
-    """A public class name stands for one thing in the whole repository."""
+    """Two public classes of `blockota` and `firmware_host` never have the same name."""
     classes = Counter(
         node.name
         for path in modules().values()
@@ -171,7 +171,7 @@ def test_class_names_are_unique() -> None:
 
 
 def test_tests_are_documented_and_use_real_parts() -> None:
-    """Every test has a docstring, and mocks are at most a twentieth of the tests."""
+    """Every test has a docstring, and the tests contain at most one mock for twenty tests."""
     tests = {str(path): path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)}
     found = [(where, f) for where, f in functions(tests) if f.name.startswith("test_")]
     assert not [where for where, function in found if not ast.get_docstring(function)]
@@ -182,14 +182,14 @@ def test_tests_are_documented_and_use_real_parts() -> None:
 
 
 def test_sampled_sweeps_are_marked_for_make_deep() -> None:
-    """`make deep` selects the tests with the mark; a file that samples without it would never run all cases."""
+    """Every test file that runs a sample of its cases has the mark `sampled`, by which `make deep` runs all cases."""
     sampling = re.compile(r"\b(sampled|killed_until_done)\(")
     files = {path: path.read_text() for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)}
     assert not [str(path) for path, text in files.items() if sampling.search(text) and "mark.sampled" not in text]
 
 
 def test_solidity_is_short() -> None:
-    """Contracts keep to limits as well."""
+    """The contracts keep to limits for the length of files and function bodies."""
     # Ape keeps copies of its dependencies in contracts/.cache when the clone lies in a temporary folder.
     sources = [p for p in (ROOT / "contracts").rglob("*.sol") if ".cache" not in p.parts]
     assert sources
@@ -200,24 +200,24 @@ def test_solidity_is_short() -> None:
 
 @cache
 def modules() -> dict[str, Path]:
-    """All modules of the two packages, by name."""
+    """Return the files of all modules of `blockota` and `firmware_host`, by module name."""
     paths = chain((ROOT / "blockota").rglob("*.py"), (ROOT / "firmware_host").rglob("*.py"))
     return {module_name(path): path for path in paths}
 
 
 def module_name(path: Path) -> str:
-    """The dotted name of a file."""
+    """Return the dotted module name of a file."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 @cache
 def tree(path: Path) -> ast.Module:
-    """A file's syntax tree."""
+    """Return a file's syntax tree."""
     return ast.parse(path.read_text())
 
 
 def imported_names(module: str) -> Iterator[str]:
-    """Names that a module imports, inside functions too."""
+    """Yield the names that a module imports, including imports inside functions."""
     for node in ast.walk(tree(modules()[module])):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -226,7 +226,7 @@ def imported_names(module: str) -> Iterator[str]:
 
 
 def error_texts(module: str) -> Iterator[str]:
-    """The string literals in the arguments of each error that a module makes."""
+    """Yield the string literals in the arguments of the errors that a module creates."""
     for node in ast.walk(tree(modules()[module])):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error"):
             literals = (below for part in [*node.args, *node.keywords] for below in ast.walk(part))
@@ -235,30 +235,30 @@ def error_texts(module: str) -> Iterator[str]:
 
 @cache
 def import_edges() -> tuple[tuple[str, str], ...]:
-    """⟨module, imported module⟩ among our own."""
+    """Return the pairs ⟨module, imported module⟩ in which both modules are ours."""
     edges = ((module, owner(name)) for module in modules() for name in imported_names(module))
     return tuple((module, imported) for module, imported in edges if imported)
 
 
 def owner(name: str) -> str:
-    """The module of ours that defines a dotted name; empty for a foreign name."""
+    """Return the module of ours that defines a dotted name; empty for a name of a foreign library."""
     while name and name not in modules():
         name = name.rpartition(".")[0]
     return name
 
 
 def module_of(function: str) -> str:
-    """The module of a function's dotted name."""
+    """Return the module in a function's dotted name."""
     return function.rpartition(".")[0]
 
 
 def lies_in(module: str, package: str) -> bool:
-    """Whether a module is a package or lies in it."""
+    """Return whether a module is a package, or a part of the package."""
     return f"{module}.".startswith(f"{package}.")
 
 
 def package_of(module: str) -> str:
-    """The package of a module; a module of the base is its own."""
+    """Return the package in `FLOORS` to which a module belongs; "blockota" for a module of the base."""
     named = [name for floor in FLOORS for name in floor if lies_in(module, name)]
     found = max(named, key=len, default="")
     assert found, f"{module} is on no floor"
@@ -266,12 +266,12 @@ def package_of(module: str) -> str:
 
 
 def floor_of(module: str) -> int:
-    """The number of a module's floor, counted from the top."""
+    """Return the number of a module's floor, counted from 0 at the top."""
     return next(number for number, floor in enumerate(FLOORS) if package_of(module) in floor)
 
 
 def python_files() -> list[Path]:
-    """All Python files that git knows or would add."""
+    """Return all Python files that git tracks or would add."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -279,7 +279,7 @@ def python_files() -> list[Path]:
 
 
 def functions(files: dict[str, Path]) -> Iterator[tuple[str, Function]]:
-    """Every function, with its dotted name."""
+    """Yield every function of some files, with its dotted name."""
     for name, path in files.items():
         for node in ast.walk(tree(path)):
             if isinstance(node, Function):
@@ -287,26 +287,26 @@ def functions(files: dict[str, Path]) -> Iterator[tuple[str, Function]]:
 
 
 def body_length(function: Function) -> int:
-    """Lines of a function's body without its docstring."""
+    """Return the number of lines of a function's body, without the docstring."""
     body = function.body[1:] if ast.get_docstring(function) else function.body
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
 def is_called_by_click(function: Function) -> bool:
-    """Whether click calls it: a command, with every option by name, or a parameter type's ``convert``."""
+    """Return whether click calls a function: a command, or the method ``convert`` of a parameter type."""
     return function.name == "convert" or any(
         "with_session" in ast.unparse(decorator) for decorator in function.decorator_list
     )
 
 
 def parameters(function: Function) -> list[ast.arg]:
-    """A function's parameters without ``self``, ``cls`` and starred ones."""
+    """Return a function's parameters without ``self``, ``cls`` and starred parameters."""
     every = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
     return [parameter for parameter in every if parameter.arg not in {"self", "cls"}]
 
 
 def solidity_bodies(source: str) -> Iterator[int]:
-    """Lines between the braces of each function; the formatter puts the closing one where the function began."""
+    """Yield the number of lines between the braces of each Solidity function, constructor and modifier."""
     pattern = re.compile(r"^( +)(?:function|constructor|modifier)\b[^;{]*\{\n(.*?)^\1\}", re.MULTILINE | re.DOTALL)
     for match in pattern.finditer(source):
         yield match[2].count("\n")

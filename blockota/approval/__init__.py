@@ -1,1 +1,1 @@
-"""What the owners of a Safe sign: transactions, proposals, signatures, red flags."""
+"""Objects that a Safe's owners sign or review: transactions, proposals, signatures, chain views and red flags."""

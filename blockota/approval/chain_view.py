@@ -1,7 +1,7 @@
-"""What a signer must know of the chain: a value, and a file for a machine without a network. Pure.
+"""A chain view has the state of the chain that a signer needs. As a file, it serves a machine without a network. Pure.
 
-A view is the state at one block, as reported by one node. Signing from a file trusts the machine that exported it;
-the block's hash and time are shown so that they can be compared with another source.
+A chain view is the state at one block, as reported by one node. A signer who uses a chain view file trusts the machine
+that exported it. The block's hash and time are shown, so that a signer can compare the block with another source.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class SafeState:
     """The state of a Safe.
 
     Attributes:
-        address: checksummed.
-        owners: checksummed addresses.
+        address: address of the Safe, checksummed.
+        owners: addresses of the owners, checksummed.
         threshold: number of owners that must sign.
-        nonce: nonce of the next transaction.
-        version: version of its contract, such as 1.4.1 or 1.3.0+L2.
+        nonce: nonce of the Safe's next transaction.
+        version: version of the Safe's contract, such as 1.4.1 or 1.3.0+L2.
     """
 
     address: str
@@ -40,19 +40,19 @@ class SafeState:
     version: str
 
     def __post_init__(self) -> None:
-        """Refuse a text that is not a version: any contract can answer with it, and it is shown."""
+        """Refuse a malformed `version`: an arbitrary contract can return any string, and the string is displayed."""
         if not _SAFE_VERSION.fullmatch(self.version):
             raise ValueError(f"version is {self.version!r:.40}, which is not the version of a Safe")
 
     def obstacle(self, contract_owners: Collection[str]) -> str:
-        """Why proposals cannot be signed and executed here for this Safe; empty if they can.
+        """Return why this program cannot sign and execute proposals of the Safe; empty if it can.
 
         Args:
-            contract_owners: owners that are contracts, and so have no key.
+            contract_owners: addresses of the owners that are contracts, and so have no key.
         """
         if tuple(map(int, self.version.split(".")[:2])) < _OLDEST_SAFE:
-            # Older ones have no chain id in their EIP-712 domain.
-            return f"it has version {self.version}, which hashes its transactions in another way than 1.3 and newer"
+            # Older versions have no chain id in their EIP-712 domain.
+            return f"its version is {self.version}, which hashes transactions in another way than 1.3 and newer"
         with_key = len(set(self.owners) - set(contract_owners))
         if with_key < self.threshold:
             return (
@@ -62,7 +62,7 @@ class SafeState:
         return ""
 
     def as_fields(self) -> dict[str, Any]:
-        """The JSON object of a Safe's state, as in ``contract show --json`` and in chain views."""
+        """Return the JSON object of the Safe's state, as in ``contract show --json`` and in chain views."""
         return {
             "address": self.address,
             "owners": list(self.owners),
@@ -76,7 +76,7 @@ class SafeState:
         """Read the JSON object of a Safe's state.
 
         Raises:
-            KeyError, TypeError, ValueError: a field is missing or has a wrong value; `strict_json.fault` describes it.
+            KeyError, TypeError, ValueError: a field is missing or wrong; `strict_json.fault` describes the error.
         """
         return cls(
             address=address(fields, "address"),
@@ -92,17 +92,17 @@ class ChainView:
     """The state of the chain at one block, as far as a signer needs it.
 
     Attributes:
-        chain_id: EIP-155 chain id.
+        chain_id: chain id (EIP-155).
         block_hash: hash of the block, 32 bytes.
-        block_time: Unix time of the block, in seconds.
-        contract: checksummed address of BlockOTA.
-        replication: checksummed address of FirmwareReplication; None if there is none.
-        newest: for each product, the release with the greatest version that is not revoked.
-        agreements: the agreements that the proposals are about.
-        shallow: numbers of those that are not as deep as the settings require; a reorganisation can replace them.
-        contract_owners: owners of the Safe that are contracts.
-        source: name of the file that the view was read from; empty if a node was asked.
-        configured_safe: address of the Safe that the signer's settings name; empty if they name none.
+        block_time: time of the block, in Unix seconds.
+        contract: address of the contract BlockOTA, checksummed.
+        replication: address of the contract FirmwareReplication, checksummed; None if none is configured.
+        newest: for each product, its newest release that is not revoked.
+        agreements: the agreements with brokers that the proposals decide about.
+        shallow: numbers of the agreements in blocks that are too new; a reorganisation can replace these agreements.
+        contract_owners: addresses of the Safe's owners that are contracts.
+        source: name of the chain view file; empty if the view was read from a node.
+        configured_safe: address of the Safe in the signer's settings; empty if the settings name none.
     """
 
     chain_id: int
@@ -121,19 +121,19 @@ class ChainView:
     configured_safe: str = field(default="", compare=False)
 
     def product(self, name: str) -> Product | None:
-        """The product with a name."""
+        """Return the product with a name; None if the view does not contain it."""
         return next((product for product in self.products if product.name == name), None)
 
     def newest_of(self, name: str) -> Release | None:
-        """The newest release of a product."""
+        """Return the newest release of a product; None if the view does not contain one."""
         return next((release for release in self.newest if release.product == name), None)
 
     def agreement(self, number: int) -> Agreement | None:
-        """The agreement with a number."""
+        """Return the agreement with a number; None if the view does not contain it."""
         return next((agreement for agreement in self.agreements if agreement.number == number), None)
 
     def to_json(self) -> bytes:
-        """The bytes of the file; equal views give equal bytes."""
+        """Return the bytes of the chain view file; equal views give equal bytes."""
         return dump(
             {
                 "format": FORMAT,
@@ -155,7 +155,7 @@ class ChainView:
 
     @classmethod
     def from_json(cls, raw: bytes) -> ChainView:
-        """Read a file.
+        """Read a chain view file.
 
         Raises:
             ProposalError: the file is not a chain view.
@@ -182,9 +182,9 @@ class ChainView:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ProposalError("the file is not a chain view", why=fault(error)) from error
-        # The readers ignore fields that they do not know; writing the view again shows whether there are any.
+        # The readers ignore unknown fields. Writing the view again detects them.
         if load(view.to_json(), form=FORMAT) != fields:
-            raise ProposalError("the file is not a chain view", why="it has fields that do not belong there")
+            raise ProposalError("the file is not a chain view", why="the file has fields that do not belong there")
         return view
 
 
@@ -195,7 +195,7 @@ def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _unique(fields: Mapping[str, Any], name: str, *, key: str) -> list[dict[str, Any]]:
-    """A list of objects with unique keys. If two had the same key, a signer could see either of them."""
+    """Return a list of JSON objects; two objects with the same `key` are refused, because only one would be shown."""
     found = mappings(fields, name)
     keys = [str(one[key]) for one in found]
     if len(set(keys)) != len(keys):

@@ -1,4 +1,4 @@
-"""The meaning of a Safe transaction in words, decoded from its calldata and never read from a file. Pure."""
+"""Describes a Safe transaction in words, which come from the decoded calldata and never from a file. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from blockota.model.release import Version, product_name, show_time
 CONTRACTS = ("BlockOTA", "FirmwareReplication")
 """Contracts whose calls and errors are decoded."""
 SAFE = "Safe"
-"""Name of the interface by which a Safe's calls to itself are decoded."""
+"""Name of the ABI with which calls of a Safe to itself are decoded."""
 MAX_TEXT = 200
-"""Maximum length of a reason, in characters."""
-# These texts are part of the proposal file: a file whose intent has other words than its calldata gives is refused.
+"""Maximum length of a reason and of a proposer's name, in characters."""
+# These texts are part of the proposal file. A file is refused if its intent differs from the texts for its calldata.
 _ACTIONS = {
     "pairOem": "pair a product with an OEM, a chip and a flash region",
     "unpairOem": "unpair a product: nothing can be published for it",
@@ -43,11 +43,12 @@ _STATUSES = ("unknown", "proposed", "accepted", "declined", "withdrawn", "termin
 
 @dataclass(frozen=True)
 class KnownCall:
-    """A call of one of our contracts, or of the Safe to itself.
+    """A decoded call to one of BlockOTA's contracts, or of a Safe to itself.
 
     Attributes:
-        contract: name of the contract: BlockOTA, FirmwareReplication or Safe.
-        arguments: arguments by parameter name; a struct is a dict, an array a list.
+        contract: name of the called contract, which is BlockOTA, FirmwareReplication or Safe.
+        name: name of the called function.
+        arguments: decoded arguments by parameter name; a struct is a dict, and an array is a list.
     """
 
     contract: str
@@ -59,9 +60,9 @@ def read_call(transaction: SafeTransaction) -> KnownCall | None:
     """Decode the calldata of a transaction.
 
     Returns:
-        None if it is not a call that a vendor's Safe makes. A Safe's own functions are accepted only if the Safe
-        calls itself. Getters and an empty list of releases are not accepted: a proposal with them would look as
-        if it changed something.
+        The decoded call; None for a call that a vendor's Safe does not make. The Safe's own functions are accepted
+        only if the Safe calls itself. Getters, and ``publish`` without releases, are not accepted, because a proposal
+        with such a call would seem to change something.
     """
     for contract in (SAFE,) if transaction.to == transaction.safe else CONTRACTS:
         call = interface(contract).decode_call(transaction.data)
@@ -71,10 +72,10 @@ def read_call(transaction: SafeTransaction) -> KnownCall | None:
 
 
 def describe(transaction: SafeTransaction, call: KnownCall | None) -> list[dict[str, str]]:
-    """Describe a transaction in words, with the result of `read_call` for it.
+    """Describe a transaction in words; `call` is the result of `read_call` for the transaction.
 
     Returns:
-        One group of labels and values for each action; each group has the label ``action``.
+        One dict of labels and values for each action; the label ``action`` has the action in words.
     """
     if transaction.is_rejection:
         return [{"action": f"reject whatever else takes nonce {transaction.nonce}, and do nothing"}]
@@ -88,7 +89,7 @@ def describe(transaction: SafeTransaction, call: KnownCall | None) -> list[dict[
 
 
 def image_address(release: Mapping[str, Any]) -> CID:
-    """The content address of the image of a release argument of ``publish``."""
+    """Return the content address of a release's image; the release is an argument of ``publish``."""
     root = release["dagRoot"]
     return CID(DAG_PB, root) if any(root) else CID(RAW, release["sha256"])
 
@@ -97,26 +98,27 @@ def one_line(text: Any) -> str:
     """Return the text unchanged if it can be shown safely on one line.
 
     Raises:
-        ProposalError: the value is not a text, has control, line, invisible, combining or right-to-left characters,
-            runs of spaces, or more than `MAX_TEXT` characters.
+        ProposalError: the value is not a string, has more than `MAX_TEXT` characters, or contains runs of spaces or
+            control, line-break, invisible, combining or right-to-left characters.
     """
     if not isinstance(text, str) or not text.isprintable():
-        raise ProposalError("a text cannot be shown safely", why="it has unprintable characters")
+        why = "the text has unprintable characters"
+        raise ProposalError("the reason or the proposer cannot be shown safely", why=why)
     if hidden := next((letter for letter in text if not _is_plain(letter)), ""):
         raise ProposalError(
-            "a text cannot be shown safely",
-            why=f"it has U+{ord(hidden):04X}, an invisible, combining or right-to-left character, by which a text can "
-            "look like rows of the review",
-            remedy="use characters that stand for themselves, such as é in place of e with an accent",
+            "the reason or the proposer cannot be shown safely",
+            why=f"the text has U+{ord(hidden):04X}, an invisible, combining or right-to-left character, which could "
+            "imitate rows of the review",
+            remedy="use plain characters, such as é as one character in place of e and a combining accent",
         )
     if len(text) > MAX_TEXT or "  " in text:
-        why = f"it has more than {MAX_TEXT} characters, or runs of spaces that could move a line"
-        raise ProposalError("a text cannot be shown safely", why=why, remedy="use one short line")
+        why = f"the text has more than {MAX_TEXT} characters, or runs of spaces, which could move a line"
+        raise ProposalError("the reason or the proposer cannot be shown safely", why=why, remedy="use one short line")
     return text
 
 
 def show_value(name: str, value: Any) -> str:
-    """Format one argument of a call or an error.
+    """Format one argument of a contract call or of a contract error.
 
     Args:
         name: name of the parameter in the contract, which selects the format.
@@ -129,7 +131,7 @@ def show_value(name: str, value: Any) -> str:
 
 
 def _is_plain(letter: str) -> bool:
-    """Whether a character is visible, stands in its own column, and is written from left to right."""
+    """Return whether a character is visible, takes a column of its own, and is written from left to right."""
     is_combining = unicodedata.category(letter).startswith("M")
     is_leftward = unicodedata.bidirectional(letter) in {"R", "AL", "AN"}
     return letter.isprintable() and letter not in BLANK and not is_combining and not is_leftward

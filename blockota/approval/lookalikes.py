@@ -1,4 +1,4 @@
-"""Names that can be taken for one another, by Unicode's table of confusable characters (UTS #39). Pure."""
+"""Finds names that can be mistaken for one another, by Unicode's table of confusable characters (UTS #39). Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ _DIGIT = re.compile(r"\d")
 
 
 def find_lookalike(name: str, others: list[str]) -> str:
-    """The first of other names that resembles a name; empty if none does.
+    """Return the first of `others` that can be mistaken for `name`; empty if none can.
 
     Two names resemble each other if they consist of confusable characters (``l`` and ``1``, ``rn`` and ``m``), or if
-    they are one character apart. Digits that differ do not count, because models of one series are numbered.
+    they are one character apart. Names that differ only in their digits do not resemble each other, because models of
+    one series are numbered.
     """
     for other in others:
         letters, other_letters = (_DIGIT.sub("", text.casefold()) for text in (name, other))
@@ -23,7 +24,7 @@ def find_lookalike(name: str, others: list[str]) -> str:
 
 
 def _is_one_apart(one: str, other: str) -> bool:
-    """Whether one character is replaced, added or missing."""
+    """Return whether two names differ by exactly one replaced, added or missing character."""
     if len(one) == len(other):
         return sum(a != b for a, b in zip(one, other, strict=True)) == 1
     short, long = sorted((one, other), key=len)
@@ -31,7 +32,10 @@ def _is_one_apart(one: str, other: str) -> bool:
 
 
 def _skeleton(name: str) -> str:
-    """The name with one member for each class of confusable texts. Case is folded last: ``I`` resembles ``l``."""
+    """Replace confusable characters by the representative of their class, then fold case.
+
+    Case is folded last, because ``I`` resembles ``l``.
+    """
     table = _representatives()
     for sequence in sorted(table, key=len, reverse=True):
         name = name.replace(sequence, table[sequence])
@@ -40,14 +44,15 @@ def _skeleton(name: str) -> str:
 
 @functools.cache
 def _representatives() -> Mapping[str, str]:
-    """The representative of each printable ASCII text that has confusable ones; the contract accepts no others."""
-    # The library reads a table of 900 KB, which takes 0.2 s, and only pairing needs it.
+    """Map each confusable ASCII text to the representative of its class; the contract accepts only ASCII in names."""
+    # The library reads a table of 900 KB, which takes 0.2 s, and only the review of a pairing needs the table.
     from confusable_homoglyphs.confusables import confusables_data
 
     table: dict[str, str] = {}
     for text, homoglyphs in confusables_data.items():
         group = {one for one in (text, *(homoglyph["c"] for homoglyph in homoglyphs)) if one.isascii()}
-        # The table lists all members at one of them, and at the others only that one: its greatest letter is in both.
+        # The table lists the whole class under one member, and only this member under each of the others. The greatest
+        # letter of the class is in each of these groups.
         best = max(group, key=lambda one: (len(one) == 1, one.isalpha(), one), default="")
         table |= dict.fromkeys(group - {best}, best)
     return table

@@ -1,11 +1,13 @@
-"""A proposal: one transaction of the vendor's Safe as a file, which its owners sign independently. Pure.
+"""A proposal is a file with one transaction of the vendor's Safe, which the owners sign independently. Pure.
 
-The file contains the Safe transaction, a reason, the proposer and an expiry. The meaning is always decoded from the
-calldata. The file's ``intent`` is for people who open it; a file whose intent differs from the calldata is refused.
+The file contains the Safe transaction, a reason, the proposer's name and an expiry time. The description that owners
+see is always decoded from the calldata. The file's field ``intent`` has the same description for people who open the
+file; a file whose ``intent`` differs from the calldata is refused.
 
-The Safe's message does not contain reason, proposer and expiry. Owners therefore sign a second message (EIP-712):
-`TEXT_TYPE` in the domain ``EIP712Domain(string name,uint256 chainId,address verifyingContract)`` of
-`TEXT_DOMAIN_NAME`, chain and Safe.
+The message that a Safe verifies contains neither reason nor proposer nor expiry. Owners therefore sign a second EIP-712
+message, the text message. The type of the text message is `TEXT_TYPE`. The domain of the text message is
+``EIP712Domain(string name,uint256 chainId,address verifyingContract)`` with `TEXT_DOMAIN_NAME`, the chain id, and the
+address of the Safe.
 """
 
 from __future__ import annotations
@@ -29,19 +31,19 @@ if TYPE_CHECKING:
 _FORMAT = "blockota-proposal-1"
 TEXT_DOMAIN_NAME = "BlockOTA proposal"
 TEXT_TYPE = "ProposalText(bytes32 safeTxHash,string reason,string proposer,uint256 expiresAt,bytes32 fileDigest)"
-"""The message by which owners sign what the Safe's message does not contain (``encodeType`` in EIP-712)."""
+"""Type of the text message, by which owners sign reason, proposer and expiry (``encodeType`` in EIP-712)."""
 _TEXT_DOMAIN = keccak(text="EIP712Domain(string name,uint256 chainId,address verifyingContract)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal(SafeTransaction):
-    """An unsigned transaction of a Safe, with what its owners should know of it.
+    """An unsigned transaction of a Safe, with a reason, a proposer and an expiry for the owners.
 
     Attributes:
-        reason: the reason for it, one line for the other owners.
-        proposer: the proposer's own name for themselves, one line; not authenticated.
-        created: Unix time, in seconds.
-        expires: Unix time, in seconds, from which the proposal must be neither signed nor executed.
+        reason: why the transaction is proposed, one line for the other owners.
+        proposer: name or role that the proposer entered, one line; not authenticated.
+        created: creation time of the proposal, in Unix seconds.
+        expires: time, in Unix seconds, from which the proposal must be neither signed nor executed.
     """
 
     reason: str
@@ -51,27 +53,27 @@ class Proposal(SafeTransaction):
 
     @cached_property
     def call(self) -> KnownCall | None:
-        """The decoded calldata; None if it is not a call that a vendor's Safe makes. Decoded once."""
+        """The decoded calldata; None for a call that a vendor's Safe does not make. Decoded once."""
         return read_call(self)
 
     @cached_property
     def intent(self) -> list[dict[str, str]]:
-        """The meaning in words, one group of labels and values for each action."""
+        """The transaction in words, as one dict of labels and values for each action."""
         return describe(self, self.call)
 
     @property
     def is_known(self) -> bool:
-        """Whether the effect is known: the call can be decoded, or the transaction is a rejection."""
+        """Whether the transaction's effect is known: its call can be decoded, or it is a rejection."""
         return self.is_rejection or self.call is not None
 
     @property
     def releases(self) -> list[dict[str, Any]]:
-        """The release arguments if the call is ``publish``; empty for other calls."""
+        """The releases as arguments of ``publish``; empty if the proposal calls another function."""
         return list(self.call.arguments["releases"]) if self.call and self.call.name == "publish" else []
 
     @property
     def digest(self) -> str:
-        """Hex keccak-256 of the file, which also covers the fields that are not part of the Safe transaction."""
+        """Keccak-256 of the whole proposal file in hex, including the fields outside the Safe transaction."""
         return keccak(self.to_json()).hex()
 
     @property
@@ -84,18 +86,18 @@ class Proposal(SafeTransaction):
 
     @property
     def text_message_hash(self) -> bytes:
-        """EIP-712 struct hash of the text message; the digest of the file covers the fields that it does not name."""
+        """EIP-712 struct hash of the text message; the message contains the digest of the whole file."""
         reason, proposer = keccak(text=self.reason), keccak(text=self.proposer)
         values = [keccak(text=TEXT_TYPE), self.safe_tx_hash, reason, proposer, self.expires, bytes.fromhex(self.digest)]
         return keccak(encode(["bytes32", "bytes32", "bytes32", "bytes32", "uint256", "bytes32"], values))
 
     @property
     def text_signable(self) -> SignableMessage:
-        """The text message as accounts sign it."""
+        """The text message in the form that accounts sign."""
         return signable(self.text_domain_hash, self.text_message_hash)
 
     def to_json(self) -> bytes:
-        """The bytes of the file; equal proposals give equal bytes."""
+        """Return the bytes of the proposal file; equal proposals give equal bytes."""
         return dump(
             {
                 "format": _FORMAT,
@@ -121,7 +123,7 @@ class Proposal(SafeTransaction):
 
     @classmethod
     def from_json(cls, raw: bytes) -> Proposal:
-        """Read a file.
+        """Read a proposal file.
 
         Raises:
             ProposalError: the file is not a proposal, or its intent differs from its calldata.
@@ -152,12 +154,12 @@ class Proposal(SafeTransaction):
         if proposal.operation not in (CALL, DELEGATECALL):
             why = f"its field operation is {proposal.operation}, which is neither 0 (call) nor 1 (delegatecall)"
             raise ProposalError("the file is not a proposal", why=why)
-        # Writing the proposal again decodes the calldata, and shows unknown fields and second spellings of values.
+        # Writing the proposal again decodes the calldata, and detects unknown fields and values in another notation.
         if load(proposal.to_json(), form=_FORMAT) != fields:
             raise ProposalError(
                 "the proposal contradicts itself",
-                why="its intent differs from its calldata, or it has a field that does not belong there",
-                remedy="do not sign it; ask who made it",
+                why="the intent differs from the calldata, or the file has a field that does not belong there",
+                remedy="do not sign the proposal; ask its proposer",
             )
         return proposal
 
@@ -165,14 +167,14 @@ class Proposal(SafeTransaction):
         """Refuse an expired proposal.
 
         Raises:
-            ProposalError: `now`, in Unix seconds, is not before the expiry.
+            ProposalError: the proposal has expired at the time `now`, in Unix seconds.
         """
         if now >= self.expires:
             why = f"it was valid until {show_time(self.expires)}"
-            raise ProposalError("the proposal has expired", why=why, remedy="make a new one")
+            raise ProposalError("the proposal has expired", why=why, remedy="make a new proposal")
 
 
 def _token(fields: dict[str, Any], name: str) -> str:
-    """An address, or zero, which has no letters in which a checksum could show."""
+    """Return an address. The zero address is accepted too: it has no letters, so it can have no checksum."""
     value = fields[name]
     return value if isinstance(value, str) and re.fullmatch("0x0{40}", value) else address(fields, name)

@@ -1,4 +1,4 @@
-"""Red flags: what should make an owner hesitate before signing. Pure."""
+"""Finds red flags: unusual properties of a proposal that an owner must confirm before signing. Pure."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import MAX_MAJOR, Region, Version, product_name, show_time
 
 FAR_EXPIRY = 30 * 86400
-"""Seconds until the expiry beyond which it is flagged."""
+"""Largest time until a proposal's expiry that is not flagged, in seconds."""
 OLD_VIEW = 86400
-"""Age of a chain view, in seconds, beyond which it is flagged."""
+"""Largest age of a chain view that is not flagged, in seconds."""
 MUCH_LARGER = 1.5
-"""Growth factor of an image beyond which it is flagged."""
+"""Largest growth factor of an image that is not flagged."""
 FAR_POSTPONED = 365 * 86400
-"""Seconds until a release becomes active beyond which it is flagged."""
+"""Largest time until a release becomes active that is not flagged, in seconds."""
 MOST_RELEASES = 4
-"""Number of releases beyond which they do not fit a screen; each has about 12 lines."""
+"""Largest number of releases in a proposal that is not flagged; more do not fit a screen, at about 12 lines each."""
 SLOW_CLOCK = 3600
-"""Seconds by which the local clock may be behind the chain's."""
+"""Largest time that the local clock may be behind the chain view's block, in seconds."""
 _STATUS_BEFORE = {
     "accept": AgreementStatus.PROPOSED,
     "decline": AgreementStatus.PROPOSED,
@@ -38,23 +38,23 @@ _STATUS_BEFORE = {
 
 
 class Word(StrEnum):
-    """The words, in the order of the checks: an owner types the word of each flag to sign in spite of it."""
+    """The word of each red flag, in the order of the checks. An owner types the word to sign in spite of the flag."""
 
     DELEGATECALL = auto()  # the transaction runs foreign code as the Safe itself
-    VALUE = auto()  # it sends ether
-    REFUND = auto()  # it sets gas limits or a refund
+    VALUE = auto()  # the transaction sends ether
+    REFUND = auto()  # the transaction sets gas limits or a refund
     SELECTOR = auto()  # the call cannot be decoded
-    TARGET = auto()  # it calls an address that is not the vendor's contract for this call
+    TARGET = auto()  # the called address is not the vendor's contract for this call
     EXPIRED = auto()  # the proposal has expired
-    FAR = auto()  # it expires more than FAR_EXPIRY from now
+    FAR = auto()  # the proposal expires more than FAR_EXPIRY from now
     OLD = auto()  # the chain view is older than OLD_VIEW
     CLOCK = auto()  # the local clock is more than SLOW_CLOCK behind the chain
-    UNCONFIGURED = auto()  # only the chain view names the contract, the signer's settings do not
+    UNCONFIGURED = auto()  # the signer's settings do not name the contract, only the chain view does
     STRANGER = auto()  # the signer is not an owner of the Safe
-    SAFE = auto()  # the Safe is one that cannot be operated here
+    SAFE = auto()  # this program cannot operate the Safe
     NONCE = auto()  # the nonce is not the Safe's next
     MOVED = auto()  # the contract's owner is not the Safe that the signer's settings name
-    MANY = auto()  # it publishes more releases than fit a screen
+    MANY = auto()  # the proposal publishes more releases than fit a screen
     UNPAIRED = auto()  # a release is for a product without a pairing
     POSTPONED = auto()  # a release becomes active more than FAR_POSTPONED after the block
     LOWER = auto()  # a release is not newer than the newest one of its product
@@ -63,7 +63,7 @@ class Word(StrEnum):
     REGION = auto()  # an image lies outside the product's region
     GROWN = auto()  # an image is more than MUCH_LARGER times as large as the newest one
     OWNERSHIP = auto()  # the contract would get another owner, or none
-    FLOOR = auto()  # the floor would leave nothing to install
+    FLOOR = auto()  # the floor would exclude every release that can be installed
     UNPAIRING = auto()  # a product would be unpaired
     LOOKALIKE = auto()  # a new product or OEM has a name that resembles a known one
     PAIRING = auto()  # a product would be paired with other hardware than before
@@ -79,11 +79,11 @@ class Word(StrEnum):
 
 @dataclass(frozen=True)
 class RedFlag:
-    """A reason to hesitate.
+    """An unusual property of a proposal or of its signatures.
 
     Attributes:
-        word: the word that the owner types to sign in spite of it.
-        what: description of what is unusual, a sentence without a full stop.
+        word: word that the owner types to sign in spite of the flag.
+        what: description of the unusual property, a clause without a full stop.
     """
 
     word: Word
@@ -93,17 +93,17 @@ class RedFlag:
 def red_flags(
     proposal: Proposal, view: ChainView, *, signer: str | None, now: int, is_pinned: bool = True
 ) -> list[RedFlag]:
-    """Find everything that is unusual about a proposal.
+    """Find the red flags of a proposal.
 
     Args:
         proposal: the proposal to be signed or executed.
         view: the state of the chain.
         signer: address of the owner who is about to sign; None to omit the check of the signer.
-        now: Unix time, in seconds.
-        is_pinned: whether the signer's settings name the contract, so that the view need not be trusted for it.
+        now: current time, in Unix seconds.
+        is_pinned: whether the signer's settings name the contract; otherwise only the chain view does.
 
     Raises:
-        ProposalError: the view is of another chain or Safe.
+        ProposalError: the proposal is for another chain or Safe than the chain view.
     """
     check_place(proposal, view)
     found = [*_of_transaction(proposal, view), *_of_time(proposal, view, now=now)]
@@ -119,13 +119,14 @@ def red_flags(
         found.append(RedFlag(Word.MOVED, moved))
     if proposal.nonce != view.safe.nonce:
         is_later = proposal.nonce > view.safe.nonce
-        why = "others must be executed before it" if is_later else "it, or another one, was executed already"
-        found.append(RedFlag(Word.NONCE, f"it takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}: {why}"))
+        why = "others must be executed first" if is_later else "this or another proposal was executed already"
+        nonces = f"the proposal takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}"
+        found.append(RedFlag(Word.NONCE, f"{nonces}: {why}"))
     return [*found, *_of_releases(proposal, view), *_of_call(proposal, view)]
 
 
 def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
-    """What is unusual about the signatures of an execution: each should cover the proposal's text."""
+    """Flag each signature that does not cover the proposal's text (reason, proposer and expiry)."""
     return [
         RedFlag(
             Word.TEXT,
@@ -138,37 +139,38 @@ def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
 
 
 def check_place(proposal: Proposal, view: ChainView) -> None:
-    """Refuse a proposal for another chain or Safe; no word overrides this.
+    """Refuse a proposal for another chain or Safe than the chain view. No typed word overrides this refusal.
 
     Raises:
-        ProposalError: the view is of another chain or Safe.
+        ProposalError: the proposal is for another chain or Safe than the chain view.
     """
     if proposal.chain_id != view.chain_id:
         raise ProposalError(
             "the proposal is for another chain",
-            why=f"it has chain id {proposal.chain_id}, the chain view has chain id {view.chain_id}",
-            remedy="choose the network, or the chain view, that it was made for",
+            why=f"the proposal has chain id {proposal.chain_id}, but the chain view has chain id {view.chain_id}",
+            remedy="choose the network or the chain view that the proposal was made for",
             action=Action.CHOOSE_NETWORK,
         )
     if proposal.safe != view.safe.address:
         raise ProposalError(
             "the proposal is for another Safe",
-            why=f"it is for {proposal.safe}, the contract's owner is {view.safe.address}",
-            remedy="do not sign it; ask who made it",
+            why=f"the proposal is for {proposal.safe}, but the contract's owner is {view.safe.address}",
+            remedy="do not sign the proposal; ask its proposer",
         )
 
 
 def _of_transaction(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     if proposal.operation == DELEGATECALL:
-        yield RedFlag(Word.DELEGATECALL, "it runs foreign code as the Safe itself, which can take the Safe over")
+        yield RedFlag(Word.DELEGATECALL, "the transaction runs foreign code as the Safe, and can take the Safe over")
     if proposal.value:
-        yield RedFlag(Word.VALUE, f"it sends {proposal.value} wei, which no call of BlockOTA needs")
+        yield RedFlag(Word.VALUE, f"the transaction sends {proposal.value} wei, which no call of BlockOTA needs")
     refund = (proposal.safe_tx_gas, proposal.base_gas, proposal.gas_price)
     if any(refund) or (proposal.gas_token, proposal.refund_receiver) != (ZERO_ADDRESS, ZERO_ADDRESS):
         yield RedFlag(
             Word.REFUND,
-            f"it sets gas limits or a refund: safeTxGas, baseGas and gasPrice are {', '.join(map(str, refund))}, the "
-            f"token is {proposal.gas_token}, the receiver {proposal.refund_receiver}",
+            "the transaction sets gas limits or a refund: "
+            f"safeTxGas, baseGas and gasPrice are {', '.join(map(str, refund))}, the token is {proposal.gas_token}, "
+            f"the receiver {proposal.refund_receiver}",
         )
 
     known = {"BlockOTA": view.contract, "FirmwareReplication": view.replication, SAFE: view.safe.address}
@@ -176,15 +178,15 @@ def _of_transaction(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         yield RedFlag(Word.SELECTOR, f"the call cannot be decoded: its data begin with 0x{proposal.data[:4].hex()}")
     expected = [known[proposal.call.contract]] if proposal.call else list(known.values())
     if proposal.to not in expected:
-        yield RedFlag(Word.TARGET, f"it calls {proposal.to}, which is not the vendor's contract for such a call")
+        yield RedFlag(Word.TARGET, f"the called address {proposal.to} is not the vendor's contract for this call")
 
 
 def _of_time(proposal: Proposal, view: ChainView, *, now: int) -> Iterator[RedFlag]:
     if now >= proposal.expires:
-        yield RedFlag(Word.EXPIRED, f"it was valid until {show_time(proposal.expires)}")
+        yield RedFlag(Word.EXPIRED, f"the proposal was valid until {show_time(proposal.expires)}")
     elif proposal.expires - now > FAR_EXPIRY:
         days = (proposal.expires - now) // 86400
-        yield RedFlag(Word.FAR, f"it is valid for {days} more days, until {show_time(proposal.expires)}")
+        yield RedFlag(Word.FAR, f"the proposal is valid for {days} more days, until {show_time(proposal.expires)}")
     if now - view.block_time > OLD_VIEW:
         yield RedFlag(Word.OLD, f"the chain view is old: block {view.block_number} of {show_time(view.block_time)}")
     if view.block_time - now > SLOW_CLOCK:
@@ -196,9 +198,10 @@ def _of_time(proposal: Proposal, view: ChainView, *, now: int) -> Iterator[RedFl
 
 
 def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
-    """Compare each release with the newest of its product, and with earlier releases of the same proposal."""
+    """Compare each release with the newest release of its product, and with earlier releases of the same proposal."""
     if len(proposal.releases) > MOST_RELEASES:
-        yield RedFlag(Word.MANY, f"it publishes {len(proposal.releases)} releases, more than fit a screen: read all")
+        count = len(proposal.releases)
+        yield RedFlag(Word.MANY, f"the proposal publishes {count} releases, more than fit a screen: read all")
     before = {release.product: (release.version.packed, release.size) for release in view.newest}
     for release in proposal.releases:
         name, version, size = product_name(release["product"]), release["version"], release["size"]
@@ -237,12 +240,12 @@ def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         return
     name, arguments = call.name, call.arguments
     if name in ("transferOwnership", "renounceOwnership"):
-        yield RedFlag(Word.OWNERSHIP, "it gives the contract away: the vendor's Safe could not publish any more")
+        yield RedFlag(Word.OWNERSHIP, "the contract is given away: the vendor's Safe could not publish any more")
     if name == "setMinimumVersion" and (floor := Version.unpack(arguments["version"])):
         yield from _of_floor(product_name(arguments["product"]), floor, view=view)
     if name == "unpairOem":
         product = product_name(arguments["product"])
-        yield RedFlag(Word.UNPAIRING, f"after it, nothing can be published or installed for {product}")
+        yield RedFlag(Word.UNPAIRING, f"after the execution, nothing can be published or installed for {product}")
     if name == "pairOem":
         yield from _of_pairing(arguments, view)
     if call.contract == "FirmwareReplication":
@@ -254,23 +257,23 @@ def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
 def _of_owners(name: str, arguments: Mapping[str, Any], *, view: ChainView) -> Iterator[RedFlag]:
     if name == "addOwnerWithThreshold":
         yield RedFlag(
-            Word.OWNER, f"it makes {arguments['owner']} an owner, beside the {len(view.safe.owners)} of today"
+            Word.OWNER, f"the proposal adds the owner {arguments['owner']} to the present {len(view.safe.owners)}"
         )
     if name == "swapOwner":
         old, new = arguments["oldOwner"], arguments["newOwner"]
-        yield RedFlag(Word.SWAP, f"it replaces the owner {old} by {new}, and BlockOTA has no command for this")
+        yield RedFlag(Word.SWAP, f"the proposal replaces the owner {old} by {new}; no BlockOTA command does this")
     wanted = arguments.get("_threshold", view.safe.threshold)  # adding and removing owners sets it as well
     owners = len(view.safe.owners) + {"addOwnerWithThreshold": 1, "removeOwner": -1}.get(name, 0)
     if name == "removeOwner" and wanted >= view.safe.threshold:
-        removed = f"it removes the owner {arguments['owner']}, and {wanted} of the remaining {owners} must sign"
+        removed = f"the owner {arguments['owner']} is removed, and {wanted} of the remaining {owners} must sign"
         yield RedFlag(Word.REMOVAL, removed)
     if wanted == owners > 1 and "_threshold" in arguments:
-        yield RedFlag(Word.ALL, f"after it, all {owners} owners must sign: one lost key stops every decision for good")
+        yield RedFlag(Word.ALL, f"all {owners} owners would have to sign: one lost key stops every decision for good")
     if wanted == 1 and "_threshold" in arguments:
-        yield RedFlag(Word.THRESHOLD, "after it, a single owner decides everything")
+        yield RedFlag(Word.THRESHOLD, "a single owner would decide everything")
     elif wanted < view.safe.threshold:
-        fewer = f"{wanted} signatures are enough where {view.safe.threshold} are today"
-        yield RedFlag(Word.THRESHOLD, f"after it, {fewer}")
+        fewer = f"{wanted} signatures would be enough, in place of {view.safe.threshold} today"
+        yield RedFlag(Word.THRESHOLD, fewer)
 
 
 def _of_floor(product: str, floor: Version, *, view: ChainView) -> Iterator[RedFlag]:
@@ -278,7 +281,7 @@ def _of_floor(product: str, floor: Version, *, view: ChainView) -> Iterator[RedF
     if newest is None or floor > newest.version:
         yield RedFlag(Word.FLOOR, f"no published release of {product} reaches the floor {floor}")
     elif newest.active_from > view.block_time and floor > (newest.previous or floor):
-        active = f"{newest.version} becomes active, {show_time(newest.active_from)}"
+        active = f"{newest.version} becomes active on {show_time(newest.active_from)}"
         yield RedFlag(Word.FLOOR, f"nothing could be installed for {product} before {active}")
 
 
@@ -303,7 +306,7 @@ def _of_pairing(arguments: Mapping[str, Any], view: ChainView) -> Iterator[RedFl
 
 
 def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -> Iterator[RedFlag]:
-    """Flag a decision that cannot apply today: a broker could create or change the agreement after the signature."""
+    """Flag a decision that the agreement's present state does not allow: the broker could change the state later."""
     number, wanted = arguments["id"], _STATUS_BEFORE.get(name)
     agreement = view.agreement(number)
     if agreement is None:
@@ -311,7 +314,7 @@ def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -
             Word.AGREEMENT, f"agreement {number} does not exist; the next broker's offer could get this number"
         )
     elif not is_named(agreement, arguments):
-        yield RedFlag(Word.AGREEMENT, f"agreement {number} on the chain is another one than the call names")
+        yield RedFlag(Word.AGREEMENT, f"agreement {number} on the chain has other terms than the call")
     elif agreement.status is not wanted:
         yield RedFlag(Word.AGREEMENT, f"agreement {number} is {agreement.status}, so {name} does not apply")
     if number in view.shallow:
@@ -321,7 +324,7 @@ def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -
 
 
 def is_named(agreement: Agreement, arguments: Mapping[str, Any]) -> bool:
-    """Whether a call has the terms of the agreement of its number."""
+    """Return whether the arguments of a call have the same terms as the agreement on the chain."""
     terms = (agreement.broker, agreement.product, agreement.version.packed, agreement.expires_at)
     names = ("broker", "product", "version", "expiresAt")
     broker, product, version, expires_at = (arguments.get(name) for name in names)

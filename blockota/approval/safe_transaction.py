@@ -1,6 +1,6 @@
-"""A transaction of a Safe, and the hash that its owners sign. Pure.
+"""A transaction of a Safe, and the hash that the Safe's owners sign. Pure.
 
-Sources: EIP-712; Safe smart account 1.5, ``Safe.sol`` (``getTransactionHash``, ``execTransaction``).
+The sources are EIP-712 and ``Safe.sol`` of Safe smart account 1.5 (``getTransactionHash``, ``execTransaction``).
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ class SafeTransaction:
     """A transaction of a Safe.
 
     Attributes:
-        chain_id: EIP-155 chain id.
-        safe: checksummed address of the Safe.
-        nonce: the nonce of the Safe that the transaction uses.
-        to: checksummed address that is called.
-        value: wei sent with the call.
-        operation: `CALL` or `DELEGATECALL`.
-        safe_tx_gas: gas limit of the call if `gas_price` is set; otherwise the call gets all remaining gas. If this or
-            `gas_price` is not 0, a failed call uses up the nonce; if both are 0, a failed call reverts everything.
-        base_gas: gas beyond the call that the refund covers.
-        gas_price: wei or tokens per unit of gas that the Safe pays to the executor; 0 means no refund.
-        gas_token: address of the token of the refund; `ZERO_ADDRESS` means ether.
-        refund_receiver: address that gets the refund; `ZERO_ADDRESS` means the executor.
+        chain_id: chain id (EIP-155).
+        safe: address of the Safe, checksummed.
+        nonce: nonce of the Safe that the transaction uses.
+        to: address that the Safe calls, checksummed.
+        value: amount of wei that the call sends.
+        operation: either `CALL` or `DELEGATECALL`.
+        safe_tx_gas: gas limit of the call if `gas_price` is not 0; otherwise the call gets all remaining gas. If
+            `safe_tx_gas` or `gas_price` is not 0, a failed call uses up the nonce. If both are 0, a failed call
+            reverts the whole transaction.
+        base_gas: gas for work outside the call, which the refund covers too.
+        gas_price: amount of wei or tokens that the Safe refunds to the executor per unit of gas; 0 means no refund.
+        gas_token: address of the token in which the refund is paid; `ZERO_ADDRESS` means ether.
+        refund_receiver: address that receives the refund; `ZERO_ADDRESS` means the executor.
     """
 
     chain_id: int
@@ -60,7 +61,7 @@ class SafeTransaction:
 
     @property
     def is_rejection(self) -> bool:
-        """Whether it does nothing but use up its nonce."""
+        """Whether the transaction only uses up its nonce."""
         has_more = self.data or self.value or self.operation != CALL
         return self.to == self.safe and not has_more and self._rest() == (CALL, 0, 0, 0, ZERO_ADDRESS, ZERO_ADDRESS)
 
@@ -76,23 +77,23 @@ class SafeTransaction:
 
     @property
     def safe_tx_hash(self) -> bytes:
-        """The hash that the owners sign, EIP-712 over domain and struct hash (``getTransactionHash`` in Safe.sol)."""
+        """The EIP-712 hash that the owners sign (``getTransactionHash`` in Safe.sol)."""
         return keccak(b"\x19\x01" + self.domain_hash + self.message_hash)
 
     @property
     def signable(self) -> SignableMessage:
-        """The message that an account signs (EIP-191 version 1)."""
+        """The EIP-712 message in the form that accounts sign (EIP-191 version 1)."""
         return signable(self.domain_hash, self.message_hash)
 
     @property
     def eth_sign_signable(self) -> SignableMessage:
-        """The hash as text of a personal message (EIP-191 version 0x45), for which a Safe has v of 31 and 32."""
+        """The hash as a personal message (EIP-191 version 0x45); a Safe accepts its signature with v of 31 or 32."""
         from eth_account.messages import encode_defunct
 
         return encode_defunct(self.safe_tx_hash)
 
     def execution_call(self, signatures: bytes) -> bytes:
-        """Calldata of ``execTransaction``.
+        """Return the calldata of ``execTransaction``.
 
         Args:
             signatures: r, s and v of each signer, in ascending order of the signers' addresses.
@@ -105,7 +106,7 @@ class SafeTransaction:
 
 
 def signable(domain_hash: bytes, message_hash: bytes) -> SignableMessage:
-    """An EIP-712 message as accounts sign it (EIP-191 version 1)."""
+    """Return an EIP-712 message in the form that accounts sign (EIP-191 version 1)."""
     from eth_account.messages import SignableMessage
 
     return SignableMessage(b"\x01", domain_hash, message_hash)

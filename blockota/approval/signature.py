@@ -1,11 +1,12 @@
-"""Signatures of owners to a proposal: detached files that can be merged, and the checks that the Safe makes. Pure.
+"""Makes, reads, merges and checks the signatures of a proposal's owners. Pure.
 
-An owner signs two messages: the Safe's, and the proposal's text (`Proposal.text_signable`). The Safe checks the first
-alone, and other tools make only the first: reason, proposer and expiry can be changed afterwards. Such a signature
-counts only if the executor accepts that (`waive_text`).
+An owner signs two messages: the Safe transaction, and the text message with reason, proposer and expiry
+(`Proposal.text_signable`). The Safe checks only the signature of the transaction, and other tools sign only the
+transaction. Without a signed text message, reason, proposer and expiry can be changed later. A signature of the
+transaction alone therefore counts only if the executor accepts an unsigned text (`waive_text`).
 
-Source: Safe smart account 1.5, ``Safe.sol`` (``checkNSignatures``): ECDSA signatures with v of 27 or 28 are of the
-EIP-712 message, those with v of 31 or 32 of the hash as a personal message (``eth_sign``).
+The rules for v come from ``checkNSignatures`` in ``Safe.sol`` (Safe smart account 1.5). ECDSA signatures with v of 27
+or 28 sign the EIP-712 message. Signatures with v of 31 or 32 sign the message's hash with ``eth_sign``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _FORMAT = "blockota-signatures-2"
 _SIZE = 65
 _EIP712, _ETH_SIGN = (27, 28), (31, 32)
-"""Values of v. eth-account accepts others, which have another meaning for a Safe."""
+"""Values of v that are supported. The library eth-account accepts others, which have another meaning for a Safe."""
 _ETH_SIGN_OFFSET = 4
 _MOST = 256
 """Maximum number of signatures in one file."""
@@ -37,12 +38,12 @@ class Signature:
     """One owner's signature to one proposal.
 
     Attributes:
-        proposal: `Proposal.digest` of the proposal.
-        safe_tx_hash: the hash that was signed.
-        signer: checksummed address of the owner.
-        signature: r, s and v, 65 bytes.
-        text_signature: the same of the text message; empty for a signature of another tool.
-        text_waived: whether the executor accepts that the text is not signed.
+        proposal: digest of the proposal file (`Proposal.digest`).
+        safe_tx_hash: hash of the Safe transaction that was signed.
+        signer: address of the owner, checksummed.
+        signature: signature of the Safe transaction (r, s and v, 65 bytes).
+        text_signature: signature of the text message (r, s and v, 65 bytes); empty if another tool made `signature`.
+        text_waived: whether the executor accepts that the text message is not signed.
     """
 
     proposal: str
@@ -54,7 +55,7 @@ class Signature:
 
     @property
     def counts(self) -> bool:
-        """Whether it counts towards the threshold, once it is checked."""
+        """Whether the signature counts towards the threshold if it is valid."""
         return bool(self.text_signature) or self.text_waived
 
     @property
@@ -64,26 +65,26 @@ class Signature:
 
 
 def sign(proposal: Proposal, account: BaseAccount) -> Signature:
-    """Sign a proposal with an owner's key: the Safe's message, then the text message. A wallet shows two requests."""
+    """Sign the Safe transaction and then the text message of a proposal. A wallet shows two requests."""
     signed, text = (account.sign_message(message).signature for message in (proposal.signable, proposal.text_signable))
     return Signature(proposal.digest, proposal.safe_tx_hash, account.address, bytes(signed), bytes(text))
 
 
 def waive_text(signatures: Iterable[Signature]) -> list[Signature]:
-    """The same signatures, marked as accepted without a signed text."""
+    """Return the signatures, marked as accepted by the executor without a signed text message."""
     return [replace(signature, text_waived=True) for signature in signatures]
 
 
 def from_other_tool(raw: bytes, proposal: Proposal) -> list[Signature]:
-    """Read signatures that another tool made to the Safe's transaction: hexadecimal, one after the other.
+    """Read signatures of the Safe transaction that another tool wrote in hexadecimal, one after the other.
 
     Raises:
-        ProposalError: the text is not hexadecimal, or a signature is of a kind that cannot be checked here.
+        ProposalError: the file is not hexadecimal, or a signature is of an unsupported kind.
     """
     text = re.sub(rb"\s|0x", b"", raw)
     if not re.fullmatch(rb"(?:[0-9a-fA-F]{130})+", text):
         raise ProposalError(
-            "the file is not a file of signatures", why="it is neither JSON nor signatures of 65 bytes in hexadecimal"
+            "the file is not a signature file", why="the file has neither JSON nor 65-byte signatures in hexadecimal"
         )
     joined = bytes.fromhex(text.decode())
     found = [joined[place : place + _SIZE] for place in range(0, len(joined), _SIZE)]
@@ -97,10 +98,10 @@ def from_other_tool(raw: bytes, proposal: Proposal) -> list[Signature]:
 
 
 def to_json(signatures: Sequence[Signature]) -> bytes:
-    """The bytes of a file of signatures.
+    """Return the bytes of a signature file.
 
     Args:
-        signatures: signatures to one proposal, at least one.
+        signatures: one or more signatures to the same proposal.
 
     Raises:
         ProposalError: the signatures belong to different proposals.
@@ -109,8 +110,8 @@ def to_json(signatures: Sequence[Signature]) -> bytes:
     if any((s.proposal, s.safe_tx_hash) != (first.proposal, first.safe_tx_hash) for s in signatures):
         raise ProposalError(
             "the signatures cannot be merged",
-            why="they belong to different proposals",
-            remedy="merge the signatures of one proposal",
+            why="the signatures belong to different proposals",
+            remedy="merge only signatures of one proposal",
             action=Action.SHOW_PROPOSAL,
         )
     return dump(
@@ -131,10 +132,10 @@ def to_json(signatures: Sequence[Signature]) -> bytes:
 
 
 def from_json(raw: bytes) -> list[Signature]:
-    """Read a file of signatures.
+    """Read a signature file.
 
     Raises:
-        ProposalError: the file is not a file of signatures.
+        ProposalError: the file is not a signature file.
     """
     remedy = "give the proposal first, then the signatures"
     fields = load(raw, form=_FORMAT, remedy=remedy, action=Action.GIVE_PROPOSAL_FIRST)
@@ -152,14 +153,14 @@ def from_json(raw: bytes) -> list[Signature]:
             for one in fields["signatures"]
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise ProposalError("the file is not a file of signatures", why=fault(error)) from error
+        raise ProposalError("the file is not a signature file", why=fault(error)) from error
 
 
 def merge(signatures: Iterable[Signature]) -> list[Signature]:
     """Merge signatures from several files.
 
     Returns:
-        One signature for each signer, in ascending order of the addresses.
+        One signature for each signer, in ascending order of the signers' addresses.
 
     Raises:
         ProposalError: a signer has two different signatures.
@@ -168,9 +169,9 @@ def merge(signatures: Iterable[Signature]) -> list[Signature]:
     for signature in signatures:
         if merged.setdefault(signature.signer, signature) != signature:
             raise ProposalError(
-                f"there are two different signatures of {signature.signer}",
+                f"{signature.signer} has two different signatures",
                 why="each owner has one vote on one proposal",
-                remedy="omit the file that belongs to another proposal",
+                remedy="omit the signature file of another proposal",
             )
     return sorted(merged.values(), key=_address)
 
@@ -178,7 +179,7 @@ def merge(signatures: Iterable[Signature]) -> list[Signature]:
 def accept(
     proposal: Proposal, signatures: Iterable[Signature], *, owners: Sequence[str], threshold: int
 ) -> list[Signature]:
-    """Check signatures as the Safe does, and that they cover the proposal's text.
+    """Check signatures as the Safe does, and check that they cover the proposal's text.
 
     Args:
         proposal: the signed proposal.
@@ -190,7 +191,7 @@ def accept(
         The signatures that count, in ascending order of the signers' addresses, as the Safe requires.
 
     Raises:
-        ProposalError: a signature is for another proposal, forged, repeated, or not an owner's, or there are too few.
+        ProposalError: a signature is invalid, repeated or not an owner's, or too few signatures count.
     """
     accepted: dict[str, Signature] = {}
     for signature in signatures:
@@ -211,8 +212,8 @@ def accept(
         signers = shortened(signer for signer, signature in accepted.items() if not signature.counts)
         raise ProposalError(
             f"reason, proposer and expiry are not signed by {signers}",
-            why="their signatures were made with another tool, and the text may have been changed since",
-            remedy="have them sign here, or accept that the text is not signed",
+            why="these signatures were made with another tool, and the proposal's text may have been changed since",
+            remedy="have these owners sign with BlockOTA, or accept that the proposal's text is not signed",
             action=Action.ACCEPT_UNSIGNED_TEXT,
         )
     if len(counted) < threshold:
@@ -226,7 +227,7 @@ def accept(
 
 
 def check_signature(proposal: Proposal, signature: Signature) -> None:
-    """Check that a signature was made by its signer, to this proposal.
+    """Check that a signature is for a proposal and was made with the key of its signer.
 
     Raises:
         ProposalError: the signature is for another proposal, or forged.
@@ -234,7 +235,7 @@ def check_signature(proposal: Proposal, signature: Signature) -> None:
     if signature.proposal != proposal.digest or signature.safe_tx_hash != proposal.safe_tx_hash:
         raise ProposalError(
             f"the signature of {signature.signer} is for another proposal",
-            why="the proposal was changed after it was signed, or the file belongs to another one",
+            why="the proposal was changed after it was signed, or the signature file belongs to another proposal",
             remedy="sign the proposal again",
         )
     if why := _unsupported(signature.signature):
@@ -243,10 +244,10 @@ def check_signature(proposal: Proposal, signature: Signature) -> None:
         raise ProposalError(f"the signature of {signature.signer} is forged", why="it was made with another key")
     if signature.text_signature and _recover_text(proposal, signature.text_signature) != signature.signer:
         raise ProposalError(
-            f"the signature of {signature.signer} does not cover this text",
-            why="reason, proposer, expiry or another field of the file was changed after it was signed, or the "
+            f"the signature of {signature.signer} does not cover the proposal's text",
+            why="reason, proposer, expiry or another field of the proposal was changed after it was signed, or the "
             "signature of the text is forged",
-            remedy="ask who made the proposal, and sign it again",
+            remedy="ask the proposer, and sign the proposal again",
         )
 
 
@@ -259,22 +260,22 @@ def _check_fields(fields: dict[str, Any]) -> None:
     if not isinstance(found, list) or not 0 < len(found) <= _MOST or not all(isinstance(one, dict) for one in found):
         raise ValueError(f"signatures is not a list of 1 to {_MOST} signatures")
     if fields.keys() != {"format", "proposal", "safeTxHash", "signatures"}:
-        raise ValueError("of the file, or one of them, does not belong there")
+        raise ValueError("names are not format, proposal, safeTxHash and signatures")
     if any(one.keys() != {"signer", "signature", "textSignature"} for one in found):
-        raise ValueError("of a signature, or one of them, does not belong there")
+        raise ValueError("names in a signature are not signer, signature and textSignature")
 
 
 def _unsupported(signature: bytes) -> str:
-    """Why the kind of a signature is not supported here, although a Safe may accept it; empty if it is supported."""
+    """Return why a kind of signature that a Safe may accept is not supported here; empty if it is supported."""
     if len(signature) != _SIZE or signature[-1] in _EIP712 + _ETH_SIGN:
         return ""
-    kinds = {0: "it is a contract's (v is 0)", 1: "it is an approval recorded on the chain (v is 1)"}
+    kinds = {0: "it is the signature of a contract (v is 0)", 1: "it is an approval recorded on the chain (v is 1)"}
     kind = kinds.get(signature[-1], f"v is {signature[-1]}")
     return f"{kind}; only signatures by a key count here, with v of 27, 28, 31 or 32"
 
 
 def _recover_safe(proposal: Proposal, signature: bytes) -> str:
-    """The signer of the Safe's transaction, by the rules of ``checkNSignatures``; empty if there is none."""
+    """Return the signer of the Safe transaction, by the rules of ``checkNSignatures``; empty if it is invalid."""
     if len(signature) != _SIZE:
         return ""
     if signature[-1] in _ETH_SIGN:

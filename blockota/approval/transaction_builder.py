@@ -1,4 +1,4 @@
-"""Import from and export to files of Safe's Transaction Builder. Pure.
+"""Reads and writes the files of Safe's Transaction Builder. Pure.
 
 Source: safe-react-apps, ``apps/tx-builder`` (batch file version 1.0, with its checksum).
 """
@@ -25,9 +25,9 @@ class BuilderTransaction:
     """The transaction in a Transaction Builder file.
 
     Attributes:
-        safe: checksummed address of the Safe; None if the file does not name one.
-        to: checksummed address that is called.
-        value: wei.
+        safe: address of the Safe, checksummed; None if the file does not name one.
+        to: address that the Safe calls, checksummed.
+        value: amount of wei that the call sends.
         description: description in the file, which is not trusted.
     """
 
@@ -40,7 +40,7 @@ class BuilderTransaction:
 
 
 def to_builder(proposal: Proposal) -> bytes:
-    """Write a proposal as a Transaction Builder file. Nonce, proposer and expiry are not part of the format.
+    """Write a proposal as a Transaction Builder file. The format has neither nonce nor proposer nor expiry.
 
     Raises:
         ProposalError: the proposal has gas limits, a refund or a delegatecall, which the format does not support.
@@ -89,10 +89,11 @@ def from_builder(raw: bytes) -> BuilderTransaction:
 
 
 def checksum(fields: Mapping[str, Any]) -> str:
-    """The value of ``meta.checksum``, over all fields but the name and the checksum itself.
+    """Compute the value of ``meta.checksum`` over all fields except the name and the checksum itself.
 
     Returns:
-        0x and the hex keccak-256 of the fields, serialised as ``serializeJSONObject`` in ``checksum.ts`` does.
+        The keccak-256, as ``0x`` and hex digits, of the fields as ``serializeJSONObject`` in ``checksum.ts``
+        serialises them.
     """
     meta = {key: value for key, value in fields["meta"].items() if key != "checksum"}
     serialized = _serialized({**fields, "meta": {**meta, "name": None}})
@@ -121,16 +122,16 @@ def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
     if len(transactions) != 1:
         raise ProposalError(
             "the file cannot be imported",
-            why=f"it has {len(transactions)} transactions, and a Safe executes several only by a delegatecall",
-            remedy="export each alone; several releases can be published by one call",
+            why=f"the file has {len(transactions)} transactions, and a Safe executes several only by a delegatecall",
+            remedy="export each transaction alone; one call can publish several releases",
             action=Action.PUBLISH_TOGETHER,
         )
     claimed = meta.get("checksum")
     if claimed and claimed != (found := checksum(fields)):
         raise ProposalError(
             "the file was changed after it was written",
-            why=f"its checksum is {claimed!r:.80}, but that of its contents is {found}",
-            remedy="export it again",
+            why=f"the file states the checksum {claimed!r:.80}, but its contents have the checksum {found}",
+            remedy="export the file again",
         )
 
     # (2) A plain call with calldata.
@@ -138,18 +139,18 @@ def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
     if transaction["data"] is None:
         raise ProposalError(
             "the file cannot be imported",
-            why="its transaction has no calldata, only a method",
-            remedy="enter it as custom data in the Transaction Builder",
+            why="the file's transaction has a method, but no calldata",
+            remedy="enter the calldata as custom data in the Transaction Builder",
         )
     if str(transaction.get("operation", CALL)) != str(CALL):
         raise ProposalError(
             "the file cannot be imported",
-            why=f"its transaction has the operation {transaction['operation']!r:.40}, which the Transaction Builder "
-            "does not write",
-            remedy="ask who made it",
+            why=f"the file's transaction has the operation {transaction['operation']!r:.40}, which the Transaction "
+            "Builder does not write",
+            remedy="ask the person who made the file",
         )
     data = text(transaction, "data")
-    if not re.fullmatch(r"0x(?:[0-9a-fA-F]{2})*", data):  # in upper or lower case: tools differ
+    if not re.fullmatch(r"0x(?:[0-9a-fA-F]{2})*", data):  # tools write upper or lower case
         raise ValueError(f"data is {data!r:.40}, which is not hex text")
 
     return BuilderTransaction(
@@ -163,7 +164,7 @@ def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
 
 
 def _any_address(fields: Mapping[str, Any], name: str) -> str:
-    """An address with a correct checksum, or with none."""
+    """Return an address. An address in mixed case must have a correct checksum; one in a single case has none."""
     value = text(fields, name)
     digits = value.removeprefix("0x")
     if not re.fullmatch("0x[0-9a-fA-F]{40}", value) or not (

@@ -1,1 +1,1 @@
-"""The contracts of BlockOTA and the Safe, one module each."""
+"""Python bindings of BlockOTA's contracts and of the Safe, one module for each contract."""

@@ -1,4 +1,4 @@
-"""The BlockOTA contract: products and releases read as values, its functions as calldata."""
+"""The BlockOTA contract: read products and releases as values, and encode its functions as calldata."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RELEASE_PUBLISHED = keccak(
     text="ReleasePublished(bytes32,uint64,bytes32,uint32,uint32,uint40,bytes32,bytes32)",
 )
 
-# The product's key, the packed version and the SHA-256 of a ``ReleasePublished`` event.
+# The product's key, the packed version and the SHA-256 in a ``ReleasePublished`` event.
 Publication = tuple[bytes, int, bytes]
 
 
@@ -36,21 +36,21 @@ class BlockOTAContract(Contract):
         return cls._create(chain, account, owner)
 
     def owner(self, *, block: int | None = None) -> str:
-        """Address of the owner, the vendor's Safe."""
+        """Return the address of the contract's owner, the vendor's Safe."""
         return str(self._ask("owner", block=block))
 
     def latest(self, product: str, *, block: int | None = None) -> Release | None:
-        """The release with the greatest version that is not revoked."""
+        """Return a product's release with the greatest version that is not revoked; None if the product has none."""
         return _release(self._ask("latest", product_key(product), block=block))
 
     def release(self, product: str, version: Version, *, block: int | None = None) -> Release | None:
-        """One release."""
+        """Return one release; None if the release does not exist."""
         return _release(self._ask("release", product_key(product), version.packed, block=block))
 
     def releases(
         self, names: Iterable[tuple[str, Version]], *, block: int | None = None
     ) -> dict[tuple[str, Version], Release]:
-        """The releases with these names of product and version; those that do not exist are missing."""
+        """Return the releases of the given products and versions. The result omits releases that do not exist."""
         wanted = list(dict.fromkeys(names))
         keys = [(product_key(product), version.packed) for product, version in wanted]
         records = self._ask_many("release", keys, block=block)
@@ -58,14 +58,14 @@ class BlockOTAContract(Contract):
         return {name: release for name, release in found.items() if release}
 
     def find(self, product: str, sha256: bytes, *, block: int | None = None) -> Release | None:
-        """The release whose image has this SHA-256."""
+        """Return a product's release whose image has a given SHA-256; None if no release matches."""
         return _release(self._ask("find", product_key(product), sha256, block=block))
 
     def history(self, product: str, *, block: int | None = None) -> Iterator[Release]:
-        """All releases of a product, newest first, read page by page.
+        """Yield all releases of a product, newest first. The contract is read page by page.
 
         Raises:
-            RefusedError: a version is not lower than the one before; a dishonest node could answer without end.
+            RefusedError: the versions do not decrease; without this check, a dishonest node could answer without end.
         """
         start: Version | None = None
         before: Version | None = None
@@ -80,10 +80,10 @@ class BlockOTAContract(Contract):
             before, start = releases[-1].version, releases[-1].previous
 
     def histories(self, products: Iterable[str], *, block: int | None = None) -> list[Release]:
-        """All releases of several products, in few requests: product by product, the newest of each first.
+        """Return all releases of several products, in few requests. The releases of each product are newest first.
 
         Raises:
-            RefusedError: as `history`.
+            RefusedError: the versions of a product do not decrease.
         """
         found: dict[str, list[Release]] = {product: [] for product in products}
         cursors = dict.fromkeys(found, 0)
@@ -100,16 +100,16 @@ class BlockOTAContract(Contract):
         return [release for releases in found.values() for release in releases]
 
     def newest(self, products: Iterable[str], *, block: int | None = None) -> list[Release]:
-        """For each product that has one, the release with the greatest version that is not revoked."""
+        """Return each product's release with the greatest version that is not revoked, if the product has one."""
         records = self._ask_many("latest", [(product_key(product),) for product in products], block=block)
         return [release for record in records if (release := _release(record))]
 
     def product(self, name: str, *, block: int | None = None) -> Product | None:
-        """One product."""
+        """Return one product; None if the product was never paired."""
         return _product(self._ask("productRecord", product_key(name), block=block))
 
     def known_product(self, name: str) -> Product:
-        """One product, paired or not.
+        """Return one product that was paired at least once.
 
         Raises:
             RefusedError: the product was never paired.
@@ -125,7 +125,7 @@ class BlockOTAContract(Contract):
         return product
 
     def paired_product(self, name: str) -> Product:
-        """One product for which releases can be published.
+        """Return one product for which releases can be published.
 
         Raises:
             RefusedError: the product does not exist, or is not paired.
@@ -142,7 +142,7 @@ class BlockOTAContract(Contract):
         return product
 
     def products(self, *, block: int | None = None) -> list[Product]:
-        """All products, in the order of their first pairing."""
+        """Return all products in the order of their first pairing."""
         products: list[Product] = []
         while True:
             page = self._ask("products", len(products), PAGE, block=block)
@@ -155,19 +155,19 @@ class BlockOTAContract(Contract):
         return bool(self._ask("paused"))
 
     def pause(self, account: BaseAccount) -> Receipt:
-        """Stop all releases at once, as the owner or as one owner of the Safe that owns the contract.
+        """Stop all releases at once, as the contract's owner or as one owner of the vendor's Safe.
 
         Raises:
-            ContractRefusalError: the account is neither of these, or the contract is already paused.
+            ContractRefusalError: the account may not pause the contract, or the contract is already paused.
         """
         return self._send(account, "pause")
 
     def manifest_address(self, release: Release, *, from_block: int = 0) -> CID | None:
-        """The content address of the manifest that a release was published with; None if it has none.
+        """Return the content address of a release's manifest; None if the release has no manifest.
 
         Args:
-            release: the record.
-            from_block: a block before which nothing was published, such as that of the deployment.
+            release: the release.
+            from_block: a block before which no release was published, such as the block of the deployment.
 
         Raises:
             RefusedError: the node does not have the event of the publication.
@@ -183,12 +183,12 @@ class BlockOTAContract(Contract):
             raise RefusedError(
                 f"the event that published {release.product} {release.version} cannot be found",
                 why="the node does not have this log of the contract",
-                remedy="ask another node: some keep the logs of recent blocks only",
+                remedy="ask another node: some nodes keep the logs of recent blocks only",
             )
         return manifests[publication_of(release)]
 
     def _newest_active(self, product: str, head: BlockHead) -> Release | None:
-        """The newest release that is active at a block; if all are postponed, the newest of those."""
+        """Find the newest release that is active at a block, or the newest release if all are postponed."""
         newest = self.latest(product, block=head.number)
         if newest is None or newest.active_from <= head.time:
             return newest
@@ -196,12 +196,12 @@ class BlockOTAContract(Contract):
         return next((r for r in older if r.status is Status.ACTIVE and r.active_from <= head.time), newest)
 
     def answer(self, product: str, version: Version | None, *, confirmations: int) -> ChainAnswer:
-        """Everything that the verification needs from the chain, read at one confirmed block.
+        """Read all chain facts that the verification needs, at one confirmed block.
 
         Args:
             product: the product's name.
-            version: the version; None means the newest that is active at that block.
-            confirmations: blocks that must lie above that block.
+            version: the version; None means the newest version that is active at the confirmed block.
+            confirmations: blocks that must lie above the confirmed block.
 
         Raises:
             ChainError: a reorganisation replaced the block while it was read.
@@ -225,7 +225,7 @@ class BlockOTAContract(Contract):
             release=release,
             newest=active.version if active else None,
         )
-        # (3) A node answers by number: only an unchanged hash shows that all answers are of one block.
+        # (3) Check the block's hash: a node answers by number, so only the hash shows that one block was read.
         if self.chain.head(at).hash != head.hash:
             raise ChainError(
                 "the chain was reorganised while it was read", remedy="try again, or require more confirmations"
@@ -234,12 +234,12 @@ class BlockOTAContract(Contract):
 
 
 def publish_call(releases: Sequence[Release]) -> bytes:
-    """Calldata that publishes releases, oldest first."""
+    """Return the calldata that publishes releases, oldest first."""
     return interface("BlockOTA").encode_call("publish", [_release_argument(release) for release in releases])
 
 
 def pair_call(product: Product) -> bytes:
-    """Calldata that pairs a product with its OEM, chip and region."""
+    """Return the calldata that pairs a product with its OEM, chip and region."""
     return interface("BlockOTA").encode_call(
         "pairOem",
         product_key(product.name),
@@ -251,43 +251,43 @@ def pair_call(product: Product) -> bytes:
 
 
 def revoke_call(product: str, version: Version, *, reason: str) -> bytes:
-    """Calldata that revokes a release, which is final."""
+    """Return the calldata that revokes a release. A revocation is final."""
     return interface("BlockOTA").encode_call("revoke", product_key(product), version.packed, reason)
 
 
 def unpair_call(product: str) -> bytes:
-    """Calldata that dissolves a product's pairing."""
+    """Return the calldata that dissolves a product's pairing."""
     return interface("BlockOTA").encode_call("unpairOem", product_key(product))
 
 
 def floor_call(product: str, version: Version) -> bytes:
-    """Calldata that raises a product's floor, which cannot be lowered again."""
+    """Return the calldata that raises a product's floor. A floor cannot be lowered again."""
     return interface("BlockOTA").encode_call("setMinimumVersion", product_key(product), version.packed)
 
 
 def pause_call() -> bytes:
-    """Calldata that stops all releases."""
+    """Return the calldata that stops all releases."""
     return interface("BlockOTA").encode_call("pause")
 
 
 def resume_call() -> bytes:
-    """Calldata that allows releases again."""
+    """Return the calldata that allows releases again."""
     return interface("BlockOTA").encode_call("resume")
 
 
 def publication_of(release: Release) -> Publication:
-    """The key that identifies the publication of a release in the contract's events."""
+    """Return the key that identifies the publication of a release in the contract's events."""
     return product_key(release.product), release.version.packed, release.sha256
 
 
 def published_manifests(logs: Iterable[Log]) -> dict[Publication, CID | None]:
-    """The manifests with which releases were published.
+    """Collect the manifests of published releases from the contract's events.
 
     Args:
-        logs: of the contract, oldest first; what is not a ``ReleasePublished`` event is skipped.
+        logs: the contract's logs, oldest first. Events other than ``ReleasePublished`` are skipped.
 
     Returns:
-        The content address for each publication; None for one without a manifest.
+        The manifest's content address for each publication; None for a publication without a manifest.
     """
     manifests: dict[Publication, CID | None] = {}
     for log in logs:
@@ -317,13 +317,13 @@ def _release_argument(release: Release) -> dict[str, Any]:
 
 
 def argument_release(argument: Mapping[str, Any]) -> Release | None:
-    """The release in an argument of ``publish``; its chip is the product's, which the argument does not have.
+    """Return the release in an argument of ``publish``. The release's chip id is 0, because the argument has none.
 
     Args:
-        argument: decoded by `Interface.decode_call`.
+        argument: the argument, decoded by `Interface.decode_call`.
 
     Returns:
-        None if its version is 0, which the contract refuses.
+        The release; None if the release's version is 0, which the contract refuses.
     """
     return _release({**argument, "chipId": 0, "status": Status.ACTIVE.value, "previous": 0})
 
@@ -343,19 +343,19 @@ def _release(record: Mapping[str, Any]) -> Release | None:
         status=status_of(Status, record["status"], of="a release", setting="contract"),
         previous=Version.unpack(record["previous"]),
         dag_root=_word(record["dagRoot"]),
-        # The contract's record has no manifest: it is in the event alone.
+        # The contract's record has no manifest: only the event names the manifest.
         manifest=_word(record.get("manifest", b"")),
     )
 
 
 def _history_page(records: Iterable[Mapping[str, Any]], *, before: Version | None) -> list[Release]:
-    """The releases of a page of a history, each older than the one before."""
+    """Decode the releases of one page of a history. Each version must be lower than the previous version."""
     releases = [release for record in records if (release := _release(record))]
     for release in releases:
         if before is not None and release.version >= before:
             raise RefusedError(
                 "the contract's answer is not valid",
-                why=f"its history has {release.version} after {before}, and versions decrease there",
+                why=f"the history has {release.version} after {before}, but its versions must decrease",
                 remedy="ask another node: correct the network's url in blockota.toml",
             )
         before = release.version
@@ -380,7 +380,7 @@ def _product(record: dict[str, Any]) -> Product | None:
 
 
 def known_releases(contract: BlockOTAContract, product: str, *, block: int) -> KnownReleases:
-    """The releases that the contract knows at one block."""
+    """Return the releases that the contract records at one block."""
 
     def others() -> list[Release]:
         names = (known.name for known in contract.products(block=block) if known.name != product)

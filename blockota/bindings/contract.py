@@ -1,4 +1,4 @@
-"""What the bindings of our contracts share: deployment, reading, sending, and refusals put into words."""
+"""The common base of the contract bindings: deploy, read, send, and explain refusals."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 Status = TypeVar("Status", bound=Enum)
 PAGE = 64
-"""Records asked for in one call."""
+"""The number of records that one call requests."""
 
 
 def status_of(kind: type[Status], number: int, *, of: str, setting: str) -> Status:
-    """The status that a record of a contract has.
+    """Convert the status number of a contract's record into a status.
 
     Raises:
-        RefusedError: this version does not know it.
+        RefusedError: this version of BlockOTA does not know the status.
     """
     try:
         return kind(number)
     except ValueError as error:
         raise RefusedError(
             "the contract's answer is not valid",
-            why=f"{of} has the status {number}, which this version does not know",
+            why=f"{of} has the status {number}, which this version of BlockOTA does not know",
             remedy=f"update BlockOTA, or correct the setting {setting} in blockota.toml",
         ) from error
 
 
 @contextmanager
 def refusals_in_words() -> Iterator[None]:
-    """Put revert data into words while the block runs."""
+    """Translate revert data into error messages while the ``with`` block runs."""
     try:
         yield
     except RevertedError as error:
@@ -46,12 +46,12 @@ def refusals_in_words() -> Iterator[None]:
 
 
 class Contract:
-    """A deployed contract; a subclass names it and has its functions."""
+    """A deployed contract. Each subclass is for one contract and has the contract's functions."""
 
     NAME: ClassVar[str]
-    """Name in the Solidity source."""
+    """The contract's name in the Solidity source."""
     SETTING: ClassVar[str]
-    """Name of the setting with its address."""
+    """The name of the setting with the contract's address."""
 
     def __init__(self, chain: Chain, address: str) -> None:
         self.chain, self.address = chain, address
@@ -62,7 +62,7 @@ class Contract:
         with refusals_in_words():
             receipt = chain.send(account, creation + interface(cls.NAME).encode_constructor(*arguments))
         if receipt.contract is None:
-            raise AssertionError("a creation transaction has a contract address")
+            raise AssertionError("the receipt of a contract creation has no contract address")
         return cls(chain, receipt.contract), receipt
 
     def _send(self, account: BaseAccount, function: str, *arguments: Any) -> Receipt:
@@ -83,7 +83,7 @@ class Contract:
             when = "" if block is None else f", at block {block},"
             raise RefusedError(
                 f"no {self.NAME} contract at {self.address}",
-                why=f"the code there on chain {self.chain.chain_id}{when} does not implement {function}()",
+                why=f"the code at this address on chain {self.chain.chain_id}{when} does not implement {function}()",
                 remedy=f"correct the setting {self.SETTING} in blockota.toml, or deploy the contract",
                 action=Action.DEPLOY,
             ) from error

@@ -1,4 +1,4 @@
-"""Sentences for the refusals of contracts: one for every custom error and every code of the Safe.
+"""Error messages for refusals of contracts: one for each custom error and for each error code of the Safe.
 
 Sources: NatSpec of ``contracts/interfaces/``; OpenZeppelin Contracts 5 (Ownable, Pausable); Safe smart account 1.5,
 ``docs/error_codes.md``.
@@ -15,7 +15,7 @@ from blockota.formats.abi import interface, revert_text
 
 
 class Refusal(NamedTuple):
-    """The parts of an error; names in braces are parameters of the contract's own error."""
+    """The parts of an error message. Names in braces are parameters of the contract's custom error."""
 
     what: str
     why: str
@@ -138,7 +138,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "EnforcedPause": Refusal("the contract is paused", "the vendor stopped all releases", _ASK_VENDOR),
     "ExpectedPause": Refusal("the contract is not paused", "only a paused contract can be resumed"),
 }
-"""By the name of the contract's custom error."""
+"""The error messages, by the name of the contract's custom error."""
 
 SAFE_CODES: Mapping[str, tuple[str, str]] = {
     "GS000": ("the Safe could not finish its setup", "the call given for the setup failed"),
@@ -177,11 +177,11 @@ SAFE_CODES: Mapping[str, tuple[str, str]] = {
     "GS301": ("that module guard cannot be used", "it does not answer as a module guard"),
     "GS400": ("that fallback handler cannot be used", "it is the Safe itself"),
 }
-"""What and why, by the codes of the Safe."""
+"""What happened and why, by the Safe's error codes."""
 
 
 def explain(error: RevertedError) -> ContractRefusalError:
-    """The error with its revert data put into words; the same error if its data is not known."""
+    """Translate an error's revert data into a message. Returns the same error if the revert data is unknown."""
     decoded = next(filter(None, (interface(name).decode_call(error.data) for name in CONTRACTS)), None)
     if decoded is not None and decoded.name in REFUSALS:
         refusal = REFUSALS[decoded.name]

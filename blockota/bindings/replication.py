@@ -1,4 +1,4 @@
-"""The FirmwareReplication contract: agreements read as values, its functions as calldata or transactions."""
+"""The FirmwareReplication contract: read agreements as values, and encode or send its functions."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ class ReplicationContract(Contract):
 
     @classmethod
     def deploy(cls, chain: Chain, account: BaseAccount, *, block_ota: str) -> Self:
-        """Deploy a contract for the releases of a BlockOTA contract, whose owner decides on agreements."""
+        """Deploy a contract for the releases of a BlockOTA contract. The owner of BlockOTA decides on agreements."""
         return cls._create(chain, account, block_ota)[0]
 
     def block_ota(self) -> str:
-        """Address of the BlockOTA contract with the releases."""
+        """Return the address of the BlockOTA contract with the releases."""
         return str(self._ask("blockOta"))
 
     def agreement(self, number: int, *, block: int | None = None) -> Agreement | None:
-        """One agreement."""
+        """Return one agreement; None if the agreement does not exist."""
         return _agreement(self._ask("agreement", number, block=block))
 
     def agreements_of(self, numbers: Iterable[int], *, block: int | None = None) -> dict[int, Agreement]:
-        """The agreements with these numbers; those that do not exist are missing."""
+        """Return the agreements with the given numbers. The result omits agreements that do not exist."""
         wanted = list(dict.fromkeys(numbers))
         records = self._ask_many("agreement", [(number,) for number in wanted], block=block)
         return {found.number: found for record in records if (found := _agreement(record))}
 
     def shallow(self, agreements: Iterable[Agreement], *, block: int) -> list[int]:
-        """The numbers of agreements that were not proposed yet at a block, or belonged to another proposal then."""
+        """Return the numbers of the agreements that did not exist with the same terms at a given block."""
         wanted = list(agreements)
         before = self.agreements_of((one.number for one in wanted), block=block)
         return [one.number for one in wanted if one.number not in before or not one.has_terms_of(before[one.number])]
 
     def agreements(self, *, block: int | None = None) -> Iterator[Agreement]:
-        """All agreements in the order in which they were proposed, at a block or now."""
+        """Yield all agreements in the order of their proposals, at a given block or at the newest block."""
         starts = iter(range(1, int(self._ask("agreementCount", block=block)) + 1, PAGE))
         while group := [(start, PAGE) for start in islice(starts, _PAGES_AT_ONCE)]:
             pages = self._ask_many("agreements", group, block=block)
             yield from (found for page in pages for record in page if (found := _agreement(record)))
-            # A dishonest node can name any count; it has to answer for it.
+            # A dishonest node can return any count: stop at the first group that ends with an empty page.
             if not pages[-1]:
                 return
 
     def replicas(self, product: str, version: Version, *, block: int | None = None) -> Iterator[Agreement]:
-        """The agreements under which a release is served, at a block or now, read page by page."""
+        """Yield the agreements under which a release is served, at a given block or at the newest block."""
         skipped = 0
         while page := self._ask("replicas", product_key(product), version.packed, skipped, PAGE, block=block):
             yield from (found for record in page if (found := _agreement(record)))
@@ -70,7 +70,7 @@ class ReplicationContract(Contract):
         """Propose to serve a release, as a broker.
 
         Returns:
-            The agreement's id, and the receipt.
+            The agreement's id, and the receipt of the transaction.
 
         Raises:
             ContractRefusalError: the release is unknown or revoked, or an agreement is open already.
@@ -80,27 +80,27 @@ class ReplicationContract(Contract):
             event = interface(self.NAME).decode_event(log.topics, log.data)
             if event and event.name == "AgreementProposed":
                 return int(event.arguments["id"]), receipt
-        raise AssertionError("the contract emits AgreementProposed for every proposal")
+        raise AssertionError("the receipt of a proposal has no AgreementProposed event")
 
     def announce(self, account: BaseAccount, agreement: Agreement, *, uri: str) -> Receipt:
-        """Announce the URL of the replica of an accepted agreement, as its broker."""
+        """Announce the URL of a replica under an accepted agreement, as the agreement's broker."""
         return self._send(account, "announce", *_release_named(agreement), uri)
 
     def is_announcing(self, agreement: Agreement, *, uri: str) -> bool:
-        """Whether the journal has this announcement, so that `announce` would continue with it."""
+        """Whether the journal has the announcement, so that `announce` would continue with it."""
         data = interface(self.NAME).encode_call("announce", *_release_named(agreement), uri)
         return self.chain.is_sending(agreement.broker, data, to=self.address)
 
     def withdraw(self, account: BaseAccount, agreement: Agreement) -> Receipt:
-        """End a proposal or an agreement, as its broker."""
+        """Withdraw a proposed or accepted agreement, as the agreement's broker."""
         return self._send(account, "withdraw", *_release_named(agreement))
 
 
 def decision_call(decision: str, agreement: Agreement) -> bytes:
-    """Calldata by which the vendor decides on an agreement.
+    """Return the calldata by which the vendor decides on an agreement.
 
-    It names all terms of the agreement: after a reorganisation the number can be that of another broker's proposal,
-    and the contract then refuses.
+    The calldata names all terms of the agreement. After a reorganisation, the number can belong to another broker's
+    proposal, and the contract then refuses the call.
 
     Args:
         decision: accept, decline or terminate.
@@ -112,7 +112,7 @@ def decision_call(decision: str, agreement: Agreement) -> bytes:
 
 
 def _release_named(agreement: Agreement) -> tuple[int, bytes, int]:
-    """The arguments by which a broker names its agreement."""
+    """Return the arguments by which a broker names its agreement."""
     return agreement.number, product_key(agreement.product), agreement.version.packed
 
 

@@ -1,7 +1,7 @@
-"""The vendor's Safe: its state, the execution of proposals, and the deployment of one on a local chain.
+"""The vendor's Safe: read its state, execute proposals, and deploy a Safe on a local chain.
 
-Source: Safe smart account 1.5 (``Safe.sol``, ``SafeProxyFactory.sol``). On public networks the vendor has a Safe; on
-a local chain one is deployed from the artifacts of the npm package.
+Source: Safe smart account 1.5 (``Safe.sol``, ``SafeProxyFactory.sol``). On public networks the vendor already has a
+Safe; on a local chain, a Safe is deployed from the artifacts of the npm package.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SAFE_ARTIFACTS = Path("node_modules/@safe-global/safe-smart-account/build/artifa
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Which parts of an execution were simulated.
+    """The parts of a proposal's execution that were simulated.
 
     Attributes:
         call: whether the call was simulated with the Safe as sender. Delegatecalls, calls with a value and rejections
@@ -51,7 +51,7 @@ def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeSt
     """Read a Safe's owners, threshold, nonce and version.
 
     Raises:
-        RefusedError: there is no Safe at the address.
+        RefusedError: no Safe exists at the address.
     """
     getters = {"getOwners()": "address[]", "getThreshold()": "uint256", "nonce()": "uint256", "VERSION()": "string"}
     try:
@@ -65,13 +65,13 @@ def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeSt
     except (DecodingError, RevertedError, ValueError) as error:
         raise RefusedError(
             f"no Safe at {address}",
-            why=f"the code there on chain {chain.chain_id} does not answer getOwners() and VERSION() as a Safe",
+            why=f"the code at this address on chain {chain.chain_id} does not answer getOwners() and VERSION()",
             remedy="check that the contract's owner is the vendor's Safe",
         ) from error
 
 
 def find_contract_owners(chain: Chain, safe: SafeState, *, block: int | None = None) -> tuple[str, ...]:
-    """The owners that are contracts. An account that delegates to code (EIP-7702) still signs with its key."""
+    """Return the owners that are contracts. An account that delegates to code (EIP-7702) is not a contract."""
     codes = chain.codes(safe.owners, block=block)
     return tuple(
         owner for owner, code in zip(safe.owners, codes, strict=True) if code and not code.startswith(_DELEGATION)
@@ -81,18 +81,18 @@ def find_contract_owners(chain: Chain, safe: SafeState, *, block: int | None = N
 def execute(
     chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature], account: BaseAccount, now: int
 ) -> Receipt:
-    """Check a signed proposal as the Safe will, simulate it, and send it. Any account may.
+    """Check a signed proposal as the Safe will, simulate its execution, and send it. Any account may execute it.
 
     Args:
         chain: the chain with the Safe.
         proposal: the proposal.
-        signatures: of at least as many owners as the Safe's threshold.
-        account: pays for the transaction; it need not be an owner.
+        signatures: the signatures of at least as many owners as the Safe's threshold.
+        account: the account that pays for the transaction, whether an owner or not.
         now: Unix time, in seconds.
 
     Raises:
-        ProposalError: expired, for another chain or nonce, or there are too few signatures.
-        ContractRefusalError: the contract or the Safe would refuse, or did refuse.
+        ProposalError: the proposal has expired, is for another chain or nonce, or has too few signatures.
+        ContractRefusalError: the contract or the Safe refused the call, in the simulation or on the chain.
     """
     # (1) Expiry, chain and signatures, as the Safe will check them.
     proposal.check_time(now)
@@ -100,7 +100,7 @@ def execute(
     safe = read_safe(chain, proposal.safe)
     ordered = accept(proposal, signatures, owners=safe.owners, threshold=safe.threshold)
     call = proposal.execution_call(b"".join(one.signature for one in ordered))
-    # (2) What another account of this machine is executing would be paid for twice.
+    # (2) Refuse a proposal that another account of this machine is executing: it would be paid for twice.
     for entry in chain.unsettled():
         if entry.sender != account.address and entry.matches(call, to=proposal.safe):
             raise ProposalError(
@@ -112,28 +112,28 @@ def execute(
             )
     # (3) Simulate, and send.
     with refusals_in_words():
-        if not chain.is_sending(account.address, call, to=proposal.safe):  # else it was sent, and is only waited for
+        if not chain.is_sending(account.address, call, to=proposal.safe):  # else it was sent before
             check_nonce(proposal, safe)
             _try_call(chain, proposal)
             _try_execution(chain, proposal, call=call, sender=account.address)
         receipt = chain.send(account, call, to=proposal.safe)
-    # (4) The transaction can succeed although the call in it failed.
+    # (4) Check the call itself: the transaction can succeed although the call in it failed.
     _check_success(receipt, proposal)
     return receipt
 
 
 def executed_hashes(chain: Chain, safe: str, *, from_block: int) -> frozenset[bytes]:
-    """The safeTxHash of every transaction that a Safe executed, by its events; indexed from Safe 1.4 on."""
+    """Read the safeTxHash of every transaction that a Safe executed from its events (indexed from Safe 1.4 on)."""
     found = chain.logs(safe, [_SUCCESS], from_block=from_block)
     return frozenset(log.topics[1] if log.topics[1:] else log.data[:32] for log in found)
 
 
 def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature]) -> Rehearsal:
-    """Simulate an execution without sending anything: the whole one if the signatures are enough.
+    """Simulate a proposal's call and, with enough signatures and the Safe's next nonce, the whole execution.
 
     Raises:
-        ProposalError: for another chain, or a signature is not valid.
-        ContractRefusalError: the contract or the Safe would refuse.
+        ProposalError: the proposal is for another chain, or a signature is not valid.
+        ContractRefusalError: the contract or the Safe would refuse the call.
     """
     _check_chain(proposal, chain)
     safe = read_safe(chain, proposal.safe)
@@ -148,7 +148,7 @@ def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature
 
 
 def _try_call(chain: Chain, proposal: Proposal) -> bool:
-    """Make the call with the Safe as sender: the contract's own refusal is clearer than the Safe's."""
+    """Simulate the call with the Safe as sender, because the contract's own refusal is clearer than the Safe's."""
     if proposal.operation != CALL or proposal.value or proposal.is_rejection:
         return False
     chain.call(proposal.to, proposal.data, sender=proposal.safe)
@@ -156,12 +156,12 @@ def _try_call(chain: Chain, proposal: Proposal) -> bool:
 
 
 def _try_execution(chain: Chain, proposal: Proposal, *, call: bytes, sender: str) -> None:
-    """Simulate the whole execution: with safeTxGas or a gas price, the Safe returns false if its call fails."""
+    """Simulate the whole execution. With safeTxGas or a gas price, the Safe returns false if its call fails."""
     if not int.from_bytes(chain.call(proposal.safe, call, sender=sender)):
         raise ContractRefusalError(
             "the Safe's call would fail",
             why=f"safeTxGas or a gas price is set, so the Safe would take nonce {proposal.nonce} and change nothing",
-            remedy="make the proposal again without them",
+            remedy="make the proposal again without safeTxGas and gas price",
         )
 
 
@@ -169,15 +169,16 @@ def _check_chain(proposal: Proposal, chain: Chain) -> None:
     if proposal.chain_id != chain.chain_id:
         raise ProposalError(
             "the proposal is for another chain",
-            why=f"it names chain id {proposal.chain_id}, this is {chain.chain_id}",
-            remedy="choose the network it was made for",
+            why=f"the proposal names chain id {proposal.chain_id}, the network has chain id {chain.chain_id}",
+            remedy="choose the network for which the proposal was made",
         )
 
 
 def _check_success(receipt: Receipt, proposal: Proposal) -> None:
-    """Report a failed call: with safeTxGas or a gas price, the Safe takes the nonce and emits an event all the same.
+    """Report a failed call. With safeTxGas or a gas price, the Safe takes the nonce even if its call fails.
 
-    The event has the transaction's hash, indexed from Safe 1.4 on: the called contract may emit one of the same kind.
+    For a failed call, the Safe emits an event with the proposal's safeTxHash, which is indexed from Safe 1.4 on. The
+    safeTxHash is compared, because the called contract may emit an event of the same kind.
     """
     if any(
         log.topics[:1] == (_FAILURE,) and proposal.safe_tx_hash in b"".join(log.topics[1:]) + log.data
@@ -194,29 +195,30 @@ def check_nonce(proposal: Proposal, safe: SafeState) -> None:
     """Refuse a proposal whose nonce is not the Safe's next.
 
     Raises:
-        ProposalError: it was executed or replaced, or others come first.
+        ProposalError: the proposal was executed or replaced, or other proposals come first.
     """
     if proposal.nonce < safe.nonce:
         raise ProposalError(
             "the proposal cannot be executed any more",
-            why=f"it takes nonce {proposal.nonce}, the Safe is at {safe.nonce}: it, or another one, was executed",
-            remedy="check what was executed, and make the proposal again if it is still wanted",
+            why=f"the proposal takes nonce {proposal.nonce}, the Safe is at {safe.nonce}: this proposal or another one "
+            "was executed",
+            remedy="check which proposal was executed, and make this proposal again if it is still wanted",
             action=Action.LIST_PROPOSALS,
         )
     if proposal.nonce > safe.nonce:
         raise ProposalError(
             "other proposals come first",
-            why=f"it takes nonce {proposal.nonce}, the Safe is at {safe.nonce}",
-            remedy="execute those first",
+            why=f"the proposal takes nonce {proposal.nonce}, the Safe is at {safe.nonce}",
+            remedy="execute the other proposals first",
         )
 
 
 def deploy_safe(
     chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int, artifacts: Path | None = None
 ) -> str:
-    """Deploy a Safe on a local chain: singleton, factory, and a proxy with these owners.
+    """Deploy a Safe on a local chain: the singleton, the factory, and a proxy with the given owners.
 
-    The artifacts are looked for in the project's folders, unless their folder is given.
+    The artifacts are searched for in the project's folders, unless the folder `artifacts` is given.
 
     Returns:
         The Safe's checksummed address.
@@ -233,7 +235,7 @@ def deploy_safe(
         *(list(owners), threshold, ZERO_ADDRESS, b"", ZERO_ADDRESS, ZERO_ADDRESS, 0, ZERO_ADDRESS),
     )
     creation = encode_signature_call("createProxyWithNonce(address,bytes,uint256)", singleton, setup, 0)
-    # The address depends on factory, singleton, setup and salt alone: the simulated creation returns the real one.
+    # The address depends only on factory, singleton, setup and salt: the simulated creation returns the real address.
     address = decode(["address"], chain.call(factory, creation))[0]
     chain.send(account, creation, to=factory)
     return str(to_checksum_address(address))
@@ -248,5 +250,5 @@ def _created(chain: Chain, account: BaseAccount, *, artifact: Path) -> str:
         ) from error
     address = chain.send(account, bytes.fromhex(bytecode.removeprefix("0x"))).contract
     if address is None:
-        raise AssertionError("a creation transaction has a contract address")
+        raise AssertionError("the receipt of a contract creation has no contract address")
     return address

@@ -1,7 +1,7 @@
-"""Read from the chain what a repository may serve: a vendor's releases, or those of a broker's agreements.
+"""Read from the chain which releases a repository may serve: all of a vendor, or those of a broker's agreements.
 
-Everything is read at one confirmed block. A right therefore begins when a reorganisation has become unlikely; if one
-removes the release or agreement all the same, the right ends with the next reading.
+All data is read at one confirmed block, so that a right begins only when a reorganisation has become unlikely. If a
+reorganisation still removes a release or an agreement, the right to serve ends at the next reading.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from blockota.model.rights import Claim
 
 @dataclass(frozen=True)
 class Reading:
-    """The claims at one block.
+    """The releases that may be served at one block, each with its conditions.
 
     Attributes:
         time: the newest block's time in Unix seconds, by which a repository lets agreements expire.
-        claims: the releases, and under which conditions each may be served.
+        claims: the releases, with the conditions under which each may be served.
         manifests_known: whether the node keeps the events that name manifests.
         block: number of the confirmed block that was read.
-        block_time: that block's time in Unix seconds, by which a broker lets agreements expire.
-        reorganised_from: the first block that may have been replaced since the last reading; None if none was.
-        agreements: all agreements of the replication contract, also of other brokers; empty if none is read.
+        block_time: the confirmed block's time in Unix seconds, by which a broker lets agreements expire.
+        reorganised_from: the first block that may have been replaced since the last reading; None without a
+            reorganisation.
+        agreements: all agreements of the replication contract, including those of other brokers; empty for a vendor.
     """
 
     time: int
@@ -43,7 +44,7 @@ class Reading:
 
 
 class RightsReader:
-    """Reads at the newest confirmed block what may be served, and the manifests from the events up to it.
+    """Reads which releases may be served at the newest confirmed block, and reads their manifests from events.
 
     Args:
         contract: the vendor's contract.
@@ -70,22 +71,22 @@ class RightsReader:
 
         Raises:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised meanwhile.
-            RefusedError: the contract's answer cannot be understood.
+            RefusedError: the contract's return data is not valid.
         """
-        # (1) Everything of a block that may have been replaced is void.
+        # (1) Find the newest confirmed block. After a reorganisation, everything read before is void.
         position = self._follower.advance()
         if position.reorganised_from is not None:
             self._events, self._manifests = (), {}
-        # (2) The manifests, which events alone name.
+        # (2) Read the manifests, which only events name.
         manifests_known = True
         try:
             events = self._follower.events(self._contract.address)
-        except ChainError:  # the node does not keep the events; what was read before stays
+        except ChainError:  # the node does not keep the events; manifests that were read before stay
             manifests_known = False
         else:
             if events != self._events:
                 self._events, self._manifests = events, published_manifests(events)
-        # (3) The claims, all at one block that is still on the chain afterwards.
+        # (3) Read the claims at the confirmed block, and check afterwards that the block is still on the chain.
         block = position.block.number
         agreements = tuple(self._replication.agreements(block=block)) if self._replication else ()
         claims = tuple(self._claims(agreements, block))

@@ -1,4 +1,4 @@
-"""A broker's agreements: propose, announce, and read from the chain what they cover."""
+"""A broker's agreements: propose them, announce replicas, and read agreements and releases from the chain."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def announce(contract: ReplicationContract, account: BaseAccount, *, agreement: 
     """Announce the URL of a replica.
 
     Raises:
-        UsageError: gateways could not use the URL.
-        ContractRefusalError: the agreement is not accepted, has expired, is another broker's, or the number is now
+        UsageError: gateways cannot fetch from the URL.
+        ContractRefusalError: the agreement is not accepted, has expired, or is another broker's, or its number is now
             that of another agreement.
     """
     check_uri(uri)
@@ -53,7 +53,7 @@ def find_agreement(contract: ReplicationContract, number: int) -> Agreement:
     """Read one agreement.
 
     Raises:
-        RefusedError: it does not exist.
+        RefusedError: the agreement does not exist.
     """
     found = contract.agreement(number)
     if found is None:
@@ -63,36 +63,35 @@ def find_agreement(contract: ReplicationContract, number: int) -> Agreement:
 
 
 def find_deep_agreement(contract: ReplicationContract, number: int, *, confirmations: int) -> Agreement:
-    """Read an agreement on which the vendor is to decide.
+    """Read an agreement for the vendor's decision.
 
     Args:
         contract: the contract with the agreement.
-        number: its id.
-        confirmations: blocks that must lie above the block with its proposal.
+        number: the agreement's id.
+        confirmations: blocks that must lie above the block with the agreement's proposal.
 
     Raises:
-        RefusedError: it does not exist, or a reorganisation can still give its number to another proposal.
+        RefusedError: the agreement does not exist, or a reorganisation can still give its number to another proposal.
     """
     found, head = find_agreement(contract, number), contract.chain.head().number
     if contract.shallow([found], block=max(head - confirmations, 0)):
         raise RefusedError(
             f"agreement {number} is not confirmed yet",
-            why=f"fewer than {confirmations} blocks lie above it, and a reorganisation can replace it",
+            why=f"fewer than {confirmations} blocks lie above the proposal, which a reorganisation can replace",
             remedy="wait for more blocks, and repeat the command",
         )
     return found
 
 
 def check_uri(uri: str) -> None:
-    """Refuse a URL that gateways could not fetch from.
+    """Refuse a URL from which gateways cannot fetch.
 
     Raises:
-        UsageError: it is not ``http://`` or ``https://`` with a host, in printable ASCII without spaces; it has a
-            user, a query or a fragment; or it is too long.
+        UsageError: the URL is not ``http(s)://HOST`` in printable ASCII, has a user, query or fragment, or is too long.
     """
     why = ""
     if len(uri) > MAX_URL:
-        why = f"it has {len(uri)} characters, and gateways read at most {MAX_URL}"
+        why = f"the URL has {len(uri)} characters, and gateways read at most {MAX_URL}"
     try:
         Source(uri)
     except UsageError as error:
@@ -103,13 +102,13 @@ def check_uri(uri: str) -> None:
 
 
 class AgreementReader:
-    """Reads what a broker's agreements cover.
+    """Reads a broker's agreements and their releases from the chain.
 
     Args:
         reader: reads the broker's claims at a confirmed block.
         replication: the contract with the agreements.
-        follower: the follower of `reader`, made with the blocks that `state` remembers.
-        state: remembers confirmed blocks and manifests.
+        follower: the follower of `reader`, created with the blocks that `state` records.
+        state: the state file, which records confirmed blocks and manifests.
     """
 
     def __init__(
@@ -119,20 +118,20 @@ class AgreementReader:
         self._follower, self._state = follower, state
 
     def read(self, *, url: str) -> Facts:
-        """Read all that the plan depends on.
+        """Read the chain facts on which the plan depends.
 
         Args:
-            url: where the broker serves; empty if it announces nothing.
+            url: the URL at which the broker serves; empty if the broker announces nothing.
 
         Raises:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised meanwhile.
-            RefusedError: an answer cannot be understood.
+            RefusedError: a contract's return data is not valid.
         """
         reading = self._reader.read()
         if reading.reorganised_from is not None:
             self._state.forget_blocks(reading.reorganised_from)
         agreements = tuple(self._facts(reading, url=url))
-        # Facts of blocks that were replaced during the reading do not belong together.
+        # Check that no block was replaced during the reading: facts of replaced blocks do not belong together.
         self._follower.check()
         self._state.remember_blocks(self._follower.known)
         return Facts(reading.block_time, agreements, reading.block, is_reorganised=reading.reorganised_from is not None)
@@ -140,10 +139,10 @@ class AgreementReader:
     def _facts(self, reading: Reading, *, url: str) -> Iterator[AgreementFacts]:
         open_ones = [(one, one.agreement) for one in reading.claims if one.agreement]
         open_ones = [(claim, agreement) for claim, agreement in open_ones if agreement.status not in _OVER]
-        # An announcement that was just sent shows in the newest block first.
+        # The newest block is the first one that shows an announcement that was just sent.
         newest = self._replication.agreements_of(agreement.number for _, agreement in open_ones)
         for claim, agreement in open_ones:
-            # If the node does not keep the events any more, the manifest is the one that was read before.
+            # If the node no longer keeps the events, use the manifest that was read before.
             name = f"{claim.release.product} {claim.release.version} {claim.release.sha256.hex()}"
             if reading.manifests_known:
                 self._state.put_manifest(name, claim.manifest)
@@ -157,9 +156,9 @@ class AgreementReader:
 
 
 def _replicas(own: Agreement, reading: Reading) -> tuple[str, ...]:
-    """The URLs that other brokers announced for a release, the newest first, derived from all agreements.
+    """Return the URLs that other brokers announced for a release, in the order from the newest agreement.
 
-    Whether they are public is checked when they are connected to.
+    Whether a URL leads to a public address is checked when the connection is made.
     """
     others = (
         one

@@ -1,6 +1,6 @@
-"""Where a broker keeps its copies: the embedded store, or a Kubo node with a staging folder.
+"""A broker's copies of releases, kept in the embedded store or in a Kubo node with a staging folder.
 
-An interrupted fetch can only be continued in a store that takes single blocks. A node takes whole files.
+An interrupted fetch can continue only in a store that accepts single blocks. A Kubo node accepts only whole files.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Copies:
     """The copies of a broker.
 
     Args:
-        store: the store in which they are kept.
-        folder: where files are assembled for a store that takes whole files; the embedded store needs none.
+        store: the store in which the copies are kept.
+        folder: the folder in which files are assembled for a Kubo node; not used with the embedded store.
 
     Attributes:
-        staging: takes the blocks of a file while it is fetched; the embedded store is its own staging area.
+        staging: the store that receives the blocks of a fetched file; the embedded store is its own staging store.
 
     Raises:
         UsageError: the store is read-only.
@@ -34,7 +34,7 @@ class Copies:
         if isinstance(store, GatewayStore):
             raise UsageError(
                 "copies cannot be stored in a gateway",
-                why="a gateway only serves what its operator has stored",
+                why="a gateway serves only files that its operator has stored",
                 remedy="use a store of your own, such as file:FOLDER or kubo:http://HOST:PORT",
                 action=Action.CHOOSE_STORE,
             )
@@ -42,16 +42,16 @@ class Copies:
         self.staging = store if isinstance(store, LocalStore) else LocalStore(folder)
 
     def is_pinned(self, cid: CID) -> bool:
-        """Whether a file is pinned; False for a node, which does not record whose a pin is."""
-        # Nothing is ever pinned in the staging folder of a node.
+        """Whether a file is pinned. False for a Kubo node, which does not record the owner of a pin."""
+        # No file is ever pinned in the staging folder of a Kubo node.
         return cid in self.staging.pins()
 
     def has(self, cid: CID) -> bool:
-        """Whether the root of a pinned file is still there."""
+        """Whether the store still has the root block of a pinned file."""
         return self._store.has(cid)
 
     def pin(self, cid: CID) -> None:
-        """Keep a file that is complete in `staging`: a node gets it as a whole, and the staging folder is emptied."""
+        """Pin a file that is complete in `staging`. A Kubo node gets the whole file, and `staging` is emptied."""
         if self._store is self.staging:
             self._store.pin(cid)
             return
@@ -64,18 +64,18 @@ class Copies:
         collect(self.staging, [cid], keep=())
 
     def drop(self, cid: CID, *, keep: Iterable[CID], is_foreign: bool) -> None:
-        """Unpin a file unless the pin is another program's, and remove the blocks that no kept root needs.
+        """Unpin a file unless another program pinned it, and remove the blocks that no root in `keep` needs.
 
-        A node collects its garbage itself.
+        A Kubo node removes the blocks of unpinned files by its own garbage collection.
         """
         if not is_foreign:
             self._store.unpin(cid)
         collect(self.staging, [cid], keep=keep)
 
     def _put(self, cid: CID) -> None:
-        """Put a file from the staging folder into the node, which pins it."""
+        """Put a file from the staging folder into the Kubo node, which pins the file."""
         try:
-            # On the disk of the staging folder: the file can be larger than a temporary folder in memory.
+            # The copy is in the staging folder: a file can be larger than a temporary folder in memory.
             with tempfile.TemporaryFile(dir=self.staging.folder) as copy:
                 for part in self.staging.open(cid):
                     copy.write(part)
@@ -88,4 +88,5 @@ class Copies:
                 remedy="check the folder's permissions and the disk's free space",
             ) from error
         if stored != cid:
-            raise StoreError("the store has stored another file", why=f"its address is {stored}, not {cid}")
+            why = f"the address of the stored file is {stored}, not {cid}"
+            raise StoreError("the store has stored another file", why=why)

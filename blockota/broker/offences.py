@@ -1,10 +1,10 @@
-"""Which sources a broker does not ask for a while, because they served wrong blocks. Pure.
+"""Decide which sources a broker does not use for a while, because they served wrong blocks. Pure functions.
 
-One spoilt block does not shut out a source: it may have one damaged file among hundreds of good ones.
+One wrong block does not ban a source, which may have one damaged file among hundreds of good files.
 
-1. After a wrong block, the source is not asked for that address for 1 minute, then for 2, 4 … up to 60.
-2. After wrong blocks of three addresses within an hour, it is not asked for anything for 1 minute; after a fourth
-   address for 2, then for 4 … up to 60.
+1. After a wrong block, the source is not asked for the block's file for 1 minute, then for 2, 4 … up to 60 minutes.
+2. After wrong blocks of three files within an hour, the source is not asked for any file for 1 minute. Each further
+   file with a wrong block doubles this pause, up to 60 minutes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from blockota.formats.cid import CID
 
 _WINDOW = 3600.0
-"""Seconds within which wrong blocks of several addresses count together."""
+"""Seconds within which wrong blocks of several files count together."""
 _ADDRESSES = 3
-"""Number of addresses with wrong blocks after which the whole source is left out."""
+"""The number of files with wrong blocks after which the source is not asked for any file."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 3600.0
 
 
@@ -37,10 +37,10 @@ class Offence:
 
 
 def skipped_until(offences: Iterable[Offence], url: str, cid: CID) -> float:
-    """The Unix time in seconds until which a source is not asked for a file; 0 if it is not left out.
+    """Return the Unix time in seconds until which a source is not asked for a file; 0 if the source may be asked.
 
     Args:
-        offences: of all sources.
+        offences: the offences of all sources.
         url: the source.
         cid: the file.
     """

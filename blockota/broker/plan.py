@@ -1,8 +1,8 @@
-"""What a broker does next and how its agreements stand, as pure functions of chain facts and the broker's memory.
+"""Derive a broker's next steps and the states of its agreements from chain facts and its memory. Pure functions.
 
-A file is kept while one good claim covers it (`model.rights`). A wanted file passes through the stages in their order;
-a step that was interrupted is planned again and continues from what the last run left. Steps come in the order drop,
-fetch, pin, announce: drops free space first, and nothing is announced that is not kept.
+A file is kept while at least one valid claim (`model.rights`) includes the file. A wanted file passes through the
+stages in their order. An interrupted step is planned again and continues with the result of the last run. The steps are
+in the order drop, fetch, pin, announce: space is freed first, and only kept files are announced.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from blockota.stores.source import base_url
 
 
 class Stage(enum.Enum):
-    """The progress of a file. The blocks of an `UNFIT` file are valid, but not the recorded image."""
+    """The progress of a file. The blocks of an `UNFIT` file are valid, but the file is not the recorded image."""
 
     WANTED = "wanted"
     WHOLE = "whole"
@@ -32,13 +32,13 @@ class Stage(enum.Enum):
 
 @dataclass(frozen=True)
 class AgreementFacts:
-    """One agreement of the broker with all that belongs to it.
+    """One agreement of the broker, with the related chain facts.
 
     Attributes:
         claim: the agreement and its release at the confirmed block.
         newest: the agreement at the newest block.
         replicas: URLs at which other brokers serve the release.
-        is_announcing: whether an announcement was sent and is not settled.
+        is_announcing: whether an announcement was sent and is not confirmed yet.
     """
 
     claim: Claim
@@ -53,7 +53,7 @@ class Facts:
 
     Attributes:
         time: the block's time in Unix seconds.
-        agreements: the broker's agreements that were not ended, by number.
+        agreements: the broker's agreements that were not ended, sorted by number.
         block: the block's number.
         is_reorganised: whether blocks were replaced since the last reading.
     """
@@ -64,7 +64,7 @@ class Facts:
     is_reorganised: bool = False
 
     def with_announcement(self, number: int, url: str) -> Facts:
-        """The same facts after an agreement was announced."""
+        """Return a copy of the facts in which an agreement has an announced URL."""
         agreements = (
             replace(one, newest=replace(one.newest, uri=url)) if one.newest.number == number else one
             for one in self.agreements
@@ -77,8 +77,8 @@ class BrokerMemory:
     """The broker's memory of earlier runs.
 
     Attributes:
-        files: each file that it worked on, and its stage.
-        offences: which sources served wrong blocks, and when.
+        files: each file of earlier runs, with its stage.
+        offences: the wrong blocks that sources served.
     """
 
     files: Mapping[CID, tuple[ReleaseFile, Stage]] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class BrokerMemory:
 
 @dataclass(frozen=True)
 class Drop:
-    """Stop keeping a file; the blocks of the roots in `keep` stay, even those that the file has too."""
+    """Stop keeping a file. Blocks that the file shares with the roots in `keep` stay."""
 
     file: ReleaseFile
     keep: frozenset[CID]
@@ -99,9 +99,9 @@ class Fetch:
 
     Attributes:
         file: the file.
-        sources: the vendor's repositories.
-        replicas: URLs that other brokers announced: untrusted text.
-        skipped: sources that are not asked now, and the Unix time in seconds until which they are not.
+        sources: the URLs of the vendor's repositories.
+        replicas: the URLs that other brokers announced, as untrusted text.
+        skipped: the sources that are not asked now, with the Unix time in seconds until which each one is skipped.
     """
 
     file: ReleaseFile
@@ -119,7 +119,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Announce:
-    """Announce where a release is served, once its image is kept; the agreement is that at the newest block."""
+    """Announce the URL of a replica after its image is kept. The agreement is read at the newest block."""
 
     agreement: Agreement
     url: str
@@ -128,7 +128,7 @@ class Announce:
 
 @dataclass(frozen=True)
 class Withhold:
-    """Do not serve a file whose blocks are valid but are not the recorded image."""
+    """Do not serve a file whose blocks are valid, but which is not the recorded image."""
 
     file: ReleaseFile
 
@@ -137,16 +137,16 @@ Step = Drop | Fetch | Pin | Announce | Withhold
 
 
 def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[str], url: str = "") -> tuple[Step, ...]:
-    """The steps from the present state to what the agreements ask for; none if nothing is to be done.
+    """Plan the steps from the current state to the state that the agreements require.
 
-    If a step fails, the later ones for the same file are to be skipped.
+    If a step fails, the caller must skip the later steps for the same file.
 
     Args:
-        facts: the chain.
-        memory: what the broker remembers.
+        facts: the chain facts.
+        memory: the broker's memory of earlier runs.
         now: Unix time in seconds.
-        sources: the vendor's repositories.
-        url: where the broker serves, as `stores.source.base_url` returns it; empty to announce nothing.
+        sources: the URLs of the vendor's repositories.
+        url: the URL at which the broker serves, as returned by `stores.source.base_url`; empty to announce nothing.
     """
     good = [one for one in facts.agreements if one.claim.is_good(facts.time)]
     # Several releases can have the same file; the first names it.
@@ -164,7 +164,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
     for file in wanted.values():
         known, stage = memory.files.get(file.cid, (file, Stage.WANTED))
         if known != file or stage in {Stage.DROPPED, Stage.DROPPING}:
-            stage = Stage.WANTED  # what was dropped, or recorded otherwise, begins again
+            stage = Stage.WANTED  # a file that was dropped, or is recorded differently, begins again
         if stage is Stage.UNFIT:
             steps.append(Withhold(file))
             withheld.add(file.cid)
@@ -184,7 +184,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
             steps.append(Pin(file))
 
     for one in good:
-        # An announcement that is under way is finished; the newest block shows one that was mined.
+        # Continue an announcement that was sent and is not confirmed. The newest block shows a mined announcement.
         is_due = base_url(one.newest.uri) != url or one.is_announcing
         is_open = one.newest.status is AgreementStatus.ACCEPTED and one.claim.release.cid not in withheld
         if url and is_open and is_due:
@@ -193,7 +193,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
 
 
 def _replicas(file: ReleaseFile, good: Sequence[AgreementFacts], *, own: set[str]) -> list[str]:
-    """The URLs at which other brokers serve the releases to which a file belongs."""
+    """Return the URLs at which other brokers serve the releases to which a file belongs."""
     covering = (one for one in good if file.cid in {other.cid for other in one.claim.files()})
     urls = dict.fromkeys(url for one in covering for url in one.replicas)
     return [url for url in urls if url not in own]
@@ -211,7 +211,7 @@ class AgreementState(enum.StrEnum):
 
 
 def state_of(one: AgreementFacts, time: int) -> AgreementState:
-    """The state of an agreement at a time of the chain, in Unix seconds."""
+    """Return the state of an agreement at a chain time, in Unix seconds."""
     claim = one.claim
     if claim.is_good(time):
         return AgreementState.ANNOUNCED if one.newest.uri else AgreementState.UNANNOUNCED

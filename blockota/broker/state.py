@@ -1,7 +1,7 @@
-"""What a broker remembers between runs: one SQLite file, written after each step, and used by one run at a time.
+"""A broker's state file: an SQLite file, written after each step and used by one run at a time.
 
-It records the stage of each file, what was announced, the confirmed blocks that were decided upon, the manifests of
-releases, and which sources served wrong blocks.
+The state file records the stage of each file, the announcements, the confirmed blocks at which the broker decided, the
+manifests of releases, and the wrong blocks that sources served.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
 
 class BrokerState:
-    """The state file. It is created if it is missing, and locked until it is closed.
+    """The open state file. A missing state file is created, and the file is locked until it is closed.
 
     Args:
         path: the file.
-        identity: what it belongs to, such as the addresses of broker and contracts.
+        identity: the parties to which the file belongs, such as the addresses of broker and contracts.
 
     Raises:
-        RefusedError: another run has locked it, or it belongs to something else.
-        StoreError: it cannot be read or written, or is not a state file.
+        RefusedError: another run has locked the file, or the file belongs to another broker, store or contract.
+        StoreError: the file cannot be read or written, or is not a state file.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
@@ -77,7 +77,7 @@ class BrokerState:
         self._database.close()
 
     def memory(self) -> BrokerMemory:
-        """What the plan depends on."""
+        """Read the memory of earlier runs, on which the plan depends."""
         files = {}
         for cid, size, digest, label, stage in self._rows("SELECT cid, size, sha256, label, stage FROM files"):
             address = CID.parse(cid)
@@ -87,7 +87,7 @@ class BrokerState:
 
     def put(self, file: ReleaseFile, stage: Stage) -> None:
         """Record the stage of a file."""
-        # Not REPLACE: whether the pin is another program's stays as `add` recorded it.
+        # Not REPLACE: the column is_foreign keeps the value that `add` recorded.
         self._write(
             "INSERT INTO files (cid, size, sha256, label, stage) VALUES (?, ?, ?, ?, ?) ON CONFLICT (cid) DO UPDATE "
             "SET size = excluded.size, sha256 = excluded.sha256, label = excluded.label, stage = excluded.stage",
@@ -95,11 +95,11 @@ class BrokerState:
         )
 
     def add(self, file: ReleaseFile, *, is_foreign: bool) -> None:
-        """Record a file that is wanted for the first time, or again.
+        """Record a file that is wanted for the first time, or wanted again.
 
         Args:
             file: the file.
-            is_foreign: whether it is pinned already: the pin is then another program's and must stay.
+            is_foreign: whether another program has pinned the file already, so that its pin must stay.
         """
         self._write(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
@@ -112,7 +112,7 @@ class BrokerState:
         return bool(known) and known != [(Stage.DROPPED.value,)]
 
     def is_foreign(self, file: ReleaseFile) -> bool:
-        """Whether another program had pinned the file before."""
+        """Whether another program had pinned the file before the broker did."""
         return self._rows("SELECT is_foreign FROM files WHERE cid = ?", (str(file.cid),)) == [(1,)]
 
     def put_announcement(self, number: int, url: str, *, transaction: bytes, block: int) -> None:
@@ -120,22 +120,22 @@ class BrokerState:
         self._write("INSERT OR REPLACE INTO announcements VALUES (?, ?, ?, ?)", (number, url, transaction, block))
 
     def put_offence(self, offence: Offence, *, why: str) -> None:
-        """Record that a source served a wrong block, and forget what was recorded more than a day before."""
+        """Record that a source served a wrong block, and forget wrong blocks that are more than a day older."""
         row = (offence.url, str(offence.cid), offence.time, why)
         self._write("INSERT INTO offences VALUES (?, ?, ?, ?)", row)
         self._write("DELETE FROM offences WHERE time < ?", (offence.time - _REMEMBERED,))
 
     def forgive(self) -> None:
-        """Forget which sources served wrong blocks."""
+        """Forget all wrong blocks of all sources."""
         self._write("DELETE FROM offences", ())
 
     def blocks(self) -> list[BlockHead]:
-        """The confirmed blocks that were decided upon, newest first; the chain's first block comes last."""
+        """Return the recorded confirmed blocks, newest first; the chain's first block comes last."""
         rows = self._rows("SELECT number, time, hash FROM heads ORDER BY number DESC")
         return [BlockHead(*row) for row in rows]
 
     def remember_blocks(self, known: Sequence[BlockHead]) -> None:
-        """Record the newest confirmed blocks and the chain's first.
+        """Record the newest confirmed blocks and the chain's first block.
 
         Args:
             known: the blocks, newest first.
@@ -152,7 +152,7 @@ class BrokerState:
         )
 
     def forget_blocks(self, first: int) -> None:
-        """Forget a block that was replaced and all later ones, and the manifests, which may have been replaced too."""
+        """Forget a replaced block, all later blocks, and the manifests, which may have been replaced too."""
         with self._translated():
             # In one transaction: no manifest outlives the block at which it was read.
             self._database.execute("BEGIN")
@@ -161,12 +161,12 @@ class BrokerState:
             self._database.execute("COMMIT")
 
     def manifest(self, release: str) -> CID | None:
-        """The manifest of a release as it was read before; None if it has none, or it was not read."""
+        """Return the recorded manifest address of a release; None if the release has no manifest or no record."""
         rows = self._rows("SELECT cid FROM manifests WHERE release = ?", (release,))
         return CID.parse(rows[0][0]) if rows and rows[0][0] else None
 
     def put_manifest(self, release: str, address: CID | None) -> None:
-        """Record the manifest of a release, for a time at which the node does not keep its event any more."""
+        """Record the manifest address of a release, because a node may later drop the release's event."""
         text = str(address or "")
         if self._rows("SELECT cid FROM manifests WHERE release = ?", (release,)) != [(text,)]:
             self._write("INSERT OR REPLACE INTO manifests VALUES (?, ?)", (release, text))
@@ -177,7 +177,7 @@ class BrokerState:
             if known.setdefault(key, value) != value:
                 raise RefusedError(
                     f"{self.path} belongs to another {key}",
-                    why=f"it belongs to {known[key]}, not to {value}",
+                    why=f"the file belongs to {known[key]}, not to {value}",
                     remedy=f"use the former {key}, or another state file",
                     action=Action.NAME_STATE_FILE,
                 )
@@ -197,13 +197,13 @@ class BrokerState:
             yield
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-                what, why = "another broker is running", f"it uses {self.path}"
-                raise RefusedError(what, why=why, remedy="wait until it ends, or stop it first") from error
-            why, remedy = str(error), "check its folder and the disk, or use another state file"
+                what, why = "another broker is running", f"that broker uses {self.path}"
+                raise RefusedError(what, why=why, remedy="wait until that broker ends, or stop it") from error
+            why, remedy = str(error), "check the file's folder and the disk, or use another state file"
             if isinstance(error, OSError) or self.path.is_dir():
                 why = (error.strerror if isinstance(error, OSError) else "") or "it is a folder"
             elif isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", None) in _DAMAGED:
-                why = f"it is damaged, or another program's: {error}"
-                remedy = "put it aside, so that everything is read and verified again, or use another state file"
+                why = f"the file is damaged, or belongs to another program: {error}"
+                remedy = "move the file away, so that all data is read and verified again, or use another state file"
             what = f"the state file {self.path} cannot be used"
             raise StoreError(what, why=why, remedy=remedy, action=Action.NAME_STATE_FILE) from error

@@ -1,7 +1,7 @@
-"""A broker's rounds: each step of the plan is carried out and remembered before the next one begins.
+"""A broker's rounds. Each step of the plan is carried out and recorded before the next step begins.
 
-However a run ends, the next one plans again from the chain and the state file. Fetched blocks stay, pins are
-idempotent, and the transaction journal sends an announcement once.
+Every run plans its steps anew from the chain and the state file, however the last run ended. Fetched blocks are kept,
+pins are idempotent, and the transaction journal prevents a second announcement.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ from blockota.url_secrets import shown_url
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
-"""How long a source that served a bad block is not used."""
 _SKIPPED = "left out"
 _NOTES = frozenset({_SKIPPED, "not announced", "missed"})
 _VERBS = {Drop: "drop", Fetch: "fetch", Pin: "pin", Announce: "announce", Withhold: "keep"}
@@ -54,10 +53,10 @@ class Done:
     """The outcome of one step.
 
     Attributes:
-        verb: what was done, such as ``fetched``; if it failed, what was attempted.
-        subject: what it was done to.
+        verb: the completed action, such as ``fetched``; for a failed step, the attempted action.
+        subject: the object of the action.
         detail: further information.
-        error: why it failed.
+        error: the reason of a failure; None if the step succeeded.
     """
 
     verb: str
@@ -78,16 +77,16 @@ class BrokerSync:
     Attributes:
         reader: reads the agreements from the chain.
         copies: the broker's copies.
-        state: what is remembered between runs.
-        replication: the contract that takes announcements.
-        sources: the vendor's repositories.
-        url: where the broker serves, as `stores.source.base_url` returns it; empty to announce nothing.
-        account: signs announcements; None reports those that are due.
+        state: the broker's state file.
+        replication: the contract that records announcements.
+        sources: the URLs of the vendor's repositories.
+        url: the URL at which the broker serves, as returned by `stores.source.base_url`; empty to announce nothing.
+        account: the account that signs announcements; None only reports due announcements.
         allow_private: whether an announced URL may lead into a private network.
         credentials: the tokens of repositories.
-        limits: what a source may cost.
-        must_stop: whether to end before the next step.
-        facts: what the last round read from the chain, with its announcements.
+        limits: the limits after which a source is abandoned.
+        must_stop: returns whether to end before the next step.
+        facts: the chain facts of the last round, updated with its announcements.
         left: the number of steps that the last round did not begin.
     """
 
@@ -106,14 +105,14 @@ class BrokerSync:
     left: int = 0
 
     def round(self, now: float) -> Iterator[Done]:
-        """Read the chain, and carry out the steps that follow from it. Each step is yielded when it has ended.
+        """Read the chain, and carry out the planned steps. Each step's outcome is yielded when the step has ended.
 
         Args:
             now: Unix time in seconds.
 
         Raises:
             ChainError: the chain cannot be read.
-            RefusedError: its answer cannot be understood.
+            RefusedError: a contract's return data is not valid.
             StoreError: the state file cannot be written, or the disk is full.
         """
         self.facts, self.left = None, 0
@@ -141,7 +140,7 @@ class BrokerSync:
                     raise StoreError(
                         "the round ended, because the disk is full",
                         why=f"could not {done.verb} {done.subject}: {done.error.what}; {self.left} steps are left",
-                        remedy="free space on that disk, and run this again: completed steps are kept",
+                        remedy="free space on the disk, and run the command again: completed steps are kept",
                     ) from done.error
                 yield done
                 if done.error:
@@ -167,8 +166,8 @@ class BrokerSync:
                 case Withhold():
                     raise ContentError(
                         f"{step.file.label} is not kept",
-                        why=f"the blocks of {step.file.cid} are valid, but not the image that the chain records",
-                        remedy="tell the vendor: the release was published with another image's address",
+                        why=f"the blocks of {step.file.cid} are valid, but are not the image that the chain records",
+                        remedy="tell the vendor: the release was published with the address of another image",
                     )
         except (RefusedError, StoreError) as error:
             yield Done(_VERBS[type(step)], step.file.label, error=error)
@@ -185,7 +184,7 @@ class BrokerSync:
             yield Done(_SKIPPED, shown_url(url), f"for {file.label} until {when}: it served wrong blocks")
         sources = [self.credentials.source(url) for url in step.sources]
         for url in step.replicas:
-            with suppress(UsageError):  # its token cannot be read
+            with suppress(UsageError):  # the token for this source cannot be read
                 sources.append(self.credentials.source(url, public_only=not self.allow_private))
         fetch = self._fetch_image if file.sha256 else self._fetch_manifest
         try:
@@ -195,7 +194,7 @@ class BrokerSync:
             yield Done("fetch", file.label, error=error)
             return
         except StoreError as error:
-            # Without a source it may still succeed, if all blocks are there.
+            # A fetch without any source still succeeds if the store already has all blocks.
             if not sources:
                 raise _no_source(step) from error
             if error.action is Action.NAME_SOURCE:  # the option of commands that fetch one file
@@ -211,7 +210,7 @@ class BrokerSync:
         try:
             fetch.run()
         except BlockOTAError as error:
-            failure = error  # after the sources that are left out from now on
+            failure = error  # raised below, after the newly skipped sources are reported
         finally:  # wrong blocks are recorded even if the fetch is interrupted
             bad = [one for one in fetch.report().sources if one.verdict is Verdict.WRONG]
             found = [self._accuse(one.url, file, one.reason, now=now) for one in bad]
@@ -226,12 +225,12 @@ class BrokerSync:
         if (digest.digest(), size) != (file.sha256, file.size):
             raise ContentError(
                 f"{file.cid} is not the image that the chain records",
-                why=f"it has {size} bytes and the SHA-256 {digest.hexdigest()}",
-                remedy="tell the vendor: nothing of it is served",
+                why=f"the file has {size} bytes and the SHA-256 {digest.hexdigest()}",
+                remedy="tell the vendor: the file is not served",
             )
 
     def _fetch_manifest(self, file: ReleaseFile, sources: list[Source], *, now: float) -> Iterator[Done]:
-        """A manifest is one block: its address proves it."""
+        """Fetch a manifest, which is one block and is verified by its content address."""
         staging, reasons = self.copies.staging, []
         with suppress(StoreError, ContentError):  # missing or corrupt
             check_block(file.cid, staging.read_block(file.cid))
@@ -253,7 +252,7 @@ class BrokerSync:
         )
 
     def _accuse(self, url: str, file: ReleaseFile, why: str, *, now: float) -> Done:
-        """Record a wrong block, and report until when its source is left out."""
+        """Record a wrong block, and report the time until which its source is skipped."""
         self.state.put_offence(Offence(url, file.cid, now), why=why)
         until = show_time(int(skipped_until(self.state.memory().offences, url, file.cid)))
         return Done(_SKIPPED, shown_url(url), f"for {file.label} until {until}: it served a wrong block, {why}")
@@ -279,9 +278,9 @@ class BrokerSync:
 
 
 def failure_of(steps: Sequence[Done]) -> BlockOTAError | None:
-    """One error for all steps of a round that failed; None if none did.
+    """Combine the errors of a round's failed steps into one error; None if no step failed.
 
-    It is of the kind with the lowest exit status: a refusal weighs more than a source that is out of reach.
+    The combined error has the lowest exit status: a refusal takes precedence over a source that is out of reach.
     """
     errors = [(done, done.error) for done in steps if done.error]
     if not errors:
@@ -290,7 +289,7 @@ def failure_of(steps: Sequence[Done]) -> BlockOTAError | None:
     kind = next(kind for kind in (*_KINDS, BlockOTAError) if isinstance(worst, kind))
     what = "1 step of the round failed" if len(errors) == 1 else f"{len(errors)} steps of the round failed"
     names = shortened(f"could not {done.verb} {done.subject}" for done, _ in errors)
-    return kind(what, why=names, remedy="see the messages above, and run this again: completed steps are kept")
+    return kind(what, why=names, remedy="see the messages above, and run the command again: completed steps are kept")
 
 
 def _no_source(step: Fetch) -> StoreError:

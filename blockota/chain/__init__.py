@@ -1,4 +1,4 @@
-"""One Ethereum chain: its node, its transactions, its newest confirmed block."""
+"""Access to one Ethereum chain: its node, its transactions and its newest confirmed block."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Follow one chain: its newest confirmed block, the events up to that block, and reorganisations.
 
-Everything is kept in memory. A service that restarts reads its events again, and hands in the blocks that it stored::
+All data is kept in memory. After a restart, a service reads its events again and passes the blocks that it stored::
 
     follower = Follower(chain, confirmations=12, first_block=18_000_000, known=stored_blocks)
     while True:
@@ -24,17 +24,18 @@ from blockota.chain.node import BlockHead, Log, Node
 from blockota.errors import ChainError
 
 _KNOWN_BLOCKS = 1024
-"""Blocks that are remembered to detect a reorganisation: eight hours at two readings a minute."""
+"""The number of blocks that are kept to detect a reorganisation: eight hours at two readings a minute."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far a follower has come.
+    """The block up to which a follower has read the chain.
 
     Attributes:
-        block: the newest confirmed block. Contracts are read at its number.
-        newest: the newest block. Its time is the chain's present.
-        reorganised_from: the first block that may have been replaced since the last position; None if none was.
+        block: the newest confirmed block, at whose number contracts are read.
+        newest: the newest block, whose time counts as the chain's current time.
+        reorganised_from: the first block that may have been replaced since the last position; None without a
+            reorganisation.
     """
 
     block: BlockHead
@@ -43,13 +44,13 @@ class Position:
 
 
 class Follower:
-    """Follows a chain and keeps the events of its contracts.
+    """Follows a chain and keeps the events of contracts in memory.
 
     Args:
         node: the node to ask.
         confirmations: blocks that must lie above a block before it counts as confirmed.
         first_block: a block before which the contracts have no events; public nodes refuse to search from block 0.
-        known: confirmed blocks of an earlier run, as its `known` returned them.
+        known: the confirmed blocks of an earlier run, as returned by the property `known`.
     """
 
     def __init__(
@@ -63,15 +64,15 @@ class Follower:
 
     @property
     def known(self) -> tuple[BlockHead, ...]:
-        """The confirmed blocks that are remembered, newest first; the chain's first block comes last."""
+        """The confirmed blocks in memory, newest first; the chain's first block comes last."""
         return tuple(self._known[number] for number in sorted(self._known, reverse=True))
 
     def advance(self) -> Position:
         """Move to the newest confirmed block.
 
         Raises:
-            ChainError: the node is out of reach, lags behind a block that was confirmed before, or has no block yet
-                that is confirmed and not older than the first block.
+            ChainError: the node is out of reach, or lags behind a known confirmed block, or the newest confirmed block
+                precedes `first_block`.
         """
         # (1) The newest confirmed block.
         newest = self._node.head()
@@ -79,13 +80,13 @@ class Follower:
         if number < self._first_block:
             raise ChainError(
                 "the contract is not confirmed yet",
-                why=f"its first block is {self._first_block}, the newest is {newest.number},"
-                f" and {self._confirmations} blocks must lie above a confirmed one",
+                why=f"the contract's first block is {self._first_block}, the newest block is {newest.number},"
+                f" and {self._confirmations} blocks must lie above a confirmed block",
                 remedy="wait for more blocks, or correct first_block in blockota.toml",
             )
         block = self._node.head(number) if self._confirmations else newest
 
-        # (2) What a reorganisation replaced is forgotten before anything is compared with it.
+        # (2) Forget the blocks that a reorganisation replaced before comparing with known blocks.
         reorganised_from = self._detect_reorganisation(block)
         if reorganised_from is not None:
             self._drop(reorganised_from)
@@ -95,7 +96,7 @@ class Follower:
             raise ChainError(
                 "the node is behind",
                 why=f"block {known} was confirmed before, and {self._node.place} confirms only block {block.number}",
-                remedy="wait until it has caught up, or ask another node",
+                remedy="wait until the node has caught up, or use another node",
             )
 
         if 0 not in self._known:  # a development chain that was started anew differs in this block at the latest
@@ -107,22 +108,22 @@ class Follower:
         return self._position
 
     def events(self, contract: str) -> tuple[Log, ...]:
-        """All events of a contract from the first to the confirmed block, oldest first.
+        """Return all events of a contract from `first_block` to the confirmed block, oldest first.
 
-        Only blocks that were not read before are requested. What was read stays if the node fails.
+        Only blocks that were not read before are requested. Events that were read before are kept if the node fails.
 
         Raises:
-            ChainError: the node is out of reach, or does not keep the events of these blocks.
+            ChainError: the node is out of reach, or does not keep the events of the requested blocks.
         """
         if self._position is None:
-            raise AssertionError("advance() comes before events()")
+            raise AssertionError("call advance() before events()")
         last, first = self._position.block.number, self._next_block.get(contract, self._first_block)
         events = self._events.setdefault(contract, [])
         if first <= last:
             found = self._node.logs(contract, [], from_block=first, to_block=last)
             if any(not first <= log.block_number <= last for log in found):
                 raise ChainError(
-                    f"the node at {self._node.place} sent events of other blocks than it was asked for",
+                    f"the node at {self._node.place} sent events of blocks that were not requested",
                     why=f"blocks {first} to {last} were requested",
                     remedy="ask another node",
                 )
@@ -131,24 +132,25 @@ class Follower:
         return tuple(events)
 
     def check(self) -> None:
-        """Verify that the confirmed block was not replaced while the chain was read at it.
+        """Verify that the confirmed block was not replaced while contracts were read at its number.
 
         Raises:
-            ChainError: it was replaced, and what was read at it is void; or the node is out of reach.
+            ChainError: the block was replaced, so that the values read at its number are void; or the node is out of
+                reach.
         """
         if self._position is None:
-            raise AssertionError("advance() comes before check()")
+            raise AssertionError("call advance() before check()")
         block = self._position.block
         if self._node.head(block.number).hash != block.hash:
             self._drop(max((number for number in self._known if number < block.number), default=-1) + 1)
             raise ChainError("the chain was reorganised while it was read", remedy="try again")
 
     def _detect_reorganisation(self, block: BlockHead) -> int | None:
-        """The first block that may have been replaced: the one after the newest known block still on the chain."""
+        """Find the first block that may have been replaced: it follows the newest known block still on the chain."""
         numbers = sorted(number for number in self._known if number <= block.number)
         if not numbers or self._is_on_chain(numbers[-1], block):
             return None
-        # A block that is still on the chain has all its ancestors there: the known blocks divide into two runs.
+        # All ancestors of a block on the chain are on the chain too: the known blocks divide into two runs.
         kept = bisect_right(numbers, False, key=lambda number: not self._is_on_chain(number, block))  # noqa: FBT003
         return numbers[kept - 1] + 1 if kept else 0
 
@@ -157,7 +159,7 @@ class Follower:
         return found.hash == self._known[number].hash
 
     def _drop(self, first: int) -> None:
-        """Forget a block and all later ones, with their events."""
+        """Forget a block and all later blocks, with their events."""
         self._known = {number: block for number, block in self._known.items() if number < first}
         for contract, events in self._events.items():
             events[:] = [log for log in events if log.block_number < first]

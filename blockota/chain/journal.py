@@ -1,8 +1,9 @@
-"""The journal of sent transactions: each is recorded before it is sent, and removed when it is confirmed.
+"""The journal of sent transactions. A transaction is recorded before it is sent, and removed when it is confirmed.
 
-A command that was interrupted in between finds its own transaction again, and does not send a second one. Each
-transaction is one file, ``<folder>/<chain id>/<sender>-<nonce>.json``, with the signed bytes. These are not secret:
-they can only be submitted, once. The other fields are for people, and must agree with the bytes.
+A command that is repeated after an interruption finds its own transaction in the journal, and does not send a second
+one. Each transaction has one file with the signed bytes, ``<folder>/<chain id>/<sender>-<nonce>.json``. The signed
+bytes are not secret: they can only be submitted, and a chain accepts them once. The file's other fields are for people,
+and must agree with the signed bytes.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class SentTransaction:
     """A recorded transaction.
 
     Attributes:
-        attempts: the signed transaction, then others of the same nonce with higher fees; at most one gets into a block.
-        purpose: the command that sent it.
+        attempts: the signed transaction, then those with the same nonce and higher fees; a block includes at most one.
+        purpose: the command that sent the transaction.
         written: Unix time of the record, in seconds.
     """
 
@@ -43,30 +44,30 @@ class SentTransaction:
 
     @property
     def newest(self) -> SignedTransaction:
-        """The attempt with the highest fee."""
+        """The newest attempt, which offers the highest fee."""
         return self.attempts[-1]
 
     @property
     def hash(self) -> str:
-        """Hash of the newest attempt, with 0x."""
+        """The hash of the newest attempt, with 0x."""
         return f"0x{self.newest.hash.hex()}"
 
     @property
     def sender(self) -> str:
-        """The account that signed it."""
+        """The account that signed the transaction."""
         return self.newest.sender
 
     def matches(self, data: bytes, *, to: str | None) -> bool:
-        """Whether it sends this calldata to this contract; None creates one."""
+        """Whether the transaction sends the calldata to the contract `to`; None means a contract creation."""
         return self.newest.data == data and (self.newest.to or "").lower() == (to or "").lower()
 
     def with_attempt(self, attempt: SignedTransaction) -> SentTransaction:
-        """The same entry with one more attempt."""
+        """Return a copy of the entry with one more attempt."""
         return replace(self, attempts=(*self.attempts, attempt))
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The contents of its file."""
+        """The fields of the entry's file."""
         newest = self.newest
         return {
             "format": "blockota-transaction-1",
@@ -82,7 +83,7 @@ class SentTransaction:
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> SentTransaction:
-        """Decode the contents of a file.
+        """Decode the fields of an entry's file.
 
         Raises:
             ValueError: a field does not agree with the signed bytes.
@@ -92,7 +93,7 @@ class SentTransaction:
         places = {(one.chain_id, one.sender, one.nonce, one.to, one.data) for one in attempts}
         is_same = len(places) == 1 and entry.fields == fields and type(entry.written) is int
         if not is_same or not isinstance(entry.purpose, str):
-            raise ValueError("its fields do not agree with the signed bytes")
+            raise ValueError("the file's fields do not agree with the signed bytes")
         return entry
 
 
@@ -101,7 +102,7 @@ class Journal:
 
     Args:
         folder: the folder with the journals of all chains; None records nothing.
-        chain_id: the chain.
+        chain_id: the chain's id.
     """
 
     def __init__(self, folder: Path | None, chain_id: int) -> None:
@@ -114,10 +115,10 @@ class Journal:
         return self._folder is not None
 
     def entries(self) -> list[SentTransaction]:
-        """All entries, by sender and nonce.
+        """Return all entries, sorted by sender and nonce.
 
         Raises:
-            RefusedError: a file cannot be read, so that it is unknown what was sent.
+            RefusedError: a file cannot be read, so that its transaction is unknown.
         """
         found = []
         for path in self._folder.glob("0x*-*.json") if self._folder else []:
@@ -125,24 +126,24 @@ class Journal:
                 found.append(self._read(path))
             except (ValueError, TypeError, LookupError, AttributeError, RecursionError, UsageError) as error:
                 raise RefusedError(
-                    f"{path} cannot be read, so it is unknown what was sent",
+                    f"{path} cannot be read, so its transaction is unknown",
                     why=str(error).rstrip("."),
                     remedy="look up the account's newest transactions in a block explorer, then move the file away",
                 ) from error
         return sorted(found, key=lambda entry: (entry.sender, entry.newest.nonce))
 
     def find(self, transaction: str) -> SentTransaction:
-        """The entry with an attempt of this hash.
+        """Find the entry with an attempt of a given hash.
 
         Raises:
-            UsageError: there is none.
+            UsageError: the journal has no attempt with this hash.
         """
         for entry in self.entries():
             if transaction.lower() in {f"0x{attempt.hash.hex()}" for attempt in entry.attempts}:
                 return entry
         raise UsageError(
             f"the journal has no transaction {transaction}",
-            why=f"on chain {self._chain_id} it was confirmed, forgotten, or never sent from this folder",
+            why=f"on chain {self._chain_id}, the transaction was confirmed, forgotten, or never sent from this folder",
             remedy="check the hash",
             action=Action.LIST_TRANSACTIONS,
         )
@@ -151,7 +152,7 @@ class Journal:
         """Record an entry durably.
 
         Raises:
-            RefusedError: it cannot be written; then nothing may be sent.
+            RefusedError: the entry cannot be written, so that its transaction must not be sent.
         """
         if self._folder is None:
             return
@@ -165,7 +166,7 @@ class Journal:
         """Remove an entry.
 
         Raises:
-            UsageError: its file cannot be removed.
+            UsageError: the entry's file cannot be removed.
         """
         if self._folder is None:
             return
@@ -181,10 +182,10 @@ class Journal:
 
     @contextmanager
     def locked(self, sender: str, *, timeout: float) -> Iterator[None]:
-        """Lock an account while the block runs, so that one process at a time sends from it.
+        """Lock an account while the ``with`` block runs, so that one process at a time sends from the account.
 
         Raises:
-            RefusedError: another process has the lock for longer than `timeout` seconds, or the folder cannot be
+            RefusedError: another process keeps the lock for longer than `timeout` seconds, or the folder cannot be
                 written.
         """
         if self._folder is None:
@@ -206,8 +207,9 @@ class Journal:
                     if time.monotonic() > deadline:
                         raise RefusedError(
                             "another command is sending from the same account",
-                            why=f"it has not ended in {timeout:.0f} s, and {sender} sends one transaction at a time",
-                            remedy="wait until it ends, then run this one again",
+                            why=f"that command has not ended in {timeout:.0f} s, and {sender} sends one transaction at "
+                            "a time",
+                            remedy="wait until the other command ends, then run this command again",
                         ) from None
                 time.sleep(_LOCK_POLL)
             yield
@@ -224,7 +226,7 @@ class Journal:
         check_depth(document)
         entry = SentTransaction.from_fields(json.loads(document))
         if self._chain_id != entry.newest.chain_id or path.name != _file_name(entry):
-            raise ValueError("its name is that of another transaction")
+            raise ValueError("the file's name is that of another transaction")
         return entry
 
 

@@ -1,6 +1,6 @@
-"""A local chain for development: anvil in the background, with its state in a file.
+"""A local chain for development: anvil runs in the background and keeps its state in a file.
 
-Its folder contains ``chain.json`` (the state, written every few seconds and when the chain stops),
+The chain's folder contains ``chain.json`` (the state, written every few seconds and when the chain stops),
 ``chain.previous.json`` (the state at the last successful start), ``anvil.log``, ``anvil.port`` and ``anvil.pid``.
 """
 
@@ -32,14 +32,14 @@ _PRUNE_HISTORY = 256
 
 @dataclass(frozen=True)
 class LocalChain:
-    """A chain on this machine, running or not."""
+    """A local chain on this machine, running or stopped."""
 
     folder: Path
     port: int
 
     @staticmethod
     def last_port(folder: Path) -> int | None:
-        """The port of the last start in this folder; None if there was none."""
+        """Return the port of the last start in a folder; None if the chain was never started there."""
         try:
             return int((folder / "anvil.port").read_text())
         except (OSError, ValueError):
@@ -57,13 +57,13 @@ class LocalChain:
 
     @property
     def pid(self) -> int | None:
-        """The number of the running process; None if the chain does not run."""
+        """The id of anvil's process; None if the chain does not run."""
         try:
             pid = int(self._pid_file.read_text())
             os.kill(pid, 0)
         except (OSError, ValueError, OverflowError):
             return None
-        # The number may be that of another program by now, or of a zombie; without /proc it is taken for anvil.
+        # The process id may by now belong to another program or a zombie. Without /proc, it is taken for anvil's.
         try:
             is_anvil = b"anvil" in Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
@@ -72,7 +72,7 @@ class LocalChain:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder while the block runs, so that one process at a time starts the chain and deploys on it.
+        """Lock the folder while the ``with`` block runs, so that one process at a time starts the chain and deploys.
 
         Raises:
             UsageError: the folder cannot be written.
@@ -87,22 +87,22 @@ class LocalChain:
             yield
 
     def start(self) -> Chain:
-        """Start the chain with its saved state, unless it runs.
+        """Start the chain with its saved state, unless the chain is already running.
 
         Raises:
             UsageError: anvil is not installed, or the folder cannot be written.
             ChainError: the port is in use, or anvil does not start.
         """
         if self.pid is None:
-            # (1) Another program on the port would answer in anvil's place.
+            # (1) Check that no other program uses the port: it would answer in anvil's place.
             if not _wait(lambda: not self._is_port_in_use(), timeout=_PORT_TIMEOUT):
                 raise ChainError(
                     f"port {self.port} is in use",
                     why="another program answers there",
-                    remedy="stop it, or choose another port",
+                    remedy="stop that program, or choose another port",
                     action=Action.CHOOSE_PORT,
                 )
-            # (2) The state is known to be good once anvil has started with it.
+            # (2) Start anvil, and then copy the state, which is valid if anvil has started with it.
             self._start_anvil()
             if self._state_file.exists():
                 shutil.copyfile(self._state_file, self.folder / "chain.previous.json")
@@ -112,7 +112,7 @@ class LocalChain:
         return chain
 
     def stop(self) -> bool:
-        """Stop the chain, which saves its state. Returns False if it did not run.
+        """Stop the chain, which then saves its state. Returns False if the chain was not running.
 
         Raises:
             ChainError: the process does not end.
@@ -135,14 +135,14 @@ class LocalChain:
         return self.folder / "chain.json"
 
     def _start_anvil(self) -> None:
-        """Start anvil, and wait until it answers."""
+        """Start anvil, and wait until it answers requests."""
         command = [str(find_anvil()), "--port", str(self.port), "--chain-id", str(CHAIN_ID)]
         command += ["--prune-history", str(_PRUNE_HISTORY)]
         command += ["--state", str(self._state_file), "--state-interval", str(_STATE_INTERVAL)]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self.log.open("wb") as log:
-                # In a session of its own: Ctrl-C on the terminal is for the command, not for the chain.
+                # In a session of its own, so that Ctrl-C on the terminal stops the command and not the chain.
                 process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
                 )
@@ -177,7 +177,7 @@ class LocalChain:
 
 
 def _wait(done: Callable[[], bool], *, timeout: float) -> bool:
-    """Wait for a condition. Returns False if it is not met in time."""
+    """Wait until `done` returns True. Returns False if the timeout ends first."""
     deadline = time.monotonic() + timeout
     while not done():
         if time.monotonic() > deadline:
@@ -187,7 +187,7 @@ def _wait(done: Callable[[], bool], *, timeout: float) -> bool:
 
 
 def find_anvil() -> Path:
-    """The anvil binary itself: npm's wrapper would leave an orphan process behind when it is killed.
+    """Find the anvil binary itself, because killing npm's wrapper would leave anvil running.
 
     Raises:
         UsageError: anvil is not installed.
@@ -199,19 +199,19 @@ def find_anvil() -> Path:
         return Path(on_path)
     raise UsageError(
         "anvil is not installed",
-        why="it is neither in node_modules nor on the PATH",
+        why="anvil is neither in node_modules nor on the PATH",
         remedy="run `npm ci` in the BlockOTA folder",
     )
 
 
 def project_folders() -> list[Path]:
-    """Folders that may contain ``node_modules``: this folder and its parents, then the folder of the package."""
+    """List the folders that may contain ``node_modules``: the current folder, its parents, and BlockOTA's folder."""
     here = Path.cwd()
     return [here, *here.parents, Path(__file__).resolve().parents[2]]
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free at this moment."""
+    """Return a TCP port of 127.0.0.1 that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

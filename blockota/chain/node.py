@@ -1,7 +1,7 @@
-"""One node: reads of its chain, and transactions submitted to it.
+"""Read a chain from one node, and submit transactions to the node.
 
-All answers are checked for their shape, and JSON-RPC errors become errors of ours here: a refusal by a contract is a
-`RevertedError` with its revert data, everything else a `ChainError`.
+The shape of every JSON-RPC response is checked. JSON-RPC errors are translated: a contract's refusal becomes a
+`RevertedError` with the revert data, and every other error becomes a `ChainError`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from blockota.errors import ChainError, RefusedError, RevertedError
 from blockota.ethereum import to_checksum_address
 
 _TOO_MUCH = (200, 400, 413)
-"""HTTP statuses of a refusal of too many blocks at once; 200 is one in JSON-RPC's own form."""
+"""HTTP statuses with which nodes refuse a range of too many blocks; 200 accompanies a JSON-RPC error."""
 _REJECTED = frozenset({-32000, -32003})
-"""Codes of a node that examined a transaction and rejected it (EIP-1474)."""
+"""Error codes for a transaction that the node examined and rejected (EIP-1474)."""
 _KNOWN_ALREADY = re.compile(r"already (known|imported)|alreadyknown|known transaction", re.IGNORECASE)
-"""Texts of geth, Nethermind, Besu and anvil for a transaction that they have."""
+"""Error texts of geth, Nethermind, Besu and anvil for a transaction that the node already has."""
 _REVERTED = re.compile(r"revert|invalid opcode: (INVALID|0xfe)|InvalidFEOpcode")
-"""Texts of a refusal by the contract. INVALID (0xfe, EIP-141) is how contracts of old compilers refuse."""
+"""Error texts for a refusal by the contract. Contracts of old compilers refuse by INVALID (0xfe, EIP-141)."""
 _UNSUPPORTED = re.compile(r"invalid opcode|NotActivated|OpcodeNotFound|BadInstruction", re.IGNORECASE)
-"""Texts of geth, Besu, ganache, anvil and Nethermind for an instruction of a fork that the chain does not have."""
+"""Error texts of geth, Besu, ganache, anvil and Nethermind for an instruction that the chain's fork does not have."""
 _HASH_SIZE, _ADDRESS_SIZE = 32, 20
 _NUMBER_BITS, _TIME_BITS = 63, 40
-"""Most bits of a block's number, which SQLite stores, and of its time, which the contracts compare as uint40."""
+"""The maximum size of a block's number, which SQLite stores, and of its time, which the contracts compare as uint40."""
 _USUAL_BLOCKS = 20
-"""Number of the newest blocks whose prices count as usual."""
+"""The number of newest blocks whose median price counts as the usual price."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Log:
 
     Attributes:
         topics: the event's selector and its indexed arguments, 32 bytes each.
-        data: the other arguments.
+        data: the event's other arguments, ABI-encoded.
     """
 
     topics: tuple[bytes, ...]
@@ -62,12 +62,12 @@ class Log:
 
 @dataclass(frozen=True)
 class Receipt:
-    """A transaction in a block.
+    """The receipt of a transaction in a block.
 
     Attributes:
-        block_hash: the block's hash; a reorganisation puts a block with another hash at this number.
-        contract: address of the contract it created, if any.
-        succeeded: False if it was reverted.
+        block_hash: the hash of the block; after a reorganisation, a block with another hash has the same number.
+        contract: the address of the created contract; None if the transaction created none.
+        succeeded: whether the transaction succeeded, or else was reverted.
     """
 
     transaction: bytes
@@ -84,13 +84,13 @@ class Node:
 
     Args:
         url: the endpoint, ``http://`` or ``https://``.
-        chain_id: the chain id that it must have; None accepts any.
+        chain_id: the chain id that the node must have; None accepts any chain.
 
     Attributes:
         place: scheme, host and port of the endpoint, without secrets.
 
     Raises:
-        UsageError: the URL has another scheme.
+        UsageError: the URL is neither ``http://`` nor ``https://``.
         ChainError: the node is out of reach.
         RefusedError: the node serves another chain.
     """
@@ -109,7 +109,7 @@ class Node:
             )
 
     def head(self, number: int | None = None) -> BlockHead:
-        """The newest block, or the block of a number.
+        """Return the newest block, or the block with a given number.
 
         Raises:
             ChainError: the node is out of reach, or does not have the block.
@@ -123,7 +123,7 @@ class Node:
             )
 
     def mine(self) -> None:
-        """Have a development node make a block with the present time."""
+        """Make a development node produce a block with the current time."""
         with self._translated():
             self._endpoint.request("evm_mine")
 
@@ -133,11 +133,11 @@ class Node:
         Args:
             to: the contract's address.
             calldata: the function's selector and arguments.
-            sender: the address that seems to call.
-            block: the block at which the call is made; None means the newest.
+            sender: the address that the contract sees as the caller.
+            block: the block at which the call is made; None means the newest block.
 
         Raises:
-            RevertedError: the contract refused.
+            RevertedError: the contract refused the call.
         """
         request = {"to": to_checksum_address(to), "data": f"0x{calldata.hex()}"}
         if sender:
@@ -146,14 +146,14 @@ class Node:
             return data(self._endpoint.request("eth_call", request, _tag(block)))
 
     def call_many(self, questions: Sequence[tuple[str, bytes]], *, block: int | None = None) -> list[bytes]:
-        """Call contracts several times at one block, in few requests.
+        """Make several contract calls at one block, in few requests.
 
         Args:
-            questions: address and calldata of each call.
-            block: as for `call`.
+            questions: the address and calldata of each call.
+            block: the block at which the calls are made; None means the newest block.
 
         Raises:
-            RevertedError: a contract refused.
+            RevertedError: a contract refused a call.
         """
         tag = _tag(block)
         calls = [({"to": to_checksum_address(to), "data": f"0x{calldata.hex()}"}, tag) for to, calldata in questions]
@@ -161,12 +161,12 @@ class Node:
             return [data(answer) for answer in self._endpoint.request_many("eth_call", calls)]
 
     def has_code(self, address: str) -> bool:
-        """Whether a contract lies at an address."""
+        """Whether an address has contract code."""
         with self._translated():
             return bool(data(self._endpoint.request("eth_getCode", to_checksum_address(address), _tag(None))))
 
     def codes(self, addresses: Sequence[str], *, block: int | None = None) -> list[bytes]:
-        """The code at each address, in few requests; empty for an account without code."""
+        """Return the code at each address, in few requests; empty bytes for an account without code."""
         wanted = [(to_checksum_address(address), _tag(block)) for address in addresses]
         with self._translated():
             return [data(answer) for answer in self._endpoint.request_many("eth_getCode", wanted)]
@@ -174,16 +174,16 @@ class Node:
     def logs(
         self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
     ) -> list[Log]:
-        """Events of a contract, oldest first.
+        """Return events of a contract, oldest first.
 
         Args:
             address: the contract.
             topics: the values of the first topics; None stands for any value.
             from_block: the first block to search.
-            to_block: the last block to search; None means the newest.
+            to_block: the last block to search; None means the newest block.
 
         Raises:
-            ChainError: the node is out of reach, or does not keep the events.
+            ChainError: the node is out of reach, or does not keep the events of these blocks.
         """
         wanted = {
             "address": to_checksum_address(address),
@@ -194,7 +194,7 @@ class Node:
             return [_log(log) for log in self._logs(wanted, from_block, last=last)]
 
     def _logs(self, wanted: Mapping[str, Any], first: int, *, last: int) -> list[Any]:
-        """Request a range of blocks, in halves if the node refuses so many at once: each node has another limit."""
+        """Request the events of a range of blocks. If the node refuses the range as too large, request each half."""
         if first > last:
             return []
         try:
@@ -208,7 +208,7 @@ class Node:
         return self._logs(wanted, first, last=middle) + self._logs(wanted, middle + 1, last=last)
 
     def market(self) -> Market:
-        """The current price of gas, with the usual one if the current one is not low anyway."""
+        """Read the current price of gas, and also the usual price if the current price is not low."""
         with self._translated():
             base_fee = self._block(None).get("baseFeePerGas")
             if base_fee is None:  # a chain without EIP-1559
@@ -218,18 +218,18 @@ class Node:
             if market.is_ordinary:
                 return market
             history = fields(self._endpoint.request("eth_feeHistory", hex(_USUAL_BLOCKS), "latest", [50]))
-            # One more base fee than blocks: the last is that of the next block.
+            # The history has one more base fee than blocks: the last base fee is that of the next block.
             bases = [quantity(fee) for fee in items(history["baseFeePerGas"])[:-1]]
             tips = [quantity(items(one)[0]) for one in items(history.get("reward") or [])]
             return replace(market, usual_price=median_low(bases), usual_tip=median_low(tips) if tips else 0)
 
     def count(self, sender: str, *, block: int | None = None, with_pending: bool = False) -> int:
-        """Count the transactions of an account in blocks; the count is the nonce of its next transaction.
+        """Count the transactions of an account in blocks. The count is the nonce of the account's next transaction.
 
         Args:
             sender: the account.
-            block: count up to this block; None means the newest.
-            with_pending: also count transactions that the node knows and that are not in a block yet.
+            block: the last block to count; None means the newest block.
+            with_pending: whether to count also transactions that the node has and that are not in a block yet.
         """
         tag = "pending" if with_pending else _tag(block)
         with self._translated():
@@ -239,8 +239,8 @@ class Node:
         """Estimate the gas that a transaction would use.
 
         Raises:
-            RevertedError: it would revert.
-            ChainError: the sender cannot pay for it, or the node is out of reach.
+            RevertedError: the transaction would revert.
+            ChainError: the sender cannot pay for the transaction, or the node is out of reach.
         """
         request = {"from": to_checksum_address(sender), "data": f"0x{calldata.hex()}"}
         request |= {name: hex(amount) for name, amount in fees.fields.items()}
@@ -253,10 +253,10 @@ class Node:
         """Submit a signed transaction to the node.
 
         Returns:
-            Why it was rejected; empty if the node has it.
+            The reason why the node rejected the transaction; empty if the node has the transaction.
 
         Raises:
-            ChainError: whether the node has it is unknown.
+            ChainError: it is unknown whether the node has the transaction.
         """
         with self._translated():
             try:
@@ -270,13 +270,13 @@ class Node:
         return ""
 
     def knows(self, transaction: bytes) -> bool:
-        """Whether the node has a transaction, in a block or waiting for one."""
+        """Whether the node has a transaction, either in a block or pending."""
         with self._translated():
             found = self._endpoint.request("eth_getTransactionByHash", f"0x{transaction.hex()}")
             return found is not None and bool(fields(found))
 
     def receipt(self, transaction: bytes) -> Receipt | None:
-        """The receipt of a transaction; None while no block has it."""
+        """Return the receipt of a transaction; None while the transaction is not in a block."""
         with self._translated():
             answer = self._endpoint.request("eth_getTransactionReceipt", f"0x{transaction.hex()}")
             if answer is None or fields(answer).get("blockNumber") is None:
@@ -293,11 +293,11 @@ class Node:
             )
 
     def find_transaction(self, sender: str, nonce: int) -> tuple[bytes, int] | None:
-        """Find the transaction with a given nonce of an account, in the blocks.
+        """Find the transaction of an account with a given nonce in the chain's blocks.
 
         Returns:
-            The transaction's hash and the number of its block; None if no block has it yet, or if the node does not
-            keep the state of the blocks where it must be.
+            The transaction's hash and block number; None if the transaction is not in a block yet, or if the node does
+            not keep the state of old blocks.
         """
         with self._translated():
             try:
@@ -317,7 +317,7 @@ class Node:
         return None
 
     def _usual_gas_price(self) -> int:
-        """The median gas price of the transactions in the last blocks; 0 if there are none."""
+        """Return the median gas price of the transactions in the last blocks; 0 if these blocks are empty."""
         newest = quantity(self._endpoint.request("eth_blockNumber"))
         prices = []
         for number in range(max(newest - _USUAL_BLOCKS + 1, 0), newest + 1):
@@ -326,19 +326,19 @@ class Node:
         return median_low(prices) if prices else 0
 
     def _block_with_nonce(self, sender: str, nonce: int) -> int | None:
-        """The first block after which the account's count exceeds a nonce; None if none does yet."""
+        """Find the block with the transaction of a given nonce; None if the nonce is not used yet."""
 
         def has_it(number: int) -> bool:
             return quantity(self._endpoint.request("eth_getTransactionCount", sender, _tag(number))) > nonce
 
-        # (1) Go back from the newest block in steps that double, since most such transactions are recent.
+        # (1) Go back from the newest block in steps that double, since most searched transactions are recent.
         low = high = quantity(self._endpoint.request("eth_blockNumber"))
         step = 1
         while low > 0 and has_it(low):
             low, high, step = max(low - step, 0), low, 2 * step
         if low == high:
             return None
-        # (2) Halve the range: `high` has it, `low` does not.
+        # (2) Halve the range: the nonce is used at block `high`, and not used at block `low`.
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if has_it(middle) else (middle, high)
@@ -349,7 +349,7 @@ class Node:
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn JSON-RPC errors, and answers of another shape, into errors of ours while the block runs."""
+        """Translate JSON-RPC errors and malformed responses into BlockOTA errors while the ``with`` block runs."""
         try:
             yield
         except RpcError as error:
@@ -366,9 +366,10 @@ class Node:
             if _UNSUPPORTED.search(error.message):
                 raise ChainError(
                     "the chain cannot run this contract",
-                    why=f"its code has an instruction that the chain does not support ({error.message.rstrip('.')})",
-                    remedy="use contracts that were compiled for the chain's EVM version, as BlockOTA's are for paris, "
-                    "or ask the chain's operator for a newer fork: PUSH0, for example, needs shanghai",
+                    why="the contract's code has an instruction that the chain does not support "
+                    f"({error.message.rstrip('.')})",
+                    remedy="compile the contract for the chain's EVM version (BlockOTA's contracts are compiled for "
+                    "paris), or ask the chain's operator for a newer fork, such as shanghai for PUSH0",
                 ) from error
             raise ChainError(
                 f"the node at {self.place} refused",

@@ -1,8 +1,7 @@
-"""A chain that takes transactions: signed once, recorded, submitted, and waited for until they are confirmed.
+"""Send transactions on a chain: each is signed once, recorded, submitted, and waited for until it is confirmed.
 
-A transaction is never made twice: its nonce is the account's next one, and a command that finds its own transaction
-unsettled in the journal continues with it. Submitting the same signed bytes again is safe: a chain accepts a nonce
-once.
+A transaction is never sent twice: a command that finds its own unsettled transaction in the journal continues with
+that transaction. Submitting the same signed bytes again is safe, because a chain accepts each nonce of an account once.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
 LOCAL_CHAIN_IDS = frozenset({1337, 31337})
-"""Chains of development nodes; the well-known test keys work on these alone (EIP-155 numbers)."""
+"""Chain ids (EIP-155) of development nodes. The public test keys may be used on these chains only."""
 _GAS_MARGIN = 1.2
 _FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.05, 2.0, 1.5
 
 
 class TransactionState(Enum):
-    """The state of a transaction. The value is for people, the name for programs."""
+    """The state of a transaction. A state's value is printed for people, its name for programs."""
 
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
@@ -46,17 +45,17 @@ class TransactionState(Enum):
 
 
 _SETTLED = {TransactionState.CONFIRMED, TransactionState.REVERTED, TransactionState.REPLACED}
-"""The final states. A reorganisation can lead from any other state to any other, but not out of these: the
-confirmations lie above."""
+"""The final states. A reorganisation can change any other state, but not these, which have the required
+confirmations."""
 _ADVICE = {
     TransactionState.UNDERPAID: ("offer more for the same transaction, under a higher max_fee_gwei", Action.RAISE_FEE),
     TransactionState.WAITING: ("continue with it, or offer more for the same transaction", Action.RAISE_FEE),
     TransactionState.BEHIND: (
-        "wait until the earlier ones are in blocks, then continue with it",
+        "wait until the earlier transactions are in blocks, then continue with this one",
         Action.RESUME_TRANSACTION,
     ),
 }
-"""The remedy if a transaction makes no progress in a state; for other states, to continue."""
+"""The remedy for each state in which a transaction makes no progress. In all other states, it is to continue."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Situation:
     Attributes:
         details: the reason, a clause with the relevant values.
         head: number of the newest block.
-        receipt: the transaction's receipt; None while it is in no block.
+        receipt: the transaction's receipt; None while the transaction is not in a block.
     """
 
     state: TransactionState
@@ -76,14 +75,14 @@ class Situation:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing can change any more."""
+        """Whether the state is final: confirmed, reverted or replaced."""
         return self.state in _SETTLED
 
     @property
     def progress(self) -> object:
         """A value that changes when the chain makes progress with the transaction.
 
-        New blocks alone are not progress while it waits for one.
+        While the transaction waits for a block, new blocks alone are not progress.
         """
         if self.receipt:
             return self.receipt.block_hash, self.head
@@ -92,16 +91,16 @@ class Situation:
 
 @dataclass(frozen=True)
 class Sending:
-    """How transactions are sent, and when they count as confirmed.
+    """Settings for sending transactions and for waiting until they are confirmed.
 
     Attributes:
         confirmations: blocks that must lie above a transaction's block.
-        max_fee: the most to offer for a unit of gas, in wei; None compares the price with that of the last blocks.
+        max_fee: the maximum fee for a unit of gas, in wei; None limits the fee by the usual price of the last blocks.
         journal: the folder of the journal; None means that no journal is kept.
-        purpose: the command that sends, as the journal shows it.
-        timeout: seconds to wait for the chain's next progress.
-        outage: seconds for which the node may be unreachable while a transaction is waited for.
-        max_cost: the most that a transaction may cost, in wei.
+        purpose: the command that sends the transaction, recorded in the journal.
+        timeout: the maximum time without progress of a transaction, in seconds.
+        outage: the maximum time for which the node may be out of reach during the wait, in seconds.
+        max_cost: the maximum cost of a transaction, in wei.
     """
 
     confirmations: int = 0
@@ -114,10 +113,10 @@ class Sending:
 
 
 class Chain(Node):
-    """A chain behind a JSON-RPC endpoint that takes transactions.
+    """A chain behind a JSON-RPC endpoint, with functions that send transactions.
 
-    Arguments and errors as those of `Node`; without `sending`, there are neither confirmations nor a journal.
-    It extends `Node`, because a sender also reads, and overrides none of its functions.
+    The arguments and errors are those of `Node`. Without `sending`, no confirmations are required and no journal is
+    kept. The class extends `Node`, because a sender also reads, but overrides no function of `Node`.
     """
 
     def __init__(self, url: str, *, chain_id: int | None = None, sending: Sending | None = None) -> None:
@@ -126,20 +125,20 @@ class Chain(Node):
         self._journal = Journal(self._sending.journal, self.chain_id)
 
     def send(self, account: BaseAccount, data: bytes, *, to: str | None = None) -> Receipt:
-        """Send a transaction, or continue with the same one if it is unsettled; wait until it is confirmed.
+        """Send a transaction and wait until it is confirmed, or continue with the same transaction of the journal.
 
         Args:
-            account: signs and pays.
-            data: calldata, or creation bytecode.
-            to: the contract; None creates one.
+            account: the account that signs and pays.
+            data: the calldata, or the creation bytecode.
+            to: the contract's address; None creates a contract.
 
         Raises:
-            RevertedError: it would revert, or was included in a block and reverted.
-            RefusedError: it cannot be sent now, or another transaction took its place.
-            ChainError: the node is out of reach, or the chain makes no progress with it.
+            RevertedError: the transaction would revert, or was included in a block and reverted.
+            RefusedError: the transaction cannot be sent now, or another transaction used its nonce.
+            ChainError: the node is out of reach, or the transaction makes no progress.
         """
         with self._journal.locked(account.address, timeout=self._sending.timeout):
-            # Looked up under the lock: another process may have sent it meanwhile.
+            # Search the journal under the lock: another process may have sent the transaction meanwhile.
             entry = self._find(account.address, data, to=to)
             if entry is None:
                 self._require_all_settled(account.address)
@@ -150,25 +149,25 @@ class Chain(Node):
             return self._finish(entry)
 
     def is_sending(self, sender: str, data: bytes, *, to: str | None) -> bool:
-        """Whether the journal has this transaction, so that `send` would continue with it."""
+        """Whether the journal has a transaction, so that `send` would continue with it."""
         return self._find(sender, data, to=to) is not None
 
     def unsettled(self) -> list[SentTransaction]:
-        """The transactions in the journal, by sender and nonce."""
+        """Return the transactions in the journal, sorted by sender and nonce."""
         return self._journal.entries()
 
     def resume(self, transaction: str, *, account: BaseAccount | None = None) -> Receipt:
         """Continue with a transaction of the journal until it is confirmed.
 
         Args:
-            transaction: its hash, with 0x.
-            account: its sender, to raise the fee if no block has it yet; None leaves the fee.
+            transaction: the transaction's hash, with 0x.
+            account: the sender, which signs a higher fee if the transaction is not in a block yet; None keeps the fee.
 
         Raises:
-            UsageError: the journal has no such transaction, or the account is not its sender.
-            RevertedError: it was included in a block and reverted.
-            RefusedError: another transaction took its place, or the fee limit allows no higher offer.
-            ChainError: the node is out of reach, or the chain makes no progress with it.
+            UsageError: the journal does not have the transaction, or the account is not its sender.
+            RevertedError: the transaction was included in a block and reverted.
+            RefusedError: another transaction used the nonce, or the fee limit does not allow a higher fee.
+            ChainError: the node is out of reach, or the transaction makes no progress.
         """
         with self._journal.locked(self._journal.find(transaction).sender, timeout=self._sending.timeout):
             entry = self._journal.find(transaction)  # again, under the lock: it may be settled or raised by now
@@ -179,11 +178,11 @@ class Chain(Node):
             return self._finish(entry)
 
     def forget(self, transaction: str, *, even_if_pending: bool = False) -> None:
-        """Remove a transaction from the journal by its hash with 0x, which does not cancel it.
+        """Remove a transaction from the journal, by its hash with 0x. The removal does not cancel the transaction.
 
         Raises:
-            UsageError: the journal has no such transaction.
-            RefusedError: it can still get into a block.
+            UsageError: the journal does not have the transaction.
+            RefusedError: the transaction can still get into a block.
         """
         entry = self._journal.find(transaction)
         with self._journal.locked(entry.sender, timeout=self._sending.timeout):
@@ -191,20 +190,20 @@ class Chain(Node):
                 raise RefusedError(
                     f"the transaction {entry.hash} can still take effect, and forgetting it does not cancel it",
                     why=now.details,
-                    remedy="continue with it, or confirm that it is to be forgotten",
+                    remedy="continue with the transaction, or confirm that the journal may forget it",
                     action=Action.RESUME_OR_FORGET_TRANSACTION,
                     values={"hash": entry.hash},
                 )
             self._journal.remove(entry)
 
     def locate(self, entry: SentTransaction) -> Situation:
-        """Ask the node where a transaction is."""
-        # (1) It is in a block. The newest block is asked for first, so that the depth is never exaggerated.
+        """Determine the current state of a transaction."""
+        # (1) Is it in a block? The newest block is read first, so that the depth is never overstated.
         head = self.head().number
         if receipt := self._receipt_of(entry):
             return self._in_block(receipt, head=head)
 
-        # (2) It cannot get into the next block: its nonce is used, or an earlier one is not.
+        # (2) Can it get into the next block? Not if its nonce is used, or if an earlier nonce is not used.
         nonce, used = entry.newest.nonce, self.count(entry.sender)
         if used > nonce:
             return self._overtaken(entry, head=head)
@@ -212,7 +211,7 @@ class Chain(Node):
             gap = f"it has nonce {nonce}, and the chain has {used} transactions of {entry.sender}"
             return Situation(TransactionState.BEHIND, gap, head)
 
-        # (3) It could. An offer below the base fee is not accepted now, whether the node has kept it or not.
+        # (3) Does it offer enough? A fee below the base fee is not accepted now, even if the node has the transaction.
         least, limit = self.market().least, entry.newest.fees.limit
         if least > limit:
             bid = f"it offers {gwei(limit)} gwei for a unit of gas, and the chain asks for {gwei(least)}"
@@ -238,11 +237,11 @@ class Chain(Node):
         )
 
     def _overtaken(self, entry: SentTransaction, *, head: int) -> Situation:
-        """Its nonce is used: by another transaction, or by this one between two requests."""
+        """Determine the state of a transaction whose nonce is used, by this transaction or by another one."""
         if receipt := self._receipt_of(entry):
             return self._in_block(receipt, head=head)
-        # Receipts can lag behind nonces, most of all where several nodes answer under one name. Only a transaction that
-        # was seen in a block has replaced this one.
+        # Receipts can lag behind nonces, most of all if several nodes share one name. Another transaction counts as a
+        # replacement only if it was seen in a block.
         nonce = entry.newest.nonce
         mined = self.find_transaction(entry.sender, nonce)
         if mined is None:
@@ -262,7 +261,7 @@ class Chain(Node):
         return next(found, None)
 
     def _require_all_settled(self, sender: str) -> None:
-        """A new transaction would wait behind an unsettled one, which may be meant to do the same."""
+        """Refuse a new transaction while an earlier one of the account is unsettled, because both may do the same."""
         for entry in self._journal.entries():
             if entry.sender != sender or (now := self.locate(entry)).state is TransactionState.REPLACED:
                 continue
@@ -277,16 +276,16 @@ class Chain(Node):
             self._journal.remove(entry)
 
     def _sign(self, account: BaseAccount, data: bytes, *, to: str | None) -> SentTransaction:
-        """Make, sign and record a transaction; it is not submitted yet."""
+        """Create, sign and record a transaction without submitting it."""
         fees = self.market().offer(self._sending.max_fee)
         sender = account.address
-        # A second transaction at a pending one's nonce would replace it, one behind it may repeat what it does.
+        # A transaction with the nonce of a pending one would replace it; one with a later nonce may repeat its effect.
         mined, nonce = self.count(sender), self.count(sender, with_pending=True)
         if self._journal.is_kept and nonce > mined:
             raise RefusedError(
-                "the account has a pending transaction that the journal does not know, so nothing was sent",
-                why=f"the node lists {nonce - mined} of {sender} that are not in a block yet",
-                remedy="wait until a block has it, see whether it did what you want, then run the command again",
+                "the account has a pending transaction that is not in the journal, so nothing was sent",
+                why=f"the node has transactions of {sender} that are not in a block yet ({nonce - mined})",
+                remedy="wait until that transaction is in a block, check its effect, then run the command again",
             )
         gas = int(self.estimate(sender, data, to=to, fees=fees) * _GAS_MARGIN)
         check_cost(gas, fees, most=self._sending.max_cost)
@@ -296,7 +295,7 @@ class Chain(Node):
         return entry
 
     def _submit(self, signed: SignedTransaction) -> str:
-        """Submit to the node. Returns why it was rejected; empty if accepted or if the answer was lost."""
+        """Submit a transaction. Returns the reason for a rejection; empty if accepted or if the response was lost."""
         try:
             rejection = self.submit(signed.raw)
             return "" if rejection and self.knows(signed.hash) else rejection
@@ -304,7 +303,7 @@ class Chain(Node):
             return ""
 
     def _raise(self, entry: SentTransaction, account: BaseAccount) -> SentTransaction:
-        """Sign the same transaction with the same nonce and a higher offer: a block takes at most one of them."""
+        """Sign the transaction again with the same nonce and a higher fee. A chain accepts each nonce only once."""
         fees = self.market().outbid(entry.newest.fees, ceiling=self._sending.max_fee)
         check_cost(entry.newest.gas, fees, most=self._sending.max_cost)
         raised = entry.with_attempt(entry.newest.offering(fees).signed_by(account))
@@ -344,31 +343,32 @@ class Chain(Node):
                 wait.pause()
 
     def _advance(self, entry: SentTransaction) -> Situation:
-        """Locate a transaction, and submit it again if the node lost it."""
+        """Determine the state of a transaction, and submit the transaction again if the node lost it."""
         now = self.locate(entry)
         if now.state is TransactionState.LOST and (rejection := self._submit(entry.newest)):
-            raise ChainError(f"the node at {self.place} rejected the transaction when it was repeated", why=rejection)
+            what = f"the node at {self.place} rejected the transaction when it was submitted again"
+            raise ChainError(what, why=rejection)
         return now
 
     def _settle(self, entry: SentTransaction, now: Situation) -> Receipt:
-        """Remove a settled transaction from the journal, and report one that did not succeed."""
+        """Remove a transaction that is in a block from the journal. Raises an error if it was reverted or replaced."""
         if now.receipt is None:
             raise RefusedError(
                 f"the transaction {entry.hash} was replaced, and did nothing",
                 why=now.details,
-                remedy="look up the other one; if it did not do the same, forget this one and send again",
+                remedy="look up the other transaction; if its effect differs, forget this transaction and send again",
                 action=Action.FORGET_TRANSACTION if self._journal.is_kept else None,
                 values={"hash": entry.hash},
             )
         self._journal.remove(entry)
         if now.state is TransactionState.REVERTED:
             at = f"the transaction 0x{now.receipt.transaction.hex()} was reverted in block {now.receipt.block_number}"
-            raise RevertedError(b"", f"{at}; another transaction may have done the same first")
+            raise RevertedError(b"", f"{at}; an earlier transaction may have had the same effect")
         return now.receipt
 
 
 class _Wait:
-    """How long one transaction is waited for, and the error when it took too long."""
+    """Limits the wait for one transaction, and creates the error for a wait that takes too long."""
 
     def __init__(self, entry: SentTransaction, sending: Sending, *, is_journalled: bool) -> None:
         self._entry, self._sending, self._is_journalled = entry, sending, is_journalled
@@ -377,7 +377,7 @@ class _Wait:
         self._pause = _FIRST_PAUSE
 
     def require_progress(self, now: Situation) -> None:
-        """Note an answer of the node; a ChainError if nothing changed for too long."""
+        """Record the transaction's state. Raises a ChainError if the transaction made no progress within `timeout`."""
         self._answered = time.monotonic()
         if now.progress != self._progress:
             self._progress, self._progressed, self._pause = now.progress, self._answered, _FIRST_PAUSE
@@ -385,12 +385,12 @@ class _Wait:
             raise self._not_confirmed(f"{now.details}; nothing changed in {self._sending.timeout:.0f} s", now.state)
 
     def bear(self, error: ChainError) -> None:
-        """Note that the node did not answer; a ChainError if that lasts too long."""
+        """Record that the node did not answer. Raises a ChainError if the outage lasts longer than `outage`."""
         if time.monotonic() - self._answered >= self._sending.outage:
             raise self._not_confirmed(f"{error.what}: {error.why}") from error
 
     def pause(self) -> None:
-        """Wait before the next request: briefly at first, so that a local chain is not slowed down."""
+        """Wait before the next request. The first pauses are short, so that a local chain is not slowed down."""
         time.sleep(self._pause)
         self._pause = min(self._pause * _PAUSE_GROWTH, _LAST_PAUSE)
 
@@ -403,9 +403,9 @@ class _Wait:
             raise KeyboardInterrupt(self._not_confirmed("it may still take effect")) from error
 
     def _not_confirmed(self, why: str, state: TransactionState | None = None) -> ChainError:
-        remedy, action = "look it up before sending again", None
+        remedy, action = "look up the transaction before sending it again", None
         if self._is_journalled:
-            otherwise = "continue with it; the same command again does not send a second one", Action.RESUME_TRANSACTION
+            otherwise = "continue with it; repeating the command does not send a second one", Action.RESUME_TRANSACTION
             remedy, action = _ADVICE.get(state, otherwise) if state else otherwise
         return ChainError(
             f"the transaction {self._entry.hash} was sent and is not confirmed",

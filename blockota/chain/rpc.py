@@ -1,4 +1,4 @@
-"""JSON-RPC over HTTP, and the values that it carries.
+"""Send JSON-RPC requests over HTTP, and decode the values in the responses.
 
 Sources: JSON-RPC 2.0; Ethereum JSON-RPC specification (execution-apis), "hex value encoding". web3 is not used: its
 import takes longer than most commands.
@@ -29,14 +29,14 @@ _TIMEOUT = 10.0
 _REDIRECTS = 3
 _LONGEST_SHOWN = 60
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before each repetition of a request that failed for a moment."""
+"""Seconds before each repetition of a request that failed temporarily."""
 _BATCH = 50
-"""Most calls in one request: hosted nodes allow 100 or more, and count each."""
+"""The maximum number of calls in one request. Hosted nodes allow 100 or more, and count each call."""
 _LIMIT_EXCEEDED = -32005
-"""Code of a node that limits requests (EIP-1474)."""
+"""The error code of a node that limits requests (EIP-1474)."""
 _TOO_LARGE = re.compile(r"results|block range|blocks|response size", re.IGNORECASE)
 _LAGGING = re.compile(r"header not found|unknown block|block not found|beyond current head", re.IGNORECASE)
-"""Texts of geth, Erigon and anvil for a block that a node behind a load balancer does not have yet."""
+"""Error texts of geth, Erigon and anvil for a block that a node behind a load balancer does not have yet."""
 _WIDEST_NUMBER = 256
 _HOST_REMEDY = "correct the network's url in blockota.toml"
 _QUANTITY = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
@@ -55,16 +55,17 @@ _FAILURES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.HTTPError, "the request failed"),
     (ValueError, "the address is not valid"),
 )
-"""Failures of the HTTP client in words, the first that fits. None of its own texts is shown: they contain the path."""
+"""Descriptions of the HTTP client's errors, of which the first match counts. The client's own texts contain the URL's
+path, and are therefore not shown."""
 
 
 class RpcError(Exception):
-    """The node answered with a JSON-RPC error.
+    """The node answered with a JSON-RPC error or with an HTTP error status.
 
     Attributes:
-        code: the error's code; None if it has none, or if the node answered with an HTTP status instead.
-        data: revert data; empty if there is none.
-        status: the HTTP status of a refusal; 200 for an error in JSON-RPC's own form.
+        code: the JSON-RPC error code; None if the response has no code.
+        data: the revert data; empty if the response has none.
+        status: the HTTP status of the response; 200 for a JSON-RPC error.
     """
 
     def __init__(self, code: int | None, message: str, *, data: bytes = b"", status: int = 200) -> None:
@@ -73,53 +74,53 @@ class RpcError(Exception):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the same request can succeed later: the node limits its requests, or it lags behind."""
+        """Whether the same request can succeed later, because the node limits requests or lags behind the chain."""
         is_limit = self.status == HTTPStatus.TOO_MANY_REQUESTS or self.code == _LIMIT_EXCEEDED
-        # The same code refuses a search for events in too many blocks, which never succeeds.
+        # Nodes refuse an event search over too many blocks with the same code, and such a search never succeeds.
         is_too_large = bool(_TOO_LARGE.search(self.message))
         return (is_limit and not is_too_large) or bool(_LAGGING.search(self.message))
 
 
 class RpcEndpoint:
-    """A JSON-RPC endpoint, whose connections are kept open. Threads may share it.
+    """A JSON-RPC endpoint with persistent connections. Several threads may share one endpoint.
 
     Args:
-        url: ``http://`` or ``https://``; a user name and password in it are sent as basic authentication.
+        url: an ``http://`` or ``https://`` URL; its user name and password are sent as basic authentication.
 
     Attributes:
-        place: scheme, host and port, for errors: on hosted nodes the path is the API key.
+        place: the URL's scheme, host and port, for errors; on hosted nodes the path is the API key.
 
     Raises:
-        UsageError: the URL has another scheme.
+        UsageError: the URL is neither ``http://`` nor ``https://``.
     """
 
     def __init__(self, url: str) -> None:
         if not url.startswith(("http://", "https://")):
-            # The value is not shown: it may be an address with a mistyped scheme, and its rest a secret.
-            raise UsageError("the node's address is not valid", why="it must begin with http:// or https://")
+            # The URL is not shown: its scheme may be mistyped, and the rest may contain a secret.
+            raise UsageError("the node's address is not valid", why="the address must begin with http:// or https://")
         self._url, self._private = url, PrivateUrl(url)
         self.place = self._private.place
         self._takes_batches = True
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
 
     def request(self, method: str, *parameters: Any) -> Any:
-        """Call a method.
+        """Call a JSON-RPC method.
 
         Returns:
-            The result; None if the node has none, such as for an unknown block.
+            The method's result; None if the node has none, such as for an unknown block.
 
         Raises:
-            RpcError: the node refused.
-            ChainError: the node is out of reach, or what answers is not a node.
+            RpcError: the node refused the call.
+            ChainError: the node is out of reach, or the server is not an Ethereum node.
         """
         return self._with_patience(lambda: self._ask(method, *parameters))
 
     def request_block(self, number: int | None, *, with_transactions: bool) -> Any:
-        """Request a block; None means the newest. One that the node does not have yet is waited for.
+        """Request a block; None means the newest. If the node does not have the block yet, the request is repeated.
 
         Raises:
-            RpcError: the node refused, or does not have the block.
-            ChainError: the node is out of reach, or what answers is not a node.
+            RpcError: the node refused the request, or does not have the block.
+            ChainError: the node is out of reach, or the server is not an Ethereum node.
         """
         name, tag = ("no block", "latest") if number is None else (f"no block {number}", hex(number))
 
@@ -132,14 +133,14 @@ class RpcEndpoint:
         return self._with_patience(ask)
 
     def request_many(self, method: str, parameters: Sequence[Sequence[Any]]) -> list[Any]:
-        """Call a method several times: in batches (JSON-RPC 2.0, section 6), or one by one if the node takes none.
+        """Call a method several times, in batches (JSON-RPC 2.0, section 6) if the node supports them.
 
         Returns:
             The results, in the order of the parameters.
 
         Raises:
             RpcError: the node refused one of the calls.
-            ChainError: the node is out of reach, or what answers is not a node.
+            ChainError: the node is out of reach, or the server is not an Ethereum node.
         """
         results: list[Any] = []
         for start in range(0, len(parameters), _BATCH):
@@ -155,7 +156,7 @@ class RpcEndpoint:
         return _result(self._post(_question(1, method, parameters)), self._private)
 
     def _batch(self, method: str, parameters: Sequence[Sequence[Any]]) -> list[Any] | None:
-        """The results of one batch; None if the node takes none."""
+        """Call a method several times in one batch. Returns None if the node does not support batches."""
         if len(parameters) == 1:
             return [self._ask(method, *parameters[0])]
         questions = [_question(number, method, one) for number, one in enumerate(parameters)]
@@ -169,11 +170,11 @@ class RpcEndpoint:
             return None  # a single error: batches are not supported, or this one is too large
         by_number = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
         if by_number.keys() != set(range(len(questions))):
-            raise self.unreadable("a batch has other answers than questions")
+            raise self.unreadable("the responses of a batch do not match its requests")
         return [_result(by_number[number], self._private) for number in range(len(questions))]
 
     def _with_patience(self, ask: Callable[[], Result]) -> Result:
-        """Repeat a request that failed for a moment, after growing pauses."""
+        """Make a request, and repeat it after growing pauses while it fails temporarily."""
         for pause in PAUSES:
             try:
                 return ask()
@@ -184,13 +185,13 @@ class RpcEndpoint:
         return ask()
 
     def _post(self, document: object) -> Any:
-        """Send a JSON document, and return that of the response."""
+        """Send a JSON document, and return the JSON document of the response."""
         try:
             response = self._pool.request(
                 "POST", self._url, body=json.dumps(document).encode(), headers=self._headers, timeout=_TIMEOUT
             )
         except (exceptions.HTTPError, ValueError) as error:
-            # The HTTP client wraps the cause where it has counted attempts; the message of either may have the URL.
+            # The HTTP client wraps the cause if it has counted attempts. Both messages may contain the URL.
             cause = error.reason if isinstance(error, exceptions.MaxRetryError) and error.reason else error
             why = next(words for kind, words in _FAILURES if isinstance(cause, kind))
             raise self.unreachable(why) from cause
@@ -198,7 +199,7 @@ class RpcEndpoint:
             # Some nodes refuse a range of blocks by an HTTP status.
             status = response.status
             reason = f" ({HTTPStatus(status).phrase})" if status in set(HTTPStatus) else ""
-            raise RpcError(None, f"it answers with the HTTP status {status}{reason}", status=status)
+            raise RpcError(None, f"the response has the HTTP status {status}{reason}", status=status)
         try:
             text = response.data.decode()
             check_depth(text)
@@ -207,7 +208,7 @@ class RpcEndpoint:
             raise self.unreadable(error) from error
 
     def unreachable(self, why: str) -> ChainError:
-        """The error for an endpoint that does not answer."""
+        """Return the error for an endpoint that does not answer."""
         return ChainError(
             f"no chain answers at {self.place}",
             why=why,
@@ -216,16 +217,16 @@ class RpcEndpoint:
         )
 
     def unreadable(self, why: object) -> ChainError:
-        """The error for an answer that a node would not give."""
+        """Return the error for a response that an Ethereum node would not send."""
         return ChainError(
-            f"what answers at {self.place} is not a node",
-            why=f"its answer cannot be read ({self._private.hide_in(str(why))})",
+            f"the server at {self.place} is not a node",
+            why=f"the response cannot be read ({self._private.hide_in(str(why))})",
             remedy=_HOST_REMEDY,
         )
 
     @functools.cached_property
     def _pool(self) -> urllib3.PoolManager:
-        """Connections to the node, through the proxy that the environment names for it."""
+        """The connections to the node, through the proxy of the environment if one is set."""
         parts = urlsplit(self._url)
         if parts.username is not None:
             auth = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -243,14 +244,14 @@ def _question(number: int, method: str, parameters: Sequence[Any]) -> dict[str, 
 
 
 def quantity(value: Any, *, bits: int = _WIDEST_NUMBER) -> int:
-    """A number from its hexadecimal text.
+    """Decode a number from hexadecimal text.
 
     Args:
         value: the text, with 0x.
-        bits: the most that the number may have.
+        bits: the maximum size of the number, in bits.
 
     Raises:
-        ValueError: it is not one, or has more bits.
+        ValueError: the text is not a number, or the number has more bits.
     """
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
         raise ValueError(f"{_shown(value)} is not a number")
@@ -261,14 +262,14 @@ def quantity(value: Any, *, bits: int = _WIDEST_NUMBER) -> int:
 
 
 def data(value: Any, *, size: int | None = None) -> bytes:
-    """Bytes from their hexadecimal text.
+    """Decode bytes from hexadecimal text.
 
     Args:
         value: the text, with 0x.
-        size: how many bytes there must be; None means any number.
+        size: the required number of bytes; None accepts any number.
 
     Raises:
-        ValueError: it is not the text of so many bytes.
+        ValueError: the value is not hexadecimal text, or has another number of bytes.
     """
     if not isinstance(value, str) or not _DATA.fullmatch(value):
         raise ValueError(f"{_shown(value)} is not hexadecimal text")
@@ -279,10 +280,10 @@ def data(value: Any, *, size: int | None = None) -> bytes:
 
 
 def fields(value: Any) -> Mapping[str, Any]:
-    """A JSON object.
+    """Check that a value is a JSON object, and return it.
 
     Raises:
-        TypeError: it is not one.
+        TypeError: the value is not a JSON object.
     """
     if not isinstance(value, dict):
         raise TypeError(f"{_shown(value)} is not an object")
@@ -290,10 +291,10 @@ def fields(value: Any) -> Mapping[str, Any]:
 
 
 def items(value: Any) -> list[Any]:
-    """A JSON list.
+    """Check that a value is a JSON list, and return it.
 
     Raises:
-        TypeError: it is not one.
+        TypeError: the value is not a JSON list.
     """
     if not isinstance(value, list):
         raise TypeError(f"{_shown(value)} is not a list")
@@ -301,11 +302,11 @@ def items(value: Any) -> list[Any]:
 
 
 def _result(answer: Any, private: PrivateUrl) -> Any:
-    """The result of a response.
+    """Return the result of a JSON-RPC response.
 
     Raises:
-        ValueError: it is not a response.
-        RpcError: it is an error.
+        ValueError: the value is not a JSON-RPC response.
+        RpcError: the response is an error.
     """
     if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
         raise ValueError("it is not a JSON-RPC response")
@@ -316,7 +317,7 @@ def _result(answer: Any, private: PrivateUrl) -> Any:
         raise RpcError(None, private.hide_in(str(detail)))
     code, message = detail.get("code"), str(detail.get("message") or "the node gives no reason")
 
-    # Revert data are hexadecimal text (geth, anvil), such text behind a word (OpenEthereum), or in an object (ganache).
+    # Revert data is hexadecimal text (geth, anvil), such text after "Reverted" (OpenEthereum) or an object (ganache).
     found, revert_data = detail.get("data"), b""
     if isinstance(found, dict):
         found = found.get("result") or found.get("data")
@@ -327,6 +328,6 @@ def _result(answer: Any, private: PrivateUrl) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value for an error. It is never shortened, because a shortened secret could not be recognised."""
+    """Format a value for an error. No value is shortened, because a shortened secret could not be found and hidden."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"an answer of {len(text)} characters"

@@ -1,8 +1,8 @@
-"""A signed transaction as a value, and the fees that it offers.
+"""Signed transactions as values, and the fees that they offer.
 
 Sources: EIP-155 (the chain id in a signature), EIP-1559 (fees), EIP-2718 (typed transactions), Yellow Paper appendix B
-(RLP). Amounts are in wei a unit of gas unless a name has gwei. eth-account and rlp are imported in the functions that
-need them: commands that only read do without.
+(RLP). Fees are in wei per unit of gas, unless a name contains gwei. The functions that need eth-account and rlp import
+them, because commands that only read do not need these packages.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
 Item = bytes | list["Item"]
-"""What RLP encodes: bytes, or a list of items."""
+"""A value that RLP encodes: bytes, or a list of items."""
 GWEI = 10**9
 _EIP1559 = 2
 _LEGACY_FIELDS, _EIP1559_FIELDS = 9, 12
 _SIGNATURE_PARTS = 3
 _EIP155 = 35
-"""A legacy signature's v is this plus twice the chain id, plus 0 or 1."""
+"""In a legacy signature, v is this number plus twice the chain id, plus 0 or 1."""
 _RISE = (9, 8)
 """Nodes replace a pending transaction only with one that pays at least 10 % more (geth) or 12.5 % (others)."""
 
 _LOW_BASE_FEE, _BASE_FEE_FACTOR = GWEI, 10
-"""Without a limit of the user's, a base fee or gas price is paid up to the first, or this multiple of the usual one."""
+"""Without max_fee_gwei, a base fee or gas price is paid up to the greater of this amount and this multiple of the usual
+price."""
 _LOW_TIP, _TIP_FACTOR = 3 * GWEI, 2
-"""The same for the tip."""
+"""Without max_fee_gwei, a tip is paid up to the greater of this amount and this multiple of the usual tip."""
 _WAIT_OR_PAY = "wait until fees fall, or set a higher max_fee_gwei in blockota.toml (or BLOCKOTA_MAX_FEE_GWEI)"
 
 
@@ -41,8 +42,8 @@ class Fees:
     """The fees that a transaction offers for a unit of gas.
 
     Attributes:
-        limit: the most in total; the gas price on a chain without EIP-1559.
-        tip: the part of it that may go to the block's producer; None on a chain without EIP-1559.
+        limit: the maximum fee in total; the gas price on a chain without EIP-1559.
+        tip: the part of the limit that may go to the block's producer; None on a chain without EIP-1559.
     """
 
     limit: int
@@ -50,7 +51,7 @@ class Fees:
 
     @property
     def fields(self) -> dict[str, int]:
-        """The fields of a transaction."""
+        """The fees as fields of a transaction."""
         if self.tip is None:
             return {"gasPrice": self.limit}
         return {"maxFeePerGas": self.limit, "maxPriorityFeePerGas": self.tip}
@@ -61,7 +62,7 @@ class Market:
     """The price of a unit of gas at this moment.
 
     Attributes:
-        base_fee: the newest block's; None on a chain without EIP-1559.
+        base_fee: the newest block's base fee; None on a chain without EIP-1559.
         tip: the tip that the node suggests; the gas price on a chain without EIP-1559.
         usual_price: the median base fee, or gas price, of the last blocks.
         usual_tip: the median tip that transactions of the last blocks paid.
@@ -74,31 +75,31 @@ class Market:
 
     @property
     def least(self) -> int:
-        """The lowest offer that gets into a block."""
+        """The lowest fee with which a transaction gets into a block."""
         return self.tip if self.base_fee is None else self.base_fee
 
     @property
     def is_ordinary(self) -> bool:
-        """Whether the price is so low that it need not be compared with the usual one."""
+        """Whether the price is so low that a comparison with the usual price is not needed."""
         if self.base_fee is None:
             return self.tip <= _LOW_BASE_FEE
         return self.base_fee <= _LOW_BASE_FEE and self.tip <= _LOW_TIP
 
     def offer(self, ceiling: int | None) -> Fees:
-        """The fees to offer: enough for six full blocks in a row, and never more than the ceiling.
+        """Choose fees that suffice for six full blocks in a row, but never exceed the ceiling.
 
         Args:
-            ceiling: the user's limit in total; None compares the price with the usual one, so that a node cannot ask
-                for any amount.
+            ceiling: the user's maximum fee in total; None compares the price with the usual price, so that a node
+                cannot demand an arbitrary fee.
 
         Raises:
-            RefusedError: the chain asks for more than the ceiling, or than ten times the usual price.
+            RefusedError: the price exceeds the ceiling, or without a ceiling is far above the usual price.
         """
         name = "gas price" if self.base_fee is None else "base fee"
         if ceiling is not None and self.least > ceiling:
             raise RefusedError(
                 "the chain asks for more than you want to pay, nothing was sent",
-                why=f"its {name} is {gwei(self.least)} gwei, your max_fee_gwei is {gwei(ceiling)}",
+                why=f"the chain's {name} is {gwei(self.least)} gwei, your max_fee_gwei is {gwei(ceiling)}",
                 remedy=_WAIT_OR_PAY,
             )
         if ceiling is None:
@@ -111,7 +112,7 @@ class Market:
         return Fees(limit, min(self.tip, limit))
 
     def _require_usual(self, name: str) -> None:
-        """Refuse a price that the last blocks did not have, without a limit of the user's."""
+        """Refuse a price far above the usual price, if the user set no limit."""
         asked = [(name, self.least, self.usual_price, max(_LOW_BASE_FEE, _BASE_FEE_FACTOR * self.usual_price))]
         if self.base_fee is not None:
             asked.append(("tip", self.tip, self.usual_tip, self._highest_tip))
@@ -119,32 +120,33 @@ class Market:
             if price > most:
                 raise RefusedError(
                     "the chain asks for an unusual price, nothing was sent",
-                    why=f"its {what} is {gwei(price)} gwei, the median of the last blocks is {gwei(usual)}, and "
-                    f"without max_fee_gwei at most {gwei(most)} are paid",
+                    why=f"the {what} is {gwei(price)} gwei, the median of the last blocks is {gwei(usual)} gwei, and "
+                    f"without max_fee_gwei at most {gwei(most)} gwei is paid",
                     remedy="compare with another node, and set max_fee_gwei in blockota.toml (or "
                     "BLOCKOTA_MAX_FEE_GWEI) if the price is right",
                 )
 
     def outbid(self, before: Fees, *, ceiling: int | None) -> Fees:
-        """The fees to offer in place of those that were too low.
+        """Choose higher fees for a transaction whose fees were too low.
 
         Raises:
-            RefusedError: the ceiling does not allow it.
+            RefusedError: the ceiling does not allow higher fees, or without a ceiling the tip is too high.
         """
         now = self.offer(ceiling)
         limit = max(now.limit, _risen(before.limit))
         if ceiling is not None and limit > ceiling:
             raise RefusedError(
-                "the fee cannot be raised under your ceiling, nothing was sent",
-                why=f"{gwei(_risen(before.limit))} gwei are needed to replace an offer of {gwei(before.limit)}, "
+                "the fee cannot be raised within your max_fee_gwei, nothing was sent",
+                why=f"a fee of {gwei(_risen(before.limit))} gwei is needed to replace that of {gwei(before.limit)}, "
                 f"your max_fee_gwei is {gwei(ceiling)}",
                 remedy=_WAIT_OR_PAY,
             )
         tip = None if before.tip is None else min(limit, max(now.tip or 0, _risen(before.tip)))
         if ceiling is None and tip is not None and tip > self._highest_tip:
             raise RefusedError(
-                "the tip cannot be raised further without a limit of yours, nothing was sent",
-                why=f"{gwei(tip)} gwei are needed, and without max_fee_gwei at most {gwei(self._highest_tip)} are paid",
+                "the tip cannot be raised further without max_fee_gwei, nothing was sent",
+                why=f"a tip of {gwei(tip)} gwei is needed, and without max_fee_gwei the highest tip is "
+                f"{gwei(self._highest_tip)} gwei",
                 remedy=_WAIT_OR_PAY,
             )
         return Fees(limit, tip)
@@ -155,15 +157,15 @@ class Market:
 
 
 def check_cost(gas: int, fees: Fees, *, most: int) -> None:
-    """Check what a transaction can cost at most.
+    """Check the maximum cost of a transaction.
 
     Args:
-        gas: units of gas that it may use.
-        fees: the offer for each.
+        gas: the units of gas that the transaction may use.
+        fees: the fees for each unit.
         most: the user's limit, in wei.
 
     Raises:
-        RefusedError: it can cost more.
+        RefusedError: the transaction can cost more than the limit.
     """
     cost = gas * fees.limit
     if cost > most:
@@ -177,16 +179,16 @@ def check_cost(gas: int, fees: Fees, *, most: int) -> None:
 
 @dataclass(frozen=True)
 class SignedTransaction:
-    """A signed transaction. Anyone who has it can submit it, but a chain accepts it only once.
+    """A signed transaction. Anyone with the signed bytes can submit a transaction, but a chain accepts it only once.
 
     Attributes:
-        raw: the encoding that nodes accept; empty before it is signed.
-        chain_id: the only chain that accepts it.
-        nonce: its number among the sender's; a chain accepts each number once.
-        gas: units of gas that it may use.
-        fees: the offer for each unit.
-        to: the contract; None creates one.
-        data: calldata, or creation bytecode.
+        raw: the encoding that nodes accept; empty before the transaction is signed.
+        chain_id: the id of the only chain that accepts the transaction.
+        nonce: the transaction's number among those of the sender; a chain accepts each number once.
+        gas: the units of gas that the transaction may use.
+        fees: the fees for each unit.
+        to: the contract's address; None creates a contract.
+        data: the calldata, or the creation bytecode.
     """
 
     raw: bytes
@@ -202,13 +204,13 @@ class SignedTransaction:
         """Decode a transaction.
 
         Raises:
-            ValueError: the bytes are not a signed transaction of one of the two kinds that we send.
+            ValueError: the bytes are not a signed transaction of one of the two kinds that BlockOTA sends.
         """
         if raw[:1] == bytes([_EIP1559]):
             # EIP-1559: chain id, nonce, tip, limit, gas, to, value, data, access list, y parity, r, s.
             fields = _fields(raw[1:], count=_EIP1559_FIELDS)
             if fields[8] != [] or number(fields[9]) > 1:
-                raise ValueError("it has an access list, or its signature is not valid")
+                raise ValueError("the transaction has an access list, or its signature is not valid")
             fees, gas = Fees(limit=number(fields[3]), tip=number(fields[2])), number(fields[4])
             to, data = _target(fields[5], value=fields[6]), _data(fields[7])
             return cls(raw, number(fields[0]), number(fields[1]), gas=gas, fees=fees, to=to, data=data)
@@ -217,19 +219,19 @@ class SignedTransaction:
         fields = _fields(raw, count=_LEGACY_FIELDS)
         chain_id = (number(fields[6]) - _EIP155) // 2
         if chain_id < 1:
-            raise ValueError("it was not signed for one chain (EIP-155)")
+            raise ValueError("the transaction was not signed for one chain (EIP-155)")
         fees, gas = Fees(number(fields[1]), None), number(fields[2])
         to, data = _target(fields[3], value=fields[4]), _data(fields[5])
         return cls(raw, chain_id, number(fields[0]), gas=gas, fees=fees, to=to, data=data)
 
     @property
     def hash(self) -> bytes:
-        """The transaction's hash, which names it on the chain."""
+        """The transaction's hash, which identifies the transaction on the chain."""
         return keccak(self.raw)
 
     @functools.cached_property
     def sender(self) -> str:
-        """The account that signed it.
+        """The account that signed the transaction.
 
         Raises:
             ValueError: the signature is not valid.
@@ -241,17 +243,17 @@ class SignedTransaction:
         try:
             return str(Account.recover_transaction(self.raw))
         except (BadSignature, ValidationError, TypeError) as error:
-            raise ValueError("its signature is not valid") from error
+            raise ValueError("the transaction's signature is not valid") from error
 
     def offering(self, fees: Fees) -> SignedTransaction:
-        """The same with other fees, to be signed again."""
+        """Return an unsigned copy of the transaction with other fees."""
         return replace(self, raw=b"", fees=fees)
 
     def signed_by(self, account: BaseAccount) -> SignedTransaction:
-        """Sign it with an account, and check what the account signed.
+        """Sign the transaction with an account, and check that the account signed this transaction.
 
         Raises:
-            RefusedError: the account signed something else.
+            RefusedError: the account signed another transaction.
         """
         to = to_checksum_address(self.to) if self.to else None
         fields: dict[str, Any] = {"from": account.address, "value": 0, "data": f"0x{self.data.hex()}", "gas": self.gas}
@@ -260,7 +262,7 @@ class SignedTransaction:
             fields["to"] = to
         signed = bytes(account.sign_transaction(fields).raw_transaction)
 
-        # A wallet or plugin behind the account may have changed the transaction: only what was asked for is sent.
+        # A wallet or plugin behind the account may have changed the transaction: only the requested one is sent.
         try:
             found = SignedTransaction.decode(signed)
             is_same = replace(found, raw=b"") == replace(self, raw=b"", to=to)
@@ -269,19 +271,19 @@ class SignedTransaction:
         except ValueError:
             pass
         raise RefusedError(
-            "the key signed another transaction than it was asked to, nothing was sent",
-            why=f"what {account.address} signed has another content or another signer",
+            "the key signed another transaction than the requested one, nothing was sent",
+            why=f"the transaction from {account.address} has another content or another signer",
             remedy="check the wallet or plugin that has the key",
         )
 
 
 def gwei(amount: int) -> str:
-    """An amount of wei in gwei, with six significant digits."""
+    """Format an amount of wei in gwei, with six significant digits."""
     return f"{Decimal(f'{Decimal(amount) / GWEI:.6g}').normalize():f}"
 
 
 def coins(amount: int) -> str:
-    """An amount of wei in the chain's coin, with four significant digits."""
+    """Format an amount of wei in the chain's coin, with four significant digits."""
     return f"{Decimal(f'{Decimal(amount) / 10**18:.4g}').normalize():f}"
 
 
@@ -293,17 +295,17 @@ def _risen(amount: int) -> int:
 def _fields(encoded: bytes, *, count: int) -> list[Item]:
     fields = decode_rlp(encoded)
     if isinstance(fields, bytes) or len(fields) != count:
-        raise ValueError("it is not a transaction of a kind that we send")
+        raise ValueError("the bytes are not a transaction of a kind that BlockOTA sends")
     for part in fields[-_SIGNATURE_PARTS:]:
         number(part)
     return fields
 
 
 def decode_rlp(encoded: bytes) -> Item:
-    """The item that bytes encode in RLP, in the one canonical way.
+    """Decode an item from canonical RLP.
 
     Raises:
-        ValueError: they do not encode one, or in another way.
+        ValueError: the bytes are not the canonical RLP of one item.
     """
     import rlp
     from rlp.exceptions import DecodingError
@@ -311,12 +313,12 @@ def decode_rlp(encoded: bytes) -> Item:
     try:
         decoded: Item = rlp.decode(encoded)
     except (DecodingError, RecursionError) as error:
-        raise ValueError(f"it is not canonical RLP ({error})") from error
+        raise ValueError(f"the bytes are not canonical RLP ({error})") from error
     return decoded
 
 
 def number(item: Item) -> int:
-    """The number of an item; it has no leading zero (Yellow Paper, appendix B).
+    """Decode the number of an item. A number has no leading zero (Yellow Paper, appendix B).
 
     Raises:
         ValueError: the item is a list, or begins with a zero.
@@ -328,11 +330,11 @@ def number(item: Item) -> int:
 
 def _target(address: Item, *, value: Item) -> str | None:
     if isinstance(address, list) or len(address) not in (0, 20) or number(value):
-        raise ValueError("its target is not an address, or it transfers money")
+        raise ValueError("the transaction's target is not an address, or the transaction transfers value")
     return to_checksum_address(address) if address else None
 
 
 def _data(item: Item) -> bytes:
     if isinstance(item, bytes):
         return item
-    raise ValueError("its calldata is a list")
+    raise ValueError("the transaction's calldata is a list")

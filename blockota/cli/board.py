@@ -63,7 +63,7 @@ def identify(session: Session, /, line: BoardLine) -> None:
 @board.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write.")
 @click.option("--address", type=NUMBER, help="First address; the start of the flash by default.")
-@click.option("--length", type=NUMBER, help="Bytes to read; up to the end of that memory by default.")
+@click.option("--length", type=NUMBER, help="Number of bytes to read; by default up to the end of the memory region.")
 @click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 @line_options
 @with_session_offline
@@ -81,7 +81,7 @@ def read(
     refuse_overwriting(output, None, force=force)
     with connected(session, line) as (bootloader, identity):
         span = _span(*flash_of(identity), first=address, length=length)
-        # The digest is of what the board sent, to compare with a second reading or with the file.
+        # The digest covers the bytes that the board sent, for a comparison with a second reading or with the file.
         with result_files(output, None) as (file, _), progress_bar(session, "Reading", total=len(span)) as bar:
             digest = hashlib.sha256()
             for chunk in chunks(span):
@@ -100,8 +100,8 @@ def read(
 def doctor(session: Session, /, line: BoardLine) -> None:
     """Diagnose the line to a board; exit status 0 if the board can be flashed.
 
-    Nothing on the board is changed, but it may be reset: if the port has control lines and no bootloader answers,
-    other wirings and speeds are tried, and the one that works is reported.
+    Nothing on the board is changed, but the board may be reset. If the port has control lines and no bootloader
+    answers, other wirings and speeds are tried, and the combination that works is reported.
 
     \b
     Example:  blockota board doctor --port /dev/ttyUSB0
@@ -126,7 +126,7 @@ def doctor(session: Session, /, line: BoardLine) -> None:
             text = f"{finding.what}. {remedy[:1].upper()}{remedy[1:]}".rstrip(". ") + "."
             if not (finding.hinders or remedy):
                 session.done(text)
-            elif finding is not worst:  # the first that hinders is printed as the command's error
+            elif finding is not worst:  # the first hindrance is printed as the command's error
                 click.echo(f"! {text}")
 
     if worst is None or not session.as_json:
@@ -150,7 +150,7 @@ def simulate(session: Session, /, options: tuple[str, ...]) -> None:
     """Serve a simulated board until Ctrl-C, and print its URL for --port.
 
     OPTIONS are those of `python -m firmware_host.simulator`: chips, faults, control lines and delays.
-    `blockota board simulate -- --help` lists them.
+    `blockota board simulate -- --help` lists the options.
 
     \b
     Example:  blockota board simulate --tcp 3115 --flash board.flash
@@ -163,13 +163,13 @@ def simulate(session: Session, /, options: tuple[str, ...]) -> None:
         serve(options, lambda url: session.result({"url": url}, lambda: click.echo(url)))
     except SystemExit as end:
         if end.code:
-            remedy = "see them all with `blockota board simulate -- --help`"
+            remedy = "list the options with `blockota board simulate -- --help`"
             raise UsageError("the simulator does not understand its options", remedy=remedy) from None
 
 
 @board.command()
 @click.option("--log", "path", type=click.Path(path_type=Path), default=BENCH_LOG, show_default=True, help="Bench log.")
-@click.option("--board", "wanted", metavar="ID", help="Show only the board whose unique id ends with this.")
+@click.option("--board", "wanted", metavar="ID", help="Show only the board whose unique id ends with ID.")
 @with_session_offline
 def log(session: Session, /, path: Path, wanted: str | None) -> None:
     """Show the bench log, and prove that no line was removed, changed or inserted.
@@ -182,7 +182,7 @@ def log(session: Session, /, path: Path, wanted: str | None) -> None:
     """
     from firmware_host.bench.log import BenchLog
 
-    lines = list(BenchLog(path).lines())  # every line is verified, also those that are not shown
+    lines = list(BenchLog(path).lines())  # every line is verified, even if it is not shown
     shown = [line for line in lines if str(line.fields.get("board", "")).endswith((wanted or "").lower())]
     last = {"number": lines[-1].number, "sha256": lines[-1].sha256.hex()} if lines else None
     fields = {"file": str(path), "whole": True, "last": last, "lines": [line.fields for line in shown]}
@@ -203,13 +203,13 @@ def log(session: Session, /, path: Path, wanted: str | None) -> None:
 
 @board.command("list")
 @click.argument("logs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--product", metavar="NAME", help="Only boards that hold a release of this product.")
-@click.option("--version", type=VERSION, help="Only boards that hold this version.")
+@click.option("--product", metavar="NAME", help="List only boards with a release of this product.")
+@click.option("--version", type=VERSION, help="List only boards with this version.")
 @with_session_offline
 def list_boards(session: Session, /, logs: tuple[Path, ...], product: str | None, version: Version | None) -> None:
-    """List the boards and what they hold, according to the bench logs LOGS; by default the log of this folder.
+    """List the boards and their releases according to the bench logs LOGS; by default the log of this folder.
 
-    The newest line of a board counts, in whichever log it is. Each log is verified as by `blockota board log`.
+    For each board, only the newest line in all logs counts. Each log is verified as by `blockota board log`.
 
     \b
     Example:  blockota board list --product acme-thermo2 --version 1.2.0 bench-1.jsonl bench-2.jsonl
@@ -268,7 +268,7 @@ def _identity_rows(fields: dict[str, Any]) -> dict[str, object]:
 
 
 def _span(chip: Chip, flash_size: int, *, first: int | None, length: int | None) -> range:
-    """The addresses to read, all in one memory of the chip."""
+    """Return the addresses to read, all in one memory region of the chip."""
     start = FLASH_BASE if first is None else first
     memories = chip.readable(flash_size)
     memory = next((span for span in memories if start in span), range(0))
@@ -278,6 +278,6 @@ def _span(chip: Chip, flash_size: int, *, first: int | None, length: int | None)
         raise RefusedError(
             f"cannot read {'' if length is None else f'{length:,} bytes '}at {start:#010x}",
             why=f"the {chip.name} can be read at {spans}",
-            remedy="give --address and --length within one of these",
+            remedy="give --address and --length within one of these ranges",
         )
     return range(start, stop)

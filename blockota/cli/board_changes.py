@@ -1,4 +1,4 @@
-"""``blockota board erase``, ``protect`` and ``unprotect``: commands that destroy or lock, after a confirmation.
+"""``blockota board erase``, ``protect`` and ``unprotect``: commands that erase or lock the flash, after a confirmation.
 
 The operator types the last characters of the board's unique id, or gives all of it with ``--confirm``.
 """
@@ -33,22 +33,22 @@ _confirm = click.option("--confirm", metavar="ID", help="The board's unique id, 
 
 
 def pages_or_all(value: Any) -> tuple[int, ...] | str:
-    """``3-7,9``, or ``all``."""
+    """Parse page numbers such as ``3-7,9``, or ``all``."""
     return _ALL if value == _ALL else parse_pages(value)
 
 
 @click.command()
-@click.option("--pages", type=parse_pages, metavar="PAGES", help="Pages or sectors by number, as in 3-7,9.")
-@click.option("--all", "everything", is_flag=True, help="The whole flash.")
+@click.option("--pages", type=parse_pages, metavar="PAGES", help="Numbers of pages or sectors, as in 3-7,9.")
+@click.option("--all", "everything", is_flag=True, help="Erase the whole flash.")
 @_confirm
 @line_options
 @with_session_offline
 def erase(
     session: Session, /, *, line: BoardLine, pages: tuple[int, ...] | None, everything: bool, confirm: str | None
 ) -> None:
-    """Erase pages of a board's flash, or all of it, and prove it by reading them back.
+    """Erase pages of a board's flash, or the whole flash, and prove the erasure by reading it back.
 
-    Their contents are lost. The command asks for the last characters of the board's unique id.
+    The contents of the pages are lost. The command asks for the last characters of the board's unique id.
 
     \b
     Example:  blockota board erase --pages 3-7,9 --port /dev/ttyUSB0
@@ -64,7 +64,7 @@ def erase(
         if journal and pages is None:
             recovery += f", and the journal of its interrupted run, {journal}, is removed"
         elif journal:
-            recovery = f"a flash writes only those back that {journal} has, the journal of its interrupted run"
+            recovery = f"a flash restores only the bytes in {journal}, the journal of its interrupted run"
         consequence = f"Erasing {which} destroys {size:,} bytes; {recovery}."
         require_confirmation(session, identity, consequence=consequence, confirmed=confirm)
         chip, flash_size = flash_of(identity)
@@ -86,7 +86,7 @@ def erase(
     is_flag=False,
     flag_value=_ALL,
     metavar="[PAGES]",
-    help="These pages, or all, cannot be erased or written any more.",
+    help="These pages, or all pages, cannot be erased or written any more.",
 )
 @_confirm
 @line_options
@@ -94,7 +94,7 @@ def erase(
 def protect(
     session: Session, /, *, line: BoardLine, readout: bool, pages: tuple[int, ...] | str | None, confirm: str | None
 ) -> None:
-    """Protect a board's flash from being read or written, and ask the board afterwards.
+    """Protect a board's flash against reading or writing, and read the protection back from the board.
 
     The command asks for the last characters of the board's unique id.
 
@@ -104,17 +104,17 @@ def protect(
     """
     _require_one(readout, bool(pages))
     consequence = (
-        "With readout protection its flash cannot be read, written or proven, "
+        "With readout protection the board's flash cannot be read, written or proven, "
         "until the protection is removed, which destroys all contents."
     )
     with connected(session, line) as (bootloader, identity):
-        chip, _ = flash_of(identity)  # a board with readout protection refuses everything
+        chip, _ = flash_of(identity)  # refuses a board with readout protection, which would reject the commands
         if pages:
             numbers = page_numbers(identity, None if isinstance(pages, str) else pages)
             which = "all pages" if pages == _ALL else named_pages(numbers)
             consequence = (
-                f"With write protection {which} cannot be erased or written, nor others that the chip protects with "
-                "them; protection that pages have now is replaced. Nothing is erased."
+                f"With write protection {which} cannot be erased or written, and neither can other pages that the chip "
+                "protects together with them; the present write protection is replaced. Nothing is erased."
             )
         require_confirmation(session, identity, consequence=consequence, confirmed=confirm)
         after = protect_pages(bootloader, chip, pages=numbers) if pages else protect_readout(bootloader, chip)
@@ -122,16 +122,16 @@ def protect(
 
 
 @click.command()
-@click.option("--readout", is_flag=True, help="The flash can be read again; the chip erases all of it.")
+@click.option("--readout", is_flag=True, help="The flash can be read again; the chip erases the whole flash.")
 @click.option("--write", is_flag=True, help="All pages can be written again; nothing is erased.")
 @_confirm
 @line_options
 @with_session_offline
 def unprotect(session: Session, /, *, line: BoardLine, readout: bool, write: bool, confirm: str | None) -> None:
-    """Remove a board's readout protection, which erases all of its flash, or its write protection.
+    """Remove a board's write protection, or its readout protection, which erases the whole flash.
 
-    The command asks for the last characters of the board's unique id, or of its product id: the unique id cannot be
-    read under readout protection.
+    The command asks for the last characters of the board's unique id. Under readout protection the unique id cannot be
+    read, and the command asks for the product id instead.
 
     \b
     Example:  blockota board unprotect --write --port /dev/ttyUSB0
@@ -141,7 +141,7 @@ def unprotect(session: Session, /, *, line: BoardLine, readout: bool, write: boo
     consequence = "Removing the write protection lets every page be erased and written again; nothing is erased now."
     if readout:
         consequence = (
-            "Removing the readout protection destroys all contents of its flash; nothing brings them back, "
+            "Removing the readout protection destroys all contents of the board's flash; nothing brings them back, "
             "and the journal of an interrupted run is removed."
         )
     with connected(session, line) as (bootloader, identity):
@@ -159,13 +159,13 @@ def _require_one(*named: bool) -> None:
 
 
 def _journal(identity: BoardIdentity) -> Path | None:
-    """The journal of the board's interrupted run in this folder, if there is one."""
+    """Return the journal of the board's interrupted run in this folder; None if it does not exist."""
     path = JOURNALS / f"{identity.unique_id}.json"
     return path if identity.unique_id and path.exists() else None
 
 
 def _remove_journal(session: Session, identity: BoardIdentity) -> None:
-    """Remove the journal of a board whose flash was erased on purpose, so that a flash restores nothing."""
+    """Remove the journal of a board whose flash was erased on purpose, so that the next flash restores no old bytes."""
     if journal := _journal(identity):
         try:
             journal.unlink()
@@ -175,7 +175,7 @@ def _remove_journal(session: Session, identity: BoardIdentity) -> None:
 
 def _show(session: Session, before: BoardIdentity, *, after: BoardIdentity) -> None:
     """Print the board's protections after its reset."""
-    # The unique id cannot be read under readout protection; then it is the one from before.
+    # Under readout protection the unique id cannot be read, so the id that was read before is reported.
     pages = after.write_protected_pages
     fields = {
         "uniqueId": after.unique_id or before.unique_id,

@@ -1,4 +1,4 @@
-"""Options of the line to a board, page numbers, and confirmation by a board's id, for the commands that need them."""
+"""Shared by the board commands: options of the serial line, page numbers, and the confirmation by a board's id."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from firmware_host.bootloader.identity import BoardIdentity, identify
 
 _NAMES = ", ".join(WIRINGS)
 BENCH_LOG = Path(STATE_FOLDER) / "bench" / "bench-log.jsonl"
-"""The bench log, beside the other state in the folder in which commands are run."""
+"""Path of the bench log, which is stored beside the other state in the current folder."""
 JOURNALS = BENCH_LOG.with_name("interrupted")
 """The folder of the journals of interrupted runs."""
 _SLOWEST, _FASTEST = 1200, 1_000_000
 _TYPED = 4
-"""Characters of a unique id that the operator types."""
+"""Number of characters of a unique id that the operator types."""
 _MAX_PAGE = 1 << 16
 
 
 def baud(value: Any) -> int:
-    """``115200``, or ``auto`` for the highest speed that the board understands, as 0."""
+    """Parse a speed such as ``115200``; ``auto``, the highest speed that the board understands, becomes 0."""
     if value in ("auto", FASTEST):
         return FASTEST
     if not (str(value).isdecimal() and _SLOWEST <= int(value) <= _FASTEST):
@@ -41,7 +41,7 @@ def baud(value: Any) -> int:
 
 
 def parse_pages(value: Any) -> tuple[int, ...]:
-    """``3-7,9``: numbers of pages or sectors, from 0 on."""
+    """Parse numbers of pages or sectors, counted from 0, such as ``3-7,9``."""
     if isinstance(value, tuple):
         return value
     found: set[int] = set()
@@ -55,7 +55,7 @@ def parse_pages(value: Any) -> tuple[int, ...]:
 
 
 def line_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Pass a command the line to one board, as ``line``, and add the options that define it."""
+    """Add the options of a serial line to a command, which gets the line to one board as ``line``."""
     port = click.option("--port", required=True, metavar="URL", help="/dev/ttyUSB0, socket://HOST:PORT or rfc2217://….")
 
     @functools.wraps(command)
@@ -66,7 +66,7 @@ def line_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def lines_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Pass a command the lines to several boards, as ``lines``; ``--port`` is given once for each of them."""
+    """Add the options of serial lines to a command, which gets the lines as ``lines``; ``--port`` can be repeated."""
     port = click.option("--port", required=True, multiple=True, metavar="URL", help="A board's port; may be repeated.")
 
     @functools.wraps(command)
@@ -77,13 +77,13 @@ def lines_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _wiring_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of wiring and speed, and pass a command ``make_line``, which makes a port's line."""
+    """Add the options of wiring and speed to a command, which gets the function ``make_line`` to make a port's line."""
 
     @click.option("--baud", type=baud, default="115200", show_default=True, help="Bits per second, or auto.")
     @click.option(
         "--wiring", type=click.Choice(list(WIRINGS)), metavar="NAME", default="by-hand", help=f"One of {_NAMES}."
     )
-    @click.option("--invert-reset", is_flag=True, help="It is in reset while the line is not asserted.")
+    @click.option("--invert-reset", is_flag=True, help="The board is in reset while the line is not asserted.")
     @click.option("--invert-boot0", is_flag=True, help="BOOT0 is 1 while the line is asserted.")
     @functools.wraps(command)
     def wrapped(
@@ -101,15 +101,15 @@ def connected(session: Session, line: BoardLine) -> Iterator[tuple[Bootloader, B
 
     Raises:
         UsageError: the URL or the speed is invalid.
-        BoardError: the port does not exist, the board is silent, or its answer does not follow AN3155.
+        BoardError: the port does not exist, the board is silent, or its response violates AN3155.
     """
     with open_bootloader(line) as bootloader:
         for note in bootloader.link.notes:
             session.note(note)
         if line.baud == FASTEST:
-            how = "the highest that was understood"  # each trial needs a reset line
+            how = "the highest speed that the board understood"  # each trial needs a reset line
             if line.wiring.is_by_hand:
-                how = "without a reset line no other is tried"
+                how = "no other speed is tried without a reset line"
             session.note(f"{bootloader.link.baud} baud: {how}.")
         yield bootloader, identify(bootloader)
 
@@ -120,9 +120,9 @@ def require_confirmation(session: Session, identity: BoardIdentity, *, consequen
     `confirmed` is the value of ``--confirm``; if it is None, the operator is asked on the terminal.
 
     Raises:
-        RefusedError: another board was named, or there is no terminal.
+        RefusedError: the operator named another board, or cannot be asked without a terminal.
     """
-    # A port's name says nothing about the board behind it, so the operator names the board.
+    # The name of a port does not identify the board behind the port, so the operator names the board.
     name = board_name(identity)
     session.note(f"{described(identity)}. {consequence}")
     if confirmed is None:
@@ -130,7 +130,7 @@ def require_confirmation(session: Session, identity: BoardIdentity, *, consequen
             raise RefusedError(
                 "nothing was changed",
                 why="the change cannot be confirmed without a terminal",
-                remedy=f"add --confirm {name} if this is intended",
+                remedy=f"add --confirm {name} if the change is intended",
             )
         end = name[-_TYPED:]
         confirmed = str(click.prompt(f"Type the last {len(end)} characters of {name} to continue", err=True)).strip()
@@ -139,29 +139,29 @@ def require_confirmation(session: Session, identity: BoardIdentity, *, consequen
     if confirmed.lower() != name:
         raise RefusedError(
             "nothing was changed",
-            why=f"{confirmed} was named, and the board on the line is {name}",
-            remedy=f"make sure that it is the right board, then add --confirm {name}",
+            why=f"{confirmed} was named, but the board on the line is {name}",
+            remedy=f"make sure that this is the right board, then add --confirm {name}",
         )
 
 
 def board_name(identity: BoardIdentity) -> str:
-    """The name that confirms a board: its unique id, or its product id if the other cannot be read."""
+    """Return the name that confirms a board: its unique id, or its product id if the unique id cannot be read."""
     return identity.unique_id or f"{identity.product_id:#05x}"
 
 
 def described(identity: BoardIdentity) -> str:
-    """A board in a clause."""
+    """Return the name of a board and of its chip, to begin a sentence."""
     name = identity.chip.name if identity.chip else f"unknown chip, product id {identity.product_id:#05x}"
     return f"Board {board_name(identity)} ({name})"
 
 
 def named_pages(pages: Collection[int]) -> str:
-    """Pages in words, such as ``page 5`` or ``pages 3-7,9``."""
+    """Return page numbers in words, such as ``page 5`` or ``pages 3-7,9``."""
     return f"page{'s' * (len(pages) != 1)} {page_runs(pages)}"
 
 
 def page_runs(pages: Iterable[int]) -> str:
-    """Page numbers as runs, such as ``3-7,9``."""
+    """Return page numbers as runs, such as ``3-7,9``."""
     runs = []
     for _, group in groupby(enumerate(sorted(pages)), key=lambda place: place[1] - place[0]):
         run = [page for _, page in group]

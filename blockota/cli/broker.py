@@ -39,13 +39,13 @@ def broker() -> None:
 @click.option("--vendor-source", "sources", multiple=True, metavar="URL", help="The vendor's repository; repeatable.")
 @click.option("--announce", "url", default="", metavar="URL", help="URL at which gateways reach your repository.")
 @click.option(
-    "--broker", "address", type=ADDRESS, metavar="ADDRESS", help="The broker's address; that of the key by default."
+    "--broker", "address", type=ADDRESS, metavar="ADDRESS", help="The broker's address; by default the key's address."
 )
 @click.option("--once", is_flag=True, help="Run one round; this is the default.")
 @click.option("--every", type=click.IntRange(1, 86400), metavar="SECONDS", help="Run rounds until a signal.")
 @click.option("--state", "path", type=_FILE, metavar="FILE", help="State file; .blockota/broker.sqlite by default.")
 @click.option("--allow-private", is_flag=True, help="Also use other replicas in private networks.")
-@click.option("--forgive", is_flag=True, help="Use sources again that served a bad block.")
+@click.option("--forgive", is_flag=True, help="Ask sources again that served a wrong block.")
 @key_option("The broker's, to announce with", default="")
 @with_session
 def sync(
@@ -63,7 +63,7 @@ def sync(
     key: str,
     password_fd: int | None,
 ) -> None:
-    """Follow the chain: fetch what accepted agreements cover, verify, pin and announce it; drop what has ended.
+    """Fetch, verify, pin and announce the images of accepted agreements, and drop those of ended agreements.
 
     \b
     Example:  blockota broker sync --vendor-source https://firmware.acme.example \\
@@ -84,7 +84,7 @@ def sync(
         check_uri(url)
     account = open_key(session.settings.chain_id, key, password_fd) if key else None
     address = _address(account, address)
-    # A state file belongs to one broker, contract and store; another's would make the plan wrong.
+    # A state file belongs to one broker, contract and store; the plan would be wrong with the file of another one.
     identity = {
         "chain": str(session.settings.chain_id),
         "contract": session.replication.address.lower(),
@@ -120,9 +120,9 @@ def _address(account: BaseAccount | None, named: str | None) -> str:
         raise UsageError("no broker is named", remedy="pass --key URI, or --broker ADDRESS")
     if account and account.address != address:
         raise UsageError(
-            "--key and --broker are not the same",
+            "--key and --broker name different brokers",
             why=f"the key is that of {account.address}",
-            remedy="use the key of that broker, or leave --broker out",
+            remedy="use the key of the broker, or omit --broker",
         )
     return str(address)
 
@@ -144,9 +144,9 @@ def _reader(session: Session, state: BrokerState, *, address: str) -> AgreementR
 
 
 class _Rounds:
-    """Runs rounds and prints each step as it ends, and then the state of the agreements.
+    """Runs rounds. Prints each step when it ends, and then the advice on the agreements.
 
-    If rounds are endless, one that fails is printed and not raised.
+    With endless rounds, the error of a round is printed and not raised.
     """
 
     def __init__(self, session: Session, work: BrokerSync, *, broker: str, is_endless: bool) -> None:
@@ -157,8 +157,8 @@ class _Rounds:
         """Run one round.
 
         Raises:
-            UnreachableError: chain, store or state file are out of reach, or a step failed for that reason.
-            RefusedError: an answer cannot be understood, or a step was refused.
+            UnreachableError: the chain, the store or the state file is out of reach.
+            RefusedError: a response cannot be understood, or a step was refused.
             KeyboardInterrupt: a signal stopped the round before its last step.
         """
         from blockota.broker.sync import failure_of
@@ -202,7 +202,7 @@ class _Rounds:
             self._session.note(f"{done.verb}: {text}")
 
     def _print_advice(self, *, has_steps: bool) -> None:
-        """Print what the operator should do or wait for, but not the same in every round."""
+        """Print the advice for the operator, unless it is the same as in the last round."""
         if self._work.facts is None or self._work.left:
             return
         confirmations = self._session.settings.confirmations
@@ -244,14 +244,14 @@ class _Rounds:
 
 
 def advice(facts: Facts, *, broker: str, confirmations: int, url: str, has_key: bool) -> Iterator[str]:
-    """One sentence for each thing that the operator should do or wait for.
+    """Yield one sentence for each action that the operator should take or wait for.
 
     Args:
-        facts: the chain.
+        facts: agreements and time at one block of the chain.
         broker: the broker's address.
-        confirmations: blocks that must lie above the block of the facts.
-        url: where the broker serves; empty if it announces nothing.
-        has_key: whether the broker can sign announcements.
+        confirmations: number of blocks that must lie above the block of the facts.
+        url: announced URL of the broker's repository; empty if the broker announces none.
+        has_key: whether the broker has a key to sign announcements.
     """
     if not facts.agreements:
         depth = f", which has {confirmations} above it" if confirmations else ""
@@ -265,7 +265,7 @@ def advice(facts: Facts, *, broker: str, confirmations: int, url: str, has_key: 
             case AgreementState.PROPOSED:
                 yield f"{agreement} is proposed: the vendor has not decided yet."
             case AgreementState.UNCONFIRMED:
-                yield f"{agreement} is accepted: it counts once {confirmations} blocks lie above that."
+                yield f"{agreement} is accepted: it counts once {confirmations} blocks lie above the acceptance."
             case AgreementState.UNANNOUNCED if not url:
                 yield f"{agreement} is not announced: gateways find the copy once you pass --announce URL."
             case AgreementState.UNANNOUNCED if not has_key:

@@ -1,4 +1,4 @@
-"""``blockota cid``: the content address of a file."""
+"""``blockota cid``: print the content address of a file."""
 
 from __future__ import annotations
 

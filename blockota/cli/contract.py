@@ -49,9 +49,9 @@ def show(session: Session, /) -> None:
 @may_propose_options
 @with_session
 def pause(session: Session, /, key: str, password_fd: int | None, proposing: ProposalOptions | None) -> None:
-    """Stop all publishing and installing: at once with one owner's --key, or by a proposal.
+    """Stop all publishing and installing, either at once with one owner's --key, or by a proposal.
 
-    Any owner of the Safe can pause the contract alone; resuming it takes a proposal.
+    Any single owner of the Safe can pause the contract; resuming the contract takes a proposal.
 
     \b
     Example:  blockota contract pause --key keystore:alice.json
@@ -59,7 +59,7 @@ def pause(session: Session, /, key: str, password_fd: int | None, proposing: Pro
     from blockota.bindings.block_ota import pause_call
     from blockota.vendor.propose import propose
 
-    # One owner is enough to stop: an incident cannot wait for a quorum. Starting again takes the threshold.
+    # One owner is enough to pause, because an incident cannot wait for a quorum. Resuming takes the threshold.
     if bool(key) == bool(proposing):
         raise UsageError(
             "give one of --key and -o",

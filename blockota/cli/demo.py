@@ -39,7 +39,7 @@ def demo(session: Session, /, *, keep: bool) -> None:
     images = next((folder / _IMAGES for folder in folders if (folder / _IMAGES).is_dir()), None)
     if images is None:
         raise UsageError(
-            "the example images are missing", why=f"{_IMAGES} is not here", remedy="run this in a clone of BlockOTA"
+            "the example images are missing", why=f"{_IMAGES} is not here", remedy="run `demo` in a clone of BlockOTA"
         )
     folder = Path(tempfile.mkdtemp(prefix="blockota-demo-"))
     walk = _Walk(session, folder)
@@ -85,7 +85,7 @@ class _Walk:
             raise BlockOTAError("the demonstration failed", why=done.stderr.strip(), remedy="run that command by hand")
 
     def stop_chain(self) -> None:
-        """Stop the chain, also after a failure."""
+        """Stop the local chain of the demonstration."""
         from blockota.chain.local import LocalChain
 
         LocalChain(self.folder / ".blockota", self.port).stop()
@@ -161,7 +161,7 @@ def _simulated_board(folder: Path) -> Iterator[str]:
 
 
 def _environment() -> dict[str, str]:
-    """The environment without the user's BLOCKOTA_* settings, and with this package on the module path."""
+    """Return the environment without the user's BLOCKOTA_* settings, and with this package on the module path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BLOCKOTA_")}
     here = str(Path(__file__).resolve().parents[2])
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, (here, kept.get("PYTHONPATH"))))}

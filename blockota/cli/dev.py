@@ -1,4 +1,4 @@
-"""``blockota dev``: a local chain with a Safe, the contracts and a product, for development."""
+"""``blockota dev``: run a local chain with a Safe, the contracts and a product, for development."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def up(session: Session, /, port: int | None) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the node; by default that of the last start.")
 @with_session
 def status(session: Session, /, port: int | None) -> None:
-    """Show whether the chain is running, and its contracts.
+    """Show whether the chain is running, and the addresses of its contracts.
 
     \b
     Example:  blockota dev status
@@ -131,8 +131,8 @@ def _local_chain(port: int | None) -> LocalChain:
 
 
 def _deployed(chain: Chain) -> Deployment | None:
-    """The deployment in this folder's file, if its contract exists on the chain."""
-    # The file outlives .blockota/: if the chain was deleted, its contract is gone.
+    """Return the deployment in this folder's file; None if its contract does not exist on the chain."""
+    # The file is not in .blockota/. If .blockota/ was deleted, the contract no longer exists.
     path = Deployment.path(Path(), chain.chain_id)
     if not path.exists():
         return None

@@ -16,7 +16,7 @@ _PART_SIZE = 1 << 20
 
 
 def image_sources(session: Session, named: Sequence[str]) -> ImageSources:
-    """The sources of an image: the URLs of ``--source``, then those of the settings and the chain."""
+    """Return the sources of an image: the URLs of ``--source``, then those of the settings and the chain."""
     from blockota.stores.search import ImageSources
 
     settings = session.settings
@@ -37,7 +37,7 @@ def search_image(session: Session, release: Release, *, named: Sequence[str], in
 
     Raises:
         UsageError: a URL of the command line or the settings is not that of a gateway.
-        VerificationError: number 4, only other bytes were found.
+        VerificationError: check 4 failed, because only other images were found.
         StoreError: no source serves the image.
     """
     from blockota.stores.search import SearchObserver, find_image
@@ -62,7 +62,7 @@ def parts_of(session: Session, file: BinaryIO, *, size: int) -> Iterator[bytes]:
 def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on stderr, and yield a function that takes the number of bytes processed so far.
 
-    The bar disappears at the end. It is not shown without a terminal or with ``--json``.
+    The progress bar disappears at the end. Without a terminal or with ``--json``, no progress bar is shown.
     """
     console = session.err
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -76,7 +76,7 @@ def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[
 
 @contextmanager
 def counting_bar(session: Session, what: str) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar without a known total; the function it yields takes the bytes that were added."""
+    """Show a progress bar without a known total, and yield a function that takes the number of bytes added."""
     done = 0
     with progress_bar(session, what, total=None) as bar:
 

@@ -1,4 +1,4 @@
-"""``blockota flash``: write a proven release to one board, to several at once, or to one after another."""
+"""``blockota flash``: write a verified release to one board, to several at once, or to one after another."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--product", metavar="NAME", help="The product to flash.")
-@click.option("--version", type=VERSION, help="Its version; the newest active one by default.")
+@click.option("--version", type=VERSION, help="Version to flash; the newest active one by default.")
 @lines_options
 @click.option("--watch", is_flag=True, help="Flash one board after another, until Ctrl-C.")
 @click.option("--resume", is_flag=True, help="Complete this board's interrupted run.")
 @click.option("--image", type=click.Path(path_type=Path), help="Take the image from this file.")
 @source_option
-@click.option("--allow-downgrade", is_flag=True, help="Replace a newer version, but not go below the floor.")
+@click.option("--allow-downgrade", is_flag=True, help="Replace a newer version, but not below the floor.")
 @click.option("--replace-unknown", is_flag=True, help="Replace contents that are not a release.")
 @click.option("--replace-product", metavar="NAME", help="Replace a release of this other product.")
 @click.option("--configuration", is_flag=True, help="The image is data without a vector table.")
 @click.option("--read-back", is_flag=True, help="Prove the flash by reading all of it back.")
-@click.option("--erase-chip", is_flag=True, help="Use mass erase: the chip has no flash but this.")
-@click.option("--no-stub", is_flag=True, help="Run no program in the chip's RAM.")
+@click.option("--erase-chip", is_flag=True, help="Use mass erase; confirms the reported flash size.")
+@click.option("--no-stub", is_flag=True, help="Run no program in the chip's RAM; read back instead.")
 @click.option("--log", type=click.Path(path_type=Path), help="Bench log; by default in .blockota/bench.")
 @click.option("--operator", metavar="NAME", help="Your name in the log; by default your login name.")
 @with_session
@@ -64,9 +64,9 @@ def flash(
     log: Path | None,
     operator: str | None,
 ) -> None:
-    """Verify a release against the chain, write it to boards, and prove that their flash holds it.
+    """Verify a release against the chain, write it to boards, and prove the result.
 
-    Nothing is erased before checks 1 to 9 have passed. First set BOOT0 to 1 and reset the board, unless --wiring does.
+    Nothing is erased before checks 1 to 9 have passed. First set BOOT0 to 1 and reset the board, or pass --wiring.
 
     \b
     Example:  blockota flash --product acme-thermo2 --port /dev/ttyUSB0
@@ -136,7 +136,7 @@ def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watc
     if watch and resume:
         raise UsageError(
             "--watch and --resume exclude each other",
-            why="with --watch an interrupted run is completed when its board is put in again",
+            why="with --watch, an interrupted run is completed when the board is connected again",
             remedy="give one of them",
         )
     if product is None and not resume:
@@ -146,5 +146,5 @@ def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watc
 def _login_name() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in containers
+    except (KeyError, OSError):  # the user has no name, as in some containers
         return f"user {os.getuid()}"

@@ -1,4 +1,4 @@
-"""The terminal output of ``blockota flash``: notes, checks, a bar for each port, results, and a table of them."""
+"""The terminal output of ``blockota flash``: notes, checks, a bar for each port, results, and a table of results."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _STAGES = {Erased: "erasing", Programmed: "writing", Checked: "proving"}
 
 
 class FlashDisplay:
-    """The terminal; a `BenchObserver` that the threads of several ports share.
+    """Prints the progress of a flash; a `BenchObserver` that the threads of several ports share.
 
     Args:
         session: prints to the terminal.
-        is_one: whether there is only one board. Its checks are then printed one by one.
+        is_one: whether only one board is flashed; the checks of a single board are printed one by one.
     """
 
     def __init__(self, session: Session, *, is_one: bool) -> None:
@@ -74,7 +74,7 @@ class FlashDisplay:
         self._session.note(f"{self._prefix(port)}{sentence}")
 
     def progress(self, port: str, event: BoardProgress, /) -> None:
-        """Show a step of the work on a board."""
+        """Show one step of the flashing of a board."""
         if isinstance(event, BoardMet):
             identity = event.identity
             name = identity.chip.name if identity.chip else "an unknown chip"
@@ -82,16 +82,16 @@ class FlashDisplay:
             for sentence in (*event.notes, f"Board: {name}, bootloader {identity.bootloader_version}, {unique}"):
                 self.note(port, sentence)
         elif isinstance(event, ReleaseChosen) and self._is_one:
-            self.note(port, "Reading what the board's flash holds; nothing is changed before check 9 has passed.")
+            self.note(port, "Reading the contents of the board's flash; nothing is changed before check 9 has passed.")
         elif isinstance(event, ChecksPassed) and self._is_one:
             self.checks(event.checks)
         elif isinstance(event, Repeated):
-            self.note(port, f"The flash does not hold the image ({event.why}); all of it is written again.")
+            self.note(port, f"The flash does not contain the image ({event.why}); the whole image is written again.")
         elif isinstance(event, Erased | Programmed | Checked) and event.total:
             self._show(port, f"{self._prefix(port)}{_STAGES[type(event)]}", event.done, event.total)
 
     def ended(self, port: str, result: BoardResult, /) -> None:
-        """Remove the port's bar, and print the result; the error of a single board is printed by the command."""
+        """Remove the port's progress bar, and print the result; the command prints the error of a single board."""
         self._remove(port)
         if result.finished and not self._session.as_json:
             self._success(port, result)
@@ -102,7 +102,7 @@ class FlashDisplay:
             self.note(port, f"Line {result.line.number} of the bench log, SHA-256 {result.line.sha256.hex()}")
 
     def table(self, results: Sequence[BoardResult]) -> None:
-        """Print one row for each board, unless there is only one."""
+        """Print one row for each board, unless only one board is flashed."""
         if self._is_one or not results:
             return
         rows = [
@@ -147,11 +147,11 @@ class FlashDisplay:
 
 
 def finish(session: Session, results: Sequence[BoardResult], *, display: FlashDisplay, is_stopped: bool) -> None:
-    """Print the results, and end with the worst exit status.
+    """Print the results, and end the command with the worst exit status.
 
     Raises:
         KeyboardInterrupt: the command was stopped.
-        BlockOTAError: a board failed.
+        BlockOTAError: the flashing of a board failed.
     """
     error = combined_error(results) if results else None
     fields = {
@@ -168,7 +168,7 @@ def finish(session: Session, results: Sequence[BoardResult], *, display: FlashDi
         done = len(results) - failed
         summary = f"{done} {'board is' if done == 1 else 'boards are'} done, {failed} failed."
         if not results:
-            summary = "No board was worked on."
+            summary = "No board was flashed."
         elif len(results) == 1:
             summary = sentence_of(error) if error else f"The board holds {results[0].held}."
         raise KeyboardInterrupt(summary)

@@ -1,6 +1,6 @@
-"""The options that name a key, and the input of its password from the terminal or a file descriptor.
+"""Options that name a key, and the input of the key's password from the terminal or a file descriptor.
 
-Commands and the scripts of `ape run` share them, so nothing here needs a `Session`.
+Commands and the scripts of `ape run` share this module, so it does not need a `Session`.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _KINDS = "keystore:FILE, ape:ALIAS, env:NAME, or dev:N on a local chain"
 
 
 def descriptor(value: Any) -> int:
-    """The number of an open file. Other input could be a password, so errors do not repeat it."""
+    """Parse the number of an open file descriptor. Errors do not repeat wrong input, which could be a password."""
     if not re.fullmatch(r"\d{1,6}", str(value), re.ASCII):
-        raise click.BadParameter("it is the number of an open file descriptor, such as 3; what was typed is not shown")
+        raise click.BadParameter("it is not the number of a file descriptor, such as 3; the input is not shown")
     return int(value)
 
 
 def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command], _Command]:
-    """Give a command ``--key URI`` and ``--password-fd N``, as its parameters ``key`` and ``password_fd``.
+    """Add ``--key URI`` and ``--password-fd N`` to a command, as the parameters ``key`` and ``password_fd``.
 
     Args:
-        whose: the owner of the key for the help text, such as "The broker's".
-        default: without one, the option is required; an empty one makes it optional.
+        whose: owner of the key in the help text, such as "The broker's".
+        default: default of ``--key``; None makes the option required, and an empty string makes it optional.
     """
     key = click.option(
         "--key",
@@ -55,11 +55,11 @@ def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command]
 
 
 def open_key(chain_id: int, key: str, password_fd: int | None = None) -> BaseAccount:
-    """The account that ``--key`` names; without a file descriptor its password is asked on the terminal.
+    """Return the account that ``--key`` names. Without a file descriptor, the password is asked for on the terminal.
 
     Raises:
         UsageError: the key or its password cannot be read.
-        RefusedError: a development key on another chain, or a wrong password.
+        RefusedError: the key is a development key and the chain is not local, or the password is wrong.
     """
     from blockota.chain import LOCAL_CHAIN_IDS
     from blockota.keys import account_of
@@ -73,35 +73,35 @@ def open_key(chain_id: int, key: str, password_fd: int | None = None) -> BaseAcc
 
 
 def password_source(descriptor: int | None) -> Callable[[str], str]:
-    """The function that returns a password: it asks on the terminal, or reads a line of a file descriptor."""
+    """Return a function that asks for a password on the terminal, or reads it from a file descriptor."""
     return ask_password if descriptor is None else lambda _: read_password(descriptor)
 
 
 def ask_password(prompt: str) -> str:
-    """Ask on the terminal with hidden input.
+    """Ask for a password on the terminal, with hidden input.
 
     Raises:
-        UsageError: there is no terminal.
+        UsageError: the command does not run on a terminal.
     """
     if not sys.stdin or not sys.stdin.isatty():  # click would wait for a line and show it
         raise UsageError(
             "the password cannot be asked for without a terminal",
             why=plain(prompt.rstrip(": ")),
-            remedy="give it through a file descriptor with --password-fd, or name a key with env:NAME",
+            remedy="give the password through a file descriptor with --password-fd, or name a key with env:NAME",
         )
     return str(click.prompt(plain(prompt.rstrip(": ")), hide_input=True, err=True))
 
 
 def read_password(descriptor: int) -> str:
-    """The first line of a file descriptor, at most 1 KiB, without its end.
+    """Read a password: the first line of a file descriptor, at most 1 KiB, without the line end.
 
     Raises:
-        UsageError: it cannot be read, or its first line is empty or too long.
+        UsageError: the descriptor cannot be read, or its first line is empty, too long or not UTF-8.
     """
     line = b""
     while len(line) <= _MAX_PASSWORD_SIZE:
         try:
-            byte = os.read(descriptor, 1)  # no more: the rest belongs to processes that share the descriptor
+            byte = os.read(descriptor, 1)  # a single byte: other processes that share the descriptor may read the rest
         except OSError as error:
             raise _no_password(descriptor, error.strerror or str(error)) from error
         if byte in (b"", b"\n"):
@@ -115,7 +115,7 @@ def read_password(descriptor: int) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError:
-        # The exception contains what was read, so it is not chained.
+        # The exception contains the bytes of the password, so it is not chained.
         raise _no_password(descriptor, "its first line is not UTF-8") from None
 
 
@@ -123,5 +123,5 @@ def _no_password(descriptor: int, why: str) -> UsageError:
     return UsageError(
         f"no password can be read from file descriptor {descriptor}",
         why=why,
-        remedy="open it in the shell, as in --password-fd 3 3< FILE",
+        remedy="open the descriptor in the shell, as in --password-fd 3 3< FILE",
     )

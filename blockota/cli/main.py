@@ -1,4 +1,4 @@
-"""The command ``blockota``: its nouns, and how errors become sentences and exit statuses."""
+"""The command ``blockota``: finds the command of each noun, and turns errors into sentences and exit statuses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NOUNS = {
     "contract": "The contract that records releases: show, pause, resume.",
     "safe": "The Safe's owners and threshold: owners, add, remove, threshold.",
     "transaction": "Pending transactions: list, resume, forget.",
-    "flash": "Write a verified release to boards, and prove that their flash holds it.",
+    "flash": "Write a verified release to boards, and prove that their flash contains it.",
     "board": "An STM32 on a serial line: identify, read, erase, protect, unprotect, doctor, simulate, log.",
     "dev": "A local chain for development: up, status, down.",
     "demo": "Run the whole procedure once, from publishing to a flashed board.",
@@ -42,12 +42,12 @@ class _Nouns(click.Group):
     """Imports the module of a noun only when the noun is used, so that help is printed at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The nouns, in the order in which they are listed."""
+        """Return the nouns in the order of the help text."""
         del ctx
         return list(_NOUNS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a noun."""
+        """Return the command of a noun."""
         del ctx
         if cmd_name not in _NOUNS:
             return None
@@ -82,7 +82,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command and exit with its status. SIGTERM and SIGHUP interrupt it as Ctrl-C does."""
+    """Run the command and exit with its status. SIGTERM and SIGHUP interrupt the command as Ctrl-C does."""
     words = sys.argv[1:]
     with stop_on_signals(interrupt_at=1):
         failure = _execute(words)
@@ -133,7 +133,7 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
     if "--debug" in words:
         click.echo(_without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     if "--json" in words:
-        with contextlib.suppress(OSError):  # the error above may be that nothing can be written there
+        with contextlib.suppress(OSError):  # the reported error may be that stdout cannot be written
             click.echo(json.dumps({**error.result, "error": error_fields(error)}, indent=2))
     return error.exit_status
 
@@ -146,25 +146,25 @@ def _translated(failure: BaseException) -> BlockOTAError:
         return UsageError(
             "cannot write the output, although the command may have done its work",
             why=failure.strerror or str(failure),
-            remedy="free some space and check what was done before running it again",
+            remedy="free some disk space, and check the command's effect before running it again",
         )
     defect = BlockOTAError(
         "this is a defect of BlockOTA",
         why=_without_secrets(f"{type(failure).__name__}: {failure}"),
-        remedy="run it again with --debug, and report what it prints",
+        remedy="run the command again with --debug, and report the output",
     )
     defect.__cause__ = failure
     return defect
 
 
 def _without_secrets(text: str) -> str:
-    """The traceback with URL paths and credentials removed: on hosted nodes the path is the API key."""
+    """Return a traceback with URL paths and credentials removed: on hosted nodes the path is the API key."""
     text = re.sub(r"(https?://)(?:[^@/\s'\"]*@)?([^/\s'\"]+)/[^\s'\")]+", r"\1\2/…", text)
     return re.sub(r"(with url:) \S+", r"\1 …", text)
 
 
 def error_fields(error: BlockOTAError) -> dict[str, Any]:
-    """The fields of an error for JSON."""
+    """Return the fields of an error for the JSON output."""
     fields: dict[str, Any] = {
         "kind": type(error).__name__,
         "what": error.what,

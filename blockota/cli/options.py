@@ -1,4 +1,4 @@
-"""Option decorators: ``--source``, and the options of every command that makes a proposal."""
+"""Decorators that add ``--source`` to a command, or the options of every command that makes a proposal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WEEK = 7 * 86400
 
 @dataclass(frozen=True)
 class ProposalOptions:
-    """The values of the options of a command that makes a proposal; a nonce of None takes the Safe's next one."""
+    """Option values of a command that makes a proposal; a nonce of None stands for the Safe's next nonce."""
 
     output: Path
     reason: str
@@ -35,10 +35,10 @@ class ProposalOptions:
     nonce: int | None
 
     def as_reason(self) -> Reason:
-        """The proposal's reason, as of now.
+        """Return the option values as a `Reason` for the proposal, with the current time.
 
         Raises:
-            ProposalError: a text cannot be shown safely.
+            ProposalError: the reason or the proposer cannot be shown safely.
         """
         from blockota.vendor.propose import Reason
 
@@ -47,7 +47,7 @@ class ProposalOptions:
 
 
 def source_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--source``, which names sources that are asked before those of the settings and the chain."""
+    """Add ``--source``, whose sources are asked before the sources of the settings and the chain."""
     words = "Repository or gateway to ask first if the store lacks the image; may be repeated."
     return click.option("--source", multiple=True, metavar="URL", help=words)(command)
 
@@ -59,9 +59,9 @@ def save_proposal(
     *,
     about: Callable[[], Mapping[str, Any]] = dict,
 ) -> None:
-    """Make a proposal, write its file and print where it is.
+    """Make a proposal, write the proposal file, and print its name.
 
-    `about` returns further fields of the JSON result; it is called once the proposal is made.
+    `about` is called after the proposal was made, and returns further fields of the JSON result.
 
     Raises:
         UsageError: the file exists or cannot be written.
@@ -81,7 +81,7 @@ def save_proposal(
 
 
 def warn_of_rivals(proposal: Proposal, path: Path, note: Callable[[str], object]) -> None:
-    """Note the other proposals beside a new one that take its nonce; for a rejection they are its purpose."""
+    """Warn of other proposals in the folder with the nonce of a new proposal, unless it is a rejection."""
     from blockota.vendor.files import find_rivals
 
     rivals = [] if proposal.is_rejection else find_rivals(proposal, path.parent)
@@ -93,26 +93,26 @@ def warn_of_rivals(proposal: Proposal, path: Path, note: Callable[[str], object]
 
 
 def refuse_existing(path: Path, *, why: str = "owners may have signed it, so it is not overwritten") -> None:
-    """Refuse to overwrite a proposal or a signature.
+    """Refuse to overwrite a proposal file or a signature file.
 
     Raises:
         UsageError: the file exists.
     """
     if path.exists():
-        raise UsageError(f"{path} already exists", why=why, remedy="name another file with -o, or remove it first")
+        raise UsageError(f"{path} already exists", why=why, remedy="name another file with -o, or remove this file")
 
 
 def proposing_options(command: Callable[..., None], *, is_optional: bool = False) -> Callable[..., None]:
     """Add ``-o``, ``--reason``, ``--proposer``, ``--expires-in`` and ``--nonce``, as the parameter `proposing`.
 
-    If a proposal is optional, `proposing` is None without ``-o``.
+    If `is_optional` is set and ``-o`` is missing, `proposing` is None.
     """
     file = click.Path(path_type=Path)
 
     @click.option("-o", "--output", type=file, required=not is_optional, help="Proposal file to write.")
-    @click.option("--reason", default="", help="Why it is proposed, for the other owners.")
+    @click.option("--reason", default="", help="Reason for the proposal, for the other owners.")
     @click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Your name or role, for the other owners.")
-    @click.option("--expires-in", type=DURATION, default=_WEEK, show_default="7d", help="How long it may be signed.")
+    @click.option("--expires-in", type=DURATION, default=_WEEK, show_default="7d", help="Time until it expires.")
     @click.option("--nonce", type=click.IntRange(0, (1 << 64) - 1), help="Nonce of the Safe; the next one by default.")
     @functools.wraps(command)
     def wrapped(
@@ -131,4 +131,4 @@ def proposing_options(command: Callable[..., None], *, is_optional: bool = False
 
 
 may_propose_options = functools.partial(proposing_options, is_optional=True)
-"""The same for a command for which a proposal is one of two ways."""
+"""`proposing_options` for a command that can also act without a proposal."""

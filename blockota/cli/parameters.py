@@ -1,6 +1,7 @@
 """Parameter types of the command line: versions, numbers, regions, durations, addresses, times, metadata.
 
-Each is a function from a word to a value. Defaults, which have the right type already, pass unchanged.
+Each parameter type is a function that parses one word of the command line. A default value already has the right type,
+and is returned unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _MAX_ADDRESS = 1 << 32
 
 
 def version(value: Any) -> Version:
-    """``1.4.0``."""
+    """Parse a version such as ``1.4.0``."""
     try:
         return value if isinstance(value, Version) else Version.parse(value)
     except UsageError as error:
@@ -31,7 +32,7 @@ def version(value: Any) -> Version:
 
 
 def number(value: Any) -> int:
-    """``0x410`` or ``1040``, at most 32 bits."""
+    """Parse a number of at most 32 bits, such as ``0x410`` or ``1040``."""
     try:
         found = int(str(value), 0)
     except ValueError:
@@ -42,7 +43,7 @@ def number(value: Any) -> int:
 
 
 def region(value: Any) -> Region:
-    """``0x08000000:64K``: first address and size."""
+    """Parse a flash region such as ``0x08000000:64K``, with its first address and its size."""
     match = re.fullmatch(r"(0x[0-9a-fA-F]{1,8}):(\d{1,10})([KMG]?)", str(value))
     found = Region(int(match[1], 16), int(match[2]) * _UNITS[match[3]]) if match else Region(0, 0)
     if found.size == 0 or found.end > _MAX_ADDRESS:
@@ -53,7 +54,7 @@ def region(value: Any) -> Region:
 
 
 def duration(value: Any) -> int:
-    """``7d``, ``12h`` or ``30m``, as seconds."""
+    """Parse a duration such as ``7d``, ``12h`` or ``30m``, and return it in seconds."""
     if isinstance(value, int):
         return value
     match = re.fullmatch(r"([1-9]\d{0,3})([mhd])", str(value))
@@ -63,7 +64,7 @@ def duration(value: Any) -> int:
 
 
 def address(value: Any) -> str:
-    """``0x`` and 40 hex digits; mixed case must have the right checksum (EIP-55)."""
+    """Parse an address of 40 hex digits after ``0x``; mixed case must have the right checksum (EIP-55)."""
     digits = str(value)[2:]
     if not str(value).startswith("0x") or not is_address(value) or not int(digits, 16):
         raise click.BadParameter(f"{value!r} is not an address: write 0x and 40 hex digits.")
@@ -73,7 +74,7 @@ def address(value: Any) -> str:
 
 
 def time(value: Any) -> int:
-    """``2026-12-01T08:00+01:00``, or ``+7d`` from now, as Unix seconds."""
+    """Parse a time such as ``2026-12-01T08:00+01:00``, or ``+7d`` from now, and return it in Unix seconds."""
     if isinstance(value, int):
         return value
     if str(value).startswith("+"):
@@ -83,7 +84,7 @@ def time(value: Any) -> int:
     except ValueError:
         words = "write 2026-12-01T08:00+01:00, 2026-12-01T07:00Z or +7d."
         raise click.BadParameter(f"{value!r} is not a time: {words}") from None
-    # Two readers would take a time without a zone for different moments.
+    # A time without a zone means different moments to readers in different zones.
     if moment.tzinfo is None:
         raise click.BadParameter(f"{value!r} has no time zone: append Z for UTC, or +01:00.")
     if moment.timestamp() < 1:
@@ -92,7 +93,7 @@ def time(value: Any) -> int:
 
 
 def entry(value: Any) -> tuple[str, str]:
-    """``KEY=VALUE``, as a pair; `blockota.model.manifest` checks key and value."""
+    """Parse ``KEY=VALUE`` into a pair; `blockota.model.manifest` checks key and value."""
     if isinstance(value, tuple):
         return value
     key, equals, text = str(value).partition("=")

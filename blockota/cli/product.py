@@ -1,4 +1,4 @@
-"""``blockota product``: pair products with an OEM, a chip and a flash region, and raise their floors."""
+"""``blockota product``: pair products with an OEM, a chip and a flash region, and raise their minimum versions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, pr
 def unpair(session: Session, /, name: str, proposing: ProposalOptions) -> None:
     """Propose to end the pairing of the product NAME: nothing can be published or installed for it any more.
 
-    Its releases stay on record, and the product can be paired again.
+    The product's releases stay on record, and the product can be paired again.
 
     \b
     Example:  blockota product unpair acme-thermo2 --reason "out of production" -o unpair.json

@@ -1,4 +1,4 @@
-"""``blockota proposal``: transactions of the vendor's Safe, as files that its owners sign."""
+"""``blockota proposal``: review, sign and execute proposals, which are transactions of the vendor's Safe as files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 def proposal() -> None:
     """Review, sign and execute proposals: transactions of the vendor's Safe, as files.
 
-    Other commands make them, such as `blockota release publish`.
+    Commands such as `blockota release publish` make the proposals.
     """
 
 
@@ -57,7 +57,7 @@ def proposal() -> None:
 @view_option
 @with_session
 def list_(session: Session, /, folder: Path, view: Path | None) -> None:
-    """List the proposals in FOLDER with their signatures and states, and those that compete for a nonce.
+    """List the proposals in FOLDER with their signatures and states, and mark those that compete for a nonce.
 
     \b
     Example:  blockota proposal list proposals/
@@ -70,7 +70,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
     if found.proposals:
         chain = open_view(session, [], path=view)
         listed = list_proposals(found, chain, now=int(time.time()), note=session.note)
-        # The events that tell executed from replaced proposals need a node.
+        # Only the events on the chain distinguish executed from replaced proposals, so a node is needed.
         if view is None and any(one.state is ProposalState.PAST for one in listed):
             first = session.settings.first_block
             listed = settle_past(listed, executed_hashes(session.chain, chain.safe.address, from_block=first))
@@ -114,7 +114,7 @@ def show(
     source: tuple[str, ...],
     view: Path | None,
 ) -> None:
-    """Show what FILE does, its signatures, and its red flags.
+    """Show the effect of FILE, its signatures, and its red flags.
 
     The calldata is decoded, and the images are hashed as by `sign`. Red flags need a node or a chain view.
 
@@ -130,7 +130,7 @@ def show(
     except BlockOTAError as error:
         if view:
             raise
-        # A proposal can be read without a node; the reason why red flags are missing is printed.
+        # A proposal can be shown without a node; the reason why red flags are missing is printed.
         chain, trouble = None, str(error)
     collected = collect_signatures(file, found, named=signatures, note=session.note)
     signers = {one.signer: signature_status(found, one, view=chain) for one in collected}
@@ -147,7 +147,7 @@ def show(
         show_groups(session, groups)
         show_flags(session, flags or [])
         if trouble:
-            session.note(f"Red flags were not looked for: {trouble}")
+            session.note(f"Red flags were not checked: {trouble}")
 
     shown_flags = None if flags is None else flag_fields(flags)
     session.result(review.as_fields(now=now) | {"signers": signers, "redFlags": shown_flags}, show_all)
@@ -163,7 +163,7 @@ proposal.add_command(execute)
 def reject(session: Session, /, proposing: ProposalOptions) -> None:
     """Propose an empty transaction with the nonce --nonce, to replace another proposal.
 
-    Once it is executed, no other transaction with that nonce can be executed.
+    After the execution of this transaction, no other transaction with the same nonce can be executed.
 
     \b
     Example:  blockota proposal reject --nonce 7 --reason "wrong image" -o reject-7.json
@@ -255,7 +255,7 @@ def merge(session: Session, /, signatures: tuple[Path, ...], output: Path) -> No
 def export_view(session: Session, /, proposals: tuple[Path, ...], output: Path) -> None:
     """Write a chain view: the state of the chain that signers of PROPOSALS need.
 
-    With this file they can sign without a network.
+    With the chain view, these signers can sign without a network.
 
     \b
     Example:  blockota proposal export-view 1.4.0.json -o view.json

@@ -1,4 +1,4 @@
-"""Prints proposals, descriptions and red flags, and asks the signer. What is printed cannot act on the terminal."""
+"""Prints proposals, manifests and red flags, and asks the signer. Printed text cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def show_groups(session: Session, groups: Sequence[Rows]) -> None:
 
 
 def show_description(session: Session, found: Description) -> None:
-    """Print the metadata and notes of a release, each line of the notes behind a bar."""
+    """Print the metadata and the notes of a release; each line of the notes begins with a bar."""
     if found.trouble:
         session.note(f"The release's notes cannot be shown. {found.trouble}")
     if found.manifest is None:
@@ -53,40 +53,40 @@ def show_flags(session: Session, flags: Sequence[RedFlag]) -> None:
 
 
 def confirm_flags(session: Session, flags: Sequence[RedFlag]) -> None:
-    """Print red flags, and have the signer type the word of each.
+    """Print red flags, and have the signer type the word of each flag.
 
     Raises:
-        RefusedError: there is no terminal, or another word was typed.
+        RefusedError: the signer typed another word, or the command does not run on a terminal.
     """
-    # Each word is typed, because a list is confirmed without being read.
+    # The signer types each word, because a list would be confirmed without being read.
     show_flags(session, flags)
     if flags and (session.as_json or not _is_terminal()):
         words = ", ".join(flag.word for flag in flags)
         raise RefusedError(
             "nothing was signed",
-            why=f"there are red flags ({words}), and no terminal on which their words could be typed",
-            remedy="look into them; then sign on a terminal, where --yes does not skip them either",
+            why=f"the proposal has red flags ({words}), and their words can be typed only on a terminal",
+            remedy="examine the red flags, then sign on a terminal; --yes does not skip red flags",
         )
     for flag in flags:
         if click.prompt(f"Type {flag.word} to sign in spite of it", err=True).strip() != flag.word:
             raise RefusedError(
                 "nothing was signed",
                 why=f"the word {flag.word} was not typed",
-                remedy="ask who made the proposal, or sign again and type it",
+                remedy="ask the proposer, or sign again and type the word",
             )
 
 
 def confirm_signature(session: Session) -> None:
-    """Ask whether to sign.
+    """Ask the signer whether to sign.
 
     Raises:
-        UsageError: there is no terminal.
-        RefusedError: the answer is no.
+        UsageError: the command does not run on a terminal.
+        RefusedError: the signer answered no.
     """
     if session.as_json or not _is_terminal():
         raise UsageError(
             "the signature was not confirmed",
-            why="the question needs a terminal",
+            why="the signer can be asked only on a terminal",
             remedy="read the proposal, then pass --yes",
         )
     if not click.confirm("Sign this", err=True):
@@ -94,8 +94,8 @@ def confirm_signature(session: Session) -> None:
 
 
 def readable(value: object) -> str:
-    """A value as text on one line: without control characters and runs of spaces, and of limited length."""
-    # Runs of spaces could push text out of sight, or imitate a line of ours.
+    """Return a value as text on one line, without control characters and runs of spaces, and of limited length."""
+    # Runs of spaces could push text out of sight, or imitate a row of the review.
     text = _RUNS.sub(lambda run: f" [{len(run[0])} spaces] ", plain(value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… [{len(text)} characters in all]"
 

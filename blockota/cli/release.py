@@ -44,8 +44,8 @@ def release() -> None:
 @click.option("--version", type=VERSION, required=True, help="Version of the release, such as 1.4.0.")
 @click.option("--load-address", type=NUMBER, help="Flash address of a .bin; the region's start by default.")
 @click.option("--configuration", is_flag=True, help="IMAGE is data: no vector table is required.")
-@click.option("--also", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Another release; repeatable.")
-@click.option("--also-configuration", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="The same for data.")
+@click.option("--also", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Another release to propose; repeatable.")
+@click.option("--also-configuration", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Data as --also.")
 @click.option("--active-from", type=TIME, default=0, show_default="at once", help="2026-12-01T08:00+01:00, or +7d.")
 @click.option("--notes", type=_FILE, help="Text file with release notes, at most 64 KiB.")
 @click.option("--metadata", type=ENTRY, multiple=True, metavar="KEY=VALUE", help="Further metadata; repeatable.")
@@ -218,7 +218,7 @@ def fetch(
 ) -> None:
     """Fetch a release's image, verify it against the chain (checks 1 to 5), and write it to a file.
 
-    The store is asked first, then the vendor's sources together with the brokers, then the configured gateways.
+    The image is searched for in the store, then at the vendor's sources and the brokers, then at configured gateways.
 
     \b
     Example:  blockota release fetch --product acme-thermo2 -o thermo2.bin
@@ -251,7 +251,7 @@ def fetch(
 @release.command()
 @click.argument("image", type=_FILE)
 @click.option("--product", required=True, metavar="NAME", help="Product that the image is for.")
-@click.option("--version", type=VERSION, help="Expected version; by default that of the image's SHA-256.")
+@click.option("--version", type=VERSION, help="Expected version; by default the one with the image's SHA-256.")
 @with_session
 def verify(session: Session, /, image: Path, product: str, version: Version | None) -> None:
     """Verify IMAGE (.bin, Intel HEX or ELF) against the chain (checks 1 to 5).
@@ -274,13 +274,13 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
             if recorded is None:
                 raise RefusedError(
                     f"the image is not a release of {product}",
-                    why=f"the contract has no record of its SHA-256 {digest.hexdigest()}",
-                    remedy="do not use it; fetch the image of a release",
+                    why=f"the contract has no record of the SHA-256 {digest.hexdigest()}",
+                    remedy="do not use the image; fetch the image of a release",
                     action=Action.FETCH_IMAGE,
                 )
             version = recorded.version
         answer = session.contract.answer(product, version, confirmations=session.settings.confirmations)
-        parts = parts_of(session, file, size=given.size)  # read again: check 4 hashes what it is given
+        parts = parts_of(session, file, size=given.size)  # read again, because check 4 hashes the image itself
         proven = prove_record(answer, session.trust, read_parts=lambda _: parts)
 
     def show() -> None:
@@ -307,7 +307,7 @@ def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract) -> D
 
 
 def as_published(made: Release) -> dict[str, Any]:
-    """The fields of a proposed release for JSON: status and predecessor are not known before it is executed."""
+    """Return a proposed release for JSON, without status and predecessor, which are unknown before the execution."""
     fields = made.as_fields() | {"manifest": _manifest_address(made)}
     return {name: fields[name] for name in fields if name not in {"status", "previous"}}
 
@@ -317,5 +317,5 @@ def _manifest_address(made: Release) -> str | None:
 
 
 def _status(found: Release, *, now: int) -> str:
-    """The status at the time `now` of the chain: an active release may have a later activation time."""
+    """Return the status at the chain's time `now`: an active release with a later activation time is postponed."""
     return "postponed" if found.status is Status.ACTIVE and found.active_from > now else str(found.status)

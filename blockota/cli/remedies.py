@@ -1,4 +1,4 @@
-"""The commands and options by which a remedy is carried out: the one table that joins errors and command line."""
+"""Maps the remedies of errors to the commands and options that carry them out."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ OPTIONS: dict[Action, str] = {
 
 
 def remedy_of(error: BlockOTAError | Finding) -> str:
-    """A remedy with the option that carries it out, such as ``name another store (--store URL)``."""
+    """Return a remedy with the option that carries it out, such as ``name another store (--store URL)``."""
     if error.action is None:
         return error.remedy
     values = {name: _words(value) for name, value in error.values.items()}
@@ -84,14 +84,14 @@ def remedy_of(error: BlockOTAError | Finding) -> str:
 
 
 def sentence_of(error: BlockOTAError) -> str:
-    """An error as the command line prints it: what happened, why, and what to do next."""
+    """Return an error as the command line prints it: what happened, why, and what to do next."""
     remedy = remedy_of(error)
     text = f"{error.what}: {error.why}." if error.why else f"{error.what}."
     return f"{text} {remedy[:1].upper()}{remedy[1:]}." if remedy else text
 
 
 def line_options(line: BoardLine) -> str:
-    """The options that name a board's wiring and speed, such as ``--wiring dtr-rts --baud 115200``."""
+    """Return the options that name a board's wiring and speed, such as ``--wiring dtr-rts --baud 115200``."""
     from firmware_host.bootloader.entry import WIRINGS
 
     wiring = line.wiring
@@ -102,7 +102,7 @@ def line_options(line: BoardLine) -> str:
 
 
 def _words(value: object) -> object:
-    """A value as the command line names it; a board's line by its port, and its options if they are not the default."""
+    """Return a value in the words of the command line; a board's line becomes its port and its non-default options."""
     if isinstance(value, str | int):
         return value
     from firmware_host.bootloader.entry import BoardLine

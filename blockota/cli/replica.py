@@ -1,4 +1,4 @@
-"""``blockota replica``: agreements with brokers."""
+"""``blockota replica``: make agreements with brokers, list them, and check the replicas."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _KEY = key_option("The broker's")
 
 @click.group(cls=VerbGroup)
 def replica() -> None:
-    """Make agreements with brokers, which serve releases.
+    """Make agreements with brokers, who serve copies of releases.
 
-    A broker offers to serve a release, the vendor's Safe decides, and the broker announces where it serves.
+    A broker offers to serve a release, the vendor's Safe decides, and the broker announces the URL of the copy.
     """
 
 
@@ -142,7 +142,7 @@ def withdraw(session: Session, /, number: int, key: str, password_fd: int | None
 @click.option("--all", "everything", is_flag=True, help="List all agreements, with any status.")
 @with_session
 def list_(session: Session, /, product: str | None, version: Version | None, *, everything: bool) -> None:
-    """List the replicas that serve now: accepted, announced and not expired, of releases that are not revoked.
+    """List the replicas that serve now: accepted, announced and not expired, with a release that is not revoked.
 
     \b
     Example:  blockota replica list --product acme-thermo2 --version 1.4.0
@@ -159,7 +159,7 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
 @click.option("--product", metavar="NAME", help="Only replicas of this product; goes with --version.")
 @click.option("--version", type=VERSION, help="Only replicas of this release; goes with --product.")
 @click.option(
-    "--leaves", type=click.IntRange(1, 1000), default=3, show_default=True, help="Random blocks to request from each."
+    "--leaves", type=click.IntRange(1, 1000), default=3, show_default=True, help="Random blocks to request per replica."
 )
 @click.option("--allow-private", is_flag=True, help="Also use URLs in private networks.")
 @with_session
@@ -168,7 +168,8 @@ def check(
 ) -> None:
     """Request random blocks from each announced replica, and report which serve, lie or are gone.
 
-    A replica lies if it serves wrong bytes. Exit status 0: all serve; 3: one or more lie; 5: none lies, some are gone.
+    A replica lies if it serves wrong bytes. The exit status is 0 if all replicas serve, 3 if one or more lie, and 5 if
+    none lies but some are gone.
 
     \b
     Example:  blockota replica check --product acme-thermo2 --version 1.4.0
@@ -207,20 +208,20 @@ def check(
 
 def _require_both(product: str | None, version: Version | None) -> None:
     if (product is None) != (version is None):
-        raise UsageError("--product and --version go together", why="both name a release")
+        raise UsageError("--product and --version go together", why="a release is named by both")
 
 
 def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
-    """The error that a check ends with: wrong data outweighs absence; None if all replicas serve."""
+    """Return the error of a check, in which wrong bytes take precedence over absence; None if all replicas serve."""
     from blockota.stores.probe import ProbeStatus
 
     wrong = [one.agreement.uri for one in probes if one.status is ProbeStatus.LIES]
     absent = [one.agreement.uri for one in probes if one.status in (ProbeStatus.GONE, ProbeStatus.UNUSABLE)]
     if wrong:
-        remedy = "report them to the vendor, who can end the agreement by `blockota replica terminate`"
+        remedy = "report these replicas to the vendor, who can end the agreement by `blockota replica terminate`"
         return ContentError(f"{len(wrong)} of {len(probes)} replicas lie", why=shortened(wrong), remedy=remedy)
     if absent:
-        remedy = "report them to the brokers, and check again"
+        remedy = "report these replicas to the brokers, and check again"
         return StoreError(f"{len(absent)} of {len(probes)} replicas do not serve", why=shortened(absent), remedy=remedy)
     return None
 
@@ -241,7 +242,7 @@ def _decide(session: Session, number: int, decision: str, proposing: ProposalOpt
 
 
 def _wanted(session: Session, product: str | None, *, version: Version | None, everything: bool) -> Iterator[Agreement]:
-    """All agreements or the replicas that serve now, of one release if its name is given."""
+    """Yield all agreements or only the replicas that serve now; of one release if product and version are given."""
     contract = session.replication
     if everything:
         yield from (a for a in contract.agreements() if (product, version) in ((None, None), (a.product, a.version)))

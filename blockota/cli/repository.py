@@ -27,7 +27,7 @@ _SECONDS = click.IntRange(1, 86400)
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """``0.0.0.0:8080`` or ``[::]:8080``."""
+    """Parse a host and a port, such as ``0.0.0.0:8080`` or ``[::]:8080``."""
     try:
         place = urlsplit(f"//{text}")
         host, port = place.hostname, place.port
@@ -39,7 +39,7 @@ def host_and_port(text: str) -> tuple[str, int]:
 
 
 def proxy_list(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """``127.0.0.1,10.0.0.0/8``."""
+    """Parse a list of IP addresses and networks, such as ``127.0.0.1,10.0.0.0/8``."""
     proxies = []
     for word in filter(None, map(str.strip, text.split(","))):
         try:
@@ -63,10 +63,10 @@ def repository() -> None:
     type=click.Choice(["vendor", "broker"]),
     default="vendor",
     show_default=True,
-    help="Serve the vendor's releases, or those of a broker's agreements.",
+    help="Serve the vendor's releases, or only the releases of a broker's agreements.",
 )
 @click.option(
-    "--broker", type=ADDRESS, metavar="ADDRESS", help="The broker whose agreements count; goes with --as broker."
+    "--broker", type=ADDRESS, metavar="ADDRESS", help="The broker whose agreements are served; goes with --as broker."
 )
 @click.option(
     "--listen",
@@ -94,10 +94,10 @@ def repository() -> None:
     type=DURATION,
     default=_HOUR,
     show_default="1h",
-    help="How long the chain's last answer counts.",
+    help="How long the last state of the chain is used if the chain is out of reach.",
 )
 @click.option(
-    "--clients", type=click.IntRange(1), default=256, show_default=True, help="Answers sent at the same time."
+    "--clients", type=click.IntRange(1), default=256, show_default=True, help="Responses sent at the same time."
 )
 @click.option(
     "--stop-within", type=_SECONDS, default=30, show_default=True, help="Seconds to finish transfers at a stop."
@@ -141,7 +141,8 @@ def serve(
     tokens = Tokens(tokens_path) if tokens_path else None
     log = open_log(access_log)
     if (role == "broker") != (broker is not None):
-        raise UsageError("--as broker and --broker ADDRESS go together", why="agreements are looked up by address")
+        why = "agreements are looked up by the broker's address"
+        raise UsageError("--as broker and --broker ADDRESS go together", why=why)
     settings, contract = session.settings, session.contract
     follower = Follower(contract.chain, confirmations=settings.confirmations, first_block=settings.first_block)
     rights = RightsReader(contract, follower)
@@ -149,7 +150,7 @@ def serve(
         rights = RightsReader(contract, follower, replication=session.replication, broker=broker)
     catalogue = Catalogue(rights.read, _store(session, source), refresh=refresh, timeout=patience)
 
-    # Called when the socket accepts connections, so that a supervisor can wait for the line.
+    # Called when the socket accepts connections, so that a supervisor can wait for the printed line.
     def show(url: str) -> None:
         health = catalogue.health()
         releases, files = health["releases"], health["files"]
@@ -164,7 +165,7 @@ def serve(
 @click.argument("name")
 @with_session
 def token(session: Session, /, name: str) -> None:
-    """Generate a bearer token for the gateway NAME, and the line of the --tokens file that accepts it.
+    """Generate a bearer token for the gateway NAME, and the line that accepts the token in the --tokens file.
 
     \b
     Example:  blockota repository token plant-7
@@ -176,14 +177,14 @@ def token(session: Session, /, name: str) -> None:
 
 
 def _note_what_is_missing(session: Session, catalogue: Catalogue, *, tokens: Tokens | None, broker: str | None) -> None:
-    """Report why nothing or not everything is served yet. This is not an error: it may change later."""
+    """Report why releases are not served yet. Missing releases are not an error, because they may appear later."""
     files = catalogue.files
     if tokens and not tokens.count:
         session.note(
             "No client is accepted yet: the file of tokens is empty. Add one with `blockota repository token NAME`."
         )
     if not files.rights.releases:
-        whose = f"{broker} has no accepted agreement that is not over" if broker else "no release was published"
+        whose = f"{broker} has no accepted agreement that is still valid" if broker else "no release was published"
         depth = session.settings.confirmations
         session.note(f"Nothing may be served yet: {whose}" + (f", {depth} blocks deep." if depth else "."))
     for cid, why in itertools.islice(files.missing.items(), _SHOWN):
@@ -201,15 +202,15 @@ def _store(session: Session, source: str | None) -> BlockStore:
     if not isinstance(store, BlockStore):
         raise UsageError(
             f"{source or 'the configured store'} cannot be served",
-            why="it is another repository or a gateway",
+            why="the URL is that of another repository or a gateway",
             remedy="name a folder, or a Kubo node as kubo:http://HOST:PORT",
         )
-    # A folder that does not exist would look like one in which everything is missing.
+    # Without this check, a missing folder would look like a store in which every image is missing.
     if isinstance(store, LocalStore) and not store.folder.is_dir():
         raise UsageError(
             f"the store {store.folder} cannot be served",
             why="it is not a folder" if store.folder.exists() else "the folder does not exist",
-            remedy="name the folder with the images, or create it with `mkdir` if they will be stored later",
+            remedy="name the folder with the images, or create an empty folder with `mkdir` for later images",
         )
     check_reach(store)
     return store

@@ -1,4 +1,4 @@
-"""``blockota safe``: owners and threshold of the vendor's Safe."""
+"""``blockota safe``: show and change the owners and the threshold of the vendor's Safe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands share: the common options, and the chain, contracts and store that they select."""
+"""The session that all commands share: the common options, and the chain, contracts and store that they select."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from blockota.stores.store import Store
 
 _COPIED = re.compile(r"(?:0x)?[0-9a-fA-F]{40,64}|b[a-z2-7]{58}")
-"""An address, a hash or a content address."""
+"""Pattern of an address, a hash or a content address."""
 _BAR = "│ "
 _NARROWEST = 10
 _PIPED_WIDTH = 240
-"""Columns of output that goes to a file or another program, so that a row of a table stays on one line."""
+"""Width of output to a file or another program, in columns; a row of a table stays on one line."""
 
 
 class Session:
     """One run of a command. Settings, chain, contracts and store are opened when they are first used.
 
-    Its arguments are the options that `with_session` adds; None means the one of the settings. `out` and `err` are the
-    consoles on stdout and stderr.
+    The constructor's arguments are the options that `with_session` adds; None stands for the value in the settings.
+    `out` and `err` are the consoles on stdout and stderr.
     """
 
     def __init__(self, config: Path | None, network: str | None, *, store: str | None, as_json: bool) -> None:
         self._config, self._network, self._store, self.as_json = config, network, store, as_json
-        # Soft wrap leaves long lines to the terminal: rich would break addresses and hashes, which are copied.
+        # Soft wrap leaves long lines to the terminal: rich would break addresses and hashes, which users copy.
         is_terminal = bool(sys.stdout and sys.stdout.isatty())
         self.out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if is_terminal else _PIPED_WIDTH)
         self.err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
@@ -61,7 +61,7 @@ class Session:
         from blockota.chain import Chain, Sending
 
         settings = self.settings
-        # The journal shows the command with its arguments, without its options.
+        # The journal of transactions shows the command with its arguments, without its options.
         context = click.get_current_context()
         words = [context.command_path]
         for name in (argument.name for argument in context.command.params if isinstance(argument, click.Argument)):
@@ -73,15 +73,15 @@ class Session:
 
     @property
     def contract_address(self) -> str:
-        """The configured contract's address.
+        """Address of the configured contract BlockOTA.
 
         Raises:
-            UsageError: none is configured.
+            UsageError: no contract is configured.
         """
         if self.settings.contract is None:
             raise UsageError(
                 f"no contract is configured for the network {self.settings.network!r}",
-                why="neither blockota.toml nor deployments/ names one",
+                why="neither blockota.toml nor deployments/ names a contract",
                 remedy="set contract in blockota.toml, or start a local chain",
                 action=Action.START_LOCAL_CHAIN,
             )
@@ -89,7 +89,7 @@ class Session:
 
     @functools.cached_property
     def contract(self) -> BlockOTAContract:
-        """The configured contract."""
+        """The configured contract BlockOTA."""
         from blockota.bindings.block_ota import BlockOTAContract
 
         address = self.contract_address  # a missing setting is reported before the chain is asked
@@ -97,11 +97,11 @@ class Session:
 
     @functools.cached_property
     def replication(self) -> ReplicationContract:
-        """The configured replication contract.
+        """The configured contract FirmwareReplication.
 
         Raises:
-            UsageError: none is configured.
-            RefusedError: it belongs to another BlockOTA contract.
+            UsageError: no replication contract is configured.
+            RefusedError: the replication contract belongs to another BlockOTA contract.
         """
         from blockota.bindings.replication import ReplicationContract
 
@@ -109,22 +109,22 @@ class Session:
         if address is None:
             raise UsageError(
                 f"no replication contract is configured for the network {self.settings.network!r}",
-                why="neither blockota.toml nor deployments/ names one",
+                why="neither blockota.toml nor deployments/ names a contract",
                 remedy="set replication in blockota.toml",
             )
         contract = ReplicationContract(self.chain, address)
-        # Agreements name releases of one BlockOTA contract; with another they would mean other images.
+        # Agreements name releases of one BlockOTA contract; in another, the same names would mean other images.
         if contract.block_ota().lower() != self.contract_address.lower():
             raise RefusedError(
-                "the two contracts do not belong together",
+                "the configured contracts do not belong together",
                 why=f"{address} refers to the releases of {contract.block_ota()}, not of {self.contract_address}",
-                remedy="correct contract or replication in blockota.toml",
+                remedy="correct the setting contract or replication in blockota.toml",
             )
         return contract
 
     @property
     def trust(self) -> Trust:
-        """The chain, contract and confirmations by which records are verified."""
+        """The chain, contract and confirmations with which release records are verified."""
         from blockota.model.facts import Trust
 
         return Trust(self.settings.chain_id, self.contract_address, self.settings.confirmations)
@@ -150,20 +150,20 @@ class Session:
 
     @property
     def is_local_chain(self) -> bool:
-        """Whether the chain is that of a development node."""
+        """Whether the configured chain is a local development chain."""
         from blockota.chain import LOCAL_CHAIN_IDS
 
         return self.settings.chain_id in LOCAL_CHAIN_IDS
 
     def result(self, fields: Mapping[str, Any], show: Callable[[], None]) -> None:
-        """Print a command's result: `fields` as JSON, or what `show` prints."""
+        """Print a command's result, either `fields` as JSON or the output of `show`."""
         if self.as_json:
             click.echo(json.dumps(fields, indent=2))
         else:
             show()
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "") -> None:
-        """Print a table, or the sentence `empty` in place of one without rows."""
+        """Print a table, or the sentence `empty` if the table has no rows."""
         if empty and not rows:
             self.out.print(plain(empty), markup=False)
             return
@@ -175,13 +175,13 @@ class Session:
         self.out.print(table)
 
     def fields(self, rows: Mapping[str, object]) -> None:
-        """Print labels and values, one pair a line."""
+        """Print labels and values, one pair on each line."""
         width = max(len(label) for label in rows)
         for label, value in rows.items():
             self.row(label, plain(value), column=width + 2)
 
     def row(self, label: str, value: str, *, column: int) -> None:
-        """Print a label and its value, which begins at a column and continues below it on further lines."""
+        """Print a label and its value; each line of the value begins at the column `column`."""
         for number, line in enumerate(wrap(value, self.out.width - column)):
             self.out.print(f"[bold]{'' if number else label:<{column}}[/bold]", end="")
             self.out.print(line, markup=False)
@@ -192,14 +192,14 @@ class Session:
         self.out.print(plain(sentence), markup=False)
 
     def note(self, sentence: str) -> None:
-        """Print a remark on stderr, beside the result."""
+        """Print a remark on stderr; stdout is for the result."""
         self.err.print(plain(sentence), style="dim", markup=False)
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Break a text into lines of at most `width` cells, so that no line of it can look like the next row of a list.
+    """Break a text into lines of at most `width` cells, so that no line of the text can imitate the next row of a list.
 
-    Hashes and addresses, which are copied, stay whole. The bar of quoted lines is repeated.
+    Hashes and addresses stay whole, because users copy them. The bar of a quoted text is repeated on each line.
     """
     if cell_len(text) <= width or _COPIED.fullmatch(text):
         return [text]
@@ -231,14 +231,14 @@ def with_session_offline(command: Callable[Concatenate[Session, ...], None]) -> 
         store: str | None = None,
         **kwargs: object,
     ) -> None:
-        del debug  # main() looks for it on the command line, so that it works for usage errors too
+        del debug  # main() looks for --debug on the command line, so that it works for usage errors too
         command(Session(config, network, store=store, as_json=as_json), *args, **kwargs)
 
     return wrapped
 
 
 def with_session(command: Callable[Concatenate[Session, ...], None]) -> Callable[..., None]:
-    """Pass a `Session` to a command, and add the options that define it."""
+    """Pass a `Session` to a command, and add the options that define the session."""
     wrapped = with_session_offline(command)
     for option in (
         click.option("--store", metavar="URL", help="Content store: file:DIR, kubo:http://HOST:PORT or https://HOST."),
@@ -250,10 +250,10 @@ def with_session(command: Callable[Concatenate[Session, ...], None]) -> Callable
 
 
 class VerbGroup(click.Group):
-    """A noun. Its help lists the verbs in the order of their definition, with the whole first sentence of each."""
+    """The commands of a noun. The help text lists each command with its first sentence, in the order of definition."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs. click would cut their sentences to one line."""
+        """List the commands with whole sentences, which click would cut to one line."""
         del ctx
         width = max(len(command.help or "") for command in self.commands.values())
         with formatter.section("Commands"):

@@ -1,4 +1,4 @@
-"""``blockota proposal sign`` and ``execute``, and what they share with the other commands on proposals."""
+"""The commands ``blockota proposal sign`` and ``execute``, and the options that all proposal commands share."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def sign(
     *,
     yes: bool,
 ) -> None:
-    """Check FILE, hash its images, show what it does, and sign it into a file of its own.
+    """Check FILE, hash its images, show its effect, and write a signature to a separate file.
 
-    Images come from --image, else from the store, else from the sources that serve them. With the images and a chain
+    Images come from --image, or else from the store, or else from sources on the network. With the images and a chain
     view (`blockota proposal export-view`), no network is needed.
 
     \b
@@ -83,7 +83,7 @@ def sign(
     """
     from blockota.vendor.review import hash_fields, review_proposal
 
-    # 1. What is signed: the decoded calldata, the chain's state, and images that are hashed here.
+    # 1. The review: the decoded calldata, the chain's state, and images that are hashed on this machine.
     proposal = read_proposal(file)
     chain = open_view(session, [proposal], path=view)
     review = review_proposal(
@@ -96,7 +96,7 @@ def sign(
     if not session.as_json:
         show_groups(session, review.groups(now=int(time.time())))
 
-    # 2. Who signs. The chain is the proposal's, so that a development key never signs for a real one.
+    # 2. The signer. The key is opened for the proposal's chain, so a development key never signs for a real chain.
     account = open_key(proposal.chain_id, key, password_fd)
     path = output or file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
     refuse_existing(path, why="it may be the signature of an earlier proposal with the same name")
@@ -107,7 +107,7 @@ def sign(
     if not yes:
         confirm_signature(session)
 
-    # 4. The signature, in a file of its own: owners sign at the same time, and none waits for another's file.
+    # 4. The signature, in a separate file: owners can sign at the same time, and need not wait for each other.
     write_result(path, to_json([sign_proposal(proposal, account)]))
     fields = {
         "signature": str(path),
@@ -167,10 +167,10 @@ def execute(
 
 
 def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | None) -> ChainView:
-    """The state of the chain, from a file, or from a node if none is named.
+    """Return the state of the chain, from a chain view file, or from a node if no file is named.
 
     Raises:
-        ProposalError: the file is of another chain or contract than the settings name.
+        ProposalError: the chain view is of another chain or contract than the settings name.
     """
     from blockota.vendor.propose import agreements_of, read_view
 
@@ -184,18 +184,18 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
 
 
 def is_pinned(session: Session, view: ChainView) -> bool:
-    """Whether the settings name the contract of a view; a node is only asked about a contract that they name."""
+    """Return whether the settings name the contract of a view, as they always do for a view read from a node."""
     return not view.source or session.settings.contract is not None
 
 
 def image_inputs(
     session: Session, images: Sequence[Path], previous: Sequence[Path], sources: Sequence[str]
 ) -> ImageInputs:
-    """Where the images of a proposal come from, by the values of ``--image``, ``--previous`` and ``--source``."""
+    """Return the places of a proposal's images, from the values of ``--image``, ``--previous`` and ``--source``."""
     from blockota.vendor.images import ImageInputs, ImageObserver
 
     class _TerminalObserver(ImageObserver):
-        """Prints notes and progress bars."""
+        """Prints notes and progress bars on the terminal."""
 
         def note(self, sentence: str) -> None:
             session.note(sentence)
@@ -213,5 +213,5 @@ def image_inputs(
 
 
 def flag_fields(flags: Sequence[RedFlag]) -> list[dict[str, str]]:
-    """Red flags for JSON."""
+    """Return red flags for the JSON output."""
     return [{"word": flag.word, "what": flag.what} for flag in flags]

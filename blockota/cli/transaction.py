@@ -1,4 +1,4 @@
-"""``blockota transaction``: transactions that were sent and are not settled."""
+"""``blockota transaction``: list, resume or forget transactions that were sent and are not settled."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def list_(session: Session, /) -> None:
 def resume(session: Session, /, transaction: str, key: str, password_fd: int | None) -> None:
     """Continue with the transaction HASH until it is confirmed; no second transaction is sent.
 
-    With --key, a transaction that is in no block is signed again with the same nonce and a fee that is at least an
-    eighth higher: only one of the two can get into a block.
+    With --key, a transaction that is in no block is signed again with the same nonce and a fee that is at least one
+    eighth higher. Only one of the two transactions can get into a block.
 
     \b
     Example:  blockota transaction resume 0x1b2f… --key keystore:payer.json
@@ -72,7 +72,7 @@ def resume(session: Session, /, transaction: str, key: str, password_fd: int | N
 @click.option("--yes", is_flag=True, help="Forget it even if it can still take effect.")
 @with_session
 def forget(session: Session, /, transaction: str, *, yes: bool) -> None:
-    """Remove the transaction HASH from the journal, which does not cancel it.
+    """Remove the transaction HASH from the journal, which does not cancel the transaction.
 
     \b
     Example:  blockota transaction forget 0x1b2f…

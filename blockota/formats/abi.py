@@ -1,8 +1,8 @@
-"""The contract's ABI as package data: calldata, results, errors and events to values and back.
+"""Encodes and decodes calldata, results, errors and events with the contracts' packaged ABI.
 
-Source: Solidity, Contract ABI Specification. Decoding is strict as that specification defines it: offsets are the
-smallest possible, nothing overlaps, padding is zero, and no byte is left over. Only the types that our contracts and
-the Safe use are known: uint8 to uint256, bytes1 to bytes32, address, bool, bytes, string, tuples, and lists of them.
+Source: Solidity, Contract ABI Specification. Decoding follows the strict mode of the specification: offsets are the
+smallest possible, no data overlaps, padding is zero, and no byte is left over. Only the types of our contracts and the
+Safe are supported: uint8 to uint256, bytes1 to bytes32, address, bool, bytes, string, tuples, and lists of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from blockota.errors import UsageError
 from blockota.ethereum import is_address, is_checksum_address, keccak, to_checksum_address
 
 SELECTOR_SIZE = 4
-"""Bytes that name a function or an error."""
+"""Size in bytes of the selector of a function or an error."""
 _WORD = 32
 _ADDRESS_SIZE = 20
 # Selectors of Panic(uint256) and Error(string).
@@ -27,11 +27,11 @@ _PANIC, _REVERT = bytes.fromhex("4e487b71"), bytes.fromhex("08c379a0")
 
 
 class DecodingError(ValueError):
-    """Bytes are not the strict encoding of values of these types."""
+    """The data is not the strict encoding of values of the expected types."""
 
 
 class EncodingError(ValueError):
-    """A value does not belong to its type."""
+    """A value is not valid for its ABI type."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Decoded:
     """A decoded function call, error or event.
 
     Attributes:
-        name: as in the Solidity source.
-        arguments: by parameter name; a struct is a dict, an array a list.
+        name: the name in the Solidity source.
+        arguments: values by parameter name; a struct is a dict, an array a list.
     """
 
     name: str
@@ -54,8 +54,8 @@ class AbiType:
     Attributes:
         name: ``uint``, ``bytesN``, ``address``, ``bool``, ``bytes``, ``string``, ``tuple`` or ``list``.
         size: bits of a ``uint``, bytes of a ``bytesN``, else 0.
-        parts: the types in a ``tuple``; the one type of the elements of a ``list``.
-        labels: names of the fields of a ``tuple``, which is decoded to a dict.
+        parts: the field types of a ``tuple``; the element type of a ``list``.
+        labels: the field names of a ``tuple``, which are the keys of the decoded dict.
     """
 
     name: str
@@ -65,18 +65,18 @@ class AbiType:
 
     @functools.cached_property
     def is_dynamic(self) -> bool:
-        """Whether the encoding stands behind the heads, which then have its offset."""
+        """Whether the type is dynamic: the head is an offset to the value, which follows all heads."""
         return self.name in {"bytes", "string", "list"} or any(part.is_dynamic for part in self.parts)
 
     @functools.cached_property
     def head_size(self) -> int:
-        """Bytes of the head: the whole encoding of a static type, the offset of a dynamic one."""
+        """Size in bytes of the head, which is the encoding of a static type or the offset of a dynamic type."""
         is_word = self.is_dynamic or self.name != "tuple"
         return _WORD if is_word else sum(part.head_size for part in self.parts)
 
     @functools.cached_property
     def canonical(self) -> str:
-        """The type as signatures write it."""
+        """The canonical name of the type, as in function signatures."""
         if self.name == "tuple":
             return f"({','.join(part.canonical for part in self.parts)})"
         if self.name == "list":
@@ -84,10 +84,10 @@ class AbiType:
         return f"{'bytes' if self.name == 'bytesN' else self.name}{self.size or ''}"
 
     def encode(self, value: Any) -> bytes:
-        """The encoding of a value.
+        """Encode a value of this type.
 
         Raises:
-            EncodingError: the value does not belong to the type.
+            EncodingError: the value is not valid for this type.
         """
         match self.name, value:
             # True and False are ints in Python, but not numbers of the ABI.
@@ -117,10 +117,10 @@ class AbiType:
         """Read one value from the beginning of the data.
 
         Returns:
-            The value, and how many bytes its encoding has.
+            The value, and the size of its encoding in bytes.
 
         Raises:
-            DecodingError: the data does not begin with a strict encoding.
+            DecodingError: the data does not begin with the strict encoding of a value of this type.
         """
         match self.name:
             case "tuple":
@@ -128,17 +128,17 @@ class AbiType:
                 return dict(zip(self.labels, values, strict=True)), used
             case "list":
                 count = _number(data)
-                # Each element has a head, so an invented length is refused before anything is built from it.
+                # Each element has a head, so a forged length is refused before memory is allocated for it.
                 if count * self.parts[0].head_size > len(data) - _WORD:
-                    raise DecodingError(f"a list of {count} elements does not fit")
+                    raise DecodingError(f"a list of {count} elements exceeds the data")
                 values, used = decode_all(self.parts * count, data[_WORD:])
                 return values, _WORD + used
             case "bytes" | "string":
                 size = _number(data)
                 used = _WORD + size + -size % _WORD
                 if used > len(data):
-                    raise DecodingError(f"a content of {size} bytes does not fit")
-                # Other padding would decode to the same value: two encodings of it would have different hashes.
+                    raise DecodingError(f"a value of {size} bytes exceeds the data")
+                # With other padding, one value would have several encodings with different hashes.
                 if any(data[_WORD + size : used]):
                     raise DecodingError("the padding is not zero")
                 content = bytes(data[_WORD : _WORD + size])
@@ -147,7 +147,7 @@ class AbiType:
                 try:
                     return content.decode(), used
                 except UnicodeDecodeError as error:
-                    raise DecodingError("a text is not UTF-8") from error
+                    raise DecodingError("a string is not UTF-8") from error
         return self._decode_word(_word(data)), _WORD
 
     def _decode_word(self, word: bytes) -> Any:
@@ -165,7 +165,7 @@ class AbiType:
 
 
 def encode_all(types: Sequence[AbiType], values: Sequence[Any]) -> bytes:
-    """The encoding of several values one after the other: heads first, then what the heads point to."""
+    """Encode several values: first all heads, then the tails to which the heads point."""
     if len(types) != len(values):
         raise EncodingError(f"{len(values)} values were given for {len(types)} types")
     heads, tails = b"", b""
@@ -182,13 +182,13 @@ def encode_all(types: Sequence[AbiType], values: Sequence[Any]) -> bytes:
 
 
 def decode_all(types: Sequence[AbiType], data: memoryview) -> tuple[list[Any], int]:
-    """The reverse of `encode_all`; the second value is how many bytes were read."""
+    """Decode several values, the reverse of `encode_all`; also returns the number of bytes read."""
     values, head, tail = [], 0, sum(kind.head_size for kind in types)
     for kind in types:
         if kind.is_dynamic:
             # With gaps or shared tails, one value would have several encodings.
             if _number(data[head:]) != tail:
-                raise DecodingError("an offset does not point to the end of what came before")
+                raise DecodingError("an offset does not point to the end of the preceding data")
             value, used = kind.decode(data[tail:])
             tail += used
             head += _WORD
@@ -200,29 +200,29 @@ def decode_all(types: Sequence[AbiType], data: memoryview) -> tuple[list[Any], i
 
 
 def encode(types: Iterable[str], values: Sequence[Any]) -> bytes:
-    """The encoding of values of types such as ``uint256`` or ``address[]``.
+    """Encode values of the named types, such as ``uint256`` or ``address[]``.
 
     Raises:
-        EncodingError: a value does not belong to its type.
+        EncodingError: a value is not valid for its type.
     """
     return encode_all([parse_type(kind) for kind in types], values)
 
 
 def decode(types: Iterable[str], data: bytes) -> list[Any]:
-    """The values that data encodes, to its last byte.
+    """Decode all of the data to values of the named types.
 
     Raises:
-        DecodingError: it is not the strict encoding of such values.
+        DecodingError: the data is not the strict encoding of values of these types.
     """
     return _decode_whole([parse_type(kind) for kind in types], data)
 
 
 @functools.cache
 def parse_type(text: str) -> AbiType:
-    """A type from its name in a signature; tuples are known from the JSON ABI alone.
+    """Parse a type name of a function signature; tuples are supported in the JSON ABI only.
 
     Raises:
-        ValueError: the name is not one of a known type.
+        ValueError: the type is not supported.
     """
     if text.endswith("[]"):
         return AbiType("list", parts=(parse_type(text[:-2]),))
@@ -260,23 +260,23 @@ class Interface:
                 self._constructor = entry
 
     def encode_call(self, function: str, *arguments: Any) -> bytes:
-        """Calldata of a function; a struct argument is given as a dict or a tuple.
+        """Encode the calldata of a function; a struct argument is a dict or a tuple.
 
         Raises:
-            UsageError: a value is too large for the contract.
+            UsageError: an argument is not valid for its parameter's type, or the number of arguments is wrong.
         """
         entry = self._functions[function]
         try:
             return entry.topic[:SELECTOR_SIZE] + encode_all(entry.inputs.parts, arguments)
         except EncodingError as error:
-            raise UsageError(f"the contract cannot be asked to {function}", why=str(error)) from error
+            raise UsageError(f"the arguments of {function} cannot be encoded", why=str(error)) from error
 
     def encode_constructor(self, *arguments: Any) -> bytes:
-        """Constructor arguments, to be appended to the creation bytecode."""
+        """Encode the constructor arguments, which the caller appends to the creation bytecode."""
         return encode_all(self._constructor.inputs.parts, arguments)
 
     def decode_call(self, data: bytes) -> Decoded | None:
-        """The call or error that data encodes; None if it is not one of this contract's, to the last byte."""
+        """Decode a call or an error of this contract; None if the data is neither, or bytes are left over."""
         entry = self._by_selector.get(data[:SELECTOR_SIZE])
         if entry is None:
             return None
@@ -287,7 +287,7 @@ class Interface:
         return Decoded(entry.name, dict(zip(entry.inputs.labels, values, strict=True)))
 
     def decode_result(self, function: str, data: bytes) -> Any:
-        """The value that a function returned, or a dict of several.
+        """Decode the return data of a function: one value, or a dict of several values.
 
         Raises:
             DecodingError: the data is not the strict encoding of a result of this function.
@@ -297,15 +297,15 @@ class Interface:
         return values[0] if len(values) == 1 else dict(zip(outputs.labels, values, strict=True))
 
     def decode_event(self, topics: Sequence[bytes], data: bytes) -> Decoded | None:
-        """The event of a log entry; None if it is not one of this contract's.
+        """Decode the event of a log entry; None if the contract's ABI does not have the event.
 
         Raises:
-            DecodingError: the entry has the event's selector, and its arguments cannot be decoded.
+            DecodingError: the log entry has the topic of an event, but its arguments cannot be decoded.
         """
         entry = self._events.get(topics[0]) if topics else None
         if entry is None:
             return None
-        # Our events index static types only; of a dynamic one, the topic would be a hash.
+        # Our events index static types only; the topic of a dynamic type would be a hash.
         parameters = list(zip(entry.inputs.labels, entry.inputs.parts, entry.indexed, strict=True))
         indexed = {label: kind for label, kind, is_indexed in parameters if is_indexed}
         others = {label: kind for label, kind, is_indexed in parameters if not is_indexed}
@@ -324,7 +324,7 @@ class Interface:
 
 
 class _Entry:
-    """One entry of a JSON ABI, with its types parsed when they are needed first."""
+    """One entry of a JSON ABI; its types are parsed on first use."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self._fields = fields
@@ -343,23 +343,23 @@ class _Entry:
 
     @functools.cached_property
     def topic(self) -> bytes:
-        """Hash of the signature: an event's first topic, and the selector of a function or error."""
+        """Hash of the signature: the first topic of an event; the selector is its first four bytes."""
         return keccak(text=f"{self.name}{self.inputs.canonical}")
 
     @property
     def indexed(self) -> list[bool]:
-        """Which parameters of an event are topics."""
+        """For each parameter of an event, whether it is indexed, and so a topic."""
         return [bool(parameter["indexed"]) for parameter in self._fields["inputs"]]
 
 
 def encode_signature_call(signature: str, *arguments: Any) -> bytes:
-    """Calldata of a function known by its signature, such as ``getOwners()``, with plain argument types."""
+    """Encode a call from a function signature such as ``getOwners()``; tuple arguments are not supported."""
     types = [part for part in signature[signature.index("(") + 1 : -1].split(",") if part]
     return keccak(text=signature)[:SELECTOR_SIZE] + encode(types, arguments)
 
 
 def revert_text(data: bytes) -> str | None:
-    """The text of a plain ``require``, or of a Solidity panic; None for anything else."""
+    """Decode the message of a ``require`` or the code of a Solidity panic; None for other revert data."""
     try:
         if data[:SELECTOR_SIZE] == _REVERT:
             return str(decode(["string"], data[SELECTOR_SIZE:])[0])
@@ -372,7 +372,7 @@ def revert_text(data: bytes) -> str | None:
 
 @functools.cache
 def artifact(contract: str) -> dict[str, Any]:
-    """A contract's packaged artifact: ``abi``, ``bytecode`` (hex) and ``compiler``."""
+    """Load a contract's packaged artifact, with the keys ``abi``, ``bytecode`` (hex) and ``compiler``."""
     text = resources.files("blockota").joinpath("artifacts", f"{contract}.json").read_text("utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
@@ -380,7 +380,7 @@ def artifact(contract: str) -> dict[str, Any]:
 
 @functools.cache
 def interface(contract: str) -> Interface:
-    """The interface of a packaged contract."""
+    """Return the ABI of a packaged contract as an `Interface`."""
     return Interface(artifact(contract)["abi"])
 
 
@@ -415,10 +415,10 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise EncodingError("a text cannot be written in UTF-8") from error
+        raise EncodingError("a string cannot be encoded in UTF-8") from error
 
 
 def _has_no_wrong_checksum(address: str) -> bool:
-    """Whether an address is checksummed, or its letters are all in one case, which means that it has no checksum."""
+    """Whether an address has a valid EIP-55 checksum, or none because its letters are all in one case."""
     digits = address[2:]
     return digits in {digits.lower(), digits.upper()} or is_checksum_address(address)

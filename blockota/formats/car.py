@@ -1,11 +1,12 @@
 """CARv1: the blocks of one file in one stream.
 
-A CARv1 is a header and then sections, each ``varint length | CID | block`` (CARv1 specification, "Format
-Description"). Blocks come depth first from the root. A block to which the tree links several times may be repeated
-(``dups=y``) or not (``dups=n``); both are read. The roots in the header are ignored: the reader knows the root.
+A CARv1 is a header followed by sections, each ``varint length | CID | block`` (CARv1 specification, "Format
+Description"). Blocks come depth first from the root. A block with several links to it may be repeated in the stream
+(``dups=y``) or not (``dups=n``); the reader accepts both. The roots in the header are ignored, because the caller gives
+the root.
 
-A stream is untrusted. A section has at most 2 MiB of block, and all blocks together have at most the file's size and
-`overhead`, so that its sender decides neither over memory (two blocks, and the links of one path) nor over time.
+A CAR stream is untrusted. A block has at most 2 MiB, and all blocks together at most the file's size plus `overhead`.
+The size limits bound the reader's time, and its memory to two blocks and the links of one path.
 
 Sources: CARv1 specification (ipld.io/specs/transport/car/carv1), Trustless Gateway specification
 (specs.ipfs.tech/http-gateways/trustless-gateway, section "CAR Responses").
@@ -28,22 +29,22 @@ _HEADER_BEGIN, _HEADER_END = b"\xa2\x65roots", b"\x67version\x01"
 
 
 def overhead(size: int) -> int:
-    """Bytes that the blocks of a file may have beside the file's own: 64 KiB and 2 %."""
+    """Return the bytes allowed for a file's blocks beyond the file's size, which are 64 KiB plus 2 % of the size."""
     return (1 << 16) + size // 50
 
 
 def largest_block(cid: CID, *, size: int) -> int:
-    """The largest possible block, in bytes, of a file of a known size.
+    """Return the size in bytes of the largest valid block of a file.
 
     Args:
-        cid: the block's address; its codec separates leaves from inner blocks.
-        size: the file's size in bytes; for a leaf, the size that its parent states, if known.
+        cid: the block's CID; the codec distinguishes leaves from inner blocks.
+        size: the file's size in bytes; for a leaf, the leaf's size that the parent block states, if known.
     """
     return min(size if cid.codec == RAW else overhead(size), MAX_BLOCK_SIZE)
 
 
 def join_car(root: CID | None, blocks: Iterable[Block]) -> Iterator[bytes]:
-    """Yield a CARv1 of blocks in their order, piece by piece; nothing is checked.
+    """Encode blocks as a CARv1 in the given order, without checking them; yields the stream in pieces.
 
     Args:
         root: the only root in the header; None for a header without roots.
@@ -60,17 +61,17 @@ def join_car(root: CID | None, blocks: Iterable[Block]) -> Iterator[bytes]:
 def read_car(
     parts: Iterable[bytes], root: CID, *, size: int, earlier: Callable[[CID], bytes | None]
 ) -> Iterator[Block]:
-    """Yield all blocks of a file depth first from an untrusted stream; each is checked before it is yielded.
+    """Yield a file's blocks, depth first, from an untrusted CAR stream; each block is verified before it is yielded.
 
     Args:
         parts: the stream, in parts of any size.
         root: the file's content address.
         size: the largest accepted file, in bytes.
-        earlier: called for a block that is not the next in the stream (``dups=n``); returns the bytes of a block
-            that was yielded before, or None. They are checked as well.
+        earlier: returns the bytes of a block that was yielded before, or None; called for a block that is not next in
+            the stream (``dups=n``). `read_car` verifies the returned bytes as well.
 
     Raises:
-        ContentError: the stream is not a CARv1 of exactly this file, depth first, or exceeds the limits.
+        ContentError: the stream is not a depth-first CARv1 of exactly this file, or exceeds the limits.
     """
     sections = _Sections(parts, root, allowed=size + overhead(size))
     left = size
@@ -83,7 +84,7 @@ def read_car(
 
 
 class _Sections:
-    """The sections of a CARv1; the next one is read only if it is the wanted block."""
+    """Reads the sections of a CARv1; a section's block is read only if its CID is the wanted one."""
 
     def __init__(self, parts: Iterable[bytes], root: CID, *, allowed: int) -> None:
         self._root, self._allowed = root, allowed
@@ -97,7 +98,7 @@ class _Sections:
             raise self._refused("it does not begin with the header of a CARv1")
 
     def block(self, wanted: CID, earlier: Callable[[CID], bytes | None]) -> bytes:
-        """The block of the next section if it is the wanted one, else the same block from `earlier`."""
+        """Return the wanted block from the next section if the CID matches, else from `earlier`."""
         if self._next is None and (length := self._length()) is not None:
             if not _CID_SIZE <= length <= _CID_SIZE + MAX_BLOCK_SIZE:
                 raise self._refused(f"a section of {length} bytes is shorter than a CID, or larger than any block")
@@ -119,7 +120,7 @@ class _Sections:
             raise self._refused("it continues after the file's last block")
 
     def _length(self) -> int | None:
-        """The next section's length; None at the stream's end."""
+        """Read the length of the next section; None at the end of the stream."""
         byte = self._stream.read(1)
         if not byte:
             return None
@@ -128,7 +129,7 @@ class _Sections:
             byte = self._exactly(1)
             number += byte
         value = sum((digit & 0x7F) << 7 * place for place, digit in enumerate(number))
-        # Padded with zeros, one length would have several encodings, and equal files different streams.
+        # With zero padding, one length would have several encodings, and equal files different streams.
         if varint(value) != number:
             raise self._refused("a length is not in its shortest form, or too large")
         return value
@@ -142,14 +143,14 @@ class _Sections:
     def _spend(self, size: int) -> None:
         self._allowed -= _CID_SIZE + size
         if self._allowed < 0:
-            raise self._refused("its blocks are larger than those of a file of the allowed size")
+            raise self._refused("its blocks exceed the limit for a file of the allowed size")
 
     def _refused(self, why: str) -> ContentError:
         return _refused(self._root, why)
 
 
 class _Stream:
-    """Regroups a stream of parts into reads of any size."""
+    """Reads any number of bytes from a stream that arrives in parts of any size."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
         self._parts = iter(parts)
@@ -157,7 +158,7 @@ class _Stream:
         self._buffer = bytearray()
 
     def read(self, count: int) -> bytes:
-        """The next `count` bytes, or fewer at the end."""
+        """Return the next `count` bytes, or fewer at the end of the stream."""
         if count <= len(self._rest):
             return self._cut(count).tobytes()
         # One buffer, not a list of pieces: a sender that splits its stream into single bytes must not cost more memory.
@@ -172,7 +173,7 @@ class _Stream:
         return bytes(memoryview(self._buffer)[:gathered])
 
     def _take(self, start: int, stop: int) -> int:
-        """Move available bytes into the buffer; returns the position behind them."""
+        """Copy available bytes into the buffer; returns the position after the last copied byte."""
         piece = self._cut(stop - start)
         self._buffer[start : start + len(piece)] = piece
         return start + len(piece)
@@ -184,5 +185,5 @@ class _Stream:
 
 def _refused(root: CID, why: str) -> ContentError:
     return ContentError(
-        f"the CAR of {root} is refused", why=why, remedy="take the image from another source", action=Action.NAME_SOURCE
+        f"the CAR of {root} is refused", why=why, remedy="fetch it from another source", action=Action.NAME_SOURCE
     )

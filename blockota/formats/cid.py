@@ -1,10 +1,10 @@
 """Content addresses (CIDs), and the UnixFS DAG of a file.
 
-The layout is the profile ``unixfs-v1-2025`` (IPIP-499): CIDv1, SHA2-256, raw leaves of 1 MiB, and a balanced tree of
-inner nodes with at most 1024 links. A file of at most 1 MiB is therefore one raw block, and its SHA-256 is the digest
-in its CID.
+The DAG follows the profile ``unixfs-v1-2025`` (IPIP-499), which uses CIDv1, SHA2-256, raw leaves of 1 MiB, and a
+balanced tree of inner nodes with at most 1024 links. A file of at most 1 MiB is one raw block, and its SHA-256 is the
+digest in its CID.
 
-Only this profile is read, in its canonical form: an inner block must equal what `dag` would write for its links.
+The reader accepts only the canonical form of the profile: an inner block must equal the output of `dag` for its links.
 
 Sources: CID specification (github.com/multiformats/cid), DAG-PB specification (ipld.io/specs/codecs/dag-pb/spec),
 UnixFS specification (specs.ipfs.tech/unixfs).
@@ -22,9 +22,9 @@ from typing import BinaryIO
 from blockota.errors import Action, ContentError, HashMismatchError, UsageError
 
 CHUNK_SIZE = 1 << 20
-"""Bytes of a leaf block."""
+"""Size in bytes of a full leaf block."""
 MAX_LINKS = 1024
-"""Links of an inner block."""
+"""Largest number of links in an inner block."""
 RAW, DAG_PB = 0x55, 0x70
 """Multicodec numbers of leaf and inner blocks."""
 _SHA2_256 = b"\x12\x20"  # multihash prefix: function code and digest length
@@ -45,7 +45,7 @@ _MAX_INNER_SIZE = 1 << 17
 
 @dataclass(frozen=True, slots=True)
 class CID:
-    """A CIDv1 over a SHA2-256 digest.
+    """A CIDv1 with a SHA2-256 digest.
 
     Attributes:
         codec: `RAW` or `DAG_PB`.
@@ -56,19 +56,19 @@ class CID:
     digest: bytes
 
     def __bytes__(self) -> bytes:
-        """The 36 bytes of the binary form."""
+        """The binary form of the CID, 36 bytes."""
         return bytes((1, self.codec)) + _SHA2_256 + self.digest
 
     def __str__(self) -> str:
-        """The text form: multibase prefix ``b``, then base32 in lower case without padding (RFC 4648)."""
+        """The text form of the CID: multibase prefix ``b``, then base32 in lower case without padding (RFC 4648)."""
         return _base32(bytes(self))
 
     @classmethod
     def decode(cls, raw: bytes) -> CID:
-        """Read the binary form.
+        """Decode the binary form of a CID.
 
         Raises:
-            ContentError: it is not a CIDv1 with SHA2-256 of a raw or dag-pb block.
+            ContentError: the bytes are not a CIDv1 with the SHA2-256 of a raw or dag-pb block.
         """
         if len(raw) == _BINARY_SIZE and raw[0] == 1 and raw[1] in (RAW, DAG_PB) and raw[2:4] == _SHA2_256:
             return cls(raw[1], raw[4:])
@@ -79,10 +79,10 @@ class CID:
 
     @classmethod
     def parse(cls, text: str) -> CID:
-        """Read the base32 text form.
+        """Parse the base32 text form of a CID.
 
         Raises:
-            UsageError: it is not base32 text, or not in canonical form.
+            UsageError: the text is not base32, or not in canonical form.
             ContentError: as `decode`.
         """
         try:
@@ -92,18 +92,18 @@ class CID:
         if not raw or _base32(raw) != text:
             raise UsageError(
                 f"{text!r} is not a CID",
-                why="a CIDv1 in base32 begins with 'b' and has the letters a-z and 2-7",
-                remedy="copy it from the release, or compute it from the file",
+                why="a CIDv1 in base32 begins with 'b' and consists of the characters a-z and 2-7",
+                remedy="copy the CID from the release, or compute it from the file",
                 action=Action.COMPUTE_CONTENT_ADDRESS,
             )
         return cls.decode(raw)
 
     @classmethod
     def parse_any(cls, text: str) -> CID:
-        """Read a text form in any usual base (Multibase: b, B, f, F, k, K, u, U, z), or of a CIDv0 (plain base58).
+        """Parse a CIDv1 with any common multibase prefix (b, B, f, F, k, K, u, U, z), or a CIDv0 in base58.
 
         Raises:
-            UsageError: it is not such a text.
+            UsageError: the text is not a CID in one of these bases.
             ContentError: as `decode`.
         """
         if text.startswith("B"):
@@ -119,13 +119,13 @@ class CID:
 
     @classmethod
     def of(cls, codec: int, block: bytes) -> CID:
-        """The content address of one block's bytes."""
+        """Compute the CID of a block."""
         return cls(codec, hashlib.sha256(block).digest())
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block of a DAG and its address."""
+    """One block of a DAG, and its CID."""
 
     cid: CID
     data: bytes
@@ -136,9 +136,9 @@ class DagLink:
     """A link to a child block.
 
     Attributes:
-        cid: the child's address.
-        total_size: size in bytes of the child's block and of all blocks below it (DAG-PB ``Tsize``).
-        file_size: number of the file's bytes below it (UnixFS ``blocksizes``).
+        cid: the child's CID.
+        total_size: size in bytes of the child and of all blocks below the child (DAG-PB ``Tsize``).
+        file_size: size in bytes of the file data in and below the child (UnixFS ``blocksizes``).
     """
 
     cid: CID
@@ -147,9 +147,9 @@ class DagLink:
 
 
 def dag(stream: BinaryIO) -> Iterator[Block]:
-    """Split a file into the blocks of its DAG; children come before parents, and the root comes last.
+    """Yield the blocks of a file's DAG; children come before parents, and the root comes last.
 
-    Memory use is one chunk and the links of one path through the tree, independent of the file's size.
+    The memory used is one chunk and the links of one path through the tree, whatever the file's size.
     """
     levels: list[list[DagLink]] = [[]]  # the open links by height, leaves first
     # An empty file has one empty chunk.
@@ -157,13 +157,13 @@ def dag(stream: BinaryIO) -> Iterator[Block]:
         leaf = Block(CID.of(RAW, chunk), chunk)
         yield leaf
         levels[0].append(DagLink(leaf.cid, len(chunk), len(chunk)))
-        # A node is closed as soon as its links are complete, which may complete the one above it.
+        # A node with all its links is closed, which may complete the node above it.
         for height, links in enumerate(levels):
             if len(links) < MAX_LINKS:
                 break
             yield _close(levels, height)
 
-    # At the end every open node is closed; at the top, a single link is not wrapped: its block is the root.
+    # At the end every open node is closed. A single link at the top is not wrapped: its block is the root.
     for height, links in enumerate(levels):
         is_top = height == len(levels) - 1
         if links and not (is_top and len(links) == 1):
@@ -171,7 +171,7 @@ def dag(stream: BinaryIO) -> Iterator[Block]:
 
 
 def cid_of(stream: BinaryIO) -> CID:
-    """The content address of a whole file."""
+    """Compute the CID of a file."""
     root = None
     for block in dag(stream):
         root = block.cid
@@ -181,31 +181,31 @@ def cid_of(stream: BinaryIO) -> CID:
 
 
 def read_file(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[bytes]:
-    """Yield a file's bytes in order; each block that `fetch` returns is checked before it is yielded.
+    """Yield a file's bytes in order; each block from `fetch` is verified before its bytes are yielded.
 
     Raises:
-        ContentError: a block does not have its address, or is not part of a UnixFS file.
+        ContentError: a block does not match its CID, or is not part of a UnixFS file.
     """
     return (block.data for block in walk(root, fetch) if block.cid.codec == RAW)
 
 
 def walk(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[Block]:
-    """Yield all blocks of a file depth first from the root; each is checked before it is yielded.
+    """Yield all blocks of a file, depth first from the root; each block is verified before it is yielded.
 
-    A block to which the tree links several times is fetched and yielded as often. The raw blocks are the file.
+    A block with several links to it is fetched and yielded once for each link. The raw blocks, in order, are the file.
 
     Args:
         root: the file's content address.
         fetch: returns the untrusted bytes of a block.
 
     Raises:
-        ContentError: a block does not have its address, or is not part of a UnixFS file.
+        ContentError: a block does not match its CID, or is not part of a UnixFS file.
     """
     yield from _walk(DagLink(root, 0, -1), fetch, depth=0)
 
 
 def read_links(block: Block) -> list[DagLink]:
-    """The links of an inner block, at most `MAX_LINKS`, in the file's order.
+    """Decode the links of an inner block, at most `MAX_LINKS`, in file order.
 
     Raises:
         ContentError: the block is not in the canonical form of the profile (DAG-PB specification, "Serial Format").
@@ -224,29 +224,29 @@ def read_links(block: Block) -> list[DagLink]:
         links = [DagLink(child, total, size) for (child, total), size in zip(named, sizes, strict=True)]
     except (LookupError, ValueError) as error:
         raise _not_a_file(cid, "its inner block cannot be read") from error
-    # What is encoded again is the same, or the block has a second form, with another address for the same file.
+    # Encoding the links again must give the same bytes: with a second form, one file would have two addresses.
     if not 0 < len(links) <= MAX_LINKS or not all(link.file_size for link in links) or _encode_inner(links) != data:
         raise _not_a_file(cid, "its inner block is not in the profile's form")
     return links
 
 
 def check_block(cid: CID, data: bytes) -> bytes:
-    """Return `data` if it is the block of `cid`.
+    """Return `data` if it hashes to `cid`.
 
     Raises:
-        HashMismatchError: it is not.
+        HashMismatchError: the SHA-256 of `data` is not the digest in `cid`.
     """
     if hashlib.sha256(data).digest() == cid.digest:
         return data
     raise HashMismatchError(
         f"the block {cid} is corrupt",
-        why="its bytes do not hash to its address",
-        remedy="store the image again, or take it from another source",
+        why="the bytes do not hash to the block's CID",
+        remedy="store the image again, or fetch it from another source",
     )
 
 
 def varint(number: int) -> bytes:
-    """Encode an unsigned varint (multiformats, protobuf): 7 bits a byte, the low ones first."""
+    """Encode an unsigned varint (multiformats, protobuf) with 7 bits per byte, low bits first."""
     out = bytearray()
     while number > _VARINT_BITS:
         out.append(number & _VARINT_BITS | _VARINT_MORE)
@@ -256,7 +256,7 @@ def varint(number: int) -> bytes:
 
 
 def _from_digits(text: str, digits: str = _BASE58) -> bytes:
-    """Bytes from a number in base58btc or base36; each zero byte in front is one zero digit in front."""
+    """Decode a base58btc or base36 number to bytes; each leading zero digit gives one leading zero byte."""
     value = 0
     for letter in text:
         value = value * len(digits) + digits.index(letter)
@@ -271,7 +271,7 @@ _BASES: dict[str, Callable[[str], bytes]] = {
     "U": lambda text: base64.b64decode(text, altchars=b"-_", validate=True),
     "z": _from_digits,
 }
-"""Decoders of text by its multibase prefix (github.com/multiformats/multibase); base32 is the usual form."""
+"""Decoders by multibase prefix (github.com/multiformats/multibase); `CID.parse` decodes base32."""
 
 
 def _base32(raw: bytes) -> str:
@@ -279,7 +279,7 @@ def _base32(raw: bytes) -> str:
 
 
 def _read_chunk(stream: BinaryIO) -> bytes:
-    """Read one whole chunk: pipes and sockets return fewer bytes than requested, on which the DAG must not depend."""
+    """Read one whole chunk, also from a pipe or socket that returns fewer bytes than requested."""
     chunk = stream.read(CHUNK_SIZE)
     while 0 < len(chunk) < CHUNK_SIZE and (more := stream.read(CHUNK_SIZE - len(chunk))):
         chunk += more
@@ -287,7 +287,7 @@ def _read_chunk(stream: BinaryIO) -> bytes:
 
 
 def _close(levels: list[list[DagLink]], height: int) -> Block:
-    """Make an inner block of the open links of one height, and link to it from the height above."""
+    """Encode the open links of one level as an inner block, and add a link to the level above."""
     if height == len(levels) - 1:
         levels.append([])
     links, levels[height] = levels[height], []
@@ -299,9 +299,9 @@ def _close(levels: list[list[DagLink]], height: int) -> Block:
 
 
 def _encode_inner(links: list[DagLink]) -> bytes:
-    """Encode a PBNode: its links come before its data, against the order of field numbers (DAG-PB, "Serial Format").
+    """Encode a PBNode with its links before its data, against the order of field numbers (DAG-PB, "Serial Format").
 
-    The data is a UnixFS message: type File (1), filesize (3) and blocksizes (4).
+    The data is a UnixFS message with the fields Type (1, File), filesize (3) and blocksizes (4).
     """
     encoded = bytearray()
     for link in links:
@@ -320,9 +320,9 @@ def _walk(link: DagLink, fetch: Callable[[CID], bytes], *, depth: int) -> Iterat
     block = Block(link.cid, check_block(link.cid, fetch(link.cid)))
     children = read_links(block) if link.cid.codec == DAG_PB else []
     size = sum(child.file_size for child in children) if children else len(block.data)
-    if link.file_size not in (-1, size):  # -1: the root, of which no parent states a size
+    if link.file_size not in (-1, size):  # -1: the root, whose size no parent states
         raise _not_a_file(link.cid, f"it has {size} bytes where its parent states {link.file_size}")
-    # The tree of the largest file has fewer levels: a deeper one would only exhaust the stack.
+    # The tree of the largest file has fewer levels: a deeper tree would only exhaust the stack.
     if children and depth == _MAX_DEPTH:
         raise _not_a_file(link.cid, f"its tree is deeper than {_MAX_DEPTH}")
     yield block
@@ -331,7 +331,7 @@ def _walk(link: DagLink, fetch: Callable[[CID], bytes], *, depth: int) -> Iterat
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield ⟨field number, value⟩ of a protobuf message; the value of a varint as 8 big-endian bytes."""
+    """Yield ⟨field number, value⟩ for each field of a protobuf message; a varint is given as 8 big-endian bytes."""
     position = 0
     while position < len(data):
         tag, position = _read_varint(data, position)
@@ -353,7 +353,7 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
             return value, position
         # Without a limit, one number of a hostile block could be as long as the block.
         if shift > _VARINT_MAX_SHIFT:
-            raise ValueError("a varint of more than 8 bytes")
+            raise ValueError("a varint of more than 9 bytes")
 
 
 def _not_a_file(cid: CID, why: str) -> ContentError:

@@ -1,7 +1,7 @@
 """Reads the loadable segments of an ARM executable (System V ABI, chapter 4; ELF for the Arm Architecture).
 
-Only executables for a microcontroller are accepted: ELF32, little-endian, ARM, type EXEC. A segment is placed at its
-physical address, which is its address in flash; start-up code may copy it to its virtual address in RAM.
+Only executables for a microcontroller are accepted (ELF32, little-endian, ARM, type EXEC). Each segment is placed
+at its physical address, which is its address in flash. Start-up code may copy a segment to its virtual address in RAM.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MACHINES = {
     183: "64-bit ARM",
     243: "RISC-V",
 }
-_REMEDY = "build the firmware with arm-none-eabi-gcc, and give its linked executable"
+_REMEDY = "build the firmware with arm-none-eabi-gcc, and pass the linked executable"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def parse_elf(content: bytes) -> tuple[tuple[int, bytes], ...]:
         Pairs of a physical address and the bytes at that address, in the order of the program header table.
 
     Raises:
-        ImageError: the file is for another machine, not an executable, damaged, or has nothing to load.
+        ImageError: the file is for another machine, not an executable, damaged, or has no loadable segment.
     """
     header = _read_header(content)
     pieces = []
@@ -77,7 +77,7 @@ def parse_elf(content: bytes) -> tuple[tuple[int, bytes], ...]:
 
 
 def _read_header(content: bytes) -> _Header:
-    # (1) The machine. The identification says how to read the field with its number.
+    # (1) The machine. The identification bytes give the byte order of the machine field.
     ident = content[:16].ljust(16, b"\0")
     bits, order = {1: 32, 2: 64}.get(ident[_CLASS_AT], 0), {1: "little", 2: "big"}.get(ident[_DATA_AT], "unknown")
     machine = int.from_bytes(content[18:20], "big" if order == "big" else "little")
@@ -85,7 +85,7 @@ def _read_header(content: bytes) -> _Header:
         name = _MACHINES.get(machine, "ARM" if machine == _MACHINE_ARM else f"machine {machine}")
         raise ImageError(
             "the ELF file is for another machine",
-            why=f"it is for {name} with {bits} bits and {order}-endian, an STM32 is ARM, 32 bits, little-endian",
+            why=f"the file is for {name} with {bits} bits and {order}-endian; an STM32 is 32-bit ARM, little-endian",
             remedy=_REMEDY,
         )
     # (2) The type. Only the addresses of an executable are final.
@@ -96,17 +96,17 @@ def _read_header(content: bytes) -> _Header:
         raise ImageError("the ELF file is not an executable", why=f"it is {what}", remedy=_REMEDY)
     # (3) The tables. Without a usable section table, a segment with the ELF header is refused.
     if segment_count and segment_size != _SEGMENT.size:
-        why = "its program header table has an unknown entry size"
+        why = "the program header table has an unknown entry size"
         raise ImageError("the ELF file is damaged", why=why, remedy=_REMEDY)
     section_count = fields[12] if section_size == _SECTION.size else 0
     return _Header(segments_at, segment_count, sections_at, section_count, size)
 
 
 def _count_header_bytes(content: bytes, header: _Header, segment: range) -> int:
-    """The number of bytes at the start of a segment, given by its file offsets, that belong to the ELF header.
+    """Count the bytes of the ELF headers at the start of a segment; `segment` is the range of its file offsets.
 
-    GNU ld maps the header into the first segment if the flash does not begin at a multiple of 64 KiB and `-n` was not
-    given. objcopy omits these bytes, because no section has them.
+    GNU ld maps the ELF headers into the first segment unless the flash begins at a multiple of 64 KiB or `-n` is given.
+    `objcopy` omits the ELF headers, because no section contains them.
     """
     # The program header table follows the header.
     if segment.start >= header.size + header.segment_count * _SEGMENT.size:
@@ -119,8 +119,8 @@ def _count_header_bytes(content: bytes, header: _Header, segment: range) -> int:
     if not starts:
         raise ImageError(
             "the ELF file would load its own header",
-            why="no section states where the program begins",
-            remedy="link it with -n, or convert it with arm-none-eabi-objcopy -O ihex",
+            why="no section shows where the program begins after the header",
+            remedy="link the program with -n, or convert the file with arm-none-eabi-objcopy -O ihex",
         )
     return min(starts) - segment.start
 
@@ -129,4 +129,5 @@ def _rows(form: struct.Struct, content: bytes, start: int, count: int) -> list[t
     try:
         return [form.unpack_from(content, start + number * form.size) for number in range(count)]
     except struct.error as error:
-        raise ImageError("the ELF file is damaged", why="one of its tables is truncated", remedy=_REMEDY) from error
+        why = "the ELF header or a table is truncated"
+        raise ImageError("the ELF file is damaged", why=why, remedy=_REMEDY) from error

@@ -1,7 +1,6 @@
-"""Firmware images: bytes for a flash region, from raw bytes, Intel HEX or an ELF executable.
+"""Reads firmware images from raw, Intel HEX and ELF files.
 
-The format is recognised by content, not by file name: a programmer that takes an ELF file for raw bytes writes the
-ELF header to the board.
+The format is recognised by content, not by file name, so that an ELF header is never flashed as raw bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from blockota.formats.intel_hex import parse_intel_hex
 MAX_IMAGE_SIZE = 16 * 1024 * 1024
 """Default limit in bytes for a file and for the image in it."""
 MAX_GAP = 1024 * 1024
-"""Widest gap in bytes between two parts of an image that is filled."""
+"""Largest gap, in bytes, that is filled between two parts of an image."""
 GAP_FILL = b"\xff"
 """Fill byte of gaps: the value of erased flash."""
 
@@ -39,7 +38,7 @@ _FOREIGN = (
 
 @dataclass(frozen=True)
 class FirmwareImage:
-    """Contiguous bytes for the flash.
+    """A firmware image: contiguous bytes for the flash.
 
     Attributes:
         data: the bytes, with gaps filled.
@@ -58,7 +57,7 @@ class FirmwareImage:
 
     @property
     def size(self) -> int:
-        """The number of bytes."""
+        """The size in bytes."""
         return len(self.data)
 
     def open(self) -> io.BytesIO | io.BufferedReader:
@@ -71,11 +70,11 @@ def read_image(content: bytes, *, load_address: int | None = None, limit: int = 
 
     Args:
         content: the whole file.
-        load_address: address of the first byte of a raw image; HEX and ELF files contain theirs.
+        load_address: address of the first byte of a raw image; ignored for HEX and ELF files, which contain addresses.
         limit: largest size in bytes of the file, and of the image in it.
 
     Raises:
-        UsageError: a raw image comes without a load address.
+        UsageError: a raw image was given without a load address.
         ImageError: the content is empty, too large, damaged, or for another machine.
     """
     if not content:
@@ -88,37 +87,37 @@ def read_image(content: bytes, *, load_address: int | None = None, limit: int = 
         return _assemble(parse_intel_hex(content), "hex", limit=limit)
     if load_address is None:
         _refuse_foreign(content)
-        raise UsageError("a raw image does not say where it belongs", remedy="give its load address")
+        raise UsageError("a raw image contains no load address", remedy="give its load address")
     image = FirmwareImage(content, load_address, "bin")
     check_raw(content, image.span)
     return image
 
 
 def check_raw(head: bytes, span: range) -> None:
-    """Check that a file can be used as a raw image without reading all of it.
+    """Check from the first bytes of a file that it can be used as a raw image.
 
     Args:
         head: the first bytes of the file.
-        span: the addresses that the image would take.
+        span: the addresses that the image would occupy.
 
     Raises:
         ImageError: the file has another format, or does not fit into the address space.
     """
     if is_container(head):
-        raise ImageError("the file is not a raw image", why="it is an ELF or Intel HEX file", remedy="check the file")
+        raise ImageError("the file is not a raw image", why="the format is ELF or Intel HEX", remedy="check the file")
     _refuse_foreign(head)
     _check_address_space(span)
 
 
 def is_container(head: bytes) -> bool:
-    """Whether a file begins like ELF or Intel HEX."""
+    """Whether a file begins like an ELF or Intel HEX file."""
     return head.startswith(ELF_MAGIC) or _HEX_START.match(head) is not None
 
 
 def too_large(size: int, limit: int) -> ImageError:
-    """The error for a file or an image above a limit, both in bytes."""
+    """Return the error for a file or image of `size` bytes that exceeds `limit` bytes."""
     return ImageError(
-        "the image is too large", why=f"it has {size:,} bytes, the limit is {limit:,}", remedy="check the file"
+        "the image is too large", why=f"the size is {size:,} bytes, the limit is {limit:,}", remedy="check the file"
     )
 
 
@@ -127,8 +126,8 @@ def _refuse_foreign(content: bytes) -> None:
         if pattern.match(content):
             raise ImageError(
                 "the file is not a raw image",
-                why=f"it is {what}, which BlockOTA does not read",
-                remedy="convert it to Intel HEX or raw bytes",
+                why=f"the file is {what}, which BlockOTA does not read",
+                remedy="convert the file to Intel HEX or raw bytes",
             )
 
 
@@ -140,12 +139,12 @@ def _assemble(pieces: Iterable[tuple[int, bytes]], what: Format, *, limit: int) 
     for (address, data), (following, _) in pairwise(ordered):
         end = address + len(data)
         if following < end:
-            raise ImageError("the image contradicts itself", why=f"two parts of it overlap at {following:#010x}")
+            raise ImageError("the image is ambiguous", why=f"two parts of the image overlap at {following:#010x}")
         if following - end > MAX_GAP:
             raise ImageError(
                 "the image is in two places",
-                why=f"nothing is between {end:#010x} and {following:#010x}, more than {MAX_GAP:,} bytes",
-                remedy="build an image for each place, and flash them as two products",
+                why=f"no data lies between {end:#010x} and {following:#010x}, more than {MAX_GAP:,} bytes",
+                remedy="build one image for each place, and publish them as two products",
             )
     first, (last, tail) = ordered[0][0], ordered[-1]
 
@@ -166,6 +165,6 @@ def _check_address_space(span: range) -> None:
     if not 0 <= span.start < span.stop <= 1 << 32:
         raise ImageError(
             "the image lies outside the address space",
-            why=f"it would take {span.start:#x} to {span.stop:#x}",
+            why=f"the image would occupy {span.start:#x} to {span.stop:#x}",
             remedy="check its load address",
         )

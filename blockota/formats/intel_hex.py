@@ -1,7 +1,8 @@
 """A strict reader of Intel HEX (Intel, "Hexadecimal Object File Format Specification", revision A, 1988).
 
-A record is one line: ``:``, then in hexadecimal a byte count, a 16-bit offset, a type, the data and a checksum, which
-makes the sum of all bytes a multiple of 256. Malformed and ambiguous records are refused with their line number.
+Each record is one line: a colon, then in hexadecimal a byte count, a 16-bit offset, a type, the data and a checksum.
+The checksum makes the sum of all bytes of the record a multiple of 256. The parser refuses malformed and ambiguous
+records, and reports their line number.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _BASE_SHIFTS = {RecordType.EXTENDED_SEGMENT_ADDRESS: 4, RecordType.EXTENDED_LINE
 
 
 def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
-    """Read the data of a HEX file, in the order of its records.
+    """Read the data records of an Intel HEX file, in file order.
 
     Args:
         content: the whole file.
@@ -66,7 +67,7 @@ def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
 
 
 def _parse_record(line: int, text: bytes) -> tuple[RecordType, int, bytes]:
-    """The type, the offset and the data of a record; its line number is for messages."""
+    """Parse one record into its type, offset and data; `line` is the line number for error messages."""
     if not text.startswith(b":"):
         raise _refused(line, "it does not begin with a colon")
     try:
@@ -79,7 +80,7 @@ def _parse_record(line: int, text: bytes) -> tuple[RecordType, int, bytes]:
     count, offset, code = record[0], int.from_bytes(record[1:3]), record[3]
     data = record[_HEADER_SIZE:-1]
     if len(data) != count:
-        raise _refused(line, f"its count is {count} bytes of data, and it has {len(data)}")
+        raise _refused(line, f"it states {count} bytes of data, but has {len(data)}")
     if sum(record) % 256:
         raise _refused(line, "its checksum is wrong")
     if code not in set(RecordType):
@@ -87,11 +88,11 @@ def _parse_record(line: int, text: bytes) -> tuple[RecordType, int, bytes]:
 
     kind = RecordType(code)
     if kind is RecordType.DATA:
-        # Such data wrap inside a segment, but continue after a linear address: readers do not agree on it.
+        # Data across the boundary wraps inside a segment, but continues after a linear address: readers disagree.
         if offset + count > _OFFSET_LIMIT:
             raise _refused(line, "its data crosses a 64 KiB boundary")
     elif count != _SIZES[kind] or offset:
-        raise _refused(line, f"a record of type {kind:02X} has another length or offset")
+        raise _refused(line, f"a record of type {kind:02X} has a wrong length or offset")
     return kind, offset, data
 
 

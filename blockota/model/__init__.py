@@ -1,1 +1,1 @@
-"""Values of the domain, and the decisions about them: pure functions over bytes and chain facts."""
+"""Domain values, such as releases and agreements, and decisions as pure functions of bytes and chain facts."""

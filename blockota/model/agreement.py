@@ -1,4 +1,4 @@
-"""Agreements with brokers, who serve copies of a release until an expiry, with their JSON. Pure."""
+"""Agreements under which brokers serve copies of a release until an expiry time, with their JSON. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blockota.strict_json import address, integer, text
 
 
 class AgreementStatus(enum.Enum):
-    """The status of an agreement. Expiry is not a status: it follows from the time."""
+    """The status of an agreement. Expiry is not a status, because it follows from the time."""
 
     PROPOSED = 1
     ACCEPTED = 2
@@ -30,10 +30,10 @@ class Agreement:
     """The record of an agreement.
 
     Attributes:
-        number: its id, from 1.
-        broker: address of the broker that proposed it.
-        expires_at: Unix time, in seconds, at which it expires.
-        uri: URI of the replica; empty until announced.
+        number: id of the agreement, from 1.
+        broker: address of the broker that proposed the agreement.
+        expires_at: Unix time, in seconds, at which the agreement expires.
+        uri: URI of the replica; empty until the broker announces one.
     """
 
     number: int
@@ -45,18 +45,18 @@ class Agreement:
     uri: str
 
     def has_terms_of(self, other: Agreement) -> bool:
-        """Whether number, broker, release and expiry are the same; status and URI change."""
+        """Whether number, broker, release and expiry equal those of `other`; status and URI may differ."""
         return replace(other, status=self.status, uri=self.uri) == self
 
     def serves(self, time: int) -> bool:
-        """Whether it is accepted, announced and not expired at a time of the chain, in Unix seconds.
+        """Whether the agreement is accepted, announced and not expired at a chain time, in Unix seconds.
 
-        Its replica is listed by the contract if the release is not revoked either.
+        The contract lists the agreement's replica if, in addition, the release is not revoked.
         """
         return self.status is AgreementStatus.ACCEPTED and bool(self.uri) and time < self.expires_at
 
     def as_fields(self) -> dict[str, Any]:
-        """The JSON object of an agreement, as in ``replica list --json`` and in chain views."""
+        """The JSON object of an agreement, as in ``replica list --json`` and in exported chain views."""
         return {
             "number": self.number,
             "broker": self.broker,

@@ -1,4 +1,4 @@
-"""Compares a new image with the one before it, by pages and bytes of flash. Pure."""
+"""Compares a new image with the previous image, by pages and bytes of flash. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STEP = 1024 * PAGE_SIZE
 
 
 class Contents(Protocol):
-    """The bytes of an image in memory or in a file. They are read in parts, in ascending order."""
+    """The bytes of an image in memory or in a file, which are read in parts in ascending order."""
 
     def __len__(self) -> int:
         """The size in bytes."""
@@ -41,7 +41,7 @@ class Placed:
         return self.start + len(self.data)
 
     def part(self, start: int, end: int) -> bytes:
-        """The contents of flash in a range of addresses: the image, and erased bytes around it."""
+        """Return the flash contents of an address range: bytes of the image, and erased bytes around it."""
         inside = self.data[max(start - self.start, 0) : max(end - self.start, 0)]
         before = _ERASED * min(max(self.start - start, 0), end - start)
         return (before + inside).ljust(end - start, _ERASED)
@@ -49,15 +49,15 @@ class Placed:
 
 @dataclass(frozen=True)
 class Difference:
-    """The amount of flash that changes.
+    """The difference between two images in flash.
 
     Attributes:
         pages: number of pages of `PAGE_SIZE` bytes in the range of either image.
         changed_pages: number of pages that differ.
         changed_bytes: number of bytes that differ; outside an image, flash counts as erased.
-        first: address of the first byte that differs; None if none does.
-        last: address of the last byte that differs; None if none does.
-        old_size: size of the image before, in bytes.
+        first: address of the first byte that differs; None if the images are equal.
+        last: address of the last byte that differs; None if the images are equal.
+        old_size: size of the previous image, in bytes.
         new_size: size of the new image, in bytes.
     """
 
@@ -86,7 +86,7 @@ def compare(new: Placed, old: Placed, *, on_progress: Callable[[int], object] = 
 
     Args:
         new: the new image.
-        old: the image before it.
+        old: the previous image.
         on_progress: called with the number of bytes of flash that have been compared.
     """
     touched = _touched(new, old)
@@ -116,18 +116,18 @@ def compare(new: Placed, old: Placed, *, on_progress: Callable[[int], object] = 
 
 
 def _differing_pages(start: int, now: bytes, before: bytes) -> Iterator[tuple[int, bytes]]:
-    """The address of each page that differs, and the exclusive or of its contents; `start` is that of the first."""
+    """Yield the address of each differing page and the XOR of both contents; `start` is the first page's address."""
     if now == before:
         return
     for place in range(0, len(now), PAGE_SIZE):
         one, other = now[place : place + PAGE_SIZE], before[place : place + PAGE_SIZE]
         if one != other:
-            # By one large number: byte by byte, a large image would take seconds.
+            # XOR of one large number: byte by byte, a large image would take seconds.
             yield start + place, (int.from_bytes(one) ^ int.from_bytes(other)).to_bytes(PAGE_SIZE)
 
 
 def _touched(new: Placed, old: Placed) -> tuple[range, ...]:
-    """The numbers of the pages that either image covers, as disjoint ranges in ascending order."""
+    """Return the numbers of the pages that either image covers, as disjoint ranges in ascending order."""
     lower, upper = sorted((_pages(new), _pages(old)), key=lambda pages: (pages.start, pages.stop))
     if upper.start <= lower.stop:
         return (range(lower.start, max(lower.stop, upper.stop)),)

@@ -1,4 +1,4 @@
-"""Drafts: releases before their publication, with the checks and the record and manifest that follow. Pure."""
+"""Drafts of releases: checks before publication, and the record and manifest that result. Pure."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SRAM = Region(0x2000_0000, 0x2000_0000)
 BOOT_ADDRESS = 0x0800_0000
 """Start address of an STM32's main flash, where it boots (AN2606)."""
 GRACE = 600
-"""Seconds by which the activation time may be in the past, for clocks that differ and slow typing."""
+"""Seconds by which the activation time may be in the past, because clocks differ and typing takes time."""
 _VECTOR_TABLE_START = 8
 
 
 class ImageFile(Protocol):
-    """An image that stays in its file, because it is too large for memory."""
+    """An image that is read from its file, because it may be too large for memory."""
 
     def open(self) -> BinaryIO:
         """Open the image; the caller closes the stream."""
@@ -38,7 +38,7 @@ class Draft:
         version: the new version.
         image: the image, or its file.
         load_address: flash address of the first byte; None uses the start of the product's region.
-        active_from: Unix time, in seconds, from which it may be installed; 0 means at once.
+        active_from: Unix time, in seconds, from which the release may be installed; 0 means at once.
         configuration: whether the image is data, which has no vector table.
         ram: range in which a program's initial stack pointer must be.
         notes: release notes, lines of text.
@@ -64,7 +64,7 @@ def draft_release(draft: Draft, product: Product) -> Release:
     """Compute the record of a draft.
 
     Raises:
-        RefusedError: the image is empty, or its notes or metadata cannot be published.
+        RefusedError: the image is empty, or the notes or metadata cannot be published.
     """
     # The image is read once: it can be larger than memory.
     size, digest, root = 0, hashlib.sha256(), None
@@ -93,10 +93,10 @@ def draft_release(draft: Draft, product: Product) -> Release:
 
 
 def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
-    """Compute the manifest of a draft; None if it has neither notes nor metadata.
+    """Compute the manifest of a draft; None if the draft has neither notes nor metadata.
 
     Raises:
-        RefusedError: its notes or metadata cannot be published.
+        RefusedError: the notes or metadata of the draft cannot be published.
     """
     if not draft.notes and not draft.metadata:
         return None
@@ -107,10 +107,10 @@ def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
 def check_kind(draft: Draft, release: Release) -> None:
     """Check that a program has a plausible vector table, and that data are not at the boot address.
 
-    Check 9 of `verification` would refuse such a release on every bench.
+    Check 9 of `model.verification` would refuse a release that fails this check on every bench.
 
     Raises:
-        ImageError: the program cannot run, or the image cannot be configuration.
+        ImageError: the program has no plausible vector table, or the data are at the boot address.
     """
     if draft.configuration and release.load_address == BOOT_ADDRESS:
         raise ImageError(
@@ -141,8 +141,8 @@ def check_time(draft: Draft, *, now: int) -> None:
     if draft.active_from and draft.active_from < now - GRACE:
         raise RefusedError(
             f"the activation time of {draft.product} {draft.version} is in the past",
-            why=f"it is {show_time(draft.active_from)}, now it is {show_time(now)}",
-            remedy="choose a later time, or none for an activation at once",
+            why=f"the activation time is {show_time(draft.active_from)}, the current time is {show_time(now)}",
+            remedy="choose a later time, or omit the time to activate the release at once",
             action=Action.PUBLISH_AT_ONCE,
         )
 

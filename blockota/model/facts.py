@@ -16,7 +16,7 @@ class Trust:
     Attributes:
         chain_id: EIP-155 chain id.
         contract: address of the vendor's BlockOTA contract.
-        confirmations: number of blocks that must follow the block of an answer.
+        confirmations: number of blocks that must follow the block that is read.
     """
 
     chain_id: int
@@ -55,13 +55,13 @@ class ChainAnswer:
 
 @dataclass(frozen=True)
 class InterruptedRun:
-    """A run with the same product that was interrupted on a board, from the board's journal.
+    """An interrupted flash run of the same product, as recorded in the board's journal.
 
     Attributes:
         version: version that the run was writing.
         replaced: version installed before the run; None if there was none.
-        is_revoked: whether the version of the run was revoked since.
-        is_replaced_revoked: whether the version that it replaced is revoked.
+        is_revoked: whether `version` has been revoked since.
+        is_replaced_revoked: whether `replaced` is revoked.
     """
 
     version: Version
@@ -72,7 +72,7 @@ class InterruptedRun:
 
 @dataclass(frozen=True)
 class BoardAnswer:
-    """The state of a board before anything is written. "The range" is the range of addresses of the release.
+    """The state of a board before a run; "the range" below means the address range of the release.
 
     Attributes:
         chip_id: product id reported by the bootloader (AN3155, Get ID).
@@ -82,12 +82,12 @@ class BoardAnswer:
         write_protected: protected ranges of the flash; None if the chip does not report them.
         installed: version of the product in the range; None if there is none.
         other: release of another product in the range; None if there is none.
-        holds_unknown: whether the range contains something that is neither a release of any product, nor blank, nor
+        holds_unknown: whether the contents of the range are not a release of any product, not blank, and not
             `half_written`.
-        half_written: whether the range contains what an interrupted run leaves behind: the first words of the image
-            erased, and each other byte erased or equal to the image; or what the board's journal lists as changing.
-        lost: erased addresses beside the image, if it is half written and no journal has their former contents.
-        interrupted: the run that was interrupted, from the board's journal; None if there was none.
+        half_written: whether an interrupted run explains the contents of the range: the first words of the image are
+            erased and each other byte is erased or equal to the image, or the board's journal explains them.
+        lost: erased ranges beside a half-written image whose former contents are in no journal.
+        interrupted: the interrupted run in the board's journal; None if there is none.
         is_revoked: whether `installed` is revoked.
     """
 
@@ -105,46 +105,46 @@ class BoardAnswer:
     is_revoked: bool = False
 
     def newer_than(self, version: Version, *, is_newest: bool) -> str:
-        """The reason why a version would be a downgrade that needs consent; empty if it would not.
+        """Return why writing a version is a downgrade that needs consent; empty if it is not.
 
-        By revoking a release, the vendor decides that the newest active one replaces it, if necessary an older one.
-        Completing an interrupted run needs no new consent: it was given when the run began.
+        The newest active release may replace a revoked release without consent, even if the revoked one is newer.
+        Completing an interrupted run needs no new consent, because the operator consented when the run began.
 
         Args:
             version: the version to be written.
-            is_newest: whether it is the newest active one.
+            is_newest: whether `version` is the newest active version.
         """
         run = self.interrupted
         if self.installed is not None:
             if version >= self.installed or (self.is_revoked and is_newest):
                 return ""
-            revoked = ", which is revoked and which only the newest active release replaces" if self.is_revoked else ""
+            revoked = ", which is revoked; only the newest active release replaces it" if self.is_revoked else ""
             return f"the board holds {self.installed}{revoked}"
         if run is None or version == run.version:
             return ""
         is_left = run.is_replaced_revoked and is_newest
         if run.replaced is not None and version < run.replaced and not is_left:
             return f"the board held {run.replaced} when a run with {run.version} was interrupted on it"
-        # A revoked version is to be left, if necessary for an older one.
+        # A revoked version may be replaced by an older one.
         is_older = version < run.version and not run.is_revoked
         return f"a run with {run.version} was interrupted on the board" if is_older else ""
 
     @property
     def replaced(self) -> Version | None:
-        """The version that a run replaces; an interrupted run has replaced it already."""
+        """The version that a run replaces; after an interrupted run, the version that was installed before it."""
         return self.installed or (self.interrupted.replaced if self.interrupted else None)
 
     @property
     def contents(self) -> str:
-        """The present contents of the range, in words."""
+        """A description of the current contents of the range."""
         if self.installed is not None:
             return f"{self.installed}, which is revoked" if self.is_revoked else str(self.installed)
         if self.other is not None:
             return f"{self.other.product} {self.other.version}"
         if self.lost:
             return (
-                "an interrupted run, which was begun at another bench: the bytes beside the image in "
-                f"{shortened(self.lost)} are erased, and can only be in the journal of that bench"
+                "an interrupted run of another bench: the bytes beside the image in "
+                f"{shortened(self.lost)} are erased, and only the journal of that bench has their former values"
             )
         if self.holds_unknown:
             return "unknown contents"
@@ -153,11 +153,11 @@ class BoardAnswer:
 
 @dataclass(frozen=True)
 class Consent:
-    """The operator's consent to what is refused by default.
+    """The operator's consent to actions that are refused by default.
 
     Attributes:
-        allow_downgrade: replace a newer version; never by one below the floor.
-        replace_unknown: replace contents that are not a release.
+        allow_downgrade: replace a newer version; a version below the floor is refused all the same.
+        replace_unknown: replace contents that are not a release of any product.
         replace_product: name of another product that may be replaced; None for none.
         configuration: the image is data without a vector table; ignored for an image at the start of the flash.
     """
@@ -183,7 +183,7 @@ class Passed:
 
 @dataclass(frozen=True)
 class ProvenRecord:
-    """A release with an image that passed checks 1 to 5. Only `verification` creates one.
+    """A release with an image that passed checks 1 to 5. Only `model.verification` creates a `ProvenRecord`.
 
     Attributes:
         release: record of the release.
@@ -200,10 +200,10 @@ class ProvenRecord:
 
 @dataclass(frozen=True)
 class ProvenRelease(ProvenRecord):
-    """A proven record with its image.
+    """A release that passed checks 1 to 5, with its image in memory.
 
     Attributes:
-        image: the image, whose hash equals the record.
+        image: the image, whose SHA-256 equals the record's.
     """
 
     image: bytes

@@ -1,7 +1,7 @@
 """The manifest of a release: a JSON file with notes and metadata, stored beside the image. Pure.
 
-The event ``ReleasePublished`` of the contract has the manifest's SHA-256. A manifest is a single block, so this digest
-is also that of its content address. A manifest names the SHA-256 of its image, and is refused for any other.
+The contract's event ``ReleasePublished`` contains the manifest's SHA-256. A manifest is a single block, so its SHA-256
+is also the digest in its CID. A manifest contains the SHA-256 of its image, and is refused for any other image.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Manifest:
     metadata: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that notes and metadata can be shown safely, and their sizes.
+        """Check that notes and metadata contain only printable text, and that their sizes are allowed.
 
         Raises:
             RefusedError: notes or metadata cannot be published.
@@ -60,7 +60,7 @@ class Manifest:
         for number, line in enumerate(self.notes.split("\n"), 1):
             _require_printable(f"line {number} of the notes", line)
         if len(self.metadata) > MAX_ENTRIES:
-            raise _unusable("there is too much metadata", f"{len(self.metadata)} entries, {MAX_ENTRIES} are allowed")
+            raise _unusable("the metadata is too long", f"{len(self.metadata)} entries, {MAX_ENTRIES} are allowed")
         for key, value in self.metadata:
             if not _KEY.fullmatch(key):
                 why = "a key has 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit"
@@ -69,7 +69,7 @@ class Manifest:
                 why = f"it has {len(value)} characters, at most {MAX_VALUE_LENGTH} are allowed"
                 raise _unusable(f"the metadata {key} is too long", why)
             _require_printable(f"the metadata {key}", value)
-        # One order, so that equal manifests have one content address.
+        # The order is fixed, so that equal manifests have one content address.
         keys = [key for key, _ in self.metadata]
         if keys != sorted(set(keys)):
             raise _unusable("the metadata is ambiguous", "a key is repeated, or the keys are not in order")
@@ -80,7 +80,7 @@ class Manifest:
         return CID(RAW, hashlib.sha256(self.to_json()).digest())
 
     def to_json(self) -> bytes:
-        """The bytes of the file; equal manifests give equal bytes."""
+        """Encode the manifest as a JSON file; equal manifests give equal bytes."""
         fields = {
             "format": _FORMAT,
             "product": self.product,
@@ -94,7 +94,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Manifest:
-        """Read a file.
+        """Read a manifest file.
 
         Raises:
             RefusedError: the file is too large, not a manifest, or cannot be shown safely.
@@ -110,23 +110,24 @@ class Manifest:
             raise _unreadable(f"its field {error} is missing") from error
         except (TypeError, ValueError) as error:
             raise _unreadable(f"it is not a manifest ({error})") from error
-        # What is written again is the same, or there are fields that this version does not show.
+        # Writing the manifest again must give the same fields: unknown fields would not be shown.
         if json.loads(manifest.to_json()) != fields:
             raise _unreadable("it has fields that do not belong there")
         return manifest
 
     def require_about(self, release: Release) -> None:
-        """Check that the manifest is about a release.
+        """Check that the manifest is about the given release.
 
         Raises:
-            RefusedError: it is about another product, version or image.
+            RefusedError: the manifest is about another product, version or image.
         """
         about = (self.product, self.version, self.sha256, self.size)
         if about != (release.product, release.version, release.sha256, release.size):
             raise RefusedError(
                 f"the manifest is not about {release.product} {release.version}",
-                why=f"it is about {self.product} {self.version}, {self.size} bytes with SHA-256 {self.sha256.hex()}",
-                remedy="do not rely on its notes; report it to the vendor",
+                why=f"the manifest is for {self.product} {self.version}, {self.size} bytes with "
+                f"SHA-256 {self.sha256.hex()}",
+                remedy="do not rely on the manifest's notes; report the manifest to the vendor",
             )
 
 
@@ -146,7 +147,7 @@ def notes_from(raw: bytes) -> str:
 
 
 def metadata_from(entries: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Sort metadata by key, as `Manifest` requires. Repeated keys are kept, so that `Manifest` refuses them."""
+    """Sort metadata by key, as `Manifest` requires; repeated keys are kept, so that `Manifest` refuses them."""
     return tuple(sorted(entries))
 
 
@@ -174,8 +175,9 @@ def _require_printable(where: str, line: str) -> None:
 
 
 def _unusable(what: str, why: str) -> RefusedError:
-    return RefusedError(what, why=why, remedy="correct it, then publish again")
+    return RefusedError(what, why=why, remedy="correct the notes or metadata, then publish again")
 
 
 def _unreadable(why: str) -> RefusedError:
-    return RefusedError("the manifest cannot be read", why=why, remedy="do not use it; report it to the vendor")
+    remedy = "do not use the manifest; report it to the vendor"
+    return RefusedError("the manifest cannot be read", why=why, remedy=remedy)

@@ -20,12 +20,12 @@ _NUMBER = r"(0|[1-9]\d{0,99})"
 _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}", re.ASCII)
 MAX_MAJOR, _MAX_MINOR = (1 << 16) - 1, (1 << 24) - 1
 SINGLE_BLOCK_SIZE = CHUNK_SIZE
-"""Size of the largest image that is one block, whose SHA-256 is the digest of its content address; bytes."""
+"""Largest size in bytes of an image that is one block; the SHA-256 of such an image is the digest in its CID."""
 
 
 @dataclass(frozen=True, order=True)
 class Version:
-    """A version: major (16 bits), minor and patch (24 bits each). The order is that of the contract."""
+    """A version: major (16 bits), minor and patch (24 bits each). Versions are ordered as in the contract."""
 
     major: int
     minor: int
@@ -36,7 +36,7 @@ class Version:
         """Read ``MAJOR.MINOR.PATCH`` (semver.org, without pre-release or build parts).
 
         Raises:
-            UsageError: the text is not a version, a number is too large, or it is 0.0.0.
+            UsageError: the text is not a version, a number is too large, or the version is 0.0.0.
         """
         match = _VERSION.fullmatch(text)
         if not match:
@@ -50,12 +50,12 @@ class Version:
 
     @classmethod
     def unpack(cls, packed: int) -> Version | None:
-        """The version in a uint64 of the contract; None for 0."""
+        """Decode a version from the contract's uint64; None for 0."""
         return cls(packed >> 48, packed >> 24 & _MAX_MINOR, packed & _MAX_MINOR) if packed else None
 
     @property
     def packed(self) -> int:
-        """The uint64 of the contract."""
+        """The version as the contract's uint64."""
         return self.major << 48 | self.minor << 24 | self.patch
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class Region:
 
     Attributes:
         start: the first address.
-        size: bytes.
+        size: the size in bytes.
     """
 
     start: int
@@ -81,7 +81,7 @@ class Region:
         return self.start + self.size
 
     def contains(self, other: Region) -> bool:
-        """Whether `other` is entirely inside."""
+        """Whether `other` lies entirely inside this region."""
         return self.start <= other.start and other.end <= self.end
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ class Product:
 
     Attributes:
         name: at most 31 ASCII characters.
-        oem: name of the original equipment manufacturer that it is paired with.
+        oem: name of the original equipment manufacturer that the product is paired with.
         chip_id: product id reported by the chip's bootloader (AN3155, Get ID).
         region: range of flash for its images.
         minimum_version: the floor, below which nothing may be installed; None if not set.
@@ -110,7 +110,7 @@ class Product:
     paired: bool
 
     def as_fields(self) -> dict[str, Any]:
-        """The JSON object of a product, as in ``product list --json`` and in chain views."""
+        """The JSON object of a product, as in ``product list --json`` and in exported chain views."""
         return {
             "product": self.name,
             "oem": self.oem,
@@ -157,12 +157,12 @@ class Release:
         sha256: SHA-256 of the image, 32 bytes.
         size: size of the image in bytes.
         load_address: flash address of the first byte of the image.
-        active_from: Unix time, in seconds, before which it must not be installed.
-        chip_id: product id of the chip that it was published for.
-        previous: the version published before it; None for the first.
+        active_from: Unix time, in seconds, before which the release must not be installed.
+        chip_id: product id of the chip that the release was published for.
+        previous: the version published before this release; None for the first.
         dag_root: SHA-256 of the root block of the DAG; None for an image of at most `SINGLE_BLOCK_SIZE` bytes.
-        manifest: SHA-256 of the manifest, for a release to be published. None in a record that was read, because the
-            contract has the manifest in the event only.
+        manifest: SHA-256 of the manifest of a release to be published; None in a record read from the contract, which
+            puts the manifest's SHA-256 in the event only.
     """
 
     product: str
@@ -188,7 +188,7 @@ class Release:
         return Region(self.load_address, self.size)
 
     def as_fields(self) -> dict[str, Any]:
-        """The JSON object of a release record, as in ``release list --json`` and in chain views."""
+        """The JSON object of a release record, as in ``release list --json`` and in exported chain views."""
         return {
             "product": self.product,
             "version": str(self.version),
@@ -214,7 +214,7 @@ class Release:
             cid = CID.parse(text(fields, "cid"))
         except BlockOTAError as error:
             raise ValueError(f"cid is {fields['cid']!r:.60}, which is not a content address") from error
-        # A raw block is the whole image. The root of a DAG is another digest, which only the image itself can confirm.
+        # The CID of a raw block contains the image's SHA-256; the root of a DAG can be verified with the image only.
         if cid.codec == RAW and cid.digest != sha256:
             raise ValueError("cid is not the content address of sha256")
         return cls(
@@ -232,7 +232,7 @@ class Release:
 
 
 def product_key(name: str) -> bytes:
-    """The bytes32 of a product's or OEM's name in the contract.
+    """Encode the name of a product or OEM as the contract's bytes32.
 
     Raises:
         UsageError: the name is empty, longer than 31 characters, or has characters that are not allowed.
@@ -246,7 +246,7 @@ def product_key(name: str) -> bytes:
 
 
 def product_name(key: bytes) -> str:
-    """The name in a bytes32 of the contract; bytes that are not printable ASCII are escaped."""
+    """Decode a name from the contract's bytes32; bytes that are not printable ASCII are escaped."""
     name = key.rstrip(b"\0").decode("ascii", "backslashreplace")
     return name if name.isprintable() else repr(name)[1:-1]
 
@@ -260,7 +260,7 @@ def show_time(seconds: int) -> str:
 
 
 def read_version(fields: Mapping[str, Any], name: str) -> Version:
-    """A version in a field of a JSON object.
+    """Read a version from a field of a JSON object.
 
     Raises:
         ValueError: the field is not a version.
@@ -272,7 +272,7 @@ def read_version(fields: Mapping[str, Any], name: str) -> Version:
 
 
 def read_name(fields: Mapping[str, Any], name: str) -> str:
-    """The name of a product or an OEM in a field of a JSON object.
+    """Read the name of a product or OEM from a field of a JSON object.
 
     Raises:
         ValueError: the field is not a name that the contract accepts.
@@ -285,10 +285,10 @@ def read_name(fields: Mapping[str, Any], name: str) -> str:
 
 
 def read_status(kind: type[_Member], fields: Mapping[str, Any]) -> _Member:
-    """The member of an enumeration that the field ``status`` of a JSON object names.
+    """Read the field ``status`` of a JSON object as a member of an enumeration.
 
     Raises:
-        ValueError: the field names none of its members.
+        ValueError: the field is not the name of a member.
     """
     word = text(fields, "status")
     found = next((member for member in kind if str(member) == word), None)

@@ -1,7 +1,7 @@
-"""Which files may be kept and served, as a pure function of chain facts.
+"""Decides from chain facts which files may be kept and served. Pure.
 
-A vendor serves the images and manifests of its active releases. A broker keeps and serves those of the active releases
-for which it has an accepted agreement that has not expired.
+A vendor serves the images and manifests of its active releases. A broker keeps and serves the images and manifests of
+active releases for which it has an accepted agreement that has not expired.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class ReleaseFile:
     """A file that belongs to a release.
 
     Attributes:
-        cid: its content address.
-        size: its length in bytes; of a manifest, the greatest allowed.
-        sha256: the digest that the chain records for an image; None for a manifest, whose address is its digest.
-        label: its name in messages.
+        cid: content address of the file.
+        size: size of an image in bytes; for a manifest, the maximum size.
+        sha256: recorded SHA-256 of an image; None for a manifest, whose CID contains its SHA-256.
+        label: name of the file in messages.
     """
 
     cid: CID
@@ -36,11 +36,11 @@ class ReleaseFile:
 
 @dataclass(frozen=True)
 class Claim:
-    """A release, and why it may be served.
+    """A release, and the agreement under which it may be served.
 
     Attributes:
         release: the release.
-        manifest: content address of its manifest; None without one.
+        manifest: content address of the release's manifest; None if it has no manifest.
         agreement: the broker's agreement; None for the vendor's own releases.
     """
 
@@ -51,13 +51,13 @@ class Claim:
     def is_good(self, time: int) -> bool:
         """Whether the release may be served at a time of the chain, in Unix seconds."""
         agreement = self.agreement
-        # As in the contract: in the second of its expiry an agreement is over.
+        # As in the contract, an agreement has expired at the second `expires_at`.
         is_agreed = agreement is None or (agreement.status is AgreementStatus.ACCEPTED and time < agreement.expires_at)
         return is_agreed and self.release.status is Status.ACTIVE
 
     @property
     def was_good(self) -> bool:
-        """Whether the release may have been served at some time."""
+        """Whether it has ever been allowed to serve the release."""
         return self.agreement is None or self.agreement.status in _ONCE_ACCEPTED
 
     @property
@@ -74,14 +74,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Rights:
-    """The files that may be served at one time.
+    """The files that may be served at a given time.
 
     Attributes:
         time: the chain's time in Unix seconds.
         releases: the number of releases that may be served.
-        roots: greatest size in bytes of each file that may be served.
-        gone: files that may not be served any more.
-        changes_at: the time at which the next agreement expires; None if none does.
+        roots: CID of each file that may be served, with the file's largest possible size in bytes.
+        gone: CIDs of files that may not be served any more.
+        changes_at: Unix time at which the next agreement expires; None if no agreement is in force.
     """
 
     time: int
@@ -92,13 +92,13 @@ class Rights:
 
 
 def rights_at(time: int, claims: Iterable[Claim]) -> Rights:
-    """Determine what claims allow at a time of the chain, in Unix seconds. One good claim to a file is enough."""
+    """Determine which files may be served at a chain time, in Unix seconds: those with at least one valid claim."""
     known = list(claims)
     good = [claim for claim in known if claim.is_good(time)]
 
     roots: dict[CID, int] = {}
     for file in (file for claim in good for file in claim.files()):
-        # A manifest's size is a limit, an image's is exact: for a file that is both, the greater one counts.
+        # A manifest's size is a limit, an image's size is exact; a file that is both gets the larger one.
         roots[file.cid] = max(file.size, roots.get(file.cid, 0))
 
     gone = {file.cid for claim in known if claim.was_good for file in claim.files()} - roots.keys()

@@ -1,31 +1,31 @@
 """Decides whether an image may be written to a board, by ten checks in a fixed order. Pure.
 
-The functions take bytes and facts of chain and board. They return the passed checks, or raise an error with the number
-of the failed one. Nothing is erased before checks 1 to 9 have passed, so their error, `VerificationError`, means that
-nothing was changed. The error of check 10 is `FlashProofError`.
+The functions take bytes and facts of chain and board. Each function returns the passed checks, or raises an error with
+the number of the failed check. A board is erased only after checks 1 to 9 have passed, so a `VerificationError` means
+that nothing was changed. The error of check 10 is `FlashProofError`.
 
-`prove_record` and `prove_release`, from the chain and the image:
+`prove_record` and `prove_release` run checks 1 to 5 on the chain's record and the image:
 
-1.  (a) The chain id and (b) the contract are the configured ones, and (c) enough blocks follow the block of the answer.
+1.  (a) The chain id and (b) the contract are the configured ones, and (c) enough blocks follow the block that was read.
 2.  (a) The product is paired, and (b) the contract is not paused.
 3.  (a) The release exists, (b) is the requested one, (c) is not revoked, and (d) is active at the block's time.
 4.  (a) The length and (b) the SHA-256 of the image are those of the record.
 5.  The addresses of the image are inside the product's region.
 
-`prove_board`, from the board:
+`prove_board` runs checks 6 to 9 on the board's answers:
 
-6.  (a) The version is not below the floor. The board contains (b) no other product and (c) nothing unknown, and (d) no
-    newer version, unless that one is revoked and the release is the newest active one. The operator can consent to
-    b, c and d; see `Consent`.
+6.  (a) The version is not below the floor. The board contains (b) no other product, (c) no unknown contents and (d) no
+    newer version, except a revoked one that the newest active release replaces. The operator can override 6b, 6c and
+    6d; see `Consent`.
 7.  (a) The board's product id is the record's chip id. (b) The image and (c) the product's region are inside the flash.
 8.  (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not
-    report write protection, this is noted, and check 10 detects it.
-9.  A program begins with a plausible vector table: (a) it has one, (b) the stack pointer is in RAM, (c) the reset
-    vector is in the image. Data outside the start of the flash are exempt if the operator consents.
+    report its write protection, the result of the check says so, and check 10 detects a protected page.
+9.  (a) The image is long enough for a vector table, (b) the initial stack pointer is in RAM, and (c) the reset vector
+    is in the image. If the operator consents, a data image outside the start of the flash needs no vector table.
 
-`prove_flash`, from the flash after writing:
+`prove_flash` runs check 10 on the flash after writing:
 
-10. The SHA-256 of the flash in the range of the image is that of the record.
+10. The SHA-256 of the flash in the range of the image equals the record's SHA-256.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _VECTOR_TABLE_START = 8
 
 
 def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Release], bytes]) -> ProvenRelease:
-    """Checks 1 to 5, with the image in memory.
+    """Run checks 1 to 5 with the whole image in memory.
 
     Args:
         answer: the state of the contract.
@@ -65,7 +65,7 @@ def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Re
 def prove_record(
     answer: ChainAnswer, trust: Trust, *, read_parts: Callable[[Release], Iterable[bytes]]
 ) -> ProvenRecord:
-    """Checks 1 to 5, with the image in parts.
+    """Run checks 1 to 5 with the image in parts.
 
     Args:
         answer: the state of the contract.
@@ -86,7 +86,7 @@ def prove_record(
 
 
 def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> list[Passed]:
-    """Checks 6 to 9, for a release that passed checks 1 to 5.
+    """Run checks 6 to 9 for a release that passed checks 1 to 5.
 
     Raises:
         VerificationError: with the number of the first failed check.
@@ -100,21 +100,21 @@ def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) 
 
 
 def prove_flash(release: Release, digest: bytes, *, method: str) -> Passed:
-    """Check 10.
+    """Run check 10.
 
     Args:
         release: record of the release.
         digest: SHA-256 of the board's flash in the range of the image.
-        method: name of the method by which the digest was found, for the log.
+        method: name of the method by which the digest was computed, for the log.
 
     Raises:
-        FlashProofError: the digest is not that of the record.
+        FlashProofError: the digest differs from the record's SHA-256.
     """
     if digest != release.sha256:
         raise FlashProofError(
             "check 10 failed, the flash does not hold the release",
-            why=f"its SHA-256 is {digest.hex()}, the record has {release.sha256.hex()}",
-            remedy="flash the board again; if it happens twice, replace the board",
+            why=f"the flash has SHA-256 {digest.hex()}, the record has {release.sha256.hex()}",
+            remedy="flash the board again; if the check fails again, replace the board",
         )
     return Passed(10, f"the flash holds SHA-256 {digest.hex()} ({method})")
 
@@ -125,7 +125,7 @@ def _check_chain(answer: ChainAnswer, trust: Trust) -> Passed:
         raise VerificationError(
             1,
             "the node serves another chain",
-            why=f"its chain id is {answer.chain_id}, the configured one is {trust.chain_id}",
+            why=f"the node's chain id is {answer.chain_id}, the configured chain id is {trust.chain_id}",
             remedy="correct the network's url or chain_id in blockota.toml",
         )
     # (1b)
@@ -133,7 +133,7 @@ def _check_chain(answer: ChainAnswer, trust: Trust) -> Passed:
         raise VerificationError(
             1,
             "another contract answered",
-            why=f"it is {answer.contract}, the configured one is {trust.contract}",
+            why=f"the answer comes from {answer.contract}, the configured contract is {trust.contract}",
             remedy="correct the contract's address in blockota.toml",
         )
     # (1c) A block with fewer blocks after it can still be replaced by a reorganisation.
@@ -142,7 +142,7 @@ def _check_chain(answer: ChainAnswer, trust: Trust) -> Passed:
         raise VerificationError(
             1,
             "the chain's answer can still change",
-            why=f"{depth} blocks follow its block, {trust.confirmations} are required",
+            why=f"{depth} blocks follow the block that was read, {trust.confirmations} are required",
             remedy="wait for more blocks, then try again",
         )
     return Passed(1, f"chain {answer.chain_id}, contract {answer.contract}, block {answer.block_number}")
@@ -154,7 +154,7 @@ def _paired_product(answer: ChainAnswer) -> Product:
         raise VerificationError(
             2,
             "the product is not paired",
-            why="it has no pairing with an OEM in the contract, so nothing may be installed",
+            why="the product has no pairing with an OEM in the contract, so no release may be installed",
             remedy="check the product's name",
             action=Action.LIST_PRODUCTS,
         )
@@ -176,16 +176,16 @@ def _active_release(answer: ChainAnswer, product: str) -> Release:
         raise VerificationError(
             3,
             f"release {answer.version} does not exist" if answer.version else "no release can be installed",
-            why=f"the contract has no record of it at block {answer.block_number}, the newest confirmed one",
-            remedy="wait for more blocks if it was published just now, or check the version",
+            why=f"the contract has no matching release at block {answer.block_number}, the newest confirmed block",
+            remedy="wait for more blocks if the release was published just now, or check the version",
             action=Action.LIST_RELEASES,
         )
     # (3b)
     if release.product != product or answer.version not in (None, release.version):
         raise VerificationError(
             3,
-            "the answer is another release",
-            why=f"it is {release.product} {release.version}, requested was {product} {answer.version or 'the newest'}",
+            "the node returned another release",
+            why=f"the node returned {release.product} {release.version} for {product} {answer.version or '(newest)'}",
             remedy="ask another node",
         )
     # (3c)
@@ -202,7 +202,7 @@ def _active_release(answer: ChainAnswer, product: str) -> Release:
         raise VerificationError(
             3,
             f"{release.product} {release.version} is not active yet",
-            why=f"it is active from {show_time(release.active_from)}, the chain is at {show_time(answer.block_time)}",
+            why=f"active from {show_time(release.active_from)}, while the block time is {show_time(answer.block_time)}",
             remedy="wait until then",
         )
     return release
@@ -219,7 +219,7 @@ def _check_image(release: Release, parts: Iterable[bytes]) -> Passed:
         raise VerificationError(
             4,
             "the image is not the release",
-            why=f"it has {size} bytes, the record has {release.size}",
+            why=f"the image has {size} bytes, the record has {release.size}",
             remedy=remedy,
             action=Action.FETCH_IMAGE,
         )
@@ -229,7 +229,7 @@ def _check_image(release: Release, parts: Iterable[bytes]) -> Passed:
         raise VerificationError(
             4,
             "the image is not the release",
-            why=f"its SHA-256 is {digest.hex()}, the record has {release.sha256.hex()}",
+            why=f"the image has SHA-256 {digest.hex()}, the record has {release.sha256.hex()}",
             remedy=remedy,
             action=Action.FETCH_IMAGE,
         )
@@ -241,7 +241,7 @@ def _check_region(release: Release, product: Product) -> Passed:
         raise VerificationError(
             5,
             "the image leaves the product's region",
-            why=f"it covers {release.region}, the region is {product.region}",
+            why=f"the image covers {release.region}, the region is {product.region}",
             remedy="ask the vendor whether the product was paired again",
         )
     return Passed(5, f"{release.region} lies inside the product's region")
@@ -254,7 +254,7 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
         raise VerificationError(
             6,
             f"version {version} is below the floor",
-            why=f"the vendor allows nothing older than {floor}",
+            why=f"the vendor allows no version older than {floor}",
             remedy=f"take {floor} or newer",
         )
     # (6b)
@@ -263,7 +263,7 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
         raise VerificationError(
             6,
             "the board holds another product",
-            why=f"its flash is {found}, and {proven.release.product} would replace it",
+            why=f"the flash contains {found}, and {proven.release.product} would replace it",
             remedy=f"take another board, or consent to replacing {board.other.product}",
             action=Action.REPLACE_PRODUCT,
             values={"product": board.other.product},
@@ -273,8 +273,8 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
         raise VerificationError(
             6,
             "the board holds something unknown",
-            why="its flash is neither blank nor a release of any product of this contract",
-            remedy="check that it is the right board, then consent to replacing the contents",
+            why="the flash is neither blank nor a release of any product of this contract",
+            remedy="check that the right board is connected, then consent to replacing its contents",
             action=Action.REPLACE_UNKNOWN,
         )
     # (6d)
@@ -300,7 +300,7 @@ def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
         raise VerificationError(
             7,
             "the board has another chip",
-            why=f"its product id is 0x{board.chip_id:03x}, the release is for 0x{release.chip_id:03x}",
+            why=f"the board's product id is 0x{board.chip_id:03x}, the release is for 0x{release.chip_id:03x}",
             remedy="take the board that the release is for",
         )
     # (7b)
@@ -308,7 +308,7 @@ def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
         raise VerificationError(
             7,
             "the image does not fit the board's flash",
-            why=f"it covers {release.region}, the flash is {board.flash}",
+            why=f"the image covers {release.region}, the flash is {board.flash}",
             remedy="take the board that the release is for",
         )
     # (7c)
@@ -328,8 +328,8 @@ def _check_protection(release: Release, board: BoardAnswer) -> Passed:
         raise VerificationError(
             8,
             "the board is readout protected",
-            why="its flash cannot be read, so it could not be verified",
-            remedy="remove the protection, which erases the whole flash",
+            why="the flash cannot be read, so the written image could not be verified",
+            remedy="remove the readout protection, which erases the whole flash",
             action=Action.UNPROTECT_READOUT,
         )
     # (8b)
@@ -339,7 +339,7 @@ def _check_protection(release: Release, board: BoardAnswer) -> Passed:
                 8,
                 "the board is write protected",
                 why=f"{region} would silently keep its old contents",
-                remedy="remove the protection first",
+                remedy="remove the write protection first",
                 action=Action.UNPROTECT_WRITE,
             )
     if board.write_protected is None:
@@ -353,7 +353,7 @@ def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: C
         return Passed(9, "a configuration image has no vector table")
     # (9a)
     if len(proven.image) < _VECTOR_TABLE_START:
-        raise _implausible("the image is too short for one")
+        raise _implausible("the image is too short for a vector table")
     # (9b) ARMv7-M Architecture Reference Manual, B1.5.3: the first word is the initial stack pointer, word-aligned.
     stack, reset = struct.unpack_from("<II", proven.image)
     if not (board.ram.start < stack <= board.ram.end and stack % 4 == 0):

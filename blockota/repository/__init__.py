@@ -1,4 +1,4 @@
-"""A vendor's or broker's repository: serves over HTTP the images that the chain allows, and nothing else (S3.8).
+"""The repository of a vendor or broker: it serves over HTTP only the images and manifests that the chain allows.
 
-It implements the trustless gateway protocol (specs.ipfs.tech): clients verify every block and need not trust it.
+The repository implements the trustless gateway protocol (specs.ipfs.tech): clients verify every block themselves.
 """

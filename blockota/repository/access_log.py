@@ -1,4 +1,4 @@
-"""The access log: one JSON object a line, for each request and for each part that fails or recovers."""
+"""The access log: one line of JSON for each request, and for each failure and recovery of a part of the repository."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _MAX_TEXT = 500
 
 @dataclass
 class AccessRecord:
-    """One request while it is answered.
+    """The log record of one request, filled in while the request is answered.
 
     Attributes:
         request: the request.
-        holder: name of its token, if it has a valid one.
-        status: HTTP status of the answer; 0 before one is sent.
-        sent: bytes of the body that were handed to the kernel.
-        is_complete: whether all of it was.
-        trouble: why it was not.
-        began: monotonic seconds.
+        holder: the name of the request's token; None if the request has no valid token.
+        status: the HTTP status of the response; 0 before the response is sent.
+        sent: bytes of the body that were passed to the kernel.
+        is_complete: whether the whole response was sent.
+        trouble: the reason why the response is not complete, if there was a failure.
+        began: the start of the request, in monotonic seconds.
     """
 
     request: HttpRequest
@@ -40,7 +40,7 @@ class AccessRecord:
     began: float = field(default_factory=time.monotonic)
 
     def line(self) -> str:
-        """The record as one JSON object in ASCII: no text of the client can end the line."""
+        """Format the record as one line of JSON in ASCII, so that a client's text cannot end the line."""
         request = self.request
         return _line(
             time=_now(),
@@ -60,20 +60,20 @@ class AccessRecord:
 
 
 def event_line(part: str, trouble: str) -> str:
-    """A line for a part of the repository that failed or recovered.
+    """Format the log line for a part of the repository that failed or recovered.
 
     Args:
         part: chain, store, tokens, connections or server.
-        trouble: why it failed; empty if it works again.
+        trouble: the reason of the failure; empty after a recovery.
     """
     return _line(time=_now(), event="trouble" if trouble else "recovered", part=part, trouble=trouble or None)
 
 
 def open_log(path: Path | None) -> Callable[[str], None]:
-    """Open the log for appending; without a path, lines go to stderr.
+    """Open the access log for appending. Without a path, lines are written to stderr.
 
     Raises:
-        UsageError: the file cannot be written.
+        UsageError: the log file cannot be written.
     """
     if path is None:
         return lambda line: _write(sys.stderr, line)

@@ -1,4 +1,4 @@
-"""HTTP answers with content: headers, and the pieces of which a block or a CAR consists."""
+"""HTTP responses with content: their headers, and the pieces of a block or a CAR."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from blockota.repository.request import Wanted
 from blockota.repository.tree import TreeBlock, blocks_for_bytes
 
 PROBE = "bafkqaaa"
-"""Content address of no bytes: clients request it to detect a gateway (Trustless Gateway specification)."""
+"""The content address of empty content. Clients request it to detect a gateway (Trustless Gateway specification)."""
 PROBE_CAR = b"\x19\xa2\x65roots\x81\xd8\x2a\x45\x00\x01\x55\x00\x00\x67version\x01"
-"""A CAR whose root is `PROBE`, without sections."""
+"""A CAR with the root `PROBE` and without sections."""
 _CID_SIZE = 36
 _YEAR = 29_030_400
 """Seconds in the Cache-Control header that the Trustless Gateway specification recommends for immutable content."""
@@ -22,7 +22,7 @@ _YEAR = 29_030_400
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a block: its bytes from offset `first` up to `stop`."""
+    """A part of a block: the bytes from offset `first` up to, but not including, offset `stop`."""
 
     block: TreeBlock
     first: int
@@ -31,12 +31,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """The answer to one request.
+    """The HTTP response to one request.
 
     Attributes:
         status: HTTP status.
-        headers: all headers except those of the connection.
-        pieces: what the body consists of; not sent if the request was HEAD.
+        headers: all headers except ``Date`` and ``Connection``.
+        pieces: the pieces of the body; not sent in response to HEAD.
     """
 
     status: int
@@ -45,7 +45,7 @@ class HttpAnswer:
 
 
 def content_headers(cid: CID | str, wanted: Wanted, *, etag: str, is_private: bool) -> dict[str, str]:
-    """Headers of content, which never changes under its address; no shared cache keeps it if it is private."""
+    """Return the headers of content. Content is immutable under its address; shared caches keep only public content."""
     headers = {
         "Content-Type": wanted.content_type,
         "Content-Disposition": disposition(f"{cid}.{'car' if wanted.is_car else 'bin'}"),
@@ -62,7 +62,7 @@ def content_headers(cid: CID | str, wanted: Wanted, *, etag: str, is_private: bo
 
 
 def disposition(filename: str) -> str:
-    """The ``Content-Disposition`` of a file that is saved under a name (RFC 6266; the encoding is that of RFC 8187)."""
+    """Return the ``Content-Disposition`` header that saves a file under a name (RFC 6266, encoded by RFC 8187)."""
     encoded = quote(filename, safe="")
     # For clients without the extended form: no separators, quotes or control characters.
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", filename)
@@ -70,7 +70,7 @@ def disposition(filename: str) -> str:
 
 
 def text_response(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> HttpAnswer:
-    """An answer without content: a sentence that no cache keeps."""
+    """Return a plain-text response of one sentence, which caches must not keep."""
     body = f"{sentence}\n".encode()
     fixed = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
     fixed |= {"X-Content-Type-Options": "nosniff", "Content-Length": str(len(body))}
@@ -78,7 +78,7 @@ def text_response(status: int, sentence: str, headers: Mapping[str, str] | None 
 
 
 def car_blocks(blocks: tuple[TreeBlock, ...], wanted: Wanted) -> list[TreeBlock]:
-    """The blocks of a CAR of the wanted form, in its order, out of all blocks below its root."""
+    """Select the blocks of the requested CAR, in the order of sending, from all blocks below its root."""
     if wanted.scope == "block":
         return [blocks[0]]
     if wanted.span:
@@ -91,12 +91,12 @@ def car_blocks(blocks: tuple[TreeBlock, ...], wanted: Wanted) -> list[TreeBlock]
 
 
 def car_length(blocks: list[TreeBlock], root: CID) -> int:
-    """Length of a CAR in bytes."""
+    """Return the length of a CAR in bytes."""
     return len(_header(root)) + sum(len(_section(block)) + block.size for block in blocks)
 
 
 def car_pieces(blocks: list[TreeBlock], root: CID) -> list[bytes | Piece]:
-    """The pieces of a CAR: its header, and a section for each block (CARv1 specification)."""
+    """Return the pieces of a CAR: the header, and a section for each block (CARv1 specification)."""
     pieces: list[bytes | Piece] = [_header(root)]
     for block in blocks:
         pieces += [_section(block), Piece(block, 0, block.size)]

@@ -1,4 +1,4 @@
-"""Blocks on their way from the store to clients. Each is read and verified once for all clients that want it."""
+"""Read and verify blocks of the store for clients. A block that several clients request at once is read once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from blockota.formats.cid import CID, check_block
 from blockota.repository.answers import Piece
 
 CAPACITY = 64 << 20
-"""Bytes of blocks that are kept in memory; a quarter of it if blocks are files, which the kernel caches."""
+"""Bytes of blocks that are kept in memory. If blocks are files, which the kernel caches, a quarter is kept."""
 PART_SIZE = 1 << 17
-"""Bytes of a block that are sent at once: what a client that does not read occupies in memory."""
+"""Bytes of a block that are sent at once. A client that does not read occupies as many bytes of memory."""
 _READERS = 4
 
 
@@ -30,26 +30,26 @@ class BlockStore(Protocol):
         """Whether the store has a block."""
 
     def read_block(self, cid: CID) -> bytes:
-        """The bytes that the store has for a block, unverified."""
+        """Return the unverified bytes of a block."""
 
 
 @runtime_checkable
 class FileStore(Protocol):
-    """A store in which each block is a file. A slow client then needs an open file and no block in memory."""
+    """A store in which each block is a file, so that a slow client occupies an open file and not a block in memory."""
 
     def open_block(self, cid: CID) -> FileIO:
-        """The file of a block, unverified; the caller closes it."""
+        """Open the unverified file of a block. The caller closes the file."""
 
 
 class Blocks:
-    """Verified blocks; those used last are kept in memory.
+    """Reads verified blocks, and keeps the blocks that were used last in memory.
 
     Args:
         store: the store to read from, in threads.
-        capacity: bytes that are kept; None for the default.
+        capacity: bytes of blocks to keep in memory; None means the default.
 
     Attributes:
-        failed: blocks that the store did not have, or had corrupt, when they were last read.
+        failed: the blocks that could not be read at the last attempt, because they were missing or corrupt.
     """
 
     def __init__(self, store: BlockStore, *, capacity: int | None = None) -> None:
@@ -64,13 +64,13 @@ class Blocks:
     async def stream(
         self, pieces: Sequence[bytes | Piece], *, part_size: int = PART_SIZE
     ) -> AsyncGenerator[bytes, None]:
-        """The bytes of pieces, in parts of about `part_size` bytes.
+        """Yield the bytes of pieces, in parts of about `part_size` bytes.
 
         Raises:
             StoreError: the store does not have a block.
             ContentError: a block is corrupt.
         """
-        waiting = b""  # a few bytes before a block are sent with it, for they would cost a packet of their own
+        waiting = b""  # a few bytes before a block are sent with the block, which saves a packet
         for number, piece in enumerate(pieces):
             if isinstance(piece, bytes):
                 waiting += piece
@@ -78,7 +78,7 @@ class Blocks:
             following = next((other for other in pieces[number + 1 : number + 3] if isinstance(other, Piece)), None)
             cid = following.block.cid if following else None
             if cid and cid not in self._kept and cid not in self._pending and cid not in self._verified:
-                # Begin to read it. An error is reported to the client that asks for the block itself.
+                # Begin to read the next block. An error is reported when the block itself is sent.
                 reading = asyncio.ensure_future(self.get(cid))
                 reading.add_done_callback(lambda done: done.cancelled() or done.exception())
             async for part in self._parts(piece, part_size):
@@ -91,8 +91,8 @@ class Blocks:
         """Read one block.
 
         Raises:
-            StoreError: the store does not have it.
-            ContentError: it is corrupt.
+            StoreError: the store does not have the block.
+            ContentError: the block is corrupt.
         """
         if cid in self._kept:
             self._kept.move_to_end(cid)
@@ -105,7 +105,7 @@ class Blocks:
         return await asyncio.shield(pending)
 
     def open(self, cid: CID, *, size: int) -> FileIO | None:
-        """Open a block's file if it was verified and has not been written to since; the caller closes it."""
+        """Open a block's file if the file was verified and has not changed since. The caller closes the file."""
         if cid not in self._verified or not isinstance(self._store, FileStore):
             return None
         try:
@@ -123,23 +123,23 @@ class Blocks:
         file = self.open(block.cid, size=block.size)
         data = b"" if file else await self.get(block.cid)
         if file is None and len(data) != block.size:
-            # The length that its parent records has been announced to the client already.
-            why = f"it has {len(data)} bytes, its parent records {block.size}"
+            # The client has already received the length that the parent records.
+            why = f"the block has {len(data)} bytes, its parent records {block.size}"
             raise ContentError(f"{block.cid} is not served", why=why)
         if file is None and isinstance(self._store, FileStore):
-            file = self.open(block.cid, size=block.size)  # it is verified now
+            file = self.open(block.cid, size=block.size)  # the block is verified now
         if file is None:
             for first in range(piece.first, piece.stop, size):
                 yield data[first : min(first + size, piece.stop)]
             return
 
-        del data  # a slow client holds the file, and not the block
+        del data  # a slow client occupies the file, and not the block
         with file:
             for first in range(piece.first, piece.stop, size):
                 count = min(size, piece.stop - first)
                 part = os.pread(file.fileno(), count, first)
                 if len(part) != count:
-                    raise ContentError(f"{block.cid} is corrupt", why="its file became shorter while it was sent")
+                    raise ContentError(f"{block.cid} is corrupt", why="the block's file became shorter during sending")
                 yield part
 
     def _read(self, cid: CID) -> bytes:
@@ -147,7 +147,7 @@ class Blocks:
             return check_block(cid, self._store.read_block(cid))
         with self._store.open_block(cid) as file:
             state = _state(file)
-            # read() allocates what it is asked for; MAX_BLOCK_SIZE for a block of a few bytes would take longer.
+            # read() allocates the requested size; requesting MAX_BLOCK_SIZE for a small block would take longer.
             data = file.read(min(state[0], MAX_BLOCK_SIZE) + 1)
         if self._verified.get(cid) != state:
             check_block(cid, data)
@@ -168,6 +168,6 @@ class Blocks:
 
 
 def _state(file: FileIO) -> tuple[int, ...]:
-    """What changes if a file is written to or replaced."""
+    """Return the attributes of a file that change if the file is written to or replaced."""
     found = os.fstat(file.fileno())
     return found.st_size, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns

@@ -1,7 +1,7 @@
-"""The catalogue: which files are served now, with the blocks of each.
+"""The catalogue: the files that are currently served, with the blocks of each file.
 
-The chain records which files may be served. The store shows which of them are complete. Both are read at the start and
-again from time to time, since either changes while the repository runs.
+The chain records which files may be served, and the store shows which files are complete. Chain and store are read at
+the start and then periodically, because both change while the repository runs.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class ServedFiles:
     """The files that are served at one time.
 
     Attributes:
-        rights: what may be served.
+        rights: the rights to serve files.
         trees: the blocks of each file that is complete in the store.
-        missing: why each other file that may be served is not.
-        places: the first occurrence of each block: ⟨root, index in its tree⟩.
+        missing: for each file that may be served but is not complete in the store, the reason.
+        places: the first occurrence of each block, as ⟨root, index in the root's tree⟩.
     """
 
     rights: Rights
@@ -40,36 +40,36 @@ class ServedFiles:
     places: Mapping[CID, tuple[CID, int]]
 
     def find(self, cid: CID) -> tuple[TreeBlock, ...] | None:
-        """A block that is served and all blocks below it; None if it is not served."""
+        """Return a served block and all blocks below it; None if the block is not served."""
         place = self.places.get(cid)
         return subtree(self.trees[place[0]], place[1]) if place else None
 
     def within(self, rights: Rights) -> ServedFiles:
-        """The files that remain under other rights; the store is not read."""
+        """Return the files that remain under other rights, without reading the store."""
         trees = {root: tree for root, tree in self.trees.items() if root in rights.roots}
         missing = {root: why for root, why in self.missing.items() if root in rights.roots}
         return ServedFiles(rights, trees, missing, _places(trees))
 
 
 class Catalogue:
-    """The files that are served, kept up to date.
+    """Keeps the list of served files up to date.
 
     Args:
-        read: reads from the chain what may be served, such as `RightsReader.read`.
+        read: reads from the chain which files may be served, such as `RightsReader.read`.
         store: the store with the blocks.
         refresh: seconds between two readings of the chain.
-        timeout: seconds for which the chain's last answer counts while the chain is out of reach.
-        clock: monotonic seconds.
+        timeout: seconds for which the last reading of the chain stays valid while the chain is out of reach.
+        clock: returns monotonic seconds.
 
     Attributes:
-        files: what is served now.
-        blocks: reads the blocks.
+        files: the files that are currently served.
+        blocks: reads and verifies the blocks.
         refresh_seconds: seconds between two readings of the chain.
-        trouble: why the last reading of the chain failed; empty if it did not.
+        trouble: the reason why the last reading of the chain failed; empty if the reading succeeded.
 
     Raises:
         ChainError: the chain is out of reach.
-        RefusedError: its answer cannot be understood.
+        RefusedError: a contract's return data is not valid.
         StoreError: the store is out of reach.
     """
 
@@ -98,19 +98,19 @@ class Catalogue:
 
     @property
     def is_open(self) -> bool:
-        """Whether the chain's last answer still counts."""
+        """Whether the last reading of the chain is still valid."""
         return self.age <= self._timeout
 
     @property
     def pause(self) -> float:
-        """Seconds until the next refresh; an agreement that expires makes it earlier."""
+        """Seconds until the next refresh, which is earlier if an agreement expires before."""
         changes_at = self.files.rights.changes_at
         until_change = self.refresh_seconds if changes_at is None else changes_at - self._time()
         return max(min(self.refresh_seconds, until_change), _MIN_PAUSE)
 
     @property
     def store_trouble(self) -> str:
-        """Why the store cannot be read; empty if it can."""
+        """The reason why the store cannot be read; empty if the store can be read."""
         waited = self._clock() - self._store_since
         if self._reads_store and waited > _STORE_TIMEOUT:
             return f"the store has not answered for {waited:.0f} s."
@@ -118,7 +118,7 @@ class Catalogue:
 
     @property
     def status(self) -> str:
-        """One of ok, incomplete, stale, failing and closed."""
+        """The repository's status: ok, incomplete, stale, failing or closed."""
         if not self.is_open:
             return "closed"
         if self.store_trouble:
@@ -128,7 +128,7 @@ class Catalogue:
         return "incomplete" if self.files.missing else "ok"
 
     def health(self) -> dict[str, object]:
-        """The JSON object of ``/health``."""
+        """Return the JSON object of ``/health``."""
         rights = self.files.rights
         return {
             "status": self.status,
@@ -144,17 +144,17 @@ class Catalogue:
         }
 
     def refresh(self) -> None:
-        """Read chain and store again. If the chain is out of reach its last answer is kept, but agreements expire."""
+        """Read chain and store again. If the chain is out of reach, its last reading is kept, but agreements expire."""
         began = self._clock()
         try:
             reading = self._read_chain()
         except BlockOTAError as error:
             self.trouble = str(error)
         else:
-            # From before the request: what the node answered may be as old.
+            # The age counts from before the request, because the node's answer may be as old.
             self.trouble, self._read_at, self._reading = "", began, reading
 
-        # Rights that ended take effect now: the store may take long to answer.
+        # Remove files whose rights ended before reading the store, which may take long to answer.
         self.files = self.files.within(self._rights())
 
         self._store_since, self._reads_store = self._clock(), True
@@ -173,20 +173,20 @@ class Catalogue:
         return rights_at(self._time(), self._reading.claims)
 
     def _time(self) -> int:
-        """The chain's time now: that of the last reading, and what passed since."""
+        """Return the chain's current time: the time of the last reading plus the time since the reading."""
         return int(self._reading.time + self.age)
 
 
 def find_files(
     rights: Rights, store: BlockStore, *, before: ServedFiles | None = None, failed: Collection[CID] = ()
 ) -> ServedFiles:
-    """Find the files in a store that may be served.
+    """Find the files that may be served and are complete in the store.
 
     Args:
-        rights: what may be served.
+        rights: the rights to serve files.
         store: the store with the blocks.
-        before: the files found last; their trees are not read again.
-        failed: blocks that could not be sent to a client; they are read.
+        before: the files that the last search found, whose trees are not read again.
+        failed: blocks that could not be sent to a client, and are read again.
 
     Raises:
         StoreError: the store is out of reach.
@@ -197,7 +197,7 @@ def find_files(
     for root, size in rights.roots.items():
         try:
             known = before.trees.get(root, ()) if before else ()
-            # A Kubo node is asked for the root of a known file alone: asking for all blocks takes long.
+            # A Kubo node is asked only for the root of a known file: asking for all blocks takes long.
             asked = known if isinstance(store, FileStore) else known[:1]
             if not known or not all(store.has(block.cid) for block in asked):
                 known = _complete_tree(root, store, size=size)
@@ -212,10 +212,10 @@ def find_files(
 
 
 def check_reach(store: BlockStore) -> None:
-    """Ask a store for a block, to verify that it answers.
+    """Ask a store for a block, to verify that the store answers.
 
     Raises:
-        StoreError: it is out of reach.
+        StoreError: the store is out of reach.
     """
     store.has(_EMPTY)
 

@@ -1,12 +1,14 @@
-"""One HTTP/1.1 connection of a client, with limits on what the client may cost.
+"""One HTTP/1.1 connection of a client, with limits on the client's use of time and memory.
 
-h11 parses requests and frames answers (RFC 9112). This module decides when to read, how long to wait, when to give up:
+h11 parses requests and frames responses (RFC 9112). This module reads and waits within these limits:
 
-1. A request's line and headers arrive within `header_seconds`, in `MAX_HEADER_SIZE` bytes and `MAX_HEADERS` fields.
-2. Nothing is read while a request is answered. A request body is never read: the answer closes the connection.
-3. The next part of an answer is produced when the kernel has taken the last one, so that a client that does not read
-   occupies one part in memory. It is disconnected if it acknowledges fewer than `slowest` bytes a second.
-4. Between two requests a connection may be idle for `idle_seconds`.
+1. A request's line and headers must arrive within `header_seconds`, in at most `MAX_HEADER_SIZE` bytes and
+   `MAX_HEADERS` fields.
+2. No data is read while a request is answered. Request bodies are never read: the connection is closed after the
+   response to a request with a body.
+3. A part of a response is produced only when the kernel has accepted the previous part, so that a client that does not
+   read occupies one part in memory. A client that acknowledges fewer than `slowest` bytes per second is disconnected.
+4. Between two requests, a connection may be idle for `idle_seconds`.
 """
 
 from __future__ import annotations
@@ -27,11 +29,11 @@ from blockota.repository.answers import HttpAnswer
 from blockota.repository.request import HttpRequest
 
 MAX_HEADER_SIZE = 1 << 15
-"""Bytes of a request's line and headers, at most."""
+"""The maximum size of a request's line and headers, in bytes."""
 MAX_HEADERS = 100
-"""Header fields of a request, at most."""
+"""The maximum number of header fields of a request."""
 READ_SIZE = 1 << 12
-"""Bytes read at once; a request may be larger than the limit by as much before it is refused."""
+"""Bytes that are read at once. A request may exceed its size limit by as many bytes before it is refused."""
 _VERSIONS = (b"1.0", b"1.1")
 
 
@@ -41,7 +43,7 @@ class ConnectionLimits:
 
     Attributes:
         header_seconds: time for a request's line and headers.
-        idle_seconds: time between an answer and the next request.
+        idle_seconds: time between a response and the next request.
         stall_seconds: the time over which the speed of a client is measured.
         slowest: the minimum rate in bytes per second that a client must acknowledge.
     """
@@ -65,7 +67,7 @@ class HttpConnection:
 
     @property
     def peer(self) -> str:
-        """The client's IP address; empty if it is gone already."""
+        """The client's IP address; empty if the client has already disconnected."""
         name = self._writer.get_extra_info("peername")
         return str(name[0]) if name else ""
 
@@ -73,10 +75,10 @@ class HttpConnection:
         """Receive the next request.
 
         Returns:
-            None if the client closed the connection.
+            The request; None if the client closed the connection.
 
         Raises:
-            RemoteProtocolError: what arrived is not HTTP, or exceeds a limit.
+            RemoteProtocolError: the received data is not HTTP, or exceeds a limit.
             TimeoutError: the request did not arrive in time.
             ConnectionError: the connection was lost.
         """
@@ -86,12 +88,12 @@ class HttpConnection:
         limits, clock = self._limits, asyncio.get_running_loop().time
         async with asyncio.timeout(limits.header_seconds if self._is_new else limits.idle_seconds) as limit:
             self._is_new = False
-            # Limit 4: nothing of a request has come yet.
+            # Limit 4: wait for the first byte of a request.
             while not (unread := self._unread.lstrip(b"\r\n")):
                 self._unread = await self._reader.read(READ_SIZE)
                 if not self._unread:
                     return None
-            # Limit 1: its first byte has.
+            # Limit 1: receive the rest of the request.
             limit.reschedule(clock() + limits.header_seconds)
             self._http.receive_data(unread)
             while (event := self._http.next_event()) is h11.NEED_DATA:
@@ -102,21 +104,21 @@ class HttpConnection:
         self._unread = b""
 
         if not isinstance(event, h11.Request):
-            raise h11.RemoteProtocolError("not a request")
+            raise h11.RemoteProtocolError("the received data is not a request")
         request = _request(event, self.peer)
         self._http.next_event()  # the end of the request, unless a body follows
         return request
 
     async def send(self, response: HttpAnswer, parts: AsyncIterator[bytes], *, is_last: bool) -> None:
-        """Send an answer.
+        """Send a response.
 
         Args:
-            response: its status and headers, with the length.
-            parts: its body.
+            response: the status and headers of the response, including the length.
+            parts: the parts of the body.
             is_last: whether to close the connection afterwards.
 
         Raises:
-            LocalProtocolError: the parts are fewer or more bytes than announced.
+            LocalProtocolError: the body is shorter or longer than announced.
             TimeoutError: the client stopped reading.
             ConnectionError: the connection was lost.
         """
@@ -138,21 +140,21 @@ class HttpConnection:
 
     @property
     def is_reusable(self) -> bool:
-        """Whether another request may follow the answer."""
+        """Whether another request may follow on the connection."""
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     async def close(self) -> None:
-        """Close the connection after what was sent.
+        """Close the connection after all written data is sent.
 
         Raises:
-            ConnectionError: it was lost.
+            ConnectionError: the connection was lost.
         """
         self._writer.close()
         await self._writer.wait_closed()
         self._is_closed = True
 
     def abort(self) -> None:
-        """Close the connection at once, whatever was not sent yet."""
+        """Close the connection at once, and discard the data that is not sent yet."""
         if not self._is_closed:
             self._writer.transport.abort()
 
@@ -161,7 +163,7 @@ class HttpConnection:
         self._writer.write(data)
 
     async def _drain(self) -> None:
-        """Wait until the kernel has taken all that was written, for as long as the client keeps reading."""
+        """Wait until the kernel has accepted all written data, as long as the client keeps reading."""
         limits, acknowledged = self._limits, self._acknowledged()
         while True:
             try:
@@ -176,10 +178,10 @@ class HttpConnection:
                 return
 
     def _acknowledged(self) -> int:
-        """Bytes that the client's system acknowledged; on other systems than Linux, that ours has taken.
+        """Count the bytes that the client acknowledged, or on systems other than Linux, that the kernel accepted.
 
-        A part is taken by the kernel as a whole when a third of its send buffer of up to 4 MiB is free, which takes a
-        slow client minutes; what is left in the send queue (tcp(7), SIOCOUTQ) shows its progress in between.
+        The kernel accepts a part as a whole when a third of its send buffer of up to 4 MiB is free, which takes minutes
+        with a slow client. The length of the send queue (tcp(7), SIOCOUTQ) shows the client's progress in between.
         """
         transport = self._writer.transport
         queued = transport.get_write_buffer_size()
@@ -194,7 +196,7 @@ def _request(event: h11.Request, peer: str) -> HttpRequest:
     fields = event.headers.raw_items()
     size = len(event.target) + sum(len(name) + len(value) + 4 for name, value in fields)
     if size > MAX_HEADER_SIZE or len(fields) > MAX_HEADERS or event.http_version not in _VERSIONS:
-        raise h11.RemoteProtocolError("too large, or another version of HTTP")
+        raise h11.RemoteProtocolError("the request is too large, or has another version of HTTP")
     headers: dict[str, str] = {}
     for name, value in event.headers:
         # RFC 9110 section 5.3: fields of one name are one list.

@@ -1,4 +1,4 @@
-"""Requests of the trustless gateway protocol, read from their path, query and headers; pure.
+"""Read requests of the trustless gateway protocol from their path, query and headers. Pure functions.
 
 Sources: the Trustless Gateway specification with IPIP-402 and IPIP-412 (specs.ipfs.tech), and RFC 9110.
 """
@@ -19,7 +19,7 @@ from blockota.stores.gateway import CAR_TYPE, RAW_TYPE
 SCOPES = ("all", "entity", "block")
 # IPIP-412.
 _CAR_PARAMETERS = {"version": ("1",), "order": ("dfs", "unk"), "dups": ("y", "n")}
-"""Parameters of a CAR's media type with the values that are served, the default first."""
+"""The served values of each parameter of a CAR's media type, the default value first."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _ENTITY_BYTES = re.compile(r"(-?\d{1,18}):(\*|-?\d{1,18})", re.ASCII)
 _QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?", re.ASCII)
@@ -32,9 +32,9 @@ class HttpRequest:
     """One HTTP request without a body.
 
     Attributes:
-        method: such as ``GET``.
+        method: the HTTP method, such as ``GET``.
         target: the request target, as the client sent it (RFC 9112 section 3.2).
-        headers: by name in lower case.
+        headers: the header fields, by name in lower case.
         client: IP address of the client.
     """
 
@@ -55,7 +55,7 @@ class HttpRequest:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The query's fields; the last of each name counts."""
+        """The query's fields by name; the last field counts if a name is repeated."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
     @property
@@ -66,7 +66,7 @@ class HttpRequest:
 
 
 class RefusedRequestError(RefusedError):
-    """A request that is not fulfilled, with the HTTP status and further headers of the answer."""
+    """A request was refused; `status` and `headers` are the HTTP status and additional headers of the response."""
 
     def __init__(
         self, status: int, what: str, *, why: str = "", remedy: str = "", headers: Mapping[str, str] | None = None
@@ -77,15 +77,15 @@ class RefusedRequestError(RefusedError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """The form of content that a request asks for.
+    """The form of the content that a request asks for.
 
     Attributes:
-        is_car: a CAR; otherwise one raw block.
+        is_car: whether a CAR is requested, or else one raw block.
         scope: which blocks of the tree the CAR contains (``dag-scope``).
-        repeat: whether it contains a block as often as the tree names it (``dups=y``).
-        span: offsets of the first and last byte that the CAR proves (``entity-bytes``); negative ones count from the
-            file's end, and None is the end.
-        is_named: whether the URL itself names the form, so that the answer does not vary with ``Accept``.
+        repeat: whether the CAR contains a block as often as the tree names the block (``dups=y``).
+        span: offsets of the first and last byte that the CAR proves (``entity-bytes``); negative offsets count from
+            the file's end, and None means the end.
+        is_named: whether the URL itself names the form, so that the response does not vary with ``Accept``.
     """
 
     is_car: bool
@@ -96,18 +96,19 @@ class Wanted:
 
     @property
     def content_type(self) -> str:
-        """The media type of the answer."""
+        """The media type of the response."""
         return f"{CAR_TYPE}; version=1; order=dfs; dups={'y' if self.repeat else 'n'}" if self.is_car else RAW_TYPE
 
     def etag(self, cid: CID) -> str:
-        """The strong validator (RFC 9110 section 8.8.3): the same content in the same form has the same bytes."""
+        """Return the strong validator of the content in this form (RFC 9110 section 8.8.3)."""
+        # The same content in the same form always has the same bytes.
         if not self.is_car:
             return f'"{cid}.raw"'
         part = f".{self.span[0]}:{'*' if self.span[1] is None else self.span[1]}" if self.span else ""
         return f'"{cid}.car.{self.scope}.{"y" if self.repeat else "n"}{part}"'
 
     def location(self, cid: CID) -> str:
-        """The path and query that name this form (``Content-Location``)."""
+        """Return the path and query that name this form of the content (``Content-Location``)."""
         if not self.is_car:
             return f"/ipfs/{cid}?format=raw"
         dups = f"car-version=1&car-order=dfs&car-dups={'y' if self.repeat else 'n'}"
@@ -115,10 +116,11 @@ class Wanted:
 
 
 def read_wanted(query: Mapping[str, str], accept: str) -> Wanted:
-    """Read the form that a request asks for. The query takes precedence over the ``Accept`` header.
+    """Read the form of the content that a request asks for. The query takes precedence over the ``Accept`` header.
 
     Raises:
-        RefusedRequestError: 400, no form is named or the query contradicts itself; 406, the form is not served.
+        RefusedRequestError: with status 400 if the request names no form or a query field is not valid; with 406 if
+            the form is not served.
     """
     choices = [choice for choice in _choices(accept) if choice[0] in (RAW_TYPE, CAR_TYPE) and _is_served(choice[1])]
     named = query.get("format")
@@ -128,7 +130,7 @@ def read_wanted(query: Mapping[str, str], accept: str) -> Wanted:
         return _car(query, next((parameters for kind, parameters in choices if kind == CAR_TYPE), {}))
     if named is not None:
         raise RefusedRequestError(
-            406, f"the format {named[:40]!a} is not served", remedy="ask with format=raw or format=car"
+            406, f"the format {named[:40]!a} is not served", remedy="use format=raw or format=car in the URL"
         )
 
     if choices:
@@ -136,15 +138,16 @@ def read_wanted(query: Mapping[str, str], accept: str) -> Wanted:
         return Wanted(is_car=False, is_named=False) if kind == RAW_TYPE else _car(query, parameters, is_named=False)
     remedy = f"ask with ?format=raw or ?format=car, or with Accept: {RAW_TYPE} or {CAR_TYPE}"
     if accept.strip() in ("", "*/*"):
-        raise RefusedRequestError(400, "the request names no form of the content", remedy=remedy)
-    raise RefusedRequestError(406, "no form that the request accepts is served", remedy=remedy)
+        raise RefusedRequestError(400, "the request does not name a form of the content", remedy=remedy)
+    raise RefusedRequestError(406, "the repository serves no form that the request accepts", remedy=remedy)
 
 
 def read_address(text: str) -> CID:
     """Read the content address in a request's path.
 
     Raises:
-        RefusedRequestError: 400, it is malformed; 404, images never have an address of this kind.
+        RefusedRequestError: with status 400 if the address is malformed; with 404 if images never have an address of
+            this kind.
     """
     try:
         return CID.parse_any(text)
@@ -155,12 +158,12 @@ def read_address(text: str) -> CID:
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
-    """Offset of the first byte and of the end of what a ``Range`` header asks for; None for all bytes.
+    """Return the offset of the first byte and the end offset that a ``Range`` header requests; None for all bytes.
 
     Several ranges, other units and malformed ranges are ignored, as RFC 9110 section 14.2 allows.
 
     Raises:
-        RefusedRequestError: 416, the range lies outside of the block.
+        RefusedRequestError: with status 416 if the range lies outside of the block.
     """
     match = _RANGE.fullmatch(header.replace(" ", ""))
     if match is None or not (match[1] or match[2]):
@@ -183,10 +186,10 @@ def has_etag(header: str, etag: str) -> bool:
 
 
 def client_of(peer: str, forwarded: str, proxies: Sequence[IPv4Network | IPv6Network]) -> str:
-    """The address of the client of a request that may have passed proxies.
+    """Return the IP address of the client that made a request, which proxies may have forwarded.
 
-    Each proxy appends the address of its own peer to ``X-Forwarded-For``. An entry can therefore be trusted while all
-    entries after it, and the connection's peer, are proxies of ours.
+    Each proxy appends the address of its own peer to ``X-Forwarded-For``. An entry of ``X-Forwarded-For`` is therefore
+    trusted only if all later entries and the connection's peer are trusted proxies.
 
     Args:
         peer: IP address of the connection's peer.
@@ -195,7 +198,7 @@ def client_of(peer: str, forwarded: str, proxies: Sequence[IPv4Network | IPv6Net
     """
     entries = [entry.strip() for entry in forwarded.split(",") if entry.strip()]
     client = peer
-    with suppress(ValueError):  # an entry that is not an address is not a proxy of ours
+    with suppress(ValueError):  # an entry that is not an address is not a trusted proxy
         while entries and any(ip_address(client) in network for network in proxies):
             client = entries.pop()
     return client
@@ -215,7 +218,7 @@ def _car(query: Mapping[str, str], parameters: Mapping[str, str], *, is_named: b
             remedy = "use FROM:TO, such as 0:1023 or 0:*"
             raise RefusedRequestError(400, f"entity-bytes={text[:40]!a} is malformed", remedy=remedy)
         span = int(match[1]), None if match[2] == "*" else int(match[2])
-    # IPIP-402: entity-bytes implies dag-scope=entity. With another scope it means nothing, as Kubo answers.
+    # IPIP-402: entity-bytes implies dag-scope=entity. With another scope, entity-bytes is ignored, as in Kubo.
     scope = query.get("dag-scope", "entity" if span else "all")
     if scope not in SCOPES:
         remedy = f"use one of {', '.join(SCOPES)}"
@@ -229,7 +232,7 @@ def _is_served(parameters: Mapping[str, str]) -> bool:
 
 
 def _choices(accept: str) -> list[tuple[str, dict[str, str]]]:
-    """Media types of an ``Accept`` header with their parameters, by falling quality (RFC 9110 section 12.5.1)."""
+    """Return the media types of an ``Accept`` header and their parameters, best first (RFC 9110 section 12.5.1)."""
     accepted = []
     for part in accept.lower().split(",")[:_MAX_CHOICES]:
         kind, *words = (word.strip() for word in part.split(";"))

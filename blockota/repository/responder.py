@@ -1,4 +1,4 @@
-"""Answers requests from the catalogue of what the chain allows, and from nothing else."""
+"""Answer HTTP requests from the catalogue, which lists only files that the chain allows the repository to serve."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _CROSS_ORIGIN = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag, X-Ipfs-Path, X-Ipfs-Roots",
 }
-"""Any web page may read what is served (Fetch standard, "CORS protocol"), as from Kubo's gateway. Content is public, or
-guarded by a token that the page must know; there are no cookies."""
+"""Any web page may read the responses (Fetch standard, "CORS protocol"), as with Kubo's gateway. Content is public, or
+protected by a token that the page must know; cookies are not used."""
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": ", ".join(_METHODS),
     "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, If-None-Match, Range, User-Agent, "
@@ -42,20 +42,20 @@ _RETRY = {"Retry-After": "60"}
 
 
 class Responder:
-    """Decides what each request is answered; without `tokens`, every client is served.
+    """Chooses the response to each request. Without `tokens`, every client is served.
 
-    Nothing is read from the store here: an answer names its pieces.
+    The responder does not read the store: a response only names the pieces of its body.
     """
 
     def __init__(self, catalogue: Catalogue, tokens: Tokens | None = None) -> None:
         self._catalogue, self._tokens = catalogue, tokens
 
     def holder(self, request: HttpRequest) -> str | None:
-        """The name of the token with which a request came; None without a valid one."""
+        """Return the name of a request's token; None if the request has no valid token."""
         return self._tokens.holder(request.headers.get("authorization", "")) if self._tokens else None
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
-        """The answer to a request. A refusal is an answer as well."""
+        """Return the response to a request. A refusal is a response as well."""
         try:
             found = self._route(request)
         except RefusedRequestError as refusal:
@@ -77,7 +77,7 @@ class Responder:
         if self._tokens and self.holder(request) is None:
             # RFC 6750 section 3: a request without valid credentials is answered with a challenge.
             headers = {"WWW-Authenticate": 'Bearer realm="repository"'}
-            remedy = "ask the operator of this repository for one"
+            remedy = "ask the operator of this repository for a token"
             raise RefusedRequestError(401, "a token is required", remedy=remedy, headers=headers)
         address, slash, _ = path.removeprefix(_CONTENT).partition("/")
         if slash:
@@ -108,7 +108,7 @@ class Responder:
         if filename := request.parameters.get("filename"):
             headers["Content-Disposition"] = answers.disposition(filename)
         if has_etag(request.headers.get("if-none-match", ""), etag):
-            # RFC 9110 section 15.4.5: the headers by which a cache updates what it keeps.
+            # RFC 9110 section 15.4.5: the headers by which a cache updates its entry.
             return HttpAnswer(304, {name: headers[name] for name in ("Cache-Control", "ETag")})
         if not wanted.is_car:
             return _block(request, blocks[0], headers=headers)
@@ -117,11 +117,11 @@ class Responder:
         return HttpAnswer(200, headers, answers.car_pieces(chosen, cid))
 
     def _find(self, cid: CID, request: HttpRequest) -> tuple[TreeBlock, ...]:
-        """The block of an address and all blocks below it.
+        """Return the block of an address and all blocks below it.
 
         Raises:
-            RefusedRequestError: 503, the chain or the store is out of reach; 410, the right to serve it has ended; 404
-                or 412, it was never served.
+            RefusedRequestError: with status 503 if the chain or the store is out of reach; with 410 if the right to
+                serve the block has ended; else with 404 or 412 if the block is not served.
         """
         catalogue = self._catalogue
         if not catalogue.is_open:
@@ -136,11 +136,12 @@ class Responder:
         if cid in catalogue.files.rights.gone:
             why = "its release was revoked, or its agreement ended"
             raise RefusedRequestError(410, f"{cid} is not served any more", why=why)
-        # Path Gateway specification: 412 if the client asks with only-if-cached for what the gateway does not have.
+        # Path Gateway specification: 412 if the request has only-if-cached and the gateway does not have the content.
         status = 412 if "only-if-cached" in request.headers.get("cache-control", "") else 404
         if cid in catalogue.files.missing:
-            raise RefusedRequestError(status, f"{cid} is not served yet", why="parts of it are missing in the store")
-        why = "it belongs to no release that this repository serves"
+            why = "parts of the file are missing in the store"
+            raise RefusedRequestError(status, f"{cid} is not served yet", why=why)
+        why = "the file belongs to no release that this repository serves"
         raise RefusedRequestError(status, f"{cid} is not served", why=why)
 
 

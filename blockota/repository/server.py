@@ -1,7 +1,7 @@
-"""The repository's HTTP server: its socket and TLS, its connections, and its end.
+"""The repository's HTTP server: its socket and TLS, its connections, and its shutdown.
 
-A server of our own over asyncio and h11: none of the common ones limits the time for headers, their number, and a
-client that stops reading, by public settings.
+The server is built on asyncio and h11. No common server has public settings that limit the time for headers, the number
+of headers, and a client that stops reading.
 """
 
 from __future__ import annotations
@@ -45,29 +45,29 @@ _MAX_PEM_SIZE = 1 << 20
 _CONNECTIONS_PER_CLIENT, _SPARE_CONNECTIONS = 4, 64
 _SPARE_FILES = 64
 _FAILURES = (BlockOTAError, OSError, h11.LocalProtocolError)
-"""What ends a connection: an unreadable block, a client that is gone or too slow, a body shorter than announced."""
+"""Errors that end a connection: an unreadable block, a lost or too slow client, a body shorter than announced."""
 _NOT_HTTP = text_response(400, "This is not an HTTP request that the repository supports.")
 _UNREADABLE = text_response(500, "The block cannot be read from this repository's store. Ask another source.")
 _TOO_BUSY = text_response(
     503,
-    "The repository serves as many clients as it may. Ask again later, or another source.",
+    "The repository serves its maximum number of clients. Try again later, or use another source.",
     {"Retry-After": "5"},
 )
 
 
 @dataclass(frozen=True)
 class Listening:
-    """Where and how a repository listens.
+    """The address, the TLS files and the limits of a repository's server.
 
     Attributes:
         host: the address to listen on.
-        port: the port; 0 for a free one.
+        port: the port; 0 chooses a free port.
         certificate: file with the certificate chain (PEM); None for plain HTTP.
-        private_key: file with its unencrypted key (PEM).
+        private_key: file with the certificate's unencrypted key (PEM).
         proxies: proxies whose ``X-Forwarded-For`` is trusted.
-        clients: answers that are sent at once; further requests are answered with 503.
+        clients: the maximum number of responses that are sent at once; further requests are answered with 503.
         stop_seconds: time for transfers to finish when the server stops.
-        limits: what one connection may cost.
+        limits: the limits of one connection.
     """
 
     host: str
@@ -88,14 +88,14 @@ def serve(
     log: Callable[[str], None],
     on_ready: Callable[[str], None],
 ) -> None:
-    """Serve until a signal asks to stop. Transfers then have `stop_seconds` to finish; a second signal ends them.
+    """Serve until a signal asks to stop. Transfers may then continue for `stop_seconds` or until a second signal.
 
     Args:
-        catalogue: what is served.
-        listening: where and how.
+        catalogue: the files to serve.
+        listening: the settings of the server.
         tokens: the accepted bearer tokens; None serves every client.
-        log: receives one line for each request.
-        on_ready: receives the URL when requests are answered.
+        log: receives each line of the access log.
+        on_ready: receives the URL when the server answers requests.
 
     Raises:
         UsageError: the address, the certificate or its key cannot be used.
@@ -130,10 +130,10 @@ def listen(listening: Listening) -> Iterator[socket.socket]:
 
 
 def tls_context(listening: Listening) -> ssl.SSLContext | None:
-    """Load certificate and key; None for plain HTTP.
+    """Load the certificate and its key. Returns None for plain HTTP.
 
     Raises:
-        UsageError: one of them cannot be used, or the key is another certificate's.
+        UsageError: the certificate or the key cannot be used, or the key is another certificate's.
     """
     certificate, key = listening.certificate, listening.private_key
     if certificate is None or key is None:
@@ -154,7 +154,7 @@ def tls_context(listening: Listening) -> ssl.SSLContext | None:
 
 
 def _check_pem(path: Path, label: bytes, kind: str) -> None:
-    """OpenSSL's message does not name the file that is of the wrong kind."""
+    """Check the kind of a PEM file, because OpenSSL's errors do not name a file of the wrong kind."""
     text = read_input(path, limit=_MAX_PEM_SIZE)
     if label not in text or b"ENCRYPTED" in text:
         raise UsageError(f"{path} cannot be used", why=f"it contains no {kind} as PEM")
@@ -178,7 +178,7 @@ class _Server:
     async def run(
         self, listener: socket.socket, context: ssl.SSLContext | None, *, stop: Stop, on_ready: Callable[[str], None]
     ) -> None:
-        """Serve until `stop` is asked for."""
+        """Serve until a stop is requested."""
         asyncio.get_running_loop().set_exception_handler(_FailureLog(self._log))
         handshake_seconds = self._listening.limits.header_seconds if context else None
 
@@ -195,8 +195,8 @@ class _Server:
         while not await asyncio.to_thread(stop.wait, 1.0):
             pass
 
-        # Python 3.11 neither serves nor closes a connection that was accepted just before the server closes: accept no
-        # more first, and let the event loop finish with those that were.
+        # Python 3.11 neither serves nor closes a connection that was accepted just before the server closes. Therefore
+        # stop accepting first, and let the event loop finish with the accepted connections.
         asyncio.get_running_loop().remove_reader(listener)
         for _ in range(_ACCEPT_STEPS):
             await asyncio.sleep(0)
@@ -204,7 +204,7 @@ class _Server:
         for task in refreshing:
             task.cancel()
 
-        # Close idle connections, and the others when their transfer or the time is over.
+        # Close idle connections now, and the others when their transfer has finished or the time is over.
         self._is_stopping = True
         for connection in self._idle:
             connection.abort()
@@ -217,7 +217,7 @@ class _Server:
             await asyncio.wait(self._connections)
 
     def _refreshing(self) -> Iterator[Any]:
-        """The periodic readings. Each has its own task, so that a slow node does not keep a revoked token valid."""
+        """Yield the periodic readings. Each reading has its own task, so that a slow node does not delay the others."""
         catalogue, tokens = self._catalogue, self._tokens
 
         def read_chain_and_store() -> str:
@@ -235,7 +235,7 @@ class _Server:
             yield self._keep_fresh("tokens", read_tokens, lambda: min(catalogue.refresh_seconds, _TOKENS_SECONDS))
 
     async def _keep_fresh(self, part: str, read: Callable[[], str], pause: Callable[[], float]) -> None:
-        """Call `read` again and again, and log when the trouble that it returns changes."""
+        """Call `read` periodically, and log each change of the trouble that `read` returns."""
         logged = ""
         while True:
             await asyncio.sleep(pause())
@@ -266,7 +266,7 @@ class _Server:
             self._idle.discard(connection)
 
     async def _answer(self, connection: HttpConnection, request: HttpRequest) -> bool:
-        """Answer and log one request; whether another one may follow."""
+        """Answer and log one request. Returns whether another request may follow on the connection."""
         forwarded = request.headers.get("x-forwarded-for", "")
         request = replace(request, client=client_of(request.client, forwarded, self._listening.proxies))
         record = AccessRecord(request, self._responder.holder(request))
@@ -291,7 +291,7 @@ class _Server:
         parts = stream(response.pieces if record.request.method != "HEAD" else ())
         try:
             first = await anext(parts, b"")
-        except BlockOTAError as error:  # its text, which names files of the operator, is for the log only
+        except BlockOTAError as error:  # the error's text names files of the operator, and is for the log only
             record.trouble, response = str(error), _UNREADABLE
             parts, first = stream(response.pieces), b""
 
@@ -302,7 +302,7 @@ class _Server:
 
 
 async def _counted(first: bytes, parts: AsyncIterator[bytes], record: AccessRecord) -> AsyncIterator[bytes]:
-    """The parts of a body, counted when the next one is asked for, which is when one was sent."""
+    """Yield the parts of a body, and count each part after it was sent."""
     if first:
         yield first
         record.sent += len(first)
@@ -315,8 +315,8 @@ def _connection_limit(clients: int, *, log: Callable[[str], None]) -> int:
     """Raise the limit of open files as far as allowed.
 
     Returns:
-        The number of connections above which requests are answered with 503. Without it, clients would hang when no
-        file can be opened.
+        The number of connections above which requests are answered with 503. Without this limit, clients would hang
+        when the process cannot open another file.
     """
     connections = _CONNECTIONS_PER_CLIENT * clients + _SPARE_CONNECTIONS
     others = clients + _SPARE_FILES  # an answer has a block's file open
@@ -331,7 +331,7 @@ def _connection_limit(clients: int, *, log: Callable[[str], None]) -> int:
 
 
 class _FailureLog:
-    """Logs failures inside the event loop, such as of accepting a connection; each kind once a minute."""
+    """Logs failures inside the event loop, such as a failure to accept a connection, each kind once a minute."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self._log = log

@@ -1,7 +1,7 @@
-"""Bearer tokens of gateways (RFC 6750). The file has their names and SHA-256, and cannot be used to authenticate.
+"""Bearer tokens of clients (RFC 6750). The token file lists the tokens' names and SHA-256, but not the tokens.
 
-A line is ``NAME SHA256``; a line that begins with ``#`` is a comment. A token has 256 random bits, so that a plain hash
-without a salt or many rounds protects it.
+A line of the token file is ``NAME SHA256``; a line that begins with ``#`` is a comment. A token has 256 random bits, so
+that a plain hash, without salt or many rounds, protects the token.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _RANDOM_BYTES = 32
 
 
 class Tokens:
-    """The accepted tokens, which a file lists.
+    """The accepted tokens, read from a file.
 
     Attributes:
-        trouble: why the file could not be read the last time, with its name; empty if it could.
-        why: the same without the name, for clients.
+        trouble: the reason why the last reading of the file failed, with the file's name; empty if it succeeded.
+        why: the same reason without the file's name, for clients.
 
     Raises:
         UsageError: the file cannot be read, or a line is malformed.
@@ -47,10 +47,10 @@ class Tokens:
         return bool(self.trouble) and not self._names
 
     def reload(self) -> None:
-        """Read the file again. If that fails twice in a row, no token is accepted until it succeeds.
+        """Read the token file again. After two failures in a row, no token is accepted until a reading succeeds.
 
-        One failure is tolerated, since the file may be half written. A second one is not: it may hide that a token
-        was removed from the file.
+        One failure is tolerated, because the file may be half written. A second failure in a row is not tolerated,
+        because it may hide that a token was removed from the file.
         """
         try:
             self._names, self.trouble, self.why = read_tokens(self._path), "", ""
@@ -60,16 +60,16 @@ class Tokens:
             self.trouble, self.why = str(error), error.why
 
     def holder(self, authorization: str) -> str | None:
-        """The name of the token in an ``Authorization`` header; None if it is not accepted. Takes constant time."""
+        """Return the name of the token in an ``Authorization`` header; None if the token is not accepted."""
         kind, _, token = authorization.partition(" ")
         digest = hashlib.sha256(token.strip().encode()).digest()
-        # All are compared, so that the time reveals neither which one matched nor how far.
+        # Compare with all tokens in constant time, so that the time reveals neither the match nor its length.
         found = [name for known, name in self._names.items() if hmac.compare_digest(known, digest)]
         return found[0] if found and kind.lower() == "bearer" else None
 
 
 def new_token(name: str) -> tuple[str, str]:
-    """Generate a token, and the line of the file that accepts it.
+    """Generate a token, and the line of the token file by which a repository accepts the token.
 
     Raises:
         UsageError: the name is malformed.
@@ -83,7 +83,7 @@ def new_token(name: str) -> tuple[str, str]:
 
 
 def read_tokens(path: Path) -> dict[bytes, str]:
-    """Read a file of tokens: their names, by SHA-256.
+    """Read a token file. Returns the tokens' names by SHA-256.
 
     Raises:
         UsageError: the file cannot be read, or a line is malformed.

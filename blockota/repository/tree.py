@@ -1,4 +1,4 @@
-"""The blocks of a file in the order in which they are sent; their lengths are known before any leaf is read. Pure."""
+"""List the blocks of a file in the order of sending, with their lengths, before any leaf is read. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class TreeBlock:
     """One block of a file.
 
     Attributes:
-        cid: its content address.
-        size: its length in bytes.
+        cid: the block's content address.
+        size: the block's length in bytes.
         start: offset in the file, in bytes, of the content below the block.
-        stop: offset of the end of that content.
+        stop: offset in the file, in bytes, of the end of the content below the block.
     """
 
     cid: CID
@@ -29,15 +29,15 @@ class TreeBlock:
 
 
 def read_tree(root: CID, read_block: Callable[[CID], bytes], *, size: int) -> tuple[TreeBlock, ...]:
-    """List all blocks of a file, depth first. Only the root and inner blocks are read, and verified.
+    """List all blocks of a file, depth first. Only the root and inner blocks are read and verified.
 
     Args:
         root: the file's content address.
-        read_block: returns the alleged bytes of a block.
-        size: the greatest size of the file in bytes.
+        read_block: returns the unverified bytes of a block.
+        size: the maximum size of the file in bytes.
 
     Raises:
-        ContentError: a block is corrupt, or the file is larger or has more blocks than a file of this size.
+        ContentError: a block is corrupt, or the file is larger than `size` or has too many blocks.
     """
     most = 2 * (size // CHUNK_SIZE) + 2 * _MAX_DEPTH
     blocks: list[TreeBlock] = []
@@ -45,13 +45,13 @@ def read_tree(root: CID, read_block: Callable[[CID], bytes], *, size: int) -> tu
         blocks.append(block)
         if block.stop > size or len(blocks) > most:
             raise ContentError(
-                f"{root} is not served", why=f"it is larger than the recorded {size} bytes, or has too many blocks"
+                f"{root} is not served", why=f"the file exceeds the recorded {size} bytes, or has too many blocks"
             )
     return tuple(blocks)
 
 
 def subtree(blocks: tuple[TreeBlock, ...], index: int) -> tuple[TreeBlock, ...]:
-    """One block and all blocks below it."""
+    """Return one block and all blocks below it."""
     top = blocks[index]
     if top.cid.codec == RAW:
         return (top,)
@@ -60,9 +60,9 @@ def subtree(blocks: tuple[TreeBlock, ...], index: int) -> tuple[TreeBlock, ...]:
 
 
 def blocks_for_bytes(blocks: tuple[TreeBlock, ...], *, first: int, last: int) -> tuple[TreeBlock, ...]:
-    """The root of a subtree, and its blocks that prove some bytes of its content (IPIP-402, ``entity-bytes``).
+    """Select the blocks of a subtree that prove a range of bytes of its content (IPIP-402, ``entity-bytes``).
 
-    `first` and `last` are offsets in this content.
+    The subtree's root is always included. `first` and `last` are offsets in the content of the subtree.
     """
     base = blocks[0].start
     inside = (block for block in blocks[1:] if block.start - base <= last and first < block.stop - base)
@@ -70,7 +70,7 @@ def blocks_for_bytes(blocks: tuple[TreeBlock, ...], *, first: int, last: int) ->
 
 
 def _walk(link: DagLink, read_block: Callable[[CID], bytes], *, start: int, depth: int) -> Iterator[TreeBlock]:
-    # A leaf's size is in its parent: it is not read here.
+    # A leaf's size is in its parent, so the leaf is not read here.
     if link.cid.codec == RAW and link.file_size >= 0:
         yield TreeBlock(link.cid, link.file_size, start, start + link.file_size)
         return
@@ -79,7 +79,8 @@ def _walk(link: DagLink, read_block: Callable[[CID], bytes], *, start: int, dept
     children = [] if link.cid.codec == RAW else read_links(Block(link.cid, data))
     length = sum(child.file_size for child in children) if children else len(data)
     if depth > _MAX_DEPTH or link.file_size not in (-1, length):
-        raise ContentError(f"{link.cid} is not served", why="it is not a file: its tree is too deep or inconsistent")
+        why = "the block is not a file: its tree is too deep or inconsistent"
+        raise ContentError(f"{link.cid} is not served", why=why)
     yield TreeBlock(link.cid, len(data), start, start + length)
     for child in children:
         yield from _walk(child, read_block, start=start, depth=depth + 1)

@@ -1,12 +1,11 @@
-"""Fetches one file from many sources at once, none of which is trusted.
+"""Fetches one file from many untrusted sources concurrently.
 
-Each source has a thread that asks it for block after block of a shared `FetchPlan`. A source that serves a wrong
-block, stalls, redirects where it may not or fails too often is reported and not asked again. A single source is asked
-for a CAR first, which is one request; if that breaks off, the received blocks stay, and the rest is fetched one by one.
+For each source a thread requests the blocks of a shared `FetchPlan`, one after the other. A source that serves a wrong
+block, stalls, redirects to a forbidden address or fails too often is reported and not asked again. If only one source
+is active, the whole file is first requested as a CAR; if the CAR breaks off, the missing blocks are requested singly.
 
-A source can be slow on purpose without ever being slow enough to be given up. So a fetch never depends on one: when
-the sources at work together deliver too little, others join them, first those that wait for a place, then the next
-stage of the search.
+A source can be slow on purpose without exceeding a limit, so a fetch never depends on a single source. When the active
+sources together deliver too little, other sources join: first the waiting sources, then the next stage of the search.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from blockota.stores.local import LocalStore
 from blockota.stores.source import BAD, Limits, Source, SourceError, SourceReport, Verdict
 
 MAX_SOURCES = 8
-"""Sources that are asked at the same time; others take the place of those that are given up."""
+"""Maximum number of sources that are asked concurrently; others replace those that are given up."""
 MAX_SLOW_SOURCES = 32
-"""Sources that are asked at the same time if they are slow."""
+"""Maximum number of sources that are asked concurrently if they are slow."""
 FAST_ENOUGH = 1 << 20
-"""Bytes that sources deliver together within `Limits.joining`, or others join them: one block."""
+"""Bytes (one block) that the active sources must together deliver in `Limits.joining`; else others join."""
 _TICK = 0.1
 _JOIN_SECONDS = 1.0
 _BACKOFF = 0.2
@@ -39,7 +38,7 @@ _BACKOFF = 0.2
 
 @dataclass(frozen=True)
 class FetchReport:
-    """The results of all sources, in the order given."""
+    """The results of all sources, in the order in which the sources were given."""
 
     sources: tuple[SourceReport, ...]
 
@@ -61,25 +60,27 @@ def fetch(
     into: Destination,
     on_progress: Callable[[int], object] = lambda _: None,
 ) -> FetchReport:
-    """Fetch a file with the default limits; each block is checked before it is kept. See `FileFetch` for other limits.
+    """Fetch a file with the default limits; each block is verified before it is stored.
+
+    `FileFetch` fetches with other limits.
 
     Args:
         cid: the file's content address.
         sources: the sources, the preferred ones first.
         size: the file's exact size in bytes.
         into: a `FileDestination` or `StoreDestination`.
-        on_progress: takes the number of bytes of the file that were added.
+        on_progress: called with the number of bytes of the file that were added.
 
     Raises:
-        UnservedError: no source is left, and the file is not whole; the error lists the verdict on every source.
-        StoreError: the destination cannot keep the file.
-        ContentError: the blocks have the right addresses, but are not a file of this size.
+        UnservedError: no source is left, and the file is incomplete; the error lists the verdict on every source.
+        StoreError: the destination cannot store the file.
+        ContentError: the blocks match their CIDs, but are not a file of this size.
     """
     return FileFetch(cid, sources, size=size, into=into).run(on_progress)
 
 
 class FileFetch:
-    """One fetch of one file, with the arguments of `fetch`; `report` is valid after a failure, too."""
+    """A fetch of one file, with the arguments of `fetch`; `report` can be called after a failure, too."""
 
     def __init__(
         self, cid: CID, sources: Sequence[Source], *, size: int, into: Destination, limits: Limits | None = None
@@ -91,7 +92,7 @@ class FileFetch:
         self._invite(sources)
 
     def report(self) -> FetchReport:
-        """The results of all sources so far."""
+        """Return the results of all sources so far."""
         return FetchReport(tuple(worker.report() for worker in self._workers.values()))
 
     def run(
@@ -103,14 +104,14 @@ class FileFetch:
         """Fetch the file.
 
         Args:
-            on_progress: takes the number of bytes of the file that were added; called in this thread.
-            more: called in this thread when the sources at work deliver too little, or none is left. Returns the
-                sources that join them, or None if there are no others. A source is never asked twice.
+            on_progress: called in this thread with the number of bytes of the file that were added.
+            more: returns further sources, or None if none are left; called in this thread when the active sources
+                deliver too little, or no source is active. A source that `more` returns twice joins once.
 
         Raises:
-            UnservedError: no source is left, and the file is not whole.
-            StoreError: the destination cannot keep the file.
-            ContentError: the blocks have the right addresses, but are not a file of this size.
+            UnservedError: no source is left, and the file is incomplete.
+            StoreError: the destination cannot store the file.
+            ContentError: the blocks match their CIDs, but are not a file of this size.
         """
         plan = FetchPlan(self._cid, size=self._size, destination=self._into)
         plan.take_kept()
@@ -124,7 +125,7 @@ class FileFetch:
                     on_progress(placed - reported)
                     reported = placed
         finally:
-            # Break off all requests. A thread that still waits for a name lookup is abandoned; it changes nothing.
+            # Abort all requests. A thread that still waits for a name lookup is abandoned, which has no effect.
             plan.stop()
             for worker in self._workers.values():
                 worker.dismiss()
@@ -146,16 +147,16 @@ class FileFetch:
         return self.report()
 
     def _staff(self, plan: FetchPlan, *, is_slow: bool, more: Callable[[], Iterable[Source] | None]) -> bool:
-        """Let other sources join if needed; returns whether any is at work."""
-        # (1) Ask for other sources, until one is new or there are no others.
+        """Let other sources join if needed; returns whether any source is active."""
+        # (1) Ask for other sources, until one of them is new, or none are left.
         busy = [worker for worker in self._workers.values() if worker.is_busy]
         needed = is_slow or not (busy or self._waiting)
         while needed and (others := more()) is not None:
             needed = not self._invite(others)
-        # (2) Let those that wait join. Slow ones must not take the places of others: there are more of them.
+        # (2) Let waiting sources join. Slow sources must not block the others, so they get more sources beside them.
         room = min(len(busy) + MAX_SOURCES, MAX_SLOW_SOURCES) if is_slow else MAX_SOURCES
         joining = [self._waiting.popleft() for _ in range(min(len(self._waiting), room - len(busy)))]
-        # (3) A CAR is asked of a single source only: two would send the same blocks.
+        # (3) A CAR is requested from a single active source only: two sources would send the same blocks.
         for worker in (*busy, *joining):
             worker.is_only = len(busy) + len(joining) == 1
         for worker in joining:
@@ -163,7 +164,7 @@ class FileFetch:
         return bool(busy or joining)
 
     def _invite(self, sources: Iterable[Source]) -> bool:
-        """Append sources to the queue; returns whether one of them is new. The first of equal URLs counts."""
+        """Append new sources to the queue; returns whether one was new. Of equal URLs, the first source is used."""
         new = {source.url.rstrip("/"): source for source in reversed(list(sources))}
         joining = {url: Worker(new[url], self._limits) for url in reversed(new) if url not in self._workers}
         self._workers |= joining
@@ -179,7 +180,7 @@ class _Pace:
         self._since = time.monotonic()
 
     def is_slow(self, placed: int) -> bool:
-        """Whether a span has ended in which too little arrived."""
+        """Whether a span of time has ended in which too little arrived."""
         now = time.monotonic()
         if now - self._since < self._span:
             return False
@@ -190,19 +191,19 @@ class _Pace:
 
 @dataclass(eq=False)
 class Worker:
-    """A source, and the thread that asks it; what follows `is_only` is written by the thread and read by others.
+    """A source and its thread; the thread writes the attributes after `is_only`, and other threads read them.
 
     Attributes:
         source: the source.
-        limits: what it may cost.
-        is_only: whether no other source is at work; then it is asked for a CAR.
-        size: bytes of the good blocks that it served.
-        blocks: their number.
-        seconds: time for which it had a request to answer.
-        asked_since: when the current request began, by `time.monotonic`; None between two.
+        limits: the limits of the source.
+        is_only: whether no other source is active; then a CAR is requested.
+        size: size in bytes of the valid blocks that the source served.
+        blocks: number of the valid blocks that the source served.
+        seconds: time during which a request to the source was pending.
+        asked_since: start of the current request, by `time.monotonic`; None between two requests.
         verdict: the outcome.
-        reason: why it is not asked again.
-        failure: its last failure.
+        reason: why the source is not asked again.
+        failure: the last failure of the source.
     """
 
     source: Source
@@ -220,18 +221,18 @@ class Worker:
 
     @property
     def is_busy(self) -> bool:
-        """Whether the thread runs."""
+        """Whether the worker's thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, plan: FetchPlan) -> None:
-        """Work on a plan until it is over, or the source is given up."""
+        """Start to fetch blocks of a plan, until the plan is over or the source is given up."""
         self._client = TrustlessClient(self.source, self.limits)
         # A daemon thread, because a name lookup cannot be interrupted.
         self._thread = threading.Thread(target=self._run, args=(plan, self._client), daemon=True)
         self._thread.start()
 
     def dismiss(self) -> None:
-        """Break off the request; a source that served nothing gets the verdict that fits what is known of it."""
+        """Abort the request; a source that served nothing gets its last failure as verdict, or `LATE`."""
         since = self.asked_since
         if self.verdict == Verdict.UNUSED and self.failure is not None:
             self.verdict, self.reason = self.failure.verdict, self.failure.why
@@ -241,17 +242,17 @@ class Worker:
             self._client.abort()
 
     def join(self, seconds: float) -> None:
-        """Wait for the thread's end."""
+        """Wait for the end of the thread."""
         if self._thread is not None:
             self._thread.join(max(0.0, seconds))
 
     def report(self) -> SourceReport:
-        """The result of the source so far."""
+        """Return the result of the source so far."""
         return SourceReport(self.source.url, self.size, self.seconds, self.verdict, self.reason)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
-        """Count the time of a request."""
+        """Measure the time of a request."""
         self.asked_since = began = time.monotonic()
         try:
             yield
@@ -275,7 +276,7 @@ class Worker:
             plan.stop(error)
 
     def _fetch_car(self, plan: FetchPlan, client: TrustlessClient) -> None:
-        """Ask for a CAR; if there is none, or it breaks off, `_fetch_blocks` fetches the rest."""
+        """Request a CAR; if the source has none, or the CAR breaks off, `_fetch_blocks` fetches the rest."""
         try:
             with self._asking():
                 for block in client.blocks(plan.root, size=plan.size, earlier=plan.known):
@@ -300,7 +301,7 @@ class Worker:
                 failures = 0
             except SourceError as error:
                 failures += 1
-                # What fails after the end was broken off by `dismiss`, and is not the source's failure.
+                # A request that fails after the end was aborted by `dismiss`: the source did not fail.
                 if not plan.is_over:
                     self.failure = error
                 plan.give_back(self)
@@ -314,7 +315,7 @@ class Worker:
             self.verdict, self.reason = error.verdict, error.why
 
     def _duplicate_after(self) -> float:
-        """Twice the time that this source takes for a block: it takes over blocks for which others need longer."""
+        """Return twice this source's time per block: it also requests blocks for which others need longer."""
         longest = self.limits.duplicate_after
         own = 2 * self.seconds / self.blocks if self.blocks else longest
         return min(max(own, _TICK), longest)
@@ -323,16 +324,17 @@ class Worker:
 class FileDestination:
     """Writes a file's leaves at their offsets; called from several threads.
 
-    As a context manager it locks the store, so that no other process removes blocks that are found there before they
-    are pinned. A store that does not exist is created by its first block: a fetch that finds nothing leaves nothing.
+    As a context manager, `FileDestination` locks the store, so that no other process removes the blocks found in the
+    store before they are pinned. A missing store is created with the first block, so a fetch without any block does not
+    create a store.
 
     Args:
-        file: an empty file, open for reading and writing, that can seek.
-        store: a store that keeps the blocks as well, so that a later fetch continues this one. If it fails, the file
-            is fetched all the same.
+        file: an empty, seekable file, open for reading and writing.
+        store: a store in which the blocks are stored as well, so that a later fetch can resume. If the store fails,
+            the file is fetched all the same.
 
     Attributes:
-        store_error: why the store keeps no more blocks.
+        store_error: the error after which blocks are no longer stored in the store.
     """
 
     def __init__(self, file: BinaryIO, *, store: LocalStore | None = None) -> None:
@@ -353,7 +355,7 @@ class FileDestination:
         self._store_locks.close()
 
     def kept(self, cid: CID) -> bytes | None:
-        """A leaf that was written to the file, or a block of the store if it can be read.
+        """Return a leaf that was written to the file, or a readable block of the store.
 
         Raises:
             StoreError: the file cannot be read.
@@ -369,7 +371,7 @@ class FileDestination:
             return None
 
     def keep(self, block: Block, offsets: Sequence[int]) -> None:
-        """Write a leaf at all of its offsets.
+        """Write a leaf at all of its offsets, and store the block in the store.
 
         Raises:
             StoreError: the file cannot be written.
@@ -382,11 +384,11 @@ class FileDestination:
                 self._places[block.cid] = offset, len(block.data)
 
     def pin(self, cid: CID) -> None:
-        """Keep the whole file in the store when garbage is collected."""
+        """Protect the file in the store from garbage collection."""
         self._use_store(lambda store: store.pin(cid))
 
     def _use_store(self, action: Callable[[LocalStore], None]) -> None:
-        """Change the store under its lock, until it fails."""
+        """Run an action on the store under its lock; after the first error the store is not used again."""
         if self._store is None or self.store_error:
             return
         try:
@@ -400,13 +402,13 @@ class FileDestination:
 
 
 class StoreDestination:
-    """Puts a file's blocks into the local store; `LocalStore.open` yields the file when the fetch has ended."""
+    """Stores a file's blocks in the local store; `LocalStore.open` yields the file after the fetch."""
 
     def __init__(self, store: LocalStore) -> None:
         self._store = store
 
     def kept(self, cid: CID) -> bytes | None:
-        """A block of the store."""
+        """Return a block of the store, or None."""
         return self._store.read_block(cid) if self._store.has(cid) else None
 
     def keep(self, block: Block, offsets: Sequence[int]) -> None:  # noqa: ARG002 - a store has no offsets

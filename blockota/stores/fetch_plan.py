@@ -1,8 +1,8 @@
-"""The blocks that a fetch still needs, and which sources were asked for them; the threads of a fetch share one plan.
+"""Records which blocks a fetch still needs, and which sources were asked for them; all threads of a fetch share a plan.
 
-The tree becomes known from the root down: inner blocks are requested before leaves, leaves in the file's order. A
-source that is free takes the next block, so a fast source takes more of them. When every block has been requested, a
-block whose source is slow is requested from a second source too; the first answer counts.
+The DAG is discovered from the root down: inner blocks are requested before leaves, and leaves in file order. A free
+source takes the next block, so a fast source fetches more blocks. When every block has been requested, a block whose
+source is slow is requested from a second source as well; the first response is used.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from blockota.formats.cid import CID, RAW, Block, read_links
 
 _MAX_DEPTH = 8
 _LINK_SIZE = 50
-"""Bytes of a link in an inner block, and of its size in the UnixFS data, at least."""
+"""Minimum number of bytes that a link takes in an inner block, with its entry in the UnixFS data."""
 _WAIT = 0.05
 
 
 class Destination(Protocol):
-    """Where a fetch puts blocks; called from several threads."""
+    """The destination of the blocks of a fetch; called from several threads."""
 
     def kept(self, cid: CID) -> bytes | None:
-        """The bytes of a block that was kept in this fetch or an earlier one; the caller checks them again."""
+        """Return the bytes of a block that this fetch or an earlier one stored; the caller verifies them again."""
 
     def keep(self, block: Block, offsets: Sequence[int]) -> None:
-        """Keep a checked block at its offsets in the file; an inner block has none."""
+        """Store a verified block at its offsets in the file; an inner block has no offsets."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the tree needs a block: the offset and size of the bytes below it, and its depth."""
+    """A place of a block in the DAG: its depth, and the offset and size of its bytes in the file."""
 
     offset: int
     size: int
@@ -47,9 +47,9 @@ class FetchPlan:
     """The plan for fetching one file, whose size in bytes is known.
 
     Attributes:
-        changed: notified when a block arrived, or the work was stopped.
-        placed: bytes of the file that are at the destination.
-        error: why the work was stopped.
+        changed: notified when a block arrived, or the fetch was stopped.
+        placed: number of bytes of the file that are at the destination.
+        error: the error that stopped the fetch; None if no error did.
     """
 
     def __init__(self, root: CID, *, size: int, destination: Destination) -> None:
@@ -69,21 +69,21 @@ class FetchPlan:
 
     @property
     def is_over(self) -> bool:
-        """Whether no work remains, or it was stopped."""
+        """Whether the file is complete, or the fetch was stopped."""
         return self._is_stopped or self.is_whole
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the file is at its destination."""
+        """Whether the whole file is at the destination."""
         return not self._needed and not self._arriving and self.error is None
 
     @property
     def is_untouched(self) -> bool:
-        """Whether no block has arrived yet, nor was kept by an earlier fetch."""
+        """Whether the root block has neither arrived nor been stored by an earlier fetch."""
         return self.root in self._needed
 
     def take_kept(self) -> None:
-        """Use all blocks that an earlier fetch kept; to be called before any source is asked."""
+        """Use all blocks that an earlier fetch stored; must be called before any source is asked."""
         missing = []
         while (cid := self._next_queued()) is not None:
             if (data := self.known(cid)) is None:
@@ -94,23 +94,23 @@ class FetchPlan:
             self._enqueue(cid)
 
     def pause(self, seconds: float) -> None:
-        """Wait, at most until the work is over."""
+        """Wait for some seconds, or until the fetch is over."""
         until = time.monotonic() + seconds
         with self.changed:
             while not self.is_over and (left := until - time.monotonic()) > 0:
                 self.changed.wait(left)
 
     def stop(self, error: BaseException | None = None) -> None:
-        """End the work; the first error is kept."""
+        """Stop the fetch; only the first error is stored."""
         with self.changed:
             self.error = self.error or error
             self._is_stopped = True
             self.changed.notify_all()
 
     def take(self, asker: Hashable, *, duplicate_after: float) -> CID | None:
-        """Wait for a block to request; None when the work is over.
+        """Wait for a block to request, and return its CID; None when the fetch is over.
 
-        A block that others were asked for more than `duplicate_after` seconds ago is requested again.
+        A block that was requested from others more than `duplicate_after` seconds ago is requested again.
         """
         while True:
             with self.changed:
@@ -130,7 +130,7 @@ class FetchPlan:
             self.arrived(Block(cid, data))
 
     def give_back(self, asker: Hashable) -> None:
-        """Put back the blocks that an asker took and did not deliver, if no other asker was asked for them."""
+        """Queue the blocks that an asker took and did not deliver again, unless another asker took them too."""
         with self.changed:
             for cid, askers in list(self._asked.items()):
                 if askers.pop(asker, None) is not None and not askers:
@@ -138,26 +138,26 @@ class FetchPlan:
             self.changed.notify_all()
 
     def known(self, cid: CID) -> bytes | None:
-        """The bytes of a block that arrived or was kept, checked."""
+        """Return the verified bytes of a block that arrived or was stored earlier; None if the block is missing."""
         data = self._inner.get(cid) or self._destination.kept(cid)
         return data if data is not None and CID.of(cid.codec, data) == cid else None
 
     def largest(self, cid: CID) -> int:
-        """The largest possible size of a block in bytes."""
+        """Return the largest valid size of a block in bytes."""
         with self.changed:
             places = self._needed.get(cid)
             size = places[0].size if places and cid.codec == RAW else self.size
         return largest_block(cid, size=size)
 
     def arrived(self, block: Block) -> bool:
-        """Use a block that has the right address; returns whether it was still needed.
+        """Use a block that matches its CID; returns whether the block was still needed.
 
         Raises:
-            ContentError: the tree cannot be that of the file.
-            BlockOTAError: the destination cannot keep the block.
+            ContentError: the tree cannot belong to a file of this size.
+            BlockOTAError: the destination cannot store the block.
         """
         with self.changed:
-            # Of several answers the first counts.
+            # The first of several responses is used.
             places = self._needed.pop(block.cid, [])
             self._asked.pop(block.cid, None)
             if not places:
@@ -174,7 +174,7 @@ class FetchPlan:
         return True
 
     def _next_queued(self) -> CID | None:
-        """The next queued block that is needed and that no source was asked for."""
+        """Return the next queued block that is still needed and was not requested from any source."""
         for queue in self._queues:
             while queue:
                 cid = queue.popleft()
@@ -183,9 +183,9 @@ class FetchPlan:
         return None
 
     def _overdue(self, asker: Hashable, now: float, *, duplicate_after: float) -> CID | None:
-        """The block that has been overdue longest, and for which this asker was not asked."""
+        """Return the longest overdue block that this asker has not been asked for; None if no block is overdue."""
         late = {
-            # The more sources were asked in vain, the sooner the next is: the delays of slow sources must not add up.
+            # The more sources were asked in vain, the sooner the next one is asked: delays must not add up.
             cid: max(askers.values()) + duplicate_after / len(askers)
             for cid, askers in self._asked.items()
             if askers and asker not in askers
@@ -194,7 +194,7 @@ class FetchPlan:
         return first if first is not None and late[first] <= now else None
 
     def _check(self, block: Block, places: list[_Place]) -> None:
-        """Compare a block with the sizes in its parents, and add its children."""
+        """Check the block's size against the sizes in its parents, and add its children to the plan."""
         links = read_links(block) if block.cid.codec != RAW else []
         size = sum(link.file_size for link in links) if links else len(block.data)
         for place in places:
@@ -203,10 +203,10 @@ class FetchPlan:
         if links:
             self._inner[block.cid] = block.data
         for place in places:
-            # A tree of repeated inner blocks can name far more places than it has blocks; both are limited.
+            # A tree of repeated inner blocks can have far more links than blocks, so the links are limited as well.
             self._links_left -= len(links)
             if self._links_left < 0 or (links and place.depth == _MAX_DEPTH):
-                raise self._refused("its tree is deeper, or of smaller pieces, than any image needs")
+                raise self._refused("its tree is deeper, or has smaller pieces, than any image needs")
             offset = place.offset
             for link in links:
                 self._need(link.cid, _Place(offset, link.file_size, place.depth + 1))

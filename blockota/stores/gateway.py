@@ -1,4 +1,4 @@
-"""The client of trustless gateways, which serve single blocks or a whole file as a CAR, and a gateway as a store.
+"""A client for trustless gateways, which serve single blocks or a file as a CAR, and a read-only store on top of it.
 
 Source: Trustless Gateway specification (specs.ipfs.tech/http-gateways/trustless-gateway).
 """
@@ -24,14 +24,14 @@ RAW_TYPE = "application/vnd.ipld.raw"
 CAR_TYPE = "application/vnd.ipld.car"
 """Media type of a CAR."""
 CAR_REQUEST = f"{CAR_TYPE}; version=1; order=dfs; dups=y"
-"""The requested CAR: depth first, with repeated blocks."""
+"""Accept header for a CAR in depth-first order with repeated blocks."""
 _CAR_EXTRA = 1 << 16
 PARTS_AHEAD = 8
-"""Parts of a response that are read before they are checked."""
+"""Maximum number of parts of a response that are read before they are verified."""
 
 
 class TrustlessClient:
-    """Requests to one source, whose blocks are checked here; `abort` may be called from any thread."""
+    """Requests blocks from one source and verifies them; `abort` may be called from any thread."""
 
     def __init__(self, source: Source, limits: Limits) -> None:
         self.source = source
@@ -49,12 +49,12 @@ class TrustlessClient:
         """Fetch one block (``format=raw``).
 
         Args:
-            cid: its address.
-            limit: its largest size in bytes; see `blockota.formats.car.largest_block`.
+            cid: CID of the block.
+            limit: maximum size of the block in bytes; see `blockota.formats.car.largest_block`.
 
         Raises:
-            SourceError: it is not served, another block is (`Verdict.WRONG`), or something else than a block, such as
-                the page of a login (`Verdict.UNUSABLE`).
+            SourceError: the source does not serve the block, serves another block (`Verdict.WRONG`), or serves other
+                content, such as a login page (`Verdict.UNUSABLE`).
         """
         with self._closing():
             response = self._http.get(f"/ipfs/{cid}?format=raw", accept=RAW_TYPE, limit=limit)
@@ -68,18 +68,18 @@ class TrustlessClient:
             raise SourceError(self.source.url, Verdict.WRONG, why=f"block {cid} has another hash")
 
     def blocks(self, cid: CID, *, size: int, earlier: Callable[[CID], bytes | None]) -> Iterator[Block]:
-        """Fetch all blocks of a file by one request, depth first; none if the source has no CAR in that order.
+        """Fetch all blocks of a file, depth first, with one request; yields none if the source has no depth-first CAR.
 
         Args:
             cid: the file's content address.
             size: the largest accepted file, in bytes.
-            earlier: as for `read_car`.
+            earlier: returns the bytes of a block that was yielded before, or None; see `read_car`.
 
         Raises:
             SourceError: the stream breaks off, has a block with another hash (`Verdict.WRONG`), or is not a CAR of
                 this file (`Verdict.UNUSABLE`).
         """
-        # dag-scope=entity: the whole file; car-order and car-dups repeat what Accept asks for, as some gateways
+        # dag-scope=entity means the whole file. car-order and car-dups repeat the Accept header, because some gateways
         # read only one of the two.
         path = f"/ipfs/{cid}?format=car&dag-scope=entity&car-order=dfs&car-dups=y"
         with self._closing():
@@ -93,27 +93,27 @@ class TrustlessClient:
                     if not ahead.ended:
                         verdict = Verdict.WRONG if isinstance(error, HashMismatchError) else Verdict.UNUSABLE
                         raise SourceError(self.source.url, verdict, why=f"{error.what}, {error.why}") from error
-                    # A server that fails in the middle can only end the stream; the blocks so far were good.
+                    # A server that fails in the middle can only end the stream; the blocks so far were valid.
                     raise SourceError(
-                        self.source.url, Verdict.GONE, why="its response ends too early", again=0.0
+                        self.source.url, Verdict.GONE, why="the response ends too early", again=0.0
                     ) from error
 
     def has(self, cid: CID) -> bool:
         """Whether the source claims to have a block.
 
         Raises:
-            SourceError: it does not answer.
+            SourceError: the source does not answer.
         """
         with self._closing():
             return self._http.has(f"/ipfs/{cid}?format=raw", accept=RAW_TYPE)
 
     def abort(self) -> None:
-        """Break off the current request and all later ones."""
+        """Abort the current request and all later requests."""
         self._http.abort()
 
     @contextmanager
     def _closing(self) -> Iterator[None]:
-        """Close the connection after an error: its state is unknown."""
+        """Close the connection after an error, because the state of the connection is unknown."""
         try:
             yield
         except BaseException:
@@ -133,11 +133,11 @@ class GatewayStore:
         raise self._read_only(stream, on_progress)
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes in order; each block is checked before it is yielded.
+        """Yield a file's bytes in order; each block is verified before it is yielded.
 
         Raises:
             StoreError: the gateway does not have the file, stalls, or breaks off too often.
-            ContentError: it serves other bytes.
+            ContentError: the gateway serves other bytes.
         """
         attempts = self._limits.attempts
 
@@ -150,13 +150,13 @@ class GatewayStore:
                         raise ContentError(
                             f"{shown_url(self.source.url)} serves other bytes",
                             why=error.why,
-                            remedy="take the image from another source",
+                            remedy="fetch the image from another source",
                             action=Action.NAME_SOURCE,
                         ) from error
                     if error.again is None or attempt == attempts:
                         raise
                     time.sleep(error.again)
-            raise AssertionError("there is at least one attempt")
+            raise AssertionError("the number of attempts is zero")
 
         with TrustlessClient(self.source, self._limits) as client:
             yield from read_file(cid, read_block)
@@ -165,7 +165,7 @@ class GatewayStore:
         """Whether the gateway claims to have the root block.
 
         Raises:
-            StoreError: it does not answer.
+            StoreError: the gateway does not answer.
         """
         with TrustlessClient(self.source, self._limits) as client:
             return client.has(cid)
@@ -182,20 +182,20 @@ class GatewayStore:
         return UsageError(
             f"nothing can be stored in {shown_url(self.source.url)}",
             why="a gateway is read-only",
-            remedy="name a store of your own, like file:FOLDER",
+            remedy="name a writable store, like file:FOLDER",
             action=Action.CHOOSE_STORE,
         )
 
 
 class ReadAhead:
-    """Reads parts in a thread, a few before they are used, so that network and hashing do not wait for each other.
+    """Reads parts of a stream ahead in a thread, so that network and hashing do not wait for each other.
 
     Args:
-        parts: what is read; its exceptions are raised where the parts are used.
-        stop: makes `parts` end soon; called if the block is left before all parts were used.
+        parts: the stream; its exceptions are raised in the thread that iterates over `ReadAhead`.
+        stop: makes `parts` end soon; called if the ``with`` block is left before all parts were yielded.
 
     Attributes:
-        ended: whether all parts were used.
+        ended: whether all parts were yielded.
     """
 
     def __init__(self, parts: Iterator[bytes], *, stop: Callable[[], object]) -> None:
@@ -206,7 +206,7 @@ class ReadAhead:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
-        """Start to read."""
+        """Start the reading thread."""
         self._thread.start()
         return self
 
@@ -219,7 +219,7 @@ class ReadAhead:
         self._thread.join()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the parts, once."""
+        """Yield the parts in order, once."""
         while isinstance(part := self._queue.get(), bytes | bytearray):
             self._room.release()
             yield part
@@ -240,6 +240,6 @@ class ReadAhead:
 
 
 def is_depth_first(content_type: str) -> bool:
-    """Whether a Content-Type announces a CARv1 in depth-first order; in any other order a CAR may have any blocks."""
+    """Whether a Content-Type announces a CARv1 in depth-first order; without this order a CAR may have any blocks."""
     kind, *parameters = (part.strip().replace('"', "") for part in content_type.lower().split(";"))
     return kind == CAR_TYPE and "order=dfs" in parameters and "version=1" in parameters

@@ -1,13 +1,13 @@
-"""HTTP/1.1 to a source that may misbehave: every wait has a deadline, every response a size limit.
+"""An HTTP/1.1 client for untrusted sources: every wait has a deadline, and every response a size limit.
 
-h11 parses the protocol (RFC 9112), the socket is ours: a connection goes to the address that was checked, and every
-read is timed and counted. There are no proxies, cookies or compression.
+h11 parses the protocol (RFC 9112), and this module owns the socket: it connects to the address that it checked, and
+times and counts every read. Proxies, cookies and compression are not used.
 
-A source must not direct our requests into networks that it cannot reach itself. A redirect may lead to public
-addresses, or to the very address at which the named source answered: a gateway on this machine may redirect to this
-machine, one on the internet may not, whatever other addresses its name has. A source that a stranger announced on the
-chain must be public itself. Because the connection is made to the address that was checked, a name that changes its
-meaning in between (DNS rebinding) gains nothing.
+A source must not direct our requests into networks that the source itself cannot reach (SSRF). A redirect may lead to
+public addresses, or to the address at which the configured source answered. So a gateway on this machine may redirect
+to this machine, but a gateway on the internet may not, whatever other addresses its name has. A source whose URL was
+announced on a public chain must have a public address. The client connects to the address that it checked, so DNS
+rebinding has no effect.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from blockota.stores.source import Limits, Origin, Source, SourceError, Verdict,
 from blockota.url_secrets import PrivateUrl
 
 READ_SIZE = 1 << 18
-"""Bytes that are read from a body at a time: few enough that h11's copies of them stay in the processor's cache."""
+"""Bytes of a body that are read at a time, few enough for h11's copies of them to stay in the processor's cache."""
 _HEAD_READ_SIZE = 1 << 16
 _MAX_HEAD_SIZE = 1 << 16
-"""Bytes of a response's head, of a chunk's header, or of trailers."""
+"""Maximum size in bytes of a response head, of a chunk header, and of trailers."""
 _MAX_HEADERS = 100
 _HEADS_SIZE = 3 * _MAX_HEAD_SIZE
-"""Bytes of the head and of the interim responses before it, together."""
+"""Maximum size in bytes of a response head and of the interim responses before it, together."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BUSY = frozenset({429, 502, 503, 504})
 _ABSENT = frozenset({404, 410})
@@ -56,14 +56,14 @@ _SPECIAL: tuple[IPv4Network | IPv6Network, ...] = (
 )
 """Networks outside the public internet, from IANA's special-purpose address registries (RFC 6890).
 
-Written out, because the list of Python's `ipaddress` differs between versions. Of IPv6, only 2000::/3 is assigned to
-hosts at all (RFC 4291, section 2.4).
+The networks are written out, because the list in Python's `ipaddress` differs between versions. In IPv6, only 2000::/3
+is assigned to hosts (RFC 4291, section 2.4).
 """
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One address of a host, in the form that the socket library takes."""
+    """One address of a host, in the form that the socket library accepts."""
 
     family: socket.AddressFamily
     place: tuple[str, int] | tuple[str, int, int, int]
@@ -78,21 +78,21 @@ def resolve(host: str, port: int) -> list[Endpoint]:
     """Look up the addresses of a host.
 
     Raises:
-        OSError: it has none.
+        OSError: the host has no address.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [Endpoint(family, place) for family, _, _, _, place in found if isinstance(place[0], str)]
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether an address belongs to the public internet; an embedded IPv4 address decides for its IPv6 address."""
+    """Whether an address belongs to the public internet; of an IPv6 address with embedded IPv4, the IPv4 address."""
     public = _embedded_ipv4(address) or address
     is_unicast = isinstance(public, IPv4Address) or public in _UNICAST
     return is_unicast and not any(public in network for network in _SPECIAL)
 
 
 def _embedded_ipv4(address: IPAddress) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 address leads to: mapped, 6to4 or NAT64 (RFC 4291, RFC 3056, RFC 6052)."""
+    """Return the IPv4 address embedded in an IPv6 address: mapped, 6to4 or NAT64 (RFC 4291, RFC 3056, RFC 6052)."""
     if isinstance(address, IPv4Address):
         return None
     if address in _NAT64:
@@ -101,16 +101,16 @@ def _embedded_ipv4(address: IPAddress) -> IPv4Address | None:
 
 
 def allowed_endpoints(endpoints: list[Endpoint], *, own: Collection[IPAddress]) -> list[Endpoint]:
-    """The endpoints of a new host that a redirect may lead to; `own` is where the named source answered."""
+    """Return the endpoints to which a redirect may lead; `own` are the addresses at which the source answered."""
     return [endpoint for endpoint in endpoints if endpoint.address in own or is_public(endpoint.address)]
 
 
 class ResponseBudget:
-    """The bytes that one response may still have, and the time that may still be spent waiting for them.
+    """The bytes that may still be read of one response, and the time that may still be spent waiting for them.
 
     Args:
         limits: the limits of the source.
-        until: the deadline of all requests to it, by `time.monotonic`.
+        until: the deadline of all requests to the source, by `time.monotonic`.
     """
 
     def __init__(self, limits: Limits, *, until: float = math.inf) -> None:
@@ -120,14 +120,15 @@ class ResponseBudget:
         self._allowed = _HEADS_SIZE
 
     def allow(self, size: int) -> None:
-        """Add the bytes of a body; the framing of chunks may add a tenth.
+        """Allow the bytes of a body, and a tenth more for the framing of chunks.
 
-        One read may go beyond the body's end, so that the body's own limit, whose error is more exact, is met first.
+        One read beyond the end of the body is allowed, so that the error of the body's own limit, which is more exact,
+        is raised first.
         """
         self._allowed += size + size // 10 + READ_SIZE
 
     def timeout(self) -> float:
-        """Seconds to wait for the next byte.
+        """Return how many seconds to wait for the next byte.
 
         Raises:
             TimeoutError: the response has been too slow.
@@ -142,7 +143,7 @@ class ResponseBudget:
         """Count bytes that were received.
 
         Raises:
-            h11.RemoteProtocolError: there are more than the response may have.
+            h11.RemoteProtocolError: more bytes were received than allowed.
         """
         self._received += size
         self._waited += waited
@@ -151,7 +152,7 @@ class ResponseBudget:
 
 
 class _Connection:
-    """A connection to an origin, and the state of HTTP/1.1 on it."""
+    """A connection to an origin, and the HTTP/1.1 state of the connection."""
 
     def __init__(self, sock: socket.socket, origin: Origin) -> None:
         self.sock, self.origin = sock, origin
@@ -178,7 +179,7 @@ class _Connection:
         return event
 
     def next_event(self, budget: ResponseBudget, read_size: int) -> Any:
-        """The next event of h11, for which bytes are read as needed."""
+        """Return the next event of h11; bytes are read from the socket as needed."""
         while (event := self._http.next_event()) is h11.NEED_DATA:
             self.sock.settimeout(budget.timeout())
             began = time.monotonic()
@@ -192,14 +193,14 @@ class HttpResponse:
     """A response with status 200, whose body is read at most once.
 
     Args:
-        connection: on which the body comes.
+        connection: the connection that delivers the body.
         head: the response's head.
         source: the source, for errors.
-        budget: what the response may still cost.
-        limit: bytes of the largest body that is accepted.
+        budget: the remaining bytes and time of the response.
+        limit: size in bytes of the largest accepted body.
 
     Raises:
-        SourceError: the body is compressed, announced as larger than `limit`, or has no announced end.
+        SourceError: the body is compressed, is announced as larger than `limit`, or has neither a length nor chunks.
     """
 
     def __init__(
@@ -212,8 +213,8 @@ class HttpResponse:
         if encoding != "identity":
             why = f"it answers with the content encoding {encoding[:20]!r}, which was not requested"
             raise SourceError(self._source.url, Verdict.UNUSABLE, why=why)
-        # Transfer-Encoding overrides Content-Length; without either, only the end of the connection would end the
-        # body, and a truncated one could not be told from a whole one (RFC 9112, 6.3).
+        # Transfer-Encoding overrides Content-Length. Without either, only the end of the connection would end the
+        # body, and a truncated body could not be distinguished from a whole one (RFC 9112, 6.3).
         length = self.header("Content-Length")
         if not self.header("Transfer-Encoding"):
             if not length:
@@ -222,11 +223,11 @@ class HttpResponse:
                 raise self._refused(f"it announces {length} bytes where at most {limit} are possible")
 
     def header(self, name: str, default: str = "") -> str:
-        """The first header field of a name."""
+        """Return the value of the first header field with a name."""
         return _header(self._head, name, default)
 
     def parts(self) -> Iterator[bytes]:
-        """Yield the body, piece by piece.
+        """Yield the response body in pieces.
 
         Raises:
             SourceError: the connection stalls or breaks, or the body is larger than the limit.
@@ -248,7 +249,7 @@ class HttpResponse:
 
 
 class HttpClient:
-    """Requests to one source, over one connection that is reused; `abort` may be called from any thread."""
+    """Sends requests to one source over a reused connection; `abort` may be called from any thread."""
 
     def __init__(
         self, source: Source, limits: Limits, *, resolver: Callable[[str, int], list[Endpoint]] = resolve
@@ -261,16 +262,16 @@ class HttpClient:
         self._lock = threading.Lock()
 
     def get(self, path: str, *, accept: str, limit: int) -> HttpResponse:
-        """Request a path below the source's.
+        """Request a path below the source's URL.
 
         Args:
             path: path and query, beginning with a slash.
             accept: the requested media type.
-            limit: bytes of the largest body that is accepted.
+            limit: size in bytes of the largest accepted body.
 
         Raises:
-            AbsentError: the source does not have it.
-            SourceError: the source stalls, breaks off, refuses, or redirects where it may not.
+            AbsentError: the source does not have the requested content.
+            SourceError: the source stalls, breaks off, refuses, or redirects to a forbidden address.
         """
         with translated(self._source):
             connection, head, budget = self._request("GET", path, accept=accept)
@@ -285,25 +286,25 @@ class HttpClient:
         try:
             with translated(self._source):
                 connection, _, budget = self._request("HEAD", path, accept=accept)
-                connection.next_event(budget, _HEAD_READ_SIZE)  # the end of the message, so that it is reusable
+                connection.next_event(budget, _HEAD_READ_SIZE)  # read to the end, so that the connection is reusable
         except AbsentError:
             return False
         return True
 
     def abort(self) -> None:
-        """Break off the current request and all later ones."""
+        """Abort the current request and all later requests."""
         self._aborted = True
         self.abort_request()
 
     def abort_request(self) -> None:
-        """Break off the current request; the next one makes a new connection."""
+        """Abort the current request; the next request opens a new connection."""
         with self._lock:
             if self._connection is not None:
                 with suppress(OSError):
                     self._connection.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the connection; the next request makes a new one."""
+        """Close the connection; the next request opens a new connection."""
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:
@@ -321,7 +322,7 @@ class HttpClient:
             if head.status_code not in _REDIRECTS:
                 self._check_status(head)
                 return connection, head, budget
-            # The token belongs to the named URL alone, whatever it redirects to (RFC 9110, 15.4).
+            # The token is for the configured URL only, and is not sent after a redirect (RFC 9110, 15.4).
             location = _header(head, "Location")
             shown = PrivateUrl(self._source.url).hide_in(location)
             target = urljoin(url, location)
@@ -341,7 +342,7 @@ class HttpClient:
             ("User-Agent", "blockota"),
         ]
         if token:
-            # ``localhost`` resolves to what DNS says.
+            # DNS decides to which address ``localhost`` resolves.
             peer = connection.sock.getpeername()[0]
             if connection.origin.scheme != "https" and not is_this_machine(peer):
                 raise self._error(Verdict.REFUSED, f"it leads to {peer}, to which a token would be sent unencrypted")
@@ -355,7 +356,7 @@ class HttpClient:
             return
         self.close()
         if status in _ABSENT:
-            raise AbsentError(self._source.url, Verdict.GONE, why="it does not have the requested content")
+            raise AbsentError(self._source.url, Verdict.GONE, why="the source does not have the requested content")
         if status == _UNAUTHORISED:
             why = "it answers with the status 401: it requires a valid token, see [tokens] in blockota.toml"
             raise self._error(Verdict.REFUSED, why)
@@ -367,23 +368,23 @@ class HttpClient:
         raise self._error(Verdict.GONE, f"it answers with the status {status}", again=again)
 
     def _connected(self, origin: Origin) -> _Connection:
-        """The connection to an origin: the open one if it can be reused, else a new one."""
+        """Return a connection to an origin: the open connection if it can be reused, else a new one."""
         if self._connection is not None and self._connection.origin == origin and self._connection.is_reusable():
             return self._connection
         self.close()
         connection = _Connection(self._connect(origin, self._endpoints(origin)), origin)
-        # Redirects may lead to the address that answered, not to the others that the name has.
+        # Redirects may lead to the address that answered, but not to other addresses of the same name.
         if origin == self._source.origin:
             self._own = (Endpoint(connection.sock.family, connection.sock.getpeername()).address,)
         with self._lock:
             self._connection = connection
-        # `abort` may have come while this connection was made, when there was none to shut down.
+        # `abort` may have been called while this connection was made, when it had no connection to shut down.
         if self._aborted:
             raise ConnectionAbortedError("the fetch is over")
         return connection
 
     def _endpoints(self, origin: Origin) -> list[Endpoint]:
-        """The addresses of an origin to which a connection may be made; see the module's second paragraph."""
+        """Return the addresses of an origin to which a connection may be made; the module docstring has the rules."""
         endpoints = self._resolver(origin.host, origin.port)
         is_named = origin == self._source.origin
         if is_named and not self._source.public_only:
@@ -397,7 +398,7 @@ class HttpClient:
         return allowed
 
     def _connect(self, origin: Origin, endpoints: list[Endpoint]) -> socket.socket:
-        """Connect to the first endpoint that accepts, and agree on TLS."""
+        """Connect to the first endpoint that accepts, and negotiate TLS."""
         failure = OSError("it has no address")
         tried = endpoints[:_MAX_ADDRESSES]
         for endpoint in tried:
@@ -405,7 +406,7 @@ class HttpClient:
             try:
                 sock.settimeout(self._limits.connect / len(tried))
                 sock.connect(endpoint.place)
-                # A request is one small packet: do not wait for more to send (Nagle's algorithm).
+                # A request is one small packet: disable Nagle's algorithm, which would wait for more data.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if origin.scheme == "http":
                     return sock
@@ -426,7 +427,7 @@ class AbsentError(SourceError):
 
 @dataclass(frozen=True)
 class _Failure:
-    """The meaning of a foreign exception: the verdict, the reason, and the pause before another attempt, if any."""
+    """The translation of an exception: verdict, reason, and seconds until another attempt (None for no attempt)."""
 
     verdict: Verdict
     why: Callable[[Any], str]
@@ -451,15 +452,15 @@ _FAILURES: dict[type[Exception], _Failure] = {
     h11.ProtocolError: _Failure(Verdict.GONE, _broken, 0.0),
     ValueError: _Failure(Verdict.GONE, _broken, 0.0),
 }
-"""What sockets, TLS and HTTP raise; the first class that matches counts, so subclasses stand first."""
+"""Exceptions of sockets, TLS and HTTP; the first matching class is used, so subclasses come first."""
 
 
 @contextmanager
 def translated(source: Source) -> Iterator[None]:
-    """Turn exceptions of sockets, TLS and HTTP into a `SourceError`.
+    """Translate exceptions of sockets, TLS and HTTP into a `SourceError`.
 
     Raises:
-        SourceError: one of them was raised.
+        SourceError: such an exception was raised.
     """
     try:
         yield

@@ -1,11 +1,11 @@
-"""A Kubo node as a store: blocks go in and out as CAR files over its RPC API.
+"""A Kubo node as a store: blocks are imported and exported as CAR files over the node's RPC API.
 
-The DAG is built here and only its blocks are pushed (``dag/import``), so no setting of the node changes an address. One
-request has two CARs, the blocks and then their root, so that the node's pin lock keeps garbage collection out until
-the root is pinned. What is read (``dag/export``) is checked block by block: a node reports an error in the middle of a
-stream only in an HTTP trailer, which Python clients do not read.
+This module builds the DAG and imports its blocks (``dag/import``), so settings of the node do not change a CID. An
+import request contains two CARs, the blocks and then their root, so that the node's pin lock prevents garbage
+collection until the root is pinned. Exported blocks (``dag/export``) are verified one by one: a node reports an error
+in the middle of a stream only in an HTTP trailer, which Python clients do not read.
 
-The node is the operator's own: its blocks are not trusted, but its responses have no limits of time and memory.
+The node is the operator's own: its blocks are not trusted, but the size and duration of its responses are not limited.
 
 Source: Kubo RPC API v0 (docs.ipfs.tech/reference/kubo/rpc), tested with Kubo 0.43.
 """
@@ -33,30 +33,30 @@ from blockota.stores.source import split_url
 from blockota.url_secrets import PrivateUrl, shown_url
 
 OLDEST_VERSION = (0, 40)
-"""The oldest supported node: the first that accepts blocks of 2 MiB and has the profile unixfs-v1-2025."""
+"""The oldest supported Kubo version: the first that accepts 2 MiB blocks and has the profile unixfs-v1-2025."""
 AUTHORIZATION_VARIABLE = "BLOCKOTA_KUBO_AUTHORIZATION"
 TIMEOUT = 120.0
-"""Seconds to wait for a node that looks for a block on the network, or pins a large file."""
+"""Seconds to wait for a node that searches the network for a block, or pins a large file."""
 _CONNECT_SECONDS = 5.0
 _CONNECTIONS = 8
 PIECE_SIZE = 1 << 20
-"""Bytes that are read from a response at a time."""
+"""Number of bytes of a response that are read at a time."""
 ABSENT = ("could not find", "not found")
-"""Parts of its messages for a block that it does not have."""
+"""Parts of Kubo's messages for a block that the node does not have."""
 _FULL = ("no space left", "quota exceeded", "storage limit", "file too large")
 _NOT_PINNED = "not pinned"
 _TOKEN = re.compile(r"[!-~]+")
 _FORBIDDEN = (401, 403)
 _LARGEST_FILE = 1 << 40
 _OFFLINE = {"offline": "true"}
-"""Makes the node answer from its own blocks alone."""
+"""Restricts the node to its own blocks."""
 
 
 class KuboApi:
-    """The RPC API of one node; the first request asks for its version.
+    """The RPC API of one Kubo node; the node's version is checked before the first request.
 
     Args:
-        url: where it listens, such as ``http://127.0.0.1:5001``.
+        url: URL of the API, such as ``http://127.0.0.1:5001``.
         authorization: ``basic:USER:PASSWORD`` or ``bearer:TOKEN``, as in the node's ``API.Authorizations``.
         timeout: seconds to wait for the node's next byte.
 
@@ -69,8 +69,8 @@ class KuboApi:
         self._private = PrivateUrl(url)
         self.place = self._private.shown
         self._authorization = {"Authorization": _authorization_header(authorization)} if authorization else {}
-        # No proxies of the environment and no .netrc: the authorization goes to this node alone. An RPC API does not
-        # redirect, and a request that failed may have been carried out.
+        # urllib3 uses neither proxies of the environment nor .netrc, so the authorization goes to this node only. An
+        # RPC API does not redirect. Requests are not retried, because a failed request may have been executed.
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=timeout),
             retries=False,
@@ -82,9 +82,9 @@ class KuboApi:
         """Send a command, and read the whole response.
 
         Args:
-            command: such as ``block/get``.
-            query: its options.
-            doing: the operation, a clause in the infinitive.
+            command: the command, such as ``block/get``.
+            query: the options of the command.
+            doing: the operation for error messages, a clause in the infinitive.
 
         Raises:
             NotInStoreError: the node does not have a block.
@@ -94,7 +94,7 @@ class KuboApi:
             return self._send(command, query, doing=doing).data
 
     def upload(self, files: Iterable[Iterator[bytes]], *, doing: str) -> bytes:
-        """Import CARs, and pin their roots; otherwise as `call`."""
+        """Import CARs and pin their roots; raises the errors of `call`."""
         boundary = secrets.token_hex(16)  # random, so that no file can contain it (RFC 2046, section 5.1.1)
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         body = _form_data(files, boundary)
@@ -102,7 +102,7 @@ class KuboApi:
             return self._send("dag/import", {"pin-roots": "true"}, doing=doing, body=body, headers=headers).data
 
     def parts(self, command: str, query: Mapping[str, str], *, doing: str) -> Generator[bytes]:
-        """Send a command, and yield the response piece by piece; otherwise as `call`."""
+        """Send a command and yield the response in pieces; raises the errors of `call`."""
         with self._translated(doing):
             response = self._send(command, query, doing=doing)
             try:
@@ -119,7 +119,7 @@ class KuboApi:
         body: Iterator[bytes] | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> urllib3.BaseHTTPResponse:
-        """Send a command and read the response's head; before the first one, check the node's version."""
+        """Send a command and read the response's head; check the node's version before the first command."""
         if not self._is_checked and command != "version":
             self._check_version(self._send("version", {}, doing=doing).data)
             self._is_checked = True
@@ -143,44 +143,44 @@ class KuboApi:
         if tuple(map(int, numbers.groups())) < OLDEST_VERSION:
             raise StoreError(
                 f"the Kubo node at {self.place} is too old",
-                why=f"it is version {version}, and {'.'.join(map(str, OLDEST_VERSION))} or newer is needed",
+                why=f"the node's version is {version}, and {'.'.join(map(str, OLDEST_VERSION))} or newer is needed",
                 remedy="update Kubo",
             )
 
     def not_kubo(self, why: str) -> StoreError:
-        """The error if the URL is that of another service."""
+        """Return the error for a URL that does not belong to a Kubo RPC API."""
         return StoreError(
             f"{self.place} is not the RPC API of a Kubo node",
             why=why,
-            remedy="give the address of `ipfs config Addresses.API` (port 5001), not the gateway's (port 8080)",
+            remedy="use the address from `ipfs config Addresses.API` (port 5001), not the gateway's (port 8080)",
         )
 
     def _refusal(self, status: int, answer: bytes, *, doing: str) -> StoreError:
-        """The error for a response whose status is not 200."""
+        """Return the error for a response whose status is not 200."""
         match _json(answer):
             case {"Message": str(text)}:
                 message = self._private.hide_in(text)
             case _ if status in _FORBIDDEN:
                 return StoreError(
                     f"the Kubo node at {self.place} refuses the request",
-                    why=f"it answers {status}: the authorization is missing, invalid, or does not allow this request",
-                    remedy=f"set {AUTHORIZATION_VARIABLE} to an AuthSecret of its API.Authorizations, "
-                    "with /api/v0 allowed",
+                    why=f"status {status}: the authorization is missing, invalid, or does not allow this request",
+                    remedy=f"set {AUTHORIZATION_VARIABLE} to an AuthSecret of the node's API.Authorizations "
+                    "that allows /api/v0",
                 )
             case _:
-                return self.not_kubo(f"it answers {status}")
+                return self.not_kubo(f"the status is {status}")
 
         what = f"the Kubo node at {self.place} could not {doing}"
         if any(words in message.lower() for words in _FULL):
             return StoreError(
                 what,
-                why=f"it is full: {message}",
-                remedy="free disk space there, for example by `ipfs repo gc`, which removes unpinned blocks",
+                why=f"the node is full: {message}",
+                remedy="free disk space on the node, for example with `ipfs repo gc`, which removes unpinned blocks",
             )
         if any(words in message for words in ABSENT):
             return NotInStoreError(
                 what,
-                why=f"it does not have all blocks: {message}",
+                why=f"the node does not have all blocks: {message}",
                 remedy="ask the vendor for the image, or name another store",
                 action=Action.CHOOSE_STORE,
             )
@@ -188,19 +188,19 @@ class KuboApi:
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
-        """Translate the exceptions of a connection that was refused, broke or timed out."""
+        """Translate exceptions of a connection that is refused, breaks or times out."""
         try:
             yield
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            # The outer ones of nested exceptions only name connection pools.
+            # The outer exceptions only name connection pools; the innermost exception has the reason.
             cause: BaseException = error
             while deeper := cause.__cause__ or cause.__context__:
                 cause = deeper
             why = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-            remedy = "check that `ipfs daemon` runs, and that the address is that of `ipfs config Addresses.API`"
+            remedy = "check that `ipfs daemon` runs, and that the address is the one from `ipfs config Addresses.API`"
             if isinstance(cause, TimeoutError):
-                why = "it did not respond in time"
-                remedy = "check that it runs; it may be looking on the network for blocks that no node has"
+                why = "the node did not respond in time"
+                remedy = "check that the node runs; it may be searching the network for blocks that no node has"
             raise StoreError(f"the Kubo node at {self.place} could not {doing}", why=why, remedy=remedy) from error
 
 
@@ -219,31 +219,31 @@ def _authorization_header(text: str) -> str:
             return f"Basic {base64.b64encode(secret.encode()).decode()}"
     raise UsageError(
         f"{AUTHORIZATION_VARIABLE} cannot be used",
-        why="it must be basic:USER:PASSWORD, the same in base64, or bearer:TOKEN",
+        why="the value must be basic:USER:PASSWORD, basic: and USER:PASSWORD in base64, or bearer:TOKEN",
         remedy="copy the AuthSecret from the node's API.Authorizations",
     )
 
 
 def _api_base(url: str) -> str:
-    """The URL below which the commands of an RPC API are."""
+    """Return the base URL of the commands of an RPC API."""
     if "@" in url.partition("//")[2].partition("/")[0]:
         raise UsageError(
             "the URL of a Kubo node must not contain a password",
-            why="others can read a command line, and settings are shared",
+            why="other users can read a command line, and settings are shared",
             remedy=f"put basic:USER:PASSWORD into the environment variable {AUTHORIZATION_VARIABLE}",
         )
     parts = split_url(url)
     if parts is None:
         raise UsageError(
             f"{shown_url(url)!r} is not the URL of a Kubo node",
-            why="it is written http://HOST:PORT",
+            why="the URL must be http://HOST:PORT",
             remedy="try http://127.0.0.1:5001",
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/api/v0"
 
 
 def _form_data(files: Iterable[Iterator[bytes]], boundary: str) -> Iterator[bytes]:
-    """Files as the body of a request (RFC 7578)."""
+    """Encode files as the body of a multipart request (RFC 7578)."""
     for number, pieces in enumerate(files):
         yield f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{number}"\r\n'.encode()
         yield b"Content-Type: application/octet-stream\r\n\r\n"
@@ -253,7 +253,7 @@ def _form_data(files: Iterable[Iterator[bytes]], boundary: str) -> Iterator[byte
 
 
 def _json(text: bytes) -> object:
-    """What a response says; None if it is not JSON."""
+    """Parse the body of a response; None if it is not JSON."""
     try:
         found: object = json.loads(text)
     except (ValueError, RecursionError):
@@ -262,7 +262,7 @@ def _json(text: bytes) -> object:
 
 
 class KuboStore:
-    """A content store in a Kubo node; the first use connects. Its arguments are those of `KuboApi`.
+    """A content store in a Kubo node, with the arguments of `KuboApi`; the first method call connects.
 
     Every method raises a `StoreError` if the node cannot be reached, is too old, is not a Kubo node, or fails.
     """
@@ -272,7 +272,7 @@ class KuboStore:
         self._api = KuboApi(url, authorization=authorization, timeout=timeout)
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Store and pin a file, and return its content address; `on_progress` takes the size of each block in bytes."""
+        """Store and pin a file, and return its CID; `on_progress` is called with the size of each block in bytes."""
         sent: dict[CID, None] = {}
 
         def new_blocks() -> Iterator[Block]:
@@ -286,27 +286,27 @@ class KuboStore:
             [*_, root] = sent  # a parent comes after its children
             yield from join_car(root, ())
 
-        # The root is known only after all blocks, so it follows in a second CAR, whose roots are pinned as well.
+        # The root is known only after all blocks, so it follows in a second CAR, whose root is pinned.
         answer = self._api.upload((join_car(None, new_blocks()), root_alone()), doing="store the file")
         [*_, root] = sent
         self._check_import(root, answer)
         return root
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield the bytes of a file that the node itself has, in order; each block is checked before it is yielded.
+        """Yield the bytes of a file that the node itself has, in order; each block is verified first.
 
         Raises:
             NotInStoreError: the node does not have a block.
-            StoreError: it cannot be reached.
+            StoreError: the node cannot be reached.
             ContentError: a block is corrupt.
         """
         return self._export(cid, _OFFLINE)
 
     def search(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes as `open`; a node that is online looks for missing blocks on the IPFS network.
+        """Yield a file's bytes like `open`, but let the node search the IPFS network for missing blocks.
 
         Raises:
-            StoreError: it finds no block within the timeout, or cannot be reached.
+            StoreError: the node does not find a block within the timeout, or cannot be reached.
             ContentError: a block is corrupt.
         """
         return self._export(cid, {})
@@ -320,15 +320,15 @@ class KuboStore:
         return True
 
     def read_block(self, cid: CID) -> bytes:
-        """Read a block that the node itself has, without checking it; a `StoreError` if it does not have it."""
+        """Read a block that the node itself has, without verifying it; raises a `StoreError` if the node lacks it."""
         return self._api.call("block/get", {"arg": str(cid), **_OFFLINE}, doing=f"read the block {cid}")
 
     def pin(self, cid: CID) -> None:
-        """Keep a file when garbage is collected; a `StoreError` if the node does not have all of its blocks."""
+        """Protect a file from garbage collection; raises a `StoreError` if the node does not have all of its blocks."""
         self._api.call("pin/add", {"arg": str(cid), **_OFFLINE}, doing=f"pin {cid}")
 
     def unpin(self, cid: CID) -> None:
-        """Undo `pin`, if the file is pinned; the blocks stay until the node collects garbage."""
+        """Remove the pin of a file, if it is pinned; the blocks stay until the node collects garbage."""
         try:
             self._api.call("pin/rm", {"arg": str(cid)}, doing=f"unpin {cid}")
         except StoreError as error:
@@ -336,7 +336,7 @@ class KuboStore:
                 raise
 
     def _export(self, cid: CID, options: Mapping[str, str]) -> Iterator[bytes]:
-        # The stream has each block once, and files repeat mostly one, that of padding: a small cache answers for it.
+        # The stream has each block once. The block that a file repeats is mostly padding, so a small cache is enough.
         earlier = lru_cache(maxsize=2)(self.read_block)
         with closing(self._api.parts("dag/export", {"arg": str(cid), **options}, doing=f"read {cid}")) as parts:
             for block in read_car(parts, cid, size=_LARGEST_FILE, earlier=earlier):
@@ -344,19 +344,19 @@ class KuboStore:
                     yield block.data
 
     def _check_import(self, root: CID, answer: bytes) -> None:
-        """Check that the node stored the root and pinned it, which it does not report by the status."""
+        """Check in the response body that the node stored and pinned the root; the HTTP status does not report it."""
         match _json(answer):
             case {"Root": {"Cid": {"/": str(found)}, "PinErrorMsg": str(failure)}}:
                 pass
             case _:
-                raise self._api.not_kubo("its response to an import is not one of Kubo's")
+                raise self._api.not_kubo("its response to an import is not in Kubo's format")
         if found != str(root):
             raise StoreError(
-                f"the Kubo node at {self._api.place} stored another file", why=f"it names {found[:100]}, not {root}"
+                f"the Kubo node at {self._api.place} stored another file", why=f"its root is {found[:100]}, not {root}"
             )
         if failure:
             raise StoreError(
                 f"the Kubo node at {self._api.place} stored {root}, but did not pin it",
                 why=failure,
-                remedy=f"try `ipfs pin add {root}` there before its next garbage collection",
+                remedy=f"try `ipfs pin add {root}` on the node before its next garbage collection",
             )

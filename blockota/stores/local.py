@@ -1,8 +1,8 @@
 """The embedded content store: a folder, without a daemon.
 
-A block is the file ``blocks/<shard>/<cid>``, where the shard is the next-to-last two characters of its CID (the
-``next-to-last/2`` function of Kubo's flatfs); it appears there whole or not at all. A pin is an empty file
-``pins/<cid>``. ``lock`` is locked while files are stored (shared) or removed (exclusive).
+A block is the file ``blocks/<shard>/<cid>``; the shard is the two characters before the last one of the CID (the
+function ``next-to-last/2`` of Kubo's flatfs). A block file is created atomically. A pin is an empty file
+``pins/<cid>``. The file ``lock`` is locked while files are stored (shared) or removed (exclusive).
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from blockota.formats.cid import CID, RAW, Block, check_block, dag, read_file, r
 
 _LOCK_PAUSE = 0.02
 _WRITERS = 4
-"""Blocks that are written at the same time; more are not faster, and each takes memory."""
+"""Number of blocks that are written concurrently; more would take more memory and not be faster."""
 
 
 class LocalStore:
     """A content store in a folder, which is created when the first file is stored.
 
-    Every method raises a `StoreError` if the folder cannot be read or written. It waits `timeout` seconds for another
-    process that stores or removes files.
+    Every method raises a `StoreError` if the folder cannot be read or written. `timeout` is the time in seconds to wait
+    for another process that stores or removes files.
     """
 
     def __init__(self, folder: Path, *, timeout: float = 30.0) -> None:
         self.folder, self._timeout = folder, timeout
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Store and pin a file, and return its content address; on return all of it has been synced to the disk.
+        """Store and pin a file, and return its CID; on return the whole file has been synced to the disk.
 
-        If it fails, whole blocks may remain. They are not pinned: storing the file again reuses them, and `collect`
-        removes them. `on_progress` takes the size of each stored block in bytes.
+        After a failure, whole blocks without a pin may remain; storing the file again reuses the blocks, and `collect`
+        removes them. `on_progress` is called with the size of each stored block in bytes.
         """
         root = None
         with self._translated(), self.locked(exclusive=False):
@@ -55,7 +55,7 @@ class LocalStore:
         return root
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes in order; each block is checked before it is yielded.
+        """Yield a file's bytes in order; each block is verified before it is yielded.
 
         Raises:
             StoreError: a block is missing, or the folder cannot be read.
@@ -69,13 +69,13 @@ class LocalStore:
             return self._block_path(cid).is_file()
 
     def read_block(self, cid: CID) -> bytes:
-        """Read a block without checking it, at most one byte more than the largest; a `StoreError` if it is missing."""
+        """Read a block, at most `MAX_BLOCK_SIZE` + 1 bytes, without verifying it; a missing block is a `StoreError`."""
         with self._translated(), self.open_block(cid) as file:
             # Not `MAX_BLOCK_SIZE` at once: allocating that much takes longer than reading a small block.
             return file.read(min(os.fstat(file.fileno()).st_size, MAX_BLOCK_SIZE) + 1)
 
     def open_block(self, cid: CID) -> FileIO:
-        """Open the file of a block without checking it; the caller closes it.
+        """Open the file of a block without verifying the block; the caller closes the file.
 
         Raises:
             NotInStoreError: the block is missing.
@@ -87,13 +87,13 @@ class LocalStore:
             except FileNotFoundError as error:
                 raise NotInStoreError(
                     f"the store {self.folder} does not have {cid}",
-                    why="it was never stored there, or was removed",
+                    why="the block was never stored there, or was removed",
                     remedy="ask the vendor for the image, or name another store",
                     action=Action.CHOOSE_STORE,
                 ) from error
 
     def write_block(self, block: Block) -> None:
-        """Store a block that the caller has checked; a corrupt file under its address is replaced."""
+        """Store a block that the caller has verified; a corrupt file of the same CID is replaced."""
         path = self._block_path(block.cid)
         with self._translated():
             with suppress(OSError):  # a file that cannot be read is replaced
@@ -104,7 +104,7 @@ class LocalStore:
                 file.write(block.data)
 
     def _written(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """Write blocks, and yield each in order when it is on the disk; the next ones are hashed meanwhile."""
+        """Write blocks, and yield each block in order when it is on the disk; the next blocks are hashed meanwhile."""
         pending: deque[tuple[Block, Future[None]]] = deque()
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="store") as writers:
             for block in blocks:
@@ -117,18 +117,18 @@ class LocalStore:
                 yield _when_written(*pending.popleft())
 
     def pin(self, cid: CID) -> None:
-        """Keep a file when garbage is collected."""
+        """Protect a file from garbage collection."""
         with self._translated():
             self._pin_path(cid).parent.mkdir(parents=True, exist_ok=True)
             self._pin_path(cid).touch()
 
     def unpin(self, cid: CID) -> None:
-        """Undo `pin`; the blocks stay until they are collected."""
+        """Remove the pin of a file; the blocks stay until `collect` removes them."""
         with self._translated():
             self._pin_path(cid).unlink(missing_ok=True)
 
     def pins(self) -> set[CID]:
-        """The pinned roots; files among the pins whose name is not a CID are ignored."""
+        """Return the pinned roots; files in ``pins`` whose name is not a CID are ignored."""
         found = set()
         with self._translated():
             for path in (self.folder / "pins").glob("b*"):
@@ -137,7 +137,7 @@ class LocalStore:
         return found
 
     def remove_block(self, cid: CID) -> bool:
-        """Remove a block and return whether it existed; also partial files that an interrupted write left."""
+        """Remove a block and its partial files from interrupted writes; returns whether the block existed."""
         path = self._block_path(cid)
         with self._translated():
             existed = path.exists()
@@ -150,12 +150,12 @@ class LocalStore:
     def locked(self, *, exclusive: bool) -> Iterator[None]:
         """Lock the store against other processes: shared while files are stored, exclusively while files are removed.
 
-        A shared lock lasts from the first block of a file to its pin, so that blocks which were found in the store
-        stay there. The system ends the lock with the process. It is not reentrant: code under a shared lock must
-        not ask for an exclusive one.
+        A shared lock lasts from the first block of a file to its pin, so that blocks that were found in the store are
+        not removed. The operating system releases the lock when the process ends. The lock is not reentrant: code with
+        a shared lock must not request an exclusive lock.
 
         Raises:
-            StoreError: another process holds the lock for too long, or the folder cannot be written.
+            StoreError: another process keeps the lock for too long, or the folder cannot be written.
         """
         with self._translated():
             with suppress(FileExistsError):  # a file in the folder's place fails below, with a better error
@@ -165,7 +165,7 @@ class LocalStore:
         try:
             with self._translated():
                 while True:
-                    # Not a call that waits: flock(2) has no time limit.
+                    # A non-blocking call, because flock(2) has no time limit.
                     try:
                         fcntl.flock(handle, kind | fcntl.LOCK_NB)
                         break
@@ -175,7 +175,7 @@ class LocalStore:
                             raise StoreError(
                                 f"the store {self.folder} is in use",
                                 why=f"another process {others} files there, and did not end in time",
-                                remedy="try again when it has ended",
+                                remedy="try again when the other process has ended",
                             ) from error
                     time.sleep(_LOCK_PAUSE)
             yield
@@ -202,25 +202,24 @@ class LocalStore:
 
 
 def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -> int:
-    """Remove files from a store under its exclusive lock: mark the needed blocks, sweep the others.
+    """Remove files from a store under its exclusive lock, and return the number of removed blocks.
 
-    `keep` lists roots to keep beside the pinned ones, such as those of files that are being fetched. Returns the number
-    of removed blocks.
+    `keep` lists roots that are kept besides the pinned roots, such as the roots of files that are being fetched.
 
-    Only blocks of the dropped files are removed, and none that a pinned or otherwise kept file has too. Blocks go
-    before the blocks that link to them, so that the same call completes a sweep that was interrupted.
+    A block of a dropped file is removed unless a pinned or kept file contains the block too. Blocks are removed before
+    the blocks that link to them, so that the same call completes an interrupted removal.
 
     Raises:
         StoreError: the folder cannot be read or written, or another process stores files there for too long.
     """
     with store.locked(exclusive=True):
         needed = _reachable([*store.pins(), *keep], store)
-        # `_reachable` lists level by level from the roots: in reverse order, children come before their parents.
+        # `_reachable` lists blocks level by level from the roots; in reverse order, children come before parents.
         return sum(store.remove_block(cid) for cid in reversed(_reachable(dropped, store)) if cid not in needed)
 
 
 def _reachable(roots: Iterable[CID], store: LocalStore) -> dict[CID, None]:
-    """The blocks of files, in order of depth; nothing is known of the blocks below a missing or corrupt one."""
+    """Return the CIDs of all blocks of files by depth, except those below a missing or corrupt block."""
     found = dict.fromkeys(roots)
     level = list(found)
     while level:

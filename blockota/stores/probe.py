@@ -1,7 +1,7 @@
-"""Probes announced replicas: asks each for random blocks, and reports which serve, serve wrong data, or are gone.
+"""Probes announced replicas: requests random blocks, and reports which replicas serve, serve wrong data, or are gone.
 
-A replica without the image cannot answer for a block that it did not expect. Every block is compared with its
-address, and the path from the root to a leaf shows that the leaf belongs to the release.
+A replica without the image cannot serve a random block of the image. Every received block is verified against its CID,
+and the path from the root to a leaf proves that the leaf belongs to the release.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, 
 
 _AT_ONCE = 8
 PROBE_SECONDS = 30.0
-"""Longest time for one replica; one that needs more counts as gone."""
+"""Seconds within which a replica must answer a probe; a slower replica counts as gone."""
 _MAX_DEPTH = 8
 
 
@@ -36,7 +36,7 @@ class ProbeStatus(StrEnum):
 
 
 _STATUSES = {Verdict.WRONG: ProbeStatus.LIES, Verdict.UNUSABLE: ProbeStatus.UNUSABLE}
-"""The results of verdicts, which are those of a fetch; every other one means that the replica is gone."""
+"""The probe status for a verdict; every other verdict means that the replica is gone."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Probe:
     Attributes:
         agreement: the replica's agreement.
         status: the result.
-        blocks: number of good blocks that it served.
-        seconds: time of the probe.
-        block: the block that was requested last; if the replica lies, the wrong one.
-        why: the reason if it does not serve.
+        blocks: number of valid blocks that the replica served.
+        seconds: duration of the probe.
+        block: CID of the last requested block; if the replica lies, the block that it served wrong.
+        why: the reason if the replica does not serve.
     """
 
     agreement: Agreement
@@ -60,7 +60,7 @@ class Probe:
     why: str = ""
 
     def as_fields(self) -> dict[str, object]:
-        """The fields for JSON."""
+        """The JSON object of a probe, as in ``replica check --json``."""
         return {
             "number": self.agreement.number,
             "broker": self.agreement.broker,
@@ -77,15 +77,15 @@ class Probe:
 
 @dataclass(frozen=True)
 class Challenge:
-    """How replicas are probed.
+    """The settings of a probe.
 
     Attributes:
-        randbelow: returns a random number from 0 to below its argument.
+        randbelow: returns a random number that is at least 0 and less than its argument.
         clock: a monotonic clock, in seconds.
-        leaves: number of random leaves that each is asked for, besides the root.
+        leaves: number of random leaves that are requested from each replica, besides the root.
         allow_private: whether a URL may lead to this machine or a private network.
-        credentials: the tokens of replicas.
-        limits: what a replica may cost.
+        credentials: the bearer tokens of replicas.
+        limits: the time and size limits of a replica.
     """
 
     randbelow: Callable[[int], int]
@@ -97,13 +97,13 @@ class Challenge:
 
 
 def probe_all(replicas: Sequence[tuple[Agreement, Release]], challenge: Challenge) -> list[Probe]:
-    """Probe replicas, several at once; the results are in the order of the replicas."""
+    """Probe several replicas concurrently; the results are in the order of the replicas."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda one: probe(*one, challenge=challenge), replicas))
 
 
 def probe(agreement: Agreement, release: Release, *, challenge: Challenge) -> Probe:
-    """Ask one replica for the release's root and for random leaves below it."""
+    """Request the release's root block and random leaves from one replica."""
     began, walk = challenge.clock(), _Walk(release, challenge)
     [source] = announced([agreement], is_local_chain=challenge.allow_private, credentials=challenge.credentials)
     status, why = ProbeStatus.SERVES, ""
@@ -118,20 +118,20 @@ def probe(agreement: Agreement, release: Release, *, challenge: Challenge) -> Pr
             status = _STATUSES.get(error.verdict, ProbeStatus.GONE)
             why = error.why
         except ContentError as error:
-            # The address in the chain's record is not that of a file: a replica that serves its blocks is honest.
+            # The recorded CID is not the root of a file: a replica that serves its blocks is honest all the same.
             why = str(error)
     return Probe(agreement, status, walk.count, challenge.clock() - began, walk.asked, why)
 
 
 class _Walk:
-    """Walks from the root to random leaves, and remembers the last requested block and the number of good ones."""
+    """Walks from the root to random leaves; stores the last requested CID and the number of valid blocks."""
 
     def __init__(self, release: Release, challenge: Challenge) -> None:
         self._release, self._randbelow = release, challenge.randbelow
         self.asked, self.count = release.cid, 0
 
     def descend(self, client: TrustlessClient) -> None:
-        """Follow a random byte of the image, so that the probability of a leaf is proportional to its size."""
+        """Walk to the leaf of a random byte of the image, so that larger leaves are proportionally more likely."""
         size = self._release.size
         self.asked, offset = self._release.cid, self._randbelow(size)
         for _ in range(_MAX_DEPTH):

@@ -1,8 +1,8 @@
-"""Finds a release's image: in the store, else at the vendor and brokers, else at gateways.
+"""Finds a release's image in the store, else at the vendor and the brokers, else at gateways.
 
-No source is trusted: every block is checked against the content address in the chain's record, and a source that
-serves a wrong block is reported and not asked again. A local store that can be written keeps what was found, so that
-no source is asked the next time.
+Sources are untrusted: every block is verified against the content address in the chain's record, and a source that
+serves a wrong block is reported and not asked again. A writable local store keeps the fetched blocks, so that the next
+search needs no source.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from blockota.stores.store import SearchingStore, Store
 from blockota.url_secrets import shown_url
 
 MAX_URL = 2048
-"""Longest announced URL, in characters, that is requested; a server need not accept a longer one (RFC 9110, 4.1)."""
+"""Maximum length of an announced URL in characters; servers need not support longer URLs (RFC 9110, 4.1)."""
 _SHOWN = 80
 Candidate = Source | SourceReport
-"""A source that may be asked, or the report on one that may not."""
+"""A source that may be asked, or the report on a source that may not be asked."""
 
 
 @dataclass(frozen=True)
 class SearchStage:
-    """Sources that are asked at the same time.
+    """A group of sources that are asked concurrently.
 
     Attributes:
-        name: what they have in common, for messages.
-        candidates: lists them; called only if the stages before do not serve the image, or are slow.
+        name: name of the group, for messages.
+        candidates: returns the sources; called only if the earlier stages do not serve the image, or are slow.
     """
 
     name: str
@@ -53,7 +53,7 @@ class SearchStage:
 
 
 NETWORK = SearchStage("the IPFS network", lambda: ())
-"""Stands for the IPFS network, as a Kubo node asks it; it may take minutes to find that no node has an image."""
+"""The IPFS network, searched through a Kubo node; a search may take minutes if no node has the image."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class SearchObserver:
     """Receives the progress of a search.
 
     Attributes:
-        note: takes a sentence.
-        progress: takes the number of bytes of the image that have been found.
+        note: called with a sentence for the operator.
+        progress: called with the number of bytes of the image that have been found.
     """
 
     note: Callable[[str], object] = lambda _: None
@@ -71,16 +71,16 @@ class SearchObserver:
 
 @dataclass(frozen=True)
 class ImageSources:
-    """The sources of a release's image beside the store, in the order in which they are asked.
+    """The sources of a release's image besides the store, in the order in which they are asked.
 
     Attributes:
-        named: URLs that the operator named for this search.
+        named: URLs that the operator gave for this search.
         vendor: the vendor's URLs, from the settings.
         gateways: other gateways, from the settings.
-        replicas: reads the agreements of brokers that serve a release; called only when brokers are to be asked.
-        allow_private: whether announced URLs may lead to this machine or a private network. True only on a local
-            development chain: on others a stranger could direct our requests into our own network.
-        credentials: the tokens of sources.
+        replicas: returns the agreements of brokers that serve a release; called only when brokers are to be asked.
+        allow_private: whether announced URLs may lead to this machine or a private network. `allow_private` is True
+            only on a local development chain: on other chains a stranger could direct requests into our own network.
+        credentials: the bearer tokens of sources.
     """
 
     named: tuple[str, ...] = ()
@@ -91,10 +91,10 @@ class ImageSources:
     credentials: Credentials = NO_CREDENTIALS
 
     def stages(self, release: Release) -> tuple[SearchStage, ...]:
-        """The stages of a search; URLs from the operator and the settings are checked at once.
+        """Return the stages of a search; URLs from the operator and the settings are checked immediately.
 
         Raises:
-            UsageError: one of these URLs is not that of a gateway.
+            UsageError: a URL from the operator or the settings is not the URL of a gateway.
         """
         first, vendor, gateways = (
             list(named(urls, self.credentials)) for urls in (self.named, self.vendor, self.gateways)
@@ -113,10 +113,10 @@ class ImageSources:
 
 
 def named(urls: Iterable[str], credentials: Credentials) -> Iterator[Candidate]:
-    """The sources that the operator or the settings name; one whose token cannot be read is reported instead.
+    """Yield the sources from the operator or the settings; a source whose token cannot be read is reported instead.
 
     Raises:
-        UsageError: a URL is not that of a gateway.
+        UsageError: a URL is not the URL of a gateway.
     """
     for url in urls:
         base = base_url(url)
@@ -124,8 +124,8 @@ def named(urls: Iterable[str], credentials: Credentials) -> Iterator[Candidate]:
         if "/ipfs/" in base:
             raise UsageError(
                 f"{shown_url(url)!r} is not the URL of a gateway",
-                why="it is the URL of a file on a gateway",
-                remedy="give the part before /ipfs/",
+                why="the URL names a file on a gateway",
+                remedy="give the part of the URL before /ipfs/",
             )
         yield _candidate(base, credentials)
 
@@ -133,18 +133,18 @@ def named(urls: Iterable[str], credentials: Credentials) -> Iterator[Candidate]:
 def announced(
     agreements: Iterable[Agreement], *, is_local_chain: bool, credentials: Credentials = NO_CREDENTIALS
 ) -> Iterator[Candidate]:
-    """The sources that brokers have announced on the chain.
+    """Yield the sources that brokers have announced on the chain.
 
     Args:
-        agreements: with the announced URLs, which are untrusted text.
-        is_local_chain: whether the chain is a local development chain. Only there may a URL lead to this machine or
-            a private network; on a public chain a stranger could direct our requests into our own network.
-        credentials: the tokens of sources.
+        agreements: agreements with the announced URLs, which are untrusted text.
+        is_local_chain: whether the chain is a local development chain. Only on a local chain may a URL lead to this
+            machine or a private network: on a public chain a stranger could direct requests into our own network.
+        credentials: the bearer tokens of sources.
     """
     for agreement in agreements:
         url = base_url(agreement.uri)
         if len(url) > MAX_URL:
-            yield _refused(url, f"it has more than {MAX_URL} characters")
+            yield _refused(url, f"the URL has more than {MAX_URL} characters")
         else:
             yield _candidate(url, credentials, public_only=not is_local_chain)
 
@@ -161,19 +161,19 @@ def find_image(
 
     Args:
         release: the chain's record.
-        store: asked first; a local one that can be written keeps what is found elsewhere.
-        stages: asked next, one after the other; if one is slow, the next joins it. With `NETWORK` among them, a store
-            that is an IPFS node looks on the IPFS network last.
+        store: the store, which is read first; a writable local store keeps the blocks that are found elsewhere.
+        stages: the stages, which are asked in order; the next stage joins a slow one. If `NETWORK` is a stage, and the
+            store is an IPFS node, the node searches the IPFS network last.
         into: an empty file, open for reading and writing; its position is undefined afterwards.
         observer: receives the progress, and the sources that are not asked again.
 
     Raises:
-        VerificationError: number 4, only other bytes were found.
-        StoreError: no source serves the image, or it cannot be written.
+        VerificationError: check 4 failed, only other bytes were found.
+        StoreError: no source serves the image, or the image cannot be written.
     """
     search = _Search(release, stages, into=into, observer=observer)
 
-    # (1) The store. A gateway as the store is a source like others: it may be slow, and others must be able to join.
+    # (1) The store. A gateway as the store is asked like a source: if it is slow, other sources must be able to join.
     if isinstance(store, GatewayStore):
         search.prepend(SearchStage("the store", lambda: [store.source]))
     elif search.copy_from_store(store):
@@ -184,14 +184,14 @@ def find_image(
     if search.fetch(keeper):
         return
 
-    # (3) The IPFS network, through the store's node: it may take minutes to find that no node has the image.
+    # (3) The IPFS network, through the store's node: the search may take minutes if no node has the image.
     if NETWORK in stages and isinstance(store, SearchingStore) and search.search_network(store):
         return
     raise search.failure()
 
 
 class _Search:
-    """The search for one image: what was tried, with which result. Its steps return whether the image is whole."""
+    """The search for one image, with the results so far; each step returns whether the image is complete."""
 
     def __init__(
         self, release: Release, stages: Sequence[SearchStage], *, into: BinaryIO, observer: SearchObserver
@@ -216,7 +216,7 @@ class _Search:
         return True
 
     def search_network(self, store: SearchingStore) -> bool:
-        if not isinstance(self._store_error, NotInStoreError):  # the node does not work
+        if not isinstance(self._store_error, NotInStoreError):  # the node is out of reach, or failed
             return False
         node = shown_url(store.url)
         self._observer.note(f"Asking the IPFS network through the Kubo node at {node}; it may take minutes.")
@@ -228,7 +228,7 @@ class _Search:
         return True
 
     def fetch(self, keeper: LocalStore | None) -> bool:
-        """Ask all stages; `keeper` keeps the blocks, unless it cannot be locked or written."""
+        """Ask all stages; the blocks are also stored in `keeper`, unless it cannot be locked or written."""
         release, found = self._release, 0
 
         def count(size: int) -> None:
@@ -255,7 +255,7 @@ class _Search:
         return True
 
     def _next_sources(self, fetch: FileFetch) -> list[Source] | None:
-        """The sources of the next stage that has any; None if all stages were asked."""
+        """Return the sources of the next stage that is not empty; None if all stages were asked."""
         self._note_bad(fetch.report().bad)
         while self._stages:
             stage = self._stages.popleft()
@@ -268,9 +268,9 @@ class _Search:
         return None
 
     def failure(self) -> StoreError | VerificationError:
-        """The error if the image was not found."""
+        """Return the error for an image that was not found."""
         of_store = self._store_error
-        # No source was there to ask: the store's own error says more than that nothing was found.
+        # No source was asked: the store's own error is more precise.
         if of_store and not (self._reports or self._network_failure):
             return _as_check_4(of_store)
         verdicts = shortened(self._reports.values(), "; ")
@@ -281,18 +281,18 @@ class _Search:
                 4,
                 "only other images than the release were found",
                 why=why,
-                remedy="name a source that serves the release, and report these to the vendor",
+                remedy="name a source that serves the release, and report the listed sources to the vendor",
                 action=Action.NAME_SOURCE,
             )
         return StoreError(
             f"the image of {self._release.product} {self._release.version} was not found",
             why=why,
-            remedy="name a source that serves it, or try again later",
+            remedy="name a source that serves the image, or try again later",
             action=Action.NAME_SOURCE,
         )
 
     def _copy(self, parts: Iterator[bytes]) -> None:
-        """Write a store's file, but not more bytes than the record allows."""
+        """Write the file from a store, but at most the number of bytes in the record."""
         self._truncate()
         size = 0
         for part in parts:
@@ -300,7 +300,7 @@ class _Search:
             if size > self._release.size:
                 raise ContentError(
                     f"the file {self._release.cid} is too large",
-                    why=f"it has more than the {self._release.size} bytes of the record",
+                    why=f"the file has more than the {self._release.size} bytes of the record",
                 )
             with _writing():
                 self._into.write(part)
@@ -312,7 +312,7 @@ class _Search:
             self._into.truncate()
 
     def _note_bad(self, reports: Iterable[SourceReport]) -> None:
-        """Report each source once that is not asked again."""
+        """Report each source that is not asked again, once."""
         for report in reports:
             if report.url not in self._reports:
                 self._reports[report.url] = report
@@ -334,20 +334,20 @@ def _refused(url: str, why: str) -> SourceReport:
 
 
 def _as_check_4(error: StoreError | ContentError) -> StoreError | VerificationError:
-    """Turn wrong bytes of the store into a failure of check 4; other errors stay."""
+    """Turn the error for wrong bytes in the store into a failure of check 4; return other errors unchanged."""
     if isinstance(error, StoreError):
         return error
     return VerificationError(
         4,
         "the image in the store is not the release",
         why=f"{error.what}, {error.why}",
-        remedy="take the image from elsewhere",
+        remedy="fetch the image from another source, or use a file",
         action=Action.TAKE_IMAGE_ELSEWHERE,
     )
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether a folder can be written, or created."""
+    """Whether a folder can be written or created."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return nearest.is_dir() and os.access(nearest, os.W_OK)
 

@@ -1,4 +1,4 @@
-"""Sources of a fetch: their URLs, limits and bearer tokens, and the verdicts on them."""
+"""The sources of a fetch, with their URLs, limits, bearer tokens and verdicts."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Limits:
     """The limits after which a source is abandoned; times are in seconds.
 
     Attributes:
-        connect: to connect and agree on TLS.
-        silence: without a byte.
-        grace: during which a response may be slower than `slowest`.
-        slowest: bytes per second, averaged over one response, after the grace.
-        duplicate_after: until another source is asked for the same block as well.
-        joining: until other sources join those that together deliver too little.
-        total: for all requests of one client; name lookups and connecting may add to it.
-        redirects: hops of one request.
-        attempts: failures in a row without a new block.
+        connect: time to connect and negotiate TLS.
+        silence: time without a received byte.
+        grace: time during which a response may be slower than `slowest`.
+        slowest: bytes per second, averaged over one response, after `grace`.
+        duplicate_after: time until another source is asked for the same block as well.
+        joining: time until other sources join the active ones, if these together deliver too little.
+        total: time for all requests of one client; name lookups and connecting may add to it.
+        redirects: number of redirects of one request.
+        attempts: number of consecutive failures without a new block.
     """
 
     connect: float = 10.0
@@ -63,7 +63,7 @@ class Verdict(StrEnum):
 
 
 BAD = frozenset({Verdict.WRONG, Verdict.UNUSABLE, Verdict.STALLED, Verdict.REFUSED, Verdict.GONE})
-"""Verdicts after which a source is not asked again; one that was only late may be faster next time."""
+"""Verdicts after which a source is not asked again; a source that was only late may be faster the next time."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,17 @@ class Origin:
 
 @dataclass(frozen=True)
 class Source:
-    """A trustless gateway: a repository, a public gateway, or that of a Kubo node.
+    """A trustless gateway: a broker's repository, a public gateway, or the gateway of a Kubo node.
 
     Attributes:
         url: ``https://host[:port][/path]`` or ``http://…``, the part before ``/ipfs/…``.
         token: a bearer token, sent to this source only, over TLS or to this machine.
-        tls: the accepted certificate authorities; those of the system by default.
-        public_only: whether only connect to public addresses; the default for URLs announced on a public chain.
+        tls: the accepted certificate authorities; by default those of the system.
+        public_only: whether connections are made to public addresses only, as for URLs announced on a public chain.
 
     Raises:
         UsageError: the URL has another scheme, no host, a user, a query or a fragment, or the token may not be sent
-            there.
+            to the URL.
     """
 
     url: str
@@ -107,17 +107,17 @@ class Source:
         if parts is None or "?" in self.url or "#" in self.url:
             raise UsageError(
                 f"{shown_url(self.url)!r} is not the URL of a gateway",
-                why="a URL like https://host or https://host/path is needed, without user, query and fragment",
+                why="a URL like https://host or https://host/path is needed, without user, query or fragment",
                 remedy="check the URL",
             )
         if not self.token:
             return
         if not TOKEN.fullmatch(self.token):
-            raise UsageError("the bearer token cannot be used", why="it contains characters that no token may have")
+            raise UsageError("the bearer token cannot be used", why="the token contains forbidden characters")
         if self.origin.scheme == "http" and not is_this_machine(self.origin.host):
             raise UsageError(
                 f"no token can be sent to {shown_url(self.url)}",
-                why="others on the network could read it",
+                why="others on the network could read the token",
                 remedy="use a URL that begins with https://",
             )
 
@@ -134,31 +134,31 @@ class Source:
 
 @dataclass(frozen=True)
 class Credentials:
-    """Where the bearer tokens of sources are stored; a token is read when its source is to be asked.
+    """References to the bearer tokens of sources; a token is read when its source is to be asked.
 
-    A token belongs to one source, by scheme, host, port and path.
+    A token belongs to one source, which is identified by scheme, host, port and path.
 
     Attributes:
-        references: ``env:NAME`` or ``file:PATH``, by the source's URL.
-        environment: the variables for ``env:NAME``.
+        references: ``env:NAME`` or ``file:PATH`` for the URL of each source.
+        environment: the environment variables for ``env:NAME``.
 
     Raises:
-        UsageError: a URL is not that of a source, or no token may be sent there.
+        UsageError: a URL is not the URL of a source, or a token may not be sent to it.
     """
 
     references: Mapping[str, str] = field(default_factory=dict, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        """Check the URLs with a placeholder; no token is read."""
+        """Check the URLs with a placeholder token; the tokens are not read."""
         for url in self.references:
             Source(url, token="-")  # noqa: S106 - not a secret
 
     def source(self, url: str, *, public_only: bool = False) -> Source:
-        """The source of a URL, with its token if it has one.
+        """Return the source for a URL, with the token that the credentials have for it.
 
         Raises:
-            UsageError: it is not the URL of a source, or the token cannot be read.
+            UsageError: the URL is not the URL of a source, or the token cannot be read.
         """
         plain = Source(url, public_only=public_only)
         for named, reference in self.references.items():
@@ -172,18 +172,18 @@ class Credentials:
             try:
                 token = read_input(Path(place), limit=_MAX_TOKEN_FILE).decode("ascii", "replace").strip()
             except UsageError as error:
-                raise _unreadable(url, f"its token is to be in a file, and {error.what} ({error.why})") from error
+                raise _unreadable(url, f"the token is expected in a file, but {error.what} ({error.why})") from error
         else:
             token = self.environment.get(place, "").strip()
             if not token:
-                raise _unreadable(url, f"its token is to be in the environment variable {place}, which is not set")
+                raise _unreadable(url, f"the token is expected in the environment variable {place}, which is not set")
         if not TOKEN.fullmatch(token):
             raise _unreadable(url, f"{reference} does not contain a token, one word of letters, digits and -._~+/")
         return token
 
 
 NO_CREDENTIALS = Credentials()
-"""No source has a token."""
+"""Credentials without any token."""
 
 
 @dataclass(frozen=True)
@@ -191,11 +191,11 @@ class SourceReport:
     """The result of one source in a fetch.
 
     Attributes:
-        url: the source.
-        size: bytes of the good blocks that it served.
-        seconds: time for which it had a request to answer.
+        url: URL of the source.
+        size: size in bytes of the valid blocks that the source served.
+        seconds: time during which a request to the source was pending.
         verdict: the outcome.
-        reason: why it is not asked again.
+        reason: why the source is not asked again.
     """
 
     url: str
@@ -213,10 +213,10 @@ class SourceError(StoreError):
     """A source did not serve what was requested.
 
     Args:
-        source: its URL.
+        source: URL of the source.
         verdict: the outcome.
         why: the reason, a clause.
-        again: seconds after which another attempt is worthwhile; None if it is not.
+        again: seconds after which another attempt is worthwhile; None if no attempt is.
     """
 
     def __init__(self, source: str, verdict: Verdict, *, why: str, again: float | None = None) -> None:
@@ -225,7 +225,7 @@ class SourceError(StoreError):
 
 
 def split_url(url: str) -> SplitResult | None:
-    """The parts of an absolute http or https URL without a user; None for any other text."""
+    """Split an absolute http or https URL without a user into its parts; None for any other text."""
     try:
         parts = urlsplit(url)
         if parts.scheme in _PORTS and parts.hostname and parts.username is None and parts.port != 0:
@@ -237,12 +237,12 @@ def split_url(url: str) -> SplitResult | None:
 
 
 def origin_of(parts: SplitResult) -> Origin:
-    """The origin of a URL's parts."""
+    """Return the origin of a split URL."""
     return Origin(parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme])
 
 
 def base_url(url: str) -> str:
-    """The part of a source's URL before ``/ipfs/…``; a trailing slash or ``/ipfs`` is removed."""
+    """Return a source's URL without a trailing slash and without a trailing ``/ipfs``."""
     return url.rstrip("/").removesuffix("/ipfs").rstrip("/")
 
 
@@ -261,5 +261,5 @@ def _unreadable(url: str, why: str) -> UsageError:
 
 
 def _location(source: Source) -> tuple[Origin, str]:
-    """What a token belongs to; some settings name ``/ipfs`` as well, which requests add themselves."""
+    """Return the origin and the path to which a token belongs, without a trailing ``/ipfs``, which requests add."""
     return source.origin, source.path.removesuffix("/ipfs")

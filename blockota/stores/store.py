@@ -1,4 +1,4 @@
-"""The interface of content stores, and the store that a URL names. No store is trusted: every block read is checked."""
+"""The interface of content stores, and `open_store`. Stores are untrusted: every block that is read is verified."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from blockota.url_secrets import shown_url
 
 
 class Store(Protocol):
-    """What every store can do."""
+    """The interface of every content store."""
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = ...) -> CID:
-        """Store and pin a file, and return its content address."""
+        """Store and pin a file, and return its CID."""
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes in order; each block is checked before it is yielded."""
+        """Yield a file's bytes in order; each block is verified before it is yielded."""
 
     def has(self, cid: CID) -> bool:
-        """Whether the store has the root block."""
+        """Whether the store has the root block of a file."""
 
     def pin(self, cid: CID) -> None:
-        """Keep a file when garbage is collected."""
+        """Protect a file from garbage collection."""
 
     def unpin(self, cid: CID) -> None:
-        """Undo `pin`."""
+        """Remove the pin of a file."""
 
 
 @runtime_checkable
 class SearchingStore(Protocol):
-    """A store that can look for a file on a network of its own, from nodes that were not named."""
+    """A store that can search its own network for a file, such as the IPFS network."""
 
     url: str
 
     def search(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes as `Store.open` does; if no node has it, the search may take minutes."""
+        """Yield a file's bytes like `Store.open`; the search may take minutes if no node has the file."""
 
 
 def read_whole(store: Store, cid: CID, *, size: int) -> bytes:
@@ -56,16 +56,16 @@ def read_whole(store: Store, cid: CID, *, size: int) -> bytes:
     for part in store.open(cid):
         data += part
         if len(data) > size:
-            raise ContentError(f"the file {cid} is too large", why=f"it has more than the {size} bytes expected")
+            raise ContentError(f"the file {cid} is too large", why=f"the file has more than the {size} bytes expected")
     return bytes(data)
 
 
 def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
-    """Open the store that a URL names.
+    """Open the store for a URL.
 
     Args:
-        url: ``file:FOLDER``, the RPC API of a Kubo node, ``kubo:http://HOST:PORT``, or a gateway, ``https://HOST``.
-        credentials: the tokens of gateways.
+        url: ``file:FOLDER``, ``kubo:http://HOST:PORT`` for a Kubo node's RPC API, or ``https://HOST`` for a gateway.
+        credentials: the bearer tokens of gateways.
 
     Raises:
         UsageError: the URL has another form, or the gateway's token cannot be read.
@@ -79,6 +79,6 @@ def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
         return KuboStore(rest, authorization=os.environ.get(AUTHORIZATION_VARIABLE, ""))
     raise UsageError(
         f"{shown_url(url)!r} is not the URL of a store",
-        why="a store is named as file:FOLDER, kubo:http://HOST:PORT or https://HOST",
+        why="the URL of a store is file:FOLDER, kubo:http://HOST:PORT or https://HOST",
         remedy="try file:.blockota/store",
     )

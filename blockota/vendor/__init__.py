@@ -1,1 +1,1 @@
-"""For vendors: publishes releases, and reviews proposals before owners sign them."""
+"""Publishes releases for the vendor, and reviews proposals before the owners sign them."""

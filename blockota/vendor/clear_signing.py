@@ -1,7 +1,7 @@
-"""ERC-7730 descriptors, by which a wallet shows our transactions in words (clear signing).
+"""Makes ERC-7730 descriptors, with which a wallet shows BlockOTA's transactions in words (clear signing).
 
-A descriptor is bound to the address of a contract on one chain. The packaged descriptors have no address, so that
-wallets refuse them until a vendor adds its own deployment. docs/vendor.md describes what a wallet shows.
+A descriptor is bound to the address of a contract on one chain. The packaged descriptors have no address, so
+wallets refuse them until a vendor adds the addresses of its contracts. Wallet screens are described in docs/vendor.md.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from blockota.settings import Deployment
 CONTRACTS = ("BlockOTA", "FirmwareReplication")
 """The contracts that have a descriptor."""
 VENDOR_LENGTH = 22
-"""Maximum length of the owner's name on Ledger's wallets, in characters."""
+"""Maximum length of the vendor's name on Ledger's wallets, in characters."""
 
 
 def file_name(contract: str) -> str:
-    """File name of a descriptor; tools and the public registry recognise it by the prefix ``calldata-``."""
+    """Return the file name of a descriptor; the public registry recognises descriptors by the prefix ``calldata-``."""
     return f"calldata-{contract}.json"
 
 
 def descriptor(contract: str) -> dict[str, Any]:
-    """The packaged descriptor of a contract (ERC-7730, version 2), without a deployment."""
+    """Return the packaged descriptor of a contract (ERC-7730, version 2), without addresses."""
     text = resources.files("blockota").joinpath("clear-signing", file_name(contract)).read_text("utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 
 
 def descriptor_for(contract: str, deployment: Deployment, *, vendor: str) -> dict[str, Any]:
-    """The descriptor of a contract, bound to a deployment.
+    """Return the descriptor of a contract, bound to the addresses of a deployment.
 
     Args:
         contract: one of `CONTRACTS`.
         deployment: addresses of the contracts.
-        vendor: the owner's name that wallets show: 1 to 22 printable ASCII characters, not only spaces.
+        vendor: vendor's name that wallets show, with 1 to 22 printable ASCII characters, not only spaces.
 
     Raises:
         UsageError: a wallet cannot show the vendor's name.

@@ -1,4 +1,4 @@
-"""Finds the manifest that describes a release: its address from the chain or a proposal, its bytes from the store."""
+"""Finds a release's manifest: gets its address from the chain or a proposal, and its bytes from the store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Description:
     Attributes:
         address: content address of the manifest; None if the release has none, or if the address is unknown.
         manifest: the manifest; None if the release has none, or if it cannot be shown.
-        trouble: why the manifest cannot be shown, a sentence; empty if there is no trouble.
+        trouble: sentence that explains why the manifest cannot be shown; empty if it can be shown.
     """
 
     address: CID | None = None
@@ -30,7 +30,7 @@ class Description:
 
     @property
     def fields(self) -> dict[str, Any] | None:
-        """The JSON object; None if the release has no manifest."""
+        """The description as a JSON object; None if the release has no manifest."""
         if self.address is None and not self.trouble:
             return None
         return {
@@ -43,9 +43,9 @@ class Description:
 def find_description(
     contract: BlockOTAContract, release: Release, *, from_block: int, open_store: Callable[[], Store]
 ) -> Description:
-    """Find the description of a recorded release, from an event that is not older than `from_block`.
+    """Find the manifest of a recorded release by the event of its publication, in `from_block` or later.
 
-    A missing or wrong manifest is reported in it, not raised; so are the errors of `open_store`.
+    A missing or wrong manifest and the errors of `open_store` are not raised, but returned as `trouble`.
     """
     address = None
     try:
@@ -58,7 +58,7 @@ def find_description(
 
 
 def describe_argument(argument: Mapping[str, Any], *, open_store: Callable[[], Store]) -> Description:
-    """Find the description of a release that a proposal publishes; as `find_description`, without the chain."""
+    """Find the manifest of a release that a proposal publishes; errors are returned as `trouble`, not raised."""
     release = argument_release(argument)
     if release is None or release.manifest is None:
         return Description()
@@ -74,13 +74,13 @@ def require_manifest(contract: BlockOTAContract, release: Release, *, from_block
 
     Raises:
         RefusedError: the release has no manifest, or the stored file is not its manifest.
-        StoreError: the store does not have it.
+        StoreError: the store does not have the manifest.
     """
     address = contract.manifest_address(release, from_block=from_block)
     if address is None:
         raise RefusedError(
             f"{release.product} {release.version} has no manifest",
-            why="it was published without notes and metadata",
+            why="the release was published without notes and metadata",
             remedy="fetch the image alone",
             action=Action.OMIT_MANIFEST,
         )
@@ -92,7 +92,7 @@ def read_manifest(store: Store, address: CID, *, release: Release) -> Manifest:
 
     Raises:
         RefusedError: the file is corrupt, not a manifest, or about another release.
-        StoreError: the store does not have it.
+        StoreError: the store does not have the manifest.
     """
     manifest = Manifest.from_json(read_whole(store, address, size=MAX_SIZE))
     manifest.require_about(release)

@@ -1,4 +1,4 @@
-"""Reads image files and release notes, and makes drafts from them. Used by the command line and by Ape scripts."""
+"""Reads image files and release notes into drafts of releases, for the command line and for Ape scripts."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from blockota.model.manifest import MAX_NOTES_SIZE, notes_from
 from blockota.model.release import Product, Region
 
 MAX_RAW_SIZE = 1 << 30
-"""Largest size in bytes of a raw image that stays in its file."""
+"""Maximum size of a raw image that is read from its file in parts, in bytes."""
 _HEAD_SIZE = 4096
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw image that stays in its file, because it is too large for memory.
+    """A raw image that is too large for memory, and is read from its file in parts.
 
     Attributes:
-        size: its size in bytes when it was opened first.
-        load_address: address of the first byte.
+        size: size of the file when it was first opened, in bytes.
+        load_address: address of the image's first byte.
     """
 
     path: Path
@@ -44,31 +44,31 @@ class RawFile:
     format: Format = "bin"
 
     def open(self) -> io.BytesIO | io.BufferedReader:
-        """Its bytes as a stream; the caller closes it.
+        """Open the file as a stream, which the caller must close.
 
         Raises:
             UsageError: the file does not exist any more.
-            ImageError: it cannot be read.
+            ImageError: the file cannot be read.
         """
         with _translated(self.path):
             return self.path.open("rb")
 
 
 def open_image(path: Path, *, load_address: int) -> FirmwareImage | RawFile:
-    """Read a firmware image; a raw one larger than `MAX_IMAGE_SIZE` stays in its file.
+    """Read a firmware image; a raw image larger than `MAX_IMAGE_SIZE` stays in its file.
 
     Args:
-        path: .bin, Intel HEX or ELF.
-        load_address: address of the first byte of a raw image; HEX and ELF files contain theirs.
+        path: image file, in raw format (.bin), Intel HEX or ELF.
+        load_address: address of a raw image's first byte; HEX and ELF files contain their own.
 
     Raises:
         UsageError: the file does not exist.
-        ImageError: as `read_image`; a raw file may have up to `MAX_RAW_SIZE` bytes.
+        ImageError: the file is not a firmware image, is larger than allowed, or cannot be read.
     """
     size = _file_size(path, limit=MAX_RAW_SIZE)
     if size <= MAX_IMAGE_SIZE:
         return read_image_file(path, load_address=load_address)
-    # Only raw bytes can be read in parts; the head shows whether the file is something else.
+    # Only raw bytes can be read in parts; the first bytes show whether the file is in HEX or ELF.
     raw = RawFile(path, size, load_address)
     with raw.open() as file:
         head = file.read(_HEAD_SIZE)
@@ -79,11 +79,11 @@ def open_image(path: Path, *, load_address: int) -> FirmwareImage | RawFile:
 
 
 def read_image_file(path: Path, *, load_address: int, limit: int = MAX_IMAGE_SIZE) -> FirmwareImage:
-    """Read a file as `read_image` reads bytes; its size is checked before it is read.
+    """Read a firmware image file with `read_image`; the file's size is checked before it is read.
 
     Raises:
         UsageError: the file does not exist.
-        ImageError: as `read_image`, or the file cannot be read.
+        ImageError: the file is not a firmware image, is too large, or cannot be read.
     """
     _file_size(path, limit=limit)
     with _translated(path):
@@ -94,10 +94,10 @@ def read_image_file(path: Path, *, load_address: int, limit: int = MAX_IMAGE_SIZ
 def with_image(draft: Draft, path: Path, *, product: Product, ram: Region | None) -> Draft:
     """Add the image of a file to a draft, with its load address and the RAM of the product's chip.
 
-    Without `ram`, because the chip is unknown, all of a Cortex-M's SRAM is allowed.
+    If the chip is unknown, `ram` is None, and the stack pointer may lie anywhere in the SRAM region of a Cortex-M.
 
     Raises:
-        UsageError: the file does not exist, or it contains another load address than the draft.
+        UsageError: the file does not exist, or contains another load address than the draft.
         ImageError: the file is not an image.
     """
     start = product.region.start if draft.load_address is None else draft.load_address
@@ -114,7 +114,7 @@ def with_image(draft: Draft, path: Path, *, product: Product, ram: Region | None
 
 
 def read_notes(path: Path | None) -> str:
-    """Read release notes from a text file; empty without one.
+    """Read release notes from a text file; empty if `path` is None.
 
     Raises:
         UsageError: the file cannot be read, or is larger than 64 KiB.

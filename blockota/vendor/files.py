@@ -18,7 +18,7 @@ from blockota.settings import Settings
 from blockota.strict_json import MAX_FILE_SIZE
 
 _HEAD_SIZE = 256
-"""Bytes at the beginning of a file in which its format is looked for."""
+"""Number of bytes at the beginning of a file in which the name of its format must be."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class ProposalFolder:
     """The proposals of a folder.
 
     Attributes:
-        proposals: proposals by file, in the order of the file names.
-        skipped: reasons by file, for files that name our format and cannot be read.
+        proposals: proposals by path, in the order of the file names.
+        skipped: for each proposal file that cannot be read, the reason by path.
     """
 
     proposals: dict[Path, Proposal]
@@ -35,18 +35,18 @@ class ProposalFolder:
 
 
 def read_proposal(path: Path) -> Proposal:
-    """Read a proposal."""
+    """Read a proposal file."""
     raw = read_input(path, limit=MAX_FILE_SIZE)
     with naming_file(path):
         return Proposal.from_json(raw)
 
 
 def read_signatures(path: Path, *, proposal: Proposal | None = None) -> list[Signature]:
-    """Read a file of signatures.
+    """Read a signature file.
 
     Args:
-        path: the file.
-        proposal: the signed proposal, by which signatures of other tools are read too; None reads our format alone.
+        path: the signature file.
+        proposal: the signed proposal, which is needed to read signatures of other tools; None refuses these signatures.
     """
     raw = read_input(path, limit=MAX_FILE_SIZE)
     with naming_file(path):
@@ -63,7 +63,7 @@ def read_builder(path: Path) -> BuilderTransaction:
 
 
 def read_view_file(path: Path, settings: Settings) -> ChainView:
-    """Read a chain view, and compare it with the settings as far as they name contracts.
+    """Read a chain view file, and compare the view with the contracts and the Safe that the settings name.
 
     Raises:
         ProposalError: the view is of another chain, contract or Safe than the settings name.
@@ -76,9 +76,9 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
     if (settings.chain_id, settings.contract.lower()) != (view.chain_id, view.contract.lower()):
         raise ProposalError(
             "the chain view is of another contract",
-            why=f"it is of {view.contract} on chain {view.chain_id}, the settings name {settings.contract} on chain "
-            f"{settings.chain_id}",
-            remedy="export it again from your network, or choose the network that it was made for",
+            why=f"the view is of {view.contract} on chain {view.chain_id}, the settings name {settings.contract} on "
+            f"chain {settings.chain_id}",
+            remedy="export the view again from your network, or choose the network of the view",
             action=Action.CHOOSE_NETWORK,
         )
     for what, found, wanted in (
@@ -88,8 +88,8 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
         if wanted and (found or "").lower() != wanted.lower():
             raise ProposalError(
                 f"the chain view is of another {what}",
-                why=f"it names {found or 'none'}, the settings name {wanted}",
-                remedy="ask who exported it; if the vendor has moved, correct the settings",
+                why=f"the view names {found or 'none'}, the settings name {wanted}",
+                remedy="ask the person who exported the view; if the vendor has a new address, correct the settings",
             )
     return view
 
@@ -101,7 +101,8 @@ def read_folder(folder: Path) -> ProposalFolder:
         UsageError: the folder does not exist.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder", why="proposals are listed by folder", remedy="name a folder")
+        why = "this command lists the proposals of a folder"
+        raise UsageError(f"{folder} is not a folder", why=why, remedy="name a folder")
     found = ProposalFolder({}, {})
     for path in sorted(folder.glob("*.json")):
         if not names_format(path, "blockota-proposal-"):
@@ -114,7 +115,10 @@ def read_folder(folder: Path) -> ProposalFolder:
 
 
 def find_rivals(proposal: Proposal, folder: Path) -> list[str]:
-    """Names of the files in a folder with another transaction of the same Safe at the same nonce, and not expired."""
+    """Return the names of the proposal files in a folder that compete with a proposal.
+
+    A competing proposal has another transaction of the same Safe at the same nonce, and has not expired.
+    """
     found = []
     for path, other in read_folder(folder).proposals.items():
         is_of_same_nonce = (other.chain_id, other.safe, other.nonce) == (
@@ -135,18 +139,18 @@ def collect_signatures(
     owners: Sequence[str] | None = None,
     note: Callable[[str], object] = lambda _: None,
 ) -> list[Signature]:
-    """Read the named signature files, and those beside the proposal's file.
+    """Read the signature files that the user named, and the signature files in the folder of the proposal.
 
     Args:
-        file: the proposal's file; ``NAME.*signature*.json`` beside ``NAME.json`` are read as well.
-        proposal: the proposal in it.
-        named: signature files that the user named. Their signatures are returned unchecked, because a bad file that
-            was named must be refused when the signatures are used.
-        owners: addresses whose signatures beside the file are used; None uses those of all signers.
+        file: path of the proposal file. Files ``NAME.*signature*.json`` in the folder of ``NAME.json`` are read too.
+        proposal: the proposal in `file`.
+        named: signature files that the user named. Signatures in named files are returned unchecked: a bad named file
+            must be refused when its signatures are used, and not be skipped.
+        owners: owners of the Safe, or None. If given, signatures of other signers in the folder are skipped.
         note: called with a sentence for each file or signature that is skipped.
 
     Returns:
-        One signature for each signer, in ascending order of the addresses.
+        One signature for each signer, in ascending order of the signers' addresses.
     """
     given = [signature for path in named for signature in read_signatures(path, proposal=proposal)]
     known = {path.resolve() for path in named}
@@ -169,19 +173,19 @@ def collect_signatures(
 
 
 def refuse_to_replace(path: Path, form: str) -> None:
-    """Refuse to overwrite a file, unless it names a format that can be made again at any time.
+    """Refuse to overwrite a file, unless it has a format that can be exported again at any time.
 
     Raises:
-        UsageError: another kind of file is there.
+        UsageError: the file exists and has another format.
     """
     if path.exists() and not names_format(path, form):
         raise UsageError(
-            f"{path} already exists", why="it is another kind of file", remedy="choose another output file"
+            f"{path} already exists", why="the existing file has another format", remedy="choose another output file"
         )
 
 
 def names_format(path: Path, form: str) -> bool:
-    """Whether the first bytes of a file contain the name of a format."""
+    """Return whether the first bytes of a file contain the name of a format."""
     try:
         if not path.is_file():
             return False

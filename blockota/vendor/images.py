@@ -1,7 +1,8 @@
 """Checks the images that a proposal publishes: finds each, hashes it, and compares it with the newest release.
 
-An image comes from a file that the signer gave, else from the store, else from the sources that serve it. None of
-these is trusted: the bytes are hashed here, and must have the SHA-256 and the content address in the calldata.
+An image comes from a file that the signer gave, or else from the store, or else from sources on the network. Files,
+store and sources are not trusted: the image is hashed on the signer's machine, and must have the SHA-256 and the
+content address in the calldata.
 """
 
 from __future__ import annotations
@@ -31,26 +32,26 @@ from blockota.vendor.description import Description, describe_argument
 from blockota.vendor.drafting import MAX_RAW_SIZE, RawFile, read_image_file
 
 _PART_SIZE = 1 << 20
-"""Bytes that are read and hashed at once."""
+"""Number of bytes that are read and hashed at once."""
 Argument = Mapping[str, Any]
 """A release as an argument of ``publish``."""
 
 
 class ImageObserver:
-    """Reports the progress of long work. This one reports nothing."""
+    """Receives notes and progress of the image checks. This base class ignores them."""
 
     def note(self, sentence: str) -> None:
-        """Report something beside the result."""
+        """Report a remark that is not part of the result."""
 
     def progress(self, what: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
         """Report the progress of one step.
 
         Args:
             what: name of the step, one word.
-            total: bytes of the whole step.
+            total: number of bytes that the step processes.
 
         Returns:
-            A context that lasts as long as the step; its value is called with the number of bytes done.
+            A context manager that lasts as long as the step, and yields a function that takes the number of bytes done.
         """
         del what, total
         return nullcontext(lambda _: None)
@@ -58,14 +59,14 @@ class ImageObserver:
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """Where the images of a proposal come from.
+    """The files, the store and the sources from which the images of a proposal are read.
 
     Attributes:
-        open_store: returns the store, which is asked first; not called if every image is in a file.
-        sources: the sources that are asked next. A signer who is off line asks those alone that the operator named.
+        open_store: function that returns the store; called only if an image or a manifest is needed from the store.
+        sources: sources that are asked after the store. A signer who is off line asks only sources that the user named.
         images: files of images that the proposal publishes.
-        previous: files of images that were published before, to compare with.
-        observer: reports progress.
+        previous: files of images that were published before, for the comparison.
+        observer: receives notes and progress.
     """
 
     open_store: Callable[[], Store]
@@ -77,13 +78,14 @@ class ImageInputs:
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """An image that was hashed here, and has the SHA-256 in the calldata.
+    """An image that was hashed on this machine, and has the SHA-256 in the calldata.
 
     Attributes:
-        source: where the bytes came from.
-        size: bytes.
-        since: version of the product's newest release; None if this is the first, or if the chain was not asked.
-        difference: the difference from that release; a sentence if it is not known.
+        source: file or place from which the image was read.
+        size: size of the image, in bytes.
+        since: version of the product's newest release; None if the product has none, or if the chain was not read.
+        difference: difference from the newest release; a sentence if no difference can be computed.
+        description: the manifest of the release.
     """
 
     source: str
@@ -94,7 +96,7 @@ class CheckedImage:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The JSON object."""
+        """The result of the check as a JSON object."""
         return {
             "source": self.source,
             "size": self.size,
@@ -106,14 +108,19 @@ class CheckedImage:
 
 @dataclass(frozen=True)
 class UncheckedImage:
-    """An image that could not be checked, and why, in a review that does not require it."""
+    """An image that could not be checked, in a review that does not require the check.
+
+    Attributes:
+        trouble: why the image could not be checked.
+        description: the manifest of the release.
+    """
 
     trouble: str
     description: Description
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The JSON object."""
+        """The result of the check as a JSON object."""
         return {"source": None, "trouble": self.trouble, "manifest": self.description.fields}
 
 
@@ -122,10 +129,10 @@ class OpenImage:
     """An image in an open file, which is read in parts.
 
     Attributes:
-        origin: where the bytes came from.
-        file: the bytes, from position 0; seekable.
-        sha256: computed here.
-        load_address: load address in a HEX or ELF file; raw bytes have none.
+        origin: file or place from which the image was read.
+        file: seekable file with the bytes of the image, from position 0.
+        sha256: hash of the image (SHA-256), computed on this machine.
+        load_address: load address in a HEX or ELF file; 0 for raw bytes, which have none.
     """
 
     origin: str
@@ -136,11 +143,11 @@ class OpenImage:
     load_address: int = 0
 
     def __len__(self) -> int:
-        """The size in bytes."""
+        """Return the size of the image in bytes."""
         return self.size
 
     def __getitem__(self, part: slice, /) -> bytes:
-        """Read a range of bytes.
+        """Read a range of the image's bytes.
 
         Raises:
             ImageError: the file cannot be read.
@@ -157,19 +164,19 @@ def check_images(
     """Hash every image of a proposal, and compare each with the newest release of its product.
 
     Args:
-        proposal: the proposal; it may publish nothing.
+        proposal: the proposal, which need not publish a release.
         view: the state of the chain, with the newest releases; None if it is not known.
-        inputs: where images come from. Files that were given must be images of the proposal or newest releases.
-        is_required: whether an image that cannot be checked is an error. Otherwise it is reported as `UncheckedImage`;
-            wrong files that were given are errors in any case.
+        inputs: files, store and sources. Files that were given must be images of the proposal or of newest releases.
+        is_required: whether an image that cannot be checked is an error. Otherwise an unchecked image is
+            reported as `UncheckedImage`. A wrong file that the signer gave is always an error.
 
     Returns:
-        One for each release, in the order of the calldata.
+        One result for each release, in the order of the calldata.
 
     Raises:
         ProposalError: an image is not the one in the calldata.
-        VerificationError: with number 4, only other images were found.
-        StoreError: an image was not given and was not found.
+        VerificationError: check 4 failed, because only other images were found.
+        StoreError: an image was neither given nor found.
         UsageError: a given file or URL cannot be used.
         ImageError: a given file is not an image.
     """
@@ -193,7 +200,7 @@ def check_image(argument: Argument, image: BinaryIO, *, on_progress: Callable[[i
     Args:
         argument: the release as an argument of ``publish``.
         image: the image to check.
-        on_progress: called with the number of bytes that have been hashed.
+        on_progress: called with the number of bytes hashed so far.
 
     Raises:
         ProposalError: the image is not the one in the calldata, or the calldata has a wrong content address.
@@ -209,20 +216,20 @@ def check_image(argument: Argument, image: BinaryIO, *, on_progress: Callable[[i
     if digest.digest() != argument["sha256"] or size != argument["size"]:
         raise ProposalError(
             "the image is not the one in the proposal",
-            why=f"it has {size} bytes with SHA-256 {digest.hexdigest()}, the proposal has {argument['size']} bytes"
-            f" with {argument['sha256'].hex()}",
-            remedy="do not sign; ask who made the proposal",
+            why=f"the image has {size} bytes with SHA-256 {digest.hexdigest()}, the proposal has {argument['size']} "
+            f"bytes with {argument['sha256'].hex()}",
+            remedy="do not sign the proposal; ask its proposer",
         )
     if address != image_address(argument):
         raise ProposalError(
             "the proposal has a wrong content address",
-            why=f"the image's is {address}, the proposal has {image_address(argument)}, so it could not be fetched",
-            remedy="do not sign; ask who made the proposal",
+            why=f"the image has the content address {address}, but the proposal has {image_address(argument)}",
+            remedy="do not sign the proposal; ask its proposer",
         )
 
 
 class _ImageCheck:
-    """Checks the images of one proposal. Files stay open until `files` is closed; copies are deleted then."""
+    """Checks the images of one proposal. Image files stay open, and temporary copies exist, until `files` is closed."""
 
     def __init__(self, proposal: Proposal, view: ChainView | None, inputs: ImageInputs, *, files: ExitStack) -> None:
         self._view, self._inputs, self._files = view, inputs, files
@@ -234,9 +241,9 @@ class _ImageCheck:
         self._previous = {image.sha256: image for image in previous}
 
     def check(self, release: Argument) -> CheckedImage:
-        """Find one image, hash it, and compare it."""
+        """Find the image of a release, hash it, and compare it with the newest release."""
         image = self._given.get(release["sha256"]) or self._find_proposed(release)
-        # Read once more for the content address; a file may also have been changed since it was opened.
+        # The image is read again for its content address. A change of the file since it was opened is detected too.
         with self._inputs.observer.progress("Checking", image.size) as progress, _reading(image.origin):
             image.file.seek(0)
             check_image(release, image.file, on_progress=progress)
@@ -250,36 +257,36 @@ class _ImageCheck:
         return self._view.newest_of(product_name(release["product"])) if self._view else None
 
     def _open_given(self, path: Path, releases: Sequence[Argument]) -> OpenImage:
-        """Open a file that must be an image of the proposal, with the load address of the proposal."""
+        """Open a file that must be an image of the proposal and have the proposal's load address."""
         image = self._open(path, wanted={(release["size"], release["sha256"]) for release in releases})
         matches = [release for release in releases if release["sha256"] == image.sha256]
         if not matches:
             wanted = shortened(f"{release['size']:,} bytes with {release['sha256'].hex()}" for release in releases)
             raise ProposalError(
                 f"the image {path} is not the one in the proposal",
-                why=f"it has {image.size:,} bytes with SHA-256 {image.sha256.hex()}, the proposal publishes "
+                why=f"the file has {image.size:,} bytes with SHA-256 {image.sha256.hex()}, the proposal publishes "
                 f"{wanted or 'no image at all'}",
-                remedy="do not sign; give the right file, or ask who made the proposal",
+                remedy="do not sign the proposal; give the right file, or ask the proposer",
             )
         for release in matches:
             if image.format != "bin" and image.load_address != release["loadAddress"]:
                 raise ProposalError(
-                    "the proposal puts the image elsewhere",
-                    why=f"{image.origin} has the load address 0x{image.load_address:08x}, the proposal has "
+                    "the proposal has another load address than the image",
+                    why=f"{image.origin} has the load address 0x{image.load_address:08x}, but the proposal has "
                     f"0x{release['loadAddress']:08x}",
-                    remedy="do not sign; ask who made the proposal",
+                    remedy="do not sign the proposal; ask its proposer",
                 )
         return image
 
     def _open_previous(self, path: Path, newest: Sequence[Release]) -> OpenImage:
-        """Open a file that must be the image of a newest release."""
+        """Open a file that must be the image of a product's newest release."""
         image = self._open(path, wanted={(release.size, release.sha256) for release in newest})
         if image.sha256 not in {release.sha256 for release in newest}:
             known = shortened(f"{release.product} {release.version} has {release.sha256.hex()}" for release in newest)
             raise ProposalError(
                 f"the image {path} is not the one published before",
-                why=f"its SHA-256 is {image.sha256.hex()}, {known or 'and nothing was published'}",
-                remedy="omit the image to compare with, or fetch the published one",
+                why=f"the file has SHA-256 {image.sha256.hex()}, {known or 'and no release was published'}",
+                remedy="omit the previous image, or fetch the published one",
                 action=Action.FETCH_IMAGE,
             )
         return image
@@ -288,19 +295,19 @@ class _ImageCheck:
         """Open an image file.
 
         Args:
-            path: .bin, Intel HEX or ELF.
-            wanted: size and SHA-256 of the images that are looked for. A file that is one of them is used unchanged,
-                whatever its contents look like, and so is a file that is too large for HEX or ELF.
+            path: image file, in raw format (.bin), Intel HEX or ELF.
+            wanted: size and SHA-256 of each expected image. A file that equals an expected image is used as raw bytes,
+                even if it looks like HEX or ELF. A file that is too large for HEX or ELF is used as raw bytes too.
 
         Raises:
             UsageError: the file does not exist.
-            ImageError: it is not an image, is larger than any image that is looked for, or cannot be read.
+            ImageError: the file is not an image, is larger than every expected image, or cannot be read.
         """
-        # (1) Raw bytes of a size that is looked for, in parts.
+        # (1) Raw bytes of an expected size, read in parts.
         sizes = {size for size, _ in wanted}
         try:
             size = path.stat().st_size if path.is_file() else -1
-        except (OSError, ValueError):  # reading it reports the error
+        except (OSError, ValueError):  # reported when the file is read below
             size = -1
         if size in sizes or MAX_IMAGE_SIZE < size <= max(sizes, default=0):
             with naming_file(path):
@@ -312,10 +319,10 @@ class _ImageCheck:
         if sizes and size > MAX_IMAGE_SIZE:
             raise ImageError(
                 f"{path} is too large",
-                why=f"it has {size:,} bytes, the largest expected image has {max(sizes):,}",
-                remedy="check that it is the right file",
+                why=f"the file has {size:,} bytes, but the largest expected image has {max(sizes):,}",
+                remedy="check that the file is the right one",
             )
-        # (2) Intel HEX or ELF, in memory.
+        # (2) Intel HEX or ELF, read into memory.
         with naming_file(path):
             image = read_image_file(path, load_address=0)
         digest = hashlib.sha256(image.data).digest()
@@ -327,13 +334,13 @@ class _ImageCheck:
         name = f"{product_name(release['product'])} {Version.unpack(release['version']) or 'without a version'}"
         if not 0 < release["size"] <= MAX_RAW_SIZE:
             raise ProposalError(
-                f"the image of {name} is not looked for",
-                why=f"the proposal gives it {release['size']:,} bytes, the limit is {MAX_RAW_SIZE:,}",
-                remedy="do not sign; ask who made the proposal",
+                f"the image of {name} is not searched for",
+                why=f"the image has {release['size']:,} bytes in the proposal, but the limit is {MAX_RAW_SIZE:,}",
+                remedy="do not sign the proposal; ask its proposer",
             )
         if wanted is None:
             raise ProposalError(
-                f"the image of {name} is not looked for", why="the contract refuses it", remedy="do not sign"
+                f"the image of {name} is not searched for", why="the contract refuses the release", remedy="do not sign"
             )
         try:
             return self._find(wanted)
@@ -341,23 +348,23 @@ class _ImageCheck:
             raise StoreError(
                 f"the image of {name} cannot be checked",
                 why=f"{error.what}, {error.why}" if error.why else error.what,
-                remedy="give its file, or name a store or a source that has it",
+                remedy="give the image file, or name a store or a source that has the image",
                 action=Action.TAKE_IMAGE_ELSEWHERE,
             ) from error
 
     def _find(self, release: Release, *, asks_network: bool = True) -> OpenImage:
-        """Find an image in the store, else at the sources, and last on the IPFS network of a Kubo store.
+        """Find an image in the store, then at the sources, and last on the IPFS network of a Kubo store.
 
         Args:
-            release: the release.
+            release: the release whose image is searched for.
             asks_network: whether the IPFS network may be asked, which can take minutes.
 
         Raises:
-            UsageError: the settings name something that is not a gateway.
-            VerificationError: with number 4, only other images were found.
-            StoreError: it was not found.
+            UsageError: a URL in the settings is not that of a gateway.
+            VerificationError: check 4 failed, because only other images were found.
+            StoreError: the image was not found.
         """
-        # A file, not memory: images have up to 1 GiB.
+        # The image is kept in a file, not in memory, because images have up to 1 GiB.
         file = self._files.enter_context(_temporary_file())
         store, observer = self._inputs.open_store(), self._inputs.observer
         with suppress(StoreError, VerificationError):
@@ -365,7 +372,7 @@ class _ImageCheck:
                 find_image(release, store, stages=[], into=file, observer=SearchObserver(progress=progress))
             return self._measure("the store", file)
 
-        # An owner who signs off line must not have to wait for sources of the settings, which cannot answer.
+        # Sources of the settings cannot answer off line, so an owner who signs off line does not wait for them.
         is_on_line = self._view is not None and not self._view.source
         stages, what = [SearchStage("the named sources", lambda: self._named)], "Reading"
         if is_on_line:
@@ -376,7 +383,7 @@ class _ImageCheck:
         return self._measure("the network", file)
 
     def _measure(self, origin: str, file: BinaryIO) -> OpenImage:
-        """Find the size and the SHA-256 of an open file."""
+        """Measure the size and the SHA-256 of an open file."""
         with _reading(origin):
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
@@ -390,7 +397,7 @@ class _ImageCheck:
 
     def _compare(self, new: Placed, newest: Release | None) -> Difference | str:
         if self._view is None:
-            return "not known: the chain was not asked what is published today"
+            return "not known: the newest release was not read from the chain"
         if newest is None:
             return "everything: it is the first release of this product"
         try:
@@ -398,7 +405,7 @@ class _ImageCheck:
         except BlockOTAError:
             return f"not known: the image of {newest.version} was not found, and no file was given to compare with"
         if old.sha256 != newest.sha256:
-            return f"not known: what was found as the image of {newest.version} is another one"
+            return f"not known: the bytes found for {newest.version} are not its image"
         before = Placed(old, newest.load_address)
         touched = max(new.end, before.end) - min(new.start, before.start)
         with self._inputs.observer.progress("Comparing", touched) as progress:
@@ -407,7 +414,7 @@ class _ImageCheck:
 
 @contextmanager
 def _reading(origin: str) -> Iterator[None]:
-    """Translate errors of the operating system, with the origin of the image."""
+    """Translate errors of the operating system into errors that name the image's origin."""
     try:
         yield
     except OSError as error:
@@ -417,6 +424,6 @@ def _reading(origin: str) -> Iterator[None]:
 
 @contextmanager
 def _temporary_file() -> Iterator[BinaryIO]:
-    """A file without a name, which the operating system deletes when it is closed, even after a crash."""
+    """Open a nameless file, which the operating system deletes when the file is closed, even after a crash."""
     with _reading("a temporary file"), tempfile.TemporaryFile() as file:
         yield file

@@ -1,7 +1,7 @@
 """Makes proposals for the vendor's Safe, and reads the state of the chain that owners need before they sign.
 
-Source for changes of owners: Safe smart account 1.5, ``OwnerManager.sol``. The owners are a linked list, so that a
-removal names the owner before the removed one.
+Changes of owners follow ``OwnerManager.sol`` of Safe smart account 1.5. A Safe stores its owners as a linked list, so
+the call that removes an owner must also name the preceding owner.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from blockota.formats.abi import interface
 from blockota.model.agreement import Agreement
 
 _SENTINEL = "0x" + "00" * 19 + "01"
-"""Start of the list of owners (``SENTINEL_OWNERS``)."""
+"""Start of the linked list of owners (``SENTINEL_OWNERS``)."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """The parts of a proposal beside its call.
+    """The fields of a proposal in addition to its call.
 
     Attributes:
-        text: the reason for it, one line for the other owners.
-        now: Unix time, in seconds.
-        lifetime: seconds until the proposal expires.
+        text: why the transaction is proposed, one line for the other owners.
+        now: current time, in Unix seconds.
+        lifetime: time until the proposal expires, in seconds.
         nonce: nonce of the Safe to use; None uses the next one.
-        proposer: the proposer's own name for themselves, one line.
+        proposer: name or role that the proposer entered, one line.
     """
 
     text: str
@@ -46,10 +46,10 @@ class Reason:
 
 
 def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason, target: str | None = None) -> Proposal:
-    """Make a proposal that calls `target`, or else the contract. The call is simulated first, as the Safe.
+    """Make a proposal that calls `target`, by default BlockOTA. The call is first simulated from the Safe's address.
 
     Raises:
-        ContractRefusalError: the called contract would refuse.
+        ContractRefusalError: the called contract would refuse the call.
     """
     safe = read_safe(contract.chain, contract.owner())
     address = to_checksum_address(target or contract.address)
@@ -61,11 +61,11 @@ def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason, target: 
 def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], bytes], *, reason: Reason) -> Proposal:
     """Make a proposal by which the Safe changes its own owners or threshold.
 
-    `make` returns the calldata for the Safe's present state, such as `add_call`.
+    `make` takes the Safe's present state and returns the calldata, for example by `add_call`.
 
     Raises:
-        RefusedError: `make` refuses.
-        ContractRefusalError: the Safe would refuse.
+        RefusedError: `make` refuses the change.
+        ContractRefusalError: the Safe would refuse the call.
     """
     safe = read_safe(contract.chain, contract.owner())
     call = make(safe)
@@ -75,7 +75,7 @@ def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], by
 
 
 def propose_rejection(contract: BlockOTAContract, *, reason: Reason) -> Proposal:
-    """Make the empty transaction at a nonce. Once executed, no other transaction at that nonce can be."""
+    """Make a proposal of an empty transaction, whose execution prevents every other transaction at its nonce."""
     safe = read_safe(contract.chain, contract.owner())
     return _proposal(contract, safe, reason=reason, to=safe.address, data=b"")
 
@@ -90,19 +90,19 @@ def propose_built(contract: BlockOTAContract, built: BuilderTransaction, *, reas
     if built.chain_id != contract.chain.chain_id or built.safe not in (None, safe.address):
         raise ProposalError(
             "the file is for another chain or Safe",
-            why=f"it names chain id {built.chain_id} and {f'the Safe {built.safe}' if built.safe else 'no Safe'}; the "
-            f"network's are {contract.chain.chain_id} and {safe.address}",
-            remedy="choose the network that it was made for",
+            why=f"the file has chain id {built.chain_id} and {f'the Safe {built.safe}' if built.safe else 'no Safe'}; "
+            f"the network has chain id {contract.chain.chain_id} and the Safe {safe.address}",
+            remedy="choose the network that the file was made for",
             action=Action.CHOOSE_NETWORK,
         )
     return replace(_proposal(contract, safe, reason=reason, to=built.to, data=built.data), value=built.value)
 
 
 def add_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
-    """Calldata that adds an owner; without a threshold, the present one is kept.
+    """Return the calldata that adds an owner; a `threshold` of None keeps the present threshold.
 
     Raises:
-        RefusedError: it is an owner already, or the threshold cannot be met.
+        RefusedError: the address is an owner already, or the owners could not meet the threshold.
     """
     if to_checksum_address(owner) in safe.owners:
         raise RefusedError(f"{owner} is an owner already", why=_show_owners(safe), remedy="leave it as it is")
@@ -111,10 +111,10 @@ def add_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
 
 
 def remove_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
-    """Calldata that removes an owner. Arguments as in `add_call`.
+    """Return the calldata that removes an owner; a `threshold` of None keeps the present threshold.
 
     Raises:
-        RefusedError: it is not an owner, or the remaining owners could not meet the threshold.
+        RefusedError: the address is not an owner, or the remaining owners could not meet the threshold.
     """
     if to_checksum_address(owner) not in safe.owners:
         raise RefusedError(
@@ -124,14 +124,14 @@ def remove_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
             action=Action.LIST_OWNERS,
         )
     wanted = _check_threshold(safe, threshold, owners=len(safe.owners) - 1)
-    # getOwners() walks the linked list from its start, so the owner before is the one listed before.
+    # getOwners() walks the linked list from its start, so the preceding owner is the one listed before.
     place = safe.owners.index(to_checksum_address(owner))
     before = safe.owners[place - 1] if place else _SENTINEL
     return interface(SAFE).encode_call("removeOwner", before, safe.owners[place], wanted)
 
 
 def threshold_call(safe: SafeState, threshold: int) -> bytes:
-    """Calldata that changes the number of owners that must sign.
+    """Return the calldata that changes the number of owners that must sign.
 
     Raises:
         RefusedError: the threshold is the present one, or greater than the number of owners.
@@ -150,11 +150,11 @@ def read_view(
     Args:
         contract: the configured contract.
         replication: the configured replication contract, if there is one.
-        about: numbers of the agreements to read, see `agreements_of`.
-        confirmations: blocks that must lie above an agreement, else it counts as shallow.
+        about: numbers of the agreements to read (`agreements_of`).
+        confirmations: number of blocks that must lie above an agreement; with fewer, the agreement is shallow.
 
     Raises:
-        ChainError: the block was replaced during the reads.
+        ChainError: the block was replaced by a reorganisation during the reads.
     """
     head = contract.chain.head()
     products = tuple(contract.products(block=head.number))
@@ -163,7 +163,7 @@ def read_view(
     shallow: list[int] = []
     if replication:
         agreements = tuple(replication.agreements_of(about, block=head.number).values())
-        # An agreement that was another one some blocks ago can become that again by a reorganisation.
+        # If an agreement was different some blocks ago, a reorganisation can restore the earlier agreement.
         shallow = replication.shallow(agreements, block=max(head.number - confirmations, 0))
     safe = read_safe(contract.chain, contract.owner(block=head.number), block=head.number)
     view = ChainView(
@@ -187,7 +187,7 @@ def read_view(
 
 
 def agreements_of(proposals: Iterable[Proposal]) -> list[int]:
-    """Numbers of the agreements that proposals decide about."""
+    """Return the numbers of the agreements that proposals accept, decline or terminate."""
     calls = [proposal.call for proposal in proposals if proposal.call]
     return sorted({call.arguments["id"] for call in calls if call.contract == "FirmwareReplication"})
 

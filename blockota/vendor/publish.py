@@ -1,4 +1,4 @@
-"""Publishes for the vendor: pairs products, proposes releases, revocations and floors, and deploys the contracts."""
+"""Deploys the contracts, and proposes pairings, releases, revocations and minimum versions (floors)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _ZERO = Version(0, 0, 0)
 
 @dataclass(frozen=True)
 class Floor:
-    """The effect of a new floor on the releases of a product.
+    """The effect of a new minimum version (floor) on the releases of a product.
 
     Attributes:
-        version: the floor, the least version that may be installed.
-        excluded: releases that can be installed today, and never again below this floor; newest first.
-        allowed: releases that can still be installed; newest first.
+        version: the floor, which is the lowest version that may be installed.
+        excluded: releases that may be installed today, and that the floor excludes permanently; newest first.
+        allowed: releases that may still be installed under the floor; newest first.
     """
 
     product: str
@@ -56,16 +56,16 @@ def propose_releases(
 
     Args:
         contract: the contract that will record the releases.
-        drafts: the releases; several for one product in ascending order of versions.
-        store: gets the images and manifests. If any release is refused, nothing is stored.
-        reason: reason and lifetime.
-        on_progress: called with the number of bytes of each block that was stored.
+        drafts: drafts of the releases; those of one product in ascending order of versions.
+        store: store for the images and manifests. If any release is refused, nothing is stored.
+        reason: reason, lifetime and nonce of the proposal.
+        on_progress: called with the size of each block that was stored, in bytes.
 
     Returns:
-        The records that the proposal publishes, and the proposal.
+        The releases that the proposal publishes, and the proposal itself.
 
     Raises:
-        RefusedError: an image, a version, a time or a text is not acceptable.
+        RefusedError: the image, version, activation time or notes of a release are not acceptable.
         StoreError: the store cannot be written.
     """
     # (1) Check everything, and have the contract simulate the call.
@@ -76,7 +76,7 @@ def propose_releases(
     for draft, release in zip(drafts, releases, strict=True):
         check_kind(draft, release)
 
-    # (2) Store, only now: a refusal leaves nothing behind.
+    # (2) Store only after all checks, so that a refusal leaves nothing in the store.
     for draft, release in zip(drafts, releases, strict=True):
         if manifest := draft_manifest(draft, release):
             store.put(io.BytesIO(manifest.to_json()))
@@ -85,7 +85,7 @@ def propose_releases(
         if stored != release.cid:
             raise RefusedError(
                 f"the image of {release.product} {release.version} was changed while it was stored",
-                why="its content address is not the one in the proposal",
+                why="the content address of the stored image is not the one in the proposal",
                 remedy="wait until the build has ended, then publish again",
             )
     return releases, proposal
@@ -100,7 +100,7 @@ def propose_revocation(contract: BlockOTAContract, product: str, *, version: Ver
     """
     if not reason.text.strip():
         raise UsageError(
-            "a release is not revoked without a reason",
+            "a release cannot be revoked without a reason",
             why="the reason is recorded on the chain for the users of the release",
             remedy="give a reason",
             action=Action.GIVE_REASON,
@@ -114,18 +114,18 @@ def propose_pairing(contract: BlockOTAContract, product: Product, *, reason: Rea
 
 
 def propose_floor(contract: BlockOTAContract, floor: Floor, *, reason: Reason, above_newest: bool = False) -> Proposal:
-    """Propose to raise the floor of a product permanently; above every release only if that is intended.
+    """Propose to raise the floor of a product permanently; `above_newest` allows a floor above every release.
 
     Raises:
-        RefusedError: no release could be installed any more, or the contract would refuse.
+        RefusedError: no release could be installed any more, or the contract would refuse the call.
     """
     proposal = propose(contract, floor_call(floor.product, floor.version), reason=reason)
     if not floor.allowed and not above_newest:
         newest = max((release.version for release in floor.excluded), default=None)
         raise RefusedError(
-            f"the floor {floor.version} would leave nothing to install for {floor.product}",
+            f"the floor {floor.version} would exclude every release of {floor.product}",
             why=f"the newest release is {newest or 'none'}, and a floor cannot be lowered",
-            remedy=f"publish {floor.version} or newer first, or confirm that this is intended",
+            remedy=f"publish version {floor.version} or newer first, or confirm this floor",
             action=Action.PUBLISH_BELOW_NEWEST,
         )
     return proposal
@@ -147,24 +147,24 @@ def sign_unattended(contract: BlockOTAContract, proposal: Proposal, *, account: 
     """Sign a proposal without a review by a person, as a vendor's CI does for its own build.
 
     Raises:
-        ProposalError: there is a red flag, which a person has to review.
+        ProposalError: the proposal has a red flag, which a person must review.
     """
     flags = red_flags(proposal, read_view(contract, None, about=()), signer=account.address, now=now)
     if flags:
         raise ProposalError(
             "the proposal is not signed automatically",
             why="; ".join(flag.what for flag in flags),
-            remedy="make it unsigned, and have owners review and sign it",
+            remedy="make the proposal without a signature, and have owners review and sign it",
             action=Action.SIGN_LATER,
         )
     return sign(proposal, account)
 
 
 def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
-    """Deploy BlockOTA with a Safe as its owner, and FirmwareReplication for it.
+    """Deploy the contract BlockOTA with a Safe as its owner, and the contract FirmwareReplication for BlockOTA.
 
     Raises:
-        RefusedError: there is no Safe at the address, or its owners could not sign and execute proposals.
+        RefusedError: the address is not a Safe, or the Safe's owners could not sign and execute proposals.
     """
     state = read_safe(chain, safe)
     if why := state.obstacle(find_contract_owners(chain, state)):

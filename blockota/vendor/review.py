@@ -1,15 +1,15 @@
-"""Reviews a proposal: what its owners see before they sign, and what competes with what in a folder.
+"""Reviews proposals: collects the facts that owners see before they sign, and finds competing proposals in a folder.
 
-The checks of an owner's machine before a signature, in this order:
+An owner's machine takes these steps before a signature:
 
 1. The proposal's intent equals its decoded calldata (`Proposal.from_json`).
 2. Chain and Safe of the proposal are those of the chain view (`check_place`).
 3. Each image is found and hashed, and has the SHA-256, size and content address in the calldata (`check_images`).
-4. The owner sees the meaning, the changes since the newest release, and the hashes to compare with a wallet
+4. The owner sees the decoded calldata, the changes since the newest release, and the hashes to compare with a wallet
    (`Review.groups`).
-5. The owner types the word of each red flag (`Review.red_flags`), and agrees.
+5. The owner types the word of each red flag (`Review.red_flags`), and confirms the signature.
 
-The key is opened between 4 and 5, because one of the flags concerns the signer.
+The key is opened between the steps 4 and 5, because one red flag concerns the signer.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from blockota.vendor.images import CheckedImage, ImageInputs, UncheckedImage, ch
 from blockota.vendor.propose import agreements_of
 
 Rows = dict[str, object]
-"""Labels and values of a group of lines; a tuple has one line for each item."""
+"""A group of labels and values to print; a tuple is printed as one line for each item."""
 _MOST_LINES = 20
-"""Number of lines of release notes that are shown."""
+"""Maximum number of lines of release notes that are shown."""
 _LABELS = {"sha256": "SHA-256", "cid": "CID"}
 _DAY = 86400
 
 
 @dataclass(frozen=True)
 class Review:
-    """A proposal with what was checked about it.
+    """A proposal with the results of its checks.
 
     Attributes:
         view: the state of the chain; None if it is not known.
-        images: the checked images, one for each release that it publishes.
-        is_pinned: whether the signer's settings name the contract, so that the view need not be trusted for it.
+        images: results of the image checks, one for each release that the proposal publishes.
+        is_pinned: whether the signer's settings name the contract; otherwise only the chain view does.
     """
 
     proposal: Proposal
@@ -60,16 +60,16 @@ class Review:
     is_pinned: bool = True
 
     def red_flags(self, *, signer: str | None, now: int) -> list[RedFlag] | None:
-        """What is unusual; None if the state of the chain is not known. Arguments as in `approval.red_flags`."""
+        """Return the red flags, by the function `approval.red_flags`; None if the state of the chain is not known."""
         if self.view is None:
             return None
         return red_flags(self.proposal, self.view, signer=signer, now=now, is_pinned=self.is_pinned)
 
     def groups(self, *, now: int) -> list[Rows]:
-        """Everything that an owner should read, in groups of lines.
+        """Return all values that an owner should read, in groups.
 
-        First the meaning, decoded from the calldata, with the state of the chain today; then reason and expiry; then
-        the place of the transaction; then the hashes to compare with a wallet's screen.
+        The groups have this order: the decoded calldata with the present state of the chain; reason and expiry; the
+        called contract, chain, Safe and nonce; the hashes to compare with a wallet's screen.
         """
         proposal, left = self.proposal, self.proposal.expires - now
         remaining = f", in {left // _DAY} days" if left > 2 * _DAY else f", in {left // 3600} hours"
@@ -84,7 +84,7 @@ class Review:
         return [*heading, *self._actions(), *self._agreements(), why, self._place(), hash_rows(proposal)]
 
     def as_fields(self, *, now: int) -> dict[str, Any]:
-        """The JSON object: the fields of the file, and what follows from them."""
+        """Return the JSON object, with the fields of the proposal file and values that are computed from them."""
         proposal = self.proposal
         fields: dict[str, Any] = json.loads(proposal.to_json())
         return fields | {
@@ -112,7 +112,7 @@ class Review:
         return groups
 
     def _agreements(self) -> list[Rows]:
-        """The state of the agreement on the chain; its terms too if they are not those of the call."""
+        """Return the state of the agreement on the chain, and its terms if they differ from those of the call."""
         groups: list[Rows] = []
         for number in agreements_of([self.proposal]):
             found = self.view.agreement(number) if self.view else None
@@ -126,7 +126,7 @@ class Review:
         return groups
 
     def _today(self, name: str | None) -> Rows:
-        """The state of a product on the chain."""
+        """Return the state of a product on the chain."""
         if self.view is None or name is None:
             return {}
         product, newest = self.view.product(name), self.view.newest_of(name)
@@ -140,7 +140,7 @@ class Review:
     def _place(self) -> Rows:
         proposal, view = self.proposal, self.view
         rows: Rows = {}
-        # Parts that our own transactions never have are shown even if no red flags can be looked for.
+        # Fields that BlockOTA's own transactions never set are shown even if red flags cannot be checked.
         if proposal.operation:
             rows["operation"] = "DELEGATECALL"
         if proposal.value:
@@ -161,14 +161,14 @@ class Review:
 def review_proposal(
     proposal: Proposal, view: ChainView | None, inputs: ImageInputs, *, is_pinned: bool, is_required: bool
 ) -> Review:
-    """Check place and images of a proposal (checks 2 and 3 of the module's list).
+    """Check chain, Safe and images of a proposal (steps 2 and 3 in the module's docstring).
 
-    Without a view, the state of the chain is not known. With `is_required`, as before a signature, an image that cannot
-    be checked is an error.
+    A `view` of None means that the state of the chain is not known. If `is_required` is set, as before a signature, an
+    image that cannot be checked is an error.
 
     Raises:
-        ProposalError: the view is of another chain or Safe, or an image is not the one in the calldata.
-        VerificationError, StoreError, UsageError, ImageError: as `check_images`.
+        ProposalError: the proposal is for another chain or Safe, or an image is not the one in the calldata.
+        VerificationError, StoreError, UsageError, ImageError: an image cannot be checked (`check_images`).
     """
     if view is not None:
         check_place(proposal, view)
@@ -177,7 +177,7 @@ def review_proposal(
 
 
 def headline(proposal: Proposal) -> str:
-    """The meaning of a proposal in a few words."""
+    """Return the effect of a proposal in a few words."""
     groups = proposal.intent
     action = re.split("[:,]", groups[0]["action"])[0]
     about = " ".join(groups[0][label] for label in ("product", "version", "owner", "called") if label in groups[0])
@@ -186,13 +186,13 @@ def headline(proposal: Proposal) -> str:
 
 
 def signature_status(proposal: Proposal, signature: Signature, *, view: ChainView | None) -> str:
-    """Whether a signature counts, in words."""
+    """Return a text that states whether a signature counts."""
     try:
         check_signature(proposal, signature)
     except ProposalError as error:
         return f"NOT VALID: {error.what}, {error.why}"
     if view is None:
-        status = "valid; whether it is an owner's is checked when executing"
+        status = "valid; the execution checks whether the signer is an owner"
     elif signature.signer in view.safe.owners:
         status = "valid, an owner's"
     else:
@@ -203,7 +203,7 @@ def signature_status(proposal: Proposal, signature: Signature, *, view: ChainVie
 
 
 def hash_fields(proposal: Proposal) -> dict[str, str]:
-    """The hashes of the two messages that an owner signs, for JSON."""
+    """Return the hashes of the two messages that an owner signs, for JSON."""
     return {
         "domainHash": "0x" + proposal.domain_hash.hex(),
         "messageHash": "0x" + proposal.message_hash.hex(),
@@ -214,13 +214,13 @@ def hash_fields(proposal: Proposal) -> dict[str, str]:
 
 
 def hash_rows(proposal: Proposal) -> Rows:
-    """The hashes as lines, with the names that wallets use; those of the text message are shown for its request."""
+    """Return the hashes with the names that wallets use; a wallet shows the text hashes in its second request."""
     labels = ("domain hash", "message hash", "safeTxHash", "text domain", "text message")
     return dict(zip(labels, hash_fields(proposal).values(), strict=True))
 
 
 def view_rows(view: ChainView) -> Rows:
-    """The owners of the Safe, and the block of a view."""
+    """Return the owners of the Safe and the block of a chain view, as rows to print."""
     origin = f"from {view.source}, not checked: " if view.source else ""
     return {
         "owners": (*view.safe.owners, f"{view.safe.threshold} of these {len(view.safe.owners)} must sign"),
@@ -230,7 +230,7 @@ def view_rows(view: ChainView) -> Rows:
 
 
 def agreement_rows(agreement: Agreement) -> Rows:
-    """The lines of an agreement."""
+    """Return the state and the terms of an agreement, as rows to print."""
     return {
         "agreement": f"{agreement.number}, {agreement.status}",
         "broker": agreement.broker,
@@ -240,7 +240,7 @@ def agreement_rows(agreement: Agreement) -> Rows:
 
 
 class ProposalState(StrEnum):
-    """The state of a proposal in a folder, in the order in which proposals are listed."""
+    """The state of a proposal in a folder. Proposals are listed in the order of these states."""
 
     NEXT = "next"
     LATER = "waits for those before it"
@@ -253,12 +253,12 @@ class ProposalState(StrEnum):
 
 @dataclass(frozen=True)
 class ListedProposal:
-    """A proposal among the others of its folder.
+    """A proposal in the list of its folder.
 
     Attributes:
-        signers: owners with a valid signature beside the file that covers the text.
+        signers: owners whose valid signature, which also covers the text, is in a file beside the proposal.
         threshold: number of owners that must sign.
-        competes_with: names of the files with another transaction at the same nonce.
+        competes_with: names of the proposal files with another transaction at the same nonce.
     """
 
     file: Path
@@ -270,7 +270,7 @@ class ListedProposal:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The JSON object."""
+        """The listed proposal as a JSON object."""
         return {
             "file": self.file.name,
             "nonce": self.proposal.nonce,
@@ -287,10 +287,12 @@ class ListedProposal:
 def list_proposals(
     folder: ProposalFolder, view: ChainView, *, now: int, note: Callable[[str], object] = lambda _: None
 ) -> list[ListedProposal]:
-    """Compare the proposals of a folder with each other and with the chain; `note` gets a sentence on each bad file.
+    """Compare the proposals of a folder with each other and with the chain.
+
+    `note` is called with a sentence for each signature file that is skipped.
 
     Returns:
-        The proposals, those that can be executed next first.
+        The proposals, beginning with those that can be executed next.
     """
     # A Safe executes one transaction at each nonce: proposals with the same chain, Safe and nonce compete.
     rivals: dict[tuple[int, str, int], dict[Path, bytes]] = defaultdict(dict)
@@ -309,7 +311,7 @@ def list_proposals(
 
 
 def settle_past(listed: list[ListedProposal], executed: Collection[bytes]) -> list[ListedProposal]:
-    """Replace the state PAST by EXECUTED or REPLACED, by the safeTxHash of each transaction that the Safe executed."""
+    """Replace the state PAST by EXECUTED or REPLACED; `executed` has the safeTxHash of each executed transaction."""
     settled = []
     for one in listed:
         if one.state is ProposalState.PAST:
@@ -335,7 +337,7 @@ def _sorted(listed: list[ListedProposal]) -> list[ListedProposal]:
 
 
 def _image_rows(image: CheckedImage | UncheckedImage) -> Rows:
-    """The source of an image, and the difference from the newest release."""
+    """Return the source of an image and its difference from the newest release, as rows to print."""
     if isinstance(image, UncheckedImage):
         return {"image": f"NOT CHECKED: {image.trouble}"}
     rows: Rows = {"image": f"hashed here from {image.source}: its {image.size:,} bytes have this SHA-256"}
@@ -351,7 +353,7 @@ def _image_rows(image: CheckedImage | UncheckedImage) -> Rows:
 
 
 def _description_rows(found: Description) -> Rows:
-    """Notes and metadata, behind a bar on each line so that no line looks like one of the review."""
+    """Return notes and metadata, with a bar before each line, so that no line can imitate a row of the review."""
     if found.trouble:
         return {"notes": f"not shown: {found.trouble}"}
     if found.manifest is None:

@@ -1,1 +1,1 @@
-"""The bench: a technician flashes boards over their serial ports."""
+"""Flash boards over their serial ports: the commands of a technician's bench."""

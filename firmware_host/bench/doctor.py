@@ -1,6 +1,6 @@
-"""What is wrong with the line to a board, and what to do: a pure function from observations to findings.
+"""Diagnose the serial line to a board: a pure function from observations to findings with remedies.
 
-`trials` makes the observations.
+The module `trials` collects the observations.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from firmware_host.bootloader.entry import BoardLine
 from firmware_host.bootloader.identity import BoardIdentity
 
 GOOD_LATENCY = 0.004
-"""Seconds that a good adapter delays an answer; common ones delay it by 16 ms unless configured otherwise."""
+"""The answer delay of a good USB adapter, in seconds; common adapters delay an answer by 16 ms by default."""
 BLOCKS_OF_64_KIB = 256
 ANSWERS_A_BLOCK = 3
 _KIB = 1024
@@ -23,12 +23,12 @@ _SHOWN = 24
 _CHECKLIST = (
     "check in this order: the board has power; BOOT0 was 1 when it was reset; reset it once more, because a bootloader "
     "that received noise first ignores everything; the adapter's TX goes to the board's RX (PA10 on an STM32F103) and "
-    "its RX to the board's TX (PA9); the grounds are joined; the adapter works at 3.3 V"
+    "its RX to the board's TX (PA9); the grounds are connected; the adapter works at 3.3 V"
 )
 
 
 class Reply(Enum):
-    """The answer to the byte 0x7F, with which every session begins (AN3155 section 2)."""
+    """The kinds of answer to 0x7F, the first byte of every bootloader session (AN3155 section 2)."""
 
     FRESH = "fresh"
     CONNECTED = "connected"
@@ -39,13 +39,13 @@ class Reply(Enum):
 
 @dataclass(frozen=True)
 class Trial:
-    """One attempt to wake a bootloader.
+    """One attempt to get an answer from a bootloader.
 
     Attributes:
-        line: the wiring and the speed.
+        line: the wiring and the speed of the serial line.
         unasked: bytes received before anything was sent.
-        first: bytes received after a 0x7F.
-        second: bytes received after another one, if nothing was received after the first.
+        first: bytes received after the first 0x7F.
+        second: bytes received after the second 0x7F, which is sent only if the first got no answer.
     """
 
     line: BoardLine
@@ -55,7 +55,7 @@ class Trial:
 
     @property
     def reply(self) -> Reply:
-        """The meaning of the bytes; some boards send a zero before the ACK, or two ACKs."""
+        """The kind of the received answer; a zero byte before an ACK and a repeated ACK or NACK are accepted."""
         received = self.first or self.second
         answer = received.lstrip(b"\0")
         if not received:
@@ -68,24 +68,24 @@ class Trial:
 
     @property
     def found(self) -> bool:
-        """Whether a bootloader answered, freshly reset if the wiring should have reset it."""
+        """Whether a bootloader answered; if the wiring resets the board, the answer must show a fresh reset."""
         return self.reply is Reply.FRESH or (self.reply is Reply.CONNECTED and self.line.wiring.is_by_hand)
 
 
 @dataclass(frozen=True)
 class Observations:
-    """Observations on one line; each is None or empty if it was not made.
+    """Observations on one serial line; an observation that was not made is None or empty.
 
     Attributes:
-        line: the line that was named.
+        line: the port, wiring and speed that the operator gave.
         ports: the serial ports of this machine.
-        notes: what the operator should know about how the port was opened.
-        failed: why the port could not be opened, or was lost.
-        asked: the attempt with the named wiring and speed.
-        others: attempts with other ones after that had failed; the last one may have found the bootloader.
-        misunderstood: how the session failed after a bootloader had answered.
-        identity: what the board reported about itself.
-        latency: seconds from a question to its answer, without the time on the wire.
+        notes: notes for the operator about how the port was opened.
+        failed: the error if the port could not be opened or was lost.
+        asked: the attempt with the given wiring and speed.
+        others: attempts with other wirings and speeds, made if the given ones failed; the last may have succeeded.
+        misunderstood: the error if the session failed after the bootloader's first answer.
+        identity: the identity that the board reported.
+        latency: seconds from a command to its answer, without the transmission time of the bytes.
     """
 
     line: BoardLine
@@ -100,21 +100,21 @@ class Observations:
 
     @property
     def last(self) -> Trial | None:
-        """The attempt that found the bootloader, or the last one that did not."""
+        """The last attempt: the one that found the bootloader, or the last failed one."""
         return self.others[-1] if self.others else self.asked
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding.
+    """One finding of the diagnosis.
 
     Attributes:
-        about: its identifier in JSON output, such as ``port`` or ``echo``.
-        hinders: whether it prevents flashing over the named line.
-        what: what was found, a clause.
-        remedy: what to do, a clause in the imperative; empty if nothing has to be done.
-        action: the remedy as a command or option.
-        values: what the action's option needs.
+        about: the finding's identifier in JSON output, such as ``port`` or ``echo``.
+        hinders: whether the finding prevents flashing over the given serial line.
+        what: the finding as a clause.
+        remedy: the remedy as a clause in the imperative; empty if no action is needed.
+        action: the remedy as a command or option; None if only `remedy` describes it.
+        values: values for the action's options.
     """
 
     about: str
@@ -126,7 +126,7 @@ class Finding:
 
 
 def findings(seen: Observations) -> tuple[Finding, ...]:
-    """Interpret observations; findings that hinder flashing come first."""
+    """Interpret the observations; findings that prevent flashing come first."""
     found = sorted(_findings(seen), key=lambda finding: not finding.hinders)
     if seen.identity and not found[0].hinders:
         identity = seen.identity
@@ -165,15 +165,16 @@ def _no_bootloader(seen: Observations, last: Trial) -> Finding:
     if any(trial.reply is Reply.CONNECTED for trial in trials):
         return _hindrance(
             "reset",
-            f"a bootloader answers, but no wiring resets it, also not {seen.line.description}{tried}",
-            "reset the board by hand, or check where the adapter's DTR and RTS go",
+            f"a bootloader answers, but no wiring resets the board, not even {seen.line.description}{tried}",
+            "reset the board by hand, or check how the adapter's DTR and RTS are connected",
             Action.RESET_BY_HAND,
         )
     if last.reply is Reply.ECHO:
         return _hindrance(
             "echo",
-            "the bytes sent come back",
-            "separate TX and RX, which are joined; or, if the board's program echoes, set BOOT0 to 1 and reset it",
+            "the line returns the bytes that were sent",
+            "check whether TX and RX are connected to each other; if the board's program echoes, set BOOT0 to 1 and "
+            "reset the board",
         )
     if unasked := next((trial.unasked for trial in trials if trial.unasked), b""):
         return _hindrance(
@@ -186,7 +187,7 @@ def _no_bootloader(seen: Observations, last: Trial) -> Finding:
         return _hindrance(
             "garbage",
             f"the answer is garbled, or not a bootloader's: {_shown(answer)}{tried}",
-            "set BOOT0 to 1 and reset the board; then check even parity, join the grounds, and try 9600 baud",
+            "set BOOT0 to 1 and reset the board; then check even parity, connect the grounds, and try 9600 baud",
             Action.LOWER_BAUD,
         )
     return _hindrance("silence", f"nothing answers{tried}", _CHECKLIST)
@@ -197,18 +198,18 @@ def _session(seen: Observations, last: Trial) -> Iterator[Finding]:
         yield _hindrance(
             "wiring",
             f"the board answers with {last.line.description}, and not with {seen.line.description}",
-            "use this line in every command",
+            "use this wiring and speed in every command",
             Action.USE_LINE,
             line=last.line,
         )
     elif last.reply is Reply.CONNECTED:
-        yield Finding("conversation", hinders=False, what="the bootloader was connected already, which is fine")
+        yield Finding("conversation", hinders=False, what="the bootloader was already connected, which does no harm")
     if seen.misunderstood:
         yield _hindrance(
             "parity",
             f"the bootloader answers the first byte, and then {seen.misunderstood.what}",
-            "set the line to 8 data bits, even parity, 1 stop bit, at a serial server in its own settings; if it is "
-            "set so, use a shorter cable, join the grounds, and try a lower speed",
+            "set the line to 8 data bits, even parity and 1 stop bit, on a serial server in its own settings; if the "
+            "settings are right, use a shorter cable, connect the grounds, and try a lower speed",
             Action.LOWER_BAUD,
         )
 
@@ -217,14 +218,14 @@ def _board(identity: BoardIdentity) -> Iterator[Finding]:
     if identity.chip is None:
         yield _hindrance(
             "unknown-chip",
-            f"an STM32 answers that is not supported: product id {identity.product_id:#05x}",
+            f"the board's STM32 is not supported: product id {identity.product_id:#05x}",
             "update BlockOTA, or ask the vendor how to flash this board",
         )
     elif identity.readout_protected:
         yield _hindrance(
             "readout-protection",
-            f"readout protection of the {identity.chip.name} is on, so nothing can be written or proven",
-            "remove it, which erases the whole flash",
+            f"readout protection of the {identity.chip.name} is on, so its flash cannot be written or read back",
+            "remove the readout protection, which erases the whole flash",
             Action.UNPROTECT_READOUT,
         )
     elif identity.write_protected_pages:
@@ -232,13 +233,13 @@ def _board(identity: BoardIdentity) -> Iterator[Finding]:
         yield _hindrance(
             "write-protection",
             f"{len(identity.write_protected_pages)} pages are protected from writing: {spans}",
-            "remove the protection, which erases nothing",
+            "remove the write protection, which erases nothing",
             Action.UNPROTECT_WRITE,
         )
 
 
 def _latency(seconds: float, url: str) -> Finding:
-    what = f"an answer takes {seconds * 1000:.1f} ms beside its time on the wire"
+    what = f"an answer takes {seconds * 1000:.1f} ms in addition to its time on the wire"
     if seconds <= GOOD_LATENCY:
         return Finding("latency", hinders=False, what=what)
     lost = seconds * ANSWERS_A_BLOCK * BLOCKS_OF_64_KIB

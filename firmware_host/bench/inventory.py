@@ -1,14 +1,14 @@
-"""What boards hold, according to bench logs. Pure: the logs are evidence, the boards themselves are not asked.
+"""List the releases installed on boards, according to bench logs. A pure function: no board is contacted.
 
-A line changes what is known of its board like this:
+Each log line updates the release that is listed for its board:
 
-1. A proven release (`after`) is what the board holds of the product from then on.
-2. Without one, the board was left as it was found (`before`), or the run was interrupted. A release that was found is
-   still listed then, because the board may hold it.
-3. A release of another product that was found there is replaced by a proven one.
-4. Found blank, unknown or half written: nothing is known to be held.
+1. If the line has a proven release (`after`), that release is listed.
+2. If the line has no proven release, the release found before the work (`before`) is listed, because the board may
+   still have that release.
+3. If the board had a release of another product, a proven release replaces the entry of that product.
+4. If the flash was found blank, unknown or half written, and no release is proven, the product's entry is removed.
 
-A line without anything found or proven, such as one of a board that fell silent, changes nothing.
+A log line with neither `before` nor `after`, such as the line of a board that stopped answering, changes nothing.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from blockota.model.release import Version
 from firmware_host.bench.log import BenchEntry
 
 _Place = tuple[str, int, str, str]
-"""A board, and the chain, contract and product of what it holds."""
+"""The board, chain id, contract and product of an installed release."""
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """The line that is the newest evidence of what a board holds.
+    """The newest log line that shows which release a board has.
 
     Attributes:
         log: the name of the log.
-        number: the number of the line.
-        entry: the line.
-        product: what the board holds, or held before a run that failed.
-        version: its version.
+        number: the number of the log line.
+        entry: the log line.
+        product: the product installed on the board, or installed before a failed run.
+        version: the version of that product.
     """
 
     log: str
@@ -44,14 +44,14 @@ class Sighting:
 
 
 def held_releases(lines: Iterable[tuple[str, int, BenchEntry]]) -> list[Sighting]:
-    """Determine what each board holds.
+    """Determine which releases each board has.
 
     Args:
-        lines: of all logs, each with the name of its log and its number.
+        lines: the lines of all logs, each with the name of its log and its line number.
 
     Returns:
-        One sighting for each board and product, by board. A board without a readable unique id cannot be recognised
-        again, so each of its lines counts as a board.
+        One sighting for each board and product, sorted by board. A board without a readable unique id cannot be
+        recognised again, so each of its log lines counts as a separate board.
     """
     held: dict[_Place, Sighting] = {}
     for log, number, entry in sorted(lines, key=lambda line: line[2].time):
@@ -72,14 +72,14 @@ def _place(board: str, entry: BenchEntry, product: str) -> _Place:
 
 
 def _found(entry: BenchEntry) -> tuple[str, Version | None]:
-    """The release that a board held before the work: ``1.0.0``, or ``acme-lamp 3.2.1`` of another product."""
+    """Parse `before`, such as ``1.0.0``, or ``acme-lamp 3.2.1`` for another product, into product and version."""
     other, _, word = entry.before.rpartition(" ")
     version = _version(word)
     return (other if other and version else entry.product), version
 
 
 def _version(word: str) -> Version | None:
-    """The version that a word of a line is; None for ``blank``, ``unknown`` and the like."""
+    """Parse a version; None for a word that is not a version, such as ``blank`` or ``unknown``."""
     try:
         return Version.parse(word)
     except UsageError:

@@ -1,13 +1,14 @@
-"""Flashing one board at one port, from its first answer to its line in the bench log.
+"""Flash one board at one port, from the board's first answer to its line in the bench log.
 
 The steps of a job:
 
-1. Prove that the bench log is whole and can be written, and claim the board, so that no other port works on it.
-2. Find the release; it and its image are proven (checks 1 to 5, `Offers`).
-3. Examine the board, and clear it for this release (checks 6 to 9, `session`). Nothing is changed before this.
-4. Flash it (`flashing.flasher`), and compare its flash with the chain's record (check 10).
-5. Start its program.
-6. Record the result in the bench log, whatever it is.
+1. Verify the hash chain of the bench log and that the log can be written. Claim the board, so that no other port uses
+   it.
+2. Find the release, and prove the release and its image (checks 1 to 5, `Offers`).
+3. Examine the board, and run checks 6 to 9 for this release (`session`). The flash is not changed before step 4.
+4. Flash the board (`flashing.flasher`), and compare its flash with the chain's record (check 10).
+5. Start the board's program.
+6. Record the result in the bench log, for a success and for a failure.
 """
 
 from __future__ import annotations
@@ -55,11 +56,11 @@ _RESUMING = {Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB}
 
 @dataclass(frozen=True)
 class Offer:
-    """A release that may be written, as of one block.
+    """A release that passed checks 1 to 5, as of one block.
 
     Attributes:
         proven: the release and its image.
-        known: the other releases on the chain at that block.
+        known: the releases on the chain at that block.
     """
 
     proven: ProvenRelease
@@ -68,13 +69,13 @@ class Offer:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where images are found.
+    """The places where images are searched for.
 
     Attributes:
-        store: asked first.
-        stages: returns the sources to ask then, for one release.
+        store: the store, which is searched first.
+        stages: returns the sources to try after the store, for one release.
         observe: returns the observer of the search for one release.
-        file: read instead, if given; nothing else is asked then.
+        file: the image file to read in place of any search; None to search.
     """
 
     store: Store
@@ -84,7 +85,7 @@ class ImageSource:
 
 
 class Offers:
-    """Proven releases by product and version. Each image is fetched once. May be used by several threads."""
+    """Proven releases by product and version. Each image is fetched once. The class is thread-safe."""
 
     def __init__(self, contract: BlockOTAContract, trust: Trust, source: ImageSource) -> None:
         self._contract, self._trust, self._source = contract, trust, source
@@ -92,14 +93,14 @@ class Offers:
         self._lock = threading.Lock()
 
     def offer(self, product: str, version: Version | None) -> Offer:
-        """Look a release up on the chain, and prove it and its image.
+        """Look up a release on the chain, and prove the release and its image.
 
         Args:
             product: the product's name.
-            version: None for the newest active version.
+            version: the version to look up; None for the newest active version.
 
         Raises:
-            VerificationError: number 1 to 5.
+            VerificationError: one of checks 1 to 5 failed.
             ImageError: the image is larger than any board's flash.
             UnreachableError: the chain or the store is unreachable.
         """
@@ -109,7 +110,7 @@ class Offers:
             known = known_releases(self._contract, product, block=answer.block_number)
 
         def others() -> Sequence[Release]:
-            # Asked for later, by any port's thread, and only where a board holds none of the product's releases.
+            # Called later, from any port's thread, and only if a board has none of the product's releases.
             with self._lock:
                 return known.others()
 
@@ -125,7 +126,7 @@ class Offers:
             raise ImageError(
                 f"{release.product} {release.version} cannot be flashed over a serial port",
                 why=f"its image has {release.size:,} bytes, the limit is {MAX_IMAGE_SIZE:,}",
-                remedy="fetch it, and install it as the vendor says",
+                remedy="fetch the image, and install it by the vendor's instructions",
                 action=Action.FETCH_IMAGE,
             )
         source = self._source
@@ -138,14 +139,14 @@ class Offers:
                 return found.read()
 
         content = read_input(source.file, limit=MAX_IMAGE_SIZE)
-        # The published bytes are the release in any format; only other bytes can be a .hex or .elf of it.
+        # A file with the release's SHA-256 is the image, in any format; only another file is parsed as .hex or .elf.
         if not content or hashlib.sha256(content).digest() == release.sha256:
             return content
         return read_image(content, load_address=release.load_address).data
 
 
 class BusyBoards:
-    """The boards being worked on, so that two ports never work on the same board."""
+    """The unique ids of the boards in use, so that two ports never work on the same board."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -153,17 +154,17 @@ class BusyBoards:
 
     @contextmanager
     def claim(self, unique_id: str) -> Iterator[None]:
-        """Claim a board while the block runs; boards without a readable unique id (empty) are never the same.
+        """Claim a board while the ``with`` block runs; an empty `unique_id` (not readable) never conflicts.
 
         Raises:
-            RefusedError: another port has claimed it.
+            RefusedError: another port has claimed the board.
         """
         with self._lock:
             if unique_id in self._ids:
                 raise RefusedError(
                     "another port has a board with the same unique id",
-                    why=f"both report {unique_id}; either it is one board on two ports, or a chip is a copy",
-                    remedy="name each board once; flash copies one after the other",
+                    why=f"two ports report {unique_id}; either both reach the same board, or a chip is a copy",
+                    remedy="pass each board once; flash boards with copied chips one after the other",
                 )
             self._ids |= {unique_id} - {""}
         try:
@@ -175,19 +176,19 @@ class BusyBoards:
 
 @dataclass(frozen=True)
 class Bench:
-    """A place where boards are flashed: what applies to all of them.
+    """The settings and resources that all boards of a bench share.
 
     Attributes:
-        consent: what the operator agreed to.
-        trust: whose record is believed.
+        consent: the replacements that the operator allowed.
+        trust: the trusted chain id, contract and number of confirmations.
         operator: the operator's name, for the log.
         log: the bench log.
-        journals: folder of the journals of interrupted runs.
-        observer: receives what happens.
-        stop: ends the work between two commands of a bootloader.
-        proof: how flashes are examined and proven.
+        journals: the folder of the journals of interrupted runs.
+        observer: receives notes, progress and results.
+        stop: stops the work between two bootloader commands.
+        proof: how the flash is examined and proven.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
-        busy: the boards being worked on.
+        busy: the boards in use.
     """
 
     consent: Consent
@@ -202,13 +203,13 @@ class Bench:
     busy: BusyBoards = field(default_factory=BusyBoards)
 
     def flash(self, line: BoardLine, offer: Offer) -> BoardResult:
-        """Open a port, and flash the board there; the result includes any error."""
+        """Open a port, and flash its board; an error is part of the result."""
         return self._flash(line, lambda _: offer, is_stuck=False)
 
     def resume(self, line: BoardLine, offers: Offers, product: str | None, version: Version | None) -> BoardResult:
-        """Open a port, and complete the interrupted run of the board there, as its journal records it.
+        """Open a port, and complete the interrupted run that the journal of its board records.
 
-        `product` and `version` are those that the operator named, if any. The result includes any error.
+        `product` and `version` are those that the operator gave, or None. An error is part of the result.
         """
         return self._flash(line, lambda board: self._interrupted_offer(board, offers, product, version), is_stuck=True)
 
@@ -235,26 +236,26 @@ class Bench:
             others = shortened(boards(self.journals))
             raise RefusedError(
                 "no interrupted run to resume on this board",
-                why=f"{self.journals} has no journal of {unique_id or 'a board without a readable unique id'}"
-                f"{others and f', only of {others}'}; nothing was changed",
+                why=f"{self.journals} has no journal for {unique_id or 'a board without a readable unique id'}"
+                f"{others and f', only for {others}'}; nothing was changed",
                 remedy="connect the board whose run was interrupted, or name the product to flash without resuming",
                 action=Action.NAME_PRODUCT,
             )
         if product not in (None, entry.product) or version not in (None, entry.version):
             raise RefusedError(
-                f"{entry.product} {entry.version} was interrupted on this board",
-                why=f"{product or entry.product} {version or entry.version} was named; nothing was changed",
-                remedy="resume without naming product and version, or flash what you name without resuming",
+                f"the flashing of {entry.product} {entry.version} was interrupted on this board",
+                why=f"the command names {product or entry.product} {version or entry.version}; nothing was changed",
+                remedy="resume without a product and version, or flash the named release without resuming",
             )
         try:
             return offers.offer(entry.product, entry.version)
         except VerificationError as error:
-            # This release may not be written any more: another one has to go over what is half written.
+            # The interrupted release may not be written any more: another release has to replace its half image.
             failed = VerificationError(
                 error.number,
                 error.what.partition(", ")[2],
                 why=f"{error.why}; the board was not changed since the interruption",
-                remedy=f"{error.remedy}; then flash {entry.product} with it, without resuming",
+                remedy=f"{error.remedy}; then flash {entry.product} without resuming",
                 action=Action.FLASH_PRODUCT,
             )
             failed.values["product"] = entry.product
@@ -262,7 +263,7 @@ class Bench:
 
 
 class FlashJob:
-    """The work on one board; `release` is the one to be written, if it is known before."""
+    """The work on one board. `release` is the release to be written, if it is known in advance."""
 
     def __init__(self, bench: Bench, port: BoardPort, board: BoardSession, release: Release | None = None) -> None:
         self._bench, self._port = bench, port
@@ -271,7 +272,7 @@ class FlashJob:
         self._started = time.monotonic()
 
     def run(self, find_offer: Callable[[BoardSession], Offer]) -> BoardResult:
-        """Do the work, and record it in the bench log; the result includes any error."""
+        """Flash the board, and record the result in the bench log; an error is part of the result."""
         try:
             self._bench.log.check()  # (1)
             with self._bench.busy.claim(self._result.unique_id):
@@ -315,7 +316,7 @@ class FlashJob:
             result.banner = self._start(proven.release.load_address)  # (5)
 
     def _start(self, address: int) -> str:
-        """Start the program. The flash is proven by now, so a failure is only noted."""
+        """Start the board's program. The flash is already proven, so a failed start is only noted."""
         try:
             return self._port.start(self._board, address)
         except BlockOTAError as error:
@@ -348,12 +349,12 @@ class FlashJob:
         try:
             result.line = self._bench.log.append(entry)
         except BlockOTAError as error:
-            # Where nothing was flashed, the first error is the one to report.
+            # If the flash is not proven, the first error is the one to report.
             if result.finished is None:
                 self._note(f"The bench log has no line for this board: {error}")
                 return
             unlogged = UsageError(
-                f"the board holds {result.held}, but the bench log has no line for it",
+                f"the board holds {result.held}, but the bench log has no line for this run",
                 why=f"{error.what}: {error.why}",
                 remedy=error.remedy,
                 action=error.action,
@@ -372,22 +373,22 @@ class FlashJob:
 
 
 def require_interrupted_runs(journals: Path) -> None:
-    """Refuse before a board is disturbed without an interrupted run to resume.
+    """Require at least one journal of an interrupted run, before any port is opened.
 
     Raises:
-        RefusedError: there is no journal of any board.
+        RefusedError: the folder has no journal.
     """
     if not boards(journals):
         raise RefusedError(
             "no interrupted run to resume",
             why=f"{journals} has no journal of an interrupted run",
-            remedy="resume in the folder where the run was begun, or name the product to flash instead of resuming",
+            remedy="resume in the folder where the run was started, or name the product to flash without resuming",
             action=Action.NAME_PRODUCT,
         )
 
 
 def _with_line(error: BlockOTAError, line: BoardLine) -> BlockOTAError:
-    """Add the port to the values of an action that needs it."""
+    """Add the port to the error's values if its action needs the port."""
     if error.action in _RESUMING:
         error.values["line"] = line
     return error

@@ -1,9 +1,11 @@
-"""The bench log: one JSON line for every board that was worked on, as a hash chain.
+"""The bench log: one JSON line for each work on a board, as a hash chain.
 
-Every line names the SHA-256 of the line before it, and a head file beside the log repeats the last line, so that a line
-that was removed, changed or inserted is detected, also at the end of the log. The head is written first. A crash or a
-full disk in between leaves a line in the head alone, and the next writer appends it to the log. Someone who can write
-both files can replace both: keep the number and hash of a line, which are printed with each result, elsewhere.
+Every log line contains the SHA-256 of the previous line. A head file beside the log repeats the last line. A log line
+that was removed, changed or inserted is therefore detected, even at the end of the log.
+
+The head file is written before the log. If a crash or a full disk prevents the write to the log, the next writer copies
+the line from the head file to the log. An attacker who can write the log and the head file can replace both. A copy of
+a log line's number and hash, which are printed with each result, reveals a replaced log.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from blockota.files import whole_file
 from blockota.strict_json import digest, fault, integer, load_object, text
 
 _NO_LINE = hashlib.sha256().digest()
-"""Named by the first line as its predecessor."""
+"""The previous hash in the first line of a log."""
 _NEWLINE = b"\n"
 _TEXTS = ("operator", "board", "contract", "product", "before", "after", "sha256", "flash_sha256", "proof", "result")
 _REMEDY = "compare it with a copy; anyone who can write the log can have changed it"
@@ -31,22 +33,22 @@ _REMEDY = "compare it with a copy; anyone who can write the log can have changed
 
 @dataclass(frozen=True)
 class BenchEntry:
-    """The work on one board.
+    """A record of the work on one board.
 
     Attributes:
-        time: when it ended, in Unix seconds.
-        operator: who did it.
+        time: the end of the work, in Unix seconds.
+        operator: the operator's name.
         board: the chip's unique id, in hexadecimal; empty if unknown.
         chip_id: the board's product id; None if unknown.
-        chain_id: the chain whose record was believed.
-        contract: the contract on it.
+        chain_id: the id of the chain that has the release record.
+        contract: the address of the BlockOTA contract on that chain.
         product: the product to be written.
-        before: the version that the board held, or ``blank``, ``unknown`` or ``half written``.
-        after: the version that it is proven to hold; empty if nothing is proven.
+        before: the installed version before the work, or ``blank``, ``unknown`` or ``half written``.
+        after: the version that the flash is proven to contain; empty if nothing is proven.
         sha256: the release's digest, in hexadecimal.
-        flash_sha256: the digest of the flash at the end; empty if unknown.
-        proof: the method of that digest: ``stub``, ``read-back``, or empty.
-        result: ``done``, ``already`` if nothing had to be written, or what failed.
+        flash_sha256: the digest of the flash at the end, in hexadecimal; empty if unknown.
+        proof: the method that produced `flash_sha256`: ``stub``, ``read-back``, or empty.
+        result: ``done``, ``already`` if nothing had to be written, or the error.
     """
 
     time: int
@@ -66,11 +68,11 @@ class BenchEntry:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the log.
+    """One line of the bench log.
 
     Attributes:
-        raw: its bytes, without the newline.
-        number: from 1 on, without a gap.
+        raw: the bytes of the line, without the newline.
+        number: the line number, counted from 1 without a gap.
         fields: the line as JSON.
     """
 
@@ -80,11 +82,11 @@ class Line:
 
     @property
     def sha256(self) -> bytes:
-        """The digest of its bytes, which the next line names."""
+        """The SHA-256 of the line's bytes, which the next line contains."""
         return hashlib.sha256(self.raw).digest()
 
     def entry(self) -> BenchEntry:
-        """The work that it records.
+        """Decode the log line.
 
         Raises:
             ContentError: a field is missing or has a wrong value.
@@ -105,10 +107,11 @@ class Line:
 
 
 class BenchLog:
-    """A log and its head file; several processes may append.
+    """A bench log and its head file. Several processes may append to the log.
 
     Args:
-        path: the log; made with the first line. The head file has its name with ``.head`` appended.
+        path: the log file, created with the first line. The name of the head file is that of the log with ``.head``
+            appended.
     """
 
     def __init__(self, path: Path) -> None:
@@ -117,10 +120,10 @@ class BenchLog:
         self._proven: tuple[int, Line | None] = 0, None
 
     def append(self, entry: BenchEntry) -> Line:
-        """Append a line durably.
+        """Append a log line durably.
 
         Returns:
-            The line; print its number and hash.
+            The appended line, whose number and hash the caller should print.
 
         Raises:
             ContentError: the end of the log differs from the head file; nothing was written.
@@ -131,22 +134,22 @@ class BenchLog:
             number, previous = (last.number + 1, last.sha256) if last else (1, _NO_LINE)
             fields = {"number": number, "previous": previous.hex(), **asdict(entry)}
             line = Line(json.dumps(fields, separators=(",", ":")).encode(), number, fields)
-            # (1) The head, (2) the log: after a crash in between, the head has the line that is missing.
+            # (1) Write the head file, (2) the log: after a crash in between, the head file has the missing line.
             with whole_file(self._head) as head:
                 head.write(line.raw + _NEWLINE)
-            # The line is kept from here on: if the log cannot take it, the next writer appends it.
+            # The line is durable in the head file: if writing the log fails, the next writer appends it.
             with suppress(OSError):
                 _write(file, line.raw + _NEWLINE)
         return line
 
     def check(self) -> None:
-        """Prove that the log is whole and can be written.
+        """Verify the hash chain of the log, and that the log can be written.
 
-        Lines that an earlier call has proven are not parsed again.
+        Log lines that an earlier call has verified are not parsed again.
 
         Raises:
-            ContentError: it is not whole.
-            UsageError: it cannot be written.
+            ContentError: the hash chain is broken.
+            UsageError: the log cannot be written.
         """
         with self._locked() as file:
             self._mended_end(file)
@@ -157,13 +160,13 @@ class BenchLog:
             self._proven = len(content), last
 
     def lines(self) -> Iterator[Line]:
-        """Read the log, and prove that no line was removed, changed or inserted.
+        """Read the log, and verify that no line was removed, changed or inserted.
 
         Yields:
             Each line, in order.
 
         Raises:
-            ContentError: the log is not whole; the error names the first wrong line.
+            ContentError: the hash chain is broken; the error names the first wrong line.
             UsageError: the log cannot be read.
         """
         try:
@@ -193,12 +196,12 @@ class BenchLog:
             raise UsageError(
                 f"cannot write the bench log {self.path}",
                 why=error.strerror or str(error),
-                remedy="name a file in a writable folder",
+                remedy="choose a log file in a writable folder",
                 action=Action.NAME_LOG,
             ) from error
 
     def _mended_end(self, file: int) -> Line | None:
-        """The last line; if only the head has it, it is appended to the log."""
+        """Return the last log line, after appending it to the log if only the head file has it."""
         whole, _, rest = self.path.read_bytes().rpartition(_NEWLINE)
         last = _parse(whole.rpartition(_NEWLINE)[2]) if whole else None
         if missing := self._missing(last, rest):
@@ -207,7 +210,10 @@ class BenchLog:
         return missing or last
 
     def _missing(self, last: Line | None, rest: bytes) -> Line | None:
-        """The line that only the head has; `rest` may be its beginning, if the disk was full."""
+        """Return the line that only the head file has, or None.
+
+        `rest` is the incomplete line at the end of the log; a full disk can leave the beginning of the missing line.
+        """
         head: Line | None = None
         try:
             head = _parse(self._head.read_bytes().removesuffix(_NEWLINE))
@@ -217,13 +223,13 @@ class BenchLog:
             raise ContentError(
                 f"the head file {self._head} cannot be read",
                 why=error.why,
-                remedy="compare the log with the numbers and hashes that were printed",
+                remedy="compare the log with the line numbers and hashes that were printed",
             ) from error
-        # The usual case: the log ends with a whole line, which the head repeats.
+        # The usual case: the log ends with a complete line, which the head file repeats.
         if not rest and (head.raw if head else None) == (last.raw if last else None):
             return None
         number, previous = (last.number + 1, last.sha256) if last else (1, _NO_LINE)
-        # The head is one line ahead where a crash or a full disk came between the two writes.
+        # The head file is one line ahead if a crash or a full disk prevented the write to the log.
         is_next = head and (head.number, head.fields["previous"]) == (number, previous.hex())
         if head and is_next and head.raw.startswith(rest):
             return head
@@ -248,7 +254,7 @@ def _successor(raw: bytes, last: Line | None) -> Line:
     if line.number != number:
         raise _broken(number, f"line {line.number} is in its place")
     if line.fields.get("previous") != previous.hex():
-        raise _broken(number, "it does not name the hash of the line before it; one of the two was changed")
+        raise _broken(number, "it does not contain the hash of the previous line; one of the two lines was changed")
     return line
 
 
@@ -259,15 +265,15 @@ def _parse(raw: bytes) -> Line:
         return Line(raw, integer(fields, "number"), fields)
     except (ProposalError, KeyError, TypeError, ValueError) as error:
         raise ContentError(
-            "the bench log is not whole",
-            why=f"one of its lines cannot be read ({error})",
+            "the bench log is damaged",
+            why=f"a line of the log cannot be parsed ({error})",
             remedy=_REMEDY,
         ) from error
 
 
 def _broken(number: int, why: str) -> ContentError:
     return ContentError(
-        f"the bench log is not whole from line {number} on",
+        f"the bench log is damaged from line {number} on",
         why=why,
         remedy=_REMEDY,
     )

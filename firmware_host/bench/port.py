@@ -1,14 +1,17 @@
 """One port of the bench, at which one board after another is connected.
 
-Whether a board is there is asked with the byte 0x7F alone: a bootloader that was just reset takes any other byte for a
-wrong speed, and ignores everything from then on (AN3155 section 2). A bootloader that was connected before takes two
-of them for an unknown command, and answers NACK.
+A poll sends only the byte 0x7F. After a reset, a bootloader measures a wrong speed from any other byte, and then
+ignores everything (AN3155 section 2). A bootloader that is already connected interprets two 0x7F as an unknown
+command, and answers NACK.
 
-A bootloader that waits in the middle of a frame takes 0x7F for the frame's next byte. Two such bytes complete an erase
-of one page that was cut before its page number. 130 such bytes complete an erase or write that was cut before the
-count. Therefore, if a session broke off, every poll also completes the frame harmlessly (`FEED`). Otherwise one poll
-of 60 without an answer does so, long before the 130th byte. One case remains: a board from elsewhere that waits after
-the count of an erase, and is connected here without a reset, loses page 127 if it has one.
+A bootloader that waits in the middle of a frame interprets 0x7F as the next byte of the frame. If the session broke off
+before the page number of a one-page erase, two 0x7F complete the erase. If the session broke off before the count of an
+erase or write, 130 times 0x7F complete the command. After a broken session every poll therefore also sends `FEED`,
+which ends the frame, almost always with a NACK. Otherwise every 60th unanswered poll sends `FEED`, long before the
+130th 0x7F.
+
+One risk remains. If a session broke off at another bench, after the count of an erase, and the board is connected to
+this port without a reset, the board loses page 127 (if its chip has one).
 """
 
 from __future__ import annotations
@@ -36,21 +39,21 @@ from firmware_host.bootloader.identity import identify
 from firmware_host.line.link import ControlledLink, open_link
 
 BOOTLOADER = frozenset({Reply.FRESH, Reply.CONNECTED})
-"""Replies that only a bootloader gives."""
+"""The replies that only a bootloader sends."""
 LISTEN_SECONDS = 2.0
-"""How long to listen to a board that was started, at most."""
+"""The maximum time to listen to a board's program after its start, in seconds."""
 POLLS_BEFORE_FEED = 60
-"""Polls without an answer after which `FEED` is sent; 130 could complete a frame."""
+"""The number of unanswered polls after which `FEED` is sent; 130 polls could complete a frame."""
 
 
 class BoardPort:
-    """One open port.
+    """One open port of the bench.
 
     Args:
-        stop: ends waiting, and work between two commands; None never does.
+        stop: stops waiting, and stops work between two bootloader commands; None never stops.
 
     Attributes:
-        line: the speed of the line, and the wiring of reset and BOOT0.
+        line: the port's URL, the speed, and the wiring of NRST and BOOT0.
     """
 
     def __init__(self, link: ControlledLink, line: BoardLine, *, stop: Stop | None = None) -> None:
@@ -62,15 +65,15 @@ class BoardPort:
 
     @property
     def resets(self) -> bool:
-        """Whether the board can be reset through the port."""
+        """Whether the board can be reset through the port's control lines."""
         return not self.line.wiring.is_by_hand
 
     def connect(self, *, is_stuck: bool = False) -> BoardSession:
-        """Bring the board into its bootloader, and identify it.
+        """Start the board's bootloader, and identify the board.
 
         Args:
-            is_stuck: whether it may wait in the middle of a frame, as after a cable came off. Where it cannot be
-                reset, it is brought back by feeding it bytes, whose risks `FEED` describes.
+            is_stuck: whether the bootloader may wait in the middle of a frame, for example after the cable was
+                unplugged. If the port cannot reset the board, `Bootloader.resynchronise` completes the frame.
 
         Raises:
             BoardError: the board is silent, or its answer does not follow AN3155.
@@ -83,12 +86,12 @@ class BoardPort:
         return BoardSession(bootloader, identify(bootloader), self._link.notes)
 
     def poll(self, *, reset: bool, is_stuck: bool = False) -> Reply:
-        """Ask once whether a bootloader is there.
+        """Send 0x7F once, and return the kind of the answer.
 
         Args:
-            reset: reset the board before, if possible, so that one that runs its program is found as well.
-            is_stuck: as for `connect`. A board that is reset by hand at that moment ignores everything until it is
-                reset again, in one of 20 cases.
+            reset: whether to reset the board first, if the wiring can, so that a board running its program answers.
+            is_stuck: whether the bootloader may wait in the middle of a frame, as for `connect`. If the operator
+                resets the board during a poll with `is_stuck`, in one of 20 cases the board must be reset again.
 
         Raises:
             LinkError: the port was lost.
@@ -100,7 +103,7 @@ class BoardPort:
             self._wait(next(self._settles))
         unasked = self._link.drain()
         self._link.write(bytes((SYNC,)))
-        # An answer that comes late is seen by the next poll.
+        # The next poll reads an answer that arrives late.
         reply = Trial(self.line, unasked=b"", first=unasked + self._link.drain()).reply
         self._unanswered = 0 if is_reset or reply in BOOTLOADER else self._unanswered + 1
         if self._unanswered and (is_stuck or self._unanswered % POLLS_BEFORE_FEED == 0):
@@ -109,14 +112,14 @@ class BoardPort:
         return reply
 
     def start(self, board: BoardSession, address: int) -> str:
-        """Start the board's program, which ends its session: by a reset if a line drives BOOT0, otherwise by Go.
+        """Start the board's program, by a reset if a control line drives BOOT0, otherwise by Go; the session ends.
 
         Returns:
-            What the board prints.
+            The text that the program prints.
 
         Raises:
-            RefusedError: there is no program memory at that address.
-            BoardError: the board fell silent before it started, or the port was lost.
+            RefusedError: the address is not in flash or RAM.
+            BoardError: the board stopped answering before the start, or the port was lost.
         """
         wiring = self.line.wiring
         if not (self.resets and wiring.drives_boot0):
@@ -133,7 +136,7 @@ class BoardPort:
 
 @contextmanager
 def open_port(line: BoardLine, *, stop: Stop | None = None) -> Iterator[BoardPort]:
-    """Open a port, and close it in the end.
+    """Open a port; close it at the end of the ``with`` block.
 
     Raises:
         UsageError: the URL or the speed is invalid.

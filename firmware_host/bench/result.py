@@ -1,4 +1,4 @@
-"""What a bench reports: the steps of the work on a board, and its result."""
+"""The reports of a bench: the steps of the work on a board, and the result."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from firmware_host.bootloader.identity import BoardIdentity
 from firmware_host.flashing.events import Event, Finished
 
 _SEVERITY = (0, 2, 3, 5, 4, 1)
-"""Exit statuses from good to bad: nothing changed is better than unreachable, and a changed board worse than both."""
+"""Exit statuses from least to most severe: a refusal (3), chain or store unreachable (5), a board or link error (4)."""
 _KINDS = (UsageError, RefusedError, UnreachableError, BoardError)
 
 
 @dataclass(frozen=True)
 class BoardMet:
-    """A board has answered.
+    """A board has answered and is identified.
 
     Attributes:
-        identity: what it reported about itself.
-        notes: what the operator should know about how the port was opened.
+        identity: the identity that the board reported.
+        notes: notes for the operator about how the port was opened.
     """
 
     identity: BoardIdentity
@@ -36,7 +36,7 @@ class ReleaseChosen:
     """A release was chosen and proven; the board is examined next.
 
     Attributes:
-        release: the release.
+        release: the release to be written.
     """
 
     release: Release
@@ -47,7 +47,7 @@ class ChecksPassed:
     """Some of the checks 6 to 10 have passed.
 
     Attributes:
-        checks: in order.
+        checks: the passed checks, in order.
     """
 
     checks: Sequence[Passed]
@@ -58,20 +58,21 @@ Progress = BoardMet | ReleaseChosen | ChecksPassed | Event
 
 @dataclass
 class BoardResult:
-    """The result of the work on one board; the job fills it in as it goes.
+    """The result of the work on one board. The job fills in the fields during the work.
 
     Attributes:
         port: the port's URL.
-        identity: what the board reported about itself; None if it did not answer.
-        release: the release to be written; None if none was proven.
+        identity: the identity that the board reported; None if the board did not answer.
+        release: the release to be written; None if no release was proven.
         passed: the checks that passed.
-        before: what the board held: a version, ``blank``, ``half written``, ``unknown`` or another release.
-        finished: what was done; None if the flash is not proven.
-        seconds: from the board's first answer until its flash was proven.
-        preserved: bytes beside the image that were written back.
-        banner: what the board printed when it was started.
-        line: the line in the bench log; None if none was written.
-        error: what failed; None if everything succeeded.
+        before: the state before the work: a version, ``blank``, ``half written``, ``unknown``, or another product's
+            name and version.
+        finished: the digest, proof and summary of the run; None if the flash is not proven.
+        seconds: time from the board's first answer until its flash was proven.
+        preserved: the number of bytes beside the image that were written back.
+        banner: the text that the board's program printed after its start.
+        line: the line in the bench log; None if no line was written.
+        error: the error; None if everything succeeded.
     """
 
     port: str
@@ -93,7 +94,7 @@ class BoardResult:
 
     @property
     def result(self) -> str:
-        """``done``, ``already`` if nothing had to be written, or what failed."""
+        """The result in words: ``done``, ``already`` if nothing had to be written, or the error."""
         if self.finished is None:
             return f"{self.error.what}: {self.error.why}" if self.error else ""
         summary = self.finished.summary
@@ -101,7 +102,7 @@ class BoardResult:
 
     @property
     def held(self) -> str:
-        """What the board is proven to hold, such as ``acme-thermo2 1.1.0``; empty if nothing is proven."""
+        """The proven product and version on the board, such as ``acme-thermo2 1.1.0``; empty if nothing is proven."""
         return f"{self.release.product} {self.release.version}" if self.finished and self.release else ""
 
     @property
@@ -136,7 +137,7 @@ class BoardResult:
 
 
 class BenchObserver(Protocol):
-    """Receives what happens at the bench, from the thread of each port; `port` is the port's URL, or empty."""
+    """Receives the events of the bench, in the thread of each port. `port` is the port's URL; empty for all ports."""
 
     def note(self, port: str, sentence: str, /) -> None:
         """Receive a sentence for the operator."""
@@ -149,11 +150,11 @@ class BenchObserver(Protocol):
 
 
 def combined_error(results: Sequence[BoardResult]) -> BlockOTAError | None:
-    """The error of several results.
+    """Combine the errors of several results.
 
     Returns:
-        The error of the only board, or one that counts the failures and has the worst exit status; None if every
-        board succeeded.
+        The error of the only board, or an error that counts the failures and has the worst exit status. None if no
+        board failed.
     """
     if len(results) == 1:
         return results[0].error

@@ -1,10 +1,10 @@
-"""One board at the bench: examined, cleared by the checks 6 to 9, flashed, and proven by check 10.
+"""Examine one board, run checks 6 to 9, flash the board, and prove its flash (check 10).
 
 The checks (numbered as in `blockota.model.verification`):
 
-1-5. The release and its image are proven against the chain before the port is opened (`offer`).
-6-9. `BoardSession.examine` reads what the board is and what it holds; `Examination.clear` decides whether this release
-     may replace it. Nothing is changed before these checks have passed.
+1-5. `job.Offers.offer` proves the release and its image against the chain.
+6-9. `BoardSession.examine` reads the board's flash; `Examination.clear` decides whether the release may replace the
+     installed one. The flash is not changed before checks 6 to 9 have passed.
 10.  `ClearedBoard.flash` writes the image; `ClearedBoard.prove_flash` compares the flash with the chain's record.
 """
 
@@ -35,12 +35,12 @@ _NOTHING_TO_RESTORE = Restore()
 
 @dataclass(frozen=True)
 class BoardSession:
-    """One board, connected and identified.
+    """One board that is connected and identified.
 
     Attributes:
-        bootloader: the client of its bootloader.
-        identity: what the board reported about itself.
-        notes: what the operator should know about how the port was opened.
+        bootloader: the client of the board's bootloader.
+        identity: the identity that the board reported.
+        notes: notes for the operator about how the port was opened.
         wait: waits for a number of seconds.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
     """
@@ -59,40 +59,40 @@ class BoardSession:
         journal: FlashJournal | None = None,
         proof: Proof = Proof.STUB,
     ) -> Examination:
-        """Determine what is installed at the addresses of a release; nothing is changed.
+        """Determine what is installed at the addresses of a release, without changing the flash.
 
         Args:
-            proven: a release that passed the checks 1 to 5.
-            known: the releases on the chain that the board may hold.
-            journal: the board's journal; a run that it records is completed.
-            proof: how the flash is examined and proven; a chip that is not known to run the program that hashes its
-                flash is read back in any case.
+            proven: a release that passed checks 1 to 5.
+            known: the releases on the chain, which the board may already have.
+            journal: the board's journal, which may record an interrupted run; None if no journal is kept.
+            proof: how the flash is examined and proven. The flash is always read back if the chip is not known to
+                run the digest program.
 
         Raises:
-            VerificationError: number 7, the chip is not supported.
+            VerificationError: check 7 failed, because the chip is not supported.
             RefusedError: the journal cannot be read.
-            BoardError: the board fell silent.
+            BoardError: the board stopped answering.
         """
         contents = FlashContents(self.bootloader)
         entry = journal.entry() if journal else None
         installed: Installed | None = None
         if self._is_readable(proven.release):
             planned = self.plan(proven)
-            # Reading a short flash takes as long as writing the program to RAM.
+            # Reading a short image takes no longer than writing the digest program to RAM.
             if planned.chip.stub_clock_hz and proof is not Proof.NO_STUB and len(planned.span) > WORTH:
                 stub = DigestStub(self.bootloader, planned.chip, flash_size=planned.flash_size, wait=self.wait)
                 contents = OnChip(self.bootloader, stub, plan=planned, proof=proof)
-            # The wanted release is known in any case, also if it is not in the chain's list.
+            # The release to be written is a candidate even if it is missing in the list of known releases.
             candidates = KnownReleases((proven.release, *known.own), known.others)
             with _nothing_changed():
                 installed = find_installed(planned, contents, known=candidates, entry=entry)
         return Examination(self, proven, contents, installed=installed, entry=entry, journal=journal, known=known)
 
     def plan(self, proven: ProvenRelease) -> FlashPlan:
-        """Lay a release out over this board's flash.
+        """Plan which pages of this board's flash the release occupies.
 
         Raises:
-            ImageError: it does not lie within the flash.
+            ImageError: the image does not lie within the flash.
         """
         chip, flash_size = self.identity.chip, self.identity.flash_size
         if chip is None or flash_size is None:
@@ -103,12 +103,12 @@ class BoardSession:
     def answer(
         self, installed: Installed, *, lost: tuple[range, ...] = (), interrupted: InterruptedRun | None = None
     ) -> BoardAnswer:
-        """The board's side of the checks 6 to 9.
+        """The facts about the board that checks 6 to 9 need.
 
         Args:
-            installed: what it holds.
-            lost: addresses beside half an image that are erased, and that no journal here covers.
-            interrupted: the run that its journal records.
+            installed: the contents of the flash at the release's addresses.
+            lost: erased addresses beside a half written image, whose contents no journal of this bench has.
+            interrupted: the interrupted run that the board's journal records; None if it records none.
         """
         identity = self.identity
         return BoardAnswer(
@@ -135,30 +135,30 @@ class BoardSession:
             raise VerificationError(
                 7,
                 "the board's chip is not supported",
-                why=f"its product id 0x{identity.product_id:03x} is the release's, but its memory map is not in "
-                "the chip table",
+                why=f"its product id 0x{identity.product_id:03x} is the release's, but the chip table does not have "
+                "its memory map",
                 remedy="update BlockOTA, or ask the vendor how to flash this board",
             )
         return self._flash().contains(release.region)
 
     def _flash(self) -> Region:
-        """The board's flash; if its size is unknown, the flash of the largest member of its family."""
+        """The region of the board's flash; if its size is unknown, the flash of the largest chip of the product id."""
         chip, flash_size = self.identity.chip, self.identity.flash_size
         return _region(chip.flash(flash_size or chip.flash_limit) if chip else range(0))
 
 
 @dataclass(frozen=True)
 class Examination:
-    """The contents of a board at the addresses of one release.
+    """The contents of a board's flash at the addresses of one release.
 
     Attributes:
-        board: the board.
-        proven: the release.
-        contents: its flash, as far as it was examined.
-        installed: what is installed; None if the release cannot be for this board.
-        entry: its interrupted run, if its journal records one.
-        journal: its journal; None keeps none.
-        known: the releases that may be installed.
+        board: the examined board.
+        proven: the release to be written.
+        contents: the board's flash, with the bytes and digests read so far.
+        installed: what is installed at the release's addresses; None if the flash was not examined.
+        entry: the interrupted run that the journal records; None if it records none.
+        journal: the board's journal; None if no journal is kept.
+        known: the releases on the chain, which the board may already have.
     """
 
     board: BoardSession
@@ -170,17 +170,17 @@ class Examination:
     known: KnownReleases
 
     def clear(self, consent: Consent) -> ClearedBoard:
-        """Make the checks 6 to 9.
+        """Run checks 6 to 9.
 
         Raises:
-            VerificationError: with the number of the first check that failed.
-            RefusedError: the journal has bytes that this release does not reach.
-            BoardError: the board fell silent.
+            VerificationError: a check failed; the error has the number of the first failed check.
+            RefusedError: the journal has bytes to restore outside the pages of this release.
+            BoardError: the board stopped answering.
         """
         installed, entry, release = self.installed or Installed(), self.entry, self.proven.release
         lost: tuple[range, ...] = ()
         if installed.half_written and not entry:
-            # Blank addresses beside half an image: only a journal at another bench can have their contents.
+            # Addresses beside a half written image are blank: only a journal at another bench can have their contents.
             planned = self.board.plan(self.proven)
             blank = bytes((planned.chip.erased_byte,))
             with _nothing_changed():
@@ -194,7 +194,7 @@ class Examination:
         answer = self.board.answer(installed, lost=lost, interrupted=interrupted)
         passed = tuple(prove_board(self.proven, answer, consent=consent))
 
-        # A whole image needs nothing restored: its seal was written after the bytes beside it were proven.
+        # A complete image needs no restoring: its first words were written after the bytes beside it were proven.
         back = _NOTHING_TO_RESTORE
         if entry and installed.is_partial:
             with _nothing_changed():
@@ -205,15 +205,15 @@ class Examination:
 
 @dataclass(frozen=True)
 class ClearedBoard:
-    """A board that passed the checks 6 to 9 for one release; only `Examination.clear` makes one.
+    """A board that passed checks 6 to 9 for one release; only `Examination.clear` creates instances.
 
     Attributes:
-        board: the board.
-        proven: the release that may be written to it.
-        passed: the checks, in order.
-        contents: its flash, as far as it was examined.
-        back: bytes beside the image that an interrupted run erased.
-        run: records the run in the board's journal; None keeps none.
+        board: the board that may be flashed.
+        proven: the release that may be written to the board.
+        passed: the passed checks, in order.
+        contents: the board's flash, with the bytes and digests read so far.
+        back: the bytes beside the image that an interrupted run erased and this run restores.
+        run: records the run in the board's journal; None if no journal is kept.
     """
 
     board: BoardSession
@@ -225,14 +225,14 @@ class ClearedBoard:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the operator should know about how the flash was examined; flashing can add to it."""
+        """Notes for the operator about how the flash was examined and proven; flashing can add notes."""
         return (*self.back.notes, *self.contents.notes)
 
     def flash(self) -> Generator[Event]:
-        """Erase and write what has to change, and prove the whole image.
+        """Erase and write the pages that differ, and prove the whole image.
 
         Yields:
-            Events; `Finished` comes last.
+            The events of the run; the last one is `Finished`.
 
         Raises:
             RefusedError: the journal cannot be written; nothing was changed.
@@ -245,7 +245,7 @@ class ClearedBoard:
         """Check 10: compare the flash with the chain's record.
 
         Raises:
-            FlashProofError: they differ.
+            FlashProofError: the digest of the flash differs from the record.
         """
         return prove_flash(self.proven.release, finished.sha256, method=finished.method)
 

@@ -1,4 +1,4 @@
-"""Observations on the line to a board for `doctor`: listen, try to wake a bootloader, measure the latency."""
+"""Collect observations on the serial line to a board for `doctor`: listen, send 0x7F, and measure the latency."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from firmware_host.bootloader.identity import identify
 from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, open_link
 
 LISTEN_SECONDS = 1.2
-"""How long to listen before anything is sent; a program that prints every second is noticed."""
+"""Seconds to listen before anything is sent: long enough to notice a program that prints every second."""
 SETTLE_SECONDS = (0.1, 3.0)
-"""Waiting times between a reset and the first byte; the second one only for the wiring that was named."""
+"""Seconds to wait between a reset and the first byte; the second value is tried only with the given wiring."""
 SOON = 0.2
-"""Seconds within which a board that was just reset answers, including the latency of any adapter."""
+"""Seconds within which a bootloader answers after a reset, including the latency of any USB adapter."""
 SLOWER = (115200, 57600, 9600)
 _QUESTIONS = 9
 _QUESTION_BYTES = 7
@@ -33,10 +33,10 @@ _PATTERNS = ("ttyUSB*", "ttyACM*")
 
 
 def observe(line: BoardLine, *, listen: float = LISTEN_SECONDS, wait: Wait = time.sleep) -> Observations:
-    """Observe the line to a board; nothing on the board is changed, but it may be reset.
+    """Observe the serial line to a board. The board's memory is not changed, but the board may be reset.
 
     Args:
-        line: the line that was named.
+        line: the port, wiring and speed that the operator gave.
         listen: seconds to listen before anything is sent.
         wait: waits for a number of seconds.
 
@@ -73,7 +73,7 @@ class _Examination:
         if not (seen.last and seen.last.found):
             return seen
 
-        # A bootloader answers: identify the board, and measure how long a question takes beside its time on the wire.
+        # A bootloader answers: identify the board, and measure the latency of a command without its transmission time.
         bootloader = Bootloader(self.link)
         try:
             bootloader.connect()
@@ -105,14 +105,14 @@ class _Examination:
         for other in _other_lines(self.line):
             if other.first_baud != self.link.baud:
                 self.link.set_baud(other.first_baud)
-            # A board that was just reset needs no second 0x7F, and answers soon.
+            # A bootloader that was just reset answers the first 0x7F within `SOON`.
             trial = Trial(other, self._reset(other, SETTLE_SECONDS[0]), _answer(self.link, SOON))
             yield trial
             if trial.found:
                 return
 
     def _reset(self, line: BoardLine, settle: float) -> bytes:
-        """Reset the board, and return what it sends unasked."""
+        """Reset the board, and return the bytes that it sends before it is addressed."""
         reset_board(self.link, line.wiring, boot0=True, wait=self.wait)
         self.wait(settle)
         return self.link.drain()
@@ -123,10 +123,10 @@ class _Examination:
 
 
 def _other_lines(named: BoardLine) -> Iterator[BoardLine]:
-    """The named wiring at lower speeds, then every other wiring."""
+    """Yield the lines to try next: the given wiring at lower speeds, then every other wiring."""
     if not named.wiring.is_by_hand:
         yield from (replace(named, baud=baud) for baud in SLOWER if baud < named.first_baud)
-    # Wirings with two lines cover those with one, whose other line goes nowhere.
+    # A wiring with two control lines also works if one of them is not connected, so it covers `dtr` and `rts`.
     polarities = product(("dtr-rts", "rts-dtr"), (False, True), (False, True))
     wirings = [WIRINGS[name].inverted(reset=reset, boot0=boot0) for name, reset, boot0 in polarities]
     baud = min(named.first_baud, DEFAULT_BAUD)

@@ -1,4 +1,4 @@
-"""Several boards: at several ports at once, or one after another at one port."""
+"""Flash several boards: at several ports at once, or one after another at one port."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.entry import SETTLE_SECONDS, BoardLine
 
 PAUSE_SECONDS = 0.4
-"""Pause between two polls: short for an operator, and long enough that a poll seldom hits a board that is starting."""
+"""Seconds between two polls: short for an operator, and long enough that a poll rarely hits a starting board."""
 REMOVED = 3
-"""Polls without an answer after which a board counts as removed; a connected one answers every second poll."""
+"""The number of unanswered polls after which a board counts as removed; a connected board answers every second poll."""
 ABSENT = len(SETTLE_SECONDS) + 1
-"""Unanswered polls, each after a reset if possible, after which a port counts as empty; slow chips need several."""
+"""The number of unanswered polls (each after a reset, if possible) after which a port counts as empty."""
 _POLL_SECONDS = 0.1
 _STOPPING = "Stopping: each board is brought to a known state."
 _STILL_STOPPING = "Still stopping; another Ctrl-C changes nothing, because no board may be left half written."
@@ -33,15 +33,15 @@ def at_all_ports(
     stop: Stop,
     observer: BenchObserver,
 ) -> list[BoardResult]:
-    """Work at several ports at the same time, in one thread each; a failure at one port does not affect the others.
+    """Work at several ports at the same time, with one thread per port; a failure at one port does not affect others.
 
-    Call it in the main thread, inside `blockota.shutdown.stop_on_signals`.
+    Call this function in the main thread, inside `blockota.shutdown.stop_on_signals`.
 
     Args:
-        lines: the ports.
-        work: the work at one port.
-        stop: once asked, every board is brought to a known state, however often the request is repeated.
-        observer: receives an answer to the first request to stop, and to any further one.
+        lines: the ports, with their speeds and wirings.
+        work: does the work at one port.
+        stop: receives requests to stop; every board is then brought to a known state, despite repeated requests.
+        observer: receives a note about each request to stop.
 
     Returns:
         The results, port by port.
@@ -52,7 +52,7 @@ def at_all_ports(
         while True:
             done, pending = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
             if any(future.exception() for future in done):
-                stop.ask()  # after a defect of ours, too, no other board may be left half written
+                stop.ask()  # even after a bug in one thread, no other board may be left half written
             requests = len(stop.requests)
             if requests and not answered:
                 observer.note("", _STOPPING)
@@ -65,9 +65,9 @@ def at_all_ports(
 
 
 class PortWatch:
-    """Flashes one board after another at a port: connect one, it is flashed, remove it, next.
+    """Flashes one board after another at a port: each new board is flashed, until the bench is stopped.
 
-    The release is proven for each board anew, because it can be revoked meanwhile.
+    The release is proven again for each board, because the vendor can revoke it between two boards.
     """
 
     def __init__(self, bench: Bench, offers: Offers, release: Release, line: BoardLine) -> None:
@@ -78,7 +78,7 @@ class PortWatch:
         self._is_there = False  # a poll has found the next board already
         self._is_stuck = False  # the last session broke off, perhaps in the middle of a frame
         self._last_note = ""
-        # Where a line drives BOOT0 the board is reset through the port as well.
+        # If a control line drives BOOT0, the port also resets the board.
         self._how = "" if line.wiring.drives_boot0 else ", with BOOT0 at 1, and reset it"
         self._next = f"put the next one in{self._how}"
 
@@ -123,7 +123,7 @@ class PortWatch:
         job = FlashJob(self._bench, port, board, release)
         result = job.run(lambda _: self._offers.offer(release.product, release.version))
         self._results.append(result)
-        # The line can have failed within a frame.
+        # A failed session can leave the bootloader in the middle of a frame.
         self._is_stuck = isinstance(result.error, BoardError)
         observer.ended(self._line.url, result)
         self._last, self._is_settled, self._last_note = board.identity.unique_id, True, ""
@@ -136,7 +136,7 @@ class PortWatch:
         while not self._is_there:
             self._is_there = self._poll(port, reset=True) in BOOTLOADER
             silent += not self._is_there
-            # The port is empty, so what comes next was put in anew.
+            # The port is empty, so the next board is newly connected, even if it is the same one.
             if silent == ABSENT:
                 self._forgive()
             if not self._is_there:
@@ -144,13 +144,13 @@ class PortWatch:
         self._is_there = False
 
     def _await_removal(self, port: BoardPort) -> None:
-        """Wait until the board is silent. It is not reset here, so one that runs its program is silent as well."""
+        """Wait until the board stops answering. These polls do not reset the board: a running program is silent too."""
         silent = 0
         while silent < REMOVED:
             self._bench.stop.pause(PAUSE_SECONDS)
             reply = self._poll(port, reset=False)
             if reply is Reply.FRESH:
-                # Its reset was pressed, or another board is there already.
+                # The operator pressed reset, or has already connected another board.
                 self._is_there = True
                 self._forgive()
                 return
@@ -162,12 +162,12 @@ class PortWatch:
         return reply
 
     def _forgive(self) -> None:
-        """Let the last board be tried again if it failed: it was removed since."""
+        """Allow another attempt on the last board if it failed, because the board has been removed since."""
         if self._results and self._results[-1].error:
             self._is_settled = False
 
     def _note(self, sentence: str) -> None:
-        """Note a sentence, unless it was the last one."""
+        """Send a note to the observer, unless it repeats the last note."""
         if sentence != self._last_note:
             self._last_note = sentence
             self._bench.observer.note(self._line.url, sentence)

@@ -1,8 +1,8 @@
 """Encode and decode the frames of the STM32 USART bootloader (ST application note AN3155); no I/O.
 
 A command is an `Exchange`: the frames that the host sends in order. The device answers each frame with ACK or NACK
-before the next one may follow. Numbers are big-endian, a checksum is the exclusive-or of the bytes before it, and a
-single byte is followed by its complement. A command whose frames cannot contain an argument raises RefusedError.
+before the host may send the next frame. Numbers are big-endian. A checksum is the exclusive-or of the bytes before it,
+and a single byte is followed by its complement. An argument that does not fit its frame raises RefusedError.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from operator import xor
 from blockota.errors import BoardProtocolError, RefusedError
 
 SYNC = 0x7F
-"""The first byte after a reset, from which the device measures the speed of the line (AN3155 section 2)."""
+"""The first byte after a reset, from which the device measures the baud rate (AN3155 section 2)."""
 ACK = 0x79
 """The device accepts the last frame."""
 NACK = 0x1F
 """The device refuses the last frame."""
 BUSY = 0x76
-"""The answer will follow. Not in AN3155, but in the related protocol of AN4221."""
+"""The device is busy and will answer later. BUSY is defined in AN4221, a related protocol, and not in AN3155."""
 MAX_BLOCK = 256
 """The most bytes that one Read Memory or Write Memory transfers."""
 WRITE_MULTIPLE = 4
-"""The length of a Write Memory is a multiple of this."""
+"""The length of a Write Memory is a multiple of this number of bytes."""
 MAX_ERASE_PAGES = 255
-"""The most pages in one Erase Memory: its N is the number less one, and N = 255 is the global erase."""
+"""The most pages in one Erase Memory: the frame contains the number less one, and 255 means the global erase."""
 MAX_EXTENDED_ERASE_PAGES = 0xFFF0
-"""The most pages in one Extended Erase Memory: N from 0xFFF0 on is a special erase."""
+"""The most pages in one Extended Erase Memory: counts from 0xFFF0 on mean special erases."""
 CRC_POLYNOMIAL = 0x04C1_1DB7
 CRC_FIRST = 0xFFFF_FFFF
 CHECKSUM_ANSWER = 6
-"""Bytes of the answer to Get Checksum: ACK, four bytes, and their checksum."""
+"""The length of the answer to Get Checksum: ACK, the four bytes of the CRC-32, and their checksum."""
 
 
 class Command(IntEnum):
@@ -56,7 +56,7 @@ class Command(IntEnum):
 
     @property
     def title(self) -> str:
-        """The command's name as in AN3155."""
+        """The command's name, as AN3155 writes it."""
         return self.name.replace("_", " ").title()
 
 
@@ -73,10 +73,10 @@ class Exchange:
     """One command as the frames that the host sends.
 
     Attributes:
-        command: its code.
-        frames: in order; each is answered with ACK or NACK before the next is sent.
-        address: the address in it, for messages; None if it has none.
-        closing_ack: whether a second ACK follows the one to the last frame, when the work is done.
+        command: the command's code.
+        frames: the frames in order; the device answers each with ACK or NACK before the next is sent.
+        address: the address in the command, for messages; None if the command has no address.
+        closing_ack: whether the device sends a second ACK after the last frame, when the command is complete.
     """
 
     command: Command
@@ -93,11 +93,11 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """The answer to Get.
+    """The device's answer to Get.
 
     Attributes:
-        version: the protocol version in packed decimal: 0x22 is 2.2.
-        commands: the codes of the commands that the bootloader has.
+        version: the protocol version in packed decimal, such as 0x22 for version 2.2.
+        commands: the codes of the commands that the bootloader supports.
     """
 
     version: int
@@ -110,7 +110,7 @@ class Capabilities:
 
 
 def checksum(data: bytes) -> int:
-    """Return the exclusive-or of all bytes; 0 for none."""
+    """Return the exclusive-or of all bytes; 0 for empty data."""
     return reduce(xor, data, 0)
 
 
@@ -125,7 +125,7 @@ def with_complement(value: int) -> bytes:
 
 
 def get() -> Exchange:
-    """Get the protocol version and the commands of this bootloader (AN3155 section 3.1)."""
+    """Get the bootloader's protocol version and its list of commands (AN3155 section 3.1)."""
     return _exchange(Command.GET)
 
 
@@ -160,7 +160,7 @@ def write_memory(address: int, data: bytes) -> Exchange:
 
 
 def erase(pages: Sequence[int]) -> Exchange:
-    """Erase 1 to 255 pages by one-byte numbers (AN3155 section 3.7)."""
+    """Erase 1 to 255 pages, given by one-byte page numbers (AN3155 section 3.7)."""
     if not 1 <= len(pages) <= MAX_ERASE_PAGES:
         raise _unsendable(f"erases 1 to {MAX_ERASE_PAGES} pages at once, not {len(pages)}")
     return _exchange(Command.ERASE, with_checksum(_numbers((len(pages) - 1, *pages), width=1)))
@@ -172,7 +172,7 @@ def erase_all() -> Exchange:
 
 
 def extended_erase(pages: Sequence[int]) -> Exchange:
-    """Erase pages or sectors by two-byte numbers (AN3155 section 3.8)."""
+    """Erase pages or sectors, given by two-byte numbers (AN3155 section 3.8)."""
     if not 1 <= len(pages) <= MAX_EXTENDED_ERASE_PAGES:
         raise _unsendable(f"erases 1 to {MAX_EXTENDED_ERASE_PAGES} pages at once, not {len(pages)}")
     return _exchange(Command.EXTENDED_ERASE, with_checksum(_numbers((len(pages) - 1, *pages), width=2)))
@@ -184,9 +184,9 @@ def extended_erase_special(which: SpecialErase) -> Exchange:
 
 
 def write_protect(sectors: Sequence[int]) -> Exchange:
-    """Protect 1 to 256 sectors from writing, in place of the sectors protected before (AN3155 section 3.9).
+    """Protect exactly these 1 to 256 sectors from writing (AN3155 section 3.9).
 
-    The device resets afterwards.
+    All other sectors become writable. The device resets afterwards.
     """
     if not 1 <= len(sectors) <= MAX_BLOCK:
         raise _unsendable(f"protects 1 to {MAX_BLOCK} sectors at once, not {len(sectors)}")
@@ -211,13 +211,14 @@ def readout_unprotect() -> Exchange:
 def get_checksum(address: int, words: int) -> Exchange:
     """Get the CRC-32 of a number of 32-bit words (AN3155 section 3.13; version 3.3 and later).
 
-    The polynomial and the initial value are those of the chip's CRC unit: some devices ignore the ones in the frames.
+    The frames contain the polynomial and the initial value of the chip's CRC unit, because some devices ignore any
+    other values.
 
     Raises:
-        RefusedError: the address is not a multiple of four, there are no words, or a frame cannot contain them.
+        RefusedError: the address is not a multiple of four, `words` is less than 1, or a number does not fit a frame.
     """
     if address % WRITE_MULTIPLE or words < 1:
-        raise _unsendable(f"sums whole words, not {words} at {address:#010x}")
+        raise _unsendable(f"sums one or more aligned words, not {words} at {address:#010x}")
     numbers = (address, words, CRC_POLYNOMIAL, CRC_FIRST)
     return _exchange(Command.GET_CHECKSUM, *map(address_frame, numbers), address=address)
 
@@ -242,7 +243,7 @@ def parse_capabilities(payload: bytes) -> Capabilities:
     """Decode the answer to Get, without its count and closing ACK: the version, then one byte per command.
 
     Raises:
-        BoardProtocolError: it lists no command.
+        BoardProtocolError: the answer lists no command.
     """
     if not payload[1:]:
         raise BoardProtocolError("the board's answer to Get lists no command", why=f"it is {payload.hex()!r}")
@@ -252,7 +253,7 @@ def parse_capabilities(payload: bytes) -> Capabilities:
 def parse_product_id(payload: bytes) -> int:
     """Decode the answer to Get ID, without its count and closing ACK: two bytes, or one from bootloader 2.0.
 
-    Some devices send more than two bytes; the others are ignored.
+    Some devices send more than two bytes; the bytes after the second are ignored.
     """
     return int.from_bytes(payload[:2], "big")
 
@@ -265,7 +266,7 @@ def _numbers(numbers: Sequence[int], *, width: int) -> bytes:
     try:
         return b"".join(number.to_bytes(width, "big") for number in numbers)
     except OverflowError as error:
-        raise _unsendable(f"writes this number in {width} bytes") from error
+        raise _unsendable(f"sends each number in {width} bytes, and one of these does not fit") from error
 
 
 def _unsendable(rule: str) -> RefusedError:

@@ -3,9 +3,9 @@
 To add a chip, add a row to `CHIPS`; if it belongs to none of the families above the table, add a family too.
 
 Product ids, the RAM that the bootloader uses, system memory and start-up times are from AN2606 ("Device-dependent
-bootloader parameters"). Page layouts, option bytes, and the places of flash size and unique id are from the reference
-manuals: RM0008 and PM0075 (F1), RM0090 (F4), RM0367 (L0), RM0394 (L4), RM0444 (G0). Erase times are the data sheets'
-maxima. The rows have been tested on simulated boards only.
+bootloader parameters"). Page layouts, option bytes, and the addresses of flash size and unique id are from the
+reference manuals: RM0008 and PM0075 (F1), RM0090 (F4), RM0367 (L0), RM0394 (L4), RM0444 (G0). Erase times are the
+maxima in the data sheets. The rows of the chip table have been tested on simulated boards only.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ K = 1024
 _LAST_PROTECTION_BIT = 31
 
 Layout = tuple[tuple[int, int], ...]
-"""Runs of ⟨number of erase units, bytes per unit⟩ from the start of flash; the last run continues to its end."""
+"""Runs of ⟨number of erase units, bytes per unit⟩ from the start of flash; the last run extends to its end."""
 
 
 @dataclass(frozen=True)
 class EraseUnit:
-    """A page or sector, the smallest part of the flash that can be erased.
+    """An erase unit: a page or sector, the smallest part of the flash that can be erased.
 
     Attributes:
-        number: its number in the erase commands.
-        address: of its first byte.
-        size: in bytes.
+        number: the unit's number in the erase commands.
+        address: the address of the unit's first byte.
+        size: the unit's size in bytes.
     """
 
     number: int
@@ -39,18 +39,18 @@ class EraseUnit:
 
     @property
     def span(self) -> range:
-        """Its addresses."""
+        """The addresses of the erase unit."""
         return range(self.address, self.address + self.size)
 
 
 @dataclass(frozen=True)
 class IdentityBlock:
-    """Where the factory stored the flash size and the unique id, which are read in one command.
+    """The addresses of the flash size and the unique id, which one Read Memory command reads.
 
     Attributes:
         span: the addresses to read; some bootloaders refuse a shorter read.
-        flash_size: address of the flash size in KiB, two bytes.
-        unique_id: address of the unique id, twelve bytes.
+        flash_size: the address of the flash size in KiB, two bytes.
+        unique_id: the address of the unique id, twelve bytes.
     """
 
     span: range
@@ -63,25 +63,25 @@ class Chip:
     """All chips with one product id. Sizes are in bytes, times in seconds.
 
     Attributes:
-        product_id: the answer to Get ID.
+        product_id: the product id that the bootloader answers to Get ID.
         name: ST's name for these chips.
-        layout: the erase units.
-        flash_limit: flash of the largest chip with this product id.
-        ram: addresses of the RAM.
-        free_ram: the first RAM address that the bootloader does not use itself.
-        system_memory: addresses of the bootloader.
-        banks: banks of flash that can be erased separately; 1 for none.
-        option_bytes: addresses of the option bytes.
-        identity: where flash size and unique id are stored.
-        unit_erase_seconds: maximum time to erase one unit.
-        mass_erase_seconds: maximum time to erase everything; 0 if no command does so.
-        ready_seconds: maximum time from a reset until the bootloader listens.
-        write_alignment: a write starts at a multiple of this and has a multiple of it as its length.
-        erase_limit: units that one erase command accepts.
+        layout: the sizes of the erase units.
+        flash_limit: the flash size of the largest chip with this product id.
+        ram: the addresses of the RAM.
+        free_ram: the first RAM address that the bootloader does not use.
+        system_memory: the addresses of the bootloader.
+        banks: the number of flash banks that can be erased separately; 1 if the flash has no banks.
+        option_bytes: the addresses of the option bytes.
+        identity: the addresses of flash size and unique id.
+        unit_erase_seconds: the maximum time to erase one erase unit.
+        mass_erase_seconds: the maximum time of a mass erase; 0 if the chip has no command for a mass erase.
+        ready_seconds: the maximum time from a reset until the bootloader listens.
+        write_alignment: the address and the length of a write are multiples of this number of bytes.
+        erase_limit: the number of erase units that one erase command accepts.
         erased_byte: the value of an erased byte.
-        protected_bytes: flash that one write-protection bit covers; 0 if unknown.
-        stub_clock_hz: core clock in Hz after Go, from which the run time of a program in RAM is calculated; 0 if no
-            program may be run in RAM.
+        protected_bytes: the bytes of flash that one write-protection bit covers; 0 if unknown.
+        stub_clock_hz: the core clock in Hz after Go, for the run time of the digest program; 0 if the digest program
+            must not run on the chip.
     """
 
     product_id: int
@@ -105,15 +105,15 @@ class Chip:
 
     @property
     def bootloader_ram(self) -> range:
-        """The RAM that can be read and written through the bootloader."""
+        """The addresses of the RAM that the bootloader can read and write."""
         return range(self.free_ram, max(self.free_ram, self.ram.stop))
 
     def flash(self, size: int) -> range:
-        """The addresses of a main flash of this size."""
+        """The addresses of a main flash of `size` bytes."""
         return range(FLASH_BASE, FLASH_BASE + size)
 
     def erase_units(self, flash_size: int) -> tuple[EraseUnit, ...]:
-        """The erase units of a flash of this size, in order of address."""
+        """The erase units of a flash of `flash_size` bytes, in order of address."""
         runs = chain.from_iterable(repeat(size, count) for count, size in self.layout)
         sizes = chain(runs, repeat(self.layout[-1][1]))
         units: list[EraseUnit] = []
@@ -135,11 +135,11 @@ class Chip:
         """Return the numbers of the erase units that the option bytes protect from writing.
 
         Args:
-            option_bytes: all of them, as read from the chip.
-            flash_size: in bytes.
+            option_bytes: all option bytes, as read from the chip.
+            flash_size: the size of the flash in bytes.
 
         Returns:
-            The numbers in ascending order; None if the table does not know how the chip stores its protection.
+            The numbers in ascending order; None if the chip table does not describe the write-protection bits.
         """
         if not self.protected_bytes:
             return None
@@ -153,7 +153,7 @@ class Chip:
         )
 
     def protection_bit(self, page: int) -> int:
-        """The write-protection bit of a page; the last bit covers the rest of the flash (RM0008)."""
+        """The number of a page's write-protection bit; the last bit covers the rest of the flash (RM0008)."""
         pages_per_bit = self.protected_bytes // self.layout[-1][1]
         return min(page // pages_per_bit, _LAST_PROTECTION_BIT)
 
@@ -163,9 +163,9 @@ class BoardMark:
     """The values that distinguish one board from another.
 
     Attributes:
-        product_id: the answer to Get ID.
-        flash_size: in bytes, from the chip's register; 0 if it was not read.
-        unique_id: the chip's 96 bits as hexadecimal digits; empty if they were not read.
+        product_id: the product id that the bootloader answered to Get ID.
+        flash_size: the flash size in bytes, from the chip's register; 0 if the register was not read.
+        unique_id: the chip's 96-bit unique id in hexadecimal; empty if the id was not read.
     """
 
     product_id: int
@@ -173,13 +173,13 @@ class BoardMark:
     unique_id: str = ""
 
     def __str__(self) -> str:
-        """``the board 00..01 (0x410, 64 KiB)``."""
+        """The board in words, such as ``the board 00..01 (0x410, 64 KiB)``."""
         size = f", {self.flash_size // 1024} KiB" if self.flash_size else ""
         return f"the board {self.unique_id or 'of another family'} ({self.product_id:#05x}{size})"
 
 
 def find_chip(product_id: int) -> Chip | None:
-    """Return the row with this product id, or None."""
+    """Return the chip table's row with this product id; None for an unknown product id."""
     return _BY_PRODUCT_ID.get(product_id)
 
 
@@ -196,8 +196,8 @@ _PAGES_1K: Layout = ((1, K),)
 _PAGES_2K: Layout = ((1, 2 * K),)
 _SECTORS: Layout = ((4, 16 * K), (1, 64 * K), (7, 128 * K))
 
-# Families: each is a Chip with the values that its rows share. `_F1X` is the connectivity line and XL-density, `_L4`
-# includes the G0, and the bootloader of `_L47` starts slowly.
+# Families: each is a partial Chip with the values that its rows share. `_F1X` is the connectivity line and XL-density.
+# `_L4` includes the G0. The bootloader of `_L47` starts slowly.
 _F1 = partial(
     Chip,
     option_bytes=range(0x1FFF_F800, 0x1FFF_F810),

@@ -7,14 +7,14 @@ Example:
     identity = identify(bootloader)  # sets the target
     first_block = bootloader.read(0x0800_0000, 256)
 
-Four rules make this safe:
+The client follows four safety rules:
 
-1. Only commands that the bootloader listed in its answer to Get are sent.
-2. Addresses are checked before anything is sent, because a bootloader before version 3.1 does not refuse a wrong
-   address: it takes the next two bytes as a command (AN3155 table 3).
-3. Each frame waits for the acknowledgement of the one before.
-4. After a silence within a frame nothing is sent, because no byte sequence is safe there: the error asks for a reset.
-   `Bootloader.resynchronise` is the one exception, for a flash that is verified afterwards.
+1. The client sends only commands that the bootloader listed in its answer to Get.
+2. The client checks addresses before it sends a command. A bootloader before version 3.1 does not refuse a wrong
+   address, but interprets the next two bytes as a command (AN3155 table 3).
+3. The client sends a frame only after the previous frame was acknowledged.
+4. If the board stops answering within a frame, no byte sequence is safe. The client then sends nothing more, and raises
+   an error that asks the operator for a reset. Only `Bootloader.resynchronise` sends bytes in the middle of a frame.
 """
 
 from __future__ import annotations
@@ -28,32 +28,31 @@ from firmware_host.bootloader.chips import BoardMark, Chip
 from firmware_host.line.link import Link
 
 ANSWER_SECONDS = 0.5
-"""How long an answer may take that needs no work, in addition to the time on the wire."""
+"""The maximum delay of an answer if the command needs no work on the chip, without the transmission time."""
 BITS_PER_BYTE = 11
 """Bits of a byte on the wire: start bit, eight data bits, parity, stop bit (AN3155 section 2)."""
 WRITE_SECONDS = 1.0
-"""How long programming one block may take: a hundred times the data sheet's 9 ms."""
+"""The maximum time to program one block, a hundred times the data sheet's 9 ms."""
 ERASE_MARGIN = 4
-"""How many times the data sheet's maximum an erase may take."""
+"""An erase may take this many times the data sheet's maximum."""
 CHECKSUM_WORD_SECONDS = 4e-6
-"""How long the checksum of one word may take: a loop of some instructions at 8 MHz or more."""
+"""The maximum time for the checksum of one word: a loop of some instructions at 8 MHz or more."""
 VERSION_ANSWER = 4
-"""Bytes of the answer to Get Version: version, two option bytes, ACK (AN3155 section 3.2)."""
+"""The length of the answer to Get Version: version, two option bytes, ACK (AN3155 section 3.2)."""
 _BANKS = {1: SpecialErase.BANK_1, 2: SpecialErase.BANK_2}
 _SYNC_ATTEMPTS = 3
 _MAX_SILENCES = 2
 _BUSY_LIMIT = 16
 _QUOTED = 24
-"""Bytes of an unexpected answer that an error quotes."""
+"""The number of bytes of an unexpected answer that an error quotes."""
 _RESET_REMEDY = "set BOOT0 to 1 and reset the board, then run the command again"
 
 FEED = bytes((0x81, *[0x80] * 286))
-"""Ends every frame in whose middle a medium-density part may wait, after any number of 0x7F.
+"""Bytes that end any incomplete frame on a medium-density STM32F10x, after any number of 0x7F.
 
-- Its page numbers do not exist on such a part.
-- Where 0x7F was taken as the number of pages or bytes, the checksum of the frame would have to be that of an even or an
-  odd number of 0x7F and 0x80: the 0x81 at the start fits neither.
-- It is longer than the longest frame, and its length with the 0x7F before it is even, so that no half command is left.
+- A medium-density chip has no pages with the numbers 0x80 and 0x81.
+- If the bootloader used 0x7F as the count of pages or bytes, the 0x81 at the start makes the frame's checksum wrong.
+- `FEED` is longer than the longest frame. Its length together with one 0x7F is even, so that no half command remains.
 """
 _FEED_BURST = 16
 
@@ -61,17 +60,17 @@ _FEED_BURST = 16
 class Bootloader:
     """The commands of one board's bootloader.
 
-    Call `connect` first, then `target` once the chip is known. No address is sent before. Every command raises
-    RefusedError, with nothing sent, if the bootloader does not have it, or the chip has no such page or memory; and
-    BoardError if the board is silent or answers NACK, or its port was lost.
+    Call `connect` first, and `target` when the chip is known; commands with an address need the target. A command
+    raises RefusedError and sends nothing if the bootloader lacks the command, or the chip lacks the page or memory. A
+    command raises BoardError if the board is silent or answers NACK, or if the port was lost.
 
     Args:
         link: an open link; nothing is sent before `connect`.
-        before_command: called before each command; it raises an exception to stop the work.
+        before_command: called before each command; it may raise an exception to stop the work.
 
     Attributes:
         link: the link to the board.
-        mark: of the board that was identified last; None before, and if its flash cannot be read.
+        mark: the mark of the last identified board; None before that, and if the board's flash cannot be read.
     """
 
     def __init__(self, link: Link, *, before_command: Callable[[], None] | None = None) -> None:
@@ -88,14 +87,14 @@ class Bootloader:
             RefusedError: the bootloader is not connected.
         """
         if self._capabilities is None:
-            raise RefusedError("the bootloader was not asked for its commands", remedy="connect first")
+            raise RefusedError("the bootloader is not connected, so its commands are unknown", remedy="connect first")
         return self._capabilities
 
     def connect(self) -> Capabilities:
-        """Find the bootloader, whether just reset or connected before, and ask for its commands.
+        """Connect to the bootloader after a reset, or again to one that is already connected, and get its commands.
 
         Raises:
-            NoAnswerError: nothing answers.
+            NoAnswerError: the board is silent.
             BoardProtocolError: something other than a bootloader answers.
             LinkError: the port was lost.
         """
@@ -106,17 +105,18 @@ class Bootloader:
         return self._capabilities
 
     def end(self) -> None:
-        """Forget the bootloader: the board leaves it, or resets."""
+        """End the connection, because the board leaves the bootloader or resets."""
         self._capabilities = None
 
     def resynchronise(self) -> None:
-        """Recover a bootloader that waits in the middle of a frame, for example after the cable came off.
+        """Recover a bootloader that waits in the middle of a frame, for example after the cable was unplugged.
 
-        Call this before `connect`, not after it failed: the second 0x7F of `connect` would complete a frame that was
-        cut after its number of pages, and erase page 127. After one 0x7F, which a board that was just reset takes as
-        the start, `FEED` is sent until the board answers NACK. It completes none of the frames cut before their data;
-        of those cut within their data it completes one in 256. Use this only if the flash is verified afterwards,
-        and prefer a reset.
+        Call this method before `connect`, not after a failed `connect`. The second 0x7F of `connect` would complete an
+        erase frame that broke off after its count, and erase page 127. The method sends one 0x7F, which starts a
+        bootloader that was just reset, and then `FEED` until the board answers NACK.
+
+        `FEED` never completes a frame that broke off before its data. Of the frames that broke off within their data,
+        `FEED` completes one in 256. Use this method only if the flash is verified afterwards; a reset is safer.
 
         Raises:
             NoAnswerError: the board stays silent.
@@ -131,10 +131,10 @@ class Bootloader:
             raise self._no_bootloader(b"")
 
     def require_flashing(self) -> None:
-        """Require the commands to read, write and erase.
+        """Require that the bootloader has commands to read, write and erase.
 
         Raises:
-            RefusedError: the bootloader does not have one of them.
+            RefusedError: the bootloader lacks one of these commands.
         """
         commands = self.capabilities.commands
         erasers = {Command.ERASE, Command.EXTENDED_ERASE}
@@ -142,20 +142,20 @@ class Bootloader:
             raise RefusedError(
                 "this bootloader cannot flash",
                 why=f"its commands are {', '.join(f'{code:02x}' for code in sorted(commands))}; nothing was changed",
-                remedy="repeat the command, since a disturbed line changes the list, or use a board whose bootloader "
-                "reads, writes and erases",
+                remedy="run the command again, because noise on the line can change the list of commands; or use a "
+                "board whose bootloader can read, write and erase",
             )
 
     def target(self, chip: Chip, *, flash_size: int = 0) -> None:
-        """Set the chip whose memories bound the addresses that may be sent; size 0 forbids every flash address."""
+        """Set the chip whose memories limit the allowed addresses; `flash_size` 0 forbids all flash addresses."""
         self._target = chip, flash_size
 
     def product_id(self) -> int:
-        """Return the answer to Get ID."""
+        """Return the chip's product id, by Get ID."""
         return an3155.parse_product_id(self._counted_answer(an3155.get_id()))
 
     def version(self) -> tuple[int, bytes]:
-        """Return the protocol version in packed decimal, and the two legacy option bytes of Get Version."""
+        """Return the two values of Get Version: the protocol version in packed decimal, and two legacy option bytes."""
         exchange = an3155.get_version()
         self.perform(exchange, seconds=ANSWER_SECONDS)
         version, *option_bytes, _ = self._read(exchange, VERSION_ANSWER)
@@ -172,7 +172,8 @@ class Bootloader:
     def write(self, address: int, data: bytes) -> None:
         """Write up to 256 bytes, aligned as the chip requires.
 
-        An acknowledgement proves nothing: a write to a protected or not erased page is acknowledged as well.
+        An acknowledgement does not prove the write, because the bootloader also acknowledges a write to a page that is
+        protected or not erased.
         """
         exchange = an3155.write_memory(address, data)
         chip, flash_size = self._known_target()
@@ -185,11 +186,12 @@ class Bootloader:
         self.perform(exchange, seconds=WRITE_SECONDS)
 
     def erase_pages(self, pages: Sequence[int]) -> None:
-        """Erase pages or sectors by number, in as many commands as the chip's limit requires."""
+        """Erase pages or sectors by number, with several commands if the chip's limit requires it."""
         chip, flash_size = self._known_target()
         known = len(chip.erase_units(flash_size))
         if wrong := [page for page in pages if not 0 <= page < known]:
-            raise RefusedError("erase was not sent", why=f"page {wrong[0]} does not exist; the last is {known - 1}")
+            why = f"page {wrong[0]} does not exist; the last page is {known - 1}"
+            raise RefusedError("erase was not sent", why=why)
         # A bootloader has one of the two erase commands, never both (AN3155 table 2).
         extended = Command.EXTENDED_ERASE in self.capabilities.commands
         limit = chip.erase_limit if extended else min(chip.erase_limit, an3155.MAX_ERASE_PAGES)
@@ -200,7 +202,7 @@ class Bootloader:
             self.perform(exchange, seconds=seconds)
 
     def erase_all(self) -> None:
-        """Erase the whole flash by one command."""
+        """Erase the whole flash with one command."""
         extended = Command.EXTENDED_ERASE in self.capabilities.commands
         self._erase_at_once(an3155.extended_erase_special(SpecialErase.MASS) if extended else an3155.erase_all())
 
@@ -215,11 +217,11 @@ class Bootloader:
         """Return the CRC-32 of flash, if the bootloader has Get Checksum (version 3.3 and later).
 
         Args:
-            address: of the first word, a multiple of four.
-            words: number of 32-bit words.
+            address: the address of the first word, a multiple of four.
+            words: the number of 32-bit words.
 
         Returns:
-            The register of the chip's CRC unit: polynomial 0x04C11DB7, initial value all ones, not reflected.
+            The value of the chip's CRC unit: polynomial 0x04C11DB7, initial value all ones, not reflected.
         """
         exchange = an3155.get_checksum(address, words)
         chip, flash_size = self._known_target()
@@ -228,7 +230,7 @@ class Bootloader:
         return an3155.parse_checksum(self._read(exchange, an3155.CHECKSUM_ANSWER))
 
     def go(self, address: int) -> None:
-        """Start the program whose vector table is at an address; the connection ends."""
+        """Start the program whose vector table is at `address`; the connection to the bootloader ends."""
         exchange = an3155.go(address)
         chip, flash_size = self._known_target()
         # The bootloader reads stack pointer and reset vector, eight bytes (AN3155 section 3.5).
@@ -237,9 +239,9 @@ class Bootloader:
         self.end()
 
     def readout_protected(self) -> bool:
-        """Whether the flash is protected from being read.
+        """Whether readout protection is on.
 
-        Under readout protection the bootloader answers NACK to the command itself, before the address.
+        Under readout protection the bootloader answers NACK to the Read Memory command itself, before the address.
         """
         chip, _ = self._known_target()
         exchange = an3155.read_memory(chip.identity.span.start, len(chip.identity.span))
@@ -252,13 +254,13 @@ class Bootloader:
         return refused_frame == 0
 
     def write_protected_pages(self) -> tuple[int, ...] | None:
-        """Return the numbers of the pages that cannot be written; None if the chip table cannot decode them."""
+        """Return the numbers of the write-protected pages; None if the chip table does not describe the protection."""
         chip, flash_size = self._known_target()
         option_bytes = self.read(chip.option_bytes.start, len(chip.option_bytes))
         return chip.write_protected_units(option_bytes, flash_size)
 
     def _counted_answer(self, exchange: Exchange) -> bytes:
-        """Carry out an exchange whose answer is a count N, then N + 1 bytes, then ACK; return the bytes."""
+        """Perform an exchange whose answer is a count N, N + 1 bytes, and ACK; return the N + 1 bytes."""
         self.perform(exchange, seconds=ANSWER_SECONDS)
         count = self._read(exchange, 1)[0] + 1
         payload = self._read(exchange, count)
@@ -267,20 +269,20 @@ class Bootloader:
         return payload
 
     def perform(self, exchange: Exchange, *, seconds: float) -> None:
-        """Carry out an exchange of which every frame must be acknowledged, the last one within `seconds`."""
+        """Perform an exchange, and require an ACK for every frame; the last ACK may take `seconds`."""
         if self._attempt(exchange, seconds=seconds) is not None:
             raise self._refusal(exchange)
         if exchange.closing_ack and not self._acknowledged(exchange, seconds=seconds):
             raise self._refusal(exchange)
 
     def _attempt(self, exchange: Exchange, *, seconds: float) -> int | None:
-        """Send the frames until one is answered with NACK; return its index, or None if all were acknowledged."""
+        """Send frames until the board answers NACK; return the index of the refused frame, or None if all got ACK."""
         if exchange.command != Command.GET and exchange.command not in self.capabilities.commands:
             raise RefusedError(
                 f"{exchange.title} was not sent",
                 why=f"this bootloader (version {self.capabilities.version_text}) does not have the command",
             )
-        # Work is stopped here and nowhere else, so that the bootloader never waits for the rest of a frame.
+        # A request to stop takes effect only here, so that the bootloader never waits for the rest of a frame.
         if self._before_command:
             self._before_command()
 
@@ -302,13 +304,13 @@ class Bootloader:
 
     def _known_target(self) -> tuple[Chip, int]:
         if self._target is None:
-            raise RefusedError("the chip is not known yet, so no address can be checked")
+            raise RefusedError("the chip is not identified yet, so no address can be checked")
         return self._target
 
     def _erase_at_once(self, exchange: Exchange) -> None:
         chip, _ = self._known_target()
         if not chip.mass_erase_seconds:
-            raise RefusedError("erase was not sent", why=f"{chip.name} has no erase of all at once")
+            raise RefusedError("erase was not sent", why=f"{chip.name} has no mass erase")
         self.perform(exchange, seconds=ANSWER_SECONDS + ERASE_MARGIN * chip.mass_erase_seconds)
 
     def _acknowledged(self, exchange: Exchange, *, seconds: float) -> bool:
@@ -342,16 +344,16 @@ class Bootloader:
         return count * BITS_PER_BYTE / self.link.baud
 
     def _synchronise(self) -> None:
-        """Send 0x7F until it is answered (AN3155 section 2).
+        """Send 0x7F until the board answers ACK or NACK (AN3155 section 2).
 
         ======================  ==============================================================================
         Answer to 0x7F          Meaning
         ======================  ==============================================================================
         ACK                     the bootloader has measured the speed
-        NACK                    it was connected already, and refuses 0x7F 0x7F as a command
-        silence                 it was connected already, and waits for the second byte of a command; or nothing
-                                is there: a second silence in a row shows that
-        anything else           not a bootloader, or noise before its first answer
+        NACK                    the bootloader was already connected, and refuses 0x7F 0x7F as a command
+        silence                 the bootloader was already connected, and waits for the second byte of a command;
+                                two silences in total mean that no bootloader is connected
+        anything else           the answer is not a bootloader's, or noise came before the bootloader's answer
         ======================  ==============================================================================
         """
         heard, silences = b"", 0
@@ -368,7 +370,7 @@ class Bootloader:
         raise self._no_bootloader(heard)
 
     def _sync_answer(self) -> bytes:
-        """Return the answer byte, without the one 0x00 that some bootloaders send before it; empty for silence."""
+        """Return the answer byte, without the 0x00 that some bootloaders send first; empty if the board is silent."""
         try:
             answer = self.link.read(1, timeout=ANSWER_SECONDS)
             return answer if any(answer) else self.link.read(1, timeout=ANSWER_SECONDS)
@@ -378,7 +380,7 @@ class Bootloader:
     def _no_bootloader(self, heard: bytes) -> BoardProtocolError | NoAnswerError:
         if heard:
             return BoardProtocolError(
-                f"what answers on {self.link.name} is not an STM32 bootloader",
+                f"the device on {self.link.name} is not an STM32 bootloader",
                 why=f"its answer was {heard[:_QUOTED]!r}",
                 remedy=f"{_RESET_REMEDY}: its application may be running; also check the speed and even parity",
             )
@@ -386,7 +388,8 @@ class Bootloader:
             f"no bootloader answers on {self.link.name}",
             why=f"it stayed silent for {2 * ANSWER_SECONDS:.0f} s",
             remedy="set BOOT0 to 1 and reset the board; then check that TX and RX are crossed, that the grounds are "
-            "connected, that the adapter sends even parity, and that no other program uses the line, or diagnose it",
+            "connected, that the adapter sends even parity, and that no other program uses the port, or diagnose the "
+            "line",
             action=Action.DIAGNOSE_LINE,
         )
 
@@ -395,4 +398,4 @@ def _require_span(exchange: Exchange, *, length: int, spans: Sequence[range]) ->
     first = exchange.address or 0
     if not any(first in span and first + length - 1 in span for span in spans):
         known = ", ".join(f"{span.start:#010x}-{span.stop - 1:#010x}" for span in spans if span)
-        raise RefusedError(f"{exchange.title} was not sent", why=f"{length} bytes there are not all within {known}")
+        raise RefusedError(f"{exchange.title} was not sent", why=f"its {length} bytes do not all lie within {known}")

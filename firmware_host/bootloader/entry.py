@@ -1,8 +1,9 @@
-"""Open a board's port, bring the board into its bootloader, choose the speed of the line, and start the application.
+"""Open a board's port, start its bootloader, choose the speed of the serial line, and start the application.
 
-A board enters its bootloader when it leaves reset with BOOT0 at 1. A USB adapter's control lines can drive both pins.
-TTL adapters invert them: an asserted line pulls its pin low. With the common wiring, DTR to NRST and RTS to BOOT0, the
-board is therefore in reset while DTR is asserted, and BOOT0 is 1 while RTS is not asserted.
+A board enters its bootloader when it leaves reset with BOOT0 at 1. A USB adapter's control lines can drive NRST and
+BOOT0. TTL adapters invert the control lines: an asserted line pulls its pin low. The common wiring connects DTR to NRST
+and RTS to BOOT0. With the common wiring, the board is in reset while DTR is asserted, and BOOT0 is 1 while RTS is not
+asserted.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ from firmware_host.bootloader.client import Bootloader
 from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, Link, open_link
 
 Wait = Callable[[float], None]
-"""Waits for a number of seconds; tests pass a simulated clock's."""
+"""A function that waits for a number of seconds; tests pass one that advances a simulated clock."""
 RESET_SECONDS = 0.01
-"""How long NRST is held low: its capacitor of 100 nF and pull-up of 40 kilohm take 4 ms (DS5319 section 5.3.15)."""
+"""The length of the reset pulse: 100 nF with a pull-up of 40 kilohm take 4 ms (DS5319 section 5.3.15)."""
 BREAK_SECONDS = 0.3
-"""How long a break lasts, for boards whose circuit turns a break into a reset."""
+"""The length of a break, for boards with a circuit that resets the board on a break."""
 SETTLE_SECONDS = (0.005, 0.1, 0.6, 3.0)
-"""Waiting times between a reset and the first byte, tried in this order.
+"""Seconds to wait between a reset and the first byte, tried in this order.
 
-AN2606 gives 1.2 ms for the STM32F103, 74 ms for the F4, and 2.6 s for the L47x.
+AN2606 specifies 1.2 ms for the STM32F103, 74 ms for the F4, and 2.6 s for the L47x.
 """
 FASTEST = 0
-"""As a `BoardLine.baud`: the highest speed that the board understands."""
+"""A value of `BoardLine.baud` that selects the highest speed that the board supports."""
 FASTER = (460800, 256000, 230400)
-"""Speeds above `DEFAULT_BAUD` that are tried, the fastest first. No board was ever seen to understand 921600."""
+"""The speeds above `DEFAULT_BAUD` that are tried, fastest first. No board is known to support 921600 baud."""
 QUIET_SECONDS = 0.3
-"""After its first byte, an application that is silent for so long has printed its text."""
+"""Seconds of silence after which an application's text counts as complete."""
 _TRIALS = 2
-"""How often a block must be read without an error before a speed is accepted."""
+"""The number of error-free reads of a block that are required to accept a speed."""
 _BLOCK = 256
 _DOCTOR_REMEDY = "reset the board by hand, or diagnose the line to find its wiring"
 
 
 class ControlSignal(Enum):
-    """What drives a pin of the board."""
+    """The adapter's signal that drives a pin of the board."""
 
     DTR = "dtr"
     RTS = "rts"
@@ -53,13 +54,13 @@ class ControlSignal(Enum):
 
 @dataclass(frozen=True)
 class BoardWiring:
-    """How the control lines of an adapter reach a board's NRST and BOOT0 pins.
+    """The connection of an adapter's control lines to a board's NRST and BOOT0 pins.
 
     Attributes:
-        reset: what pulls NRST; NONE if the board is reset by hand.
-        boot0: what drives BOOT0; NONE if a jumper sets it.
-        invert_reset: the board is in reset while the line is not asserted.
-        invert_boot0: BOOT0 is 1 while the line is asserted.
+        reset: the signal that drives NRST; NONE if the board is reset by hand.
+        boot0: the signal that drives BOOT0; NONE if a jumper sets BOOT0.
+        invert_reset: whether the board is in reset while the reset line is not asserted.
+        invert_boot0: whether BOOT0 is 1 while its control line is asserted.
     """
 
     reset: ControlSignal
@@ -74,11 +75,11 @@ class BoardWiring:
 
     @property
     def drives_boot0(self) -> bool:
-        """Whether a line drives BOOT0, so that a reset can also start the application."""
+        """Whether a control line drives BOOT0, so that a reset can also start the application."""
         return self.boot0 is not ControlSignal.NONE
 
     def inverted(self, *, reset: bool, boot0: bool) -> Self:
-        """The same wiring with these polarities."""
+        """Return a copy of the wiring with the given polarities."""
         return replace(self, invert_reset=reset, invert_boot0=boot0)
 
 
@@ -96,12 +97,12 @@ BY_HAND = WIRINGS["by-hand"]
 
 @dataclass(frozen=True)
 class BoardLine:
-    """The line to one board.
+    """The serial line to one board.
 
     Attributes:
         url: a serial device, a pseudo-terminal, ``socket://host:port`` or ``rfc2217://host:port``.
         baud: bits per second, or `FASTEST`.
-        wiring: how the board is reset.
+        wiring: the connection of the control lines to NRST and BOOT0.
     """
 
     url: str
@@ -110,7 +111,7 @@ class BoardLine:
 
     @property
     def first_baud(self) -> int:
-        """The speed of the first byte."""
+        """The speed at which the first byte is sent, in bits per second."""
         return self.baud or DEFAULT_BAUD
 
     @property
@@ -124,10 +125,10 @@ class BoardLine:
 
 
 def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = False) -> BoardWiring:
-    """Return the wiring with this name and these polarities.
+    """Return the wiring with the given name and polarities.
 
     Raises:
-        UsageError: the name is unknown, or a line is inverted that the wiring does not use.
+        UsageError: the name is unknown, or the wiring does not use the control line to be inverted.
     """
     if name not in WIRINGS:
         raise UsageError(f"unknown wiring {name!r}", remedy=f"choose one of {', '.join(WIRINGS)}")
@@ -135,8 +136,8 @@ def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = F
     lines = {ControlSignal.DTR, ControlSignal.RTS}
     if (invert_reset and wiring.reset not in lines) or (invert_boot0 and wiring.boot0 not in lines):
         raise UsageError(
-            f"the wiring {name} has no such line to invert",
-            remedy="do not invert it, or choose a wiring that uses the line, such as dtr-rts",
+            f"the wiring {name} does not use the control line to be inverted",
+            remedy="omit the inversion, or choose a wiring that uses the control line, such as dtr-rts",
             action=Action.CHOOSE_WIRING,
         )
     return wiring.inverted(reset=invert_reset, boot0=invert_boot0)
@@ -144,10 +145,10 @@ def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = F
 
 @contextmanager
 def open_bootloader(line: BoardLine, *, wait: Wait = time.sleep) -> Iterator[Bootloader]:
-    """Open the port, bring the board into its bootloader, and connect; close the port at the end.
+    """Open the port, start the board's bootloader, and connect; close the port at the end.
 
     Yields:
-        The bootloader, connected at the speed that `line` asks for.
+        The bootloader, connected at the speed that `line` specifies.
 
     Raises:
         UsageError: the URL or the speed is invalid.
@@ -160,7 +161,7 @@ def open_bootloader(line: BoardLine, *, wait: Wait = time.sleep) -> Iterator[Boo
 
 
 def connect_board(bootloader: Bootloader, link: ControlledLink, *, line: BoardLine, wait: Wait = time.sleep) -> None:
-    """Bring the board into its bootloader, and connect at the speed that `line` asks for.
+    """Start the board's bootloader, and connect at the speed that `line` specifies.
 
     Raises:
         BoardError: no bootloader answers as AN3155 specifies, or the port was lost.
@@ -172,7 +173,7 @@ def connect_board(bootloader: Bootloader, link: ControlledLink, *, line: BoardLi
 
 
 def reset_board(link: ControlledLink, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
-    """Reset the board, with BOOT0 at this level if a line drives it; do nothing if it must be reset by hand.
+    """Reset the board, with BOOT0 at level `boot0` if a control line drives BOOT0; by hand, do nothing.
 
     Raises:
         LinkError: the port was lost, or has no control lines.
@@ -182,7 +183,7 @@ def reset_board(link: ControlledLink, wiring: BoardWiring, *, boot0: bool, wait:
     if not link.can_steer:
         raise LinkError(
             f"the port {link.name} has no control lines",
-            why="the chosen wiring needs them to reset the board",
+            why="the chosen wiring needs control lines to reset the board",
             remedy="use a serial device or an rfc2217:// port, or reset the board by hand",
             action=Action.RESET_BY_HAND,
         )
@@ -197,10 +198,10 @@ def reset_board(link: ControlledLink, wiring: BoardWiring, *, boot0: bool, wait:
 def enter_bootloader(
     bootloader: Bootloader, link: ControlledLink, *, wiring: BoardWiring, wait: Wait = time.sleep
 ) -> None:
-    """Reset the board into its bootloader, and connect; if it is reset by hand, only connect.
+    """Reset the board into its bootloader, and connect; if the board is reset by hand, only connect.
 
-    A byte that arrives while the bootloader starts can make it measure a wrong speed, and it then ignores everything
-    until the next reset (AN3155 section 2). After a silence the board is therefore reset again, with a longer wait.
+    A byte that arrives during start-up can make the bootloader measure a wrong speed and ignore everything until the
+    next reset (AN3155 section 2). A silent board is therefore reset again, with a longer wait.
 
     Raises:
         BoardError: no bootloader answers, or the port was lost.
@@ -239,16 +240,16 @@ def connect_fastest(
 ) -> int:
     """Connect at the highest speed at which a block of memory is read without errors.
 
-    The bootloader measures the speed from the first byte after a reset and keeps it (AN3155 section 2). ST tests up to
-    115200 baud; many boards understand more, and one that does not is deaf until it is reset. Faster speeds are
-    therefore tried only if the board can be reset through the port.
+    The bootloader measures the speed from the first byte after a reset, and keeps that speed (AN3155 section 2). ST
+    tests up to 115200 baud, but many boards support higher speeds. A bootloader that does not support a speed ignores
+    everything until it is reset. Higher speeds are therefore tried only if the port can reset the board.
 
     Args:
-        bootloader: of the board.
-        link: the port of the board, at the speed to fall back to.
-        wiring: how the board is reset.
+        bootloader: the board's bootloader.
+        link: the port of the board, set to the speed that is used if no higher speed works.
+        wiring: the connection of the control lines to NRST and BOOT0.
         highest: the highest speed to try, in bits per second.
-        wait: waits for some seconds.
+        wait: waits for a number of seconds.
 
     Returns:
         The speed at which the bootloader is now connected.
@@ -260,7 +261,7 @@ def connect_fastest(
     if wiring.is_by_hand or not link.can_steer:
         return link.baud
     chip, first_baud = find_chip(bootloader.product_id()), link.baud
-    sample = _sample(bootloader, chip)  # what every faster speed has to read as well
+    sample = _sample(bootloader, chip)  # a higher speed is accepted if it reads the same bytes
     for baud in FASTER:
         if not first_baud < baud <= highest:
             continue
@@ -272,33 +273,33 @@ def connect_fastest(
             if all(_sample(bootloader, chip) == sample for _ in range(_TRIALS)):
                 return baud
         except BoardError:
-            # Deaf or garbled at this speed, or the adapter does not support it.
+            # The board or the adapter does not support this speed.
             continue
-    # None of the faster speeds works: return to the one that does.
+    # No higher speed works: return to the first speed.
     link.set_baud(first_baud)
     enter_bootloader(bootloader, link, wiring=wiring, wait=wait)
     return first_baud
 
 
 def start_application(bootloader: Bootloader, address: int, *, listen: float) -> str:
-    """Start the application with its vector table at an address, and return what it prints in `listen` seconds.
+    """Start the application whose vector table is at `address`, and listen to it for up to `listen` seconds.
 
     Returns:
-        The text, in which control characters and bytes that are not UTF-8 are escaped.
+        The text that the application prints. Control characters and bytes that are not UTF-8 are escaped.
 
     Raises:
-        RefusedError: the chip has no program memory at the address.
-        BoardError: the board answered with NACK, or not at all.
+        RefusedError: the address is not in the chip's flash or RAM.
+        BoardError: the board answered NACK, or was silent.
     """
     bootloader.go(address)
     return listen_to(bootloader.link, seconds=listen)
 
 
 def listen_to(link: Link, *, seconds: float) -> str:
-    """Return the text that an application prints after a reset; see `start_application`."""
+    """Return the text that an application prints within `seconds`, escaped as by `start_application`."""
     deadline = time.monotonic() + seconds
     heard, silence = b"", seconds
-    # A lost line or Control-C ends the listening; what was heard before is returned.
+    # A lost line or Ctrl-C ends the listening; the text received before is returned.
     with suppress(NoAnswerError, LinkError, KeyboardInterrupt):
         while (left := deadline - time.monotonic()) > 0:
             heard += link.read(1, timeout=min(silence, left))
@@ -311,7 +312,7 @@ def listen_to(link: Link, *, seconds: float) -> str:
 
 
 def _sample(bootloader: Bootloader, chip: Chip | None) -> bytes:
-    """Read bytes that are the same at every speed: the product id and, if allowed, the start of the bootloader."""
+    """Read the product id and, if readable, the start of the bootloader ROM, to compare them at different speeds."""
     product_id = bootloader.product_id().to_bytes(2, "big")
     if chip is None:
         return product_id
@@ -320,6 +321,6 @@ def _sample(bootloader: Bootloader, chip: Chip | None) -> bytes:
 
 
 def _levels(wiring: BoardWiring, *, in_reset: bool, boot0: bool) -> dict[str, bool]:
-    """Which lines to assert; a line that is not connected is not asserted."""
+    """Return the levels of DTR and RTS; a control line that the wiring does not use is not asserted."""
     asserted = {wiring.reset: in_reset is not wiring.invert_reset, wiring.boot0: boot0 is wiring.invert_boot0}
     return {"dtr": asserted.get(ControlSignal.DTR, False), "rts": asserted.get(ControlSignal.RTS, False)}

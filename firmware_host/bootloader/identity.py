@@ -13,22 +13,22 @@ _KIB = 1024
 
 
 class AnotherBoardError(BoardError):
-    """Another board answers than the one that was identified."""
+    """The answering board is not the board that was identified before."""
 
 
 @dataclass(frozen=True)
 class BoardIdentity:
-    """The identity that a board reports; a value that it does not report is None.
+    """The identity that a board reports; unknown values are None.
 
     Attributes:
-        product_id: the answer to Get ID.
-        bootloader_version: such as ``2.2``.
-        chip: the row of the chip table; None for an unknown product id. Nothing else is known then, because no
-            address may be guessed.
-        readout_protected: whether the flash cannot be read. If so, nothing below is known.
-        flash_size: in bytes, from the chip's register.
-        unique_id: the chip's 96 bits as hexadecimal digits, in the order of memory.
-        write_protected_pages: numbers of the pages that cannot be written.
+        product_id: the product id that the bootloader answered to Get ID.
+        bootloader_version: the bootloader's version, such as ``2.2``.
+        chip: the chip's row in the chip table; None for an unknown product id. For an unknown chip all following
+            values are unknown, because no address is guessed.
+        readout_protected: whether readout protection is on, which makes all following values unknown.
+        flash_size: the flash size in bytes, from the chip's register.
+        unique_id: the chip's 96-bit unique id in hexadecimal, in memory order.
+        write_protected_pages: the numbers of the write-protected pages.
     """
 
     product_id: int
@@ -41,7 +41,7 @@ class BoardIdentity:
 
     @property
     def write_protected(self) -> tuple[range, ...] | None:
-        """The addresses of the protected pages; adjacent pages form one range."""
+        """The address ranges of the write-protected pages; adjacent pages form one range."""
         if self.chip is None or self.flash_size is None or self.write_protected_pages is None:
             return None
         runs: list[range] = []
@@ -56,7 +56,7 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
     """Identify a board, and set it as the target of the bootloader's commands.
 
     Raises:
-        BoardError: silence, NACK, or a flash size that is impossible for the chip.
+        BoardError: the board is silent, answers NACK, or reports a flash size that its chip cannot have.
     """
     bootloader.mark = None
     # (1) Product id and version, which every bootloader answers.
@@ -74,8 +74,8 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
     if not 0 < mark.flash_size <= chip.flash_limit:
         raise BoardProtocolError(
             f"the board's {chip.name} reports an impossible flash size",
-            why=f"its register says {mark.flash_size // _KIB} KiB, "
-            f"the largest of the family has {chip.flash_limit // _KIB}",
+            why=f"its size register reads {mark.flash_size // _KIB} KiB, "
+            f"the largest chip of the family has {chip.flash_limit // _KIB} KiB",
             remedy="replace the board: its chip may be a copy or damaged",
         )
     bootloader.mark = mark
@@ -93,45 +93,45 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
 
 
 def reconnect(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
-    """Connect again after a reset or a silence, and require the same board; see `require_same_board`.
+    """Connect again after a reset or a silence, and require the same board (`require_same_board`).
 
     Raises:
-        NoAnswerError: nothing answers.
+        NoAnswerError: the board is silent.
         AnotherBoardError: another board answers.
-        BoardError: the board does not answer as it should.
+        BoardError: the board's answer does not follow AN3155.
     """
     bootloader.connect()
     require_same_board(bootloader, chip, flash_size=flash_size)
 
 
 def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
-    """Require the board that was identified, and set it as the target again.
+    """Require that the board identified before is still connected, and set it as the target again.
 
-    Compares product id, flash size and unique id, which takes 6 ms at 115200 baud. Where no board was identified, or
-    its flash could not be read, there is nothing to compare.
+    The comparison of product id, flash size and unique id takes 6 ms at 115200 baud. The comparison is omitted if no
+    board was identified, or if the flash of the identified board could not be read.
 
     Raises:
-        AnotherBoardError: another board answers; nothing was written to it.
+        AnotherBoardError: another board answers; nothing was written to the other board.
     """
     expected = bootloader.mark
     if expected is not None:
         found = _mark(bootloader, chip)
         if found != expected:
-            # The line may have garbled the answer, which has no checksum: ask once more.
+            # Noise may have corrupted the answer, which has no checksum: read the identity once more.
             bootloader.link.drain()
             found = _mark(bootloader, chip)
         if found != expected:
             raise AnotherBoardError(
                 f"another board answers on {bootloader.link.name}",
-                why=f"the work began with {expected}, but {found} answers now; nothing was written to it",
-                remedy="connect the first board again, with BOOT0 at 1 and freshly reset, and run the command again",
+                why=f"the run began with {expected}, but {found} answers now; nothing was written to the other board",
+                remedy="connect the first board again, reset it with BOOT0 at 1, and run the command again",
             )
     bootloader.target(chip, flash_size=flash_size)
 
 
 def _mark(bootloader: Bootloader, chip: Chip) -> BoardMark:
     product_id = bootloader.product_id()
-    # A different product id suffices: the address of another chip's identity is not read.
+    # A different product id is enough: the identity addresses of another chip are not read.
     return _read_mark(bootloader, chip) if product_id == chip.product_id else BoardMark(product_id)
 
 

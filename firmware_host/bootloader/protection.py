@@ -1,14 +1,15 @@
 """Set and remove the protection of a board's flash, and write its option bytes (AN3155 sections 3.9 to 3.12).
 
-Each command ends with a reset, which loads the option bytes. An acknowledgement proves nothing, so each function
-connects again, identifies the board, and compares:
+Each command ends with a reset, which loads the option bytes. An acknowledgement does not prove the change, so each
+function reads the protection back:
 
 1. Send the command, and wait for its acknowledgements.
-2. Wait until the board has reset, and connect.
-3. Identify the board, and require the new protection. The identity is returned.
+2. Wait until the board has reset, and connect again.
+3. Identify the board, require the new protection, and return the board's identity.
 
-Where the chip table does not know how a chip stores its protection, nothing is sent (RefusedError). Silence, NACK, and
-a protection that is not as it should be afterwards raise BoardError.
+If the chip table does not describe the chip's protection bits, `protect_pages` and `write_option_bytes` send nothing
+and raise RefusedError. Each function raises BoardError if the board is silent, answers NACK, or does not have the new
+protection after the reset.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from firmware_host.bootloader.entry import Wait
 from firmware_host.bootloader.identity import BoardIdentity, identify
 
 _DEFAULT_MASS_ERASE_SECONDS = 1.0
-"""Time to erase everything, if the chip table has none because no command does so."""
+"""The assumed time of a mass erase if the chip table has none, because the chip has no mass erase command."""
 
 
 def protect_pages(
     bootloader: Bootloader, chip: Chip, *, pages: Iterable[int], wait: Wait = time.sleep
 ) -> BoardIdentity:
-    """Protect these pages from writing, and others that share a protection bit, in place of those protected before."""
+    """Protect exactly these pages, and the pages that share a protection bit with them, from writing."""
     _require_known(chip)
     wanted = set(pages)
     sectors = sorted(set(map(chip.protection_bit, wanted)))
@@ -52,7 +53,7 @@ def unprotect_pages(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sle
 
 
 def protect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
-    """Protect the flash from being read; it can then be neither verified nor written."""
+    """Set readout protection; the flash can then be neither verified nor written."""
     _carry_out(bootloader, chip, exchange=an3155.readout_protect(), wait=wait)
     return _with_readout(bootloader, protected=True)
 
@@ -67,12 +68,13 @@ def unprotect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.s
 def write_option_bytes(bootloader: Bootloader, chip: Chip, *, values: bytes, wait: Wait = time.sleep) -> BoardIdentity:
     """Write all option bytes of an STM32F1, each with its complement (PM0075 section 2.5).
 
-    Their order is: readout protection, user byte, two data bytes, four bytes of write protection.
+    The order of the option bytes is: readout protection, user byte, two data bytes, four bytes of write protection.
     """
     _require_known(chip)
-    # A part of them cannot be written: the bootloader erases all option bytes first.
+    # All option bytes must be given, because the bootloader erases all of them before it writes.
     if len(values) * 2 != len(chip.option_bytes):
-        raise RefusedError("the option bytes were not sent", why=f"{chip.name} has {len(chip.option_bytes) // 2}")
+        why = f"{len(values)} were given, {chip.name} has {len(chip.option_bytes) // 2}"
+        raise RefusedError("the option bytes were not sent", why=why)
     data = b"".join(an3155.with_complement(value) for value in values)
     _carry_out(bootloader, chip, exchange=an3155.write_memory(chip.option_bytes.start, data), wait=wait)
     identity = identify(bootloader)  # (3)
@@ -108,7 +110,7 @@ def _require_known(chip: Chip) -> None:
     if not chip.protected_bytes:
         raise RefusedError(
             "nothing was sent",
-            why=f"the chip table does not know how {chip.name} stores its write protection",
+            why=f"the chip table does not describe the write-protection bits of {chip.name}",
             remedy="use ST's own tool for this chip",
         )
 

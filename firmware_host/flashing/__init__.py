@@ -1,1 +1,1 @@
-"""What is written to a board's flash, and the proof of it."""
+"""Plan, write and prove the contents of a board's flash."""

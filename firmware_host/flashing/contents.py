@@ -1,7 +1,7 @@
-"""Contents of a board's flash: read byte by byte, or hashed by a program in the chip's own RAM.
+"""Contents of a board's flash: read byte by byte, or hashed by the digest program in the chip's RAM.
 
-`FlashContents` reads, `OnChip` hashes: hashing 64 KiB on the chip takes 0.3 s, reading them 7 s. The CRC-32 of a unit
-is a hint, used to plan what to write. The proof is always made of the bytes themselves or of a SHA-256.
+`FlashContents` reads the flash, `OnChip` hashes it on the chip. Hashing 64 KiB takes 0.3 s, reading them takes 7 s. The
+CRC-32 of an erase unit is only a hint for the plan. The proof always compares the bytes themselves or a SHA-256.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from firmware_host.flashing.digest_stub import MAX_LENGTHS, DigestStub, FlashDig
 from firmware_host.flashing.plan import FlashBuffer, FlashPlan, Preserved, chunks, common
 
 WORTH = 2048
-"""Spans up to this length are read: one run of the program takes as long at 115200 baud."""
+"""Spans of up to this many bytes are read: a run of the digest program takes as long as reading them at 115200 baud."""
 
 
 class Proof(Enum):
-    """How a flash is examined, and how it is proven at the end.
+    """The methods to examine a flash before a run, and to prove it at the end.
 
     Attributes:
-        STUB: both by hashing on the chip.
-        READ_BACK: examined by hashing on the chip, proven by reading every byte back.
-        NO_STUB: both by reading every byte back; no program runs on the chip.
+        STUB: the flash is examined and proven by hashing on the chip.
+        READ_BACK: the flash is examined by hashing on the chip, and proven by reading every byte back.
+        NO_STUB: the flash is examined and proven by reading every byte back; no program runs on the chip.
     """
 
     STUB = "stub"
@@ -41,7 +41,8 @@ class Proof(Enum):
 class FlashContents:
     """Contents of one board's flash during one session, read by Read Memory in whole blocks of 256 bytes.
 
-    Answers are cached until `changed` is called. All questions raise BoardError if the board is silent or refuses.
+    The blocks are cached until `changed` is called. All methods that read raise BoardError if the board is silent or
+    answers NACK.
 
     Attributes:
         notes: notes for the operator about how the flash was examined.
@@ -54,22 +55,22 @@ class FlashContents:
 
     @property
     def method(self) -> str:
-        """How the bytes are examined: ``read-back`` or ``stub``."""
+        """The method that proves the image: ``read-back`` or ``stub``."""
         return "read-back"
 
     def expect(self, start: int, lengths: Sequence[int]) -> None:
-        """Announce digests that will be asked for, so that one run on the chip can compute them together."""
+        """Announce the digests that will be needed, so that one run on the chip can compute them together."""
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
-        """The SHA-256 of the flash from an address on, one for each length in bytes."""
+        """Return the SHA-256 digests of the flash from address `start` on, one for each length in bytes."""
         return tuple(hashlib.sha256(self.read(range(start, start + length))).digest() for length in lengths)
 
     def checksum(self, unit: EraseUnit) -> int:
-        """The CRC-32 (zlib's) of an erase unit: a hint."""
+        """Return the CRC-32 (zlib's) of an erase unit, which is a hint and not a proof."""
         return zlib.crc32(self.read(unit.span))
 
     def read(self, span: range) -> bytes:
-        """The bytes themselves."""
+        """Return the bytes of the flash at these addresses."""
         first = _block_start(span)
         addresses = range(first, span.stop, MAX_BLOCK)
         for address in addresses:
@@ -79,21 +80,22 @@ class FlashContents:
         return data[span.start - first : span.stop - first]
 
     def has_read(self, span: range) -> bool:
-        """Whether every byte of a span was read already."""
+        """Whether every byte of `span` was read before and is cached."""
         return all(address in self._blocks for address in range(_block_start(span), span.stop, MAX_BLOCK))
 
     def changed(self) -> None:
-        """Forget all answers, because the flash changes."""
+        """Clear the cache, because the flash changes."""
         self._blocks.clear()
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
-        """Compare the flash with its wanted contents, without using cached answers.
+        """Compare the flash with its wanted contents, without using the cache.
 
         Yields:
-            Bytes proven so far.
+            The number of bytes proven so far.
 
         Raises:
-            FlashProofError: they differ; the error names the first address if that is known.
+            FlashProofError: the flash differs from the wanted contents; the error names the first wrong address, if
+                it is known.
         """
         done = 0
         for chunk in (chunk for span in spans for chunk in chunks(span)):
@@ -105,13 +107,13 @@ class FlashContents:
 
 
 class OnChip(FlashContents):
-    """Contents hashed by a program on the chip; if that program fails, the flash is read back from then on.
+    """Contents hashed by the digest program on the chip; if the program fails, the flash is read back from then on.
 
-    If the program was started and the board stays silent afterwards, a person has to reset the board.
+    If the board stays silent after the digest program was started, the operator has to reset the board.
 
     Args:
-        plan: its units are examined; they are of one size.
-        proof: how the flash is proven at the end.
+        plan: the plan whose erase units are examined; all of them have the same size.
+        proof: the method that proves the flash at the end.
     """
 
     def __init__(self, bootloader: Bootloader, stub: DigestStub, *, plan: FlashPlan, proof: Proof) -> None:
@@ -126,7 +128,7 @@ class OnChip(FlashContents):
 
     @property
     def method(self) -> str:
-        """How the image is proven: ``stub``, or ``read-back`` if every byte of it is read."""
+        """The method that proves the image: ``stub``, or ``read-back`` if every byte of the image is read."""
         if self._by_reading or self._stub is None:
             return "read-back"
         image = self._plan.image
@@ -134,12 +136,12 @@ class OnChip(FlashContents):
         return "stub" if is_long or (image.load_address, len(image.data)) in self._digests else "read-back"
 
     def expect(self, start: int, lengths: Sequence[int]) -> None:
-        """Let the next run compute these digests as well."""
+        """Let the next run of the digest program compute these digests as well."""
         self._expected = (start, list(lengths)[:MAX_LENGTHS])
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
-        """Return the digests; those not cached are computed on the chip, unless reading the bytes is faster."""
-        # A run takes as long as reading `WORTH` bytes.
+        """Return the digests, one per length, from the cache, from the chip, or by reading if that is faster."""
+        # A run of the digest program takes as long as reading `WORTH` bytes.
         missing = sorted({length for length in lengths if (start, length) not in self._digests})
         runs = -(-len(missing) // MAX_LENGTHS)
         if missing and runs * WORTH < missing[-1]:
@@ -149,21 +151,21 @@ class OnChip(FlashContents):
         return tuple(self._digests.get((start, length)) or read(start, [length])[0] for length in lengths)
 
     def checksum(self, unit: EraseUnit) -> int:
-        """Let the chip sum all units once."""
+        """Return the CRC-32 of an erase unit; the first call computes those of all units on the chip."""
         if unit.address not in self._sums:
             self._ask(*self._expected)
         return self._sums[unit.address] if unit.address in self._sums else super().checksum(unit)
 
     def changed(self) -> None:
-        """Forget all answers, because the flash changes."""
+        """Clear the cache, because the flash changes."""
         self._digests.clear()
         self._sums.clear()
         super().changed()
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
-        """Hash long spans on the chip and read short ones; read all if the proof must be by reading."""
+        """Prove long spans by hashing on the chip and short spans by reading; read all spans unless `proof` is STUB."""
         done = 0
-        # The seal is proven by itself: the rest of an image is read where all of it would be.
+        # The seal is proven separately. The rest of an image is read if the whole image would be read.
         longest_read = WORTH - len(self._plan.seal)
         for span in spans:
             by_reading = self._by_reading or len(span) <= longest_read
@@ -183,14 +185,14 @@ class OnChip(FlashContents):
                     there = FlashContents(self._bootloader).read(part)
                     if there != wanted[part]:
                         raise _differing(part, there, wanted=wanted[part])
-            # No page differs, so the answer itself was garbled on the line.
+            # No page differs, so noise has corrupted the answer: run the digest program again.
             found = self._run(span.start, [len(span)])
         if found is None:
             yield from super().prove(wanted, [span])
             return
         if found.sha256[0] != digest:
             raise FlashProofError(
-                "check 10 failed, the flash does not hold what was written",
+                "check 10 failed, the flash does not contain the written bytes",
                 why=f"from {span.start:#010x} to {span.stop:#010x} its SHA-256 is {found.sha256[0].hex()} "
                 f"instead of {digest.hex()}",
                 remedy="run the command again; if it fails again, replace the board",
@@ -203,13 +205,13 @@ class OnChip(FlashContents):
             self._sums = {unit.address: crc for unit, crc in zip(self._plan.units, found.pages, strict=True)}
 
     def _run(self, start: int, lengths: Sequence[int]) -> FlashDigests | None:
-        """Run the program. Returns None once it has failed and the board still answers its bootloader."""
+        """Run the digest program; return None if the program fails but the board's bootloader still answers."""
         if self._stub is None:
             return None
         try:
             return self._stub.run(start, lengths, pages=self._pages)
         except (RefusedError, NoAnswerError, BoardProtocolError) as error:
-            # A board that is silent cannot be read back either: report the first failure.
+            # A silent board cannot be read back either: report the first error.
             try:
                 reconnect(self._bootloader, self._plan.chip, flash_size=self._plan.flash_size)
             except (NoAnswerError, BoardProtocolError):
@@ -221,10 +223,10 @@ class OnChip(FlashContents):
 
 
 def holds(contents: FlashContents, image: FirmwareImage, *, beside: Sequence[Preserved]) -> bool:
-    """Whether a flash holds an image, by its digest, and the preserved bytes beside it.
+    """Whether a flash contains an image (compared by SHA-256) and the preserved bytes beside the image.
 
     Raises:
-        BoardError: the board is silent or refuses.
+        BoardError: the board is silent or answers NACK.
     """
     (found,) = contents.sha256(image.load_address, [len(image.data)])
     is_there = found == hashlib.sha256(image.data).digest()
@@ -232,14 +234,14 @@ def holds(contents: FlashContents, image: FirmwareImage, *, beside: Sequence[Pre
 
 
 def confirm(contents: FlashContents, wanted: FlashBuffer, *, span: range) -> Iterator[int]:
-    """Read a span back if the proof must be by reading and the span was hashed only.
+    """Read a span back if the method of proof is ``read-back`` and the span was only hashed before.
 
     Yields:
-        Bytes proven so far; nothing if every byte was read already.
+        The number of bytes proven so far; nothing if every byte was read before.
 
     Raises:
-        FlashProofError: a byte differs.
-        BoardError: the board is silent or refuses.
+        FlashProofError: a byte differs from its wanted value.
+        BoardError: the board is silent or answers NACK.
     """
     is_read = contents.has_read(span) and contents.read(span) == wanted[span]
     if contents.method == "read-back" and not is_read:
@@ -247,17 +249,17 @@ def confirm(contents: FlashContents, wanted: FlashBuffer, *, span: range) -> Ite
 
 
 def read_twice(bootloader: Bootloader, span: range) -> bytes:
-    """Read bytes twice and compare: the answer of Read Memory has no checksum (AN3155 section 3.4).
+    """Read bytes twice and compare them, because the answer to Read Memory has no checksum (AN3155 section 3.4).
 
     Raises:
         BoardProtocolError: the two answers differ.
-        BoardError: the board is silent or refuses.
+        BoardError: the board is silent or answers NACK.
     """
     first, second = (b"".join(bootloader.read(chunk.start, len(chunk)) for chunk in chunks(span)) for _ in range(2))
     if first != second:
         raise BoardProtocolError(
-            "the line to the board garbles bytes",
-            why=f"reading {span.start:#010x} to {span.stop:#010x} twice gave two answers",
+            "the line to the board corrupts bytes",
+            why=f"two reads of {span.start:#010x} to {span.stop:#010x} returned different bytes",
             remedy="check even parity and the common ground, and use a shorter cable or a lower speed",
             action=Action.LOWER_BAUD,
         )
@@ -271,7 +273,7 @@ def _block_start(span: range) -> int:
 def _differing(span: range, found: bytes, *, wanted: bytes) -> FlashProofError:
     address, is_there, should_be = next(row for row in zip(span, found, wanted, strict=True) if row[1] != row[2])
     return FlashProofError(
-        "check 10 failed, the flash does not hold what was written",
+        "check 10 failed, the flash does not contain the written bytes",
         why=f"at {address:#010x} it reads {is_there:#04x} instead of {should_be:#04x}",
         remedy="run the command again; if it fails at the same address, the page is worn out: replace the board",
     )

@@ -1,16 +1,16 @@
-"""Hashes a board's flash on the chip itself, so that 40 bytes cross the line instead of 64 KiB.
+"""Hash a board's flash on the chip itself, so that the serial line carries a 32-byte digest instead of 64 KiB.
 
-The steps of a run (the program is ``stub/stub.s``, described in ``stub/README.md``):
+The steps of a run (the digest program is ``stub/stub.s``, described in ``stub/README.md``):
 
-1. Write the program of some 900 bytes, followed by its parameters and their CRC-32, to the chip's RAM (AN3155 Write
-   Memory). A later run in the same session writes the parameters only.
-2. Read its first 88 bytes back. They check the rest before they jump to it, so nothing unchecked runs. Reading all of
-   it back would take as long as hashing 48 KiB.
-3. Start it (AN3155 Go) and wait; no byte may be sent while it runs.
-4. It ends with a reset, which with BOOT0 at 1 starts the bootloader again; make sure that the same board answers.
-5. Read the results from RAM. A nonce distinguishes them from earlier contents.
+1. Write the digest program of about 900 bytes, followed by its parameters and a CRC-32, to the chip's RAM (AN3155 Write
+   Memory). A later run in the same session writes only the parameters and the CRC-32.
+2. Read the first 88 bytes of the program back. These bytes check the CRC-32 of the rest before they jump to the rest,
+   so only checked code runs. Reading the whole program back would take as long as hashing 48 KiB.
+3. Start the program (AN3155 Go), and wait. The host sends no byte while the program runs.
+4. The program ends with a reset, which starts the bootloader again if BOOT0 is 1. Require that the same board answers.
+5. Read the results from RAM. A nonce distinguishes the results from earlier contents of the RAM.
 
-ROM and this program run in place of the installed firmware, so no firmware can forge the answer.
+Only the boot ROM and the digest program run, so the installed firmware cannot forge the results.
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import reconnect
 
 STUB_ADDRESS = 0x2000_0200
-"""Link address of the program: the first RAM that the bootloaders of the STM32F10x leave free (AN2606)."""
+"""The program's link address: the first RAM address that the bootloaders of the STM32F10x do not use (AN2606)."""
 RESULTS_ADDRESS = 0x2000_0E00
-"""Address of its results: nonce and complement, eight digests, the CRC of each page."""
+"""The address of the program's results: the nonce and its complement, eight digests, the CRC-32 of each page."""
 MAX_LENGTHS = 8
-"""Maximum number of lengths in one run."""
+"""The maximum number of lengths that one run hashes."""
 HEAD_SIZE = 88
-"""Size of its first part, which checks the rest."""
+"""The size in bytes of the program's first part, which checks the rest of the program."""
 PARAMETERS = struct.Struct(f"<5I{MAX_LENGTHS + 1}I")
-"""Parameters behind its code: first page, bytes a page, pages, nonce, start, ends, 0; a CRC-32 follows."""
+"""The parameters after the code: first page, bytes per page, pages, nonce, start, ends, 0. A CRC-32 follows."""
 DONE = b"\x5a"
-"""Sent before it resets, unless the bootloader has left USART1 switched off."""
+"""The byte that the program sends before the reset, unless the bootloader has switched USART1 off."""
 
 CYCLES_PER_INSTRUCTION = 1.3
-"""Estimated clock cycles per instruction; not measured on silicon."""
+"""The estimated clock cycles per instruction, not measured on real hardware."""
 TIMEOUT_FACTOR = 5
-"""Multiple of the estimate to wait for `DONE` beyond it: covers a third of the clock and twice the cycles."""
+"""The host waits for `DONE` up to this multiple of the estimated time, in case the clock or the core is slower."""
 RESET_SECONDS = 0.005
-"""Time from a reset until the bootloader listens: 1.2 ms (AN2606), with a margin."""
+"""The time from a reset until the bootloader listens: 1.2 ms (AN2606), with a margin."""
 INSTRUCTIONS_ONCE = 133_600
-"""Instructions of a run that hashes nothing: self-check, tables, constants."""
+"""The instructions of a run that hashes nothing: self-check, tables, constants."""
 INSTRUCTIONS_A_LENGTH = 4_500
-"""Maximum of instructions that close one digest."""
+"""The maximum number of instructions that finish one digest."""
 INSTRUCTIONS_A_BLOCK = 1_853
-"""Instructions that hash 64 bytes."""
+"""The number of instructions that hash 64 bytes."""
 INSTRUCTIONS_A_PAGE = 16
-"""Instructions that begin and end the CRC of a page."""
+"""The number of instructions that begin and end the CRC-32 of a page."""
 INSTRUCTIONS_A_WORD = 16
-"""Instructions for one word of it."""
+"""The number of instructions that add one word to the CRC-32 of a page."""
 
 _DIGEST_SIZE, _BLOCK_SIZE, _WORD = 32, 64, 4
 _HEADER = struct.Struct("<2I")
@@ -69,12 +69,12 @@ _READ_INSTEAD = "read the flash back instead of hashing it on the chip"
 
 @dataclass(frozen=True)
 class Pages:
-    """The pages to compute a CRC-32 of.
+    """The pages whose CRC-32 is computed.
 
     Attributes:
-        start: address of the first page, a multiple of 4.
-        size: bytes of each page, a multiple of 4.
-        count: number of consecutive pages.
+        start: the address of the first page, a multiple of 4.
+        size: the size of each page in bytes, a multiple of 4.
+        count: the number of consecutive pages.
     """
 
     start: int
@@ -88,16 +88,16 @@ class Pages:
 
 
 NO_PAGES = Pages(FLASH_BASE, _WORD, 0)
-"""Compute no CRC-32."""
+"""Zero pages: no CRC-32 is computed."""
 
 
 @dataclass(frozen=True)
 class FlashDigests:
-    """The chip's digests of its flash.
+    """The digests that the chip has computed of its flash.
 
     Attributes:
-        sha256: one digest for each length, in the order asked for.
-        pages: the CRC-32 (zlib's) of each page: a hint for planning, never a proof.
+        sha256: one digest for each requested length, in the requested order.
+        pages: the CRC-32 (zlib's) of each page, which is a hint for planning and never a proof.
     """
 
     sha256: tuple[bytes, ...]
@@ -132,16 +132,16 @@ class _Job:
 
 
 def random_nonce() -> int:
-    """An unpredictable number of 32 bits."""
+    """Return an unpredictable number of 32 bits."""
     return secrets.randbits(32)
 
 
 class DigestStub:
-    """The program on one board, written once per session.
+    """The digest program on one board, written to the board's RAM once per session.
 
     Args:
-        bootloader: connected, with its target set; so it is again after each run.
-        wait: waits for a number of seconds, without a byte on the line.
+        bootloader: the client, connected and with its target set; each run leaves it in the same state.
+        wait: waits for a number of seconds; no byte may be sent meanwhile.
         nonces: returns a fresh number of 32 bits.
     """
 
@@ -159,10 +159,10 @@ class DigestStub:
         self._last_nonce: int | None = None
 
     def seconds(self, start: int, lengths: Sequence[int], *, pages: Pages = NO_PAGES) -> float:
-        """Estimate how long a `run` with these arguments takes on the chip, without the upload.
+        """Estimate the time in seconds that `run` takes on the chip with these arguments, without the upload.
 
         Raises:
-            RefusedError: the program cannot do this.
+            RefusedError: the digest program cannot run on the chip, or not with these arguments.
         """
         job = _Job(start, tuple(lengths), pages)
         chip, flash = self._chip, self._chip.flash(self._flash_size)
@@ -170,14 +170,14 @@ class DigestStub:
         hashed = f"{len(job.span)} bytes from {job.start:#010x}"
         is_whole_words = pages.start % _WORD == pages.size % _WORD == 0 and pages.size > 0 and pages.count >= 0
         rules = (
-            (chip.stub_clock_hz > 0, f"a program in the RAM of {chip.name} is not tested"),
-            (chip.free_ram <= STUB_ADDRESS, f"the bootloader of {chip.name} needs the RAM itself"),
-            (ram_end <= chip.ram.stop, f"it needs the RAM up to {ram_end:#010x}, and {chip.name} has less"),
-            (len(job.rising) <= MAX_LENGTHS, f"{len(job.rising)} lengths were asked for, of at most {MAX_LENGTHS}"),
-            (min(job.lengths, default=0) >= 0, "a length below zero was asked for"),
-            (_lies_in(job.span, flash), f"{hashed} are not all in its flash of {self._flash_size} bytes"),
+            (chip.stub_clock_hz > 0, f"the digest program is not tested on {chip.name}"),
+            (chip.free_ram <= STUB_ADDRESS, f"the bootloader of {chip.name} uses the RAM of the digest program"),
+            (ram_end <= chip.ram.stop, f"the program needs RAM up to {ram_end:#010x}, and {chip.name} has less"),
+            (len(job.rising) <= MAX_LENGTHS, f"{len(job.rising)} lengths were given, the limit is {MAX_LENGTHS}"),
+            (min(job.lengths, default=0) >= 0, "a length is negative"),
+            (_lies_in(job.span, flash), f"{hashed} do not all lie in the flash of {self._flash_size} bytes"),
             (is_whole_words, "a page does not consist of whole words"),
-            (_lies_in(pages.span, flash), f"not all pages lie in its flash of {self._flash_size} bytes"),
+            (_lies_in(pages.span, flash), f"not all pages lie in the flash of {self._flash_size} bytes"),
         )
         for holds, why in rules:
             if not holds:
@@ -190,25 +190,25 @@ class DigestStub:
         return job.instructions * CYCLES_PER_INSTRUCTION / self._chip.stub_clock_hz
 
     def run(self, start: int, lengths: Sequence[int], *, pages: Pages = NO_PAGES) -> FlashDigests:
-        """Hash the flash from an address on for several lengths in one pass, and compute CRCs of pages.
+        """Hash the flash from `start` on for several lengths in one run, and compute the CRC-32 of each page.
 
         Args:
-            start: address of the first byte to hash.
-            lengths: numbers of bytes from there on; at most `MAX_LENGTHS` different ones, in any order.
-            pages: the pages to compute a CRC-32 of.
+            start: the address of the first byte to hash.
+            lengths: the numbers of bytes to hash from `start` on; at most `MAX_LENGTHS` different ones, in any order.
+            pages: the pages whose CRC-32 is computed.
 
         Raises:
-            RefusedError: the chip has no such flash, too little RAM, or is not known to run the program; nothing
-                was sent.
+            RefusedError: the flash does not have these addresses, or the chip has too little RAM or is not known to
+                run the digest program; nothing was sent.
             NoAnswerError: the board does not return to its bootloader.
-            BoardProtocolError: the program or its results are not in the RAM.
-            BoardError: another board returns, or the board is silent or refuses.
+            BoardProtocolError: the digest program or its results are not in the RAM.
+            BoardError: another board answers, or the board is silent or answers NACK.
         """
         seconds = self.seconds(start, lengths, pages=pages)
         job, nonce = _Job(start, tuple(lengths), pages), self._nonces()
         self._write(job.parameters(nonce))  # (1), (2)
 
-        # (3) Start it, and wait for `DONE`, or until it must have ended; stray bytes can come first.
+        # (3) Start the program, and wait for `DONE` or for the timeout; stray bytes can arrive before `DONE`.
         self._bootloader.go(STUB_ADDRESS)
         self._wait(seconds)
         with suppress(NoAnswerError):
@@ -222,7 +222,7 @@ class DigestStub:
             reconnect(self._bootloader, self._chip, flash_size=self._flash_size)
         except (NoAnswerError, BoardProtocolError) as error:
             raise NoAnswerError(
-                "the board did not come back to its bootloader after hashing its flash",
+                "the board did not return to its bootloader after hashing its flash",
                 why=f"{error.what}, {error.why}",
                 remedy=f"set BOOT0 to 1, reset the board and run the command again; if it fails again, {_READ_INSTEAD}",
                 action=Action.FLASH_WITHOUT_STUB,
@@ -231,7 +231,7 @@ class DigestStub:
         return self._results(job, nonce)  # (5)
 
     def _write(self, parameters: bytes) -> None:
-        """Write the parameters, and first the program unless the last run's results are still in the RAM."""
+        """Write the parameters to RAM, and first the program unless the last run's results are still in RAM."""
         stub = resources.files("firmware_host.flashing").joinpath("stub", "stub.bin").read_bytes()
         code = stub[: -(PARAMETERS.size + _WORD)]  # without the room for the parameters and their CRC-32
         tail = parameters + struct.pack("<I", zlib.crc32(code[HEAD_SIZE:] + parameters))
@@ -241,14 +241,14 @@ class DigestStub:
             return
         self._last_nonce = None
 
-        # (1) The whole program, (2) whose first part checks the rest.
+        # (1) Write the whole program; (2) read back its first part, which checks the rest.
         program = code + tail
         for at in range(0, len(program), MAX_BLOCK):
             self._bootloader.write(STUB_ADDRESS + at, program[at : at + MAX_BLOCK])
         if self._bootloader.read(STUB_ADDRESS, HEAD_SIZE) != program[:HEAD_SIZE]:
             raise BoardProtocolError(
                 "the program that hashes the flash was not started",
-                why="its first bytes read back from the chip's RAM are not those that were sent",
+                why="its first bytes, read back from the chip's RAM, differ from the bytes that were sent",
                 remedy=f"use a shorter cable or a lower speed, or {_READ_INSTEAD}",
                 action=Action.FLASH_WITHOUT_STUB,
             )
@@ -259,8 +259,8 @@ class DigestStub:
         found, expected = answer[: _HEADER.size], _header(nonce)
         if found != expected:
             raise BoardProtocolError(
-                "the board came back without the digest of its flash",
-                why=f"its RAM holds {found.hex()} where {expected.hex()} marks the results of this run",
+                "the board did not return the digest of its flash",
+                why=f"its RAM has {found.hex()} in place of {expected.hex()}, which marks the results of this run",
                 remedy=f"run the command again; if it fails again, {_READ_INSTEAD}",
                 action=Action.FLASH_WITHOUT_STUB,
             )

@@ -1,4 +1,4 @@
-"""Erasing pages of a board's flash on request, and proving that they are erased."""
+"""Erase pages of a board's flash at the operator's request, and prove that the pages are erased."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _UNCERTAIN = "some of the pages may be erased and others not"
 
 
 def known_chip(identity: BoardIdentity) -> Chip:
-    """The table row of a board's chip.
+    """Return the chip table's row for a board.
 
     Raises:
-        RefusedError: the table has no such chip.
+        RefusedError: the chip is not in the chip table.
     """
     if identity.chip is None:
         raise RefusedError(
             f"the board's chip is not supported: product id {identity.product_id:#05x}",
-            why="its memory map is not in the chip table, and no address is guessed",
+            why="the chip table does not have its memory map, and no address is guessed",
             remedy="update BlockOTA, or use ST's own tool for this chip",
         )
     return identity.chip
 
 
 def flash_of(identity: BoardIdentity) -> tuple[Chip, int]:
-    """A board's chip and the size of its flash in bytes, if the flash can be read and erased.
+    """Return a board's chip and the size of its flash in bytes.
 
     Raises:
-        RefusedError: the table has no such chip, or readout protection is on.
+        RefusedError: the chip is not in the chip table, or readout protection is on.
     """
     chip = known_chip(identity)
     if identity.flash_size is None:
@@ -46,13 +46,13 @@ def flash_of(identity: BoardIdentity) -> tuple[Chip, int]:
 
 
 def page_numbers(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[int, ...]:
-    """Check numbers of pages or sectors against those of a board; None stands for all pages.
+    """Check that the pages or sectors exist on a board; None stands for all pages.
 
     Returns:
-        The numbers in ascending order, without duplicates.
+        The page numbers in ascending order, without duplicates.
 
     Raises:
-        RefusedError: the board has no such page, or its flash size is unknown.
+        RefusedError: a page does not exist, or the flash size is unknown.
     """
     chip, flash_size = flash_of(identity)
     count = len(chip.erase_units(flash_size))
@@ -64,17 +64,17 @@ def page_numbers(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[
 
 
 def units_to_erase(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[EraseUnit, ...]:
-    """The erase units of some pages or sectors; None stands for all pages.
+    """Return the erase units with the given page or sector numbers; None stands for all pages.
 
     Raises:
-        RefusedError: the board has no such page, its flash size is unknown, or one is write-protected.
+        RefusedError: a page does not exist or is write-protected, or the flash size is unknown.
     """
     wanted = page_numbers(identity, pages)
-    # The bootloader acknowledges the erase of a protected page and does nothing (AN3155, note to Erase Memory).
+    # The bootloader acknowledges the erase of a protected page, but does not erase it (AN3155, note to Erase Memory).
     if kept := sorted(set(wanted) & set(identity.write_protected_pages or ())):
         raise RefusedError(
             f"page {kept[0]} is protected from writing",
-            why="the board would acknowledge the erase and keep the page; nothing was erased",
+            why="the board would acknowledge the erase without erasing the page; nothing was erased",
             remedy="remove the write protection",
             action=Action.UNPROTECT_WRITE,
         )
@@ -84,16 +84,16 @@ def units_to_erase(identity: BoardIdentity, pages: Iterable[int] | None) -> tupl
 
 
 def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], flash_size: int) -> Iterator[int]:
-    """Erase pages, by one command if they are all and the chip has it; then read them back.
+    """Erase pages, with a mass erase if `units` are all pages and the chip has one; then read the pages back.
 
-    An acknowledgement proves nothing.
+    The pages are read back because an acknowledgement does not prove an erase.
 
     Yields:
-        Bytes proven to be erased.
+        The number of bytes that are proven to be erased so far.
 
     Raises:
         BoardProtocolError: a page is not blank.
-        BoardError: the board is silent or refuses.
+        BoardError: the board is silent or answers NACK.
     """
     try:
         if chip.mass_erase_seconds and len(units) == len(chip.erase_units(flash_size)):
@@ -108,7 +108,7 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
                     raise BoardProtocolError(
                         f"page {unit.number} is not blank after the erase",
                         why="the board acknowledged the erase, but some bytes of the page are not erased",
-                        remedy="run the command again; if the same page stays, it is worn out: replace the board",
+                        remedy="run the command again; if the same page fails again, it is worn out: replace the board",
                     )
                 done += len(chunk)
                 yield done

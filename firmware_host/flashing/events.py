@@ -1,4 +1,4 @@
-"""Events of a flashing, and its summary."""
+"""The events and the summary of a flashing run."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class _Counted:
 
 
 class Erased(_Counted):
-    """Bytes erased so far, and bytes to erase in total."""
+    """Progress of erasing: the bytes erased so far, and the bytes to erase in total."""
 
 
 class Programmed(_Counted):
-    """Bytes written so far, and bytes to write in total; blocks that stay erased do not count."""
+    """Progress of writing: the bytes written so far, and the bytes to write in total. Blank blocks do not count."""
 
 
 class Checked(_Counted):
-    """Bytes proven so far, and bytes to prove in total."""
+    """Progress of the proof: the bytes proven so far, and the bytes to prove in total."""
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """The proof failed, so everything is written once more.
+    """The proof failed, so every erase unit is written once more.
 
     Attributes:
-        why: the difference that was found.
+        why: the difference between the flash and the image.
     """
 
     why: str
@@ -40,29 +40,29 @@ class Repeated:
 
 @dataclass(frozen=True)
 class Part:
-    """A number of pages or sectors.
+    """A number of pages or sectors, and their size.
 
     Attributes:
-        units: how many.
-        size: their size in bytes; for programmed units, the bytes that were sent.
+        units: the number of pages or sectors.
+        size: the total size in bytes; for programmed units, the number of bytes sent.
     """
 
     units: int = 0
     size: int = 0
 
     def __str__(self) -> str:
-        """``3 pages (3,072 bytes)``."""
+        """The part in words, such as ``3 pages (3,072 bytes)``."""
         return f"{self.units} {'page' if self.units == 1 else 'pages'} ({self.size:,} bytes)"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The work of all passes of a flashing.
+    """The work of all passes of a flashing run.
 
     Attributes:
-        erased: units that were erased.
-        programmed: units that were written.
-        identical: units that held the image already and were left alone.
+        erased: the erase units that were erased.
+        programmed: the erase units that were written.
+        identical: the erase units that already had their wanted contents and were not changed.
     """
 
     erased: Part = Part()
@@ -70,11 +70,11 @@ class Summary:
     identical: Part = Part()
 
     def __str__(self) -> str:
-        """``erased 4 pages (4,096 bytes), programmed 4 pages (4,000 bytes), identical 60 pages (61,440 bytes)``."""
+        """The summary, such as ``erased 4 pages (4,096 bytes), programmed ..., identical 60 pages (61,440 bytes)``."""
         return f"erased {self.erased}, programmed {self.programmed}, identical {self.identical}"
 
     def plus(self, work: Work, *, written: int) -> Summary:
-        """The summary after one more pass, which sends `written` bytes."""
+        """Return the summary with one more pass, which sends `written` bytes."""
         more = _part(work.erase)
         return Summary(
             Part(self.erased.units + more.units, self.erased.size + more.size),
@@ -85,12 +85,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Finished:
-    """The flash holds the image, and this is proven.
+    """The flash is proven to contain the image.
 
     Attributes:
         sha256: the digest of the flash over exactly the image's addresses.
-        method: the proof: ``read-back`` of every byte, or ``stub`` for a SHA-256 computed on the chip.
-        summary: what was done.
+        method: the method of the proof: ``read-back`` of every byte, or ``stub`` for a SHA-256 computed on the chip.
+        summary: the work that was done.
     """
 
     sha256: bytes
@@ -99,7 +99,7 @@ class Finished:
 
 
 Event = Preserved | Erased | Programmed | Checked | Repeated | Finished
-"""What `flasher.carry_out` yields."""
+"""The events that `flasher.carry_out` yields."""
 
 
 def _part(units: Sequence[EraseUnit]) -> Part:

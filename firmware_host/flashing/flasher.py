@@ -1,24 +1,26 @@
-"""Flashes an image by plan, and yields events as it goes.
+"""Flash an image by a plan, and yield events of the progress.
 
-An acknowledgement from a bootloader proves nothing: protected pages, worn cells and pages that were not erased are
-acknowledged as well (AN3155, notes to Erase Memory and Write Memory). So the whole image is proven at the end,
-including pages that were left alone. What is known of the flash before only decides what is written; if it was
-wrong, the proof fails, and everything is written once more.
+An acknowledgement from a bootloader does not prove a write or an erase. The bootloader also acknowledges commands on
+protected pages, worn cells and pages that are not erased (AN3155, notes to Erase Memory and Write Memory). The whole
+image is therefore proven at the end, unchanged pages included. The checksums read before a run only decide which pages
+are written. If a checksum was wrong, the proof fails, and every page is written once more.
 
-The steps of a run, and what a power cut in each of them leaves:
+The *seal* is the image's first words (initial stack pointer and reset vector), which are written last. The steps of a
+run, each with the state of the flash after a power cut in that step:
 
-1. *Write the journal.* The old program is untouched.
-2. *Erase the page with the vector table.* The state of this page is unknown; the rest of the old program is whole.
-   No other page is erased before the seal (the first words) reads erased.
-3. *Erase and write the other pages, then the first one without the seal.* There is no seal, so a core has nothing to
-   start.
-4. *Prove the image without the seal, and the bytes beside it.* As in 3.
-5. *Write the seal, and prove it.* Everything else was proven before. What starts is the release, or nothing, or a
-   program with a torn vector table, which reading the eight bytes back excludes.
-6. *Remove the journal.* The release is whole.
+1. *Write the journal.* The old program is unchanged.
+2. *Erase the page with the vector table.* The state of this page is unknown; the rest of the old program is unchanged.
+   No other page is erased before the seal reads erased.
+3. *Erase and write the other pages, then the first page without the seal.* The seal is erased, so the board starts no
+   program.
+4. *Prove the image without the seal, and the bytes beside the image.* The seal is erased, so the board starts no
+   program.
+5. *Write the seal, and prove the seal.* The rest of the image is proven. The board starts the release, or no program,
+   or a program with a partly written vector table. Reading the seal back detects a partly written vector table.
+6. *Remove the journal.* The release is complete.
 
-The proof comes before the seal, because a cut between seal and proof would otherwise leave a program that starts and
-is not proven. One run of the program in the chip's RAM suffices for that.
+The image is proven before the seal is written. Otherwise a power cut between seal and proof would leave a program that
+starts and is not proven. The proof of the image needs only one run of the digest program.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ _WITHOUT_STUB = {
     Action.RESUME_FLASH: Action.RESUME_FLASH_WITHOUT_STUB,
     Action.REPLACE_UNKNOWN: Action.FLASH_WITHOUT_STUB,
 }
-"""Actions that also avoid the program in the chip's RAM."""
+"""The actions of an error, each with the same action without the digest program."""
 
 
 def carry_out(
@@ -67,24 +69,24 @@ def carry_out(
     journal: JournaledRun | None = None,
     kept: Sequence[Preserved] = (),
 ) -> Generator[Event]:
-    """Flash an image, except units that already contain it, and prove the whole image.
+    """Flash an image, except erase units that already have their wanted contents, and prove the whole image.
 
-    A KeyboardInterrupt, raised here or thrown in by the caller, ends the run between two commands of the bootloader.
+    A KeyboardInterrupt, raised here or thrown in by the caller, ends the run between two bootloader commands.
 
     Args:
-        plan: where the image goes.
-        bootloader: connected to the board that the plan was made for.
-        contents: what is known of the flash; by default it is read back.
+        plan: the place of the image in the flash.
+        bootloader: the client, connected to the board that the plan was made for.
+        contents: reads or hashes the flash; by default the flash is read back.
         journal: records the run; None keeps no journal.
         kept: bytes beside the image that an interrupted run erased; they are written back.
 
     Yields:
-        Events; `Finished` comes last, once the image is proven.
+        The events of the run; the last one is `Finished`, after the image is proven.
 
     Raises:
         RefusedError: the bootloader lacks a command, or the journal cannot be written; nothing was changed.
         FlashProofError: check 10 failed twice.
-        BoardError: the board or its link failed, or the run was interrupted. Every error describes the state of the
+        BoardError: the board or its link failed, or the run was interrupted; the error describes the state of the
             flash.
     """
     bootloader.require_flashing()
@@ -98,7 +100,7 @@ def carry_out(
 
 
 class _Stage(Enum):
-    """The steps of a run, as far as they decide what an interruption leaves."""
+    """The stages of a run, which determine the state of the flash after an interruption."""
 
     PLANNING = auto()
     UNSEALING = auto()
@@ -111,7 +113,7 @@ class _Stage(Enum):
 
 
 class _Flashing:
-    """One plan being carried out: the bytes to write, and the progress."""
+    """One run of a plan: the bytes to write, and the progress."""
 
     def __init__(
         self,
@@ -132,11 +134,11 @@ class _Flashing:
         self._erased_units = 0
         self._pending: list[range] = []  # blocks that are not written yet; the seal is the last
         self._read: list[range] = []  # spans beside the image that were read, to be written back
-        self._damaged: tuple[Preserved, ...] = ()  # what was found there when a proof failed
+        self._damaged: tuple[Preserved, ...] = ()  # bytes found in place of the preserved ones when a proof failed
         self._blank_sum = cache(lambda size: zlib.crc32(bytes((plan.chip.erased_byte,)) * size))
 
     def steps(self) -> Iterator[Event]:
-        # The operator may have taken a while to agree, and put in another board meanwhile.
+        # The operator may have connected another board since the examination.
         self._require_same_board()
         image = self._plan.image
         spans = [part for one in self._kept for span in self._plan.beside if (part := common(one.span, span))]
@@ -158,7 +160,7 @@ class _Flashing:
         yield Finished(digest, self._contents.method, self._summary)
 
     def _compare(self) -> Work:
-        """Compare each unit with its wanted contents; read the bytes beside the image in units to be erased."""
+        """Compare each erase unit with its wanted contents, and read the bytes beside the image in units to erase."""
         for unit in self._plan.units:
             if self._beside([unit]) and self._contents.checksum(unit) != self._wanted.checksum(unit.span):
                 self._read_beside([unit])
@@ -167,12 +169,12 @@ class _Flashing:
             there = self._contents.checksum(unit)
             blank = there == self._blank_sum(unit.size)
             if blank and unit is self._plan.units[0]:
-                # A checksum is only a hint, and a seal that is left would let an old program start.
+                # A checksum is only a hint. If the old seal were still present, an old program could start.
                 self._seen[self._plan.seal] = self._contents.read(self._plan.seal)
                 blank = self._seen.is_blank(self._plan.seal)
             states.append(UnitState(as_wanted=there == self._wanted.checksum(unit.span), blank=blank))
         if all(state.as_wanted for state in states):
-            # The image's digest is not as wanted, so one of these hints is wrong.
+            # The SHA-256 of the image's addresses differs, so one of the checksums is wrong.
             states = [_CHANGES_UNKNOWN] * len(states)
         planned = work(self._plan, states)
         self._read_beside(planned.write)
@@ -189,12 +191,12 @@ class _Flashing:
         return [span for span in self._plan.beside if any(overlap(unit.span, span) for unit in units)]
 
     def _passes(self, first: Work) -> Iterator[Event]:
-        """Carry out the first pass, and a second one that writes everything if the proof of the first fails."""
+        """Run the first pass; if its proof fails, run a second pass that writes every erase unit."""
         self._write_journal(first)
         try:
             yield from self._pass(first)
         except FlashProofError as error:
-            # The first page does not erase. Nothing else was changed, and nothing else must be.
+            # The first page cannot be erased. No other page was changed, and no other page may be changed.
             if self._stage is _Stage.UNSEALING:
                 raise
             yield Repeated(error.why)
@@ -202,19 +204,19 @@ class _Flashing:
             return
 
         self._repeated = True
-        # A stray byte on the line fails the proof as well, and must not be taken for the next answer.
+        # A stray byte on the line can also make the proof fail; it must not be read as the next answer.
         self._bootloader.link.drain()
         self._require_same_board()
         everything = work(self._plan, [_CHANGES_UNKNOWN] * len(self._plan.units))
         self._read_damaged()
         self._read_beside(everything.write)
-        # The flash is changed already, so a journal that cannot be written is no reason to stop now.
+        # The flash is already changed, so the run continues even if the journal cannot be written.
         with contextlib.suppress(RefusedError):
             self._write_journal(everything)
         try:
             yield from self._pass(everything)
         except FlashProofError:
-            # The failed proof is what has to be reported, also where the line or the disk fails now.
+            # Report the failed proof, even if the line or the disk fails now.
             with contextlib.suppress(BoardError, RefusedError):
                 self._bootloader.link.drain()
                 self._read_damaged()
@@ -222,7 +224,7 @@ class _Flashing:
             raise
 
     def _read_damaged(self) -> None:
-        """Read how the bytes beside the image differ, so that a resumed run does not take them for newer ones."""
+        """Read the wrong bytes beside the image, so that a resumed run does not treat them as newer data."""
         found = [Preserved(span.start, read_twice(self._bootloader, span)) for span in self._read]
         self._damaged = tuple(one for one in found if one.data != self._wanted[one.span])
 
@@ -272,26 +274,26 @@ class _Flashing:
             self._erased_units, queue = len(self._work.erase), []
         sizes = [unit.size for unit in self._work.erase]
         yield Erased(sum(sizes[: self._erased_units]), sum(sizes))
-        # One command for each unit costs the time of two bytes, and an interruption is known to the unit.
+        # One command per erase unit costs the time of two more bytes, and shows exactly which units are erased.
         for unit in queue:
             self._bootloader.erase_pages([unit.number])
             self._erased_units += 1
             yield Erased(sum(sizes[: self._erased_units]), sum(sizes))
 
     def _prove_unsealed(self) -> None:
-        """Make sure that the old seal is gone: else a half erased program, or two mixed ones, would start."""
+        """Require that the image's first words are erased; otherwise a half erased or mixed program would start."""
         seal = self._plan.seal
         for _ in range(2):
             self._seen[seal] = self._bootloader.read(seal.start, len(seal))
             if self._seen.is_blank(seal):
                 return
-            # The line may have garbled the answer, and a board must not be discarded for that.
+            # Noise may have corrupted the answer: read the first words once more before reporting a defect.
             self._bootloader.link.drain()
         page = self._plan.units[0].number
         raise FlashProofError(
-            "check 10 failed, the flash does not hold what it should",
-            why=f"page {page} does not erase, at {seal.start:#010x} it still reads {self._seen[seal].hex(' ')}",
-            remedy="remove write protection, if there is any; otherwise the page is worn out: replace the board",
+            "check 10 failed, the flash was not erased",
+            why=f"page {page} still reads {self._seen[seal].hex(' ')} at {seal.start:#010x} after its erase",
+            remedy="remove write protection if it is set; otherwise the page is worn out: replace the board",
         )
 
     def _write_next(self, total: int) -> Programmed:
@@ -318,7 +320,7 @@ class _Flashing:
             yield Checked(proof - len(seal) + done, proof)
 
     def described(self, error: BoardError) -> BoardError:
-        """The same error with the state of the flash, and with the remedy that completes the run."""
+        """Return the error with the state of the flash added, and with the remedy that completes the run."""
         why = f"{error.why}; {self._state()}" if error.why else self._state()
         if isinstance(error, FlashProofError):
             return type(error)(error.what, why=why, remedy=error.remedy, action=error.action)
@@ -326,22 +328,23 @@ class _Flashing:
         if self._journal and self._stage is not _Stage.PLANNING:
             remedy += "complete the run"
         else:
-            again = "if its contents then count as unknown, because an older program was half erased, allow that"
+            again = "if the board's contents then count as unknown (a half erased older program), allow replacing them"
             remedy, action = f"{remedy}run the same command again; {again}", Action.REPLACE_UNKNOWN
         if isinstance(error, AnotherBoardError):
             remedy = f"connect the first board again, and {remedy}"
             return AnotherBoardError(error.what, why=why, remedy=remedy, action=action)
         if self._stage is _Stage.PROVING and self._contents.method == "stub":
-            remedy += "; if it falls silent at the same point, read the flash back instead of hashing it on the chip"
+            remedy += "; if the board stops answering at the same point again, read the flash back instead of hashing "
+            remedy += "it on the chip"
             action = _WITHOUT_STUB[action]
         return type(error)(error.what, why=why, remedy=remedy, action=action)
 
     def _state(self) -> str:
-        """Describe the present contents of the flash."""
+        """Describe the present state of the flash in words."""
         if self._stage is _Stage.PLANNING:
             return "nothing was changed"
         if self._stage is _Stage.PROVEN:
-            return "the flash holds the image, and that is proven"
+            return "the flash is proven to contain the image"
         done = self._work
         unwritten = sum(any(block.start in unit.span for block in self._pending) for unit in done.write)
         written = len(done.write) - unwritten if self._erased_units == len(done.erase) else 0
@@ -351,24 +354,24 @@ class _Flashing:
             lost = any(overlap(block, span) for block in self._pending)
             proven = self._stage.value > _Stage.PROVING.value and not lost
             if not proven and not self._wanted.is_blank(span):
-                state = "not all written back" if lost else "written back, and not proven"
+                state = "not all written back" if lost else "written back, but not proven"
                 losses.append(f"the bytes {span.start:#010x} to {span.stop:#010x} beside the image are {state}")
         counts = f"erased {self._erased_units} of {len(done.erase)} pages, wrote {written} of {len(done.write)}"
         return "; ".join((*twice, counts, *losses, self._consequence()))
 
     def _consequence(self) -> str:
-        """What the state of the seal means for the next start of the board."""
+        """Describe in words which program the board starts next."""
         page = self._plan.units[0].number
         if self._stage is _Stage.PROVING_SEAL:
-            return "everything is written, but its first words are not proven"
+            return "the whole image is written, but its first words are not proven"
         if self._stage is _Stage.SEALING:
-            return "everything but the image's first words is proven, and whether those are written is unknown"
+            return "the image is proven except for its first words, and whether those are written is unknown"
         if self._stage is _Stage.UNSEALING:
             first = f"whether page {page} is erased is unknown, and so is what the board will start"
             if not self._seen.is_blank(self._plan.seal):
-                first = f"page {page} was not erased whole"
-            others = "the other pages were written, and are not proven"
+                first = f"page {page} was not completely erased"
+            others = "the other pages were written, but are not proven"
             return f"{first}; {others if self._repeated else 'nothing else was changed'}"
         if self._plan.image.load_address == FLASH_BASE:
             return f"the vector table in page {page} reads erased, so the board will not start a half written image"
-        return f"the image's first words, in page {page}, read erased, so that it cannot be taken for whole"
+        return f"the image's first words, in page {page}, read erased, so the image does not count as complete"

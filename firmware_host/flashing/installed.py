@@ -1,4 +1,4 @@
-"""Determine what is installed at the addresses of an image: a release, nothing, half a release, or unknown bytes."""
+"""Determine what is installed at an image's addresses: a release, a half written image, unknown bytes or nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firmware_host.flashing.journal import FoundUnit, JournalEntry
 from firmware_host.flashing.plan import FlashPlan, common, overlap, wanted_contents
 
 BATCH = 8
-"""Image sizes that are searched for at once: as many as a board hashes in one run."""
+"""The number of image sizes that are compared at once: the digest program hashes as many lengths in one run."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Installed:
     """The contents of the flash at the addresses of a release; blank if all attributes have their defaults.
 
     Attributes:
-        release: a whole release of the product.
-        other: a whole release of another product.
-        half_written: what an interrupted run leaves.
-        unknown: none of these, and not blank.
+        release: the installed release of the product, if the flash contains a complete one.
+        other: the installed release of another product, if the flash contains a complete one.
+        half_written: whether an interrupted run has left these contents.
+        unknown: whether the contents are neither blank, nor a known release, nor half written.
     """
 
     release: Release | None = None
@@ -41,7 +41,7 @@ class Installed:
         return not (self.release or self.other or self.unknown)
 
     def __str__(self) -> str:
-        """``1.0.0``, ``acme-other 1.0.0``, ``half written``, ``unknown`` or ``blank``."""
+        """The contents in words: ``1.0.0``, ``acme-other 1.0.0``, ``half written``, ``unknown`` or ``blank``."""
         if self.release:
             return str(self.release.version)
         if self.other:
@@ -56,16 +56,22 @@ def find_installed(
 ) -> Installed:
     """Determine the contents of the flash at the addresses of an image, reading as little as possible.
 
-    The checks, in this order: (1) blank; (2) a release of the product; (3) a part of the image, without its seal;
-    (4) a release of another product; (5) a state that the board's journal explains. The journal comes last because it
-    can be old: contents with the digest of a release are that release.
+    The function checks, in this order, whether the addresses contain
+
+    1. only erased bytes;
+    2. a release of the product;
+    3. a part of the image, with erased first words;
+    4. a release of another product;
+    5. a state that the board's journal explains.
+
+    The journal is checked last because it can be outdated: contents with the digest of a release are that release.
 
     Raises:
-        BoardError: the board is silent or refuses.
+        BoardError: the board is silent or answers NACK.
     """
     flash, start = plan.chip.flash(plan.flash_size), plan.image.load_address
     own = _within(flash, known.own)
-    # Let the run that computes the checksums for (1) compute the digests for (2) as well.
+    # The run of the digest program that computes the checksums for (1) also computes the digests for (2).
     first = {release.size for some in islice(batches(own), 1) for release in some if release.load_address == start}
     contents.expect(start, sorted(first))
 
@@ -85,16 +91,16 @@ def find_installed(
 def held_release(
     releases: Iterable[Release], *, sha256: Callable[[int, Sequence[int]], Sequence[bytes]]
 ) -> Release | None:
-    """Find which release a flash holds.
+    """Find the release that a flash contains.
 
-    The newest are tried first, a batch at a time, so that a board with one of them is asked once.
+    The newest releases are compared first, in batches. A board with a recent release is therefore hashed only once.
 
     Args:
         releases: the candidates.
         sha256: returns the digests of the flash from an address on, one for each length.
 
     Returns:
-        The release of the greatest version whose digest is that of the flash; None if there is none.
+        The release with the greatest version whose digest equals that of the flash; None if no release matches.
     """
     for some in batches(releases):
         found: dict[tuple[int, int], bytes] = {}
@@ -108,7 +114,7 @@ def held_release(
 
 
 def batches(releases: Iterable[Release]) -> Iterator[list[Release]]:
-    """Releases in groups of at most `BATCH` different sizes, the newest first."""
+    """Split releases into groups of at most `BATCH` different sizes, the newest release first."""
     some: list[Release] = []
     for release in sorted(releases, key=lambda release: release.version, reverse=True):
         if len({one.size for one in (*some, release)}) > BATCH:
@@ -120,18 +126,18 @@ def batches(releases: Iterable[Release]) -> Iterator[list[Release]]:
 
 
 def _is_blank(plan: FlashPlan, contents: FlashContents, unit: EraseUnit) -> bool:
-    """Whether the image's part of a unit is erased."""
+    """Whether the image's part of an erase unit is erased."""
     if contents.checksum(unit) == _blank_sum(plan, unit):
         return True
-    # A unit that is the image's as a whole has been decided by its checksum.
+    # If the whole unit belongs to the image, its checksum has decided the question.
     part = common(unit.span, plan.image.span)
     return len(part) < unit.size and set(contents.read(part)) <= {plan.chip.erased_byte}
 
 
 def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
-    """Whether the seal is erased, and every other byte of the image's addresses is erased or the image's.
+    """Whether the image's first words are erased, and every other byte is erased or equals the image.
 
-    A run that is interrupted after its last erase leaves this state.
+    A run that is interrupted after its last erase leaves the first words erased and the rest partly written.
     """
     wanted, blank = wanted_contents(plan), plan.chip.erased_byte
     for unit in plan.units:
@@ -146,7 +152,7 @@ def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
 
 
 def _is_explained(plan: FlashPlan, contents: FlashContents, entry: JournalEntry) -> bool:
-    """Whether the journal explains the contents, or they equal its release except for the seal."""
+    """Whether the journal explains the contents, or the contents equal the journal's release except its first words."""
     units = []
     for unit in plan.units:
         found = contents.checksum(unit)

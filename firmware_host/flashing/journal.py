@@ -1,9 +1,12 @@
-"""The journal of a run: written before the first page is erased, removed when the flash is proven.
+"""The journal of a flashing run, written before the first page is erased and removed when the flash is proven.
 
-There is one file per board, ``<folder>/<unique id>.json``. It does not record progress, which the flash itself shows
-more reliably. It records what the flash can no longer show: which release was going in; the checksum of each page
-before the run and after it, so that a mixture of both is recognised; the bytes beside the image in pages that were
-erased, which exist nowhere else; and what the flash showed in their place when their proof failed.
+Each board has one journal, ``<folder>/<unique id>.json``. The journal does not record the progress of the run, because
+the flash shows the progress more reliably. The journal records facts that the flash no longer shows:
+
+- the release that is being written;
+- the checksums of each page before and after the run, to recognise a mixture of old and new pages;
+- the bytes beside the image in erased pages, of which the journal has the only copy;
+- the bytes that the flash had at the addresses beside the image, if check 10 failed.
 """
 
 from __future__ import annotations
@@ -31,13 +34,13 @@ _MODE = 0o600
 
 @dataclass(frozen=True)
 class UnitChange:
-    """The contents of one page or sector before a run and after it, as CRC-32.
+    """The CRC-32 of one page or sector before and after a run.
 
     Attributes:
-        address: address of its first byte.
-        size: in bytes.
-        before: None if unknown; a second attempt keeps what the first one found.
-        wanted: what the run writes.
+        address: the address of the page's first byte.
+        size: the size of the page in bytes.
+        before: the CRC-32 before the run; None if unknown. A second attempt keeps the value of the first attempt.
+        wanted: the CRC-32 after the run.
     """
 
     address: int
@@ -48,12 +51,12 @@ class UnitChange:
 
 @dataclass(frozen=True)
 class FoundUnit:
-    """The contents of one page or sector now.
+    """The present contents of one page or sector.
 
     Attributes:
         unit: the page or sector.
-        checksum: its CRC-32.
-        is_blank: whether it is erased.
+        checksum: the CRC-32 of the page.
+        is_blank: whether the page is erased.
     """
 
     unit: EraseUnit
@@ -63,13 +66,13 @@ class FoundUnit:
 
 @dataclass(frozen=True)
 class Changes:
-    """The changes that a run is about to make.
+    """The changes that a run will make to the flash.
 
     Attributes:
         units: the image's pages or sectors.
-        at_once: whether a mass erase takes them all; an interruption can then leave each of them in any state.
-        preserved: the bytes beside the image, in the units that are erased.
-        damaged: what the flash holds in place of preserved bytes, if their proof failed.
+        at_once: whether the run uses a mass erase; an interruption can then leave each page in any state.
+        preserved: the bytes beside the image in erased pages.
+        damaged: the bytes that the flash had in place of preserved bytes when their proof failed.
     """
 
     units: tuple[UnitChange, ...]
@@ -80,17 +83,17 @@ class Changes:
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """A run that was begun and has not ended in a proven flash.
+    """An interrupted run: it was started, but its flash was not proven.
 
     Attributes:
-        unique_id: the board's, in hexadecimal.
-        product: the product being flashed.
-        version: its version.
-        sha256: the digest of its image.
-        changes: what the run was about to change.
-        operator: who flashed.
-        started: Unix seconds.
-        replaced: the version of the product that the board held before, if any.
+        unique_id: the board's unique id, in hexadecimal.
+        product: the product of the release to be written.
+        version: the version of the release to be written.
+        sha256: the SHA-256 of the release's image.
+        changes: the changes that the run was going to make.
+        operator: the operator's name.
+        started: the start of the run, in Unix seconds.
+        replaced: the version of the product that was installed before the run; None if unknown or none.
     """
 
     unique_id: str
@@ -103,19 +106,19 @@ class JournalEntry:
     replaced: Version | None = None
 
     def explains(self, units: Sequence[FoundUnit], *, is_sealed: bool) -> bool:
-        """Whether an interruption of this run, and nothing else, can have left the flash in this state.
+        """Whether an interruption of this run can have left the flash in its present state.
 
-        Seal erased: each unit holds its old contents, its new ones, or is blank. One unit at most holds something
-        else, because power failed while it was erased or written. After a mass erase any unit can be in any state,
-        but the first one is blank by then.
+        If the image's first words are erased, each page has its old contents, its new contents, or is blank. At most
+        one page may have other contents, because power failed while the page was erased or written. After a mass
+        erase, the first page is blank and the other pages may have any contents.
 
-        Seal present: the run was changing the first unit at most, so all others hold their old contents, or all hold
-        their new ones. If the first is neither, the others must identify the run: if they are all blank, any
-        foreign program would look the same.
+        If the first words are not erased, the run was changing at most the first page: all other pages have their old
+        contents, or all of them have their new contents. If the first page has neither its old nor its new contents,
+        at least one other page must not be blank; otherwise any foreign program would fit.
 
         Args:
-            units: the pages or sectors of the image, the first one before all others.
-            is_sealed: whether any byte of the seal is not erased.
+            units: the pages or sectors of the image, starting with the first one.
+            is_sealed: whether any byte of the image's first words is not erased.
         """
         changes = {change.address: change for change in self.changes.units}
         if not self.changes.units or self.changes.units[0].address != units[0].unit.address:
@@ -124,7 +127,7 @@ class JournalEntry:
         if is_sealed:
             return _is_first_unit_only(pairs)
 
-        # Seal erased: at most one unit is in none of the three states, unless a mass erase was cut.
+        # Seal erased: at most one unit is in none of the three states, unless a mass erase was interrupted.
         odd = [one for change, one in pairs if not (one.is_blank or _is_before(change, one) or _is_after(change, one))]
         if any(one.unit.address not in changes for one in odd):
             return False
@@ -151,13 +154,14 @@ class JournalEntry:
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any], unique_id: str) -> JournalEntry:
-        """Read the entry of a board from JSON.
+        """Decode a board's journal entry from JSON.
 
         Raises:
-            KeyError, TypeError, ValueError, BlockOTAError: the fields are not those of an entry, or of another board's.
+            KeyError, TypeError, ValueError, BlockOTAError: a field is missing or invalid, or the entry is that of
+                another board.
         """
         if fields["uniqueId"] != unique_id:
-            raise ValueError(f"uniqueId is {fields['uniqueId']!r:.40}, the file is named after another board")
+            raise ValueError(f"uniqueId is {fields['uniqueId']!r:.40}, but the file name has another board's id")
         replaced = fields.get("replaced")
         return cls(
             unique_id=unique_id,
@@ -182,10 +186,10 @@ class FlashJournal:
     """The journal of one board.
 
     Attributes:
-        folder: the folder of all journals; made when needed.
-        unique_id: the board's, in hexadecimal.
-        operator: who flashes.
-        now: returns Unix seconds.
+        folder: the folder of all journals, created when needed.
+        unique_id: the board's unique id, in hexadecimal.
+        operator: the operator's name, for the journal.
+        now: returns the time in Unix seconds.
     """
 
     folder: Path
@@ -195,14 +199,14 @@ class FlashJournal:
 
     @property
     def path(self) -> Path:
-        """The board's file."""
+        """The path of the board's journal."""
         return self.folder / f"{self.unique_id}.json"
 
     def entry(self) -> JournalEntry | None:
-        """Read the interrupted run of this board, if there is one.
+        """Read the interrupted run of this board from its journal; None if the board has no journal.
 
         Raises:
-            RefusedError: the file cannot be read.
+            RefusedError: the journal cannot be read.
         """
         if not self.path.exists():
             return None
@@ -214,8 +218,7 @@ class FlashJournal:
             raise RefusedError(
                 f"the journal {self.path} cannot be read, so the board's interrupted run is unknown",
                 why=why,
-                remedy="move the file away, and allow the board's contents, which then count as unknown, to be "
-                "replaced",
+                remedy="move the journal away; the board's contents then count as unknown, so allow replacing them",
                 action=Action.REPLACE_UNKNOWN,
             ) from error
 
@@ -227,7 +230,7 @@ class JournaledRun:
     Attributes:
         journal: the board's journal.
         release: the release being flashed.
-        replaced: the version of the product that the board held before, if any.
+        replaced: the version of the product that was installed before the run; None if unknown or none.
     """
 
     journal: FlashJournal
@@ -235,14 +238,14 @@ class JournaledRun:
     replaced: Version | None = None
 
     def begin(self, changes: Changes) -> None:
-        """Record the run durably, in place of the previous one.
+        """Write the journal of the run durably; it replaces the journal of an earlier run.
 
         Raises:
-            RefusedError: the file cannot be written; nothing may be erased then.
+            RefusedError: the journal cannot be written; the caller must not erase anything.
         """
         journal, release, units = self.journal, self.release, changes.units
         if any(unit.before is None for unit in units):
-            # A second attempt does not know the contents before the first one, which its journal has.
+            # A second attempt takes the contents before the first attempt from the journal of the first attempt.
             earlier = journal.entry()
             known = earlier.changes.units if earlier and earlier.sha256 == release.sha256 else ()
             before = {(unit.address, unit.size): unit.before for unit in known}
@@ -271,18 +274,18 @@ class JournaledRun:
 
     def end(self) -> None:
         """Remove the journal, because the flash is proven."""
-        # A file that stays is harmless: the next run finds the release whole and starts the journal anew.
+        # A journal that cannot be removed is harmless: the next run finds the complete release first.
         with contextlib.suppress(OSError):
             self.journal.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Restore:
-    """Bytes of a journal that a run writes back.
+    """The bytes of a journal that a run restores.
 
     Attributes:
-        kept: the bytes to write back.
-        notes: one sentence for each stretch that is not written back, because the flash has newer bytes there.
+        kept: the bytes to write back to the flash.
+        notes: one sentence for each range that is not restored, because the flash has newer bytes there.
     """
 
     kept: tuple[Preserved, ...] = ()
@@ -290,18 +293,19 @@ class Restore:
 
 
 def boards(folder: Path) -> list[str]:
-    """The unique ids of all boards with a journal in a folder; no file is read."""
+    """Return the unique ids of all boards with a journal in a folder, from the file names."""
     return sorted(path.stem for path in folder.glob("*.json"))
 
 
 def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> Restore:
-    """Find the bytes of a journal that nothing has replaced since; the board is only read.
+    """Find the journal's bytes that must be written back; the flash is only read.
 
-    Bytes on which the proof failed are no replacement. They are written back and proven like the erased ones.
+    Bytes are written back if the flash is still completely or partly erased at their addresses, or if their proof
+    failed. Newer bytes in the flash are kept.
 
     Raises:
-        RefusedError: the plan does not reach some of these bytes.
-        BoardError: the board is silent or refuses.
+        RefusedError: some of the bytes to write back lie outside the pages of the plan.
+        BoardError: the board is silent or answers NACK.
     """
     blank = plan.chip.erased_byte
     written = [one for one in entry.changes.preserved if one.data.strip(bytes((blank,)))]
@@ -314,16 +318,17 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
     for one in kept:
         if common(one.span, plan.span) != one.span:
             raise RefusedError(
-                f"{entry.product} {entry.version} was interrupted on this board, and has bytes to put back",
-                why=f"those from {one.span.start:#010x} to {one.span.stop:#010x} are in the journal only, and lie "
-                "outside this release; nothing was changed",
+                f"the flashing of {entry.product} {entry.version} was interrupted on this board, and its journal has "
+                "bytes to restore",
+                why=f"the bytes from {one.span.start:#010x} to {one.span.stop:#010x} are in the journal only, and lie "
+                "outside this release's pages; nothing was changed",
                 remedy="complete the interrupted run first; if its release may not be written any more, move the "
-                f"journal {entry.unique_id}.json away, which still has those bytes",
+                f"journal {entry.unique_id}.json away, and keep it as the only copy of these bytes",
                 action=Action.RESUME_FLASH,
             )
     notes = (
-        f"The journal's bytes from {one.span.start:#010x} to {one.span.stop:#010x} are not put back: "
-        "the flash holds newer bytes there, which stay."
+        f"The journal's bytes from {one.span.start:#010x} to {one.span.stop:#010x} are not restored, "
+        "because the flash has newer bytes at these addresses."
         for one in written
         if one not in kept
     )
@@ -339,7 +344,10 @@ def _is_after(change: UnitChange | None, found: FoundUnit) -> bool:
 
 
 def _is_first_unit_only(pairs: Sequence[tuple[UnitChange | None, FoundUnit]]) -> bool:
-    """Whether at most the first unit is changed, or everything but its seal is done."""
+    """Whether all units after the first one have their old contents, or all of them their new contents.
+
+    If all units after the first one are blank, the first unit must have its old or new contents as well.
+    """
     first, *others = pairs
     identifies = not all(found.is_blank for _, found in others)
     return any(
@@ -363,8 +371,8 @@ def _preserved(fields: dict[str, Any]) -> Preserved:
 
 
 def _is_erased(kept: Preserved, found: bytes, *, blank: int) -> bool:
-    """Whether every programmed bit in the flash is programmed in the kept bytes as well.
+    """Whether every programmed bit in the flash is also programmed in the kept bytes.
 
-    This is so if the flash is blank, or if power failed while the bytes were erased or written.
+    The result is True if the flash is blank, or if power failed while the bytes were erased or written.
     """
     return all((there ^ blank) & ~(byte ^ blank) == 0 for byte, there in zip(kept.data, found, strict=True))

@@ -1,8 +1,9 @@
-"""What flashing an image involves: which pages are erased, which blocks are written, in which order.
+"""Plan the flashing of an image: which pages are erased, which blocks are written, and in which order.
 
-The order makes a half written image harmless. Whenever anything has to change, the page with the vector table is
-erased first and written last. The image's first words (initial stack pointer and reset vector) form the *seal*. They
-are written by themselves at the very end, when everything else is proven: until then a Cortex-M has nothing to start.
+The order of the steps makes a half written image harmless. If any page has to change, the page with the vector table is
+erased first and written last. The image's first words (initial stack pointer and reset vector) form the *seal*. The
+seal is written separately at the end, after the rest of the image is proven. Until the seal is written, a Cortex-M
+cannot start any program.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import Chip, EraseUnit
 
 VECTOR_WORDS = 8
-"""Bytes of the initial stack pointer and the reset vector (ARMv7-M, B1.5.3)."""
+"""The size in bytes of the initial stack pointer and the reset vector (ARMv7-M, B1.5.3)."""
 
 
 @dataclass(frozen=True)
 class Preserved:
-    """Bytes beside the image in a unit that is erased; they are written back with it.
+    """Bytes beside the image in an erase unit that is erased; they are written back together with the image.
 
     Attributes:
-        address: address of the first byte.
-        data: the bytes.
+        address: the address of the first byte.
+        data: the preserved bytes.
     """
 
     address: int
@@ -35,7 +36,7 @@ class Preserved:
 
     @property
     def span(self) -> range:
-        """The addresses of the bytes."""
+        """The addresses of the preserved bytes."""
         return range(self.address, self.address + len(self.data))
 
 
@@ -44,11 +45,11 @@ class FlashPlan:
     """The place of one image in the flash of one chip.
 
     Attributes:
-        chip: the chip's table row.
-        flash_size: size of its flash in bytes.
+        chip: the chip's row in the chip table.
+        flash_size: the size of the chip's flash in bytes.
         image: the image to write.
-        units: the pages or sectors that the image touches, by address; the first one contains the image's start.
-        seal: addresses of the image's first words, written last.
+        units: the pages or sectors that the image occupies, by address; the first contains the start of the image.
+        seal: the addresses of the image's first words, which are written last.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
     """
 
@@ -61,29 +62,29 @@ class FlashPlan:
 
     @property
     def span(self) -> range:
-        """All addresses of the units."""
+        """The addresses of all erase units of the plan."""
         return range(self.units[0].span.start, self.units[-1].span.stop)
 
     @property
     def beside(self) -> tuple[range, ...]:
-        """Addresses in the units that are not the image's; their contents are preserved."""
+        """The addresses in the plan's erase units that are not part of the image; their contents are preserved."""
         return without(self.span, self.image.span)
 
     @property
     def body(self) -> tuple[range, ...]:
-        """The image's addresses without the seal; empty for an image that is not longer than the seal."""
+        """The image's addresses without its first words; empty if the image is not longer than these words."""
         return without(self.image.span, self.seal)
 
 
 class FlashBuffer:
-    """Contents of a stretch of flash, indexed by ranges of addresses; initially erased."""
+    """The contents of a range of flash, indexed by ranges of addresses; initially all bytes are erased."""
 
     def __init__(self, span: range, blank: int) -> None:
         self._start, self._blank = span.start, bytes((blank,))
         self._bytes = bytearray(self._blank * len(span))
 
     def __getitem__(self, span: range) -> bytes:
-        """The bytes at these addresses."""
+        """Return the bytes at these addresses."""
         return bytes(self._bytes[span.start - self._start : span.stop - self._start])
 
     def __setitem__(self, span: range, data: bytes) -> None:
@@ -91,27 +92,27 @@ class FlashBuffer:
         self._bytes[span.start - self._start : span.stop - self._start] = data
 
     def is_blank(self, span: range) -> bool:
-        """Whether these addresses are erased."""
+        """Whether all bytes at these addresses are erased."""
         return not self[span].strip(self._blank)
 
     def restore(self, kept: Iterable[Preserved], *, within: range) -> None:
-        """Copy preserved bytes in, as far as they lie within `within`."""
+        """Copy the preserved bytes that lie within the range `within` into the buffer."""
         for one in kept:
             if part := common(one.span, within):
                 self[part] = one.data[part.start - one.address : part.stop - one.address]
 
     def checksum(self, span: range) -> int:
-        """The CRC-32 (zlib's) of these addresses."""
+        """Return the CRC-32 (zlib's) of the bytes at these addresses."""
         return zlib.crc32(self[span])
 
 
 @dataclass(frozen=True)
 class UnitState:
-    """The state of a unit before anything is done.
+    """The state of an erase unit before a pass.
 
     Attributes:
-        as_wanted: the unit already has its wanted contents.
-        blank: the unit is erased.
+        as_wanted: whether the unit already has its wanted contents.
+        blank: whether the unit is erased.
     """
 
     as_wanted: bool
@@ -120,13 +121,13 @@ class UnitState:
 
 @dataclass(frozen=True)
 class Work:
-    """The actions on the units of a plan.
+    """The actions on the erase units of a plan.
 
     Attributes:
-        erase: units to erase; the one with the seal comes first.
-        write: units to write, by address; empty if nothing has to change.
-        identical: units that stay as they are.
-        at_once: erase all but the first with one mass erase, because every unit that stays is blank.
+        erase: the units to erase, starting with the unit that contains the image's first words.
+        write: the units to write, by address; empty if no unit has to change.
+        identical: the units that are not changed.
+        at_once: whether one mass erase replaces the erases after the first one.
     """
 
     erase: tuple[EraseUnit, ...]
@@ -136,10 +137,10 @@ class Work:
 
 
 def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bool = False) -> FlashPlan:
-    """Lay an image out over a chip's flash.
+    """Plan which erase units of a chip's flash an image occupies.
 
-    Parts whose family has larger members are mass-erased only if the operator confirmed, by `may_erase_all`, that no
-    flash lies beyond the reported size.
+    If larger chips with the same product id exist, a mass erase is allowed only with `may_erase_all`: the operator has
+    confirmed that no flash lies beyond the reported size.
 
     Raises:
         ImageError: the image does not lie within the flash.
@@ -148,8 +149,8 @@ def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bo
     if not image.data or image.span[0] not in flash or image.span[-1] not in flash:
         raise ImageError(
             "the image does not lie within the board's flash",
-            why=f"it covers {image.span.start:#010x} to {image.span.stop:#010x}, "
-            f"the flash is {flash.start:#010x} to {flash.stop:#010x}",
+            why=f"the image covers {image.span.start:#010x} to {image.span.stop:#010x}, "
+            f"the flash covers {flash.start:#010x} to {flash.stop:#010x}",
             remedy="choose the image that was built for this board",
         )
     units = tuple(unit for unit in chip.erase_units(flash_size) if overlap(unit.span, image.span))
@@ -159,27 +160,27 @@ def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bo
 
 
 def wanted_contents(plan: FlashPlan) -> FlashBuffer:
-    """The contents that a plan's units are to have: the image, and erased bytes beside it."""
+    """Return the wanted contents of a plan's erase units: the image, and erased bytes beside the image."""
     wanted = FlashBuffer(plan.span, plan.chip.erased_byte)
     wanted[plan.image.span] = plan.image.data
     return wanted
 
 
 def work(plan: FlashPlan, states: Sequence[UnitState]) -> Work:
-    """Decide which units change."""
+    """Decide which erase units are erased and written."""
     if all(state.as_wanted for state in states):
         return Work((), (), plan.units, at_once=False)
 
-    # The first unit is written even if it is as wanted: an image that is not whole must not have its seal.
+    # The first unit is rewritten even if it is as wanted, because an incomplete image must not have its seal.
     first, *others = zip(plan.units, states, strict=True)
     written = [first, *(pair for pair in others if not pair[1].as_wanted)]
     erase = tuple(unit for unit, state in written if not state.blank)
     identical = tuple(unit for unit, state in others if state.as_wanted)
 
-    # A mass erase takes the units that stay as well, so those must be blank.
+    # A mass erase also erases the identical units, so these must be blank.
     is_empty = all(state.blank for _, state in others if state.as_wanted)
-    # Parts that report 64 KiB and have 128 are common, and a mass erase takes the half that is not reported as well.
-    # Reading there to find out would hang the bootloaders of true 64 KiB parts.
+    # Many chips report 64 KiB but have 128 KiB, and a mass erase also erases the half that is not reported. Reading
+    # beyond 64 KiB to find out would hang the bootloader of a chip that really has 64 KiB.
     is_reported = plan.flash_size >= plan.chip.flash_limit or plan.may_erase_all
     covers_chip = is_reported and len(plan.units) == len(plan.chip.erase_units(plan.flash_size))
     # 0 s stands for a chip without a mass erase.
@@ -189,7 +190,7 @@ def work(plan: FlashPlan, states: Sequence[UnitState]) -> Work:
 
 
 def blocks(plan: FlashPlan, units: Sequence[EraseUnit]) -> tuple[range, ...]:
-    """The blocks that write units, the plan's first one among them; the seal comes last, by itself."""
+    """Return the blocks to write for `units`, which include the plan's first unit; the last block is the seal."""
     first, *others = units
     return (
         *chain.from_iterable(chunks(unit.span) for unit in others),
@@ -199,7 +200,7 @@ def blocks(plan: FlashPlan, units: Sequence[EraseUnit]) -> tuple[range, ...]:
 
 
 def chunks(span: range, size: int = MAX_BLOCK) -> Iterator[range]:
-    """Cut a range of addresses into ranges of at most `size`."""
+    """Split a range of addresses into ranges of at most `size` addresses."""
     return (span[start : start + size] for start in range(0, len(span), size))
 
 
@@ -209,13 +210,13 @@ def overlap(one: range, other: range) -> bool:
 
 
 def common(one: range, other: range) -> range:
-    """The addresses that two ranges have in common."""
+    """Return the addresses that two ranges have in common."""
     start = max(one.start, other.start)
     return range(start, max(start, min(one.stop, other.stop)))
 
 
 def without(span: range, hole: range) -> tuple[range, ...]:
-    """The non-empty parts of a range that lie before and after a hole in it."""
+    """Return the non-empty parts of a range before and after a hole in that range."""
     before = range(span.start, min(span.stop, hole.start))
     after = range(max(span.start, hole.stop), span.stop)
     return tuple(part for part in (before, after) if part)

@@ -1,1 +1,1 @@
-"""Bytes to and from a board: serial ports, TCP connections, deadlines."""
+"""Move bytes to and from a board over serial ports and TCP connections, with deadlines."""

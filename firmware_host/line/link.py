@@ -1,11 +1,11 @@
-"""A link: bytes to and from one board, over a serial port or a TCP connection, with deadlines.
+"""A link moves bytes to and from one board, over a serial port or a TCP connection, with deadlines.
 
-pyserial opens serial devices, pseudo-terminals and serial servers that speak RFC 2217. The bare socket is ours, because
-pyserial's waits 0.3 s whenever it is closed.
+pyserial opens serial devices, pseudo-terminals and serial servers that speak RFC 2217. This module has its own class
+for bare sockets, because pyserial's socket class waits 0.3 s when it is closed.
 
 A frame is sent in one write, because a frame split over two packets waits 40 ms for the peer's delayed acknowledgement.
-A port's timeout never changes after it was opened, because a pseudo-terminal refuses the second change of any setting:
-deadlines are kept here, by repeated reads with one short timeout.
+A pseudo-terminal refuses the second change of any setting. The timeout of a port therefore never changes: `PortLink`
+implements deadlines by repeated reads with one short timeout.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from blockota.errors import Action, LinkError, NoAnswerError, UsageError
 DEFAULT_BAUD = 115200
 """The highest speed at which ST tests its bootloaders, in bits per second."""
 QUIET = 0.02
-"""Seconds of silence after which a line counts as drained: more than a USB adapter's latency of 16 ms."""
+"""Seconds of silence after which a serial line counts as drained, more than a USB adapter's latency of 16 ms."""
 DRAIN_LIMIT = 1.0
-"""Seconds after which draining gives up on a line that is never quiet."""
+"""Seconds after which draining ends even if the line is not quiet."""
 SLICE = 0.01
-"""The longest that one call of a port's `receive` waits, in seconds; a deadline is kept to within it."""
+"""The maximum time that one call of a port's `receive` waits, in seconds; also the precision of deadlines."""
 OPEN_TIMEOUT = 5.0
-"""Seconds within which a connection must be made, and a port must accept a frame."""
+"""The timeout for opening a connection, and for a port to accept a frame, in seconds."""
 SOCKET, RFC2217 = "socket://", "rfc2217://"
-_PARITY_NOTE = "opened without parity, which a pseudo-terminal does not have; a board on a wire needs even"
+_PARITY_NOTE = "opened without parity, because a pseudo-terminal has none; a board on a wire needs even parity"
 _OPEN_REMEDIES = {
     errno.ENOENT: "plug the adapter in, and name its port (on Linux mostly /dev/ttyUSB0 or /dev/ttyACM0)",
     errno.EACCES: "let your user open serial ports (group dialout on Debian), and log in again",
@@ -47,35 +47,35 @@ _OPEN_REMEDIES = {
 
 
 class Link(Protocol):
-    """Moves bytes between the host and one board; every call raises LinkError if the port was lost."""
+    """Moves bytes between the host and one board. Every method raises LinkError if the port was lost."""
 
     @property
     def name(self) -> str:
-        """The port as the caller gave it."""
+        """The URL or device of the port, as the caller gave it."""
 
     @property
     def baud(self) -> int:
-        """The speed in bits per second, from which the time on the wire follows."""
+        """The speed in bits per second, which determines the transmission time of the bytes."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the operator should know about how the port was opened."""
+        """Notes for the operator about how the port was opened."""
 
     def write(self, data: bytes, /) -> None:
         """Send a whole frame in one write."""
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return exactly `count` bytes; raise NoAnswerError if fewer arrive within `timeout` seconds."""
+        """Return exactly `count` bytes; raise NoAnswerError if fewer bytes arrive within `timeout` seconds."""
 
     def drain(self) -> bytes:
         """Return everything that arrives until the line is quiet."""
 
     def close(self) -> None:
-        """Close the port; does nothing if it was closed or lost before."""
+        """Close the port; does nothing if the port was closed or lost before."""
 
 
 class ControlledLink(Link, Protocol):
-    """A link whose speed and control lines can be set; LinkError if its port has none, or not this speed."""
+    """A link with a settable speed and control lines. Methods raise LinkError if the port does not support them."""
 
     @property
     def can_steer(self) -> bool:
@@ -85,21 +85,21 @@ class ControlledLink(Link, Protocol):
         """Change the speed."""
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """Set both control lines: True asserts one, which pulls its pin low on a TTL adapter."""
+        """Set both control lines. True asserts a line, which pulls the line's pin low on a TTL adapter."""
 
     def send_break(self, seconds: float, /) -> None:
-        """Send a break of this length."""
+        """Send a break for a number of seconds."""
 
 
 def open_link(url: str, *, baud: int = DEFAULT_BAUD) -> ControlledLink:
-    """Open the port of a board, with both control lines not asserted.
+    """Open the port of a board, with neither control line asserted.
 
     Args:
         url: a serial device, a pseudo-terminal, ``socket://host:port`` or ``rfc2217://host:port``.
-        baud: bits per second; a bare socket does not use it.
+        baud: bits per second; a bare socket ignores the speed.
 
     Raises:
-        UsageError: the URL has another form, or the speed is invalid.
+        UsageError: the URL has a different form, or the speed is invalid.
         LinkError: the port does not exist, is busy, or cannot be opened.
     """
     port = _TcpPort(url) if url.startswith(SOCKET) else _SerialPort(url, baud)
@@ -107,7 +107,7 @@ def open_link(url: str, *, baud: int = DEFAULT_BAUD) -> ControlledLink:
 
 
 class PortLink:
-    """A link over an open port, which keeps the deadlines."""
+    """A link over an open port, with deadlines for reads."""
 
     def __init__(self, port: _Port, *, name: str, baud: int, now: Callable[[], float] = time.monotonic) -> None:
         self._port, self._now = port, now
@@ -176,10 +176,10 @@ class PortLink:
 
 
 class _Port(Protocol):
-    """An open port. It raises OSError and the like, which `PortLink` translates.
+    """An open port, without deadlines. `PortLink` translates the exceptions of the operating system.
 
-    `notes` and `can_steer` are those of a link. `receive` returns up to `most` bytes, and none if none arrive
-    within `SLICE`.
+    `notes` and `can_steer` have the same meaning as in a link. `receive` returns up to `most` bytes, or empty bytes if
+    no byte arrives within `SLICE` seconds.
     """
 
     notes: tuple[str, ...]
@@ -238,7 +238,7 @@ class _TcpPort:
             self._socket = socket.create_connection(address, timeout=OPEN_TIMEOUT)
         except OSError as error:
             raise _cannot_open(url, error, number=error.errno or 0) from error
-        # A frame in two packets would wait 40 ms for the peer's delayed acknowledgement (Nagle's algorithm).
+        # Without this option a frame in two packets waits 40 ms for a delayed acknowledgement (Nagle's algorithm).
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes) -> None:
@@ -250,7 +250,7 @@ class _TcpPort:
             return b""
         if data := self._socket.recv(most):
             return data
-        raise ConnectionResetError(errno.ECONNRESET, "the far side closed the connection")
+        raise ConnectionResetError(errno.ECONNRESET, "the serial server closed the connection")
 
     def close(self) -> None:
         self._socket.close()
@@ -267,20 +267,20 @@ class _TcpPort:
     def _unsupported(self, what: str) -> LinkError:
         return LinkError(
             f"{self._url} cannot {what}",
-            why="a bare socket carries only bytes",
-            remedy="use a serial server that speaks rfc2217, or reset the board by hand",
+            why="a socket:// connection carries only bytes",
+            remedy="use a serial server that speaks RFC 2217, or reset the board by hand",
             action=Action.RESET_BY_HAND,
         )
 
 
 def _host_and_port(url: str, *, scheme: str) -> tuple[str, int]:
     parts = urlsplit(url)
-    # `parts.port` raises ValueError where it is not a number.
+    # `parts.port` raises ValueError if the port is not a number.
     with contextlib.suppress(ValueError):
         if url.startswith(scheme) and parts.hostname and parts.port:
             return parts.hostname, parts.port
     remedy = "write a serial device such as /dev/ttyUSB0, socket://host:port or rfc2217://host:port"
-    raise UsageError(f"{url} names no port", remedy=remedy)
+    raise UsageError(f"{url} does not name a serial port", remedy=remedy)
 
 
 def _open_serial(url: str, baud: int, *, parity: str) -> serial.SerialBase:
@@ -297,14 +297,14 @@ def _open_serial(url: str, baud: int, *, parity: str) -> serial.SerialBase:
         raise UsageError(f"{url} cannot be opened at {baud} baud", why=str(error)) from error
     except (OSError, termios.error) as error:
         raise _cannot_open(url, error, number=_errno(error)) from error
-    # Common USB adapters then answer at once and not after 16 ms. Not every driver supports it.
+    # In this mode common USB adapters pass answers on at once and not after 16 ms. Not every driver supports it.
     with contextlib.suppress(OSError, ValueError, AttributeError, NotImplementedError):
         port.set_low_latency_mode(True)
     return port
 
 
 def _cannot_open(url: str, reason: BaseException, *, number: int) -> LinkError:
-    # pyserial's exclusive lock fails with EAGAIN where another program has the port.
+    # pyserial's exclusive lock fails with EAGAIN if another program uses the port.
     number = errno.EBUSY if number == errno.EAGAIN else number
     why = os.strerror(number) if number in errno.errorcode else str(reason)
     remedy = _OPEN_REMEDIES.get(number, "check the port's name and the cable")
@@ -312,12 +312,12 @@ def _cannot_open(url: str, reason: BaseException, *, number: int) -> LinkError:
         why = "it is not a serial device"
     # pyserial reports a failed negotiation with the state of each Telnet option, and without an errno.
     if "RFC2217" in why:
-        why, remedy = "no serial server that speaks RFC 2217 answers there", "try socket:// in place of rfc2217://"
+        why, remedy = "no RFC 2217 serial server answers at this address", "try socket:// in place of rfc2217://"
     return LinkError(f"the port {url} cannot be opened", why=why, remedy=remedy)
 
 
 def _errno(error: BaseException) -> int:
-    """Return the errno; pyserial replaces some exceptions by one without, and keeps the first as the context."""
+    """Return the errno of an exception or of its context, because pyserial raises some errors without an errno."""
     number = error.errno if isinstance(error, OSError) else error.args[0]
     cause = error.__context__
     if number or not isinstance(cause, OSError | termios.error):
@@ -330,7 +330,7 @@ def _loss_translated(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, termios.error, TypeError) as error:
-        # pyserial raises TypeError where a port was closed during a call: its descriptor is None by then.
+        # pyserial raises TypeError if a port is closed during a call, because its descriptor is then None.
         raise LinkError(
             f"the port {name} was lost",
             why=str(error),

@@ -1,8 +1,8 @@
 """A simulated STM32 board: a strict AN3155 device that boots the flashed application.
 
-It is a second, independent reading of ST's application notes: it shares no code with the client, and it refuses a
-client that breaks the protocol. `SimulatedBoard` is bytes in and bytes out; `serve_tcp`, `serve_pty` and
-`serve_rfc2217` put it on a line.
+The simulator is a second, independent implementation of ST's application notes. The simulator shares no code with the
+client, and refuses commands that violate AN3155. `SimulatedBoard` receives and returns bytes. `serve_tcp`, `serve_pty`
+and `serve_rfc2217` serve a simulated board on a TCP port, on a pseudo-terminal and as an RFC 2217 serial server.
 
 Example:
     board = SimulatedBoard(flash=image)

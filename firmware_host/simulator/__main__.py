@@ -38,7 +38,7 @@ UNIQUE_ID_LENGTH = 12
 RATES = ("9600", "57600", "115200", "230400", "256000", "460800")
 RATE_OF_THE_LINE = "line"
 MAX_LATENCY = 1000.0
-"""Milliseconds; a host stops waiting for an answer after half of that."""
+"""The maximum latency in milliseconds; the client stops waiting for an answer after half of this time."""
 EXAMPLE = """\
 example:
   python -m firmware_host.simulator --tcp 3115 --flash board.flash
@@ -67,8 +67,8 @@ def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None]) -
         announce: called with the URL or path to connect to.
 
     Raises:
-        BlockOTAError: the options describe no possible board, or it cannot be served.
-        SystemExit: the options are malformed, or ask for help; argparse has printed the message.
+        BlockOTAError: an option is invalid or contradicts another one, or the board cannot be served.
+        SystemExit: the options are malformed, or request help; argparse has printed the message.
     """
     options = _parser().parse_args(arguments)
     logging.basicConfig(
@@ -83,13 +83,13 @@ def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None]) -
     else:
         server = serve_pty(board) if options.pty else serve_tcp(board, port=options.tcp)
 
-    # Blocked before the serving thread starts, so that only `sigwait` takes them.
+    # Block the signals before the serving thread starts, so that only `sigwait` receives them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         with server as url:
             announce(url)
             signal.sigwait(STOP_SIGNALS)
-    finally:  # processes that the caller starts later would inherit the mask
+    finally:  # otherwise processes that the caller starts later would inherit the mask
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
@@ -106,9 +106,9 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
             remedy=f"write 0 to {MAX_LATENCY:g} milliseconds, such as --latency 16",
         )
     if latency and not baud:
-        raise UsageError("a latency needs a line that takes time", remedy="add --baud, such as --baud 115200")
+        raise UsageError("--latency has no effect without --baud", remedy="add --baud, such as --baud 115200")
     if baud == RATE_OF_THE_LINE and not options.pty and options.rfc2217 is None:
-        raise UsageError("a TCP connection has no rate", remedy="use --baud 115200, or serve --pty or --rfc2217")
+        raise UsageError("a TCP connection has no baud rate", remedy="use --baud 115200, or serve --pty or --rfc2217")
 
     rate = 0 if baud == RATE_OF_THE_LINE else int(baud or 0)
     profile = PROFILES[options.chip]
@@ -120,7 +120,7 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
         times=TimeModel(baud=rate, latency=latency / 1000) if baud else None,
         unique_id=bytes.fromhex(options.unique_id),
     )
-    # Option bytes take effect at a reset, and so does BOOT0: both are set before the board is served.
+    # Option bytes and BOOT0 take effect at a reset, so both are set before the board is served.
     pages = _pages(options.write_protected, profile)
     if pages or options.readout_protected:
         board.protect(readout=options.readout_protected, pages=pages)
@@ -153,28 +153,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     add, add_line = parser.add_argument, parser.add_mutually_exclusive_group().add_argument
     # The line and its adapter.
-    add_line("--tcp", type=_port, default=0, metavar="PORT", help="TCP port on 127.0.0.1 (any free one)")
+    add_line("--tcp", type=_port, default=0, metavar="PORT", help="TCP port on 127.0.0.1 (default: any free port)")
     add_line("--pty", action="store_true", help="serve a new pseudo-terminal instead")
     text = "serve an RFC 2217 serial server instead, with rate, parity and control lines"
     add_line("--rfc2217", type=_port, nargs="?", const=0, metavar="PORT", help=text)
-    text = "what drives NRST, then BOOT0 (%(default)s)"
+    text = "the control lines that drive NRST and BOOT0, in this order (%(default)s)"
     add("--wiring", choices=tuple(WIRINGS), default="dtr-rts", help=text)
-    add("--invert-reset", action="store_true", help="NRST is low while its line is not asserted")
-    add("--invert-boot0", action="store_true", help="BOOT0 is high while its line is asserted")
-    text = "simulate the time of line and flash at this rate, or at the one that the host sets (no time)"
+    add("--invert-reset", action="store_true", help="NRST is low while its control line is not asserted")
+    add("--invert-boot0", action="store_true", help="BOOT0 is high while its control line is asserted")
+    text = "simulate transmission and flash times at this baud rate; `line`: at the host's rate (default: no delays)"
     add("--baud", default="", choices=(*RATES, RATE_OF_THE_LINE), help=text)
-    text = "the highest rate that the ROM measures correctly (the chip's)"
+    text = "the highest baud rate that the ROM measures correctly (default: that of the chip)"
     add("--max-baud", type=int, default=0, metavar="RATE", help=text)
-    text = "delay of the USB adapter in milliseconds, with --baud"
+    text = "the delay of the USB adapter in milliseconds; requires --baud"
     add("--latency", type=float, default=0.0, metavar="MS", help=text)
     add("--verbose", action="store_true", help="log each read and write as well")
     # The board.
-    add("--chip", choices=tuple(PROFILES), default=STM32F103C8.name, help="which chip (%(default)s)")
-    add("--flash", type=Path, metavar="FILE", help="keep the flash in FILE, which is created if absent")
-    add("--unique-id", default="424c4f434b4f544100000001", metavar="HEX", help="the chip's 96-bit id")
+    add("--chip", choices=tuple(PROFILES), default=STM32F103C8.name, help="the chip to simulate (%(default)s)")
+    add("--flash", type=Path, metavar="FILE", help="keep the flash contents in FILE, which is created if absent")
+    add("--unique-id", default="424c4f434b4f544100000001", metavar="HEX", help="the chip's 96-bit unique id")
     add("--boot0", type=int, choices=(0, 1), default=1, help="1 starts the boot ROM, 0 the flash (1)")
     add("--readout-protected", action="store_true", help="set readout protection")
-    add("--write-protected", default="", metavar="PAGES", help="such as 0-3,8; rounded up to sectors")
+    text = "pages to protect from writing, such as 0-3,8; rounded up to sectors"
+    add("--write-protected", default="", metavar="PAGES", help=text)
     text = f"simulate a fault; may be repeated: {', '.join(FAULT_NAMES)}"
     add("--fault", action="append", default=[], metavar="NAME[=VALUE]", help=text)
     return parser

@@ -1,7 +1,7 @@
-"""The time that a simulated board and its line take, independent of the speed of the simulator.
+"""The timing of a simulated board and its serial line, independent of the speed of the simulator.
 
-Every event has a moment that depends only on the model. Time that the simulator spent computing, or that a sleep
-took too long, is subtracted from the next wait.
+The time of every event depends only on the time model. The next wait is shortened by the time that the simulator spent
+computing, and by the time that a sleep took too long.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 BITS_PER_BYTE = 11
 """Start bit, eight data bits, even parity, stop bit (AN3155 section 2)."""
 DEFAULT_BAUD = 115200
-"""Bits per second on a line of unknown rate."""
+"""The assumed baud rate if neither the model nor the host sets one."""
 SPIN = 0.0004
-"""The last seconds of a wait are not slept: the kernel wakes a sleeper up to this late."""
+"""The last part of a wait, in seconds, that is not slept, because the kernel wakes a thread up to this much late."""
 
 
 def sleep_exactly(seconds: float) -> None:
-    """Wait, to within some microseconds on an idle processor."""
+    """Wait for a number of seconds, accurate to some microseconds on an idle processor."""
     end = time.monotonic() + seconds
     if seconds > SPIN:
         time.sleep(seconds - SPIN)
@@ -32,14 +32,14 @@ def sleep_exactly(seconds: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeModel:
-    """The parameters of line, adapter and core.
+    """The timing parameters of the serial line, the USB adapter and the core.
 
     Attributes:
-        baud: bits per second on the line; 0 for the rate that the host sets, if the line transmits it.
+        baud: the baud rate of the line; 0 selects the rate that the host sets, if the line transmits that setting.
         latency: the delay of an answer in the USB adapter, in seconds.
-        cycles_per_instruction: of the emulated core; 1.3 is usual for a Cortex-M3 without flash wait states.
-        wait: waits for some seconds.
-        now: the clock in seconds, which `wait` advances.
+        cycles_per_instruction: clock cycles per instruction; 1.3 is usual for a Cortex-M3 without flash wait states.
+        wait: waits for a number of seconds.
+        now: returns the time in seconds, which `wait` advances.
     """
 
     baud: int = 0
@@ -50,12 +50,12 @@ class TimeModel:
 
 
 class Timeline:
-    """The model's time; without a model everything happens at once.
+    """The simulated time of one board; without a time model every operation is instantaneous.
 
     Attributes:
-        times: the model, or None.
-        moment: the end of what line and chip are busy with, in seconds of the model's clock.
-        line_baud: the rate that the host has set, if the line transmits it.
+        times: the time model, or None.
+        moment: the time until which the line and the chip are busy, in seconds of the model's clock.
+        line_baud: the baud rate that the host has set, if the line transmits that setting; otherwise 0.
     """
 
     def __init__(self, times: TimeModel | None) -> None:
@@ -64,17 +64,17 @@ class Timeline:
         self.arrive()
 
     def arrive(self) -> None:
-        """Begin a transmission of the host: now, or when the line is free."""
+        """Begin a transmission of the host, now or when the line is no longer busy."""
         if self.times:
             self.moment = max(self.moment, self.times.now())
 
     def pass_bytes(self, count: int) -> None:
-        """Add the time of this many bytes on the line."""
+        """Add the transmission time of `count` bytes."""
         if self.times:
             self.moment += count * BITS_PER_BYTE / (self.times.baud or self.line_baud or DEFAULT_BAUD)
 
     def pass_busy(self, seconds: float) -> None:
-        """Add time in which the chip is busy."""
+        """Add a time during which the chip is busy."""
         if self.times:
             self.moment += seconds
 
@@ -86,5 +86,5 @@ class Timeline:
                 self.times.wait(remaining)
 
     def since(self, moment: float, *, otherwise: float) -> float:
-        """Return the seconds since a moment; `otherwise` without a model."""
+        """Return the seconds since `moment`, or `otherwise` without a time model."""
         return self.times.now() - moment if self.times else otherwise

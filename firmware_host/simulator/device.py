@@ -1,6 +1,6 @@
-"""The simulated board as a whole: reset, BOOT0, power, the serial line, and the program that runs.
+"""The simulated board: reset, BOOT0, power, the serial line, and the running program.
 
-State and event decide the next state:
+The present state and an event determine the next state:
 
 =============  ================================================================  ======================
 State          Event                                                             Next state
@@ -14,8 +14,8 @@ any            NRST low                                                         
 any            power cut                                                         halted, RAM lost
 =============  ================================================================  ======================
 
-A halted board is silent until it is reset. `_script` is the ROM and `application` the application; a halted board has
-neither.
+A halted board is silent until it is reset. The attribute `_script` contains the running ROM, and `application` the
+running application; on a halted board both are None.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ logger = logging.getLogger("firmware_host.simulator")
 
 UNIQUE_ID = bytes.fromhex("42 4c 4f 43 4b 4f 54 41 00 00 00 01")
 GLITCH = 0x00
-"""The byte that a ROM measures instead of 0x7F if only a part of it arrives; it does not answer afterwards."""
+"""The byte that stands for a partly received first byte: the ROM measures a wrong rate from it, and does not answer."""
 
 
 class SimulatedBoard:
-    """One powered board with BOOT0 at 1: bytes in, bytes out, without threads.
+    """One powered board with BOOT0 at 1, which receives and returns bytes without a port and without threads.
 
     Args:
-        profile: the chip.
-        flash: the first contents of the flash, or the file that keeps them.
-        faults: what is wrong with the board.
-        times: the durations of operations; None makes all of them instantaneous.
-        unique_id: the chip's, 96 bits.
+        profile: the simulated chip.
+        flash: the initial contents of the flash, or the file that stores the flash.
+        faults: the faults of the board and its line.
+        times: the time model; None makes every operation instantaneous.
+        unique_id: the chip's unique id, 96 bits.
 
     Attributes:
-        boot0: True starts the boot ROM at a reset, False the application in flash.
-        powered: whether there is power.
+        boot0: the level of BOOT0; at a reset True starts the boot ROM, and False the application in flash.
+        powered: whether the board has power.
         application: the running application, or None.
 
     Raises:
-        UsageError: the first contents are larger than the flash.
+        UsageError: the initial contents are larger than the flash.
         LinkError: the file cannot be used.
     """
 
@@ -87,7 +87,7 @@ class SimulatedBoard:
 
     @property
     def profile(self) -> BoardProfile:
-        """The chip."""
+        """The profile of the simulated chip."""
         return self._silicon.profile
 
     @property
@@ -97,29 +97,29 @@ class SimulatedBoard:
 
     @property
     def readout_protected(self) -> bool:
-        """Whether the flash is protected from being read, since the last reset."""
+        """Whether readout protection is in effect since the last reset."""
         return self._silicon.options.readout_protected
 
     @property
     def protected_pages(self) -> frozenset[int]:
-        """Numbers of the pages that are protected from writing, since the last reset."""
+        """The numbers of the pages whose write protection is in effect since the last reset."""
         return self._silicon.options.protected_pages
 
     def protect(self, *, readout: bool = False, pages: Iterable[int] = ()) -> None:
-        """Set the option bytes without a command, then reset.
+        """Set the option bytes without a bootloader command, and reset the board.
 
         Args:
-            readout: whether the flash is protected from being read.
-            pages: to protect from writing; a protection bit covers several pages, so others may be protected too.
+            readout: whether readout protection is set.
+            pages: the pages to protect from writing; pages that share a protection bit with them are protected too.
         """
         per_sector = self.profile.pages_per_sector
         self._silicon.protect(readout=readout, sectors={page // per_sector for page in pages})
         self.reset()
 
     def reset(self) -> None:
-        """Press the reset button, and release it early enough for the ROM to listen.
+        """Reset the board by hand; the ROM has finished its start-up when the next byte arrives.
 
-        Power returns if it was cut. RAM is kept except for what the ROM uses.
+        The reset also restores the power if it was cut. The reset does not change the RAM.
         """
         self._time.arrive()
         self.powered, self._in_reset = True, False
@@ -127,7 +127,7 @@ class SimulatedBoard:
         self._listens_from = -math.inf
 
     def hold_reset(self, *, low: bool) -> None:
-        """Pull NRST low or release it; after the release the ROM takes its start-up time until it listens."""
+        """Pull NRST low, or release NRST; after the release the ROM listens when its start-up time has passed."""
         if low:
             self._halt()
         elif self._in_reset and self.powered:
@@ -136,26 +136,26 @@ class SimulatedBoard:
         self._in_reset = low
 
     def hear_break(self) -> None:
-        """Receive a break: a zero, and not the 0x7F that a ROM waits for after a reset."""
+        """Receive a break, which the board sees as a zero byte."""
         self.feed(b"\0")
 
     def set_line(self, settings: LineSettings) -> None:
-        """Set the host's line settings; no effect if the time model fixes the rate."""
+        """Set the host's line settings; without effect if the time model has a fixed baud rate."""
         if not self._time.times or not self._time.times.baud:
             self._host = settings
             self._time.line_baud = settings.baud
 
     def cut_power(self) -> None:
-        """Cut the power: the board is silent until `reset` or `connect`, and RAM is lost."""
+        """Cut the power; the board is silent until `reset` or `connect`, and the contents of RAM are lost."""
         self._halt()
         self._silicon.lose_power()
         self.powered = False
 
     def connect(self, *, reset: bool = True) -> bytes:
-        """Plug the line in, and supply power if it was cut; return the bytes that the host receives at once.
+        """Connect the cable, and restore the power if it was cut; return the noise that the host receives.
 
         Args:
-            reset: whether to press the reset button as well. After an `unplug` fault the board continues all the same.
+            reset: whether to reset the board as well; ignored after an `unplug` fault, which leaves the board running.
         """
         if (self._cable.reconnect() and reset) or not self.powered:
             self.reset()
@@ -167,7 +167,7 @@ class SimulatedBoard:
         if self._script and self._is_measured:
             data = received(data, self._host, heard=self._measured)
         elif self._script:
-            # AN3155 section 2: the ROM measures the rate from the first byte, which is therefore not garbled.
+            # AN3155 section 2: the ROM measures the rate from the first byte, so the first byte arrives unchanged.
             data = data[:1] + received(data[1:], self._host, heard=LineSettings(self._host.baud))
         answer = b"".join([self._receive(byte) for byte in data])
         if answer:
@@ -175,9 +175,9 @@ class SimulatedBoard:
         return received(answer, self._measured, heard=self._host) if self._script else answer
 
     def run(self, seconds: float) -> bytes:
-        """Run the application for this time by its own clock; return what it sends.
+        """Run the application for a number of simulated seconds; return the bytes that it sends.
 
-        Does nothing while the boot ROM runs, which only answers.
+        While the boot ROM runs, the method does nothing, because the ROM sends only answers.
         """
         if self.application is None or seconds <= 0:
             return b""
@@ -195,11 +195,11 @@ class SimulatedBoard:
         return sent
 
     def idle(self, tick: float) -> bytes:
-        """Run the application up to the present; without a time model, for `tick` seconds."""
+        """Run the application up to the present time (`tick` seconds without a time model); return its bytes."""
         return self._cable.to_host(self.run(self._time.since(self._ran_until, otherwise=tick)))
 
     def _receive(self, byte: int) -> bytes:
-        # (1) The byte takes its time on the line, in which an application runs on.
+        # (1) A running application continues during the transmission time of the byte.
         begun = self._time.moment
         self._time.pass_bytes(1)
         sent = self.run(self._time.moment - self._ran_until) if self._time.times else b""
@@ -207,17 +207,18 @@ class SimulatedBoard:
         arrived = self._cable.to_board(byte)
         if arrived is None or not self.powered:
             return self._cable.to_host(sent)
-        # (3) The application or the ROM receives it; a ROM that does not listen yet loses it.
+        # (3) The application or the ROM receives the byte; a ROM that does not listen yet loses the byte.
         is_lost = self._reset_at <= begun and self._time.moment <= self._listens_from
         if self.application:
             self.application.peripherals.received.append(arrived)
         elif self._script and not is_lost:
             if not self._is_measured:
-                # AN3155 section 2: the first byte gives the rate. A part of it, or a rate that is too high, gives none.
+                # AN3155 section 2: the ROM measures the rate from the first byte, and measures a wrong one if it
+                # receives only a part of the byte, or if the rate is too high.
                 self._measured, self._is_measured = LineSettings(self._host.baud), True
                 is_too_fast = self._host.baud > self.profile.max_baud
                 if is_too_fast:
-                    logger.warning("%d baud are too many for this ROM, it is deaf until reset", self._host.baud)
+                    logger.warning("%d baud are too many for this ROM, no answers until reset", self._host.baud)
                 if is_too_fast or begun < max(self._reset_at, self._listens_from):
                     arrived = GLITCH
             self._serve(self._script, arrived)
@@ -248,7 +249,7 @@ class SimulatedBoard:
             self._start(leave.jump, from_rom=True)
 
     def _boot(self, moment: float) -> None:
-        """Leave reset at a moment."""
+        """Leave the reset state at the time `moment`, and start the ROM or the application."""
         if self.application:
             self.application.stop()
         self._silicon.load_options()

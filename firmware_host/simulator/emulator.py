@@ -1,7 +1,7 @@
 """Run an application on an emulated Cortex-M3 (Unicorn), until it crashes or asks for a reset.
 
-Every instruction takes the same number of clock cycles. The only interrupt is SysTick; there is no memory protection
-and no bit-banding, and the application cannot program the flash.
+Every instruction takes the same number of clock cycles. The only interrupt is SysTick. The emulator has no memory
+protection and no bit-banding, and the application cannot program the flash.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ PAGE = 0x1000
 HANDLER_RETURN = 0x1000_0000
 """The return address of an exception handler, in place of EXC_RETURN, which Unicorn does not support."""
 HANDLER_LIMIT = 1_000_000
-"""Instructions after which a handler counts as one that does not return."""
+"""The number of instructions after which an exception handler counts as not returning."""
 SLICE = 2400
-"""Cycles per step, 0.1 ms at 24 MHz: the precision of the moment at which the application asks for a reset."""
+"""Clock cycles per emulation step, 0.1 ms at 24 MHz; a reset request is timed with this precision."""
 SYSTICK_VECTOR = 15
 WAIT_INSTRUCTIONS = (b"\x30\xbf", b"\x20\xbf")
-"""WFI and WFE, at which the core sleeps until the next interrupt."""
+"""The instructions WFI and WFE, at which the core sleeps until the next interrupt."""
 REGISTER_BLOCKS = ((0x4000_0000, 0x3_0000), (0xE000_E000, PAGE))
 
 
@@ -44,17 +44,17 @@ class EmulatedApplication:
     """An application in flash or RAM, started by a reset or by the ROM's Go command.
 
     Args:
-        silicon: the memories; RAM is copied here, and back by `stop`.
-        vector_table: address of the initial stack pointer and the reset vector.
-        from_rom: whether Go started it: clocks and USART1 are then as the ROM leaves them, and address 0 maps the
-            system memory.
-        cycles_per_instruction: on average.
+        silicon: the chip's memories; the emulator works on a copy of the RAM, which `stop` copies back.
+        vector_table: the address of the initial stack pointer and the reset vector.
+        from_rom: whether Go started the application; clocks and USART1 are then as the ROM leaves them, and address 0
+            maps the system memory.
+        cycles_per_instruction: the average number of clock cycles per instruction.
 
     Attributes:
-        seconds_left: time that the last `run` did not use, because the application asked for a reset.
+        seconds_left: the time that the last `run` did not use, because the application requested a reset.
 
     Raises:
-        CrashError: there is no plausible vector table.
+        CrashError: `vector_table` is not the address of a plausible vector table.
     """
 
     def __init__(self, silicon: Silicon, vector_table: int, *, from_rom: bool, cycles_per_instruction: float) -> None:
@@ -86,10 +86,10 @@ class EmulatedApplication:
         self._asleep = self._tick_pending = False
 
     def run(self, seconds: float) -> bytes:
-        """Run for this much of the board's time; return what USART1 sent.
+        """Run for a number of simulated seconds; return the bytes that USART1 sent.
 
         Raises:
-            CrashError: the core faulted. `peripherals.sent` has what was sent before.
+            CrashError: the core faulted; `peripherals.sent` contains the bytes sent before the fault.
         """
         clock_hz = self.peripherals.clock_hz
         left = round(seconds * clock_hz)
@@ -100,12 +100,12 @@ class EmulatedApplication:
                 self._until_tick = period
             cycles = min(left, SLICE, self._until_tick if period else SLICE)
 
-            # (2) The core executes, unless it sleeps. Unicorn takes a count of zero as no limit.
+            # (2) The core executes, unless it sleeps. For Unicorn a count of zero means no limit.
             if not self._asleep:
                 self._pc = self._execute(self._pc | 1, max(1, int(cycles / self._cycles_per_instruction)))
                 try:
                     self._asleep = bytes(self._uc.mem_read(self._pc - 2, 2)) in WAIT_INSTRUCTIONS
-                except UcError:  # nothing lies before the first instruction of a memory
+                except UcError:  # the address before the first instruction of a memory is not mapped
                     self._asleep = False
 
             # (3) The timer counts.
@@ -117,13 +117,13 @@ class EmulatedApplication:
         return self.take_sent()
 
     def take_sent(self) -> bytes:
-        """Return what USART1 sent since the last call."""
+        """Return the bytes that USART1 sent since the last call."""
         sent = bytes(self.peripherals.sent)
         self.peripherals.sent.clear()
         return sent
 
     def stop(self) -> None:
-        """Copy the RAM back: it survives a reset."""
+        """Copy the RAM back to the silicon, because RAM keeps its contents through a reset."""
         profile = self._silicon.profile
         self._silicon.ram[:] = self._uc.mem_read(profile.ram_start, profile.ram_size)
 
@@ -140,7 +140,7 @@ class EmulatedApplication:
         self._tick_pending |= bool(self.peripherals[SYST_CSR] & 2)
         if not self._tick_pending:
             return
-        # A pending interrupt wakes the core even where PRIMASK keeps it from being handled.
+        # A pending interrupt wakes the core even if PRIMASK prevents its handler from running.
         self._asleep = False
         if self._uc.reg_read(UC_ARM_REG_PRIMASK) & 1:
             return
@@ -149,7 +149,7 @@ class EmulatedApplication:
             handler = _word(self._uc.mem_read(self.peripherals[SCB_VTOR] + 4 * SYSTICK_VECTOR, 4))
         except UcError as error:
             raise CrashError(f"no SysTick vector: {error}") from error
-        # The registers are saved here; the frame that the core would push stays empty.
+        # The emulator saves the registers itself; the exception frame on the stack stays empty.
         saved = self._uc.context_save()
         self._uc.reg_write(UC_ARM_REG_SP, (self._uc.reg_read(UC_ARM_REG_SP) - 32) & ~7)
         self._uc.reg_write(UC_ARM_REG_LR, HANDLER_RETURN | 1)

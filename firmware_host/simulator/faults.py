@@ -1,4 +1,4 @@
-"""Faults of a simulated board and its line."""
+"""The faults of a simulated board and its serial line."""
 
 from __future__ import annotations
 
@@ -8,34 +8,37 @@ from typing import Self
 from blockota.errors import UsageError
 
 MAX_NOISE = 65536
-"""The most bytes of noise: more than the buffers of a line would block the board."""
+"""The maximum number of noise bytes; noise that exceeds the line's buffers would block the board."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """A set of faults; None or 0 means that a fault does not occur. Counts start at 1 when the board is made.
+    """A set of faults. None or 0 means that a fault does not occur. Numbers count from 1, from the board's creation.
 
-    A flipped bit on the line is a parity error, and the byte arrives nevertheless: the USART of an STM32 sets its
-    parity flag and delivers the byte (RM0008 section 27.3), and AN3155 does not say that the ROM reads the flag. A
-    host's driver delivers it as well, unless it is set to check.
+    A flipped bit on the line causes a parity error, but the byte still arrives. The USART of an STM32 sets its parity
+    flag and delivers the byte (RM0008 section 27.3), and AN3155 does not specify that the ROM reads the flag. The
+    host's driver also delivers the byte, unless parity checking is enabled.
 
     Attributes:
-        silent_after: the cable comes off after this many received bytes; reconnecting it resets the board.
-        unplug_after: the same, and reconnecting it does not reset the board: the ROM still waits.
-        unplug_after_sent: the same, counted in bytes that the board sent.
-        flip_received: number of a byte to the board of which one bit flips on the line.
-        flip_sent: number of a byte from the board of which one bit flips on the line.
+        silent_after: the cable is unplugged after this many received bytes, and reconnecting it resets the board.
+        unplug_after: the cable is unplugged after this many received bytes, and reconnecting it does not reset the
+            board, so that the ROM still waits.
+        unplug_after_sent: as `unplug_after`, but after this many bytes that the board sent.
+        flip_received: number of the byte to the board in which one bit flips on the line.
+        flip_sent: number of the byte from the board in which one bit flips on the line.
         noise_at_open: number of arbitrary bytes that the host receives when it opens the line.
-        lost_ack: number of an ACK that is not sent.
-        leading_zero: 1 for a 0x00 before the ROM's first ACK after a reset.
-        extra_ack: 1 for a second ACK after the first, as the STM32L412 sends.
-        double_nack: 1 for a ROM that refuses Read, Go and Write with two NACKs under readout protection, as some do.
-        flipped_bit: flash address of a byte whose lowest bit is always programmed wrong.
-        sticky_page: number of a page that no longer erases.
+        lost_ack: number of the ACK that is not sent.
+        leading_zero: 1 for a ROM that sends a 0x00 before its first ACK after a reset.
+        extra_ack: 1 for a ROM that sends a second ACK after the first one, as the STM32L412 does.
+        double_nack: 1 for a ROM that refuses commands under readout protection with two NACKs, as some ROMs do.
+        flipped_bit: flash address of the byte whose lowest bit is always programmed wrong.
+        sticky_page: number of the page that cannot be erased.
         power_cut_after: power fails after this many received bytes.
-        power_cut_before_program: power fails before this program operation (a half-word on an F1).
-        power_cut_in_program: power fails within it, which leaves its cells half programmed.
-        power_cut_in_erase: power fails within this erase of a page or of everything, which leaves a mixture.
+        power_cut_before_program: power fails before the program operation with this number (a half-word on an F1).
+        power_cut_in_program: power fails within the program operation with this number, and its cells are left half
+            programmed.
+        power_cut_in_erase: power fails within the page erase or mass erase with this number, and only a part of the
+            bits is erased.
         seed: selects the bits that flip, and the bits that an interrupted operation has changed.
     """
 
@@ -58,10 +61,10 @@ class Faults:
     seed: int = 0
 
     def adding(self, text: str) -> Self:
-        """Return these faults and one more, written ``NAME=VALUE``, or ``NAME`` for 1.
+        """Return a copy of the faults with one more, written ``NAME=VALUE``, or ``NAME`` for the value 1.
 
         Raises:
-            UsageError: there is no such fault, or the value is invalid.
+            UsageError: the fault is unknown, or the value is invalid.
         """
         name, _, value = text.partition("=")
         if name not in FAULT_NAMES:
@@ -83,4 +86,4 @@ class Faults:
 NO_FAULTS = Faults()
 
 FAULT_NAMES = tuple(field.name.replace("_", "-") for field in fields(Faults))
-"""The names that `Faults.adding` accepts."""
+"""The names of faults that `Faults.adding` accepts."""

@@ -1,6 +1,6 @@
-"""The flash of a simulated chip, the controller that programs and erases it, and the supply that can fail.
+"""The flash of a simulated chip, with its controller and a power supply that can fail.
 
-Addresses are absolute; a page or sector is given by its number.
+Addresses are absolute. A page or sector is identified by its number.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ Cells = bytearray | mmap.mmap
 
 
 class PowerCutError(Exception):
-    """The supply failed; nothing runs until power returns."""
+    """The power supply failed, so the chip stops until power returns."""
 
 
 class Supply:
-    """Counts the operations of the flash controller since the board was made, and fails at the one in `faults`.
+    """The power supply; it counts the flash controller's operations and fails at the operation given in `faults`.
 
-    What an interrupted operation leaves depends only on the fault's seed, so that a failure can be reproduced.
+    The result of an interrupted operation depends only on the seed in `faults`, so that a failure can be reproduced.
     """
 
     def __init__(self, faults: Faults) -> None:
         self._faults, self._programs, self._erases = faults, 0, 0
 
     def count_programs(self, count: int) -> bool:
-        """Count program operations if power lasts through all of them; return whether it does."""
+        """Return whether power lasts through the next `count` program operations; if so, count them."""
         cuts = (self._faults.power_cut_before_program, self._faults.power_cut_in_program)
         lasts = not any(cut is not None and self._programs < cut <= self._programs + count for cut in cuts)
         self._programs += count * lasts
         return lasts
 
     def program(self, cells: Cells, at: int, new: bytes, *, what: str) -> None:
-        """Program one unit of cells in one operation.
+        """Program one unit of flash cells in one operation.
 
         Raises:
             PowerCutError: power failed before or within the operation.
@@ -59,7 +59,7 @@ class Supply:
             raise PowerCutError(f"while programming {what}")
 
     def erase(self, cells: Cells, spans: Sequence[range], *, erased: bytes, what: str = "") -> None:
-        """Erase spans of cells in one operation.
+        """Erase spans of flash cells in one operation.
 
         Raises:
             PowerCutError: power failed within the operation.
@@ -86,20 +86,20 @@ class Supply:
 
 
 class Flash:
-    """All cells of the main flash.
+    """The cells and the controller of the main flash.
 
     Args:
-        profile: the chip.
-        contents: the first contents, or a file that keeps them (created if absent).
-        faults: cells that are worn out.
-        supply: of the controller.
+        profile: the simulated chip.
+        contents: the initial contents, or the file that stores the flash (created if absent).
+        faults: the faults, of which worn-out cells and pages are used.
+        supply: the power supply of the flash controller.
 
     Attributes:
-        busy_seconds: time that programming and erasing would have taken since power-on.
-        protected: numbers of the pages that can be neither programmed nor erased.
+        busy_seconds: the time that all programming and erasing so far would have taken on the chip.
+        protected: the numbers of the pages that can be neither programmed nor erased.
 
     Raises:
-        UsageError: the first contents are larger than the flash.
+        UsageError: the initial contents are larger than the flash.
         LinkError: the file cannot be used.
     """
 
@@ -110,16 +110,16 @@ class Flash:
         self.cells = _cells(contents, profile)
 
     def contains(self, address: int) -> bool:
-        """Whether this is the address of a cell."""
+        """Whether `address` is an address of the main flash."""
         return 0 <= address - self._profile.flash_start < self._profile.flash_size
 
     def program(self, address: int, data: bytes) -> bool:
-        """Program unit by unit; return whether every unit could be programmed.
+        """Program data unit by unit; return False if the controller refused to program cells that are not erased.
 
-        Protected pages and addresses past the end do not change, which is not reported.
+        Protected pages and addresses after the end of the flash do not change, and are not reported.
 
         Raises:
-            PowerCutError: power failed.
+            PowerCutError: power failed before or within an operation.
         """
         profile, first = self._profile, address - self._profile.flash_start
         end, count = first + len(data), len(data) // profile.program_unit
@@ -137,10 +137,10 @@ class Flash:
         return whole
 
     def erase_page(self, page: int) -> None:
-        """Erase one page. A page that is protected or does not exist does not change, which is not reported.
+        """Erase one page. A protected page does not change. A protected or missing page is not reported.
 
         Raises:
-            PowerCutError: power failed.
+            PowerCutError: power failed within the erase.
         """
         profile = self._profile
         self.busy_seconds += profile.erase_time(page)
@@ -148,14 +148,14 @@ class Flash:
             self._erase((page,))
 
     def erase_at_once(self, pages: range, *, despite_protection: bool = False) -> None:
-        """Erase a bank, or everything; does nothing if one of the pages is protected.
+        """Erase a bank or the whole flash in one operation; does nothing if one of the pages is protected.
 
         Args:
-            pages: the page numbers.
-            despite_protection: erase protected pages as well, as the removal of readout protection does.
+            pages: the numbers of the pages to erase.
+            despite_protection: whether to erase protected pages as well, as the removal of readout protection does.
 
         Raises:
-            PowerCutError: power failed.
+            PowerCutError: power failed within the erase.
         """
         self.busy_seconds += self._profile.mass_erase
         if despite_protection or not self.protected.intersection(pages):
@@ -200,11 +200,11 @@ def _cells(contents: bytes | Path, profile: BoardProfile) -> Cells:
         raise LinkError(
             f"the flash file {contents} cannot be used",
             why=error.strerror or str(error),
-            remedy="name a file that can be written",
+            remedy="choose a file that can be written",
         ) from error
 
 
 def _check_size(length: int, size: int) -> None:
     if length > size:
-        why = f"{length} bytes, but the chip has {size}"
-        raise UsageError("the flash contents do not fit", why=why, remedy="choose a smaller image")
+        why = f"they have {length} bytes, but the chip's flash has {size} bytes"
+        raise UsageError("the initial flash contents are too large", why=why, remedy="choose a smaller image")

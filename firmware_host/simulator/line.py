@@ -1,4 +1,4 @@
-"""The line between a host and a simulated board: levels on the wire, and cable faults."""
+"""The serial line between a host and a simulated board: signal levels on the wire, and cable faults."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LineSettings:
-    """The settings of one end of the line.
+    """The settings of one end of the serial line.
 
     Attributes:
-        baud: bits per second; 0 if unknown, and then nothing is garbled.
-        parity: ``E``, ``O`` or ``N``.
-        data_bits: per byte.
+        baud: the baud rate; 0 if unknown, in which case no byte is corrupted.
+        parity: ``E`` (even), ``O`` (odd) or ``N`` (none).
+        data_bits: the number of data bits per byte.
     """
 
     baud: int = 0
@@ -25,16 +25,16 @@ class LineSettings:
 
     @property
     def frame_bits(self) -> int:
-        """Bits from the start bit to the last one before the stop bit."""
+        """The number of bits of a byte on the wire, without the stop bit."""
         return 1 + self.data_bits + (self.parity != "N")
 
 
 def received(data: bytes, sent: LineSettings, *, heard: LineSettings) -> bytes:
-    """Return what a receiver makes of bytes that are sent with other settings, without pauses between them.
+    """Return the bytes that a receiver with the settings `heard` decodes, if `data` is sent without pauses.
 
-    The levels on the wire are followed bit by bit, so that a wrong setting has the same effect as on a real line: a
-    sender without parity is not noticed in single bytes, and garbles bytes that follow each other directly. A parity
-    or framing error does not withhold a byte: the USART of an STM32 delivers it (RM0008 section 27.3.3).
+    The function simulates the signal bit by bit, so that a wrong setting has the same effect as on a real line. For
+    example, a sender without parity does not corrupt single bytes, but corrupts bytes that directly follow each other.
+    A byte with a parity or framing error is delivered, as by the USART of an STM32 (RM0008 section 27.3.3).
     """
     if sent == heard or not sent.baud or not heard.baud:
         return data
@@ -52,7 +52,7 @@ def received(data: bytes, sent: LineSettings, *, heard: LineSettings) -> bytes:
 
 
 class _Wave:
-    """The levels on the wire, one per bit time of the sender; the line is high before and after."""
+    """The signal levels on the wire, one per bit time of the sender; the line is high before and after the data."""
 
     def __init__(self, data: bytes, settings: LineSettings) -> None:
         self._levels = [1]
@@ -75,10 +75,10 @@ class _Wave:
 
 
 class Cable:
-    """Both directions of the cable, with the faults that disconnect it or flip bits.
+    """Both directions of the cable, with the faults that disconnect the cable or flip bits.
 
     Attributes:
-        received: number of bytes that have reached the board.
+        received: the number of bytes that have reached the board.
     """
 
     def __init__(self, faults: Faults) -> None:
@@ -88,12 +88,12 @@ class Cable:
         self._disconnected_by = ""
 
     def reconnect(self) -> bool:
-        """Connect the cable again; return whether that also resets the board, as after all faults but `unplug`."""
+        """Connect the cable again; return whether that also resets the board, which it does except after `unplug`."""
         fault, self._disconnected_by = self._disconnected_by, ""
         return not fault.startswith("unplug")
 
     def to_board(self, byte: int) -> int | None:
-        """Return the byte as it reaches the board; None if it does not."""
+        """Return the byte as it reaches the board; None if the cable is disconnected."""
         faults = self._faults
         self._disconnect("silent", reached=self.received, limit=faults.silent_after)
         self._disconnect("unplug", reached=self.received, limit=faults.unplug_after)

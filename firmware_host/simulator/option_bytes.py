@@ -1,7 +1,7 @@
 """The option bytes of a simulated chip: readout protection and write protection.
 
-They take effect at the next reset (PM0075 section 2.5). Those of the F1 are modelled in full. Of the other families
-only RDP is modelled; their write protection is stored beside the bytes.
+Option bytes take effect at the next reset (PM0075 section 2.5). The option bytes of the F1 are modelled completely. Of
+the other families only RDP is modelled; the simulator stores their write protection separately.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ WRITE_PROTECTION = slice(8, 16)
 PROTECTION_BITS = 32
 ERASED = 0xFF
 LEVEL_0, LEVEL_2 = 0xAA, 0xCC
-"""RDP of the other families; all other values are level 1. Level 2 is permanent and disables the boot ROM."""
+"""RDP values of the other families; any other value means level 1. Level 2 is permanent and disables the boot ROM."""
 RDP_OFFSETS = {"F4": 1, "L0": 0, "L4": 0}
 COMPLEMENT_WIDTHS = {"F4": 0, "L0": 2, "L4": 4}
-"""Number of bytes that are followed by their complement; 0 where complements cannot be read."""
+"""The number of option bytes that are followed by their complement; 0 if the chip shows no complements."""
 
 
 class OptionBytes:
     """The sixteen option bytes of an STM32F1: RDP, USER, two data bytes, WRP0 to WRP3, each with its complement.
 
     Attributes:
-        raw: the bytes as they are read.
-        readout_protected: whether the flash cannot be read, since the last `load`.
-        protected_pages: pages that cannot be written, since the last `load`.
+        raw: the option bytes as the core reads them.
+        readout_protected: whether readout protection is in effect since the last `load`.
+        protected_pages: the pages whose write protection is in effect since the last `load`.
         boot_rom_disabled: whether readout protection is at level 2, which an F1 does not have.
     """
 
@@ -45,9 +45,10 @@ class OptionBytes:
         self.load()
 
     def load(self) -> None:
-        """Make the bytes effective, as every reset does.
+        """Make the option bytes effective, as every reset does.
 
-        A byte that does not match its complement counts as erased (PM0075 section 2.5); for RDP that means protected.
+        A byte that does not match its complement counts as erased (PM0075 section 2.5). An erased RDP byte means that
+        readout protection is on.
         """
         self.readout_protected = self.raw[:2] != bytes((READOUT_OPEN, READOUT_OPEN ^ 0xFF))
         stored, complements = self.raw[WRITE_PROTECTION][::2], self.raw[WRITE_PROTECTION][1::2]
@@ -62,33 +63,33 @@ class OptionBytes:
         )
 
     def write(self, data: bytes) -> None:
-        """Erase all bytes, then program these; the hardware computes the complements.
+        """Erase all option bytes, and program `data`; the hardware computes the complements.
 
         Raises:
-            PowerCutError: power failed.
+            PowerCutError: power failed before or within an operation.
         """
         self._supply.erase(self.raw, [range(len(self.raw))], erased=b"\xff", what=" the option bytes")
         for index, unit in enumerate(self._units(data)):
             self._supply.program(self.raw, index * len(unit), unit, what="the option bytes")
 
     def _units(self, data: bytes) -> Iterator[bytes]:
-        """Yield what the controller programs, one operation each."""
+        """Yield the units that the controller programs, one unit per operation."""
         for at in range(0, len(data), 2):
             yield bytes((data[at], data[at] ^ 0xFF))
 
     def store(self, data: bytes) -> None:
-        """Set these bytes without an operation of the controller."""
+        """Set the option bytes without an operation of the flash controller."""
         kept = b"".join(self._units(data))
         self.raw[: len(kept)] = kept
 
     def with_readout(self, *, protected: bool) -> bytes:
-        """Return the bytes that set or remove readout protection, and nothing else."""
+        """Return option bytes that set or remove readout protection and keep the other settings."""
         return bytes((ERASED if protected else READOUT_OPEN, 0)) + self.raw[2:]
 
     def with_write_protection(self, sectors: Iterable[int]) -> bytes:
-        """Return the bytes that protect exactly these sectors, and nothing else.
+        """Return option bytes that write-protect exactly these sectors and keep the other settings.
 
-        A sector without a bit is ignored: the ROM does not check the numbers (AN3155 section 3.9).
+        A sector without a protection bit is ignored, because the ROM does not check the numbers (AN3155 section 3.9).
         """
         bits = (1 << PROTECTION_BITS) - 1
         for sector in sectors:
@@ -109,7 +110,7 @@ class LeveledOptionBytes(OptionBytes):
         self.load()
 
     def load(self) -> None:
-        """Make the bytes effective, as every reset does."""
+        """Make the option bytes effective, as every reset does."""
         level = self.raw[self._rdp]
         self.readout_protected = level != LEVEL_0
         self.boot_rom_disabled = level == LEVEL_2
@@ -119,13 +120,13 @@ class LeveledOptionBytes(OptionBytes):
         )
 
     def with_readout(self, *, protected: bool) -> bytes:
-        """Return the bytes that set level 1 or level 0, and nothing else."""
+        """Return option bytes that set readout protection to level 1 or 0 and keep the other settings."""
         data = bytearray(self.raw)
         data[self._rdp] = ERASED if protected else LEVEL_0
         return bytes(data)
 
     def with_write_protection(self, sectors: Iterable[int]) -> bytes:
-        """Protect exactly these sectors from the next reset on; the returned bytes do not contain it."""
+        """Write-protect exactly these sectors from the next reset on; return the unchanged option bytes."""
         self._sectors = frozenset(sectors)
         return bytes(self.raw)
 
@@ -138,6 +139,6 @@ class LeveledOptionBytes(OptionBytes):
 
 
 def option_bytes(profile: BoardProfile, *, supply: Supply) -> OptionBytes:
-    """Return the option bytes of this chip, without any protection."""
+    """Return the option bytes of a chip without protection."""
     kind = OptionBytes if profile.option_format == "F1" else LeveledOptionBytes
     return kind(profile, supply=supply)

@@ -45,7 +45,7 @@ LEFT_BY_ROM: Mapping[int, int] = {
 
 
 class Peripherals:
-    """All registers at 0x40000000 and 0xE000E000 of one running application, with these first values."""
+    """All registers at 0x40000000 and 0xE000E000 of one running application, with their initial values."""
 
     def __init__(self, values: Mapping[int, int]) -> None:
         self.sent = bytearray()
@@ -59,24 +59,24 @@ class Peripherals:
         return self._values.get(address, 0)
 
     def read(self, address: int, size: int) -> int:
-        """Return what the core reads: `size` bytes at `address`."""
+        """Return the value that the core reads from `size` bytes at `address`."""
         register = address & ~3
         value = self[register]
-        if register == RCC_CR:  # an oscillator is ready as soon as it is on
+        if register == RCC_CR:  # an oscillator is ready immediately after it is switched on
             value |= (value & 0x0101_0001) << 1
-        elif register == RCC_CFGR:  # and the switch of the clock is done at once
+        elif register == RCC_CFGR:  # the clock switches immediately
             value = value & ~0xC | (value & 3) << 2
-        elif register == USART1_SR:  # TXE and TC, and RXNE where a byte waits
+        elif register == USART1_SR:  # TXE and TC, and RXNE if a byte waits
             value = 0xC0 | (0x20 if self.received else 0)
         elif register == USART1_DR:
             value = self.received.popleft() if self.received else 0
-        elif register == SYST_CSR:  # COUNTFLAG is cleared by reading it
+        elif register == SYST_CSR:  # reading COUNTFLAG clears it
             value |= self.ticked << 16
             self.ticked = False
         return value >> (address - register) * 8 & ((1 << size * 8) - 1)
 
     def write(self, address: int, value: int, *, size: int) -> None:
-        """Write `size` bytes; a block of APB2 without a clock ignores them."""
+        """Write `size` bytes to a register; an APB2 peripheral without a clock ignores the write."""
         register = address & ~3
         if not self._clocked(register):
             return
@@ -90,7 +90,7 @@ class Peripherals:
                 if APB2_START <= other < APB2_END and written >> (other - APB2_START) // APB2_BLOCK & 1:
                     self._values[other] = RESET_VALUES.get(other, 0)
         elif register == USART1_DR:
-            # A byte leaves the chip only where the transmitter is on and its clocked pin is the USART's.
+            # A byte leaves the chip only if the transmitter is on and the pin is configured for the USART.
             enabled = self[USART1_CR1] & TRANSMITTER_ON == TRANSMITTER_ON
             pin = self[GPIOA_CRH] >> 4 & 0xF
             if enabled and pin & 3 and pin >> 2 == OUTPUT_OF_PERIPHERAL and self._clocked(GPIOA_CRH):
@@ -123,7 +123,7 @@ class Peripherals:
 
     @property
     def tick_cycles(self) -> int:
-        """Core cycles from one SysTick to the next; 0 while it is off (PM0056 section 4.5)."""
+        """Core cycles from one SysTick to the next; 0 while SysTick is off (PM0056 section 4.5)."""
         if not self[SYST_CSR] & 1:
             return 0
         cycles = (self[SYST_RVR] & 0xFF_FFFF) + 1

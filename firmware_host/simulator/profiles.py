@@ -1,11 +1,11 @@
 """The chips that can be simulated: one row of the table per chip, one chip per product id.
 
-To add a chip, add a row to `PROFILES`; if it belongs to none of the families above the table, add a family too.
+To add a chip, add a row to the table `_ROWS`. If the chip belongs to no family above the table, add a family as well.
 
-This is a second reading of ST's documents, independent of the client: it shares neither code nor data with the client's
-chip table, and a test compares the two. Product ids, bootloader versions, the RAM that the ROM uses, system memory and
-start-up times are from AN2606. Memory maps are from the reference manuals named at each family, times are the typical
-ones of the data sheets. Where no document gives a value, a comment says that it is assumed.
+The table was compiled from ST's documents independently of the client's chip table. The two tables share no code and no
+data, and a test compares them. Product ids, bootloader versions, the RAM that the ROM uses, system memory and start-up
+times are from AN2606. Memory maps are from the reference manuals named at each family. Times are the typical values of
+the data sheets. A comment marks each assumed value for which no document was found.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ FIRST_ERASE, EXTENDED_ERASE = 0x43, 0x44
 
 @dataclass(frozen=True)
 class BoardProfile:
-    """One chip. Sizes are in bytes, times in seconds and typical; a start is the first address.
+    """One simulated chip. Sizes are in bytes, times are typical values in seconds, and a start is the first address.
 
     Attributes:
-        product_id: the answer to Get ID.
-        bootloader_version: in packed decimal, 0x22 for V2.2.
-        ram_reserved: bytes at the start of RAM that the ROM uses; it refuses access to them.
-        banks: banks of flash that can be erased separately; 1 for none.
-        boot_seconds: from a reset until the ROM listens.
-        commands: the codes in the answer to Get, in their order.
-        page_size: of an erase unit, if all have the same size.
-        sectors: sizes of the erase units in order if they differ, else empty.
-        option_format: how the option bytes are stored: ``F1``, ``F4``, ``L0`` or ``L4``.
-        factory: addresses outside the system memory that the factory wrote.
-        factory_read: the shortest read that may start within `factory`; 0 if none may.
-        flash_size_register: address of the flash size in KiB.
-        pages_per_sector: pages that one number of Write Protect covers.
-        write_alignment: the ROM refuses a write to flash that does not start or end at a multiple of this.
-        program_unit: bytes that the controller programs in one operation.
-        sector_erase: times to erase a sector, by its size, if they differ.
-        max_baud: the highest speed that the ROM measures correctly.
-        erases_all: whether the ROM has a global erase.
-        erase_limit: pages that one command accepts.
+        product_id: the product id that the ROM answers to Get ID.
+        bootloader_version: the version in packed decimal, such as 0x22 for V2.2.
+        ram_reserved: the number of bytes at the start of RAM that the ROM uses; the ROM refuses access to them.
+        banks: the number of flash banks that can be erased separately; 1 if the flash has no banks.
+        boot_seconds: the time from a reset until the ROM listens.
+        commands: the codes in the answer to Get, in the order of the answer.
+        page_size: the size of a page, if all pages have the same size.
+        sectors: the sizes of the sectors in order; empty if all erase units have the size `page_size`.
+        option_format: the format of the option bytes: ``F1``, ``F4``, ``L0`` or ``L4``.
+        factory: the addresses outside the system memory that the factory wrote.
+        factory_read: the minimum length of a read that starts within `factory`; 0 if no read may start there.
+        flash_size_register: the address of the flash size in KiB.
+        pages_per_sector: the number of pages that one sector number of Write Protect covers.
+        write_alignment: the ROM refuses a write to flash unless its start and end are multiples of this number.
+        program_unit: the number of bytes that the controller programs in one operation.
+        sector_erase: the times to erase a sector, by sector size; empty if every page takes `page_erase`.
+        max_baud: the highest baud rate that the ROM measures correctly.
+        erases_all: whether the ROM has a mass erase.
+        erase_limit: the number of pages that one erase command accepts.
         blank_only: whether the controller refuses to program cells that are not erased, except to zero.
         greets_twice: whether the ROM sends a second ACK after the first one.
         runs_code: whether applications for this chip can be emulated.
-        program_error_nacks: whether the ROM answers NACK if a cell that is not erased was to be programmed. No
-            document says what V2.2 does.
-        reported_flash_size: the flash size register if it differs from `flash_size`, else 0.
+        program_error_nacks: whether the ROM answers NACK to a write to cells that are not erased. The behaviour of
+            V2.2 is not documented.
+        reported_flash_size: the value of the flash size register in bytes if it differs from `flash_size`, else 0.
     """
 
     name: str
@@ -92,30 +92,30 @@ class BoardProfile:
 
     @cached_property
     def _starts(self) -> tuple[int, ...]:
-        """Offset of each page from the start of flash, and the end of flash."""
+        """The offset of each page from the start of flash, followed by the size of the flash."""
         sizes = self.sectors or (self.page_size,) * (self.flash_size // self.page_size)
         return tuple(accumulate(sizes, initial=0))
 
     @property
     def page_count(self) -> int:
-        """Number of pages or sectors."""
+        """The number of pages or sectors of the flash."""
         return len(self._starts) - 1
 
     def page_span(self, page: int) -> range:
-        """Offsets of a page's bytes from the start of flash."""
+        """Return the offsets of a page's bytes from the start of flash."""
         return range(self._starts[page], self._starts[page + 1])
 
     def page_at(self, offset: int) -> int:
-        """Number of the page at an offset from the start of flash."""
+        """Return the number of the page at an offset from the start of flash."""
         return bisect_right(self._starts, offset) - 1
 
     def bank_pages(self, bank: int) -> range:
-        """Numbers of the pages of a bank; banks count from 1."""
+        """Return the page numbers of a bank; the first bank has number 1."""
         size = self.page_count // self.banks
         return range((bank - 1) * size, bank * size)
 
     def erase_time(self, page: int) -> float:
-        """Typical time to erase a page; a page that does not exist takes as long."""
+        """Return the typical time to erase a page; the erase of a missing page takes `page_erase`."""
         if not self.sector_erase or page >= self.page_count:
             return self.page_erase
         return dict(self.sector_erase)[len(self.page_span(page))]
@@ -127,7 +127,7 @@ def _commands(erase: int) -> bytes:
 
 _BANK = (*[16 * K] * 4, 64 * K)
 
-# Families: each is a BoardProfile with the values that its rows share.
+# Families: each is a partial BoardProfile with the values that its rows share.
 
 # RM0008 (memory map, option bytes), DS5319 (times). Pages of 1 KiB up to 128 KiB of flash, of 2 KiB above.
 _F1 = partial(
@@ -219,9 +219,10 @@ _G0 = partial(_L4, program_time=85e-6)
 # F103: 1.227 ms until the ROM listens (AN2606). F103x6 are also sold relabelled as x8.
 # F107: the ROM is V2.2 and reports V2.0 (AN2606).
 # F4: the RAM that V9.0 uses; V3.x uses 8 KiB.
-# L0: the mass erase is that of lifting readout protection, assumed to go page by page; the start-up time is assumed.
+# L0: the mass erase happens only when readout protection is removed, and is assumed to go page by page; the start-up
+#     time is assumed.
 # L011: the ROM uses all RAM.
-# L4: 2.56 s is the maximum of the L47x without LSE; the others are assumed to be alike.
+# L4: 2.56 s is the maximum of the L47x without LSE; the same time is assumed for the others.
 # fmt: off
 _ROWS: tuple[BoardProfile, ...] = (
     #         name           id     version flash   RAM      reserved system memory       banks mass erase   start-up

@@ -1,7 +1,7 @@
-"""The boot ROM of a simulated STM32: the device's side of AN3155, byte by byte.
+"""The boot ROM of a simulated STM32: the device side of AN3155, byte by byte.
 
-It is written only from AN3155 revision 20, and stricter than a host must be: what the note does not allow is refused.
-The ROM is a coroutine. Each `yield` waits for the next received byte, without a limit, as the real ROM does.
+The simulated ROM was written only from AN3155 revision 20, and refuses everything that AN3155 does not allow. The ROM
+is a coroutine. Each `yield` waits for the next received byte, without a timeout, as the real ROM does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOP_BIT, WORD, BYTE = 0x8000_0000, 0xFFFF_FFFF, 0xFF
 
 @dataclass(frozen=True)
 class Leave:
-    """The ROM ends: it jumps to the vector table at `jump`, or resets if that is None."""
+    """The end of the ROM: a jump to the vector table at `jump`, or a reset if `jump` is None."""
 
     jump: int | None = None
 
@@ -36,11 +36,11 @@ class Leave:
 RESET = Leave()
 Result = TypeVar("Result")
 Script = Generator[None, int, Result]
-"""A part of the ROM: receives bytes one by one, and returns a result."""
+"""A part of the ROM: a generator that receives bytes one by one, and returns a result."""
 
 
 class RefusalError(Exception):
-    """The ROM refuses a command, with this number of NACKs."""
+    """The ROM refuses a command, and sends `nacks` NACKs."""
 
     def __init__(self, reason: str, nacks: int = 1) -> None:
         self.nacks = nacks
@@ -48,7 +48,7 @@ class RefusalError(Exception):
 
 
 class Transmitter:
-    """The ROM's end of the line to the host; `pending` are the bytes on their way."""
+    """The ROM's transmitter. `pending` contains the bytes that are not delivered yet."""
 
     def __init__(self, faults: Faults, *, greets_twice: bool = False) -> None:
         self.pending = bytearray()
@@ -56,26 +56,26 @@ class Transmitter:
         self._greets_twice = greets_twice or bool(faults.extra_ack)
 
     def ack(self) -> None:
-        """Send ACK, unless it is the lost one."""
+        """Send ACK, unless the fault `lost_ack` suppresses this ACK."""
         self._acks += 1
         if self._acks != self._faults.lost_ack:
             self.pending.append(ACK)
 
     def greet(self) -> None:
-        """Answer the first 0x7F."""
+        """Answer the first 0x7F after a reset."""
         self.pending += b"\0" * min(self._faults.leading_zero, 1)
         self.ack()
         self.pending += bytes([ACK] * self._greets_twice)
 
     def take(self) -> bytes:
-        """Return the pending bytes, and clear them."""
+        """Return and remove the pending bytes."""
         taken = bytes(self.pending)
         self.pending.clear()
         return taken
 
 
 def take(count: int) -> Script[bytes]:
-    """Receive this many bytes."""
+    """Receive `count` bytes."""
     received = bytearray()
     for _ in range(count):
         received.append((yield))
@@ -95,7 +95,7 @@ def take_word(what: str) -> Script[int]:
 
 
 def complements(byte: int, other: int) -> bool:
-    """Whether every bit of one byte is the inverse of the other's."""
+    """Whether one byte is the bitwise complement of the other byte."""
     return byte == ~other & BYTE
 
 
@@ -105,9 +105,9 @@ def checksum(frame: bytes) -> int:
 
 
 class Rom:
-    """The system-memory bootloader, from reset until it jumps or resets.
+    """The bootloader in system memory, from a reset until it jumps or resets.
 
-    With `nacks_when_protected` at 2 it refuses as some ROMs do: two NACKs answer a command under readout protection.
+    Some ROMs refuse commands with two NACKs under readout protection. `nacks_when_protected=2` simulates such a ROM.
     """
 
     def __init__(self, silicon: Silicon, line: Transmitter, *, nacks_when_protected: int = 1) -> None:
@@ -117,7 +117,7 @@ class Rom:
     def run(self) -> Script[Leave]:
         """Wait for 0x7F, then serve commands (AN3155 section 2)."""
         if (yield) != INITIALISE:
-            logger.warning("the first byte was not 0x7F: wrong baud rate measured, deaf until reset")
+            logger.warning("the first byte was not 0x7F: wrong baud rate measured, all bytes are ignored until reset")
             while True:
                 yield
         self._line.greet()
@@ -131,28 +131,28 @@ class Rom:
         return leave
 
     def _command(self) -> Script[Leave | None]:
-        # (1) The code and its complement, of a command that Get lists.
+        # (1) Receive the code and its complement; Get must list the command.
         code, complement = yield from take(2)
         if not complements(code, complement) or code not in self._profile.commands:
             raise RefusalError(f"{code:#04x} {complement:#04x} is not a command")
-        # (2) Readout protection leaves four commands (AN3155 section 3).
+        # (2) Readout protection allows only four commands (AN3155 section 3).
         if self._silicon.options.readout_protected and code not in WHEN_PROTECTED:
             raise RefusalError(f"command {code:#04x} under readout protection", self._nacks_when_protected)
-        # (3) ACK, then the command's own frames.
+        # (3) Send ACK, then process the command's own frames.
         self._line.ack()
         return (yield from COMMANDS[code](self))
 
     # Sections 3.1 to 3.3: Get, Get Version, Get ID
 
     def get(self) -> Script[None]:
-        """Answer the version and the commands."""
+        """Answer the protocol version and the list of commands."""
         yield from ()
         commands = self._profile.commands
         self._line.pending += bytes((len(commands), self._profile.bootloader_version)) + commands
         self._line.ack()
 
     def get_version(self) -> Script[None]:
-        """Answer the version and two legacy bytes."""
+        """Answer the protocol version and two legacy option bytes."""
         yield from ()
         self._line.pending += bytes((self._profile.bootloader_version, 0, 0))
         self._line.ack()
@@ -166,7 +166,7 @@ class Rom:
     # Sections 3.4 to 3.6: Read Memory, Go, Write Memory
 
     def read_memory(self) -> Script[None]:
-        """Take address and count, and answer the bytes."""
+        """Receive an address and a count, and answer the bytes at the address."""
         address = yield from self._address(self._readable)
         count, complement = yield from take(2)
         if not complements(count, complement):
@@ -178,7 +178,7 @@ class Rom:
         logger.debug("read %d bytes at %#010x", count + 1, address)
 
     def go(self) -> Script[Leave]:
-        """Take the address, and jump there."""
+        """Receive an address, and jump to the program at that address."""
         frame = yield from take(5)
         address = int.from_bytes(frame[:4], "big")
         if checksum(frame) or not self._in_program_memory(address):
@@ -187,7 +187,7 @@ class Rom:
         return Leave(jump=address)
 
     def write_memory(self) -> Script[Leave | None]:
-        """Take address, count and data, and store them."""
+        """Receive an address, a count and data, and write the data."""
         options = self._profile.option_start
         address = yield from self._address(lambda at: self._in_program_memory(at) or at == options)
         count = yield
@@ -214,13 +214,13 @@ class Rom:
         self._line.ack()
         return None
 
-    # Sections 3.7 and 3.8: Erase Memory, Extended Erase Memory; a ROM has one of them
+    # Sections 3.7 and 3.8: Erase Memory and Extended Erase Memory; a ROM has one of the two
 
     def erase(self) -> Script[None]:
-        """Erase the pages listed in one byte each, or everything."""
+        """Erase pages given by one-byte numbers, or the whole flash."""
         count = yield
         if count == GLOBAL_ERASE:
-            # Section 3.7: another second byte than 0x00 erases nothing, and is acknowledged.
+            # Section 3.7: if the second byte is not 0x00, the ROM erases nothing, but sends ACK.
             if (yield) == 0:
                 self._erase_at_once(range(self._profile.page_count))
             self._line.ack()
@@ -231,11 +231,11 @@ class Rom:
         self._erase_pages(tuple(frame[:-1]))
 
     def extended_erase(self) -> Script[None]:
-        """Erase the pages listed in two bytes each, or a bank, or everything."""
+        """Erase pages given by two-byte numbers, a bank, or the whole flash."""
         head = yield from take(2)
         count = int.from_bytes(head, "big")
         if count >= FIRST_SPECIAL:
-            # FFFF is everything, FFFE and FFFD are the banks; the other codes are reserved.
+            # FFFF erases the whole flash, FFFE and FFFD erase a bank; the other codes are reserved.
             if checksum(head) != (yield):
                 raise RefusalError("the checksum of the special erase is wrong")
             bank = SPECIAL_BANKS.get(count, 0)
@@ -267,7 +267,7 @@ class Rom:
     # Sections 3.9 to 3.12: protection; each command ends in a reset
 
     def write_protect(self) -> Script[Leave]:
-        """Take the sectors, and protect exactly these."""
+        """Receive a list of sectors, and write-protect exactly these sectors."""
         count = yield
         frame = yield from take(count + 2)
         if checksum(frame) != count:
@@ -288,9 +288,9 @@ class Rom:
         return self._ack_and_reset("set readout protection")
 
     def readout_unprotect(self) -> Script[Leave]:
-        """Erase everything, then remove readout protection."""
+        """Erase flash and RAM, then remove readout protection."""
         yield from ()
-        # PM0075 section 2.4: in this order, or a power cut would expose the contents.
+        # PM0075 section 2.4: in the opposite order, a power cut would expose the contents.
         self._silicon.erase_despite_protection()
         self._silicon.options.write(self._silicon.options.with_readout(protected=False))
         return self._ack_and_reset("removed readout protection, and erased everything")
@@ -298,7 +298,7 @@ class Rom:
     # Section 3.13: Get Checksum
 
     def get_checksum(self) -> Script[None]:
-        """Take address, number of words, polynomial and initial value, and answer the CRC."""
+        """Receive an address, a number of words, a polynomial and an initial value, and answer the CRC-32."""
         address = yield from self._address(self._readable)
         values = []
         for name in ("size", "polynomial", "initial value"):
@@ -313,7 +313,7 @@ class Rom:
     def _address(self, usable: Callable[[int], bool]) -> Script[int]:
         address = yield from take_word("address")
         if not usable(address):
-            # AN3155 table 3: a ROM before V3.1 breaks the command off without a NACK.
+            # AN3155 table 3: a ROM before V3.1 ends the command without a NACK.
             nacks = int(self._profile.bootloader_version >= NACKS_BAD_ADDRESSES)
             raise RefusalError(f"{address:#010x} cannot be used, {nacks} NACKs", nacks=nacks)
         self._line.ack()
@@ -353,20 +353,20 @@ COMMANDS: dict[int, Callable[[Rom], Script[Leave | None]]] = {
     0x92: Rom.readout_unprotect,
     0xA1: Rom.get_checksum,
 }
-"""The commands by code (AN3155 table 2); a profile says which of them its ROM has."""
+"""The commands by code (AN3155 table 2). The profile of a chip lists the commands that its ROM has."""
 WHEN_PROTECTED = {0x00, 0x01, 0x02, 0x92}
-"""Get, Get Version, Get ID and Readout Unprotect are allowed under readout protection."""
+"""The commands allowed under readout protection: Get, Get Version, Get ID and Readout Unprotect."""
 
 
 def crc32_of_words(data: bytes, *, polynomial: int = 0x04C1_1DB7, initial: int = WORD) -> int:
-    """Return the CRC of the chip's CRC unit over little-endian words (RM0008 section 4).
+    """Return the CRC-32 that the chip's CRC unit computes over little-endian words (RM0008 section 4).
 
-    Neither the input nor the result is reflected or inverted.
+    The CRC unit neither reflects nor inverts its input or its result.
 
     Args:
-        data: whole words.
-        polynomial: without its highest term.
-        initial: the first value of the register.
+        data: the data; its length is a multiple of four.
+        polynomial: the polynomial without its highest term.
+        initial: the initial value of the CRC register.
     """
     table = []
     for byte in range(256):

@@ -1,7 +1,7 @@
 """Serve a simulated board on a TCP port or a pseudo-terminal, from a thread.
 
-Each new connection resets the board: it is in its boot ROM (or, with BOOT0 at 0, runs its application). On a
-pseudo-terminal, a program that opens it while no other program has it open is a new connection.
+Each new connection resets the board, which then runs its boot ROM (or its application, if BOOT0 is 0). On a
+pseudo-terminal a new connection begins when a program opens the terminal and no other program has it open.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 TICK = 0.01
-"""Seconds between two polls of the line while the boot ROM runs, which only answers."""
+"""Seconds between two polls of the line while the boot ROM runs."""
 APPLICATION_TICK = 0.001
-"""The same while an application runs, which also sends unasked."""
+"""Seconds between two polls of the line while an application runs, which can send at any time."""
 SEND_TIMEOUT = 5.0
-"""Seconds after which the connection of a host that does not read is closed."""
+"""Seconds after which the connection is closed if the host does not read."""
 CHUNK = 4096
 TCGETS2, TERMIOS2_SIZE, INPUT_SPEED = 0x802C_542A, 44, 36
-"""The Linux request that reads a terminal's rate as a number, the size of its answer, and the offset of the rate."""
+"""The ioctl that reads a terminal's baud rate on Linux, the size of its result, and the offset of the rate in it."""
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *,
                 connection, _ = listener.accept()
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.settimeout(SEND_TIMEOUT)
-                # A host may leave or stop reading in the middle of an answer: serve the next one.
+                # If the host closes the connection or stops reading within an answer, serve the next connection.
                 with connection, contextlib.suppress(ConnectionError, TimeoutError):
                     talk(connection, ended)
 
@@ -124,24 +124,24 @@ def _thread(serve: Callable[[threading.Event], None]) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        # The thread is a daemon: if it is stuck, the process can still end.
+        # The thread is a daemon, so the process can end even if the thread is blocked.
         thread.join(timeout=SEND_TIMEOUT)
 
 
 def arriving(connection: socket.socket, ended: threading.Event, *, tick: Callable[[], float]) -> Iterator[bytes]:
-    """Yield what arrives, and empty bytes after each tick without data, until the host leaves or the event is set.
+    """Yield the received data, or empty bytes after each tick without data, until the host closes the connection.
 
     Args:
-        connection: to the host.
-        ended: ends the iteration.
-        tick: returns the seconds to wait next.
+        connection: the connection to the host.
+        ended: an event that also ends the iteration.
+        tick: returns the number of seconds to wait for data.
     """
     while not ended.is_set():
         data = b""
         if select.select([connection], [], [], tick())[0]:
             data = connection.recv(CHUNK)
-            # A host that sends a frame in parts would otherwise wait 40 ms for each (Nagle and delayed ACK), unlike on
-            # a serial line. Linux resets the option after a while.
+            # Without this option a host that sends a frame in parts waits 40 ms for each part (Nagle and delayed ACK),
+            # unlike on a serial line. Linux resets the option after some time.
             if sys.platform == "linux":
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             if not data:
@@ -172,7 +172,7 @@ def _serve_terminal(board: SimulatedBoard, master: int, path: str, ended: thread
             connected = True
             _send(master, board.connect())
         if events & select.POLLIN:
-            # The rate that the program has set; a pseudo-terminal has no parity.
+            # The baud rate that the program has set; a pseudo-terminal has no parity.
             if sys.platform == "linux":
                 rate = fcntl.ioctl(master, TCGETS2, bytes(TERMIOS2_SIZE))[INPUT_SPEED : INPUT_SPEED + 4]
                 board.set_line(LineSettings(int.from_bytes(rate, sys.byteorder)))
@@ -182,6 +182,6 @@ def _serve_terminal(board: SimulatedBoard, master: int, path: str, ended: thread
 
 
 def _send(master: int, data: bytes) -> None:
-    # What a program does not read is lost, as on a serial line.
+    # Bytes that the program does not read are lost, as on a serial line.
     with contextlib.suppress(BlockingIOError):
         os.write(master, data)

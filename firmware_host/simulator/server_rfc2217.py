@@ -1,7 +1,7 @@
-"""Serve a simulated board as a serial server that speaks RFC 2217: with rate, parity, break and control lines.
+"""Serve a simulated board through an RFC 2217 serial server, with baud rate, parity, break and control lines.
 
-The protocol is implemented by pyserial's `PortManager`, the port below. A board whose NRST is wired to a control line
-is not reset when the port is opened: the host must do it.
+pyserial's `PortManager` implements the protocol; this module implements the port. If a control line is wired to NRST,
+opening the port does not reset the board, and the host must reset it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Wiring:
-    """What drives a board's NRST and BOOT0.
+    """The connection of the control lines to a board's NRST and BOOT0 pins.
 
-    An adapter inverts: a line that is asserted pulls its pin low. With DTR on NRST and RTS on BOOT0, the board is in
-    reset while DTR is asserted, and starts its boot ROM while RTS is not.
+    The adapter inverts the control lines: an asserted line pulls its pin low. With DTR on NRST and RTS on BOOT0, the
+    board is in reset while DTR is asserted. The board starts its boot ROM if RTS is not asserted when the reset ends.
 
     Attributes:
-        reset: ``dtr``, ``rts``, ``break``, or empty for a reset by hand.
-        boot0: ``dtr``, ``rts``, or empty if a jumper sets it.
-        invert_reset: NRST is low while the line is not asserted.
-        invert_boot0: BOOT0 is high while the line is asserted.
+        reset: the signal that drives NRST: ``dtr``, ``rts``, ``break``, or empty for a reset by hand.
+        boot0: the control line that drives BOOT0: ``dtr``, ``rts``, or empty if a jumper sets BOOT0.
+        invert_reset: whether NRST is low while its control line is not asserted.
+        invert_boot0: whether BOOT0 is high while its control line is asserted.
     """
 
     reset: str = ""
@@ -65,7 +65,7 @@ def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_
     Args:
         board: the board; do not use it while it is served.
         port: the TCP port, 0 for any free one.
-        wiring: how the control lines reach NRST and BOOT0.
+        wiring: the connection of the control lines to NRST and BOOT0.
 
     Raises:
         LinkError: the port is in use or not allowed.
@@ -74,7 +74,7 @@ def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_
     def talk(connection: socket.socket, ended: threading.Event) -> None:
         port = _BoardPort(board, connection, wiring)
         port.send(board.connect(reset=not wiring.reset))
-        # pyserial raises these for a malformed option negotiation: close the connection.
+        # pyserial raises these exceptions on a malformed option negotiation: close the connection.
         with contextlib.suppress(LookupError, ValueError, struct.error):
             port.serve(ended)
 
@@ -83,7 +83,7 @@ def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_
 
 
 class _BoardPort:
-    """The serial port that `PortManager` controls, with a board on it."""
+    """The serial port that `PortManager` controls, connected to the simulated board."""
 
     cts = dsr = cd = True
     ri = xonxoff = rtscts = False
@@ -92,7 +92,7 @@ class _BoardPort:
     def __init__(self, board: SimulatedBoard, connection: socket.socket, wiring: Wiring) -> None:
         self._board, self._connection, self._wiring = board, connection, wiring
         self._pending, self._settings = bytearray(), LineSettings(9600, "N")
-        # What is asserted. The pins follow from the first change on.
+        # Whether each signal is asserted. The pins follow the signals only after the first change.
         self._lines = {"dtr": False, "rts": False, "break": False}
         manager: Any = rfc2217.PortManager
         self._manager = manager(self, self)
@@ -105,15 +105,15 @@ class _BoardPort:
             self.send(self._board.idle(tick(self._board)))
 
     def write(self, data: bytes) -> None:
-        """Send bytes of the protocol."""
+        """Send bytes of the RFC 2217 protocol to the host."""
         self._connection.sendall(data)
 
     def send(self, data: bytes) -> None:
-        """Send bytes of the board."""
+        """Send the board's bytes to the host."""
         self._connection.sendall(b"".join(self._manager.escape(data)))
 
     def _pass_on(self) -> None:
-        """Pass the received bytes to the board, before a setting changes and at the end."""
+        """Pass the received bytes to the board; must be called before a line setting changes."""
         if self._pending:
             data = bytes(self._pending)
             self._pending.clear()
@@ -125,7 +125,7 @@ class _BoardPort:
         self._board.set_line(settings)
 
     def _set_control(self, line: str, *, asserted: bool) -> None:
-        """Set a control line. NRST changes at once; BOOT0 is read at the next reset."""
+        """Set a control line. NRST changes at once, and BOOT0 takes effect at the next reset."""
         self._pass_on()
         self._lines[line] = asserted
         wiring = self._wiring
@@ -136,7 +136,7 @@ class _BoardPort:
         elif line == "break" and asserted:
             self._board.hear_break()
 
-    # A change reaches the board after the bytes that came before it.
+    # A change of a setting reaches the board after the bytes that were received before the change.
     baudrate = property(
         lambda self: self._settings.baud, lambda self, value: self._set_line(replace(self._settings, baud=value))
     )

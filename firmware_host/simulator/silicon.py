@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 class BusFaultError(Exception):
-    """The core accessed an address where nothing answers; it stops until reset."""
+    """The core accessed an address without memory, and stops until it is reset."""
 
 
 class Silicon:
     """Flash, RAM, system memory and option bytes of one chip.
 
     Args:
-        profile: the chip.
-        flash: the first contents of the flash, or a file that keeps them (created if absent).
-        faults: cells that are worn out, and a supply that fails.
-        unique_id: 96 bits.
+        profile: the simulated chip.
+        flash: the initial contents of the flash, or the file that stores the flash (created if absent).
+        faults: the faults, of which those of the flash and the power supply are used.
+        unique_id: the chip's unique id, 96 bits.
 
     Attributes:
-        factory: what the factory wrote outside the system memory.
+        factory: the bytes that the factory wrote outside the system memory.
 
     Raises:
-        UsageError: the first contents are larger than the flash.
+        UsageError: the initial contents are larger than the flash.
         LinkError: the file cannot be used.
     """
 
@@ -59,19 +59,19 @@ class Silicon:
         self.flash.protected = self.options.protected_pages
 
     def lose_power(self) -> None:
-        """Replace the contents of RAM by arbitrary ones."""
+        """Replace the contents of RAM by arbitrary bytes, as a power cut does."""
         self.ram[:] = hashlib.shake_128(b"power-on").digest(len(self.ram))
 
     def protect(self, *, readout: bool, sectors: Iterable[int]) -> None:
-        """Set the option bytes without an operation of the controller; effective from the next reset on."""
+        """Set the option bytes without an operation of the flash controller; they take effect at the next reset."""
         self.options.store(self.options.with_readout(protected=readout))
         self.options.store(self.options.with_write_protection(sectors))
 
     def read(self, address: int, length: int) -> bytes:
-        """Return `length` bytes.
+        """Return `length` bytes from `address` on.
 
         Raises:
-            BusFaultError: not all of them exist.
+            BusFaultError: some of the addresses have no memory.
         """
         profile = self.profile
         regions = (
@@ -93,10 +93,10 @@ class Silicon:
         return data
 
     def write_ram(self, address: int, data: bytes) -> None:
-        """Write to RAM.
+        """Write data to RAM.
 
         Raises:
-            BusFaultError: the data extend past its end.
+            BusFaultError: the data extend past the end of RAM.
         """
         first = address - self.profile.ram_start
         if first + len(data) > len(self.ram):
@@ -107,7 +107,7 @@ class Silicon:
         """Erase flash and RAM, as the removal of readout protection does.
 
         Raises:
-            PowerCutError: power failed.
+            PowerCutError: power failed within the erase.
         """
         self.flash.erase_at_once(range(self.profile.page_count), despite_protection=True)
         self.ram[:] = bytes(len(self.ram))

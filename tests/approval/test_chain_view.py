@@ -1,4 +1,4 @@
-"""Chain views: files are read back as written, and every other spelling is refused."""
+"""Chain view files are read back as written, and malformed files are refused."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ views = st.builds(
 
 
 def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Return the paths of a JSON value and of everything within it."""
+    """Return the path of every node of a JSON value, the root included."""
     inside: dict[Any, Any] = {}
     if isinstance(value, (dict, list)):
         inside = value if isinstance(value, dict) else dict(enumerate(value))
@@ -101,7 +101,7 @@ def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int
 
 
 def changed(path: tuple[str | int, ...], value: Any) -> bytes:
-    """Return the file with another value in one place."""
+    """Return the chain view file with the value at one path replaced."""
     root = json.loads(RAW)
     target = root
     for key in path[:-1]:
@@ -114,7 +114,7 @@ PLACES = places(json.loads(RAW))[1:]
 
 
 def refusal(raw: bytes) -> str:
-    """Return the error with which a file is refused."""
+    """Return the text of the error that reading a chain view file raises."""
     with pytest.raises(ProposalError) as refused:
         ChainView.from_json(raw)
     assert refused.value.why
@@ -124,13 +124,13 @@ def refusal(raw: bytes) -> str:
 @settings(max_examples=60, deadline=None)
 @given(views)
 def test_a_file_is_read_back(view: ChainView) -> None:
-    """Writing and reading are inverse, and equal views are the same bytes."""
+    """A chain view survives writing and reading, and equal views are written as equal bytes."""
     assert ChainView.from_json(view.to_json()) == view
     assert ChainView.from_json(view.to_json()).to_json() == view.to_json()
 
 
 def test_entries_are_found_by_name_and_number() -> None:
-    """Entries are found by name and number; a missing entry is None."""
+    """A product, release or agreement of a view is found by its name or number; an unknown one gives None."""
     assert VIEW.product(PRODUCT.name) == VIEW.products[0]
     assert VIEW.newest_of(PRODUCT.name) == VIEW.newest[0]
     assert VIEW.agreement(3) == AGREEMENT
@@ -154,11 +154,11 @@ WRONG_VALUES: tuple[Any, ...] = (
 
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
 def test_a_wrong_value_is_refused_in_one_sentence(path: tuple[str | int, ...]) -> None:
-    """The error names the field, is short, and contains no control characters of the value."""
+    """The error for a wrong value names the field, is short, and contains no control characters."""
     names = [key.rstrip("s") for key in path if isinstance(key, str)]
     for value in WRONG_VALUES:
         if path[-1] == "uri" and isinstance(value, str):
-            continue  # a URI is free text of a broker; it is escaped when it is printed
+            continue  # a broker may choose any URI; the URI is escaped when it is printed
         if (path[-1], value) == ("paired", True) or (path[-1] in ("product", "oem") and value in ("0x", "1.0")):
             continue
         sentence = refusal(changed(path, value))
@@ -173,7 +173,7 @@ def test_a_wrong_value_is_refused_in_one_sentence(path: tuple[str | int, ...]) -
 @settings(max_examples=150, deadline=None)
 @given(path=st.sampled_from(PLACES), value=json_values)
 def test_another_value_is_refused_or_read_as_it_stands(path: tuple[str | int, ...], value: Any) -> None:
-    """No value is converted: an accepted file is written back unchanged."""
+    """Reading a chain view converts no value: an accepted file is written back unchanged."""
     raw = changed(path, value)
     try:
         found = ChainView.from_json(raw)
@@ -184,7 +184,7 @@ def test_another_value_is_refused_or_read_as_it_stands(path: tuple[str | int, ..
 
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
 def test_a_missing_field_is_refused(path: tuple[str | int, ...]) -> None:
-    """Every field is required; a list may be shorter."""
+    """A chain view file without one of its fields is refused, but a shorter list is accepted."""
     root = json.loads(RAW)
     target = root
     for key in path[:-1]:
@@ -199,19 +199,19 @@ def test_a_missing_field_is_refused(path: tuple[str | int, ...]) -> None:
 
 @pytest.mark.parametrize("path", [(), ("block",), ("contracts",), ("safe",), ("products", 0), ("newest", 0)], ids=str)
 def test_a_field_that_does_not_belong_is_refused(path: tuple[str | int, ...]) -> None:
-    """Unknown fields are refused."""
+    """A chain view file with an unknown field is refused."""
     assert "fields that do not belong there" in refusal(changed((*path, "note"), "believe me"))
 
 
 @pytest.mark.parametrize(("name", "key"), [("products", "product"), ("newest", "product"), ("agreements", "number")])
 def test_two_entries_about_one_thing_are_refused(name: str, key: str) -> None:
-    """Duplicate entries are refused: the newest release would be ambiguous."""
+    """A chain view file with two entries for one product, release or agreement is refused."""
     entry = json.loads(RAW)[name][0]
     assert f"{name} has two entries with the same {key}" in refusal(changed((name,), [entry, entry]))
 
 
 def test_a_content_address_that_contradicts_the_hash_is_refused() -> None:
-    """The CID of a raw block must contain the image's SHA-256."""
+    """A chain view is refused if a release's CID does not contain the image's SHA-256."""
     sentence = refusal(changed(("newest", 0, "cid"), str(CID(RAW_CODEC, bytes(32)))))
     assert "cid is not the content address of sha256" in sentence
 
@@ -242,21 +242,21 @@ WRONG_FILES = {
 
 @pytest.mark.parametrize("raw", WRONG_FILES.values(), ids=WRONG_FILES)
 def test_a_file_that_is_not_a_view_is_refused(raw: bytes) -> None:
-    """Any other bytes give one printable error."""
+    """Bytes that are not a chain view are refused with a printable error."""
     assert refusal(raw).isprintable()
 
 
 @pytest.mark.parametrize("depth", [33, 300, 470, 950, 5000])
 @pytest.mark.parametrize("key", ["meta", "nonce", "safe", "owners", "transactions", "signatures", "intent"])
 def test_every_reader_refuses_deep_nesting(depth: int, key: str) -> None:
-    """Every reader refuses deeply nested JSON before it compares or prints it."""
+    """Every file reader refuses JSON that is nested more than 32 levels deep."""
     inner = b'{"a":' * depth + b"[]" + b"}" * depth
     for form in ("blockota-proposal-1", "blockota-view-2", "blockota-signatures-2"):
         raw = b'{"format":"%s","%s":%s}' % (form.encode(), key.encode(), inner)
         for read in (Proposal.from_json, ChainView.from_json, read_signatures, from_builder):
             with pytest.raises(ProposalError) as refused:
                 read(raw)
-            assert "nested in more than 32 levels" in str(refused.value)
+            assert "more than 32 levels" in str(refused.value)
 
 
 BRACKETS = {
@@ -273,7 +273,7 @@ BRACKETS = {
 
 @pytest.mark.parametrize(("raw", "good"), BRACKETS.values(), ids=BRACKETS)
 def test_levels_are_counted_as_json_counts_them(raw: bytes, good: bool) -> None:  # noqa: FBT001 - a row of a table
-    """Nesting is counted before parsing, independently of the recursion limit."""
+    """Brackets inside JSON strings do not count as nesting, and more than 32 levels are refused."""
     if good:
         assert load_object(raw) == json.loads(raw)
         return
@@ -282,7 +282,7 @@ def test_levels_are_counted_as_json_counts_them(raw: bytes, good: bool) -> None:
 
 
 def test_a_raised_recursion_limit_has_no_effect() -> None:
-    """Nested JSON is refused under a recursion limit of 100,000, which Ape and safe-eth-py set."""
+    """Deeply nested JSON is refused even if another library has raised Python's recursion limit."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(1_000_000)
     try:
@@ -296,7 +296,7 @@ def test_a_raised_recursion_limit_has_no_effect() -> None:
 @settings(max_examples=200, deadline=None)
 @given(json_values, st.sampled_from([Proposal.from_json, ChainView.from_json, read_signatures, from_builder]))
 def test_no_json_is_answered_by_a_traceback(value: Any, read: Any) -> None:
-    """Any JSON, also under our format names, is refused with a reason."""
+    """Arbitrary JSON, even with one of our format names, is refused with a reason."""
     forms = ("blockota-proposal-1", "blockota-view-2", "blockota-signatures-2", "meta")
     for fields in (value, *({"format": form, **value} for form in forms if isinstance(value, dict))):
         with pytest.raises(ProposalError) as refused:
@@ -307,7 +307,7 @@ def test_no_json_is_answered_by_a_traceback(value: Any, read: Any) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
 def test_no_bytes_are_answered_by_a_traceback(raw: bytes) -> None:
-    """Any bytes are an object or refused."""
+    """Arbitrary bytes are either read as a JSON object or refused."""
     try:
         found = load_object(raw)
     except ProposalError:

@@ -1,4 +1,4 @@
-"""Mutated proposals are refused by our checks, and by the Safe if our checks are bypassed."""
+"""Mutated proposals are refused by BlockOTA's checks, and by the Safe itself if those checks are bypassed."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Signed:
     """A proposal with the signatures of two owners.
 
     Attributes:
-        vendor: the vendor whose Safe it is for.
+        vendor: the vendor whose Safe is to execute the proposal.
         proposal: the proposal as signed.
-        signatures: of two owners, in the order that the Safe requires.
-        other_safe: another Safe of the same owners.
+        signatures: the signatures of two owners, in the order that the Safe requires.
+        other_safe: address of another Safe with the same owners.
     """
 
     vendor: Vendor
@@ -48,24 +48,24 @@ class Signed:
 
     @property
     def joined(self) -> bytes:
-        """The signatures in the Safe's encoding."""
+        """The two signatures, concatenated as the Safe expects them."""
         return b"".join(one.signature for one in self.signatures)
 
     def untouched(self) -> bool:
-        """Whether nothing was executed."""
+        """Whether the Safe's nonce is unchanged, so that nothing was executed."""
         return read_safe(self.vendor.chain, self.vendor.safe).nonce == self.proposal.nonce
 
     def execute(self, proposal: Proposal, signatures: list[Signature] | None = None) -> None:
-        """Attempt to execute it."""
+        """Attempt to execute a proposal through BlockOTA's checks."""
         given_ = self.signatures if signatures is None else signatures
         execute(self.vendor.chain, proposal, signatures=given_, account=self.vendor.cast.mallory, now=NOW)
 
     def ask_the_safe(self, proposal: Proposal, joined: bytes) -> bytes:
-        """Pass a transaction and signatures to the Safe without our checks."""
+        """Call the Safe with a transaction and signatures, without BlockOTA's checks."""
         return self.vendor.chain.call(self.vendor.safe, proposal.execution_call(joined), sender=MALLORY)
 
     def relabelled(self, proposal: Proposal) -> list[Signature]:
-        """Return the same signatures with the hashes of another proposal."""
+        """Return the signatures with their hashes replaced by those of another proposal."""
         return [replace(one, proposal=proposal.digest, safe_tx_hash=proposal.safe_tx_hash) for one in self.signatures]
 
 
@@ -81,7 +81,7 @@ SPOILT: dict[str, Callable[[bytes, bytes], bytes]] = {
 
 @pytest.fixture(scope="module")
 def signed(vendor: Vendor) -> Signed:
-    """A valid proposal with two valid signatures, which every test mutates."""
+    """Return a valid proposal with two valid signatures, which each test mutates."""
     cast, chain = vendor.cast, vendor.chain
     vendor.decide(propose_pairing(vendor.contract, replace(PRODUCT, name=NAME), reason=REASON).data)
     proposal = propose(vendor.contract, publish_call([release_of(b"\xa5" * 64, product=NAME)]), reason=REASON)
@@ -92,7 +92,7 @@ def signed(vendor: Vendor) -> Signed:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the paths of everything within a JSON value except the value itself."""
+    """Return the path of every node inside a JSON value, the root excluded."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [place for key, child in inside for place in ((*path, key), *places(child, (*path, key)))]
 
@@ -106,7 +106,7 @@ def at(root: Any, path: tuple[Any, ...]) -> Any:
 
 @st.composite
 def alike(draw: st.DrawFn, value: Any) -> Any:
-    """Return another value of the same type, as a forger would choose it."""
+    """Draw another value of the same type, as a forger would choose it."""
     if isinstance(value, int):
         return draw(st.integers(0, (1 << 64) - 1) | st.sampled_from([value + 1, max(value - 1, 0)]))
     if isinstance(value, str) and value:
@@ -116,7 +116,7 @@ def alike(draw: st.DrawFn, value: Any) -> Any:
 
 
 def refuse(signed: Signed, raw: bytes) -> None:
-    """Assert that a mutated file is refused with a reason, unless its content is unchanged."""
+    """Assert that a mutated proposal file is refused, either when it is read or when it is executed."""
     try:
         found = Proposal.from_json(raw)
     except ProposalError:
@@ -133,7 +133,7 @@ def refuse(signed: Signed, raw: bytes) -> None:
 @settings(max_examples=80, deadline=None)
 @given(choice=st.data())
 def test_a_file_with_any_other_value_is_not_executed(signed: Signed, choice: st.DataObject) -> None:
-    """A changed value is refused anywhere in the file, also in nested objects."""
+    """A proposal file in which any value was changed is not executed."""
     root = json.loads(signed.proposal.to_json())
     path = choice.draw(st.sampled_from(places(root)))
     old = at(root, path)
@@ -146,7 +146,7 @@ def test_a_file_with_any_other_value_is_not_executed(signed: Signed, choice: st.
 @settings(max_examples=200, deadline=None)
 @given(place=st.integers(min_value=0), new=st.binary(max_size=3), gone=st.integers(0, 3))
 def test_a_file_with_other_bytes_is_not_executed(signed: Signed, place: int, new: bytes, gone: int) -> None:
-    """Replaced, removed or inserted bytes of the file are refused."""
+    """A proposal file with replaced, removed or inserted bytes is not executed."""
     raw = signed.proposal.to_json()
     place %= len(raw)
     refuse(signed, raw[:place] + new + raw[place + gone :])
@@ -157,7 +157,7 @@ def test_a_file_with_other_bytes_is_not_executed(signed: Signed, place: int, new
 def test_other_calldata_under_a_matching_intent_is_not_executed(
     signed: Signed, place: int, new: bytes, gone: int
 ) -> None:
-    """Changed calldata with a matching intent is refused by the signatures, here and in the Safe."""
+    """Changed calldata is refused even if the file's description matches it, because no signature covers it."""
     data = signed.proposal.data
     place %= len(data)
     changed = replace(signed.proposal, data=data[:place] + new + data[place + gone :])
@@ -184,7 +184,7 @@ SEEN_IN_THE_CALL: dict[str, st.SearchStrategy[Any]] = {
 @settings(max_examples=40, deadline=None)
 @given(choice=st.data())
 def test_the_safe_refuses_every_other_transaction(signed: Signed, choice: st.DataObject) -> None:
-    """Without our checks, the Safe refuses any change of the transaction's fields."""
+    """The Safe and BlockOTA refuse a transaction in which any field was changed after signing."""
     names = choice.draw(st.sets(st.sampled_from(sorted(SEEN_IN_THE_CALL)), min_size=1))
     changes = {name: choice.draw(SEEN_IN_THE_CALL[name]) for name in sorted(names)}
     changed = replace(signed.proposal, **changes)
@@ -199,7 +199,7 @@ def test_the_safe_refuses_every_other_transaction(signed: Signed, choice: st.Dat
 @settings(max_examples=40, deadline=None)
 @given(place=st.integers(0, 129), mask=st.integers(1, 255))
 def test_a_spoiled_byte_of_a_signature_is_refused(signed: Signed, place: int, mask: int) -> None:
-    """The Safe and our checks refuse a changed byte, whatever signature type it results in."""
+    """The Safe and BlockOTA refuse a signature in which one byte was changed."""
     spoiled = bytearray(signed.joined)
     spoiled[place] ^= mask
     refuse_signatures(signed, bytes(spoiled))
@@ -207,12 +207,12 @@ def test_a_spoiled_byte_of_a_signature_is_refused(signed: Signed, place: int, ma
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_signatures_in_another_arrangement_are_refused(signed: Signed, spoil: Callable[[bytes, bytes], bytes]) -> None:
-    """Swapped, repeated, truncated and missing signatures are refused."""
+    """The Safe and BlockOTA refuse swapped, repeated, truncated and missing signatures."""
     refuse_signatures(signed, spoil(signed.joined[:65], signed.joined[65:]))
 
 
 def refuse_signatures(signed: Signed, spoiled: bytes) -> None:
-    """Assert that the Safe refuses the signatures, and our checks do for each owner."""
+    """Assert that both the Safe and BlockOTA refuse the signatures."""
     with pytest.raises(RevertedError, match="revert"):
         signed.ask_the_safe(signed.proposal, spoiled)
     halves = (spoiled[:65], spoiled[65:])
@@ -224,7 +224,7 @@ def refuse_signatures(signed: Signed, spoiled: bytes) -> None:
 @settings(max_examples=80, deadline=None)
 @given(place=st.integers(min_value=0), new=st.binary(max_size=2), gone=st.integers(0, 2))
 def test_a_spoiled_signature_file_is_not_executed(signed: Signed, place: int, new: bytes, gone: int) -> None:
-    """Replaced, removed or inserted bytes of a signature file are refused."""
+    """A signature file with replaced, removed or inserted bytes is refused."""
     raw = to_json(signed.signatures)
     place %= len(raw)
     try:
@@ -237,7 +237,7 @@ def test_a_spoiled_signature_file_is_not_executed(signed: Signed, place: int, ne
 
 
 def test_signatures_are_good_on_one_chain(signed: Signed) -> None:
-    """The same Safe on another chain refuses the signatures."""
+    """The signatures are refused by a Safe with the same address on another chain."""
     chain = signed.vendor.chain
     rpc(chain, "anvil_setChainId", OTHER_CHAIN)
     try:
@@ -271,7 +271,7 @@ BESIDE_THE_CALL: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", OTHER_FIELDS)
 def test_every_field_changed_after_signing_is_refused(signed: Signed, name: str) -> None:
-    """A changed field in a consistent file is refused; relabelled signatures are found to be forged."""
+    """A proposal with a field changed after signing is refused, even if the signature files name the new hashes."""
     value, why, relabelled = OTHER_FIELDS[name]
     changes: dict[str, Any] = {name: signed.other_safe if name == "safe" else value}
     changed = replace(signed.proposal, **changes)
@@ -284,7 +284,7 @@ def test_every_field_changed_after_signing_is_refused(signed: Signed, name: str)
 
 @pytest.mark.parametrize("name", BESIDE_THE_CALL)
 def test_fields_outside_the_safe_hash_are_signed_too(signed: Signed, name: str) -> None:
-    """Reason, proposer and times, which the Safe's hash omits, are covered by the file's digest."""
+    """A changed reason, proposer or time is refused, although the Safe's transaction hash does not cover it."""
     changed = replace(signed.proposal, **{name: BESIDE_THE_CALL[name]})
     assert changed.safe_tx_hash == signed.proposal.safe_tx_hash
     with pytest.raises(ProposalError, match="changed after it was signed"):
@@ -292,14 +292,14 @@ def test_fields_outside_the_safe_hash_are_signed_too(signed: Signed, name: str) 
 
 
 def test_the_other_safe_refuses_these_signatures(signed: Signed) -> None:
-    """Another Safe of the same owners refuses them, because the hash contains the address."""
+    """Another Safe with the same owners refuses the signatures, because the signed hash contains the Safe's address."""
     chain = signed.vendor.chain
     with pytest.raises(RevertedError, match="GS026"):
         chain.call(signed.other_safe, signed.proposal.execution_call(signed.joined), sender=MALLORY)
 
 
 def test_the_unmutated_proposal_is_executed_once(signed: Signed) -> None:
-    """The unchanged proposal is executed, and its signatures cannot be used again."""
+    """The unchanged proposal is executed once, and its signatures cannot be used again."""
     assert signed.untouched()
     assert signed.vendor.contract.release(NAME, Version(1, 1, 0)) is None
     signed.execute(Proposal.from_json(signed.proposal.to_json()), from_json(to_json(signed.signatures)))

@@ -1,4 +1,4 @@
-"""Proposals: their hashes are those of eth-account for EIP-712, and malformed files are refused."""
+"""Proposal files: their hashes equal those of eth-account, and malformed files are refused."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ proposals = st.builds(
 
 
 def as_typed_data(proposal: Proposal) -> dict[str, Any]:
-    """Return the EIP-712 typed data of the same transaction."""
+    """Return a proposal's Safe transaction as EIP-712 typed data."""
     return {
         "types": {"EIP712Domain": DOMAIN, "SafeTx": SAFE_TX},
         "primaryType": "SafeTx",
@@ -97,20 +97,20 @@ def as_typed_data(proposal: Proposal) -> dict[str, Any]:
 
 
 def fields_of(proposal: Proposal) -> dict[str, Any]:
-    """Return the fields of a proposal's file."""
+    """Return the JSON fields of a proposal file."""
     fields: dict[str, Any] = json.loads(proposal.to_json())
     return fields
 
 
 def read(fields: object) -> Proposal:
-    """Read a file of these fields."""
+    """Read a proposal from the given JSON fields."""
     return Proposal.from_json(json.dumps(fields).encode())
 
 
 @settings(max_examples=60, deadline=None)
 @given(proposals)
 def test_the_hashes_are_those_of_eip_712(proposal: Proposal) -> None:
-    """Domain hash, message hash and safeTxHash equal eth-account's for the Safe's type."""
+    """The domain hash, message hash and safeTxHash of a proposal equal those that eth-account computes."""
     expected = encode_typed_data(full_message=as_typed_data(proposal))
     assert (proposal.domain_hash, proposal.message_hash) == (expected.header, expected.body)
     assert proposal.safe_tx_hash == keccak(b"\x19" + expected.version + expected.header + expected.body)
@@ -120,7 +120,7 @@ def test_the_hashes_are_those_of_eip_712(proposal: Proposal) -> None:
 @settings(max_examples=60, deadline=None)
 @given(proposals)
 def test_a_file_is_read_back(proposal: Proposal) -> None:
-    """Reading reverts writing, and equal proposals have equal bytes."""
+    """A proposal survives writing and reading, and equal proposals are written as equal bytes."""
     raw = proposal.to_json()
     assert Proposal.from_json(raw) == proposal
     assert Proposal.from_json(raw).to_json() == raw
@@ -129,7 +129,7 @@ def test_a_file_is_read_back(proposal: Proposal) -> None:
 @settings(max_examples=200, deadline=None)
 @given(name=st.sampled_from(sorted(fields_of(PROPOSAL))), value=json_values)
 def test_a_changed_field_is_refused_or_names_another_file(name: str, value: Any) -> None:
-    """A changed field is refused or changes the digest, so that no signature matches."""
+    """A proposal file with a changed field is refused, or has another digest, which no signature covers."""
     try:
         found = read(fields_of(PROPOSAL) | {name: value})
     except ProposalError:
@@ -139,7 +139,7 @@ def test_a_changed_field_is_refused_or_names_another_file(name: str, value: Any)
 
 @pytest.mark.parametrize("name", sorted(fields_of(PROPOSAL)))
 def test_a_missing_field_is_refused(name: str) -> None:
-    """Every field is required."""
+    """A proposal file without one of its fields is refused."""
     with pytest.raises(ProposalError):
         read({key: value for key, value in fields_of(PROPOSAL).items() if key != name})
 
@@ -149,15 +149,15 @@ def test_a_missing_field_is_refused(name: str) -> None:
     [("version", "9.9.9"), ("product", "acme-other"), ("sha256", "00" * 32), ("size", "65 bytes"), ("note", "new")],
 )
 def test_an_intent_that_differs_from_the_calldata_is_refused(label: str, value: str) -> None:
-    """The intent must equal the decoded calldata."""
+    """A proposal file is refused if its description differs from the decoded calldata."""
     fields = fields_of(PROPOSAL)
     fields["intent"][0][label] = value
-    with pytest.raises(ProposalError, match=r"contradicts itself.* Do not sign it"):
+    with pytest.raises(ProposalError, match=r"contradicts itself.* Do not sign the proposal"):
         read(fields)
 
 
 def test_other_calldata_under_the_same_intent_is_refused() -> None:
-    """Replaced calldata with an unchanged intent is refused."""
+    """A proposal file with replaced calldata and an unchanged description is refused."""
     other = proposal_with(data=publish_call([release_of(code(65))]))
     with pytest.raises(ProposalError, match="contradicts itself"):
         read(fields_of(PROPOSAL) | {"data": "0x" + other.data.hex()})
@@ -200,7 +200,7 @@ WRONG_FIELDS: tuple[dict[str, Any], ...] = (
 
 @pytest.mark.parametrize("changes", WRONG_FIELDS)
 def test_a_field_of_the_wrong_kind_is_refused(changes: dict[str, Any]) -> None:
-    """Numbers as texts, addresses without checksum, other spellings of hex and unknown fields are refused."""
+    """A proposal file is refused if a field has a wrong type or spelling, or is unknown."""
     with pytest.raises(ProposalError) as refused:
         read(fields_of(PROPOSAL) | changes)
     assert refused.value.why
@@ -222,7 +222,7 @@ WRONG_CALLS = (
 
 @pytest.mark.parametrize("data", WRONG_CALLS)
 def test_calldata_that_cannot_be_read_to_its_end_is_unknown(data: bytes) -> None:
-    """Calldata with trailing bytes, truncated arguments or a foreign selector is an unknown call."""
+    """Calldata with trailing bytes, missing arguments or a foreign selector is described as an unknown call."""
     with pytest.raises(ProposalError, match="contradicts itself"):
         read(fields_of(PROPOSAL) | {"data": "0x" + data.hex()})
     unknown = proposal_with(data=data)
@@ -235,7 +235,7 @@ def test_calldata_that_cannot_be_read_to_its_end_is_unknown(data: bytes) -> None
 
 @pytest.mark.parametrize("hidden", ["\n", "\x1b[2K", "\u202e", "\u200b", "\u2066", "\x00", "\ud800", "\u2028", "\xa0"])
 def test_a_reason_that_could_hide_something_is_refused(hidden: str) -> None:
-    """Control, bidirectional, invisible and line break characters are refused."""
+    """A reason with control, bidirectional, invisible or line break characters is refused."""
     with pytest.raises(ProposalError, match="cannot be shown safely"):
         read(fields_of(PROPOSAL) | {"reason": f"release{hidden}1.1.0"})
 
@@ -259,7 +259,7 @@ RIGHT_TO_LEFT = ["\u05d0", "\u0627", "\u0661", "\U00010800"]
 
 @pytest.mark.parametrize("hidden", [*INVISIBLE, *COMBINING, *RIGHT_TO_LEFT], ids=ascii)
 def test_a_text_that_could_draw_rows_is_refused(hidden: str) -> None:
-    """Printable characters that leave no mark, share a column or turn the line are refused, and escaped in calldata."""
+    """Invisible, combining and right-to-left characters are refused in a reason, and escaped in calldata."""
     fields = json.loads(proposal_with().to_json())
     for name in ("reason", "proposer"):
         with pytest.raises(ProposalError, match=r"has U\+[0-9A-F]{4,5}, an invisible, combining or right-to-left"):
@@ -269,14 +269,14 @@ def test_a_text_that_could_draw_rows_is_refused(hidden: str) -> None:
 
 
 def test_other_languages_are_not_refused() -> None:
-    """Composed letters, wide characters and symbols are written as they are."""
+    """Composed letters, wide characters and symbols in texts are displayed unchanged."""
     for text in ("Größe geändert", "первый выпуск", "最初のリリース", "1 → 2, 50 µs"):
         assert one_line(text) == text
 
 
 @pytest.mark.parametrize("hidden", ["\n", "\x1b[2K", "\u202e", "\u200b", "\x00"])
 def test_a_text_of_the_calldata_is_shown_with_escapes(hidden: str) -> None:
-    """Texts that the contract would accept are escaped for the terminal."""
+    """Control characters in texts of the calldata are escaped for the terminal."""
     proposal = proposal_with(data=revoke_call(PRODUCT.name, Version(1, 1, 0), reason=f"bad{hidden}image"))
     (group,) = fields_of(proposal)["intent"]
     assert group["action"] == "revoke a release, for good"
@@ -304,7 +304,7 @@ WRONG_FILES = {
 
 @pytest.mark.parametrize("raw", WRONG_FILES.values(), ids=WRONG_FILES)
 def test_a_file_that_is_not_a_proposal_is_refused(raw: bytes) -> None:
-    """Any other bytes give one error with the reason."""
+    """Bytes that are not a proposal file are refused with a reason."""
     with pytest.raises(ProposalError) as refused:
         Proposal.from_json(raw)
     assert refused.value.why
@@ -313,7 +313,7 @@ def test_a_file_that_is_not_a_proposal_is_refused(raw: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 @given(position=st.integers(0, len(RAW) - 1), byte=st.integers(0, 255))
 def test_a_changed_byte_is_refused_or_names_another_file(position: int, byte: int) -> None:
-    """A changed byte is refused, changes the digest, or leaves the content equal."""
+    """A changed byte in a proposal file is refused, changes the digest, or leaves the content equal."""
     changed = RAW[:position] + bytes((byte,)) + RAW[position + 1 :]
     try:
         found = Proposal.from_json(changed)
@@ -324,7 +324,7 @@ def test_a_changed_byte_is_refused_or_names_another_file(position: int, byte: in
 
 
 def test_a_time_beyond_the_calendar_is_shown() -> None:
-    """The largest time in calldata is displayed although it exceeds `datetime`."""
+    """The largest activation time in calldata is displayed, although `datetime` cannot represent it."""
     proposal = proposal_with(data=publish_call([release_of(code(), active_from=LARGEST_TIME)]))
     assert str(LARGEST_TIME) in fields_of(proposal)["intent"][0]["activeFrom"]
     with pytest.raises(ProposalError, match="expired"):
@@ -332,7 +332,7 @@ def test_a_time_beyond_the_calendar_is_shown() -> None:
 
 
 def test_a_proposal_expires_at_its_second() -> None:
-    """A proposal is valid until the second before its expiry; the error contains the time."""
+    """A proposal is refused from the second of its expiry on, with an error that contains the time."""
     proposal = replace(PROPOSAL, expires=NOW)
     proposal.check_time(NOW - 1)
     with pytest.raises(ProposalError, match="has expired: it was valid until 2027-01-15 08:00:00 UTC"):
@@ -342,7 +342,7 @@ def test_a_proposal_expires_at_its_second() -> None:
 @given(st.lists(proposals, min_size=2, max_size=2, unique=True))
 @settings(max_examples=30, deadline=None)
 def test_different_proposals_have_different_digests(pair: list[Proposal]) -> None:
-    """The digest covers the whole file, including the reason and the times."""
+    """Different proposals have different digests, and a changed reason changes the digest."""
     first, second = pair
     assert first.digest != second.digest
     assert replace(first, reason=first.reason + "!").digest != first.digest

@@ -1,4 +1,4 @@
-"""Red flags: each has its own condition, and an ordinary proposal has none."""
+"""Red flags, the warnings before signing: each has its own condition, and an ordinary proposal raises none."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ VIEW = ChainView(
 
 
 def flags(proposal: Proposal, view: ChainView = VIEW, *, signer: str | None = OWNERS[0], now: int = NOW) -> list[str]:
-    """Return the words of a proposal's flags."""
+    """Return the words of the red flags that a proposal raises."""
     return [flag.word for flag in red_flags(proposal, view, signer=signer, now=now)]
 
 
@@ -73,7 +73,7 @@ def publishing(*releases: Release) -> Proposal:
 
 
 def image(version: Version, *, size: int = SIZE, product: str = PRODUCT.name) -> Release:
-    """Return a release of another size."""
+    """Return a release with an image of the given size."""
     return release_of(code(size), version=version, product=product)
 
 
@@ -83,17 +83,17 @@ def pairing(name: str, *, oem: str = PRODUCT.oem) -> Proposal:
 
 
 def vendor_call(function: str, *arguments: Any) -> bytes:
-    """Return a proposal with a call of BlockOTA."""
+    """Return the calldata of a call to the BlockOTA contract."""
     return interface("BlockOTA").encode_call(function, *arguments)
 
 
 def safe_call(function: str, *arguments: Any) -> Proposal:
-    """Return a proposal by which the Safe calls itself."""
+    """Return a proposal for a call of the Safe to itself."""
     return proposal_with(to=SAFE, data=interface(SAFE_INTERFACE).encode_call(function, *arguments))
 
 
 def decision(verb: str, number: int, **changes: Any) -> Proposal:
-    """Return a proposal to accept, decline or terminate an agreement, with its terms or changed ones."""
+    """Return a proposal to accept, decline or terminate an agreement, optionally with changed terms."""
     shown = replace(agreement(number, AgreementStatus.PROPOSED), **changes)
     return proposal_with(to=REPLICATION, data=decision_call(verb, shown))
 
@@ -124,7 +124,7 @@ GOOD: Mapping[str, Proposal] = {
 
 @pytest.mark.parametrize("proposal", GOOD.values(), ids=GOOD)
 def test_what_is_in_good_order_has_no_flag(proposal: Proposal) -> None:
-    """Ordinary proposals have no flag, because signers would ignore frequent ones."""
+    """An ordinary proposal raises no red flag."""
     assert flags(proposal) == []
 
 
@@ -221,7 +221,7 @@ ONE_CHANGE: Mapping[str, tuple[Proposal, list[str]]] = {
 
 @pytest.mark.parametrize(("proposal", "expected"), ONE_CHANGE.values(), ids=ONE_CHANGE)
 def test_one_change_makes_its_own_flag(proposal: Proposal, expected: list[str]) -> None:
-    """Each anomaly raises exactly its own flag."""
+    """A proposal with one anomaly raises exactly the red flags of that anomaly."""
     assert flags(proposal) == expected
 
 
@@ -234,20 +234,20 @@ UNSUPPORTED_SAFES = {
 
 @pytest.mark.parametrize("view", UNSUPPORTED_SAFES.values(), ids=UNSUPPORTED_SAFES)
 def test_a_safe_that_cannot_be_operated_is_flagged(view: ChainView) -> None:
-    """A Safe of an old version, or with too few keys, is flagged; a contract owner that need not sign is not."""
+    """A Safe with an old version, or with fewer keys than must sign, raises a red flag."""
     assert flags(proposal_with(), view) == ["safe"]
     assert flags(proposal_with(), replace(VIEW, contract_owners=OWNERS[2:])) == []
 
 
 def test_removing_an_owner_with_the_threshold_kept_is_flagged() -> None:
-    """With four owners of whom two must sign, a removal that keeps two is flagged, and one that requires three too."""
+    """Removing an owner raises a red flag, and a second one if all remaining owners must then sign."""
     four = replace(VIEW, safe=replace(VIEW.safe, owners=(*OWNERS, NEW_OWNER)))
     assert flags(safe_call("removeOwner", SENTINEL, OWNERS[0], 2), four) == ["removal"]
     assert flags(safe_call("removeOwner", SENTINEL, OWNERS[0], 3), four) == ["removal", "all"]
 
 
 def test_another_safe_than_the_settings_name_is_flagged() -> None:
-    """The address may have any case; without a configured Safe nothing is compared."""
+    """A red flag is raised if the settings name another Safe, compared without regard to letter case."""
     assert flags(proposal_with(), replace(VIEW, configured_safe=MALLORY)) == ["moved"]
     assert flags(proposal_with(), replace(VIEW, configured_safe=SAFE.lower())) == []
 
@@ -272,7 +272,7 @@ UNLIKE = {
 
 @pytest.mark.parametrize("name", LOOKALIKES)
 def test_a_name_that_resembles_another_is_found(name: str) -> None:
-    """Confusable characters and one character more, less or replaced are found, in both directions."""
+    """Names that differ in one letter or in confusable characters are reported as lookalikes."""
     for other in LOOKALIKES[name]:
         assert find_lookalike(other, ["unlike", name]) == name
         assert find_lookalike(name, [other]) == other
@@ -280,12 +280,12 @@ def test_a_name_that_resembles_another_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", UNLIKE)
 def test_digits_that_differ_do_not_make_a_lookalike(name: str) -> None:
-    """Models of a series, the name itself, and longer names are not lookalikes."""
+    """Names that differ in a digit, such as the models of a series, are not reported as lookalikes."""
     assert not find_lookalike(name, [name, *UNLIKE[name]])
 
 
 def test_a_lower_threshold_is_flagged() -> None:
-    """Lowering the threshold from three to two is flagged."""
+    """Lowering the Safe's threshold from three to two raises a red flag."""
     view = replace(VIEW, safe=replace(VIEW.safe, threshold=3))
     assert flags(safe_call("changeThreshold", 2), view) == ["threshold"]
 
@@ -305,7 +305,7 @@ BEHIND_THE_SAFE = {
 
 @pytest.mark.parametrize("signature", BEHIND_THE_SAFE)
 def test_modules_guards_and_handlers_are_unknown(signature: str) -> None:
-    """Modules, guards and fallback handlers, which later act without signatures, are unknown calls."""
+    """A call that changes a module, guard or fallback handler of the Safe is flagged as an unknown call."""
     arguments = BEHIND_THE_SAFE[signature]
     call = bytes.fromhex("b63e800d") + bytes(256) if arguments is None else encode_signature_call(signature, *arguments)
     proposal = proposal_with(to=SAFE, data=call)
@@ -315,7 +315,7 @@ def test_modules_guards_and_handlers_are_unknown(signature: str) -> None:
 
 @pytest.mark.parametrize("operation", [CALL, DELEGATECALL])
 def test_a_multisend_is_flagged(operation: int) -> None:
-    """A batch of transactions is flagged, by call or delegatecall."""
+    """A MultiSend batch of transactions raises red flags, as a call and as a delegatecall."""
     inner = bytes(1) + bytes.fromhex(CONTRACT[2:]) + bytes(32) + len(proposal_with().data).to_bytes(32, "big")
     call = encode_signature_call("multiSend(bytes)", inner + proposal_with().data)
     expected = ["delegatecall"] * operation + ["selector", "target"]
@@ -323,18 +323,18 @@ def test_a_multisend_is_flagged(operation: int) -> None:
 
 
 def test_an_agreement_that_a_reorganisation_can_replace_is_flagged() -> None:
-    """Only the agreement that the proposal is about counts."""
+    """A decision on an agreement raises a red flag if that agreement is not confirmed yet."""
     assert flags(decision("accept", 1), replace(VIEW, shallow=(1,))) == ["shallow"]
     assert flags(decision("accept", 1), replace(VIEW, shallow=(2,))) == []
 
 
 def test_agreements_need_a_replication_contract() -> None:
-    """Without a replication contract in the view, every address is flagged."""
+    """A decision on an agreement raises a red flag if the chain view names no replication contract."""
     assert flags(decision("accept", 1), replace(VIEW, replication=None)) == ["target"]
 
 
 def test_a_floor_that_only_a_postponed_release_meets_is_flagged() -> None:
-    """Such a floor would leave no installable release until the scheduled time."""
+    """A floor (minimum version) above all active releases raises a red flag, even if a postponed release reaches it."""
     later = replace(NEWEST, version=Version(2, 0, 0), active_from=NOW + 60, previous=Version(1, 0, 0))
     floor = proposal_with(data=vendor_call("setMinimumVersion", product_key(PRODUCT.name), later.version.packed))
     assert flags(floor, replace(VIEW, newest=(later,))) == ["floor"]
@@ -342,13 +342,13 @@ def test_a_floor_that_only_a_postponed_release_meets_is_flagged() -> None:
 
 
 def test_a_contract_that_is_not_in_the_settings_is_flagged() -> None:
-    """A contract that is not in the signer's settings was chosen by the author of the view."""
+    """A red flag is raised if only the chain view names the contract, and the signer's settings do not."""
     found = red_flags(proposal_with(), replace(VIEW, source="view.json"), signer=None, now=NOW, is_pinned=False)
     assert found == [RedFlag(Word.UNCONFIGURED, "your settings do not name your contract; only view.json does")]
 
 
 def test_a_signer_who_is_not_an_owner_is_flagged() -> None:
-    """A signer who is not an owner is flagged; without a signer there is no flag."""
+    """A red flag is raised if the signer is not an owner of the Safe, but not if no signer is given."""
     assert flags(proposal_with(), signer=MALLORY) == ["stranger"]
     assert flags(proposal_with(), signer=None) == []
 
@@ -357,7 +357,7 @@ def test_a_signer_who_is_not_an_owner_is_flagged() -> None:
     ("seconds", "expected"), [(OLD_VIEW, []), (OLD_VIEW + 1, ["old"]), (-SLOW_CLOCK, []), (-SLOW_CLOCK - 1, ["clock"])]
 )
 def test_a_view_and_a_clock_far_apart_are_flagged(seconds: int, expected: list[str]) -> None:
-    """A view older than a day, or newer than the clock, is flagged."""
+    """A chain view raises a red flag if it is older than a day, or newer than the clock by over an hour."""
     proposal = proposal_with(expires=NOW + 2 * OLD_VIEW)
     assert flags(proposal, now=NOW + seconds) == expected
 
@@ -382,12 +382,12 @@ SEVERAL: Mapping[str, tuple[list[Release], list[str]]] = {
 
 @pytest.mark.parametrize(("releases", "expected"), SEVERAL.values(), ids=SEVERAL)
 def test_releases_of_one_proposal_are_compared_with_each_other(releases: list[Release], expected: list[str]) -> None:
-    """The second release of a product is compared with the first one of the same proposal."""
+    """Each release in a proposal is compared with the previous release of the same product in that proposal."""
     assert flags(publishing(*releases)) == expected
 
 
 def test_version_0_is_flagged() -> None:
-    """Version 0 means no release and is flagged."""
+    """A release with version 0, which means no version, raises a red flag."""
     empty = image(Version(0, 0, 0), product="other")
     (flag,) = red_flags(publishing(empty), VIEW, signer=None, now=NOW)
     assert flag == RedFlag(Word.LOWER, "other no version is not newer than no version")
@@ -395,10 +395,13 @@ def test_version_0_is_flagged() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "why"),
-    [({"chain_id": 1}, "has chain id 1, the chain view has chain id 1337"), ({"safe": MALLORY}, f"is for {MALLORY}")],
+    [
+        ({"chain_id": 1}, "has chain id 1, but the chain view has chain id 1337"),
+        ({"safe": MALLORY}, f"is for {MALLORY}"),
+    ],
 )
 def test_another_chain_or_safe_is_refused(changes: dict[str, Any], why: str) -> None:
-    """Another chain or Safe is refused; no confirmation overrides it."""
+    """A proposal for another chain or Safe than the chain view's is refused, not only flagged."""
     with pytest.raises(ProposalError, match=why):
         red_flags(proposal_with(**changes), VIEW, signer=None, now=NOW)
 
@@ -406,7 +409,7 @@ def test_another_chain_or_safe_is_refused(changes: dict[str, Any], why: str) -> 
 @settings(max_examples=60, deadline=None)
 @given(name=st.binary(max_size=32), version=st.integers(0, (1 << 64) - 1), data=st.binary(max_size=40))
 def test_nothing_in_a_flag_acts_on_a_terminal(name: bytes, version: int, data: bytes) -> None:
-    """Texts of the calldata are escaped in flags."""
+    """The text of a red flag is printable, whatever names and bytes the calldata contains."""
     floor = vendor_call("setMinimumVersion", name.ljust(32, b"\0"), version)
     for call in (floor, data):
         for flag in red_flags(proposal_with(data=call), VIEW, signer=None, now=NOW):
@@ -415,7 +418,7 @@ def test_nothing_in_a_flag_acts_on_a_terminal(name: bytes, version: int, data: b
 
 
 def test_the_guide_lists_every_word() -> None:
-    """An owner can look up each word: the table in the vendor's guide has all of them, and no other."""
+    """The table in docs/vendor.md lists exactly the words of all red flags."""
     guide = (ROOT / "docs" / "vendor.md").read_text("utf-8")
     table = guide.partition("| word | condition |")[2].partition("\n\n")[0]
     assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(Word)

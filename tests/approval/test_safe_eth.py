@@ -1,4 +1,4 @@
-"""Hashes and signatures are compared with those of safe-eth-py."""
+"""Hashes and signatures of Safe transactions, compared with those of safe-eth-py."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from safe_eth.safe.safe_tx import SafeTx
 
 NOWHERE = "http://127.0.0.1:9"
-"""The node of a client that receives no request: hashes are computed from the given values."""
+"""URL of a node that is never contacted: safe-eth-py computes hashes from the given values alone."""
 SAFE_VERSION = "1.5.0"
 OWNERS = tuple(dev_account(number) for number in range(1, 4))
 uint256 = st.integers(0, (1 << 256) - 1)
@@ -57,14 +57,14 @@ transactions = st.builds(
 
 @cache
 def client_of(url: str) -> EthereumClient:
-    """A client of safe-eth-py for a node."""
+    """Return the client of safe-eth-py for the node at a URL."""
     from safe_eth.eth import EthereumClient
 
     return EthereumClient(URI(url))
 
 
 def theirs(transaction: SafeTransaction, url: str = NOWHERE, *, signatures: bytes = b"") -> SafeTx:
-    """Return the same transaction as a safe-eth-py object."""
+    """Convert a Safe transaction to an object of safe-eth-py."""
     from safe_eth.safe.safe_tx import SafeTx
 
     return SafeTx(
@@ -87,12 +87,12 @@ def theirs(transaction: SafeTransaction, url: str = NOWHERE, *, signatures: byte
 
 
 def joined(signatures: Sequence[Signature]) -> bytes:
-    """Return signatures in the Safe's encoding."""
+    """Concatenate signatures as the Safe expects them."""
     return b"".join(signature.signature for signature in signatures)
 
 
 def made_by_safe_eth(proposal: Proposal, signer: LocalAccount) -> Signature:
-    """Return a signature by safe-eth-py in our file format."""
+    """Sign a proposal with safe-eth-py, and convert the result to a `Signature` of BlockOTA."""
     made = theirs(proposal).sign(signer.key.hex())
     return Signature(proposal.digest, proposal.safe_tx_hash, signer.address, bytes(made))
 
@@ -100,7 +100,7 @@ def made_by_safe_eth(proposal: Proposal, signer: LocalAccount) -> Signature:
 @settings(max_examples=100, deadline=None)
 @given(transactions)
 def test_the_hash_is_safe_eth_py_s(transaction: SafeTransaction) -> None:
-    """All three hashes of any transaction equal those of safe-eth-py."""
+    """The domain, message and transaction hashes of any Safe transaction equal those of safe-eth-py."""
     other = theirs(transaction)
     assert transaction.safe_tx_hash == bytes(other.safe_tx_hash)
     preimage = b"\x19\x01" + transaction.domain_hash + transaction.message_hash
@@ -112,7 +112,7 @@ def test_the_hash_is_safe_eth_py_s(transaction: SafeTransaction) -> None:
 def test_our_signatures_are_read_by_safe_eth_py(
     transaction: SafeTransaction, signers: list[LocalAccount], threshold: int
 ) -> None:
-    """Safe-eth-py reads them as owners' ECDSA signatures, in the order that the Safe requires."""
+    """Safe-eth-py reads BlockOTA's signatures as ECDSA signatures of the owners, in the Safe's order."""
     from safe_eth.safe.safe_signature import SafeSignature, SafeSignatureEOA
 
     proposal = Proposal(**vars(transaction), reason="", created=NOW, expires=NOW + 1)
@@ -129,7 +129,7 @@ def test_our_signatures_are_read_by_safe_eth_py(
 @settings(max_examples=12, deadline=None)
 @given(transaction=transactions, signer=st.sampled_from(OWNERS))
 def test_both_make_the_same_signature(transaction: SafeTransaction, signer: LocalAccount) -> None:
-    """Signatures are deterministic (RFC 6979) and equal."""
+    """BlockOTA and safe-eth-py make the same deterministic signature (RFC 6979)."""
     proposal = Proposal(**vars(transaction), reason="", created=NOW, expires=NOW + 1)
     made = made_by_safe_eth(proposal, signer)
     assert made == replace(sign(proposal, signer), text_signature=b"")
@@ -137,14 +137,14 @@ def test_both_make_the_same_signature(transaction: SafeTransaction, signer: Loca
 
 
 def by_eth_sign(proposal: Proposal, signer: LocalAccount) -> Signature:
-    """Return a signature of the hash as a personal message, with the v of the Safe."""
+    """Sign the Safe's transaction hash as a personal message, with the `v` that marks `eth_sign`."""
     made = bytes(signer.sign_message(encode_defunct(proposal.safe_tx_hash)).signature)
     raised = made[:64] + bytes([made[64] + 4])
     return Signature(proposal.digest, proposal.safe_tx_hash, signer.address, raised)
 
 
 def test_an_eth_sign_signature_is_read_by_both() -> None:
-    """Safe-eth-py reads it as an eth_sign signature of the same owner."""
+    """Both BlockOTA and safe-eth-py accept an `eth_sign` signature and recover the same owner."""
     from safe_eth.safe.safe_signature import SafeSignature, SafeSignatureEthSign
 
     proposal = proposal_with()
@@ -163,7 +163,7 @@ def proposal(vendor: Vendor, product: Product) -> Proposal:
 
 
 def test_safe_eth_py_executes_with_our_signatures(vendor: Vendor, proposal: Proposal, product: Product) -> None:
-    """Safe-eth-py computes our hash from the Safe's state, and executes with our signatures."""
+    """Safe-eth-py computes the same transaction hash, and executes a proposal with BlockOTA's signatures."""
     from safe_eth.safe.safe_tx import SafeTx
 
     client = client_of(vendor.chain.url)
@@ -180,7 +180,7 @@ def test_safe_eth_py_executes_with_our_signatures(vendor: Vendor, proposal: Prop
 
 
 def test_we_execute_with_signatures_of_safe_eth_py(vendor: Vendor, proposal: Proposal, product: Product) -> None:
-    """Signatures of safe-eth-py, by eth_sign too, are executed if the executor accepts that the text is not signed."""
+    """BlockOTA executes with signatures of safe-eth-py only after consent, since they do not cover the reason."""
     made = [made_by_safe_eth(proposal, vendor.cast.owner_a), by_eth_sign(proposal, vendor.cast.owner_c)]
     with pytest.raises(ProposalError, match="are not signed by"):
         execute(vendor.chain, proposal, signatures=made, account=vendor.cast.broker, now=NOW)
@@ -189,7 +189,7 @@ def test_we_execute_with_signatures_of_safe_eth_py(vendor: Vendor, proposal: Pro
 
 
 def test_safe_eth_py_refuses_what_we_refuse(vendor: Vendor, proposal: Proposal) -> None:
-    """Too few signatures, a stranger's, and those for another nonce are refused by both."""
+    """Both BlockOTA and safe-eth-py refuse too few signatures, a non-owner's, and those for another nonce."""
     from safe_eth.safe.exceptions import InvalidMultisigTx
 
     cast = vendor.cast

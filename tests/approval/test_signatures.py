@@ -1,4 +1,4 @@
-"""Signatures to a proposal: from enough owners, each once, and for this proposal only."""
+"""A proposal needs valid signatures of enough different owners, made for exactly this proposal."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def owners(cast: Cast) -> list[str]:
 
 
 def accepted(*signatures: Signature, owners: list[str], threshold: int = 2) -> list[str]:
-    """Return the signers in the order of the Safe."""
+    """Check signatures of the proposal, and return the signers in the Safe's order."""
     checked = accept(PROPOSAL, signatures, owners=owners, threshold=threshold)
     return [signature.signer for signature in checked]
 
 
 def by(account: LocalAccount, proposal: Proposal = PROPOSAL) -> Signature:
-    """Return an account's signature."""
+    """Return an account's signature of a proposal."""
     return sign(proposal, account)
 
 
 def test_signatures_come_in_the_order_of_the_signers(cast: Cast, owners: list[str]) -> None:
-    """Signatures are sorted by ascending address, whatever the order of the files."""
+    """Accepted signatures are sorted by the signer's address, in whatever order they were given."""
     expected = sorted(owners, key=lambda owner: int(owner, 16))
     for order in itertools.permutations([by(cast.owner_a), by(cast.owner_b), by(cast.owner_c)]):
         assert accepted(*order, owners=owners) == expected
@@ -62,31 +62,31 @@ def test_signatures_come_in_the_order_of_the_signers(cast: Cast, owners: list[st
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_signatures_are_refused(count: int, cast: Cast, owners: list[str]) -> None:
-    """Below the threshold all are refused; the error contains the counts."""
+    """Fewer signatures than the threshold are refused with an error that contains both numbers."""
     with pytest.raises(ProposalError, match=f"too few signatures: {count} of 2 are there.* another owner"):
         accepted(*[by(cast.owner_a)][:count], owners=owners)
 
 
 def test_a_stranger_is_refused(cast: Cast, owners: list[str]) -> None:
-    """A signature by an account that is not an owner is refused; the error names signer and owners."""
+    """A signature of a non-owner is refused with an error that names the signer and the owners."""
     with pytest.raises(ProposalError, match=f"{cast.mallory.address} is not an owner .*{owners[2]}"):
         accepted(by(cast.owner_a), by(cast.mallory), by(cast.owner_b), owners=owners)
 
 
 def test_a_former_owner_is_refused(cast: Cast, owners: list[str]) -> None:
-    """Only present owners of the Safe count."""
+    """A signature of a former owner of the Safe is refused."""
     with pytest.raises(ProposalError, match="is not an owner"):
         accepted(by(cast.owner_a), by(cast.owner_b), owners=owners[1:])
 
 
 def test_a_signature_counted_twice_is_refused(cast: Cast, owners: list[str]) -> None:
-    """An owner counts once."""
+    """Two signatures of the same owner are refused."""
     with pytest.raises(ProposalError, match=f"{cast.owner_a.address} signed twice"):
         accepted(by(cast.owner_a), by(cast.owner_a), owners=owners)
 
 
 def test_a_forged_signature_is_refused(cast: Cast, owners: list[str]) -> None:
-    """A signature under another owner's name is found by recovering the key."""
+    """A signature with a false signer address is refused, because the signer is recovered from the signature."""
     forged = replace(by(cast.mallory), signer=cast.owner_b.address)
     with pytest.raises(ProposalError, match=f"{cast.owner_b.address} is forged"):
         accepted(by(cast.owner_a), forged, owners=owners)
@@ -94,24 +94,25 @@ def test_a_forged_signature_is_refused(cast: Cast, owners: list[str]) -> None:
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
 def test_a_signature_for_another_proposal_is_refused(other: Proposal, cast: Cast, owners: list[str]) -> None:
-    """A signature is valid for one Safe, chain, nonce, call, reason and expiry."""
+    """A signature for another Safe, chain, nonce, call, reason or expiry is refused."""
     with pytest.raises(ProposalError, match=r"for another proposal: .* Sign the proposal again"):
         accepted(by(cast.owner_a), by(cast.owner_b, other), owners=owners)
 
 
 @pytest.mark.parametrize("other", SEEN_BY_THE_SAFE.values(), ids=SEEN_BY_THE_SAFE)
 def test_a_relabelled_signature_is_refused(other: Proposal, cast: Cast, owners: list[str]) -> None:
-    """Another proposal's signature with this proposal's hashes is refused."""
+    """Another proposal's signature is refused as forged, even if its file names this proposal's hashes."""
     relabelled = replace(by(cast.owner_b, other), proposal=PROPOSAL.digest, safe_tx_hash=PROPOSAL.safe_tx_hash)
     with pytest.raises(ProposalError, match="is forged"):
         accepted(by(cast.owner_a), relabelled, owners=owners)
 
 
 @pytest.mark.parametrize(
-    ("v", "why"), [(0, "a contract's"), (1, "recorded on the chain")] + [(v, f"v is {v}") for v in (26, 29, 37, 255)]
+    ("v", "why"),
+    [(0, "signature of a contract"), (1, "recorded on the chain")] + [(v, f"v is {v}") for v in (26, 29, 37, 255)],
 )
 def test_other_kinds_of_signature_are_refused(v: int, why: str, cast: Cast, owners: list[str]) -> None:
-    """Contract signatures, approved hashes and unknown values of v are refused, and not called forged."""
+    """Contract signatures, approved hashes and unknown values of `v` are refused as unsupported, not as forged."""
     signature = by(cast.owner_b).signature
     changed = replace(by(cast.owner_b), signature=signature[:64] + bytes((v,)))
     with pytest.raises(ProposalError, match=f"cannot be used: .*{why}.*; only signatures by a key count"):
@@ -119,7 +120,7 @@ def test_other_kinds_of_signature_are_refused(v: int, why: str, cast: Cast, owne
 
 
 def test_the_text_message_is_eth_account_s() -> None:
-    """The second message equals the EIP-712 message that eth-account encodes from readable fields."""
+    """The EIP-712 message that covers a proposal's reason equals the one that eth-account encodes."""
     fields = {
         "safeTxHash": PROPOSAL.safe_tx_hash,
         "reason": PROPOSAL.reason,
@@ -139,17 +140,17 @@ def test_the_text_message_is_eth_account_s() -> None:
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_changed_text_is_refused(changes: dict[str, Any], cast: Cast, owners: list[str]) -> None:
-    """A signature does not fit a file with another text, although the Safe's transaction and its hash are the same."""
+    """A signature is refused if the reason, proposer or a time changed, although the Safe's hash is the same."""
     changed = replace(PROPOSAL, **changes)
     assert changed.safe_tx_hash == PROPOSAL.safe_tx_hash
     moved = [replace(by(owner), proposal=changed.digest) for owner in (cast.owner_a, cast.owner_b)]
     for signatures in (moved, waive_text(moved)):
-        with pytest.raises(ProposalError, match="does not cover this text"):
+        with pytest.raises(ProposalError, match="does not cover the proposal's text"):
             accept(changed, signatures, owners=owners, threshold=2)
 
 
 def test_a_signature_without_the_text_counts_only_on_consent(cast: Cast, owners: list[str]) -> None:
-    """Without consent it is left out; if it is needed for the threshold, its signer is named."""
+    """A signature that does not cover the proposal's reason counts only with the executor's consent."""
     bare = replace(by(cast.owner_a), text_signature=b"")
     with pytest.raises(ProposalError, match=f"are not signed by {bare.signer}: .* or accept that"):
         accepted(bare, by(cast.owner_b), owners=owners)
@@ -160,7 +161,7 @@ def test_a_signature_without_the_text_counts_only_on_consent(cast: Cast, owners:
 
 
 def test_an_eth_sign_signature_is_checked_as_by_the_safe(cast: Cast, owners: list[str]) -> None:
-    """V of 31 and 32 means the hash as a personal message; the same v over the EIP-712 message is forged."""
+    """A `v` of 31 or 32 is accepted only for a signature of the hash as a personal message."""
     hashed = encode_defunct(PROPOSAL.safe_tx_hash)
     personal = raised(cast.owner_a.sign_message(hashed).signature)
     good = replace(by(cast.owner_a), signature=personal)
@@ -172,37 +173,37 @@ def test_an_eth_sign_signature_is_checked_as_by_the_safe(cast: Cast, owners: lis
 
 
 def raised(signature: bytes) -> bytes:
-    """Return a signature with v raised by 4, which marks it as an `eth_sign` signature for a Safe."""
+    """Return a signature with `v` raised by 4, by which the Safe recognises an `eth_sign` signature."""
     return bytes(signature[:64]) + bytes([signature[64] + 4])
 
 
 def test_signatures_of_other_tools_are_read_as_hexadecimal(cast: Cast) -> None:
-    """Several may follow each other, with or without 0x; the signers are recovered, and the text is not signed."""
+    """Concatenated hexadecimal signatures of other tools are read, and their signers are recovered."""
     bare = [replace(by(owner), text_signature=b"") for owner in (cast.owner_a, cast.owner_b)]
     read = functools.partial(from_other_tool, proposal=PROPOSAL)
     assert read(f"0x{bare[0].signature.hex()}{bare[1].signature.hex()}\n".encode()) == bare
     assert read(f"{bare[0].signature.hex().upper()}\n0x{bare[1].signature.hex()}".encode()) == bare
     for raw in (b"", b"0x", b"0x" + b"1" * 129, b"zz" * 65):
-        with pytest.raises(ProposalError, match="neither JSON nor signatures"):
+        with pytest.raises(ProposalError, match="neither JSON nor 65-byte signatures"):
             read(raw)
-    with pytest.raises(ProposalError, match="a contract's"):
+    with pytest.raises(ProposalError, match="signature of a contract"):
         read(b"00" * 65)
 
 
 @pytest.mark.parametrize("raw", [b"", bytes(64), bytes(64) + b"\x1b", b"\xff" * 64 + b"\x20", bytes(66), bytes(1000)])
 def test_bytes_that_are_not_a_signature_are_refused(raw: bytes, cast: Cast, owners: list[str]) -> None:
-    """A wrong length and points off the curve are refused, in each of the two signatures."""
+    """A signature of a wrong length or with a point off the curve is refused."""
     with pytest.raises(ProposalError, match="is forged"):
         accepted(by(cast.owner_a), replace(by(cast.owner_b), signature=raw), owners=owners)
     if raw:
-        with pytest.raises(ProposalError, match="does not cover this text"):
+        with pytest.raises(ProposalError, match="does not cover the proposal's text"):
             accepted(by(cast.owner_a), replace(by(cast.owner_b), text_signature=raw), owners=owners)
 
 
 @settings(deadline=None, max_examples=60)
 @given(bit=st.integers(0, 65 * 8 - 1), part=st.sampled_from(["signature", "text_signature"]))
 def test_every_flipped_bit_is_refused(cast: Cast, bit: int, part: str) -> None:
-    """A signature with a flipped bit is refused, also if the text need not be signed."""
+    """A signature with one flipped bit is refused, even if the reason need not be signed."""
     good = by(cast.owner_a)
     changed = bytearray(getattr(good, part))
     changed[bit // 8] ^= 1 << bit % 8
@@ -212,7 +213,7 @@ def test_every_flipped_bit_is_refused(cast: Cast, bit: int, part: str) -> None:
 
 
 def test_a_signature_file_is_read_back(cast: Cast) -> None:
-    """Reading reverts writing."""
+    """A signature file is read back as it was written."""
     signature = by(cast.owner_a)
     both = [signature, replace(by(cast.owner_b), text_signature=b"")]
     assert from_json(to_json(both)) == both
@@ -239,7 +240,7 @@ def test_a_signature_file_is_read_back(cast: Cast) -> None:
     ],
 )
 def test_a_signature_file_with_a_wrong_field_is_refused(changes: dict[str, Any]) -> None:
-    """The error contains the field's value or the required format."""
+    """A signature file with a missing, unknown or malformed field is refused with a reason."""
     with pytest.raises(ProposalError) as refused:
         from_json(json.dumps(json.loads(RAW) | changes).encode())
     assert refused.value.why
@@ -249,26 +250,26 @@ def test_a_signature_file_with_a_wrong_field_is_refused(changes: dict[str, Any])
     "raw", [b"", b"[]", b"{}", RAW[:-9], RAW.replace(b"{", b'{"proposal": "",', 1), PROPOSAL.to_json()]
 )
 def test_a_file_that_is_not_a_signature_is_refused(raw: bytes) -> None:
-    """An empty file, a list, a key twice, or the proposal itself is refused."""
+    """An empty file, a list, a repeated key and a proposal are refused as signature files."""
     with pytest.raises(ProposalError) as refused:
         from_json(raw)
     assert refused.value.why
 
 
 def test_signatures_from_several_files_are_merged(cast: Cast) -> None:
-    """Each signer is listed once, by ascending address; an equal duplicate is accepted."""
+    """Merged signatures list each signer once, by ascending address, and drop equal duplicates."""
     one, other = by(cast.owner_a), by(cast.owner_b)
     merged = merge([one, other, one])
     assert merged == sorted([one, other], key=lambda signature: int(signature.signer, 16))
 
 
 def test_two_different_signatures_of_one_signer_are_not_merged(cast: Cast) -> None:
-    """Two different signatures of one signer are refused as ambiguous."""
-    with pytest.raises(ProposalError, match="there are two different signatures of"):
+    """Two different signatures of one signer are refused instead of merged."""
+    with pytest.raises(ProposalError, match="has two different signatures"):
         merge([by(cast.owner_a), by(cast.owner_a, proposal_with(nonce=8))])
 
 
 def test_signatures_to_different_proposals_make_no_file(cast: Cast) -> None:
-    """A file contains signatures for one proposal."""
-    with pytest.raises(ProposalError, match="they belong to different proposals"):
+    """A signature file cannot contain signatures of different proposals."""
+    with pytest.raises(ProposalError, match="the signatures belong to different proposals"):
         to_json([by(cast.owner_a), by(cast.owner_b, proposal_with(nonce=8))])

@@ -1,4 +1,4 @@
-"""Transaction Builder files: export, import, and refusal of changed files."""
+"""Files of the Safe's Transaction Builder: export, import, and refusal of changed files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MALLORY = dev_account(6).address
 PROPOSAL = proposal_with(reason="Größe ≤ 1 MiB, “ready”")
 RAW = to_builder(PROPOSAL)
 
-TOKEN = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"  # noqa: S105 - the address of a token, on the main chain
+TOKEN = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"  # noqa: S105 - the address of a token contract on Ethereum's main network
 TRANSFER_INPUTS = [
     {"name": "to", "type": "address", "internalType": "address"},
     {"name": "value", "type": "uint256", "internalType": "uint256"},
@@ -52,7 +52,7 @@ PUBLISHED: dict[str, Any] = {
         }
     ],
 }
-"""A file that Transaction Builder 1.18.0 wrote on the main chain; found in a public repository as a test vector."""
+"""A file that Transaction Builder 1.18.0 wrote for Ethereum's main network, from the tests of a public repository."""
 PUBLISHED_CHECKSUM = "0xf1966baf2cdc7c68774e5be291e81549cc7438efbceccaad0003bb12f8d30baf"
 
 STUB = "0x49d4450977E2c95362C13D3a31a09311E0Ea26A6"
@@ -79,7 +79,7 @@ FIXTURE: dict[str, Any] = {
         )
     ],
 }
-"""safe-global/safe-react-apps, cypress/fixtures/test-batch.json, with its checksum."""
+"""The file cypress/fixtures/test-batch.json of safe-global/safe-react-apps, with its checksum."""
 for _transaction in FIXTURE["transactions"]:
     if isinstance(_transaction["contractMethod"], tuple):
         _name, _type, _method = _transaction["contractMethod"]
@@ -88,13 +88,13 @@ for _transaction in FIXTURE["transactions"]:
 
 
 def fields_of(raw: bytes = RAW) -> dict[str, Any]:
-    """Return the fields of a file."""
+    """Return the JSON fields of a Transaction Builder file."""
     fields: dict[str, Any] = json.loads(raw)
     return fields
 
 
 def with_transaction(**changes: Any) -> bytes:
-    """Return our file without its checksum and with a changed transaction."""
+    """Return the exported file without its checksum and with changed fields in its transaction."""
     fields = fields_of()
     del fields["meta"]["checksum"]
     fields["transactions"][0] |= changes
@@ -102,7 +102,7 @@ def with_transaction(**changes: Any) -> bytes:
 
 
 def refusal(raw: bytes) -> str:
-    """Return the error with which a file is refused."""
+    """Return the text of the error that importing a file raises."""
     with pytest.raises(ProposalError) as refused:
         from_builder(raw)
     assert refused.value.why
@@ -110,7 +110,7 @@ def refusal(raw: bytes) -> str:
 
 
 def test_our_file_is_read_back() -> None:
-    """Chain, Safe, target, value, calldata and reason are read back; the format has no nonce and expiry."""
+    """An exported proposal is imported with the same chain, Safe, target, value, calldata and reason."""
     built = from_builder(RAW)
     assert (built.chain_id, built.safe, built.to) == (PROPOSAL.chain_id, PROPOSAL.safe, PROPOSAL.to)
     assert (built.value, built.data, built.description) == (0, PROPOSAL.data, PROPOSAL.reason)
@@ -121,20 +121,20 @@ def test_our_file_is_read_back() -> None:
 @settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=80), value=st.integers(0, (1 << 256) - 1), reason=st.text(max_size=40))
 def test_any_plain_call_is_read_back(data: bytes, value: int, reason: str) -> None:
-    """Any target, value, calldata and description are read back."""
+    """Any calldata, value and reason survive export and import."""
     built = from_builder(to_builder(proposal_with(data=data, value=value, reason=reason)))
     assert (built.data, built.value, built.description) == (data, value, reason)
 
 
 def test_the_checksum_is_the_transaction_builder_s() -> None:
-    """The checksums of two published files are reproduced."""
+    """The computed checksums equal those of two published Transaction Builder files."""
     assert checksum(PUBLISHED) == PUBLISHED_CHECKSUM
     assert checksum(FIXTURE) == FIXTURE["meta"]["checksum"]
     assert checksum(FIXTURE | {"transactions": FIXTURE["transactions"][::-1]}) != checksum(FIXTURE)
 
 
 def test_the_checksum_serialises_every_character() -> None:
-    """Texts are serialised as by JSON.stringify: control characters and lone surrogates escaped, UTF-16 order."""
+    """The checksum serialises texts as JSON.stringify does, and sorts keys in UTF-16 order."""
     meta = {"name": "x", "description": 'Größe ≤\u2028\u007f\u0007\b\n"\\/ 🙂 \ud800!', "\ufb00": 1, "🙂": 2}
     fields = {"version": "1.0", "chainId": "1337", "createdAt": 1, "meta": meta, "transactions": []}
     hashed = (
@@ -145,7 +145,7 @@ def test_the_checksum_serialises_every_character() -> None:
 
 
 def test_name_and_order_do_not_count() -> None:
-    """The checksum does not depend on the batch's name and the order of fields."""
+    """The checksum does not depend on the batch's name or on the order of the fields."""
     meta = {**dict(reversed(PUBLISHED["meta"].items())), "name": "Other", "checksum": "0x00"}
     assert checksum({**dict(reversed(PUBLISHED.items())), "meta": meta}) == PUBLISHED_CHECKSUM
 
@@ -157,20 +157,20 @@ def test_name_and_order_do_not_count() -> None:
     ids=lambda path: ".".join(map(str, path)),
 )
 def test_a_changed_file_is_refused(path: tuple[Any, ...]) -> None:
-    """Every field except the name is covered by the checksum; the error contains both checksums."""
+    """A file in which any field but the name was changed is refused, with its checksum in the error."""
     fields = fields_of()
     target: Any = fields
     for key in path[:-1]:
         target = target[key]
     target[path[-1]] = {"to": MALLORY, "value": "1", "data": "0x00"}.get(path[-1], "1")
-    assert f"changed after it was written: its checksum is '{fields['meta']['checksum']}'" in refusal(
+    assert f"changed after it was written: the file states the checksum '{fields['meta']['checksum']}'" in refusal(
         json.dumps(fields).encode()
     )
 
 
 @pytest.mark.parametrize("claimed", ["0x00", PUBLISHED_CHECKSUM, 5, {"a": []}, "\x1b[2J"], ids=repr)
 def test_a_wrong_checksum_is_refused(claimed: Any) -> None:
-    """Any other checksum is refused, and is escaped in the error."""
+    """A file with a wrong checksum is refused with a printable error."""
     fields = fields_of()
     sentence = refusal(json.dumps(fields | {"meta": fields["meta"] | {"checksum": claimed}}).encode())
     assert "was changed after it was written" in sentence
@@ -179,14 +179,14 @@ def test_a_wrong_checksum_is_refused(claimed: Any) -> None:
 
 @pytest.mark.parametrize("claimed", ["", None])
 def test_a_file_without_a_checksum_is_read(claimed: str | None) -> None:
-    """The checksum is optional: several tools leave it empty."""
+    """A file without a checksum is accepted, because several tools leave the field empty."""
     fields = fields_of()
     raw = json.dumps(fields | {"meta": fields["meta"] | {"checksum": claimed}}).encode()
     assert from_builder(raw) == from_builder(RAW)
 
 
 def test_several_transactions_are_refused() -> None:
-    """A file must contain one transaction; the error names the alternative."""
+    """A file with no transaction or with several transactions is refused."""
     fields = fields_of()
     del fields["meta"]["checksum"]
     one = fields["transactions"]
@@ -197,14 +197,14 @@ def test_several_transactions_are_refused() -> None:
 
 
 def test_a_method_without_calldata_is_refused() -> None:
-    """A file with a method and its values but without calldata is refused."""
+    """A file that gives a method and its arguments but no calldata is refused."""
     meta = PUBLISHED["meta"] | {"checksum": PUBLISHED_CHECKSUM}
-    assert "no calldata, only a method" in refusal(json.dumps(PUBLISHED | {"meta": meta}).encode())
+    assert "has a method, but no calldata" in refusal(json.dumps(PUBLISHED | {"meta": meta}).encode())
 
 
 @pytest.mark.parametrize("operation", [1, "1", True, None, []], ids=repr)
 def test_a_delegatecall_is_not_made_a_call(operation: Any) -> None:
-    """A delegatecall field, unknown to the Transaction Builder, is refused instead of ignored."""
+    """A transaction with an `operation` other than 0 is refused, so that no delegatecall becomes a call."""
     assert "has the operation" in refusal(with_transaction(operation=operation))
     assert from_builder(with_transaction(operation=0)).data == PROPOSAL.data
 
@@ -230,14 +230,14 @@ def test_a_delegatecall_is_not_made_a_call(operation: Any) -> None:
     ],
 )
 def test_a_wrong_field_is_named(name: str, value: Any, why: str) -> None:
-    """Invalid numbers, addresses and calldata are refused."""
+    """A file with an invalid address, value or calldata is refused with an error that names the field."""
     sentence = refusal(with_transaction(**{name: value}))
     assert f"not a Transaction Builder file: its field {why}" in sentence
     assert sentence.isprintable()
 
 
 def test_other_spellings_are_read() -> None:
-    """Addresses without a checksum and upper-case calldata are accepted."""
+    """An imported file may have addresses without a checksum and upper-case calldata."""
     raw = with_transaction(to=CONTRACT.lower(), data="0x" + PROPOSAL.data.hex().upper())
     assert (from_builder(raw).to, from_builder(raw).data) == (CONTRACT, PROPOSAL.data)
 
@@ -246,7 +246,7 @@ def test_other_spellings_are_read() -> None:
     "fields", [{}, {"meta": 5}, {"meta": []}, {"meta": {}}, {"meta": {}, "transactions": [5]}, PROPOSAL.to_json()]
 )
 def test_a_file_of_another_kind_is_refused(fields: Any) -> None:
-    """Any other file gives one error."""
+    """A file that is not a Transaction Builder file is refused."""
     raw = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
     assert "is not a Transaction Builder file" in refusal(raw)
 
@@ -260,13 +260,13 @@ def test_a_file_of_another_kind_is_refused(fields: Any) -> None:
     ids=str,
 )
 def test_what_the_format_cannot_express_is_not_exported(changes: dict[str, Any]) -> None:
-    """A proposal that the format cannot express is not exported."""
+    """A proposal with a gas limit, a refund or a delegatecall is not exported."""
     with pytest.raises(ProposalError, match="neither gas limits nor refunds nor delegatecalls"):
         to_builder(proposal_with(**changes))
 
 
 def test_a_file_becomes_a_proposal_of_its_safe(vendor: Vendor) -> None:
-    """Calldata and value come from the file, the nonce from the Safe; the file's Safe is optional."""
+    """An imported file, with or without a Safe's address, becomes a proposal for the vendor's Safe."""
     call = revoke_call(PRODUCT.name, Version(1, 0, 0), reason="a test")
     wanted = proposal_with(safe=vendor.safe, to=vendor.contract.address, data=call, value=5)
     built = from_builder(to_builder(wanted))
@@ -278,8 +278,8 @@ def test_a_file_becomes_a_proposal_of_its_safe(vendor: Vendor) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("chain_id", 1), ("safe", SAFE), ("safe", MALLORY)])
 def test_a_file_for_another_place_is_refused(vendor: Vendor, name: str, value: Any) -> None:
-    """The sentence names the file's chain and Safe beside ours."""
+    """Importing a file for another chain or Safe is refused with an error that names the chain and the Safe."""
     call = encode_signature_call("pause()")
     built = from_builder(to_builder(proposal_with(safe=vendor.safe, to=vendor.contract.address, data=call)))
-    with pytest.raises(ProposalError, match=f"for another chain or Safe: .* {value}.*1337 and {vendor.safe}"):
+    with pytest.raises(ProposalError, match=f"for another chain or Safe: .* {value}.*1337 and the Safe {vendor.safe}"):
         propose_built(vendor.contract, replace(built, **{name: value}), reason=REASON)

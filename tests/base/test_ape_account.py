@@ -1,4 +1,4 @@
-"""Accounts of Ape's plugins: a plugin whose device is a file, with the deviations seen in real plugins."""
+"""Accounts of Ape plugins, tested with a simulated device that has the quirks of real plugins."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from tests.support.samples import proposal_with
 OWNER, OTHER = dev_account(8), dev_account(9)
 MESSAGE = SignableMessage(b"\x01", keccak(b"domain"), keccak(b"message"))
 INITCODE = bytes.fromhex("600a600c600039600a6000f3602a60005260206000f3")
-"""Creates a contract that answers 42."""
+"""Creation code of a contract that returns 42."""
 PLUGINS = str(ROOT / "tests" / "plugins")
 Wallet = Callable[..., ApeAccount]
 
 
 @pytest.fixture
 def notes() -> list[str]:
-    """The notes printed for the user."""
+    """Return the list of notes printed for the user."""
     return []
 
 
 @pytest.fixture
 def wallet(tmp_path: Path, notes: list[str]) -> Wallet:
-    """Factory of accounts whose device behaves as given; None means that it is unplugged."""
+    """Return a factory of accounts with a simulated device; the mood None means an unplugged device."""
 
     def make(mood: str | None = "willing", **habits: Any) -> ApeAccount:
         device, file = tmp_path / "usb", tmp_path / "pocket.json"
@@ -56,7 +56,7 @@ def wallet(tmp_path: Path, notes: list[str]) -> Wallet:
 
 @pytest.mark.parametrize("first", [0, 27, 35, 255], ids=str)
 def test_a_message_is_signed_with_any_recovery_id_convention(first: int, wallet: Wallet, notes: list[str]) -> None:
-    """The signature equals the key's for any recovery id convention, and the user is asked to confirm."""
+    """A message is signed correctly for every recovery id convention that a plugin may use."""
     signed = wallet(**{"counts from": first} if first != 255 else {}).sign_message(MESSAGE)
     assert signed == OWNER.sign_message(MESSAGE)
     assert Account.recover_message(MESSAGE, signature=signed.signature) == OWNER.address
@@ -64,21 +64,21 @@ def test_a_message_is_signed_with_any_recovery_id_convention(first: int, wallet:
 
 
 def test_short_signature_values_are_padded(wallet: Wallet) -> None:
-    """Signature values without leading zeros, as some plugins return them (1 in 128), are padded."""
+    """Signature values that a plugin returns without leading zeros are padded to 32 bytes."""
     texts = (encode_defunct(text=str(number)) for number in range(10_000))
     message = next(m for m in texts if OWNER.sign_message(m).r < 1 << 248)
     assert wallet(short=True).sign_message(message) == OWNER.sign_message(message)
 
 
 def test_an_owner_signs_a_proposal(wallet: Wallet) -> None:
-    """The signature file equals that of a keystore with the same key."""
+    """A plugin account signs a proposal exactly as a plain account with the same key does."""
     proposal = proposal_with()
     assert sign(proposal, wallet()) == sign(proposal, OWNER)
 
 
 @pytest.mark.parametrize("habits", [{}, {"counts from": 1}, {"short": True}], ids=["plain", "constant", "short"])
 def test_the_chain_accepts_its_transactions(habits: dict[str, Any], wallet: Wallet, anvil: Chain) -> None:
-    """A contract creation and a call are accepted, also if the plugin always returns the same recovery id."""
+    """The chain accepts a contract creation and a call, even if the plugin always returns the same recovery id."""
     account = wallet(**habits)
     address = anvil.send(account, INITCODE).contract
     assert address is not None
@@ -87,7 +87,7 @@ def test_the_chain_accepts_its_transactions(habits: dict[str, Any], wallet: Wall
 
 @pytest.mark.parametrize("to", [None, OTHER.address], ids=["create", "call"])
 def test_a_transaction_with_a_gas_price_is_accepted(to: str | None, wallet: Wallet, anvil: Chain) -> None:
-    """A transaction for a chain without EIP-1559 is signed with its chain id (EIP-155)."""
+    """A legacy transaction with a gas price is signed with its chain id (EIP-155), and the node accepts it."""
     nonce = int(rpc(anvil, "eth_getTransactionCount", OWNER.address, "pending"), 16)
     fields: dict[str, Any] = {
         "from": OWNER.address,
@@ -96,7 +96,7 @@ def test_a_transaction_with_a_gas_price_is_accepted(to: str | None, wallet: Wall
         "nonce": nonce,
         "chainId": anvil.chain_id,
     }
-    # A higher price would raise the tip that this node, which other tests share, suggests for the next transactions.
+    # Other tests share this node, and a higher gas price would raise the tip that the node suggests to them.
     fields |= {"gas": 100_000, "gasPrice": 2_000_000_000} | ({"to": to} if to else {})
     signed = wallet().sign_transaction(fields)
     sender = {name: value for name, value in fields.items() if name != "from"}
@@ -105,7 +105,7 @@ def test_a_transaction_with_a_gas_price_is_accepted(to: str | None, wallet: Wall
 
 
 SAYINGS = {
-    "refuses": "did not sign: it was refused on the device, or the device is locked or not connected. Connect and un",
+    "refuses": "did not sign: the request was refused on the device, or the device is locked or not connected. Conne",
     "loud": "did not sign: Action cancelled by user",
     "locked": "did not sign: UsbError. Connect and unlock the device",
     "old": "did not sign: Unsupported message-signing specification. Connect",
@@ -115,7 +115,7 @@ SAYINGS = {
 
 @pytest.mark.parametrize("mood", SAYINGS)
 def test_a_missing_signature_is_reported(mood: str, wallet: Wallet) -> None:
-    """Every way in which a plugin fails to sign becomes one error with reason and remedy."""
+    """Every failure of a plugin to sign becomes one error with a reason and a remedy."""
     with pytest.raises(RefusedError) as refused:
         wallet(None if mood == "unplugged" else mood).sign_message(MESSAGE)
     assert SAYINGS[mood] in str(refused.value)
@@ -124,7 +124,7 @@ def test_a_missing_signature_is_reported(mood: str, wallet: Wallet) -> None:
 
 @pytest.mark.parametrize("mood", ["refuses", "loud", "locked", None])
 def test_a_transaction_that_was_not_signed_is_not_sent(mood: str | None, wallet: Wallet, anvil: Chain) -> None:
-    """The chain raises the refusal unchanged, and the account's nonce does not change."""
+    """If the plugin does not sign, its refusal is raised and no transaction is sent."""
     before = rpc(anvil, "eth_getTransactionCount", OWNER.address, "pending")
     with pytest.raises(RefusedError, match="ape:pocket did not sign"):
         anvil.send(wallet(mood), INITCODE)
@@ -132,43 +132,43 @@ def test_a_transaction_that_was_not_signed_is_not_sent(mood: str | None, wallet:
 
 
 def test_a_device_with_another_account_is_refused(wallet: Wallet, anvil: Chain) -> None:
-    """A signature by another account's device is refused."""
+    """A signature is refused if the device has another account than expected."""
     account = wallet(key=OTHER.key.hex())
-    with pytest.raises(RefusedError, match=f"cannot be used: it is not a signature by {OWNER.address}"):
+    with pytest.raises(RefusedError, match=f"cannot be used: {OWNER.address} did not sign the requested data"):
         account.sign_message(MESSAGE)
     with pytest.raises(RefusedError, match="may have another account"):
         anvil.send(account, INITCODE)
 
 
 def test_a_transaction_signed_for_another_chain_is_refused(wallet: Wallet, anvil: Chain) -> None:
-    """A signature for another chain id is refused; one plugin version always signed for chain 1."""
+    """A transaction that a plugin signed for another chain id is refused."""
     with pytest.raises(RefusedError, match="may have signed for another chain"):
         anvil.send(wallet(chain=1), INITCODE)
 
 
 def test_a_bare_hash_is_never_signed(wallet: Wallet) -> None:
-    """A bare hash is refused, because the device cannot display what it stands for."""
+    """A plugin account refuses to sign a bare hash, because the device cannot display its meaning."""
     with pytest.raises(RefusedError, match="does not sign a bare hash"):
         wallet().unsafe_sign_hash(Hash32(keccak(b"anything")))
 
 
 def test_output_of_a_plugin_is_not_on_stdout(wallet: Wallet, capsys: pytest.CaptureFixture[str]) -> None:
-    """Output of a plugin goes to stderr: stdout contains only the command's JSON object."""
+    """Output that a plugin prints goes to stderr, because stdout is reserved for the command's result."""
     wallet().sign_message(MESSAGE)
     printed = capsys.readouterr()
     assert (printed.out, "on your device" in printed.err) == ("", True)
 
 
 def test_an_unknown_alias_is_reported() -> None:
-    """The error for an unknown alias names the searched folder and how to create an alias."""
-    with pytest.raises(UsageError, match=r"no account no-such-alias: it searched .*accounts.*ape ledger add"):
+    """The error for an unknown alias names the searched folder and the command that creates an alias."""
+    with pytest.raises(UsageError, match=r"no account no-such-alias: Ape searched .*accounts.*ape ledger add"):
         open_ape_account("no-such-alias", note=print)
 
 
 def opened_elsewhere(home: Path, uri: str, *, before: str = "") -> str:
     """Open an account in a new interpreter with the plugin installed.
 
-    Returns the address or the error, and whether Ape was imported.
+    Returns what the interpreter printed: the address or the error, and whether Ape was imported.
     """
     code = f"""
 import sys
@@ -189,7 +189,7 @@ except BlockOTAError as error:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home folder with a plugin account and an Ape keystore."""
+    """Return a home folder with a plugin account and an Ape keystore."""
     for plugin in ("pocketsigner", "accounts"):
         (tmp_path / ".ape" / plugin).mkdir(parents=True)
     (tmp_path / ".ape" / "pocketsigner" / "pocket.json").write_text(json.dumps({"address": OWNER.address.lower()}))
@@ -199,17 +199,17 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_an_alias_opens_through_the_plugin_that_is_installed(home: Path) -> None:
-    """Ape finds the installed plugin and its account; the device is not accessed yet."""
+    """An alias of an installed plugin is opened through Ape without contacting the device."""
     assert opened_elsewhere(home, "ape:pocket") == f"{OWNER.address} True\n"
 
 
 def test_a_keystore_of_ape_opens_without_ape(home: Path) -> None:
-    """An Ape keystore opens without importing Ape, which takes a second and may not be installed."""
+    """An Ape keystore is opened without importing Ape."""
     assert opened_elsewhere(home, "ape:desk") == f"{OTHER.address} False\n"
 
 
 def test_a_missing_ape_is_reported(home: Path) -> None:
-    """Without Ape, which is an optional dependency, the error names how to install it."""
+    """The error for a missing Ape package names the command that installs it."""
     output = opened_elsewhere(home, "ape:pocket", before="sys.modules['ape'] = None")
     assert "ape:pocket cannot be opened: " in output
     assert "does not exist" in output
@@ -218,6 +218,6 @@ def test_a_missing_ape_is_reported(home: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "{}", '{"address": 5}', '{"address": "0x12"}'], ids=range(4))
 def test_a_damaged_account_file_is_reported(content: str, home: Path) -> None:
-    """An error of the plugin is mapped to an error of ours."""
+    """A damaged account file of a plugin is reported as one error."""
     (home / ".ape" / "pocketsigner" / "pocket.json").write_text(content)
     assert opened_elsewhere(home, "ape:pocket").startswith("Ape's accounts cannot be read: ")

@@ -1,4 +1,4 @@
-"""Keccak-256 and addresses, compared with eth-utils."""
+"""Keccak-256 digests and address checksums, compared with those of eth-utils."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from blockota.ethereum import is_address, is_checksum_address, keccak, to_checks
 
 @given(st.binary(max_size=300))
 def test_digests_are_those_of_eth_utils(data: bytes) -> None:
-    """Digests of bytes, texts and empty input equal those of eth-utils."""
+    """Keccak-256 digests of bytes and texts equal those of eth-utils."""
     assert keccak(data) == their_crypto.keccak(data)
     assert keccak(text=data.hex()) == their_crypto.keccak(text=data.hex())
 
 
 @given(st.binary(min_size=20, max_size=20))
 def test_checksums_are_those_of_eth_utils(raw: bytes) -> None:
-    """Addresses from bytes and text are checksummed as in eth-utils; a wrong checksum is refused."""
+    """Addresses are checksummed as in eth-utils, and a wrong checksum is detected."""
     address = their_address.to_checksum_address(raw)
     for value in (raw, address, address.lower(), f"0x{address[2:].upper()}"):
         assert to_checksum_address(value) == address
@@ -33,7 +33,7 @@ def test_checksums_are_those_of_eth_utils(raw: bytes) -> None:
     "value", ["", "0x", "0X" + "00" * 20, "00" * 20, "0x" + "00" * 21, "0x" + "0g" * 20, bytes(19)]
 )
 def test_what_is_not_an_address_is_refused(value: str | bytes) -> None:
-    """Invalid addresses are refused; the prefix is required."""
+    """A value that is not an address, such as one without the 0x prefix, is refused."""
     assert isinstance(value, bytes) or not is_address(value)
     with pytest.raises(ValueError, match="is not an address"):
         to_checksum_address(value)

@@ -1,4 +1,4 @@
-"""Atomic writes, and inputs with a size limit."""
+"""Atomic writes of files, and reading of input files with a size limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blockota.files import home_path, read_input, result_file, whole_file, write
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
-    """A file appears under its name only after it was written completely, readable by all users."""
+    """A file appears under its name only after it was completely written, and all users may read it."""
     path = tmp_path / "result"
     with whole_file(path) as file:
         file.write(b"whole")
@@ -25,7 +25,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
 def test_an_interruption_leaves_the_old_file(tmp_path: Path, error: type[BaseException]) -> None:
-    """An interrupted write leaves the old file and no temporary file."""
+    """An interrupted write keeps the old file and leaves no temporary file."""
     path = tmp_path / "result"
     path.write_bytes(b"old")
     with pytest.raises(error):
@@ -35,14 +35,14 @@ def test_an_interruption_leaves_the_old_file(tmp_path: Path, error: type[BaseExc
 
 
 def write_half(path: Path, error: type[BaseException]) -> None:
-    """Write a file, interrupted halfway."""
+    """Write half of a file, then raise the error."""
     with whole_file(path) as file:
         file.write(b"half")
         raise error
 
 
 def test_a_result_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
-    """The error names a missing folder, a file in place of a folder, and a folder in place of a file."""
+    """Writing into a missing folder, below a file, or over a folder fails with an error that names the path."""
     (tmp_path / "file").touch()
     (tmp_path / "folder" / "inside").mkdir(parents=True)
     for path in (tmp_path / "missing" / "x", tmp_path / "file" / "x", tmp_path / "folder", Path("/proc/x")):
@@ -51,7 +51,7 @@ def test_a_result_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
 
 
 def test_an_input_is_read_up_to_its_limit(tmp_path: Path) -> None:
-    """An input of the maximal size is read, one more byte is refused."""
+    """An input file of the maximum size is read, and one that is a byte larger is refused."""
     path = tmp_path / "input"
     path.write_bytes(b"12345")
     assert read_input(path, limit=5) == b"12345"
@@ -60,7 +60,7 @@ def test_an_input_is_read_up_to_its_limit(tmp_path: Path) -> None:
 
 
 def test_an_input_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
-    """Folders, devices, pipes and missing files are refused; opening a pipe does not block."""
+    """A folder, device, pipe or missing file is refused as an input, and opening a pipe does not block."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, Path("/dev/zero"), tmp_path / "pipe"):
         with pytest.raises(UsageError, match=f"{path} is not a regular file"):
@@ -70,7 +70,7 @@ def test_an_input_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tilde_stands_for_a_home() -> None:
-    """`~` expands to the user's home; a home of an unknown user is an error."""
+    """`~` expands to the user's home folder, and the home of an unknown user is an error."""
     assert home_path("~") == Path.home()
     with pytest.raises(UsageError, match="no user of that name"):
         home_path("~no-such-user/x")
@@ -80,7 +80,7 @@ def test_a_tilde_stands_for_a_home() -> None:
     ("number", "remedy"), [(errno.ENOSPC, "Free space on the disk"), (errno.EACCES, "Name a folder that exists")]
 )
 def test_a_result_that_cannot_be_written_has_its_remedy(tmp_path: Path, number: int, remedy: str) -> None:
-    """On a full disk another folder that exists does not help."""
+    """The error for a file that cannot be written has the remedy for its cause, such as a full disk."""
     with pytest.raises(UsageError, match=f"cannot be written: {os.strerror(number)}. {remedy}"):  # noqa: SIM117
         with result_file(tmp_path / "result"):
             raise OSError(number, os.strerror(number))

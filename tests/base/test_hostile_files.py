@@ -1,4 +1,4 @@
-"""Hostile files and calldata: terminal escapes, excessive sizes, misleading characters."""
+"""Hostile files and calldata: terminal escapes, excessive sizes and misleading characters."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ READERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
 
 
 def texts(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the paths of all texts in a JSON value."""
+    """Return the paths of all text values inside a JSON value."""
     if isinstance(value, str):
         return [path]
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -89,7 +89,7 @@ def texts(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
 @pytest.mark.parametrize(("raw", "read"), READERS.values(), ids=READERS)
 def test_no_text_field_reaches_a_terminal_unescaped(raw: bytes, read: Callable[[bytes], object], hidden: str) -> None:
-    """Each text field of each file format is refused with a printable error, or kept for escaping."""
+    """Control characters in any text field of a file are refused, or escaped when they are printed."""
     kept = {("agreements", 0, "uri"), ("meta", "name"), ("meta", "description")}
     for path in texts(json.loads(raw)):
         root = json.loads(raw)
@@ -112,7 +112,7 @@ def test_no_text_field_reaches_a_terminal_unescaped(raw: bytes, read: Callable[[
 @pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
 @pytest.mark.parametrize("name", ["reason", "proposer"])
 def test_words_of_a_proposer_are_one_plain_line(name: str, hidden: str) -> None:
-    """Control characters are refused at the start, in the middle and at the end."""
+    """Control and invisible characters are refused anywhere in the reason and the proposer's name."""
     for words in (hidden + "release", f"rel{hidden}ease", "release" + hidden, hidden):
         fields = json.loads(PROPOSAL.to_json()) | {name: words}
         with pytest.raises(ProposalError, match="cannot be shown safely"):
@@ -151,7 +151,7 @@ called = st.one_of(
 @settings(max_examples=150, deadline=None)
 @given(called)
 def test_texts_of_the_calldata_are_shown_safely(call: tuple[str, tuple[Any, ...]]) -> None:
-    """Texts decoded from calldata are printable in the intent and the flags; the file is read back."""
+    """Texts decoded from calldata are printable in the description and the red flags of a proposal."""
     proposal = proposal_with(data=interface("BlockOTA").encode_call(call[0], *call[1]))
     shown = [value for group in proposal.intent for pair in group.items() for value in pair]
     shown += [flag.what for flag in red_flags(proposal, VIEW, signer=None, now=NOW)]
@@ -162,7 +162,7 @@ def test_texts_of_the_calldata_are_shown_safely(call: tuple[str, tuple[Any, ...]
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(["BlockOTA", SAFE_INTERFACE]), st.sampled_from([CONTRACT, SAFE]), st.binary(max_size=200))
 def test_any_calldata_is_described(contract: str, target: str, tail: bytes) -> None:
-    """Random bytes after each selector are described, or reported as unknown."""
+    """Random bytes after the selector of any known function are described in printable text."""
     for entry in artifact(contract)["abi"]:
         if entry["type"] == "function":
             proposal = proposal_with(to=target, data=function_abi_to_4byte_selector(entry) + tail)
@@ -171,7 +171,7 @@ def test_any_calldata_is_described(contract: str, target: str, tail: bytes) -> N
 
 @pytest.mark.parametrize("read", [read for _, read in READERS.values()], ids=READERS)
 def test_a_file_of_a_gibibyte_is_refused_at_once(tmp_path: Path, read: Callable[[bytes], object]) -> None:
-    """Oversized files are refused by their size, after reading at most 1 MiB."""
+    """A file of 1 GiB is refused because of its size, before it is read into memory."""
     path = tmp_path / "large.json"
     with path.open("wb") as file:
         file.truncate(GIB)
@@ -206,7 +206,7 @@ LONG = {
 
 @pytest.mark.parametrize("raw", LONG.values(), ids=LONG)
 def test_the_largest_files_are_answered_soon(raw: bytes) -> None:
-    """Parsing 1 MiB of any content ends in bounded time."""
+    """Parsing a file of the maximum size takes less than 3 seconds of CPU time, whatever it contains."""
     for _, read in READERS.values():
         began = time.process_time()
         with contextlib.suppress(ProposalError):

@@ -25,7 +25,7 @@ IMAGE = bytes(range(256)) * 8
 
 @pytest.fixture
 def contract(cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockOTAContract]:
-    """A contract with one release, whose image is in the store of the example."""
+    """Deploy a contract with one release, whose image is in the store of the documented example."""
     monkeypatch.chdir(tmp_path)
     LocalStore(tmp_path / "firmware").put(io.BytesIO(IMAGE))
     with fresh_anvil() as chain:
@@ -37,7 +37,7 @@ def contract(cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def test_the_example_of_the_docstring_runs(contract: BlockOTAContract, capsys: pytest.CaptureFixture[str]) -> None:
-    """The example lists the products, downloads the newest release of each and verifies it again."""
+    """The documented example prints the newest release of each product and the size of its image."""
     assert library.__doc__
     example = textwrap.dedent(library.__doc__.partition("::\n")[2])
     exec(example, {"url": contract.chain.url, "contract": contract.address})  # noqa: S102 - the documented example
@@ -45,7 +45,7 @@ def test_the_example_of_the_docstring_runs(contract: BlockOTAContract, capsys: p
 
 
 def test_an_image_that_is_not_the_release_is_refused(contract: BlockOTAContract) -> None:
-    """A flipped bit fails check 4; an unknown version fails check 3."""
+    """An image with a flipped bit fails check 4, and an unknown version fails check 3."""
     record = blockota.VendorRecord(contract.chain.url, chain_id=1337, contract=contract.address, confirmations=0)
     assert [release.version for release in record.releases(PRODUCT.name)] == [blockota.Version(1, 2, 3)]
     with pytest.raises(blockota.VerificationError) as changed:
@@ -56,14 +56,14 @@ def test_an_image_that_is_not_the_release_is_refused(contract: BlockOTAContract)
 
 
 def test_an_image_that_no_source_serves_is_a_store_error(contract: BlockOTAContract) -> None:
-    """An empty store without other sources raises a store error."""
+    """Fetching an image that no source serves raises a store error."""
     record = blockota.VendorRecord(contract.chain.url, chain_id=1337, contract=contract.address, confirmations=0)
     with pytest.raises(blockota.StoreError):
         record.fetch(PRODUCT.name, store="file:empty")
 
 
 def test_all_names_of_the_library_are_offered_and_loaded_late() -> None:
-    """The names are imported on first use; an unknown name raises AttributeError."""
+    """The names of the library are imported on first use, and an unknown name raises AttributeError."""
     assert sorted(blockota.__all__) == sorted(library.__all__)
     assert blockota.VendorRecord is library.VendorRecord
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

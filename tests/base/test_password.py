@@ -1,4 +1,4 @@
-"""Passwords from a file descriptor or a terminal; no error contains a password."""
+"""Passwords from a file descriptor or a terminal; no error message contains a password."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Pipe = Callable[[bytes], int]
 
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
-    """Factory of descriptors from which the given bytes can be read."""
+    """Return a function that makes a file descriptor from which the given bytes can be read."""
     opened: list[int] = []
 
     def make(content: bytes) -> int:
@@ -54,12 +54,12 @@ def pipe() -> Iterator[Pipe]:
     ids=["end", "newline", "windows", "spaces", "umlauts", "longest", "longest end"],
 )
 def test_the_first_line_is_the_password(content: bytes, password: str, pipe: Pipe) -> None:
-    """The password is the first line without its line ending."""
+    """The password is the first line read from the file descriptor, without its line ending."""
     assert read_password(pipe(content)) == password
 
 
 def test_what_follows_the_line_stays(pipe: Pipe) -> None:
-    """Two commands that share a descriptor read one line each."""
+    """Reading a password leaves the following lines in the file descriptor for the next command."""
     descriptor = pipe(b"first\nsecond\nrest")
     assert [read_password(descriptor), read_password(descriptor), os.read(descriptor, 9)] == [
         "first",
@@ -80,7 +80,7 @@ def test_what_follows_the_line_stays(pipe: Pipe) -> None:
     ids=["nothing", "empty line", "windows", "long", "bytes"],
 )
 def test_an_invalid_password_is_reported(content: bytes, why: str, pipe: Pipe) -> None:
-    """The error gives the reason and does not contain the input."""
+    """An empty, overlong or non-UTF-8 password is refused, and the error does not contain the password."""
     with pytest.raises(UsageError, match=why) as refused:
         read_password(pipe(content))
     printed = "".join(traceback.format_exception(refused.value))
@@ -88,12 +88,12 @@ def test_an_invalid_password_is_reported(content: bytes, why: str, pipe: Pipe) -
 
 
 def test_a_descriptor_that_is_not_open_is_reported(pipe: Pipe) -> None:
-    """A descriptor that is closed or open only for writing is an error."""
+    """A file descriptor that is closed or open only for writing is refused."""
     reader, writer = os.pipe()
     os.close(reader)
     for descriptor in (reader, writer, 999_999):
         with pytest.raises(
-            UsageError, match=r"Bad file descriptor. Open it in the shell, as in --password-fd 3 3< FILE"
+            UsageError, match=r"Bad file descriptor. Open the descriptor in the shell, as in --password-fd 3 3< FILE"
         ):
             read_password(descriptor)
     os.close(writer)
@@ -101,7 +101,7 @@ def test_a_descriptor_that_is_not_open_is_reported(pipe: Pipe) -> None:
 
 
 def test_a_folder_is_reported(tmp_path: Path) -> None:
-    """A descriptor of a folder is an error."""
+    """A file descriptor of a folder is refused."""
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
         with pytest.raises(UsageError, match="Is a directory"):
@@ -113,12 +113,12 @@ def test_a_folder_is_reported(tmp_path: Path) -> None:
 @click.command()
 @key_option("Whose")
 def command(key: str, password_fd: int | None) -> None:
-    """A command that prints its options."""
+    """Print the key URI and the number of the password's file descriptor."""
     click.echo(f"{key} {password_fd}")
 
 
 def test_the_options_give_a_key_and_a_descriptor() -> None:
-    """Without a descriptor the password is read from the terminal."""
+    """The option --key is required, and the option --password-fd is optional."""
     runner = CliRunner()
     assert runner.invoke(command, ["--key", "dev:1", "--password-fd", "3"]).output == "dev:1 3\n"
     assert runner.invoke(command, ["--key", "dev:1"]).output == "dev:1 None\n"
@@ -127,16 +127,16 @@ def test_the_options_give_a_key_and_a_descriptor() -> None:
 
 @pytest.mark.parametrize("typed", ["correct-horse", "-1", "3x", "", "9" * 40])
 def test_a_password_in_the_place_of_the_descriptor_is_not_repeated(typed: str) -> None:
-    """The error does not contain a password given in place of the descriptor."""
+    """A password given in place of the file descriptor's number does not appear in the error."""
     refused = CliRunner().invoke(command, ["--key", "dev:1", f"--password-fd={typed}"])
     assert refused.exit_code == 2
-    assert "what was typed is not shown" in " ".join(refused.output.split())
+    assert "the input is not shown" in " ".join(refused.output.split())
     assert not typed or typed not in refused.output
 
 
 @contextmanager
 def terminal() -> Iterator[tuple[int, int]]:
-    """The two ends of a pseudo-terminal."""
+    """Open a pseudo-terminal, and yield its two ends."""
     ours, theirs = pty.openpty()
     yield ours, theirs
     os.close(ours)
@@ -144,7 +144,7 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 
 def test_the_terminal_is_asked_without_echo() -> None:
-    """The input is not echoed, and the prompt is not on stdout."""
+    """A password typed on the terminal is not echoed, and its prompt is not on stdout."""
     code = "from blockota.cli.keys import ask_password; print(len(ask_password('Password of a.json: ')))"
     with terminal() as (ours, theirs):
         process = subprocess.Popen(
@@ -167,9 +167,9 @@ def test_the_terminal_is_asked_without_echo() -> None:
 
 
 def test_a_missing_terminal_is_reported() -> None:
-    """Without a terminal, as in CI, the error names the other ways to pass a password."""
+    """Without a terminal, the error names the option that passes a password by file descriptor."""
     code = "from blockota.cli.keys import ask_password; ask_password('Password of a.json: ')"
     done = subprocess.run(
         [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, cwd=ROOT, text=True, check=False
     )
-    assert "Password of a.json. Give it through a file descriptor with --password-fd" in done.stderr
+    assert "Password of a.json. Give the password through a file descriptor with --password-fd" in done.stderr

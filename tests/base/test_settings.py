@@ -1,4 +1,4 @@
-"""Settings: precedence of their sources, and invalid values."""
+"""Settings: the precedence of file, environment variables and options, and the refusal of invalid values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Write = Callable[[str], Path]
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Factory that writes ``blockota.toml`` into the working folder."""
+    """Return a function that writes ``blockota.toml`` into the working folder."""
     monkeypatch.chdir(tmp_path)
 
     def write_file(text: str) -> Path:
@@ -46,24 +46,24 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def load(path: Path | None = None, *, network: str | None = None, **variables: str) -> Settings:
-    """Read the settings with these variables."""
+    """Load the settings with the given environment variables."""
     return with_variables(variables, path=path, network=network)
 
 
 def with_variables(variables: dict[str, str], *, path: Path | None = None, network: str | None = None) -> Settings:
-    """Read the settings with these variables, named without ``BLOCKOTA_``."""
+    """Load the settings with environment variables that are named without ``BLOCKOTA_``."""
     environment = {f"BLOCKOTA_{name}": value for name, value in variables.items()}
     return load_settings(path, network=network, environment=environment)
 
 
 def test_the_default_is_the_local_chain(write: Write) -> None:
-    """Without a file and variables, the network is the local chain without a contract."""
+    """Without a settings file and variables, the network is the local chain and no contract is configured."""
     del write
     assert load() == Settings("local", LOCAL_URL, 1337, None, None, 0, "file:.blockota/store", None, JOURNAL, 0)
 
 
 def test_a_deployment_is_enough_on_the_local_chain(write: Write, tmp_path: Path) -> None:
-    """The contract address is read from ``deployments/1337.json``."""
+    """On the local chain, the contract's address is read from ``deployments/1337.json``."""
     del write
     assert LOCAL.write(tmp_path) == tmp_path / "deployments" / "1337.json"
     assert (load().contract, load().replication) == (CONTRACT, OTHER)
@@ -73,7 +73,7 @@ def test_a_deployment_is_enough_on_the_local_chain(write: Write, tmp_path: Path)
 
 
 def test_the_file_selects_network_and_store(write: Write, tmp_path: Path) -> None:
-    """The file selects the network; a relative store path is relative to the file."""
+    """The settings file selects the network, and a relative store path is relative to the file."""
     path = write(FILE)
     store, journal = f"file:{tmp_path / 'images'}", tmp_path / JOURNAL
     expected = Settings("field", "https://node.example", 100, CONTRACT, None, 3, store, 500_000_000, journal, 0)
@@ -83,7 +83,7 @@ def test_the_file_selects_network_and_store(write: Write, tmp_path: Path) -> Non
 
 
 def test_the_command_line_goes_before_the_variable_before_the_file(write: Write) -> None:
-    """The network option overrides the variable, which overrides the file."""
+    """The network option overrides the environment variable, which overrides the settings file."""
     write(FILE)
     assert load().network == "field"
     assert load(NETWORK="local").network == "local"
@@ -91,15 +91,24 @@ def test_the_command_line_goes_before_the_variable_before_the_file(write: Write)
 
 
 def test_a_variable_goes_before_the_file(write: Write) -> None:
-    """Every setting can be overridden by a variable."""
+    """An environment variable overrides each setting of the settings file."""
     write(FILE)
     where = {"URL": "http://x", "CHAIN_ID": "5", "CONTRACT": OTHER, "REPLICATION": SAFE}
     found = with_variables(where | {"CONFIRMATIONS": "7", "STORE": "file:/srv/images", "MAX_FEE_GWEI": "30"})
     assert found == Settings("field", "http://x", 5, OTHER, SAFE, 7, "file:/srv/images", 30 * 10**9, JOURNAL, 0)
 
 
+def test_the_safe_of_the_variable_needs_a_safe_beside_a_configured_contract(write: Write, tmp_path: Path) -> None:
+    """BLOCKOTA_SAFE overrides the Safe's address, but if the contract is configured, only together with `safe`."""
+    LOCAL.write(tmp_path)
+    write(f'[networks.both]\nurl = "http://x"\nchain_id = 5\ncontract = "{CONTRACT}"\nsafe = "{SAFE}"')
+    assert (load().safe, load(SAFE=OTHER).safe) == (SAFE, OTHER)
+    assert load(SAFE=OTHER, CONTRACT=CONTRACT).safe is None
+    assert (load(network="both").safe, load(network="both", SAFE=OTHER).safe) == (SAFE, OTHER)
+
+
 def test_an_empty_variable_counts_as_unset(write: Write) -> None:
-    """An empty variable has no effect."""
+    """An empty environment variable has no effect on the settings."""
     write(FILE)
     empty = dict.fromkeys(
         ("CONFIG", "NETWORK", "URL", "CHAIN_ID", "CONTRACT", "CONFIRMATIONS", "STORE", "MAX_FEE_GWEI"), ""
@@ -108,7 +117,7 @@ def test_an_empty_variable_counts_as_unset(write: Write) -> None:
 
 
 def test_confirmations_are_asked_for_everywhere_but_locally(write: Write) -> None:
-    """The default is 12 confirmations, and 0 on the local chain."""
+    """The default number of confirmations is 12, and 0 on the local chain."""
     write('[networks.main]\nurl = "https://x"\nchain_id = 1')
     assert load(network="main").confirmations == DEFAULT_CONFIRMATIONS
     assert load().confirmations == 0
@@ -119,7 +128,7 @@ def test_confirmations_are_asked_for_everywhere_but_locally(write: Write) -> Non
     [("0", 0), ("30", 30 * 10**9), ("0.1", 10**8), ("0.000000001", 1), ("1e-05", 10_000), ("2.50", 2_500_000_000)],
 )
 def test_a_fee_is_taken_to_the_digit(write: Write, gwei: str, wei: int) -> None:
-    """The maximal fee is converted from gwei, with or without decimals, without rounding."""
+    """The maximum fee is converted from gwei to wei without rounding."""
     assert load(write(f"[networks.local]\nmax_fee_gwei = {gwei}")).max_fee == wei
     assert load(write("")).max_fee is None
 
@@ -128,28 +137,28 @@ def test_a_fee_is_taken_to_the_digit(write: Write, gwei: str, wei: int) -> None:
     ("coins", "wei"), [("0", 0), ("2", 2 * 10**18), ("0.000000000000000001", 1), ("1e-05", 10**13)]
 )
 def test_a_cost_is_read_exactly(write: Write, coins: str, wei: int) -> None:
-    """The maximal cost of a transaction is converted from the chain's coin; the default is 0.05."""
+    """The maximum cost of a transaction is converted from the chain's coin to wei without rounding."""
     assert load(write(f"[networks.local]\nmax_cost = '{coins}'".replace("'1e-05'", "1e-05"))).max_cost == wei
     assert load(write("")).max_cost == 5 * 10**16
     assert with_variables({"MAX_COST": "0.1"}).max_cost == 10**17
 
 
 def test_a_deployment_belongs_to_its_chain(write: Write, tmp_path: Path) -> None:
-    """The deployment file of another chain id is ignored."""
+    """A deployment file of another chain id is ignored."""
     write('[networks.main]\nurl = "https://x"\nchain_id = 1')
     LOCAL.write(tmp_path)
     assert load(network="main").contract is None
 
 
 def test_a_store_in_a_home_is_found_from_everywhere(write: Write) -> None:
-    """A leading tilde expands to the home folder."""
+    """A leading tilde in the store's path expands to the home folder."""
     assert load(write('store = "file:~/images"')).store == f"file:{Path.home() / 'images'}"
     assert load(write('store = "https://gateway.example"')).store == "https://gateway.example"
     assert load(write('store = "file:"')).store == "file:"
 
 
 def test_sources_are_for_all_networks_or_for_one(write: Write) -> None:
-    """A network's list replaces the file's, a variable replaces both; an empty list means no sources."""
+    """A network's list of sources overrides the general list, and an environment variable overrides both."""
     write('gateways = ["https://a"]\nvendor_sources = ["https://b"]\n[networks.local]\ngateways = ["https://c"]')
     assert (load().gateways, load().vendor_sources) == (("https://c",), ("https://b",))
     found = load(GATEWAYS="https://d https://e", VENDOR_SOURCES="")
@@ -157,7 +166,7 @@ def test_sources_are_for_all_networks_or_for_one(write: Write) -> None:
 
 
 def test_tokens_are_read_and_not_shown(write: Write, tmp_path: Path) -> None:
-    """Tokens come from a file named in the settings, or from a variable; their values are not shown."""
+    """The settings name the file or the environment variable of each access token, not the token itself."""
     write('[tokens]\n"https://a" = "env:TOKEN_A"\n"https://b:8443/x" = "file:b.token"')
     assert load().tokens == {"https://a": "env:TOKEN_A", "https://b:8443/x": "file:b.token"}
     beside = load_settings(tmp_path / "blockota.toml", network=None, environment={}).tokens
@@ -169,14 +178,14 @@ def test_tokens_are_read_and_not_shown(write: Write, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ['tokens = "S3"', "[tokens]\n'https://a' = 'S3'", "tokens = ['S3']", "tokens.S3 = 5"])
 def test_a_token_in_the_settings_is_refused_unread(write: Write, text: str) -> None:
-    """The error names the right place and does not contain the token, in the file or a variable."""
+    """An access token written into the settings is refused, and the error does not contain the token."""
     write(text)
-    with pytest.raises(UsageError, match="a token itself is never in the settings") as caught:
+    with pytest.raises(UsageError, match="the settings never contain a token itself") as caught:
         load()
     assert "S3" not in str(caught.value)
     write("")
     for words in ("S3", "https://a=S3", "https://a=env:A S3", "https://a=env:S-3"):
-        with pytest.raises(UsageError, match=r"BLOCKOTA_TOKENS cannot be used: its form is URL=env:NAME") as caught:
+        with pytest.raises(UsageError, match=r"BLOCKOTA_TOKENS .* the required form is URL=env:NAME") as caught:
             load(TOKENS=words)
         assert "S3" not in str(caught.value)
 
@@ -214,7 +223,7 @@ WRONG_FILES = {
     "a fee in another unit": ("[networks.local]\nmax_fee_gwei = '30 gwei'", "'30 gwei' is not an amount"),
     "a fee beyond measure": ("[networks.local]\nmax_fee_gwei = 1e10", "not an amount"),
     "a fee below the wei": ("[networks.local]\nmax_fee_gwei = 1e-10", "at most 9 decimals"),
-    "a gateway without a list": ('gateways = "https://x"', "setting gateways .*it is not a list of addresses"),
+    "a gateway without a list": ('gateways = "https://x"', "setting gateways .*the value is not a list of URLs"),
     "a vendor's source as a number": ("[networks.local]\nvendor_sources = [5]", "setting vendor_sources .*not a list"),
     "confirmations below zero": ("[networks.local]\nconfirmations = -1", "-1 is not a whole number"),
 }
@@ -222,7 +231,7 @@ WRONG_FILES = {
 
 @pytest.mark.parametrize(("text", "sentence"), WRONG_FILES.values(), ids=WRONG_FILES)
 def test_an_invalid_file_is_reported(write: Write, tmp_path: Path, text: str, sentence: str) -> None:
-    """The error names the setting and the value."""
+    """An invalid settings file is refused with an error that names the setting or the value."""
     write("")
     (tmp_path / "blockota.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(UsageError, match=sentence):
@@ -235,14 +244,14 @@ def test_an_invalid_file_is_reported(write: Write, tmp_path: Path, text: str, se
     + [("MAX_FEE_GWEI", word) for word in ("-1", "1e3", "1,5", "nan", "0x5", " ", "٣")],
 )
 def test_an_invalid_variable_is_reported(write: Write, name: str, value: str) -> None:
-    """The error names the variable."""
+    """An invalid environment variable is refused with an error that names the variable."""
     write(FILE)
     with pytest.raises(UsageError, match=f"BLOCKOTA_{name}"):
         with_variables({name: value})
 
 
 def test_a_named_file_is_required(write: Write, tmp_path: Path) -> None:
-    """The default file is optional, a named file is required; a folder is refused."""
+    """The default settings file is optional, but a settings file that was named must exist."""
     del write
     missing = tmp_path / "other.toml"
     with pytest.raises(UsageError, match="cannot be read: No such file"):
@@ -254,7 +263,7 @@ def test_a_named_file_is_required(write: Write, tmp_path: Path) -> None:
 
 
 def test_a_deployment_is_read_back(tmp_path: Path) -> None:
-    """A written deployment is read back unchanged."""
+    """A written deployment file is read back unchanged."""
     assert Deployment.read(LOCAL.write(tmp_path)) == LOCAL
 
 
@@ -264,7 +273,7 @@ def test_a_deployment_is_read_back(tmp_path: Path) -> None:
     ids=range(8),
 )
 def test_an_invalid_deployment_is_reported(tmp_path: Path, text: str) -> None:
-    """The error names how to create a deployment file."""
+    """An invalid deployment file is refused with the advice to deploy again."""
     path = tmp_path / "1337.json"
     path.write_text(text)
     with pytest.raises(UsageError, match=r"is not a deployment of BlockOTA\. Remove it and deploy again"):
@@ -273,7 +282,7 @@ def test_an_invalid_deployment_is_reported(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("changes", [{"contract": 5}, {"owners": 5}, {"owners": [5]}, {"threshold": "2"}])
 def test_a_deployment_with_a_wrong_field_is_reported(tmp_path: Path, changes: dict[str, object]) -> None:
-    """A field of a wrong type is an error when the file is read."""
+    """A deployment file with a field of a wrong type is refused when it is read."""
     path = LOCAL.write(tmp_path)
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(UsageError, match="is not a deployment of BlockOTA"):
@@ -281,7 +290,7 @@ def test_a_deployment_with_a_wrong_field_is_reported(tmp_path: Path, changes: di
 
 
 def test_a_deployment_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
-    """The error names a file in place of the folder."""
+    """Writing a deployment fails with an error if a file is in place of the deployments folder."""
     (tmp_path / "deployments").touch()
     with pytest.raises(UsageError, match="deployments cannot be made"):
         LOCAL.write(tmp_path)

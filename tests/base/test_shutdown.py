@@ -1,4 +1,4 @@
-"""Requests to stop: signals, threads, and the handlers that are restored."""
+"""Requests to stop a command: signals, waiting threads, and the signal handlers that are restored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG = DEADLINE
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Restore the handlers of the test runner."""
+    """Restore the signal handlers of the test runner after each test."""
     before = {number: signal.getsignal(number) for number in NUMBERS}
     yield
     for number, handler in before.items():
@@ -30,7 +30,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_signals_are_recorded_and_interrupt_nothing(number: signal.Signals) -> None:
-    """However many are received, and afterwards too: the final report is not interrupted."""
+    """Signals to stop are recorded and do not interrupt the program, however many arrive."""
     with stop_on_signals() as stop:
         assert not stop.wait(0)
         for _ in range(4):
@@ -42,7 +42,7 @@ def test_signals_are_recorded_and_interrupt_nothing(number: signal.Signals) -> N
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_without_a_signal_the_handlers_are_restored(number: signal.Signals) -> None:
-    """A request by the program itself leaves no handler behind either."""
+    """If no signal arrived, the previous signal handlers are restored."""
     before = signal.getsignal(number)
     with stop_on_signals() as stop:
         assert signal.getsignal(number) is not before
@@ -52,7 +52,7 @@ def test_without_a_signal_the_handlers_are_restored(number: signal.Signals) -> N
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
-    """As under nohup."""
+    """A signal that was ignored before, as under nohup, stays ignored."""
     signal.signal(number, signal.SIG_IGN)
     with stop_on_signals(interrupt_at=1) as stop:
         os.kill(os.getpid(), number)
@@ -62,7 +62,7 @@ def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("interrupt_at", [1, 2])
 def test_a_request_interrupts_from_the_given_one_on(interrupt_at: int, number: signal.Signals) -> None:
-    """Earlier requests only ask; later ones interrupt what runs after the first interruption."""
+    """From the given number of signals on, each raises KeyboardInterrupt; earlier ones are only recorded."""
     with stop_on_signals(interrupt_at=interrupt_at) as stop:
         for _ in range(interrupt_at - 1):
             os.kill(os.getpid(), number)
@@ -74,7 +74,7 @@ def test_a_request_interrupts_from_the_given_one_on(interrupt_at: int, number: s
 
 
 def test_nested_calls() -> None:
-    """The inner call restores the outer handlers; if it received a signal, its handlers stay."""
+    """A nested `stop_on_signals` restores the outer signal handlers, unless it received a signal."""
     with stop_on_signals(interrupt_at=1) as outer:
         with stop_on_signals():
             pass
@@ -89,14 +89,14 @@ def test_nested_calls() -> None:
 
 
 def test_a_waiting_main_thread_is_woken() -> None:
-    """The signal is sent while the main thread waits, or just before."""
+    """A signal wakes the main thread while it waits for a request to stop."""
     with stop_on_signals() as stop:
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
         assert stop.wait(LONG)
 
 
 def test_every_waiting_thread_is_woken() -> None:
-    """One request is enough for all, and for those that wait later."""
+    """One request to stop wakes all waiting threads, and later waits return at once."""
     stop, heard = Stop(), []
     threads = [threading.Thread(target=lambda: heard.append(stop.wait(LONG))) for _ in range(3)]
     for thread in threads:
@@ -108,7 +108,7 @@ def test_every_waiting_thread_is_woken() -> None:
 
 
 def test_check_and_pause_interrupt_once_asked() -> None:
-    """Before the request they return."""
+    """`check` and `pause` raise KeyboardInterrupt after a request to stop, and return before one."""
     stop = Stop()
     stop.check()
     stop.pause(0)
@@ -120,7 +120,7 @@ def test_check_and_pause_interrupt_once_asked() -> None:
 
 
 def test_after_sighup_a_lost_terminal_is_not_written_to() -> None:
-    """The command goes on to its end though its terminal was closed."""
+    """After SIGHUP, a program that writes to its closed terminal continues to its end."""
     program = (
         "import os\n"
         "from blockota.shutdown import stop_on_signals\n"

@@ -1,4 +1,4 @@
-"""What of a configured URL may be shown."""
+"""Secrets in configured URLs, such as API keys and passwords, are hidden in output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ URL = "https://vendor:pass%21word@node.example:8443/v3/0123456789abcdef?token=te
 
 
 def test_scheme_host_and_port_are_shown() -> None:
-    """Nothing else is."""
+    """Only the scheme, host and port of a configured URL are shown."""
     assert PrivateUrl(URL).place == "https://node.example:8443"
     assert PrivateUrl("http://127.0.0.1:8545").place == "http://127.0.0.1:8545"
     assert PrivateUrl("https://[::1]:8545/key").place == "https://[::1]:8545"
@@ -32,7 +32,7 @@ def test_scheme_host_and_port_are_shown() -> None:
     ],
 )
 def test_what_a_server_repeats_is_hidden(text: str) -> None:
-    """Path, query, fragment, user and password, encoded or not."""
+    """Path, query, fragment, user and password of a URL are hidden in a server's message."""
     hidden = PrivateUrl(URL).hide_in(text)
     for secret in ("0123456789abcdef", "tell-no-one", "pass!word", "pass%21", "vendor", "frag-ment", "dmVuZG9y"):
         assert secret not in hidden
@@ -53,19 +53,19 @@ def test_what_a_server_repeats_is_hidden(text: str) -> None:
     ],
 )
 def test_a_mistyped_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
-    """Without a scheme, or with a slash in the password, the rest is still hidden."""
+    """The secrets of a mistyped URL, such as one without a scheme, are hidden as well."""
     assert shown_url(url) == shown
 
 
 def test_other_words_stay() -> None:
-    """A URL without secrets hides nothing, and short parts such as `v3` are not hidden."""
+    """Short parts of a URL, such as `v3`, and text without secrets are not hidden."""
     assert PrivateUrl("http://127.0.0.1:8545").hide_in("nothing / is hidden") == "nothing / is hidden"
     assert PrivateUrl("https://node.example/v3/abcdef").hide_in("v3 is old") == "v3 is old"
 
 
 @given(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=4), st.text(), st.text())
 def test_a_path_is_never_left(secret: str, before: str, after: str) -> None:
-    """Whatever stands around it."""
+    """The path of a URL is hidden in a message, whatever text surrounds the path."""
     assert (
         secret
         not in PrivateUrl(f"https://node.example/{secret}").hide_in(f"{before}…{secret}…{after}")[

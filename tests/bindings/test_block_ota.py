@@ -1,4 +1,4 @@
-"""The Python binding of BlockOTA on a real chain: return values and errors."""
+"""The Python binding of the BlockOTA contract on a real chain: return values and errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def numbered(product: Product, minor: int, **changes: Any) -> Release:
 
 
 def refused(vendor: Vendor, call: bytes) -> str:
-    """Return the error with which the contract refuses a call of the Safe."""
+    """Return the text of the error with which the contract refuses a call by the Safe."""
     with pytest.raises(ContractRefusalError) as refusal:
         vendor.decide(call)
     assert refusal.value.exit_status == 3
@@ -39,7 +39,7 @@ def refused(vendor: Vendor, call: bytes) -> str:
 
 
 def test_a_release_is_read_as_it_was_published(vendor: Vendor, product: Product) -> None:
-    """All fields are read back by version, as the newest release, and by the image's digest."""
+    """A published release is read back by its version, as the newest release, and by its SHA-256."""
     wanted = numbered(product, 1)
     vendor.decide(publish_call([wanted]))
     found = vendor.contract.release(product.name, wanted.version)
@@ -51,7 +51,7 @@ def test_a_release_is_read_as_it_was_published(vendor: Vendor, product: Product)
 
 
 def test_what_is_unknown_is_none(vendor: Vendor, product: Product) -> None:
-    """Unknown versions, images and products give None or an empty history."""
+    """Reading an unknown version, image or product gives None or an empty history."""
     contract = vendor.contract
     assert contract.release(product.name, Version(9, 9, 9)) is None
     assert contract.find(product.name, bytes(32)) is None
@@ -62,13 +62,13 @@ def test_what_is_unknown_is_none(vendor: Vendor, product: Product) -> None:
 
 
 def test_a_product_is_read_as_it_was_paired(vendor: Vendor, product: Product) -> None:
-    """The product record is read back by name and in the list."""
+    """A paired product is read back by its name and in the list of products."""
     assert vendor.contract.product(product.name) == product
     assert product in vendor.contract.products()
 
 
 def test_the_newest_is_the_greatest_that_is_not_revoked(vendor: Vendor, product: Product) -> None:
-    """Revoking the newest release makes the previous one the newest."""
+    """After the newest release is revoked, the release before it counts as the newest."""
     first, second = numbered(product, 1), numbered(product, 2)
     vendor.decide(publish_call([first, second]))
     vendor.decide(revoke_call(product.name, second.version, reason="it burns"))
@@ -80,7 +80,7 @@ def test_the_newest_is_the_greatest_that_is_not_revoked(vendor: Vendor, product:
 
 
 def test_a_history_longer_than_a_page_is_whole(vendor: Vendor, product: Product) -> None:
-    """A history of two pages and one release is complete, newest first."""
+    """A release history of more than two pages is read completely, newest first."""
     for start, end in BATCHES:
         vendor.decide(publish_call([numbered(product, minor) for minor in range(start, end)]))
     found = list(vendor.contract.history(product.name))
@@ -90,13 +90,13 @@ def test_a_history_longer_than_a_page_is_whole(vendor: Vendor, product: Product)
 
 
 def test_a_history_of_exactly_one_page_is_whole(vendor: Vendor, product: Product) -> None:
-    """After a full page whose last release has no predecessor, no page is requested."""
+    """A release history that fills exactly one page is read completely."""
     vendor.decide(publish_call([numbered(product, minor) for minor in range(PAGE)]))
     assert len(list(vendor.contract.history(product.name))) == PAGE
 
 
 def test_more_products_than_a_page_are_listed(anvil: Chain, cast: Cast) -> None:
-    """A list of one page and one product is complete, in the order of pairing."""
+    """A list of products that is longer than one page is read completely, in the order of pairing."""
     contract, _ = BlockOTAContract.deploy(anvil, cast.payer, owner=cast.payer.address)
     assert contract.products() == []
     names = [f"p{number}" for number in range(PAGE + 1)]
@@ -106,7 +106,7 @@ def test_more_products_than_a_page_are_listed(anvil: Chain, cast: Cast) -> None:
 
 
 def test_a_large_image_names_its_tree(vendor: Vendor, product: Product) -> None:
-    """Above 1 MiB the record contains the DAG root, from which the CID follows."""
+    """For an image above 1 MiB, the record contains the DAG root, from which the CID is computed."""
     wider = replace(product, region=Region(FLASH.start, 1 << 24))
     vendor.decide(pair_call(wider))
     image = bytes(CHUNK_SIZE + 1)
@@ -118,7 +118,7 @@ def test_a_large_image_names_its_tree(vendor: Vendor, product: Product) -> None:
 
 
 def test_errors_of_publish_contain_their_values(vendor: Vendor, product: Product) -> None:
-    """Errors of `publish` contain their values, before anything is signed or sent."""
+    """The contract's errors about publishing contain the rejected values."""
     first = numbered(product, 5)
     vendor.decide(publish_call([first]))
     again = publish_call([replace(first, version=Version(2, 0, 0))])
@@ -138,7 +138,7 @@ def test_errors_of_publish_contain_their_values(vendor: Vendor, product: Product
 
 
 def test_other_errors_contain_their_values(vendor: Vendor, product: Product) -> None:
-    """Errors of pairing, revoking, the floor and the pause contain their values."""
+    """The contract's errors about pairing, revoking, floors and pausing contain the rejected values."""
     name = product.name
     stranger = replace(product, name="stranger")
     floor = interface("BlockOTA").encode_call("setMinimumVersion", product_key(name), Version(1, 5, 0).packed)
@@ -155,7 +155,7 @@ def test_other_errors_contain_their_values(vendor: Vendor, product: Product) -> 
 
 
 def test_a_stranger_is_refused_by_the_contract(vendor: Vendor, product: Product, cast: Cast) -> None:
-    """A call by another account is refused; the error names the owner."""
+    """A call by an account that does not own the contract is refused with an error that names the account."""
     words = f"{cast.mallory.address} may not do that: only the contract's owner may"
     with pytest.raises(ContractRefusalError, match=words), refusals_in_words():
         vendor.chain.send(cast.mallory, publish_call([numbered(product, 1)]), to=vendor.contract.address)
@@ -165,14 +165,14 @@ def test_a_stranger_is_refused_by_the_contract(vendor: Vendor, product: Product,
     "call", [lambda c: c.latest("x"), lambda c: c.products(), lambda c: c.owner(), lambda c: list(c.history("x"))]
 )
 def test_an_address_of_something_else_is_reported(vendor: Vendor, cast: Cast, call: Any) -> None:
-    """An account, a Safe or another contract at the address is reported with the remedy."""
+    """The address of an account, a Safe or another contract is reported as not being a BlockOTA contract."""
     for address in (cast.payer.address, vendor.safe, other_contract(vendor)):
         with pytest.raises(RefusedError, match=rf"no BlockOTA contract at {address}: .*chain 1337.*blockota\.toml"):
             call(BlockOTAContract(vendor.chain, address))
 
 
 def other_contract(vendor: Vendor) -> str:
-    """A contract that reverts every call: PUSH0 PUSH0 REVERT, after its creation code."""
+    """Deploy a contract whose code reverts every call (PUSH0 PUSH0 REVERT), and return its address."""
     runtime = bytes.fromhex("5f5ffd")
     creation = bytes.fromhex("625f5ffd5f526003601df3")
     address = vendor.chain.send(vendor.cast.payer, creation).contract
@@ -182,10 +182,10 @@ def other_contract(vendor: Vendor) -> str:
 
 
 def test_a_history_that_does_not_fall_is_not_followed(vendor: Vendor, product: Product) -> None:
-    """A node that returns the first page for every cursor does not cause an endless loop."""
+    """A node that returns the same page of a history again and again does not cause an endless loop."""
 
     class ForgetfulContract(BlockOTAContract):
-        """A contract whose node ignores the cursor of the history."""
+        """A contract whose node ignores the cursor, and always returns the first page of a history."""
 
         def _ask_many(
             self, function: str, arguments: Iterable[Sequence[Any]], *, block: int | None = None
@@ -196,7 +196,7 @@ def test_a_history_that_does_not_fall_is_not_followed(vendor: Vendor, product: P
     vendor.decide(publish_call([numbered(product, 1), numbered(product, 2)]))
     assert [str(r.version) for r in vendor.contract.history(product.name)] == ["1.2.0", "1.1.0"]
     forgetful = ForgetfulContract(vendor.chain, vendor.contract.address)
-    refusal = r"is not valid: its history has 1\.2\.0 after 1\.2\.0"
+    refusal = r"is not valid: the history has 1\.2\.0 after 1\.2\.0"
     with pytest.raises(RefusedError, match=refusal):
         list(forgetful.history(product.name))
     with pytest.raises(RefusedError, match=refusal):
@@ -205,13 +205,13 @@ def test_a_history_that_does_not_fall_is_not_followed(vendor: Vendor, product: P
 
 @pytest.mark.parametrize("name", ["", "a b", "a" * 32])
 def test_an_invalid_name_is_a_usage_error(vendor: Vendor, name: str) -> None:
-    """An invalid product name is refused without a call to the chain."""
+    """An invalid product name is refused as a usage error."""
     with pytest.raises(UsageError, match="cannot be a name"):
         vendor.contract.latest(name)
 
 
 def test_the_answer_is_as_deep_as_asked(vendor: Vendor, product: Product) -> None:
-    """A release counts after enough confirmations, and all reads use that one block."""
+    """`answer` reads the chain at the block that has the required number of confirmations."""
     vendor.decide(publish_call([numbered(product, 1)]))
     published = vendor.chain.head().number
     rpc(vendor.chain, "anvil_mine", hex(4))
@@ -224,7 +224,7 @@ def test_the_answer_is_as_deep_as_asked(vendor: Vendor, product: Product) -> Non
 
 
 def test_the_answer_names_what_was_asked(vendor: Vendor, product: Product) -> None:
-    """The answer contains chain, contract, version and pause; depth 0 reads the newest block."""
+    """With 0 confirmations, `answer` returns the requested version and the contract's state at the newest block."""
     vendor.decide(publish_call([numbered(product, 1), numbered(product, 2)]))
     answer = vendor.contract.answer(product.name, Version(1, 1, 0), confirmations=0)
     assert (answer.chain_id, answer.contract, answer.paused) == (1337, vendor.contract.address, False)
@@ -234,7 +234,7 @@ def test_the_answer_names_what_was_asked(vendor: Vendor, product: Product) -> No
 
 
 def test_a_postponed_release_does_not_hide_the_active_one(vendor: Vendor, product: Product) -> None:
-    """The newest active release is returned before scheduled and revoked ones, unless a version is given."""
+    """Without a version, `answer` returns the newest active release, not a postponed or revoked one."""
     later = vendor.chain.head().time + 86400
     vendor.decide(publish_call([numbered(product, 1), numbered(product, 2)]))
     vendor.decide(publish_call([numbered(product, 3, active_from=later), numbered(product, 4, active_from=later)]))
@@ -247,7 +247,7 @@ def test_a_postponed_release_does_not_hide_the_active_one(vendor: Vendor, produc
 
 
 def test_where_all_are_postponed_the_newest_is_reported(vendor: Vendor, product: Product) -> None:
-    """If all releases are scheduled, check 3 reports the time of the newest one."""
+    """If all releases are postponed, `answer` returns the newest of them."""
     later = vendor.chain.head().time + 86400
     vendor.decide(publish_call([numbered(product, 1, active_from=later), numbered(product, 2, active_from=later)]))
     found = vendor.contract.answer(product.name, None, confirmations=0).release
@@ -256,7 +256,7 @@ def test_where_all_are_postponed_the_newest_is_reported(vendor: Vendor, product:
 
 
 def test_a_contract_younger_than_the_depth_is_reported(vendor: Vendor) -> None:
-    """If the contract did not exist at the confirmed block, the error names that block."""
+    """If the contract did not exist yet at the confirmed block, the error names that block."""
     fresh, _ = BlockOTAContract.deploy(vendor.chain, vendor.cast.payer, owner=vendor.safe)
     before = vendor.chain.head().number - 1
     with pytest.raises(RefusedError, match=f"no BlockOTA contract at .*, at block {before}, does not implement"):

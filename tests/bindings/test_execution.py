@@ -1,4 +1,4 @@
-"""Execution and simulation of unusual proposals: gas limits, values, delegatecalls, late failures."""
+"""Execution and simulation of unusual proposals: gas limits, ether values, delegatecalls and late failures."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.support.samples import NOW, release_of
 
 ENOUGH_GAS, TOO_LITTLE_GAS = 500_000, 30_000
 REVERTS_IN_A_BLOCK = bytes.fromhex("3a15600a5760006000fd5b00")
-"""GASPRICE ISZERO PUSH1 10 JUMPI, PUSH1 0 PUSH1 0 REVERT, JUMPDEST STOP: reverts in a block, not in a simulation."""
+"""Reverts in a block, not in a simulation: GASPRICE ISZERO PUSH1 10 JUMPI, PUSH1 0 PUSH1 0 REVERT, JUMPDEST STOP."""
 EMITS_A_FOREIGN_FAILURE = (
     bytes.fromhex("7f")
     + bytes.fromhex("23428b18acfb3ea64b08dc0c1d296ea9c09702c09083ca5272e64d115b687d23")
     + b"\x60\0\x60\0\xa1\0"
 )
-"""PUSH32 topic, PUSH1 0 PUSH1 0 LOG1 STOP: an ExecutionFailure that is not the Safe's."""
+"""Emits an ExecutionFailure event that is not the Safe's: PUSH32 topic, PUSH1 0 PUSH1 0 LOG1 STOP."""
 
 
 @pytest.fixture
@@ -40,13 +40,13 @@ def proposal(vendor: Vendor, product: Product) -> Proposal:
 
 
 def run(vendor: Vendor, proposal: Proposal, *signers: LocalAccount) -> Receipt:
-    """Execute a proposal as the broker, with these owners' signatures, or those of the first two."""
+    """Execute a proposal as the broker, signed by the given owners or by the first two."""
     signatures = [sign(proposal, signer) for signer in signers or (vendor.cast.owner_a, vendor.cast.owner_b)]
     return execute(vendor.chain, proposal, signatures=signatures, account=vendor.cast.broker, now=NOW)
 
 
 def try_out(vendor: Vendor, proposal: Proposal, *signers: LocalAccount) -> Rehearsal:
-    """Simulate a proposal with these owners' signatures."""
+    """Simulate a proposal with the signatures of these owners."""
     return rehearse(vendor.chain, proposal, signatures=[sign(proposal, signer) for signer in signers])
 
 
@@ -56,7 +56,7 @@ def nonce(vendor: Vendor) -> int:
 
 
 def contract_with(vendor: Vendor, runtime: bytes) -> str:
-    """Deploy a contract with this code."""
+    """Deploy a contract with this runtime code, and return its address."""
     size = bytes((len(runtime),))
     creation = b"\x60" + size + b"\x60\x0c\x60\0\x39\x60" + size + b"\x60\0\xf3" + runtime
     address = vendor.chain.send(vendor.cast.payer, creation).contract
@@ -65,13 +65,13 @@ def contract_with(vendor: Vendor, runtime: bytes) -> str:
 
 
 def test_sufficient_gas_limits_are_accepted(vendor: Vendor, proposal: Proposal, product: Product) -> None:
-    """A proposal with sufficient gas limits, as wallets estimate them, is executed."""
+    """A proposal with sufficient gas limits is executed."""
     run(vendor, replace(proposal, safe_tx_gas=ENOUGH_GAS))
     assert vendor.contract.release(product.name, Version(1, 1, 0)) is not None
 
 
 def test_a_call_that_would_only_cost_its_nonce_is_found_before_sending(vendor: Vendor, proposal: Proposal) -> None:
-    """With safeTxGas the Safe does not revert on failure; the simulation finds it before sending."""
+    """A call that would fail because of its gas limit is refused before it is sent and uses up the nonce."""
     rpc(vendor.chain, "anvil_setBalance", vendor.safe, hex(10**18))
     priced = replace(proposal, gas_price=1, safe_tx_gas=TOO_LITTLE_GAS)
     paying = replace(proposal, value=1, safe_tx_gas=1)
@@ -85,7 +85,7 @@ def test_a_call_that_would_only_cost_its_nonce_is_found_before_sending(vendor: V
 
 
 def test_a_call_that_fails_only_in_the_block_is_reported(vendor: Vendor, proposal: Proposal) -> None:
-    """A call that succeeds in the simulation and fails in the block is reported as a failure."""
+    """A call that succeeds in the simulation but fails in the block is reported as a failure."""
     trap = contract_with(vendor, REVERTS_IN_A_BLOCK)
     trapped = replace(proposal, to=trap, data=b"", safe_tx_gas=ENOUGH_GAS)
     assert try_out(vendor, trapped, vendor.cast.owner_a, vendor.cast.owner_b) == Rehearsal(call=True, execution=True)
@@ -97,14 +97,14 @@ def test_a_call_that_fails_only_in_the_block_is_reported(vendor: Vendor, proposa
 
 
 def test_the_failure_of_another_safe_is_ignored(vendor: Vendor, proposal: Proposal) -> None:
-    """An ExecutionFailure event for another Safe transaction is ignored."""
+    """An ExecutionFailure event of another contract is ignored."""
     emitter = contract_with(vendor, EMITS_A_FOREIGN_FAILURE)
     receipt = run(vendor, replace(proposal, to=emitter, data=b""))
     assert any(log.topics[0].hex().startswith("23428b18") for log in receipt.logs)
 
 
 def test_a_failing_call_without_gas_limits_is_refused_by_the_safe(vendor: Vendor, proposal: Proposal) -> None:
-    """With a value only the execution is simulated, and it reverts with the call (Safe 1.5)."""
+    """A failing call without gas limits is refused before it is sent, so its nonce is not used."""
     paying = replace(proposal, value=1)
     with pytest.raises(ContractRefusalError, match="the contract refused"):
         run(vendor, paying)
@@ -114,13 +114,13 @@ def test_a_failing_call_without_gas_limits_is_refused_by_the_safe(vendor: Vendor
 
 
 def test_a_refund_that_the_safe_cannot_pay_is_refused(vendor: Vendor, proposal: Proposal) -> None:
-    """A gas refund that the empty Safe cannot pay is refused."""
+    """A gas refund that the Safe cannot pay is refused."""
     with pytest.raises(ContractRefusalError, match=r"could not pay the refund.*GS011"):
         run(vendor, replace(proposal, gas_price=1, safe_tx_gas=ENOUGH_GAS))
 
 
 def test_a_value_is_sent(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """A signed value is transferred with the call."""
+    """The ether value that the owners signed is transferred with the proposal's call."""
     rpc(vendor.chain, "anvil_setBalance", vendor.safe, hex(100))
     before = int(rpc(vendor.chain, "eth_getBalance", cast.mallory.address, "latest"), 16)
     run(vendor, replace(proposal, to=cast.mallory.address, data=b"", value=60))
@@ -129,7 +129,7 @@ def test_a_value_is_sent(vendor: Vendor, proposal: Proposal, cast: Cast) -> None
 
 
 def test_a_delegatecall_runs_as_the_safe(vendor: Vendor, proposal: Proposal) -> None:
-    """A delegatecall is simulated only through the Safe, in whose context it runs."""
+    """A delegatecall is simulated only as an execution of the Safe, because it runs in the Safe's context."""
     emitter = contract_with(vendor, EMITS_A_FOREIGN_FAILURE)
     foreign = replace(proposal, to=emitter, data=b"", operation=DELEGATECALL)
     assert try_out(vendor, foreign, vendor.cast.owner_a, vendor.cast.owner_b) == Rehearsal(call=False, execution=True)
@@ -138,18 +138,18 @@ def test_a_delegatecall_runs_as_the_safe(vendor: Vendor, proposal: Proposal) -> 
 
 
 def test_a_rejection_takes_the_nonce(vendor: Vendor, proposal: Proposal, product: Product) -> None:
-    """A rejection uses the nonce, so that the rejected proposal can never be executed."""
+    """A rejection uses up the Safe's nonce, so the rejected proposal can never be executed."""
     rejection = propose_rejection(vendor.contract, reason=Reason("wrong image", NOW, 3600, nonce=proposal.nonce))
     assert rejection.is_rejection
     assert try_out(vendor, rejection) == Rehearsal(call=False, execution=False)
     run(vendor, rejection)
-    with pytest.raises(ProposalError, match="it, or another one, was executed"):
+    with pytest.raises(ProposalError, match="this proposal or another one was executed"):
         run(vendor, proposal)
     assert vendor.contract.release(product.name, Version(1, 1, 0)) is None
 
 
 def test_a_rehearsal_changes_nothing(vendor: Vendor, proposal: Proposal, product: Product, cast: Cast) -> None:
-    """With too few signatures or a later nonce only the call is simulated; otherwise the execution."""
+    """A simulation sends nothing, and includes the execution only with enough signatures and the next nonce."""
     assert try_out(vendor, proposal) == Rehearsal(call=True, execution=False)
     assert try_out(vendor, proposal, cast.owner_a) == Rehearsal(call=True, execution=False)
     ahead = replace(proposal, nonce=proposal.nonce + 1)
@@ -160,8 +160,8 @@ def test_a_rehearsal_changes_nothing(vendor: Vendor, proposal: Proposal, product
 
 
 def test_a_rehearsal_refuses_what_an_execution_would(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """Another chain, a stranger, a forged signature and a reverting call are refused."""
-    with pytest.raises(ProposalError, match="names chain id 1, this is 1337"):
+    """A simulation refuses another chain id, a non-owner's signature, a forged one, and a reverting call."""
+    with pytest.raises(ProposalError, match="names chain id 1, the network has chain id 1337"):
         try_out(vendor, replace(proposal, chain_id=1))
     with pytest.raises(ProposalError, match="is not an owner"):
         try_out(vendor, proposal, cast.mallory)
@@ -174,7 +174,7 @@ def test_a_rehearsal_refuses_what_an_execution_would(vendor: Vendor, proposal: P
 
 
 def test_an_owner_change_by_a_direct_call_is_refused(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """The Safe refuses an owner change by a direct call: only the Safe may call itself."""
+    """The Safe refuses a change of its owners that is not called by the Safe itself."""
     call = encode_signature_call("addOwnerWithThreshold(address,uint256)", cast.mallory.address, 1)
     with pytest.raises(ContractRefusalError, match="GS031"):
         vendor.chain.send(cast.mallory, call, to=vendor.safe)

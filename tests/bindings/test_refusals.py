@@ -1,4 +1,4 @@
-"""Every error of the contracts and the Safe has one message, with the values that the error carries."""
+"""Each error of the contracts and of the Safe is explained by a message that contains the error's values."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ VALUES: dict[str, Any] = {
 
 
 def reverted(name: str) -> RevertedError:
-    """Return a node's response to a call that reverts with the error."""
+    """Return the error of a call that a contract reverted, as a node reports it."""
     entry = ERRORS[name]
     types, values = [i["type"] for i in entry["inputs"]], [VALUES[i["name"]] for i in entry["inputs"]]
     return RevertedError(keccak(text=f"{name}({','.join(types)})")[:4] + encode(types, values), "no")
 
 
 def test_every_error_of_the_contract_has_a_message() -> None:
-    """The table contains exactly the custom errors of the packaged interfaces."""
+    """The table of messages contains exactly the custom errors of the contracts."""
     assert set(REFUSALS) == set().union(*(interface(contract).errors for contract in CONTRACTS)) == set(ERRORS)
 
 
 def test_every_code_of_the_safe_has_a_message() -> None:
-    """The table contains every code in the npm package's sources."""
+    """The table of Safe error codes contains every code in the Safe's source files."""
     codes = {code for path in SAFE_SOURCES.rglob("*.sol") for code in re.findall(r"GS\d{3}", path.read_text())}
     assert len(codes) > 25
     assert codes <= set(SAFE_CODES)
@@ -68,14 +68,14 @@ def test_every_code_of_the_safe_has_a_message() -> None:
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_a_message_uses_only_fields_of_its_error(name: str) -> None:
-    """Message templates use only fields of their error."""
+    """Each message template uses only the fields of its contract error."""
     asked = {key for part in REFUSALS[name][:3] for _, key, _, _ in string.Formatter().parse(part) if key}
     assert asked <= {entry["name"] for entry in ERRORS[name]["inputs"]}
 
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_every_error_becomes_a_message(name: str) -> None:
-    """Each message is completely filled in, and keeps exit status 3."""
+    """Each contract error becomes a complete message with exit status 3."""
     refusal = explain(reverted(name))
     assert not isinstance(refusal, RevertedError)
     assert refusal.what
@@ -100,14 +100,14 @@ def test_every_error_becomes_a_message(name: str) -> None:
     ],
 )
 def test_a_message_contains_the_values(name: str, words: tuple[str, ...]) -> None:
-    """Versions, names, addresses and digests are formatted for people."""
+    """Versions, names, addresses and digests appear in readable form in the error message."""
     text = str(explain(reverted(name)))
     assert [word for word in words if word not in text] == []
 
 
 @pytest.mark.parametrize("code", sorted(SAFE_CODES))
 def test_every_code_becomes_a_message(code: str) -> None:
-    """A code is found in the revert data or the node's message, and is part of the error."""
+    """An error code of the Safe is found in the revert data or in the node's message, and is explained."""
     data = bytes.fromhex("08c379a0") + encode(["string"], [code])
     for error in (RevertedError(data, ""), RevertedError(b"", f"execution reverted: {code}")):
         refusal = explain(error)
@@ -116,7 +116,7 @@ def test_every_code_becomes_a_message(code: str) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\x12\x34", bytes(4), bytes(36), bytes.fromhex("4e487b71") + bytes(32)])
 def test_an_unknown_error_is_reported_unchanged(data: bytes) -> None:
-    """An unknown error is reported with its data or the node's message."""
+    """An unknown contract error is reported with its data or with the node's message."""
     error = RevertedError(data, "execution reverted")
     assert explain(error) is error
     assert "execution reverted" in str(error)

@@ -32,20 +32,20 @@ def proposal(vendor: Vendor, product: Product) -> Proposal:
 
 
 def run(vendor: Vendor, proposal: Proposal, *signers: LocalAccount, now: int = NOW) -> Receipt:
-    """Execute a proposal as the broker, with these signatures."""
+    """Execute a proposal as the broker, with the signatures of these owners."""
     signatures = [sign(proposal, signer) for signer in signers]
     return execute(vendor.chain, proposal, signatures=signatures, account=vendor.cast.broker, now=now)
 
 
 def test_the_state_of_a_safe_is_read(vendor: Vendor, cast: Cast) -> None:
-    """Owners, threshold and nonce are read; the address may have any case."""
+    """The owners and the threshold of a Safe are read, whatever the letter case of its address."""
     state = read_safe(vendor.chain, vendor.safe.lower())
     assert set(state.owners) == {cast.owner_a.address, cast.owner_b.address, cast.owner_c.address}
     assert (state.address, state.threshold) == (vendor.safe, 2)
 
 
 def test_anyone_executes_what_two_owners_signed(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """Any account may execute a proposal with two signatures; the nonce increases."""
+    """Any account may execute a proposal that two owners signed, and the Safe's nonce increases by one."""
     receipt = run(vendor, proposal, cast.owner_c, cast.owner_a)
     product = proposal.releases[0]["product"].rstrip(b"\0").decode()
     assert vendor.contract.release(product, Version(1, 1, 0)) is not None
@@ -54,47 +54,47 @@ def test_anyone_executes_what_two_owners_signed(vendor: Vendor, proposal: Propos
 
 
 def test_all_three_owners_may_sign(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """More signatures than required are accepted."""
+    """A proposal with more signatures than required is executed."""
     assert run(vendor, proposal, cast.owner_a, cast.owner_b, cast.owner_c).block_number > 0
 
 
 def test_a_proposal_is_executed_once(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """A second execution is refused, with both nonces in the error."""
+    """A second execution of a proposal is refused with an error that contains both nonces."""
     run(vendor, proposal, cast.owner_a, cast.owner_b)
-    words = f"takes nonce {proposal.nonce}, the Safe is at {proposal.nonce + 1}: it, or another one, was executed"
+    words = f"takes nonce {proposal.nonce}, the Safe is at {proposal.nonce + 1}: this proposal or another one was exec"
     with pytest.raises(ProposalError, match=words):
         run(vendor, proposal, cast.owner_a, cast.owner_b)
 
 
 def test_a_proposal_waits_for_those_before_it(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """A later nonce is refused until the earlier proposals were executed."""
+    """A proposal with a later nonce is refused until the proposals before it were executed."""
     later = replace(proposal, nonce=proposal.nonce + 1)
-    with pytest.raises(ProposalError, match=r"other proposals come first: it takes nonce .* Execute those first"):
+    with pytest.raises(ProposalError, match=r"other proposals come first: .* takes nonce .* Execute the other"):
         run(vendor, later, cast.owner_a, cast.owner_b)
     vendor.decide(publish_call([release_of(b"before", product=product_of(proposal), version=Version(1, 0, 0))]))
     run(vendor, later, cast.owner_a, cast.owner_b)
 
 
 def product_of(proposal: Proposal) -> str:
-    """Return the product of a publish proposal."""
+    """Return the product name in a proposal that publishes a release."""
     name: bytes = proposal.releases[0]["product"]
     return name.rstrip(b"\0").decode()
 
 
 def test_an_expired_proposal_is_not_executed(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """An expired proposal is refused without a call to the chain."""
+    """An expired proposal is refused by the execution."""
     with pytest.raises(ProposalError, match="has expired"):
         run(vendor, proposal, cast.owner_a, cast.owner_b, now=proposal.expires)
 
 
 def test_a_proposal_for_another_chain_is_not_executed(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """The error contains both chain ids."""
-    with pytest.raises(ProposalError, match="names chain id 1, this is 1337"):
+    """A proposal for another chain is refused with an error that contains both chain ids."""
+    with pytest.raises(ProposalError, match="names chain id 1, the network has chain id 1337"):
         run(vendor, replace(proposal, chain_id=1), cast.owner_a, cast.owner_b)
 
 
 def test_too_few_or_foreign_signatures_cost_nothing(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """Insufficient signatures are refused before sending; the proposal remains valid."""
+    """Execution with too few or foreign signatures is refused, and later succeeds with valid signatures."""
     with pytest.raises(ProposalError, match="1 of 2 are there"):
         run(vendor, proposal, cast.owner_a)
     with pytest.raises(ProposalError, match="is not an owner"):
@@ -103,7 +103,7 @@ def test_too_few_or_foreign_signatures_cost_nothing(vendor: Vendor, proposal: Pr
 
 
 def test_an_error_of_the_contract_is_reported_through_the_safe(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """A failing call is simulated first, so that the error is the contract's."""
+    """If the Safe's call to a contract would fail, the contract's own error is reported."""
     release = release_of(b"faster", product=product_of(proposal), version=Version(3, 0, 0))
     vendor.decide(publish_call([release]))
     overtaken = replace(proposal, nonce=proposal.nonce + 1)
@@ -112,7 +112,7 @@ def test_an_error_of_the_contract_is_reported_through_the_safe(vendor: Vendor, p
 
 
 def unchecked_call(proposal: Proposal, signatures: list[Signature]) -> bytes:
-    """Return calldata of the Safe with these signatures, without our checks."""
+    """Return the Safe's execution calldata with these signatures, without BlockOTA's checks."""
     joined = b"".join(signature.signature for signature in signatures)
     return encode_signature_call(
         "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)",
@@ -121,7 +121,7 @@ def unchecked_call(proposal: Proposal, signatures: list[Signature]) -> bytes:
 
 
 def safe_s_answer(vendor: Vendor, proposal: Proposal, signatures: list[Signature]) -> str:
-    """Return the Safe's error for signatures that were not checked before."""
+    """Return the text of the Safe's own error for signatures that BlockOTA did not check."""
     with pytest.raises(ContractRefusalError) as refusal, refusals_in_words():
         vendor.chain.call(proposal.safe, unchecked_call(proposal, signatures))
     assert not isinstance(refusal.value, RevertedError)
@@ -129,7 +129,7 @@ def safe_s_answer(vendor: Vendor, proposal: Proposal, signatures: list[Signature
 
 
 def test_error_codes_of_the_safe_become_messages(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """The Safe refuses on its own, and its error codes are mapped to messages."""
+    """The Safe itself refuses invalid signatures, and its error codes appear in the message."""
     a, b = sorted((cast.owner_a, cast.owner_b), key=lambda owner: int(owner.address, 16))
     in_order = [sign(proposal, a), sign(proposal, b)]
     stranger = [sign(proposal, a), sign(proposal, cast.mallory)]
@@ -141,19 +141,19 @@ def test_error_codes_of_the_safe_become_messages(vendor: Vendor, proposal: Propo
 
 
 def other_nonce(proposal: Proposal, *signers: LocalAccount) -> list[Signature]:
-    """Return signatures for another nonce than the Safe's next."""
+    """Return signatures for a later nonce than the proposal's."""
     return [sign(replace(proposal, nonce=proposal.nonce + 9), signer) for signer in signers]
 
 
 def test_an_address_of_something_else_is_reported(vendor: Vendor, cast: Cast) -> None:
-    """An account or another contract at the address is reported."""
+    """The address of an account or of another contract is reported as not being a Safe."""
     for address in (cast.mallory.address, vendor.contract.address):
         with pytest.raises(RefusedError, match=f"no Safe at {address}: .* on chain 1337"):
             read_safe(vendor.chain, address)
 
 
 def test_a_nonce_is_checked_by_itself(vendor: Vendor, proposal: Proposal) -> None:
-    """The nonce of a proposal can be checked before signing."""
+    """`check_nonce` refuses a proposal whose nonce is not the Safe's next one."""
     state = read_safe(vendor.chain, vendor.safe)
     check_nonce(proposal, state)
     with pytest.raises(ProposalError, match="cannot be executed any more"):
@@ -163,7 +163,7 @@ def test_a_nonce_is_checked_by_itself(vendor: Vendor, proposal: Proposal) -> Non
 
 
 def test_a_safe_is_deployed_with_its_owners(anvil: Chain, cast: Cast) -> None:
-    """Two deployments with equal owners give two Safes."""
+    """Two Safes that are deployed with the same owners have different addresses."""
     owners = [cast.broker.address, cast.technician.address]
     first, second = (deploy_safe(anvil, cast.payer, owners=owners, threshold=1) for _ in range(2))
     assert first != second
@@ -172,13 +172,13 @@ def test_a_safe_is_deployed_with_its_owners(anvil: Chain, cast: Cast) -> None:
 
 @pytest.mark.parametrize("threshold", [0, 3])
 def test_an_impossible_threshold_is_refused(anvil: Chain, cast: Cast, threshold: int) -> None:
-    """A threshold of 0 or above the number of owners is refused."""
+    """Deploying a Safe with a threshold of 0, or above the number of owners, is refused."""
     owners = [cast.owner_a.address, cast.owner_b.address]
     with pytest.raises(ContractRefusalError):
         deploy_safe(anvil, cast.payer, owners=owners, threshold=threshold)
 
 
 def test_missing_artifacts_are_reported(anvil: Chain, cast: Cast, tmp_path: Path) -> None:
-    """The error names how to install the artifacts."""
+    """The error for missing contract artifacts names the command that installs them."""
     with pytest.raises(UsageError, match=r"Safe\.json is missing\. Run `npm ci`"):
         deploy_safe(anvil, cast.payer, owners=[], threshold=1, artifacts=tmp_path)

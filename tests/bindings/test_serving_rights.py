@@ -1,4 +1,4 @@
-"""Serving rights follow the chain: they start after the confirmations and end with a reorganisation."""
+"""The right to serve a release begins after the required confirmations and ends after a reorganisation."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ MANIFESTS = [bytes((number,)) * 32 for number in (1, 2)]
 
 
 class Forgetful(Chain):
-    """A node that rejects event searches from too early a block, as public nodes do."""
+    """A node that rejects event searches that begin at too old a block, as public nodes do."""
 
     first_block = 0
 
     def logs(
         self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
     ) -> list[Log]:
-        """Return events, unless the search starts too early."""
+        """Return events, or raise an error if the search begins at too old a block."""
         if from_block < self.first_block:
-            raise ChainError("the node cannot do that", why="it has no history of that block")
+            raise ChainError("the node has no history of these blocks")
         return super().logs(address, topics, from_block=from_block, to_block=to_block)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A vendor's contracts on a separate chain; releases become visible after the confirmations."""
+    """A vendor's contracts on a chain of their own, on which a release needs DEPTH confirmations."""
 
     contract: BlockOTAContract
     replication: ReplicationContract
@@ -53,7 +53,7 @@ class Scene:
 
     @property
     def chain(self) -> Chain:
-        """The chain."""
+        """The chain of the contracts."""
         return self.contract.chain
 
     def send(self, call: bytes, *, to: str = "") -> None:
@@ -61,13 +61,13 @@ class Scene:
         self.chain.send(self.cast.payer, call, to=to or self.contract.address)
 
     def publish(self, image: bytes, version: Version, *, manifest: bytes) -> Release:
-        """Publish a release."""
+        """Publish a release with a manifest, and return the release."""
         made = release_of(image, version=version, manifest=manifest)
         self.send(publish_call([made]))
         return made
 
     def mine(self, blocks: int) -> None:
-        """Mine blocks."""
+        """Mine the given number of blocks."""
         rpc(self.chain, "anvil_mine", hex(blocks))
 
     def vendor(self, chain: Chain | None = None) -> RightsReader:
@@ -81,13 +81,13 @@ class Scene:
         return RightsReader(self.contract, follower, replication=self.replication, broker=self.cast.broker.address)
 
     def follower(self, chain: Chain) -> Follower:
-        """Return a follower that requires DEPTH confirmations."""
+        """Return a follower of the chain that requires DEPTH confirmations."""
         return Follower(chain, confirmations=DEPTH, first_block=self.first_block)
 
 
 @pytest.fixture
 def scene(cast: Cast) -> Iterator[Scene]:
-    """Contracts older than the confirmations, with a paired product; the vendor is an account here."""
+    """Deploy the contracts with a paired product on a fresh chain; a plain account acts as the vendor."""
     with fresh_anvil() as chain:
         rpc(chain, "anvil_mine", hex(20))
         contract, receipt = BlockOTAContract.deploy(chain, cast.payer, owner=cast.payer.address)
@@ -99,13 +99,13 @@ def scene(cast: Cast) -> Iterator[Scene]:
 
 
 def rights(reader: RightsReader) -> Rights:
-    """Return the releases that may be served now."""
+    """Read the chain, and return the releases that may be served now."""
     reading = reader.read()
     return rights_at(reading.time, reading.claims)
 
 
 def test_a_release_is_served_when_it_is_deep_enough(scene: Scene) -> None:
-    """Publication and revocation take effect after the confirmations, not earlier."""
+    """A publication or revocation takes effect only after the required confirmations."""
     reader = scene.vendor()
     made = scene.publish(b"image", Version(1, 1, 0), manifest=MANIFESTS[0])
     scene.mine(DEPTH - 1)
@@ -120,10 +120,10 @@ def test_a_release_is_served_when_it_is_deep_enough(scene: Scene) -> None:
 
 
 def test_a_count_that_the_node_invents_is_not_believed(scene: Scene) -> None:
-    """A list ends with the first empty page, whatever number of agreements the node names."""
+    """The list of agreements ends with the first empty page, even if the node reports a larger count."""
 
     class BoastfulContract(ReplicationContract):
-        """A contract whose node names the greatest count."""
+        """A contract whose node reports the largest possible number of agreements."""
 
         def _ask(self, function: str, *arguments: Any, block: int | None = None) -> Any:
             return (1 << 64) - 1 if function == "agreementCount" else super()._ask(function, *arguments, block=block)
@@ -136,7 +136,7 @@ def test_a_count_that_the_node_invents_is_not_believed(scene: Scene) -> None:
 
 
 def test_an_agreement_is_served_when_it_is_deep_enough(scene: Scene) -> None:
-    """The broker's right starts with the confirmed acceptance."""
+    """A broker may serve a release only after the acceptance of its agreement is confirmed."""
     made = scene.publish(b"image", Version(1, 1, 0), manifest=bytes(32))
     expires_at = scene.chain.head().time + 3600
     scene.replication.propose(scene.cast.broker, PRODUCT.name, version=made.version, expires_at=expires_at)
@@ -155,7 +155,7 @@ def test_an_agreement_is_served_when_it_is_deep_enough(scene: Scene) -> None:
 
 
 def test_a_reorganisation_removes_a_right(scene: Scene) -> None:
-    """A reorganisation deeper than the confirmations removes the release and its manifest."""
+    """A reorganisation deeper than the confirmations removes the right to serve a release and its manifest."""
     reader = scene.vendor()
     made = scene.publish(b"image", Version(1, 1, 0), manifest=MANIFESTS[0])
     scene.mine(DEPTH)
@@ -170,14 +170,14 @@ def test_a_reorganisation_removes_a_right(scene: Scene) -> None:
 
 
 def test_agreements_expire_by_the_newest_block(scene: Scene) -> None:
-    """Expiry uses the newest block's time, without confirmations."""
+    """The expiry of agreements is decided by the time of the newest block, without confirmations."""
     reading = scene.vendor().read()
     newest = scene.chain.head()
     assert (reading.block, reading.time) == (newest.number - DEPTH, newest.time)
 
 
 def test_a_node_that_is_behind_takes_nothing_back(scene: Scene, tmp_path: Path) -> None:
-    """A lagging node behind a load balancer does not remove rights; health reports the lag."""
+    """A node that lags behind does not remove rights to serve, and the health report shows the lag."""
     scene.publish(b"image", Version(1, 1, 0), manifest=bytes(32))
     early = scene.chain.head().number
     scene.mine(DEPTH)
@@ -194,17 +194,17 @@ def test_a_node_that_is_behind_takes_nothing_back(scene: Scene, tmp_path: Path) 
 
 
 class Lagging(Chain):
-    """A node whose newest block can be limited."""
+    """A node whose newest block can be set to an older one."""
 
     newest: int | None = None
 
     def head(self, number: int | None = None) -> BlockHead:
-        """Return the newest block."""
+        """Return the head of a block, by default of the newest block."""
         return super().head(self.newest if number is None else number)
 
 
 def test_a_restarted_chain_is_read_again(scene: Scene, cast: Cast) -> None:
-    """After a restart of a development chain, with fewer blocks, everything is read again."""
+    """After a development chain was restarted and has fewer blocks, the whole chain is read again."""
     reader = scene.vendor()
     scene.publish(b"image", Version(1, 1, 0), manifest=bytes(32))
     scene.mine(50)
@@ -219,7 +219,7 @@ def test_a_restarted_chain_is_read_again(scene: Scene, cast: Cast) -> None:
 
 
 def test_events_are_searched_from_the_first_block_on(scene: Scene) -> None:
-    """All manifests are found although the node rejects a search from block 0."""
+    """All manifests are found although the node rejects event searches from block 0."""
     chain = Forgetful(scene.chain.url)
     chain.first_block = scene.first_block
     reader = scene.vendor(chain)
@@ -234,10 +234,10 @@ def test_events_are_searched_from_the_first_block_on(scene: Scene) -> None:
 
 
 def test_a_contract_that_is_too_new_is_waited_for(scene: Scene) -> None:
-    """The error contains the number of missing blocks."""
+    """Reading fails until the contract's first block is confirmed, and the error names the confirmations."""
     first_block = scene.chain.head().number - DEPTH + 1
     reader = RightsReader(scene.contract, Follower(scene.chain, confirmations=DEPTH, first_block=first_block))
-    with pytest.raises(ChainError, match=r"not confirmed yet.*the newest is \d+, and 3 blocks must lie above"):
+    with pytest.raises(ChainError, match=r"not confirmed yet.*newest block is \d+, and 3 blocks must lie above"):
         reader.read()
     scene.mine(1)
     assert isinstance(reader.read(), Reading)

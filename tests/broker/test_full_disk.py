@@ -1,4 +1,4 @@
-"""A round on a full disk: it ends at the first failure, with one sentence."""
+"""A broker's sync round on a full disk ends at the first failure, with one error."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ class FullStore(LocalStore):
     """A store on a full disk."""
 
     def write_block(self, block: Block) -> None:
-        """Fail as the operating system does."""
+        """Raise the error of the operating system for a full disk."""
         with self._translated():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(block.cid))
 
 
 class FixedReader(AgreementReader):
-    """Agreements on several small images."""
+    """A reader that returns fixed agreements on several small images."""
 
     def __init__(self, images: list[bytes]) -> None:
         self._fixed = Facts(NOW, tuple(map(agreed, range(1, len(images) + 1), images)))
 
     def read(self, *, url: str) -> Facts:  # noqa: ARG002 - nothing is announced
-        """The agreements."""
+        """Return the fixed agreements."""
         return self._fixed
 
 
 def agreed(number: int, image: bytes) -> AgreementFacts:
-    """An accepted agreement on an image."""
+    """Return an accepted agreement on an image."""
     version = Version(1, number, 0)
     agreement = Agreement(number, "0xb", PRODUCT.name, version, NOW + 60, AgreementStatus.ACCEPTED, "")
     return AgreementFacts(Claim(release_of(image, version=version), agreement=agreement), agreement)
 
 
 def test_a_full_disk_ends_the_round_at_the_first_failure(tmp_path: Path) -> None:
-    """The other images are neither requested nor reported one by one."""
+    """A full disk ends the sync round after the first image, and no other image is requested."""
     images = [code(64 + number) for number in range(FILES)]
     blocks = {release_of(image).cid: image for image in images}
     with serving(blocks) as vendor, BrokerState(tmp_path / "state", {}) as state:
@@ -87,7 +87,7 @@ def test_a_full_disk_ends_the_round_at_the_first_failure(tmp_path: Path) -> None
     ],
 )
 def test_a_full_disk_is_recognised(error: Exception, *, is_full: bool) -> None:
-    """A full disk is found behind the error that was made of it; other failures concern one step only."""
+    """A full disk is recognised from the cause of a store error, and other failures are not mistaken for it."""
     with pytest.raises(StoreError) as refused:
         raise StoreError("the store cannot be used") from error
     assert is_disk_full(refused.value) is is_full
@@ -97,5 +97,5 @@ def test_a_full_disk_is_recognised(error: Exception, *, is_full: bool) -> None:
     ("count", "text"), [(0, ""), (1, "0"), (3, "0, 1, 2"), (4, "0, 1, 2 and 1 more"), (600, "0, 1, 2 and 597 more")]
 )
 def test_a_list_in_a_message_is_cut_after_three(count: int, text: str) -> None:
-    """The number of the others is given."""
+    """A list in an error message is shortened to three items and the number of the others."""
     assert shortened(range(count)) == text

@@ -1,4 +1,4 @@
-"""Which sources a broker leaves out, and for how long."""
+"""A broker stops asking a source that served wrong blocks for a limited time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOW = 1_000_000.0
 
 
 def test_one_wrong_block_leaves_out_one_file() -> None:
-    """The other files of the source, and the same file of other sources, are asked for."""
+    """After one wrong block, a source is not asked for that file for a minute, but still for other files."""
     found = [Offence(SOURCE, FILES[0], NOW)]
     assert skipped_until(found, SOURCE, FILES[0]) == NOW + 60
     assert skipped_until(found, SOURCE, FILES[1]) == 0
@@ -23,7 +23,7 @@ def test_one_wrong_block_leaves_out_one_file() -> None:
 
 @pytest.mark.parametrize(("count", "minutes"), [(1, 1), (2, 2), (3, 4), (4, 8), (6, 32), (7, 60), (20, 60)])
 def test_the_pause_doubles_up_to_an_hour(count: int, minutes: int) -> None:
-    """The time counts from the newest wrong block."""
+    """The pause after wrong blocks doubles up to an hour, and begins at the newest wrong block."""
     found = [Offence(SOURCE, FILES[0], NOW + number) for number in range(count)]
     assert skipped_until(found, SOURCE, FILES[0]) == NOW + count - 1 + 60 * minutes
     assert skipped_until(found, SOURCE, FILES[1]) == 0
@@ -31,7 +31,7 @@ def test_the_pause_doubles_up_to_an_hour(count: int, minutes: int) -> None:
 
 @pytest.mark.parametrize(("count", "minutes"), [(2, 0), (3, 1), (4, 2), (5, 4), (9, 60), (11, 60)])
 def test_three_files_within_an_hour_leave_out_the_source(count: int, minutes: int) -> None:
-    """The source is then not asked for any file."""
+    """After wrong blocks of three files within an hour, the source is not asked for any file."""
     found = [Offence(SOURCE, cid, NOW + number) for number, cid in enumerate(FILES[:count])]
     expected = NOW + count - 1 + 60 * minutes if minutes else 0
     assert skipped_until(found, SOURCE, FILES[-1]) == expected
@@ -39,6 +39,6 @@ def test_three_files_within_an_hour_leave_out_the_source(count: int, minutes: in
 
 
 def test_wrong_blocks_of_another_hour_do_not_count() -> None:
-    """Three files in more than an hour leave out only these files."""
+    """Wrong blocks of three files in more than an hour do not exclude the source from other files."""
     found = [Offence(SOURCE, cid, NOW + 1800.0 * number) for number, cid in enumerate(FILES[:3])]
     assert skipped_until(found, SOURCE, FILES[-1]) == 0

@@ -1,4 +1,4 @@
-"""The plan of a round: the steps for every state of an agreement, a release and a file."""
+"""The plan of a broker's sync round: the steps for each state of an agreement, a release and a file."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ NEXT_STEPS: dict[Stage, list[type[Step]]] = {
 
 
 def facts_of(agreement: Agreement, release: Release = RELEASE) -> AgreementFacts:
-    """Return an agreement that is the same at the confirmed and the newest block."""
+    """Return an agreement that is equal at the confirmed and at the newest block."""
     return AgreementFacts(Claim(release, agreement=agreement), agreement)
 
 
 def remembered(stage: Stage | None, file: ReleaseFile = IMAGE) -> BrokerMemory:
-    """Return a memory of one file, or an empty one."""
+    """Return the broker's memory of one file at this stage, or of no file."""
     return BrokerMemory({file.cid: (file, stage)} if stage else {})
 
 
 def steps(
     *agreements: AgreementFacts, memory: BrokerMemory | None = None, url: str = URL, time: int = NOW
 ) -> tuple[Step, ...]:
-    """Return the planned steps."""
+    """Return the steps that a sync round plans."""
     return plan(Facts(time, agreements), memory or BrokerMemory(), now=float(NOW), sources=(VENDOR,), url=url)
 
 
 @pytest.mark.parametrize("stage", Stage, ids=str)
 def test_a_wanted_file_goes_on_where_it_was(stage: Stage) -> None:
-    """At each stage the remaining steps are planned in order."""
+    """From each stage of a file, the remaining steps are planned in order."""
     assert [type(step) for step in steps(AGREED, memory=remembered(stage))] == NEXT_STEPS[stage]
 
 
@@ -76,7 +76,7 @@ def test_a_wanted_file_goes_on_where_it_was(stage: Stage) -> None:
 def test_only_what_is_good_is_wanted(
     status: AgreementStatus, release_status: Status, *, is_late: bool, stage: Stage | None
 ) -> None:
-    """Unless agreement and release are valid, nothing is fetched, pinned or announced, and copies are dropped."""
+    """Without a valid agreement and an active release, a file is dropped and no other step is planned."""
     agreed = facts_of(replace(AGREEMENT, status=status), replace(RELEASE, status=release_status))
     found = steps(agreed, memory=remembered(stage), time=AGREEMENT.expires_at if is_late else NOW)
     if status is AgreementStatus.ACCEPTED and release_status is Status.ACTIVE and not is_late:
@@ -86,18 +86,18 @@ def test_only_what_is_good_is_wanted(
 
 
 def test_an_agreement_ends_in_the_second_that_it_names() -> None:
-    """An agreement is over at the second of its expiry, as in the contract."""
+    """An agreement is over in the second of its expiry, as in the contract."""
     assert steps(AGREED, time=AGREEMENT.expires_at - 1)
     assert not steps(AGREED, time=AGREEMENT.expires_at)
 
 
 def test_without_agreements_all_is_dropped() -> None:
-    """Without agreements all files are dropped, including those of an agreement that a reorganisation removed."""
+    """Without agreements, the broker drops all files."""
     assert steps(memory=remembered(Stage.PINNED)) == (Drop(IMAGE, frozenset()),)
 
 
 def test_one_good_agreement_is_enough_to_keep_a_file() -> None:
-    """A renewed agreement replaces the expired one without a new fetch."""
+    """A file with an ended and a new agreement is kept, and announced for the new one."""
     old = facts_of(replace(AGREEMENT, status=AgreementStatus.TERMINATED, uri=URL))
     new = facts_of(replace(AGREEMENT, number=2))
     found = steps(old, new, memory=remembered(Stage.PINNED))
@@ -105,7 +105,7 @@ def test_one_good_agreement_is_enough_to_keep_a_file() -> None:
 
 
 def test_drops_come_first_and_know_what_to_keep() -> None:
-    """Drops come first, and keep the blocks that a wanted file shares with a dropped one."""
+    """Drops are planned first, and keep the blocks that a wanted file shares with the dropped one."""
     other = ReleaseFile(MANIFEST, 3, b"x" * 32, "old")
     found = steps(AGREED, memory=remembered(Stage.PINNED, other))
     assert found[0] == Drop(other, frozenset({IMAGE.cid}))
@@ -117,7 +117,7 @@ def test_drops_come_first_and_know_what_to_keep() -> None:
     [("", False, True), (URL, False, False), (OTHER, False, True), ("", True, True), (URL, True, True)],
 )
 def test_it_is_announced_where_it_is_not_yet(uri: str, *, is_announcing: bool, is_sent: bool) -> None:
-    """A URL that the newest block has is not announced again; an announcement in the journal is finished."""
+    """A URL that the chain already has is announced again only to finish an announcement in the journal."""
     agreed = replace(AGREED, newest=replace(AGREEMENT, uri=uri), is_announcing=is_announcing)
     found = steps(agreed, memory=remembered(Stage.PINNED))
     assert found == ((Announce(agreed.newest, URL, IMAGE),) if is_sent else ())
@@ -125,18 +125,18 @@ def test_it_is_announced_where_it_is_not_yet(uri: str, *, is_announcing: bool, i
 
 @pytest.mark.parametrize("status", [status for status in AgreementStatus if status is not AgreementStatus.ACCEPTED])
 def test_what_has_just_ended_is_not_announced(status: AgreementStatus) -> None:
-    """An agreement that has just ended is not announced, since the contract would refuse it."""
+    """An agreement that ended at the newest block is not announced, because the contract would refuse it."""
     agreed = replace(AGREED, newest=replace(AGREEMENT, status=status))
     assert steps(agreed, memory=remembered(Stage.PINNED)) == ()
 
 
 def test_without_a_url_nothing_is_announced() -> None:
-    """Without a URL files are fetched and pinned, but not announced."""
+    """Without a URL, files are fetched and pinned, but not announced."""
     assert [type(step) for step in steps(AGREED, url="")] == [Fetch, Pin]
 
 
 def test_a_manifest_is_kept_beside_the_image() -> None:
-    """A manifest's size is not recorded, so the largest size is allowed; its address is its hash."""
+    """A manifest is fetched with its image, up to the maximum size, because its size is not recorded."""
     found = steps(replace(AGREED, claim=replace(CLAIM, manifest=MANIFEST)))
     wanted = [step.file for step in found if isinstance(step, Fetch)]
     assert [(file.cid, file.size, file.sha256) for file in wanted] == [
@@ -146,14 +146,14 @@ def test_a_manifest_is_kept_beside_the_image() -> None:
 
 
 def test_sources_are_the_vendor_and_other_replicas() -> None:
-    """The vendor's sources and the other replicas are asked; the broker's own URL is not, and no URL is asked twice."""
+    """A file is fetched from the vendor's sources and other replicas, never from the broker's own URL."""
     found = steps(replace(AGREED, replicas=(OTHER, URL, VENDOR, OTHER)))
     assert found[0] == Fetch(IMAGE, (VENDOR,), (OTHER,))
 
 
 @pytest.mark.parametrize(("ahead", "is_asked"), [(1, False), (0, True), (-1, True)])
 def test_a_source_is_left_out_for_a_time(ahead: int, *, is_asked: bool) -> None:
-    """A source that served a wrong block is not asked for a minute, neither as a vendor's source nor as a replica."""
+    """A source that served a wrong block of a file is not asked for that file for one minute."""
     until = NOW + ahead
     memory = BrokerMemory({}, tuple(Offence(url, IMAGE.cid, until - 60.0) for url in (VENDOR, OTHER)))
     found = steps(replace(AGREED, replicas=(OTHER,)), memory=memory)
@@ -163,7 +163,7 @@ def test_a_source_is_left_out_for_a_time(ahead: int, *, is_asked: bool) -> None:
 
 @pytest.mark.parametrize("change", [{"size": 65}, {"sha256": bytes(32)}])
 def test_another_record_of_the_same_address_begins_again(change: dict[str, int | bytes]) -> None:
-    """A file is fetched again if its record changed, whatever its stage was."""
+    """A file whose record changed on the chain is fetched again."""
     other = ReleaseFile(**({"cid": IMAGE.cid, "size": IMAGE.size, "sha256": IMAGE.sha256, "label": "x"} | change))  # type: ignore[arg-type] # of mixed values
     for stage in (Stage.PINNED, Stage.UNFIT):
         assert isinstance(steps(AGREED, memory=remembered(stage, other))[0], Fetch)

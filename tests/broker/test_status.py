@@ -1,4 +1,4 @@
-"""The states of a broker's agreements, the advice on them, and the URLs that can be announced."""
+"""The states of a broker's agreements, the advice for the broker, and the URLs that can be announced."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ CASES = {
 
 
 def advised(facts: Facts, *, confirmations: int = 12, url: str = "", has_key: bool = True) -> list[str]:
-    """Return the advice for a broker."""
+    """Return the advice to a broker about its agreements."""
     return list(advice(facts, broker="0xb", confirmations=confirmations, url=url, has_key=has_key))
 
 
 @pytest.mark.parametrize("state", AgreementState, ids=str)
 def test_every_state_has_its_advice(state: AgreementState) -> None:
-    """There is one sentence of advice for every state in which the operator can act or wait."""
+    """Each agreement state in which the operator can act or has to wait has one sentence of advice."""
     found, words = CASES[state]
     facts = Facts(NOW, (found,), block=7)
     assert state_of(found, NOW) is state
@@ -51,7 +51,7 @@ def test_every_state_has_its_advice(state: AgreementState) -> None:
 
 
 def test_an_announcement_that_is_due_is_advised_only_without_a_key() -> None:
-    """With a URL and a key, the round announces by itself, so there is no advice."""
+    """A missing announcement is advised only if the broker has no key to send it."""
     facts = Facts(NOW, (CASES[AgreementState.UNANNOUNCED][0],))
     assert advised(facts, url=URL) == []
     assert f"`blockota replica announce 1 {URL} --key URI`" in advised(facts, url=URL, has_key=False)[0]
@@ -59,7 +59,7 @@ def test_an_announcement_that_is_due_is_advised_only_without_a_key() -> None:
 
 @pytest.mark.parametrize("confirmations", [0, 12])
 def test_advice_without_agreements_names_block_and_confirmations(confirmations: int) -> None:
-    """Without agreements, the advice contains the address, the block and its depth: one of them is often wrong."""
+    """If a broker has no agreement, the advice names its address, the block and the confirmations."""
     [advice] = advised(Facts(NOW, (), block=7), confirmations=confirmations)
     assert advice.startswith("0xb has no open agreement with this vendor as of block 7")
     assert ("12" in advice) == bool(confirmations)
@@ -67,7 +67,7 @@ def test_advice_without_agreements_names_block_and_confirmations(confirmations: 
 
 @pytest.mark.parametrize("end", ["", "/", "/ipfs", "/ipfs/"], ids=repr)
 def test_the_base_address_is_what_stands_before_the_path(end: str) -> None:
-    """A URL's path and trailing slashes do not change its base address."""
+    """Trailing slashes and a final /ipfs are removed from an announced URL."""
     assert base_url(URL + end) == URL
     assert base_url(f"{URL}/mirror{end}") == f"{URL}/mirror"
 
@@ -81,6 +81,6 @@ def test_the_base_address_is_what_stands_before_the_path(end: str) -> None:
     ids=range(11),
 )
 def test_a_url_that_gateways_cannot_use_is_refused(url: str) -> None:
-    """A URL that gateways would ignore is refused before a fee is paid."""
+    """A URL that gateways would ignore is refused before it is announced."""
     with pytest.raises(UsageError, match="cannot be announced"):
         check_uri(url)

@@ -1,4 +1,4 @@
-"""A chain behind an endpoint: responses of a real node, and of servers that are not nodes."""
+"""Tests of `Chain` with the responses of a real Ethereum node, and of servers that are not nodes."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ CHAIN_ID_ANSWER = b'{"jsonrpc":"2.0","id":0,"result":"0x539"}'
 
 @dataclass
 class Answers:
-    """The response of a server that is not a node: status and body, for every request."""
+    """The HTTP status and body with which a server that is not a node responds to every request."""
 
     status: int = 200
     body: bytes = CHAIN_ID_ANSWER
 
     def result(self, result: str) -> None:
-        """Respond with a JSON-RPC result."""
+        """Set the response to a JSON-RPC result."""
         self.body = b'{"jsonrpc":"2.0","id":0,"result":' + result.encode() + b"}"
 
 
 @pytest.fixture
 def answers() -> Answers:
-    """Responses that can be changed while they are served."""
+    """The response of the server that is not a node; a test can change this response while the server runs."""
     return Answers()
 
 
 @pytest.fixture
 def no_node(answers: Answers) -> Iterator[str]:
-    """The URL of a server that is not a node."""
+    """Start a server that is not a node, and return its URL."""
     with stand_in(lambda _: (answers.status, answers.body)) as url:
         yield url
 
 
 def test_the_chain_id_is_compared(anvil: Chain) -> None:
-    """A node of another chain is refused, with both chain ids and the remedy."""
+    """A node with another chain id is refused, and the error contains both chain ids and the remedy."""
     assert Chain(anvil.url).chain_id == 1337
     with pytest.raises(RefusedError, match=r"has chain id 1337, the settings have 1\. Correct the network's url"):
         Chain(anvil.url, chain_id=1)
@@ -59,21 +59,21 @@ def test_the_chain_id_is_compared(anvil: Chain) -> None:
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8545", "ws://127.0.0.1:8545", "file:/etc/passwd", "HTTP://x"])
 def test_an_address_of_another_kind_is_a_usage_error(url: str) -> None:
-    """Only http and https are supported."""
+    """A node's URL that does not begin with http:// or https:// raises a UsageError."""
     with pytest.raises(UsageError, match="must begin with http"):
         Chain(url)
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://127.0.0.1:99999", "http://a b", "http://x.invalid"])
 def test_an_unknown_host_is_reported(url: str) -> None:
-    """An unknown host is a connection error."""
+    """A node's URL with an unknown or malformed host raises a ChainError with a remedy."""
     with pytest.raises(ChainError, match=r"no chain answers at .*or start a local chain") as refused:
         Chain(url)
     assert refused.value.action is Action.START_LOCAL_CHAIN
 
 
 def test_a_refused_connection_is_reported() -> None:
-    """A refused connection is reported with the address and the way to start a chain."""
+    """If the node refuses the connection, the error contains the node's URL, and the exit status is 5."""
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(ChainError, match=f"no chain answers at {url}: the connection was refused") as refused:
         Chain(url)
@@ -105,7 +105,7 @@ WRONG_ANSWERS = {
 def test_a_server_that_is_not_a_node_is_reported(
     no_node: str, answers: Answers, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes
 ) -> None:
-    """Any other response gives an error with the address and a remedy."""
+    """A response without a valid chain id raises a ChainError with the server's URL and a remedy."""
     monkeypatch.setattr("blockota.chain.rpc.PAUSES", ())
     answers.status, answers.body = status, body
     with pytest.raises(ChainError, match=no_node) as refused:
@@ -117,7 +117,7 @@ def test_a_server_that_is_not_a_node_is_reported(
 
 @pytest.mark.parametrize("result", ["null", "5", '"0x"', '"zz"', "{}", "[]", '{"number":"0x1"}', '{"number":"zz"}'])
 def test_a_malformed_block_is_reported(no_node: str, answers: Answers, result: str) -> None:
-    """A malformed block is an error."""
+    """A malformed block in a node's response raises a ChainError."""
     chain = Chain(no_node)
     answers.result(result)
     asks: tuple[Callable[[], object], ...] = (chain.head, lambda: chain.head(5))
@@ -128,7 +128,7 @@ def test_a_malformed_block_is_reported(no_node: str, answers: Answers, result: s
 
 @pytest.mark.parametrize("result", ["null", '"zz"', "{}", "[]"])
 def test_a_malformed_answer_is_reported(no_node: str, answers: Answers, result: str) -> None:
-    """A malformed call result is an error."""
+    """A malformed result of `eth_call` or `eth_getCode` raises a ChainError."""
     chain = Chain(no_node)
     answers.result(result)
     asks: tuple[Callable[[], object], ...] = (lambda: chain.call(SAFE, b""), lambda: chain.has_code(SAFE))
@@ -138,27 +138,27 @@ def test_a_malformed_answer_is_reported(no_node: str, answers: Answers, result: 
 
 
 def test_a_missing_block_is_reported(anvil: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block that a lagging node does not have in time is an error that allows a retry."""
+    """If the node still lacks a block after the last retry, the error advises to wait and try again."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     with pytest.raises(ChainError, match=r"has no block \d+ yet, also after 8 s\. Wait and try again"):
         anvil.head(10**9)
 
 
 def test_a_block_is_a_value(anvil: Chain) -> None:
-    """A block has number, time and hash; the newest is requested without a number."""
+    """`head` without a number returns the newest block, and `head(n)` returns block n with a hash of 32 bytes."""
     newest = anvil.head()
     assert anvil.head(newest.number) == newest
     assert (anvil.head(0).number, len(anvil.head(0).hash)) == (0, 32)
 
 
 def test_a_contract_is_distinguished_from_an_account(vendor: Vendor, cast: Cast) -> None:
-    """A contract has code, an account does not."""
+    """`has_code` is true for a contract, and false for an account without code."""
     assert vendor.chain.has_code(vendor.safe)
     assert not vendor.chain.has_code(cast.mallory.address)
 
 
 def test_a_refused_call_keeps_its_revert_data(vendor: Vendor, cast: Cast) -> None:
-    """A reverted call or transaction carries the error's selector, and nothing is sent."""
+    """A call or transaction that would revert raises an error with the revert data, and no transaction is sent."""
     before = rpc(vendor.chain, "eth_getTransactionCount", cast.mallory.address, "latest")
     asks: tuple[Callable[[], object], ...] = (
         lambda: vendor.chain.call(vendor.contract.address, PAUSE, sender=cast.mallory.address),
@@ -172,13 +172,13 @@ def test_a_refused_call_keeps_its_revert_data(vendor: Vendor, cast: Cast) -> Non
 
 
 def test_missing_funds_are_reported(anvil: Chain) -> None:
-    """The error contains the node's message about missing funds."""
+    """A transaction of an account without funds raises an error with the node's message."""
     with pytest.raises(ChainError, match=r"(?i)(refused|rejected).*(funds|gas)"):
         anvil.send(Account.create(), b"", to=SAFE)
 
 
 def test_a_transaction_that_fails_in_its_block_is_reported(anvil: Chain, cast: Cast) -> None:
-    """If another transaction was first, the error names the failed transaction."""
+    """A transaction that reverts in its block raises an error with the transaction's hash and the block number."""
     contract, _ = BlockOTAContract.deploy(anvil, cast.broker, owner=cast.broker.address)
     rpc(anvil, "evm_setAutomine", False)  # noqa: FBT003 - the node's own parameter
     with ThreadPoolExecutor() as pool:
@@ -193,7 +193,7 @@ def test_a_transaction_that_fails_in_its_block_is_reported(anvil: Chain, cast: C
 
 
 def send_and_wait(chain: Chain, account: LocalAccount, *, to: str) -> str:
-    """Pause a contract; return the result."""
+    """Send a transaction that pauses a contract; return the message of the error, or "done"."""
     try:
         chain.send(account, PAUSE, to=to)
     except RevertedError as error:

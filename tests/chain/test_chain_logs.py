@@ -1,4 +1,4 @@
-"""Event logs of a contract, requested in block ranges that the node accepts."""
+"""Tests of a contract's event logs, which are requested in block ranges that the node accepts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FLASH = Region(0x08000000, 1 << 16)
 
 @pytest.fixture(scope="module")
 def paired(anvil: Chain, cast: Cast) -> BlockOTAContract:
-    """A contract with three pairing events in three blocks."""
+    """A BlockOTA contract with three pairing events in three blocks."""
     contract, _ = BlockOTAContract.deploy(anvil, cast.payer, owner=cast.payer.address)
     for name in ("one", "two", "three"):
         product = Product(name, "acme", 0x410, FLASH, None, paired=True)
@@ -33,7 +33,7 @@ def paired(anvil: Chain, cast: Cast) -> BlockOTAContract:
 
 @contextmanager
 def stingy(chain: Chain, *, span: int, status: int) -> Iterator[str]:
-    """A proxy of a node that rejects ranges above `span` blocks."""
+    """Start a proxy of a node that refuses event queries over more than `span` blocks; yield its URL."""
 
     def answer(body: bytes) -> tuple[int, bytes]:
         return (status, REFUSAL) if is_too_much(json.loads(body), span=span) else (200, post(chain.url, body))
@@ -46,7 +46,7 @@ REFUSAL = b'{"jsonrpc":"2.0","id":0,"error":{"code":-32005,"message":"block rang
 
 
 def is_too_much(request: dict[str, Any], *, span: int) -> bool:
-    """Whether a request covers more than `span` blocks."""
+    """Return whether a request asks for the events of more than `span` blocks."""
     if request["method"] != "eth_getLogs":
         return False
     asked = request["params"][0]
@@ -54,13 +54,13 @@ def is_too_much(request: dict[str, Any], *, span: int) -> bool:
 
 
 def pairings(chain: Chain, contract: BlockOTAContract) -> list[Log]:
-    """Return all pairing events of any product."""
+    """Return the pairing events of all products."""
     every = chain.logs(contract.address, [])
     return chain.logs(contract.address, [every[-1].topics[0]])
 
 
 def test_events_are_returned_oldest_first(anvil: Chain, paired: BlockOTAContract) -> None:
-    """Events are returned oldest first, with block and transaction."""
+    """`logs` returns events oldest first, each with its block number and transaction hash."""
     found = pairings(anvil, paired)
     assert len(found) == 3
     assert [log.block_number for log in found] == sorted(log.block_number for log in found)
@@ -69,7 +69,7 @@ def test_events_are_returned_oldest_first(anvil: Chain, paired: BlockOTAContract
 
 
 def test_topics_and_the_first_block_choose(anvil: Chain, paired: BlockOTAContract, cast: Cast) -> None:
-    """None matches any topic; earlier blocks and other contracts are excluded."""
+    """In an event query, None matches any topic; events of earlier blocks and other contracts are excluded."""
     found = pairings(anvil, paired)
     assert anvil.logs(paired.address, [None, found[2].topics[1]]) == [found[2]]
     assert anvil.logs(paired.address, [found[0].topics[0]], from_block=found[1].block_number) == found[1:]
@@ -80,14 +80,14 @@ def test_topics_and_the_first_block_choose(anvil: Chain, paired: BlockOTAContrac
 
 
 def test_a_receipt_has_the_same_events(vendor: Vendor) -> None:
-    """The events of `send` and `logs` are equal."""
+    """A transaction's receipt contains the same events that `logs` returns."""
     contract, receipt = BlockOTAContract.deploy(vendor.chain, vendor.cast.payer, owner=vendor.safe)
     assert vendor.chain.logs(contract.address, []) == list(receipt.logs)
 
 
 @pytest.mark.parametrize("status", [200, 400, 413])
 def test_a_node_that_limits_the_range_is_asked_in_parts(anvil: Chain, paired: BlockOTAContract, status: int) -> None:
-    """All events are found on a node that accepts two blocks at once, whatever its error text."""
+    """If a node limits an event query to two blocks, all events are found, whatever HTTP status refuses a query."""
     with stingy(anvil, span=2, status=status) as url:
         assert pairings(Chain(url), paired) == pairings(anvil, paired)
 
@@ -96,7 +96,7 @@ def test_a_node_that_limits_the_range_is_asked_in_parts(anvil: Chain, paired: Bl
 def test_a_node_without_events_is_reported(
     anvil: Chain, paired: BlockOTAContract, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    """A refusal of single blocks is an error."""
+    """A node that refuses an event query for a single block raises a ChainError with the node's URL."""
     monkeypatch.setattr("blockota.chain.rpc.PAUSES", ())
     with stingy(anvil, span=0, status=status) as url, pytest.raises(ChainError, match=url):
         Chain(url).logs(paired.address, [])

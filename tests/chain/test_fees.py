@@ -1,4 +1,4 @@
-"""Transaction fees: a ceiling, chains without EIP-1559, and replacing a stuck transaction."""
+"""Tests of transaction fees with and without `max_fee_gwei` and EIP-1559, and of replacing a stuck transaction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ amounts = st.integers(0, 10**15)
 
 @given(amounts, amounts, amounts)
 def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int) -> None:
-    """A base fee above the ceiling is refused, and the tip never exceeds the limit."""
+    """A base fee above the maximum fee is refused; otherwise fee and tip of an offer stay within the maximum fee."""
     market = Market(base_fee, tip)
     if base_fee > ceiling:
         with pytest.raises(RefusedError, match="the chain asks for more than you want to pay"):
@@ -42,7 +42,7 @@ def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int
 
 @given(amounts, amounts, st.integers(1, 10**15), amounts)
 def test_a_higher_offer_is_an_eighth_higher(base_fee: int, tip: int, limit: int, old_tip: int) -> None:
-    """Both fees rise by the 12.5 % that nodes require, or the ceiling refuses."""
+    """A replacement offers at least 12.5 % more fee and tip, or is refused if the maximum fee is too low for it."""
     before = Fees(limit, min(old_tip, limit))
     raised = Market(base_fee, tip).outbid(before, ceiling=10**16)
     assert raised.tip is not None
@@ -59,7 +59,10 @@ prices = st.integers(0, 10**15)
 
 @given(prices, prices, prices, prices)
 def test_without_a_limit_only_usual_prices_are_paid(base_fee: int, tip: int, usual: int, usual_tip: int) -> None:
-    """At most 10 times the median base fee, and twice the median tip; 1 and 3 gwei are always paid."""
+    """Without `max_fee_gwei`, a base fee above 10 times the median, or a tip above twice the median, is refused.
+
+    Whatever the median is, a base fee of up to 1 gwei and a tip of up to 3 gwei are accepted.
+    """
     market = Market(base_fee, tip, usual_price=usual, usual_tip=usual_tip)
     highest = max(3 * GWEI, 2 * usual_tip)
     if base_fee > max(GWEI, 10 * usual) or tip > highest:
@@ -74,17 +77,17 @@ def test_without_a_limit_only_usual_prices_are_paid(base_fee: int, tip: int, usu
 
 @given(prices, prices)
 def test_without_a_limit_a_gas_price_is_compared_with_the_usual_one(price: int, usual: int) -> None:
-    """The same for chains without EIP-1559."""
+    """Without `max_fee_gwei`, a gas price above 1 gwei and 10 times the median gas price is refused."""
     market = Market(None, price, usual_price=usual)
     if price > max(GWEI, 10 * usual):
-        with pytest.raises(RefusedError, match=r"its gas price is \S+ gwei, the median of the last blocks is"):
+        with pytest.raises(RefusedError, match=r"the gas price is \S+ gwei, the median of the last blocks is"):
             market.offer(None)
     else:
         assert market.offer(None) == Fees(price, None)
 
 
 def test_a_node_that_asks_for_a_fortune_is_refused(anvil: Chain, cast: Cast) -> None:
-    """900,000 gwei are refused, by the usual price or, if the node forges that too, by the cost."""
+    """A fee of 900,000 gwei is refused by the median fee or, if the node forges the median too, by `max_cost`."""
 
     def forged(*, history: bool) -> Callable[[bytes], tuple[int, bytes]]:
         def answer(body: bytes) -> tuple[int, bytes]:
@@ -106,13 +109,13 @@ def test_a_node_that_asks_for_a_fortune_is_refused(anvil: Chain, cast: Cast) -> 
 
 
 def test_a_transaction_may_cost_what_the_settings_allow(anvil: Chain, cast: Cast) -> None:
-    """The limit is compared with all gas at the whole offer."""
+    """A transaction is refused if its gas limit times its maximum fee exceeds `max_cost`."""
     with pytest.raises(RefusedError, match=r"units of gas at up to \S+ gwei are .* of the chain's coin, and max_cost"):
         Chain(anvil.url, sending=Sending(max_cost=10)).send(cast.broker, b"", to=SAFE)
 
 
 def test_the_usual_price_is_the_median_of_the_last_blocks(cast: Cast) -> None:
-    """A node without EIP-1559: one expensive transaction among cheap ones does not raise it."""
+    """Without EIP-1559, the usual price is the median gas price, which one expensive transaction does not raise."""
     with fresh_anvil("--hardfork", "berlin", "--gas-price", str(2 * GWEI)) as chain:
         assert chain.market().usual_price == 0
         for price in (2, 3, 90):
@@ -122,13 +125,13 @@ def test_the_usual_price_is_the_median_of_the_last_blocks(cast: Cast) -> None:
 
 
 def test_amounts_are_printed_in_gwei() -> None:
-    """Amounts are printed with six significant digits, without an exponent."""
+    """`gwei` formats amounts with at most six significant digits and without an exponent."""
     printed = [gwei(amount) for amount in (0, 1, 30 * GWEI, 1_500_000_000, 123_456_789, 10**18)]
     assert printed == ["0", "0.000000001", "30", "1.5", "0.123457", "1000000000"]
 
 
 def test_a_ceiling_refuses_before_anything_is_signed(anvil: Chain, cast: Cast) -> None:
-    """The error contains both amounts and where the ceiling is set."""
+    """A base fee above `max_fee_gwei` is refused before signing; the error contains both fees and the setting."""
     chain = Chain(anvil.url, sending=Sending(max_fee=1))
     used = anvil.count(cast.broker.address)
     with pytest.raises(RefusedError, match=r"base fee is \S+ gwei, your max_fee_gwei is 0\.000000001") as refused:
@@ -139,7 +142,7 @@ def test_a_ceiling_refuses_before_anything_is_signed(anvil: Chain, cast: Cast) -
 
 
 def test_a_ceiling_caps_the_offer(anvil: Chain, cast: Cast) -> None:
-    """The signed fee is the ceiling if the usual one would be higher."""
+    """If the usual offer exceeds the maximum fee, the transaction offers exactly the maximum fee."""
     base_fee = anvil.market().base_fee or 0
     receipt = Chain(anvil.url, sending=Sending(max_fee=base_fee + 1)).send(cast.broker, b"", to=SAFE)
     sent = rpc(anvil, "eth_getTransactionByHash", f"0x{receipt.transaction.hex()}")
@@ -154,7 +157,7 @@ def berlin() -> Iterator[Chain]:
 
 
 def test_a_chain_without_eip_1559_gets_a_gas_price(berlin: Chain, cast: Cast) -> None:
-    """A legacy transaction with chain id (EIP-155) is signed and confirmed."""
+    """On a chain without EIP-1559, a legacy transaction with a chain id (EIP-155) is signed and confirmed."""
     assert replace(berlin.market(), usual_price=0) == Market(None, 2 * GWEI)
     receipt = Chain(berlin.url, sending=Sending(max_fee=2 * GWEI)).send(cast.broker, b"data", to=SAFE)
     sent = rpc(berlin, "eth_getTransactionByHash", f"0x{receipt.transaction.hex()}")
@@ -162,14 +165,14 @@ def test_a_chain_without_eip_1559_gets_a_gas_price(berlin: Chain, cast: Cast) ->
 
 
 def test_the_ceiling_applies_to_a_gas_price(berlin: Chain, cast: Cast) -> None:
-    """A gas price above the ceiling is refused."""
-    with pytest.raises(RefusedError, match="its gas price is 2 gwei, your max_fee_gwei is 1"):
+    """On a chain without EIP-1559, a gas price above `max_fee_gwei` is refused."""
+    with pytest.raises(RefusedError, match="the chain's gas price is 2 gwei, your max_fee_gwei is 1"):
         Chain(berlin.url, sending=Sending(max_fee=GWEI)).send(cast.broker, b"", to=SAFE)
 
 
 @pytest.fixture
 def stuck(desk: Desk) -> Iterator[Desk]:
-    """A desk whose transaction is pending with a fee below the base fee."""
+    """An account whose pending transaction offers less than the base fee."""
     ceiling = 2 * (desk.chain.market().base_fee or 0)
     with pytest.raises(ChainError):
         desk.outbox(max_fee=ceiling, timeout=0).send(desk.payer, b"stuck", to=SAFE)
@@ -182,7 +185,7 @@ def stuck(desk: Desk) -> Iterator[Desk]:
 
 
 def test_an_offer_that_is_too_low_is_reported(stuck: Desk) -> None:
-    """The error contains both amounts and the remedy; under an unchanged ceiling it stays pending."""
+    """A pending transaction below the base fee is reported with both fees, and not replaced without a higher limit."""
     now = stuck.outbox().locate(stuck.entries[0])
     assert now.state is TransactionState.UNDERPAID
     with pytest.raises(ChainError, match=r"offers \S+ gwei .* asks for \S+; .*Offer more for the same"):
@@ -193,7 +196,7 @@ def test_an_offer_that_is_too_low_is_reported(stuck: Desk) -> None:
 
 
 def newest_after(stuck: Desk, first: SignedTransaction) -> SignedTransaction:
-    """Return the attempt that replaced the first one at the node."""
+    """Wait until the node has a replacement of the first transaction, and return the replacement."""
     eventually(
         lambda: stuck.entries and stuck.entries[0].newest != first and stuck.chain.knows(stuck.entries[0].newest.hash)
     )
@@ -201,7 +204,7 @@ def newest_after(stuck: Desk, first: SignedTransaction) -> SignedTransaction:
 
 
 def test_the_same_command_under_a_higher_ceiling_offers_more(stuck: Desk, pool: ThreadPoolExecutor) -> None:
-    """The same nonce is signed again with a higher fee; one of the two is mined."""
+    """If a command is repeated with a higher maximum fee, its transaction is replaced, and one of the two is mined."""
     first = stuck.entries[0].newest
     sent = pool.submit(stuck.outbox(max_fee=1000 * GWEI).send, stuck.payer, b"stuck", to=SAFE)
     second = newest_after(stuck, first)
@@ -213,7 +216,7 @@ def test_the_same_command_under_a_higher_ceiling_offers_more(stuck: Desk, pool: 
 
 
 def test_a_transaction_is_resumed_by_its_first_hash(stuck: Desk, pool: ThreadPoolExecutor) -> None:
-    """The same key replaces it with a higher fee; another account's key is refused."""
+    """With the sender's key, `resume` replaces a transaction at a higher fee; another account's key is refused."""
     first = stuck.entries[0].newest
     name = f"0x{first.hash.hex()}"
     stranger = Account.create()

@@ -1,4 +1,4 @@
-"""The chain follower: confirmed blocks, events read once, reorganisations, and nodes that lag behind."""
+"""Tests of the follower, which reads the events of confirmed blocks once, also after reorganisations."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CONTRACT = "0x" + "c0" * 20
 
 @dataclass
 class ScriptedNode(Node):
-    """A node whose blocks the test writes: one letter a block, which names its hash and its only event.
+    """A fake node whose blocks a test sets: each letter of a text is one block with one event.
 
     Attributes:
-        blocks: the chain.
-        visible: how many blocks the node admits to have; None means all.
-        has_logs: whether it keeps events.
+        blocks: the chain, one letter for each block.
+        visible: the number of blocks that the node reports; None means all.
+        has_logs: whether the node returns events.
         asked: the ranges of blocks whose events were requested.
     """
 
@@ -38,7 +38,7 @@ class ScriptedNode(Node):
     place: str = "http://scripted"
 
     def head(self, number: int | None = None) -> BlockHead:
-        """A block; its hash depends on all letters up to it, as on a real chain."""
+        """Return a block; its hash depends on all earlier blocks, as on a real chain."""
         if number is None:
             number = len(self.blocks[: self.visible]) - 1
         return BlockHead(number, 1000 + number, self.blocks[: number + 1].encode())
@@ -46,7 +46,7 @@ class ScriptedNode(Node):
     def logs(
         self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
     ) -> list[Log]:
-        """One event a block."""
+        """Return one event for each requested block."""
         assert (address, topics) == (CONTRACT, [])
         assert to_block is not None
         if not self.has_logs:
@@ -59,13 +59,13 @@ class ScriptedNode(Node):
 
 
 def letters(follower: Follower) -> str:
-    """Return the data of all events that the follower has."""
+    """Return the concatenated data of all events that the follower has read."""
     return b"".join(log.data for log in follower.events(CONTRACT)).decode()
 
 
 @pytest.mark.parametrize(("confirmations", "confirmed", "seen"), [(0, 5, "abcdef"), (2, 3, "abcd"), (5, 0, "a")])
 def test_events_are_read_up_to_the_confirmed_block(confirmations: int, confirmed: int, seen: str) -> None:
-    """The position names the confirmed block and the newest one."""
+    """Events are read up to the confirmed block; `advance` returns the confirmed block and the newest one."""
     follower = Follower(ScriptedNode("abcdef"), confirmations=confirmations)
     position = follower.advance()
     assert (position.block.number, position.newest.number, position.reorganised_from) == (confirmed, 5, None)
@@ -74,7 +74,7 @@ def test_events_are_read_up_to_the_confirmed_block(confirmations: int, confirmed
 
 
 def test_a_block_is_read_once() -> None:
-    """Later requests begin with the first block not read; none is made when there is no new block."""
+    """A request for events begins with the first unread block; without a new block, no events are requested."""
     node = ScriptedNode("abcd")
     follower = Follower(node, first_block=1)
     for blocks in ("abcd", "abcd", "abcdef"):
@@ -85,7 +85,7 @@ def test_a_block_is_read_once() -> None:
 
 
 def test_a_reorganisation_drops_what_was_read_from_it_on() -> None:
-    """A reorganisation drops the events of the removed blocks; earlier ones are not read again."""
+    """A reorganisation drops the events of the removed blocks; the blocks before them are not read again."""
     node = ScriptedNode("ab")
     follower = Follower(node)
     for blocks in ("ab", "abcd", "abcdef"):
@@ -99,7 +99,7 @@ def test_a_reorganisation_drops_what_was_read_from_it_on() -> None:
 
 
 def test_a_restarted_chain_may_be_shorter() -> None:
-    """Another genesis block is a reorganisation of all blocks instead of a lagging node."""
+    """If the node has another genesis block, the follower reports a reorganisation from block 0, not a lagging node."""
     node = ScriptedNode("abcdef")
     follower = Follower(node)
     follower.advance()
@@ -110,7 +110,7 @@ def test_a_restarted_chain_may_be_shorter() -> None:
 
 
 def test_a_lagging_node_is_refused() -> None:
-    """A lagging node is an error and drops nothing; reading continues when it has caught up."""
+    """A node without a confirmed block raises an error, and the follower continues when the node has caught up."""
     node = ScriptedNode("abcdef")
     follower = Follower(node, confirmations=1)
     follower.advance()
@@ -124,7 +124,7 @@ def test_a_lagging_node_is_refused() -> None:
 
 
 def test_a_reorganisation_during_the_reading_is_reported() -> None:
-    """Events read at a replaced block are dropped and read again, even if the chain has returned to the old block."""
+    """If the confirmed block is replaced, `check` raises an error, and the events of the block are read again."""
     node = ScriptedNode("abcd")
     follower = Follower(node)
     follower.advance()
@@ -142,7 +142,7 @@ def test_a_reorganisation_during_the_reading_is_reported() -> None:
 
 
 def test_known_blocks_of_an_earlier_run_reveal_a_reorganisation() -> None:
-    """A follower that is given them compares the chain with them, and refuses a node that is behind them."""
+    """With the known blocks of an earlier run, a follower detects a reorganisation and refuses a lagging node."""
     node = ScriptedNode("abcd")
     earlier = Follower(node)
     earlier.advance()
@@ -153,7 +153,7 @@ def test_known_blocks_of_an_earlier_run_reveal_a_reorganisation() -> None:
 
 
 def test_events_that_the_node_does_not_keep_are_asked_for_again() -> None:
-    """After a failed request the events read before are kept, and the request is repeated."""
+    """If a request for events fails, earlier events are kept, and the next call requests the same blocks again."""
     node = ScriptedNode("abcd")
     follower = Follower(node)
     follower.advance()
@@ -167,7 +167,7 @@ def test_events_that_the_node_does_not_keep_are_asked_for_again() -> None:
 
 
 def test_events_of_blocks_not_asked_for_are_refused() -> None:
-    """A node that ignores the range would have its events counted twice."""
+    """Events of blocks that were not requested raise an error, because they could be counted twice."""
 
     class Careless(ScriptedNode):
         def logs(
@@ -182,19 +182,19 @@ def test_events_of_blocks_not_asked_for_are_refused() -> None:
     letters(follower)
     node.blocks = "abc"
     follower.advance()
-    with pytest.raises(ChainError, match="events of other blocks"):
+    with pytest.raises(ChainError, match="events of blocks that were not requested"):
         follower.events(CONTRACT)
 
 
 def test_a_contract_newer_than_the_confirmed_block_is_waited_for() -> None:
-    """The error names the first block, the newest block and the confirmations."""
+    """If the contract's first block is not confirmed yet, the error contains both blocks and the confirmations."""
     follower = Follower(ScriptedNode("abcdef"), confirmations=3, first_block=3)
-    with pytest.raises(ChainError, match=r"its first block is 3, the newest is 5, and 3 blocks must lie above"):
+    with pytest.raises(ChainError, match=r"first block is 3, the newest block is 5, and 3 blocks must lie above"):
         follower.advance()
 
 
 def test_the_oldest_known_blocks_are_forgotten() -> None:
-    """The chain's first block and the newest blocks are kept."""
+    """A follower keeps at most 1024 known blocks: the newest blocks and the chain's first block."""
     node = ScriptedNode("a")
     follower = Follower(node)
     for _ in range(1100):
@@ -208,7 +208,7 @@ def test_the_oldest_known_blocks_are_forgotten() -> None:
 def test_any_history_leaves_the_events_of_the_present_chain(
     rewrites: list[tuple[int, str]], confirmations: int
 ) -> None:
-    """After any replacements of blocks, the follower has the same events as a new follower."""
+    """After any sequence of reorganisations, the follower has the events of the present chain's confirmed blocks."""
     node = ScriptedNode("abcdef")
     follower = Follower(node, confirmations=confirmations)
     for kept, added in rewrites:
@@ -221,7 +221,7 @@ def test_any_history_leaves_the_events_of_the_present_chain(
 
 
 def test_a_real_node_is_followed_through_a_reorganisation(cast: Cast) -> None:
-    """Anvil replaces blocks: the event of a pairing disappears with its block and comes back in another one."""
+    """After a reorganisation on a real anvil node, the follower drops the pairing event of the removed block."""
     with fresh_anvil() as chain:
         contract, receipt = BlockOTAContract.deploy(chain, cast.payer, owner=cast.payer.address)
         follower = Follower(chain, confirmations=1, first_block=receipt.block_number)

@@ -1,4 +1,4 @@
-"""The journal of transactions: its files, and the signed bytes in them."""
+"""Tests of the transaction journal: its files, and the signed transactions that they contain."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ ENTRY = SentTransaction((SIGNED, WANTED.offering(Fees(20, 4)).signed_by(ACCOUNT)
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
-    """The journal of the local chain."""
+    """An empty journal of transactions on the local chain."""
     return Journal(tmp_path, 1337)
 
 
 @pytest.fixture
 def path(journal: Journal, tmp_path: Path) -> Path:
-    """Return the file of the only entry."""
+    """Write one entry into the journal, and return the path of its file."""
     journal.write(ENTRY)
     (path,) = tmp_path.rglob("*.json")
     return path
@@ -45,7 +45,7 @@ def path(journal: Journal, tmp_path: Path) -> Path:
     data=st.binary(max_size=300),
 )
 def test_what_is_signed_is_read_back(nonce: int, fees: Fees, to: str | None, data: bytes) -> None:
-    """Both transaction types, with and without a target, are read back with request and signer."""
+    """Signed transactions of both types, with and without a target, are decoded to the same fields and sender."""
     fees = Fees(fees.limit, None if fees.tip is None else min(fees.tip, fees.limit))
     signed = SignedTransaction(b"", 1337, nonce, gas=50_000, fees=fees, to=to, data=data).signed_by(ACCOUNT)
     assert (signed.nonce, signed.fees, (signed.to or "").lower(), signed.data) == (nonce, fees, to or "", data)
@@ -55,7 +55,7 @@ def test_what_is_signed_is_read_back(nonce: int, fees: Fees, to: str | None, dat
 @settings(max_examples=60)
 @given(st.integers(0, len(SIGNED.raw) - 1), st.integers(1, 255))
 def test_changed_bytes_are_another_transaction_or_none(place: int, change: int) -> None:
-    """A changed byte is invalid, or gives another signer."""
+    """A signed transaction with one changed byte is invalid, or has another sender, calldata or nonce."""
     raw = bytearray(SIGNED.raw)
     raw[place] ^= change
     try:
@@ -68,7 +68,7 @@ def test_changed_bytes_are_another_transaction_or_none(place: int, change: int) 
 
 @given(st.binary(max_size=60))
 def test_bytes_from_elsewhere_are_read_or_refused(data: bytes) -> None:
-    """Invalid bytes raise only ValueError."""
+    """Random bytes are decoded as a transaction, or raise ValueError and no other exception."""
     for read in (decode_rlp, SignedTransaction.decode):
         try:
             read(data)
@@ -80,13 +80,13 @@ def test_bytes_from_elsewhere_are_read_or_refused(data: bytes) -> None:
     "encoded", ["", "8100", "b800", "b90001ff", "c2", "c180c0", "f800", "83ff", "0000", "c1" * 20], ids=range(10)
 )
 def test_an_encoding_that_is_not_canonical_is_refused(encoded: str) -> None:
-    """Each value has one encoding (Yellow Paper, appendix B)."""
+    """An RLP encoding that is not canonical is refused (Yellow Paper, appendix B)."""
     with pytest.raises(ValueError, match=r"\w"):
         decode_rlp(bytes.fromhex(encoded))
 
 
 def test_a_signature_for_every_chain_is_refused() -> None:
-    """A transaction without a chain id could be replayed on another chain."""
+    """A signed transaction without a chain id is refused, because it could be replayed on another chain."""
     signed = ACCOUNT.sign_transaction({"nonce": 0, "gas": 21_000, "gasPrice": 1, "to": SAFE, "value": 0})
     with pytest.raises(ValueError, match="EIP-155"):
         SignedTransaction.decode(bytes(signed.raw_transaction))
@@ -96,18 +96,18 @@ class Deceiver(LocalAccount):
     """A key that signs another transaction than requested, like a defective wallet."""
 
     def sign_transaction(self, transaction_dict: Any, blobs: Any = None) -> Any:
-        """Sign another transaction than the given one."""
+        """Sign the given transaction with another target."""
         return super().sign_transaction({**transaction_dict, "to": CONTRACT}, blobs)
 
 
 def test_a_key_that_signs_something_else_is_refused() -> None:
-    """The signed transaction is compared with the request before it is sent."""
-    with pytest.raises(RefusedError, match="the key signed another transaction than it was asked to"):
+    """A signed transaction that differs from the requested one is refused before it is sent."""
+    with pytest.raises(RefusedError, match="the key signed another transaction than the requested one"):
         WANTED.signed_by(Deceiver(ACCOUNT._key_obj, Account()))  # noqa: SLF001 - eth-account has no public copy
 
 
 def test_an_entry_is_read_back(journal: Journal, path: Path) -> None:
-    """An entry is found by each of its hashes, and its description equals the signed bytes."""
+    """An entry is found by the hash of each signed transaction in it, and its file describes the transaction."""
     assert journal.entries() == [ENTRY]
     for attempt in ENTRY.attempts:
         assert journal.find(f"0x{attempt.hash.hex().upper()}") == ENTRY
@@ -139,29 +139,29 @@ CHANGES: dict[str, dict[str, Any]] = {
 def test_a_file_that_differs_from_its_signed_bytes_is_refused(
     journal: Journal, path: Path, change: dict[str, Any]
 ) -> None:
-    """A description that differs from the signed bytes is refused; the error names the file."""
+    """A journal file whose fields do not match its signed bytes is refused; the error contains the file's path."""
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(RefusedError, match=f"{path} cannot be read, so it is unknown what was sent"):
+    with pytest.raises(RefusedError, match=f"{path} cannot be read, so its transaction is unknown"):
         journal.entries()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", "[" * 50_000, "\0"], ids=range(7))
 def test_a_damaged_file_is_refused(journal: Journal, path: Path, text: str) -> None:
-    """Invalid JSON and JSON that is not an object are refused."""
+    """A journal file that does not contain a JSON object is refused."""
     path.write_text(text)
     with pytest.raises(RefusedError, match="then move the file away"):
         journal.entries()
 
 
 def test_a_file_of_another_chain_or_place_is_refused(journal: Journal, path: Path) -> None:
-    """A copied file, which would hide or repeat a transaction, is refused."""
+    """A journal file under the name of another transaction is refused."""
     path.rename(path.with_name(f"{SAFE.lower()}-5.json"))
-    with pytest.raises(RefusedError, match="its name is that of another transaction"):
+    with pytest.raises(RefusedError, match="the file's name is that of another transaction"):
         journal.entries()
 
 
 def test_an_unreadable_journal_is_not_an_empty_one(journal: Journal, path: Path) -> None:
-    """A folder in place of a file is an error."""
+    """A folder in place of a journal file is refused instead of being ignored."""
     path.unlink()
     path.mkdir()
     with pytest.raises(RefusedError, match="is not a regular file"):

@@ -1,4 +1,4 @@
-"""The local chain: starting, stopping, persistence, and errors."""
+"""Tests of the local chain: start, stop, saved state, and errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[LocalChain]:
-    """A chain that was never started; it is stopped afterwards."""
+    """A local chain that was not started yet; it is stopped after the test."""
     chain = LocalChain(tmp_path / "deep" / "folder", free_port())
     yield chain
     chain.stop()
@@ -44,7 +44,7 @@ def test_a_chain_keeps_its_state(local: LocalChain, cast: Cast) -> None:
 
 
 def test_an_idle_chain_makes_a_block_when_it_is_started(local: LocalChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start mines a block, so that a chain view is not reported as outdated."""
+    """If the newest block is old, `start` mines a block, so that a chain view is not reported as outdated."""
     before = local.start().head()
     assert local.start().head() == before
     monkeypatch.setattr("blockota.chain.local._IDLE", -1)
@@ -63,7 +63,7 @@ def test_starting_and_stopping_twice_does_nothing(local: LocalChain) -> None:
 
 
 def test_a_port_in_use_is_reported(local: LocalChain) -> None:
-    """Another program at the port is not contacted, and nothing is written to the folder."""
+    """If another program uses the port, an error is raised and the chain's folder is not created."""
     with socket.create_server(("127.0.0.1", local.port)):
         with pytest.raises(ChainError, match=rf"port {local.port} is in use: .*choose another port"):
             local.start()
@@ -80,7 +80,7 @@ def test_a_port_that_anvil_cannot_bind_is_reported(local: LocalChain) -> None:
 
 
 def test_a_damaged_state_is_reported_and_the_previous_one_restored(local: LocalChain) -> None:
-    """The error names the log and the remedy, which restores the chain."""
+    """If the saved state is damaged, the error names the file with the previous state, which restores the chain."""
     chain = local.start()
     rpc(chain, "anvil_setBalance", SAFE, hex(7))
     local.stop()
@@ -94,7 +94,7 @@ def test_a_damaged_state_is_reported_and_the_previous_one_restored(local: LocalC
 
 
 def test_a_killed_chain_is_started_again(local: LocalChain) -> None:
-    """A stale process id in the file does not count as a running chain."""
+    """A killed chain starts again: the process id of a process that ended does not count as a running chain."""
     local.start()
     process = local.pid
     assert process is not None
@@ -110,7 +110,7 @@ def test_a_killed_chain_is_started_again(local: LocalChain) -> None:
     ids=["empty", "word", "zero", "negative", "huge", "ours"],
 )
 def test_a_process_number_of_something_else_is_not_believed(local: LocalChain, text: str) -> None:
-    """An invalid process id, or that of another program, means that the chain is not running."""
+    """If the file anvil.pid contains an invalid process id, or that of another program, the chain is not running."""
     local.folder.mkdir(parents=True)
     (local.folder / "anvil.pid").write_text(text)
     assert local.pid is None
@@ -118,18 +118,18 @@ def test_a_process_number_of_something_else_is_not_believed(local: LocalChain, t
 
 
 def test_a_folder_that_cannot_be_made_is_reported() -> None:
-    """The error names the folder."""
+    """If the chain's folder cannot be created, the error contains the folder's path."""
     with pytest.raises(UsageError, match="/proc/blockota cannot be used"):
         LocalChain(Path("/proc/blockota"), free_port()).start()
 
 
 def test_the_real_binary_is_found() -> None:
-    """The platform package's program is used instead of npm's wrapper."""
+    """`find_anvil` returns the program of npm's platform package instead of the wrapper script."""
     assert find_anvil().is_relative_to(ROOT / "node_modules" / "@foundry-rs")
     assert ROOT in project_folders()
 
 
 def test_a_free_port_is_free() -> None:
-    """A server can be opened on it."""
+    """A server can listen on the port that `free_port` returns."""
     with socket.create_server(("127.0.0.1", free_port())):
         pass

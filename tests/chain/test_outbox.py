@@ -1,4 +1,4 @@
-"""Sending transactions: failures between signing and the last confirmation."""
+"""Tests of sending transactions, with failures between signing and the last confirmation."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ DATA = b"what it carries"
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[Chain]:
-    """A chain that mines only on request."""
+    """A local chain that mines blocks only on request."""
     with fresh_anvil("--no-mining") as chain:
         yield chain
 
 
 @dataclass(frozen=True)
 class Desk:
-    """A folder, a chain, and an account used by one test.
+    """The chain, account and journal with which one test sends transactions.
 
     Attributes:
-        chain: mines only on request.
-        payer: the account.
-        sending: with a journal in the folder.
+        chain: a chain that mines only on request.
+        payer: the account that sends the transactions.
+        sending: the settings for sending, with a journal in the test's folder.
     """
 
     chain: Chain
@@ -48,11 +48,11 @@ class Desk:
     sending: Sending
 
     def outbox(self, url: str = "", **changes: object) -> Chain:
-        """Return a new outbox for this folder, as after a restart."""
+        """Return a new `Chain` with the same journal, as after a restart of the program."""
         return Chain(url or self.chain.url, sending=replace(self.sending, **changes))  # type: ignore[arg-type]  # by name
 
     def start(self, pool: ThreadPoolExecutor, outbox: Chain | None = None, data: bytes = DATA) -> Future[Receipt]:
-        """Send a transaction; return when the node has it."""
+        """Send a transaction in a thread; return when the node has the transaction."""
         sent = pool.submit((outbox or self.outbox()).send, self.payer, data, to=SAFE)
         eventually(
             lambda: self.chain.count(self.payer.address, with_pending=True) > self.chain.count(self.payer.address)
@@ -66,7 +66,7 @@ class Desk:
 
     @property
     def entries(self) -> list[SentTransaction]:
-        """Return the entries of the journal."""
+        """Return the unsettled transactions of the journal."""
         return self.outbox().unsettled()
 
     @property
@@ -75,7 +75,7 @@ class Desk:
         return self.chain.count(self.payer.address)
 
     def signed(self, **changes: object) -> SignedTransaction:
-        """Return a transaction that was signed and not sent."""
+        """Return a signed transaction without sending it."""
         market = self.chain.market()
         made = SignedTransaction(b"", 1337, self.used, gas=50_000, fees=market.offer(None), to=SAFE, data=DATA)
         return replace(made, **changes).signed_by(self.payer)  # type: ignore[arg-type]  # by name
@@ -83,7 +83,7 @@ class Desk:
 
 @pytest.fixture
 def desk(slow: Chain, tmp_path: Path) -> Desk:
-    """A desk with a funded account and a short timeout."""
+    """A new funded account with an empty journal, on the chain that mines only on request."""
     payer = Account.create()
     rpc(slow, "anvil_setBalance", payer.address, hex(10**20))
     return Desk(slow, payer, Sending(0, None, tmp_path / "transactions", "blockota test", timeout=PATIENCE, outage=0.3))
@@ -91,13 +91,13 @@ def desk(slow: Chain, tmp_path: Path) -> Desk:
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads for waiting."""
+    """Threads that wait for confirmations."""
     with ThreadPoolExecutor() as threads:
         yield threads
 
 
 def test_nothing_is_believed_before_its_confirmations(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """A transaction remains in the journal until it has its confirmations."""
+    """A transaction remains in the journal until it has the required confirmations."""
     outbox = desk.outbox(confirmations=2)
     sent = desk.start(pool, outbox)
     states = []
@@ -112,7 +112,7 @@ def test_nothing_is_believed_before_its_confirmations(desk: Desk, pool: ThreadPo
 
 
 def test_a_transaction_that_a_reorganisation_drops_is_handed_in_again(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """After a reorganisation the same signed bytes are sent again; one nonce is used."""
+    """If a reorganisation removes a transaction, the same signed bytes are submitted again with the same nonce."""
     outbox = desk.outbox(confirmations=2)
     sent = desk.start(pool, outbox)
     desk.mine(2)
@@ -128,7 +128,7 @@ def test_a_transaction_that_a_reorganisation_drops_is_handed_in_again(desk: Desk
 
 
 def test_a_receipt_of_a_block_that_is_gone_is_not_believed(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """A receipt of a block that was replaced is ignored."""
+    """A receipt from a block that a reorganisation removed does not confirm a transaction."""
     with line_to(desk.chain) as line:
         outbox = desk.outbox(line.url, confirmations=1, timeout=1)
         sent = desk.start(pool, outbox)
@@ -143,7 +143,7 @@ def test_a_receipt_of_a_block_that_is_gone_is_not_believed(desk: Desk, pool: Thr
 
 
 def test_a_transaction_that_a_reorganisation_replaces_is_reported(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """A nonce used by another transaction is an error; only `forget` allows sending again."""
+    """If another transaction used the nonce, an error is raised; the request can be sent again after `forget`."""
     outbox = desk.outbox(confirmations=1)
     other = desk.signed(data=b"something else")
     sent = desk.start(pool, outbox)
@@ -154,7 +154,7 @@ def test_a_transaction_that_a_reorganisation_replaces_is_reported(desk: Desk, po
         RefusedError, match=r"was replaced, and did nothing: another transaction, 0x.* in block \d+, has its nonce 0"
     ):
         sent.result(PATIENCE)
-    with pytest.raises(RefusedError, match=r"did not do the same, forget this one and send again"):
+    with pytest.raises(RefusedError, match=r"its effect differs, forget this transaction and send again"):
         outbox.send(desk.payer, DATA, to=SAFE)
     outbox.forget(desk.entries[0].hash)
     again = desk.start(pool, outbox)
@@ -167,7 +167,7 @@ def test_a_transaction_that_a_reorganisation_replaces_is_reported(desk: Desk, po
 def test_a_mined_transaction_whose_receipt_lags_is_not_called_replaced(
     desk: Desk, pool: ThreadPoolExecutor, lagging: set[str]
 ) -> None:
-    """Two nodes behind one name: one counts the transaction, the other does not have its receipt yet."""
+    """A mined transaction without a receipt has the state UNKNOWN until the node returns the receipt."""
     lagging = {"eth_getTransactionReceipt", *lagging}
 
     def answer(body: bytes) -> tuple[int, bytes]:
@@ -187,7 +187,7 @@ def test_a_mined_transaction_whose_receipt_lags_is_not_called_replaced(
 
 
 def test_a_node_without_old_state_cannot_tell_which_transaction_has_the_nonce(desk: Desk) -> None:
-    """The state is unknown, the command gives up with the remedy, and nothing is forgotten without consent."""
+    """If a node lacks old state, the state of a transaction with a used nonce is unknown, and `forget` refuses it."""
     Journal(desk.sending.journal, 1337).write(SentTransaction((desk.signed(),), "", 5))
     desk.chain.submit(desk.signed(data=b"something else").raw)
     desk.mine()
@@ -211,7 +211,7 @@ def test_a_node_without_old_state_cannot_tell_which_transaction_has_the_nonce(de
 
 
 def test_a_replacement_in_an_old_block_is_found(desk: Desk) -> None:
-    """The block is found among many later ones."""
+    """A replacing transaction is found although many later blocks follow its block."""
     Journal(desk.sending.journal, 1337).write(SentTransaction((desk.signed(),), "", 5))
     other = desk.signed(data=b"something else")
     desk.chain.submit(other.raw)
@@ -221,7 +221,7 @@ def test_a_replacement_in_an_old_block_is_found(desk: Desk) -> None:
 
 
 def test_a_chain_that_makes_its_own_blocks_is_waited_for(desk: Desk) -> None:
-    """With one block per second, two confirmations take two more blocks."""
+    """On a chain that mines one block per second, `send` waits for two confirmations."""
     with fresh_anvil("--block-time", "1") as chain:
         rpc(chain, "anvil_setBalance", desk.payer.address, hex(10**20))
         receipt = desk.outbox(chain.url, confirmations=2).send(desk.payer, DATA, to=SAFE)
@@ -230,7 +230,7 @@ def test_a_chain_that_makes_its_own_blocks_is_waited_for(desk: Desk) -> None:
 
 
 def test_a_transaction_is_recorded_before_it_is_sent(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """The journal entry, readable only by its owner, contains the signed bytes and their purpose."""
+    """Before confirmation, the journal file contains the signed bytes and the purpose, and has the mode 0600."""
     sent = desk.start(pool)
     (path,) = (desk.sending.journal or Path()).rglob("*.json")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -243,7 +243,7 @@ def test_a_transaction_is_recorded_before_it_is_sent(desk: Desk, pool: ThreadPoo
 
 
 def test_a_journal_that_cannot_be_written_stops_the_sending(desk: Desk, tmp_path: Path) -> None:
-    """A transaction that cannot be recorded is not sent."""
+    """A transaction that cannot be recorded in the journal is not sent."""
     (tmp_path / "full").write_text("a file where a folder should be")
     with pytest.raises(RefusedError, match="was not sent, because it cannot be recorded first"):
         desk.outbox(journal=tmp_path / "full").send(desk.payer, DATA, to=SAFE)
@@ -251,7 +251,7 @@ def test_a_journal_that_cannot_be_written_stops_the_sending(desk: Desk, tmp_path
 
 
 def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """The same command sends the recorded bytes and signs no others."""
+    """After a crash between recording and sending, the same command submits the recorded bytes and signs no others."""
     signed = desk.signed()
     Journal(desk.sending.journal, 1337).write(SentTransaction((signed,), "it crashed", 5))
     assert desk.outbox().locate(desk.entries[0]).state is TransactionState.LOST
@@ -263,7 +263,7 @@ def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: Thread
 
 @pytest.mark.parametrize("moment", ["cut_before", "cut_after"])
 def test_a_line_that_breaks_at_the_sending(desk: Desk, pool: ThreadPoolExecutor, moment: str) -> None:
-    """The error names the transaction and the remedy; the same call continues with it."""
+    """If the connection breaks during submission, the error contains the hash, and the same call continues."""
     with line_to(desk.chain) as line:
         outbox = desk.outbox(line.url)
         setattr(line, moment, "eth_sendRawTransaction")
@@ -279,7 +279,7 @@ def test_a_line_that_breaks_at_the_sending(desk: Desk, pool: ThreadPoolExecutor,
 
 
 def test_a_short_connection_loss_is_tolerated(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """A single lost response while waiting is ignored."""
+    """A single lost response during the wait for confirmations is tolerated."""
     with line_to(desk.chain) as line:
         sent = desk.start(pool, desk.outbox(line.url, outage=PATIENCE))
         line.cut_after = "eth_getTransactionReceipt"
@@ -290,7 +290,7 @@ def test_a_short_connection_loss_is_tolerated(desk: Desk, pool: ThreadPoolExecut
 
 
 def test_a_line_that_breaks_before_signing_leaves_nothing(desk: Desk) -> None:
-    """Without a signature the journal remains empty."""
+    """If the connection breaks before a transaction is signed, the journal remains empty."""
     with line_to(desk.chain) as line:
         outbox = desk.outbox(line.url)
         line.cut_before = "eth_estimateGas"
@@ -300,14 +300,14 @@ def test_a_line_that_breaks_before_signing_leaves_nothing(desk: Desk) -> None:
 
 
 def test_what_is_not_mined_is_reported(desk: Desk) -> None:
-    """After the timeout the error names the transaction, and how to continue or raise the fee."""
+    """If no block includes a transaction within the timeout, the error contains its state and the remedy."""
     with pytest.raises(ChainError, match=r"the node has it, but no block does; nothing changed in 0 s\. Continue"):
         desk.outbox(timeout=0.2).send(desk.payer, DATA, to=SAFE)
     assert desk.outbox().locate(desk.entries[0]).state is TransactionState.WAITING
 
 
 def test_another_transaction_waits_for_the_first(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """A different transaction is refused until the first is confirmed."""
+    """Another transaction of an account is refused until the account's first transaction is confirmed."""
     with pytest.raises(ChainError):
         desk.outbox(timeout=0.1).send(desk.payer, DATA, to=SAFE)
     with pytest.raises(RefusedError, match=r"earlier transaction .* not settled.*\(blockota test\): the node has it"):
@@ -321,7 +321,7 @@ def test_another_transaction_waits_for_the_first(desk: Desk, pool: ThreadPoolExe
 
 
 def test_two_programs_that_do_the_same_send_it_once(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """The second program waits for the lock, and fails after the timeout."""
+    """While one program sends a transaction, a second program of the same account is refused after the timeout."""
     first = desk.start(pool)
     with pytest.raises(RefusedError, match="another command is sending from the same account"):
         desk.outbox(timeout=0.1).send(desk.payer, DATA, to=SAFE)
@@ -331,15 +331,15 @@ def test_two_programs_that_do_the_same_send_it_once(desk: Desk, pool: ThreadPool
 
 
 def test_a_transaction_from_elsewhere_is_not_queued_behind(desk: Desk) -> None:
-    """A pending transaction that is not in the journal is refused: it may be the same one."""
+    """If the node has a pending transaction of the account that is not in the journal, `send` refuses."""
     desk.chain.submit(desk.signed().raw)
-    with pytest.raises(RefusedError, match="pending transaction that the journal does not know"):
+    with pytest.raises(RefusedError, match="pending transaction that is not in the journal"):
         desk.outbox().send(desk.payer, DATA, to=SAFE)
     desk.mine()
 
 
 def test_a_gap_before_a_nonce_is_reported(desk: Desk) -> None:
-    """After the chain was reset, a gap of nonces is an error."""
+    """A transaction whose nonce is higher than the account's next nonce has the state BEHIND."""
     Journal(desk.sending.journal, 1337).write(SentTransaction((desk.signed(nonce=7),), "", 5))
     now = desk.outbox().locate(desk.entries[0])
     assert (now.state, now.is_settled) == (TransactionState.BEHIND, False)
@@ -347,7 +347,7 @@ def test_a_gap_before_a_nonce_is_reported(desk: Desk) -> None:
 
 
 def test_forgetting_calls_nothing_back(desk: Desk) -> None:
-    """A transaction that may still be mined is forgotten only with `even_if_pending`."""
+    """`forget` refuses a transaction that may still be mined, except with `even_if_pending`."""
     with pytest.raises(ChainError):
         desk.outbox(timeout=0.1).send(desk.payer, DATA, to=SAFE)
     name = desk.entries[0].hash

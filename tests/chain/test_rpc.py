@@ -1,4 +1,4 @@
-"""JSON-RPC over HTTP: every form of error response, and URLs that contain secrets."""
+"""Tests of JSON-RPC over HTTP: the forms of error responses, and URLs that contain secrets."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ REVERT = bytes.fromhex("7978c5d4")
 
 
 def answer_of(result: object = "0x539", **error: object) -> bytes:
-    """A JSON-RPC response."""
+    """Return a JSON-RPC response with a result or an error."""
     outcome: dict[str, object] = {"error": error} if error else {"result": result}
     return json.dumps({"jsonrpc": "2.0", "id": 1, **outcome}).encode()
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 500, 503, 599])
 def test_an_http_status_is_named_and_no_secret_is(status: int) -> None:
-    """Errors contain neither the path, which is a hosted node's API key, nor the password."""
+    """An error contains the HTTP status, but neither the path of the node's URL (often an API key) nor the password."""
     with stand_in(lambda _: (status, answer_of())) as url:
         secret = url.replace("http://", "http://user:password@") + "/v2/apikey?token=secret"
         with pytest.raises(
-            ChainError, match=f"no chain answers at {url}: it answers with the HTTP status {status}"
+            ChainError, match=f"no chain answers at {url}: the response has the HTTP status {status}"
         ) as e:
             Chain(secret)
     chained: BaseException | None = e.value
@@ -46,7 +46,7 @@ def test_an_http_status_is_named_and_no_secret_is(status: int) -> None:
     "url", ["http://127.0.0.1:1/apikey", "http://u:apikey@x.invalid/", "http://apikey@[::1/apikey"]
 )
 def test_an_address_that_does_not_answer_keeps_its_secret(url: str) -> None:
-    """The error contains only scheme and host."""
+    """An error about a node that is out of reach contains only scheme, host and port of the node's URL."""
     with pytest.raises(ChainError, match="no chain answers at http://") as refused:
         Chain(url)
     assert "apikey" not in str(refused.value)
@@ -64,7 +64,7 @@ def test_an_address_that_does_not_answer_keeps_its_secret(url: str) -> None:
     ids=["geth, anvil", "OpenEthereum", "ganache", "hardhat"],
 )
 def test_revert_data_is_found_where_each_node_puts_it(error: dict[str, Any]) -> None:
-    """All forms give a refusal with the same revert data."""
+    """Revert data is found in each of the places where nodes return it."""
     answers = iter([answer_of(), answer_of(**error)])
     with stand_in(lambda _: (200, next(answers))) as url, pytest.raises(RevertedError) as refused:
         Chain(url).call(SAFE, b"")
@@ -73,7 +73,7 @@ def test_revert_data_is_found_where_each_node_puts_it(error: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("given", [None, 5, "0x", "zz", "0xzz", [], {}, {"result": 5}])
 def test_a_revert_without_readable_data_is_a_refusal(given: object) -> None:
-    """The node's message is sufficient."""
+    """An error "execution reverted" without readable revert data raises a RevertedError with the node's message."""
     answers = iter([answer_of(), answer_of(code=3, message="execution reverted: GS026", data=given)])
     with stand_in(lambda _: (200, next(answers))) as url, pytest.raises(RevertedError, match="GS026") as refused:
         Chain(url).call(SAFE, b"")
@@ -81,7 +81,7 @@ def test_a_revert_without_readable_data_is_a_refusal(given: object) -> None:
 
 
 def test_extra_data_of_a_consortium_block_is_ignored() -> None:
-    """Unknown fields are ignored, such as the longer extraData of proof-of-authority chains."""
+    """Unknown fields of a block are ignored, such as the longer extraData of proof-of-authority chains."""
     block = {"number": "0x5", "timestamp": "0x6", "hash": f"0x{'ab' * 32}", "extraData": f"0x{'00' * 97}"}
     answers = iter([answer_of(), answer_of(block)])
     with stand_in(lambda _: (200, next(answers))) as url:
@@ -89,7 +89,7 @@ def test_extra_data_of_a_consortium_block_is_ignored() -> None:
 
 
 def test_a_user_name_and_password_are_sent() -> None:
-    """The URL's credentials are decoded and sent as basic authentication."""
+    """User name and password of a node's URL are decoded and sent as HTTP basic authentication."""
     seen: list[bytes] = []
     with listener(
         seen, b"HTTP/1.1 200 OK\r\nContent-Length: 42\r\n\r\n" + b'{"jsonrpc":"2.0","id":1,"result":"0x539"} '
@@ -99,7 +99,7 @@ def test_a_user_name_and_password_are_sent() -> None:
 
 
 def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proxy variables are used; NO_PROXY excludes hosts."""
+    """Requests to a node use the proxy of the variable `http_proxy`, except for hosts in `no_proxy`."""
     with stand_in(lambda _: (200, answer_of())) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
         assert Chain("http://node.invalid/").chain_id == 1337
@@ -109,7 +109,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_node_that_does_not_answer_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error contains the timeout."""
+    """If a node does not respond in time, the error contains the time limit."""
     monkeypatch.setattr(rpc, "_TIMEOUT", 0.2)
     with listener([], b"") as port, pytest.raises(ChainError, match=r"no answer within 10 s"):
         Chain(f"http://127.0.0.1:{port}")
@@ -117,7 +117,7 @@ def test_a_node_that_does_not_answer_is_not_waited_for_long(monkeypatch: pytest.
 
 @contextmanager
 def listener(seen: list[bytes], answer: bytes) -> Iterator[int]:
-    """A server that records one request and sends one response, or none."""
+    """Start a server that records one request and sends one response, or no response; yield its port."""
     done = Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -153,20 +153,20 @@ FAILURES = {
 
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 def test_failures_of_the_http_client_have_their_own_words(error: Exception) -> None:
-    """The first matching entry of the table is used; every other exception has a general message."""
+    """Each exception of the HTTP client has an error message for its own cause."""
     words = next(words for kind, words in rpc._FAILURES if isinstance(error, kind))  # noqa: SLF001 - a table
     assert FAILURES[error] in words
 
 
 @pytest.mark.parametrize("value", [None, 5, "", "0x", "5", "0xg", "-0x1", "0x-1", "0x 1", "0x1_0", []])
 def test_what_is_not_a_number_is_refused(value: object) -> None:
-    """Malformed numbers are refused, including those that `int` accepts."""
+    """A malformed hexadecimal number is refused, even if Python's `int` accepts it."""
     with pytest.raises(ValueError, match="is not a number"):
         quantity(value)
 
 
 def test_a_number_that_no_chain_has_is_refused() -> None:
-    """Numbers of the EVM have 256 bits; Python refuses to print one of 20,000 hex digits."""
+    """A number of more than 256 bits is refused with its size, even one that Python refuses to print."""
     assert quantity("0x" + "f" * 64) == 2**256 - 1
     for digits in (65, 20_000):
         with pytest.raises(ValueError, match=f"a number of {4 * digits} bits is given where at most 256"):
@@ -175,13 +175,13 @@ def test_a_number_that_no_chain_has_is_refused() -> None:
 
 @pytest.mark.parametrize("value", [None, 5, "", "00", "0x0", "0xzz", "0x00 00", []])
 def test_what_is_not_bytes_is_refused(value: object) -> None:
-    """Bytes are an even number of hex digits after 0x."""
+    """Bytes that are not encoded as 0x and an even number of hexadecimal digits are refused."""
     with pytest.raises(ValueError, match=r"\w"):
         data(value)
 
 
 def test_bytes_of_another_number_are_refused() -> None:
-    """A hash has 32 bytes."""
+    """Bytes of another length than the expected one are refused."""
     assert data("0x00ff") == b"\x00\xff"
     with pytest.raises(ValueError, match="2 bytes are given where 32 are expected"):
         data("0x00ff", size=32)
@@ -197,7 +197,7 @@ TEMPORARY = {
 
 @pytest.mark.parametrize("name", TEMPORARY)
 def test_a_failure_for_a_moment_is_repeated(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After growing pauses the request is sent again; the first good answer counts."""
+    """After a temporary failure, the request is repeated after growing pauses until a response is valid."""
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     answers = iter([TEMPORARY[name]] * 3 + [(200, answer_of())])
@@ -208,7 +208,7 @@ def test_a_failure_for_a_moment_is_repeated(name: str, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", TEMPORARY)
 def test_a_failure_that_lasts_is_reported_as_such(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the last pause the error says that the node cannot answer now, why, and how long it was asked."""
+    """If a temporary failure outlasts all retries, the error contains the node's reason and the time of the retries."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     expected = (
         r"cannot answer now: .*(429|daily request count|header not found|beyond current head).*, also after 8 s\. Wait"
@@ -218,7 +218,7 @@ def test_a_failure_that_lasts_is_reported_as_such(name: str, monkeypatch: pytest
 
 
 def test_a_block_that_a_lagging_node_does_not_have_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of several nodes behind one name, the next one asked may be a block behind."""
+    """A request for a block that a lagging node lacks is repeated until the node has it or the retries end."""
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     block = {"number": "0x9", "timestamp": "0x1", "hash": "0x" + "11" * 32}
@@ -233,7 +233,7 @@ def test_a_block_that_a_lagging_node_does_not_have_yet_is_waited_for(monkeypatch
 
 @pytest.mark.parametrize("field", ["number", "timestamp"])
 def test_a_block_beyond_all_chains_is_refused(field: str) -> None:
-    """A number that the state of a broker cannot store, or a time that no contract can compare."""
+    """A block whose number or timestamp has 64 bits is refused."""
     block = {"number": "0x9", "timestamp": "0x1", "hash": "0x" + "11" * 32, field: "0x" + "f" * 16}
     answer = stand_in(lambda body: (200, answer_of(block if b"getBlock" in body else "0x539")))
     with answer as url, pytest.raises(ChainError, match=r"is not a node: .*a number of 64 bits"):
@@ -241,7 +241,7 @@ def test_a_block_beyond_all_chains_is_refused(field: str) -> None:
 
 
 def test_a_search_in_too_many_blocks_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same code refuses a large range, which is divided instead."""
+    """A refusal of a large block range is not retried, although its code -32005 also means a rate limit."""
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits"))
     refusal = answer_of(code=-32005, message="query returned more than 10000 results")
     with stand_in(lambda _: (200, refusal)) as url, pytest.raises(RpcError, match="10000 results"):
@@ -249,7 +249,7 @@ def test_a_search_in_too_many_blocks_is_not_repeated(monkeypatch: pytest.MonkeyP
 
 
 def batch_node(answer: Callable[[list[Any]], object], seen: list[int]) -> Callable[[bytes], tuple[int, bytes]]:
-    """A node that answers single requests by their parameter, and batches as its argument demands."""
+    """Return a fake node: it echoes the parameter of a single request, and passes a batch to `answer`."""
 
     def reply(body: bytes) -> tuple[int, bytes]:
         request = json.loads(body)
@@ -261,12 +261,12 @@ def batch_node(answer: Callable[[list[Any]], object], seen: list[int]) -> Callab
 
 
 def single(request: dict[str, Any]) -> dict[str, Any]:
-    """The parameter as the result."""
+    """Return a response whose result is the request's first parameter."""
     return {"jsonrpc": "2.0", "id": request["id"], "result": request["params"][0]}
 
 
 def test_many_calls_are_sent_in_few_requests() -> None:
-    """Answers in another order are assigned by their id."""
+    """120 calls take three batches; responses in another order are assigned to the calls by their id."""
     seen: list[int] = []
     with stand_in(batch_node(lambda batch: [single(one) for one in reversed(batch)], seen)) as url:
         assert RpcEndpoint(url).request_many("eth_call", [(number,) for number in range(120)]) == list(range(120))
@@ -274,7 +274,7 @@ def test_many_calls_are_sent_in_few_requests() -> None:
 
 
 def test_a_node_that_takes_no_batches_is_asked_one_by_one() -> None:
-    """The refusal is remembered."""
+    """After a node has refused one batch, all calls are sent as single requests."""
     seen: list[int] = []
     refusal = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "batches are not supported"}}
     with stand_in(batch_node(lambda _: refusal, seen)) as url:
@@ -288,14 +288,14 @@ def test_a_node_that_takes_no_batches_is_asked_one_by_one() -> None:
     "spoil", [lambda batch: batch[1:], lambda batch: [*batch[:-1], batch[0]]], ids=["one less", "twice"]
 )
 def test_a_batch_with_other_answers_is_refused(spoil: Callable[[list[Any]], list[Any]]) -> None:
-    """Every question needs its own answer."""
+    """The response to a batch is refused if a call's response is missing or occurs twice."""
     node = batch_node(lambda batch: [single(one) for one in spoil(batch)], [])
-    with stand_in(node) as url, pytest.raises(ChainError, match="a batch has other answers than questions"):
+    with stand_in(node) as url, pytest.raises(ChainError, match="the responses of a batch do not match its requests"):
         RpcEndpoint(url).request_many("eth_call", [(number,) for number in range(3)])
 
 
 def test_an_error_keeps_its_code() -> None:
-    """The error's code is kept for the caller; a code that is not a number is ignored."""
+    """An RpcError has the code of the JSON-RPC error, or None if the code is not a number."""
     answers = iter([answer_of(code=-32010, message="limit"), answer_of(code="x", message="")])
     with stand_in(lambda _: (200, next(answers))) as url:
         for code, message in ((-32010, "limit"), (None, "the node gives no reason")):
@@ -317,7 +317,7 @@ def test_an_error_keeps_its_code() -> None:
     ],
 )
 def test_an_unsupported_instruction_is_not_called_a_wrong_url(message: str) -> None:
-    """The error names the instruction, and that the chain's fork is too old for it."""
+    """An unsupported opcode raises an error about the chain's EVM version, with the node's message."""
     answers = iter([answer_of(), answer_of(code=-32000, message=message)])
     with stand_in(lambda _: (200, next(answers))) as url, pytest.raises(ChainError) as refused:
         Chain(url).call(SAFE, b"")
@@ -328,7 +328,7 @@ def test_an_unsupported_instruction_is_not_called_a_wrong_url(message: str) -> N
 
 @pytest.mark.parametrize("message", ["invalid opcode: INVALID", "EVM error InvalidFEOpcode"])
 def test_the_instruction_invalid_is_a_refusal_by_the_contract(message: str) -> None:
-    """Contracts of old compilers end with it, but newer ones revert."""
+    """The opcode INVALID counts as a revert, because contracts of old compilers refuse a call with it."""
     answers = iter([answer_of(), answer_of(code=-32000, message=message)])
     with stand_in(lambda _: (200, next(answers))) as url, pytest.raises(RevertedError, match="the contract refused"):
         Chain(url).call(SAFE, b"")

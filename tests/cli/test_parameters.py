@@ -1,4 +1,4 @@
-"""Parameter types: what each word becomes, and what is refused."""
+"""Parameter types of the command line: the value of each word, and the refusal of malformed words."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from blockota.model.release import Region, Version
     ],
 )
 def test_a_word_becomes_a_value(kind: click.ParamType, word: object, value: object) -> None:
-    """Defaults, which have the right type already, pass unchanged."""
+    """A word of the command line is converted to a typed value, and a typed default is kept."""
     assert kind.convert(word, None, None) == value
 
 
@@ -56,7 +56,7 @@ WRONG_WORDS: tuple[tuple[click.ParamType, str], ...] = (
 
 @pytest.mark.parametrize(("kind", "word"), WRONG_WORDS, ids=range(len(WRONG_WORDS)))
 def test_a_malformed_word_is_a_usage_error(kind: click.ParamType, word: str) -> None:
-    """The message repeats the word and shows an example."""
+    """A malformed word is refused as wrong usage, and the error repeats the word."""
     with pytest.raises(click.BadParameter) as refused:
         kind.convert(word, None, None)
     assert repr(word) in refused.value.message
@@ -64,7 +64,7 @@ def test_a_malformed_word_is_a_usage_error(kind: click.ParamType, word: str) -> 
 
 
 def test_a_duration_from_now_is_a_time() -> None:
-    """``+12h`` counts from the clock of this machine."""
+    """A time such as ``+12h`` is counted from the clock of this machine."""
     assert TIME.convert("+12h", None, None) == pytest.approx(time.time() + 43_200, abs=5)
     for word in ("+", "+7w", "+ 7d"):
         with pytest.raises(click.BadParameter, match="not a duration"):

@@ -1,4 +1,4 @@
-"""The table of remedies."""
+"""The command-line options that complete the remedies of errors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from blockota.errors import Action, RefusedError
 
 @pytest.mark.parametrize("action", Action)
 def test_every_action_has_an_option(action: Action) -> None:
-    """The table misses none."""
+    """Every action that an error can suggest has a command-line option in the table."""
     assert OPTIONS[action]
 
 
 def test_the_option_follows_the_remedy() -> None:
-    """An error of the library is in domain words; the command line adds the option, with its values."""
+    """The command line adds the matching option, with its values, to the remedy of a library error."""
     error = RefusedError(
         "another transaction is pending",
         why="it has nonce 7",

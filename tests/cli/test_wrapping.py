@@ -1,4 +1,4 @@
-"""Long values are broken below their column, so that a text cannot draw a row."""
+"""Long values are wrapped inside their column, so that a text cannot imitate another row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDTH = 20
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=200))
 def test_no_line_is_wider_than_the_column(text: str) -> None:
-    """The lines have at most the given number of cells, wide characters included, and lose no character but spaces."""
+    """No wrapped line is wider than the column, and wrapping removes only spaces."""
     lines = wrap(text, WIDTH)
     assert all(cell_len(line) <= WIDTH for line in lines)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "") or text.startswith("│ ")
@@ -33,12 +33,12 @@ def test_no_line_is_wider_than_the_column(text: str) -> None:
     ],
 )
 def test_texts_are_broken_and_hashes_are_not(text: str, lines: list[str]) -> None:
-    """Words are kept if they fit, the bar of notes is repeated, and what is copied stays whole."""
+    """Lines are broken between words, but a line that is only a hash or a CID stays whole."""
     assert wrap(text, WIDTH) == lines
 
 
 def test_a_reason_stays_in_its_column(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A reason padded to the terminal's width cannot print a second SHA-256."""
+    """A reason padded to the terminal's width cannot imitate a row with another SHA-256."""
     session = Session(None, None, store=None, as_json=False)
     monkeypatch.setattr(session.out, "width", 80)
     session.fields(

@@ -159,7 +159,7 @@ contract CheckFirmwareReplication is HalmosCheck {
         vm.assume(_either(!_isOpen(id), _newestLike(id) == id));
     }
 
-    /// @dev The id was proposed, and no id beyond the count was.
+    /// @dev Returns whether the id is at most the count and has a valid status.
     function _known(uint64 id) private view returns (bool) {
         uint256 status = _status(id);
         bool counted = id <= IFirmwareReplication(_replication).agreementCount();
@@ -171,14 +171,14 @@ contract CheckFirmwareReplication is HalmosCheck {
         return _either(status == PROPOSED, status == ACCEPTED);
     }
 
-    /// @dev The newest agreement of the same broker on the same release.
+    /// @dev Returns the newest agreement of the same broker on the same release.
     function _newestLike(uint64 id) private view returns (uint64) {
         (bytes32 first, bytes32 product, bytes32 third) = _words(id);
         return _newest(_replication, product, uint64(uint256(third)), address(uint160(uint256(first))));
     }
 
-    /// @dev The newest agreement of a broker on a release, if any, belongs to that broker and release. Branches on
-    /// purpose: the solvers decide several short formulas faster than a long one.
+    /// @dev Returns whether the newest agreement of a broker on a release, if any, belongs to that broker and release.
+    /// The function branches on purpose: the solvers decide several short formulas faster than a long formula.
     function _isOwn(bytes32 product, uint64 version, address broker) private view returns (bool) {
         uint64 id = _newest(_replication, product, version, broker);
         if (id == 0) return true;
@@ -197,7 +197,7 @@ contract CheckFirmwareReplication is HalmosCheck {
         return uint8(uint256(_entryWord(_replication, id, 0)) >> 200);
     }
 
-    /// @dev Whether the status change is allowed; an unchanged status is.
+    /// @dev Returns whether the status change is allowed; an unchanged status is allowed.
     function _isArrow(uint256 one, uint256 two) private pure returns (bool) {
         bool decided = _either(two == ACCEPTED, _either(two == DECLINED, two == WITHDRAWN));
         bool ended = _either(two == WITHDRAWN, two == TERMINATED);

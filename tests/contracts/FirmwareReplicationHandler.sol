@@ -44,7 +44,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         announce(1, 2 * last, seed);
     }
 
-    /// @notice Version 4 was never published; the expiry may be the present time.
+    /// @notice Proposes an agreement on version 1 to 4, of which 4 was never published; the expiry may be now.
     function propose(uint256 who, uint256 which, uint256 ahead) public {
         address broker = people[_pick(who, 2, 6)];
         (bytes32 product, uint64 version) = _release(which);
@@ -140,7 +140,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         _expect(sender, address(replication), call, refusal);
     }
 
-    /// @notice Revokes a release in few of the calls only, so that most remain active.
+    /// @notice Revokes a release in only a few calls, so that most releases remain active.
     function revoke(uint256 which) external {
         (bytes32 product, uint64 version) = _release(which);
         if (which % (version == 1 ? 64 : 8) != 0 || version == VERSIONS + 1 || revoked[product][version]) return;
@@ -268,7 +268,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         return abi.encodeWithSelector(IFirmwareReplication.ReleaseRevokedAlready.selector, product, version);
     }
 
-    /// @dev Returns the agreement as the vendor's owners were shown it: in one of eight calls another one than recorded.
+    /// @dev Returns the vendor's arguments for an agreement; in one of eight calls, they differ from the record.
     function _shown(uint64 id, uint256 seed) private view returns (IFirmwareReplication.Agreement memory terms) {
         terms = agreement(id);
         if ((seed / 64) % 8 != 0) return terms;
@@ -278,7 +278,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         else _change(terms, changed);
     }
 
-    /// @dev Returns the agreement as its broker knows it: in one of eight calls of another release.
+    /// @dev Returns the broker's arguments for an agreement; in one of eight calls, they name another release.
     function _ownRelease(uint64 id, uint256 seed) private view returns (IFirmwareReplication.Agreement memory terms) {
         terms = agreement(id);
         if ((seed / 64) % 8 == 0) _change(terms, seed / 512);

@@ -1,4 +1,4 @@
-"""The arguments by which calls name an agreement, read from the contract."""
+"""The arguments that identify an agreement in a call of FirmwareReplication, read from the contract."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from ape.contracts import ContractInstance
 
 
 def terms(replication: ContractInstance, number: int) -> tuple[Any, ...]:
-    """Return id, broker, product, version and expiry, by which the vendor names an agreement."""
+    """Return id, broker, product, version and expiry, which identify an agreement in the vendor's calls."""
     record = replication.agreement(number)
     return number, record.broker, record.product, record.version, record.expiresAt
 
 
 def release_of(replication: ContractInstance, number: int) -> tuple[Any, ...]:
-    """Return id, product and version, by which the broker names its own agreement."""
+    """Return id, product and version, which identify an agreement in the broker's calls."""
     record = replication.agreement(number)
     return number, record.product, record.version
 
 
 def named(replication: ContractInstance, verb: str, number: int) -> tuple[Any, ...]:
-    """Return the arguments by which this function of the contract names an agreement."""
+    """Return the arguments that identify an agreement in a call of this function of the contract."""
     return (release_of if verb in {"announce", "withdraw"} else terms)(replication, number)

@@ -1,6 +1,6 @@
-"""Fixtures of the contract tests: a local chain (anvil), its accounts, and the contracts driven through Ape.
+"""Fixtures of the contract tests: a local chain (anvil), its accounts, and the contracts, which are called by Ape.
 
-Run by ``.venv/bin/pytest tests/contracts -p no:ape_test``, or by ``.venv/bin/ape test tests/contracts``.
+Run the tests with ``.venv/bin/pytest tests/contracts -p no:ape_test`` or ``.venv/bin/ape test tests/contracts``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Refused = Callable[..., Any]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start the chain before Ape's plugin looks for it, if tests of this folder are selected."""
+    """Start anvil before Ape's plugin looks for a running node, if tests of this folder are selected."""
     here = Path(__file__).parent
     if "APE_FOUNDRY_HOST" in os.environ or not any(here in item.path.parents for item in session.items):
         return
@@ -66,15 +66,15 @@ class Safe:
     """A 2-of-3 Safe.
 
     Attributes:
-        contract: its proxy.
-        owners: those who sign.
+        contract: the proxy contract of the Safe.
+        owners: the accounts that own the Safe.
     """
 
     contract: ContractInstance
     owners: tuple[TestAccountAPI, ...]
 
     def execute(self, target: ContractInstance, calldata: bytes, *, sender: AccountAPI, signatures: int = 2) -> Any:
-        """Execute a call through the Safe, signed by the first owners; return the receipt."""
+        """Execute a call through the Safe with the signatures of its first owners; return the receipt."""
         call = (target.address, 0, calldata, 0, 0, 0, 0, NO_ADDRESS, NO_ADDRESS)
         digest = self.contract.getTransactionHash(*call, self.contract.call_view_method("nonce"))
         signers = sorted(self.owners[:signatures], key=lambda owner: int(owner.address, 16))
@@ -84,7 +84,7 @@ class Safe:
 
 @pytest.fixture(scope="session", autouse=True)
 def network() -> Iterator[None]:
-    """Connect Ape to the chain."""
+    """Connect Ape to the local chain."""
     logger.set_level("ERROR")
     with ape.networks.parse_network_choice("ethereum:local:foundry"):
         yield
@@ -94,8 +94,8 @@ def network() -> Iterator[None]:
 def contracts(tmp_path_factory: pytest.TempPathFactory) -> LocalProject:
     """The contracts of this clone, compiled by Ape from the present sources.
 
-    Ape's cache, ``.build/__local__.json``, is not used: processes that write it at the same time can leave the types
-    of old sources beside new ones. Each worker gets a copy of a cache whose name contains the digest of the sources.
+    Ape's cache, ``.build/__local__.json``, is not used, because two processes that write it at the same time can mix
+    outdated contracts with present ones. Each test worker copies a cache whose name contains the sources' digest.
     """
     digest = hashlib.sha256((CLONE / "ape-config.yaml").read_bytes())
     for path in sorted((CLONE / "contracts").rglob("*.sol")):
@@ -114,9 +114,9 @@ def contracts(tmp_path_factory: pytest.TempPathFactory) -> LocalProject:
 
 @pytest.fixture(scope="session")
 def cast() -> list[TestAccountAPI]:
-    """The test accounts, in the order of the fixtures below."""
+    """The test accounts: three owners of the Safe, a broker, a technician, an attacker and one more."""
     everybody = [ape.accounts.test_accounts[number] for number in range(7)]
-    # Without this, Ape derives all keys again for each address lookup, which is half of the time of these tests.
+    # Otherwise Ape derives all keys again for each address lookup, which takes half of the time of these tests.
     ape.config.test.number_of_accounts = 0
     return everybody
 
@@ -141,13 +141,13 @@ def owner_c(cast: list[TestAccountAPI]) -> TestAccountAPI:
 
 @pytest.fixture(scope="session")
 def broker(cast: list[TestAccountAPI]) -> TestAccountAPI:
-    """A third party that serves copies."""
+    """The account of a broker, a third party that serves copies of images."""
     return cast[3]
 
 
 @pytest.fixture(scope="session")
 def technician(cast: list[TestAccountAPI]) -> TestAccountAPI:
-    """An account that only reads."""
+    """The account of a technician, who only reads the contracts."""
     return cast[4]
 
 
@@ -159,7 +159,7 @@ def mallory(cast: list[TestAccountAPI]) -> TestAccountAPI:
 
 @pytest.fixture(scope="session")
 def safe(owner_a: TestAccountAPI, owner_b: TestAccountAPI, owner_c: TestAccountAPI) -> Safe:
-    """The vendor's Safe, from the npm package's artifacts."""
+    """The vendor's Safe, deployed from the artifacts of the npm package."""
     owners = (owner_a, owner_b, owner_c)
     singleton = _safe_artifact("Safe").deploy(sender=owner_a)
     factory = _safe_artifact("SafeProxyFactory", folder="proxies").deploy(sender=owner_a)
@@ -171,7 +171,7 @@ def safe(owner_a: TestAccountAPI, owner_b: TestAccountAPI, owner_c: TestAccountA
 
 @pytest.fixture(scope="session")
 def vendor(safe: Safe) -> AccountAPI:
-    """The vendor: the account of the Safe. `Safe.execute` sends calls with the signatures of its owners."""
+    """The Safe as an account that sends calls without signatures; `Safe.execute` sends calls with signatures."""
     safe.contract.provider.set_balance(safe.contract.address, 10**20)
     return ape.accounts.test_accounts.impersonate_account(safe.contract.address)
 
@@ -184,7 +184,7 @@ def deployed(contracts: LocalProject, safe: Safe, owner_a: TestAccountAPI) -> Co
 
 @pytest.fixture
 def empty(deployed: ContractInstance) -> Iterator[ContractInstance]:
-    """BlockOTA without a product; the chain is reverted after each test."""
+    """BlockOTA without a product; after each test, the chain is reset to the state before the test."""
     snapshot = ape.chain.snapshot()
     yield deployed
     ape.chain.restore(snapshot)
@@ -192,7 +192,7 @@ def empty(deployed: ContractInstance) -> Iterator[ContractInstance]:
 
 @pytest.fixture
 def block_ota(empty: ContractInstance, vendor: AccountAPI) -> ContractInstance:
-    """BlockOTA with one product paired."""
+    """BlockOTA with one paired product."""
     empty.pairOem(PRODUCT, OEM, CHIP_ID, FLASH_START, FLASH_SIZE, sender=vendor)
     return empty
 
@@ -222,13 +222,13 @@ def product() -> bytes:
 
 @pytest.fixture(scope="session")
 def oem() -> bytes:
-    """The name of its OEM."""
+    """The name of the paired product's OEM."""
     return OEM
 
 
 @pytest.fixture(scope="session")
 def make_release() -> MakeRelease:
-    """Factory of `publish` arguments: release n has version 1.n.0 and a unique image."""
+    """Return a function that makes the argument of `publish` for release n, with version 1.n.0 and its own image."""
 
     def make(number: int = 1, **changes: Any) -> dict[str, Any]:
         """Return a release of 60,000 bytes at the start of the region, with the given changes."""

@@ -1,4 +1,4 @@
-"""The package data equal what the sources compile to, with Ape and in any folder; `make check` compares them too."""
+"""Tests of the package's contract artifacts, which must equal the compiled sources; `make check` compares them too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ARTIFACT = "blockota/artifacts/BlockOTA.json"
 
 
 def test_the_bytecode_should_equal_what_ape_compiles(contracts: LocalProject) -> None:
-    """Both compilers produce the same bytes, so both use the settings of ape-config.yaml."""
+    """The artifact of BlockOTA has the same bytecode that Ape compiles from the sources."""
     artifact = json.loads((CLONE / ARTIFACT).read_text())
     compiled = contracts.BlockOTA.contract_type
     assert artifact["bytecode"] == str(compiled.deployment_bytecode.bytecode)
@@ -24,7 +24,7 @@ def test_the_bytecode_should_equal_what_ape_compiles(contracts: LocalProject) ->
 
 
 def test_the_package_data_should_not_depend_on_the_folder(tmp_path: Path) -> None:
-    """A copy of the clone in another folder builds the committed files."""
+    """A copy of the sources in another folder compiles to the artifacts in the repository."""
     shutil.copytree(CLONE / "contracts", tmp_path / "contracts", ignore=shutil.ignore_patterns(".cache"))
     shutil.copy(CLONE / "ape-config.yaml", tmp_path)
     (tmp_path / "node_modules").symlink_to(CLONE / "node_modules")
@@ -36,13 +36,13 @@ def test_the_package_data_should_not_depend_on_the_folder(tmp_path: Path) -> Non
 def test_a_check_should_fail_and_write_nothing(
     tmp_path: Path, before: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """``--check`` names the file that differs and the remedy; without ``--check`` the file is written."""
+    """`only_check` reports an artifact that differs, with the remedy; otherwise the artifact is written."""
     artifact = tmp_path / ARTIFACT
     artifact.parent.mkdir(parents=True)
     if before:
         artifact.write_text(before)
     assert write({"BlockOTA": "new"}, tmp_path, only_check=True) == 1
-    assert capsys.readouterr().err == f"{ARTIFACT}: not what contracts/ compiles to. Run `make artifacts`.\n"
+    assert capsys.readouterr().err == f"{ARTIFACT}: not equal to the compiled contracts. Run `make artifacts`.\n"
     assert (artifact.read_text() if artifact.exists() else None) == before
     assert write({"BlockOTA": "new"}, tmp_path, only_check=False) == 0
     assert (artifact.read_text(), write({"BlockOTA": "new"}, tmp_path, only_check=True)) == ("new", 0)

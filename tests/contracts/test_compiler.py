@@ -1,4 +1,4 @@
-"""The installer of the compiler, and the launcher that gives npm's solc the native command line."""
+"""Tests of the compiler's installer, and of the launcher that runs npm's solc with the native command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOURCE = 'pragma solidity 0.8.28; import "lib/B.sol"; contract A is B {}'
 
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The launcher, installed without network access."""
+    """The launcher of npm's solc, installed without network access."""
     folder = tmp_path_factory.mktemp("compilers")
     install(folder)
     return folder / NAME
@@ -35,7 +35,7 @@ def sources(tmp_path: Path) -> Path:
 
 
 def install(compilers: Path, *, clone: Path = CLONE) -> subprocess.CompletedProcess[str]:
-    """Run the installer of a clone for a folder of compilers, without network access."""
+    """Run a clone's compiler installer without network access; the compiler is installed into a folder."""
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     environment = os.environ | proxies | {"SOLCX_BINARY_PATH": str(compilers)}
     command = [sys.executable, "scripts/install_compiler.py"]
@@ -57,7 +57,7 @@ def standard_json(launcher: Path, *options: str | Path, folder: Path) -> dict[st
 
 
 def test_what_does_not_work_should_be_replaced_by_the_launcher(tmp_path: Path) -> None:
-    """An incomplete download is replaced; the launcher prints the version as py-solc-x expects."""
+    """A compiler file that does not run is replaced by the launcher, which prints its version like native solc."""
     (tmp_path / NAME).write_bytes(b"\x7fELF")
     (tmp_path / NAME).chmod(0o755)
     done = install(tmp_path)
@@ -69,7 +69,7 @@ def test_what_does_not_work_should_be_replaced_by_the_launcher(tmp_path: Path) -
 
 
 def test_what_works_should_be_kept(tmp_path: Path) -> None:
-    """An installed compiler is not changed, and nothing is printed."""
+    """A compiler that works is not replaced, and the installer prints nothing."""
     native = "#!/bin/sh\necho 'Version: 0.8.28+commit.7893614a.Linux.g++'\n"
     (tmp_path / NAME).write_text(native)
     (tmp_path / NAME).chmod(0o755)
@@ -79,7 +79,7 @@ def test_what_works_should_be_kept(tmp_path: Path) -> None:
 
 
 def test_where_npm_packages_are_missing_it_should_say_so(tmp_path: Path) -> None:
-    """The error names the remedy, and no partial installation is left."""
+    """Without the npm packages, the installer prints the remedy, and leaves no partly installed compiler."""
     clone, compilers = tmp_path / "clone", tmp_path / "compilers"
     (clone / "scripts").mkdir(parents=True)
     compilers.mkdir()
@@ -92,14 +92,14 @@ def test_where_npm_packages_are_missing_it_should_say_so(tmp_path: Path) -> None
 
 
 def test_imports_should_be_found_below_the_base_path(launcher: Path, sources: Path) -> None:
-    """Imports resolve below the base path, as Ape passes it; stdout contains only JSON."""
+    """The launcher finds imports below the option `--base-path`, and prints only JSON on stdout."""
     answer = standard_json(launcher, "--base-path", sources, folder=CLONE)
     assert all(error["severity"] != "error" for error in answer.get("errors", []))
     assert "lib/B.sol" in answer["contracts"]
 
 
 def test_imports_should_be_found_on_an_include_path(launcher: Path, sources: Path, tmp_path: Path) -> None:
-    """Imports resolve on an include path, which Foundry passes for its libraries."""
+    """The launcher finds imports below the option `--include-path`."""
     base = tmp_path / "elsewhere"
     base.mkdir()
     answer = standard_json(launcher, f"--base-path={base}", "--include-path", sources, folder=CLONE)
@@ -110,7 +110,7 @@ def test_imports_should_be_found_on_an_include_path(launcher: Path, sources: Pat
 def test_imports_outside_of_the_allowed_folders_should_be_refused(
     launcher: Path, sources: Path, tmp_path: Path, *, allowed: bool
 ) -> None:
-    """A symbolic link is followed only if its target is allowed."""
+    """The launcher follows a symbolic link in an import only if `--allow-paths` allows its target."""
     outside = tmp_path / "outside"
     (sources / "lib").rename(outside)
     (sources / "lib").symlink_to(outside)
@@ -121,7 +121,7 @@ def test_imports_outside_of_the_allowed_folders_should_be_refused(
 
 
 def test_it_should_serve_a_clone_that_did_not_install_it(launcher: Path, sources: Path, tmp_path: Path) -> None:
-    """The npm packages of the working folder are used first; the installing clone may be deleted."""
+    """The launcher uses npm's solc of the working folder, so the clone that installed the launcher may be deleted."""
     orphan = tmp_path / NAME
     orphan.write_text(launcher.read_text().replace(json.dumps(str(CLONE)), '"/gone"'))
     orphan.chmod(0o755)
@@ -130,7 +130,7 @@ def test_it_should_serve_a_clone_that_did_not_install_it(launcher: Path, sources
 
 
 def test_where_no_clone_has_the_npm_packages_it_should_say_so(launcher: Path, tmp_path: Path) -> None:
-    """The error names the remedy and is printed to stderr."""
+    """If npm's solc is missing, the launcher prints an error on stderr and exits with status 1."""
     orphan = tmp_path / NAME
     orphan.write_text(launcher.read_text().replace(json.dumps(str(CLONE)), '"/gone"'))
     orphan.chmod(0o755)
@@ -141,7 +141,7 @@ def test_where_no_clone_has_the_npm_packages_it_should_say_so(launcher: Path, tm
 
 
 def test_combined_json_should_give_slither_what_it_reads(launcher: Path, sources: Path) -> None:
-    """The combined JSON contains the bytecode, the syntax tree and the list of sources."""
+    """The launcher's combined JSON contains the bytecode, the syntax tree and the list of sources."""
     command = [str(launcher), "--combined-json", "abi,ast,bin,srcmap", "--base-path", ".", "A.sol"]
     done = subprocess.run(command, cwd=sources, capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
@@ -151,7 +151,7 @@ def test_combined_json_should_give_slither_what_it_reads(launcher: Path, sources
 
 
 def test_an_unknown_option_should_fail(launcher: Path) -> None:
-    """An unknown option is an error instead of being ignored."""
+    """The launcher refuses an unknown option instead of ignoring it."""
     done = subprocess.run([launcher, "--gas"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Unknown option --gas" in done.stderr

@@ -1,4 +1,4 @@
-"""setMinimumVersion: given a paired product, when …, it should …."""
+"""Tests of `setMinimumVersion` on a paired product."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FLOOR = 1 << 48 | 4 << 24
 def test_when_the_floor_is_raised_it_should_be_recorded_and_emitted(
     block_ota: ContractInstance, vendor: AccountAPI, product: bytes
 ) -> None:
-    """The floor may exceed every release and may be raised again, also while paused."""
+    """The minimum version may exceed every release, and may be raised again while the contract is paused."""
     block_ota.pause(sender=vendor)
     for version in (FLOOR, FLOOR + 1):
         receipt = block_ota.setMinimumVersion(product, version, sender=vendor)
@@ -26,7 +26,7 @@ def test_when_the_floor_is_raised_it_should_be_recorded_and_emitted(
 def test_when_the_floor_would_not_rise_it_should_refuse(
     block_ota: ContractInstance, vendor: AccountAPI, product: bytes, requested: int
 ) -> None:
-    """The floor never falls, because releases with known faults would then be installable again."""
+    """The minimum version cannot be lowered, because faulty releases could then be installed again."""
     block_ota.setMinimumVersion(product, FLOOR, sender=vendor)
     with ape.reverts(block_ota.MinimumVersionNotRaised, product=product, requested=requested, minimumVersion=FLOOR):
         block_ota.setMinimumVersion(product, requested, sender=vendor)
@@ -35,6 +35,6 @@ def test_when_the_floor_would_not_rise_it_should_refuse(
 def test_when_the_product_is_not_paired_it_should_refuse(
     empty: ContractInstance, vendor: AccountAPI, product: bytes
 ) -> None:
-    """Only a paired product has a floor."""
+    """`setMinimumVersion` refuses a product that is not paired."""
     with ape.reverts(empty.ProductNotPaired, product=product):
         empty.setMinimumVersion(product, FLOOR, sender=vendor)

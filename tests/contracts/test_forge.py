@@ -1,4 +1,4 @@
-"""Foundry's campaigns in a short run, and a check that they test the bytecode that the package ships."""
+"""A short run of the Solidity tests by forge, and a check that they test the bytecode in the package."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ SEED = "0x2026"
 
 
 def forge(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run forge with the repository's configuration."""
+    """Run forge with the configuration of this repository."""
     command = [sys.executable, "scripts/forge.py", *arguments]
     return subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def campaigns() -> subprocess.CompletedProcess[str]:
-    """Run all Solidity tests with a fixed seed; `make deep` takes another seed for each run."""
+    """Run all Solidity tests with a fixed seed; `make deep` uses another seed in each run."""
     return forge("test", "--fuzz-seed", SEED)
 
 
 def built(contract: str) -> dict[str, Any]:
-    """The artifacts that forge compiled for the campaigns."""
+    """Return the artifact of a contract that forge compiled for the Solidity tests."""
     answer: dict[str, Any] = json.loads((CLONE / f".build/forge/out/{contract}.sol/{contract}.json").read_text())
     return answer
 
 
 def test_no_campaign_should_find_anything(campaigns: subprocess.CompletedProcess[str]) -> None:
-    """Every campaign passes; on failure the message contains forge's failing call sequence."""
+    """Every Solidity test passes, and none is skipped."""
     assert campaigns.returncode == 0, campaigns.stdout + campaigns.stderr
     assert "0 failed, 0 skipped" in campaigns.stdout
 
 
 def test_the_compiler_s_settings_should_be_those_of_ape() -> None:
-    """foundry.toml repeats the settings of ape-config.yaml, because forge reads no other file."""
+    """The compiler settings in foundry.toml equal those of ape-config.yaml, which forge does not read."""
     settings = json.loads(forge("config", "--json").stdout)
     ape = yaml.safe_load((CLONE / "ape-config.yaml").read_text())["solidity"]
     names = {
@@ -59,7 +59,7 @@ def test_the_compiler_s_settings_should_be_those_of_ape() -> None:
 def test_the_bytecode_tried_should_be_the_package_s_but_for_the_metadata(
     campaigns: subprocess.CompletedProcess[str], contract: str
 ) -> None:
-    """Both bytecodes agree up to the metadata hash, whose length the last two bytes give."""
+    """The bytecode that forge tests equals the package's bytecode, except for the metadata hash at the end."""
     assert campaigns.returncode == 0
     shipped = json.loads((CLONE / f"blockota/artifacts/{contract}.json").read_text())["bytecode"]
     tried = built(contract)["bytecode"]["object"]
@@ -68,13 +68,13 @@ def test_the_bytecode_tried_should_be_the_package_s_but_for_the_metadata(
 
 
 def without_metadata(bytecode: str) -> str:
-    """Return the code without the metadata hash at its end."""
+    """Return the bytecode without the metadata at its end, whose length is in the last two bytes."""
     code = bytes.fromhex(bytecode.removeprefix("0x"))
     return code[: -2 - int.from_bytes(code[-2:], "big")].hex()
 
 
 def test_the_storage_should_be_laid_out_as_documented(campaigns: subprocess.CompletedProcess[str]) -> None:
-    """The table of the page equals the compiler's storage layout, row by row."""
+    """The storage table in docs/contracts.md equals the compiler's storage layout."""
     assert campaigns.returncode == 0
     page = (CLONE / "docs/contracts.md").read_text()
     documented = re.findall(r"^\| \w+(?:\.\w+)? \| \d+ \| \d+ \| `\w+` \| .* \|$", page, re.MULTILINE)
@@ -82,7 +82,7 @@ def test_the_storage_should_be_laid_out_as_documented(campaigns: subprocess.Comp
 
 
 def layout(contract: str) -> list[str]:
-    """Return the variables of a contract, and the members of its structs, as rows of the page's table."""
+    """Return the variables and struct members of a contract as rows of the storage table in docs/contracts.md."""
     answer = built(contract)["storageLayout"]
     types = answer["types"]
     named = [(contract, variable) for variable in answer["storage"]]

@@ -1,4 +1,4 @@
-"""The gas of write calls stays below fixed limits."""
+"""The gas of BlockOTA's deployment and write calls stays below fixed limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH = 50
 
 @pytest.fixture
 def with_release(block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease) -> ContractInstance:
-    """Given that release 1 was published."""
+    """BlockOTA with release 1 published."""
     block_ota.publish([make_release(1)], sender=vendor)
     return block_ota
 
@@ -26,7 +26,7 @@ def with_release(block_ota: ContractInstance, vendor: AccountAPI, make_release: 
 def test_deploying_should_stay_below_its_limit(
     contracts: LocalProject, empty: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
-    """Deployment, which a vendor pays once, stays below its limit."""
+    """The deployment of BlockOTA uses at most 2,500,000 gas."""
     again = contracts.BlockOTA.deploy(empty.owner(), sender=owner_a)
     assert again.creation_metadata.receipt.gas_used <= DEPLOY
 
@@ -34,7 +34,7 @@ def test_deploying_should_stay_below_its_limit(
 def test_publishing_should_cost_the_same_at_release_2_and_at_release_1000(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """The cost of a release does not grow with the number of releases."""
+    """Publishing a release uses the same gas, within 2 %, at release 2 and at release 1,000."""
     second = with_release.publish([make_release(2)], sender=vendor).gas_used
     for first in range(3, 1000, BATCH):
         batch = [make_release(number) for number in range(first, min(first + BATCH, 1000))]
@@ -48,7 +48,7 @@ def test_publishing_should_cost_the_same_at_release_2_and_at_release_1000(
 def test_publishing_several_at_once_should_cost_less_for_each(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """A batch pays the transaction, the signatures and the owner check once."""
+    """Publishing ten releases in one transaction uses at most three quarters of the gas limit for each."""
     receipt = with_release.publish([make_release(number) for number in range(2, 12)], sender=vendor)
     assert receipt.gas_used / 10 <= PUBLISH * 0.75
 
@@ -56,7 +56,7 @@ def test_publishing_several_at_once_should_cost_less_for_each(
 def test_publishing_by_two_signatures_of_the_safe_should_stay_below_its_limit(
     with_release: ContractInstance, safe: Any, broker: TestAccountAPI, make_release: MakeRelease
 ) -> None:
-    """Any account may send it, here the broker; the Safe's first transaction costs 17,100 more."""
+    """Publishing through the Safe, sent by any account, uses at most 125,000 gas after the Safe's first transaction."""
     used = []
     for number in (2, 3):
         calldata = with_release.publish.encode_input([make_release(number)])
@@ -69,7 +69,7 @@ def test_publishing_by_two_signatures_of_the_safe_should_stay_below_its_limit(
 def test_one_signature_of_the_safe_should_publish_nothing(
     with_release: ContractInstance, safe: Any, owner_a: TestAccountAPI, make_release: MakeRelease
 ) -> None:
-    """The Safe requires two of three signatures (GS020: too few signatures)."""
+    """With one signature of three, the Safe refuses to publish (error GS020: too few signatures)."""
     calldata = with_release.publish.encode_input([make_release(2)])
     with ape.reverts("GS020"):
         safe.execute(with_release, calldata, sender=owner_a, signatures=1)

@@ -1,6 +1,6 @@
-"""The record obeys its rules after any sequence of calls by the vendor.
+"""BlockOTA keeps its invariants after any sequence of calls by the vendor.
 
-A second implementation of the rules, in Python, is compared with the contract after random actions.
+A model of the contract in Python performs the same random calls, and its state is compared with the contract's.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ ACTIONS = st.lists(
 
 @dataclass
 class Rules:
-    """The expected state.
+    """The model of the contract: the expected state of one product.
 
     Attributes:
-        images: image by version, in the order of publishing.
-        revoked: versions that were revoked.
-        floor: least version allowed.
+        images: number of the image of each version, in the order of publication.
+        revoked: the versions that were revoked.
+        floor: the lowest version that may be published.
     """
 
     images: dict[int, int] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Rules:
         return max(self.images.keys() - self.revoked, default=0)
 
     def allow(self, action: str, version: int, image: int) -> bool:
-        """Apply the action if it is allowed; return whether it was."""
+        """Apply an action to the model if it is allowed; return whether it is allowed."""
         if action == "publish":
             allowed = version > self.head and version >= self.floor and image not in self.images.values()
             self.images |= {version: image} if allowed else {}
@@ -78,7 +78,7 @@ class Rules:
 def test_the_record_should_obey_the_rules_after_any_actions(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, actions: list[tuple[str, int, int]]
 ) -> None:
-    """Head and floor only grow, releases change only to revoked, the latest is the greatest not revoked."""
+    """After random actions, the contract's state equals the model's, and it refuses the same actions."""
     rules = Rules()
     with ape.chain.isolate():
         for action, version, image in actions:
@@ -88,7 +88,7 @@ def test_the_record_should_obey_the_rules_after_any_actions(
 
 
 def perform(block_ota: ContractInstance, vendor: AccountAPI, *, release: dict[str, Any], action: str) -> bool:
-    """Perform the action; return False if the contract refuses it."""
+    """Call the contract; return False if the contract refuses the call."""
     calls = {
         "publish": lambda: block_ota.publish([release], sender=vendor),
         "revoke": lambda: block_ota.revoke(release["product"], release["version"], "", sender=vendor),
@@ -102,7 +102,7 @@ def perform(block_ota: ContractInstance, vendor: AccountAPI, *, release: dict[st
 
 
 def compare(block_ota: ContractInstance, rules: Rules, make_release: MakeRelease) -> None:
-    """Compare every getter with the model."""
+    """Compare the results of the contract's getters with the model."""
     product = make_release(0)["product"]
     state = block_ota.productRecord(product)
     assert (state.head, state.minimumVersion) == (rules.head, rules.floor)

@@ -1,4 +1,4 @@
-"""pairOem and unpairOem."""
+"""Tests of pairOem and unpairOem."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST = 1 << 48 | 1 << 24
 def test_when_a_product_is_paired_it_should_be_recorded_and_emitted(
     empty: ContractInstance, vendor: AccountAPI, product: bytes, oem: bytes
 ) -> None:
-    """Every field of the pairing can be read by name and in the list, and is emitted."""
+    """Pairing a product stores every field in its record and emits them in an event."""
     receipt = empty.pairOem(product, oem, 0x0410, FLASH_START, FLASH_SIZE, sender=vendor)
     (event,) = receipt.decode_logs(empty.OemPaired)
     (listed,) = empty.products(0, 10)
@@ -33,7 +33,7 @@ def test_when_a_product_is_paired_it_should_be_recorded_and_emitted(
 def test_when_it_is_paired_again_it_should_replace_the_pairing_and_keep_releases_head_and_floor(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """Releases keep the chip that they were published for; the product is listed once."""
+    """Pairing a product again replaces its fields; releases, newest version and minimum version remain."""
     block_ota.publish([make_release(1)], sender=vendor)
     block_ota.setMinimumVersion(product, FIRST, sender=vendor)
     block_ota.pairOem(product, b"OTHER".ljust(32, b"\0"), 0x0414, 0x0801_0000, 0x8_0000, sender=vendor)
@@ -47,7 +47,7 @@ def test_when_it_is_paired_again_it_should_replace_the_pairing_and_keep_releases
 def test_when_it_is_unpaired_it_should_emit_and_keep_the_record(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes, oem: bytes
 ) -> None:
-    """Unpairing emits an event and keeps the published releases."""
+    """Unpairing a product emits an event and keeps its published releases."""
     block_ota.publish([make_release(1)], sender=vendor)
     (event,) = block_ota.unpairOem(product, sender=vendor).decode_logs(block_ota.OemUnpaired)
     record = block_ota.productRecord(product)
@@ -59,7 +59,7 @@ def test_when_it_is_unpaired_it_should_emit_and_keep_the_record(
 def test_when_it_is_paired_again_after_unpairing_it_should_go_on_from_its_head(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes, oem: bytes
 ) -> None:
-    """Unpairing does not allow old versions to be published again; the product is listed once."""
+    """After a product was unpaired and paired again, it is listed once, and old versions are still refused."""
     block_ota.publish([make_release(1)], sender=vendor)
     block_ota.unpairOem(product, sender=vendor)
     block_ota.pairOem(product, oem, 0x0410, FLASH_START, FLASH_SIZE, sender=vendor)
@@ -90,7 +90,7 @@ def test_when_what_is_not_paired_is_unpaired_it_should_refuse(
 def test_when_the_name_is_of_an_allowed_length_it_should_be_recorded(
     empty: ContractInstance, vendor: AccountAPI, name: bytes
 ) -> None:
-    """Names have 1 to 31 characters."""
+    """Names of products and OEMs may have 1 to 31 printable ASCII characters."""
     key = name.ljust(32, b"\0")
     empty.pairOem(key, key, 0x0410, FLASH_START, FLASH_SIZE, sender=vendor)
     assert empty.productRecord(key).oem == key
@@ -113,7 +113,7 @@ def test_when_the_name_is_of_an_allowed_length_it_should_be_recorded(
 def test_when_a_name_cannot_be_read_it_should_refuse(
     empty: ContractInstance, vendor: AccountAPI, product: bytes, name: bytes, which: str
 ) -> None:
-    """Ambiguous names are refused: two names that look alike must not both exist."""
+    """Product and OEM names that are not left-aligned printable ASCII without spaces are refused."""
     key = name.ljust(32, b"\0")
     names = (key, product) if which == "product" else (product, key)
     with ape.reverts(empty.NameInvalid, name=key):
@@ -131,6 +131,6 @@ def test_when_a_name_cannot_be_read_it_should_refuse(
 def test_when_the_region_is_invalid_it_should_refuse(
     empty: ContractInstance, vendor: AccountAPI, product: bytes, oem: bytes, region: tuple[int, int]
 ) -> None:
-    """A region is not empty and ends within the address space."""
+    """A flash region that is empty, or ends beyond the 32-bit address space, is refused."""
     with ape.reverts(empty.RegionInvalid, flashStart=region[0], flashSize=region[1]):
         empty.pairOem(product, oem, 0x0410, *region, sender=vendor)

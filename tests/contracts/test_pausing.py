@@ -1,4 +1,4 @@
-"""pause and resume."""
+"""Tests of pause and resume."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MakeRelease = Callable[..., dict[str, Any]]
 def test_when_the_safe_or_any_of_its_owners_pauses_it_should_emit_and_refuse_to_publish_until_resumed(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, request: pytest.FixtureRequest, who: str
 ) -> None:
-    """A single owner can pause at once; only the Safe can resume."""
+    """The Safe or a single owner of it can pause BlockOTA; nothing is published until the Safe resumes it."""
     caller = request.getfixturevalue(who)
     (event,) = block_ota.pause(sender=caller).decode_logs(block_ota.Paused)
     assert event.account == caller.address
@@ -34,7 +34,7 @@ def test_when_the_safe_or_any_of_its_owners_pauses_it_should_emit_and_refuse_to_
 def test_when_a_stranger_pauses_it_should_refuse(
     empty: ContractInstance, request: pytest.FixtureRequest, who: str
 ) -> None:
-    """Only the contract's owner and the owners of the Safe may pause."""
+    """An account that is neither the contract's owner nor an owner of the Safe cannot pause BlockOTA."""
     caller = request.getfixturevalue(who)
     with ape.reverts(empty.PausingNotAllowed, account=caller.address):
         empty.pause(sender=caller)
@@ -44,7 +44,7 @@ def test_when_a_stranger_pauses_it_should_refuse(
 def test_when_an_owner_has_left_the_safe_it_should_refuse(
     empty: ContractInstance, safe: Any, owner_b: TestAccountAPI, owner_c: TestAccountAPI
 ) -> None:
-    """The Safe is queried at the time of the call, so a removed owner cannot pause."""
+    """An account that was removed from the Safe's owners cannot pause BlockOTA."""
     safe.execute(safe.contract, safe.contract.removeOwner.encode_input(owner_b, owner_c, 2), sender=owner_b)
     with ape.reverts(empty.PausingNotAllowed, account=owner_c.address):
         empty.pause(sender=owner_c)
@@ -53,7 +53,7 @@ def test_when_an_owner_has_left_the_safe_it_should_refuse(
 def test_when_ownership_moves_to_an_account_it_should_obey_that_account_alone(
     empty: ContractInstance, vendor: AccountAPI, owner_a: TestAccountAPI, broker: TestAccountAPI
 ) -> None:
-    """If the new owner is an account without code, only that account may pause."""
+    """If BlockOTA's new owner is an account without code, only that account may pause."""
     empty.transferOwnership(broker, sender=vendor)
     empty.acceptOwnership(sender=broker)
     with ape.reverts(empty.PausingNotAllowed, account=owner_a.address):
@@ -66,7 +66,7 @@ def test_when_ownership_moves_to_an_account_it_should_obey_that_account_alone(
 def test_when_it_is_paused_twice_it_should_refuse(
     empty: ContractInstance, request: pytest.FixtureRequest, who: str
 ) -> None:
-    """Pausing a paused contract is an error."""
+    """Pausing a paused contract reverts with `EnforcedPause`."""
     caller = request.getfixturevalue(who)
     empty.pause(sender=caller)
     with ape.reverts(empty.EnforcedPause):
@@ -74,7 +74,7 @@ def test_when_it_is_paused_twice_it_should_refuse(
 
 
 def test_when_it_is_resumed_without_a_pause_it_should_refuse(empty: ContractInstance, vendor: AccountAPI) -> None:
-    """Resuming a contract that is not paused is an error."""
+    """Resuming a contract that is not paused reverts with `ExpectedPause`."""
     with ape.reverts(empty.ExpectedPause):
         empty.resume(sender=vendor)
 
@@ -82,7 +82,7 @@ def test_when_it_is_resumed_without_a_pause_it_should_refuse(empty: ContractInst
 def test_while_it_is_paused_it_should_still_revoke_and_raise_the_floor(
     block_ota: ContractInstance, vendor: AccountAPI, owner_a: TestAccountAPI, make_release: MakeRelease
 ) -> None:
-    """A pause does not block the functions that an emergency needs."""
+    """While BlockOTA is paused, releases can be revoked and the minimum version can be raised."""
     release = make_release(1)
     block_ota.publish([release], sender=vendor)
     block_ota.pause(sender=owner_a)

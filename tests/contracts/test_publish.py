@@ -1,4 +1,4 @@
-"""publish, for a paired product."""
+"""Tests of publish for a paired product."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACTIVE = 1
 
 @pytest.fixture
 def with_release(block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease) -> ContractInstance:
-    """Given that release 1 was published."""
+    """BlockOTA with release 1 published."""
     block_ota.publish([make_release(1)], sender=vendor)
     return block_ota
 
@@ -28,7 +28,7 @@ def with_release(block_ota: ContractInstance, vendor: AccountAPI, make_release: 
 def test_when_the_release_is_the_first_it_should_be_recorded_and_emitted(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """All fields are stored and emitted; the manifest is emitted only."""
+    """Publishing stores and emits all fields of a release; the manifest's hash is only emitted."""
     wanted = make_release(1)
     receipt = block_ota.publish([wanted], sender=vendor)
     (event,) = receipt.decode_logs(block_ota.ReleasePublished)
@@ -43,7 +43,7 @@ def test_when_the_release_is_the_first_it_should_be_recorded_and_emitted(
 def test_when_the_release_is_a_later_one_it_should_become_the_head_and_link_to_the_one_before(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """The head moves to the new release, and `previous` refers to the former head."""
+    """The newest published version becomes the head, and its field `previous` contains the former head."""
     wanted = make_release(5)
     with_release.publish([wanted], sender=vendor)
     assert with_release.productRecord(wanted["product"]).head == wanted["version"]
@@ -54,7 +54,7 @@ def test_when_the_release_is_a_later_one_it_should_become_the_head_and_link_to_t
 def test_when_several_are_published_it_should_record_and_emit_them_in_order(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """One transaction records the same chain of releases as several transactions."""
+    """Releases published in one transaction are recorded in order, each linked to the release before it."""
     wanted = [make_release(number) for number in (1, 2, 3)]
     receipt = block_ota.publish(wanted, sender=vendor)
     events = receipt.decode_logs(block_ota.ReleasePublished)
@@ -67,7 +67,7 @@ def test_when_several_are_published_it_should_record_and_emit_them_in_order(
 def test_when_one_of_several_is_refused_it_should_record_none(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """A batch is atomic: a valid release is not recorded beside an invalid one."""
+    """If one release of a batch is invalid, no release of the batch is recorded."""
     with ape.reverts(block_ota.ImageEmpty, product=product, version=make_release(2)["version"]):
         block_ota.publish([make_release(1), make_release(2, size=0)], sender=vendor)
     assert block_ota.productRecord(product).head == 0
@@ -77,7 +77,7 @@ def test_when_one_of_several_is_refused_it_should_record_none(
 def test_when_the_image_belongs_to_another_product_too_it_should_be_recorded_for_both(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, oem: bytes
 ) -> None:
-    """An image must be unique within a product, not across products."""
+    """The same image may be published for two products."""
     other = b"acme-thermo3".ljust(32, b"\0")
     with_release.pairOem(other, oem, 0x0410, FLASH_START, FLASH_SIZE, sender=vendor)
     with_release.publish([make_release(1, product=other)], sender=vendor)
@@ -87,7 +87,7 @@ def test_when_the_image_belongs_to_another_product_too_it_should_be_recorded_for
 def test_when_the_time_is_ahead_it_should_be_kept(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """A release may be scheduled; until its time it is the latest, but not authentic."""
+    """A scheduled release is the latest at once, but `isAuthentic` is false until its time `activeFrom`."""
     ahead = ape.chain.pending_timestamp + 3600
     wanted = make_release(1, activeFrom=ahead)
     block_ota.publish([wanted], sender=vendor)
@@ -100,7 +100,7 @@ def test_when_the_time_is_ahead_it_should_be_kept(
 def test_when_the_time_is_past_it_should_become_the_block_time(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """Releases cannot be backdated."""
+    """If `activeFrom` is in the past, the block's time is recorded instead."""
     receipt = block_ota.publish([make_release(1, activeFrom=1_600_000_000)], sender=vendor)
     assert block_ota.latest(product).activeFrom == receipt.timestamp
 
@@ -119,7 +119,7 @@ def test_when_the_image_just_fits_the_region_it_should_be_recorded(
     load_address: int,
     size: int,
 ) -> None:
-    """An image may start and end at the bounds of the region."""
+    """An image may fill the product's region, or consist of its last byte."""
     wanted = make_release(1, loadAddress=load_address, size=size)
     block_ota.publish([wanted], sender=vendor)
     record = block_ota.latest(wanted["product"])
@@ -129,7 +129,7 @@ def test_when_the_image_just_fits_the_region_it_should_be_recorded(
 def test_when_the_region_ends_with_the_address_space_it_should_take_the_last_byte(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes, oem: bytes
 ) -> None:
-    """A region that ends at 2^32 does not overflow."""
+    """An image may end at the last byte of the 32-bit address space."""
     block_ota.pairOem(product, oem, 0x0410, 0xFFFF_0000, 0x1_0000, sender=vendor)
     block_ota.publish([make_release(1, loadAddress=0xFFFF_0000, size=0x1_0000)], sender=vendor)
     assert block_ota.latest(product).size == 0x1_0000
@@ -149,7 +149,7 @@ def test_when_the_image_is_large_it_should_be_recorded_with_the_dag_root_it_need
     size: int,
     dag_root: bytes,
 ) -> None:
-    """Up to 1 MiB the SHA-256 addresses the content; a larger image needs a DAG root."""
+    """An image of up to 1 MiB is published without a DAG root, a larger image with a DAG root."""
     wanted = make_release(1, size=size, dagRoot=dag_root)
     (event,) = large_region.publish([wanted], sender=vendor).decode_logs(large_region.ReleasePublished)
     assert large_region.latest(wanted["product"]).dagRoot == event.dagRoot == dag_root
@@ -169,7 +169,7 @@ def test_when_size_and_dag_root_disagree_it_should_refuse(
     size: int,
     dag_root: bytes,
 ) -> None:
-    """A DAG root is given if and only if the image is larger than 1 MiB."""
+    """A DAG root for an image of up to 1 MiB, or a larger image without a DAG root, is refused."""
     wanted = make_release(1, size=size, dagRoot=dag_root)
     facts = {name: wanted[name] for name in ("product", "version", "size", "dagRoot")}
     with ape.reverts(large_region.DagRootMismatch, **facts):
@@ -177,7 +177,7 @@ def test_when_size_and_dag_root_disagree_it_should_refuse(
 
 
 def test_when_nothing_is_given_it_should_refuse(block_ota: ContractInstance, vendor: AccountAPI) -> None:
-    """An empty list is an error."""
+    """Publishing an empty list of releases reverts."""
     with ape.reverts(block_ota.NothingToPublish):
         block_ota.publish([], sender=vendor)
 
@@ -185,7 +185,7 @@ def test_when_nothing_is_given_it_should_refuse(block_ota: ContractInstance, ven
 def test_when_the_product_was_never_paired_it_should_refuse(
     empty: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """Publishing requires a paired OEM, chip and region."""
+    """A release of a product that was never paired is refused."""
     with ape.reverts(empty.ProductNotPaired, product=product):
         empty.publish([make_release(1)], sender=vendor)
 
@@ -193,7 +193,7 @@ def test_when_the_product_was_never_paired_it_should_refuse(
 def test_when_the_product_was_unpaired_it_should_refuse(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """No release can be published after unpairing."""
+    """A release of an unpaired product is refused."""
     block_ota.unpairOem(product, sender=vendor)
     with ape.reverts(block_ota.ProductNotPaired, product=product):
         block_ota.publish([make_release(1)], sender=vendor)
@@ -203,7 +203,7 @@ def test_when_the_product_was_unpaired_it_should_refuse(
 def test_when_the_version_is_not_newer_it_should_refuse(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes, version: int
 ) -> None:
-    """Versions increase strictly."""
+    """A version that is not newer than the newest published version is refused."""
     with ape.reverts(with_release.VersionNotNewer, product=product, version=version, head=FIRST):
         with_release.publish([make_release(2, version=version)], sender=vendor)
 
@@ -211,7 +211,7 @@ def test_when_the_version_is_not_newer_it_should_refuse(
 def test_when_the_first_version_is_zero_it_should_refuse(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """Version 0 is refused: it means that no release exists."""
+    """Version 0 is refused, because the getters return it if no release exists."""
     with ape.reverts(block_ota.VersionNotNewer, product=product, version=0, head=0):
         block_ota.publish([make_release(1, version=0)], sender=vendor)
 
@@ -219,7 +219,7 @@ def test_when_the_first_version_is_zero_it_should_refuse(
 def test_when_the_version_is_below_the_floor_it_should_refuse(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """A version equal to the floor is allowed, a lower one is not."""
+    """A version below the minimum version is refused; the minimum version itself can be published."""
     block_ota.setMinimumVersion(product, FIRST, sender=vendor)
     below = {"product": product, "version": FIRST - 1, "minimumVersion": FIRST}
     with ape.reverts(block_ota.VersionBelowMinimum, **below):
@@ -231,7 +231,7 @@ def test_when_the_version_is_below_the_floor_it_should_refuse(
 def test_when_the_digest_is_missing_it_should_refuse(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """A release requires the SHA-256 of its image."""
+    """A release without the SHA-256 of its image is refused."""
     with ape.reverts(block_ota.DigestMissing, product=product, version=FIRST):
         block_ota.publish([make_release(1, sha256=bytes(32))], sender=vendor)
 
@@ -245,7 +245,7 @@ def test_when_the_image_is_recorded_already_it_should_name_the_version_that_has_
     *,
     revoked: bool,
 ) -> None:
-    """An image has one version, also after it was revoked."""
+    """An image that was published before, even if its release is revoked, is refused under another version."""
     if revoked:
         with_release.revoke(product, FIRST, "bricks boards", sender=vendor)
     image = make_release(1)["sha256"]
@@ -277,7 +277,7 @@ def test_when_the_image_leaves_the_region_it_should_refuse(
     load_address: int,
     size: int,
 ) -> None:
-    """Neither end may lie outside the region, even if the sum overflows 32 bits."""
+    """An image that begins or ends outside the product's region is refused, even if its end overflows 32 bits."""
     wanted = make_release(1, loadAddress=load_address, size=size)
     facts = {name: wanted[name] for name in ("product", "loadAddress", "size")}
     with ape.reverts(block_ota.ImageOutsideRegion, **facts, flashStart=FLASH_START, flashSize=FLASH_SIZE):
@@ -286,6 +286,6 @@ def test_when_the_image_leaves_the_region_it_should_refuse(
 
 @pytest.fixture
 def large_region(block_ota: ContractInstance, vendor: AccountAPI, product: bytes, oem: bytes) -> ContractInstance:
-    """Given a product with 2 MiB of flash."""
+    """BlockOTA with a product whose flash region has 2 MiB."""
     block_ota.pairOem(product, oem, 0x0419, FLASH_START, 2 * MIB, sender=vendor)
     return block_ota

@@ -1,4 +1,4 @@
-"""The getters, given five releases of which 2 and 5 are revoked."""
+"""Tests of BlockOTA's getters with five releases, of which releases 2 and 5 are revoked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HUGE = (1 << 256) - 1
 
 
 def version(number: int) -> int:
-    """Version 1.number.0, packed."""
+    """Return version 1.number.0 as one packed number."""
     return 1 << 48 | number << 24
 
 
@@ -23,7 +23,7 @@ def version(number: int) -> int:
 def published(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> ContractInstance:
-    """Given releases 1 to 5, of which 2 and 5 are revoked."""
+    """BlockOTA with releases 1 to 5, of which releases 2 and 5 are revoked."""
     block_ota.publish([make_release(number) for number in range(1, 6)], sender=vendor)
     for number in (2, 5):
         block_ota.revoke(product, version(number), "bricks boards", sender=vendor)
@@ -33,7 +33,7 @@ def published(
 def test_latest_should_be_the_greatest_that_is_not_revoked(
     published: ContractInstance, technician: TestAccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """The revoked release 5 is skipped."""
+    """`latest` skips the revoked release 5 and returns release 4."""
     record = published.latest(product, sender=technician)
     assert (record.version, record.sha256) == (version(4), make_release(4)["sha256"])
 
@@ -41,7 +41,7 @@ def test_latest_should_be_the_greatest_that_is_not_revoked(
 def test_release_and_find_should_give_the_same_record(
     published: ContractInstance, make_release: MakeRelease, product: bytes
 ) -> None:
-    """A release is found by its version and by its image."""
+    """`release` and `find` return the same record for a version and for the SHA-256 of its image."""
     by_version = published.release(product, version(2))
     assert by_version == published.find(product, make_release(2)["sha256"])
     assert by_version.product == product
@@ -61,7 +61,7 @@ def test_release_and_find_should_give_the_same_record(
 def test_history_should_give_pages_newest_first(
     published: ContractInstance, product: bytes, start: int, count: int, numbers: list[int]
 ) -> None:
-    """The pages include revoked releases."""
+    """`history` returns pages of releases, newest first, including revoked releases."""
     records = published.call_view_method("history", product, start, count)
     assert [record.version for record in records] == [version(number) for number in numbers]
     assert [record.status for record in records] == [2 if number in (2, 5) else 1 for number in numbers]
@@ -86,20 +86,20 @@ def test_is_authentic_should_want_version_and_image_to_belong_together_and_be_ac
     *,
     wanted: bool,
 ) -> None:
-    """True only for the image of an active release with that version."""
+    """`isAuthentic` is true only if the version is an active release and the SHA-256 is that of its image."""
     asked, image = pair
     assert published.isAuthentic(product, version(asked), make_release(image)["sha256"]) is wanted
 
 
 def test_is_authentic_should_be_false_for_zeros(published: ContractInstance, product: bytes) -> None:
-    """The empty record is not authentic."""
+    """`isAuthentic` is false for version 0 and a SHA-256 of zeros, the values of an empty record."""
     assert not published.isAuthentic(product, 0, bytes(32))
 
 
 def test_what_is_unknown_should_be_an_empty_record(
     published: ContractInstance, technician: TestAccountAPI, product: bytes
 ) -> None:
-    """Getters do not revert: version 0 and status 0 (None) mean that no record exists."""
+    """For unknown products, versions and images, the getters return empty records instead of reverting."""
     for record in (
         published.latest(UNKNOWN, sender=technician),
         published.release(product, version(9), sender=technician),
@@ -125,7 +125,7 @@ def test_what_is_unknown_should_be_an_empty_record(
 def test_products_should_give_pages_in_the_order_of_pairing(
     block_ota: ContractInstance, vendor: AccountAPI, oem: bytes, page: tuple[int, int], names: list[bytes]
 ) -> None:
-    """The pages include unpaired products."""
+    """`products` returns pages of products in the order of pairing, including unpaired products."""
     for name in (b"b", b"c"):
         block_ota.pairOem(name.ljust(32, b"\0"), oem, 0x0410, 0x0800_0000, 0x1_0000, sender=vendor)
     block_ota.unpairOem(b"b".ljust(32, b"\0"), sender=vendor)

@@ -1,4 +1,4 @@
-"""propose, accept and decline, given published releases."""
+"""Tests of propose, accept and decline on published releases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROPOSED, ACCEPTED, DECLINED, WITHDRAWN = 1, 2, 3, 4
 
 @pytest.fixture
 def proposed(replication: ContractInstance, broker: TestAccountAPI) -> ContractInstance:
-    """Given agreement 1: the broker's proposal for release 1."""
+    """FirmwareReplication with agreement 1, the broker's proposal for release 1."""
     replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
     return replication
 
@@ -32,7 +32,7 @@ def proposed(replication: ContractInstance, broker: TestAccountAPI) -> ContractI
 def test_when_a_broker_proposes_it_should_be_recorded_and_emitted(
     replication: ContractInstance, broker: TestAccountAPI
 ) -> None:
-    """The first agreement has number 1, is proposed, and is not served."""
+    """A proposal is recorded as agreement 1 with all its fields, and its broker is not listed as a replica."""
     receipt = replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
     (event,) = receipt.decode_logs(replication.AgreementProposed)
     record = replication.agreement(1)
@@ -48,7 +48,7 @@ def test_when_a_broker_proposes_it_should_be_recorded_and_emitted(
 def test_when_others_propose_too_it_should_number_them_in_sequence(
     proposed: ContractInstance, broker: TestAccountAPI, mallory: TestAccountAPI
 ) -> None:
-    """A release has any number of brokers, and a broker any number of releases."""
+    """Proposals of several brokers and for several releases are numbered in sequence."""
     proposed.propose(PRODUCT, FIRST, EXPIRY, sender=mallory)
     proposed.propose(PRODUCT, SECOND, EXPIRY, sender=broker)
     records = proposed.agreements(0, 10)
@@ -74,7 +74,7 @@ def test_when_the_release_is_scheduled_it_should_take_the_proposal(
 
 
 def test_when_the_release_is_unknown_it_should_refuse(replication: ContractInstance, broker: TestAccountAPI) -> None:
-    """A proposal requires a published release."""
+    """A proposal for a release that was not published is refused."""
     with ape.reverts(replication.ReleaseUnknown, product=PRODUCT, version=7):
         replication.propose(PRODUCT, 7, EXPIRY, sender=broker)
 
@@ -85,7 +85,7 @@ def test_when_the_release_is_revoked_it_should_refuse(
     vendor: AccountAPI,
     broker: TestAccountAPI,
 ) -> None:
-    """A revoked release accepts no proposal."""
+    """A proposal for a revoked release is refused."""
     block_ota.revoke(PRODUCT, FIRST, "bricks boards", sender=vendor)
     with ape.reverts(replication.ReleaseRevokedAlready, product=PRODUCT, version=FIRST):
         replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
@@ -95,7 +95,7 @@ def test_when_the_release_is_revoked_it_should_refuse(
 def test_when_the_expiry_is_not_ahead_it_should_refuse(
     replication: ContractInstance, broker: TestAccountAPI, seconds: int
 ) -> None:
-    """The expiry must be at least one second in the future."""
+    """A proposal whose expiry is not later than the block's time is refused."""
     now = int(ape.chain.pending_timestamp) + 100
     ape.chain.pending_timestamp = now
     with ape.reverts(replication.ExpiryInPast, expiresAt=now + seconds):
@@ -112,7 +112,7 @@ def test_when_the_broker_has_an_open_one_for_the_release_it_should_refuse_and_na
     *,
     accepted: bool,
 ) -> None:
-    """A broker has one open agreement for a release; the error gives its number and expiry."""
+    """A second proposal of a broker for a release is refused; the error contains the open agreement's number."""
     if accepted:
         proposed.accept(*terms(proposed, 1), sender=vendor)
     with ape.reverts(proposed.AgreementStillOpen, id=1, expiresAt=EXPIRY):
@@ -123,7 +123,7 @@ def test_when_the_broker_has_an_open_one_for_the_release_it_should_refuse_and_na
 def test_when_the_broker_s_earlier_one_has_ended_it_should_take_a_new_one(
     proposed: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI, ending: str
 ) -> None:
-    """After an agreement has ended, the broker may propose again."""
+    """After an agreement was declined, withdrawn or terminated, the broker may propose again."""
     if ending == "terminate":
         proposed.accept(*terms(proposed, 1), sender=vendor)
     getattr(proposed, ending)(*named(proposed, ending, 1), sender=broker if ending == "withdraw" else vendor)
@@ -140,7 +140,7 @@ def test_when_the_broker_s_earlier_one_has_expired_it_should_withdraw_that_and_t
     *,
     accepted: bool,
 ) -> None:
-    """A renewal takes one transaction, and leaves one agreement in the list of active ones."""
+    """A new proposal of a broker withdraws its expired agreement, and only the new agreement is listed as a replica."""
     if accepted:
         proposed.accept(*terms(proposed, 1), sender=vendor)
         proposed.announce(*release_of(proposed, 1), "https://old.example", sender=broker)
@@ -165,7 +165,7 @@ def test_when_the_vendor_decides_it_should_be_recorded_and_emitted(
     verb: str,
     expected: tuple[str, int],
 ) -> None:
-    """The Safe decides with two signatures, sent by any account; acceptance alone does not serve."""
+    """The Safe's decision is recorded and emitted; an accepted agreement is not listed before it is announced."""
     receipt = safe.execute(proposed, getattr(proposed, verb).encode_input(*terms(proposed, 1)), sender=broker)
     (event,) = receipt.decode_logs(getattr(proposed, expected[0]))
     assert (event.id, event.product, event.broker, event.version) == (1, PRODUCT, broker.address, FIRST)
@@ -177,7 +177,7 @@ def test_when_the_vendor_decides_it_should_be_recorded_and_emitted(
 def test_when_anyone_but_the_vendor_decides_it_should_refuse(
     proposed: ContractInstance, safe: Any, request: pytest.FixtureRequest, who: str
 ) -> None:
-    """Neither the broker nor a single owner of the Safe may decide."""
+    """Only the Safe may accept, decline or terminate an agreement."""
     caller = request.getfixturevalue(who)
     for verb in ("accept", "decline", "terminate"):
         with ape.reverts(proposed.NotTheVendor, caller=caller.address, vendor=safe.contract.address):
@@ -189,7 +189,7 @@ def test_when_anyone_but_the_vendor_decides_it_should_refuse(
 def test_when_the_vendor_was_shown_another_agreement_it_should_refuse(
     proposed: ContractInstance, vendor: AccountAPI, mallory: TestAccountAPI, verb: str, changed: str
 ) -> None:
-    """After a reorganisation the number can be another broker's; the error gives what is on record."""
+    """A decision whose arguments differ from the recorded agreement is refused; the error contains the record."""
     if verb == "terminate":
         proposed.accept(*terms(proposed, 1), sender=vendor)
     names = ("id", "broker", "product", "version", "expiresAt")
@@ -209,7 +209,7 @@ def test_when_the_vendor_was_shown_another_agreement_it_should_refuse(
 def test_when_blockota_has_a_new_owner_it_should_obey_that_one_alone(
     proposed: ContractInstance, block_ota: ContractInstance, vendor: AccountAPI, mallory: TestAccountAPI
 ) -> None:
-    """The authority follows BlockOTA's ownership, after the transfer is accepted."""
+    """If BlockOTA has a new owner who accepted the ownership, only the new owner may decide on agreements."""
     block_ota.transferOwnership(mallory, sender=vendor)
     with ape.reverts(proposed.NotTheVendor, caller=mallory.address):
         proposed.accept(*terms(proposed, 1), sender=mallory)
@@ -223,7 +223,7 @@ def test_when_blockota_has_a_new_owner_it_should_obey_that_one_alone(
 def test_when_the_proposal_has_expired_it_should_be_declined_but_not_accepted(
     proposed: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A proposal expires at the second of its expiry."""
+    """From the second of its expiry on, a proposal can be declined but not accepted."""
     ape.chain.pending_timestamp = EXPIRY
     with ape.reverts(proposed.AgreementExpired, id=1, expiresAt=EXPIRY):
         proposed.accept(*terms(proposed, 1), sender=vendor)
@@ -232,7 +232,7 @@ def test_when_the_proposal_has_expired_it_should_be_declined_but_not_accepted(
 
 
 def test_when_it_is_the_last_second_it_should_be_accepted(proposed: ContractInstance, vendor: AccountAPI) -> None:
-    """One second before its expiry a proposal can be accepted."""
+    """One second before its expiry, a proposal can be accepted."""
     ape.chain.pending_timestamp = EXPIRY - 1
     assert proposed.accept(*terms(proposed, 1), sender=vendor).timestamp == EXPIRY - 1
 
@@ -240,7 +240,7 @@ def test_when_it_is_the_last_second_it_should_be_accepted(proposed: ContractInst
 def test_when_the_release_was_revoked_meanwhile_it_should_not_be_accepted(
     proposed: ContractInstance, block_ota: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """Signatures collected before the revocation have no effect after it."""
+    """A proposal for a release that was revoked later cannot be accepted."""
     block_ota.revoke(PRODUCT, FIRST, "bricks boards", sender=vendor)
     with ape.reverts(proposed.ReleaseRevokedAlready, product=PRODUCT, version=FIRST):
         proposed.accept(*terms(proposed, 1), sender=vendor)
@@ -249,6 +249,6 @@ def test_when_the_release_was_revoked_meanwhile_it_should_not_be_accepted(
 def test_when_it_would_be_deployed_without_blockota_it_should_refuse(
     contracts: LocalProject, replication: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
-    """The constructor rejects an address without code."""
+    """The constructor of FirmwareReplication refuses an address without code."""
     with ape.reverts(replication.NotAContract, account=ZERO_ADDRESS):
         contracts.FirmwareReplication.deploy(ZERO_ADDRESS, sender=owner_a)

@@ -1,4 +1,4 @@
-"""The gas of agreements stays below fixed limits."""
+"""The gas of calls on agreements stays below fixed limits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOVED = "https://firmware.broker.example/".ljust(80, "b")
 
 @pytest.fixture
 def proposed(replication: ContractInstance, cast: list[TestAccountAPI], product: bytes) -> ContractInstance:
-    """Given proposals of three accounts for release 1, and of the first account for release 2."""
+    """FirmwareReplication with the proposals of three accounts for release 1, and of one account for release 2."""
     expiry = ape.chain.pending_timestamp + 86_400
     for account, version in [(cast[0], SECOND), (cast[0], FIRST), (cast[1], FIRST), (cast[2], FIRST)]:
         replication.propose(product, version, expiry, sender=account)
@@ -31,7 +31,7 @@ def proposed(replication: ContractInstance, cast: list[TestAccountAPI], product:
 def test_deploying_both_contracts_should_stay_below_the_limit(
     contracts: LocalProject, empty: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
-    """Deployment, which a vendor pays once, stays below its limit."""
+    """The deployment of both contracts uses less than 4,000,000 gas."""
     record = contracts.BlockOTA.deploy(empty.owner(), sender=owner_a)
     agreements = contracts.FirmwareReplication.deploy(record, sender=owner_a)
     used = [contract.creation_metadata.receipt.gas_used for contract in (record, agreements)]
@@ -41,7 +41,7 @@ def test_deploying_both_contracts_should_stay_below_the_limit(
 def test_accepting_by_two_signatures_of_the_safe_should_stay_below_its_limit(
     proposed: ContractInstance, safe: Any, broker: TestAccountAPI
 ) -> None:
-    """The limit covers the first agreement of a release and a later one."""
+    """Accepting an agreement through the Safe uses at most 130,000 gas, whether or not it is the release's first."""
     calldata = [proposed.accept.encode_input(*terms(proposed, number)) for number in (1, 2, 3, 4)]
     used = [safe.execute(proposed, data, sender=broker).gas_used for data in calldata]
     assert max(used[1:]) <= ACCEPT_BY_SAFE
@@ -50,7 +50,7 @@ def test_accepting_by_two_signatures_of_the_safe_should_stay_below_its_limit(
 def test_announcing_an_address_of_80_characters_should_stay_below_its_limits(
     proposed: ContractInstance, vendor: AccountAPI, cast: list[TestAccountAPI]
 ) -> None:
-    """The first announcement writes new storage slots, a later one overwrites them."""
+    """Announcing a URL of 80 characters uses at most 130,000 gas the first time, and 60,000 gas later."""
     proposed.accept(*terms(proposed, 2), sender=vendor)
     first = proposed.announce(*release_of(proposed, 2), URI, sender=cast[0]).gas_used
     again = proposed.announce(*release_of(proposed, 2), MOVED, sender=cast[0]).gas_used

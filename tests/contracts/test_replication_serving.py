@@ -1,4 +1,4 @@
-"""announce, withdraw, terminate and the list of replicas, given an accepted agreement."""
+"""Tests of announce, withdraw, terminate and the list of replicas on accepted agreements."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROPOSED, ACCEPTED, DECLINED, WITHDRAWN, TERMINATED = 1, 2, 3, 4, 5
 
 @pytest.fixture
 def accepted(replication: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI) -> ContractInstance:
-    """Given agreement 1 of the broker on release 1, accepted."""
+    """FirmwareReplication with agreement 1 of the broker for release 1, which the vendor accepted."""
     replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
     replication.accept(*terms(replication, 1), sender=vendor)
     return replication
@@ -30,20 +30,20 @@ def accepted(replication: ContractInstance, vendor: AccountAPI, broker: TestAcco
 
 @pytest.fixture
 def serving(accepted: ContractInstance, broker: TestAccountAPI) -> ContractInstance:
-    """Given that it was announced."""
+    """FirmwareReplication with agreement 1, for which the broker announced a URL."""
     accepted.announce(*release_of(accepted, 1), URI, sender=broker)
     return accepted
 
 
 def served(replication: ContractInstance, *page: int) -> list[int]:
-    """Return the numbers of the agreements that serve release 1 now."""
+    """Return the numbers of the agreements that are listed as replicas of release 1."""
     return [record.id for record in replication.replicas(PRODUCT, FIRST, *(page or (0, 10)))]
 
 
 def test_when_it_is_announced_it_should_be_recorded_emitted_and_served(
     accepted: ContractInstance, broker: TestAccountAPI
 ) -> None:
-    """The replica is listed for its release and not for another one."""
+    """An announced agreement is listed as a replica of its release, and of no other release."""
     (event,) = accepted.announce(*release_of(accepted, 1), URI, sender=broker).decode_logs(accepted.ReplicaAnnounced)
     (record,) = accepted.replicas(PRODUCT, FIRST, 0, 10)
     assert (event.id, event.product, event.broker, event.version) == (1, PRODUCT, broker.address, FIRST)
@@ -57,7 +57,7 @@ def test_when_it_is_announced_it_should_be_recorded_emitted_and_served(
 def test_when_it_moves_it_should_be_served_from_the_new_place(
     serving: ContractInstance, broker: TestAccountAPI, uri: str
 ) -> None:
-    """A second announcement replaces the address."""
+    """A second announcement of an agreement replaces the URL."""
     (event,) = serving.announce(*release_of(serving, 1), uri, sender=broker).decode_logs(serving.ReplicaAnnounced)
     (record,) = serving.replicas(PRODUCT, FIRST, 0, 10)
     assert record.uri == event.uri == uri
@@ -67,7 +67,7 @@ def test_when_it_moves_it_should_be_served_from_the_new_place(
 def test_when_the_uri_is_of_an_allowed_length_it_should_be_kept(
     accepted: ContractInstance, broker: TestAccountAPI, length: int
 ) -> None:
-    """URIs have 1 to 256 bytes."""
+    """An announced URI may have 1 to 256 bytes."""
     accepted.announce(*release_of(accepted, 1), "u" * length, sender=broker)
     assert accepted.agreement(1).uri == "u" * length
 
@@ -76,7 +76,7 @@ def test_when_the_uri_is_of_an_allowed_length_it_should_be_kept(
 def test_when_the_uri_is_of_another_length_it_should_refuse(
     accepted: ContractInstance, broker: TestAccountAPI, length: int
 ) -> None:
-    """The error contains the limit."""
+    """An empty URI, or a URI of more than 256 bytes, cannot be announced."""
     with ape.reverts(accepted.InvalidUriLength, length=length, limit=256):
         accepted.announce(*release_of(accepted, 1), "u" * length, sender=broker)
 
@@ -85,7 +85,7 @@ def test_when_the_uri_is_of_another_length_it_should_refuse(
 def test_when_anyone_but_the_broker_acts_for_it_it_should_refuse(
     accepted: ContractInstance, broker: TestAccountAPI, request: pytest.FixtureRequest, who: str
 ) -> None:
-    """Only the broker sets its address; the vendor may not either."""
+    """Only the agreement's broker may announce a URL or withdraw; the vendor is refused too."""
     caller = request.getfixturevalue(who)
     values = {"id": 1, "caller": caller.address, "broker": broker.address}
     with ape.reverts(accepted.NotTheBroker, **values):
@@ -99,7 +99,7 @@ def test_when_anyone_but_the_broker_acts_for_it_it_should_refuse(
 def test_when_the_broker_names_another_release_it_should_refuse(
     accepted: ContractInstance, broker: TestAccountAPI, verb: str, other: tuple[bytes, int]
 ) -> None:
-    """After a reorganisation the number can be another agreement of the same broker."""
+    """A broker's call that names another release than the recorded agreement is refused."""
     rest = (URI,) if verb == "announce" else ()
     with ape.reverts(accepted.AgreementDiffers, id=1, broker=broker.address, product=PRODUCT, version=FIRST):
         getattr(accepted, verb)(1, *other, *rest, sender=broker)
@@ -121,7 +121,7 @@ def test_when_either_side_ends_it_it_should_be_recorded_emitted_and_served_no_mo
     verb: str,
     expected: tuple[str, int],
 ) -> None:
-    """Broker and vendor can end it at any time; the address remains stored."""
+    """An agreement that the broker withdraws or the vendor terminates is no longer listed as a replica."""
     receipt = getattr(serving, verb)(*named(serving, verb, 1), sender=request.getfixturevalue(who))
     (event,) = receipt.decode_logs(getattr(serving, expected[0]))
     assert (event.id, event.product, event.version) == (1, PRODUCT, FIRST)
@@ -133,7 +133,7 @@ def test_when_either_side_ends_it_it_should_be_recorded_emitted_and_served_no_mo
 def test_when_the_agreement_expires_it_should_serve_no_more_nor_be_announced(
     serving: ContractInstance, broker: TestAccountAPI
 ) -> None:
-    """The replica is listed until the second of its expiry; the stored status does not change."""
+    """From the second of its expiry on, an agreement is not listed as a replica and cannot be announced."""
     ape.chain.mine(timestamp=EXPIRY - 1)
     assert served(serving) == [1]
     ape.chain.mine(timestamp=EXPIRY)
@@ -147,7 +147,7 @@ def test_when_the_agreement_expires_it_should_serve_no_more_nor_be_announced(
 def test_when_it_has_expired_it_should_still_be_ended(
     serving: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI, verb: str
 ) -> None:
-    """An expired agreement can still be ended."""
+    """An expired agreement can still be withdrawn and terminated."""
     ape.chain.mine(timestamp=EXPIRY)
     getattr(serving, verb)(*named(serving, verb, 1), sender=broker if verb == "withdraw" else vendor)
     assert serving.agreement(1).status == (WITHDRAWN if verb == "withdraw" else TERMINATED)
@@ -156,7 +156,7 @@ def test_when_it_has_expired_it_should_still_be_ended(
 def test_when_the_release_is_revoked_it_should_have_no_replicas(
     serving: ContractInstance, block_ota: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A revocation in BlockOTA removes all replicas; the stored status does not change."""
+    """A revoked release has no replicas, although the recorded status of its agreements does not change."""
     block_ota.revoke(PRODUCT, FIRST, "bricks boards", sender=vendor)
     assert served(serving) == []
     assert serving.agreement(1).status == ACCEPTED
@@ -164,7 +164,7 @@ def test_when_the_release_is_revoked_it_should_have_no_replicas(
 
 @pytest.fixture
 def crowd(replication: ContractInstance, vendor: AccountAPI, cast: list[TestAccountAPI]) -> ContractInstance:
-    """Given accepted agreements 1 to 5 of five brokers on release 1, of which the third is not announced."""
+    """FirmwareReplication with accepted agreements of five brokers for release 1, of which four are announced."""
     for number, account in enumerate(cast[:5], start=1):
         replication.propose(PRODUCT, FIRST, EXPIRY + number, sender=account)
         replication.accept(*terms(replication, number), sender=vendor)
@@ -174,7 +174,7 @@ def crowd(replication: ContractInstance, vendor: AccountAPI, cast: list[TestAcco
 
 
 def test_when_replicas_are_asked_for_it_should_answer_a_page_of_those_that_serve(crowd: ContractInstance) -> None:
-    """The last accepted comes first; a page counts only active replicas."""
+    """`replicas` returns pages of the announced agreements; the agreement that was accepted last comes first."""
     assert served(crowd, 0, 10) == [5, 4, 2, 1]
     assert served(crowd, 0, 2) == [5, 4]
     assert served(crowd, 2, 2) == [2, 1]
@@ -184,7 +184,7 @@ def test_when_replicas_are_asked_for_it_should_answer_a_page_of_those_that_serve
 
 
 def test_when_some_end_in_any_place_it_should_keep_the_others(crowd: ContractInstance, vendor: AccountAPI) -> None:
-    """Removal works at the ends, in the middle and beside another removed entry of the list."""
+    """When agreements anywhere in the list of replicas are terminated, the other replicas remain listed."""
     for ended in ([1], [5, 4], [2, 4], [3, 2], [1, 2, 4, 5]):
         with ape.chain.isolate():
             for number in ended:
@@ -193,13 +193,13 @@ def test_when_some_end_in_any_place_it_should_keep_the_others(crowd: ContractIns
 
 
 def test_when_some_expire_it_should_keep_the_others(crowd: ContractInstance) -> None:
-    """The first two agreements expire without any transaction."""
+    """Expired agreements are not listed as replicas, although no transaction removed them."""
     ape.chain.mine(timestamp=EXPIRY + 2)
     assert served(crowd) == [5, 4]
 
 
 def test_when_agreements_are_asked_for_it_should_answer_a_page_of_all(crowd: ContractInstance) -> None:
-    """Agreements are listed in the order of proposal, with any status."""
+    """`agreements` returns pages of all agreements in the order of their numbers."""
     everything = [crowd.agreement(number) for number in (1, 2, 3, 4, 5)]
     assert crowd.agreements(0, 10) == crowd.agreements(1, 5) == everything
     assert crowd.agreements(1, 2) == everything[:2]
@@ -211,14 +211,14 @@ def test_when_agreements_are_asked_for_it_should_answer_a_page_of_all(crowd: Con
 def test_when_something_unknown_is_asked_for_it_should_answer_with_nothing(
     serving: ContractInstance, mallory: TestAccountAPI
 ) -> None:
-    """Getters return an empty result instead of reverting."""
+    """For unknown agreements, brokers and releases, the getters return empty results instead of reverting."""
     assert [serving.agreement(number).id for number in (0, 2, (1 << 64) - 1)] == [0, 0, 0]
     assert serving.newestOf(PRODUCT, FIRST, mallory).id == 0
     assert serving.replicas(PRODUCT, 7, 0, 10) == serving.replicas(b"\1" * 32, FIRST, 0, 10) == []
 
 
 def test_it_should_name_the_record_it_serves(accepted: ContractInstance, block_ota: ContractInstance) -> None:
-    """The address of BlockOTA is immutable."""
+    """`blockOta` returns the address of the BlockOTA contract."""
     assert accepted.blockOta() == block_ota.address
 
 
@@ -235,7 +235,7 @@ WAYS = {
 
 @pytest.fixture
 def perform(replication: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI) -> Callable[..., None]:
-    """Return a function that performs a step on an agreement as the account allowed to; agreement 1 is proposed."""
+    """Propose agreement 1, and return a function that calls the contract from the broker's or the vendor's account."""
     replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
 
     def do(verb: str, number: int = 1) -> None:
@@ -249,7 +249,7 @@ def perform(replication: ContractInstance, vendor: AccountAPI, broker: TestAccou
 def test_whatever_the_status_it_should_allow_just_the_steps_that_lead_on(
     replication: ContractInstance, perform: Callable[..., None], status: int
 ) -> None:
-    """Every transition of the state machine; the error contains the status of the agreement."""
+    """In each status of an agreement, only the allowed calls succeed; the others revert with the status."""
     for verb in WAYS[status]:
         perform(verb)
     for verb in CALLS:
@@ -266,7 +266,7 @@ def test_whatever_the_status_it_should_allow_just_the_steps_that_lead_on(
 def test_when_there_is_no_such_agreement_it_should_refuse(
     replication: ContractInstance, perform: Callable[..., None], verb: str
 ) -> None:
-    """Number 0 never exists, and number 2 does not exist yet."""
+    """Calls on an agreement number that does not exist are refused."""
     for number in (0, 2):
         with ape.reverts(replication.AgreementUnknown, id=number):
             perform(verb, number)

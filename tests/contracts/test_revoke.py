@@ -1,4 +1,4 @@
-"""revoke, given two releases."""
+"""Tests of revoke with two published releases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REVOKED = 2
 
 @pytest.fixture
 def with_releases(block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease) -> ContractInstance:
-    """Given releases 1 and 2."""
+    """BlockOTA with releases 1 and 2 published."""
     block_ota.publish([make_release(1), make_release(2)], sender=vendor)
     return block_ota
 
@@ -25,7 +25,7 @@ def with_releases(block_ota: ContractInstance, vendor: AccountAPI, make_release:
 def test_when_the_newest_is_revoked_it_should_emit_the_reason_and_fall_back_to_the_one_before(
     with_releases: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """The record remains with a new status; the latest is the greatest release not revoked."""
+    """After release 2 is revoked with a reason, release 1 is the latest, and release 2 is not authentic."""
     receipt = with_releases.revoke(product, SECOND, "bricks boards", sender=vendor)
     (event,) = receipt.decode_logs(with_releases.ReleaseRevoked)
     image = make_release(2)["sha256"]
@@ -38,7 +38,7 @@ def test_when_the_newest_is_revoked_it_should_emit_the_reason_and_fall_back_to_t
 def test_when_a_release_is_revoked_it_should_keep_all_its_other_facts(
     with_releases: ContractInstance, vendor: AccountAPI, product: bytes
 ) -> None:
-    """Only the status changes."""
+    """Revoking a release changes only the status of its record."""
     before = with_releases.release(product, FIRST)
     with_releases.revoke(product, FIRST, "", sender=vendor)
     after = with_releases.release(product, FIRST)
@@ -50,7 +50,7 @@ def test_when_a_release_is_revoked_it_should_keep_all_its_other_facts(
 def test_when_all_are_revoked_it_should_leave_no_latest(
     with_releases: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """The head remains, so that no version can be published again."""
+    """After all releases are revoked, no release is the latest, and their versions cannot be published again."""
     for version in (FIRST, SECOND):
         with_releases.revoke(product, version, "bricks boards", sender=vendor)
     assert with_releases.latest(product).version == 0
@@ -62,7 +62,7 @@ def test_when_all_are_revoked_it_should_leave_no_latest(
 def test_when_the_contract_is_paused_it_should_revoke_all_the_same(
     with_releases: ContractInstance, vendor: AccountAPI, product: bytes
 ) -> None:
-    """A pause does not block a revocation."""
+    """A release can be revoked while BlockOTA is paused."""
     with_releases.pause(sender=vendor)
     with_releases.revoke(product, SECOND, "bricks boards", sender=vendor)
     assert with_releases.release(product, SECOND).status == REVOKED
@@ -72,7 +72,7 @@ def test_when_the_contract_is_paused_it_should_revoke_all_the_same(
 def test_when_there_is_no_such_release_it_should_refuse(
     with_releases: ContractInstance, vendor: AccountAPI, product: bytes, version: int
 ) -> None:
-    """Only a recorded release can be revoked."""
+    """Revoking a version that was not published is refused."""
     with ape.reverts(with_releases.ReleaseUnknown, product=product, version=version):
         with_releases.revoke(product, version, "bricks boards", sender=vendor)
 
@@ -80,7 +80,7 @@ def test_when_there_is_no_such_release_it_should_refuse(
 def test_when_the_release_is_revoked_already_it_should_refuse(
     with_releases: ContractInstance, vendor: AccountAPI, product: bytes
 ) -> None:
-    """A second revocation is an error and does not make the release active again."""
+    """Revoking a release twice is refused, and the release remains revoked."""
     with_releases.revoke(product, FIRST, "bricks boards", sender=vendor)
     with ape.reverts(with_releases.ReleaseAlreadyRevoked, product=product, version=FIRST):
         with_releases.revoke(product, FIRST, "bricks boards", sender=vendor)

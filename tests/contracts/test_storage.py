@@ -1,4 +1,4 @@
-"""The storage slots documented in docs/contracts.md, read from a real chain."""
+"""Tests that a real chain has the contracts' values in the storage slots that docs/contracts.md documents."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def word(contract: ContractInstance, place: int) -> int:
 
 
 def mapped(key: int | bytes, place: int) -> int:
-    """Return the slot of a mapping's value."""
+    """Return the storage slot of a key's value in the mapping at a slot."""
     left = key if isinstance(key, bytes) else key.to_bytes(32, "big")
     return int.from_bytes(keccak(left + place.to_bytes(32, "big")), "big")
 
 
 def packed(*fields: tuple[int, int]) -> int:
-    """Pack fields (value, bits) into a word, from its low end."""
+    """Pack fields (value, number of bits) into a storage word, beginning with the lowest bits."""
     total, shift = 0, 0
     for value, bits in fields:
         total |= value << shift
@@ -42,7 +42,7 @@ def packed(*fields: tuple[int, int]) -> int:
 def test_a_product_and_its_releases_should_be_where_documented(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes, oem: bytes
 ) -> None:
-    """Products and releases are in the documented slots; release 1 is revoked, release 2 exceeds 1 MiB."""
+    """A product, a revoked release and a release of more than 1 MiB are stored in the documented slots."""
     block_ota.pairOem(product, oem, 0x0410, 0x0800_0000, 2 * MIB, sender=vendor)
     first, second = make_release(1), make_release(2, size=MIB + 1, dagRoot=b"\7" * 32)
     block_ota.publish([first, second], sender=vendor)
@@ -66,7 +66,7 @@ def test_a_product_and_its_releases_should_be_where_documented(
 def test_owners_and_pause_should_be_where_documented(
     block_ota: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI, product: bytes
 ) -> None:
-    """One slot for the pause and the owner, one for the pending owner."""
+    """The pause, the owner, the pending owner and the list of products are stored in the documented slots."""
     block_ota.pause(sender=vendor)
     block_ota.transferOwnership(broker, sender=vendor)
     assert word(block_ota, 0) == packed((1, 8), (int(vendor.address, 16), 160))
@@ -78,7 +78,7 @@ def test_owners_and_pause_should_be_where_documented(
 def test_agreements_should_be_where_documented(
     replication: ContractInstance, vendor: AccountAPI, cast: list[TestAccountAPI], make_release: MakeRelease
 ) -> None:
-    """Agreements are in the documented slots: three on one release, the first two accepted."""
+    """Two accepted agreements and a proposed agreement are stored in the documented slots."""
     product, version = make_release(1)["product"], make_release(1)["version"]
     expiry = 4_000_000_000
     for number, account in enumerate(cast[:3], start=1):

@@ -1,1 +1,1 @@
-"""Tests that take minutes; `make deep` names their files, and `make test` does not look here."""
+"""Tests that take minutes; `make deep` runs these tests, and `make test` does not."""

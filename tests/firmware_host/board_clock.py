@@ -1,4 +1,4 @@
-"""A simulated clock that only waiting advances."""
+"""A simulated clock that advances only when a test waits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from firmware_host.simulator import TimeModel
 
 
 class Clock:
-    """A clock that only waiting advances."""
+    """A clock that advances only in `wait`."""
 
     def __init__(self) -> None:
         self._moment = 1000.0
@@ -16,7 +16,7 @@ class Clock:
         return self._moment
 
     def wait(self, seconds: float) -> None:
-        """Advance the clock."""
+        """Advance the clock by this many seconds."""
         self._moment += seconds
 
     def times(self, *, baud: int = 115200, latency: float = 0.0) -> TimeModel:

@@ -7,7 +7,7 @@ from firmware_host.simulator import SimulatedBoard
 
 
 def started(flash: bytes) -> SimulatedBoard:
-    """A board that was reset with its BOOT0 jumper at 0, so that the program in its flash runs."""
+    """Return a board that was reset with BOOT0 at 0, so that the application in its flash runs."""
     board = SimulatedBoard(flash=flash)
     board.boot0 = False
     board.reset()
@@ -15,7 +15,7 @@ def started(flash: bytes) -> SimulatedBoard:
 
 
 class DirectLink:
-    """A link without a port, on which silence is detected at once."""
+    """A link without a port, on which a missing answer is an error at once."""
 
     name, baud, notes = "the simulated board", 115200, ()
     can_steer = False
@@ -28,25 +28,25 @@ class DirectLink:
         self._received += self._board.feed(data)
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return bytes that the board has answered."""
+        """Return bytes that the board has sent."""
         if len(self._received) < count:
             raise NoAnswerError("the board is silent", why=f"for {timeout:.1f} s")
         data, self._received = self._received[:count], self._received[count:]
         return data
 
     def drain(self) -> bytes:
-        """Return everything that the board has answered."""
+        """Return all bytes that the board has sent."""
         data, self._received = self._received, b""
         return data
 
     def set_baud(self, baud: int, /) -> None:
-        """Do nothing; there is only one speed."""
+        """Do nothing, because the line has only one speed."""
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
         """Do nothing, because the port has no control lines."""
 
     def send_break(self, seconds: float, /) -> None:
-        """Do nothing; a break has no effect."""
+        """Do nothing, because a break has no effect on the board."""
 
     def close(self) -> None:
         """Do nothing."""

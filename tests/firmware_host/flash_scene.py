@@ -1,4 +1,4 @@
-"""Fixtures of the flashing tests: images, plans, boards, and a run of the flasher."""
+"""Helpers of the flashing tests: images, plans, boards, links, and runs of the flasher."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.firmware_host.scripted_board import KIB, chip
 from tests.support.samples import TRUST, answer_with, release_of
 
 STEP = 0.0005
-"""Seconds at a time that a host waits for an answer."""
+"""Seconds by which the simulated clock advances while a host waits for an answer."""
 BASE = 0x0800_0000
 FLASH_SIZE = 64 * KIB
 OLD = bytes(index * 7 % 251 for index in range(FLASH_SIZE))
@@ -33,19 +33,19 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "bluepill" / "images"
 
 
 def code(size: int, *, at: int = BASE, seed: int = 1) -> FirmwareImage:
-    """An image of this size with a plausible vector table and no blank blocks."""
+    """Return an image of this size with a plausible vector table and no blank blocks."""
     vectors = (0x2000_5000).to_bytes(4, "little") + (at + 9).to_bytes(4, "little")
     body = bytes((index * 31 + index // 256 + seed) % 255 for index in range(size))
     return FirmwareImage((vectors + body)[:size], at, "bin")
 
 
 def planned(image: FirmwareImage, *, may_erase_all: bool = False) -> FlashPlan:
-    """The plan for the simulated board."""
+    """Return the flash plan of an image for the simulated board."""
     return plan(chip(), image, flash_size=FLASH_SIZE, may_erase_all=may_erase_all)
 
 
 def connected(board: SimulatedBoard | DirectLink) -> Bootloader:
-    """A client that is connected to the board, or to the board at the far end of a link."""
+    """Return a client that is connected to a board, or to the board at the far end of a link."""
     bootloader = Bootloader(board if isinstance(board, DirectLink) else DirectLink(board))
     bootloader.connect()
     return bootloader
@@ -57,28 +57,28 @@ def flash(board: SimulatedBoard, image: FirmwareImage) -> list[Event]:
 
 
 class RunningLink(DirectLink):
-    """A link on which waiting lets the board run, and nothing else takes time."""
+    """A link on which the board runs while the host waits; all other operations take no time."""
 
     def wait(self, seconds: float) -> None:
-        """Let the board run, and receive its output."""
+        """Let the board run, and collect its output."""
         self._received += self._board.run(seconds)
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return an answer, for which the board may run."""
+        """Return an answer; if it is not complete, let the board run first."""
         if len(self._received) < count:
             self.wait(timeout)
         return super().read(count, timeout=timeout)
 
 
 class WatchedLink(RunningLink):
-    """A link that records the host's frames, and may change what passes over it.
+    """A link that records the frames sent to the board, and may change frames and answers.
 
     Attributes:
-        sent: the host's frames.
+        sent: frames sent to the board.
         waited: seconds that the host waited.
-        change: function that alters a frame.
-        change_answer: function that alters an answer.
-        stands_still: whether the core is stopped.
+        change: function that alters a frame before the board receives it.
+        change_answer: function that alters an answer before the host receives it.
+        stands_still: whether the board's core is stopped.
     """
 
     def __init__(self, board: SimulatedBoard) -> None:
@@ -89,16 +89,16 @@ class WatchedLink(RunningLink):
         self.change_answer: Callable[[bytes], bytes] = bytes
 
     def write(self, data: bytes, /) -> None:
-        """Record a frame, and pass it on."""
+        """Record a frame, and pass it to the board, altered by `change`."""
         self.sent.append(data)
         super().write(self.change(data))
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return an answer."""
+        """Return an answer, altered by `change_answer`."""
         return self.change_answer(super().read(count, timeout=timeout))
 
     def wait(self, seconds: float) -> None:
-        """Let the board run, unless it stands still."""
+        """Let the board run, unless its core is stopped."""
         self.waited += seconds
         if not self.stands_still:
             super().wait(seconds)
@@ -112,12 +112,12 @@ class TimedLink(RunningLink):
         self._clock = clock
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, and receive unsolicited output of the board."""
+        """Advance the clock, and collect the output that the board sends in that time."""
         self._clock.wait(seconds)
         self._received += self._board.idle(seconds)
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Wait for an answer."""
+        """Return an answer, waiting for it in simulated time until the timeout."""
         deadline = self._clock.now() + timeout
         while len(self._received) < count:
             if self._clock.now() >= deadline:
@@ -126,23 +126,23 @@ class TimedLink(RunningLink):
         return super().read(count, timeout=timeout)
 
     def drain(self) -> bytes:
-        """Wait until the line is quiet."""
+        """Wait until the line is quiet, and return everything received."""
         self.wait(QUIET)
         return super().drain()
 
 
 def proven(image: FirmwareImage, *, version: Version = VERSION) -> ProvenRelease:
-    """An image that passed checks 1 to 5 as this version."""
+    """Return an image that has passed checks 1 to 5 as this version."""
     release = release_of(image.data, version=version, load_address=image.load_address)
     return prove_release(answer_with(release=release), TRUST, read_image=lambda _: image.data)
 
 
 def known(*releases: Release, others: Sequence[Release] = ()) -> KnownReleases:
-    """The chain's record with these releases."""
+    """Return the chain's record with these releases."""
     return KnownReleases(releases, lambda: others)
 
 
 def bench_on(link: RunningLink, *, may_erase_all: bool = False) -> BoardSession:
-    """A bench with the board at the far end of a link."""
+    """Return a session with the board at the far end of a link."""
     bootloader = connected(link)
     return BoardSession(bootloader, identify(bootloader), (), link.wait, may_erase_all)

@@ -1,4 +1,4 @@
-"""Boards that follow a script byte for byte, in the same process and in simulated time."""
+"""Boards that answer scripted bytes, in the same process and in simulated time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from firmware_host.bootloader.client import Bootloader
 from firmware_host.line.link import QUIET
 
 Step = tuple[str, str]
-"""The bytes that the board expects, and its answer, both in hexadecimal."""
+"""The bytes that the board expects, and the bytes that it answers, in hexadecimal."""
 
 KIB = 1024
 ACK, NACK = "79", "1f"
@@ -24,12 +24,12 @@ PAGE_1: Step = ("08 00 04 00 0c", ACK)
 
 
 class ScriptedLink:
-    """A link to a board that expects exactly the bytes of a script, and is silent after its end.
+    """A link to a board that expects exactly the bytes of a script, and is silent after the script's end.
 
     Args:
-        script: what the board expects and answers, in order.
-        greeting: what it sends when the line is opened.
-        last_answer_after: seconds that the last answer takes.
+        script: the bytes that the board expects and its answers, in order.
+        greeting: bytes that the board sends when the line is opened.
+        last_answer_after: seconds until the last answer.
 
     Attributes:
         unexpected: bytes that the script does not expect.
@@ -46,11 +46,11 @@ class ScriptedLink:
 
     @property
     def missed(self) -> int:
-        """Steps of the script that were not reached."""
+        """The number of script steps that were not reached."""
         return len(self._script)
 
     def write(self, data: bytes, /) -> None:
-        """Compare with the script, and answer each step that is complete."""
+        """Compare the bytes with the script, and answer each completed step."""
         self._sent += data
         while self._script and self._sent.startswith(self._script[0][0]):
             expected, answer = self._script.popleft()
@@ -61,7 +61,7 @@ class ScriptedLink:
             self.unexpected, self._sent = self.unexpected + self._sent, b""
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return bytes that arrive in time; otherwise let the time pass."""
+        """Return the bytes that arrive before the timeout; raise if they are too few."""
         deadline, data = self.now + timeout, b""
         while len(data) < count and self._arriving and self._arriving[0][0] <= deadline:
             moment, byte = self._arriving.popleft()
@@ -72,7 +72,7 @@ class ScriptedLink:
         return data
 
     def drain(self) -> bytes:
-        """Return everything that has arrived."""
+        """Return all bytes that have arrived."""
         data = bytes(byte for _, byte in self._arriving)
         self._arriving.clear()
         self.now += QUIET
@@ -86,13 +86,13 @@ class ScriptedLink:
 def board(
     *script: Step, greeting: bytes = b"", last_answer_after: float = 0, silent_at_end: bool = False
 ) -> Iterator[Bootloader]:
-    """Connect a bootloader client to a scripted board; afterwards check that exactly the script was sent.
+    """Connect a bootloader client to a scripted board; check afterwards that exactly the script was sent.
 
     Args:
-        script: what the board expects and answers, in order.
-        greeting: what it sends when the line is opened.
-        last_answer_after: seconds that its last answer takes.
-        silent_at_end: whether more is sent after the script, which the board does not answer.
+        script: the bytes that the board expects and its answers, in order.
+        greeting: bytes that the board sends when the line is opened.
+        last_answer_after: seconds until the last answer.
+        silent_at_end: whether the host sends bytes after the script, which the board does not answer.
     """
     link = ScriptedLink(script, greeting=greeting, last_answer_after=last_answer_after)
     yield Bootloader(link)
@@ -101,7 +101,7 @@ def board(
 
 
 def chip(product_id: int = 0x410) -> Chip:
-    """The row of the chip table; the product id must be in it."""
+    """Return the row of the chip table for a product id, which must exist."""
     found = find_chip(product_id)
     assert found is not None
     return found
@@ -109,7 +109,7 @@ def chip(product_id: int = 0x410) -> Chip:
 
 @contextmanager
 def blue_pill(*script: Step, silent_at_end: bool = False) -> Iterator[Bootloader]:
-    """A client that is connected to an STM32F103 with 64 KiB of flash."""
+    """Yield a client that is connected to an STM32F103 with 64 KiB of flash."""
     with board_with(0x410, 64, GET, *script, silent_at_end=silent_at_end) as bootloader:
         yield bootloader
 
@@ -118,7 +118,7 @@ def blue_pill(*script: Step, silent_at_end: bool = False) -> Iterator[Bootloader
 def board_with(
     product_id: int, kib: int, *script: Step, last_answer_after: float = 0, silent_at_end: bool = False
 ) -> Iterator[Bootloader]:
-    """A client that is connected to a chip with this much flash; the script begins with Get."""
+    """Yield a client that is connected to a chip with this flash size; the script starts with Get."""
     with board(SYNC, *script, last_answer_after=last_answer_after, silent_at_end=silent_at_end) as bootloader:
         bootloader.connect()
         bootloader.target(chip(product_id), flash_size=kib * KIB)

@@ -7,20 +7,20 @@ from firmware_host.simulator import SimulatedBoard
 from tests.firmware_host.direct_link import DirectLink
 
 GLITCH = b"\0"
-"""The byte that a ROM receives instead of 0x7F if the line is too fast for it."""
+"""The byte that the boot ROM receives instead of 0x7F if the line is too fast."""
 
 
 class SteeredLink(DirectLink):
-    """A link on which an asserted line pulls its pin low.
+    """A link on which an asserted control line pulls the board's pin low.
 
     Args:
-        board: the board.
-        wiring: what drives its NRST and BOOT0.
+        board: the simulated board.
+        wiring: the control lines that drive NRST and BOOT0.
 
     Attributes:
         can_steer: whether the port has control lines.
-        baud: the line's speed now.
-        resets: how often the board has left reset.
+        baud: the current speed of the line.
+        resets: number of times that the board has left reset.
     """
 
     can_steer = True
@@ -41,7 +41,7 @@ class SteeredLink(DirectLink):
         self.baud = baud
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """Set the pins; a board that leaves reset reads BOOT0."""
+        """Set the pins; if the board leaves reset, BOOT0 selects what starts."""
         was_in_reset = self._in_reset
         self._pins = {ControlSignal.DTR: not dtr, ControlSignal.RTS: not rts}
         self._follow()
@@ -55,7 +55,7 @@ class SteeredLink(DirectLink):
             self._reset()
 
     def write(self, data: bytes, /) -> None:
-        """Pass a frame to a board that is not in reset; garble it at a speed that the board does not understand."""
+        """Pass a frame to a board that is not in reset; garble it if the board does not understand the speed."""
         if self._in_reset:
             return
         self._measured = self._measured or self.baud

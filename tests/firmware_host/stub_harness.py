@@ -1,4 +1,4 @@
-"""The digest stub on a bare Cortex-M3 under Unicorn, without a bootloader, for its results and its speed."""
+"""The digest program runs on a bare Cortex-M3 under Unicorn, without a bootloader."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ FLASH, RAM, PRIVATE, PERIPHERALS = 0x0800_0000, 0x2000_0000, 0xE000_E000, 0x4000
 WATCHDOG_KEY, USART_DATA, RESET_REQUEST = 0x4000_3000, 0x4001_3804, 0xE000_ED0C
 NONCE = 0x1234_5678
 SLICE = 1000
-"""Instructions at a time: they are counted to within so many."""
+"""Instructions executed at a time, and thus the precision of their count."""
 LIMIT = 40_000_000
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The results of a run.
+    """The results of a run of the digest program.
 
     Attributes:
-        header: nonce and complement.
+        header: the nonce and its complement.
         sha256: the digests.
-        pages: the sums.
-        instructions: number of executed instructions, rounded up to `SLICE`.
-        writes: ⟨address, value⟩ of every register that was written, in order.
+        pages: the checksums of the pages.
+        instructions: number of executed instructions, rounded up to a multiple of `SLICE`.
+        writes: ⟨address, value⟩ of every register write, in order.
     """
 
     header: tuple[int, int]
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def program(start: int, lengths: Sequence[int], pages: Pages) -> bytes:
-    """The committed stub with parameters that are encoded here independently."""
+    """Return the committed digest program with its parameters, which are encoded independently of the host."""
     code = STUB.read_bytes()[: -PARAMETERS.size - 4]
     ends = [start + length for length in lengths] + [0] * (MAX_LENGTHS + 1 - len(lengths))
     whole = code + PARAMETERS.pack(pages.start, pages.size, pages.count, NONCE, start, *ends)
@@ -55,12 +55,12 @@ class Core:
     """A core with flash, 20 KiB of RAM, and peripheral registers that only record writes.
 
     Args:
-        flash: its contents, which cannot be written.
-        status: what every peripheral register reads as; 0xC0 is an idle USART's.
+        flash: the contents of the flash, which is read-only.
+        status: the value that every peripheral register returns; 0xC0 is the status of an idle USART.
     """
 
     def __init__(self, flash: bytes, *, status: int = 0xC0) -> None:
-        """Map the memories."""
+        """Map flash, RAM and registers into the address space."""
         self.writes: list[tuple[int, int]] = []
         self._status = status
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
@@ -68,13 +68,13 @@ class Core:
         self._uc.mem_map(FLASH, (len(flash) + 0xFFF) & ~0xFFF, UC_PROT_READ)
         self._uc.mem_write(FLASH, flash)
         self._uc.mem_map(RAM, 0x5000)
-        # Nothing may rely on RAM that is zero.
+        # The program must not rely on RAM that is zero.
         self._uc.mem_write(RAM, b"\xa5" * 0x5000)
         for start, size in ((PRIVATE, 0x1000), (PERIPHERALS, 0x3_0000)):
             self._uc.mmio_map(start, size, self._read, None, self._write, start)
 
     def run(self, image: bytes) -> int:
-        """Run a program from its vector table until it asks for a reset; return its instructions."""
+        """Run a program from its vector table until it requests a reset; return the number of instructions."""
         self._uc.mem_write(STUB_ADDRESS, image)
         stack, entry = struct.unpack_from("<2I", image)
         self._uc.reg_write(UC_ARM_REG_SP, stack)
@@ -86,7 +86,7 @@ class Core:
         return instructions
 
     def ram(self, address: int, length: int) -> bytes:
-        """The contents of the RAM."""
+        """Return the contents of a RAM range."""
         return bytes(self._uc.mem_read(address, length))
 
     def _read(self, _uc: Uc, _offset: int, *_: Any) -> int:
@@ -100,7 +100,7 @@ class Core:
 
 
 def run_stub(flash: bytes, start: int, *, lengths: Sequence[int], pages: Pages, status: int = 0xC0) -> Outcome:
-    """Run the stub once over a flash with these contents."""
+    """Run the digest program once over a flash with these contents."""
     core = Core(flash, status=status)
     instructions = core.run(program(start, lengths, pages))
     results = core.ram(RESULTS_ADDRESS, 264 + 4 * pages.count)

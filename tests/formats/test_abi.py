@@ -1,4 +1,4 @@
-"""Calldata and return data, compared with web3 and eth-abi."""
+"""Tests of ABI encoding and decoding, compared with web3 and eth-abi."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PLAIN = {
 
 
 def values_of(parameter: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Strategy of values of a parameter, structs as dicts."""
+    """Strategy for the values of a parameter; structs are dicts."""
     kind: str = parameter["type"]
     if kind.endswith("[]"):
         return st.lists(values_of(parameter | {"type": kind[:-2]}), max_size=3)
@@ -47,7 +47,7 @@ def values_of(parameter: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def calls_of(entries: dict[str, Any], side: str = "inputs") -> st.SearchStrategy[tuple[str, list[Any]]]:
-    """Strategy of a function's name and arguments."""
+    """Strategy for the name and the arguments of a function, error or event."""
     return st.sampled_from(sorted(entries)).flatmap(
         lambda name: st.tuples(st.just(name), st.tuples(*map(values_of, entries[name][side])).map(list))
     )
@@ -62,7 +62,7 @@ def theirs() -> type[Contract]:
 @settings(deadline=None)
 @given(call=calls_of(FUNCTIONS))
 def test_calls_are_encoded_as_web3_does(theirs: type[Contract], call: tuple[str, list[Any]]) -> None:
-    """Any call has the same calldata as in web3, and is decoded to the same arguments."""
+    """Any call is encoded to the same calldata as by web3, and decoded to the same arguments."""
     name, arguments = call
     data = OURS.encode_call(name, *arguments)
     assert data == bytes.fromhex(theirs.encode_abi(name, arguments)[2:])
@@ -83,7 +83,7 @@ def test_calldata_with_junk_behind_it_is_not_decoded(call: tuple[str, list[Any]]
 @settings(deadline=None)
 @given(call=calls_of(FUNCTIONS, "outputs"))
 def test_answers_are_decoded_as_web3_encodes_them(call: tuple[str, list[Any]]) -> None:
-    """Return values are decoded under the names of the interface."""
+    """Return data encoded by eth-abi is decoded to the original values."""
     name, values = call
     if values:
         types = [canonical(output) for output in FUNCTIONS[name]["outputs"]]
@@ -107,7 +107,7 @@ def test_errors_are_decoded(call: tuple[str, list[Any]]) -> None:
 @settings(deadline=None)
 @given(event=calls_of(EVENTS))
 def test_events_are_decoded(event: tuple[str, list[Any]]) -> None:
-    """A log entry is decoded to the event's name and arguments, indexed and others."""
+    """A log entry is decoded to the event's arguments, both indexed and not indexed."""
     name, arguments = event
     pairs = list(zip(EVENTS[name]["inputs"], arguments, strict=True))
     indexed = [encode([entry["type"]], [value]) for entry, value in pairs if entry["indexed"]]
@@ -119,7 +119,7 @@ def test_events_are_decoded(event: tuple[str, list[Any]]) -> None:
 
 
 def test_a_strange_event_is_none() -> None:
-    """A log of another contract or without topics gives None."""
+    """A log entry with an unknown topic or without topics is decoded to None."""
     assert OURS.decode_event([bytes(32)], b"") is None
     assert OURS.decode_event([], b"") is None
 
@@ -127,7 +127,7 @@ def test_a_strange_event_is_none() -> None:
 @settings(deadline=None, max_examples=300)
 @given(name=st.sampled_from(sorted(FUNCTIONS)), data=st.binary(max_size=200))
 def test_random_bytes_are_decoded_to_nothing(name: str, data: bytes) -> None:
-    """Random bytes after a selector give None, or a call that encodes to the same bytes."""
+    """Random bytes after a selector are decoded to None, or to a call that encodes to the same bytes."""
     selector = OURS.encode_call(name, *[default_of(i) for i in FUNCTIONS[name]["inputs"]])[:4]
     decoded = OURS.decode_call(selector + data)
     if decoded is not None:
@@ -137,7 +137,7 @@ def test_random_bytes_are_decoded_to_nothing(name: str, data: bytes) -> None:
 @settings(deadline=None, max_examples=300)
 @given(name=st.sampled_from(sorted(name for name in FUNCTIONS if FUNCTIONS[name]["outputs"])), noise=st.data())
 def test_a_strange_answer_is_a_decoding_error(name: str, noise: st.DataObject) -> None:
-    """Return data of another contract is decoded, or raises the error that the bindings map."""
+    """Random return data is decoded, or raises `DecodingError`."""
     size = noise.draw(st.integers(0, 12))
     words = noise.draw(st.lists(st.integers(0, 400).map(lambda n: n.to_bytes(32, "big")) | word, max_size=size))
     try:
@@ -148,13 +148,13 @@ def test_a_strange_answer_is_a_decoding_error(name: str, noise: st.DataObject) -
 
 @pytest.mark.parametrize(("chip", "size"), [(1 << 16, 1), (1, 1 << 32), (-1, 1)])
 def test_a_value_that_does_not_fit_is_a_usage_error(chip: int, size: int) -> None:
-    """A number larger than its type is an error and not truncated."""
-    with pytest.raises(UsageError, match="cannot be asked to pairOem"):
+    """A number outside the range of its type is refused, not truncated."""
+    with pytest.raises(UsageError, match="the arguments of pairOem cannot be encoded"):
         OURS.encode_call("pairOem", bytes(32), bytes(32), chip, 0, size)
 
 
 def test_a_signature_call_has_the_selector_of_its_text() -> None:
-    """Functions of other contracts are called by their signature."""
+    """A call from a signature has the selector and the encoded arguments of that signature."""
     assert encode_signature_call("getOwners()") == keccak(text="getOwners()")[:4]
     assert encode_signature_call("f(uint256,bytes)", 5, b"x")[4:] == encode(["uint256", "bytes"], [5, b"x"])
 
@@ -171,7 +171,7 @@ def test_a_signature_call_has_the_selector_of_its_text() -> None:
     ],
 )
 def test_plain_reverts_are_read(data: bytes, text: str | None) -> None:
-    """The message of a require and the number of a panic are decoded; other data gives nothing."""
+    """The message of a `require` and the code of a panic are decoded; other data gives None."""
     assert revert_text(data) == text
 
 
@@ -198,7 +198,7 @@ def default_of(parameter: dict[str, Any]) -> Any:
 @settings(deadline=None)
 @given(values=st.tuples(st.lists(st.text(max_size=40), max_size=4), st.binary(max_size=70), st.booleans(), word))
 def test_plain_values_are_encoded_as_eth_abi_does(values: tuple[list[str], bytes, bool, bytes]) -> None:
-    """Nested dynamic types have the same encoding as in eth-abi, and are read back."""
+    """Nested dynamic types are encoded as by eth-abi, and decoded to the same values."""
     types = ["string[]", "bytes", "bool", "bytes32"]
     data = encode(types, values)
     assert abi.encode(types, values) == data
@@ -211,7 +211,7 @@ def test_plain_values_are_encoded_as_eth_abi_does(values: tuple[list[str], bytes
     kind=st.sampled_from(["string[]", "bytes", "address[]", "bool", "uint8", "bytes4"]),
 )
 def test_decoding_is_strict(words: list[int], kind: str) -> None:
-    """Data is refused unless it is the canonical encoding of its values."""
+    """Data is refused unless it is the canonical encoding of the decoded values."""
     data = b"".join(number.to_bytes(32, "big") for number in words)
     try:
         values = abi.decode([kind], data)
@@ -240,7 +240,7 @@ BAD_DATA = {
 
 @pytest.mark.parametrize(("kind", "data"), BAD_DATA.values(), ids=BAD_DATA)
 def test_data_that_is_not_a_strict_encoding_is_refused(kind: str, data: str) -> None:
-    """One case for each rule of the specification's strict mode."""
+    """Data that breaks a rule of the ABI specification's strict mode is refused."""
     with pytest.raises(abi.DecodingError):
         abi.decode([kind], bytes.fromhex(data))
 
@@ -257,13 +257,13 @@ WRONG_CHECKSUM = SAFE.swapcase().replace("0X", "0x")
     ],
 )
 def test_a_value_of_another_type_is_not_encoded(kind: str, value: Any) -> None:
-    """Values are not padded, truncated or converted."""
+    """A value of another type or size is refused, not padded, truncated or converted."""
     with pytest.raises(abi.EncodingError):
         abi.encode([kind], [value])
 
 
 def test_the_number_of_values_is_checked() -> None:
-    """The number of values must equal the number of types."""
+    """Encoding is refused if the number of values is not the number of types."""
     with pytest.raises(abi.EncodingError):
         abi.encode(["bool"], [])
     with pytest.raises(UsageError):
@@ -272,6 +272,6 @@ def test_the_number_of_values_is_checked() -> None:
 
 @pytest.mark.parametrize("kind", ["uint", "uint7", "uint264", "uint0", "bytes33", "int8", "fixed", "(bool)", "bool[2]"])
 def test_other_types_are_not_known(kind: str) -> None:
-    """Unsupported types are refused."""
+    """Unsupported ABI types are refused."""
     with pytest.raises(ValueError, match="is not known"):
         abi.encode([kind], [0])

@@ -1,4 +1,4 @@
-"""CARs: reading and writing, interoperability, and limits."""
+"""Tests of reading and writing CARs, with interoperability and limits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ leaf_lists = st.lists(st.sampled_from([b"a", b"bb", b"\xff" * 9]) | st.binary(mi
 
 
 def unpack(stream: bytes, tree: Tree, *, size: int | None = None, cut: int = 7) -> bytes:
-    """The file in a CAR that comes in parts of `cut` bytes."""
+    """Read the file from a CAR stream that arrives in parts of `cut` bytes."""
     parts = (stream[start : start + cut] for start in range(0, len(stream), cut))
     limit = len(tree.data) if size is None else size
     return b"".join(unpack_car(parts, tree.root, size=limit))
@@ -51,7 +51,7 @@ def unpack(stream: bytes, tree: Tree, *, size: int | None = None, cut: int = 7) 
 
 @CASES
 def test_the_encoding_is_that_of_the_specification(tree: Tree) -> None:
-    """Byte for byte as the tests encode it without the package."""
+    """`join_car` yields the same bytes as the independent CAR encoder of the tests."""
     blocks = [Block(cid, tree.blocks[cid]) for cid in tree.order]
     assert b"".join(join_car(tree.root, blocks)) == car(tree)
 
@@ -60,20 +60,20 @@ def test_the_encoding_is_that_of_the_specification(tree: Tree) -> None:
 @REPEAT
 @pytest.mark.parametrize("cut", [1, 7, 1 << 16])
 def test_what_was_written_is_read(tree: Tree, cut: int, *, repeat: bool) -> None:
-    """Reading does not depend on how the stream is split, or on whether repeated blocks are included again."""
+    """A CAR is read for any split of the stream, with and without repeated blocks."""
     assert unpack(car(tree, repeat=repeat), tree, cut=cut) == tree.data
 
 
 @settings(max_examples=200, deadline=None)
 @given(leaves=leaf_lists, width=st.integers(2, 5), repeat=st.booleans(), cut=st.integers(1, 99))
 def test_any_tree_comes_back(leaves: list[bytes], width: int, cut: int, *, repeat: bool) -> None:
-    """Files of any shape, with repeated chunks, are read back."""
+    """Trees of any shape, with repeated leaves, are read back from a CAR."""
     tree = balanced(leaves, width=width)
     assert unpack(car(tree, repeat=repeat), tree, cut=cut) == tree.data
 
 
 def test_an_image_of_many_chunks_comes_back() -> None:
-    """An image with repeated blank chunks, built by the DAG builder, is read back."""
+    """An image of several chunks, two of them equal, is read back from a CAR."""
     data = b"\xff" * CHUNK_SIZE + hashlib.shake_128(b"image").digest(CHUNK_SIZE) + b"\xff" * CHUNK_SIZE + b"end"
     blocks = {block.cid: block.data for block in dag(io.BytesIO(data))}
     root = cid_of(io.BytesIO(data))
@@ -83,14 +83,14 @@ def test_an_image_of_many_chunks_comes_back() -> None:
 
 
 def test_all_blocks_are_yielded_in_order() -> None:
-    """Inner blocks are yielded too, each before its children."""
+    """`read_car` yields inner blocks too, each before its children."""
     tree = TREES["four levels"]
     blocks = list(read_car([car(tree)], tree.root, size=len(tree.data), earlier=lambda _: None))
     assert blocks == [Block(cid, tree.blocks[cid]) for cid in tree.order]
 
 
 def test_blocks_come_before_the_stream_ends() -> None:
-    """A block is yielded as soon as its bytes arrived."""
+    """A block is yielded before the rest of the stream arrives."""
     tree = TREES["two levels"]
     parts = sections(tree, repeat=True)
 
@@ -106,7 +106,7 @@ def test_blocks_come_before_the_stream_ends() -> None:
 
 
 def test_roots_in_the_header_are_ignored() -> None:
-    """The roots in the header are ignored; the requested root counts."""
+    """The CAR reader ignores the roots in the header, and reads the requested root."""
     tree = TREES["two levels"]
     none = b"\xa2\x65roots\x80\x67version\x01"
     body = b"".join(sections(tree, repeat=True))
@@ -115,7 +115,7 @@ def test_roots_in_the_header_are_ignored() -> None:
 
 
 def changed_streams() -> Iterator[tuple[str, bytes, str]]:
-    """Streams with one error each: a name, the stream, and words of the reason."""
+    """Yield streams with one error each, as ⟨name, stream, part of the expected reason⟩."""
     tree = TREES["two levels"]
     begin, parts = header(tree.root), sections(tree, repeat=True)
     body = b"".join(parts)
@@ -150,14 +150,14 @@ STREAMS = list(changed_streams())
 
 @pytest.mark.parametrize(("stream", "why"), [case[1:] for case in STREAMS], ids=[case[0] for case in STREAMS])
 def test_a_stream_that_is_wrong_in_one_thing_is_refused(stream: bytes, why: str) -> None:
-    """The error contains the reason."""
+    """A CAR stream with a single error is refused, and the error contains the reason."""
     with pytest.raises(ContentError, match=why):
         unpack(stream, TREES["two levels"])
 
 
 @CASES
 def test_a_file_larger_than_allowed_is_refused(tree: Tree) -> None:
-    """Reading stops at the first byte above the limit."""
+    """A CAR of a file above the size limit is refused."""
     if tree.data:
         with pytest.raises(ContentError, match="larger than the"):
             unpack(car(tree), tree, size=len(tree.data) - 1)
@@ -174,23 +174,23 @@ def test_a_block_larger_than_the_file_can_be_is_refused_unread() -> None:
             read += len(part)
             yield part
 
-    with pytest.raises(ContentError, match="larger than those of a file of the allowed size"):
+    with pytest.raises(ContentError, match="exceed the limit for a file of the allowed size"):
         list(unpack_car(stream(), CID.of(RAW, data), size=100))
     assert read < 200
 
 
 def test_a_tree_of_nothing_but_links_is_refused() -> None:
-    """A million leaves of one byte, made of repeated blocks, exceed the limits."""
+    """A tree of 10,000 one-byte leaves, made of repeated blocks, exceeds the overhead limit."""
     tree = leaf(b"\xff")
     for _ in range(2):
         tree = node([tree] * 100)
-    with pytest.raises(ContentError, match="larger than those of a file of the allowed size"):
+    with pytest.raises(ContentError, match="exceed the limit for a file of the allowed size"):
         unpack(car(tree, repeat=False), tree)
     assert overhead(len(tree.data)) < 100 * 100 * 36
 
 
 def test_too_deep_a_tree_is_refused() -> None:
-    """A chain of nine levels is refused."""
+    """A CAR of a tree of nine levels is refused."""
     tree = leaf(b"deep")
     for _ in range(9):
         tree = node([tree])
@@ -208,7 +208,7 @@ def peak_memory(act: Callable[[], object]) -> int:
 
 
 def blank_image(chunks: int) -> tuple[CID, dict[CID, bytes]]:
-    """A file of 2 MiB blocks: counting numbers, and every second one blank."""
+    """Return the root and the blocks of a file of 2 MiB leaves, of which every second one is blank."""
     blank = leaf(b"\xff" * MAX_BLOCK_SIZE)
     leaves = [
         leaf(number.to_bytes(4, "big") * (MAX_BLOCK_SIZE // 4)) if number % 2 else blank for number in range(chunks)
@@ -220,7 +220,7 @@ def blank_image(chunks: int) -> tuple[CID, dict[CID, bytes]]:
 @REPEAT
 @pytest.mark.parametrize("cut", [1000, 1 << 16, 1 << 20])
 def test_memory_stays_below_8_mib(cut: int, *, repeat: bool) -> None:
-    """The largest blocks, in small and large parts, with and without repetition."""
+    """Reading the largest blocks takes at most 8 MiB, for small and large parts of the stream."""
     root, blocks = blank_image(8)
     stream = b"".join(write_car(root, blocks.__getitem__, repeat=repeat))
 
@@ -233,7 +233,7 @@ def test_memory_stays_below_8_mib(cut: int, *, repeat: bool) -> None:
 
 
 def test_memory_stays_below_8_mib_for_many_little_blocks() -> None:
-    """Eight levels with the maximal number of links, more than any valid file has."""
+    """Reading a tree of eight levels with 1024 links each takes at most 8 MiB."""
     tree = leaf(b"last")
     little = [leaf(number.to_bytes(2, "big")) for number in range(1023)]
     for _ in range(8):

@@ -17,7 +17,7 @@ Change = Callable[[list[bytes]], None]
 
 
 def is_safe(stream: bytes, tree: Tree = TREE) -> bool:
-    """Whether a stream is refused, or gives the file; yielded bytes must be a prefix of it."""
+    """Return whether a stream is refused; all yielded bytes are asserted to be the file's bytes."""
     found = b""
     try:
         for data in unpack_car([stream], tree.root, size=len(tree.data)):
@@ -31,7 +31,7 @@ def is_safe(stream: bytes, tree: Tree = TREE) -> bool:
 
 @pytest.mark.parametrize("repeat", [True, False], ids=["dups=y", "dups=n"])
 def test_every_flipped_bit_is_refused(*, repeat: bool) -> None:
-    """Every flipped bit is refused, except in the header's roots, which are ignored."""
+    """A CAR with any flipped bit is refused, except in the header's roots, which are ignored."""
     right = car(TREE, repeat=repeat)
     taken = [place for place, changed in flips(right) if not is_safe(changed)]
     roots = range(HEADER.index(b"roots") + 5, HEADER.index(b"\x67version"))
@@ -40,7 +40,7 @@ def test_every_flipped_bit_is_refused(*, repeat: bool) -> None:
 
 @pytest.mark.parametrize("repeat", [True, False], ids=["dups=y", "dups=n"])
 def test_every_truncation_is_refused(*, repeat: bool) -> None:
-    """A truncated stream is never accepted."""
+    """A truncated CAR stream is refused at every length."""
     right = car(TREE, repeat=repeat)
     assert all(is_safe(right[:size]) for size in range(len(right)))
 
@@ -55,14 +55,14 @@ def test_noise_is_refused(noise: bytes, *, has_header: bool) -> None:
 @settings(max_examples=500, deadline=None)
 @given(start=st.integers(0, 2000), length=st.integers(0, 80), other=st.binary(max_size=80), repeat=st.booleans())
 def test_bytes_that_were_exchanged_are_refused(start: int, length: int, other: bytes, *, repeat: bool) -> None:
-    """A replaced part of the stream is refused."""
+    """A CAR stream with a replaced part is refused, or gives the exact file."""
     right = car(TREE, repeat=repeat)
     start %= len(right)
     is_safe(right[:start] + other + right[start + length :])
 
 
 def spoilt(data: st.DataObject, parts: list[bytes]) -> Iterator[bytes]:
-    """Return streams with sections reordered, repeated, removed, and foreign ones inserted."""
+    """Yield the sections reordered, repeated or removed, with foreign sections inserted."""
     strange = st.builds(section, st.sampled_from(list(TREE.blocks)), st.binary(max_size=20))
     for part in data.draw(st.permutations(parts) | st.just(parts)):
         if data.draw(st.integers(0, 9)) == 0:
@@ -74,7 +74,7 @@ def spoilt(data: st.DataObject, parts: list[bytes]) -> Iterator[bytes]:
 @settings(max_examples=400, deadline=None)
 @given(data=st.data(), repeat=st.booleans())
 def test_sections_in_disorder_are_refused(data: st.DataObject, *, repeat: bool) -> None:
-    """Valid blocks in another order are refused."""
+    """A CAR with valid blocks in another order is refused."""
     parts = sections(TREE, repeat=repeat)
     stream = list(spoilt(data, parts))
     refused = is_safe(HEADER + b"".join(stream))
@@ -82,7 +82,7 @@ def test_sections_in_disorder_are_refused(data: st.DataObject, *, repeat: bool) 
 
 
 def mixed(stream: list[bytes]) -> bool:
-    """Whether a stream is the file with only some of its repeated blocks repeated."""
+    """Whether a stream is the file's CAR with only some of the repeated blocks included again."""
     wanted = sections(TREE, repeat=True)
     seen: list[bytes] = []
     for part in wanted:

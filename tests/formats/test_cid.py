@@ -1,4 +1,4 @@
-"""CIDs: Kubo's published vectors, sizes around the leaf size, and reading trees back."""
+"""CIDs are those of Kubo's published vectors, and files are read back from their DAGs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ any_cid = st.builds(CID, st.sampled_from((RAW, DAG_PB)), st.binary(min_size=32, 
 
 
 class KeyStream:
-    """The pseudorandom bytes of Kubo's large test files: ChaCha20 keyed by the seed's SHA-256, nonce zero.
+    """The pseudorandom bytes of Kubo's large test files.
+
+    The bytes are a ChaCha20 key stream, with the seed's SHA-256 as key and a zero nonce.
 
     Source: ipfs/kubo, test/cli/cid_profiles_test.go.
     """
@@ -37,7 +39,7 @@ class KeyStream:
         self._left = size
 
     def read(self, size: int) -> bytes:
-        """The next bytes, as many as asked for while there are any."""
+        """Return the next `size` bytes, or fewer at the end of the stream."""
         size = min(size, self._left)
         self._left -= size
         return self._cipher.encrypt(LEAF[:size])
@@ -64,14 +66,14 @@ def blocks_of(data: bytes) -> list[Block]:
 
 
 def read_back(blocks: list[Block]) -> bytes:
-    """Read the file from its blocks; the last one is the root."""
+    """Read the file from its blocks; the last block is the root."""
     held = {block.cid: block.data for block in blocks}
     return b"".join(read_file(blocks[-1].cid, held.__getitem__))
 
 
 @pytest.mark.parametrize(("data", "cid"), [(b"hello world", HELLO), (b"", EMPTY)])
 def test_small_vectors(data: bytes, cid: str) -> None:
-    """A small file has the CID that Kubo gives it."""
+    """A small file has the CID that Kubo computes."""
     assert str(cid_of(io.BytesIO(data))) == cid
 
 
@@ -87,14 +89,14 @@ def test_small_vectors(data: bytes, cid: str) -> None:
     ),
 )
 def test_large_vectors(mebibytes: int, cid: str) -> None:
-    """A tree of one full inner block, and one block more, have the CIDs that Kubo publishes."""
+    """Files of 1024 and 1025 leaves have the CIDs that Kubo publishes."""
     stream = KeyStream("v1-2025-seed", mebibytes << 20)
     assert str(cid_of(cast("BinaryIO", stream))) == cid
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_sizes_around_the_leaf(size: int) -> None:
-    """A file up to 1 MiB is one raw block, a larger one a tree of leaves; both are read back."""
+    """A file of at most 1 MiB is one raw block, a larger file is a tree; both are read back."""
     data = os.urandom(size)
     blocks = blocks_of(data)
     leaves = -(-size // CHUNK_SIZE)
@@ -111,7 +113,7 @@ def test_the_digest_of_one_block_is_the_sha256_of_the_file() -> None:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.binary(max_size=64), size=st.integers(0, 3 * CHUNK_SIZE + 1))
 def test_every_file_is_read_back(seed: bytes, size: int) -> None:
-    """Reading reverts chunking, children precede parents, and each block matches its CID."""
+    """Any file is read back from its DAG, and each block matches its CID."""
     data = hashlib.shake_128(seed).digest(size)
     blocks = blocks_of(data)
     assert read_back(blocks) == data
@@ -131,7 +133,7 @@ def test_a_tree_of_three_levels_is_read_back() -> None:
 
 @pytest.mark.parametrize("size", [0, 10, CHUNK_SIZE + 100_000])
 def test_a_pipe_has_the_address_of_the_file(size: int) -> None:
-    """Short reads of a pipe do not change the chunks."""
+    """Short reads from a pipe do not change the CID of a file."""
     data = os.urandom(size)
     reader, writer = os.pipe()
     thread = threading.Thread(target=write_slowly, args=(writer, data))
@@ -142,7 +144,7 @@ def test_a_pipe_has_the_address_of_the_file(size: int) -> None:
 
 
 def write_slowly(descriptor: int, data: bytes) -> None:
-    """Write in pieces of an odd size, and close."""
+    """Write the data to a pipe in pieces of 40,009 bytes, and close the pipe."""
     with open(descriptor, "wb", buffering=0) as pipe:
         pipe.writelines(data[start : start + 40_009] for start in range(0, len(data), 40_009))
 
@@ -155,14 +157,14 @@ def test_both_forms_of_an_address_are_inverse(cid: CID) -> None:
 
 
 def wrong_texts() -> Iterator[str]:
-    """Return texts that resemble a CID."""
+    """Yield invalid texts that resemble a CID."""
     yield from ("", "b", "bafy", HELLO.upper(), f" {HELLO}", HELLO[:-1], f"{HELLO}a", HELLO.replace("f", "1"))
     yield from (HELLO[:-1] + "f", "z" + HELLO[1:], HELLO[:-1] + "é", "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG")
 
 
 @pytest.mark.parametrize("text", wrong_texts())
 def test_a_text_that_is_not_an_address_is_refused(text: str) -> None:
-    """Mistyped CIDs and other spellings are refused with a remedy."""
+    """Mistyped CIDs and CIDs in other encodings are refused with a reason."""
     with pytest.raises((UsageError, ContentError)) as refused:
         CID.parse(text)
     assert refused.value.why
@@ -182,7 +184,7 @@ def test_a_text_that_is_not_an_address_is_refused(text: str) -> None:
     ],
 )
 def test_other_kinds_of_address_are_refused(raw: bytes) -> None:
-    """Other versions, codecs, hash functions and lengths are refused; the error shows the bytes."""
+    """A CID with another version, codec, hash function or length is refused; the error shows its bytes."""
     with pytest.raises(ContentError, match=f"0x{raw.hex()} cannot be used"):
         CID.decode(raw)
 
@@ -212,7 +214,7 @@ FORMS = [
 
 
 def test_a_cid_is_read_in_any_usual_base() -> None:
-    """Base32, base16 and base36 in both cases, base58btc, and base64url in both forms; others are refused."""
+    """A CID is parsed from base16, base32, base36, base58btc and base64url; other texts are refused."""
     assert {CID.parse_any(form) for form in FORMS} == {CID.parse(FORMS[0])}
     digest = hashlib.sha256(b"a block").digest()
     for text in (
@@ -236,6 +238,6 @@ def test_a_cid_is_read_in_any_usual_base() -> None:
 
 
 def test_a_cid_of_version_0_names_a_dag() -> None:
-    """Its text is the multihash in base58 (CID specification); the example is Kubo's readme directory."""
+    """A CIDv0, a multihash in base58, is parsed to a CIDv1 with the codec dag-pb."""
     found = CID.parse_any("QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG")
     assert str(found) == "bafybeie5nqv6kd3qnfjupgvz34woh3oksc3iau6abmyajn7qvtf6d2ho34"

@@ -1,4 +1,4 @@
-"""Hostile trees: every block matches its CID, and the file is refused all the same."""
+"""Hostile trees are refused, although every block matches its CID."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, MAX_LINKS, RAW, read_f
 from tests.support.car_samples import varint
 
 Child = tuple[CID, int, int]
-"""A link to a child: CID, size of all its blocks, size of the file."""
+"""A link to a child: ⟨CID, total size of the child's blocks, size of the file data⟩."""
 LEAVES = (b"first", b"second leaf")
 CHILDREN = [(CID.of(RAW, leaf), len(leaf), len(leaf)) for leaf in LEAVES]
 
 
 def field(tag: int, value: bytes) -> bytes:
-    """Encode a length-delimited field."""
+    """Encode a length-delimited protobuf field."""
     return bytes((tag,)) + varint(len(value)) + value
 
 
@@ -56,7 +56,7 @@ def chain_of(depth: int) -> list[bytes]:
 
 
 def changed_links() -> Iterator[bytes]:
-    """Return inner blocks with the right children, encoded differently from the profile."""
+    """Yield inner blocks that are not in the canonical form of the profile."""
     right = inner(CHILDREN)
     links, data = b"".join(link(cid, total) for cid, total, _ in CHILDREN), unixfs([len(leaf) for leaf in LEAVES])
     yield from (b"", right[:-1], right + b"\0", data + links, links, data, links + data + data)
@@ -74,13 +74,13 @@ def changed_links() -> Iterator[bytes]:
 
 
 def test_the_profile_s_own_form_is_read() -> None:
-    """The encoder of this file writes what `read_file` reads, so the refusals below are meaningful."""
+    """`read_file` accepts the inner blocks of the encoder in this test file."""
     assert read(inner(CHILDREN)) == b"".join(LEAVES)
 
 
 @pytest.mark.parametrize("root", changed_links())
 def test_other_forms_of_an_inner_block_are_refused(root: bytes) -> None:
-    """Trailing bytes, another order, long numbers, names, wrong sums and cut blocks are refused."""
+    """Inner blocks with trailing bytes, another field order, padded varints, names or wrong sums are refused."""
     with pytest.raises(ContentError):
         read(root)
 
@@ -94,7 +94,7 @@ def test_every_flipped_bit_of_an_inner_block_is_refused() -> None:
 
 
 def test_every_flipped_bit_of_a_made_up_root_is_refused() -> None:
-    """A flipped bit with a matching CID is detected by the encoding, or by a missing child."""
+    """A bit flip in a root with a matching CID is detected by the encoding, or by a missing child."""
     for position, changed in flips(inner(CHILDREN)):
         if not is_total_size(position):
             with pytest.raises((ContentError, KeyError)):
@@ -102,7 +102,7 @@ def test_every_flipped_bit_of_a_made_up_root_is_refused() -> None:
 
 
 def flips(block: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield every block that differs in one bit, with the position of the byte."""
+    """Yield each copy of a block with one flipped bit, with the position of the changed byte."""
     for bit in range(8 * len(block)):
         changed = bytearray(block)
         changed[bit // 8] ^= 1 << bit % 8
@@ -110,21 +110,21 @@ def flips(block: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def is_total_size(position: int) -> bool:
-    """Whether a byte belongs to a link's total size, on which nothing depends."""
+    """Whether a byte position belongs to a link's total size, which the reader does not check."""
     ends = itertools.accumulate(len(link(cid, total)) for cid, total, _ in CHILDREN)
     return position + 1 in ends
 
 
 @pytest.mark.parametrize("sizes", [(4, 12), (6, 10), (16, 0), (0, 16), (1 << 40, 11)])
 def test_wrong_sizes_are_refused(sizes: tuple[int, int]) -> None:
-    """Sizes that differ from those of the children are refused, even if the sum is right."""
+    """An inner block is refused if its sizes differ from those of its children, even if the sum is right."""
     children = [(cid, total, size) for (cid, total, _), size in zip(CHILDREN, sizes, strict=True)]
     with pytest.raises(ContentError, match="is not a readable file"):
         read(inner(children))
 
 
 def test_a_tree_may_be_eight_deep_and_no_deeper() -> None:
-    """The ninth level is refused before it is followed."""
+    """A tree of eight levels is read, and a tree of nine levels is refused."""
     eight, nine = chain_of(8), chain_of(9)
     assert read(eight[-1], *eight) == LEAVES[0]
     with pytest.raises(ContentError, match="deeper than 8"):
@@ -132,7 +132,7 @@ def test_a_tree_may_be_eight_deep_and_no_deeper() -> None:
 
 
 def test_a_tree_of_empty_children_is_refused_at_once() -> None:
-    """A tree of a thousand empty children on each of eight levels does not cause a long loop."""
+    """A tree of eight levels with 1024 empty children each is refused without visiting all children."""
     held: dict[CID, bytes] = {CID.of(RAW, b""): b""}
     child = CID.of(RAW, b"")
     for _ in range(8):
@@ -144,7 +144,7 @@ def test_a_tree_of_empty_children_is_refused_at_once() -> None:
 
 
 def test_an_inner_block_larger_than_any_is_refused() -> None:
-    """A block above the maximal size is refused before it is parsed."""
+    """An inner block above the maximum size is refused before it is parsed."""
     child = (CID.of(RAW, bytes(CHUNK_SIZE)), CHUNK_SIZE, CHUNK_SIZE)
     with pytest.raises(ContentError, match="larger than the profile allows"):
         read(inner([child] * 3 * MAX_LINKS))
@@ -153,7 +153,7 @@ def test_an_inner_block_larger_than_any_is_refused() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300))
 def test_noise_is_refused_as_an_inner_block(noise: bytes) -> None:
-    """Any bytes in place of a root are refused."""
+    """Random bytes in place of a root block are refused."""
     with pytest.raises(ContentError):
         read(noise)
 
@@ -161,7 +161,7 @@ def test_noise_is_refused_as_an_inner_block(noise: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 @given(position=st.integers(0, 200), value=st.integers(0, 255), cut=st.integers(0, 3))
 def test_damaged_inner_blocks_are_refused_or_read_right(position: int, value: int, cut: int) -> None:
-    """A block with a changed byte and a truncated end gives the file or an error."""
+    """An inner block with a changed byte and a truncated end is refused, or gives the exact file."""
     right = inner(CHILDREN)
     damaged = bytearray(right)
     damaged[position % len(right)] = value

@@ -25,7 +25,7 @@ def record(kind: int, offset: int, data: bytes = b"") -> bytes:
 
 
 def linear(address: int) -> bytes:
-    """Return the record that sets the upper half of the following addresses."""
+    """Return the Intel HEX record that sets the upper 16 bits of the following addresses."""
     return record(4, 0, (address >> 16).to_bytes(2, "big"))
 
 
@@ -48,14 +48,14 @@ def elf(*, segments: list[tuple[int, bytes]], kind: int = 2, machine: int = 40, 
 
 
 def test_raw_bytes_take_the_given_address() -> None:
-    """A raw image has no address, so the caller gives it."""
+    """A raw image is placed at the load address that the caller gives."""
     image = read_image(b"\x00\x50\x00\x20firmware", load_address=BASE)
     assert image == FirmwareImage(b"\x00\x50\x00\x20firmware", BASE, "bin")
     assert image.span == range(BASE, BASE + 12)
 
 
 def test_raw_bytes_without_an_address_are_refused() -> None:
-    """Without a load address a raw image is an error."""
+    """A raw image without a load address is refused."""
     with pytest.raises(UsageError, match="Give its load address"):
         read_image(b"firmware")
 
@@ -68,7 +68,7 @@ def test_images_outside_the_address_space_are_refused(address: int) -> None:
 
 
 def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
-    """An ELF file is recognised whatever its name, and its header is never flashed."""
+    """An ELF file is read as ELF, at its own address, even if the caller gives a load address."""
     assert read_image(elf(segments=[(BASE, b"code")]), load_address=0x0801_0000) == FirmwareImage(b"code", BASE, "elf")
 
 
@@ -82,13 +82,13 @@ def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
         # Intel HEX: the error contains the line.
         (b":0100000041BF\n" + END, "line 1 .* checksum is wrong"),
         (linear(BASE) + b":02000000414\n" + END, "line 2 .* pairs of hexadecimal digits"),
-        (linear(BASE) + b":0200000041BE\n" + END, "its count is 2 bytes of data, and it has 1"),
+        (linear(BASE) + b":0200000041BE\n" + END, "it states 2 bytes of data, but has 1"),
         (record(0, 0, b"a") + b":00\n" + END, "too short"),
         (record(0, 0, b"a") + b"junk\n" + END, "line 2 .* begin with a colon"),
         (record(0, 0, b"a") + record(6, 0) + END, "record type 06 does not exist"),
-        (record(4, 0, b"\x08") + END, "type 04 has another length or offset"),
-        (record(4, 1, b"\x08\x00") + END, "type 04 has another length or offset"),
-        (record(0, 0, b"a") + record(1, 0, b"\x00"), "type 01 has another length or offset"),
+        (record(4, 0, b"\x08") + END, "type 04 has a wrong length or offset"),
+        (record(4, 1, b"\x08\x00") + END, "type 04 has a wrong length or offset"),
+        (record(0, 0, b"a") + record(1, 0, b"\x00"), "type 01 has a wrong length or offset"),
         (record(0, 0xFFFF, b"ab") + END, "crosses a 64 KiB boundary"),
         (record(0, 0, b"a") + END + record(0, 1, b"b"), "follows the end record"),
         (record(0, 0, b"a") + END + b"\x1a", "begin with a colon"),
@@ -100,31 +100,31 @@ def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
         # Firmware with option bytes: filling the gap would take hundreds of megabytes.
         (
             linear(BASE) + record(0, 0, b"code") + linear(0x1FFF_F800) + record(0, 0xF800, b"\xa5\x5a") + END,
-            "in two places: nothing is between 0x08000004 and 0x1ffff800",
+            "in two places: no data lies between 0x08000004 and 0x1ffff800",
         ),
         # ELF: the error names the target or the defect.
-        (elf(segments=[(BASE, b"x")], machine=62, ident=b"\x02\x01"), "it is for x86-64 with 64 bits"),
-        (elf(segments=[(BASE, b"x")], machine=183, ident=b"\x02\x01"), "it is for 64-bit ARM"),
-        (elf(segments=[(BASE, b"x")], machine=243), "it is for RISC-V with 32 bits and little-endian"),
-        (elf(segments=[(BASE, b"x")], machine=0x2800, ident=b"\x01\x02"), "it is for ARM with 32 bits and big-endian"),
-        (elf(segments=[(BASE, b"x")], machine=999), "it is for machine 999"),
+        (elf(segments=[(BASE, b"x")], machine=62, ident=b"\x02\x01"), "the file is for x86-64 with 64 bits"),
+        (elf(segments=[(BASE, b"x")], machine=183, ident=b"\x02\x01"), "the file is for 64-bit ARM"),
+        (elf(segments=[(BASE, b"x")], machine=243), "the file is for RISC-V with 32 bits and little-endian"),
+        (elf(segments=[(BASE, b"x")], machine=0x2800, ident=b"\x01\x02"), "is for ARM with 32 bits and big-endian"),
+        (elf(segments=[(BASE, b"x")], machine=999), "the file is for machine 999"),
         (elf(segments=[(BASE, b"x")], kind=3), "it is a shared object"),
         (elf(segments=[(BASE, b"x")], kind=1), "not linked yet"),
         (elf(segments=[]), "no loadable segment"),
-        (elf(segments=[(BASE, b"x")])[:60], "one of its tables is truncated"),
+        (elf(segments=[(BASE, b"x")])[:60], "the ELF header or a table is truncated"),
         (elf(segments=[(BASE, b"xyz")])[:-1], "a segment is truncated"),
         (elf(segments=[(BASE, b"xy"), (BASE + 1, b"z")]), "overlap"),
         (b"\x7fELF", "for another machine"),
     ],
 )
 def test_foreign_and_malformed_files_are_refused(content: bytes, why: str) -> None:
-    """Foreign containers, malformed HEX and ELF for another target are never taken for raw images."""
+    """Files of other formats, malformed HEX files and ELF files for other machines are not read as raw images."""
     with pytest.raises(ImageError, match=why):
         read_image(content, load_address=BASE)
 
 
 def test_content_above_the_limit_is_refused() -> None:
-    """The caller may set a lower limit."""
+    """A file above the caller's size limit is refused."""
     with pytest.raises(ImageError, match="9 bytes, the limit is 8"):
         read_image(b"firmware!", load_address=BASE, limit=8)
 
@@ -133,32 +133,32 @@ def test_content_above_the_limit_is_refused() -> None:
 
 
 def test_hex_is_read_with_its_address() -> None:
-    """Linear addresses, data, an entry point and the end record: the common case."""
+    """A HEX file with a linear address, data and an entry point is read at its own address."""
     content = linear(BASE) + record(0, 0x1000, b"abcd") + record(5, 0, b"\x08\0\0\1") + END
     assert read_image(content, load_address=0) == FirmwareImage(b"abcd", BASE + 0x1000, "hex")
 
 
 def test_hex_segments_shift_by_four_bits() -> None:
-    """Record type 2 sets a segment address; the entry point of type 3 is ignored."""
+    """Record type 2 of Intel HEX sets a segment address; the entry point of type 3 is ignored."""
     content = record(2, 0, b"\x10\x00") + record(0, 4, b"abcd") + record(3, 0, bytes(4)) + END
     assert read_image(content).load_address == 0x1_0004
 
 
 def test_hex_lines_may_come_in_any_order_and_case() -> None:
-    """Order, lower case, carriage returns and trailing empty lines do not change the image."""
+    """Record order, lower case, carriage returns and trailing empty lines do not change a HEX file's image."""
     lines = linear(BASE) + record(0, 4, b"efgh") + record(0, 0, b"abcd") + END
     crlf = lines.lower().replace(b"\n", b"\r\n") + b"\r\n"
     assert read_image(lines).data == read_image(crlf).data == b"abcdefgh"
 
 
 def test_hex_gaps_are_filled_with_erased_flash() -> None:
-    """Gaps are filled with the value of erased flash."""
+    """Gaps in a HEX file are filled with the value of erased flash."""
     content = linear(BASE) + record(0, 0, b"ab") + record(0, 6, b"gh") + END
     assert read_image(content).data == b"ab\xff\xff\xff\xffgh"
 
 
 def test_hex_above_the_limit_is_refused() -> None:
-    """The limit applies to the image, which gaps make larger than its file."""
+    """The size limit applies to the image with its gaps filled, not only to the HEX file."""
     content = linear(BASE) + record(0, 0, b"a") + record(0, 0xF000, b"b") + END
     with pytest.raises(ImageError, match="too large"):
         read_image(content, limit=0x1000)
@@ -166,7 +166,7 @@ def test_hex_above_the_limit_is_refused() -> None:
 
 @given(data=st.binary(min_size=1, max_size=2000), offset=st.integers(0, 0x3_0000), width=st.integers(1, 255))
 def test_hex_gives_back_what_was_written(data: bytes, offset: int, width: int) -> None:
-    """Any bytes at any address are read back, for any line length."""
+    """Any bytes at any address are read back from HEX lines of any length."""
     lines = []
     for at in range(0, len(data), width):
         address = BASE + offset + at
@@ -181,7 +181,7 @@ def test_hex_gives_back_what_was_written(data: bytes, offset: int, width: int) -
 
 
 def test_elf_segments_count_by_physical_address() -> None:
-    """Segments are sorted by physical address, and gaps filled with erased flash."""
+    """ELF segments are sorted by physical address, and gaps are filled with the value of erased flash."""
     content = elf(segments=[(BASE + 8, b"data"), (BASE, b"code")])
     assert read_image(content) == FirmwareImage(b"code\xff\xff\xff\xffdata", BASE, "elf")
 
@@ -205,7 +205,7 @@ def test_any_bytes_are_an_image_or_an_error(content: bytes) -> None:
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.0"])
 def test_the_three_forms_of_an_example_are_one_image(version: str) -> None:
-    """The committed .bin, .hex and .elf contain the same bytes at the same address."""
+    """The committed .bin, .hex and .elf files of an example contain the same bytes at the same address."""
     raw, *others = (
         read_image((EXAMPLES / f"bluepill-{version}.{form}").read_bytes(), load_address=BASE)
         for form in ("bin", "hex", "elf")

@@ -19,7 +19,7 @@ images = st.builds(Placed, st.lists(blocks, max_size=4).map(b"".join), starts)
 
 
 def naive(new: Placed, old: Placed) -> Difference:
-    """Count byte by byte over a map from address to byte."""
+    """Compute the difference byte by byte, from a map of addresses to bytes for each image."""
     now, before = ({image.start + n: byte for n, byte in enumerate(image.data[:])} for image in (new, old))
     touched = now.keys() | before.keys()
     differing = sorted(a for a in touched if now.get(a, ERASED) != before.get(a, ERASED))
@@ -37,14 +37,14 @@ def naive(new: Placed, old: Placed) -> Difference:
 @settings(max_examples=150, deadline=None)
 @given(images, images)
 def test_the_difference_is_what_a_count_of_bytes_finds(new: Placed, old: Placed) -> None:
-    """Any two images are compared as by a byte count: overlapping, apart or empty."""
+    """The difference of any two images equals a byte-by-byte count, also if they are apart or empty."""
     assert compare(new, old) == naive(new, old)
 
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.binary(min_size=1, max_size=3000), start=starts, changes=st.data())
 def test_single_bytes_are_found(data: bytes, start: int, changes: st.DataObject) -> None:
-    """Single changed bytes and a moved part are counted at their addresses."""
+    """Single changed bytes, also of a shifted image, are counted at their addresses."""
     changed = bytearray(data)
     for place in changes.draw(st.lists(st.integers(0, len(data) - 1), max_size=5)):
         changed[place] ^= changes.draw(st.integers(0, 255))
@@ -56,26 +56,26 @@ def test_single_bytes_are_found(data: bytes, start: int, changes: st.DataObject)
 @settings(max_examples=60, deadline=None)
 @given(images, st.integers(0, 6 * PAGE_SIZE), st.integers(0, 3 * PAGE_SIZE))
 def test_a_part_of_flash_is_the_image_and_erased_bytes_around_it(image: Placed, start: int, size: int) -> None:
-    """Any range of addresses is filled, wherever the image is placed."""
+    """Any address range contains the bytes of the image, and erased bytes around the image."""
     held = {image.start + n: byte for n, byte in enumerate(image.data[:])}
     expected = bytes(held.get(address, ERASED) for address in range(start, start + size))
     assert image.part(start, start + size) == expected
 
 
 def test_nothing_differs_between_equal_images() -> None:
-    """The line reports equality and both sizes."""
+    """The comparison of equal images is printed as no difference, with both sizes."""
     image = Placed(b"\x01" * 1500, START)
     assert str(compare(image, image)) == "nothing differs, 1,500 → 1,500 bytes"
 
 
 def test_erased_bytes_are_not_a_change() -> None:
-    """Trailing erased bytes are not a difference."""
+    """Trailing erased bytes of an image are not a difference."""
     longer, shorter = Placed(b"\x01" * 10 + b"\xff" * 5000, START), Placed(b"\x01" * 10, START)
     assert str(compare(longer, shorter)) == "nothing differs, 10 → 5,010 bytes"
 
 
 def test_the_line_counts_pages_and_bytes_and_names_where() -> None:
-    """One changed byte at each end of a three-page image."""
+    """The text of a difference has the number of changed pages and bytes, and the first and last address."""
     old = bytes(2 * PAGE_SIZE + 10)
     new = b"\x01" + old[1:-1] + b"\x02"
     assert str(compare(Placed(new, START), Placed(old, START))) == (
@@ -84,14 +84,14 @@ def test_the_line_counts_pages_and_bytes_and_names_where() -> None:
 
 
 def test_an_image_elsewhere_shares_no_page() -> None:
-    """Both ranges change: one is written, the other erased."""
+    """If two images do not share a page, all bytes of both address ranges are counted as changed."""
     found = compare(Placed(b"\x01" * 100, START + (1 << 20)), Placed(b"\x02" * 100, START))
     assert (found.pages, found.changed_pages, found.changed_bytes) == (2, 2, 200)
     assert (found.first, found.last) == (START, START + (1 << 20) + 99)
 
 
 def test_differences_are_found_at_every_chunk_boundary() -> None:
-    """Changed bytes around each chunk boundary of large, shifted images are found."""
+    """Changed bytes around each boundary between comparison steps are found in large, shifted images."""
     size = 3 * MIB + 5
     edges = [0, MIB - 1, MIB, MIB + 1, 2 * MIB - 6, 2 * MIB - 5, 3 * MIB, size - 1]
     changed = bytearray(size)
@@ -106,7 +106,7 @@ def test_differences_are_found_at_every_chunk_boundary() -> None:
 
 @pytest.mark.parametrize("start", [START, START + 5])
 def test_empty_images_touch_nothing(start: int) -> None:
-    """An empty image has no pages, also in the middle of a page."""
+    """An empty image covers no page, also if its address is inside a page."""
     assert compare(Placed(b"", start), Placed(b"", START)) == Difference(0, 0, 0, None, None, 0, 0)
 
 
@@ -115,7 +115,7 @@ LARGE = {"all bytes": b"\x01", "a byte in each page": b"\x01" + bytes(PAGE_SIZE 
 
 @pytest.mark.parametrize("pattern", LARGE.values(), ids=LARGE)
 def test_large_images_are_compared(pattern: bytes) -> None:
-    """Differences are counted across the steps of a comparison."""
+    """Differences of images larger than one comparison step (1 MiB) are counted in full."""
     size = 4 * MIB
     new, old = Placed(pattern * (size // len(pattern)), START), Placed(bytes(size), START)
     found = compare(new, old)

@@ -1,4 +1,4 @@
-"""Drafts: activation time and vector table are checked before publication."""
+"""The activation time and the vector table of a draft are checked before publication."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ VERSION = Version(1, 1, 0)
 
 
 def test_a_release_may_begin_a_little_in_the_past() -> None:
-    """The activation time may be slightly in the past, as clocks differ; 0 means at once."""
+    """An activation time may be up to `GRACE` seconds in the past; an earlier one is refused."""
     for start in (0, NOW - GRACE, NOW, NOW + 7 * 86400):
         check_time(Draft(PRODUCT.name, VERSION, code(), active_from=start), now=NOW)
     late = Draft(PRODUCT.name, VERSION, code(), active_from=NOW - GRACE - 1)
-    with pytest.raises(RefusedError, match=r"it is 2027-01-15 07:49:59 UTC, now it is 2027-01-15 08:00:00 UTC"):
+    with pytest.raises(RefusedError, match="is 2027-01-15 07:49:59 UTC, the current time is 2027-01-15 08:00:00 UTC"):
         check_time(late, now=NOW)
 
 
@@ -37,7 +37,7 @@ IMPLAUSIBLE: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", IMPLAUSIBLE)
 def test_a_program_without_a_vector_table_is_refused(name: str) -> None:
-    """An image that check 9 would refuse is not published, unless it is data in a separate region."""
+    """An image that check 9 would refuse is not published, unless it is configuration data in a separate region."""
     image, why = IMPLAUSIBLE[name]
     draft = Draft(PRODUCT.name, VERSION, image)
     release = draft_release(draft, PRODUCT)

@@ -34,13 +34,13 @@ manifests = st.builds(
 
 
 def changed(**changes: Any) -> bytes:
-    """Return the sample's file with changed fields."""
+    """Return the sample manifest's file with changed fields."""
     return json.dumps(json.loads(MANIFEST.to_json()) | changes).encode()
 
 
 @given(manifests)
 def test_a_manifest_comes_back_as_it_was(manifest: Manifest) -> None:
-    """Reading reverts writing, and the CID is that of the only block."""
+    """A manifest is read back from its file, and its CID is that of the file as one raw block."""
     raw = manifest.to_json()
     assert Manifest.from_json(raw) == manifest
     assert Manifest.from_json(raw).to_json() == raw
@@ -48,7 +48,7 @@ def test_a_manifest_comes_back_as_it_was(manifest: Manifest) -> None:
 
 
 def test_the_file_is_for_people_as_well() -> None:
-    """The file is readable JSON with format, release and image, without escaped letters."""
+    """A manifest file is JSON with the documented fields, and its non-ASCII letters are not escaped."""
     manifest = replace(MANIFEST, notes="Größer.\nSchöner.")
     assert list(json.loads(manifest.to_json())) == [
         *("format", "product", "version", "sha256", "size", "notes", "metadata")
@@ -85,15 +85,15 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_what_is_not_a_manifest_is_refused(name: str) -> None:
-    """Any other file is refused with its reason."""
+    """A file that is not a valid manifest is refused with the reason."""
     raw, why = UNREADABLE[name]
-    with pytest.raises(RefusedError, match=rf"the manifest cannot be read: .*{why}.*Do not use it"):
+    with pytest.raises(RefusedError, match=rf"the manifest cannot be read: .*{why}.*Do not use the manifest"):
         Manifest.from_json(raw)
 
 
 @pytest.mark.parametrize("letter", ["\x00", "\x1b", "\x07", "\r", "\t", "\x85", "\u2028", "\u202e", "\u2066", "\u200f"])
 def test_text_that_could_deceive_is_refused(letter: str) -> None:
-    """Control, line break and bidirectional characters in notes and metadata are refused by code point."""
+    """Notes and metadata with control, line break or bidirectional characters are refused."""
     number = rf"U\+{ord(letter):04X}"
     with pytest.raises(RefusedError, match=rf"line 2 of the notes cannot be shown safely: it has {number}"):
         replace(MANIFEST, notes=f"fine\nnot {letter} fine")
@@ -103,14 +103,14 @@ def test_text_that_could_deceive_is_refused(letter: str) -> None:
 
 @pytest.mark.parametrize("key", ["", "a b", "-a", "ä", "a=b", "\x1b", "k" * 65])
 def test_a_key_is_a_word(key: str) -> None:
-    """Invalid keys are refused, and escaped in the error."""
+    """Invalid metadata keys are refused, and escaped in the error."""
     with pytest.raises(RefusedError, match="cannot be a key of the metadata") as refused:
         replace(MANIFEST, metadata=((key, "x"),))
     assert str(refused.value).isprintable()
 
 
 def test_limits_are_enforced() -> None:
-    """Notes above 64 KiB, 65 entries, long values and duplicate keys are refused."""
+    """Notes above 64 KiB, 65 metadata entries, long values and duplicate keys are refused."""
     assert replace(MANIFEST, notes="x" * MAX_NOTES_SIZE).cid
     with pytest.raises(RefusedError, match="65537 bytes, at most 65536"):
         replace(MANIFEST, notes="x" * (MAX_NOTES_SIZE - 1) + "ä")
@@ -129,7 +129,7 @@ def test_the_largest_manifest_is_one_block() -> None:
 
 
 def test_a_manifest_is_about_one_release() -> None:
-    """Another product, version or image is refused; the error contains the manifest's value."""
+    """A manifest is refused for a release with another product, version or image."""
     MANIFEST.require_about(RELEASE)
     for other in (
         replace(RELEASE, product="acme-thermo3"),
@@ -137,12 +137,12 @@ def test_a_manifest_is_about_one_release() -> None:
         replace(RELEASE, sha256=bytes(32)),
         replace(RELEASE, size=65),
     ):
-        with pytest.raises(RefusedError, match=r"not about .* it is about acme-thermo2 1\.1\.0, 64 bytes"):
+        with pytest.raises(RefusedError, match=r"not about .* the manifest is for acme-thermo2 1\.1\.0, 64 bytes"):
             MANIFEST.require_about(other)
 
 
 def test_notes_are_read_from_any_editors_file() -> None:
-    """A byte order mark, carriage returns, tabs and surrounding empty lines are accepted."""
+    """Notes with a byte order mark, carriage returns, tabs and surrounding empty lines are accepted."""
     assert notes_from(b"\xef\xbb\xbf\r\n- one  \r\n\t- two\r\n\r\n") == "- one\n    - two"
     assert notes_from(b"") == ""
     with pytest.raises(RefusedError, match=r"the notes cannot be read: byte 3 is not UTF-8"):

@@ -19,7 +19,7 @@ versions = st.builds(Version, st.integers(0, MAX_MAJOR), minors, minors).filter(
 
 @given(versions, versions)
 def test_versions_are_ordered_as_the_contract_s_numbers(first: Version, second: Version) -> None:
-    """Text, number and order agree."""
+    """A version is read back from its text and its uint64, and both orders agree."""
     assert Version.parse(str(first)) == first
     assert Version.unpack(first.packed) == first
     assert first.packed < 1 << 64
@@ -27,13 +27,13 @@ def test_versions_are_ordered_as_the_contract_s_numbers(first: Version, second: 
 
 
 def test_zero_is_not_a_version() -> None:
-    """The contract's version 0 is None."""
+    """The contract's version 0 is read as None."""
     assert Version.unpack(0) is None
 
 
 @pytest.mark.parametrize("text", ["0.0.1", "65535.16777215.16777215", "1.0.0"])
 def test_the_first_and_the_last_version_are_read(text: str) -> None:
-    """Version numbers range up to the contract's limits."""
+    """The smallest and the largest version of the contract are parsed."""
     assert str(Version.parse(text)) == text
 
 
@@ -46,7 +46,7 @@ WRONG_VERSIONS = (
 
 @pytest.mark.parametrize("text", WRONG_VERSIONS, ids=range(len(WRONG_VERSIONS)))
 def test_a_wrong_version_is_refused(text: str) -> None:
-    """The error contains the input and the required form."""
+    """An invalid version is refused; the error contains the input and a reason."""
     with pytest.raises(UsageError, match="is not a version") as refused:
         Version.parse(text)
     assert repr(text) in str(refused.value)
@@ -87,7 +87,7 @@ def test_any_key_can_be_shown(key: bytes) -> None:
     ],
 )
 def test_a_region_contains_only_ranges_wholly_inside_it(start: int, size: int, *, inside: bool) -> None:
-    """Both bounds are exact to the byte."""
+    """A region contains a range only if both ends of the range lie inside."""
     assert Region(100, 50).contains(Region(start, size)) == inside
 
 
@@ -98,7 +98,7 @@ def test_a_region_is_shown_with_its_last_address() -> None:
 
 
 def test_the_content_address_follows_from_the_record() -> None:
-    """The CID is derived from the SHA-256, or from the DAG root if there is one."""
+    """A release's CID is made from its SHA-256, or from its DAG root if the record has one."""
     small = release_of(code())
     large = release_of(bytes(CHUNK_SIZE + 1), dag_root=bytes(range(32)))
     assert small.cid == CID(RAW, small.sha256)
@@ -113,11 +113,11 @@ def test_a_status_is_a_word() -> None:
 
 @given(st.integers(0, (1 << 64) - 1))
 def test_every_time_can_be_shown(seconds: int) -> None:
-    """Times beyond `datetime` are printed too."""
+    """Every 64-bit time is printed, also beyond the range of `datetime`."""
     assert show_time(seconds).isprintable()
 
 
 def test_a_time_is_shown_in_utc() -> None:
-    """Times are printed to the second, with the zone."""
+    """Times are printed in UTC, to the second."""
     assert show_time(1_800_000_000) == "2027-01-15 08:00:00 UTC"
     assert show_time(1 << 40) == "1099511627776 s after 1970, beyond the calendar"

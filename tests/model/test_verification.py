@@ -1,4 +1,4 @@
-"""The ten checks: each fails if one thing is wrong, and passes at its boundary."""
+"""Each of the ten checks fails if one value is wrong, and passes at its boundary values."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Bench:
     flash: tuple[bytes, ...] = (IMAGE[:10], IMAGE[10:])
 
     def walk(self) -> list[Passed]:
-        """Run the checks in their order."""
+        """Run the ten checks in order."""
         proven = prove_release(self.answer, self.trust, read_image=lambda _: self.image)
         before = [*proven.passed, *prove_board(proven, self.board, consent=self.consent)]
         digest = hashlib.sha256(b"".join(self.flash)).digest()
@@ -57,46 +57,46 @@ class Bench:
 
 
 def with_answer(**changes: Any) -> Bench:
-    """A bench whose answer of the chain has these changes."""
+    """Return a `Bench` with changed fields in the chain's answer."""
     return Bench(answer=answer_with(**changes))
 
 
 def with_product(product: Product | None) -> Bench:
-    """A bench with another product record on the chain."""
+    """Return a `Bench` with another product record in the chain's answer."""
     return with_answer(product=product)
 
 
 def with_release(**changes: Any) -> Bench:
-    """A bench with another release record on the chain."""
+    """Return a `Bench` with another release record in the chain's answer."""
     return with_answer(release=replace(RELEASE, **changes))
 
 
 def with_board(*, consent: Consent | None = None, **changes: Any) -> Bench:
-    """A bench with another board."""
+    """Return a `Bench` with changed fields in the board's answer."""
     return Bench(board=replace(BOARD, **changes), consent=consent or NO_CONSENT)
 
 
 def interrupted(
     version: Version, replaced: Version | None = None, *, consent: Consent | None = None, **changes: bool
 ) -> Bench:
-    """A bench with a board on which an installation was interrupted."""
+    """Return a `Bench` with a board on which a flash run was interrupted."""
     run = InterruptedRun(version, replaced, **({"is_revoked": False} | changes))
     return with_board(half_written=True, installed=None, interrupted=run, consent=consent)
 
 
 def revoked(**changes: Any) -> Bench:
-    """A bench with a board that holds a newer release, which is revoked; 1.1.0 is to be installed."""
+    """Return a `Bench` that installs 1.1.0 on a board with 1.2.0, which is newer and revoked."""
     return replace(with_answer(**changes), board=replace(BOARD, installed=Version(1, 2, 0), is_revoked=True))
 
 
 def with_image(image: bytes, *, consent: Consent | None = None, **changes: Any) -> Bench:
-    """A bench for which the vendor published another image."""
+    """Return a `Bench` with another published image."""
     answer = answer_with(release=release_of(image, **changes))
     return Bench(answer=answer, image=image, flash=(image,), consent=consent or NO_CONSENT)
 
 
 ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
-    (1, with_answer(chain_id=1), ("another chain", "chain id is 1,", "one is 1337", "blockota.toml")),
+    (1, with_answer(chain_id=1), ("another chain", "chain id is 1,", "chain id is 1337", "blockota.toml")),
     (1, with_answer(contract=SAFE), ("another contract", SAFE, CONTRACT, "blockota.toml")),
     (1, with_answer(newest_block=111), ("can still change", "11 blocks", "12 are required", "Wait for more blocks")),
     (1, with_answer(newest_block=99), ("can still change", "-1 blocks")),
@@ -109,9 +109,9 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     (
         3,
         with_release(product="acme-other"),
-        ("another release", "it is acme-other 1.1.0", "requested was acme-thermo2"),
+        ("another release", "returned acme-other 1.1.0", "for acme-thermo2 (newest)"),
     ),
-    (3, with_answer(version=Version(1, 0, 9)), ("another release", "1.1.0", "was acme-thermo2 1.0.9", "another node")),
+    (3, with_answer(version=Version(1, 0, 9)), ("another release", "1.1.0", "for acme-thermo2 1.0.9", "another node")),
     (3, with_release(active_from=NOW + 1), ("not active yet", "2027-01-15 08:00:01 UTC", "08:00:00 UTC", "Wait")),
     (3, with_release(active_from=LARGEST_TIME), ("not active yet", f"{LARGEST_TIME} s after 1970")),
     (4, Bench(image=IMAGE[:-1]), ("not the release", "has 63 bytes", "record has 64", "Fetch the image again")),
@@ -243,7 +243,7 @@ CONSENT_IS_NOT_ENOUGH: dict[str, tuple[int, Bench]] = {
 
 @pytest.mark.parametrize(("number", "bench", "words"), ONE_THING_WRONG)
 def test_one_thing_wrong_fails_its_check(number: int, bench: Bench, words: tuple[str, ...]) -> None:
-    """One changed value makes its check fail, with the values and a remedy."""
+    """A single wrong value makes its check fail; the error contains the values and a remedy."""
     expected: type[FlashProofError | VerificationError] = FlashProofError if number == 10 else VerificationError
     with pytest.raises(expected) as failed:
         bench.walk()
@@ -255,13 +255,13 @@ def test_one_thing_wrong_fails_its_check(number: int, bench: Bench, words: tuple
 
 
 def test_every_check_has_its_failure() -> None:
-    """The list above covers all ten checks."""
+    """The cases of `ONE_THING_WRONG` cover all ten checks."""
     assert {number for number, _, _ in ONE_THING_WRONG} == set(range(1, 11))
 
 
 @pytest.mark.parametrize("bench", BOUNDARIES.values(), ids=BOUNDARIES)
 def test_the_boundary_belongs_to_what_is_allowed(bench: Bench) -> None:
-    """At the boundary values all ten checks pass, in their order."""
+    """All ten checks pass in order at their boundary values."""
     assert [passed.number for passed in bench.walk()] == list(range(1, 11))
 
 
@@ -274,7 +274,7 @@ def test_a_consent_overrides_only_its_check(number: int, bench: Bench) -> None:
 
 
 def test_the_image_is_asked_for_only_after_the_chain_agreed() -> None:
-    """The image of a revoked release is not downloaded."""
+    """The image of a revoked release is not read."""
     asked: list[Release] = []
 
     def read_image(release: Release) -> bytes:
@@ -305,11 +305,11 @@ def test_a_passed_check_reports_what_was_compared() -> None:
     ],
 )
 def test_check_6_reports_what_is_replaced(bench: Bench, words: str) -> None:
-    """The log contains the firmware that was on the board before."""
+    """The result of check 6 contains the contents that the release replaces."""
     assert words in bench.walk()[5].what
 
 
 def test_unreadable_write_protection_is_reported() -> None:
-    """If the write protection cannot be read, the log states that it is unknown."""
+    """If the chip does not report its write protection, the result of check 8 says so."""
     eighth = with_board(write_protected=None).walk()[7]
     assert "does not report" in eighth.what

@@ -1,4 +1,4 @@
-"""Tests with foreign programs, run by ``make peers``; `scripts.peers` lists the programs. No test is skipped."""
+"""Tests with foreign programs, run by ``make peers``, which requires the programs listed in `scripts.peers`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trustless gateway protocol of a repository, over real connections."""
+"""A repository serves the trustless gateway protocol over real connections."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ TEN = {"Range": "bytes=10-19"}
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A repository with three images."""
+    """A running repository with three images."""
     with running(tmp_path_factory.mktemp("repository")) as found:
         yield found
 
 
 def raw(cid: CID) -> str:
-    """Return the path of a block."""
+    """Return the path that requests a raw block."""
     return f"/ipfs/{cid}?format=raw"
 
 
 def car(cid: CID, more: str = "") -> str:
-    """Return the path of a CAR."""
+    """Return the path that requests a CAR."""
     return f"/ipfs/{cid}?format=car{more}"
 
 
 def test_blocks_come_as_they_are(repository: Running) -> None:
-    """Every block is served by its address; the second time it is sent from its file by the kernel."""
+    """Every block is served under its CID, also when it is sent directly from its verified file."""
     for _ in range(2):
         for cid, data in BLOCKS.items():
             assert repository.get(raw(cid)).content == data
@@ -45,7 +45,7 @@ def test_blocks_come_as_they_are(repository: Running) -> None:
 
 
 def test_headers_are_those_of_the_specification(repository: Running) -> None:
-    """The headers declare the content immutable, its type, and that browsers must not interpret it."""
+    """The headers declare the block immutable, give its media type, and forbid browsers to guess another."""
     headers = repository.get(raw(SMALL_ROOT)).headers
     assert headers["Content-Type"] == "application/vnd.ipld.raw"
     assert (
@@ -60,7 +60,7 @@ def test_headers_are_those_of_the_specification(repository: Running) -> None:
 
 
 def test_the_accept_header_will_do(repository: Running) -> None:
-    """If the form is in the Accept header, Content-Location has the address for caches."""
+    """If the Accept header selects the format, Content-Location contains the URL path of that format."""
     answer = repository.get(f"/ipfs/{SMALL_ROOT}", headers={"Accept": "application/vnd.ipld.raw"})
     assert answer.content == SMALL
     assert (answer.headers["Content-Location"], answer.headers["Vary"]) == (raw(SMALL_ROOT), "Accept")
@@ -70,7 +70,7 @@ def test_the_accept_header_will_do(repository: Running) -> None:
     "path", [raw(ROOT), raw(SMALL_ROOT), car(ROOT), car(ROOT, "&car-dups=y"), "/ipfs/bafkqaaa?format=raw"]
 )
 def test_head_is_get_without_the_body(repository: Running, path: str) -> None:
-    """HEAD has the status and headers of GET, including the length."""
+    """HEAD has the same status and headers as GET, including the length, and no body."""
     got, asked = repository.get(path), repository.get(path, method="HEAD")
     assert (asked.status_code, asked.content) == (got.status_code, b"")
     assert {**asked.headers, "Date": ""} == {**got.headers, "Date": ""}
@@ -95,7 +95,7 @@ def test_head_is_get_without_the_body(repository: Running, path: str) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_ranges(repository: Running, asked: str, status: int, expected: bytes | None) -> None:
-    """A single range is served; one outside the block is refused with its size, and other forms are ignored."""
+    """A single byte range is served, one outside the block is refused, and any other Range is ignored."""
     for _ in range(2):
         answer = repository.get(raw(SMALL_ROOT), headers={"Range": asked})
         assert answer.status_code == status
@@ -106,7 +106,7 @@ def test_ranges(repository: Running, asked: str, status: int, expected: bytes | 
 
 
 def test_a_range_of_something_else_is_the_whole(repository: Running) -> None:
-    """If-Range with another validator makes the answer the whole block."""
+    """If-Range with a different ETag returns the whole block."""
     etag = repository.get(raw(SMALL_ROOT)).headers["ETag"]
     assert repository.get(raw(SMALL_ROOT), headers={**TEN, "If-Range": etag}).content == SMALL[10:20]
     assert repository.get(raw(SMALL_ROOT), headers={**TEN, "If-Range": '"other"'}).content == SMALL
@@ -117,7 +117,7 @@ def test_a_range_of_something_else_is_the_whole(repository: Running) -> None:
     "path", [raw(SMALL_ROOT), car(ROOT), car(ROOT, "&dag-scope=block")], ids=["raw", "car", "block"]
 )
 def test_what_a_client_has_is_not_sent_again(repository: Running, path: str) -> None:
-    """If-None-Match is answered with 304 for a strong or weak validator and for ``*``."""
+    """If-None-Match with the ETag, weak or strong, or with ``*`` is answered with status 304."""
     etag = repository.get(path, method="HEAD").headers["ETag"]
     for validator in (etag, f"W/{etag}", f'"x", {etag}', "*"):
         answer = repository.get(path, headers={"If-None-Match": validator})
@@ -126,20 +126,20 @@ def test_what_a_client_has_is_not_sent_again(repository: Running, path: str) -> 
 
 
 def test_each_form_has_its_own_validator(repository: Running) -> None:
-    """A cache must not confuse the forms."""
+    """Each format of the same image has its own ETag, so that caches do not confuse them."""
     forms = [raw(ROOT), *(car(ROOT, more) for more in ("", "&car-dups=y", "&dag-scope=block", "&entity-bytes=0:1"))]
     assert len({repository.get(path, method="HEAD").headers["ETag"] for path in forms}) == len(forms)
 
 
 def blocks_in(repository: Running, more: str) -> list[CID]:
-    """Return the addresses of a CAR's blocks in order, after checking each block."""
+    """Return the CIDs of a CAR's blocks in order, after verifying each block."""
     answer = repository.get(car(ROOT, more))
     assert answer.headers["Content-Type"].startswith("application/vnd.ipld.car; version=1; order=dfs; dups=")
     return block_addresses(answer.content)
 
 
 def test_cars_are_what_the_client_asked_for(repository: Running) -> None:
-    """CARs with and without duplicates, of the root block alone, and for a range of bytes."""
+    """CARs are served with and without duplicate blocks, for the root block alone, and for a byte range."""
     leaves = [CID.of(RAW, IMAGE[at : at + CHUNK_SIZE]) for at in range(0, len(IMAGE), CHUNK_SIZE)]
     assert blocks_in(repository, "&car-dups=y") == [ROOT, *leaves]
     assert blocks_in(repository, "&dag-scope=entity") == [ROOT, *dict.fromkeys(leaves)]
@@ -148,27 +148,27 @@ def test_cars_are_what_the_client_asked_for(repository: Running) -> None:
     assert blocks_in(repository, f"&entity-bytes={CHUNK_SIZE - 1}:{CHUNK_SIZE}") == [ROOT, *leaves[:2]]
     assert blocks_in(repository, "&entity-bytes=-2:*") == [ROOT, leaves[4]]
     assert blocks_in(repository, "&entity-bytes=99999999:*") == [ROOT]
-    # With another scope the range means nothing, as in Kubo (tests/peers/kubo/test_repository.py).
+    # With another dag-scope the byte range is ignored, as in Kubo (tests/peers/kubo/test_repository.py).
     assert blocks_in(repository, "&dag-scope=all&entity-bytes=0:0") == [ROOT, *dict.fromkeys(leaves)]
     assert blocks_in(repository, "&dag-scope=block&entity-bytes=0:0") == [ROOT]
 
 
 def test_a_leaf_is_a_car_too(repository: Running) -> None:
-    """Any served block can be requested as a root."""
+    """A leaf block can be requested as the root of a CAR."""
     leaf = next(cid for cid in BLOCKS if cid.codec == RAW)
     content = repository.get(car(leaf)).content
     assert [block.cid for block in read_car([content], leaf, size=MAX_BLOCK_SIZE, earlier=lambda _: None)] == [leaf]
 
 
 def test_our_own_fetch_gets_the_image(repository: Running, tmp_path: Path) -> None:
-    """The client of `stores` reads what this server sends."""
+    """The client in `blockota.stores` downloads an image from a repository."""
     with (tmp_path / "image").open("w+b") as file:
         fetch(ROOT, [Source(repository.url)], size=len(IMAGE), into=FileDestination(file))
     assert (tmp_path / "image").read_bytes() == IMAGE
 
 
 def test_the_probe_is_answered(repository: Running) -> None:
-    """The probe identifies a trustless gateway."""
+    """The gateway probe, which requests the CID of an empty block, is answered as a raw block and as a CAR."""
     assert (
         repository.get("/ipfs/bafkqaaa?format=raw").status_code,
         repository.get("/ipfs/bafkqaaa?format=raw").content,
@@ -204,7 +204,7 @@ def test_the_probe_is_answered(repository: Running) -> None:
     ids=range(17),
 )
 def test_refusals_have_a_status_and_a_sentence(repository: Running, path: str, accept: str, status: int) -> None:
-    """A refusal has one sentence, and is not cached."""
+    """A refusal has a status and one sentence of plain text, and must not be cached."""
     answer = repository.get(path, headers={"Accept": accept})
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
@@ -213,14 +213,14 @@ def test_refusals_have_a_status_and_a_sentence(repository: Running, path: str, a
 
 
 def test_only_reading_is_possible(repository: Running) -> None:
-    """Methods that write are refused."""
+    """Methods other than GET, HEAD and OPTIONS are refused with status 405."""
     for method in ("POST", "PUT", "DELETE", "PATCH", "TRACE"):
         answer = repository.get(raw(SMALL_ROOT), method=method)
         assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
 def test_a_browser_may_read_from_any_page(repository: Running) -> None:
-    """Content and refusals have the header of the CORS protocol; a preflight needs no token and no content."""
+    """Every response has the CORS headers, and a preflight request is answered without content."""
     for path in (raw(SMALL_ROOT), car(ROOT), raw(SECRET_ROOT), "/health", "/"):
         headers = repository.get(path, headers={"Origin": "https://page.example"}).headers
         assert headers["Access-Control-Allow-Origin"] == "*"
@@ -241,13 +241,13 @@ def test_a_browser_may_read_from_any_page(repository: Running) -> None:
     ],
 )
 def test_the_request_names_the_file(repository: Running, name: str, expected: str) -> None:
-    """`filename` is what a browser saves; nothing in it can end the header."""
+    """The `filename` parameter sets the name in Content-Disposition, where unsafe characters are replaced."""
     for path in (raw(SMALL_ROOT), car(ROOT)):
         assert repository.get(f"{path}&filename={name}").headers["Content-Disposition"] == expected
 
 
 def test_a_missing_file_is_not_cached_by_a_proxy(repository: Running) -> None:
-    """Only-if-cached is answered with 412 for an unpublished file, and ignored for a served one."""
+    """Only-if-cached is answered with status 412 for an unpublished file, and is ignored for a served file."""
     headers = {"Cache-Control": "only-if-cached"}
     assert repository.get(raw(SECRET_ROOT), headers=headers).status_code == 412
     assert repository.get(raw(SMALL_ROOT), headers=headers).status_code == 200
@@ -272,7 +272,7 @@ def test_a_missing_file_is_not_cached_by_a_proxy(repository: Running) -> None:
     ids=range(12),
 )
 def test_no_path_leads_out_of_the_catalogue(repository: Running, target: str) -> None:
-    """Paths in place of an address are refused, and no byte of an unpublished file is sent."""
+    """Paths that try to reach unpublished files are refused, and no byte of such a file is sent."""
     request = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1")
     answer = repository.say(request)
     assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 404"), answer[:100]
@@ -280,7 +280,7 @@ def test_no_path_leads_out_of_the_catalogue(repository: Running, target: str) ->
 
 
 def test_health_is_for_machines(repository: Running) -> None:
-    """Health has the number of releases and the age of the chain's answer."""
+    """``/health`` returns the number of releases and of missing images as JSON."""
     answer = repository.get("/health")
     assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
     assert (answer.json()["status"], answer.json()["releases"], answer.json()["missing"]) == ("ok", 3, {})

@@ -1,4 +1,4 @@
-"""Limits of a repository against misbehaving clients, and how it stops."""
+"""A repository limits misbehaving clients, and stops in bounded time."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ LAST = CID.of(RAW, LARGE[-CHUNK_SIZE:])
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[Running]:
-    """A repository with three images."""
+    """A running repository with three images."""
     with running(tmp_path) as found:
         yield found
 
 
 def image_of(answer: bytes) -> bytes:
-    """Return the image in a complete HTTP answer with a CAR."""
+    """Return the image in a complete HTTP response with a CAR."""
     return b"".join(unpack_car([answer.partition(b"\r\n\r\n")[2]], LARGE_ROOT, size=len(LARGE)))
 
 
 def drip(connection: socket.socket) -> bytes:
-    """Send a header byte by byte until the connection ends, and return the answer."""
+    """Send a header byte by byte until the connection ends, and return the response."""
     connection.sendall(b"GET /health HTTP/1.1\r\nX-Slow: ")
     connection.settimeout(0.05)
     while True:
@@ -49,7 +49,7 @@ def drip(connection: socket.socket) -> bytes:
 
 
 def test_headers_are_not_waited_for_for_ever(repository: Running) -> None:
-    """A client that sends nothing, or a byte at a time, is disconnected, also on a connection that was used before."""
+    """A client that sends no complete request in time is disconnected, also after an earlier request."""
     with repository.connect() as silent, repository.connect() as second:
         second.sendall(f"HEAD {RAW_PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert second.recv(1 << 16).startswith(b"HTTP/1.1 200")
@@ -59,7 +59,7 @@ def test_headers_are_not_waited_for_for_ever(repository: Running) -> None:
 
 
 def test_headers_have_a_greatest_size(repository: Running) -> None:
-    """A line of 1 MiB and a hundred thousand lines are refused as soon as the limit is reached."""
+    """Headers above the size limit are refused with status 400 or by closing the connection."""
     for huge in (b"X-Big: " + b"a" * (1 << 20), b"A: b\r\n" * 100_000):
         answer = repository.say(b"GET /health HTTP/1.1\r\nHost: x\r\n" + huge + b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 400") or answer == b"", answer[:80]
@@ -71,14 +71,14 @@ def test_headers_have_a_greatest_size(repository: Running) -> None:
     "words", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 9000], ids=range(4)
 )
 def test_invalid_http_ends_the_connection(repository: Running, words: bytes) -> None:
-    """Bytes that are not HTTP are answered with 400 or nothing, and other clients are still served."""
+    """Bytes that are not HTTP are answered with status 400 or nothing, and other clients are still served."""
     answer = repository.say(words)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400"), answer
     assert repository.get(RAW_PATH).content == SMALL
 
 
 def test_who_does_not_read_is_cut_off(repository: Running) -> None:
-    """A client that does not read is disconnected, and the log records that the transfer is incomplete."""
+    """A client that does not read is disconnected, and the access log records an incomplete transfer."""
     for turn in range(2):  # the first time blocks are verified, the second time they are read from verified files
         with repository.slow_reader(GET_CAR) as connection:
             line = repository.line(2 * turn)
@@ -88,7 +88,7 @@ def test_who_does_not_read_is_cut_off(repository: Running) -> None:
 
 
 def test_slow_readers_do_not_hold_up_others(tmp_path: Path) -> None:
-    """While fifty clients do not read, another one gets its block, and a slow one gets its whole image."""
+    """Other clients are served while fifty clients do not read their responses."""
     with running(tmp_path, stall_seconds=WAIT_SECONDS) as repository:
         slow = [repository.slow_reader(GET_CAR) for _ in range(50)]
         assert repository.get(RAW_PATH).content == SMALL
@@ -99,7 +99,7 @@ def test_slow_readers_do_not_hold_up_others(tmp_path: Path) -> None:
 
 
 def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
-    """Above the limit the answer is 503; below it, the block again."""
+    """Above the limit of clients a request is answered with status 503, until clients disconnect."""
     with running(tmp_path, clients=3, stall_seconds=WAIT_SECONDS) as repository:
         waiting = [repository.slow_reader(GET_CAR) for _ in range(3)]
         refused = repository.get(RAW_PATH)
@@ -118,7 +118,7 @@ def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
 def test_connections_end_before_open_files_do(
     tmp_path: Path, before: str, connections: int, *, is_reported: bool
 ) -> None:
-    """The limit of open files is raised as far as the system allows; beyond that the answer is 503."""
+    """The number of connections is limited so that open files suffice; further clients receive status 503."""
     with running(tmp_path, clients=30, header_seconds=60, before=before) as repository:
         idle = [repository.connect() for _ in range(connections - 2)]
         assert repository.get(RAW_PATH).content == SMALL
@@ -131,7 +131,7 @@ def test_connections_end_before_open_files_do(
 
 
 def test_no_more_open_files_is_a_line_of_the_log(tmp_path: Path) -> None:
-    """Clients that do not begin TLS are not counted; running out of files is logged, and service continues."""
+    """If clients that do not begin TLS use up all open files, the access log records it and service continues."""
     with running(tmp_path, tls=True, clients=30, before="ulimit -n 160") as repository:
         idle = [socket.create_connection(("127.0.0.1", repository.port)) for _ in range(300)]
         eventually(lambda: any(line.get("part") == "server" for line in repository.lines))
@@ -142,7 +142,7 @@ def test_no_more_open_files_is_a_line_of_the_log(tmp_path: Path) -> None:
 
 
 def test_a_stop_lets_transfers_finish(tmp_path: Path) -> None:
-    """After SIGTERM a transfer is finished, no connection is accepted, and the exit status is 0."""
+    """After SIGTERM current transfers are completed and new connections refused, and the exit status is 0."""
     with running(tmp_path, stall_seconds=WAIT_SECONDS, stop_seconds=WAIT_SECONDS) as repository:
         with repository.slow_reader(GET_CAR) as connection:
             repository.process.send_signal(signal.SIGTERM)
@@ -153,7 +153,7 @@ def test_a_stop_lets_transfers_finish(tmp_path: Path) -> None:
 
 
 def is_closed(repository: Running) -> bool:
-    """Return whether connections are refused."""
+    """Return whether the repository refuses connections."""
     try:
         repository.get("/health")
     except requests.ConnectionError:
@@ -163,7 +163,7 @@ def is_closed(repository: Running) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
 def test_a_stop_does_not_wait_for_ever(tmp_path: Path, number: int) -> None:
-    """A client that does not read cannot prevent the repository from stopping."""
+    """A client that does not read does not prevent the repository from stopping."""
     with running(tmp_path, stop_seconds=1) as repository, repository.slow_reader(GET_CAR) as connection:
         connection.recv(1 << 12)
         repository.process.send_signal(number)
@@ -171,7 +171,7 @@ def test_a_stop_does_not_wait_for_ever(tmp_path: Path, number: int) -> None:
 
 
 def test_a_corrupt_block_is_not_sent(repository: Running) -> None:
-    """A corrupt block is not sent, alone or within a CAR; only the operator sees the reason."""
+    """A corrupt block is not sent, and only the access log contains the reason."""
     name = str(LAST)
     path = repository.store.folder / "blocks" / name[-3:-1] / name
     path.write_bytes(b"x" + path.read_bytes()[1:])
@@ -191,7 +191,7 @@ def test_a_corrupt_block_is_not_sent(repository: Running) -> None:
 
 
 def test_tokens_open_the_door(tmp_path: Path) -> None:
-    """Only holders of a token are served; the log has the holder's name but not the token; health needs none."""
+    """Only clients with a valid token are served, and the access log contains the token's name, not the token."""
     token, line = new_token("plant-7")
     (tmp_path / "tokens").write_text(f"# gateways\n\n{new_token('other')[1]}\n{line}\n")
     with running(tmp_path, tokens=str(tmp_path / "tokens")) as repository:
@@ -207,7 +207,7 @@ def test_tokens_open_the_door(tmp_path: Path) -> None:
 
 
 def test_a_token_that_was_taken_back_ends_whatever_is_wrong_with_the_file(tmp_path: Path) -> None:
-    """A mistake in another line is reported in health and log, and does not keep a revoked token valid."""
+    """A revoked token is refused even if another line of the token file is invalid."""
     token, line = new_token("plant-7")
     mine, file = {"Authorization": f"Bearer {token}"}, tmp_path / "tokens"
     file.write_text(line)
@@ -230,12 +230,12 @@ def test_a_token_that_was_taken_back_ends_whatever_is_wrong_with_the_file(tmp_pa
 
 
 def await_status(repository: Running, headers: dict[str, str], status: int) -> None:
-    """Wait until a request for a block has this status."""
+    """Wait until a request for a block is answered with this status."""
     eventually(lambda: repository.get(RAW_PATH, headers=headers).status_code == status)
 
 
 def test_tls_with_certificate_files(tmp_path: Path) -> None:
-    """Clients that trust the certificate get the image; others refuse the connection."""
+    """Clients that trust the certificate are served over TLS; other clients refuse the connection."""
     with running(tmp_path, tls=True) as repository:
         assert repository.url.startswith("https://")
         for _ in range(2):
@@ -246,7 +246,7 @@ def test_tls_with_certificate_files(tmp_path: Path) -> None:
 
 
 def test_only_a_named_proxy_is_believed(tmp_path: Path) -> None:
-    """X-Forwarded-For from any other peer is ignored."""
+    """X-Forwarded-For is used only if the request comes from a configured proxy."""
     headers = {"X-Forwarded-For": "203.0.113.9"}
     for proxies, client in (((), "127.0.0.1"), (("127.0.0.0/8",), "203.0.113.9"), (("192.0.2.1",), "127.0.0.1")):
         folder = tmp_path / client / str(len(proxies))
@@ -258,7 +258,7 @@ def test_only_a_named_proxy_is_believed(tmp_path: Path) -> None:
 
 
 def test_behind_a_proxy_the_client_is_its_last_peer(tmp_path: Path) -> None:
-    """Entries that the client wrote itself are ignored, and TLS at the proxy does not change the answers."""
+    """Behind a proxy, the client is the last X-Forwarded-For address that is not a configured proxy."""
     headers = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9, 127.0.0.1", "X-Forwarded-Proto": "https"}
     with running(tmp_path, proxies=("127.0.0.1",)) as repository:
         for number in range(2):
@@ -269,7 +269,7 @@ def test_behind_a_proxy_the_client_is_its_last_peer(tmp_path: Path) -> None:
 
 
 def test_a_line_of_the_log_is_a_line(repository: Running) -> None:
-    """Each request is one JSON object in the log, whatever the client sends."""
+    """Each request is logged as one JSON object, whatever the client sends."""
     repository.get(RAW_PATH, headers={"User-Agent": 'x"}, {"status": 200', "Range": "bytes=0-9"})
     line = repository.line(0)
     assert (line["status"], line["bytes"], line["range"], line["complete"]) == (206, 10, "bytes=0-9", True)

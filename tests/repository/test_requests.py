@@ -1,4 +1,4 @@
-"""Requests on one connection: pipelined, cut, followed by other bytes, or with a body."""
+"""A repository answers requests on one connection that are pipelined, split, or followed by other bytes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ END = b"\r\n"
 
 @pytest.fixture(scope="module", params=["http", "https"])
 def repository(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A repository with three images."""
+    """A running repository with three images, over HTTP and over HTTPS."""
     with running(tmp_path_factory.mktemp("repository"), tls=request.param == "https") as found:
         yield found
 
 
 def get(path: str, *more: str, method: str = "GET") -> bytes:
-    """Return the bytes of a request."""
+    """Return the bytes of an HTTP request."""
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *more, "", ""]).encode()
 
 
@@ -35,9 +35,9 @@ CLOSE = get("/health", "Connection: close")
     "flood", [b"A: b\r\n" * 1000, b"a" * 6000, get("/health") * 200], ids=["lines", "value", "requests"]
 )
 def test_what_follows_a_request_is_not_read_while_it_is_answered(repository: Running, flood: bytes) -> None:
-    """A client that reads nothing and sends without end takes no memory, and other clients are served."""
+    """A client that sends without end and reads nothing does not increase the repository's memory use."""
     logged = len(repository.lines)
-    assert repository.get(LARGE_CAR).ok  # its blocks are in memory before it is measured
+    assert repository.get(LARGE_CAR).ok  # loads the blocks into memory before the measurement
     with repository.slow_reader(get(LARGE_CAR)) as connection:
         before = repository.peak_memory
         connection.settimeout(3)
@@ -49,7 +49,7 @@ def test_what_follows_a_request_is_not_read_while_it_is_answered(repository: Run
 
 
 def test_requests_that_come_together_are_answered_in_turn(repository: Running) -> None:
-    """Pipelined requests are answered completely and in order, and no error is logged."""
+    """Pipelined requests are answered completely and in order."""
     before = len(repository.lines)
     for paths in ((CAR, CAR, CAR), (CAR, RAW, CAR), (RAW, CAR, "/health", RAW)):
         expected = [repository.get(path).content for path in paths if path != "/health"]
@@ -62,7 +62,7 @@ def test_requests_that_come_together_are_answered_in_turn(repository: Running) -
 
 
 def test_requests_may_be_cut_anywhere(repository: Running) -> None:
-    """Requests may arrive byte by byte, or with the end of one and the beginning of the next in one segment."""
+    """Requests may arrive in pieces of any size, also with the end of one and the start of the next."""
     words = get(RAW) + get(CAR) + CLOSE
     for size in (1, 7, len(get(RAW)) + 1):
         with repository.connect() as connection:
@@ -73,7 +73,7 @@ def test_requests_may_be_cut_anywhere(repository: Running) -> None:
 
 
 def test_more_requests_than_a_client_has_reason_for_may_end_the_connection(repository: Running) -> None:
-    """Too many pipelined requests may end the connection; the answers until then are complete."""
+    """Too many pipelined requests may end the connection, after complete responses to the first ones."""
     answers = repository.say(get(RAW) * (4 * MAX_HEADER_SIZE // len(get(RAW))) + CLOSE)
     assert 0 < answers.count(SMALL) <= answers.count(b"HTTP/1.1 200 OK\r\n") <= answers.count(SMALL) + 1
     assert repository.get(RAW).content == SMALL
@@ -91,10 +91,10 @@ def test_more_requests_than_a_client_has_reason_for_may_end_the_connection(repos
     ids=["large", "small", "trailers", "chunk", "upgrade"],
 )
 def test_bytes_after_a_request_are_not_read(repository: Running, head: str, body: bytes) -> None:
-    """The request is answered, its body is not read, and the connection ends."""
+    """The body of a GET request is not read, and the connection ends after the response."""
     before = repository.peak_memory
     with repository.connect() as connection:
-        with suppress(OSError):  # it ends before all is sent
+        with suppress(OSError):  # the connection ends before all bytes are sent
             connection.sendall(get(RAW, head) + body)
         answer = receive_all(connection)
     assert answer.count(b"HTTP/1.1 200") <= 1
@@ -103,20 +103,20 @@ def test_bytes_after_a_request_are_not_read(repository: Running, head: str, body
 
 
 def test_a_body_is_announced_in_vain(repository: Running) -> None:
-    """``Expect: 100-continue`` is answered with the refusal at once."""
+    """A PUT request with ``Expect: 100-continue`` is refused at once with status 405."""
     answer = repository.say(get(RAW, "Content-Length: 5", "Expect: 100-continue", method="PUT"))
     assert answer.startswith(b"HTTP/1.1 405")
     assert b"connection: close" in answer.lower()
 
 
 def test_headers_have_a_greatest_number(repository: Running) -> None:
-    """A hundred header fields are accepted, and more are refused."""
+    """Up to a hundred header fields are accepted, and more are refused with status 400."""
     for count, status in ((MAX_HEADERS - 2, b"HTTP/1.1 200"), (MAX_HEADERS, b"HTTP/1.1 400")):
         answer = repository.say(get("/health", *["A: b"] * count, "Connection: close"))
         assert answer.startswith(status), (count, answer[:100])
 
 
 def test_lines_before_a_request_are_passed_by(repository: Running) -> None:
-    """Empty lines before a request are ignored (RFC 9112, section 2.2), up to the limit for headers."""
+    """Empty lines before a request are ignored (RFC 9112, section 2.2)."""
     assert SMALL in repository.say(END * 3 + get(RAW, "Connection: close"))
     assert len(IMAGE) < len(repository.say(get(CAR) + END + CLOSE))

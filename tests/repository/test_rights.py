@@ -1,4 +1,4 @@
-"""What a repository may serve, and how it reads requests: decisions without a network."""
+"""A repository decides what it may serve, and parses requests; these tests need no network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CAR = "application/vnd.ipld.car"
 
 
 def test_a_vendor_serves_what_is_not_revoked() -> None:
-    """Images and manifests of active releases are served; those of revoked ones are gone."""
+    """Images and manifests of active releases are served, and images of revoked releases are gone."""
     rights = rights_at(NOW, [replace(BIG_CLAIM, manifest=MANIFEST), revoked(SMALL_CLAIM)])
     assert (rights.releases, set(rights.roots), set(rights.gone)) == (1, {ROOT, MANIFEST}, {SMALL_ROOT})
 
@@ -36,7 +36,7 @@ def test_a_file_of_two_releases_needs_one_of_them() -> None:
 
 
 def test_an_agreement_ends_at_its_time_on_the_chain() -> None:
-    """An agreement is over at the second of its expiry, and the rights contain the next expiry."""
+    """An agreement ends at its expiry by the chain's time, and the rights contain the time of the next expiry."""
     claims = [agreed(SMALL_CLAIM, NOW + 10), agreed(BIG_CLAIM, NOW + 20)]
     assert [rights_at(NOW + wait, claims).releases for wait in (9, 10, 19, 20)] == [2, 1, 1, 0]
     assert [rights_at(NOW + wait, claims).changes_at for wait in (9, 10, 20)] == [NOW + 10, NOW + 20, None]
@@ -44,7 +44,7 @@ def test_an_agreement_ends_at_its_time_on_the_chain() -> None:
 
 @pytest.mark.parametrize("status", AgreementStatus, ids=str)
 def test_only_accepted_agreements_are_served(status: AgreementStatus) -> None:
-    """An agreement that was never accepted is unknown; one that was accepted and ended is gone."""
+    """An image is served only under an accepted agreement, and gone if the agreement is withdrawn or terminated."""
     claim = agreed(SMALL_CLAIM, NOW + 9)
     assert claim.agreement
     rights = rights_at(NOW, [replace(claim, agreement=replace(claim.agreement, status=status))])
@@ -53,7 +53,7 @@ def test_only_accepted_agreements_are_served(status: AgreementStatus) -> None:
 
 
 def test_a_tree_has_every_length_before_a_leaf_is_read() -> None:
-    """Only the root is read, and a range of bytes is proven by a part of the tree."""
+    """The sizes of all blocks are known from the inner blocks, before a leaf is read."""
     inner = {cid: data for cid, data in BLOCKS.items() if cid.codec != RAW}
     entries = read_tree(ROOT, inner.__getitem__, size=len(IMAGE))
     assert [entry.size for entry in entries] == [len(BLOCKS[entry.cid]) for entry in entries]
@@ -62,9 +62,9 @@ def test_a_tree_has_every_length_before_a_leaf_is_read() -> None:
 
 
 def test_a_vendor_cannot_make_a_broker_hold_a_monster() -> None:
-    """A file that is larger than recorded, or has too many blocks, is not walked."""
+    """A DAG that is larger than the recorded size, or has too many blocks, is refused."""
     inner = {cid: data for cid, data in BLOCKS.items() if cid.codec != RAW}
-    with pytest.raises(ContentError, match="larger"):
+    with pytest.raises(ContentError, match="exceeds"):
         read_tree(ROOT, inner.__getitem__, size=len(IMAGE) - 1)
     crumbs, root = crumbled(40)
     with pytest.raises(ContentError, match="too many blocks"):
@@ -72,7 +72,7 @@ def test_a_vendor_cannot_make_a_broker_hold_a_monster() -> None:
 
 
 def crumbled(pieces: int) -> tuple[dict[CID, bytes], CID]:
-    """Return the root of a valid tree with leaves of one byte, encoded by hand (DAG-PB and UnixFS specifications)."""
+    """Return the blocks and the root of a DAG with leaves of one byte, encoded without our code."""
     links = b"".join(
         b"\x12\x2a\x0a\x24" + bytes(CID.of(RAW, bytes((number,)))) + b"\x12\x00\x18\x01" for number in range(pieces)
     )
@@ -101,13 +101,13 @@ def crumbled(pieces: int) -> tuple[dict[CID, bytes], CID]:
     ids=range(11),
 )
 def test_a_form_is_named_by_query_or_header(query: dict[str, str], accept: str, expected: Wanted) -> None:
-    """The query takes precedence over the header, higher quality over lower, and unsupported orders are skipped."""
+    """The query parameters take precedence over the Accept header when the format is selected."""
     assert read_wanted(query, accept) == expected
 
 
 @given(st.dictionaries(st.sampled_from(["format", "car-dups", "dag-scope", "entity-bytes"]), st.text()), st.text())
 def test_any_request_is_understood_or_refused(query: dict[str, str], accept: str) -> None:
-    """Any text is read as a request or refused."""
+    """Any query and Accept header are parsed, or refused with status 400 or 406."""
     try:
         read_wanted(query, accept)
     except RefusedRequestError as refusal:
@@ -116,7 +116,7 @@ def test_any_request_is_understood_or_refused(query: dict[str, str], accept: str
 
 @given(st.text())
 def test_any_address_is_read_or_refused(text: str) -> None:
-    """Any text is read as an address or refused."""
+    """Any text is parsed as a CID, or refused with status 400 or 404."""
     try:
         assert str(read_address(text)) == text
     except RefusedRequestError as refusal:
@@ -125,7 +125,7 @@ def test_any_address_is_read_or_refused(text: str) -> None:
 
 @given(st.one_of(st.text(), st.from_regex(r"bytes=\d{0,20}-\d{0,20}")), st.integers(0, 1 << 21))
 def test_any_range_is_inside_or_refused(header: str, size: int) -> None:
-    """The range that is sent lies inside the block and is not empty."""
+    """Any Range header gives a part within the block, is ignored, or is refused with the block's size."""
     try:
         part = byte_range(header, size)
     except RefusedRequestError as refusal:
@@ -135,12 +135,12 @@ def test_any_range_is_inside_or_refused(header: str, size: int) -> None:
 
 
 def test_a_validator_is_found_in_a_list() -> None:
-    """A validator is found alone, weak, in a list, or by ``*``."""
+    """An ETag is found alone, in a list, in its weak form, or by ``*``."""
     assert [has_etag(text, '"a"') for text in ('"a"', 'W/"a"', '"b", "a"', "*", '"b"', "")] == [True] * 4 + [False] * 2
 
 
 def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
-    """The file has the hash of a token, and a new token counts after the file is read again."""
+    """The token file contains hashes, and a change of the file takes effect after `reload`."""
     path, (token, line) = tmp_path / "tokens", new_token("plant-7")
     assert token not in line
     path.write_text(line)
@@ -156,7 +156,7 @@ def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["plant-8", None], ids=["mistake", "gone"])
 def test_a_broken_token_file_refuses_all_clients(tmp_path: Path, broken: str | None) -> None:
-    """One failed read is tolerated, since the file may be being written; then no token counts until it is valid."""
+    """An invalid token file is tolerated at the first reload; from the second on, all tokens are refused."""
     path, (token, line) = tmp_path / "tokens", new_token("plant-7")
     path.write_text(line)
     tokens = Tokens(path)
@@ -174,7 +174,7 @@ def test_a_broken_token_file_refuses_all_clients(tmp_path: Path, broken: str | N
 
 @pytest.mark.parametrize("text", ["plant-7 abc", "plant-7", f"a b {'0' * 64}", f"{'0' * 64}"], ids=range(4))
 def test_a_bad_file_of_tokens_is_named(tmp_path: Path, text: str) -> None:
-    """The error contains the line number."""
+    """The error for an invalid token file contains the line number."""
     path = tmp_path / "tokens"
     path.write_text(f"# ours\n{text}\n")
     with pytest.raises(UsageError, match="line 2"):

@@ -1,4 +1,4 @@
-"""Slow clients: those that make progress are served to the end, others are disconnected, and memory use is bounded."""
+"""A repository serves slow clients that make progress, and disconnects others, with bounded memory."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tests.support.waiting import eventually
 
 GET_CAR = f"GET /ipfs/{LARGE_ROOT}?format=car&car-dups=y HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
 TURNS = {"read": 0, "again": 1}
-"""The first time blocks are read and verified; the second time they are sent from verified files."""
+"""In the first turn blocks are read and verified; in the second they are sent from verified files."""
 
 
 @pytest.fixture(scope="module", params=["http", "https"])
 def repository(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A repository with three images."""
+    """A running repository with three images, over HTTP and over HTTPS."""
     with running(tmp_path_factory.mktemp("repository"), tls=request.param == "https") as found:
         yield found
 
 
 def take(connection: socket.socket, rate: int, *, seconds: float) -> bytes:
-    """Read at a rate in bytes per second for a time, or until the connection ends."""
+    """Receive at a rate in bytes per second for some seconds, or until the connection ends."""
     data, began = bytearray(), time.monotonic()
     while (elapsed := time.monotonic() - began) < seconds:
         part = connection.recv(max(rate // 20, 1)) if len(data) <= rate * elapsed else None
@@ -39,7 +39,7 @@ def take(connection: socket.socket, rate: int, *, seconds: float) -> bytes:
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_who_takes_something_is_not_cut_off(repository: Running, turn: str) -> None:
-    """A client gets the whole image although a block takes five times the timeout for clients that read nothing."""
+    """A slow client that reads continuously receives the whole image."""
     before = len(repository.lines)
     with repository.slow_reader(GET_CAR) as connection:
         first = take(connection, 100_000, seconds=3 * STALL_SECONDS)
@@ -52,7 +52,7 @@ def test_who_takes_something_is_not_cut_off(repository: Running, turn: str) -> N
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_a_byte_now_and_then_is_not_enough(repository: Running, turn: str) -> None:
-    """A client that reads a hundred bytes per second is disconnected: an answer would take a day."""
+    """A client that reads only a hundred bytes per second is disconnected."""
     before = len(repository.lines)
     with repository.slow_reader(GET_CAR) as connection:
         eventually(lambda: take_two(connection) and len(repository.lines) > before)
@@ -61,7 +61,7 @@ def test_a_byte_now_and_then_is_not_enough(repository: Running, turn: str) -> No
 
 
 def take_two(connection: socket.socket) -> bool:
-    """Read two bytes; a reset of the connection is ignored."""
+    """Receive two bytes; ignore a reset of the connection."""
     with suppress(ConnectionError):
         connection.recv(2)
     return True
@@ -69,7 +69,7 @@ def take_two(connection: socket.socket) -> bool:
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_clients_that_do_not_read_cost_little_memory(repository: Running, turn: str) -> None:
-    """A hundred clients request 1.2 GiB together; each costs a part of a block and the buffers of TLS."""
+    """Each of a hundred clients that do not read costs less than 512 KiB of memory."""
     assert repository.get("/health").ok
     before = repository.peak_memory
     slow = [repository.slow_reader(GET_CAR) for _ in range(100)]

@@ -1,4 +1,4 @@
-"""What a repository serves when its chain or store fails, loses files, or recovers."""
+"""A repository reports a failing chain or store, serves what it still may, and recovers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.support.repository_process import BIG_CLAIM, CLAIMS, LARGE, LARGE_ROO
 
 
 class Scripted:
-    """A chain that answers, or is out of reach."""
+    """A chain that either answers with the current claims or is unreachable."""
 
     def __init__(self) -> None:
-        """Begin with an answer."""
+        """Start with a chain that answers."""
         self.answer: tuple[Claim, ...] | None = CLAIMS
 
     def read(self) -> Reading:
@@ -35,7 +35,7 @@ class Scripted:
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock whose time is set by the test."""
 
     now = 0.0
 
@@ -46,7 +46,7 @@ class Clock:
 
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
-    """A store with two of the three images."""
+    """A local store with two of the three images."""
     found = LocalStore(tmp_path)
     found.put(io.BytesIO(IMAGE))
     found.put(io.BytesIO(SMALL))
@@ -54,7 +54,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def test_a_chain_out_of_reach_is_remembered_for_a_while(store: LocalStore) -> None:
-    """The last answer counts for a time, in which agreements still expire; then nothing is served until it recovers."""
+    """If the chain is unreachable, the last answer is used for a limited time, and agreements still expire."""
     chain, clock = Scripted(), Clock()
     chain.answer = (BIG_CLAIM, agreed(SMALL_CLAIM, NOW + 50))
     catalogue = Catalogue(chain.read, store, timeout=100, clock=clock)
@@ -71,7 +71,7 @@ def test_a_chain_out_of_reach_is_remembered_for_a_while(store: LocalStore) -> No
 
 
 def test_without_a_chain_nothing_begins(store: LocalStore) -> None:
-    """A repository that has not read the chain does not start."""
+    """A repository does not start if the chain is unreachable."""
     chain = Scripted()
     chain.answer = None
     with pytest.raises(ChainError):
@@ -79,7 +79,7 @@ def test_without_a_chain_nothing_begins(store: LocalStore) -> None:
 
 
 def test_what_comes_later_is_served_later(store: LocalStore) -> None:
-    """An incomplete image is missing, and served once a refresh finds it complete."""
+    """An image with missing blocks is not served until a refresh finds it complete."""
     catalogue = Catalogue(Scripted().read, store)
     assert catalogue.files.missing.keys() == {LARGE_ROOT}
     assert catalogue.files.find(LARGE_ROOT) is None
@@ -94,7 +94,7 @@ def test_what_comes_later_is_served_later(store: LocalStore) -> None:
 
 
 def test_what_was_removed_is_missing_and_not_a_failure(store: LocalStore) -> None:
-    """Another process may remove a served file; it is missing, and served again once it is back."""
+    """An image that another process removes is reported as missing, and served again after it is stored again."""
     catalogue = Catalogue(Scripted().read, store)
     assert catalogue.files.find(SMALL_ROOT)
     store.remove_block(SMALL_ROOT)
@@ -107,7 +107,7 @@ def test_what_was_removed_is_missing_and_not_a_failure(store: LocalStore) -> Non
 
 @pytest.mark.parametrize("harm", ["gone", "rotten"])
 def test_a_leaf_that_cannot_be_served_makes_its_file_missing(store: LocalStore, harm: str) -> None:
-    """A lost leaf is found by the next refresh, a corrupt one when it is requested; both files can come back."""
+    """An image with a lost or corrupt leaf is reported as missing until the leaf is restored."""
     catalogue = Catalogue(Scripted().read, store)
     leaf = CID.of(RAW, IMAGE[:CHUNK_SIZE])
     if harm == "gone":
@@ -128,7 +128,7 @@ def test_a_leaf_that_cannot_be_served_makes_its_file_missing(store: LocalStore, 
 
 
 class Unsteady(LocalStore):
-    """A store that can be out of reach, like a stopped node, or hang."""
+    """A store that can be unreachable, like a stopped node, or hang."""
 
     is_down = False
     asked: Callable[[], object] = staticmethod(lambda: None)
@@ -142,7 +142,7 @@ class Unsteady(LocalStore):
 
 
 def test_an_unreachable_store_is_reported_and_the_catalogue_kept(store: LocalStore) -> None:
-    """Health fails with the reason, clients get 503, revoked files stay gone, and all recovers with the store."""
+    """While the store is unreachable, health fails with the reason and the images are kept."""
     chain, unsteady = Scripted(), Unsteady(store.folder)
     catalogue = Catalogue(chain.read, unsteady)
     unsteady.is_down, chain.answer = True, (BIG_CLAIM, revoked(SMALL_CLAIM))
@@ -158,7 +158,7 @@ def test_an_unreachable_store_is_reported_and_the_catalogue_kept(store: LocalSto
 
 
 def test_a_store_that_hangs_is_reported_while_it_hangs(store: LocalStore) -> None:
-    """A request for health does not wait for the store."""
+    """The health status becomes "failing" while the store hangs, and recovers afterwards."""
     clock, unsteady = Clock(), Unsteady(store.folder)
     catalogue = Catalogue(Scripted().read, unsteady, clock=clock)
     statuses: list[object] = []
@@ -176,7 +176,7 @@ def test_a_store_that_hangs_is_reported_while_it_hangs(store: LocalStore) -> Non
 
 
 def test_a_repository_whose_store_is_out_of_reach_does_not_begin(store: LocalStore) -> None:
-    """The repository does not start, since it would serve nothing."""
+    """A repository does not start if its store is unreachable."""
     unsteady = Unsteady(store.folder)
     unsteady.is_down = True
     with pytest.raises(StoreError):
@@ -184,7 +184,7 @@ def test_a_repository_whose_store_is_out_of_reach_does_not_begin(store: LocalSto
 
 
 def checked(store: LocalStore, work: Callable[[Blocks], object]) -> Blocks:
-    """Read a block through `Blocks` without a cache, change the store, and return the `Blocks`."""
+    """Verify a block through `Blocks` without a cache, call `work`, and return the `Blocks`."""
     blocks = Blocks(store, capacity=0)
     assert asyncio.run(blocks.get(SMALL_ROOT)) == SMALL
     work(blocks)
@@ -192,7 +192,7 @@ def checked(store: LocalStore, work: Callable[[Blocks], object]) -> Blocks:
 
 
 def test_a_checked_file_is_sent_until_it_changes(store: LocalStore) -> None:
-    """A block's file is trusted until it is written to, and then verified again."""
+    """A verified block file is sent without another check until the file changes."""
     path = next(store.folder.glob(f"blocks/*/{SMALL_ROOT}"))
     blocks = checked(store, lambda _: None)
     with blocks.open(SMALL_ROOT, size=len(SMALL)) or io.BytesIO() as file:
@@ -209,10 +209,10 @@ def test_a_checked_file_is_sent_until_it_changes(store: LocalStore) -> None:
 
 
 class Slow:
-    """A store that counts its reads."""
+    """A store that counts how many blocks are read."""
 
     def __init__(self) -> None:
-        """Begin without reads."""
+        """Set the count to zero."""
         self.reads = 0
 
     def has(self, cid: CID) -> bool:
@@ -226,7 +226,7 @@ class Slow:
 
 
 def test_a_block_is_read_once_for_all_who_want_it() -> None:
-    """A hundred clients at once cost one read, and memory has a limit."""
+    """A hundred simultaneous requests for a block read it once, and the memory cache has a limit."""
     store, leaves = Slow(), [cid for cid in BLOCKS if cid.codec == RAW]
 
     async def play() -> None:

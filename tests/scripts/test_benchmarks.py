@@ -1,4 +1,4 @@
-"""The benchmarks can fail: counts that are zero in a good run are not zero in a bad one."""
+"""The benchmarks detect bad runs: counts that are zero in a good run are not zero in a bad one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.clients import Task, crowd
+from benchmarks.commands import process_figures
 from benchmarks.figure import Figure, duration, in_turns, report, throughput
+from benchmarks.flash_desk import Flashing
+from benchmarks.flashing import limited
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT
 from tests.support.hostile_gateway import Server, flips_bit, honest, serving
 
@@ -23,7 +26,7 @@ SHA256 = hashlib.sha256(IMAGE).hexdigest()
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """A file server without log output."""
+    """A file server that does not log requests."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library names it so
         """Log nothing."""
@@ -31,7 +34,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def plain_files(folder: Path) -> Iterator[str]:
-    """Serve the plain image and a corrupted copy, like nginx in the benchmark."""
+    """Serve the image as a plain file, and a corrupted copy, as nginx does in the benchmark."""
     (folder / "right").write_bytes(IMAGE)
     (folder / "wrong").write_bytes(IMAGE[:-1] + b"x")
     with Server(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
@@ -41,12 +44,12 @@ def plain_files(folder: Path) -> Iterator[str]:
 
 
 def plain_task(url: str, name: str, *, is_checked: bool) -> Task:
-    """Return the task of downloading a plain file."""
+    """Return the task of downloading a plain file, with or without verification."""
     return Task(url, len(IMAGE), SHA256, cid=str(ROOT), path=f"/{name}", is_checked=is_checked)
 
 
 def test_clients_accept_the_published_copy_and_nothing_is_unverified(tmp_path: Path) -> None:
-    """Every client of a crowd accepts the file, and the count of unverified bytes is zero."""
+    """All clients accept a correct image, and the count of unverified bytes is zero."""
     with serving(BLOCKS) as gateway, crowd(tmp_path, clients=CLIENTS) as clients:
         outcome = clients.fetch(Task(gateway.url, len(IMAGE), SHA256, cid=str(ROOT)))
     assert (len(outcome.times), outcome.refusals, outcome.unverified) == (CLIENTS, [], 0)
@@ -54,7 +57,7 @@ def test_clients_accept_the_published_copy_and_nothing_is_unverified(tmp_path: P
 
 @pytest.mark.parametrize("place", [0.3, 0.999], ids=["early", "late"])
 def test_clients_refuse_a_corrupted_copy(tmp_path: Path, place: float) -> None:
-    """After a bit flip every client refuses the file and accepts no unverified byte."""
+    """All clients refuse an image with a flipped bit, and the count of unverified bytes is zero."""
     with serving(BLOCKS, flips_bit(place)) as lying, crowd(tmp_path, clients=CLIENTS) as clients:
         outcome = clients.fetch(Task(lying.url, len(IMAGE), SHA256, cid=str(ROOT)))
         assert (outcome.times, len(outcome.refusals), outcome.unverified) == ([], CLIENTS, 0)
@@ -65,7 +68,7 @@ def test_clients_refuse_a_corrupted_copy(tmp_path: Path, place: float) -> None:
 
 
 def test_what_is_accepted_unverified_is_counted(tmp_path: Path) -> None:
-    """Clients without verification accept the corrupted copy, and each of its bytes is counted."""
+    """If clients do not verify, all bytes of an accepted corrupted copy are counted as unverified."""
     with plain_files(tmp_path) as url, crowd(tmp_path, clients=CLIENTS) as clients:
         for name, counted in (("wrong", CLIENTS * len(IMAGE)), ("right", 0)):
             outcome = clients.fetch(plain_task(url, name, is_checked=False))
@@ -73,7 +76,7 @@ def test_what_is_accepted_unverified_is_counted(tmp_path: Path) -> None:
 
 
 def test_clients_of_the_plain_file_check_it_as_well(tmp_path: Path) -> None:
-    """The baseline clients refuse the corrupted copy too."""
+    """The clients that download a plain file also refuse a corrupted copy."""
     with plain_files(tmp_path) as url, crowd(tmp_path, clients=CLIENTS) as clients:
         refused = clients.fetch(plain_task(url, "wrong", is_checked=True))
         accepted = clients.fetch(plain_task(url, "right", is_checked=True))
@@ -82,7 +85,7 @@ def test_clients_of_the_plain_file_check_it_as_well(tmp_path: Path) -> None:
 
 
 def test_turns_alternate_and_the_first_does_not_count() -> None:
-    """The order alternates, the callback runs after each turn, and the warm-up turn is discarded."""
+    """Two measured operations alternate in order, and the first pair of measurements is discarded."""
     done: list[str] = []
 
     def way(name: str, seconds: float) -> float:
@@ -108,20 +111,40 @@ MISSED = {
 
 @pytest.mark.parametrize("name", MET)
 def test_a_figure_may_reach_its_limit(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The median of the turns may equal the limit."""
+    """A figure that equals its limit passes."""
     assert report([MET[name]]) == 0
     assert '"met": true' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", MISSED)
 def test_a_figure_that_misses_its_limit_fails_the_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One figure above its limit makes the exit status 1."""
+    """A single figure that misses its limit makes the exit status 1."""
     assert report([*MET.values(), MISSED[name]]) == 1
     assert capsys.readouterr().out.count('"met": false') == 1
 
 
+@pytest.mark.parametrize(("seconds", "is_met"), [(0.79, True), (0.81, False)])
+def test_flashing_the_same_image_again_has_the_documented_limit(seconds: float, is_met: bool) -> None:  # noqa: FBT001
+    """Flashing an image that the board already has misses its limit if it takes more than 0.8 s."""
+    run = Flashing(chain=0.01, looked=0.4, proven=seconds - 0.01, started=seconds)
+    ours = {name: [run] for name in ("stub", "read-back", "changed", "same")}
+    (figure,) = (one for one in limited(ours, [18.0]) if one.name == "the same image again")
+    assert figure.is_met == is_met
+
+
+def test_the_start_up_times_have_the_documented_limits() -> None:
+    """The help, a chain read and a flash of an unchanged image are measured, each with its limit in seconds."""
+    figures = {figure.name: figure for figure in process_figures(runs=1)}
+    assert {name: figure.limit for name, figure in figures.items()} == {
+        "blockota --help": 0.2,
+        "a chain read (blockota release list)": 0.3,
+        "blockota flash of an image that the board already has": 0.8,
+    }
+    assert all(figure.value > 0 for figure in figures.values())
+
+
 def test_a_part_that_fails_keeps_the_other_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    """The failing part's output is shown, and the other figures are reported."""
+    """If one benchmark fails, its output is shown and the other figures are reported."""
 
     def broken() -> Iterator[Figure]:
         yield MET["half"]

@@ -1,4 +1,4 @@
-"""The evaluation of the ERC-7730 linter's reports in `make clear-signing`; `make check` runs the linter."""
+"""`make clear-signing` evaluates the reports of the ERC-7730 linter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scripts.lint_clear_signing import EXPLAINED, complaints
 
 
 def test_a_report_of_nothing_is_an_error() -> None:
-    """A folder without descriptors, which the linter accepts, is an error."""
+    """A report in which no descriptor was checked is an error, although the linter accepts it."""
     unseen = [{"contract": name, "checked": 0, "findings": [], "shown": 0} for name in CONTRACTS]
     for reports in ([], unseen):
         found = list(complaints(reports))
@@ -20,13 +20,13 @@ def test_a_report_of_nothing_is_an_error() -> None:
 
 
 def test_an_explanation_of_nothing_is_an_error() -> None:
-    """An explanation without a finding is an error, because it would hide a future finding."""
+    """An explanation of a linter finding that no longer occurs is an error."""
     found = list(complaints(good_reports(findings=[])))
     assert found == [f"Explained, but not found any more: {finding}" for finding in EXPLAINED]
 
 
 def test_a_function_that_cannot_be_shown_is_an_error() -> None:
-    """A function without the binary form that Ledger's wallets need is an error."""
+    """A contract function that a Ledger wallet cannot show is an error."""
     reports = good_reports(findings=[finding.removeprefix("BlockOTA: ") for finding in EXPLAINED])
     assert list(complaints(reports)) == []
     reports[0]["shown"] = 8
@@ -34,7 +34,7 @@ def test_a_function_that_cannot_be_shown_is_an_error() -> None:
 
 
 def test_a_python_is_tried_before_it_is_used(tmp_path: Path) -> None:
-    """An interpreter is started before it is chosen: shims and links may be broken."""
+    """A Python interpreter is started to find its version, because the file may be a broken link."""
     shim = tmp_path / "python3.12"
     shim.write_text("#!/bin/sh\nexit 127\n")
     assert not is_new_enough(str(shim))
@@ -45,7 +45,7 @@ def test_a_python_is_tried_before_it_is_used(tmp_path: Path) -> None:
 
 
 def good_reports(*, findings: list[str]) -> list[dict[str, Any]]:
-    """Return reports of both contracts; the first has these findings."""
+    """Return linter reports of both contracts, with these findings for BlockOTA."""
     return [
         {"contract": "BlockOTA", "checked": 1, "findings": findings, "shown": 9},
         {"contract": "FirmwareReplication", "checked": 1, "findings": [], "shown": 6},

@@ -1,4 +1,4 @@
-"""Parsing lcov reports, and listing what is not covered."""
+"""Coverage reports in lcov format are parsed, and uncovered code is listed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ end_of_record
 
 
 def test_lines_and_branches_are_read_by_file() -> None:
-    """A branch of an unreached line counts like one that is not taken."""
+    """A branch of a line that was not reached counts as a branch that was not taken."""
     files = read_lcov(REPORT.splitlines())
     assert files["contracts/A.sol"] == Coverage({3: 5, 4: 0}, [(3, 5), (4, 0), (4, 0)])
     assert files["contracts/A.sol"].summary() == "1 of 2 lines, 1 of 3 branches"
@@ -31,7 +31,7 @@ def test_lines_and_branches_are_read_by_file() -> None:
 
 
 def test_what_is_not_reached_is_named() -> None:
-    """Each uncovered line and branch is listed with its place."""
+    """Each uncovered line and branch is listed with its file and line number."""
     files = read_lcov(REPORT.splitlines())
     branch = "contracts/A.sol:4 has a branch that is not taken."
     assert list(missing(files, ["contracts/A.sol"])) == ["contracts/A.sol:4 is not reached.", branch, branch]
@@ -39,7 +39,7 @@ def test_what_is_not_reached_is_named() -> None:
 
 
 def test_what_was_not_measured_is_named() -> None:
-    """A report without our contract, or without lines, is an error."""
+    """A coverage report without a contract, or without its lines, is an error."""
     assert list(missing({}, ["contracts/A.sol"])) == ["contracts/A.sol is not in the report."]
     assert list(missing({"contracts/A.sol": Coverage()}, ["contracts/A.sol"])) == [
         "contracts/A.sol is not in the report."

@@ -1,4 +1,4 @@
-"""Finding and building Go programs; a shell script replaces the Go toolchain, which takes minutes."""
+"""The installers find or build Go programs; a shell script replaces the Go toolchain."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUILT = 'printf "#!/bin/sh\\\\necho 0.43.1\\\\n" > "$5"; chmod +x "$5"'
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """The only folder on PATH besides the system's commands."""
+    """The folder that precedes the system's folders on PATH."""
     (tmp_path / "tools").mkdir()
     return tmp_path / "tools"
 
@@ -35,27 +35,27 @@ def script(path: Path, text: str) -> None:
 
 
 def install(tools: Path, *options: str, of: str = "kubo") -> subprocess.CompletedProcess[str]:
-    """Run an installer with an empty cache."""
+    """Run an installer, with a cache folder that the test creates."""
     environment = {**os.environ, "PATH": f"{tools}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tools.parent / "cache")}
     command = [sys.executable, "-m", f"scripts.install_{of}", *options]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 def go(tools: Path, *, version: str = "go1.26.5", build: str = BUILT, module: str = "") -> None:
-    """Put a Go toolchain on PATH."""
+    """Put a script that acts as a Go toolchain on PATH."""
     described = module or f'{{"Dir": "{tools}"}}'
     script(tools / "go", GO.format(version=version, module=described, build=build))
 
 
 def test_one_on_path_is_taken(tools: Path) -> None:
-    """A sufficiently new ``ipfs`` on PATH is used; nothing is built."""
+    """An ``ipfs`` on PATH that is new enough is used, and nothing is built."""
     script(tools / "ipfs", "echo 0.40.0")
     assert install(tools).stdout == f"{tools / 'ipfs'}\n"
 
 
 @pytest.mark.parametrize("body", ["echo 0.39.9", "echo something", "exit 1"], ids=range(3))
 def test_an_old_one_is_not_taken(tools: Path, body: str) -> None:
-    """An ``ipfs`` that is too old or without a version is ignored; ``--find`` builds nothing."""
+    """An ``ipfs`` on PATH that is too old or does not print a version is ignored."""
     script(tools / "ipfs", body)
     found = install(tools, "--find")
     assert (found.returncode, found.stdout) == (1, "")
@@ -66,7 +66,7 @@ def test_an_old_one_is_not_taken(tools: Path, body: str) -> None:
     [("kubo", "kubo/v0.43.1/ipfs"), ("geth", "geth/v1.13.15/geth"), ("cometbft", "cometbft/evm-0.2.0/evmd")],
 )
 def test_it_is_built_once(tools: Path, of: str, place: str) -> None:
-    """A built program is found again without Go."""
+    """A built program is found again by `--find`, also without Go."""
     go(tools)
     assert install(tools, "--find", of=of).stdout == ""
     built = install(tools, of=of)
@@ -77,7 +77,7 @@ def test_it_is_built_once(tools: Path, of: str, place: str) -> None:
 
 
 def test_an_old_go_is_named(tools: Path) -> None:
-    """The error contains the found and the required version of Go."""
+    """The error for an old Go toolchain contains its version and the required version."""
     go(tools, version="go1.26.4")
     refused = install(tools)
     assert refused.returncode == 1
@@ -85,7 +85,7 @@ def test_an_old_go_is_named(tools: Path) -> None:
 
 
 def test_a_missing_module_is_reported(tools: Path) -> None:
-    """If the proxy has none of the versions, the error lists each with the proxy's message."""
+    """If no version of the module can be downloaded, the error lists each version with the reason."""
     go(tools, module='{"Error": "403 Forbidden"}')
     refused = install(tools)
     assert refused.returncode == 1
@@ -93,7 +93,7 @@ def test_a_missing_module_is_reported(tools: Path) -> None:
 
 
 def test_the_memory_of_small_machines_is_enough(tools: Path) -> None:
-    """The large programs are compiled one package at a time."""
+    """The installers compile geth and CometBFT one package at a time, to limit the use of memory."""
     go(tools, build=f'echo "$@" >> {tools}/arguments; {BUILT}')
     assert install(tools, of="geth").returncode == install(tools, of="cometbft").returncode == 0
     assert (tools / "arguments").read_text().count("-p 1 -ldflags=-checklinkname=0") == 2
@@ -103,7 +103,7 @@ def test_the_memory_of_small_machines_is_enough(tools: Path) -> None:
     "build", ["echo undefined: Bitswap >&2; exit 1", 'echo nothing > "$5"'], ids=["fails", "broken"]
 )
 def test_a_failed_build_leaves_nothing(tools: Path, build: str) -> None:
-    """After a failed build, or one that does not start, no ``ipfs`` is left."""
+    """If the build fails, or the built program does not start, no ``ipfs`` is left in the cache."""
     go(tools, build=build)
     refused = install(tools)
     assert refused.returncode == 1

@@ -1,4 +1,4 @@
-"""Mutants run in parallel; one that times out is repeated alone."""
+"""Mutants are tested in parallel, and one that times out is tested again alone."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ KILLING = "C.t.sol:CTest.test_f"
 
 
 class Crowded(Forge):
-    """A test run that times out unless it runs alone."""
+    """A test run in which "slow" times out once, and "endless" always."""
 
     met: list[str]
 
     def kills(self, variant: Variant) -> str:
-        """Return the test that fails."""
+        """Return the name of the failing test, a timeout, or an empty string."""
         again = variant.name in self.met
         self.met.append(variant.name)
         late = variant.name == "endless" or (variant.name == "slow" and not again)
@@ -29,7 +29,7 @@ class Crowded(Forge):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_late_mutant_is_tried_again_when_all_others_are_done(tmp_path: Path, jobs: int) -> None:
-    """A mutant counts as killed by timeout only if it times out again alone."""
+    """A mutant counts as killed by a timeout only if it also times out when it is tested alone."""
     tables: Tables = SimpleQueue()
     met: list[str] = []
     for _ in range(jobs):

@@ -1,4 +1,4 @@
-"""The evaluation of a mutation campaign, and the explanations of survivors."""
+"""The results of a mutation campaign are compared with the explanations of surviving mutants."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def mutant(number: int) -> Mutant:
 
 
 def fates(*, killed_: int, survived: int, same: int = 0) -> list[Fate]:
-    """Return results of each kind."""
+    """Return test results of killed, surviving and unchanged mutants."""
     tested = [Fate("BlockOTA", mutant(n), "forge", "T.test_f") for n in range(killed_)]
     tested += [Fate("FirmwareReplication", mutant(1000 + n)) for n in range(survived)]
     return tested + [Fate("BlockOTA", mutant(2000 + n), same=True) for n in range(same)]
 
 
 def test_explanations_are_read_by_name() -> None:
-    """An explanation is the text below a heading that names a mutant, up to the next heading."""
+    """The explanation of a mutant is the text between its heading and the next heading."""
     assert explanations(DOCUMENT) == {
         "C.f: operator: `<` → `<=`": "Both are false for every value that the loop reaches.",
         "C.g: number: `1` → `2`": "",
@@ -46,13 +46,13 @@ def test_explanations_are_read_by_name() -> None:
 
 
 def test_unchanged_bytecode_is_not_a_mutant() -> None:
-    """A mutant with unchanged bytecode is neither killed nor a survivor."""
+    """A mutant with unchanged bytecode does not count in the share of killed mutants."""
     assert killed(fates(killed_=95, survived=5, same=100)) == 0.95
     assert killed([]) == 0.0
 
 
 def test_enough_killed_and_survivors_explained_passes() -> None:
-    """95 of 100 killed and 5 explanations pass."""
+    """A campaign with 95 % killed mutants passes if all survivors are explained."""
     campaign = fates(killed_=95, survived=5)
     explained = {fate.mutant.name: "It behaves in the same way." for fate in campaign if fate.survived}
     assert complaints(campaign, explained, whole=True) == []
@@ -60,20 +60,20 @@ def test_enough_killed_and_survivors_explained_passes() -> None:
 
 @pytest.mark.parametrize("explained", [{}, {mutant(1000).name: ""}], ids=["absent", "empty"])
 def test_a_survivor_without_an_explanation_is_named(explained: dict[str, str]) -> None:
-    """A heading without text is not an explanation."""
+    """A surviving mutant without an explanation, or with an empty one, is reported."""
     found = complaints(fates(killed_=99, survived=1), explained, whole=True)
     assert found == [f"Survived without an explanation: {mutant(1000).name}"]
 
 
 def test_an_explanation_of_no_survivor_is_named() -> None:
-    """An explanation without a survivor is reported if all mutants were run."""
+    """An explanation of a mutant that no longer survives is reported if all mutants were tested."""
     campaign = [*fates(killed_=99, survived=0), Fate("FirmwareReplication", mutant(5000), "Ape", "test_x")]
     assert complaints(campaign, {"old": "text"}, whole=True) == ["Explained, but no survivor any more: old"]
     assert complaints(campaign, {"old": "text"}, whole=False) == []
 
 
 def test_too_few_killed_too_few_mutants_and_a_contract_without_are_named() -> None:
-    """A campaign that is too small or too weak fails."""
+    """A campaign with too few mutants, too few killed ones, or a contract without mutants fails."""
     campaign = fates(killed_=10, survived=0)
     assert complaints(campaign, {}, whole=True) == [
         "FirmwareReplication has no mutants.",
@@ -85,7 +85,7 @@ def test_too_few_killed_too_few_mutants_and_a_contract_without_are_named() -> No
 
 
 def test_the_first_failure_of_forge_is_found() -> None:
-    """The first failure is found in forge's JSON, after any other output."""
+    """The first failed test is found in forge's JSON output, also after other output."""
     results = {
         "tests/C.t.sol:CTest": {
             "test_results": {"testFuzz_a(uint8)": {"status": "Success"}, "test_b()": {"status": "Failure"}}

@@ -1,4 +1,4 @@
-"""The mutation operators, applied to a small contract."""
+"""The mutation operators change a small contract as intended."""
 
 from __future__ import annotations
 
@@ -79,18 +79,18 @@ def mutants(tree: dict[str, Any]) -> list[Mutant]:
     ],
 )
 def test_every_kind_of_change_is_made(mutants: list[Mutant], name: str) -> None:
-    """Each mutant's name contains the operator and the place."""
+    """Every mutation operator produces the expected mutant."""
     assert name in [mutant.name for mutant in mutants]
 
 
 def test_names_are_unique_and_changes_are_changes(mutants: list[Mutant]) -> None:
-    """Names are unique, because explanations refer to them, and each mutant differs from the source."""
+    """Every mutant has a unique name and differs from the source."""
     assert len({mutant.name for mutant in mutants}) == len(mutants)
     assert all(mutant.apply(SOURCE.encode()) != SOURCE.encode() for mutant in mutants)
 
 
 def test_only_code_is_changed(mutants: list[Mutant]) -> None:
-    """Comments, strings and the interface are unchanged; multi-byte characters do not shift offsets."""
+    """Comments and interfaces are not mutated, and multi-byte characters do not shift the places of mutants."""
     interface, comment = SOURCE.splitlines()[2:4]
     for mutant in mutants:
         changed = mutant.apply(SOURCE.encode()).decode().splitlines()
@@ -98,11 +98,11 @@ def test_only_code_is_changed(mutants: list[Mutant]) -> None:
 
 
 def test_a_mutant_fits_only_its_source(mutants: list[Mutant]) -> None:
-    """A mutant can be applied only to its source."""
-    with pytest.raises(ValueError, match="not in this source"):
+    """Applying a mutant to another source raises an error."""
+    with pytest.raises(ValueError, match="not in the source"):
         mutants[0].apply(b"/" * len(SOURCE.encode()))
 
 
 def test_the_step_of_a_loop_is_not_removed(mutants: list[Mutant]) -> None:
-    """The step of a `for` loop is not a statement that can be deleted."""
+    """The step of a `for` loop is not removed as if it were a statement."""
     assert not [mutant for mutant in mutants if mutant.kind == "effect removed" and mutant.original.startswith("++")]

@@ -1,4 +1,4 @@
-"""Comparison of Slither's findings with their explanations."""
+"""The findings of Slither are compared with their explanations."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ REENTRANCY = SlitherFinding("reentrancy-eth", "BlockOTA.publish")
 
 
 def element(name: str, *, parent: dict[str, str] | None = None) -> dict[str, Any]:
-    """Return a place in Slither's format."""
+    """Return a source element in Slither's format."""
     return {"name": name, "type_specific_fields": {"parent": parent} if parent else {}}
 
 
 def test_a_function_is_named_with_its_contract() -> None:
-    """A function's name contains its contract, if it has one."""
+    """A finding in a contract's function contains the names of the contract and the function."""
     of_contract = element("publish", parent={"type": "contract", "name": "BlockOTA"})
     results: list[dict[str, Any]] = [
         {"check": "reentrancy-eth", "elements": [of_contract, element("x = 1")]},
@@ -29,19 +29,19 @@ def test_a_function_is_named_with_its_contract() -> None:
 
 
 def test_what_is_found_and_explained_passes() -> None:
-    """An explained finding passes, however often it occurs."""
+    """A finding with an explanation passes, also if it occurs twice."""
     assert complaints([TIMESTAMP, TIMESTAMP], {TIMESTAMP: "seconds do not matter"}) == []
 
 
 def test_what_is_found_without_an_explanation_is_named() -> None:
-    """The same detector at another place needs its own explanation."""
+    """A finding of the same detector in another function needs its own explanation."""
     other = SlitherFinding("timestamp", "BlockOTA.publish")
     found = complaints([TIMESTAMP, other], {TIMESTAMP: "seconds do not matter"})
     assert found == ["BlockOTA.publish: timestamp is not explained."]
 
 
 def test_an_explanation_of_nothing_is_named() -> None:
-    """An explanation without a finding is reported, because it would hide a future finding."""
+    """An explanation of a finding that no longer occurs is reported."""
     found = complaints([TIMESTAMP], {TIMESTAMP: "seconds do not matter", REENTRANCY: "there is no call"})
     assert found == ["BlockOTA.publish: reentrancy-eth is explained, but not found any more."]
 
@@ -57,5 +57,5 @@ def test_an_explanation_of_nothing_is_named() -> None:
     ],
 )
 def test_what_was_analysed_is_counted(output: str, count: int) -> None:
-    """An analysis of no contracts, which Slither accepts, is an error."""
+    """The number of analysed contracts is read from Slither's output; a missing number counts as 0."""
     assert count_analysed(output) == count

@@ -1,4 +1,4 @@
-"""The figures of `benchmarks.structure`, on a small tree."""
+"""`benchmarks.structure` measures a small source tree correctly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILES = {
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout with three modules."""
+    """A source tree with three modules and a test."""
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -30,7 +30,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_a_checkout_is_measured(checkout: Path) -> None:
-    """Imports inside functions count; a package that is imported for one of its modules does not."""
+    """The measured figures of a source tree include imports inside functions."""
     figures = measure(checkout)
     assert (figures["product lines (Python)"], figures["test lines (Python and Solidity)"]) == (14, 1)
     assert (figures["import edges between modules"], figures["import edges between packages"]) == (2, 2)
@@ -40,5 +40,5 @@ def test_a_checkout_is_measured(checkout: Path) -> None:
 
 
 def test_a_cycle_is_one_floor() -> None:
-    """A → b ⇄ c → d: three floors."""
+    """The modules of an import cycle count as one floor."""
     assert floors("abcd", {("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")}) == 3

@@ -1,4 +1,4 @@
-"""Reading ahead: the order of the parts, errors, and the end of the thread."""
+"""`ReadAhead` yields the parts in order, propagates errors, and ends its thread."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from blockota.stores.gateway import PARTS_AHEAD, ReadAhead
 
 
 def counted(asked: list[int], *, count: int) -> Iterator[bytes]:
-    """Yield parts, and record each number when it is requested."""
+    """Yield numbered parts, and record each number when its part is requested."""
     for number in range(count):
         asked.append(number)
         yield bytes((number,))
 
 
 def test_parts_come_in_their_order() -> None:
-    """All parts are yielded in order."""
+    """`ReadAhead` yields all parts in order."""
     stops = list[str]()
     with ReadAhead(counted([], count=200), stop=lambda: stops.append("stop")) as ahead:
         assert b"".join(ahead) == bytes(range(200))
@@ -26,7 +26,7 @@ def test_parts_come_in_their_order() -> None:
 
 
 def test_only_a_few_are_read_before_they_are_taken() -> None:
-    """Only a few parts are kept in memory, however slow the consumer is."""
+    """At most a few parts are read ahead, however slow the consumer is."""
     asked = list[int]()
     with ReadAhead(counted(asked, count=200), stop=lambda: None) as ahead:
         for taken, _ in enumerate(ahead, 1):
@@ -35,7 +35,7 @@ def test_only_a_few_are_read_before_they_are_taken() -> None:
 
 
 def test_an_error_is_raised_where_the_parts_are_taken() -> None:
-    """An error is raised after the parts that came before it."""
+    """An error of the stream is raised after the parts that came before the error."""
 
     def breaking() -> Iterator[bytes]:
         yield b"good"
@@ -49,7 +49,7 @@ def test_an_error_is_raised_where_the_parts_are_taken() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_leaving_early_leaves_no_thread(count: int) -> None:
-    """The thread ends if the consumer stops early, whether it waits for the network or for room."""
+    """The reading thread ends if the consumer stops early, whether the thread waits for the network or for room."""
     gate, threads = threading.Event(), threading.active_count()
 
     def waiting() -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Removal of files from the embedded store, without the blocks that other files need."""
+"""Files are removed from the embedded store without the blocks that other files need."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def blocks(store: LocalStore) -> int:
 
 
 def test_an_unpinned_file_is_removed_but_for_what_others_need(store: LocalStore) -> None:
-    """The root and the last leaf are removed; the shared leaf stays, and the other file is complete."""
+    """Removing a file keeps the leaf that it shares with another file, and removes its other blocks."""
     old, new = put(store, OLD), put(store, NEW)
     store.unpin(old)
     assert collect(store, [old], keep=()) == 2
@@ -41,14 +41,14 @@ def test_an_unpinned_file_is_removed_but_for_what_others_need(store: LocalStore)
 
 
 def test_a_pinned_file_stays(store: LocalStore) -> None:
-    """A pinned file is kept, whichever process pinned it."""
+    """A pinned file is not removed."""
     old = put(store, OLD)
     assert collect(store, [old], keep=()) == 0
     assert b"".join(store.open(old)) == OLD
 
 
 def test_a_file_that_is_being_fetched_stays(store: LocalStore) -> None:
-    """A file that is being fetched has no pin yet; it is kept if it is named."""
+    """A file without a pin is not removed if `keep` contains its root, as for a file that is being fetched."""
     old, new = put(store, OLD), put(store, NEW)
     for root in (old, new):
         store.unpin(root)
@@ -57,7 +57,7 @@ def test_a_file_that_is_being_fetched_stays(store: LocalStore) -> None:
 
 
 def test_files_that_were_not_named_stay(store: LocalStore) -> None:
-    """Files that were not named for removal are kept, also unpinned ones."""
+    """A file that is not in the list of dropped files is not removed, even if it has no pin."""
     other, old = put(store, b"a cached image"), put(store, OLD)
     store.unpin(other)
     store.unpin(old)
@@ -68,7 +68,7 @@ def test_files_that_were_not_named_stay(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("leaf", [SHARED, b"old"], ids=["first", "last"])
 def test_a_sweep_that_was_cut_short_is_finished(store: LocalStore, leaf: bytes) -> None:
-    """Leaves are removed before their root, so that the same call finds the rest after an interruption."""
+    """A removal that was interrupted after some leaves is completed by the same call."""
     old = put(store, OLD)
     store.unpin(old)
     store.remove_block(CID.of(0x55, leaf))
@@ -78,7 +78,7 @@ def test_a_sweep_that_was_cut_short_is_finished(store: LocalStore, leaf: bytes) 
 
 
 def test_what_an_interrupted_writing_left_goes_along(store: LocalStore) -> None:
-    """A temporary file beside a block is removed with it."""
+    """A partial file beside a block is removed together with the block."""
     cid = put(store, b"one block")
     store.unpin(cid)
     [path] = [path for path in (store.folder / "blocks").rglob("*") if path.is_file()]
@@ -88,7 +88,7 @@ def test_what_an_interrupted_writing_left_goes_along(store: LocalStore) -> None:
 
 
 def test_a_pin_without_its_blocks_does_no_harm(store: LocalStore) -> None:
-    """A kept file that is missing or corrupt does not prevent the removal of another one."""
+    """A pinned file with a missing block and an invalid pin do not prevent the removal of another file."""
     old, new = put(store, OLD), put(store, NEW)
     store.remove_block(new)
     (store.folder / "pins" / "bnothing").touch()

@@ -1,4 +1,4 @@
-"""Bearer tokens: read from a variable or a file, and sent to one source only."""
+"""A bearer token is read from an environment variable or a file, and sent to one source only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def known(url: str, reference: str = "env:T", **variables: str) -> Credentials:
 
 
 def test_a_token_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
-    """Space around the token is removed, since editors add a newline."""
+    """A token is read from an environment variable or a file, and the white space around it is removed."""
     path = tmp_path / "token"
     path.write_text(f"{TOKEN}\n")
     with serving(SMALL_BLOCKS, token=TOKEN) as gateway:
@@ -53,12 +53,12 @@ def test_a_token_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
     ids=range(10),
 )
 def test_a_token_belongs_to_one_source(named_url: str, url: str, *, is_shown: bool) -> None:
-    """A token belongs to a scheme, host, port and path, since several sources may share a host."""
+    """A token is used only for URLs with the same scheme, host, port and path."""
     assert bool(known(named_url).source(url).token) is is_shown
 
 
 def test_an_announced_source_gets_the_token_of_its_address() -> None:
-    """An announced URL that the settings name gets their token; other announced URLs get none."""
+    """An announced URL gets a token if the settings have one for this URL, and no token otherwise."""
     agreements = [
         Agreement(1, "0x", "p", Version(1, 0, 0), 0, AgreementStatus.ACCEPTED, uri)
         for uri in ("https://host/ipfs", "https://host/mallory")
@@ -71,15 +71,15 @@ def test_an_announced_source_gets_the_token_of_its_address() -> None:
     "url", ["http://host", "http://192.168.1.5:8080", "http://[2001:db8::1]", "http://localhost.x"]
 )
 def test_a_token_goes_over_tls_or_to_this_machine(url: str) -> None:
-    """A token for another machine over plain HTTP is refused; three names of this machine are accepted."""
-    with pytest.raises(UsageError, match=r"no token can be sent .*could read it\. Use .*https://"):
+    """A token for another machine over plain HTTP is refused; a token for this machine is accepted."""
+    with pytest.raises(UsageError, match=r"no token can be sent .*could read the token\. Use .*https://"):
         known(url)
     for mine in ("http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"):
         assert known(mine).source(mine).token == TOKEN
 
 
 def own_address() -> str:
-    """Return an address of this machine that is not a loopback address; nothing is sent to find it."""
+    """Return an address of this machine that is not a loopback address, without sending a packet."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -89,7 +89,7 @@ def own_address() -> str:
 
 
 def test_a_name_of_this_machine_that_leads_elsewhere_gets_nothing() -> None:
-    """The connection's address is checked, since DNS decides where a name leads."""
+    """A token is not sent unencrypted if DNS resolves ``localhost`` to an address that is not loopback."""
     with serving(SMALL_BLOCKS, host=own_address()) as gateway:
         url = "http://localhost:" + gateway.url.rpartition(":")[2]
         client = HttpClient(Source(url, token=TOKEN), LIMITS, resolver=lambda _, port: resolve(own_address(), port))
@@ -102,7 +102,7 @@ def test_a_name_of_this_machine_that_leads_elsewhere_gets_nothing() -> None:
 
 
 def test_a_token_is_not_kept_across_a_redirect() -> None:
-    """No token is sent after a redirect, to another port or path, nor from there back to the source."""
+    """A token is not sent after a redirect, whether to another port, to another path, or back to the source."""
 
     def beside(handler: Handler, data: bytes) -> None:
         (honest if handler.path.startswith("/sub") else redirects_to("/sub{path}"))(handler, data)
@@ -119,7 +119,7 @@ def test_a_token_is_not_kept_across_a_redirect() -> None:
 
 
 def test_a_wrong_token_is_reported_without_its_value() -> None:
-    """The error names the section of the settings with tokens, but not the token."""
+    """The error for a wrong token names the settings section ``[tokens]``, and does not contain the token."""
     with serving(SMALL_BLOCKS, token=TOKEN) as gateway:
         for source in (Source(gateway.url), Source(gateway.url, token="wrong")):  # noqa: S106
             with pytest.raises(SourceError, match=r"status 401: it requires a valid token.*\[tokens\]") as caught:
@@ -142,7 +142,7 @@ SECRETS = {
 
 @pytest.mark.parametrize(("reference", "why"), SECRETS.values(), ids=SECRETS)
 def test_a_token_that_cannot_be_read_leaves_its_source_out(reference: str, why: str) -> None:
-    """The source is skipped, since others may serve; as a store it is an error. Neither prints what was read."""
+    """A source whose token cannot be read is skipped, or an error if it is the store; no token is printed."""
     credentials = known("https://host", reference, EMPTY=" ", TWO="secret words")
     report, other = named(["https://host", "https://other"], credentials)
     assert isinstance(report, SourceReport)
@@ -153,7 +153,7 @@ def test_a_token_that_cannot_be_read_leaves_its_source_out(reference: str, why: 
 
 
 def test_nothing_prints_a_token() -> None:
-    """The representation of sources, credentials and errors does not contain the token."""
+    """The representations of sources, credentials and errors do not contain the token."""
     credentials = known("https://host")
     assert TOKEN not in f"{credentials!r} {credentials.source('https://host')!r}"
     with pytest.raises(UsageError, match="is not the URL of a gateway") as caught:

@@ -1,4 +1,4 @@
-"""Fetching from honest gateways: as a CAR, block by block, from many at once, and resumed."""
+"""A file is fetched from honest gateways: as a CAR, by single blocks, from many sources, and after an interruption."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.hostile_gateway import (
 
 
 def fetched(*gateways: Gateway, cid: CID = ROOT, size: int = len(IMAGE)) -> tuple[bytes, FetchReport]:
-    """Return the file and the report of a fetch; every request must have been valid."""
+    """Fetch a file from gateways, and return it with the report; assert that all requests were valid."""
     file = io.BytesIO()
     sources = [Source(gateway.url) for gateway in gateways]
     report = FileFetch(cid, sources, size=size, into=FileDestination(file), limits=LIMITS).run()
@@ -38,7 +38,7 @@ def fetched(*gateways: Gateway, cid: CID = ROOT, size: int = len(IMAGE)) -> tupl
 @pytest.mark.parametrize("vice", [honest, chunked])
 @pytest.mark.parametrize("repeat", [True, False], ids=["dups=y", "dups=n"])
 def test_one_source_is_asked_once(vice: Callable[[Handler, bytes], None], *, repeat: bool) -> None:
-    """One CAR is enough, whether or not it has duplicate blocks."""
+    """A single source is asked for one CAR only, whether or not the CAR repeats blocks."""
     with serving(BLOCKS, vice, repeat=repeat) as gateway:
         data, report = fetched(gateway)
     assert data == IMAGE
@@ -50,7 +50,7 @@ def test_one_source_is_asked_once(vice: Callable[[Handler, bytes], None], *, rep
 
 @pytest.mark.parametrize(("has_car", "order"), [(False, ""), (True, "version=1"), (True, "version=1; order=unk")])
 def test_without_a_car_in_order_blocks_are_asked_for(order: str, *, has_car: bool) -> None:
-    """Every block is requested once, also those that occur several times in the file."""
+    """If a source has no depth-first CAR, each block is requested once, even if the file repeats it."""
     with serving(BLOCKS, has_car=has_car, order=order) as gateway:
         data, report = fetched(gateway)
     assert data == IMAGE
@@ -59,7 +59,7 @@ def test_without_a_car_in_order_blocks_are_asked_for(order: str, *, has_car: boo
 
 
 def test_a_small_image_is_one_block() -> None:
-    """No CAR is requested for a file of one block."""
+    """A file of one block is requested as a block, not as a CAR."""
     with serving(SMALL_BLOCKS) as gateway:
         data, _ = fetched(gateway, cid=SMALL_ROOT, size=len(SMALL))
     assert data == SMALL
@@ -76,7 +76,7 @@ def test_an_empty_image_is_fetched() -> None:
 
 
 def test_many_sources_share_the_work() -> None:
-    """Nothing is fetched twice while all sources are fast, and the file is complete."""
+    """Several sources share the blocks of a file, and the file is complete."""
     image = bytes(range(256)) * 4096 * 4 + b"".join(bytes((n,)) * CHUNK_SIZE for n in range(20))
     root, blocks = blocks_of(image)
     with ExitStack() as stack:
@@ -90,7 +90,7 @@ def test_many_sources_share_the_work() -> None:
 
 @pytest.mark.parametrize("vice", [truncates, closes_after_every_block])
 def test_a_broken_car_is_gone_on_with_by_blocks(vice: Callable[[Handler, bytes], None]) -> None:
-    """Blocks that arrived before the interruption are not requested again; one connection per block is accepted."""
+    """If a CAR breaks off, only the missing blocks are requested."""
     with serving(BLOCKS, lambda handler, data: (vice if "car" in handler.path else honest)(handler, data)) as gateway:
         data, report = fetched(gateway)
     assert data == IMAGE
@@ -99,7 +99,7 @@ def test_a_broken_car_is_gone_on_with_by_blocks(vice: Callable[[Handler, bytes],
 
 
 def test_a_fetch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
-    """Blocks in the store are not requested again, except corrupt ones."""
+    """A later fetch requests only the missing and the corrupt blocks of the store."""
     store = LocalStore(tmp_path)
     leaves = [cid for cid in BLOCKS if cid != ROOT]
     partial = {cid: BLOCKS[cid] for cid in (ROOT, *leaves[:2])}
@@ -117,7 +117,7 @@ def test_a_fetch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
 
 
 def test_what_is_there_needs_no_source(tmp_path: Path) -> None:
-    """A file that is complete in the store is not requested."""
+    """A file that is complete in the store is fetched without any source."""
     store = LocalStore(tmp_path)
     store.put(io.BytesIO(IMAGE))
     file = io.BytesIO()
@@ -127,7 +127,7 @@ def test_what_is_there_needs_no_source(tmp_path: Path) -> None:
 
 
 def test_without_a_source_nothing_comes() -> None:
-    """The error says that there is no source."""
+    """A fetch without sources raises a `StoreError` with the reason."""
     with pytest.raises(StoreError, match="no source to ask"):
         fetch(ROOT, [], size=len(IMAGE), into=FileDestination(io.BytesIO()))
 
@@ -149,7 +149,7 @@ def test_a_source_named_twice_is_asked_once() -> None:
 
 
 def test_an_error_of_the_caller_ends_the_fetch() -> None:
-    """An exception in the progress callback is raised, and no thread continues."""
+    """An exception in the progress callback ends the fetch, and is raised to the caller."""
 
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
@@ -159,7 +159,7 @@ def test_an_error_of_the_caller_ends_the_fetch() -> None:
 
 
 def test_a_full_disk_is_a_sentence() -> None:
-    """An error in writing the file is not attributed to the source."""
+    """A full disk is reported as an error of the file, not of the source."""
     with serving(BLOCKS) as gateway, Path("/dev/full").open("r+b", buffering=0) as full:
         job = FileFetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=FileDestination(full), limits=LIMITS)
         with pytest.raises(StoreError, match=r"cannot be written: No space left"):

@@ -1,4 +1,4 @@
-"""Bad sources: the file comes complete from an honest source, and bad sources are reported."""
+"""Bad sources are reported, and the file is fetched completely from an honest source."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ BAD: dict[str, tuple[Vice, Verdict, str]] = {
     "file": (vices.redirects_to("file:///etc/passwd"), Verdict.REFUSED, "which is not followed"),
 }
 HANG_SECONDS = 40
-"""Most of these vices would go on for a minute or for ever."""
+"""Seconds within which a fetch must end; most of these faults would last a minute or for ever."""
 CASES = pytest.mark.parametrize(("vice", "verdict", "why"), BAD.values(), ids=list(BAD))
 
 
 def run(*gateways: Gateway, small: bool = False) -> tuple[bytes, FetchReport]:
-    """Fetch the image, or the small one, from gateways."""
+    """Fetch the image, or the small image, from gateways."""
     file = io.BytesIO()
     root, size = (SMALL_ROOT, len(SMALL)) if small else (ROOT, len(IMAGE))
     report = FileFetch(
@@ -63,7 +63,7 @@ def run(*gateways: Gateway, small: bool = False) -> tuple[bytes, FetchReport]:
 
 @CASES
 def test_only_the_bad_source_is_named(vice: Vice, verdict: Verdict, why: str) -> None:
-    """The fetch fails soon, and the error names the source and the reason."""
+    """A fetch from a bad source alone fails soon; the error contains the source's URL and the reason."""
     began = time.monotonic()
     with serving(SMALL_BLOCKS, vice) as gateway, pytest.raises(StoreError, match=why) as caught:
         run(gateway, small=True)
@@ -72,12 +72,12 @@ def test_only_the_bad_source_is_named(vice: Vice, verdict: Verdict, why: str) ->
 
 
 IN_A_CAR = {name: case for name, case in BAD.items() if name not in {"sends without end", "trails for ever"}}
-"""These two send the whole file first; what follows it is not read."""
+"""The cases for a CAR: two of the sources send the whole file first, and their further bytes are not read."""
 
 
 @pytest.mark.parametrize(("vice", "verdict"), [case[:2] for case in IN_A_CAR.values()], ids=list(IN_A_CAR))
 def test_a_bad_source_of_a_car_is_named(vice: Vice, verdict: Verdict) -> None:
-    """The same faults in a stream of many blocks."""
+    """A bad source of a CAR is reported with its URL and the verdict."""
     began = time.monotonic()
     # The first bit of a stream belongs to its header, not to a block.
     found = Verdict.UNUSABLE if vice is FLIPS_FIRST_BIT else verdict
@@ -89,7 +89,7 @@ def test_a_bad_source_of_a_car_is_named(vice: Vice, verdict: Verdict) -> None:
 
 @CASES
 def test_an_honest_source_makes_up_for_a_bad_one(vice: Vice, verdict: Verdict, why: str) -> None:
-    """The bad source is asked first; the file is complete, and the source is reported unless the fetch ended before."""
+    """The file is fetched from an honest source beside a bad source, which is reported as bad or as late."""
     with serving(BLOCKS, vice) as bad, serving(BLOCKS) as good:
         data, report = run(bad, good)
     assert data == IMAGE
@@ -101,7 +101,7 @@ def test_an_honest_source_makes_up_for_a_bad_one(vice: Vice, verdict: Verdict, w
 
 @pytest.mark.parametrize("place", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999, 1.0])
 def test_a_lie_anywhere_in_a_car_is_found(place: float) -> None:
-    """The wrong block is reported, and the blocks before it are kept."""
+    """A flipped bit anywhere in a CAR is detected and reported."""
     with (
         serving(BLOCKS, vices.flips_bit(place)) as gateway,
         pytest.raises(StoreError, match=r"(served wrong data|unusable): .*(hash|CAR)"),
@@ -123,7 +123,7 @@ def regions() -> Iterator[tuple[str, int, int]]:
 
 @pytest.mark.parametrize(("name", "first", "stop"), list(regions()), ids=[region[0] for region in regions()])
 def test_a_lie_in_any_part_of_a_car_is_found(name: str, first: int, stop: int) -> None:
-    """A wrong first or last bit of header, lengths, addresses and blocks is detected, also in single blocks."""
+    """A flipped first or last bit of the header, a length, a CID or a block of a CAR is detected."""
     for bit in (8 * first, 8 * stop - 1):
 
         def vice(handler: Handler, data: bytes, bit: int = bit) -> None:
@@ -131,8 +131,8 @@ def test_a_lie_in_any_part_of_a_car_is_found(name: str, first: int, stop: int) -
             changed[bit // 8 % len(data)] ^= 1 << bit % 8
             vices.honest(handler, bytes(changed))
 
-        # Only bytes of a block can be a lie; a broken header, length or address makes a stream that is not a CAR.
-        # A wrong length can give either.
+        # Changed bytes of a block give a wrong hash; a changed header or address gives a stream that is not a CAR.
+        # A changed length can give either.
         verdict: str = Verdict.WRONG
         if name.startswith(("header", "address")):
             verdict = Verdict.UNUSABLE
@@ -143,7 +143,7 @@ def test_a_lie_in_any_part_of_a_car_is_found(name: str, first: int, stop: int) -
 
 
 def test_a_car_that_ends_early_is_gone_on_with() -> None:
-    """A server that fails in the middle of a CAR can only stop, so it is not a bad source."""
+    """A source whose CAR ends too early is not reported as bad, because a failing server can only end the stream."""
 
     def vice(handler: Handler, data: bytes) -> None:
         (vices.truncates_silently if "car" in handler.path else vices.honest)(handler, data)
@@ -157,7 +157,7 @@ def test_a_car_that_ends_early_is_gone_on_with() -> None:
 @pytest.mark.parametrize("has_car", [True, False], ids=["car", "blocks"])
 @pytest.mark.parametrize("vice", [vices.closes_after_every_block, vices.chunked])
 def test_odd_but_honest_sources_are_used(vice: Vice, *, has_car: bool) -> None:
-    """A source that closes the connection after every block is used."""
+    """A source that closes the connection after each block, or sends chunks, is used."""
     with serving(BLOCKS, vice, has_car=has_car) as gateway:
         data, report = run(gateway)
     assert data == IMAGE
@@ -166,7 +166,7 @@ def test_odd_but_honest_sources_are_used(vice: Vice, *, has_car: bool) -> None:
 
 @pytest.mark.parametrize("honest_place", [0, 4])
 def test_four_of_five_bad_at_once(honest_place: int) -> None:
-    """Beside a liar, a stalled source, a redirect to loopback and a closed port, one honest source is enough."""
+    """One honest source is enough beside four bad ones: wrong blocks, a stall, a loopback redirect and a truncation."""
     names = ["lies in the middle", "stalls", "another machine's loopback", "truncates"]
     with ExitStack() as stack:
         gateways = [stack.enter_context(serving(BLOCKS, BAD[name][0])) for name in names]
@@ -180,26 +180,26 @@ def test_four_of_five_bad_at_once(honest_place: int) -> None:
 
 
 def slowly(handler: Handler, data: bytes) -> None:
-    """Serve slowly, so that the other sources are detected first."""
+    """Serve slowly, so that the bad sources are detected first."""
     time.sleep(0.35)
     vices.honest(handler, data)
 
 
 def not_at_once(handler: Handler, data: bytes) -> None:
-    """Serve after another source has answered."""
+    """Serve 0.1 s late, after another source has responded."""
     time.sleep(0.1)
     vices.honest(handler, data)
 
 
 def test_a_liar_is_not_asked_again() -> None:
-    """One wrong block is enough for a ban."""
+    """A source that served one wrong block is not asked again."""
     with serving(BLOCKS, vices.flips_bit(0.5)) as liar, serving(BLOCKS, not_at_once) as honest:
         run(liar, honest)
     assert sum(liar.asked.values()) == 1
 
 
 def test_one_that_is_only_late_is_not_called_bad() -> None:
-    """A source that is late is not reported as bad, since it might have answered later."""
+    """A source that did not answer before the others completed the file is reported as late, not as bad."""
     with serving(BLOCKS, vices.stalls_at_once) as late, serving(BLOCKS) as quick:
         data, report = run(late, quick)
     assert data == IMAGE
@@ -208,7 +208,7 @@ def test_one_that_is_only_late_is_not_called_bad() -> None:
 
 
 def test_a_fast_source_serves_more_than_a_slow_one() -> None:
-    """Each idle source takes the next block, so a fast one serves more."""
+    """A fast source serves more blocks than a slow source."""
     image = b"".join(bytes((n,)) * CHUNK_SIZE for n in range(24))
     root, blocks = blocks_of(image)
     file = io.BytesIO()
@@ -221,7 +221,7 @@ def test_a_fast_source_serves_more_than_a_slow_one() -> None:
 
 
 def test_a_dead_port_is_named() -> None:
-    """A closed port is reported."""
+    """A source with a closed port is reported as gone."""
     with serving(BLOCKS) as gone, serving(BLOCKS) as honest:
         pass
     with serving(BLOCKS) as honest:
@@ -231,15 +231,16 @@ def test_a_dead_port_is_named() -> None:
 
 
 def test_a_source_without_the_image_is_named() -> None:
-    """A source that answers 404 is reported, and another serves the image."""
+    """A source that responds with status 404 is reported, and another source serves the image."""
     with serving({}) as empty, serving(BLOCKS, not_at_once) as honest:
         data, report = run(empty, honest)
     assert data == IMAGE
-    assert [str(source) for source in report.bad] == [f"{empty.url} gone: it does not have the requested content"]
+    [bad] = report.bad
+    assert str(bad) == f"{empty.url} gone: the source does not have the requested content"
 
 
 def test_memory_is_a_few_blocks() -> None:
-    """Memory does not grow with the file: 48 MiB from four sources at once."""
+    """Fetching a 48 MiB file from four sources takes less than 24 MiB of memory."""
     leaves = [n.to_bytes(2, "big") * (CHUNK_SIZE // 2) for n in range(48)]
     root, blocks = blocks_of(b"".join(leaves))
     with ExitStack() as stack, open("/dev/null", "r+b") as sink:  # noqa: PTH123

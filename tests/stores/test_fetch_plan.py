@@ -1,4 +1,4 @@
-"""The plan of a fetch: valid trees are fetched completely in any order, and unreasonable trees are refused."""
+"""A fetch plan completes valid trees in any order of blocks, and refuses unreasonable trees."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def plan_of(tree: Tree, file: io.BytesIO) -> FetchPlan:
 
 
 def carry_out(tree: Tree) -> bytes:
-    """Take one block after the other, as one source does, and return the file."""
+    """Take one block after the other from a plan, as a single source does, and return the file."""
     file = io.BytesIO()
     plan = plan_of(tree, file)
     while (cid := plan.take("alice", duplicate_after=AT_ONCE)) is not None:
@@ -46,7 +46,7 @@ def test_any_tree_comes_whole(leaves: list[bytes], width: int) -> None:
 
 
 def test_a_subtree_that_is_met_again_at_another_depth_comes_whole() -> None:
-    """A subtree is placed a second time after its leaves have arrived."""
+    """A file is complete if a subtree occurs again, at another depth, after its leaves have arrived."""
     pair = node([leaf(b"one"), leaf(b"two")])
     deeper = node([node([pair]), leaf(b"three")])
     tree = node([pair, deeper, deeper, leaf(b"one")])
@@ -56,7 +56,7 @@ def test_a_subtree_that_is_met_again_at_another_depth_comes_whole() -> None:
 @settings(max_examples=100, deadline=None)
 @given(leaves=leaf_lists, seed=st.integers(0, 99))
 def test_blocks_may_arrive_in_any_order(leaves: list[bytes], seed: int) -> None:
-    """Several sources take blocks; some fail, and some bring blocks that have arrived already."""
+    """A file is complete if sources fail, deliver in any order, and deliver blocks that have arrived already."""
     tree, file, chance = balanced(leaves, width=3), io.BytesIO(), random.Random(seed)  # noqa: S311 - order, not secrets
     plan, asked = plan_of(tree, file), list[tuple[str, CID]]()
     while not plan.is_whole:
@@ -72,7 +72,7 @@ def test_blocks_may_arrive_in_any_order(leaves: list[bytes], seed: int) -> None:
 
 
 def test_what_another_was_asked_for_is_left_to_it_for_a_while() -> None:
-    """A block that one source was asked for is given to another one after a time, and the first answer is used."""
+    """A block requested from a slow source is requested from another source later; the first response is used."""
     tree = leaf(b"only")
     plan = plan_of(tree, io.BytesIO())
     assert plan.take("slow", duplicate_after=99) == tree.root
@@ -85,7 +85,7 @@ def test_what_another_was_asked_for_is_left_to_it_for_a_while() -> None:
 
 
 def test_waiting_threads_are_released_at_the_end() -> None:
-    """Waiting threads are released when the file is complete or the fetch is abandoned."""
+    """A thread that waits for a block is released when the fetch is stopped."""
     tree = leaf(b"only")
     plan = plan_of(tree, io.BytesIO())
     plan.take("first", duplicate_after=9)
@@ -99,7 +99,7 @@ def test_waiting_threads_are_released_at_the_end() -> None:
 
 
 def test_a_root_of_another_size_is_refused() -> None:
-    """A root of another size is refused before a child is requested."""
+    """A root block that states another file size is refused before a child is requested."""
     tree = balanced([b"one", b"two"], width=2)
     plan = FetchPlan(tree.root, size=7, destination=FileDestination(io.BytesIO()))
     with pytest.raises(ContentError, match="has 6 bytes where 7 belong"):
@@ -107,7 +107,7 @@ def test_a_root_of_another_size_is_refused() -> None:
 
 
 def test_a_leaf_whose_size_differs_from_its_parent_s_entry_is_refused() -> None:
-    """A leaf whose size differs from its parent's record is refused, though the parent's own numbers are consistent."""
+    """A leaf is refused if its size differs from the size in its parent."""
     child = leaf(b"four")
     lying = Tree(child.root, child.blocks, child.order, b"sixsix")
     tree = node([lying])
@@ -118,16 +118,16 @@ def test_a_leaf_whose_size_differs_from_its_parent_s_entry_is_refused() -> None:
 
 
 def test_a_tree_of_nothing_but_links_is_refused() -> None:
-    """A million leaves of one byte, which a few small blocks can describe, are refused."""
+    """A tree of a million one-byte leaves, which a few small blocks can describe, is refused."""
     tree = leaf(b"\xff")
     for _ in range(3):
         tree = node([tree] * 100)
-    with pytest.raises(ContentError, match="smaller pieces, than any image needs"):
+    with pytest.raises(ContentError, match="has smaller pieces, than any image needs"):
         carry_out(tree)
 
 
 def test_too_deep_a_tree_is_refused() -> None:
-    """Nine levels with one child each are refused; eight are accepted."""
+    """A tree of eight levels with one child each is accepted, a tree of nine levels is refused."""
     tree = leaf(b"deep")
     for _ in range(8):
         tree = node([tree])
@@ -137,7 +137,7 @@ def test_too_deep_a_tree_is_refused() -> None:
 
 
 def test_the_first_error_is_kept() -> None:
-    """The first error is reported, whatever fails afterwards."""
+    """A plan reports the first error, and ignores later errors."""
     plan = plan_of(leaf(b"only"), io.BytesIO())
     first, second = ContentError("first"), ContentError("second")
     plan.stop(first)
@@ -147,10 +147,10 @@ def test_the_first_error_is_kept() -> None:
 
 
 def test_a_corrupt_block_that_is_kept_is_not_taken() -> None:
-    """Blocks read from the destination are verified like all others."""
+    """A corrupt block from the destination is not used."""
 
     class Rotten(FileDestination):
-        """A destination that returns other bytes than were written."""
+        """A destination that returns other bytes than those written."""
 
         def kept(self, cid: CID) -> bytes | None:
             """Return wrong bytes."""

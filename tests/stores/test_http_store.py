@@ -15,7 +15,7 @@ from tests.support.hostile_gateway import closes_after_every_block, flips_bit, i
 
 
 def test_an_image_is_read_from_a_url() -> None:
-    """An image is read from a URL as given on the command line."""
+    """An image is read from a gateway that is opened as a store by its URL."""
     with serving(BLOCKS) as gateway:
         store = open_store(gateway.url)
         assert read_whole(store, ROOT, size=len(IMAGE)) == IMAGE
@@ -25,40 +25,40 @@ def test_an_image_is_read_from_a_url() -> None:
 
 
 def test_reading_stops_where_the_reader_stops() -> None:
-    """A file that is larger than expected is not fetched to its end."""
+    """A file that is larger than expected is refused before all of it is fetched."""
     with serving(BLOCKS) as gateway, pytest.raises(ContentError, match="too large"):
         read_whole(open_store(gateway.url), ROOT, size=100)
     assert sum(gateway.asked.values()) == 2
 
 
 def test_a_broken_connection_is_made_again() -> None:
-    """The connection is opened again, for every block if necessary."""
+    """If the gateway closes the connection after each block, the store opens a new connection."""
     with serving(BLOCKS, closes_after_every_block) as gateway:
         assert b"".join(GatewayStore(Source(gateway.url), limits=LIMITS).open(ROOT)) == IMAGE
 
 
 def test_other_bytes_are_refused() -> None:
-    """Wrong bytes are a content error, not an unreachable store."""
+    """A wrong block from a gateway is a content error, not an unreachable store."""
     with serving(BLOCKS, flips_bit(0.5)) as gateway, pytest.raises(ContentError, match="has another hash"):
         list(GatewayStore(Source(gateway.url)).open(ROOT))
 
 
 @pytest.mark.parametrize("vice", [stalls, is_busy])
 def test_a_store_that_does_not_answer_is_out_of_reach(vice: object) -> None:
-    """A store that does not answer is an error after the timeouts."""
+    """A gateway that stalls or is busy is a store error with the gateway's URL."""
     assert callable(vice)
     with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError, match=gateway.url):
         list(GatewayStore(Source(gateway.url), limits=LIMITS).open(ROOT))
 
 
 def test_a_missing_image_is_out_of_reach() -> None:
-    """The error says that the gateway does not have the image."""
+    """The error for a missing image says that the gateway does not have it."""
     with serving(BLOCKS) as gateway, pytest.raises(StoreError, match="does not have"):
         list(open_store(gateway.url).open(SMALL_ROOT))
 
 
 def test_nothing_is_stored_in_a_gateway() -> None:
-    """The three operations that write are refused with the same error."""
+    """Storing, pinning and unpinning are refused, because a gateway is read-only."""
     store: Store = open_store("https://gateway.example")
     for act in (lambda: store.put(io.BytesIO(b"")), lambda: store.pin(ROOT), lambda: store.unpin(ROOT)):
         with pytest.raises(UsageError, match="a gateway is read-only"):
@@ -67,6 +67,6 @@ def test_nothing_is_stored_in_a_gateway() -> None:
 
 @pytest.mark.parametrize("url", ["https:", "https://", "http://user@host", "gopher://host"])
 def test_what_names_no_store_is_refused(url: str) -> None:
-    """A URL that is not a store's is a usage error."""
+    """A URL that is not the URL of a store is refused."""
     with pytest.raises(BlockOTAError, match="is not the URL of a"):
         open_store(url)

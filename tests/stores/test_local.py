@@ -1,4 +1,4 @@
-"""The embedded store: blocks are verified when they are read, and no partial block is left."""
+"""The embedded store verifies blocks when they are read, and leaves no partial block."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_CREDENTIALS = 65534
 
 
 class BrokenStream(io.BytesIO):
-    """A file whose medium fails after the first chunk."""
+    """A file whose storage medium fails after the first chunk."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return the first chunk, then raise an error."""
@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 @pytest.fixture
 def forbidden(tmp_path: Path) -> Iterator[Path]:
-    """A folder without permission to enter; root becomes another user during the test."""
+    """A folder without permissions; if the tests run as root, root becomes another user during the test."""
     folder = tmp_path / "forbidden"
     folder.mkdir(mode=0)
     user = os.geteuid()
@@ -64,13 +64,13 @@ def block_files(store: LocalStore) -> list[Path]:
 
 
 def path_of(store: LocalStore, cid: CID) -> Path:
-    """Return the path of a block, as the module's documentation defines it."""
+    """Return the path of a block, as the docstring of `blockota.stores.local` defines it."""
     return store.folder / "blocks" / str(cid)[-3:-1] / str(cid)
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", LARGE], ids=["empty", "one block", "three blocks"])
 def test_what_was_put_is_opened(store: LocalStore, data: bytes) -> None:
-    """A stored file is pinned, and read back by its content address."""
+    """A stored file is pinned, and read back by its CID."""
     seen: list[int] = []
     cid = store.put(io.BytesIO(data), on_progress=seen.append)
     assert cid == cid_of(io.BytesIO(data))
@@ -81,13 +81,13 @@ def test_what_was_put_is_opened(store: LocalStore, data: bytes) -> None:
 
 
 def test_a_new_store_is_empty(store: LocalStore) -> None:
-    """Queries neither create the folder nor find anything."""
+    """A query of a store that does not exist finds nothing, and does not create the folder."""
     assert not store.has(ABSENT)
     assert not store.folder.exists()
 
 
 def test_pins_are_put_and_taken_away(store: LocalStore) -> None:
-    """A pin marks a root; it can be removed twice, and the blocks stay."""
+    """A pin can be removed, twice in a row, and set again; the blocks stay."""
     cid = store.put(io.BytesIO(b"hello"))
     store.unpin(cid)
     store.unpin(cid)
@@ -98,7 +98,7 @@ def test_pins_are_put_and_taken_away(store: LocalStore) -> None:
 
 
 def test_putting_again_writes_nothing(store: LocalStore) -> None:
-    """Existing blocks are not written again."""
+    """Storing a file again does not write its existing blocks again."""
     store.put(io.BytesIO(LARGE))
     before = {path: path.stat().st_mtime_ns for path in block_files(store)}
     store.put(io.BytesIO(LARGE))
@@ -107,7 +107,7 @@ def test_putting_again_writes_nothing(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_corrupt_block_is_found_and_healed(store: LocalStore, number: int) -> None:
-    """Reading stops before a changed block; storing the file again repairs it."""
+    """Reading a file with a changed block is an error; storing the file again repairs the block."""
     cid = store.put(io.BytesIO(LARGE))
     path = sorted(block_files(store))[number]
     path.write_bytes(path.read_bytes()[:-1] + b"?")
@@ -119,7 +119,7 @@ def test_a_corrupt_block_is_found_and_healed(store: LocalStore, number: int) -> 
 
 @pytest.mark.parametrize("size", [0, 1, 4, CHUNK_SIZE])
 def test_a_cut_or_grown_block_is_found(store: LocalStore, size: int) -> None:
-    """A block of another length is corrupt, and is not read to its end."""
+    """A truncated or extended block file is reported as corrupt."""
     cid = store.put(io.BytesIO(b"hello"))
     with path_of(store, cid).open("r+b") as file:
         file.truncate(size)
@@ -128,7 +128,7 @@ def test_a_cut_or_grown_block_is_found(store: LocalStore, size: int) -> None:
 
 
 def test_a_block_like_a_disk_is_not_read_into_memory(store: LocalStore) -> None:
-    """A sparse file of 1 TiB in the place of a block is refused without reading it."""
+    """A sparse file of 1 TiB in place of a block is reported as corrupt, without reading all of it."""
     cid = store.put(io.BytesIO(b"hello"))
     with path_of(store, cid).open("r+b") as file:
         file.truncate(1 << 40)
@@ -138,7 +138,7 @@ def test_a_block_like_a_disk_is_not_read_into_memory(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_missing_block_is_named(store: LocalStore, number: int) -> None:
-    """The error names the folder and the block, and where else to look."""
+    """The error for a missing block contains the CID of the block, and the remedy to choose another store."""
     cid = store.put(io.BytesIO(LARGE))
     path = sorted(block_files(store))[number]
     path.unlink()
@@ -148,7 +148,7 @@ def test_a_missing_block_is_named(store: LocalStore, number: int) -> None:
 
 
 def test_an_interrupted_put_leaves_no_trace_of_a_block(store: LocalStore) -> None:
-    """If reading the image fails, complete blocks stay, but no partial block and no pin."""
+    """If reading the image fails, complete blocks stay in the store, but no partial block and no pin."""
     with pytest.raises(RuntimeError, match="the medium is gone"):
         store.put(BrokenStream(LARGE))
     assert [path.name for path in block_files(store)] == [str(cid_of(io.BytesIO(LARGE[:CHUNK_SIZE])))]
@@ -156,7 +156,7 @@ def test_an_interrupted_put_leaves_no_trace_of_a_block(store: LocalStore) -> Non
 
 
 def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
-    """A file in the place of the folder is an error, in writing and in reading."""
+    """A file in place of the store's folder is an error when files are stored, read or pinned."""
     (tmp_path / "store").write_bytes(b"")
     store = LocalStore(tmp_path / "store")
     for action in (lambda: store.put(io.BytesIO(b"x")), lambda: list(store.open(ABSENT)), lambda: store.pin(ABSENT)):
@@ -165,7 +165,7 @@ def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_place_of_a_block_is_reported(store: LocalStore) -> None:
-    """A folder in the place of a block is an error, in reading and in writing."""
+    """A folder in place of a block file is an error when the file is stored or read."""
     cid = cid_of(io.BytesIO(b"hello"))
     path_of(store, cid).mkdir(parents=True)
     assert not store.has(cid)
@@ -175,7 +175,7 @@ def test_a_folder_in_place_of_a_block_is_reported(store: LocalStore) -> None:
 
 
 def test_a_folder_without_permission_is_reported(forbidden: Path) -> None:
-    """Every operation on a folder without permission is an error that names the permission."""
+    """Every operation on a store in a folder without permissions is an error with the reason."""
     store = LocalStore(forbidden / "store")
     actions = (
         lambda: store.put(io.BytesIO(b"x")),
@@ -190,9 +190,9 @@ def test_a_folder_without_permission_is_reported(forbidden: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_partial_block(store: LocalStore, small_files_only: None) -> None:
-    """When a block cannot be written to its end, nothing of it is left, and the error has the reason.
+    """If the disk is full, the store keeps no partial block, and the error contains the reason.
 
-    A smaller block that another thread was writing may remain: complete, unpinned, and removable.
+    A smaller block that another thread was writing may remain; such a block is complete, unpinned, and removable.
     """
     del small_files_only
     with pytest.raises(StoreError, match=r"cannot be used: File too large\. .*free space"):
@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_no_partial_block(store: LocalStore, small_files_only
 
 
 def test_a_block_that_fails_is_reported_however_many_follow(store: LocalStore) -> None:
-    """Blocks are written in parallel; if one fails the whole operation fails, and nothing is pinned."""
+    """If one of several concurrent block writes fails, storing the file fails, and nothing is pinned."""
     image = b"".join(bytes((number,)) * CHUNK_SIZE for number in range(24))
     path_of(store, cid_of(io.BytesIO(image[7 * CHUNK_SIZE : 8 * CHUNK_SIZE]))).mkdir(parents=True)
     progress = list[int]()
@@ -217,7 +217,7 @@ def test_a_block_that_fails_is_reported_however_many_follow(store: LocalStore) -
 
 
 def test_a_store_is_chosen_by_its_url(tmp_path: Path) -> None:
-    """``file:FOLDER`` is the embedded store."""
+    """``file:FOLDER`` opens the embedded store in that folder."""
     store = open_store(f"file:{tmp_path}")
     assert isinstance(store, LocalStore)
     assert store.folder == tmp_path
@@ -225,6 +225,6 @@ def test_a_store_is_chosen_by_its_url(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["", "file:", "file", "./store", "kubo:", "ftp://x", "file:~nobody-of-that-name/x"])
 def test_a_url_that_names_no_store_is_refused(url: str) -> None:
-    """Any other URL is a usage error."""
+    """A URL of an unknown form is a usage error."""
     with pytest.raises(UsageError):
         open_store(url)

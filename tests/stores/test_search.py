@@ -1,4 +1,4 @@
-"""The search for an image: the store first, then the stages of sources; all bytes are verified."""
+"""An image is searched for in the store, then in the stages of sources; all bytes are verified."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ Serve = Callable[..., Gateway]
 
 @dataclass
 class Search:
-    """A search, and the messages that it reported."""
+    """A search, with the messages and the progress that it reported."""
 
     store: Store
     notes: list[str] = field(default_factory=list)
     progress: list[int] = field(default_factory=list)
 
     def __call__(self, release: Release, *stages: list[Candidate]) -> bytes:
-        """Search for an image; each list is a stage."""
+        """Search for an image; each list of candidates is a stage."""
         file = io.BytesIO()
         find_image(
             release,
@@ -70,7 +70,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 @pytest.fixture
 def search(store: LocalStore) -> Search:
-    """A search that begins in the store."""
+    """A search that begins in the empty store."""
     return Search(store)
 
 
@@ -88,7 +88,7 @@ def serve() -> Iterator[Serve]:
 
 
 def replica(uri: str) -> Agreement:
-    """Return an agreement that serves from a URL."""
+    """Return an accepted agreement whose replica has a URL."""
     return Agreement(1, "0x", PRODUCT.name, Version(1, 1, 0), 0, AgreementStatus.ACCEPTED, uri)
 
 
@@ -99,7 +99,7 @@ def asked(*gateways: Gateway) -> list[Candidate]:
 
 @pytest.mark.parametrize("image", [SMALL, IMAGE], ids=["one block", "five blocks"])
 def test_stored_blocks_are_not_requested(store: LocalStore, search: Search, image: bytes, serve: Serve) -> None:
-    """If the store has the image, no source is looked up or asked."""
+    """If the store has the image, no source is asked."""
     store.put(io.BytesIO(image))
     gateway = serve()
     release = release_of(SMALL) if image == SMALL else LARGE
@@ -111,7 +111,7 @@ def test_stored_blocks_are_not_requested(store: LocalStore, search: Search, imag
 
 @pytest.mark.parametrize("image", [SMALL, IMAGE], ids=["one block", "five blocks"])
 def test_what_the_store_lacks_is_kept_there(store: LocalStore, search: Search, image: bytes, serve: Serve) -> None:
-    """A fetched image is pinned in the store, which answers the second search."""
+    """A fetched image is pinned in the store, and the next search finds it in the store."""
     gateway = serve()
     release = release_of(SMALL) if image == SMALL else LARGE
     assert search(release, asked(gateway)) == image
@@ -122,7 +122,7 @@ def test_what_the_store_lacks_is_kept_there(store: LocalStore, search: Search, i
 
 
 def test_one_honest_source_of_four_is_enough(search: Search, serve: Serve) -> None:
-    """Three bad sources are reported with the reasons, and one honest source is enough."""
+    """The image is found if one of four sources is honest, and a lying source is reported."""
     liar, ignorant, honest = serve(vices.flips_bit(0.5)), serve(blocks={}), serve()
     gone: list[Candidate] = [Source("http://127.0.0.1:9")]
     assert search(LARGE, [*asked(liar, ignorant, honest), *gone]) == IMAGE
@@ -133,7 +133,7 @@ def test_one_honest_source_of_four_is_enough(search: Search, serve: Serve) -> No
 
 
 def test_a_later_stage_is_asked_only_when_those_before_did_not_serve(search: Search, serve: Serve) -> None:
-    """Fetched blocks are kept: the second stage is asked for the rest, and the third for nothing."""
+    """A stage is asked only for the blocks that earlier stages did not serve."""
     held = dict(list(BLOCKS.items())[-1:])
     first, second, third = serve(blocks=held), serve(), serve()
     assert search(LARGE, asked(first), [], asked(second), asked(third)) == IMAGE
@@ -146,13 +146,13 @@ def test_a_later_stage_is_asked_only_when_those_before_did_not_serve(search: Sea
 
 
 def test_a_store_that_only_serves_keeps_nothing(serve: Serve) -> None:
-    """If the store cannot be written, the image is fetched without keeping it."""
+    """If the store is read-only, the image is fetched from a source and not stored."""
     empty, honest = serve(blocks={}), serve()
     assert Search(GatewayStore(Source(empty.url)))(LARGE, asked(honest)) == IMAGE
 
 
 def test_a_corrupt_block_of_the_store_is_replaced(store: LocalStore, search: Search, serve: Serve) -> None:
-    """Only the corrupt block is fetched, and the store is complete again."""
+    """Of an image with a corrupt block in the store, only the corrupt block is fetched and replaced."""
     store.put(io.BytesIO(IMAGE))
     leaf = next(iter(BLOCKS))
     spoil(store, leaf)
@@ -164,18 +164,18 @@ def test_a_corrupt_block_of_the_store_is_replaced(store: LocalStore, search: Sea
 
 
 def spoil(store: LocalStore, cid: CID) -> None:
-    """Change a block of a store."""
+    """Overwrite a block of a store with other bytes."""
     (store.folder / "blocks" / str(cid)[-3:-1] / str(cid)).write_bytes(b"tampered")
 
 
 def test_a_missing_image_without_sources_is_a_store_error(search: Search) -> None:
-    """Without sources the error is that of the unreachable store, not a refusal."""
+    """If the store lacks the image and no source is known, the search raises the store's error."""
     with pytest.raises(StoreError, match="does not have"):
         search(LARGE, [])
 
 
 def test_a_corrupt_store_without_sources_fails_check_four(store: LocalStore, search: Search) -> None:
-    """The error has the address of the corrupt block and the remedy."""
+    """A corrupt image in the store fails check 4 if no source is known; the error contains the block's CID."""
     cid = store.put(io.BytesIO(SMALL))
     spoil(store, cid)
     with pytest.raises(VerificationError, match=rf"not the release: .*{cid} is corrupt") as failed:
@@ -184,7 +184,7 @@ def test_a_corrupt_store_without_sources_fails_check_four(store: LocalStore, sea
 
 
 def test_more_bytes_than_recorded_fail_check_four(store: LocalStore, search: Search, serve: Serve) -> None:
-    """An image that is longer than its record fails check 4, from the store or a source."""
+    """An image that is longer than its record fails check 4, whether it comes from the store or from a source."""
     short = release_of(IMAGE, dag_root=ROOT.digest, size=CHUNK_SIZE)
     with pytest.raises(VerificationError, match=r"has .* bytes where 1048576 belong") as failed:
         search(short, asked(serve(), serve()))
@@ -196,7 +196,7 @@ def test_more_bytes_than_recorded_fail_check_four(store: LocalStore, search: Sea
 
 
 def test_only_liars_fail_check_four(search: Search, serve: Serve) -> None:
-    """If every source sent wrong bytes, check 4 fails: trying again does not help."""
+    """If every source sends wrong bytes, check 4 fails, and the error lists the sources."""
     liars = [serve(vices.flips_bit(place)) for place in (0, 1)]
     with pytest.raises(VerificationError, match="only other images") as failed:
         search(release_of(SMALL), asked(*liars))
@@ -205,7 +205,7 @@ def test_only_liars_fail_check_four(search: Search, serve: Serve) -> None:
 
 
 def test_an_image_that_no_source_serves_is_reported_with_all_sources(search: Search, serve: Serve) -> None:
-    """The error contains the release, the store, and what each source answered."""
+    """The error for an image that was not found contains the release, the store, and the verdict on each source."""
     liar, ignorant = serve(vices.flips_bit(0)), serve(blocks={})
     with pytest.raises(StoreError, match=r"acme-thermo2 1.1.0 was not found: the store .* does not have") as failed:
         search(release_of(SMALL), asked(liar), asked(ignorant))
@@ -216,7 +216,7 @@ def test_an_image_that_no_source_serves_is_reported_with_all_sources(search: Sea
 
 @pytest.mark.parametrize("place", ["http://127.0.0.1:{}", "http://localhost:{}", "http://[::ffff:127.0.0.1]:{}"])
 def test_an_announced_private_address_is_not_asked(search: Search, serve: Serve, place: str) -> None:
-    """On a public chain an announced private address is not asked (SSRF); on a local chain it may be."""
+    """A source announced with a private address is asked on a local chain, but not on a public chain (SSRF)."""
     gateway = serve()
     uri = place.format(gateway.url.rpartition(":")[2])
     with pytest.raises(StoreError, match=r"leads to .*, which is in a private network or this machine"):
@@ -227,7 +227,7 @@ def test_an_announced_private_address_is_not_asked(search: Search, serve: Serve,
 
 
 def test_the_vendor_s_private_address_is_asked_though_a_broker_announces_the_same(search: Search, serve: Serve) -> None:
-    """A source of the settings is asked even if a broker announces the same URL."""
+    """A source from the settings is asked even if a broker announces the same URL."""
     gateway = serve()
     stranger = announced([replica(gateway.url + "/")], is_local_chain=False)
     assert search(LARGE, [*asked(gateway), *stranger]) == IMAGE
@@ -247,13 +247,13 @@ def test_the_vendor_s_private_address_is_asked_though_a_broker_announces_the_sam
     ids=["ipfs", "file", "no-host", "space", "user", "query", "control"],
 )
 def test_an_announced_text_that_is_not_a_url_is_reported(search: Search, uri: str) -> None:
-    """An announced text that is not a URL is skipped with the reason."""
+    """An announced text that is not a URL is skipped, and the reason is reported."""
     with pytest.raises(StoreError, match="refused: a URL like https://host"):
         search(LARGE, list(announced([replica(uri)], is_local_chain=True)))
 
 
 def test_an_announced_text_without_end_is_cut() -> None:
-    """A long announced text is neither requested nor printed in full."""
+    """An announced URL above the maximum length is not requested, and is printed truncated."""
     (report,) = announced([replica("https://host/" + "a" * MAX_URL)], is_local_chain=True)
     assert isinstance(report, SourceReport)
     assert len(str(report)) < 200
@@ -268,7 +268,7 @@ def test_an_announced_path_may_end_in_the_namespace(uri: str) -> None:
 def test_a_named_address_may_end_in_the_namespace_and_not_in_a_file() -> None:
     """A URL from the settings may end in ``/ipfs``, but not in a content address."""
     assert list(named(["https://host/ipfs/"], NO_CREDENTIALS)) == [Source("https://host")]
-    with pytest.raises(UsageError, match="Give the part before /ipfs/"):
+    with pytest.raises(UsageError, match="Give the part of the URL before /ipfs/"):
         list(named([f"https://host/ipfs/{ROOT}"], NO_CREDENTIALS))
 
 
@@ -276,7 +276,7 @@ def test_a_named_address_may_end_in_the_namespace_and_not_in_a_file() -> None:
 def test_a_store_that_cannot_take_a_block_keeps_nothing(
     store: LocalStore, search: Search, serve: Serve, image: bytes
 ) -> None:
-    """The image is fetched; that it was not kept is reported once, and nothing is pinned."""
+    """If blocks cannot be stored, the image is fetched all the same; one note reports it, and nothing is pinned."""
     store.folder.mkdir()
     (store.folder / "blocks").write_bytes(b"in the way")
     gateway = serve()
@@ -288,7 +288,7 @@ def test_a_store_that_cannot_take_a_block_keeps_nothing(
 
 
 def test_a_full_disk_of_the_store_keeps_nothing(store: LocalStore, search: Search, serve: Serve) -> None:
-    """A full disk is tolerated: the store takes one block only."""
+    """If the disk of the store is full, the image is fetched all the same, and nothing is pinned."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (CHUNK_SIZE // 2, before[1]))
@@ -302,7 +302,7 @@ def test_a_full_disk_of_the_store_keeps_nothing(store: LocalStore, search: Searc
 
 
 def test_a_block_that_cannot_be_read_is_fetched(store: LocalStore, search: Search, serve: Serve) -> None:
-    """A block that cannot be read, as on a bad sector, is reported and fetched from a source."""
+    """A block that the store cannot read, as on a bad sector, is reported and fetched from a source."""
     store.put(io.BytesIO(IMAGE))
     leaf = next(iter(BLOCKS))
     path = store.folder / "blocks" / str(leaf)[-3:-1] / str(leaf)
@@ -315,7 +315,7 @@ def test_a_block_that_cannot_be_read_is_fetched(store: LocalStore, search: Searc
 
 
 def test_a_search_that_finds_nothing_creates_no_store(tmp_path: Path, serve: Serve) -> None:
-    """A store that does not exist is created by the first block that was found, and pinned when all were."""
+    """A search without a result does not create the store; a successful search creates it and pins the image."""
     store = LocalStore(tmp_path / "new")
     with pytest.raises(StoreError, match="was not found"):
         Search(store)(LARGE, asked(serve(blocks={})))
@@ -325,7 +325,7 @@ def test_a_search_that_finds_nothing_creates_no_store(tmp_path: Path, serve: Ser
 
 
 def test_a_store_in_use_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
-    """If the store is locked by another process, the image is fetched without keeping it."""
+    """If the store is locked by another process, the image is fetched and not stored."""
     store = LocalStore(tmp_path / "store", timeout=0.1)
     search = Search(store)
     with LocalStore(store.folder).locked(exclusive=True):
@@ -334,7 +334,7 @@ def test_a_store_in_use_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
 
 
 def test_a_node_that_does_not_run_is_reported(serve: Serve) -> None:
-    """The unreachable node is reported, and the image is fetched from a source."""
+    """If the Kubo node of the store is unreachable, a note reports it, and the image is fetched from a source."""
     search = Search(KuboStore("http://127.0.0.1:9"))
     assert search(LARGE, asked(serve())) == IMAGE
     assert search.notes[0].startswith("Not taken from the store: the Kubo node at http://127.0.0.1:9 could not read")
@@ -342,32 +342,32 @@ def test_a_node_that_does_not_run_is_reported(serve: Serve) -> None:
 
 
 def test_an_image_whose_blocks_do_not_match_its_hash_is_left_to_check_four(search: Search, serve: Serve) -> None:
-    """A record whose root and SHA-256 disagree is found by its root; the verification compares the SHA-256."""
+    """If the DAG root and the SHA-256 of a record disagree, the search returns the file with the DAG root."""
     root, blocks = blocks_of(IMAGE[::-1])
     assert search(release_of(IMAGE, dag_root=root.digest), asked(serve(blocks=blocks))) == IMAGE[::-1]
 
 
 @dataclass
 class NetworkedStore(LocalStore):
-    """An empty store of an IPFS node that counts the searches on its network, which find the image."""
+    """An empty store of an IPFS node; it finds the image on its network, and counts the searches."""
 
     folder: Path
     url: str = "http://127.0.0.1:5001/k3y-in-the-path"
     searches: int = 0
 
     def __post_init__(self) -> None:
-        """Open the folder."""
+        """Initialise the local store in the folder."""
         LocalStore.__init__(self, self.folder)
 
     def search(self, cid: CID) -> Iterator[bytes]:
-        """Find the image."""
+        """Yield the image, and count the search."""
         assert cid == ROOT
         self.searches += 1
         yield IMAGE
 
 
 def test_the_network_is_asked_once_and_last(tmp_path: Path, serve: Serve) -> None:
-    """Only if it is among the stages, and if no other source has the image; the node's place alone is shown."""
+    """The IPFS network is searched only if it is a stage and no source has the image."""
     store, notes = NetworkedStore(tmp_path / "store"), list[str]()
     empty = SearchStage("empty", lambda: [Source(serve(blocks={}).url)])
     good = SearchStage("good", lambda: [Source(serve().url)])
@@ -385,7 +385,7 @@ def test_the_network_is_asked_once_and_last(tmp_path: Path, serve: Serve) -> Non
 
 
 def test_no_message_shows_the_path_of_a_sources_url(search: Search, serve: Serve) -> None:
-    """It can be the key of a hosted gateway; the place is named, also in a redirect that repeats it."""
+    """Messages contain the host of a source's URL but not its path, which can be the key of a hosted gateway."""
     for vice in (vices.is_busy, vices.zips, vices.redirects_to("ftp://elsewhere.example/k3y-in-the-path")):
         source = Source(f"{serve(vice).url}/k3y-in-the-path")
         with pytest.raises(StoreError) as caught:

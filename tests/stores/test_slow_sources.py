@@ -23,14 +23,14 @@ from tests.support.samples import release_of
 from tests.support.waiting import DEADLINE
 
 FAST_ENOUGH = replace(LIMITS, joining=0.5, slowest=40)
-"""The slowest rate that the limits allow is below that of `drips_on`."""
+"""Limits whose slowest allowed rate is below the rate of `drips_on`."""
 FILES = {"one block": (SMALL_ROOT, SMALL), "five blocks": (ROOT, IMAGE)}
 BOTH = pytest.mark.parametrize("name", list(FILES))
 Serve = Callable[..., Gateway]
 
 
 def drips_on(handler: Handler, data: bytes) -> None:
-    """Send five bytes ten times a second, which the limits allow: a minute for the smallest sample."""
+    """Send five bytes ten times a second, which the limits allow; the smallest sample then takes a minute."""
     handler.head(len(data))
     for start in range(0, len(data), 5):
         handler.body(data[start : start + 5])
@@ -49,7 +49,7 @@ def serve() -> Iterator[Serve]:
 
 
 def fetched(cid: CID, size: int, *stages: list[Gateway]) -> tuple[bytes, FetchReport]:
-    """Return the file and the report of a fetch from stages."""
+    """Fetch a file from stages of gateways, and return it with the report."""
     file = io.BytesIO()
     later = iter([[Source(gateway.url) for gateway in stage] for stage in stages])
     job = FileFetch(cid, (), size=size, into=FileDestination(file), limits=FAST_ENOUGH)
@@ -60,7 +60,7 @@ def fetched(cid: CID, size: int, *stages: list[Gateway]) -> tuple[bytes, FetchRe
 @BOTH
 @pytest.mark.parametrize("count", [1, 3, 8, 17])
 def test_the_last_of_many_that_drip_is_asked(name: str, count: int, serve: Serve) -> None:
-    """The honest source is asked, however many slow ones precede it in its stage."""
+    """An honest source is asked, however many slow sources precede it in its stage."""
     cid, image = FILES[name]
     slow, honest = [serve(drips_on) for _ in range(count)], serve()
     data, report = fetched(cid, len(image), [*slow, honest])
@@ -72,7 +72,7 @@ def test_the_last_of_many_that_drip_is_asked(name: str, count: int, serve: Serve
 @BOTH
 @pytest.mark.parametrize("before", [1, 2, 3])
 def test_a_later_stage_joins_one_that_drips(name: str, before: int, serve: Serve) -> None:
-    """Later stages join one after the other while slow sources continue."""
+    """Later stages join one after the other while slow sources of earlier stages continue."""
     cid, image = FILES[name]
     slow, honest = [[serve(drips_on)] for _ in range(before)], serve()
     data, report = fetched(cid, len(image), *slow, [honest])
@@ -81,7 +81,7 @@ def test_a_later_stage_joins_one_that_drips(name: str, before: int, serve: Serve
 
 
 def test_a_stage_that_is_fast_enough_is_not_interrupted(serve: Serve) -> None:
-    """The gateways are not asked while the vendor's source is fast enough."""
+    """A later stage is not asked while the first stage is fast enough."""
     first, second = serve(), serve()
     data, _ = fetched(ROOT, len(IMAGE), [first], [second])
     assert data == IMAGE
@@ -89,7 +89,7 @@ def test_a_stage_that_is_fast_enough_is_not_interrupted(serve: Serve) -> None:
 
 
 def test_the_car_of_a_slow_source_is_left_for_single_blocks(serve: Serve) -> None:
-    """Two sources do not send the same blocks once both are asked."""
+    """If a second source joins a slow one, the CAR of the slow source is abandoned for single blocks."""
 
     def vice(handler: Handler, data: bytes) -> None:
         handler.head(len(data))
@@ -106,7 +106,7 @@ def test_the_car_of_a_slow_source_is_left_for_single_blocks(serve: Serve) -> Non
 
 @pytest.mark.parametrize(("cid", "limit"), [(SMALL_ROOT, len(SMALL)), (ROOT, 1 << 18)], ids=["one block", "a root"])
 def test_no_block_may_be_larger_than_the_file_allows(cid: CID, limit: int, serve: Serve) -> None:
-    """An answer of 2 MiB for 3000 bytes is refused by its header, also for a root with few links."""
+    """A block that is announced as larger than the file allows is refused, for a single block and for a root."""
 
     def vice(handler: Handler, data: bytes) -> None:
         del data
@@ -124,7 +124,7 @@ def test_no_block_may_be_larger_than_the_file_allows(cid: CID, limit: int, serve
 def test_the_default_limits_do_not_wait_for_a_source_that_drips(
     place: str, tmp_path_factory: pytest.TempPathFactory, serve: Serve
 ) -> None:
-    """A byte every half second would take 25 minutes; also if the store itself is the slow gateway."""
+    """A fetch ends soon although a source, or the store itself, sends only one byte every half second."""
 
     def vice(handler: Handler, data: bytes) -> None:
         handler.head(len(data))

@@ -1,4 +1,4 @@
-"""Sources: the addresses they may lead to, the token they get, and their certificates."""
+"""Tests of sources: allowed addresses, bearer tokens, certificates, and HTTP."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tests.support.tls import LOCALHOST
     ],
 )
 def test_private_addresses_are_known(text: str) -> None:
-    """Loopback, private, link-local and reserved addresses, also embedded in IPv6."""
+    """Loopback, private, link-local and reserved addresses are not public, also if they are embedded in IPv6."""
     assert not is_public(ip_address(text))
 
 
@@ -50,12 +50,12 @@ def test_private_addresses_are_known(text: str) -> None:
     "text", ["1.1.1.1", "2606:4700:4700::1111", "2a00::1", "2002:808:808::", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 )
 def test_public_addresses_are_known(text: str) -> None:
-    """Public addresses."""
+    """Public addresses are recognised, also if they are embedded in IPv6."""
     assert is_public(ip_address(text))
 
 
 def test_a_redirect_leads_to_public_addresses_or_to_the_source() -> None:
-    """A gateway on this machine may redirect to this machine; a public one may not."""
+    """A gateway on this machine may redirect to this machine; a public gateway may not."""
     loopback, public = resolve("127.0.0.1", 80)[0], resolve("1.1.1.1", 80)[0]
     assert allowed_endpoints([loopback, public], own=[]) == [public]
     assert allowed_endpoints([loopback, public], own=[loopback.address]) == [loopback, public]
@@ -63,7 +63,7 @@ def test_a_redirect_leads_to_public_addresses_or_to_the_source() -> None:
 
 
 def test_a_redirect_to_the_same_address_is_followed() -> None:
-    """A redirect to the same address is followed, as a Kubo node sends for its own names."""
+    """A redirect to the address of the source is followed, as sent by Kubo for subdomains."""
     with serving(SMALL_BLOCKS) as there, serving({}) as here:
         here.vice = redirects_to(there.url + "{path}")
         here.blocks = SMALL_BLOCKS
@@ -75,7 +75,7 @@ def test_a_redirect_to_the_same_address_is_followed() -> None:
     "path", ["http://127.0.0.2:80{path}", "//127.0.0.2{path}", "http://[::1]:80{path}", "http://0.0.0.0{path}"]
 )
 def test_a_redirect_into_our_machine_is_refused(path: str) -> None:
-    """A redirect to this machine is refused before a connection is made, in every spelling of the address."""
+    """A redirect to another address of this machine is refused, in every spelling of the address."""
     with (
         serving(SMALL_BLOCKS, redirects_to(path)) as gateway,
         pytest.raises(SourceError, match="redirects to") as caught,
@@ -85,7 +85,7 @@ def test_a_redirect_into_our_machine_is_refused(path: str) -> None:
 
 
 def test_a_second_address_of_the_source_s_name_is_not_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the connected address is the source's: DNS may also return an address of this machine for its name."""
+    """A redirect may lead to the connected address of the source, but not to other addresses of its DNS name."""
     original = socket.getaddrinfo
 
     def lying(host: str, *words: Any, **more: Any) -> Any:
@@ -106,7 +106,7 @@ SPELLINGS = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", 
 
 @pytest.mark.parametrize("host", SPELLINGS)
 def test_no_spelling_of_our_machine_leads_there(host: str) -> None:
-    """Names, IPv6 with embedded IPv4 and numeric forms of this machine are refused in a redirect from elsewhere."""
+    """A redirect from another address to this machine is refused for names, embedded IPv4 and numeric forms."""
     with serving(SMALL_BLOCKS) as victim, serving(SMALL_BLOCKS, host="127.0.0.2") as gateway:
         gateway.vice = redirects_to(f"http://{host}:{victim.url.rpartition(':')[2]}{{path}}")
         with pytest.raises(SourceError, match="in a private network or this machine") as caught:
@@ -117,20 +117,20 @@ def test_no_spelling_of_our_machine_leads_there(host: str) -> None:
 
 @pytest.mark.parametrize("location", ["", "ftp://127.0.0.1/", "http://user@127.0.0.1/", "http://127.0.0.1:99999/"])
 def test_a_redirect_to_nowhere_is_refused(location: str) -> None:
-    """Other schemes, user names, a missing host, an invalid port and a missing location are refused."""
+    """A redirect is refused if its location is missing, or has another scheme, a user name or an invalid port."""
     with serving(SMALL_BLOCKS, redirects_to(location)) as gateway, pytest.raises(SourceError, match="redirects"):
         read_small(Source(gateway.url))
 
 
 def test_a_path_in_front_is_kept() -> None:
-    """A repository may be served below a path."""
+    """The path of a source's URL is part of each request."""
     with serving(SMALL_BLOCKS) as gateway:
         assert read_small(Source(gateway.url + "/sub/")) == SMALL
     assert list(gateway.asked) == [f"/sub/ipfs/{SMALL_ROOT}?format=raw"]
 
 
 def test_a_token_is_sent_to_its_source_only() -> None:
-    """The token is neither sent after a redirect nor printed."""
+    """A bearer token is sent to its source, not sent after a redirect, and not printed."""
     with serving(SMALL_BLOCKS, token="secret") as gateway, serving(SMALL_BLOCKS) as here:  # noqa: S106
         assert read_small(Source(gateway.url, token="secret")) == SMALL  # noqa: S106
         with pytest.raises(SourceError, match="status 401"):
@@ -142,7 +142,7 @@ def test_a_token_is_sent_to_its_source_only() -> None:
 
 
 def test_a_certificate_is_checked() -> None:
-    """A certificate of an unknown authority is refused; one that the settings name is accepted."""
+    """A certificate is accepted if its authority is configured and its host name matches; others are refused."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(LOCALHOST)
     with serving(SMALL_BLOCKS, tls=server) as gateway:
@@ -171,7 +171,7 @@ def test_tls_is_never_given_up() -> None:
 
 
 def test_a_plain_server_in_the_place_of_tls_is_gone() -> None:
-    """The error explains a plain HTTP server in words, without a place in the TLS library's source."""
+    """The error for a plain HTTP server at an https URL has a readable TLS reason, without a C source location."""
     with serving(SMALL_BLOCKS, honest) as gateway, pytest.raises(SourceError, match=r"TLS: [a-z ]+") as caught:
         read_small(Source(gateway.url.replace("http:", "https:")))
     assert caught.value.verdict is Verdict.GONE
@@ -179,7 +179,7 @@ def test_a_plain_server_in_the_place_of_tls_is_gone() -> None:
 
 
 def test_a_name_that_leads_nowhere_is_gone() -> None:
-    """The error says that the name cannot be resolved."""
+    """A host name that cannot be resolved raises a `SourceError` with the reason."""
     with pytest.raises(SourceError, match="its name cannot be resolved"):
         read_small(Source("http://nowhere.invalid"))
 
@@ -210,7 +210,7 @@ def test_a_name_that_leads_nowhere_is_gone() -> None:
     ],
 )
 def test_an_invalid_gateway_url_is_refused(url: str) -> None:
-    """An invalid URL is refused when it is given, not when it is requested."""
+    """An invalid gateway URL is refused when the `Source` is created, not when the URL is requested."""
     with pytest.raises(UsageError, match="is not the URL of a gateway"):
         Source(url)
 
@@ -225,12 +225,12 @@ def test_an_invalid_gateway_url_is_refused(url: str) -> None:
     ],
 )
 def test_the_host_header_is_as_it_should_be(url: str, authority: str) -> None:
-    """The default port is omitted, and IPv6 addresses are in brackets."""
+    """The Host header omits the default port, and has IPv6 addresses in brackets."""
     assert Source(url).origin.authority == authority
 
 
 def test_hints_before_the_answer_are_passed_over() -> None:
-    """Interim answers 102 and 103 are skipped; servers in front send them (RFC 8297)."""
+    """Interim responses, such as 102 and 103 (RFC 8297), are skipped."""
 
     def vice(handler: Handler, data: bytes) -> None:
         hints = b"Link: </style.css>; rel=preload\r\n\r\n"
@@ -251,7 +251,7 @@ def test_hints_before_the_answer_are_passed_over() -> None:
     ],
 )
 def test_a_chunk_of_an_invalid_or_absurd_size_is_refused(size: str, why: str) -> None:
-    """Chunk sizes are hexadecimal digits only (RFC 9112, 7.1), while Python's `int` also accepts -1."""
+    """A chunk size that is too large, or has other characters than hexadecimal digits (RFC 9112, 7.1), is refused."""
 
     def vice(handler: Handler, data: bytes) -> None:
         handler.send_response(200)
@@ -284,7 +284,7 @@ def test_a_chunk_s_size_may_have_extensions(form: str) -> None:
     ("count", "size", "why"), [(101, 10, "more than 100 header fields"), (1, 1 << 17, "buffer too long")]
 )
 def test_the_number_and_size_of_header_fields_are_limited(count: int, size: int, why: str) -> None:
-    """At most 100 header fields with 64 KiB together are accepted, as in the standard library's client."""
+    """A response with more than 100 header fields, or with more than 64 KiB of header, is refused."""
 
     def vice(handler: Handler, data: bytes) -> None:
         handler.head(len(data), **{f"X_Padding_{number}": "x" * size for number in range(count)})
@@ -308,7 +308,7 @@ def test_the_number_and_size_of_header_fields_are_limited(count: int, size: int,
     ids=lambda value: type(value).__name__,
 )
 def test_every_exception_of_sockets_tls_and_http_is_translated(error: Exception, verdict: Verdict) -> None:
-    """Every exception of sockets, TLS and HTTP becomes a verdict."""
+    """Every exception of sockets, TLS and HTTP is translated to a `SourceError` with a verdict."""
     if isinstance(error, ssl.SSLCertVerificationError):
         error.verify_message = "expired"
     with pytest.raises(SourceError) as caught, translated(Source("https://host")):
@@ -317,7 +317,7 @@ def test_every_exception_of_sockets_tls_and_http_is_translated(error: Exception,
 
 
 def test_a_source_may_take_so_long_in_total() -> None:
-    """There is a limit for the total time of a source, however fast its single answers are."""
+    """A source is given up when all of its requests together exceed the total time limit."""
     with (
         serving(SMALL_BLOCKS, slowly) as gateway,
         TrustlessClient(Source(gateway.url), replace(LIMITS, total=1.0)) as client,
@@ -328,7 +328,7 @@ def test_a_source_may_take_so_long_in_total() -> None:
 
 
 def slowly(handler: Handler, data: bytes) -> None:
-    """Wait before answering."""
+    """Wait 0.3 s before each response."""
     time.sleep(0.3)
     honest(handler, data)
 
@@ -346,5 +346,5 @@ def slowly(handler: Handler, data: bytes) -> None:
     ],
 )
 def test_only_a_promised_order_counts(content_type: str, *, is_it: bool) -> None:
-    """Without a promised order, blocks may come in any order and among unrelated ones."""
+    """A CAR is read only if its Content-Type announces version 1 and depth-first order."""
     assert is_depth_first(content_type) is is_it

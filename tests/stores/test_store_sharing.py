@@ -1,4 +1,4 @@
-"""Several processes in one store: what one process stored or found is not removed before it is pinned."""
+"""If processes share a store, blocks that a process stored or found are not removed before they are pinned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.waiting import DEADLINE
 
 
 def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) -> None:
-    """The fetch finds a block of an old file, which is removed meanwhile; the image is complete afterwards."""
+    """A file cannot be removed while a fetch uses one of its blocks, so the fetched image is complete."""
     store, release, is_asked = LocalStore(tmp_path, timeout=0.3), threading.Event(), threading.Event()
     old = store.put(io.BytesIO(IMAGE[:CHUNK_SIZE] + b"old"))
     store.unpin(old)
@@ -42,7 +42,7 @@ def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) ->
 
 
 def test_a_killed_fetch_does_not_block_others(tmp_path: Path) -> None:
-    """The system releases the lock of a killed process."""
+    """The lock of a killed process is released, so another process can remove files."""
     store = LocalStore(tmp_path, timeout=DEADLINE)
     old = store.put(io.BytesIO(b"old"))
     store.unpin(old)
@@ -52,7 +52,7 @@ def test_a_killed_fetch_does_not_block_others(tmp_path: Path) -> None:
 
 
 def test_who_removes_is_waited_for(tmp_path: Path) -> None:
-    """Storing waits until a removal has ended; after the timeout the error names the cause."""
+    """Storing a file waits until a removal in another process has ended; after the timeout it is an error."""
     with working(tmp_path, "hold", "alone") as process:
         with pytest.raises(StoreError, match=r"is in use: another process removes files"):
             LocalStore(tmp_path, timeout=0.3).put(io.BytesIO(b"new"))
@@ -66,13 +66,13 @@ def test_who_removes_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_many_put_at_once(tmp_path: Path) -> None:
-    """Processes that store files do not block each other."""
+    """A process can store a file while another process stores files."""
     with working(tmp_path, "hold"):
         assert LocalStore(tmp_path, timeout=0).put(io.BytesIO(b"new"))
 
 
 def test_processes_that_put_and_remove_at_random_lose_nothing(tmp_path: Path) -> None:
-    """Four processes store and pin files with a common block, while two remove unpinned files."""
+    """Processes that store, pin and remove files with a common block concurrently do not lose a block."""
     with ExitStack() as stack:
         sweepers = [stack.enter_context(working(tmp_path, "sweep")) for _ in range(2)]
         putters = [stack.enter_context(working(tmp_path, "put", str(number))) for number in range(len(FILES))]

@@ -1,1 +1,1 @@
-"""Stories, end to end, on real chains and simulated boards."""
+"""End-to-end tests on real chains and simulated boards."""

@@ -1,4 +1,4 @@
-"""A bench in a temporary folder, for the stories of ``blockota board``."""
+"""A bench in a temporary folder, for the tests of ``blockota board``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FULL = bytes(index * 7 % 251 + 1 for index in range(1 << 16))
 
 @dataclass(frozen=True)
 class Bench:
-    """A folder in which commands are typed."""
+    """A folder in which a technician's commands are run."""
 
     capture: pytest.CaptureFixture[str]
 
     def run(self, *words: str) -> Outcome:
-        """Run one command of ``blockota board``."""
+        """Run one ``blockota board`` command, and return its status and output."""
         self.capture.readouterr()
         status = run(["board", *words])
         printed = self.capture.readouterr()
@@ -32,12 +32,12 @@ class Bench:
 
 
 def with_product_id(product_id: int) -> BoardProfile:
-    """A chip that differs from the default one in its product id only."""
+    """Return a board profile that differs from the default one only in its product id."""
     return replace(STM32F103C8, product_id=product_id)
 
 
 def ends(outcome: Outcome, status: int, *words: str) -> None:
-    """Assert the exit status, and that the only error contains these words."""
+    """Assert a command's exit status, and that its only error contains these words."""
     assert outcome.status == status, outcome.err
     (error,) = (line for line in outcome.err.splitlines() if line.startswith("Error: "))
     assert "Traceback" not in outcome.err + outcome.out

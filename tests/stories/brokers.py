@@ -1,4 +1,4 @@
-"""Helpers of the stories about brokers: agreements, rounds, and the contents of the store."""
+"""Helpers of the broker tests: agreements, sync rounds, and the contents of the broker's store."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ ALL_DONE = ["fetched", "pinned", "fetched", "pinned", "announced"]
 
 
 def agree(workshop: Workshop) -> None:
-    """Have the vendor publish 1.0.0 with a manifest, and accept the broker's offer to serve it."""
+    """Have the vendor publish release 1.0.0 with a manifest, and accept the broker's offer to serve the release."""
     publish(workshop)
     offer(workshop)
 
 
 def publish(workshop: Workshop) -> None:
-    """Have the vendor publish 1.0.0 with a manifest."""
+    """Have the vendor publish release 1.0.0 with a manifest."""
     Path("notes.md").write_text("The first release.")
     words = ("--product", PRODUCT, "--version", "1.0.0", "--notes", "notes.md", "-o", "first.json")
     for command in (
@@ -47,27 +47,27 @@ def publish(workshop: Workshop) -> None:
 
 @contextmanager
 def vendor_of(workshop: Workshop) -> Iterator[str]:
-    """Run the vendor's repository as a process, and return its URL."""
+    """Run the vendor's repository in a process, and yield its URL."""
     (workshop.folder / ".blockota" / "store").mkdir(parents=True, exist_ok=True)
     with serving(workshop.folder) as served:
         yield served.url
 
 
 def offer(workshop: Workshop, *, number: int = 1, key: str = "dev:4") -> None:
-    """Have a broker offer to serve 1.0.0 for half an hour, and the vendor accept."""
+    """Have a broker offer to serve release 1.0.0 for 30 minutes, and have the vendor accept."""
     words = ("replica", "propose", "--product", PRODUCT, "--version", "1.0.0", "--expires-in", "30m", "--key", key)
     assert workshop.run(*words).status == 0
     decide(workshop, "accept", number)
 
 
 def sync(workshop: Workshop, *sources: str) -> Outcome:
-    """Run one round."""
+    """Run one round of ``broker sync``."""
     named = (word for source in sources for word in ("--vendor-source", source))
     return workshop.run("broker", "sync", *named, *OPTIONS)
 
 
 def verbs(outcome: Outcome) -> list[str]:
-    """Return the steps of a round that did not fail."""
+    """Return the names of the steps that succeeded in a sync round."""
     return [step["did"] for step in outcome.json["steps"] if not step["error"]]
 
 
@@ -77,13 +77,13 @@ def copies(workshop: Workshop) -> LocalStore:
 
 
 def is_kept(workshop: Workshop) -> bool:
-    """Return whether the broker's store has the image, pinned."""
+    """Return whether the broker's store contains the image of release 1.0.0 and pins it."""
     store, cid = copies(workshop), address("1.0.0")
     return cid in store.pins() and b"".join(store.open(cid)) == image("1.0.0").read_bytes()
 
 
 def blocks(workshop: Workshop) -> list[Path]:
-    """Return all files in the block folder of the broker's store."""
+    """Return all block files in the broker's store."""
     return [path for path in (workshop.folder / "copies" / "blocks").rglob("*") if path.is_file()]
 
 
@@ -94,17 +94,17 @@ def announcements(workshop: Workshop) -> int:
 
 @dataclass(frozen=True)
 class Process:
-    """A ``broker sync`` in a process."""
+    """A running ``broker sync`` process."""
 
     process: subprocess.Popen[str]
 
     def line(self) -> dict[str, Any]:
-        """Return the output of its next round."""
+        """Return the JSON output of the next round."""
         fields: dict[str, Any] = json.loads(self.process.stdout.readline() if self.process.stdout else "")
         return fields
 
     def stop(self, *numbers: int) -> tuple[int, str]:
-        """Send signals, by default SIGTERM, and return the exit status and the output since then."""
+        """Send signals, by default SIGTERM, and return the exit status and the remaining output."""
         for number in numbers or (signal.SIGTERM,):
             self.process.send_signal(number)
         out, err = self.process.communicate(timeout=WAIT_SECONDS)
@@ -113,12 +113,12 @@ class Process:
 
 @contextmanager
 def running(workshop: Workshop, *options: str, script: str = "") -> Iterator[Process]:
-    """Run ``broker sync`` with these options and the common ones.
+    """Run ``broker sync`` in a process with these options and the common ones.
 
     Args:
-        workshop: its folder is the working directory.
+        workshop: the test workshop whose folder is the working directory.
         options: further options.
-        script: a program that runs it instead of ``python -m blockota``.
+        script: Python source that replaces ``python -m blockota``.
     """
     program = ("-c", script) if script else ("-m", "blockota")
     command = [sys.executable, *program, "broker", "sync", *options, *OPTIONS]
@@ -134,7 +134,7 @@ def running(workshop: Workshop, *options: str, script: str = "") -> Iterator[Pro
 
 @contextmanager
 def serving_as_typed(folder: Path, *words: str) -> Iterator[str]:
-    """Run a repository as a process, and return its first line of output."""
+    """Run a ``blockota`` command in a process, and yield its first line of output."""
     command = [sys.executable, "-m", "blockota", *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with (

@@ -1,4 +1,4 @@
-"""The workshop fixture: a folder with settings, a local chain with a Safe and the contract, and simulated boards."""
+"""Test workshops: a folder with settings, a local chain with a Safe and the contracts, and simulated boards."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ class Outcome:
 
     @property
     def json(self) -> dict[str, Any]:
-        """The JSON object on stdout."""
+        """The JSON object that the command printed on stdout."""
         fields: dict[str, Any] = json.loads(self.out)
         return fields
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """A folder, a chain and test accounts. Commands run in the folder, in this process.
+    """A test workshop: a folder with settings, a chain, and accounts. Its commands run in this process, in the folder.
 
     Attributes:
         folder: the working folder.
-        chain: the chain of its settings.
+        chain: the chain of the settings.
         cast: the accounts.
         capture: reads the output of commands.
-        templates: a folder of all workers with workshops that `after` prepared; None means that nothing is reused.
+        templates: a folder, shared by all workers, with workshops that `after` prepared; None disables their reuse.
     """
 
     folder: Path
@@ -66,7 +66,7 @@ class Workshop:
     templates: Path | None = None
 
     def after(self, prepare: Callable[[Workshop], object]) -> Workshop:
-        """Bring this new workshop to the state after `prepare`, which runs once in a test run and is copied then."""
+        """Prepare this workshop with a function that runs once in a test run; its result is copied afterwards."""
         if self.templates is None:
             prepare(self)
             return self
@@ -75,7 +75,7 @@ class Workshop:
 
         def make(template: Path) -> None:
             prepare(self)
-            local.stop()  # writes the chain's state
+            local.stop()  # stopping anvil writes the chain's state
             shutil.copytree(self.folder, template)
 
         template = once(self.templates / f"{prepare.__module__}.{prepare.__qualname__}", make)
@@ -86,7 +86,7 @@ class Workshop:
         return self
 
     def run(self, *words: str) -> Outcome:
-        """Run one command."""
+        """Run one ``blockota`` command, and return its status and output."""
         self.capture.readouterr()
         status = run(list(words))
         printed = self.capture.readouterr()
@@ -106,7 +106,7 @@ class Workshop:
             assert outcome.status == 0, outcome.err
 
     def flash(self, port: str, *options: str) -> Outcome:
-        """Flash a board with the technician's command."""
+        """Run ``blockota flash`` for the test product on a port."""
         return self.run("flash", "--product", PRODUCT, "--port", port, *options)
 
     @property
@@ -116,13 +116,13 @@ class Workshop:
         return BlockOTAContract(self.chain, deployed["contract"])
 
     def decide(self, call: bytes) -> None:
-        """Have the Safe execute a call without going through commands."""
+        """Sign and execute a call of the Safe directly, without ``blockota`` commands."""
         now = int(time.time())
         execute_signed(propose(self.contract, call, reason=Reason("a story", now, 3600)), self.chain, cast=self.cast)
 
 
 def publish_first(workshop: Workshop) -> None:
-    """Publish 1.0.0."""
+    """Publish release 1.0.0 of the test product."""
     workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
 
 
@@ -134,7 +134,7 @@ def execute_signed(proposal: Proposal, chain: Chain, *, cast: Cast) -> None:
 
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The folder of all workers with prepared workshops."""
+    """Return the folder of prepared workshops, which all test workers share."""
     folder = tmp_path_factory.getbasetemp()
     return (folder if worker_id == "master" else folder.parent) / "workshops"
 
@@ -143,7 +143,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 def workshop(
     tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], templates: Path
 ) -> Iterator[Workshop]:
-    """A workshop on an anvil of its own, with one paired product."""
+    """Yield a test workshop on its own anvil chain, with one paired product."""
 
     def make(template: Path) -> None:
         template.mkdir()
@@ -168,7 +168,7 @@ def workshop(
 def ganache_workshop(
     tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Workshop]:
-    """A workshop on a fresh ganache."""
+    """Yield a test workshop on a fresh ganache chain."""
     monkeypatch.chdir(tmp_path)
     with ganache() as chain:
         furnish(tmp_path, chain, cast=cast)
@@ -177,7 +177,7 @@ def ganache_workshop(
 
 @pytest.fixture
 def board_url() -> Iterator[str]:
-    """A blank simulated board on a TCP port."""
+    """Serve a blank simulated board on a TCP port, and yield its URL."""
     with serve_tcp(SimulatedBoard()) as url:
         yield url
 
@@ -196,13 +196,13 @@ def furnish(folder: Path, chain: Chain, *, cast: Cast) -> None:
 
 
 def use_chain(folder: Path, chain: Chain) -> None:
-    """Write the settings of a chain."""
+    """Write settings that select this chain."""
     (folder / "blockota.toml").write_text(f'[networks.local]\nurl = "{chain.url}"\n')
 
 
 @contextmanager
 def ganache() -> Iterator[Chain]:
-    """A fresh ganache with the accounts of the test mnemonic."""
+    """Run a fresh ganache with the accounts of the test mnemonic, and yield its chain."""
     node = shutil.which("node")
     assert node, "Node runs ganache"
     port = free_port()

@@ -1,4 +1,4 @@
-"""Publish, sign and fetch a configuration image of any size, and measure the peak memory of each command."""
+"""Publish, sign and fetch an image of any size, and measure the peak memory of each command."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM
 pathlib.Path(sys.argv[1]).write_text(peak.split()[1])
 sys.exit(status)
 """
-"""Runs a command, then writes its peak memory; the value of getrusage would include the parent's memory."""
+"""Python program that runs a command and writes its peak memory; getrusage would include the parent's memory."""
 
 
 def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
-    """Publish an image, sign it, verify it, and fetch it from the store and from a repository; then sign the next one.
+    """Publish, sign, verify and fetch an image, then sign the next one.
 
     Returns:
-        The bytes by which each command's peak memory exceeds that of the same kind of command without an image.
+        Per command, the peak memory in bytes beyond that of a similar command without an image.
     """
     pair(workshop)
     digest = write_image(Path("large.bin"), size)
@@ -64,7 +64,7 @@ def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
 
 
 def sign_the_next(url: str) -> dict[str, int]:
-    """Propose and sign an image that differs in one byte, with images from the store and from a repository.
+    """Propose and sign an image that differs in one byte from the previous one.
 
     Returns:
         The peak memory of each command, in bytes.
@@ -84,14 +84,14 @@ def sign_the_next(url: str) -> dict[str, int]:
 
 
 def pair(workshop: Workshop) -> None:
-    """Pair a product whose region is as large as the image."""
+    """Pair a product with a memory region of 1 GiB."""
     contract: BlockOTAContract = workshop.contract
     reason = Reason("a story", int(time.time()), 3600)
     execute_signed(propose_pairing(contract, PRODUCT, reason=reason), workshop.chain, cast=workshop.cast)
 
 
 def write_image(path: Path, size: int) -> str:
-    """Write an image without repetitions, and return its SHA-256."""
+    """Write pseudo-random bytes to an image file, and return their SHA-256."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for number in range(size // MEBIBYTE):
@@ -102,7 +102,7 @@ def write_image(path: Path, size: int) -> str:
 
 
 def check_image(path: Path, digest: str) -> None:
-    """Assert that a file equals the image, and delete it."""
+    """Assert that a file has this SHA-256, and delete the file."""
     with path.open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest() == digest
     path.unlink()

@@ -1,8 +1,9 @@
 """Parse documentation pages that show commands with their output, and compare them with the real output.
 
-A line ``$ …`` is a command; the lines below it must appear in what it prints, in their order. A line of ``…`` stands
-for lines that the page leaves out, and inside a line for the rest of it. ``(exit status N)`` says how the command ends,
-if that is not 0. Hashes, times and block numbers may differ.
+A line that begins with ``$`` is a command, and the lines below it must appear in its output, in the same order. A line
+that contains only ``…`` stands for omitted lines, and ``…`` within a line stands for the rest of that line. A line
+``(exit status N)`` gives a command's exit status if the status is not 0. Hashes, times and block numbers in the output
+may differ from the page.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def commands(page: Path, *, start: str = "", end: str = "\0") -> Iterator[tuple[
 
     Args:
         page: a Markdown file.
-        start: a heading; commands above it are left out.
-        end: a heading; commands below it are left out.
+        start: the heading before the first command, or empty for the whole page.
+        end: the heading after which commands are ignored.
     """
     text = page.read_text("utf-8")
     section = text[text.index(start) :].partition(end)[0]
@@ -46,25 +47,25 @@ def commands(page: Path, *, start: str = "", end: str = "\0") -> Iterator[tuple[
 
 
 def exit_status(lines: list[str]) -> int:
-    """The exit status that a page shows for a command."""
+    """Return the exit status that a page shows for a command."""
     return next((int(match[1]) for line in lines if (match := _STATUS.match(line))), 0)
 
 
 def missing(lines: list[str], printed: str) -> list[str]:
-    """The lines of a page that were not printed, or not in this order."""
+    """Return the page's lines that are missing from a command's output, or are printed in another order."""
     found = iter([steady(line) for line in printed.splitlines()])
     wanted = [steady(line) for line in lines if line.strip() != OMITTED and not _STATUS.match(line)]
     return [shown for shown in wanted if not any(is_like(line, shown) for line in found)]
 
 
 def steady(line: str) -> str:
-    """A line with hashes, times and block numbers replaced by placeholders."""
+    """Replace hashes, times and block numbers in a line by placeholders."""
     for pattern, word in VOLATILE:
         line = pattern.sub(word, line)
     return line.strip()
 
 
 def is_like(line: str, shown: str) -> bool:
-    """Whether a printed line matches a line of the page, whose end may be omitted."""
+    """Return whether a printed line matches a line of the page, whose end may be omitted."""
     start, omitted, _ = shown.partition(OMITTED)
     return line.startswith(start.strip()) if omitted else line == shown

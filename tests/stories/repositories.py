@@ -1,4 +1,4 @@
-"""Repositories in processes, for the stories about them."""
+"""Run a vendor's or broker's repository in a process, for the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Served:
     """A running repository.
 
     Attributes:
-        url: its URL.
-        process: its process.
-        log: its access log.
-        verify: how its TLS certificate is checked.
+        url: the URL of the repository.
+        process: the process of the repository.
+        log: the path of the access log.
+        verify: how clients check the TLS certificate.
     """
 
     url: str
@@ -40,32 +40,32 @@ class Served:
     verify: str | bool = True
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        """Send a request on a new connection."""
+        """Send an HTTP request to the repository on a new connection."""
         method = options.pop("method", "GET")
         return requests.request(method, self.url + path, timeout=WAIT_SECONDS, verify=self.verify, **options)
 
     def block(self, cid: object, **headers: str) -> requests.Response:
-        """Request a raw block."""
+        """Request a raw block by its CID."""
         return self.get(f"/ipfs/{cid}?format=raw", headers=headers)
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Return the entries of its access log."""
+        """The entries of the repository's access log."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def await_status(self, cid: object, status: int) -> None:
-        """Wait until a block is answered with this status; the chain is read every second."""
+        """Wait until the repository answers requests for a block with this HTTP status."""
         eventually(lambda: self.block(cid).status_code == status, what=f"the status {status}")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, and return the exit status."""
+        """Send a signal to the repository, and return its exit status."""
         self.process.send_signal(number)
         return self.process.wait(WAIT_SECONDS)
 
 
 @contextmanager
 def serving(folder: Path, *options: str, verify: str | bool = True) -> Iterator[Served]:
-    """Run the command in a workshop's folder on a free port, reading the chain every second."""
+    """Run ``repository serve`` in this folder on a free port, with a refresh every second."""
     log = folder / f"access-{time.monotonic_ns()}.jsonl"
     words = ["repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0", "--refresh", "1", "--json"]
     command = [sys.executable, "-m", "blockota", *words, "--access-log", str(log), *options]
@@ -80,7 +80,7 @@ def serving(folder: Path, *options: str, verify: str | bool = True) -> Iterator[
 
 
 def _url(process: subprocess.Popen[str]) -> str:
-    """Return the URL in the JSON object that the command prints when it is ready."""
+    """Return the URL in the JSON object that ``repository serve`` prints when it is ready."""
     text = ""
     for line in process.stdout or ():
         text += line

@@ -1,4 +1,4 @@
-"""A technician's bench: boards that are connected and removed, and commands that run until they are stopped."""
+"""Helpers of the flashing tests: boards that are connected and removed, and commands that run until stopped."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ STATE = Path(".blockota", "bench")
 LOG, JOURNALS = STATE / "bench-log.jsonl", STATE / "interrupted"
 INTERRUPTED = 130
 TIMEOUT = 120.0
-"""Seconds after which a test fails instead of waiting on."""
+"""Seconds after which a test fails instead of waiting longer."""
 
 
 def board(
     number: int, *, flash: bytes = b"", faults: Faults | None = None, profile: BoardProfile = STM32F103C8
 ) -> SimulatedBoard:
-    """A board with the given unique id."""
+    """Return a simulated board with this number as its unique id."""
     return SimulatedBoard(profile, flash=flash, faults=faults or Faults(), unique_id=number.to_bytes(12))
 
 
 def unique_id(number: int) -> str:
-    """The unique id of `board` in the form that commands print."""
+    """Return the unique id of `board`, in the form that commands print."""
     return number.to_bytes(12).hex()
 
 
@@ -45,7 +45,7 @@ class Jig:
 
     Attributes:
         heard: the bytes sent to the connected board.
-        last_heard: the cable is disconnected after these bytes were sent.
+        last_heard: bytes after which the cable is disconnected.
     """
 
     def __init__(self) -> None:
@@ -56,21 +56,21 @@ class Jig:
         self.last_heard = b""
 
     def put(self, one: SimulatedBoard | None, *, is_reset: bool = True) -> None:
-        """Remove the present board and connect another one, or none; connecting presses reset."""
+        """Replace the connected board by another one or by none, and by default reset the new board."""
         with self._changed:
             self._board, self.heard = one, b""
             if one and is_reset:
                 one.connect()
 
     def wait_for_polls(self, count: int) -> None:
-        """Wait until the command has polled for a board this many times."""
+        """Wait until the command has polled for a board this many more times."""
         with self._changed:
             until = self._polls + count
             assert self._changed.wait_for(lambda: self._polls >= until, TIMEOUT)
 
     @contextmanager
     def served(self) -> Iterator[str]:
-        """Serve the port; yields its URL."""
+        """Serve the TCP port, and yield its URL."""
         with serve_connections(self._talk, port=0) as address:
             yield f"socket://{address}"
 
@@ -91,8 +91,8 @@ class Command:
     """A command in a separate process.
 
     Attributes:
-        process: the process.
-        printed: the lines on its stderr so far.
+        process: the process of the command.
+        printed: the lines on stderr so far.
     """
 
     process: subprocess.Popen[str]
@@ -101,7 +101,7 @@ class Command:
     _has_ended: bool = False
 
     def listen(self) -> None:
-        """Collect the lines on stderr, until the process ends."""
+        """Collect the command's lines on stderr until its process ends."""
         for line in self.process.stderr or ():
             with self._changed:
                 self.printed.append(line.rstrip("\n"))
@@ -111,7 +111,7 @@ class Command:
             self._changed.notify_all()
 
     def wait_for(self, words: str, *, times: int = 1) -> None:
-        """Wait until this many lines contain these words."""
+        """Wait until at least this many printed lines contain these words."""
 
         def is_printed() -> bool:
             return sum(words in line for line in self.printed) >= times
@@ -125,7 +125,7 @@ class Command:
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> Outcome:
-        """Wait until the command has ended."""
+        """Wait until the command has ended, and return its status and output."""
         out = self.process.stdout.read() if self.process.stdout else ""
         status = self.process.wait(TIMEOUT)
         with self._changed:
@@ -136,7 +136,7 @@ class Command:
 def wait_until(condition: Callable[[], bool]) -> None:
     """Poll until a condition of a simulated board is true."""
     deadline = time.monotonic() + TIMEOUT
-    while not condition():  # more often than `eventually`: what follows must happen while the board is written
+    while not condition():  # polls more often than `eventually`, because a board is written only for a short time
         assert time.monotonic() < deadline, "the condition does not come about"
         time.sleep(0.002)
 
@@ -160,7 +160,7 @@ def running(*words: str) -> Iterator[Command]:
 
 
 def publish_all(workshop: Workshop) -> None:
-    """Publish 1.0.0 and 1.1.0."""
+    """Publish releases 1.0.0 and 1.1.0 of the test product."""
     workshop.publish("1.0.0", OLD)
     workshop.publish("1.1.0", NEW)
 

@@ -1,4 +1,4 @@
-"""Mistakes and attacks are refused with one sentence and an exit status, and leave nothing half done."""
+"""Mistakes and attacks end with one error sentence and an exit status, and change nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ USAGE, REFUSED, BOARD, OUT_OF_REACH = 2, 3, 4, 5
 
 
 def refused(outcome: Outcome, status: int, *words: str) -> None:
-    """Assert a command's exit status, and that its one error sentence contains these words."""
+    """Assert a command's exit status, and that its only error line contains these words."""
     assert outcome.status == status, outcome.err
     errors = [line for line in outcome.err.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1
@@ -35,13 +35,13 @@ def refused(outcome: Outcome, status: int, *words: str) -> None:
 
 
 def publish(workshop: Workshop, image: str | Path, *, version: str = "1.0.0", product: str = PRODUCT) -> Outcome:
-    """Try to propose a release."""
+    """Run ``release publish``, and return its outcome."""
     words = ("--product", product, "--version", version, "-o", "proposal.json")
     return workshop.run("release", "publish", str(image), *words)
 
 
 def propose(workshop: Workshop, *signers: int) -> Path:
-    """Propose 1.0.0 and sign it with these development accounts, owners or not."""
+    """Propose release 1.0.0, and sign the proposal with these development accounts, owners or not."""
     assert publish(workshop, OLD).status == 0
     path = Path("proposal.json")
     write_signatures(path, *signers)
@@ -49,14 +49,14 @@ def propose(workshop: Workshop, *signers: int) -> Path:
 
 
 def write_signatures(path: Path, *signers: int) -> None:
-    """Sign a proposal with these development accounts, without the command's checks."""
+    """Sign a proposal with these development accounts, without the checks of ``proposal sign``."""
     for number in signers:
         signature = sign(Proposal.from_json(path.read_bytes()), dev_account(number))
         Path(f"{number}.signature.json").write_bytes(to_json([signature]))
 
 
 def execute(workshop: Workshop, *signers: int) -> Outcome:
-    """Try to execute with the signatures of these accounts."""
+    """Try to execute the proposal with the signatures of these accounts."""
     files = [word for number in signers for word in ("--signature", f"{number}.signature.json")]
     return workshop.run("proposal", "execute", "proposal.json", "--key", "dev:0", *files)
 
@@ -74,7 +74,7 @@ def execute(workshop: Workshop, *signers: int) -> Outcome:
 def test_an_unusable_image_is_refused(
     workshop: Workshop, name: str, content: bytes | None, status: int, words: tuple[str, ...]
 ) -> None:
-    """Neither a proposal nor a store is written."""
+    """An unusable image file is refused, and neither a proposal nor a store is written."""
     if content is not None:
         Path(name).write_bytes(content)
     refused(publish(workshop, name), status, *words)
@@ -83,21 +83,21 @@ def test_an_unusable_image_is_refused(
 
 
 def test_an_image_outside_the_region_is_refused(workshop: Workshop) -> None:
-    """The error names both the image's address and the region's."""
+    """An image outside the product's flash region is refused with an error that names both addresses."""
     words = ("--product", PRODUCT, "--version", "1.0.0", "--load-address", "0x08010000", "-o", "proposal.json")
     refused(workshop.run("release", "publish", str(OLD), *words), REFUSED, "0x08010000", "0x08000000")
 
 
 @pytest.mark.parametrize("version", ["1.0", "v1.0.0", "1.0.0-rc1", "01.0.0", "0.0.0", "65536.0.0", "1.16777216.0", ""])
 def test_a_wrong_version_is_a_usage_error(workshop: Workshop, version: str) -> None:
-    """The error repeats the format of a version."""
+    """A malformed version is refused as wrong usage."""
     outcome = publish(workshop, OLD, version=version)
     assert outcome.status == USAGE
     assert "is not a version" in outcome.err
 
 
 def test_a_release_that_the_contract_refuses_is_reported(workshop: Workshop) -> None:
-    """An older version, a published image (S1.4) and an unpaired product: nothing is stored or signed."""
+    """A release with an old version, a published image or an unpaired product is refused."""
     workshop.publish("1.1.0", NEW)
     for version in ("1.1.0", "1.0.9"):
         refused(publish(workshop, OLD, version=version), REFUSED, version, "1.1.0")
@@ -112,21 +112,21 @@ def test_a_release_that_the_contract_refuses_is_reported(workshop: Workshop) -> 
 def test_signatures_that_are_not_enough_are_refused(
     workshop: Workshop, signers: tuple[int, ...], words: tuple[str, ...]
 ) -> None:
-    """Too few signatures, or one of a non-owner: nothing is sent, and valid signatures stay valid."""
+    """Execution with too few signatures or a non-owner's is refused, and later succeeds with valid ones."""
     propose(workshop, 1, 2, *(signer for signer in signers if signer > 3))
     refused(execute(workshop, *signers), REFUSED, *words)
     assert execute(workshop, 1, 2).status == 0
 
 
 def test_a_signature_given_twice_counts_once(workshop: Workshop) -> None:
-    """Two files with the signature of one owner count as one signature."""
+    """Two files with the same owner's signature count as one signature."""
     propose(workshop, 1)
     shutil.copy("1.signature.json", "2.signature.json")
     refused(execute(workshop, 1, 2), REFUSED, "1 of 2")
 
 
 def test_a_key_that_is_not_an_owners_does_not_sign(workshop: Workshop) -> None:
-    """A key of a non-owner raises a red flag, which ``--yes`` does not confirm."""
+    """Signing with a key that is not an owner's is refused, even with ``--yes``."""
     propose(workshop)
     outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:6", "--yes")
     refused(outcome, REFUSED, "red flags (stranger)")
@@ -135,14 +135,14 @@ def test_a_key_that_is_not_an_owners_does_not_sign(workshop: Workshop) -> None:
 
 
 def test_nothing_is_signed_without_confirmation(workshop: Workshop) -> None:
-    """Without a terminal and without ``--yes`` nothing is signed."""
+    """Without a terminal and without ``--yes``, nothing is signed."""
     propose(workshop)
     refused(workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1"), USAGE, "--yes")
     assert not list(Path().glob("*.signature.json"))
 
 
 def test_an_expired_proposal_is_refused(workshop: Workshop) -> None:
-    """After its expiry a proposal has a red flag, and is not executed even with enough signatures."""
+    """An expired proposal is neither signed nor executed, even with enough signatures."""
     path = propose(workshop)
     fields = json.loads(path.read_text())
     path.write_text(json.dumps(fields | {"expires": int(time.time()) - 1}))
@@ -152,21 +152,21 @@ def test_an_expired_proposal_is_refused(workshop: Workshop) -> None:
 
 
 def test_a_proposal_is_not_executed_twice(workshop: Workshop) -> None:
-    """The second execution is refused because the nonce is used."""
+    """A second execution of a proposal is refused, because its nonce was used."""
     propose(workshop, 1, 2)
     assert execute(workshop, 1, 2).status == 0
     refused(execute(workshop, 1, 2), REFUSED, "nonce 1", "2")
 
 
 def test_an_image_that_is_not_the_proposals_is_not_signed(workshop: Workshop) -> None:
-    """Signing with an image other than the proposed one is refused."""
+    """Signing with an image that is not the proposal's is refused."""
     propose(workshop)
     words = ("--key", "dev:1", "--yes", "--image", str(NEW))
     refused(workshop.run("proposal", "sign", "proposal.json", *words), REFUSED, "not the one in the proposal")
 
 
 def test_a_proposal_is_not_overwritten(workshop: Workshop) -> None:
-    """The existing file is unchanged."""
+    """A new proposal does not overwrite an existing proposal file."""
     before = propose(workshop).read_bytes()
     refused(publish(workshop, NEW, version="1.1.0"), USAGE, "proposal.json", "already")
     assert Path("proposal.json").read_bytes() == before
@@ -184,14 +184,14 @@ def test_a_proposal_is_not_overwritten(workshop: Workshop) -> None:
 def test_settings_that_do_not_fit_the_chain_are_reported(
     workshop: Workshop, settings: str, status: int, words: tuple[str, ...]
 ) -> None:
-    """Another chain id, an unreachable node and an address without the contract are reported with their values."""
+    """A wrong chain id, an unreachable node and an address without the contract are reported with their values."""
     found = settings.format(url=workshop.chain.url, contract=workshop.contract.address)
     Path("blockota.toml").write_text(f"[networks.local]\n{found}\n")
     refused(workshop.run("release", "list"), status, *words)
 
 
 def test_a_flipped_byte_in_a_file_is_found(workshop: Workshop, board_url: str) -> None:
-    """``release verify`` and ``flash`` refuse a tampered image file."""
+    """``release verify`` and ``flash`` refuse an image file with a flipped byte."""
     workshop.after(publish_first)
     data = bytearray(OLD.read_bytes())
     data[300] ^= 0xFF
@@ -203,7 +203,7 @@ def test_a_flipped_byte_in_a_file_is_found(workshop: Workshop, board_url: str) -
 
 
 def test_a_corrupt_block_in_the_store_is_found(workshop: Workshop) -> None:
-    """``release fetch`` writes no file."""
+    """``release fetch`` writes no file if a block in the store is corrupt."""
     workshop.after(publish_first)
     tamper(Path(".blockota/store"), OLD)
     outcome = workshop.run("release", "fetch", "--product", PRODUCT, "-o", "got.bin")
@@ -212,7 +212,7 @@ def test_a_corrupt_block_in_the_store_is_found(workshop: Workshop) -> None:
 
 
 def test_a_revoked_release_is_refused(workshop: Workshop, board_url: str) -> None:
-    """A revoked release is neither fetched nor flashed by its version, and is no longer the newest."""
+    """A revoked release is not flashed, neither by its version nor as the newest release."""
     workshop.after(publish_first)
     workshop.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="boots into a wall"))
     refused(workshop.flash(board_url, "--version", "1.0.0"), REFUSED, "check 3", "revoked")
@@ -220,14 +220,14 @@ def test_a_revoked_release_is_refused(workshop: Workshop, board_url: str) -> Non
 
 
 def test_a_port_without_a_device_is_refused(workshop: Workshop) -> None:
-    """The error has the port and a remedy."""
+    """``flash`` reports the name of a port that cannot be opened."""
     workshop.after(publish_first)
     refused(workshop.flash("/dev/ttyNOTHERE"), BOARD, "/dev/ttyNOTHERE")
     refused(workshop.flash("socket://127.0.0.1:9"), BOARD, "socket://127.0.0.1:9")
 
 
 def test_a_board_of_another_chip_is_refused(workshop: Workshop) -> None:
-    """A board with another product id is not read."""
+    """A board with another product id is refused and not changed."""
     workshop.after(publish_first)
     board = SimulatedBoard(PROFILES["stm32f103rc"], flash=b"\x55" * 1024)
     before = bytes(board.flash)
@@ -237,7 +237,7 @@ def test_a_board_of_another_chip_is_refused(workshop: Workshop) -> None:
 
 
 def test_unknown_contents_are_replaced_only_with_consent(workshop: Workshop) -> None:
-    """Contents that are not a release need ``--replace-unknown``."""
+    """A board with unknown contents is overwritten only with ``--replace-unknown``."""
     workshop.after(publish_first)
     with serve_tcp(SimulatedBoard(flash=b"\x55" * 2048)) as url:
         refused(workshop.flash(url), REFUSED, "check 6", "--replace-unknown")
@@ -245,7 +245,7 @@ def test_unknown_contents_are_replaced_only_with_consent(workshop: Workshop) -> 
 
 
 def test_a_board_that_falls_silent_while_writing_is_completed_later(workshop: Workshop) -> None:
-    """The error has the progress; the half-written board does not start, and the next run completes it."""
+    """A board that stops answering during writing does not start, and the next run completes it."""
     workshop.publish("1.2.0", IMAGES / "bluepill-1.2.0.bin")
     board = SimulatedBoard(faults=Faults(silent_after=5000))
     with serve_tcp(board) as url:
@@ -259,7 +259,7 @@ def test_a_board_that_falls_silent_while_writing_is_completed_later(workshop: Wo
 
 
 def test_a_protected_board_is_refused(workshop: Workshop) -> None:
-    """Readout protection fails check 8."""
+    """A board with readout protection fails check 8."""
     workshop.after(publish_first)
     board = SimulatedBoard()
     board.protect(readout=True)
@@ -279,11 +279,11 @@ def test_a_development_key_is_refused_on_a_real_chain(workshop: Workshop) -> Non
         fields = json.loads(Path(name).read_text())
         Path(name).write_text(json.dumps(fields | {"chainId": 1}))
     outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1", "--yes", "--view", "view.json")
-    refused(outcome, REFUSED, "it is public")
+    refused(outcome, REFUSED, "keys are public")
 
 
 def test_a_signature_file_of_another_proposal_is_ignored(workshop: Workshop) -> None:
-    """A file found beside the proposal is ignored; one that is named on the command line is refused."""
+    """Another proposal's signature file is ignored beside the proposal, and refused if it is named explicitly."""
     propose(workshop)
     assert workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1", "--yes").status == 0
     Path("proposal.json").unlink()
@@ -297,7 +297,7 @@ def test_a_signature_file_of_another_proposal_is_ignored(workshop: Workshop) -> 
 
 
 def test_a_forged_signature_is_shown_as_invalid(workshop: Workshop) -> None:
-    """``proposal show`` recovers the signer and compares it with the one in the file."""
+    """``proposal show`` marks a signature as invalid if its signer is not the one in the file."""
     propose(workshop, 1)
     fields = json.loads(Path("1.signature.json").read_text())
     forged = fields | {"signatures": [fields["signatures"][0] | {"signer": workshop.cast.owner_c.address}]}
@@ -307,7 +307,7 @@ def test_a_forged_signature_is_shown_as_invalid(workshop: Workshop) -> None:
 
 
 def test_a_reason_that_could_mislead_is_refused(workshop: Workshop) -> None:
-    """Runs of spaces, long texts and bidirectional marks could change how the proposal is read."""
+    """A reason with long runs of spaces, excessive length or bidirectional marks is refused."""
     for reason in ("ok" + " " * 64 + "nonce  7", "x" * 201, "\u202egnihtemos"):
         words = ("--product", PRODUCT, "--version", "1.0.0", "-o", "p.json", "--reason", reason)
         refused(workshop.run("release", "publish", str(OLD), *words), REFUSED, "cannot be shown safely")
@@ -315,7 +315,7 @@ def test_a_reason_that_could_mislead_is_refused(workshop: Workshop) -> None:
 
 
 def test_a_private_key_on_the_command_line_is_not_printed(workshop: Workshop) -> None:
-    """A private key in place of its URI does not appear in the error."""
+    """A private key given in place of a key URI is not printed."""
     propose(workshop)
     key = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
     for uri in (f"env:{key}", f"dev:{key}", key, f"ape:{key}/x"):

@@ -1,4 +1,4 @@
-"""A bad release is out: the vendor pauses, revokes it, finds the boards that hold it, and resumes; benches go back."""
+"""The vendor pauses the contract, revokes a bad release and resumes; benches reinstall the older release."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BAD = Version(1, 1, 0)
 
 
 def test_boards_with_a_revoked_release_go_back_without_a_further_option(workshop: Workshop) -> None:
-    """The newest active release replaces a revoked one, although it is older; no other older release does."""
+    """On a board with a revoked release, the newest active release is installed although it is older."""
     workshop.after(publish_all)
     bad, good = board(1), board(2)
     with serve_tcp(bad) as bad_url, serve_tcp(good) as good_url:
@@ -40,7 +40,7 @@ def test_boards_with_a_revoked_release_go_back_without_a_further_option(workshop
 
 
 def test_only_the_newest_active_release_replaces_a_revoked_one(workshop: Workshop) -> None:
-    """Another older release needs consent, the floor holds, and the old image cannot be published again."""
+    """Only the newest active release replaces a revoked one without consent, and never below the minimum version."""
     workshop.after(publish_all)
     bad = NEW.read_bytes()[:-1] + b"!"
     product = workshop.contract.paired_product(PRODUCT)

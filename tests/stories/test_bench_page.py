@@ -1,4 +1,4 @@
-"""The commands of the technician's page print what the page shows."""
+"""The commands in docs/bench.md print the output that the page shows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGE = ROOT / "docs" / "bench.md"
 def test_the_board_commands_of_the_page_print_what_it_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The page's commands print its output, with simulated boards at its ports."""
+    """The ``blockota board`` commands in docs/bench.md print the shown output for simulated boards."""
     monkeypatch.chdir(tmp_path)
     bench, ran = Bench(capsys), 0
     with served_boards() as ports:
@@ -40,7 +40,7 @@ def test_the_board_commands_of_the_page_print_what_it_shows(
 
 @contextmanager
 def served_boards() -> Iterator[dict[str, str]]:
-    """The URLs of the page's simulated boards, by the port names that the page uses."""
+    """Serve the simulated boards of docs/bench.md, and yield their URLs by the page's port names."""
     with (
         serve_tcp(SimulatedBoard(flash=FULL)) as good,
         serve_tcp(started(APPLICATION)) as forgotten,
@@ -50,14 +50,14 @@ def served_boards() -> Iterator[dict[str, str]]:
 
 
 def with_names(text: str, ports: dict[str, str]) -> str:
-    """The printed text, with URLs replaced by the page's port names."""
+    """Replace the URLs in printed text by the page's port names."""
     for name, url in ports.items():
         text = text.replace(url, name)
     return text
 
 
 def test_the_flash_commands_of_the_page_print_what_it_shows(workshop: Workshop) -> None:
-    """Flashing a blank board, an update, a repetition and three boards prints the page's output."""
+    """The ``blockota flash`` commands in docs/bench.md print the shown output for simulated boards."""
     workshop.after(publish_all)
     boards = {"/dev/ttyUSB0": SimulatedBoard(), "/dev/ttyUSB1": board(2), "/dev/ttyUSB2": board(3, flash=b"theirs")}
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""``blockota board erase``, ``protect`` and ``unprotect`` change what was requested, and nothing else."""
+"""``blockota board erase``, ``protect`` and ``unprotect`` change exactly what was requested."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.stories.benches import CONFIRMED, FULL, UNIQUE_ID, Bench, ends, with_
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
-    """A bench in a folder without settings: these commands need no chain."""
+    """Return a bench in a folder without settings, because ``blockota board`` needs no chain."""
     monkeypatch.chdir(tmp_path)
     return Bench(capsys)
 
 
 def test_pages_are_erased_and_proven(bench: Bench) -> None:
-    """Only the named pages are erased, or all pages if all are requested."""
+    """``board erase`` erases only the named pages, or all pages with ``--all``."""
     board = SimulatedBoard(flash=FULL)
     with serve_tcp(board) as url:
         outcome = bench.run("erase", "--pages", "3-4,9", "--port", url, *CONFIRMED)
@@ -38,7 +38,7 @@ def test_pages_are_erased_and_proven(bench: Bench) -> None:
 
 
 def test_a_mass_erase_deletes_the_journal(bench: Bench) -> None:
-    """A mass erase deletes the journal of an interrupted run, a page erase keeps it; both are announced before."""
+    """A mass erase deletes the journal of an interrupted flash run, and a page erase keeps it."""
     journal = Path(".blockota/bench/interrupted") / f"{UNIQUE_ID}.json"
     journal.parent.mkdir(parents=True)
     board = SimulatedBoard(flash=FULL)
@@ -59,7 +59,7 @@ def test_a_mass_erase_deletes_the_journal(bench: Bench) -> None:
 
 @pytest.mark.parametrize("name", ["stm32f407vg", "stm32l053r8", "stm32g071rb"])
 def test_other_chips_are_erased(bench: Bench, name: str) -> None:
-    """Erasing works on sectors of an F4, on all 512 pages of an L0 without mass erase, and on a G0."""
+    """Erasing works on the sectors of an F4, on an L0 without mass erase, and on a G0."""
     profile = PROFILES[name]
     board = SimulatedBoard(profile, flash=b"\x55" * profile.flash_size)
     pages = ("--all",) if profile.flash_size <= 65536 else ("--pages", "1")
@@ -71,10 +71,10 @@ def test_other_chips_are_erased(bench: Bench, name: str) -> None:
 
 
 def test_nothing_is_erased_that_was_not_meant(bench: Bench) -> None:
-    """Erasing is refused without a change on a wrong board or on wrong pages.
+    """``board erase`` refuses a wrong board or wrong pages, and changes nothing.
 
-    Cases: another board, no terminal to confirm on, a page that does not exist, no pages, both options at once, and
-    a protected page.
+    The cases are another board, no terminal for the confirmation, a missing page, no pages, both options at once, and a
+    protected page.
     """
     board = SimulatedBoard(flash=FULL)
     with serve_tcp(board) as url:
@@ -92,7 +92,7 @@ def test_nothing_is_erased_that_was_not_meant(bench: Bench) -> None:
 
 
 def test_a_failed_erase_reports_the_state_of_the_flash(bench: Bench) -> None:
-    """The error names a page that does not erase; after a lost cable it reports the pages as unknown."""
+    """The error of a failed erase names the page, or reports that the state of the pages is unknown."""
     with serve_tcp(SimulatedBoard(flash=FULL, faults=Faults(sticky_page=4))) as url:
         ends(bench.run("erase", "--pages", "3-5", "--port", url, *CONFIRMED), 4, "page 4", "replace the board")
     with serve_tcp(SimulatedBoard(flash=FULL, faults=Faults(silent_after=400))) as url:
@@ -101,20 +101,20 @@ def test_a_failed_erase_reports_the_state_of_the_flash(bench: Bench) -> None:
 
 
 def test_protections_are_set_and_lifted(bench: Bench) -> None:
-    """Each protection is read back after the reset; lifting readout protection erases the flash."""
+    """Write and readout protection are set and lifted, and lifting readout protection erases the flash."""
     board = SimulatedBoard(flash=FULL)
     with serve_tcp(board) as url:
         port = ("--port", url, *CONFIRMED)
         outcome = bench.run("protect", "--write", "3", *port)
         assert "write protection on for pages 0-3" in outcome.out
-        assert "protection that pages have now is replaced" in outcome.err
+        assert "the present write protection is replaced" in outcome.err
         assert bench.run("protect", "--write", *port, "--json").json["writeProtectedPages"] == list(range(64))
         assert "write protection off" in bench.run("unprotect", "--write", *port).out
         assert board.flash == FULL
         assert "readout protection on" in bench.run("protect", "--readout", *port).out
         assert board.readout_protected
         outcome = bench.run("unprotect", "--readout", "--port", url, "--confirm", "0x410")
-        assert "destroys all contents of its flash" in outcome.err
+        assert "destroys all contents of the board's flash" in outcome.err
         assert "readout protection off" in outcome.out
     assert not board.flash.strip(b"\xff")
 
@@ -122,7 +122,7 @@ def test_protections_are_set_and_lifted(bench: Bench) -> None:
 def test_protections_that_are_not_meant_are_left(bench: Bench) -> None:
     """Ambiguous or impossible protection changes are refused.
 
-    Cases: neither or both options, a locked board, a chip whose protection is unknown, and an unknown chip.
+    The cases are neither or both options, a locked board, a chip whose protection is unknown, and an unknown chip.
     """
     closed = SimulatedBoard()
     closed.protect(readout=True)
@@ -144,7 +144,7 @@ def test_protections_that_are_not_meant_are_left(bench: Bench) -> None:
 
 @contextmanager
 def on_a_terminal(*words: str) -> Iterator[Callable[[str], str]]:
-    """Run a command on a pseudo-terminal. Yields a function that types an answer and returns all output."""
+    """Run a command on a pseudo-terminal. Yields a function that types an answer and returns the command's output."""
     child, terminal = pty.fork()
     if not child:
         os.chdir(ROOT)
@@ -173,7 +173,7 @@ def _printed(terminal: int, *, until: str) -> str:
 
 
 def test_a_person_types_the_boards_name() -> None:
-    """The last four characters of the unique id confirm; others leave the board unchanged."""
+    """An erase is confirmed by typing the last four characters of the board's unique id."""
     board = SimulatedBoard(flash=FULL)
     with serve_tcp(board) as url:
         with on_a_terminal("erase", "--pages", "5", "--port", url) as type_in:

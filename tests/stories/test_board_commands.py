@@ -1,4 +1,4 @@
-"""``blockota board`` as a technician types it, including common mistakes."""
+"""``blockota board`` commands as a technician types them, including common mistakes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.support.waiting import DEADLINE
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
-    """A bench in a folder without settings: these commands need no chain."""
+    """Return a bench in a folder without settings, because ``blockota board`` needs no chain."""
     monkeypatch.chdir(tmp_path)
     return Bench(capsys)
 
 
 def test_identify_describes_a_board(bench: Bench) -> None:
-    """Identify prints chip, bootloader, flash, unique id, protections and commands, as text and as JSON."""
+    """``board identify`` prints chip, flash, unique id, protections and commands, as text and as JSON."""
     guarded = SimulatedBoard()
     guarded.protect(pages=[3, 9])
     with serve_tcp(guarded) as url:
@@ -47,7 +47,7 @@ def test_identify_describes_a_board(bench: Bench) -> None:
 
 
 def test_identify_reports_what_is_unknown(bench: Bench) -> None:
-    """Identify reports what is unknown about a chip outside the table and about a readout-protected board."""
+    """``board identify`` reports unknown values of an unsupported chip and of a readout-protected board."""
     with serve_tcp(SimulatedBoard(with_product_id(0x999))) as url:
         assert "not supported, product id 0x999" in bench.run("identify", "--port", url).out
     closed = SimulatedBoard()
@@ -58,7 +58,7 @@ def test_identify_reports_what_is_unknown(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("baud", "found"), [("57600", 57600), ("auto", 256000)])
 def test_a_running_board_is_reached_by_its_lines(bench: Bench, baud: str, found: int) -> None:
-    """Behind a serial server the board is reset into its bootloader, at a given speed or at the fastest one."""
+    """A running board behind a serial server is reset into its bootloader through the control lines."""
     with serve_rfc2217(started(APPLICATION), wiring=Wiring(reset="rts", boot0="dtr", invert_reset=True)) as url:
         words = ("--wiring", "rts-dtr", "--invert-reset", "--baud", baud, "--json")
         assert bench.run("identify", "--port", url, *words).json["baud"] == found
@@ -76,7 +76,7 @@ def test_a_running_board_is_reached_by_its_lines(bench: Bench, baud: str, found:
     ids=["whole", "odd", "options", "system", "unit"],
 )
 def test_memories_are_read_into_a_file(bench: Bench, words: tuple[str, ...], address: int, length: int) -> None:
-    """Read saves the whole flash by default, and other memories by address."""
+    """``board read`` saves the whole flash by default, or another memory by its address."""
     with serve_tcp(SimulatedBoard(flash=FULL)) as url:
         outcome = bench.run("read", "-o", "out.bin", "--port", url, "--json", *words)
     if not length:
@@ -90,7 +90,7 @@ def test_memories_are_read_into_a_file(bench: Bench, words: tuple[str, ...], add
 
 
 def test_a_file_is_whole_or_absent(bench: Bench) -> None:
-    """A lost cable leaves no file, and an existing file is replaced only on request."""
+    """A lost connection leaves no file, and ``board read`` replaces an existing file only with ``--force``."""
     with serve_tcp(SimulatedBoard(flash=FULL, faults=Faults(silent_after=500))) as url:
         ends(bench.run("read", "-o", "out.bin", "--port", url), 4, "fell silent in Read Memory")
     assert not list(Path().iterdir())
@@ -115,7 +115,7 @@ def test_a_file_is_whole_or_absent(bench: Bench) -> None:
     ids=["nowhere", "beyond", "nothing", "reserved"],
 )
 def test_memory_that_is_not_there_is_not_asked_for(bench: Bench, words: tuple[str, ...]) -> None:
-    """An address outside the chip's memories is never sent to the board, and the error lists the memories."""
+    """``board read`` refuses an address outside the chip's memories with an error that lists the memories."""
     with serve_tcp(SimulatedBoard(flash=FULL)) as url:
         ends(bench.run("read", "-o", "out.bin", "--port", url, *words), 3, "0x08000000-0x0800ffff", "0x1ffff800")
     assert not Path("out.bin").exists()
@@ -124,19 +124,19 @@ def test_memory_that_is_not_there_is_not_asked_for(bench: Bench, words: tuple[st
 def test_mistakes_with_ports_have_their_sentences(bench: Bench) -> None:
     """Each mistake with a port has its own error.
 
-    Cases: a missing port, a file, a closed TCP port, no control lines, no serial server, a wrong speed and a wrong
-    wiring.
+    The cases are a missing port, a file, a closed TCP port, no control lines, no serial server, a wrong speed, and a
+    wrong wiring.
     """
     Path("image.bin").write_bytes(FULL)
     for words, status, says in (
         (("/dev/ttyUSB99",), 4, "Plug the adapter in"),
         (("image.bin",), 4, "it is not a serial device"),
-        (("tcp://host:1",), 2, "names no port"),
+        (("tcp://host:1",), 2, "does not name a serial port"),
         (("socket://127.0.0.1:1",), 4, "Connection refused"),
         (("rfc2217://127.0.0.1:1",), 4, "Connection refused"),
         (("image.bin", "--baud", "5"), 2, "'5' is not a speed"),
         (("image.bin", "--wiring", "usb"), 2, "'usb' is not one of"),
-        (("image.bin", "--invert-boot0"), 2, "no such line to invert"),
+        (("image.bin", "--invert-boot0"), 2, "does not use the control line to be inverted"),
     ):
         ends(bench.run("identify", "--port", *words), status, says)
     with serve_tcp(SimulatedBoard()) as url:
@@ -149,7 +149,7 @@ def test_mistakes_with_ports_have_their_sentences(bench: Bench) -> None:
 
 
 def test_the_doctor_succeeds_if_the_board_can_be_flashed(bench: Bench) -> None:
-    """The doctor exits with 0 if the board can be flashed, and with 4 and an error otherwise."""
+    """``board doctor`` exits with 0 if the board can be flashed, and with 4 and an error otherwise."""
     with serve_tcp(SimulatedBoard()) as url:
         outcome = bench.run("doctor", "--port", url)
         assert outcome.status == 0
@@ -166,7 +166,7 @@ def test_the_doctor_succeeds_if_the_board_can_be_flashed(bench: Bench) -> None:
 
 
 def entry(number: int) -> BenchEntry:
-    """The fields of one log line."""
+    """Return the fields of one line of the bench log."""
     board = f"424c4f434b4f54410000{number:04x}"
     return BenchEntry(
         time=1_800_000_000 + number,
@@ -186,7 +186,7 @@ def entry(number: int) -> BenchEntry:
 
 
 def test_the_log_is_shown_and_proven(bench: Bench) -> None:
-    """The whole log is verified before all lines or those of one board are shown; a deleted line is detected."""
+    """``board log`` verifies the whole bench log before it shows lines, and detects a deleted line."""
     kept = BenchLog(BENCH_LOG)
     BENCH_LOG.parent.mkdir(parents=True)
     ends(bench.run("log"), 2, "cannot read the bench log")
@@ -199,11 +199,11 @@ def test_the_log_is_shown_and_proven(bench: Bench) -> None:
     lines = kept.path.read_text().splitlines(keepends=True)
     for left in (lines[1:], lines[:1] + lines[2:], lines[:1], []):
         kept.path.write_text("".join(left))
-        ends(bench.run("log"), 3, "the bench log is not whole")
+        ends(bench.run("log"), 3, "the bench log is damaged")
 
 
 def test_simulate_serves_a_board(tmp_path: Path) -> None:
-    """Simulate prints the URL, also as JSON, accepts all options of the simulator, and ends on Ctrl-C."""
+    """``board simulate`` prints the board's URL, serves the board, and ends on Ctrl-C with status 0."""
     words = [sys.executable, "-m", "blockota", "board", "simulate", "--json", "--unique-id", "00" * 12, "--boot0", "1"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
@@ -226,19 +226,19 @@ def test_simulate_serves_a_board(tmp_path: Path) -> None:
     ids=["chip", "fault", "port"],
 )
 def test_simulate_refuses_what_makes_no_board(bench: Bench, words: tuple[str, ...], status: int, says: str) -> None:
-    """Errors of the simulator are reported like those of every command."""
+    """``board simulate`` reports an invalid option as wrong usage."""
     ends(bench.run("simulate", *words), status, says)
 
 
 def test_simulate_lists_its_options(bench: Bench) -> None:
-    """``simulate -- --help`` lists the options of the simulator."""
+    """``board simulate -- --help`` lists the options of the simulator."""
     outcome = bench.run("simulate", "--", "--help")
     assert outcome.status == 0
     assert "--readout-protected" in outcome.out
 
 
 def test_options_of_chain_and_store_are_not_shown() -> None:
-    """The help of board commands lists no chain or store option."""
+    """The help of ``blockota board`` commands lists no chain or store option."""
     for command in board_group.commands.values():
         names: set[Any] = {parameter.name for parameter in command.params}
         assert not names & {"config", "network", "store"}
@@ -247,5 +247,5 @@ def test_options_of_chain_and_store_are_not_shown() -> None:
 
 @pytest.mark.parametrize(("pages", "text"), [([], ""), ([3], "3"), ([9, 3, 4], "3-4,9"), (range(64), "0-63")])
 def test_page_numbers_are_written_as_they_are_typed(pages: list[int], text: str) -> None:
-    """Consecutive page numbers are printed as ranges."""
+    """Consecutive page numbers are printed as ranges, such as 3-4."""
     assert page_runs(pages) == text

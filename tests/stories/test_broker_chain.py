@@ -1,4 +1,4 @@
-"""A broker acts on confirmed blocks, and follows reorganisations (S3.3)."""
+"""A broker acts only on confirmed blocks, and follows chain reorganisations."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ DEPTH = 3
 
 @pytest.fixture
 def agreed(workshop: Workshop) -> Workshop:
-    """A workshop in which the vendor accepted that the broker serves 1.0.0."""
-    agree(workshop)  # not a copied chain, of which anvil lacks the state of older blocks
+    """Return a test workshop in which the vendor accepted that the broker serves release 1.0.0."""
+    agree(workshop)  # not from a saved chain, of which anvil lacks the state of older blocks
     return workshop
 
 
 @pytest.fixture
 def vendor_url(agreed: Workshop) -> Iterator[str]:
-    """The URL of the vendor's repository, which runs as a process."""
+    """Run the vendor's repository in a process, and yield its URL."""
     with vendor_of(agreed) as url:
         yield url
 
@@ -57,19 +57,19 @@ def mining(workshop: Workshop) -> Iterator[None]:
 
 
 def require_confirmations(workshop: Workshop) -> None:
-    """Require confirmations in the settings, as for a public chain."""
+    """Require DEPTH confirmations in the settings, as for a public chain."""
     with Path("blockota.toml").open("a") as settings:
         settings.write(f"confirmations = {DEPTH}\n")
     assert workshop.run("release", "list").status == 0
 
 
 def states(outcome: Outcome) -> list[str]:
-    """Return the states of the agreements."""
+    """Return the state of each agreement in the output of ``broker sync``."""
     return [one["state"] for one in outcome.json["agreements"]]
 
 
 def test_an_agreement_counts_when_it_is_confirmed(agreed: Workshop, vendor_url: str) -> None:
-    """An unconfirmed agreement is reported and not fetched; an ended one is kept until its end is confirmed."""
+    """A broker acts on the acceptance and on the end of an agreement only after each was confirmed."""
     require_confirmations(agreed)
     assert states(sync(agreed)) == []
     rpc(agreed.chain, "anvil_mine", DEPTH - 1)
@@ -87,7 +87,7 @@ def test_an_agreement_counts_when_it_is_confirmed(agreed: Workshop, vendor_url: 
 def test_killed_while_an_announcement_waits_for_blocks_it_sends_no_second_one(
     agreed: Workshop, vendor_url: str
 ) -> None:
-    """The next run finds the transaction in the journal, and waits for its confirmation."""
+    """A broker that was killed after it sent an announcement waits for that transaction, and sends no second one."""
     require_confirmations(agreed)
     rpc(agreed.chain, "anvil_mine", DEPTH)
     with running(agreed, "--vendor-source", vendor_url) as broker:
@@ -100,7 +100,7 @@ def test_killed_while_an_announcement_waits_for_blocks_it_sends_no_second_one(
 
 
 def test_a_reorganisation_that_takes_the_announcement_back_is_mended(agreed: Workshop, vendor_url: str) -> None:
-    """The agreement still exists, so nothing is fetched, and the announcement is sent once more."""
+    """After a reorganisation removed an announcement, the broker announces its URL again and fetches nothing."""
     sync(agreed, vendor_url)
     assert listed(agreed) == [(1, "accepted", URL)]
     rpc(agreed.chain, "anvil_reorg", 1, [])
@@ -110,7 +110,7 @@ def test_a_reorganisation_that_takes_the_announcement_back_is_mended(agreed: Wor
 
 
 def test_a_reorganisation_that_changes_nothing_drops_nothing(agreed: Workshop, vendor_url: str) -> None:
-    """The round reports that the chain was read again, and takes no step."""
+    """After a reorganisation that changes no agreement, the broker reads the chain again and keeps its copies."""
     sync(agreed, vendor_url)
     rpc(agreed.chain, "anvil_mine", 2)
     assert verbs(sync(agreed, vendor_url)) == []
@@ -120,7 +120,7 @@ def test_a_reorganisation_that_changes_nothing_drops_nothing(agreed: Workshop, v
 
 
 def test_a_reorganisation_that_takes_the_release_back_is_followed(agreed: Workshop, vendor_url: str) -> None:
-    """Without release and agreement nothing is kept, and the broker is advised that it has no agreement."""
+    """After a reorganisation removed the release and the agreement, the broker drops its copies."""
     sync(agreed, vendor_url)
     rpc(agreed.chain, "anvil_reorg", 4, [])
     outcome = sync(agreed, vendor_url)
@@ -129,7 +129,7 @@ def test_a_reorganisation_that_takes_the_release_back_is_followed(agreed: Worksh
 
 
 def test_a_chain_that_began_anew_is_another_one(agreed: Workshop, vendor_url: str) -> None:
-    """After a revert to a snapshot and further blocks, everything after the snapshot is undone."""
+    """After a development chain was reverted to a snapshot, the broker announces its URL again."""
     rpc(agreed.chain, "evm_snapshot")
     sync(agreed, vendor_url)
     rpc(agreed.chain, "evm_revert", "0x0")

@@ -1,4 +1,4 @@
-"""Repeated rounds of `broker sync`: it follows the chain, tolerates failures, and stops on a signal."""
+"""A broker that syncs repeatedly follows the chain, tolerates failures, and stops on a signal."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ KINDS = (signal.SIGTERM, signal.SIGINT)
 
 @pytest.fixture
 def agreed(workshop: Workshop) -> Workshop:
-    """A workshop in which the vendor accepted that the broker serves 1.0.0."""
+    """Return a test workshop in which the vendor accepted that the broker serves release 1.0.0."""
     return workshop.after(agree)
 
 
 @pytest.fixture
 def vendor_url(agreed: Workshop) -> Iterator[str]:
-    """The URL of the vendor's repository, which runs as a process."""
+    """Run the vendor's repository in a process, and yield its URL."""
     with vendor_of(agreed) as url:
         yield url
 
 
 def until(broker: Process, condition: Callable[[dict[str, object]], bool]) -> dict[str, object]:
-    """Return the first round that meets a condition."""
+    """Return the output of the first round that meets a condition."""
     return next(found for _ in range(int(WAIT_SECONDS)) if condition(found := broker.line()))
 
 
@@ -65,7 +65,7 @@ def did(line: dict[str, object], *names: str) -> bool:
 
 
 def test_an_agreement_that_is_made_later_is_followed_in_a_later_round(workshop: Workshop) -> None:
-    """An offer waits, an accepted one is served, a terminated one is dropped; after SIGTERM the status is 0."""
+    """A running broker waits until its offer is accepted, then serves the release, and drops it after termination."""
     publish(workshop)
     with vendor_of(workshop) as url, running(workshop, *OFTEN, "--vendor-source", url) as broker:
         assert broker.line()["agreements"] == []
@@ -84,7 +84,7 @@ def test_an_agreement_that_is_made_later_is_followed_in_a_later_round(workshop: 
 
 
 def test_a_failed_round_is_reported_and_the_next_one_tries_again(agreed: Workshop) -> None:
-    """First the vendor's repository is down, later the connection to the node fails."""
+    """A round that fails because a source or the node is unreachable is reported, and a later round succeeds."""
     port = free_port()
     with line_to(agreed.chain) as line:
         Path("blockota.toml").write_text(f'[networks.local]\nurl = "{line.url}"\n')
@@ -101,7 +101,7 @@ def test_a_failed_round_is_reported_and_the_next_one_tries_again(agreed: Worksho
 
 
 def test_a_node_that_falls_behind_is_waited_for(agreed: Workshop, vendor_url: str) -> None:
-    """Nothing is dropped while the node is behind."""
+    """While the node lags behind, the broker reports the lag and drops nothing."""
     assert sync(agreed, vendor_url).status == 0
     with running(agreed, *OFTEN, "--vendor-source", vendor_url) as broker:
         assert broker.line()["steps"] == []
@@ -116,7 +116,7 @@ def test_a_node_that_falls_behind_is_waited_for(agreed: Workshop, vendor_url: st
 
 @pytest.mark.parametrize("kind", KINDS, ids=("TERM", "INT"))
 def test_a_signal_between_two_rounds_ends_it_at_once(agreed: Workshop, vendor_url: str, kind: int) -> None:
-    """The command stops during the pause with status 0, and the next run has nothing to do."""
+    """A signal between two rounds ends the broker at once with status 0."""
     with running(agreed, *SELDOM, "--vendor-source", vendor_url) as broker:
         assert did(broker.line(), *ALL_DONE)
         assert broker.stop(kind) == (DONE, "")
@@ -127,7 +127,7 @@ def test_a_signal_between_two_rounds_ends_it_at_once(agreed: Workshop, vendor_ur
 def test_a_signal_in_a_round_lets_the_step_end(
     agreed: Workshop, vendor_url: str, kind: int, every: tuple[str, ...]
 ) -> None:
-    """The current fetch is finished and no other step begins; the next run does the rest."""
+    """After a signal during a round, the current step is finished and the next run does the rest."""
     with slow_vendor() as (gateway, gate), running(agreed, *every, "--vendor-source", gateway.url) as broker:
         await_request(gateway)
         broker.process.send_signal(kind)
@@ -144,7 +144,7 @@ def test_a_signal_in_a_round_lets_the_step_end(
 
 @pytest.mark.parametrize("every", [(), SELDOM], ids=("once", "every"))
 def test_a_second_signal_breaks_the_step_off(agreed: Workshop, vendor_url: str, every: tuple[str, ...]) -> None:
-    """The exit status is 130 with one sentence; the next run does everything."""
+    """A second signal aborts the current step with exit status 130, and the next run does everything."""
     with slow_vendor() as (gateway, gate), running(agreed, *every, "--vendor-source", gateway.url) as broker:
         await_request(gateway)
         status, printed = broker.stop(signal.SIGTERM, signal.SIGINT)
@@ -156,7 +156,7 @@ def test_a_second_signal_breaks_the_step_off(agreed: Workshop, vendor_url: str, 
 
 @contextmanager
 def slow_vendor() -> Iterator[tuple[Gateway, threading.Event]]:
-    """A source that has the image of 1.0.0, and sends it when the event is set."""
+    """Serve the image of release 1.0.0 from a source that waits until an event is set."""
     gate = threading.Event()
 
     def waits(handler: Handler, data: bytes) -> None:
@@ -168,5 +168,5 @@ def slow_vendor() -> Iterator[tuple[Gateway, threading.Event]]:
 
 
 def await_request(gateway: Gateway) -> None:
-    """Wait until a gateway is sent a request."""
+    """Wait until the source receives a request."""
     eventually(lambda: gateway.asked, what="a request")

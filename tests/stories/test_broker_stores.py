@@ -1,4 +1,4 @@
-"""A broker's copies: in a Kubo node, lost, corrupt, of the wrong image, or interrupted by a crash."""
+"""A broker recovers from lost, corrupt and wrong copies, and from crashes."""
 
 from __future__ import annotations
 
@@ -51,27 +51,27 @@ sqlite3.connect = lambda *words, **options: connect(*words, factory=Counted, **o
 from blockota.cli.main import main
 main()
 """
-"""Runs a command that is killed before its n-th write to the state file."""
+"""Python program that runs a command and kills it before its n-th write to the state file."""
 
 
 @pytest.fixture
 def agreed(workshop: Workshop) -> Workshop:
-    """A workshop in which the vendor accepted that the broker serves 1.0.0."""
+    """Return a test workshop in which the vendor accepted that the broker serves release 1.0.0."""
     return workshop.after(agree)
 
 
 @pytest.fixture
 def vendor_url(agreed: Workshop) -> Iterator[str]:
-    """The URL of the vendor's repository, which runs as a process."""
+    """Run the vendor's repository in a process, and yield its URL."""
     with vendor_of(agreed) as url:
         yield url
 
 
 def killed_until_done(workshop: Workshop, *options: str) -> int:
-    """Run rounds that are killed before ever later writes to the state file; return how many were killed."""
+    """Kill rounds at ever later writes to the state file until one succeeds; return the number of killed rounds."""
     command = [sys.executable, "-c", _KILLED_AT]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    # The first writes are always tried: every run has them.
+    # Every round makes the first writes, so a kill before them is always tested.
     for number, count in enumerate(sorted({1, 5, *sampled(range(1, 100), one_in=8)})):
         words = [*command, str(count), "broker", "sync", *OPTIONS, *options]
         done = subprocess.run(words, cwd=workshop.folder, env=environment, capture_output=True, text=True, check=False)
@@ -83,7 +83,7 @@ def killed_until_done(workshop: Workshop, *options: str) -> int:
 
 @pytest.mark.sampled
 def test_killed_before_whatever_it_remembers_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
-    """Steps that were taken but not recorded are found complete: nothing is lost, announced twice or left behind."""
+    """A broker killed before any write to its state file loses nothing, and announces its URL only once."""
     assert killed_until_done(agreed, "--vendor-source", vendor_url) > 1
     assert is_kept(agreed)
     assert announcements(agreed) == 1
@@ -93,7 +93,7 @@ def test_killed_before_whatever_it_remembers_it_goes_on(agreed: Workshop, vendor
 
 
 def test_copies_that_are_lost_are_fetched_again(agreed: Workshop, vendor_url: str) -> None:
-    """Lost copies are reported, fetched and pinned, but not announced again."""
+    """A broker fetches and pins lost copies again, but does not announce its URL again."""
     sync(agreed, vendor_url)
     shutil.rmtree("copies")
     assert sorted(verbs(sync(agreed, vendor_url))) == ["fetched", "fetched", "missed", "missed", "pinned", "pinned"]
@@ -101,7 +101,7 @@ def test_copies_that_are_lost_are_fetched_again(agreed: Workshop, vendor_url: st
 
 
 def test_a_lost_state_file_costs_no_second_announcement(agreed: Workshop, vendor_url: str) -> None:
-    """Copies are verified again, also without a source; pins found then are regarded as foreign."""
+    """A broker that lost its state file verifies its copies again, and does not announce its URL twice."""
     sync(agreed, vendor_url)
     Path("broker.sqlite").unlink()
     assert sorted(verbs(sync(agreed, vendor_url))) == ["fetched", "fetched", "pinned", "pinned"]
@@ -113,7 +113,7 @@ def test_a_lost_state_file_costs_no_second_announcement(agreed: Workshop, vendor
 
 
 def test_rotten_blocks_are_found_when_the_state_file_is_lost(agreed: Workshop, vendor_url: str) -> None:
-    """All blocks are verified again, and corrupt ones are fetched."""
+    """After the broker lost its state file, corrupt blocks in its store are found and fetched again."""
     assert sync(agreed, vendor_url).status == 0
     sound = {path: path.read_bytes() for path in blocks(agreed)}
     for path in sound:
@@ -124,7 +124,7 @@ def test_rotten_blocks_are_found_when_the_state_file_is_lost(agreed: Workshop, v
 
 
 def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Workshop) -> None:
-    """Until then the message names the banned source and the option that ends the ban."""
+    """A source that served wrong blocks is not asked again until its ban ends or ``--forgive`` is given."""
     held = dict(blocks_of("1.0.0"))
     with hostile_gateway.serving(held, hostile_gateway.flips_bit(0.5)) as vendor:
         first = sync(agreed, vendor.url)
@@ -141,7 +141,7 @@ def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Works
 
 
 def test_a_vendor_that_wants_a_token_is_shown_one(agreed: Workshop) -> None:
-    """The settings name the variable with the token."""
+    """A broker sends the access token that its settings name for the vendor's repository."""
     token, line = new_token("broker")
     Path("tokens").write_text(line)
     settings = Path("blockota.toml").read_text()
@@ -154,7 +154,7 @@ def test_a_vendor_that_wants_a_token_is_shown_one(agreed: Workshop) -> None:
 
 
 def test_another_replica_is_asked_in_a_private_network_only_where_that_is_allowed(workshop: Workshop) -> None:
-    """On a public chain an announced URL that leads to this machine is asked only with --allow-private."""
+    """On a public chain, a replica's URL in a private network is asked only with ``--allow-private``."""
     workshop.after(publish_first)
     offer(workshop)
     offer(workshop, number=2, key="dev:5")
@@ -170,7 +170,7 @@ def test_another_replica_is_asked_in_a_private_network_only_where_that_is_allowe
 
 @contextmanager
 def on_another_chain(workshop: Workshop) -> Iterator[str]:
-    """Yield the name of a network in which the same chain is not a local development chain."""
+    """Yield the name of a network that has the same chain under another chain id."""
     deployed = json.loads((workshop.folder / "deployments" / f"{CHAIN_ID}.json").read_text())
 
     def answer(body: bytes) -> tuple[int, bytes]:
@@ -184,7 +184,7 @@ def on_another_chain(workshop: Workshop) -> Iterator[str]:
 
 
 def test_right_blocks_of_the_wrong_image_are_withheld(workshop: Workshop) -> None:
-    """If the root leads to another image, it is not pinned, announced or fetched again, and dropped when revoked."""
+    """Valid blocks that form another image than the recorded one are neither pinned nor announced."""
     release, held = mismatched(workshop)
     with hostile_gateway.serving(held) as vendor:
         first = sync(workshop, vendor.url)
@@ -201,7 +201,10 @@ def test_right_blocks_of_the_wrong_image_are_withheld(workshop: Workshop) -> Non
 
 
 def mismatched(workshop: Workshop) -> tuple[Release, dict[CID, bytes]]:
-    """Publish a release whose root leads to another image, with an agreement; return it and that image's blocks."""
+    """Publish a release whose DAG root belongs to another image, and accept an agreement on the release.
+
+    Returns the release and the blocks of the other image.
+    """
     large_images.pair(workshop)
     product = large_images.PRODUCT
     size = large_images.MEBIBYTE + 1
@@ -220,6 +223,6 @@ def mismatched(workshop: Workshop) -> tuple[Release, dict[CID, bytes]]:
 
 
 def blocks_of(version: str) -> Iterator[tuple[CID, bytes]]:
-    """Yield the blocks of an image."""
+    """Yield the CID and the bytes of each block of a release's image."""
     with image(version).open("rb") as file:
         yield from ((block.cid, block.data) for block in dag(file))

@@ -1,4 +1,4 @@
-"""A broker's round: accepted releases are fetched, verified, pinned, announced once, and finally dropped (S3.3)."""
+"""A broker fetches, verifies, pins and announces accepted releases, and finally drops them."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ main()
 
 @pytest.fixture
 def agreed(workshop: Workshop) -> Workshop:
-    """A workshop in which the vendor accepted that the broker serves 1.0.0."""
+    """Return a test workshop in which the vendor accepted that the broker serves release 1.0.0."""
     return workshop.after(agree)
 
 
 @pytest.fixture
 def vendor_url(agreed: Workshop) -> Iterator[str]:
-    """The URL of the vendor's repository, which runs as a process."""
+    """Run the vendor's repository in a process, and yield its URL."""
     with vendor_of(agreed) as url:
         yield url
 
 
 def test_a_broker_keeps_announces_and_drops(agreed: Workshop, vendor_url: str) -> None:
-    """The second round has nothing to do; after the vendor terminated the agreement no block is left."""
+    """A broker fetches and announces a release once, and drops its copies after the agreement was terminated."""
     assert sorted(verbs(sync(agreed, vendor_url))) == sorted(ALL_DONE)
     assert is_kept(agreed)
     assert listed(agreed) == [(1, "accepted", URL)]
@@ -87,7 +87,7 @@ def test_a_broker_keeps_announces_and_drops(agreed: Workshop, vendor_url: str) -
 
 
 def test_a_revoked_release_is_dropped(agreed: Workshop, vendor_url: str) -> None:
-    """The copies of a revoked release are removed."""
+    """The broker removes its copies of a revoked release."""
     sync(agreed, vendor_url)
     agreed.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="recalled"))
     assert verbs(sync(agreed, vendor_url)) == ["dropped", "dropped"]
@@ -95,7 +95,7 @@ def test_a_revoked_release_is_dropped(agreed: Workshop, vendor_url: str) -> None
 
 
 def test_an_expired_agreement_is_dropped_and_a_new_one_fetched(agreed: Workshop, vendor_url: str) -> None:
-    """Expiry needs no transaction, and a dropped release can be fetched again."""
+    """The copies of an expired agreement are dropped without a transaction, and fetched again for a new one."""
     sync(agreed, vendor_url)
     rpc(agreed.chain, "evm_increaseTime", 1801)
     rpc(agreed.chain, "evm_mine")
@@ -106,8 +106,8 @@ def test_an_expired_agreement_is_dropped_and_a_new_one_fetched(agreed: Workshop,
 
 
 def test_a_reorganisation_that_takes_the_acceptance_back_is_followed(workshop: Workshop) -> None:
-    """The round reports the reorganisation, drops the copies, and announces again once the offer is accepted again."""
-    agree(workshop)  # not a copied chain, of which anvil lacks the state of older blocks
+    """After a reorganisation removed the acceptance, the broker drops its copies until the offer is accepted again."""
+    agree(workshop)  # not from a saved chain, of which anvil lacks the state of older blocks
     with vendor_of(workshop) as vendor_url:
         sync(workshop, vendor_url)
         rpc(workshop.chain, "anvil_reorg", 2, [])
@@ -119,7 +119,7 @@ def test_a_reorganisation_that_takes_the_acceptance_back_is_followed(workshop: W
 
 
 def test_a_node_that_is_behind_drops_nothing(agreed: Workshop, vendor_url: str) -> None:
-    """A node whose chain ends before the last read block does not end agreements."""
+    """A node that is behind the last block read does not make the broker drop its copies."""
     sync(agreed, vendor_url)
     assert sync(agreed, vendor_url).status == 0
     rpc(agreed.chain, "anvil_rollback", 1)
@@ -128,7 +128,7 @@ def test_a_node_that_is_behind_drops_nothing(agreed: Workshop, vendor_url: str) 
 
 
 def test_a_lying_source_is_named_and_left_out(agreed: Workshop, vendor_url: str) -> None:
-    """The image comes from the honest source; the other is recorded, with the wrong block as the reason."""
+    """The image is fetched from an honest source, and a source that served a wrong block is recorded."""
     cid = address("1.0.0")
     with hostile_gateway.serving({cid: image("1.0.0").read_bytes()}, hostile_gateway.flips_bit(0.5)) as liar:
         outcome = sync(agreed, liar.url, vendor_url)
@@ -140,7 +140,7 @@ def test_a_lying_source_is_named_and_left_out(agreed: Workshop, vendor_url: str)
 
 
 def test_a_source_of_wrong_blocks_without_others_gives_nothing(agreed: Workshop) -> None:
-    """Nothing is pinned or announced, and a later round fetches from an honest source."""
+    """If the only source serves wrong blocks, nothing is pinned, and a later round uses an honest source."""
     with hostile_gateway.serving({address("1.0.0"): image("1.0.0").read_bytes()}, hostile_gateway.flips_bit(0)) as liar:
         assert sync(agreed, liar.url).status == UNREACHABLE
     assert (announcements(agreed), copies(agreed).pins()) == (0, set())
@@ -151,7 +151,7 @@ def test_a_source_of_wrong_blocks_without_others_gives_nothing(agreed: Workshop)
 
 @pytest.mark.sampled
 def test_killed_anywhere_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
-    """After SIGKILL at any file operation nothing is lost, one announcement is sent, and all is dropped in the end."""
+    """A broker killed at any file operation loses nothing, and announces its URL only once."""
     assert killed_until_done(agreed, vendor_url) > 3
     assert is_kept(agreed)
     assert announcements(agreed) == 1
@@ -163,8 +163,8 @@ def test_killed_anywhere_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
 
 
 def killed_until_done(workshop: Workshop, vendor_url: str) -> int:
-    """Run rounds that are killed at ever later operations until one succeeds; return how many were killed."""
-    # The first operations are always tried: every run has them.
+    """Kill rounds at ever later file operations until one succeeds; return the number of killed rounds."""
+    # Every round makes the first operations, so a kill before them is always tested.
     for number, count in enumerate(sorted({1, 3, 5, 7, *sampled(range(1, 60), one_in=4)})):
         words = [sys.executable, "-c", _KILLED_AT, str(count), "broker", "sync", "--vendor-source", vendor_url]
         done = subprocess.run(
@@ -182,19 +182,19 @@ def killed_until_done(workshop: Workshop, vendor_url: str) -> int:
 
 
 def test_mistakes_are_refused(agreed: Workshop) -> None:
-    """Each mistake has its error and exit status."""
+    """Each mistake in the options of ``broker sync`` has its own error and exit status."""
     run = agreed.run
     refused(run("broker", "sync"), USAGE, "--broker")
     refused(run("broker", "sync", *BROKER, "--once", "--every", "5"), USAGE, "--once")
     refused(run("broker", "sync", *BROKER, "--announce", "ftp://x.example"), USAGE, "http")
-    refused(run("broker", "sync", *BROKER, "--broker", agreed.cast.mallory.address), USAGE, "not the same")
+    refused(run("broker", "sync", *BROKER, "--broker", agreed.cast.mallory.address), USAGE, "name different brokers")
     refused(run("broker", "sync", *BROKER, "--store", "https://x.example"), USAGE, "gateway")
     assert sync(agreed).status == UNREACHABLE
     refused(run("broker", "sync", "--key", "dev:5", *OPTIONS[2:-1]), REFUSED, "another broker")
 
 
 def test_a_check_names_sources_that_serve_wrong_blocks_or_do_not_answer(agreed: Workshop) -> None:
-    """The status is 0 if all serve, 5 if one is gone, and 3 with the block if one serves wrong bytes."""
+    """``replica check`` exits with 0 if all replicas serve, 5 if one is gone, and 3 if one serves wrong bytes."""
     offer(agreed, number=2, key="dev:5")
     held = {address("1.0.0"): image("1.0.0").read_bytes()}
     with ExitStack() as stack:
@@ -219,13 +219,13 @@ def announce(workshop: Workshop, number: int, url: str) -> None:
 
 
 def check_replicas(workshop: Workshop) -> tuple[int, list[str]]:
-    """Return the exit status of a check, and its findings."""
+    """Return the exit status and the findings of ``replica check``."""
     outcome = workshop.run("replica", "check", "--json")
     return outcome.status, sorted(one["standing"] for one in outcome.json["replicas"])
 
 
 def test_a_broker_is_advised_about_its_next_step(workshop: Workshop) -> None:
-    """There is advice before the offer, before the vendor's decision, and before the announcement."""
+    """``broker sync`` advises a broker before its offer, before the vendor's decision, and before the announcement."""
     words = ("broker", "sync", *BROKER)
     outcome = workshop.run(*words)
     assert (outcome.status, outcome.out, "replica propose" in outcome.err) == (0, "", True)
@@ -244,14 +244,14 @@ def test_a_broker_is_advised_about_its_next_step(workshop: Workshop) -> None:
 
 
 def test_failed_steps_are_reported_once_each_and_counted(agreed: Workshop) -> None:
-    """Each failed step is reported with its reason, and the last line counts them."""
+    """Each failed step of a round is reported once with its reason, and the final error counts the failures."""
     outcome = agreed.run("broker", "sync", *BROKER, "--announce", URL, "--store", "file:copies")
     refused(outcome, UNREACHABLE, "2 steps of the round failed", "could not fetch manifest of acme-thermo2 1.0.0")
     assert outcome.err.count("no repository of the vendor is named") == 2
 
 
 def test_the_state_is_beside_the_settings(agreed: Workshop, vendor_url: str) -> None:
-    """The state file is beside the settings, whatever the working directory is."""
+    """The broker's state file is beside the settings file, whatever the working directory is."""
     elsewhere = agreed.folder / "elsewhere"
     elsewhere.mkdir()
     with chdir(elsewhere):
@@ -263,9 +263,9 @@ def test_the_state_is_beside_the_settings(agreed: Workshop, vendor_url: str) -> 
 
 @pytest.mark.parametrize("kind", ["folder", "foreign", "damaged", "parent"])
 def test_a_state_file_that_cannot_be_used_is_named(agreed: Workshop, kind: str) -> None:
-    """The error has the reason and the remedy."""
+    """An unusable state file of a broker is reported with the reason and a remedy."""
     path = Path("state") if kind != "parent" else Path("state/broker.sqlite")
-    words = {"folder": "it is a folder", "parent": "exists", "foreign": "Put it aside", "damaged": "Put it aside"}
+    words = {"folder": "it is a folder", "parent": "exists", "foreign": "Move the file", "damaged": "Move the file"}
     if kind == "folder":
         path.mkdir()
     elif kind == "damaged":

@@ -1,4 +1,4 @@
-"""Properties of all commands: help with an example, ``--json``, errors, and output on terminals and pipes."""
+"""Properties of all commands: help with an example, ``--json``, errors, and output to terminals and pipes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.stories.conftest import PRODUCT, Workshop, publish_first
 
 
 def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command below a group, with the words that invoke it."""
+    """Yield every command below a group, with the words that invoke the command."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -46,7 +46,7 @@ def test_every_command_has_a_screen_of_help_with_an_example(
 
 @pytest.mark.parametrize("noun", sorted({words[0] for words in ALL if len(words) > 1}))
 def test_the_help_of_a_noun_lists_its_verbs_in_whole_sentences(noun: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every verb is listed with its first sentence, which is not cut; the list of nouns names every verb."""
+    """The help of each command group lists every command with a sentence that is not cut off."""
     assert run([noun, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.partition("Commands:")[2].split())
     assert run(["--help"]) == 0
@@ -80,7 +80,7 @@ def test_every_command_takes_json(words: tuple[str, ...]) -> None:
     ids=lambda words: " ".join(words[:2]),
 )
 def test_json_is_the_only_output_on_stdout(workshop: Workshop, words: tuple[str, ...]) -> None:
-    """With ``--json`` stdout is exactly one object; without it there is readable output."""
+    """With ``--json``, stdout is exactly one JSON object; without it, stdout is readable text."""
     workshop.after(publish_first)
     outcome = workshop.run(*words, "--json")
     assert outcome.status == 0, outcome.err
@@ -89,20 +89,20 @@ def test_json_is_the_only_output_on_stdout(workshop: Workshop, words: tuple[str,
 
 
 def test_an_error_is_reported_as_json(workshop: Workshop) -> None:
-    """The JSON object has the error's parts and exit status; stderr has its sentence."""
+    """With ``--json``, an error is printed as a JSON object on stdout and as a sentence on stderr."""
     outcome = workshop.run("product", "show", "nobody", "--json")
     assert (outcome.status, outcome.json["error"]["exitStatus"]) == (3, 3)
     assert outcome.json["error"]["what"] in outcome.err
 
 
 def test_debug_shows_where_an_error_came_from(workshop: Workshop) -> None:
-    """Only --debug shows a traceback."""
+    """The traceback of an error is shown only with ``--debug``."""
     assert "Traceback" not in workshop.run("product", "show", "nobody").err
     assert "Traceback" in workshop.run("product", "show", "nobody", "--debug").err
 
 
 def test_long_output_is_not_cut_when_piped(workshop: Workshop) -> None:
-    """A piped table keeps one line per row and has no escape codes."""
+    """A table that is piped keeps one line per row and contains no escape codes."""
     workshop.after(publish_first)
     lines = workshop.run("release", "list").out.splitlines()
     assert len(lines) == 2
@@ -110,7 +110,7 @@ def test_long_output_is_not_cut_when_piped(workshop: Workshop) -> None:
 
 
 def test_the_wheel_needs_no_compiler(tmp_path: Path) -> None:
-    """The wheel contains the contract's ABI and bytecode, the stub that hashes flash, and the type marker."""
+    """The wheel contains the contracts' artifacts, the flash hashing program, and the type markers."""
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
     wheel = next(tmp_path.glob("*.whl"))
@@ -124,7 +124,7 @@ def test_the_wheel_needs_no_compiler(tmp_path: Path) -> None:
 
 
 def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
-    """Output into a closed pipe ends with status 0; a full disk is a usage error, not a defect."""
+    """Output into a closed pipe exits with status 0, and output to a full disk with status 2."""
     command = f"{sys.executable} -m blockota product list"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for redirection, status in (("| true; exit ${PIPESTATUS[0]}", 0), ("> /dev/full", 2), ("--json > /dev/full", 2)):

@@ -23,7 +23,7 @@ IMAGE = str(IMAGES / "bluepill-1.0.0.bin")
 
 @pytest.fixture
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty working folder and a free port; a chain started there is stopped afterwards."""
+    """Yield a free port in an empty working folder; the chain started there is stopped afterwards."""
     monkeypatch.chdir(tmp_path)
     free = free_port()
     yield str(free)
@@ -31,7 +31,7 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_up_prepares_everything_and_down_keeps_it(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """After up, a release can be proposed and executed; after down and up it is still there."""
+    """A chain started by ``dev up`` accepts a release, and keeps the release across ``dev down`` and ``dev up``."""
     assert run(["dev", "up", "--port", port]) == 0
     words = ["--product", "acme-thermo2", "--version", "1.0.0", "-o", "r.json"]
     assert run(["release", "publish", IMAGE, *words]) == 0
@@ -48,7 +48,7 @@ def test_up_prepares_everything_and_down_keeps_it(port: str, capsys: pytest.Capt
 
 
 def test_up_twice_changes_nothing(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second up finds the chain and the contract."""
+    """A second ``dev up`` finds the running chain and the contracts, and changes nothing."""
     assert run(["dev", "up", "--port", port, "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
     assert run(["dev", "up", "--port", port, "--json"]) == 0
@@ -56,7 +56,7 @@ def test_up_twice_changes_nothing(port: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_status_reports_what_runs(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status reports whether the chain is running."""
+    """``dev status`` reports whether the local chain is running."""
     assert run(["dev", "status", "--port", port, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"running": False}
     assert run(["dev", "up", "--port", port]) == 0
@@ -66,14 +66,14 @@ def test_status_reports_what_runs(port: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_port_in_use_is_reported(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """If another program listens on the port, up fails and starts nothing."""
+    """``dev up`` fails if another program listens on the port."""
     with socket.create_server(("127.0.0.1", int(port))):
         assert run(["dev", "up", "--port", port]) == 5
     assert f"port {port} is in use" in capsys.readouterr().err
 
 
 def test_existing_settings_are_not_overwritten(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An existing blockota.toml is not changed, and a note reports this."""
+    """``dev up`` does not overwrite an existing blockota.toml, and prints a note about the file."""
     Path("blockota.toml").write_text("# mine\n")
     assert run(["dev", "up", "--port", port]) == 0
     assert Path("blockota.toml").read_text() == "# mine\n"
@@ -81,11 +81,11 @@ def test_existing_settings_are_not_overwritten(port: str, capsys: pytest.Capture
 
 
 def test_a_killed_chain_comes_back_with_what_it_had_saved(port: str) -> None:
-    """After SIGKILL, up restores the last state saved, at most a few seconds old."""
+    """After the local chain was killed, ``dev up`` restores its last saved state."""
     assert run(["dev", "up", "--port", port]) == 0
     chain = LocalChain(Path(".blockota"), int(port))
     state = chain.folder / "chain.json"
-    state.unlink(missing_ok=True)  # it may be from before the deployment; anvil writes the next one
+    state.unlink(missing_ok=True)  # this state may be older than the deployment; anvil writes a new one
     eventually(lambda: is_json(state), what="a saved state")
     pid = chain.pid
     assert pid
@@ -96,7 +96,7 @@ def test_a_killed_chain_comes_back_with_what_it_had_saved(port: str) -> None:
 
 
 def is_json(path: Path) -> bool:
-    """Whether a file exists and is complete JSON."""
+    """Return whether a file exists and contains complete JSON."""
     try:
         json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -105,7 +105,7 @@ def is_json(path: Path) -> bool:
 
 
 def test_ape_deploys_what_the_commands_use(port: str) -> None:
-    """After ``ape run deploy``, the commands need only the deployment file."""
+    """After ``ape run deploy``, the commands find the contract through the deployment file."""
     chain = LocalChain(Path(".blockota"), int(port))
     chain.start()
     ape = Path(sys.executable).with_name("ape")
@@ -118,7 +118,7 @@ def test_ape_deploys_what_the_commands_use(port: str) -> None:
 
 
 def test_the_demonstration_succeeds(tmp_path: Path) -> None:
-    """``blockota demo`` ends with status 0, shows both refusals, and leaves no file behind."""
+    """``blockota demo`` ends with status 0, shows two refused commands, and leaves no file behind."""
     command = [sys.executable, "-m", "blockota", "demo", "--json"]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""With an empty store, the image comes from the vendor, brokers or gateways, and is verified."""
+"""If the store is empty, the image is fetched from the vendor, brokers or gateways, and verified."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ _, BLOCKS = blocks_of(IMAGE.read_bytes())
 
 @pytest.fixture
 def bench(workshop: Workshop) -> Workshop:
-    """A workshop in which 1.0.0 is published and whose store is empty; the vendor's content is kept elsewhere."""
+    """Return a test workshop with release 1.0.0 and an empty store; the image is kept in another folder."""
     return workshop.after(publish_and_empty)
 
 
 def publish_and_empty(workshop: Workshop) -> None:
-    """Publish 1.0.0, and move the store's content away."""
+    """Publish release 1.0.0, and move the store's content away."""
     workshop.publish("1.0.0", IMAGE)
     empty_store(workshop)
 
 
 def empty_store(workshop: Workshop) -> None:
-    """Move the store's content away."""
+    """Move the content of the store to another folder."""
     store = workshop.folder / ".blockota" / "store"
     shutil.rmtree(workshop.folder / "vendor-store", ignore_errors=True)
     store.rename(workshop.folder / "vendor-store")
@@ -58,13 +58,13 @@ def empty_store(workshop: Workshop) -> None:
 
 @contextmanager
 def gateways(*vice: Callable[[Handler, bytes], object]) -> Iterator[list[Gateway]]:
-    """Gateways with the image, one for each kind of fault."""
+    """Serve the image of release 1.0.0 from one gateway for each kind of fault."""
     with ExitStack() as stack:
         yield [stack.enter_context(serving(BLOCKS, one)) for one in vice]
 
 
 def announce(workshop: Workshop, *uris: str) -> None:
-    """Have brokers agree with the vendor and announce these URLs."""
+    """Have brokers make agreements with the vendor and announce these URLs."""
     for number, (key, uri) in enumerate(zip(BROKERS, uris, strict=False), 1):
         assert workshop.run("replica", "propose", *RELEASE, "--key", key).status == 0
         decide(workshop, "accept", number)
@@ -73,14 +73,14 @@ def announce(workshop: Workshop, *uris: str) -> None:
 
 
 def settings(workshop: Workshop, **lists: list[str]) -> None:
-    """Write lists of sources into the settings."""
+    """Write lists of sources into the settings file."""
     file = workshop.folder / "blockota.toml"
     lines = [f"{key} = {json.dumps(urls)}" for key, urls in lists.items()]
     file.write_text("\n".join([*lines, file.read_text()]))
 
 
 def test_a_board_is_flashed_from_the_one_honest_replica_of_three(bench: Workshop, board_url: str) -> None:
-    """With one lying and one incomplete replica, the board gets the release and both are reported."""
+    """A board is flashed from the one honest replica if another one lies and a third one is incomplete."""
     with gateways(vices.flips_bit(0.5), vices.honest, vices.honest) as (liar, ignorant, honest):
         ignorant.blocks = {}
         announce(bench, liar.url, ignorant.url + "/ipfs", honest.url)
@@ -98,7 +98,7 @@ def test_a_board_is_flashed_from_the_one_honest_replica_of_three(bench: Workshop
 
 
 def test_the_vendor_s_own_repository_serves(bench: Workshop) -> None:
-    """`repository serve` on the vendor's store is a valid source."""
+    """An image is fetched from the vendor's repository that the settings name."""
     (bench.folder / "vendor-store").rename(".blockota/store")
     with repositories.serving(bench.folder) as served:
         settings(bench, vendor_sources=[served.url])
@@ -109,7 +109,7 @@ def test_the_vendor_s_own_repository_serves(bench: Workshop) -> None:
 
 
 def test_a_repository_that_asks_for_a_token_serves_who_has_it(bench: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token from `repository token`, named in the settings, grants access; without it other sources are used."""
+    """A repository that requires a token serves a client whose settings name that token."""
     token = bench.run("repository", "token", "bench-3", "--json").json
     Path("tokens").write_text(token["line"])
     (bench.folder / "vendor-store").rename(".blockota/store")
@@ -129,7 +129,7 @@ def test_a_repository_that_asks_for_a_token_serves_who_has_it(bench: Workshop, m
 
 
 def test_gateways_come_last_and_named_sources_first(bench: Workshop) -> None:
-    """Sources are asked in order of priority; once one serves, later ones are not asked."""
+    """Sources named by ``--source`` are asked before the vendor's, and gateways are asked last."""
     with gateways(vices.honest, vices.honest, vices.honest) as (named, vendor, gateway):
         settings(bench, vendor_sources=[vendor.url], gateways=[gateway.url])
         assert bench.run(*FETCH, "--source", named.url).status == 0
@@ -143,11 +143,11 @@ def test_gateways_come_last_and_named_sources_first(bench: Workshop) -> None:
         assert outcome.status == 0
         assert outcome.json["file"] == "found.bin"
         assert gateway.asked
-        assert f"Not asked again: {vendor.url} gone: it does not have the requested content." in outcome.err
+        assert f"Not asked again: {vendor.url} gone: the source does not have the requested content." in outcome.err
 
 
 def test_sources_of_wrong_blocks_without_others_fail_check_four(bench: Workshop, board_url: str) -> None:
-    """If all sources lie, check 4 fails; no file, board or store block is written."""
+    """If all sources serve wrong blocks, check 4 fails and nothing is written."""
     with gateways(vices.flips_bit(0.1), vices.flips_bit(0.9)) as liars:
         announce(bench, *[liar.url for liar in liars])
         for outcome in (bench.run(*FETCH), bench.flash(board_url)):
@@ -164,7 +164,7 @@ def test_sources_of_wrong_blocks_without_others_fail_check_four(bench: Workshop,
 
 
 def test_unreachable_sources_are_listed(bench: Workshop) -> None:
-    """If no source is reachable, the error lists the sources that were tried, and the remedy."""
+    """If no source is reachable, the error lists the sources that were tried and the remedy."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -182,14 +182,14 @@ def test_unreachable_sources_are_listed(bench: Workshop) -> None:
 
 @pytest.mark.parametrize("word", ["ftp://x", "gateway.example", "https://x?y"])
 def test_an_invalid_source_is_refused_at_once(bench: Workshop, word: str) -> None:
-    """An invalid source, as option or in the settings, is refused before any request."""
+    """An invalid source URL is refused as wrong usage, as an option and in the settings."""
     refused(bench.run(*FETCH, "--source", word), USAGE, "is not the URL of a gateway")
     settings(bench, gateways=[word])
     refused(bench.run(*FETCH), USAGE, "is not the URL of a gateway")
 
 
 def test_a_progress_bar_is_shown_on_a_terminal_only(bench: Workshop) -> None:
-    """The progress bar appears on stderr only if it is a terminal, and never with --json."""
+    """A progress bar is shown on stderr only if it is a terminal and ``--json`` is not given."""
     with gateways(vices.honest) as (gateway,):
         words = [sys.executable, "-m", "blockota", *FETCH, "--force", "--source", gateway.url]
         for more, is_shown in (([], True), (["--json"], False)):
@@ -200,7 +200,7 @@ def test_a_progress_bar_is_shown_on_a_terminal_only(bench: Workshop) -> None:
 
 @pytest.mark.usefixtures("bench")
 def test_a_terminated_fetch_leaves_nothing_behind() -> None:
-    """SIGTERM, as from a service manager, ends a fetch like Ctrl-C and leaves no partial file."""
+    """SIGTERM ends a fetch with exit status 130 and leaves no partial file."""
     with gateways(vices.drips) as (slow,):
         words = [sys.executable, "-m", "blockota", *FETCH, "--source", slow.url]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -214,7 +214,7 @@ def test_a_terminated_fetch_leaves_nothing_behind() -> None:
 
 
 def on_a_terminal(words: list[str]) -> str:
-    """Run a command whose stderr is a terminal, and return what it printed there."""
+    """Run a command whose stderr is a terminal, and return the text printed there."""
     terminal, end = pty.openpty()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
     done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=end, env=environment, check=False)

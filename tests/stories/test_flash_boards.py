@@ -1,4 +1,4 @@
-"""``flash`` with several ports, its result as JSON, and the bench log."""
+"""``blockota flash`` with several ports, its JSON result, and the bench log."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ FLASH_SIZE = 1 << 16
 
 @pytest.fixture
 def published(workshop: Workshop) -> Workshop:
-    """A workshop where 1.0.0 and 1.1.0 are published."""
+    """Return a test workshop with the published releases 1.0.0 and 1.1.0."""
     return workshop.after(publish_all)
 
 
 def flash_at_once(workshop: Workshop, *boards: SimulatedBoard, options: tuple[str, ...] = ()) -> Outcome:
-    """Flash several boards concurrently."""
+    """Run ``blockota flash`` once for several boards."""
     with ExitStack() as stack:
         urls = [stack.enter_context(serve_tcp(one)) for one in boards]
         ports = [word for url in urls for word in ("--port", url)]
@@ -59,7 +59,7 @@ def flash_at_once(workshop: Workshop, *boards: SimulatedBoard, options: tuple[st
 
 
 def test_a_board_that_fails_does_not_touch_the_others(published: Workshop) -> None:
-    """Each board has its own result; the exit status is the worst one, and the release was verified once."""
+    """A board that fails does not affect the other boards, and the exit status is the worst one."""
     boards = (
         board(1),
         board(2, faults=Faults(flipped_bit=0x0800_0100)),
@@ -82,7 +82,7 @@ def test_a_board_that_fails_does_not_touch_the_others(published: Workshop) -> No
 
 
 def test_boards_with_unreadable_unique_ids_are_not_copies() -> None:
-    """Two readout-protected boards are not taken for one; two boards with the same unique id are."""
+    """Two boards with unreadable unique ids count as different, and two boards with one unique id as the same."""
     busy = BusyBoards()
     with busy.claim(""), busy.claim(""), busy.claim(unique_id(1)):
         again = busy.claim(unique_id(1))
@@ -91,7 +91,7 @@ def test_boards_with_unreadable_unique_ids_are_not_copies() -> None:
 
 
 def test_people_see_a_line_and_a_row_for_each_board(published: Workshop) -> None:
-    """The output has checks 1 to 5 once, and each board by its port."""
+    """The output of ``flash`` shows checks 1 to 5 once, and the result of each board by its port."""
     outcome = flash_at_once(published, board(1), board(2, flash=b"somebody else's"))
     assert outcome.status == 3
     assert [line[:4] for line in outcome.out.splitlines()[:5]] == [f"✓  {number}" for number in range(1, 6)]
@@ -105,7 +105,7 @@ def test_people_see_a_line_and_a_row_for_each_board(published: Workshop) -> None
 
 
 def test_two_ports_with_one_board_are_refused(published: Workshop) -> None:
-    """If two ports lead to one board, only one run continues, because both would share a journal."""
+    """If two ports lead to the same board, only one of the two flash runs continues."""
     outcome = flash_at_once(published, board(1), board(1), options=("--json",))
     assert outcome.status == 3
     kinds = sorted(one["result"].partition(":")[0] for one in outcome.json["results"])
@@ -117,8 +117,8 @@ def test_two_ports_with_one_board_are_refused(published: Workshop) -> None:
     [
         (("--port", "socket://localhost:1", "--port", "socket://localhost:1"), "is given twice"),
         (("--port", "socket://localhost:1", "--watch", "--resume"), "exclude each other"),
-        (("--port", "socket://localhost:1", "--wiring", "dtr", "--invert-boot0"), "no such line to invert"),
-        (("--port", "telnet://localhost:1"), "names no port"),
+        (("--port", "socket://localhost:1", "--wiring", "dtr", "--invert-boot0"), "the control line to be inverted"),
+        (("--port", "telnet://localhost:1"), "does not name a serial port"),
         (("--port", "socket://localhost:1", "--log", "nowhere/log"), "cannot write the bench log nowhere/log"),
     ],
     ids=["twice", "both", "inversion", "address", "log"],
@@ -126,14 +126,14 @@ def test_two_ports_with_one_board_are_refused(published: Workshop) -> None:
 def test_usage_errors_are_reported_before_a_board_is_contacted(
     published: Workshop, words: tuple[str, ...], says: str
 ) -> None:
-    """Usage errors exit with status 2 before a board is contacted."""
+    """Wrong usage of ``flash`` exits with status 2 before a board is contacted."""
     outcome = published.run("flash", "--product", PRODUCT, *words)
     assert outcome.status == 2, outcome.err
     assert says in outcome.err
 
 
 def test_a_product_is_asked_for(published: Workshop) -> None:
-    """Without a product the command is refused, except with --resume, which takes it from the journal."""
+    """``flash`` requires a product, except with ``--resume``, which reads the product from the journal."""
     outcome = published.run("flash", "--port", "socket://localhost:1")
     assert (outcome.status, "no product given. Name the product (--product NAME" in outcome.err) == (2, True)
     outcome = published.run("flash", "--port", "socket://localhost:1", "--resume")
@@ -141,7 +141,7 @@ def test_a_product_is_asked_for(published: Workshop) -> None:
 
 
 def test_every_board_has_a_line_in_the_log(published: Workshop) -> None:
-    """The log records operator, previous and new contents and the kind of proof; number and hash are printed."""
+    """The bench log records the operator, the board's contents before and after, and the kind of proof."""
     with serve_tcp(board(1, flash=OLD.read_bytes())) as url:
         first = published.flash(url, "--operator", "Ada", "--read-back")
         second = published.flash(url, "--json")
@@ -162,7 +162,7 @@ def test_every_board_has_a_line_in_the_log(published: Workshop) -> None:
 
 
 def test_a_log_that_is_not_whole_stops_the_bench(published: Workshop) -> None:
-    """An incomplete log is refused before a board is contacted; a new line after a gap would hide the gap."""
+    """``flash`` refuses to run with an incomplete bench log, and does not change the board."""
     with serve_tcp(target := board(1)) as url:
         assert published.flash(url, "--log", "mine.jsonl", "--version", "1.0.0").status == 0
         assert published.flash(url, "--log", "mine.jsonl").status == 0
@@ -173,14 +173,14 @@ def test_a_log_that_is_not_whole_stops_the_bench(published: Workshop) -> None:
         log.unlink()
         gone = published.flash(url, "--log", "mine.jsonl")
     assert (outcome.status, gone.status) == (3, 3)
-    assert "the bench log is not whole from line 1 on" in outcome.err
+    assert "the bench log is damaged from line 1 on" in outcome.err
     assert "Compare it with a copy" in outcome.err
     assert target.flash == before
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["given", "not-given"])
 def test_mass_erase_needs_consent(published: Workshop, *, given: bool) -> None:
-    """Mass erase is used only with consent, because it also erases flash beyond the reported size."""
+    """A mass erase, which also erases flash beyond the reported size, is used only with ``--erase-chip``."""
     full = NEW.read_bytes() + bytes(index % 251 for index in range(FLASH_SIZE - len(NEW.read_bytes())))
     Path("full.bin").write_bytes(full)
     product = published.contract.paired_product(PRODUCT)
@@ -195,7 +195,7 @@ def test_mass_erase_needs_consent(published: Workshop, *, given: bool) -> None:
 
 
 def test_the_same_image_again_is_nothing_to_do(published: Workshop) -> None:
-    """Flashing the installed image again succeeds and reports that nothing changed."""
+    """Flashing the installed image again succeeds and programs no page."""
     with serve_tcp(board(1, flash=NEW.read_bytes())) as url:
         outcome = published.flash(url)
     assert outcome.status == 0
@@ -205,24 +205,21 @@ def test_the_same_image_again_is_nothing_to_do(published: Workshop) -> None:
 
 @pytest.fixture
 def slow() -> Iterator[tuple[SimulatedBoard, str]]:
-    """A board whose slow adapter lets a signal arrive during writing, and its port."""
+    """Yield a slow board, on which a signal can arrive during writing, and its port."""
     one = SimulatedBoard(flash=OLD.read_bytes(), unique_id=(1).to_bytes(12), times=TimeModel(baud=115200, latency=0.12))
     with serve_tcp(one) as url:
         yield one, url
 
 
 def is_erased(one: SimulatedBoard) -> bool:
-    """Whether a board was erased and not completely written."""
+    """Return whether a board was erased and is not completely written."""
     return one.flash[:8] == b"\xff" * 8
 
 
 @pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_repeated_control_c_reports_the_state(slow: tuple[SimulatedBoard, str], number: signal.Signals) -> None:
-    """Repeated Ctrl-C ends with status 130, the board's state, the remedy and a log line.
-
-    The second signal is acknowledged.
-    """
+    """Repeated stop signals end ``flash`` with status 130, the board's state, a remedy and a log line."""
     one, url = slow
     with running(*WORDS, "--port", url, "--no-stub") as work:
         wait_until(lambda: is_erased(one))
@@ -241,7 +238,7 @@ def test_repeated_control_c_reports_the_state(slow: tuple[SimulatedBoard, str], 
 
 @pytest.mark.usefixtures("published")
 def test_a_terminal_that_goes_away_ends_the_work_as_control_c_does(slow: tuple[SimulatedBoard, str]) -> None:
-    """SIGHUP, as from a closed window or a lost ssh session, ends with status 130 and a log line."""
+    """Closing the terminal ends ``flash`` with status 130 and a line in the bench log."""
     one, url = slow
     terminal, end = pty.openpty()
     words = ["setsid", "--ctty", sys.executable, "-m", "blockota", *WORDS, "--port", url, "--no-stub"]

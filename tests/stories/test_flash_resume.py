@@ -1,4 +1,4 @@
-"""``flash --resume``: the state that an interruption leaves, and its completion."""
+"""``flash --resume`` completes a board after an interrupted flash run."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ RESUMED = ("--image", str(LARGE))
 
 @pytest.fixture
 def published(workshop: Workshop) -> Workshop:
-    """A workshop with 1.0.0 in the store, and 1.2.0, which fills the flash, in a file."""
+    """Return a test workshop with release 1.0.0 in the store, and 1.2.0 on the chain only."""
     return workshop.after(publish_to_resume)
 
 
 def publish_to_resume(workshop: Workshop) -> None:
-    """Publish 1.0.0 with its image, and 1.2.0 on the chain only."""
+    """Publish release 1.0.0 with its image, and 1.2.0 on the chain only."""
     workshop.publish("1.0.0", OLD)
     workshop.decide(publish_call([release_of(IMAGE, version=Version(1, 2, 0))]))
 
 
 def journals() -> list[Path]:
-    """The journal files of interrupted runs."""
+    """Return the journal files of interrupted flash runs."""
     return sorted(JOURNALS.glob("*.json"))
 
 
 def interrupted_flash(workshop: Workshop, url: str) -> Outcome:
-    """A run that is interrupted while the flash is changed."""
+    """Run ``flash`` on a board that fails during writing, and return the outcome."""
     outcome = workshop.flash(url, "--image", str(LARGE), "--no-stub")
     assert outcome.status == 4, outcome.err
     assert [one.stem for one in journals()] == [unique_id(1)]
@@ -59,18 +59,18 @@ def interrupted_flash(workshop: Workshop, url: str) -> Outcome:
 
 
 class CountedBoard(SimulatedBoard):
-    """A board that counts the bytes that the host sends."""
+    """A simulated board that counts the bytes sent by the host."""
 
     heard = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Receive bytes from the host."""
+        """Count and process bytes from the host."""
         self.heard += len(data)
         return super().feed(data)
 
 
 def holding_old(**faults: int) -> SimulatedBoard:
-    """A board with 1.0.0, and with foreign bytes in the last page that 1.2.0 reaches."""
+    """Return a board with release 1.0.0, and with foreign bytes in the last page that 1.2.0 uses."""
     flash = OLD.read_bytes().ljust(len(IMAGE), b"\xff") + REST
     return board(1, flash=flash, faults=Faults(**faults))
 
@@ -88,7 +88,7 @@ def holding_old(**faults: int) -> SimulatedBoard:
 def test_a_power_cut_is_reported_and_completed(
     published: Workshop, fault: dict[str, int], says: str, then: str
 ) -> None:
-    """The error reports the board's state; --resume needs no product, and restores the bytes beside the image."""
+    """After a power cut, the error reports the board's state, and ``--resume`` completes the board."""
     with serve_tcp(cut := holding_old(**fault)) as url:
         assert says in interrupted_flash(published, url).err
         assert cut.flash != IMAGE
@@ -108,7 +108,7 @@ def test_a_power_cut_is_reported_and_completed(
 
 @pytest.mark.parametrize("part", [0.55, 0.7, 0.85], ids=lambda part: f"{part:.0%}")
 def test_a_cable_that_comes_off_in_the_middle_of_a_frame_needs_no_reset(published: Workshop, part: float) -> None:
-    """A bootloader in a half-received frame is recovered without a byte that could erase flash."""
+    """A board disconnected in the middle of a frame is completed by ``--resume`` without a reset."""
     counted = CountedBoard(flash=OLD.read_bytes())
     with serve_tcp(counted) as url:
         assert published.flash(url, "--image", str(LARGE), "--no-stub").status == 0
@@ -122,7 +122,7 @@ def test_a_cable_that_comes_off_in_the_middle_of_a_frame_needs_no_reset(publishe
 
 
 def test_a_damaged_journal_of_another_board_is_ignored(published: Workshop) -> None:
-    """A damaged journal of another board is ignored."""
+    """A damaged journal of another board does not prevent ``--resume``."""
     with serve_tcp(cut := holding_old(power_cut_in_program=20_000)) as url:
         interrupted_flash(published, url)
         (JOURNALS / f"{unique_id(2)}.json").write_text("{")
@@ -132,7 +132,7 @@ def test_a_damaged_journal_of_another_board_is_ignored(published: Workshop) -> N
 
 
 def test_the_same_command_completes_it_as_well(published: Workshop) -> None:
-    """Repeating the command completes the board; afterwards --resume has no journal to continue."""
+    """Repeating the ``flash`` command completes an interrupted board as ``--resume`` does."""
     with serve_tcp(holding_old(power_cut_in_program=20_000)) as url:
         interrupted_flash(published, url)
         assert published.flash(url, "--image", str(LARGE)).status == 0
@@ -142,20 +142,20 @@ def test_the_same_command_completes_it_as_well(published: Workshop) -> None:
 
 
 def test_another_board_is_not_resumed(published: Workshop) -> None:
-    """A journal is valid for one board and one release only."""
+    """``--resume`` refuses another board or another release than the journal's."""
     with serve_tcp(holding_old(power_cut_in_program=20_000)) as url:
         interrupted_flash(published, url)
         named = published.run("flash", "--resume", "--port", url, "--product", PRODUCT, "--version", "1.0.0")
     with serve_tcp(board(2)) as url:
         outcome = published.run("flash", "--resume", "--port", url)
     assert (named.status, outcome.status) == (3, 3)
-    assert "acme-thermo2 1.2.0 was interrupted on this board: acme-thermo2 1.0.0 was named" in named.err
-    assert f"no journal of {unique_id(2)}, only of {unique_id(1)}" in outcome.err
+    assert "acme-thermo2 1.2.0 was interrupted on this board: the command names acme-thermo2 1.0.0" in named.err
+    assert f"no journal for {unique_id(2)}, only for {unique_id(1)}" in outcome.err
     assert journals()
 
 
 def test_a_release_that_was_revoked_since_is_not_completed(published: Workshop) -> None:
-    """A resumed release is checked again; if it was revoked, another release needs no further consent."""
+    """``--resume`` refuses a release that was revoked meanwhile, and another release can be flashed."""
     cut = board(1, flash=OLD.read_bytes(), faults=Faults(power_cut_in_program=20_000))
     with serve_tcp(cut) as url:
         interrupted_flash(published, url)
@@ -169,7 +169,7 @@ def test_a_release_that_was_revoked_since_is_not_completed(published: Workshop) 
 
 
 def test_bytes_of_a_revoked_release_s_journal_are_not_dropped_silently(published: Workshop) -> None:
-    """A release that ends before the journal's preserved bytes is refused until the journal is moved away."""
+    """A release that would lose bytes preserved in the journal is refused until the journal is moved away."""
     with serve_tcp(cut := holding_old(power_cut_in_program=20_000)) as url:
         interrupted_flash(published, url)
         published.decide(revoke_call(PRODUCT, Version(1, 2, 0), reason="it overheats"))
@@ -184,7 +184,7 @@ def test_bytes_of_a_revoked_release_s_journal_are_not_dropped_silently(published
 
 @contextmanager
 def served_slowly() -> Iterator[tuple[SimulatedBoard, str]]:
-    """A board at 115200 baud behind an adapter with a reset line."""
+    """Serve a simulated board at 115200 baud behind an adapter with a reset line."""
     slow = SimulatedBoard(unique_id=(1).to_bytes(12), times=TimeModel(baud=115200))
     with serve_rfc2217(slow) as url:
         yield slow, url
@@ -192,7 +192,7 @@ def served_slowly() -> Iterator[tuple[SimulatedBoard, str]]:
 
 @pytest.mark.usefixtures("published")
 def test_control_c_reports_what_is_half_done(workshop: Workshop) -> None:
-    """Ctrl-C exits with 130, reports and logs the state, and keeps the journal; --resume completes the board."""
+    """Ctrl-C during writing exits with 130 and keeps the journal, and ``--resume`` completes the board."""
     way = ("--wiring", "dtr-rts")
     with served_slowly() as (slow, url):
         with running(*WORDS, *RESUMED, "--port", url, *way, "--json") as work:

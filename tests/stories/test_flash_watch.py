@@ -1,4 +1,4 @@
-"""``flash --watch`` flashes one board after another at one port until Ctrl-C."""
+"""``flash --watch`` flashes one board after another at the same port until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ NEXT = "Take the board out"
 
 @pytest.fixture
 def published(workshop: Workshop) -> Workshop:
-    """A workshop where 1.0.0 and 1.1.0 are published."""
+    """Return a test workshop with the published releases 1.0.0 and 1.1.0."""
     return workshop.after(publish_all)
 
 
 @pytest.fixture
 def jig() -> Iterator[tuple[Jig, str]]:
-    """A jig, and its port."""
+    """Yield a test jig and the URL of its port."""
     one = Jig()
     with one.served() as url:
         yield one, url
@@ -40,7 +40,7 @@ def jig() -> Iterator[tuple[Jig, str]]:
 
 @pytest.mark.usefixtures("published")
 def test_boards_are_flashed_one_after_another(jig: tuple[Jig, str]) -> None:
-    """Each of three boards is reported, logged, and listed in the one JSON object at the end."""
+    """``flash --watch`` flashes three boards in turn, logs each, and prints one JSON object at the end."""
     place, url = jig
     boards = [board(1), board(2, flash=OLD.read_bytes()), board(3, flash=NEW.read_bytes())]
     with running(*WORDS, "--watch", "--port", url, "--json") as work:
@@ -67,7 +67,7 @@ def test_boards_are_flashed_one_after_another(jig: tuple[Jig, str]) -> None:
 
 @pytest.mark.usefixtures("published")
 def test_a_board_that_stays_is_not_flashed_again(jig: tuple[Jig, str]) -> None:
-    """A flashed board is not flashed again, even after a reset or after it was removed and reconnected."""
+    """A board that was flashed is not flashed again after a reset or a reconnection."""
     place, url = jig
     with running(*WORDS, "--watch", "--port", url) as work:
         work.wait_for("Put a board in")
@@ -86,7 +86,7 @@ def test_a_board_that_stays_is_not_flashed_again(jig: tuple[Jig, str]) -> None:
 
 @pytest.mark.usefixtures("published")
 def test_a_board_that_failed_is_tried_again_when_it_is_put_in_again(jig: tuple[Jig, str]) -> None:
-    """A failed board is retried only after it was reconnected; the interrupted run is then resumed."""
+    """A board that failed is retried after it was reconnected, and its interrupted run is resumed."""
     place, url = jig
     with running(*WORDS, "--watch", "--port", url, "--no-stub") as work:
         work.wait_for("Put a board in")
@@ -106,7 +106,7 @@ def test_a_board_that_failed_is_tried_again_when_it_is_put_in_again(jig: tuple[J
 
 @pytest.mark.usefixtures("published")
 def test_boards_with_unreadable_unique_ids_are_distinct(jig: tuple[Jig, str]) -> None:
-    """Two readout-protected boards are both refused, and the second is not taken for the first."""
+    """Two readout-protected boards, whose unique ids cannot be read, are refused as different boards."""
     place, url = jig
     with running(*WORDS, "--watch", "--port", url) as work:
         work.wait_for("Put a board in")
@@ -125,7 +125,7 @@ def test_boards_with_unreadable_unique_ids_are_distinct(jig: tuple[Jig, str]) ->
 
 @pytest.mark.usefixtures("published")
 def test_a_board_whose_cable_came_off_is_gone_on_with(jig: tuple[Jig, str]) -> None:
-    """A board disconnected during an erase is resumed without a reset, and page 127 stays unchanged."""
+    """A board disconnected during an erase is resumed without a reset, and the pages beside the image are kept."""
     place, url = jig
     place.last_heard = bytes((Command.ERASE, Command.ERASE ^ 0xFF))
     flash = OLD.read_bytes().ljust(127 * 1024, b"\xff") + b"calibration".ljust(1024, b"!")
@@ -143,7 +143,7 @@ def test_a_board_whose_cable_came_off_is_gone_on_with(jig: tuple[Jig, str]) -> N
 
 
 def test_a_release_that_is_revoked_meanwhile_is_refused_from_then_on(published: Workshop, jig: tuple[Jig, str]) -> None:
-    """The chain is queried for each board, so a revocation takes effect at once."""
+    """``flash --watch`` reads the chain for each board, so a revoked release is refused at once."""
     place, url = jig
     with running(*WORDS, "--watch", "--port", url) as work:
         work.wait_for("Put a board in")
@@ -166,7 +166,7 @@ def test_a_release_that_is_revoked_meanwhile_is_refused_from_then_on(published: 
 
 @pytest.mark.usefixtures("published")
 def test_a_port_that_vanishes_is_waited_for() -> None:
-    """A port that vanishes with its adapter is waited for; with a reset line no one has to press reset."""
+    """``flash --watch`` waits for a port that vanishes together with its adapter."""
     port = free_port()
     url, options = f"rfc2217://127.0.0.1:{port}", ("--wiring", "dtr-rts", "--baud", "auto")
     with running(*WORDS, "--watch", "--port", url, *options, "--json") as work:
@@ -185,7 +185,7 @@ def test_a_port_that_vanishes_is_waited_for() -> None:
 
 @pytest.mark.usefixtures("published")
 def test_a_board_with_a_program_that_talks_is_not_taken_for_one_to_flash(jig: tuple[Jig, str]) -> None:
-    """Output of an application, with BOOT0 at 0, is not taken for a bootloader's answer."""
+    """Output of a running application is not mistaken for a bootloader's response."""
     talker = board(1, flash=NEW.read_bytes())
     talker.boot0 = False
     place, url = jig
@@ -194,4 +194,4 @@ def test_a_board_with_a_program_that_talks_is_not_taken_for_one_to_flash(jig: tu
         work.wait_for("Put a board in")
         place.wait_for_polls(SEVERAL)
         work.interrupt()
-        assert work.end().err.splitlines()[-1] == "Stopped. No board was worked on."
+        assert work.end().err.splitlines()[-1] == "Stopped. No board was flashed."

@@ -1,4 +1,4 @@
-"""Interrupted runs: the contents that they leave, and the result of repeating the command."""
+"""Interrupted flash runs: the state of the flash, and the result of repeating the command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_CONSENT = Consent()
 
 
 def proven(image: bytes, version: Version) -> ProvenRelease:
-    """An image that passed checks 1 to 5 as this version."""
+    """Return an image that passed checks 1 to 5 as this version."""
     answer = answer_with(release=release_of(image, version=version))
     return prove_release(answer, TRUST, read_image=lambda _: image)
 
@@ -43,19 +43,19 @@ HISTORY: tuple[Release, ...] = (FIRST.release, SECOND.release, THIRD.release)
 
 
 def bench_of(board: SimulatedBoard) -> BoardSession:
-    """A bench with the board in this process, where silence takes no time."""
+    """Return a session with a simulated board in this process, in which timeouts take no time."""
     return bench_on(RunningLink(board))
 
 
 def searched(*history: Release) -> KnownReleases:
-    """The chain's record with these releases and no other product."""
+    """Return the chain's record with these releases and no other product."""
     return KnownReleases(history, lambda: ())
 
 
 def run(board: SimulatedBoard, wanted: ProvenRelease, *, consent: Consent = NO_CONSENT) -> str:
-    """Run checks 6 to 10 with flashing between them; returns the result of check 6.
+    """Clear, flash and prove a board (checks 6 to 10), and return the text of check 6.
 
-    The chain knows the releases up to the wanted one.
+    The chain's record ends with the wanted release.
     """
     history = [release for release in HISTORY if release.version <= wanted.release.version]
     cleared = bench_of(board).examine(wanted, known=searched(*history)).clear(consent)
@@ -67,10 +67,10 @@ def run(board: SimulatedBoard, wanted: ProvenRelease, *, consent: Consent = NO_C
 
 @pytest.mark.sampled
 def test_a_first_flashing_that_was_cut_anywhere_is_finished_by_the_same_command() -> None:
-    """Repeating the command completes a first flashing after a cut at any byte, or reports that it was done."""
+    """After a first flash run was cut off at any byte, repeating the command completes the board."""
     reports: set[str] = set()
     until_proven = _bytes_until_proven()
-    # Once the last byte is written, only the proof is missing: the end of the range is always tried.
+    # Near the end of the range only the proof is missing, so the last cut is always tested.
     for cut in (*sampled(range(1, until_proven, 7), one_in=4), until_proven - 1):
         board = SimulatedBoard(faults=Faults(silent_after=cut))
         try:
@@ -83,12 +83,14 @@ def test_a_first_flashing_that_was_cut_anywhere_is_finished_by_the_same_command(
 
 def _run_again(board: SimulatedBoard) -> str:
     what = run(board, FIRST)
-    return "already" if "holds 1.0.0 already" in what else what.split(" replaces ")[1].split(",")[0]
+    if "holds 1.0.0 already" in what:
+        return "already"
+    return what.split(" replaces ")[1].split(",")[0].split(" of another")[0]
 
 
 @pytest.mark.sampled
 def test_an_update_that_was_cut_is_finished_at_the_latest_with_replace_unknown() -> None:
-    """An update cut in the erase needs --replace-unknown, which the error names beforehand."""
+    """An update that was cut off during the erase is completed with ``--replace-unknown``."""
     kinds: set[str] = set()
     for cut in sampled(range(3000, 45_000, 4001), one_in=3):
         board = SimulatedBoard(flash=NEXT, faults=Faults(silent_after=cut))
@@ -102,7 +104,7 @@ def test_an_update_that_was_cut_is_finished_at_the_latest_with_replace_unknown()
 
 
 def test_an_update_that_was_cut_after_the_erase_is_known_again() -> None:
-    """After every old page was erased, repeating the command completes the update."""
+    """An update that was cut off after the erase is completed by repeating the command."""
     board = SimulatedBoard(flash=IMAGE)
     events = bench_of(board).examine(SECOND, known=searched(*HISTORY)).clear(NO_CONSENT).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -123,7 +125,7 @@ def test_an_update_that_was_cut_after_the_erase_is_known_again() -> None:
     ids=["behind a block", "last byte", "whole but for one", "half written but for one", "first words", "one of them"],
 )
 def test_one_unexplained_byte_makes_the_contents_unknown(contents: bytes) -> None:
-    """Contents with a byte that neither image nor erase explains are classified as unknown."""
+    """One byte that neither the image nor an erase explains makes the flash contents unknown."""
     board = SimulatedBoard(flash=contents)
     with pytest.raises(VerificationError, match="the board holds something unknown"):
         run(board, FIRST, consent=Consent(allow_downgrade=True))
@@ -133,20 +135,20 @@ def test_one_unexplained_byte_makes_the_contents_unknown(contents: bytes) -> Non
 
 @pytest.mark.parametrize("written", [range(8, 584), range(8, 300), range(200, 584), range(583, 584), range(8, 9)])
 def test_what_a_cut_run_leaves_is_known_again(written: range) -> None:
-    """Any part of the image with its first words erased is recognised as an interrupted run."""
+    """A partly written image whose first words are erased is recognised as an interrupted run."""
     contents = bytes(byte if at in written else 0xFF for at, byte in enumerate(IMAGE))
     assert "replaces an interrupted run" in run(SimulatedBoard(flash=contents), FIRST)
 
 
 def test_a_board_that_falls_silent_while_it_is_read_was_not_changed() -> None:
-    """The error for silence during reading states that the board was not changed."""
+    """A board that stops answering while it is read is reported as not changed."""
     board = SimulatedBoard(flash=LARGE, faults=Faults(silent_after=50))
     with pytest.raises(NoAnswerError, match=r"fell silent in Read Memory.*; nothing was changed"):
         run(board, SECOND)
 
 
 def test_a_chip_that_no_table_has_is_refused_as_such() -> None:
-    """A release for a chip outside the table is refused as unsupported by this program, not as a wrong board."""
+    """Check 7 refuses a board with a chip that BlockOTA does not support."""
     board = SimulatedBoard(replace(STM32F103C8, product_id=0x7FF))
     release = replace(FIRST.release, chip_id=0x7FF)
     wanted = prove_release(answer_with(release=release), TRUST, read_image=lambda _: IMAGE)
@@ -156,7 +158,7 @@ def test_a_chip_that_no_table_has_is_refused_as_such() -> None:
 
 
 def test_a_release_beyond_the_flash_is_not_read() -> None:
-    """A release beyond the board's flash is not read; check 7 refuses it."""
+    """Check 7 refuses a release that is larger than the board's flash."""
     image = IMAGE.ljust(80 * 1024, b"\1")
     large = replace(PRODUCT, region=Region(PRODUCT.region.start, 1 << 20))
     answer = answer_with(release=release_of(image), product=large)
@@ -165,41 +167,41 @@ def test_a_release_beyond_the_flash_is_not_read() -> None:
 
 
 def test_an_interruption_between_two_events_reports_the_state() -> None:
-    """KeyboardInterrupt thrown into the event generator ends with the state of the board."""
+    """A KeyboardInterrupt between two flashing events is reported with the state of the board."""
     events = bench_of(SimulatedBoard()).examine(FIRST, known=searched(FIRST.release)).clear(NO_CONSENT).flash()
     next(event for event in events if isinstance(event, Programmed))
     with pytest.raises(BoardError, match=r"interrupted: erased 0 of 0 pages, .*will not start a half written image"):
         events.throw(KeyboardInterrupt())
 
 
-# By the command
+# Interruptions of the ``blockota flash`` command
 
 
 @pytest.fixture
 def published(workshop: Workshop) -> Workshop:
-    """A workshop where 1.0.0 is published."""
+    """Return a test workshop with the published release 1.0.0."""
     return workshop.after(publish_first)
 
 
 @contextmanager
 def served(board: SimulatedBoard) -> Iterator[str]:
-    """The board on a TCP port."""
+    """Serve a board on a TCP port, and yield its URL."""
     with serve_tcp(board) as url:
         yield url
 
 
 def test_a_flipped_bit_ends_as_check_10(published: Workshop) -> None:
-    """A bit that flips in the flash fails check 10 with exit status 4."""
+    """A bit that flips in the flash during writing fails check 10 with exit status 4."""
     with served(SimulatedBoard(faults=Faults(flipped_bit=0x0800_0100))) as url:
         outcome = published.flash(url, "--json")
     assert outcome.status == 4
-    assert "check 10 failed, the flash does not hold what was written" in outcome.err
+    assert "check 10 failed, the flash does not contain the written bytes" in outcome.err
     assert outcome.json["error"]["kind"] == "FlashProofError"
     assert outcome.json["error"].get("check", 10) == 10
 
 
 def test_a_board_that_cannot_start_is_flashed_all_the_same(published: Workshop) -> None:
-    """If the line is lost after check 10, flashing succeeds with a note."""
+    """If the connection is lost after check 10, flashing succeeds with a note that the board did not start."""
     sent = _bytes_until_proven()
     with served(SimulatedBoard(faults=Faults(silent_after=sent))) as url:
         outcome = published.flash(url, "--json")
@@ -211,7 +213,7 @@ def test_a_board_that_cannot_start_is_flashed_all_the_same(published: Workshop) 
 
 
 def _bytes_until_proven() -> int:
-    """The number of bytes that the host sends until check 10 if only 1.0.0 is on the chain."""
+    """Return the number of bytes that the host sends until check 10, if the chain has only release 1.0.0."""
 
     class CountingLink(DirectLink):
         """A link that counts the bytes that the host sends."""
@@ -219,7 +221,7 @@ def _bytes_until_proven() -> int:
         count = 0
 
         def write(self, data: bytes, /) -> None:
-            """Hand a frame over."""
+            """Count the bytes, and send them to the board."""
             self.count += len(data)
             super().write(data)
 
@@ -233,7 +235,7 @@ def _bytes_until_proven() -> int:
 
 
 def test_bytes_beside_the_image_are_in_the_journal_while_they_are_nowhere_else(published: Workshop) -> None:
-    """The next run restores the bytes beside the image from the journal, and deletes it."""
+    """An interrupted run keeps the bytes beside the image in its journal, and the next run restores them."""
     beside = bytes(range(256))
     flash = b"\xff" * 768 + beside
     board = SimulatedBoard(flash=flash, faults=Faults(silent_after=_bytes_until_proven() // 2))
@@ -253,23 +255,23 @@ def test_bytes_beside_the_image_are_in_the_journal_while_they_are_nowhere_else(p
 
 @pytest.mark.parametrize("kind", ["hex", "elf"])
 def test_an_image_from_a_stick_may_be_hex_or_elf(published: Workshop, board_url: str, kind: str) -> None:
-    """Flash accepts the formats that publish accepts; the chain's digest is of the flat bytes."""
+    """``flash`` accepts a .hex or .elf image, and compares its flat binary with the chain's SHA-256."""
     outcome = published.flash(board_url, "--image", str(IMAGES / f"bluepill-1.0.0.{kind}"), "--json")
     assert outcome.status == 0, outcome.err
     assert outcome.json["results"][0]["sha256"] == hashlib.sha256(IMAGE).hexdigest()
-    assert "Reading what the board's flash holds" in outcome.err
+    assert "Reading the contents of the board's flash" in outcome.err
 
 
 class InterruptedLink(DirectLink):
-    """A link that raises KeyboardInterrupt while an answer is awaited."""
+    """A link that raises KeyboardInterrupt while the host waits for a response."""
 
     def __init__(self, board: SimulatedBoard) -> None:
-        """Nothing strikes before `strike_after` is set."""
+        """Connect to a board; no interrupt is raised before `strike_after` is set."""
         super().__init__(board)
         self.strike_after: int | None = None
 
     def read(self, size: int, *, timeout: float) -> bytes:
-        """Read, or raise KeyboardInterrupt."""
+        """Read bytes from the board, or raise KeyboardInterrupt."""
         if self.strike_after is not None:
             self.strike_after -= 1
             if self.strike_after < 0:
@@ -279,7 +281,7 @@ class InterruptedLink(DirectLink):
 
 
 def interrupted_after(reads: int) -> tuple[SimulatedBoard, BoardError | None]:
-    """A board whose first flashing was interrupted at an awaited answer, and the flasher's messages."""
+    """Flash a blank board with an interrupt at the given read, and return the board and the error."""
     board = SimulatedBoard()
     link = InterruptedLink(board)
     bootloader = Bootloader(link)
@@ -294,7 +296,7 @@ def interrupted_after(reads: int) -> tuple[SimulatedBoard, BoardError | None]:
 
 
 def test_control_c_while_flashing_reports_what_is_half_done() -> None:
-    """Ctrl-C at any answer reports the state, and the same command completes the board."""
+    """Ctrl-C at any read during flashing reports the board's state, and repeating completes the board."""
     reasons = set()
     for reads in itertools.count():
         board, error = interrupted_after(reads)

@@ -1,4 +1,4 @@
-"""Commands with every kind of key: a keystore with its password, a variable, and a hardware wallet of an Ape plugin."""
+"""Commands that sign with a keystore and its password, or with a hardware wallet through an Ape plugin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import IMAGES, ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
 
-PASSWORD = "correct horse"  # noqa: S105 - opens nothing but what this file makes
+PASSWORD = "correct horse"  # noqa: S105 - opens only the keystore that this file creates
 OFFER = ("replica", "propose", "--product", PRODUCT, "--version", "1.0.0")
 KEYSTORE = ("--key", "keystore:broker.json")
 Descriptor = Callable[[str], str]
@@ -25,7 +25,7 @@ Descriptor = Callable[[str], str]
 
 @pytest.fixture
 def released(workshop: Workshop) -> Workshop:
-    """A workshop in which 1.0.0 is published, with the broker's keystore in its folder."""
+    """Return a test workshop with release 1.0.0 and the broker's keystore."""
     workshop.after(publish_first)
     keystore = workshop.folder / "broker.json"
     keystore.write_text(json.dumps(Account.encrypt(workshop.cast.broker.key, PASSWORD, iterations=2)))
@@ -35,7 +35,7 @@ def released(workshop: Workshop) -> Workshop:
 
 @pytest.fixture
 def descriptor(tmp_path: Path) -> Descriptor:
-    """Return a file descriptor from which a text can be read."""
+    """Return a function that makes a file descriptor from which a text can be read."""
 
     def make(text: str) -> str:
         path = tmp_path / "password"
@@ -46,14 +46,14 @@ def descriptor(tmp_path: Path) -> Descriptor:
 
 
 def test_a_password_comes_by_descriptor(released: Workshop, descriptor: Descriptor) -> None:
-    """A broker's script signs with a keystore without a terminal, and the command line has no password."""
+    """A script signs with a keystore whose password comes from a file descriptor, without a terminal."""
     done = released.run(*OFFER, *KEYSTORE, "--password-fd", descriptor(f"{PASSWORD}\n"), "--json")
     assert (done.status, done.json["broker"]) == (0, released.cast.broker.address)
     assert PASSWORD not in done.out + done.err
 
 
 def test_a_wrong_password_is_status_3(released: Workshop, descriptor: Descriptor) -> None:
-    """A wrong password exits with 3; no transaction is sent, and no password is printed."""
+    """A wrong password exits with status 3, and the password is not printed."""
     outcome = released.run(*OFFER, *KEYSTORE, "--password-fd", descriptor("battery staple"))
     refused(outcome, REFUSED, "the key cannot be opened", "broker.json")
     assert "staple" not in outcome.err
@@ -62,7 +62,7 @@ def test_a_wrong_password_is_status_3(released: Workshop, descriptor: Descriptor
 
 
 def test_a_keystore_that_others_may_read_is_noted_on_stderr(released: Workshop, descriptor: Descriptor) -> None:
-    """A keystore readable by others causes a note on stderr, and the command succeeds."""
+    """A keystore that other users may read causes a note on stderr, and the command succeeds."""
     (released.folder / "broker.json").chmod(0o644)
     done = released.run(*OFFER, *KEYSTORE, "--password-fd", descriptor(PASSWORD), "--json")
     assert done.json["status"] == "proposed"
@@ -70,7 +70,7 @@ def test_a_keystore_that_others_may_read_is_noted_on_stderr(released: Workshop, 
 
 
 def test_a_script_of_ape_takes_the_same_options(released: Workshop, descriptor: Descriptor) -> None:
-    """``ape run propose_replication`` accepts a keystore and a descriptor."""
+    """``ape run propose_replication`` accepts a keystore and a password from a file descriptor."""
     number = descriptor(PASSWORD)
     deployed = json.loads(Path("deployments/1337.json").read_text())["replication"]
     words = ["propose_replication", "--network", f"ethereum:local:{released.chain.url}", "--contract", deployed]
@@ -89,7 +89,7 @@ def test_a_script_of_ape_takes_the_same_options(released: Workshop, descriptor: 
 
 @pytest.fixture
 def plug_in(released: Workshop) -> Callable[[LocalAccount, str], None]:
-    """Connect a simulated device with an account's key and a chosen behaviour; Ape's alias for it is ``pocket``."""
+    """Return a function that connects a simulated device with an account's key to Ape's alias ``pocket``."""
 
     def plug(account: LocalAccount, mood: str) -> None:
         device, file = released.folder / "usb", released.folder / ".ape" / "pocketsigner" / "pocket.json"
@@ -101,7 +101,7 @@ def plug_in(released: Workshop) -> Callable[[LocalAccount, str], None]:
 
 
 def run_with_plugin(workshop: Workshop, *words: str) -> Outcome:
-    """Run a command in an interpreter with the plugin installed and the workshop as home folder."""
+    """Run a command in a process with the plugin installed and the workshop's folder as home."""
     plugins = ROOT / "tests" / "plugins"
     environment = os.environ | {"HOME": str(workshop.folder), "PYTHONPATH": f"{plugins}:{ROOT}"}
     done = subprocess.run(
@@ -116,7 +116,7 @@ def run_with_plugin(workshop: Workshop, *words: str) -> Outcome:
 
 
 def test_a_hardware_wallet_offers_a_replica(released: Workshop, plug_in: Callable[[LocalAccount, str], None]) -> None:
-    """The device signs the broker's transaction; if it refuses, nothing is sent; if unplugged, this is reported."""
+    """A hardware wallet signs the broker's offer, and a refusing or unplugged device is reported."""
     command = (*OFFER, "--key", "ape:pocket", "--json")
     plug_in(released.cast.broker, "refuses")
     refused(run_with_plugin(released, *command), REFUSED, "ape:pocket did not sign", "Connect and unlock the device")
@@ -132,7 +132,7 @@ def test_a_hardware_wallet_offers_a_replica(released: Workshop, plug_in: Callabl
 def test_an_owner_signs_a_release_on_a_hardware_wallet(
     released: Workshop, plug_in: Callable[[LocalAccount, str], None]
 ) -> None:
-    """The Safe accepts the device's signature beside another owner's, and the device pays for the execution."""
+    """The Safe accepts an owner's signature from a hardware wallet, which also pays for the execution."""
     plug_in(released.cast.owner_a, "willing")
     image, file = str(IMAGES / "bluepill-1.1.0.bin"), "1.1.0.json"
     made = released.run("release", "publish", image, "--product", PRODUCT, "--version", "1.1.0", "-o", file)

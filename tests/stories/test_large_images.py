@@ -1,4 +1,4 @@
-"""Images larger than a microcontroller's flash are never read into memory as a whole."""
+"""Images larger than a microcontroller's flash are never loaded into memory as a whole."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from tests.stories.test_bad_input import REFUSED, refused
 
 
 def test_64_mebibytes_go_the_whole_road_in_little_memory(workshop: Workshop) -> None:
-    """Publishing, signing, verifying and fetching use less than a quarter of the image's size in extra memory."""
+    """Publishing, signing, verifying and fetching a 64 MiB image need less than 16 MiB of extra memory."""
     peaks = walk(workshop, size=64 * MEBIBYTE)
     for name, peak in peaks.items():
         assert peak < 16 * MEBIBYTE, f"{name} took {peak:,} bytes more than without an image"
 
 
 def test_a_large_image_is_still_refused_for_what_it_is(workshop: Workshop) -> None:
-    """Large images are refused with the specific reason.
+    """A large image file that is not acceptable is refused with the specific reason.
 
-    Cases: a foreign format, ELF and HEX files above the size limit, and flat images beyond the region or the limit.
+    The cases are a foreign format, ELF and HEX files above the size limit, and flat images beyond the region or
+    the limit.
     """
     words = ("--product", PRODUCT, "--version", "1.0.0", "-o", "large.json")
     for start, size, reason in (
@@ -40,7 +41,7 @@ def test_a_large_image_is_still_refused_for_what_it_is(workshop: Workshop) -> No
 
 
 def test_what_no_board_can_take_is_not_even_fetched(workshop: Workshop) -> None:
-    """An image larger than a board's flash is refused by its record, before any source is asked."""
+    """An image that is too large to be flashed is refused by its recorded size, before any source is asked."""
     pair(workshop)
     write_image(Path("large.bin"), 17 * MEBIBYTE)
     words = ("--product", LARGE_PRODUCT.name, "--version", "1.0.0", "--configuration", "-o", "large.json")
@@ -54,15 +55,15 @@ def test_what_no_board_can_take_is_not_even_fetched(workshop: Workshop) -> None:
 
 
 def test_a_wrong_large_file_is_named_when_signing(workshop: Workshop) -> None:
-    """A wrong file is named: by its digest if the size matches, else by its size."""
+    """The error for a wrong image file contains its SHA-256, unless the file is larger than expected or empty."""
     pair(workshop)
     write_image(Path("large.bin"), 17 * MEBIBYTE)
     words = ("--product", LARGE_PRODUCT.name, "--version", "1.0.0", "--configuration", "-o", "large.json")
     assert workshop.run("release", "publish", "large.bin", *words).status == 0
     for size, reason in (
-        (17 * MEBIBYTE, "it has 17,825,792 bytes with SHA-256"),
-        (17 * MEBIBYTE - 1, "it has 17,825,791 bytes with SHA-256"),
-        (18 * MEBIBYTE, "it has 18,874,368 bytes, the largest expected image has 17,825,792"),
+        (17 * MEBIBYTE, "the file has 17,825,792 bytes with SHA-256"),
+        (17 * MEBIBYTE - 1, "the file has 17,825,791 bytes with SHA-256"),
+        (18 * MEBIBYTE, "the file has 18,874,368 bytes, but the largest expected image has 17,825,792"),
         (0, "the image is empty"),
     ):
         Path("wrong.bin").touch()

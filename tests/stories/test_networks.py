@@ -27,7 +27,7 @@ EXECUTE = ("proposal", "execute", "pair.json", "--key", "dev:0")
 def field(
     tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[tuple[Workshop, Line]]:
-    """A workshop behind a connection that can be cut, with a signed proposal ready to be executed."""
+    """Yield a test workshop behind a connection that can be cut, with a signed proposal to execute."""
     monkeypatch.chdir(tmp_path)
     with fresh_anvil() as chain, line_to(chain) as line:
         furnish(tmp_path, chain, cast=cast)
@@ -45,13 +45,13 @@ def field(
 
 
 def used(workshop: Workshop) -> int:
-    """The number of the payer's transactions in blocks."""
+    """Return the number of the payer's transactions in blocks."""
     return workshop.chain.count(workshop.cast.payer.address)
 
 
 @contextmanager
 def started(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """A command in a separate process."""
+    """Run a command in a separate process."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "blockota", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
@@ -63,7 +63,7 @@ def started(*words: str) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def mining_when_waited_for(workshop: Workshop, line: Line) -> Iterator[None]:
-    """Mine blocks from the moment a command waits for its transaction until it ends."""
+    """Mine blocks while a command waits for its transaction."""
     line.requests.clear()
     ended = Event()
 
@@ -82,7 +82,7 @@ def mining_when_waited_for(workshop: Workshop, line: Line) -> Iterator[None]:
 
 
 def test_a_line_that_breaks_while_executing(field: tuple[Workshop, Line]) -> None:
-    """A lost connection exits with 5, and the named command resumes without a second transaction."""
+    """After a lost connection, the command exits with 5, and ``transaction resume`` sends no second transaction."""
     workshop, line = field
     before = used(workshop)
     line.cut_after = "eth_sendRawTransaction"
@@ -105,7 +105,7 @@ def test_a_line_that_breaks_while_executing(field: tuple[Workshop, Line]) -> Non
 
 
 def test_the_same_command_goes_on_with_what_a_block_has(field: tuple[Workshop, Line]) -> None:
-    """Repeating the command instead of resuming continues its own transaction, and reports no other executor."""
+    """Repeating a command after a lost connection continues its transaction, and sends no second one."""
     workshop, line = field
     before = used(workshop)
     line.cut_after = "eth_sendRawTransaction"
@@ -118,7 +118,7 @@ def test_the_same_command_goes_on_with_what_a_block_has(field: tuple[Workshop, L
 
 
 def test_a_line_that_breaks_before_sending(field: tuple[Workshop, Line]) -> None:
-    """A transaction that the node never received is sent again unchanged, and is not discarded without consent."""
+    """A transaction that the node never received is sent again unchanged when the command is repeated."""
     workshop, line = field
     before = used(workshop)
     line.cut_before = "eth_sendRawTransaction"
@@ -137,7 +137,7 @@ def test_a_line_that_breaks_before_sending(field: tuple[Workshop, Line]) -> None
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_a_command_that_is_ended_while_it_waits(field: tuple[Workshop, Line], ending: signal.Signals) -> None:
-    """After a kill or Ctrl-C the journal remains; repeating the command completes the transaction."""
+    """A transaction of a killed or interrupted command is completed by repeating the command."""
     workshop, line = field
     before = used(workshop)
     rpc(workshop.chain, "evm_setAutomine", False)  # noqa: FBT003 - the node's own parameter
@@ -157,7 +157,7 @@ def test_a_command_that_is_ended_while_it_waits(field: tuple[Workshop, Line], en
 
 
 def test_a_ceiling_is_kept(field: tuple[Workshop, Line], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above the fee limit the command exits with 3; nothing is signed or written."""
+    """A transaction above the fee limit is refused with exit status 3 and not recorded."""
     workshop, _ = field
     monkeypatch.setenv("BLOCKOTA_MAX_FEE_GWEI", "0.000000001")
     refused = workshop.run(*EXECUTE)
@@ -166,7 +166,7 @@ def test_a_ceiling_is_kept(field: tuple[Workshop, Line], monkeypatch: pytest.Mon
 
 
 def test_a_reorganisation_after_executing(field: tuple[Workshop, Line]) -> None:
-    """A transaction whose block is reorganised away before confirmation is included in another block."""
+    """A transaction that a reorganisation removes before its confirmation is included in another block."""
     workshop, _ = field
     before = used(workshop)
     with started(*EXECUTE) as process:

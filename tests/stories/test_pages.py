@@ -1,4 +1,4 @@
-"""Run the commands that documentation pages show, and compare their output with the page."""
+"""The commands in documentation pages print the output that the pages show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGES = ("vendor",)
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_shows_what_the_commands_print(workshop: Workshop, name: str) -> None:
-    """The commands of a page, run from top to bottom, print what it shows."""
+    """The commands of a documentation page, run from top to bottom, print the output that the page shows."""
     for version in ("1.0.0", "1.1.0", "1.2.0"):
         Path(f"app-{version}.bin").write_bytes((IMAGES / f"bluepill-{version}.bin").read_bytes())
     for number, version in ((1, "1.0.0"), (2, "1.1.0")):

@@ -1,4 +1,4 @@
-"""The release desk: proposals are exchanged as files, reviewed before signing, and executed by anyone."""
+"""Proposals are exchanged as files, reviewed by owners before signing, and executed by anyone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def refuse(event, arguments):
 sys.addaudithook(refuse)
 sys.exit(run(sys.argv[1:]))
 """
-"""Runs a command in a process that ends as soon as it connects to anything or looks a name up."""
+"""Python program that runs a command and ends as soon as the command uses the network."""
 
 
 def ok(outcome: Outcome) -> Outcome:
@@ -43,7 +43,7 @@ def ok(outcome: Outcome) -> Outcome:
 
 
 def propose(workshop: Workshop, image: Path, version: str, *options: str) -> Path:
-    """Propose a release of the workshop's product, in a file named after its version."""
+    """Propose a release of the test product, and return the path of the proposal file."""
     file = Path(f"{version}.json")
     words = ("--product", PRODUCT, "--version", version, "-o", str(file))
     ok(workshop.run("release", "publish", str(image), *words, *options))
@@ -51,25 +51,25 @@ def propose(workshop: Workshop, image: Path, version: str, *options: str) -> Pat
 
 
 def sign(workshop: Workshop, file: Path | str, owner: str, *options: str) -> Outcome:
-    """Sign with ``--yes``."""
+    """Run ``proposal sign`` with ``--yes``."""
     return workshop.run("proposal", "sign", str(file), "--key", owner, "--yes", *options)
 
 
 def decide(workshop: Workshop, file: Path | str, *owners: str) -> Outcome:
-    """Sign as owners, and execute."""
+    """Sign a proposal as these owners, and execute it."""
     for owner in owners:
         ok(sign(workshop, file, owner))
     return workshop.run("proposal", "execute", str(file), "--key", "dev:0")
 
 
 def listed(workshop: Workshop, *words: str) -> dict[str, dict[str, Any]]:
-    """The proposals of a folder, by file name."""
+    """Return the proposals that ``proposal list`` shows, by file name."""
     rows: list[dict[str, Any]] = ok(workshop.run("proposal", "list", *words, "--json")).json["proposals"]
     return {row["file"]: row for row in rows}
 
 
 def at_home(workshop: Workshop, *files: Path) -> Path:
-    """A second machine's folder with copies of files; its settings name an unreachable chain."""
+    """Return the folder of a second machine, with copies of files and with settings of an unreachable chain."""
     folder = workshop.folder / "at-home"
     folder.mkdir()
     for file in files:
@@ -80,7 +80,7 @@ def at_home(workshop: Workshop, *files: Path) -> Path:
 
 
 def without_network(folder: Path, *words: str) -> Outcome:
-    """Run a command in a separate folder, in a process that may open no connection."""
+    """Run a command in another folder, in a process that may not open a connection."""
     command = [sys.executable, "-c", WITHOUT_NETWORK, *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -88,7 +88,7 @@ def without_network(folder: Path, *words: str) -> Outcome:
 
 
 def test_a_release_is_decided_by_an_owner_at_home_and_one_at_the_desk(workshop: Workshop) -> None:
-    """A release is proposed, signed offline with a chain view, signed online, merged, simulated and executed."""
+    """A release is proposed, signed off line and on line, and its signatures are merged, simulated and executed."""
     workshop.after(publish_first)
     file = propose(workshop, NEW, "1.1.0", "--reason", "fewer wake-ups", "--proposer", "Ann")
     assert {name: row["state"] for name, row in listed(workshop).items()} == {
@@ -120,7 +120,7 @@ def test_a_release_is_decided_by_an_owner_at_home_and_one_at_the_desk(workshop: 
 
 
 def test_what_is_signed_is_shown_in_the_order_in_which_it_matters(workshop: Workshop) -> None:
-    """A proposal shows action, changes, reason, expiry, place and hashes in this order, within 80 columns."""
+    """``proposal sign`` shows action, changes, reason, expiry, addresses and hashes in this order."""
     workshop.after(publish_first)
     file = propose(workshop, NEW, "1.1.0", "--reason", "fewer wake-ups")
     shown = ok(sign(workshop, file, "dev:1")).out
@@ -140,7 +140,7 @@ def test_what_is_signed_is_shown_in_the_order_in_which_it_matters(workshop: Work
 
 
 def test_the_first_release_and_one_without_its_predecessor_say_so(workshop: Workshop) -> None:
-    """If no predecessor can be compared, the reason is shown and the release can be signed."""
+    """A release without a predecessor to compare can be signed, and the reason is shown."""
     file = propose(workshop, OLD, "1.0.0")
     assert "it is the first release of this product" in ok(sign(workshop, file, "dev:1")).out
     workshop.run("proposal", "sign", str(file), "--key", "dev:2", "--yes")
@@ -155,7 +155,7 @@ def test_the_first_release_and_one_without_its_predecessor_say_so(workshop: Work
 
 
 def test_release_notes_are_read_before_signing(workshop: Workshop) -> None:
-    """Up to twenty lines of notes and metadata are shown behind a margin; a missing manifest is reported."""
+    """``proposal sign`` shows release notes and metadata behind a margin, or reports that they are missing."""
     Path("notes.txt").write_text("\n".join(["Fewer wake-ups.", "nonce         7", *map(str, range(30))]))
     file = propose(workshop, OLD, "1.0.0", "--notes", "notes.txt", "--metadata", "commit=abc")
     shown = ok(sign(workshop, file, "dev:1")).out
@@ -167,7 +167,7 @@ def test_release_notes_are_read_before_signing(workshop: Workshop) -> None:
 
 
 def test_signing_without_the_image_names_the_remedy(workshop: Workshop) -> None:
-    """Signing without the image is refused and the error names --image; with it signing succeeds."""
+    """Signing without the image is refused, and the error names the option ``--image``."""
     file = propose(workshop, OLD, "1.0.0")
     shutil.rmtree(".blockota/store")
     refused(
@@ -182,7 +182,7 @@ def test_signing_without_the_image_names_the_remedy(workshop: Workshop) -> None:
 
 
 def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None:
-    """Competing proposals are shown as such; an empty transaction uses the nonce and makes the other invalid."""
+    """Of two proposals with the same nonce, executing a rejection makes the other one invalid."""
     file = propose(workshop, OLD, "1.0.0")
     refused(workshop.run("proposal", "reject", "-o", "no.json"), USAGE, "--nonce")
     ok(workshop.run("proposal", "reject", "--nonce", "1", "--reason", "wrong image", "-o", "no.json"))
@@ -206,7 +206,7 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
 
 
 def test_a_later_nonce_waits_for_its_turn(workshop: Workshop) -> None:
-    """A proposal with a later nonce is shown as waiting, raises a red flag, and cannot be executed yet."""
+    """A proposal with a later nonce is listed as waiting and raises a red flag."""
     propose(workshop, OLD, "1.0.0")
     file = propose(workshop, NEW, "1.1.0", "--nonce", "2")
     assert listed(workshop)["1.1.0.json"]["state"] == "waits for those before it"
@@ -216,7 +216,7 @@ def test_a_later_nonce_waits_for_its_turn(workshop: Workshop) -> None:
 
 
 def test_the_safe_changes_its_owners_and_threshold(workshop: Workshop) -> None:
-    """Owners and threshold change by proposal, each with the signatures required at that time."""
+    """The Safe's owners and threshold are changed by proposals that its current owners sign."""
     newcomer = workshop.cast.broker.address
     for number, (words, owners, shown) in enumerate(
         [
@@ -243,9 +243,9 @@ def test_the_safe_changes_its_owners_and_threshold(workshop: Workshop) -> None:
 
 
 def test_what_the_safe_would_not_do_is_refused_at_once(workshop: Workshop) -> None:
-    """Invalid owner changes are refused.
+    """Impossible changes of the Safe's owners or threshold are refused when they are proposed.
 
-    Cases: an existing owner, a stranger, a threshold above the number of owners, and a mistyped address.
+    The cases are an existing owner, a non-owner, an impossible threshold, and a mistyped or reserved address.
     """
     owner, stranger = workshop.cast.owner_a.address, workshop.cast.mallory.address
     for words, status, sentence in [
@@ -265,7 +265,7 @@ def test_what_the_safe_would_not_do_is_refused_at_once(workshop: Workshop) -> No
 
 @pytest.fixture
 def both(workshop: Workshop) -> Workshop:
-    """A workshop with a second product, and one proposal that publishes for both products."""
+    """Return a test workshop with one proposal that publishes releases of two products."""
     words = ("--oem", "acme", "--chip", "0x410", "--region", "0x0800f800:2K", "-o", "pair.json")
     ok(workshop.run("product", "pair", CONFIG, *words))
     ok(decide(workshop, "pair.json", "dev:1", "dev:2"))
@@ -280,7 +280,7 @@ def both(workshop: Workshop) -> Workshop:
 
 
 def test_several_releases_are_one_decision(both: Workshop) -> None:
-    """One transaction publishes all releases; each image is hashed, also without a store."""
+    """One proposal publishes several releases, and each image is hashed before signing."""
     shutil.rmtree(".blockota/store")
     given = ("--image", "settings.bin", "--image", str(OLD))
     shown = ok(sign(both, "both.json", "dev:1", *given)).out
@@ -292,7 +292,7 @@ def test_several_releases_are_one_decision(both: Workshop) -> None:
 
 
 def test_one_wrong_image_among_several_is_refused(both: Workshop) -> None:
-    """A given image that is not in the proposal is refused, even if the store has the right one."""
+    """An image file that belongs to none of the proposal's releases is refused."""
     outcome = sign(both, "both.json", "dev:1", "--image", "settings.bin", "--image", str(NEW))
     refused(outcome, REFUSED, NEW.name, "not the one in the proposal", "584 bytes", "12 bytes")
     shutil.rmtree(".blockota/store")
@@ -301,7 +301,7 @@ def test_one_wrong_image_among_several_is_refused(both: Workshop) -> None:
 
 
 def test_a_proposal_goes_through_the_transaction_builder(workshop: Workshop) -> None:
-    """Export and import preserve the transaction and its hash."""
+    """Exporting a proposal to the Transaction Builder and importing it keeps the transaction's hash."""
     file = propose(workshop, OLD, "1.0.0")
     ok(workshop.run("proposal", "export", str(file), "-o", "builder.json"))
     imported = ok(workshop.run("proposal", "import", "builder.json", "-o", "imported.json", "--json")).json
@@ -312,7 +312,7 @@ def test_a_proposal_goes_through_the_transaction_builder(workshop: Workshop) -> 
 
 
 def test_what_comes_from_the_builder_is_judged_when_it_is_signed(workshop: Workshop) -> None:
-    """An imported call of a foreign contract raises a red flag; a transaction of another Safe is refused."""
+    """An imported call to a foreign contract raises red flags, and a transaction of another Safe is refused."""
     file = propose(workshop, OLD, "1.0.0")
     ok(workshop.run("proposal", "export", str(file), "-o", "builder.json"))
     fields = json.loads(Path("builder.json").read_text())
@@ -333,7 +333,7 @@ def test_what_comes_from_the_builder_is_judged_when_it_is_signed(workshop: Works
 
 
 def test_the_desk_is_empty_or_crowded(workshop: Workshop) -> None:
-    """An empty folder is reported as empty; a hundred proposals are listed in the order of their nonces."""
+    """``proposal list`` reports an empty folder, and lists a hundred proposals in nonce order."""
     assert "No proposals in" in ok(workshop.run("proposal", "list")).out
     assert ok(workshop.run("proposal", "list", "--json")).json == {"proposals": [], "leftAside": []}
     refused(workshop.run("proposal", "list", "nowhere"), USAGE, "nowhere is not a folder")

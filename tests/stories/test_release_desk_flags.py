@@ -1,4 +1,4 @@
-"""Red flags: unusual proposals are marked, and signed only after their words are typed on a terminal."""
+"""A proposal with red flags is signed only after the owner typed the word of each flag on a terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.waiting import DEADLINE
 
 MONTHS = 90 * 86400
 PATIENCE = DEADLINE
-"""Seconds without output after which a command on a terminal is given up."""
+"""Seconds without output after which a command on a terminal counts as hung."""
 
 
 def on_terminal(folder: Path, *words: str, typed: str) -> Outcome:
@@ -55,7 +55,7 @@ def _read(master: int) -> Iterator[bytes]:
 
 
 def release(image: Path, version: Version) -> Release:
-    """Calldata that publishes an image, as a proposer may encode it."""
+    """Return a release of an image, without the checks of ``release publish``."""
     data = image.read_bytes()
     return Release(
         product=PRODUCT,
@@ -72,13 +72,13 @@ def release(image: Path, version: Version) -> Release:
 
 @pytest.fixture
 def usual(workshop: Workshop) -> Proposal:
-    """The proposal of 1.1.0 after 1.0.0 was published; it has no red flag."""
+    """Return a proposal of release 1.1.0 without red flags, after 1.0.0 was published."""
     workshop.after(publish_first)
     return Proposal.from_json(propose(workshop, NEW, "1.1.0").read_bytes())
 
 
 def flagged(workshop: Workshop, usual: Proposal) -> dict[str, Proposal]:
-    """One proposal for each red flag that a proposal file can raise, by the flag's word."""
+    """Return proposals that each raise one red flag, by the flag's word."""
     mallory, now = workshop.cast.mallory.address, int(time.time())
     older, larger = release(OLD, Version(0, 9, 0)), release(LARGE, Version(1, 2, 0))
     threshold = interface("Safe").encode_call("changeThreshold", 1)
@@ -100,7 +100,7 @@ def flagged(workshop: Workshop, usual: Proposal) -> dict[str, Proposal]:
 
 
 def test_every_red_flag_stops_signing_without_a_terminal(workshop: Workshop, usual: Proposal) -> None:
-    """Each red flag is named and prevents signing, also with --yes; the usual proposal has none."""
+    """Each red flag is named and prevents signing without a terminal, even with ``--yes``."""
     given = ("--image", str(OLD)), ("--image", str(LARGE))
     options = {"lower": given[0], "grown": given[1]}
     for word, proposal in flagged(workshop, usual).items():
@@ -117,7 +117,7 @@ def test_every_red_flag_stops_signing_without_a_terminal(workshop: Workshop, usu
 
 
 def test_an_old_view_and_a_strange_key_are_red_flags(workshop: Workshop, usual: Proposal) -> None:
-    """An outdated chain view and the key of a non-owner raise red flags before signing."""
+    """An old chain view and a non-owner's key raise red flags before signing."""
     assert usual.nonce == 2
     ok(workshop.run("proposal", "export-view", "1.1.0.json", "-o", "view.json"))
     view = json.loads(Path("view.json").read_text())
@@ -130,7 +130,7 @@ def test_an_old_view_and_a_strange_key_are_red_flags(workshop: Workshop, usual: 
 
 
 def test_flags_are_passed_by_typing_each_word(workshop: Workshop, usual: Proposal) -> None:
-    """On a terminal each word is requested in turn; a wrong word, or no at the end, prevents signing."""
+    """On a terminal, a flagged proposal is signed only if each flag's word is typed and the question is confirmed."""
     unusual = replace(usual, operation=DELEGATECALL, value=1)
     Path("p.json").write_bytes(unusual.to_json())
     words = ("proposal", "sign", "p.json", "--key", "dev:1", "-o", "p.signature.json")
@@ -148,7 +148,7 @@ def test_flags_are_passed_by_typing_each_word(workshop: Workshop, usual: Proposa
 
 
 def test_a_usual_proposal_is_signed_by_saying_yes(workshop: Workshop, usual: Proposal) -> None:
-    """On a terminal without --yes the question follows the whole proposal; ending it signs nothing."""
+    """On a terminal, an ordinary proposal is shown completely and signed after the question is confirmed."""
     assert not usual.is_rejection
     words = ("proposal", "sign", "1.1.0.json", "--key", "dev:1", "-o", "a.signature.json")
     assert on_terminal(workshop.folder, *words, typed="\x04").status == 130

@@ -1,4 +1,4 @@
-"""An owner without the image fetches it from others, and verifies it before signing."""
+"""An owner who lacks the image fetches it from other sources, and verifies it before signing."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ NOBODY = "http://127.0.0.1:9"
 
 
 def blocks(*images: Path) -> dict[CID, bytes]:
-    """All blocks of some images."""
+    """Return the blocks of these images by their CIDs."""
     return {cid: data for image in images for cid, data in blocks_of(image.read_bytes())[1].items()}
 
 
 @pytest.fixture
 def owner(workshop: Workshop) -> Workshop:
-    """A workshop where 1.0.0 is published and 1.1.0 proposed; the signing owner's store is empty."""
+    """Return a test workshop with 1.0.0 published, 1.1.0 proposed, and an empty store of the signing owner."""
     return workshop.after(propose_second)
 
 
 def propose_second(workshop: Workshop) -> None:
-    """Publish 1.0.0, propose 1.1.0, and empty the store."""
+    """Publish release 1.0.0, propose release 1.1.0, and empty the store."""
     workshop.publish("1.0.0", OLD)
     propose(workshop, NEW, "1.1.0")
     shutil.rmtree(".blockota/store")
 
 
 def test_an_owner_signs_what_a_gateway_serves(owner: Workshop) -> None:
-    """The image comes from a configured gateway, its predecessor from a broker; the store keeps both."""
+    """Signing fetches the image from a gateway and its predecessor from a broker, and stores both."""
     with serving(blocks(NEW), vices.honest) as gateway, serving(blocks(OLD), vices.honest) as broker:
-        announce(owner, broker.url)  # uses a nonce of the Safe
+        announce(owner, broker.url)  # uses up the Safe's nonce, so 1.1.0 is proposed again
         Path("1.1.0.json").unlink()
         propose(owner, NEW, "1.1.0")
         shutil.rmtree(".blockota/store")
@@ -57,7 +57,7 @@ def test_an_owner_signs_what_a_gateway_serves(owner: Workshop) -> None:
 
 
 def test_a_named_source_is_asked_first(owner: Workshop) -> None:
-    """If a named source serves the image, gateways are not asked; the JSON output names the source."""
+    """If a source named by ``--source`` serves the image, configured gateways are not asked."""
     with serving(blocks(NEW, OLD), vices.honest) as named, serving(blocks(NEW, OLD), vices.honest) as gateway:
         settings(owner, gateways=[gateway.url])
         (image,) = ok(sign(owner, "1.1.0.json", "dev:1", "--source", named.url, "--json")).json["images"]
@@ -67,7 +67,7 @@ def test_a_named_source_is_asked_first(owner: Workshop) -> None:
 
 
 def test_other_bytes_are_not_signed(owner: Workshop) -> None:
-    """If all sources serve wrong bytes, they are named and nothing is signed."""
+    """If the only source serves wrong bytes, its URL is reported and nothing is signed."""
     with serving(blocks(NEW), vices.flips_bit(0.5)) as liar:
         outcome = sign(owner, "1.1.0.json", "dev:1", "--source", liar.url)
         refused(outcome, REFUSED, "only other images", f"{liar.url} served wrong data")
@@ -75,7 +75,7 @@ def test_other_bytes_are_not_signed(owner: Workshop) -> None:
 
 
 def test_an_image_that_is_nowhere_is_not_signed(owner: Workshop) -> None:
-    """The error lists the sources that were asked, and how to give the image."""
+    """If no source has the image, signing is refused and the error lists the sources that were asked."""
     settings(owner, gateways=[NOBODY])
     words = (f"the image of {PRODUCT} 1.1.0 cannot be checked", f"{NOBODY} gone", "--image FILE", "--source")
     refused(sign(owner, "1.1.0.json", "dev:1"), OUT_OF_REACH, *words)
@@ -83,7 +83,7 @@ def test_an_image_that_is_nowhere_is_not_signed(owner: Workshop) -> None:
 
 
 def test_a_missing_predecessor_is_reported(owner: Workshop) -> None:
-    """A missing predecessor leaves the differences unknown, which is reported, and does not prevent signing."""
+    """A missing image of the previous release is reported, and does not prevent signing."""
     settings(owner, gateways=[NOBODY])
     outcome = ok(sign(owner, "1.1.0.json", "dev:1", "--image", str(NEW)))
     assert "not known: the image of 1.0.0 was not found, and no file was given to compare with" in outcome.out
@@ -91,7 +91,7 @@ def test_a_missing_predecessor_is_reported(owner: Workshop) -> None:
 
 
 def test_signing_offline_asks_named_sources_only(owner: Workshop) -> None:
-    """With a chain view only sources named by --source are asked for missing images."""
+    """When signing with a chain view, only sources named by ``--source`` are asked for a missing image."""
     ok(owner.run("proposal", "export-view", "1.1.0.json", "-o", "view.json"))
     home = at_home(owner, Path("1.1.0.json"), Path("view.json"), NEW)
     file = home / "blockota.toml"
@@ -106,7 +106,7 @@ def test_signing_offline_asks_named_sources_only(owner: Workshop) -> None:
 
 
 def test_an_owner_sees_the_image_before_signing(owner: Workshop) -> None:
-    """`show` hashes and compares images as `sign` does, and reports where it cannot."""
+    """`proposal show` hashes and compares images as `proposal sign` does, and marks images not checked."""
     shown = ok(owner.run("proposal", "show", "1.1.0.json"))
     assert f"image         NOT CHECKED: the image of {PRODUCT} 1.1.0 cannot be checked" in shown.out
     (image,) = ok(owner.run("proposal", "show", "1.1.0.json", "--json")).json["images"]
@@ -123,8 +123,8 @@ def test_an_owner_sees_the_image_before_signing(owner: Workshop) -> None:
 
 
 def test_a_chain_out_of_reach_leaves_the_difference_unknown(owner: Workshop) -> None:
-    """Without a chain the image is still hashed, but the published predecessor is unknown."""
+    """Without a chain, the image is still hashed, but its difference to the previous release is unknown."""
     Path("blockota.toml").write_text(f'[networks.local]\nurl = "{NOBODY}"\n')
     shown = ok(owner.run("proposal", "show", "1.1.0.json", "--image", str(NEW)))
     assert "hashed here from" in shown.out
-    assert "not known: the chain was not asked what is published today" in shown.out
+    assert "not known: the newest release was not read from the chain" in shown.out

@@ -1,4 +1,4 @@
-"""Malicious, damaged and mistaken input to the release desk."""
+"""Malicious, damaged and mistaken input files of the proposal commands."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DECEIVERS = "\x1b\x07\x9b\r\u202e\u2066\u2069\u200f"
 
 @pytest.fixture
 def desk(workshop: Workshop) -> Workshop:
-    """A workshop with the proposal of 1.0.0, a chain view, and a separate signature file of one owner."""
+    """Return a test workshop with a proposal of 1.0.0, a chain view, and one owner's signature file."""
     file = propose(workshop, OLD, "1.0.0", "--reason", "first")
     ok(workshop.run("proposal", "export-view", str(file), "-o", "view.json"))
     ok(sign(workshop, file, "dev:1", "-o", "ann.json"))
@@ -40,7 +40,7 @@ def desk(workshop: Workshop) -> Workshop:
 
 
 def changed(name: str, **fields: Any) -> Path:
-    """Write changed JSON to a file beside the original."""
+    """Write a copy of a JSON file with changed fields, and return its path."""
     path = Path("changed.json")
     path.write_text(json.dumps(json.loads(Path(name).read_text()) | fields))
     return path
@@ -49,7 +49,7 @@ def changed(name: str, **fields: Any) -> Path:
 def commands(
     *, proposal: str = "1.0.0.json", view: str = "view.json", signature: str = "ann.json", builder: str = "builder.json"
 ) -> list[list[str]]:
-    """Every command that reads these files."""
+    """Return every command that reads one of these files."""
     key = ["--key", "dev:2", "--yes", "-o", "out.json"]
     return [
         ["proposal", "show", proposal, "--view", view, "--signature", signature],
@@ -65,12 +65,12 @@ def commands(
 
 
 def that_read(name: str, **files: str) -> list[list[str]]:
-    """The commands that read this one file."""
+    """Return the commands that read the file of this name."""
     return [words for words in commands(**files) if name in words]
 
 
 def one_error(outcome: Outcome) -> dict[str, Any]:
-    """The JSON error of a command, which reports at most one error on stderr and no traceback."""
+    """Return a command's JSON error, after asserting that stderr has at most one error and no traceback."""
     assert len([line for line in outcome.err.splitlines() if line.startswith("Error: ")]) <= 1
     assert "Traceback" not in outcome.err
     error: dict[str, Any] = outcome.json["error"]
@@ -80,7 +80,7 @@ def one_error(outcome: Outcome) -> dict[str, Any]:
 
 
 def test_an_intent_that_is_not_what_the_calldata_does_is_refused(desk: Workshop) -> None:
-    """A file whose words contradict its calldata is not shown, signed or executed."""
+    """A proposal whose description contradicts its calldata is not shown, signed or executed."""
     for lie in (
         [{"action": "resume the contract"}],
         [json.loads(Path("1.0.0.json").read_text())["intent"][0] | {"version": "1.0.1"}],
@@ -89,12 +89,12 @@ def test_an_intent_that_is_not_what_the_calldata_does_is_refused(desk: Workshop)
     ):
         path = changed("1.0.0.json", intent=lie)
         for words in that_read(str(path), proposal=str(path)):
-            refused(desk.run(*words), REFUSED, "changed.json", "contradicts itself", "Do not sign it")
+            refused(desk.run(*words), REFUSED, "changed.json", "contradicts itself", "Do not sign the proposal")
     assert not Path("out.json").exists()
 
 
 def test_every_field_that_is_changed_after_signing_undoes_the_signature(desk: Workshop) -> None:
-    """After a change of any field the file is invalid, or its signatures are for another proposal."""
+    """A proposal with any field changed after signing is not executed."""
     ok(sign(desk, "1.0.0.json", "dev:2", "-o", "bob.json"))
     proposal = Proposal.from_json(Path("1.0.0.json").read_bytes())
     stranger = desk.cast.mallory.address
@@ -127,7 +127,7 @@ def test_every_field_that_is_changed_after_signing_undoes_the_signature(desk: Wo
 
 
 def test_a_text_changed_after_signing_is_refused_although_its_digest_fits(desk: Workshop) -> None:
-    """Reason and expiry are changed and the signature files relabelled: no option executes this."""
+    """A reason changed after signing is refused, even if the signature files name the new file digest."""
     ok(sign(desk, "1.0.0.json", "dev:2", "-o", "bob.json"))
     path = changed("1.0.0.json", reason="second", expires=4_000_000_000)
     relabelled = {"proposal": Proposal.from_json(path.read_bytes()).digest}
@@ -137,13 +137,13 @@ def test_a_text_changed_after_signing_is_refused_although_its_digest_fits(desk: 
         words += ["--signature", name]
     for more in ([], ["--unsigned-text"]):
         outcome = desk.run("proposal", "execute", str(path), "--key", "dev:0", *words, *more)
-        refused(outcome, REFUSED, "does not cover this text", "Ask who made the proposal")
+        refused(outcome, REFUSED, "does not cover the proposal's text", "Ask the proposer")
     status = ok(desk.run("proposal", "show", str(path), *words)).out
     assert "NOT VALID: the signature of" in status
 
 
 def test_signatures_of_other_tools_need_consent(desk: Workshop) -> None:
-    """Signatures that do not cover the text are shown as such, and are executed only with --unsigned-text, flagged."""
+    """Signatures that do not cover the proposal's reason are executed only with ``--unsigned-text``."""
     proposal = Proposal.from_json(Path("1.0.0.json").read_bytes())
     ann, bob = (dev_account(number).sign_message(encode_defunct(proposal.safe_tx_hash)) for number in (1, 2))
     joined = "".join(f"{one.r:064x}{one.s:064x}{one.v + 4:02x}" for one in (ann, bob))
@@ -163,7 +163,7 @@ def test_signatures_of_other_tools_need_consent(desk: Workshop) -> None:
 
 
 def test_texts_cannot_move_the_cursor_or_turn_around(desk: Workshop) -> None:
-    """Escape sequences and direction marks in file or calldata do not reach the terminal."""
+    """Escape sequences and direction marks in a proposal do not reach the terminal."""
     usual = Proposal.from_json(Path("1.0.0.json").read_bytes())
     for text in ESCAPES:
         for name in ("reason", "proposer"):
@@ -181,7 +181,7 @@ def test_texts_cannot_move_the_cursor_or_turn_around(desk: Workshop) -> None:
 
 
 def test_long_texts_do_not_push_the_rest_away(desk: Workshop) -> None:
-    """A reason of 100,000 characters, or with runs of spaces, is shown as one short line."""
+    """A reason of 100,000 characters, or with many spaces, is shortened when it is shown."""
     usual = Proposal.from_json(Path("1.0.0.json").read_bytes())
     for reason in ("x" * 100_000, "ok" + " " * 200 + "nonce 7"):
         revoking = replace(usual, data=revoke_call(PRODUCT, Version(1, 0, 0), reason=reason))
@@ -201,7 +201,7 @@ def test_names_of_files_are_shown_plainly(desk: Workshop) -> None:
 
 
 def test_files_of_a_gibibyte_are_refused_unread(desk: Workshop) -> None:
-    """A sparse file of 1 GiB as proposal, signature, view or image is refused before it is read into memory."""
+    """A file of 1 GiB given as proposal, signature, view or image is refused before it is read."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     Path("huge.json").touch()
     os.truncate("huge.json", GIB)
@@ -220,7 +220,7 @@ def test_files_of_a_gibibyte_are_refused_unread(desk: Workshop) -> None:
 
 
 def test_what_is_not_a_file_is_refused(desk: Workshop) -> None:
-    """A folder, a FIFO and a missing file are refused wherever a file is expected."""
+    """A folder, a FIFO and a missing file are refused by every command that reads a file."""
     Path("folder.json").mkdir()
     os.mkfifo("fifo.json")
     for name in ("folder.json", "fifo.json", "missing.json"):
@@ -250,7 +250,7 @@ NO_PROPOSALS = [
 
 
 def test_what_is_not_a_proposal_is_refused(desk: Workshop) -> None:
-    """The error for an invalid proposal names the file, whatever its contents."""
+    """The error for an invalid input file names the file, whatever its contents."""
     for content, words in NO_PROPOSALS:
         Path("bad.json").write_bytes(content)
         for role in ("proposal", "view", "signature", "builder"):
@@ -262,7 +262,7 @@ def test_what_is_not_a_proposal_is_refused(desk: Workshop) -> None:
 
 
 def test_a_proposal_of_another_place_is_refused(desk: Workshop) -> None:
-    """A proposal of another chain or Safe, and a view of another contract, are refused."""
+    """A proposal for another chain or Safe, and a chain view of another contract, are refused."""
     stranger = desk.cast.mallory.address
     for fields, words in (({"chainId": 1}, "another chain"), ({"safe": stranger}, "another Safe")):
         path = str(changed("1.0.0.json", **fields))
@@ -278,7 +278,7 @@ def test_a_proposal_of_another_place_is_refused(desk: Workshop) -> None:
 
 
 def test_bad_signatures_beside_a_proposal_do_not_keep_it_from_execution(desk: Workshop) -> None:
-    """Invalid signature files beside a proposal are reported and skipped; if named explicitly they are refused."""
+    """Invalid signature files beside a proposal are skipped with a note, and refused if they are named."""
     ok(sign(desk, "1.0.0.json", "dev:1"))
     ok(sign(desk, "1.0.0.json", "dev:2"))
     proposal = Proposal.from_json(Path("1.0.0.json").read_bytes())
@@ -299,7 +299,7 @@ def test_bad_signatures_beside_a_proposal_do_not_keep_it_from_execution(desk: Wo
 
 
 def test_a_folder_that_cannot_be_written_is_reported(desk: Workshop) -> None:
-    """The error names the file, and existing files are unchanged."""
+    """An output path that cannot be written is reported, and existing files are unchanged."""
     before = {path: path.stat().st_mtime_ns for path in Path().iterdir() if path.is_file()}
     for output in ("/proc/x.json", "nowhere/x.json", "1.0.0.json/x.json"):
         for words in (
@@ -316,7 +316,7 @@ def test_a_folder_that_cannot_be_written_is_reported(desk: Workshop) -> None:
 
 
 def test_json_is_one_object_of_every_command(desk: Workshop) -> None:
-    """Whether a command succeeds or fails, stdout is exactly one JSON object."""
+    """With ``--json``, a proposal or Safe command prints exactly one JSON object, even if it fails."""
     words: list[list[str]] = [
         *commands(),
         ["proposal", "reject", "--nonce", "1", "-o", "no.json"],
@@ -334,37 +334,37 @@ def test_json_is_one_object_of_every_command(desk: Workshop) -> None:
 
 
 def test_a_proposal_is_shown_without_a_chain(desk: Workshop) -> None:
-    """Without a chain a file can be shown; signing and executing fail with a remedy."""
+    """Without a chain, a proposal can be shown, but signing and executing fail."""
     Path("blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
     shown = ok(desk.run("proposal", "show", "1.0.0.json"))
-    assert "Red flags were not looked for: no chain answers" in shown.err
+    assert "Red flags were not checked: no chain answers" in shown.err
     assert desk.run("proposal", "show", "1.0.0.json", "--json").json["redFlags"] is None
     refused(sign(desk, "1.0.0.json", "dev:2"), OUT_OF_REACH, "http://127.0.0.1:9")
     refused(desk.run("proposal", "execute", "1.0.0.json", "--key", "dev:0"), OUT_OF_REACH, "http://127.0.0.1:9")
 
 
 def test_a_development_key_does_not_sign_for_a_real_chain(desk: Workshop) -> None:
-    """The proposal's chain decides whether development keys may sign, not the settings."""
+    """A development key may not sign a proposal for a public chain, whatever the settings are."""
     Path("blockota.toml").unlink()
     Path("deployments/1337.json").unlink()
     proposal, view = changed("1.0.0.json", chainId=1).read_text(), changed("view.json", chainId=1).read_text()
     Path("p.json").write_text(proposal)
     Path("v.json").write_text(view)
-    refused(sign(desk, "p.json", "dev:1", "--view", "v.json", "--image", str(OLD)), REFUSED, "it is public")
+    refused(sign(desk, "p.json", "dev:1", "--view", "v.json", "--image", str(OLD)), REFUSED, "keys are public")
 
 
 def test_an_image_for_another_address_is_refused(workshop: Workshop) -> None:
-    """A HEX file with the proposal's bytes at another address is not signed."""
+    """A HEX file that has the proposal's bytes at another address is not accepted for signing."""
     file = propose(workshop, OLD, "1.0.0")
     moved = "\n".join(
         [":020000040801F1", *OLD.with_suffix(".hex").read_text().splitlines()[1:]]
-    )  # the same records behind another upper address
+    )  # the same data records with another upper address
     Path("moved.hex").write_text(moved + "\n")
     outcome = sign(workshop, file, "dev:1", "--image", "moved.hex")
-    refused(outcome, REFUSED, "elsewhere", "0x08010000", "0x08000000")
+    refused(outcome, REFUSED, "another load address than the image", "0x08010000", "0x08000000")
 
 
 def test_an_image_for_a_proposal_that_publishes_none_is_refused(workshop: Workshop) -> None:
-    """An image given for a proposal that publishes none is refused as a mistake."""
+    """An image given for a proposal that publishes no image is refused."""
     ok(workshop.run("proposal", "reject", "--nonce", "1", "-o", "no.json"))
     refused(sign(workshop, "no.json", "dev:1", "--image", str(OLD)), REFUSED, "no image at all")

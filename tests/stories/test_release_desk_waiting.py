@@ -1,4 +1,4 @@
-"""Long operations at the release desk show a progress bar, and can be stopped with Ctrl-C at any time."""
+"""Long operations show a progress bar, and Ctrl-C stops them at any time."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ WRITES = {"publish", "fetch", "sign"}
 
 @pytest.fixture
 def desk(workshop: Workshop) -> Workshop:
-    """A workshop where 1.0.0 is published and 1.1.0 proposed."""
+    """Return a test workshop with release 1.0.0 published and 1.1.0 proposed."""
     return workshop.after(propose_second)
 
 
 def propose_second(workshop: Workshop) -> None:
-    """Publish 1.0.0, and propose 1.1.0."""
+    """Publish release 1.0.0, and propose release 1.1.0."""
     workshop.publish("1.0.0", OLD)
     propose(workshop, NEW, "1.1.0")
 
 
 @pytest.mark.sampled
 def test_a_progress_bar_is_shown_on_a_terminal_only(desk: Workshop) -> None:
-    """The bar is on stderr while images are processed; with --json stdout is one object, without a bar."""
+    """Progress bars are shown on stderr only if it is a terminal and ``--json`` is not given."""
     for name, (words, bars) in sampled(list(LONG.items()), one_in=2):
         writing = ("-o", f"{name}.out") if name in WRITES else ()
         command = [sys.executable, "-m", "blockota", *words, *writing]
@@ -70,14 +70,14 @@ def test_a_progress_bar_is_shown_on_a_terminal_only(desk: Workshop) -> None:
 
 
 def shown_in(printed: str) -> set[str]:
-    """The progress bars in the output."""
+    """Return the names of the progress bars in the output."""
     return {bar for bar in BARS if bar in printed}
 
 
 @pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize("name", ["fetch", "sign", "show"])
 def test_waiting_for_a_silent_source_is_stopped_at_once(name: str) -> None:
-    """Ctrl-C ends a search with one sentence, and leaves neither a file nor a block."""
+    """Ctrl-C during a search for an image ends the command, and leaves neither a file nor a block."""
     shutil.rmtree(".blockota/store")
     before = {*Path().iterdir()}
     writing = ("-o", "out") if name in WRITES else ()
@@ -89,7 +89,7 @@ def test_waiting_for_a_silent_source_is_stopped_at_once(name: str) -> None:
 
 
 def test_storing_a_large_image_is_stopped_at_once(workshop: Workshop) -> None:
-    """Ctrl-C leaves no proposal, pin or partial block; repeating the command completes it."""
+    """Ctrl-C during publishing leaves no proposal, pin or partial block, and repeating the command succeeds."""
     pair(workshop)
     with Path("large.bin").open("wb") as file:
         file.writelines(number.to_bytes(4) * (MEBIBYTE // 4) for number in range(96))
@@ -118,7 +118,7 @@ def interrupted(*words: str, when: Callable[[], bool]) -> Outcome:
 
 
 def stopped(outcome: Outcome) -> None:
-    """Assert that a command reports that it was stopped, and prints nothing after that."""
+    """Assert that a command exits as interrupted, with ``Stopped.`` as its last line."""
     assert outcome.status == INTERRUPTED, outcome.err
     assert outcome.err.splitlines()[-1] == "Stopped."
     assert "Traceback" not in outcome.err

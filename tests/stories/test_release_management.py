@@ -1,4 +1,4 @@
-"""Release management: postponed and multiple releases, notes, floors, configuration, pairing and the emergency stop."""
+"""Release management: postponed and multiple releases, notes, floors, configurations, pairing and pausing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def decide(workshop: Workshop, file: str) -> None:
 
 
 def publish(workshop: Workshop, *options: str) -> None:
-    """Publish 1.0.0 with some options."""
+    """Publish release 1.0.0 with these options."""
     outcome = workshop.run("release", "publish", str(OLD), *RELEASE, *options, "-o", "publish.json")
     assert outcome.status == 0, outcome.err
     decide(workshop, "publish.json")
@@ -41,12 +41,12 @@ def publish(workshop: Workshop, *options: str) -> None:
 
 @pytest.fixture
 def configured(workshop: Workshop) -> Workshop:
-    """A workshop with a second product, the configuration, in the last page of the same flash."""
+    """Return a test workshop with a second product for configuration data in the last page of the flash."""
     return workshop.after(configure)
 
 
 def configure(workshop: Workshop) -> None:
-    """Pair the configuration, and write an image of it."""
+    """Pair the configuration product, and write an image for that product."""
     words = ("--oem", "acme", "--chip", "0x410", "--region", "0x0800fc00:1K", "-o", "pair.json")
     assert workshop.run("product", "pair", CONFIGURATION, *words).status == 0
     decide(workshop, "pair.json")
@@ -54,7 +54,7 @@ def configure(workshop: Workshop) -> None:
 
 
 def test_a_postponed_release_waits_for_its_time(workshop: Workshop, board_url: str) -> None:
-    """The start is shown to everyone; flashing is refused before it, and allowed after it (S0.10)."""
+    """A postponed release is shown with its start time, and can be flashed only after that time."""
     made = workshop.run("release", "publish", str(OLD), *RELEASE, "--active-from", "+7d", "-o", "p.json", "--json")
     (release,) = made.json["releases"]
     assert release["activeFrom"] == pytest.approx(time.time() + WEEK, abs=60)
@@ -91,7 +91,7 @@ def test_a_postponed_release_waits_for_its_time(workshop: Workshop, board_url: s
     ids=range(8),
 )
 def test_a_time_that_cannot_be_is_refused(workshop: Workshop, word: str, status: int, sentence: str) -> None:
-    """A past, malformed or zoneless time is refused; nothing is proposed or stored."""
+    """An activation time that is past, malformed or without a time zone is refused."""
     outcome = workshop.run("release", "publish", str(OLD), *RELEASE, f"--active-from={word}", "-o", "p.json")
     assert (outcome.status, sentence in outcome.err) == (status, True), outcome.err
     assert not Path("p.json").exists()
@@ -99,7 +99,7 @@ def test_a_time_that_cannot_be_is_refused(workshop: Workshop, word: str, status:
 
 
 def test_program_and_configuration_are_one_proposal_and_live_side_by_side(configured: Workshop) -> None:
-    """Both images go to one board, and updating one leaves the other unchanged (S0.6)."""
+    """A program and its configuration are published together, and updating one leaves the other unchanged."""
     publish(configured, "--also-configuration", "settings.bin", CONFIGURATION, "1.0.0")
     board = SimulatedBoard()
     with serve_tcp(board) as url:
@@ -119,7 +119,7 @@ def test_program_and_configuration_are_one_proposal_and_live_side_by_side(config
 
 
 def test_several_versions_are_one_proposal(workshop: Workshop) -> None:
-    """One transaction publishes several versions, oldest first."""
+    """One proposal publishes several versions of a product."""
     publish(workshop, "--also", str(NEW), PRODUCT, "1.1.0")
     releases = workshop.run("release", "list", "--json").json["releases"]
     assert [release["version"] for release in releases] == ["1.1.0", "1.0.0"]
@@ -137,7 +137,7 @@ BAD_ALSO = {
 
 @pytest.mark.parametrize("name", BAD_ALSO)
 def test_where_one_release_is_refused_nothing_is_stored(configured: Workshop, name: str) -> None:
-    """If one release is refused, the valid one beside it is neither proposed nor stored."""
+    """If one release of a proposal is refused, nothing is proposed or stored."""
     *words, status, sentence = BAD_ALSO[name]
     also = ("--also", *map(str, words))
     outcome = configured.run("release", "publish", str(OLD), *RELEASE, *also, "-o", "p.json")
@@ -147,7 +147,7 @@ def test_where_one_release_is_refused_nothing_is_stored(configured: Workshop, na
 
 
 def test_a_program_that_cannot_start_is_refused_before_anybody_signs(workshop: Workshop) -> None:
-    """An image that would fail check 9 is not proposed, nor is data at the boot address."""
+    """An image that would fail check 9 is not proposed, nor is configuration data at the boot address."""
     Path("foreign.bin").write_bytes(b"\x00\x80\x00\x20" + OLD.read_bytes()[4:])
     Path("data.bin").write_bytes(b"interval=60\0")
     words = (*RELEASE, "-o", "p.json")
@@ -160,7 +160,7 @@ def test_a_program_that_cannot_start_is_refused_before_anybody_signs(workshop: W
 
 
 def test_notes_and_metadata_lie_beside_the_image(workshop: Workshop) -> None:
-    """Notes are located by the contract's event, shown as text and JSON, and fetched to a file."""
+    """Release notes are shown as text and JSON, and can be fetched to a file."""
     Path("notes.md").write_text(NOTES)
     publish(workshop, "--notes", "notes.md", "--metadata", "commit=4f2a", "--metadata", "ticket=TH-7")
     shown = workshop.run("release", "show", "--product", PRODUCT).out
@@ -176,7 +176,7 @@ def test_notes_and_metadata_lie_beside_the_image(workshop: Workshop) -> None:
 
 
 def test_notes_that_are_missing_or_false_are_reported(workshop: Workshop) -> None:
-    """A release with missing or false notes is shown with a remark; fetching the notes fails."""
+    """A release whose notes are missing or corrupt is shown with a warning, but its notes cannot be fetched."""
     Path("notes.md").write_text(NOTES)
     publish(workshop, "--notes", "notes.md")
     address = workshop.run("release", "show", "--product", PRODUCT, "--json").json["manifest"]["cid"]
@@ -193,7 +193,7 @@ def test_notes_that_are_missing_or_false_are_reported(workshop: Workshop) -> Non
 
 
 def test_a_release_without_notes_is_shown_without(workshop: Workshop) -> None:
-    """A release without a manifest is shown, and its notes cannot be fetched."""
+    """A release without notes is shown, but its notes cannot be fetched."""
     publish(workshop)
     assert workshop.run("release", "show", "--product", PRODUCT, "--json").json["manifest"] is None
     assert "manifest     none" in workshop.run("release", "show", "--product", PRODUCT).out
@@ -213,7 +213,7 @@ BAD_NOTES = {
 
 @pytest.mark.parametrize("name", BAD_NOTES)
 def test_notes_that_could_deceive_are_refused(workshop: Workshop, name: str) -> None:
-    """The error names line and character of deceptive notes, and nothing is stored."""
+    """Release notes that are too large, not UTF-8 or deceptive are refused, and nothing is stored."""
     content, status, sentence = BAD_NOTES[name]
     Path("notes.md").write_bytes(content)
     words = ("--notes", "notes.md", "-o", "p.json")
@@ -237,7 +237,7 @@ def test_notes_that_could_deceive_are_refused(workshop: Workshop, name: str) -> 
 def test_metadata_that_cannot_be_is_refused(
     workshop: Workshop, entries: tuple[str, ...], status: int, sentence: str
 ) -> None:
-    """Invalid metadata is refused with its reason, and nothing is stored."""
+    """Invalid metadata of a release is refused with the reason, and nothing is stored."""
     words = [word for entry in entries for word in ("--metadata", entry)]
     outcome = workshop.run("release", "publish", str(OLD), *RELEASE, *words, "-o", "p.json")
     assert (outcome.status, sentence in outcome.err) == (status, True), outcome.err
@@ -246,7 +246,7 @@ def test_metadata_that_cannot_be_is_refused(
 
 
 def test_an_unpaired_product_takes_nothing(workshop: Workshop, board_url: str) -> None:
-    """After unpairing nothing is published or installed, and the releases stay on record (S2.2)."""
+    """After a product is unpaired, no release of it is published or flashed, but its releases stay on record."""
     publish(workshop)
     assert workshop.run("product", "unpair", PRODUCT, "-o", "unpair.json").status == 0
     refused(
@@ -263,7 +263,7 @@ def test_an_unpaired_product_takes_nothing(workshop: Workshop, board_url: str) -
 
 
 def test_a_floor_excludes_older_releases(workshop: Workshop, board_url: str) -> None:
-    """Releases below the floor are not installed; the floor can only rise, and is shown."""
+    """A release below the product's floor (minimum version) is not flashed, and the floor can only rise."""
     publish(workshop, "--also", str(NEW), PRODUCT, "1.1.0")
     outcome = workshop.run("product", "floor", PRODUCT, "1.1.0", "-o", "floor.json")
     assert "permanently excluded  1.0.0" in outcome.out
@@ -278,10 +278,10 @@ def test_a_floor_excludes_older_releases(workshop: Workshop, board_url: str) -> 
 
 
 def test_a_floor_above_everything_must_be_meant(workshop: Workshop) -> None:
-    """A floor above all releases needs an extra option, because nothing could be installed."""
+    """A floor (minimum version) above all releases needs an extra option, because nothing could be installed."""
     publish(workshop)
     floor = ("product", "floor", PRODUCT, "1.0.1", "-o", "floor.json")
-    refused(workshop.run(*floor), REFUSED, "leave nothing to install", "1.0.0", "--above-newest")
+    refused(workshop.run(*floor), REFUSED, "exclude every release", "1.0.0", "--above-newest")
     assert not Path("floor.json").exists()
     outcome = workshop.run(*floor, "--above-newest", "--json")
     assert (outcome.json["excluded"], outcome.json["allowed"]) == (["1.0.0"], [])
@@ -291,7 +291,7 @@ def test_a_floor_above_everything_must_be_meant(workshop: Workshop) -> None:
 
 
 def test_one_owner_stops_everything_and_all_resume(workshop: Workshop, board_url: str) -> None:
-    """One owner can stop everything at once; resuming needs the Safe."""
+    """A single owner can pause the contract, but only the Safe can resume it."""
     publish(workshop)
     refused(workshop.run("contract", "pause", "--key", "dev:6"), REFUSED, "may not pause the contract")
     assert workshop.run("contract", "pause", "--key", "dev:2", "--json").json["paused"] is True
@@ -308,7 +308,7 @@ def test_one_owner_stops_everything_and_all_resume(workshop: Workshop, board_url
 
 
 def test_the_safe_pauses_by_proposal(workshop: Workshop) -> None:
-    """The Safe can pause by proposal; exactly one of the two ways has to be chosen."""
+    """The contract can also be paused by a proposal of the Safe."""
     for words in ((), ("--key", "dev:1", "-o", "pause.json")):
         refused(workshop.run("contract", "pause", *words), USAGE, "--key", "-o")
     assert workshop.run("contract", "pause", "-o", "pause.json").status == 0
@@ -317,7 +317,7 @@ def test_the_safe_pauses_by_proposal(workshop: Workshop) -> None:
 
 
 def test_fetch_writes_over_nothing(workshop: Workshop) -> None:
-    """Fetch keeps an existing file unless overwriting is requested."""
+    """``release fetch`` does not overwrite an existing file without ``--force``."""
     Path("notes.md").write_text(NOTES)
     publish(workshop, "--notes", "notes.md")
     Path("got.bin").write_bytes(b"mine")
@@ -342,7 +342,7 @@ def test_a_revocation_gives_its_reason(workshop: Workshop) -> None:
 
 
 def test_a_store_that_fails_leaves_no_proposal(workshop: Workshop) -> None:
-    """If the image cannot be stored, no proposal is written."""
+    """If the image cannot be stored, no proposal file is written."""
     Path(".blockota").joinpath("store").write_text("no folder")
     refused(workshop.run("release", "publish", str(OLD), *RELEASE, "-o", "p.json"), 5, "store", "cannot be used")
     assert not Path("p.json").exists()

@@ -1,4 +1,4 @@
-"""A broker offers to serve a release, the vendor's owners decide, and the broker announces its URL (S3.3)."""
+"""A broker offers to serve a release, the vendor's owners decide, and the broker announces its URL."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ URI = "https://broker.example/ipfs"
 
 @pytest.fixture
 def released(workshop: Workshop) -> Workshop:
-    """A workshop in which 1.0.0 is published."""
+    """Return a test workshop with the published release 1.0.0."""
     return workshop.after(publish_first)
 
 
 def propose(workshop: Workshop) -> Outcome:
-    """Offer to serve 1.0.0."""
+    """Offer to serve release 1.0.0 as the broker."""
     return workshop.run("replica", "propose", *RELEASE, *BROKER, "--json")
 
 
 def decide(workshop: Workshop, verb: str, number: int) -> None:
-    """Have the owners decide by proposal files that are signed on another machine."""
+    """Have two owners decide on an agreement by a proposal that they sign in another folder."""
     file = f"{verb}.json"
     assert workshop.run("replica", verb, str(number), "-o", file).status == 0
     elsewhere = workshop.folder / f"of-owner-{verb}"
@@ -51,13 +51,13 @@ def decide(workshop: Workshop, verb: str, number: int) -> None:
 
 
 def listed(workshop: Workshop, *options: str) -> list[tuple[int, str, str]]:
-    """Return number, status and URI of the listed agreements."""
+    """Return the number, status and URI of each listed agreement."""
     found = workshop.run("replica", "list", *options, "--json").json["agreements"]
     return [(agreement["number"], agreement["status"], agreement["uri"]) for agreement in found]
 
 
 def test_a_replica_is_agreed_announced_moved_and_ended(released: Workshop) -> None:
-    """A replica is listed after it is accepted and announced, until it ends."""
+    """A replica is listed from its announcement until the agreement ends."""
     assert propose(released).json["number"] == 1
     assert listed(released) == []
     assert listed(released, "--all") == [(1, "proposed", "")]
@@ -71,7 +71,7 @@ def test_a_replica_is_agreed_announced_moved_and_ended(released: Workshop) -> No
 
 
 def test_a_signer_sees_what_the_decision_is_about(released: Workshop) -> None:
-    """An owner is shown the broker and the release, once, and that the agreement on the chain has these terms."""
+    """An owner who signs a decision is shown the broker, the release, and the agreement's status on the chain."""
     propose(released)
     assert released.run("replica", "accept", "1", "-o", "accept.json").status == 0
     shown = released.run("proposal", "sign", "accept.json", "--key", "dev:1", "--yes").out
@@ -80,7 +80,7 @@ def test_a_signer_sees_what_the_decision_is_about(released: Workshop) -> None:
 
 
 def sign_acceptance(workshop: Workshop) -> list[str]:
-    """Propose to accept agreement 1, sign as two owners, and return the red flags that the last one saw."""
+    """Propose to accept agreement 1, sign as two owners, and return the red flags shown to the second."""
     assert workshop.run("replica", "accept", "1", "-o", "accept.json").status == 0
     for owner in ("dev:1", "dev:3"):
         outcome = workshop.run("proposal", "sign", "accept.json", "--key", owner, "--yes", "--json")
@@ -89,7 +89,7 @@ def sign_acceptance(workshop: Workshop) -> list[str]:
 
 
 def test_a_number_that_became_another_brokers_is_not_accepted(released: Workshop) -> None:
-    """A reorganisation after the signatures gives number 1 to another broker: the contract refuses, and says why."""
+    """If a reorganisation gives an agreement's number to another broker, the contract refuses the signed acceptance."""
     propose(released)
     assert sign_acceptance(released) == []
     rpc(released.chain, "anvil_reorg", 1, [])
@@ -103,7 +103,7 @@ def test_a_number_that_became_another_brokers_is_not_accepted(released: Workshop
 
 
 def test_an_agreement_in_a_new_block_is_not_decided_on(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`accept` waits for `confirmations` blocks; an owner whose settings require more sees a red flag."""
+    """An agreement cannot be accepted before it has the required confirmations."""
     rpc(workshop.chain, "anvil_mine", 2)  # anvil has no state of blocks before the newest one that it loaded
     publish_first(workshop)
     propose(workshop)
@@ -118,14 +118,14 @@ def test_an_agreement_in_a_new_block_is_not_decided_on(workshop: Workshop, monke
 
 
 def test_a_declined_offer_serves_nothing(released: Workshop) -> None:
-    """After its offer is declined, the broker cannot announce."""
+    """A broker whose offer was declined cannot announce a URL."""
     propose(released)
     decide(released, "decline", 1)
     refused(released.run("replica", "announce", "1", URI, *BROKER), REFUSED, "agreement 1", "declined")
 
 
 def test_a_broker_withdraws(released: Workshop) -> None:
-    """A withdrawn offer is final, and a new one can be made."""
+    """A broker can withdraw an offer, and then make a new one."""
     propose(released)
     assert released.run("replica", "withdraw", "1", *BROKER).status == 0
     assert propose(released).json["number"] == 2
@@ -133,7 +133,7 @@ def test_a_broker_withdraws(released: Workshop) -> None:
 
 
 def test_a_revoked_release_has_no_replicas(released: Workshop) -> None:
-    """Revoking a release removes its replicas from the list at once."""
+    """Replicas of a revoked release are no longer listed."""
     propose(released)
     decide(released, "accept", 1)
     assert released.run("replica", "announce", "1", URI, *BROKER).status == 0
@@ -143,7 +143,7 @@ def test_a_revoked_release_has_no_replicas(released: Workshop) -> None:
 
 
 def test_strangers_and_mistakes_are_refused(released: Workshop) -> None:
-    """Each mistake has its error and exit status."""
+    """Each mistake in a ``replica`` command has its own error and exit status."""
     run = released.run
     refused(run("replica", "propose", "--product", PRODUCT, "--version", "9.9.9", *BROKER), REFUSED, "9.9.9")
     propose(released)
@@ -158,7 +158,7 @@ def test_strangers_and_mistakes_are_refused(released: Workshop) -> None:
 
 
 def test_an_expired_agreement_serves_nothing(released: Workshop) -> None:
-    """Expiry needs no transaction: the time of the chain's blocks decides."""
+    """An agreement expires without a transaction, by the time of the chain's blocks."""
     words = ("replica", "propose", *RELEASE, *BROKER, "--expires-in", "30m", "--json")
     assert released.run(*words).json["expiresAt"] <= time.time() + 3600
     decide(released, "accept", 1)
@@ -170,7 +170,7 @@ def test_an_expired_agreement_serves_nothing(released: Workshop) -> None:
 
 
 def test_the_broker_proposes_by_ape(released: Workshop) -> None:
-    """``ape run propose_replication`` makes the same offer."""
+    """``ape run propose_replication`` makes the same offer as ``replica propose``."""
     command = [str(Path(sys.executable).with_name("ape")), "run", "propose_replication"]
     command += ["--network", f"ethereum:local:{released.chain.url}", *RELEASE, *BROKER]
     deployed = json.loads(Path("deployments/1337.json").read_text())["replication"]

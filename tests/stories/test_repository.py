@@ -1,4 +1,4 @@
-"""A vendor's and a broker's repository serve exactly what the chain allows (S3.8)."""
+"""A vendor's or broker's repository serves exactly the files that the chain allows."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ SECRET = b"a release of another vendor, or one that was never published"
 
 @pytest.fixture
 def stocked(workshop: Workshop) -> Workshop:
-    """A workshop whose store has two releases, and a file that is not a release."""
+    """Return a test workshop whose store has two releases and a file that is not a release."""
     return workshop.after(stock)
 
 
 def stock(workshop: Workshop) -> None:
-    """Publish two releases, and store another file."""
+    """Publish two releases, and store a file that is not a release."""
     for version in ("1.0.0", "1.1.0"):
         workshop.publish(version, image(version))
     LocalStore(workshop.folder / ".blockota" / "store").put(io.BytesIO(SECRET))
 
 
 def image(version: str) -> Path:
-    """Return a release's image."""
+    """Return the path of a release's image file."""
     return IMAGES / f"bluepill-{version}.bin"
 
 
 def address(version: str) -> CID:
-    """Return a release's content address."""
+    """Return the CID of a release's image."""
     with image(version).open("rb") as file:
         return cid_of(file)
 
@@ -65,7 +65,7 @@ def decide(workshop: Workshop, decision: str, number: int = 1) -> None:
 
 
 def test_a_vendor_serves_its_releases_and_nothing_else(stocked: Workshop) -> None:
-    """Files in the store that belong to no release are not served."""
+    """A vendor's repository serves its releases, and no other file in its store."""
     with serving(stocked.folder) as served:
         for version in ("1.0.0", "1.1.0"):
             assert served.block(address(version)).content == image(version).read_bytes()
@@ -76,7 +76,7 @@ def test_a_vendor_serves_its_releases_and_nothing_else(stocked: Workshop) -> Non
 
 
 def test_a_revoked_release_is_gone(stocked: Workshop) -> None:
-    """After the next refresh a revoked release is answered with 410, and the other one is still served."""
+    """A repository answers requests for a revoked release with status 410, and still serves other releases."""
     with serving(stocked.folder) as served:
         assert served.block(address("1.0.0")).status_code == 200
         stocked.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="recalled"))
@@ -85,7 +85,7 @@ def test_a_revoked_release_is_gone(stocked: Workshop) -> None:
 
 
 def test_a_broker_serves_what_it_has_agreed_to(stocked: Workshop) -> None:
-    """Before the vendor accepts nothing is served, during the agreement its release only, and nothing afterwards."""
+    """A broker's repository serves a release only while its agreement is accepted."""
     broker = stocked.cast.broker.address
     with serving(stocked.folder, "--as", "broker", "--broker", broker) as served:
         assert propose(stocked).status == 0
@@ -98,7 +98,7 @@ def test_a_broker_serves_what_it_has_agreed_to(stocked: Workshop) -> None:
 
 
 def test_an_expired_agreement_serves_nothing(stocked: Workshop) -> None:
-    """Expiry needs no transaction."""
+    """A broker's repository stops serving a release when the agreement expires, without a transaction."""
     words = ("replica", "propose", "--product", PRODUCT, "--version", "1.0.0", "--expires-in", "30m", "--key", "dev:4")
     assert stocked.run(*words).status == 0
     decide(stocked, "accept")
@@ -110,7 +110,7 @@ def test_an_expired_agreement_serves_nothing(stocked: Workshop) -> None:
 
 
 def test_an_image_comes_as_a_car(stocked: Workshop) -> None:
-    """The CAR of a release proves the image."""
+    """A repository serves a release's image as a CAR file, from which the image can be verified."""
     with serving(stocked.folder) as served:
         answer = served.get(f"/ipfs/{address('1.0.0')}?format=car", headers=CAR)
         assert answer.headers["Content-Type"] == "application/vnd.ipld.car; version=1; order=dfs; dups=y"
@@ -120,7 +120,7 @@ def test_an_image_comes_as_a_car(stocked: Workshop) -> None:
 
 
 def test_a_manifest_is_served_with_its_release(workshop: Workshop) -> None:
-    """The manifest's address is in the event only; the manifest is gone with its release."""
+    """A repository serves a release's manifest, and answers with status 410 after the release is revoked."""
     words = ("--product", PRODUCT, "--version", "1.0.0", "--metadata", "build=7", "-o", "1.0.0.json")
     assert workshop.run("release", "publish", str(image("1.0.0")), *words).status == 0
     for key in ("dev:1", "dev:2"):
@@ -136,7 +136,7 @@ def test_a_manifest_is_served_with_its_release(workshop: Workshop) -> None:
 
 
 def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
-    """Each mistake has its error and exit status, before anything is served."""
+    """Each mistake in a ``repository`` command is refused with its own error before anything is served."""
     LocalStore(Path(".blockota/store")).put(io.BytesIO(SECRET))
     run, serve = workshop.run, ("repository", "serve", ".blockota/store")
     refused(run(*serve, "--listen", "nowhere"), USAGE, "HOST:PORT")
@@ -157,7 +157,7 @@ def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
 @pytest.mark.parametrize(
     ("store", "status", "sentence"),
     [
-        ("https://gateway.example", USAGE, "it is another repository or a gateway"),
+        ("https://gateway.example", USAGE, "that of another repository or a gateway"),
         ("nowhere", USAGE, "the folder does not exist"),
         ("blockota.toml", USAGE, "it is not a folder"),
         ("kubo:http://127.0.0.1:9", 5, "Connection refused. Check that `ipfs daemon` runs"),
@@ -167,12 +167,12 @@ def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
 def test_a_store_that_cannot_be_served_is_reported_at_the_start(
     workshop: Workshop, store: str, status: int, sentence: str
 ) -> None:
-    """The repository does not start on a folder that is not a store, as after a mistyped path."""
+    """``repository serve`` does not start on a store that is missing, unreachable or unsuitable."""
     refused(workshop.run("repository", "serve", store, "--listen", "127.0.0.1:0"), status, sentence)
 
 
 def test_an_unusable_certificate_is_reported(workshop: Workshop) -> None:
-    """The error names the file and the reason."""
+    """An unusable TLS certificate or key is refused with an error that names the file and the reason."""
     for name, file in (("one", CERTIFICATE), ("two", OTHER_CERTIFICATE)):
         Path(f"{name}.pem").write_bytes(file.read_bytes())
         Path(f"{name}.key").write_bytes(file.with_suffix(".key").read_bytes())
@@ -193,7 +193,7 @@ def test_an_unusable_certificate_is_reported(workshop: Workshop) -> None:
 
 
 def test_reasons_why_clients_are_not_served_are_reported(workshop: Workshop) -> None:
-    """It is a warning, not an error: the agreement, image or token may follow."""
+    """``repository serve`` starts with a warning if no release or no client can be served yet."""
     Path(".blockota/store").mkdir(parents=True)
     Path("tokens").touch()
     broker = workshop.cast.broker.address
@@ -201,7 +201,7 @@ def test_reasons_why_clients_are_not_served_are_reported(workshop: Workshop) -> 
         served.stop()
         assert served.process.stderr
         printed = served.process.stderr.read()
-    assert f"Nothing may be served yet: {broker} has no accepted agreement that is not over." in printed
+    assert f"Nothing may be served yet: {broker} has no accepted agreement that is still valid." in printed
     assert "No client is accepted yet: the file of tokens is empty." in printed
     workshop.publish("1.0.0", image("1.0.0"))
     LocalStore(Path(".blockota/store")).remove_block(address("1.0.0"))
@@ -212,8 +212,8 @@ def test_reasons_why_clients_are_not_served_are_reported(workshop: Workshop) -> 
 
 
 def test_a_release_is_served_when_the_settings_believe_it(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The confirmations and the first block are those of the settings."""
-    stock(workshop)  # not a copied chain, of which anvil lacks the state of older blocks
+    """A repository serves a release only after the confirmations that the settings require."""
+    stock(workshop)  # not from a saved chain, of which anvil lacks the state of older blocks
     newest = workshop.chain.head().number
     with Path("blockota.toml").open("a") as file:
         file.write("confirmations = 4\n")
@@ -232,11 +232,11 @@ def test_a_release_is_served_when_the_settings_believe_it(workshop: Workshop, mo
         assert served.block(address("1.0.0")).status_code == 200
     monkeypatch.setenv("BLOCKOTA_FIRST_BLOCK", str(newest + 2))
     outcome = workshop.run("repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0")
-    refused(outcome, 5, f"its first block is {newest + 2}", "4 blocks must lie above")
+    refused(outcome, 5, f"first block is {newest + 2}", "4 blocks must lie above")
 
 
 def test_without_the_chain_nothing_is_served(workshop: Workshop) -> None:
-    """An unreachable chain at the start is an error of the chain."""
+    """``repository serve`` does not start if the chain is unreachable."""
     Path("blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
     outcome = workshop.run("repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0")
     refused(outcome, 5, "127.0.0.1:9")

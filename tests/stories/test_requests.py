@@ -8,7 +8,7 @@ from benchmarks.requests import scene
 
 
 def test_commands_ask_a_node_little(tmp_path: Path) -> None:
-    """With 40 agreements of the broker among 120; `python -m benchmarks.requests` counts them with 600."""
+    """With 120 agreements on the chain, each command sends at most 16 requests to the node."""
     with scene(tmp_path, releases=40) as found:
         assert found.requests_of(*found.sync()) <= 16
         assert found.requests_of("replica", "list") <= 9

@@ -38,7 +38,7 @@ def test_every_image_format_becomes_the_same_release(workshop: Workshop, kind: s
 
 
 def test_a_large_image_is_flashed_and_booted(workshop: Workshop, board_url: str) -> None:
-    """An image that fills nearly all of the flash is flashed completely."""
+    """An image that fills nearly all of the flash is flashed, and boots."""
     workshop.publish("1.2.0", LARGE)
     outcome = workshop.flash(board_url, "--json")
     assert outcome.status == 0, outcome.err
@@ -46,7 +46,7 @@ def test_a_large_image_is_flashed_and_booted(workshop: Workshop, board_url: str)
 
 
 def test_only_the_addressed_range_is_written(workshop: Workshop) -> None:
-    """Flash beyond the image is unchanged (S2.8)."""
+    """Flashing an image leaves the flash behind the image's pages unchanged."""
     board = SimulatedBoard(flash=b"\xff" * 1024 + bytes(range(256)) * 252)
     workshop.after(publish_first)
     with serve_tcp(board) as url:
@@ -70,7 +70,7 @@ def test_a_tampered_store_is_found_before_anything_is_erased(workshop: Workshop)
 
 
 def test_the_image_may_come_from_a_stick(workshop: Workshop, board_url: str) -> None:
-    """With --image the store is not read, and the image is still verified."""
+    """With ``--image``, a board is flashed from a local file without a store."""
     workshop.after(publish_first)
     shutil.rmtree(workshop.folder / ".blockota" / "store")
     assert workshop.flash(board_url).status == 5
@@ -79,7 +79,7 @@ def test_the_image_may_come_from_a_stick(workshop: Workshop, board_url: str) -> 
 
 
 def test_fetch_writes_what_verify_accepts(workshop: Workshop) -> None:
-    """A fetched image equals the published one, and verify names its release."""
+    """A fetched image equals the published one, and ``release verify`` names its release."""
     workshop.after(publish_first)
     assert workshop.run("release", "fetch", "--product", PRODUCT, "-o", "got.bin").status == 0
     assert Path("got.bin").read_bytes() == OLD.read_bytes()
@@ -88,7 +88,7 @@ def test_fetch_writes_what_verify_accepts(workshop: Workshop) -> None:
 
 
 def test_a_second_product_is_paired_by_proposal(workshop: Workshop) -> None:
-    """Pairing takes a proposal, two signatures and one transaction, like publishing."""
+    """A product is paired by a proposal with two signatures, as a release is published."""
     words = ("--oem", "acme", "--chip", "0x410", "--region", "0x0800f800:2K", "-o", "pair.json")
     assert workshop.run("product", "pair", "acme-thermo2-cfg", *words).status == 0
     for owner in ("dev:2", "dev:3"):
@@ -99,7 +99,7 @@ def test_a_second_product_is_paired_by_proposal(workshop: Workshop) -> None:
 
 
 def test_a_configuration_image_is_flashed_beside_the_program(workshop: Workshop, board_url: str) -> None:
-    """A configuration is a product with its own region, and needs no vector table (S0.6)."""
+    """A configuration image is flashed into its own region, and needs no vector table."""
     test_a_second_product_is_paired_by_proposal(workshop)
     Path("settings.bin").write_bytes(b"interval=60\0")
     words = ("--product", "acme-thermo2-cfg", "--version", "1.0.0", "--configuration", "-o", "cfg.json")

@@ -1,4 +1,4 @@
-"""The scripts of ``ape run``: a vendor's CI proposes and signs with a key from its environment."""
+"""A vendor's CI proposes and signs releases with the scripts of ``ape run`` and a key from its environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGE = IMAGES / "bluepill-1.2.0.bin"
 
 
 def ape(workshop: Workshop, *words: str, environment: dict[str, str] | None = None) -> Outcome:
-    """Run a script from the repository as a CI does, on the workshop's chain."""
+    """Run an ``ape`` script from the repository in a process, as a CI does, on the workshop's chain."""
     command = [str(Path(sys.executable).with_name("ape")), *arguments(workshop, *words)]
     done = subprocess.run(
         command,
@@ -35,18 +35,18 @@ def ape(workshop: Workshop, *words: str, environment: dict[str, str] | None = No
 
 
 def arguments(workshop: Workshop, *words: str) -> list[str]:
-    """The arguments of ``ape`` for a script."""
+    """Return the arguments of ``ape`` for a script."""
     network = ("--network", f"ethereum:local:{workshop.chain.url}")
     return ["run", *words, *network, "--contract", workshop.contract.address]
 
 
 def variables(workshop: Workshop) -> dict[str, str]:
-    """The environment variables of a CI."""
+    """Return the environment variables of a CI."""
     return {"BLOCKOTA_STORE": f"file:{workshop.folder / '.blockota' / 'store'}"}
 
 
 def ape_here(workshop: Workshop, *words: str, environment: dict[str, str] | None = None) -> Outcome:
-    """The same in this process, which saves two seconds of CPU time for loading Ape."""
+    """Run an ``ape`` script in this process, which saves the two seconds of loading Ape in a new one."""
     command = arguments(workshop, *words)
     workshop.capture.readouterr()
     with pytest.MonkeyPatch.context() as patch:
@@ -54,7 +54,7 @@ def ape_here(workshop: Workshop, *words: str, environment: dict[str, str] | None
         for name, value in (variables(workshop) | (environment or {})).items():
             patch.setenv(name, value)
         with pytest.raises(SystemExit) as ended:
-            import_module("ape._cli").cli(command, prog_name="ape")  # only the worker of this file loads Ape for it
+            import_module("ape._cli").cli(command, prog_name="ape")  # only this file's worker loads Ape
     printed = workshop.capture.readouterr()
     return Outcome(int(ended.value.code or 0), printed.out, printed.err)
 
@@ -69,7 +69,7 @@ def publish(
 
 
 def revoke(workshop: Workshop, *options: str, key: str = "", run: Callable[..., Outcome] = ape_here) -> Outcome:
-    """Propose to revoke 1.0.0 with ``ape run revoke``."""
+    """Propose to revoke release 1.0.0 with ``ape run revoke``."""
     words = ("revoke", "--product", PRODUCT, "--version", "1.0.0", "-o", str(workshop.folder / "revoke.json"))
     return run(workshop, *words, *options, environment={"OWNER_KEY": key})
 
@@ -82,7 +82,7 @@ def refused(outcome: Outcome, status: int, sentence: str) -> None:
 
 
 def test_a_ci_publishes_and_revokes(workshop: Workshop) -> None:
-    """The CI proposes and signs; another owner signs with the command, and the proposal is executed."""
+    """A CI proposes and signs a release and a revocation, and another owner signs and executes both."""
     key = workshop.cast.owner_a.key.hex()
     Path("notes.md").write_text("Keeps time.")
     words = ("--notes", str(Path("notes.md").absolute()), "--metadata", "commit=4f2a", "--sign", "env:OWNER_KEY")
@@ -105,14 +105,14 @@ def test_a_ci_publishes_and_revokes(workshop: Workshop) -> None:
 
 
 def execute(workshop: Workshop, file: str) -> None:
-    """Sign as a second owner, and execute with the signatures beside the file."""
+    """Sign a proposal as a second owner, and execute it with the signatures beside its file."""
     assert workshop.run("proposal", "sign", file, "--key", "dev:2", "--yes").status == 0
     outcome = workshop.run("proposal", "execute", file, "--key", "dev:0")
     assert outcome.status == 0, outcome.err
 
 
 def test_without_a_key_only_the_proposal_is_written(workshop: Workshop) -> None:
-    """Without a key the proposal is written unsigned, and owners sign it later."""
+    """Without a key, a script writes an unsigned proposal, which owners sign later."""
     assert publish(workshop, OLD, "1.0.0", "--active-from", "+7d").status == 0
     assert not list(workshop.folder.glob("*signature*"))
     assert workshop.run("proposal", "sign", "1.0.0.json", "--key", "dev:3", "--yes").status == 0
@@ -121,7 +121,7 @@ def test_without_a_key_only_the_proposal_is_written(workshop: Workshop) -> None:
 
 
 def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop) -> None:
-    """A non-owner's key, or an image grown by more than half, prevents both files."""
+    """A script writes nothing if the key is not an owner's or if the proposal raises a red flag."""
     workshop.after(publish_first)
     stranger = publish(workshop, NEW, "1.1.0", "--sign", "env:OWNER_KEY", key=workshop.cast.mallory.key.hex())
     refused(stranger, REFUSED, "is not an owner of the Safe")
@@ -131,19 +131,19 @@ def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop) ->
 
 
 def test_mistakes_in_a_ci_are_reported(workshop: Workshop) -> None:
-    """Errors and exit statuses equal those of the commands, and nothing is written."""
+    """Scripts report errors with the same exit statuses as commands, and write nothing."""
     refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key="nonsense"), USAGE, "is not a private key")
     refused(publish(workshop, Path("/nowhere.bin"), "1.0.0"), USAGE, "file /nowhere.bin does not exist")
     refused(publish(workshop, OLD, "1.0"), USAGE, "is not a version")
     refused(revoke(workshop, "--reason", "x"), REFUSED, "release acme-thermo2 1.0.0 does not exist")
-    refused(revoke(workshop), USAGE, "not revoked without a reason")
+    refused(revoke(workshop), USAGE, "cannot be revoked without a reason")
     assert not list(workshop.folder.glob("*.0.json"))
     assert not (workshop.folder / ".blockota" / "store").exists()
 
 
 @pytest.mark.parametrize("name", ["1.0.0.json", "1.0.0.0x70997970.signature.json"], ids=["proposal", "signature"])
 def test_an_existing_file_is_not_overwritten(workshop: Workshop, name: str) -> None:
-    """If the proposal or signature file exists, neither file is written."""
+    """A script writes neither the proposal nor the signature if one of the files exists."""
     Path(name).write_text("mine")
     key = workshop.cast.owner_a.key.hex()
     refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key=key), USAGE, f"{name} already exists")

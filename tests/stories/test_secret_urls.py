@@ -1,4 +1,4 @@
-"""A node's URL with a secret in its path, query or user part, and a hostile server behind it."""
+"""Secrets in a node's URL are never printed, even if a hostile node repeats them."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ OFF_LINE = {"proposal show"}
 
 
 def says(status: int, text: Callable[[str], bytes]) -> Callable[[bytes], tuple[int, bytes]]:
-    """A server that repeats the secrets in every answer."""
+    """Return a node that answers every request with this status and the secrets of its URL."""
     secrets = "https://n4me:p4ssword@host/v3/k3y-in-the-path?key=k3y-in-the-query k3y-in-the-path n4me p4ssword"
     return lambda _: (status, text(secrets))
 
 
 def as_error(code: int) -> Callable[[str], bytes]:
-    """A JSON-RPC error with the secrets as its message."""
+    """Return an encoder of JSON-RPC errors whose message and data are the secrets."""
 
     def body(secrets: str) -> bytes:
         error = {"code": code, "message": secrets, "data": secrets}
@@ -63,7 +63,7 @@ def as_error(code: int) -> Callable[[str], bytes]:
 
 
 def as_result(secrets: str) -> bytes:
-    """The secrets where a number or data is expected."""
+    """Return a JSON-RPC result that has the secrets in place of a number or data."""
     return json.dumps({"jsonrpc": "2.0", "id": 1, "result": secrets}).encode()
 
 
@@ -81,7 +81,7 @@ ANSWERS = {
 
 @pytest.fixture
 def vendor(workshop: Workshop) -> Workshop:
-    """A workshop with a proposal that was not signed yet."""
+    """Return a test workshop with an unsigned proposal."""
     words = ("acme-gate", "--oem", "acme", "--chip", "0x410", "--region", "0x08000000:64K", "-o", "pair.json")
     assert workshop.run("product", "pair", *words).status == 0
     return workshop
@@ -91,7 +91,7 @@ def vendor(workshop: Workshop) -> Workshop:
 def test_no_command_prints_a_secret_of_the_nodes_url(
     vendor: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answer: str
 ) -> None:
-    """Plain, as JSON, and with the traceback of --debug; the place of the node is named."""
+    """No command prints a secret of the node's URL, whether as text, as JSON or in a traceback."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr("blockota.chain.rpc.PAUSES", ())
     with stand_in(ANSWERS[answer]) as url:
@@ -108,7 +108,7 @@ def test_no_command_prints_a_secret_of_the_nodes_url(
 def test_a_node_out_of_reach_or_with_another_scheme_is_named_without_its_secrets(
     vendor: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A refused connection, an unknown host, and a mistyped scheme."""
+    """A URL with an unreachable host or an invalid scheme is reported without its secrets."""
     tail = "/v3/k3y-in-the-path?key=k3y-in-the-query"
     for start in ("http://n4me:p4ssword@127.0.0.1:9", "http://n4me:p4ssword@nowhere.invalid", "wss://n4me:p4ssword@x"):
         monkeypatch.setenv("BLOCKOTA_URL", start + tail)
@@ -119,6 +119,6 @@ def test_a_node_out_of_reach_or_with_another_scheme_is_named_without_its_secrets
 
 
 def leaked(outcome: Outcome, caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The lines of a command's output and log that hold a secret."""
+    """Return the lines of a command's output and log that contain a secret."""
     lines = (outcome.out + outcome.err + caplog.text).splitlines()
     return [line for line in lines if any(secret in line for secret in SECRETS)]

@@ -1,4 +1,4 @@
-"""Trees of small blocks and their CARs, encoded independently, for the tests of `blockota.formats.car`."""
+"""DAGs of small blocks and their CARs, encoded independently of `blockota.formats.car`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from blockota.formats.cid import CID, DAG_PB, RAW, Block, walk
 
 @dataclass(frozen=True)
 class Tree:
-    """A file as its blocks.
+    """A file as a DAG of blocks.
 
     Attributes:
-        root: the file's address.
-        blocks: every block, by address.
-        order: the addresses depth first, repeated as the tree repeats them.
-        data: the file.
+        root: the file's CID.
+        blocks: every block, by CID.
+        order: the CIDs depth first, including repetitions.
+        data: the file's contents.
     """
 
     root: CID
@@ -27,18 +27,18 @@ class Tree:
 
 
 def varint(number: int) -> bytes:
-    """Encode a number with 7 bits per byte."""
+    """Encode a number as an unsigned varint, with 7 bits per byte."""
     return bytes((number & 0x7F | 0x80,)) + varint(number >> 7) if number > 0x7F else bytes((number,))
 
 
 def leaf(data: bytes) -> Tree:
-    """Return a file of one raw block."""
+    """Return a file that is one raw block."""
     cid = CID.of(RAW, data)
     return Tree(cid, {cid: data}, (cid,), data)
 
 
 def node(children: Sequence[Tree]) -> Tree:
-    """Return the concatenation of files as an inner block."""
+    """Return the concatenation of files, with an inner block as its root."""
     links = b"".join(_field(0x12, _link(child)) for child in children)
     sizes = b"".join(b"\x20" + varint(len(child.data)) for child in children)
     data = b"".join(child.data for child in children)
@@ -52,7 +52,7 @@ def node(children: Sequence[Tree]) -> Tree:
 
 
 def balanced(leaves: Sequence[bytes], *, width: int) -> Tree:
-    """Return a balanced tree over leaves, with at most `width` children per node."""
+    """Return a balanced DAG over leaves, with at most `width` children per inner block."""
     level = [leaf(data) for data in leaves]
     while len(level) > 1:
         level = [node(level[start : start + width]) for start in range(0, len(level), width)]
@@ -70,24 +70,24 @@ def section(cid: CID, data: bytes) -> bytes:
 
 
 def sections(tree: Tree, *, repeat: bool) -> list[bytes]:
-    """Encode the sections of a tree, depth first."""
+    """Encode the CAR sections of a DAG, depth first."""
     order = tree.order if repeat else tuple(dict.fromkeys(tree.order))
     return [section(cid, tree.blocks[cid]) for cid in order]
 
 
 def car(tree: Tree, *, repeat: bool = True) -> bytes:
-    """Encode the CAR of a tree."""
+    """Encode the CAR of a DAG."""
     return header(tree.root) + b"".join(sections(tree, repeat=repeat))
 
 
 def write_car(root: CID, read_block: Callable[[CID], bytes], *, repeat: bool = True) -> Iterator[bytes]:
-    """Yield the CAR of a file, with repeated blocks (``dups=y``) or without."""
+    """Yield the CAR of a file, with repeated blocks (``dups=y``) or without (``dups=n``)."""
     blocks: Iterable[Block] = walk(root, read_block)
     yield from join_car(root, blocks if repeat else dict.fromkeys(blocks))
 
 
 def unpack_car(parts: Iterable[bytes], root: CID, *, size: int) -> Iterator[bytes]:
-    """Yield the bytes of the file in a CAR; all its blocks are kept in memory."""
+    """Yield the bytes of the file in a CAR, keeping all blocks in memory."""
     known: dict[CID, bytes] = {}
     for block in read_car(parts, root, size=size, earlier=known.get):
         known[block.cid] = block.data
@@ -96,7 +96,7 @@ def unpack_car(parts: Iterable[bytes], root: CID, *, size: int) -> Iterator[byte
 
 
 def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield every string that differs in one bit, with the index of its byte."""
+    """Yield every byte string that differs from `data` in one bit, with the index of the changed byte."""
     for bit in range(8 * len(data)):
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
@@ -113,7 +113,7 @@ def _field(tag: int, value: bytes) -> bytes:
 
 
 def block_addresses(data: bytes) -> list[CID]:
-    """The addresses of the blocks of a CAR in order, after checking each block."""
+    """Return the CIDs of a CAR's blocks in order, after verifying each block."""
     found = []
     position = data[0] + 1
     while position < len(data):

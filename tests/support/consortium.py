@@ -1,4 +1,4 @@
-"""A vendor's folder on a network of several nodes, whose keys are in environment variables."""
+"""A vendor's folder on a network of several nodes; environment variables contain the vendor's keys."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.support.networks import call
 
 KEYS = {"PAYER": 0, "OWNER_1": 1, "OWNER_2": 2}
-"""Environment variables with keys of the test mnemonic, whose accounts the genesis block funds."""
+"""Names of environment variables, and the test mnemonic's accounts whose keys they contain."""
 REGION = ("--oem", "acme", "--chip", "0x410", "--region", "0x08000000:64K")
 
 
 @dataclass
 class Node:
-    """A node of a network on loopback.
+    """An Ethereum node on loopback.
 
     Attributes:
-        program: what runs it.
-        folder: its data and its log.
-        p2p_port: port for the other nodes.
-        rpc_port: port of its JSON-RPC API.
-        process: None while it is stopped.
+        program: the executable of the node.
+        folder: the node's data folder, which also contains its log.
+        p2p_port: port for connections from other nodes.
+        rpc_port: port of the node's JSON-RPC API.
+        process: the node's process; None while the node is stopped.
     """
 
     program: Path
@@ -44,21 +44,21 @@ class Node:
 
     @property
     def url(self) -> str:
-        """URL of its JSON-RPC API."""
+        """The URL of the node's JSON-RPC API."""
         return f"http://127.0.0.1:{self.rpc_port}"
 
     @property
     def head(self) -> int:
-        """Number of its newest block."""
+        """The number of the node's newest block."""
         return int(call(self.url, "eth_blockNumber"), 16)
 
     def launch(self, *words: str | Path) -> None:
-        """Start the program with these arguments, its output in the log."""
+        """Start the node with these arguments; its output is appended to the log."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([self.program, *words], stdout=log, stderr=log)
 
     def answers(self) -> bool:
-        """Whether its API answers; fails with the end of the log if the program has ended."""
+        """Return whether the node's API answers; fail with the end of the log if the node has ended."""
         try:
             return self.head >= 0
         except (OSError, AssertionError):  # until its first block, CometBFT answers with an error
@@ -67,7 +67,7 @@ class Node:
             return False
 
     def stop(self) -> None:
-        """Stop the node; its data stay."""
+        """Stop the node, and keep its data."""
         if self.process:
             self.process.terminate()
             self.process.wait()
@@ -76,7 +76,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Consortium:
-    """A vendor on a network of several nodes, reached through the first of them."""
+    """A vendor on a network of several nodes, who uses the first of them."""
 
     workshop: Workshop
 
@@ -85,13 +85,13 @@ class Consortium:
         return self.workshop.run(*words)
 
     def ok(self, *words: str) -> Outcome:
-        """Run a command that must succeed."""
+        """Run one command in the vendor's folder, and require exit status 0."""
         outcome = self.run(*words)
         assert outcome.status == 0, outcome.err
         return outcome
 
     def sign(self, file: str) -> None:
-        """Sign as two owners of the Safe."""
+        """Sign a proposal as two owners of the Safe."""
         for owner in ("OWNER_1", "OWNER_2"):
             self.ok("proposal", "sign", file, "--key", f"env:{owner}", "--yes")
 
@@ -100,20 +100,20 @@ class Consortium:
         return self.run("proposal", "execute", file, "--key", "env:PAYER")
 
     def propose(self, version: str) -> str:
-        """Propose and sign a release, and return the file."""
+        """Propose and sign a release, and return the name of the proposal's file."""
         file, image = f"{version}.json", IMAGES / f"bluepill-{version}.bin"
         self.ok("release", "publish", str(image), "--product", PRODUCT, "--version", version, "-o", file)
         self.sign(file)
         return file
 
     def releases(self) -> list[str]:
-        """The versions on record."""
+        """Return the versions that the chain records, sorted."""
         listed = self.ok("release", "list", "--product", PRODUCT, "--json").json["releases"]
         return sorted(release["version"] for release in listed)
 
 
 def furnish(folder: Path, chain: Chain, *, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deploy a Safe and both contracts, and write the settings; answers need one confirmation."""
+    """Deploy a Safe and both contracts, and write settings that require one confirmation."""
     folder.mkdir()
     monkeypatch.chdir(folder)
     for name, number in KEYS.items():
@@ -125,7 +125,7 @@ def furnish(folder: Path, chain: Chain, *, cast: Cast, monkeypatch: pytest.Monke
 
 
 def pair(vendor: Consortium) -> None:
-    """Pair the product."""
+    """Pair the product with the vendor."""
     vendor.ok("product", "pair", PRODUCT, *REGION, "-o", "pair.json")
     vendor.sign("pair.json")
     outcome = vendor.execute("pair.json")
@@ -133,9 +133,10 @@ def pair(vendor: Consortium) -> None:
 
 
 def check_halt_and_resume(vendor: Consortium, spare: Node, needed: Node, *, restart: Callable[[], None]) -> None:
-    """A network goes on without a spare node; without the needed one too, `execute` gives up and can be resumed.
+    """Check that a network works without one node, and halts and recovers without two.
 
-    `restart` starts the needed node and returns when the network makes blocks again.
+    With two nodes stopped, `execute` gives up and can be resumed later. `restart` starts the needed node, and returns
+    when the network makes blocks again.
     """
     spare.stop()
     assert vendor.execute(vendor.propose("1.0.0")).status == 0

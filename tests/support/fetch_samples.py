@@ -1,4 +1,4 @@
-"""An image of several blocks, and short limits, for the tests of downloads."""
+"""An image of several blocks, a small image, and short timeouts, for the tests of downloads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGE = (
 SMALL = hashlib.shake_128(b"small").digest(3000)
 """An image of one block."""
 LIMITS = Limits(connect=2.0, silence=1.0, grace=1.0, duplicate_after=0.3)
-"""Short timeouts that a busy machine still meets."""
+"""Timeouts in seconds, short but sufficient on a busy machine."""
 
 
 def blocks_of(data: bytes) -> tuple[CID, dict[CID, bytes]]:
@@ -31,6 +31,6 @@ SMALL_ROOT, SMALL_BLOCKS = blocks_of(SMALL)
 
 
 def read_small(source: Source) -> bytes:
-    """Read the small image from a source."""
+    """Download the small image from a source."""
     with TrustlessClient(source, LIMITS) as client:
         return client.block(SMALL_ROOT).data

@@ -1,6 +1,6 @@
-"""A trustless gateway on a real socket, either honest or with one fault.
+"""A trustless gateway on a real socket, which is either honest or has one fault.
 
-It answers 400 to a request that our client must not make: another path, a compression accepted, a wrong media type.
+The gateway answers with status 400 if a request has another path, allows compression, or has a wrong media type.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ TEBIBYTE = 1 << 40
 
 @dataclass
 class Gateway:
-    """The contents and behaviour of a gateway, and the requests that it received.
+    """The blocks and the behaviour of a gateway, and the requests that it received.
 
     Attributes:
         blocks: the stored blocks by CID.
-        vice: the fault applied to each response; it may write to the handler directly.
-        has_car: whether it serves CARs.
+        vice: the function that writes each response, honest or faulty.
+        has_car: whether the gateway serves CARs.
         order: the parameters of the CAR's media type.
-        repeat: whether its CARs repeat blocks.
-        token: the required bearer token.
+        repeat: whether the CARs repeat blocks.
+        token: the required bearer token; empty if none is required.
         asked: requested paths, with their counts.
-        refused: requests that our client must not make.
-        shown: values of ``Authorization`` headers.
+        refused: requests that our client must not send.
+        shown: values of the received ``Authorization`` headers.
     """
 
     blocks: dict[CID, bytes]
@@ -67,11 +67,11 @@ class Handler(BaseHTTPRequestHandler):
         self.answer()
 
     def do_HEAD(self) -> None:
-        """Respond with the headers of a block."""
+        """Respond with the headers of a block or a CAR."""
         self.answer()
 
     def answer(self) -> None:
-        """Check the request, then respond with the gateway's fault."""
+        """Check the request, and write a response with the gateway's fault."""
         self.gateway.asked[self.path] += 1
         self.gateway.shown += self.headers.get_all("Authorization", [])
         match = re.fullmatch(
@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
             self.fail(406)
 
     def is_proper(self, *, is_car: bool) -> bool:
-        """Whether the headers are those that the protocol requires, each once."""
+        """Return whether the request has the headers that the protocol requires, each once."""
         names = [name.lower() for name in self.headers]
         wanted = {"Accept": CAR_ACCEPT if is_car else RAW_ACCEPT, "Accept-Encoding": "identity"}
         host = self.gateway.url.partition("//")[2].partition("/")[0]
@@ -137,13 +137,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """A server that neither waits for its connections nor reports closed ones."""
+    """A server that does not wait for its connections at its end, and does not report errors."""
 
     daemon_threads = True
     block_on_close = False
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore errors: clients that disconnect are part of the tests."""
+        """Ignore errors, because the tests disconnect clients."""
 
 
 def cid_of_text(text: str) -> CID | None:
@@ -161,7 +161,7 @@ def honest(handler: Handler, data: bytes) -> None:
 
 
 def chunked(handler: Handler, data: bytes) -> None:
-    """Serve it in chunks, without Content-Length."""
+    """Serve the requested content in chunks, without Content-Length."""
     handler.send_response(200)
     handler.send_header("Content-Type", handler.content_type)
     handler.send_header("Transfer-Encoding", "chunked")
@@ -173,7 +173,7 @@ def chunked(handler: Handler, data: bytes) -> None:
 
 
 def flips_bit(place: float) -> Callable[[Handler, bytes], None]:
-    """Flip one bit of every response, at a position between its start (0) and its end (1)."""
+    """Return a fault that flips one bit of each response, at a position from 0 (start) to 1 (end)."""
 
     def vice(handler: Handler, data: bytes) -> None:
         changed = bytearray(data)
@@ -192,25 +192,25 @@ def truncates(handler: Handler, data: bytes) -> None:
 
 
 def truncates_silently(handler: Handler, data: bytes) -> None:
-    """Serve half with a matching length."""
+    """Serve half of the content, with a Content-Length that matches the half."""
     honest(handler, data[: len(data) // 2])
 
 
 def stalls(handler: Handler, data: bytes) -> None:
-    """Start the response, then send nothing more."""
+    """Send half of the content, then send nothing for a minute."""
     handler.head(len(data))
     handler.body(data[: len(data) // 2])
     time.sleep(60)
 
 
 def stalls_at_once(handler: Handler, data: bytes) -> None:
-    """Send nothing."""
+    """Send nothing for a minute."""
     del handler, data
     time.sleep(60)
 
 
 def drips(handler: Handler, data: bytes) -> None:
-    """Send ten bytes per second."""
+    """Send the content at ten bytes per second."""
     handler.head(len(data))
     for byte in data:
         handler.body(bytes((byte,)))
@@ -218,7 +218,7 @@ def drips(handler: Handler, data: bytes) -> None:
 
 
 def drips_headers(handler: Handler, data: bytes) -> None:
-    """Send endless headers, byte by byte."""
+    """Send a header that does not end, ten bytes per second."""
     handler.send_response(200)
     handler.flush_headers()
     for byte in b"X-Padding: " + data:
@@ -227,14 +227,14 @@ def drips_headers(handler: Handler, data: bytes) -> None:
 
 
 def continues_for_ever(handler: Handler, data: bytes) -> None:
-    """Send 100 Continue repeatedly."""
+    """Send 100 Continue without end."""
     del data
     while True:
         handler.body(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
 
 
 def trails_for_ever(handler: Handler, data: bytes) -> None:
-    """Serve it, followed by endless trailers."""
+    """Serve the content in a chunk, followed by endless trailers."""
     handler.send_response(200)
     handler.send_header("Content-Type", handler.content_type)
     handler.send_header("Transfer-Encoding", "chunked")
@@ -245,7 +245,7 @@ def trails_for_ever(handler: Handler, data: bytes) -> None:
 
 
 def redirects_to(url: str) -> Callable[[Handler, bytes], None]:
-    """Redirect the client; "{path}" stands for the requested path."""
+    """Return a fault that redirects the client; "{path}" in the URL is replaced by the requested path."""
 
     def vice(handler: Handler, data: bytes) -> None:
         del data
@@ -258,14 +258,14 @@ def redirects_to(url: str) -> Callable[[Handler, bytes], None]:
 
 
 def zips(handler: Handler, data: bytes) -> None:
-    """Respond with gzip, which was not requested."""
+    """Respond with gzip, which the client did not request."""
     packed = gzip.compress(data)
     handler.head(len(packed), Content_Encoding="gzip")
     handler.body(packed)
 
 
 def shows_a_page(handler: Handler, data: bytes) -> None:
-    """Answer everything with the page of a captive portal, and status 200."""
+    """Respond with the HTML page of a captive portal and status 200."""
     del data
     page = b"<html><body>Please log in</body></html>"
     handler.send_response(200)
@@ -300,7 +300,7 @@ def closes_after_every_block(handler: Handler, data: bytes) -> None:
 
 
 def is_busy(handler: Handler, data: bytes) -> None:
-    """Respond with 503."""
+    """Respond with status 503."""
     del data
     handler.fail(503)
 
@@ -314,7 +314,7 @@ def serving(
     host: str = "127.0.0.1",
     **settings: Any,
 ) -> Iterator[Gateway]:
-    """Run a gateway until the block ends."""
+    """Run a gateway until the `with` block ends."""
     gateway = Gateway(blocks, vice, **settings)
     server = Server((host, 0), type("Bound", (Handler,), {"gateway": gateway}))
     if tls is not None:

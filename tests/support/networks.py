@@ -19,7 +19,7 @@ from tests.conftest import wait_for_chain
 
 @contextmanager
 def fresh_anvil(*options: str) -> Iterator[Chain]:
-    """Start a separate chain with these options."""
+    """Start a separate anvil chain with these options."""
     port = free_port()
     command = [str(find_anvil()), "--chain-id", str(CHAIN_ID), "--prune-history", "256", "--port", str(port), *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
@@ -31,15 +31,15 @@ def fresh_anvil(*options: str) -> Iterator[Chain]:
 
 @dataclass
 class Line:
-    """A connection between a program and its node, with faults.
+    """A proxy between a program and its node, which can break the connection.
 
     Attributes:
         node: URL of the node.
         url: URL of the proxy.
-        cut_before: break before a request of this method reaches the node.
-        cut_after: break after the node has processed a request of this method, before its response.
-        is_cut: whether it is broken.
-        stale: repeat the last response to this method, like a lagging node.
+        cut_before: method of the request before which the connection breaks.
+        cut_after: method of the request after whose processing the connection breaks, before the response.
+        is_cut: whether the connection is broken.
+        stale: method for which the last response is repeated, as by a lagging node.
         requests: methods of the requests that reached the node.
     """
 
@@ -70,7 +70,7 @@ class Line:
 
 
 def method_of(body: bytes) -> str:
-    """The method of a request; all calls of a batch have the same."""
+    """Return the method of a JSON-RPC request; all calls of a batch have the same method."""
     request = json.loads(body)
     method: str = (request[0] if isinstance(request, list) else request)["method"]
     return method
@@ -78,10 +78,10 @@ def method_of(body: bytes) -> str:
 
 @contextmanager
 def stand_in(answer: Callable[[bytes], tuple[int, bytes] | None]) -> Iterator[str]:
-    """Serve on loopback in place of a node.
+    """Run a server on loopback in place of a node, and yield its URL.
 
     Args:
-        answer: maps the body of a request to status and body; None breaks the connection.
+        answer: maps the body of a request to status and body of the response; None breaks the connection.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -107,7 +107,7 @@ def stand_in(answer: Callable[[bytes], tuple[int, bytes] | None]) -> Iterator[st
 
 @contextmanager
 def line_to(chain: Chain) -> Iterator[Line]:
-    """Run a proxy of a chain that can be interrupted."""
+    """Run a proxy to a chain, whose connection can be broken."""
     line = Line(chain.url)
 
     def answer(body: bytes) -> tuple[int, bytes] | None:
@@ -119,12 +119,12 @@ def line_to(chain: Chain) -> Iterator[Line]:
 
 
 def rpc(chain: Chain, method: str, *parameters: Any) -> Any:
-    """Send a request that only development nodes support."""
+    """Send a JSON-RPC request that only development nodes support, and return its result."""
     return call(chain.url, method, *parameters)
 
 
 def call(url: str, method: str, *parameters: Any) -> Any:
-    """Send a request to a node on this machine, and return its result."""
+    """Send a JSON-RPC request to a node on this machine, and return its result."""
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
     answer = json.loads(post(url, body))
     assert "error" not in answer, answer
@@ -132,7 +132,7 @@ def call(url: str, method: str, *parameters: Any) -> Any:
 
 
 def post(url: str, body: bytes) -> bytes:
-    """Post a request to a node on this machine."""
+    """Send an HTTP POST request to a node on this machine, and return the body of the response."""
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - loopback
     with urllib.request.urlopen(request) as response:  # noqa: S310 - loopback
         answer: bytes = response.read()

@@ -1,4 +1,4 @@
-"""Work that is done once in a test run, although several workers need its result."""
+"""Prepare a result once in a test run, although several test processes need it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Lock a file while the block runs; other processes wait."""
+    """Lock a file while the `with` block runs; other processes wait."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -18,11 +18,11 @@ def locked(file: Path) -> Iterator[None]:
 
 
 def once(folder: Path, make: Callable[[Path], object]) -> Path:
-    """Return a folder, made by the first process that asks for it while others wait.
+    """Return a folder, which the first process creates while other processes wait.
 
     Args:
-        folder: the path of the result.
-        make: creates the result at the path that it is given. If it raises, the next process tries again.
+        folder: the path of the folder.
+        make: creates the folder at the given path. If `make` raises, the next process tries again.
     """
     with locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.exists():

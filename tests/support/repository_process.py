@@ -1,6 +1,7 @@
-"""A repository without a chain, as a process: three images, and a file that is not an image.
+"""A repository process without a chain, with three images and a file that is not an image.
 
-``python -m tests.support.repository_process FOLDER OPTIONS``; the options are those of `Listening` as JSON, and tokens.
+Usage: ``python -m tests.support.repository_process FOLDER OPTIONS``. OPTIONS is a JSON object with fields of
+`Listening`, ``tokens``, ``store`` and ``refresh``.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from tests.support.waiting import eventually
 
 SECRET = b"a file that is not published"
 LARGE = hashlib.shake_128(b"large").digest(12 << 20)
-"""Larger than the socket buffers for a client that does not read."""
+"""An image that is larger than the socket buffers of a client that does not read."""
 LARGE_ROOT, _ = blocks_of(LARGE)
 HEADER_SECONDS, STALL_SECONDS = 1.0, 2.0
 WAIT_SECONDS = 60.0
@@ -49,7 +50,7 @@ HOST = "127.0.0.1"
 
 
 def release(number: int, size: int, *, sha256: bytes = bytes(32), dag_root: bytes | None = None) -> Release:
-    """Return a release with version 1.NUMBER.0."""
+    """Return a release with version 1.`number`.0."""
     facts: dict[str, Any] = {"load_address": 0, "active_from": 0, "chip_id": 0, "status": Status.ACTIVE}
     return Release("acme-thermo2", Version(1, number, 0), sha256, size, dag_root=dag_root, **facts)
 
@@ -75,7 +76,7 @@ def revoked(claim: Claim) -> Claim:
 
 
 def read_fixed() -> Reading:
-    """Return the serving rights, which a real repository reads from its chain."""
+    """Return constant serving rights, in place of rights that are read from a chain."""
     return Reading(NOW, CLAIMS)
 
 
@@ -84,11 +85,11 @@ class Running:
     """A running repository.
 
     Attributes:
-        url: its URL.
-        process: the process.
-        store: its store.
-        log: its access log.
-        authority: the file of its certificate, if it uses TLS.
+        url: the URL of the repository.
+        process: the process that serves.
+        store: the local store of the repository.
+        log: the path of the access log.
+        authority: the path of the TLS certificate; None without TLS.
     """
 
     url: str
@@ -98,7 +99,7 @@ class Running:
     authority: Path | None = None
 
     def slow_reader(self, request: bytes) -> socket.socket:
-        """Open a connection with small buffers, read the first byte of a response, and stop reading."""
+        """Send a request with a small receive buffer, read the first byte of the response, and stop reading."""
         connection = self.connect(buffer=1 << 14)
         connection.sendall(request)
         assert connection.recv(1) == b"H"
@@ -106,16 +107,16 @@ class Running:
 
     @property
     def port(self) -> int:
-        """Its port."""
+        """The TCP port of the repository."""
         return int(self.url.rpartition(":")[2])
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        """Send a request on a new connection."""
+        """Send a request on a new connection, and return the response."""
         options = {"verify": str(self.authority) if self.authority else True} | options
         return requests.request(options.pop("method", "GET"), self.url + path, timeout=WAIT_SECONDS, **options)
 
     def connect(self, *, buffer: int = 0) -> socket.socket:
-        """Open a connection without sending; its receive buffer may be limited."""
+        """Open a connection without sending a request; `buffer` limits the receive buffer, in bytes."""
         connection = socket.socket()
         if buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -126,14 +127,14 @@ class Running:
         return ssl.create_default_context(cafile=str(self.authority)).wrap_socket(connection, server_hostname=HOST)
 
     def say(self, words: bytes) -> bytes:
-        """Send bytes on a connection; return everything received."""
+        """Send bytes on a new connection, and return all bytes received."""
         with self.connect() as connection:
             connection.sendall(words)
             return receive_all(connection)
 
     @property
     def peak_memory(self) -> int:
-        """The peak memory of the process in bytes."""
+        """The peak memory use of the process in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
@@ -143,12 +144,12 @@ class Running:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def line(self, number: int) -> dict[str, Any]:
-        """Return a line of the log, which is written when the response is complete."""
+        """Return a line of the access log, waiting until the response is complete and logged."""
         return eventually(lambda: self.lines[number:], what="the line in the access log")[0]
 
 
 def receive_all(connection: socket.socket) -> bytes:
-    """Receive until the peer closes or resets the connection."""
+    """Receive bytes until the peer closes or resets the connection."""
     data = bytearray()
     try:
         while part := connection.recv(1 << 16):
@@ -160,7 +161,7 @@ def receive_all(connection: socket.socket) -> bytes:
 
 @contextmanager
 def running(folder: Path, *, tls: bool = False, before: str = "", **options: Any) -> Iterator[Running]:
-    """Run a repository whose store is in a folder, after a shell command."""
+    """Run a repository whose store is in a folder; `before` is a shell command that runs first."""
     if tls:
         options |= {"certificate": str(CERTIFICATE), "private_key": str(PRIVATE_KEY)}
     authority = Path(options["certificate"]) if "certificate" in options else None
@@ -180,7 +181,7 @@ def running(folder: Path, *, tls: bool = False, before: str = "", **options: Any
 
 
 def main(folder: Path, *, tokens: str | None = None, store: str | None = None, **options: Any) -> None:
-    """Serve with shorter timeouts than the defaults."""
+    """Serve the repository, with shorter timeouts than the defaults."""
     refresh = options.pop("refresh", 30.0)
     for name in ("certificate", "private_key"):
         options[name] = Path(options[name]) if name in options else None

@@ -1,4 +1,4 @@
-"""Valid sample values, which each test changes in one place."""
+"""Valid sample values; a test passes the changes that it needs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def release_of(image: bytes, **changes: Any) -> Release:
 
 
 def answer_with(**changes: Any) -> ChainAnswer:
-    """Return a valid chain answer for the release of `code`, with the given changes."""
+    """Return a valid chain answer for the release of the sample image, with the given changes."""
     facts: dict[str, Any] = {
         "chain_id": TRUST.chain_id,
         "contract": CONTRACT,

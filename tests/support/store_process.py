@@ -1,6 +1,6 @@
-"""A process that uses a local store concurrently with others.
+"""A process that uses a local store at the same time as other processes.
 
-``python -m tests.support.store_process FOLDER WORK ARGUMENT`` prints ``ready``, and ``done`` at its end.
+``python -m tests.support.store_process FOLDER WORK ARGUMENT`` prints ``ready`` at its start and ``done`` at its end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.support.samples import release_of
 
 SHARED = hashlib.shake_128(b"shared").digest(CHUNK_SIZE)
 FILES = [SHARED + bytes((number,)) * 1000 for number in range(4)]
-"""Files of two blocks and a root; they share the first block."""
+"""Files of two leaves and a root, which share their first leaf."""
 TURNS = 10
 
 
@@ -37,14 +37,14 @@ def fetch(store: LocalStore, url: str) -> None:
 
 
 def hold(store: LocalStore, kind: str) -> None:
-    """Lock the store until a line is read from stdin."""
+    """Lock the store until a line arrives on stdin."""
     with store.locked(exclusive=kind == "alone"):
         say("ready")
         sys.stdin.readline()
 
 
 def put(store: LocalStore, number: str) -> None:
-    """Put a file repeatedly; while it is pinned, it is complete."""
+    """Repeatedly store a file, check that it is complete while pinned, and unpin it."""
     data = FILES[int(number)]
     say("ready")
     for _ in range(TURNS):
@@ -52,11 +52,11 @@ def put(store: LocalStore, number: str) -> None:
         cid = store.put(io.BytesIO(data))
         assert b"".join(store.open(cid)) == data
         store.unpin(cid)
-        time.sleep(2 * (time.monotonic() - began))  # gives the removing processes a turn
+        time.sleep(2 * (time.monotonic() - began))  # lets the processes that remove blocks run
 
 
 def sweep(store: LocalStore, _: str) -> None:
-    """Remove unpinned blocks repeatedly, and once more after a line on stdin."""
+    """Remove unpinned blocks repeatedly, and a last time after a line arrives on stdin."""
     roots, is_over = addresses(), False
     say("ready")
     while not is_over:
@@ -65,18 +65,18 @@ def sweep(store: LocalStore, _: str) -> None:
 
 
 def addresses() -> list[CID]:
-    """Return the CIDs of the files."""
+    """Return the CIDs of the sample files."""
     return [cid_of(io.BytesIO(data)) for data in FILES]
 
 
 def say(word: str) -> None:
     """Print a line for the parent process."""
-    print(word, flush=True)  # noqa: T201 - that is how the parent learns it
+    print(word, flush=True)  # noqa: T201 - the parent process reads it
 
 
 @contextmanager
 def working(folder: Path, work: str, argument: str = "") -> Iterator[subprocess.Popen[str]]:
-    """Start a process and wait until it is ready."""
+    """Start a process on the store, and wait until it is ready."""
     command = [sys.executable, "-m", "tests.support.store_process", str(folder), work, argument]
     with subprocess.Popen(command, cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies of the project's types."""
+"""Hypothesis strategies for the project's types."""
 
 from __future__ import annotations
 

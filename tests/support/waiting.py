@@ -1,4 +1,4 @@
-"""Waiting for a condition, on machines of any speed."""
+"""Wait for a condition, on machines of any speed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Callable
 from typing import TypeVar
 
 DEADLINE = 120.0
-"""Seconds after which a condition that is still false fails the test; only bounds a hang."""
+"""Seconds after which a test fails whose condition is still false, long enough for any machine."""
 PAUSE = 0.02
 
 Result = TypeVar("Result")
 
 
 def eventually(condition: Callable[[], Result], *, what: str = "the condition") -> Result:
-    """Poll a condition until it is true; return its value.
+    """Poll a condition until it is true, and return its value.
 
     Args:
-        condition: is polled; it should be cheap.
-        what: names the condition in the failure.
+        condition: the function to poll; it should be cheap.
+        what: the name of the condition in the error.
 
     Raises:
-        AssertionError: it is still false at the deadline.
+        AssertionError: the condition is still false at the deadline.
     """
     deadline = time.monotonic() + DEADLINE
     while not (result := condition()):

@@ -1,7 +1,7 @@
-"""An ERC-7730 wallet for the formats that our descriptors use; it refuses all others.
+"""An ERC-7730 wallet that supports only the formats that our descriptors use.
 
-A function is identified by the descriptor's key: name, types and parameter names. Source: ERC-7730, sections
-"Display" and "Field formats".
+A descriptor's key identifies a function by name, types and parameter names. The source is ERC-7730, sections "Display"
+and "Field formats".
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from eth_utils.address import to_checksum_address
 from blockota.formats.abi import Interface
 
 WORD = 32
-"""Size of the ABI word from which a number is sliced."""
+"""Length in bytes of the ABI word that represents a number."""
 KEYS = {"path", "label", "format", "params", "visible"}
 PARAMS: dict[str, Any] = {
     "raw": None,
     "date": {"encoding": "timestamp"},
     "addressName": {"types": ["eoa", "wallet", "contract"]},
 }
-"""The supported formats with their parameters."""
+"""The supported field formats, each with its required parameters."""
 
 
 class CannotShowError(Exception):
-    """The descriptor uses an unknown feature, or has no display for the call."""
+    """The descriptor uses an unsupported feature, or does not describe the call."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The contents of the screen.
+    """The contents of the wallet's screen.
 
     Attributes:
-        intent: the action.
+        intent: the name of the action.
         lines: label and text of each field, in order.
     """
 
@@ -45,10 +45,10 @@ class Shown:
 
 
 def show(descriptor: dict[str, Any], calldata: bytes) -> Shown:
-    """Render calldata.
+    """Render calldata as the wallet's screen.
 
     Raises:
-        CannotShowError: the descriptor lacks the function or cannot be evaluated.
+        CannotShowError: the descriptor does not describe the function or cannot be evaluated.
     """
     for key, display in descriptor["display"]["formats"].items():
         if call := Interface([abi_entry(key)]).decode_call(calldata):
@@ -57,7 +57,7 @@ def show(descriptor: dict[str, Any], calldata: bytes) -> Shown:
 
 
 def lines(fields: list[dict[str, Any]], scope: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Render the fields whose paths start in a scope; a group is repeated for each element of its list."""
+    """Render the fields of a call or a tuple; a group is repeated for each element of its list."""
     for field in fields:
         if "fields" not in field:
             yield line(field, scope)
@@ -69,7 +69,7 @@ def lines(fields: list[dict[str, Any]], scope: dict[str, Any]) -> Iterator[tuple
 
 
 def line(field: dict[str, Any], scope: dict[str, Any]) -> tuple[str, str]:
-    """Render one field as label and text."""
+    """Render one field as its label and text."""
     if not field.keys() <= KEYS or field.get("visible", "always") != "always":
         raise CannotShowError(f"a field with {sorted(field)}, visible {field.get('visible')}")
     if field["format"] not in PARAMS or field.get("params") != PARAMS[field["format"]]:
@@ -82,7 +82,10 @@ def line(field: dict[str, Any], scope: dict[str, Any]) -> tuple[str, str]:
 
 
 def sliced(number: int, part: str) -> int:
-    """Return some bytes of a number's ABI word, as a number: ``[-8:-6]`` or ``[-3:]``."""
+    """Return a range of bytes of a number's ABI word as a number.
+
+    `part` selects the bytes, as in ``[-8:-6]`` or ``[-3:]``.
+    """
     match = re.fullmatch(r"\[(-\d+):(-\d+)?\]", part)
     if match is None:
         raise CannotShowError(f"slice {part}")
@@ -91,7 +94,7 @@ def sliced(number: int, part: str) -> int:
 
 
 def text(form: str, value: Any) -> str:
-    """Render a value: numbers decimal, bytes in hexadecimal, text unchanged."""
+    """Render a value: numbers in decimal, bytes in hexadecimal, text unchanged."""
     if form == "date":
         return datetime.fromtimestamp(value, UTC).isoformat()
     if form == "addressName":
@@ -100,7 +103,7 @@ def text(form: str, value: Any) -> str:
 
 
 def abi_entry(key: str) -> dict[str, Any]:
-    """Convert a descriptor's key, ``name(type parameter,…)``, to an entry of a JSON ABI with components of tuples."""
+    """Convert a descriptor's key, ``name(type parameter,…)``, to an entry of a JSON ABI."""
     name, _, rest = key.partition("(")
     inputs, rest = parameters(rest)
     if rest:
@@ -109,7 +112,7 @@ def abi_entry(key: str) -> dict[str, Any]:
 
 
 def parameters(rest: str) -> tuple[list[dict[str, Any]], str]:
-    """Parse the parameters up to a closing bracket; return them and the rest."""
+    """Parse parameters up to a closing parenthesis; return them and the remaining text."""
     found: list[dict[str, Any]] = []
     while rest and rest[0] != ")":
         components: list[dict[str, Any]] | None = None

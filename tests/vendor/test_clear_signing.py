@@ -1,4 +1,4 @@
-"""The packaged ERC-7730 descriptors display every call that an owner or a broker signs."""
+"""The packaged ERC-7730 descriptors make wallets display every call that an owner or a broker signs."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ SCREENS: dict[str, tuple[tuple[Any, ...], Shown]] = {
     "FirmwareReplication.withdraw": ((7, THERMO, VERSION.packed), Shown("Withdraw own agreement", OWN_LINES)),
     "FirmwareReplication.terminate": (TERMS, Shown("Terminate an agreement", TERMS_LINES)),
 }
-"""Each call with its arguments and its screen."""
+"""Each function with the arguments of a call and the screen that a wallet shows for the call."""
 
 
 def signable(contract: str) -> list[dict[str, Any]]:
@@ -113,20 +113,20 @@ FUNCTIONS = {f"{contract}.{entry['name']}": entry for contract in CONTRACTS for 
 
 
 def test_every_function_that_is_signed_has_a_screen_here() -> None:
-    """Every state-changing function has an expected screen in this file."""
+    """Every state-changing contract function has an expected wallet screen in this file."""
     assert SCREENS.keys() == FUNCTIONS.keys()
 
 
 @pytest.mark.parametrize("function", SCREENS)
 def test_a_call_is_shown_in_words(function: str) -> None:
-    """Every label is displayed with the value in the calldata."""
+    """The wallet screen of a call shows each label with its value from the calldata."""
     contract, _, name = function.partition(".")
     arguments, expected = SCREENS[function]
     assert show(descriptor(contract), interface(contract).encode_call(name, *arguments)) == expected
 
 
 def test_several_releases_are_shown_one_after_the_other() -> None:
-    """The fields of each release are grouped."""
+    """The wallet screen of a call that publishes several releases groups the fields of each release."""
     other = RELEASE | {"sha256": DIGEST[::-1]}
     shown = show(descriptor("BlockOTA"), interface("BlockOTA").encode_call("publish", [RELEASE, other]))
     assert shown.lines[: len(RELEASE_LINES)] == RELEASE_LINES
@@ -137,7 +137,7 @@ def test_several_releases_are_shown_one_after_the_other() -> None:
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_the_descriptor_matches_the_contract(contract: str) -> None:
-    """Names, types, parameter names and their order equal the artifact's."""
+    """The functions in a descriptor equal those in the contract's artifact, in names, types and order."""
     described = {entry["name"]: entry for entry in map(abi_entry, descriptor(contract)["display"]["formats"])}
     assert described == {
         entry["name"]: {
@@ -151,7 +151,7 @@ def test_the_descriptor_matches_the_contract(contract: str) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_argument_has_exactly_one_field(function: str) -> None:
-    """Each leaf of the ABI has exactly one field, and labels are unique."""
+    """Each value in a call's arguments has exactly one field, and the labels of a call are unique."""
     contract, _, name = function.partition(".")
     fields = list(leaf_fields(display_of(contract, name)["fields"]))
     whole = [path for path, _ in fields if "[-" not in path]
@@ -164,7 +164,7 @@ def test_every_argument_has_exactly_one_field(function: str) -> None:
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_what_is_shown_leaves_nothing_open(function: str, data: st.DataObject) -> None:
-    """The calldata can be rebuilt from the screen, so nothing is hidden or rounded."""
+    """The calldata can be rebuilt from the wallet screen, so the screen hides and rounds nothing."""
     contract, _, name = function.partition(".")
     entry = FUNCTIONS[function]
     arguments = [data.draw(values_of(parameter)) for parameter in entry["inputs"]]
@@ -176,7 +176,7 @@ def test_what_is_shown_leaves_nothing_open(function: str, data: st.DataObject) -
 @settings(max_examples=50, deadline=None)
 @given(st.builds(Version, st.integers(0, 2**16 - 1), st.integers(0, 2**24 - 1), st.integers(1, 2**24 - 1)))
 def test_a_version_is_shown_in_its_three_parts(version: Version) -> None:
-    """The slices of the number are those of the packed version."""
+    """A packed version is displayed as its major, minor and patch number."""
     calldata = interface("BlockOTA").encode_call("setMinimumVersion", THERMO, version.packed)
     shown = dict(show(descriptor("BlockOTA"), calldata).lines)
     assert f"{shown['Floor: major']}.{shown['Floor: minor']}.{shown['Floor: patch']}" == str(version)
@@ -184,7 +184,7 @@ def test_a_version_is_shown_in_its_three_parts(version: Version) -> None:
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_no_field_is_hidden_or_summarised(contract: str) -> None:
-    """Every field is always visible, and no summary replaces the fields."""
+    """Every field of a descriptor is always visible, and no summary replaces the fields."""
     for display in descriptor(contract)["display"]["formats"].values():
         assert display.keys() == {"intent", "fields"}
     text = json.dumps(descriptor(contract))
@@ -192,7 +192,7 @@ def test_no_field_is_hidden_or_summarised(contract: str) -> None:
 
 
 def test_the_page_lists_what_wallets_show() -> None:
-    """The page contains intent and labels of every function."""
+    """The table in docs/vendor.md contains the intent and the labels of every function."""
     page = (ROOT / "docs" / "vendor.md").read_text("utf-8")
     rows = [
         f"| `{key.partition('(')[0]}` | {display['intent']} | {' · '.join(labels_of(display)) or 'nothing more'} |"
@@ -204,7 +204,7 @@ def test_the_page_lists_what_wallets_show() -> None:
 
 
 def test_a_vendor_binds_both_to_its_deployment(tmp_path: Path) -> None:
-    """The vendor's files differ from the packaged ones, which have no address, only in address and owner."""
+    """A vendor's descriptors differ from the packaged ones only in contract address and owner."""
     paths = write_descriptors(tmp_path, DEPLOYMENT, vendor="Acme Climate")
     assert [path.name for path in paths] == [file_name(contract) for contract in CONTRACTS]
     for contract, path, address in zip(CONTRACTS, paths, (CONTRACT, SAFE), strict=True):
@@ -230,7 +230,7 @@ def test_a_vendor_that_cannot_be_shown_is_refused(vendor: str) -> None:
     ],
 )
 def test_unknown_calldata_is_not_shown(calldata: bytes, why: str) -> None:
-    """An unknown selector and calldata with trailing bytes are refused."""
+    """Calldata with an unknown selector or with trailing bytes is not displayed."""
     with pytest.raises(CannotShowError, match=why):
         show(descriptor("BlockOTA"), calldata)
 
@@ -241,7 +241,7 @@ def test_unknown_calldata_is_not_shown(calldata: bytes, why: str) -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_our_wallet_refuses_what_it_does_not_know(change: dict[str, Any]) -> None:
-    """The renderer of these tests refuses unknown formats."""
+    """The wallet simulator of these tests refuses a descriptor with an unknown format."""
     spoiled = descriptor("BlockOTA")
     display_in(spoiled, "unpairOem")["fields"][0] |= change
     with pytest.raises(CannotShowError):
@@ -249,23 +249,23 @@ def test_our_wallet_refuses_what_it_does_not_know(change: dict[str, Any]) -> Non
 
 
 def display_of(contract: str, function: str) -> dict[str, Any]:
-    """Return the display section of a function."""
+    """Return the display section of a contract's function."""
     return display_in(descriptor(contract), function)
 
 
 def display_in(described: dict[str, Any], function: str) -> dict[str, Any]:
-    """Return the display section of a function in a given descriptor."""
+    """Return the display section of a function in the given descriptor."""
     formats: dict[str, dict[str, Any]] = described["display"]["formats"]
     return next(display for key, display in formats.items() if key.startswith(f"{function}("))
 
 
 def labels_of(display: dict[str, Any]) -> list[str]:
-    """Return the labels of all fields."""
+    """Return the labels of all fields in a display section."""
     return [label for _, label in leaf_fields(display["fields"])]
 
 
 def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
-    """Return an artifact's parameter reduced to what a descriptor's key contains."""
+    """Return an ABI parameter with only the parts that a descriptor's key contains."""
     plain = {"name": parameter["name"], "type": parameter["type"]}
     if "components" in parameter:
         plain["components"] = [plain_parameter(component) for component in parameter["components"]]
@@ -291,7 +291,7 @@ def leaf_fields(fields: list[dict[str, Any]], scope: str = "") -> Iterator[tuple
 
 
 def values_of(parameter: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Strategy of values of a parameter; times are within the range of `datetime`."""
+    """Return a strategy for values of a parameter; times stay within the range of `datetime`."""
     kind = parameter["type"]
     if kind == "tuple[]":
         parts = st.fixed_dictionaries({c["name"]: values_of(c) for c in parameter["components"]})
@@ -306,7 +306,7 @@ def values_of(parameter: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def read_back(contract: str, function: str, shown: Shown) -> list[Any]:
-    """Parse the arguments of a call from the screen, by the labels of the fields."""
+    """Parse the arguments of a call from its wallet screen, by the labels of the fields."""
     inputs = next(entry for entry in signable(contract) if entry["name"] == function)["inputs"]
     whole = {label: path for path, label in leaf_fields(display_of(contract, function)["fields"]) if "[-" not in path}
     values = [(whole[label], value) for label, value in shown.lines if label in whole]

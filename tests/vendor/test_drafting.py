@@ -1,4 +1,4 @@
-"""Image files: sizes are checked before they are read, and errors name the file."""
+"""Image files: their size is checked before they are read, and errors name the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BASE = 0x0800_0000
 
 
 def test_a_missing_file_is_a_usage_error() -> None:
-    """The exit status is that of wrong usage."""
+    """A missing image file is refused with the exit status of wrong usage."""
     with pytest.raises(UsageError, match=r"file missing\.bin does not exist") as refusal:
         read_image_file(Path("missing.bin"), load_address=BASE)
     assert refusal.value.exit_status == 2
@@ -31,14 +31,14 @@ def test_a_missing_file_is_a_usage_error() -> None:
     ids=["folder", "below a file", "zero byte", "empty"],
 )
 def test_what_is_not_an_image_file_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    """Only regular files of at least one byte are images; the error contains the reason that the system gives."""
+    """A folder, an unreadable path and an empty file are refused as images, with the reason."""
     (tmp_path / "empty.bin").touch()
     with pytest.raises(ImageError, match=message):
         read_image_file(tmp_path / name, load_address=BASE)
 
 
 def sparse(path: Path, head: bytes, size: int) -> Path:
-    """Create a file of zeros behind some first bytes."""
+    """Create a file that begins with the given bytes and continues with zeros."""
     with path.open("wb") as file:
         file.write(head)
         file.truncate(size)
@@ -46,14 +46,14 @@ def sparse(path: Path, head: bytes, size: int) -> Path:
 
 
 def test_a_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
-    """The size of the file is compared with the limit first."""
+    """An image file above the size limit is refused before it is read."""
     path = sparse(tmp_path / "large.bin", b"", MAX_IMAGE_SIZE + 1)
     with pytest.raises(ImageError, match="16,777,217 bytes, the limit is 16,777,216"):
         read_image_file(path, load_address=BASE)
 
 
 def test_a_large_raw_image_stays_in_its_file(tmp_path: Path) -> None:
-    """Only its first bytes are read."""
+    """A raw image above the memory limit is opened as a file instead of being loaded."""
     path = sparse(tmp_path / "large.bin", b"code", MAX_IMAGE_SIZE + 1)
     assert open_image(path, load_address=BASE) == RawFile(path, MAX_IMAGE_SIZE + 1, BASE)
 
@@ -63,11 +63,11 @@ def test_a_large_raw_image_stays_in_its_file(tmp_path: Path) -> None:
     [
         (b"\x7fELF", MAX_IMAGE_SIZE + 1, "the image is too large"),
         (b":10", MAX_IMAGE_SIZE + 1, "the image is too large"),
-        (b"UF2\n", MAX_IMAGE_SIZE + 1, "it is a UF2 file"),
+        (b"UF2\n", MAX_IMAGE_SIZE + 1, "the file is a UF2 file"),
         (b"code", MAX_RAW_SIZE + 1, "the image is too large"),
     ],
 )
 def test_a_large_file_of_another_format_is_refused(tmp_path: Path, head: bytes, size: int, why: str) -> None:
-    """Only raw images may be larger than the limit for memory."""
+    """Only raw images may exceed the size limit of images that are loaded into memory."""
     with pytest.raises(ImageError, match=why):
         open_image(sparse(tmp_path / "large.bin", head, size), load_address=BASE)

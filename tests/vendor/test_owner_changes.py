@@ -1,4 +1,4 @@
-"""Changes of owners and threshold, on a real Safe."""
+"""Changes of a Safe's owners and threshold, on a real chain."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ STATE = SafeState(
 
 @pytest.fixture(autouse=True)
 def restored(vendor: Vendor) -> Iterator[None]:
-    """Restore the three owners before each test."""
+    """Restore the Safe's state after each test."""
     snapshot = rpc(vendor.chain, "evm_snapshot")
     yield
     rpc(vendor.chain, "evm_revert", snapshot)
 
 
 def state(vendor: Vendor) -> SafeState:
-    """Return the Safe's present state."""
+    """Return the Safe's current state."""
     return read_safe(vendor.chain, vendor.safe)
 
 
 def signers(vendor: Vendor) -> list[LocalAccount]:
-    """Return the accounts of the owners."""
+    """Return the accounts of the Safe's current owners."""
     known: dict[str, LocalAccount] = {
         account.address: account for account in (dev_account(number) for number in range(20))
     }
@@ -52,7 +52,7 @@ def signers(vendor: Vendor) -> list[LocalAccount]:
 
 
 def decide(vendor: Vendor, make: Callable[[SafeState], bytes]) -> Proposal:
-    """Change the owners by a decision of the Safe."""
+    """Propose, sign and execute a change of the Safe's owners, and return the proposal."""
     proposal = propose_to_itself(vendor.contract, make, reason=REASON)
     signatures = [sign(proposal, signer) for signer in signers(vendor)]
     execute(vendor.chain, proposal, signatures=signatures, account=vendor.cast.payer, now=NOW)
@@ -61,7 +61,7 @@ def decide(vendor: Vendor, make: Callable[[SafeState], bytes]) -> Proposal:
 
 @pytest.mark.parametrize(("threshold", "expected"), [(None, 2), (1, 1), (4, 4)])
 def test_an_owner_is_added(vendor: Vendor, threshold: int | None, expected: int) -> None:
-    """The threshold is kept or changed, and the new owner's signature counts at once."""
+    """An owner is added with the threshold kept or changed, and can sign at once."""
     before = state(vendor)
     proposal = decide(vendor, lambda safe: add_call(safe, DORA.address, threshold=threshold))
     after = state(vendor)
@@ -78,7 +78,7 @@ def test_an_owner_is_added(vendor: Vendor, threshold: int | None, expected: int)
     ("place", "threshold"), [(0, None), (1, 1), (2, None), (2, 1)], ids=["first", "middle", "last", "last to one"]
 )
 def test_an_owner_is_removed(vendor: Vendor, place: int, threshold: int | None) -> None:
-    """An owner at any place of the Safe's list is removed; the others keep their order."""
+    """An owner at any position of the Safe's list can be removed, and the others keep their order."""
     before = state(vendor)
     gone = before.owners[place]
     decide(vendor, lambda safe: remove_call(safe, gone.lower(), threshold=threshold))
@@ -88,7 +88,7 @@ def test_an_owner_is_removed(vendor: Vendor, place: int, threshold: int | None) 
 
 
 def test_owners_are_removed_down_to_one(vendor: Vendor) -> None:
-    """The last owner cannot be removed."""
+    """Owners can be removed down to one, but the last owner cannot be removed."""
     for _ in range(2):
         decide(vendor, lambda safe: remove_call(safe, safe.owners[-1], threshold=1))
     alone = state(vendor)
@@ -99,14 +99,14 @@ def test_owners_are_removed_down_to_one(vendor: Vendor) -> None:
 
 @pytest.mark.parametrize("threshold", [1, 3])
 def test_the_threshold_is_changed(vendor: Vendor, threshold: int) -> None:
-    """The threshold is lowered and raised; the owners do not change."""
+    """The Safe's threshold is lowered and raised, and its owners do not change."""
     before = state(vendor)
     decide(vendor, lambda safe: threshold_call(safe, threshold))
     assert (state(vendor).threshold, state(vendor).owners) == (threshold, before.owners)
 
 
 def test_a_removed_owner_s_signature_is_refused(vendor: Vendor) -> None:
-    """A signature made before the removal is refused after it."""
+    """A signature of a removed owner is refused, even if it was made before the removal."""
     later = propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, 1), reason=REASON)
     gone, *others = signers(vendor)
     early = [sign(later, gone), sign(later, others[0])]
@@ -117,14 +117,14 @@ def test_a_removed_owner_s_signature_is_refused(vendor: Vendor) -> None:
 
 @pytest.mark.parametrize("who", ["0x" + "00" * 20, "0x" + "00" * 19 + "01", "the Safe itself"])
 def test_an_address_that_can_own_nothing_is_refused_by_the_safe(vendor: Vendor, who: str) -> None:
-    """Zero, the list's sentinel and the Safe are refused in the simulation."""
+    """The zero address, the sentinel of the owner list and the Safe itself are refused as owners."""
     owner = vendor.safe if who == "the Safe itself" else who
     with pytest.raises(ContractRefusalError, match=r"an owner's address cannot be used.*GS203"):
         propose_to_itself(vendor.contract, lambda safe: add_call(safe, owner, threshold=None), reason=REASON)
 
 
 def test_a_removal_for_an_old_owner_list_is_refused_by_the_safe(vendor: Vendor) -> None:
-    """A removal names the previous owner in the list; if that changed, it fails."""
+    """The removal of an owner is refused if the Safe's owner list changed since the call was built."""
     before = state(vendor)
     stale = remove_call(before, before.owners[0], threshold=None)
     decide(vendor, lambda safe: add_call(safe, DORA.address, threshold=None))
@@ -134,7 +134,7 @@ def test_a_removal_for_an_old_owner_list_is_refused_by_the_safe(vendor: Vendor) 
 
 
 def test_a_change_without_effect_is_refused() -> None:
-    """A change without effect is refused; the error shows the Safe's state."""
+    """An owner change without effect is refused with an error that shows the Safe's state."""
     shown = f"2 of {', '.join(STATE.owners)} must sign"
     with pytest.raises(RefusedError, match=f"{STATE.owners[1]} is an owner already: {shown}"):
         add_call(STATE, STATE.owners[1], threshold=None)
@@ -148,7 +148,7 @@ def test_a_change_without_effect_is_refused() -> None:
 
 @pytest.mark.parametrize("threshold", [-1, 0, 5, 1 << 300])
 def test_a_threshold_that_cannot_be_met_is_refused(threshold: int) -> None:
-    """The threshold is compared with the resulting number of owners."""
+    """A threshold below 1 or above the resulting number of owners is refused."""
     with pytest.raises(RefusedError, match=f"a threshold of {threshold} cannot be met: the Safe would have 4 owners"):
         add_call(STATE, DORA.address, threshold=threshold)
     with pytest.raises(RefusedError, match=f"a threshold of {threshold} cannot be met: the Safe would have 3 owners"):
@@ -158,7 +158,7 @@ def test_a_threshold_that_cannot_be_met_is_refused(threshold: int) -> None:
 
 
 def test_the_boundary_is_met() -> None:
-    """The threshold may equal the number of owners."""
+    """A threshold equal to the number of owners is accepted."""
     assert interface(SAFE).decode_call(threshold_call(STATE, 3)) is not None
     assert interface(SAFE).decode_call(add_call(STATE, DORA.address, threshold=4)) is not None
     with pytest.raises(RefusedError, match="cannot be met"):

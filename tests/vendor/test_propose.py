@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def test_a_draft_becomes_a_record() -> None:
-    """Digest and size come from the image, address and chip from the product."""
+    """A release record takes SHA-256 and size from the image, and address and chip from the product."""
     assert draft_release(Draft(PRODUCT.name, VERSION, code()), PRODUCT) == release_of(code())
     elsewhere = Draft(PRODUCT.name, VERSION, code(), load_address=FLASH.start + 1024, active_from=NOW)
     assert draft_release(elsewhere, PRODUCT) == release_of(code(), load_address=FLASH.start + 1024, active_from=NOW)
@@ -49,19 +49,19 @@ def test_a_draft_becomes_a_record() -> None:
 
 @pytest.mark.parametrize(("size", "root"), [(CHUNK_SIZE, None), (CHUNK_SIZE + 1, LARGE_ROOT)])
 def test_only_a_large_image_names_its_tree(size: int, root: bytes | None) -> None:
-    """Up to 1 MiB the record has no DAG root."""
+    """Only the record of an image above 1 MiB has a DAG root."""
     release = draft_release(Draft(PRODUCT.name, VERSION, code(size)), PRODUCT)
     assert (release.dag_root, release.cid) == (root, cid_of(io.BytesIO(code(size))))
 
 
 def test_an_empty_image_is_refused() -> None:
-    """An empty image is refused before anything is stored."""
+    """An empty image is refused when a release is drafted."""
     with pytest.raises(RefusedError, match=r"the image is empty: it has 0 bytes\. Publish the built image"):
         draft_release(Draft(PRODUCT.name, VERSION, b""), PRODUCT)
 
 
 def test_a_release_is_proposed_and_stored(vendor: Vendor, product: Product, store: LocalStore) -> None:
-    """The proposal has the Safe's next nonce and an expiry; the image is in the store."""
+    """The proposal of a release has the Safe's next nonce and an expiry, and the image is in the store."""
     draft = Draft(product.name, VERSION, code(70))
     (release,), proposal = propose_releases(vendor.contract, [draft], store=store, reason=REASON)
     state = read_safe(vendor.chain, vendor.safe)
@@ -72,13 +72,13 @@ def test_a_release_is_proposed_and_stored(vendor: Vendor, product: Product, stor
 
 
 def test_a_nonce_may_be_chosen(vendor: Vendor, product: Product) -> None:
-    """Several proposals can be prepared in advance."""
+    """The nonce of a proposal can be chosen, so several proposals can be prepared in advance."""
     reason = Reason("later", NOW, 60, nonce=99)
     assert propose(vendor.contract, pair_call(product), reason=reason).nonce == 99
 
 
 def test_a_release_that_the_contract_refuses_is_not_stored(vendor: Vendor, product: Product, store: LocalStore) -> None:
-    """The call is simulated before the image is stored."""
+    """An image is not stored if the contract would refuse its release."""
     draft = Draft(product.name, VERSION, code(), load_address=FLASH.end)
     with pytest.raises(ContractRefusalError, match="does not fit the region"):
         propose_releases(vendor.contract, [draft], store=store, reason=REASON)
@@ -88,7 +88,7 @@ def test_a_release_that_the_contract_refuses_is_not_stored(vendor: Vendor, produ
 def test_an_unpaired_product_is_refused_with_a_list_of_products(
     vendor: Vendor, product: Product, store: LocalStore
 ) -> None:
-    """The error for an unknown product lists the paired ones."""
+    """The error for an unpaired product lists the paired products."""
     with pytest.raises(RefusedError, match=r"acme-thermo3 is not paired .*products are: \S") as refused:
         propose_releases(vendor.contract, [Draft("acme-thermo3", VERSION, code())], store=store, reason=REASON)
     assert refused.value.action is Action.PAIR_PRODUCT
@@ -97,20 +97,20 @@ def test_an_unpaired_product_is_refused_with_a_list_of_products(
 
 @pytest.mark.parametrize("changes", [{"chip_id": 1 << 16}, {"region": Region(FLASH.start, 1 << 32)}])
 def test_an_invalid_pairing_is_refused(changes: dict[str, Any]) -> None:
-    """A chip id above 16 bits and a region above 32 bits are usage errors."""
-    with pytest.raises(UsageError, match="cannot be asked to pairOem"):
+    """A chip id above 16 bits or a region size above 32 bits is refused as wrong usage."""
+    with pytest.raises(UsageError, match="the arguments of pairOem cannot be encoded"):
         pair_call(replace(PRODUCT, **changes))
 
 
 def check(release: Release, image: bytes, *, on_progress: Callable[[int], None] = lambda _: None) -> None:
-    """Check an image against the calldata that publishes a release."""
+    """Check an image against the calldata of a proposal that publishes the release."""
     (argument,) = proposal_with(data=publish_call([release])).releases
     check_image(argument, io.BytesIO(image), on_progress=on_progress)
 
 
 @pytest.mark.parametrize("image", [code(), LARGE], ids=["small", "large"])
 def test_an_owner_checks_the_image(image: bytes) -> None:
-    """The proposal's image passes, and all its bytes are reported as progress."""
+    """The image of a proposal passes the owner's check, which reports every byte as progress."""
     progress: list[int] = []
     root = cid_of(io.BytesIO(image)).digest if len(image) > CHUNK_SIZE else None
     check(release_of(image, dag_root=root), image, on_progress=progress.append)
@@ -119,10 +119,11 @@ def test_an_owner_checks_the_image(image: bytes) -> None:
 
 @pytest.mark.parametrize("image", [b"", code(63), code(65), code()[:-1] + b"\0"])
 def test_an_owner_does_not_sign_for_another_image(image: bytes) -> None:
-    """The error contains both sizes and both digests."""
+    """An image that differs from the proposal's is refused with the sizes and SHA-256 digests of both."""
     with pytest.raises(ProposalError, match="not the one in the proposal") as refused:
         check(release_of(code()), image)
-    assert refused.value.why.startswith(f"it has {len(image)} bytes with SHA-256 {hashlib.sha256(image).hexdigest()}")
+    digest = hashlib.sha256(image).hexdigest()
+    assert refused.value.why.startswith(f"the image has {len(image)} bytes with SHA-256 {digest}")
     assert release_of(code()).sha256.hex() in refused.value.why
 
 
@@ -136,13 +137,13 @@ def test_an_owner_does_not_sign_for_another_image(image: bytes) -> None:
     ids=["size", "tree", "last byte of the tree"],
 )
 def test_an_owner_does_not_sign_for_a_wrong_record(release: Release, image: bytes, message: str) -> None:
-    """A wrong size would fail check 4, and a release with a wrong DAG root could not be downloaded."""
+    """A proposal whose size or DAG root does not match the image is refused."""
     with pytest.raises(ProposalError, match=message):
         check(release, image)
 
 
 def test_a_contract_is_deployed_for_a_safe_only(anvil: Chain, vendor: Vendor, cast: Cast) -> None:
-    """The deployment is returned; an account in place of the Safe is refused."""
+    """The contracts are deployed for a Safe, and an account in place of the Safe is refused."""
     deployment = deploy(anvil, cast.payer, safe=vendor.safe)
     state = read_safe(anvil, vendor.safe)
     assert (deployment.safe, deployment.threshold, tuple(deployment.owners)) == (vendor.safe, 2, state.owners)
@@ -157,27 +158,27 @@ def test_a_contract_is_deployed_for_a_safe_only(anvil: Chain, vendor: Vendor, ca
 
 @pytest.fixture
 def restored(vendor: Vendor) -> Iterator[Chain]:
-    """The vendor's chain, whose state is restored after the test."""
+    """Yield the vendor's chain, and restore its state after the test."""
     snapshot = rpc(vendor.chain, "evm_snapshot")
     yield vendor.chain
     rpc(vendor.chain, "evm_revert", snapshot)
 
 
 def test_a_safe_of_an_old_version_is_refused(restored: Chain, vendor: Vendor, cast: Cast) -> None:
-    """The bytecode of Safe 1.1.1 has a domain without a chain id: only one of 1.3.0 can own a contract."""
+    """A Safe older than 1.3.0, whose EIP-712 domain has no chain id, cannot own the contracts."""
     for version in ("V1_1_1", "V1_3_0"):
         abi = json.loads((Path(contracts.__file__).parent / "abis" / f"GnosisSafe_{version}.json").read_text())
         singleton = restored.send(cast.payer, bytes.fromhex(abi["bytecode"][2:])).contract
         assert singleton is not None
         rpc(restored, "anvil_setStorageAt", vendor.safe, f"0x{0:064x}", f"0x{int(singleton, 16):064x}")
         if version == "V1_1_1":
-            with pytest.raises(RefusedError, match=r"cannot own the contracts: it has version 1\.1\.1"):
+            with pytest.raises(RefusedError, match=r"cannot own the contracts: its version is 1\.1\.1"):
                 deploy(restored, cast.payer, safe=vendor.safe)
     assert deploy(restored, cast.payer, safe=vendor.safe).safe == vendor.safe
 
 
 def test_a_safe_with_too_few_keys_is_refused(restored: Chain, vendor: Vendor, cast: Cast) -> None:
-    """Owners that are contracts cannot sign here; accounts that delegate to code (EIP-7702) can."""
+    """A Safe cannot own the contracts if fewer of its owners have keys than must sign."""
     delegation = "0xef0100" + vendor.safe[2:]
     for owner, found in ((cast.owner_a, "0x00"), (cast.owner_b, delegation)):
         rpc(restored, "anvil_setCode", owner.address, found)

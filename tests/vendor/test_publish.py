@@ -1,4 +1,4 @@
-"""Releases, manifests, floors and revocations on a real contract."""
+"""Publishing releases and manifests, raising floors, and revoking releases, on a real contract."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def test_several_releases_are_one_proposal(vendor: Vendor, product: Product, store: LocalStore) -> None:
-    """One call publishes all releases, and all images are in the store."""
+    """One proposal publishes several releases, and the images of all are in the store."""
     drafts = [Draft(product.name, Version(1, minor, 0), code(64 + minor)) for minor in (1, 2, 3)]
     releases, proposal = propose_releases(vendor.contract, drafts, store=store, reason=REASON)
     assert proposal.data == publish_call(releases)
@@ -53,7 +53,7 @@ UNPUBLISHABLE: dict[str, tuple[dict[str, Any], str]] = {
 def test_where_one_release_is_refused_none_is_stored(
     vendor: Vendor, product: Product, store: LocalStore, name: str
 ) -> None:
-    """No image is stored if one release is refused."""
+    """If one of several releases is refused, no image is stored."""
     changes, sentence = UNPUBLISHABLE[name]
     good = Draft(product.name, VERSION, code(), notes="good")
     bad = replace(Draft(product.name, Version(1, 2, 0), code(65)), **changes)
@@ -63,7 +63,7 @@ def test_where_one_release_is_refused_none_is_stored(
 
 
 def test_a_manifest_is_stored_beside_the_image(vendor: Vendor, product: Product, store: LocalStore) -> None:
-    """The event contains the manifest's CID, and the manifest is verified when it is read."""
+    """A release's manifest is found through the contract's event and verified when it is read."""
     draft = Draft(product.name, VERSION, code(), notes="Fixes the clock.", metadata=(("commit", "4f2a"),))
     (release,), proposal = propose_releases(vendor.contract, [draft], store=store, reason=REASON)
     vendor.decide(proposal.data)
@@ -84,7 +84,7 @@ def test_a_manifest_is_stored_beside_the_image(vendor: Vendor, product: Product,
 
 @pytest.mark.parametrize("manifest", [None, bytes(31) + b"\1"], ids=["without", "with"])
 def test_an_argument_is_read_as_it_was_written(manifest: bytes | None) -> None:
-    """All fields except the product's chip are read back; a release without a version is refused."""
+    """All fields of a release except the chip id are read back from the calldata that publishes it."""
     release = release_of(code(), active_from=NOW, manifest=manifest)
     decoded = interface("BlockOTA").decode_call(publish_call([release]))
     assert decoded is not None
@@ -94,7 +94,7 @@ def test_an_argument_is_read_as_it_was_written(manifest: bytes | None) -> None:
 
 
 def test_a_release_without_notes_has_no_manifest(vendor: Vendor, product: Product) -> None:
-    """The event contains no manifest; a release without an event is an error."""
+    """A release without notes has no manifest, and a missing publication event is an error."""
     release = release_of(code(), product=product.name)
     with pytest.raises(RefusedError, match=r"the event that published .* 1\.1\.0 cannot be found"):
         vendor.contract.manifest_address(release)
@@ -103,7 +103,7 @@ def test_a_release_without_notes_has_no_manifest(vendor: Vendor, product: Produc
 
 
 def test_a_floor_lists_what_it_excludes(vendor: Vendor, product: Product) -> None:
-    """Active releases below the floor are listed; a floor above all releases requires consent."""
+    """A new floor (minimum version) lists the releases that it excludes, and needs consent if it excludes all."""
     versions = [Version(1, minor, 0) for minor in (1, 2, 3)]
     images = [release_of(code(64 + v.minor), product=product.name, version=v) for v in versions]
     vendor.decide(publish_call(images))
@@ -113,7 +113,7 @@ def test_a_floor_lists_what_it_excludes(vendor: Vendor, product: Product) -> Non
     vendor.decide(propose_floor(vendor.contract, floor, reason=REASON).data)
     high = find_floor(vendor.contract, product.name, version=Version(2, 0, 0))
     assert [r.version for r in high.excluded] == [versions[2]]
-    with pytest.raises(RefusedError, match=r"leave nothing to install .* newest release is 1\.3\.0") as refused:
+    with pytest.raises(RefusedError, match=r"exclude every release .* newest release is 1\.3\.0") as refused:
         propose_floor(vendor.contract, high, reason=REASON)
     assert refused.value.action is Action.PUBLISH_BELOW_NEWEST
     meant = propose_floor(vendor.contract, high, reason=REASON, above_newest=True)
@@ -123,10 +123,10 @@ def test_a_floor_lists_what_it_excludes(vendor: Vendor, product: Product) -> Non
 
 
 def test_a_revocation_has_a_reason(vendor: Vendor, product: Product) -> None:
-    """A revocation without a reason is refused; the reason is stored on the chain."""
+    """A revocation without a reason is refused, and the transaction records the reason."""
     vendor.decide(publish_call([release_of(code(), product=product.name)]))
     for text in ("", " "):
-        with pytest.raises(UsageError, match="not revoked without a reason"):
+        with pytest.raises(UsageError, match="cannot be revoked without a reason"):
             propose_revocation(vendor.contract, product.name, version=VERSION, reason=replace(REASON, text=text))
     reason = replace(REASON, text="reboots")
     proposal = propose_revocation(vendor.contract, product.name, version=VERSION, reason=reason)

@@ -1,4 +1,4 @@
-"""The review of a proposal before it is signed: order of the checks, red flags, and folders."""
+"""The review of a proposal before it is signed: the order of checks, red flags, and proposal folders."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ OTHER_CHAIN = proposal_with(chain_id=1)
 
 
 def no_store() -> Store:
-    """A store that fails when it is opened."""
+    """Raise an error, because the test must not open the store."""
     raise StoreError("the store was opened", why="a test forbids it")
 
 
 def image_file(folder: Path) -> Path:
-    """The image of `proposal_with` as a file."""
+    """Write the image of `proposal_with` to a file."""
     path = folder / "app.bin"
     path.write_bytes(code())
     return path
 
 
 def test_another_chain_is_refused_before_images_are_read(tmp_path: Path) -> None:
-    """Neither the given file, which does not exist, nor the store is touched."""
+    """A proposal for another chain is refused before the image file or the store is opened."""
     inputs = ImageInputs(no_store, images=[tmp_path / "missing.bin"])
     with pytest.raises(ProposalError, match="for another chain"):
         review_proposal(OTHER_CHAIN, VIEW, inputs, is_pinned=True, is_required=False)
 
 
 def test_a_given_image_needs_no_store(tmp_path: Path) -> None:
-    """An owner signs with the image alone."""
+    """An owner who gives the image as a file needs no store."""
     inputs = ImageInputs(no_store, images=[image_file(tmp_path)])
     review = review_proposal(proposal_with(), VIEW, inputs, is_pinned=True, is_required=True)
     (image,) = review.images
@@ -62,7 +62,7 @@ def test_a_given_image_needs_no_store(tmp_path: Path) -> None:
 
 
 def test_an_image_that_is_not_found_is_an_error_only_if_it_is_required() -> None:
-    """`sign` requires it, `show` reports it."""
+    """A missing image is an error if the image is required, as for `sign`, and otherwise only reported."""
     inputs = ImageInputs(no_store)
     with pytest.raises(StoreError, match=r"the image of acme-thermo2 1\.1\.0 cannot be checked"):
         review_proposal(proposal_with(), VIEW, inputs, is_pinned=True, is_required=True)
@@ -72,12 +72,12 @@ def test_an_image_that_is_not_found_is_an_error_only_if_it_is_required() -> None
 
 
 def test_without_a_view_there_are_no_red_flags() -> None:
-    """Without a view the flags are None instead of an empty list."""
+    """Without a chain view, the red flags are None instead of an empty list."""
     assert Review(proposal_with(), None).red_flags(signer=None, now=NOW) is None
 
 
 def test_the_calldata_is_decoded_once() -> None:
-    """The calldata is decoded once for all lines and flags."""
+    """The calldata of a proposal is decoded only once."""
     found = Proposal.from_json(proposal_with().to_json())
     decoded = found.call
     assert decoded
@@ -86,7 +86,7 @@ def test_the_calldata_is_decoded_once() -> None:
 
 
 def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> None:
-    """Proposals of one nonce compete; the Safe's events settle past ones."""
+    """Proposals in a folder are listed by state and nonce, and those with the same nonce compete."""
     proposals = {
         "past": proposal_with(nonce=6),
         "replaced": proposal_with(nonce=5),
@@ -113,7 +113,7 @@ def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> 
 
 
 def test_an_unpinned_contract_is_a_red_flag() -> None:
-    """A contract known only from the view is flagged."""
+    """A red flag is raised if only the chain view names the contract."""
     view = replace(VIEW, source="view.json")
     flags = Review(proposal_with(), view, is_pinned=False).red_flags(signer=None, now=NOW) or []
     assert [flag.word for flag in flags] == ["unconfigured"]

@@ -1,7 +1,7 @@
-/* BlockOTA's example firmware: says its version on USART1, then shows that it lives.
+/* BlockOTA's example firmware: prints its version on USART1, then shows that it is running.
  *
- * 1.0.0 blinks the board's LED; 1.1.0 also prints how long it has been up; 1.2.0 also puts
- * out a sine wave, from a table that fills most of the flash.
+ * 1.0.0 toggles the board's LED; 1.1.0 also prints its up time; 1.2.0 also prints samples of
+ * a sine wave, from a table that fills most of the flash.
  */
 #include <stdint.h>
 
@@ -21,8 +21,8 @@ void systick_handler(void)
     milliseconds++;
 }
 
-/* 24 MHz from the internal oscillator, whatever ran before: the boot ROM's Go command leaves
- * its own clock, and the processor must not run from the PLL while the PLL is set up. */
+/* Run at 24 MHz from the internal oscillator. After the boot ROM's Go command the ROM's clock
+ * is still running; the processor must not run from the PLL while the PLL is configured. */
 static void start_clock(void)
 {
     RCC_CR |= RCC_CR_HSION;
@@ -44,8 +44,8 @@ static void start_clock(void)
         ;
 }
 
-/* USART1 on PA9 at 115200 baud, 8 data bits and even parity: what the boot ROM speaks, so that
- * the terminal which flashed the board can stay connected. */
+/* Set USART1 on PA9 to 115200 baud, 8 data bits and even parity. The boot ROM uses the same
+ * settings, so the terminal that flashed the board can stay connected. */
 static void start_line(void)
 {
     const uint32_t used = RCC_APB2_GPIOA | RCC_APB2_GPIOC | RCC_APB2_USART1;
@@ -105,7 +105,7 @@ static void put_banner(void)
 }
 
 #if VERSION_MINOR >= 2
-/* One turn in ten seconds, so that every line shows another sample. */
+/* One period of the sine takes ten seconds, so successive lines show different samples. */
 static void put_wave(void)
 {
     const int32_t sample = wave[milliseconds % 10000u * (WAVE_STEPS / 10000u)];

@@ -24,7 +24,7 @@ void reset_handler(void)
     stop();
 }
 
-/* The 16 entries of the core: none of the chip's own interrupts is used. */
+/* The 16 vectors of the Cortex-M3 core; the firmware uses none of the chip's peripheral interrupts. */
 __attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
     &stack_top,
     (const void *)reset_handler,

@@ -47,7 +47,7 @@
 #define SYST_CVR REGISTER(0xE000E018u)
 #define SCB_VTOR REGISTER(0xE000ED08u)
 
-/* Flash size in KiB, burnt in at the factory (RM0008 section 30.1). */
+/* Flash size in KiB, programmed at the factory (RM0008 section 30.1). */
 #define FLASH_SIZE_KIB (*(volatile uint16_t *)0x1FFFF7E0u)
 
 #endif

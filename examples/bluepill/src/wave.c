@@ -1,4 +1,4 @@
-/* The table of wave.h: the compiler computes it, so that no generated file is kept. */
+/* The table of wave.h; the compiler computes it, so the repository needs no generated file. */
 #include "wave.h"
 
 #define TURN 6.283185307179586

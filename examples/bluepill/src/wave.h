@@ -1,4 +1,4 @@
-/* A full turn of a sine wave: signed 16-bit numbers with 15 bits after the binary point. */
+/* One period of a sine wave, as signed 16-bit numbers with 15 bits after the binary point. */
 #ifndef WAVE_H
 #define WAVE_H
 

@@ -1,18 +1,20 @@
-@ The digest stub: SHA-256 of a stretch of flash, and a CRC-32 of each page, taken on the chip itself.
+@ The digest stub computes the SHA-256 of a range of flash, and the CRC-32 of each page, on the chip itself.
 @
-@ The host writes it to RAM through the bootloader, starts it with Go, and reads the results after the reset with which
-@ it ends; see README.md for the memory map, the parameters and the results. For any ARMv7-M core (Thumb-2).
+@ The host writes the stub to RAM through the bootloader and starts it with Go. The stub ends with a reset, after which
+@ the host reads the results. README.md describes the memory map, the parameters and the results. The stub runs on any
+@ ARMv7-M core (Thumb-2).
 @
-@ It is in assembly because SHA-256 needs every register: GCC 12 makes 2349 instructions a block in 792 bytes of C (-O2),
-@ `compress` has 1847 in 408. A byte of code costs the host 96 us on the line, as much as 1800 instructions on the chip:
-@ what is done once is written short, what is done for every word fast, and tables are computed, not sent.
+@ The stub is written in assembly because SHA-256 needs every register. For one block, C compiled by GCC 12 (-O2) takes
+@ 2349 instructions and 792 bytes of code; `compress` takes 1847 instructions and 408 bytes. Sending one byte of code
+@ takes 96 us, as long as 1800 instructions on the chip. Code that runs once is therefore optimised for size, code that
+@ runs for every word is optimised for speed, and tables are computed and not sent.
 
         .syntax unified
         .cpu    cortex-m3
         .thumb
         .text
 
-        .equ    DONE, 0x5A                      @ said on USART1 before the reset
+        .equ    DONE, 0x5A                      @ sent on USART1 before the reset
         .equ    POLYNOMIAL, 0xEDB88320          @ of CRC-32, least significant bit first
         .equ    RESIDUE, 0xDEBB20E3             @ CRC-32's register after data that end with their own CRC-32
         .equ    AIRCR, 0xE000ED0C               @ PM0056 section 4.4.5
@@ -21,19 +23,19 @@
         .equ    RELOAD, 0xAAAA
         .equ    USART1, 0x40013800              @ RM0008 section 27.6: SR at 0, DR at 4
         .equ    TC_SHIFT, 25                    @ moves the flag TC, bit 6, to the sign
-        .equ    BLOCK, 64                       @ bytes that SHA-256 takes at once
+        .equ    BLOCK, 64                       @ bytes of one SHA-256 block
         .equ    SCHEDULE, 256                   @ bytes of its message schedule
 
-@ --- The head, which the host reads back before it starts it. -----------------------------------------------------
+@ --- The head, which the host reads back before it starts the stub. -----------------------------------------------
 
 vectors:
         .word   stack_top
         .word   start + 1
 
-@ Nothing after the head is executed before its CRC-32, and that of the parameters, proves it unchanged.
+@ The code after the head is executed only if the CRC-32 of the code and the parameters is right.
 start:
         cpsid   i                               @ the bootloader's interrupts have no handlers here
-        ldr     sp, vectors                     @ which the Go of bootloader 2.0 does not do
+        ldr     sp, vectors                     @ the Go command of bootloader 2.0 does not set SP
         adr     r0, checked
         adr.w   r1, checked_end
         ldr     r7, polynomial
@@ -50,11 +52,11 @@ start:
 reset:
         ldr     r0, aircr
         ldr     r1, system_reset
-        dsb                                     @ the results are in RAM before it is reset
+        dsb                                     @ all results are in RAM before the reset
         str     r1, [r0]
         b       .
 
-@ One byte's worth of CRC-32: r2 is the register, r7 the polynomial; changes r3.
+@ Shift one byte out of the CRC-32: r2 is the CRC register, r7 the polynomial; changes r3.
 shift_out_a_byte:
         movs    r3, #8
 1:      lsrs    r2, #1
@@ -108,7 +110,8 @@ checked:
 
 @ --- The constants of SHA-256. ------------------------------------------------------------------------------------
 @ FIPS 180-4 sections 4.2.2 and 5.3.3: the fractions of the cube roots of the first 64 primes, and of the square
-@ roots of the first eight, to 32 bits. r0 is the prime, r12 walks over the constants, which begin at a multiple of 256.
+@ roots of the first eight, to 32 bits. r0 is the prime; r12 points to the next constant. The constants begin at a
+@ multiple of 256.
 
         adr.w   r12, constants
         movs    r0, #1
@@ -136,8 +139,9 @@ prime:
         tst     r12, #0xFF
         bne     next_number
 
-@ --- SHA-256 up to every end that is asked for. -------------------------------------------------------------------
-@ r0 is the running hash value, r1 where the flash is hashed up to, r2 the end, r3 walks over the ends, r4 over the digests.
+@ --- SHA-256 up to every requested end. ---------------------------------------------------------------------------
+@ r0 points to the running hash value, r1 to the next byte to hash, r3 to the next end, r4 to the next digest; r2 is the
+@ present end.
 
         adr.w   r0, hash
         adr     r3, first
@@ -153,7 +157,7 @@ next_end:
         adds    r1, #BLOCK
         b       1b
 
-@ The digest's place takes a copy of the hash value, so that the running one goes on without the padding.
+@ The padding is hashed into a copy of the hash value, at the digest's address; the running hash value stays unpadded.
 finalise:
         ldm     r0, {r5-r12}
         stm     r4, {r5-r12}
@@ -189,7 +193,7 @@ finalise:
         adds    r4, #32
         b       next_end
 
-@ --- The end: close the results, say so, reset. -------------------------------------------------------------------
+@ --- The end: complete the results, send DONE, reset. -------------------------------------------------------------
 
 finish:
         adr.w   r0, results
@@ -197,7 +201,7 @@ finish:
         mvns    r2, r1
         stmia   r0!, {r1, r2}
         ldr     r0, usart1
-        ldr     r1, [r0]                        @ TC falls only where SR was read before DR is written
+        ldr     r1, [r0]                        @ TC is cleared only if SR is read before DR is written
         movs    r1, #DONE
         str     r1, [r0, #4]
         mov     r2, #0x10000                    @ 1200 baud at 24 MHz; the bootloader may have switched USART1 off
@@ -210,16 +214,16 @@ finish:
 
 @ --- Subroutines. -------------------------------------------------------------------------------------------------
 
-@ Start the independent watchdog's count anew, in case the option bytes let it run; changes r2 and r3.
+@ Reload the independent watchdog, in case the option bytes have started it; changes r2 and r3.
 refresh_watchdog:
         ldr     r3, iwdg_kr
         movw    r2, #RELOAD
         str     r2, [r3]
         bx      lr
 
-@ The fraction of a root of r0 to 32 bits, in r2: the square root where r11 is 1, the cube root where it is 2.
-@ Tries one bit r3:r4 of the root r1:r2 after the other; the power r5:r8 is kept to 32 bits behind the point. It is cut
-@ off there, for the cube once too often: the addition of r7 mends that. Changes r1 to r10.
+@ Compute in r2 the fraction of a root of r0 to 32 bits: the square root if r11 is 1, the cube root if r11 is 2.
+@ The loop tries one bit r3:r4 of the root r1:r2 after the other. The power r5:r8 is truncated to 32 bits after the
+@ binary point. The cube is truncated once too often; adding r7 compensates for that. Changes r1 to r10.
 root:
         movs    r1, #0
         movs    r2, #0
@@ -258,9 +262,9 @@ root:
         adds    \sum, \addend, r0
         .endm
 
-@ One round (FIPS 180-4 section 6.2.2). r0 is h + K + W already; \ab is a ^ b afterwards, \bc is b ^ c before: what the
-@ majority of a, b, c needs of the one is what the next round needs of the other. The new e comes to be in \h, the new
-@ a in \d, so that after four rounds every letter is back in its register. Changes r1.
+@ One round (FIPS 180-4 section 6.2.2). Before the round r0 is h + K + W, and \bc is b ^ c. After the round \ab is
+@ a ^ b, which is the b ^ c of the next round. The new e is in \h and the new a in \d, so that after four rounds every
+@ variable is in its first register again. Changes r1.
         .macro  round a, b, c, d, e, f, g, h, ab, bc
         eor     r1, \e, \e, ror #5
         eor     r1, r1, \e, ror #19
@@ -279,7 +283,7 @@ root:
         add     \d, r0, \bc
         .endm
 
-@ Two rounds: one load brings two words of the schedule, one two constants.
+@ Two rounds: one instruction loads two words of the schedule, another loads two constants.
         .macro  two_rounds a, b, c, d, e, f, g, h
         pop     {r1, lr}
         adds    r0, \h, r1
@@ -306,7 +310,7 @@ compress:
         subs    r4, #1
         bne     1b
 
-        mov     r1, sp                          @ the other 48 words, two at a time, from those 16, 15, 7 and 2 before
+        mov     r1, sp                          @ compute 48 words, two at a time, from the words 16, 15, 7 and 2 before
         add     r8, sp, #SCHEDULE - BLOCK
         ldrd    r2, r3, [sp, #56]
 1:      ldmia   r1!, {r0, r4}
@@ -323,7 +327,7 @@ compress:
         bne     1b
 
         ldr     r0, [sp, #SCHEDULE]
-        ldmia   r0!, {r8-r11}                   @ a to d; e to h are in the low registers, which take shorter instructions
+        ldmia   r0!, {r8-r11}                   @ a to d; e to h use low registers, for shorter instructions
         ldmia   r0!, {r4-r7}
         adr.w   r12, constants
         eor     r3, r9, r10
@@ -351,21 +355,21 @@ compress:
 usart1:         .word   USART1
 iwdg_kr:        .word   IWDG_KR
 
-@ --- The parameters, which the host writes behind the code. -------------------------------------------------------
+@ --- The parameters, which the host writes after the code. --------------------------------------------------------
 
         .global parameters
 parameters:
-page_parameters:        .space  12              @ address of the first page, bytes a page, pages
+page_parameters:        .space  12              @ address of the first page, bytes per page, number of pages
 nonce:                  .space  4
-first:                  .space  4               @ address of the first byte that is hashed
-ends:                   .space  36              @ addresses behind the last, rising; 0 closes the list
+first:                  .space  4               @ address of the first byte to hash
+ends:                   .space  36              @ end addresses (exclusive), ascending; 0 ends the list
                         .space  4               @ CRC-32 of everything from `checked` to here
         .global checked_end
 checked_end:
 
-@ --- What the stub keeps in RAM. ----------------------------------------------------------------------------------
+@ --- Working memory in RAM. ---------------------------------------------------------------------------------------
 
-        .equ    constants, vectors + 0x400      @ 256 bytes, at a multiple of 256 for the rounds to see where they end
+        .equ    constants, vectors + 0x400      @ 256 bytes; the rounds end at the next multiple of 256
         .equ    hash, constants + 256           @ 32
         .equ    padded, hash + 32               @ 128
         .equ    stack_top, vectors + 0x800

@@ -1,1 +1,1 @@
-"""A consortium network with finality: four validators of CometBFT that run the EVM."""
+"""Tests on a consortium's network with finality: four CometBFT validators that run the EVM."""

@@ -1,6 +1,6 @@
-"""A real network with finality: four validators of CometBFT that run the EVM (cosmos/evm), on loopback.
+"""Start a real network with finality on loopback: four CometBFT validators that run the EVM (cosmos/evm).
 
-More than two thirds of the validators must run; a block is final when it is made.
+The network makes blocks while more than two thirds of the validators run; every block is final.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 
 CHAIN = "cosmos_262144-1"
 CHAIN_ID = 262144
-"""The EIP-155 number in the chain's name."""
+"""The EIP-155 chain id, a part of the chain's name."""
 VALIDATORS = 4
 COIN = "atest"
 STAKE, FUNDS = 10**21, 10**24
@@ -31,28 +31,28 @@ KEYRING = ("--keyring-backend", "test")
 
 
 class Validator(Node):
-    """One node; its API answers after the first block."""
+    """A validator node, whose JSON-RPC API responds after the first block."""
 
     @property
     def genesis(self) -> Path:
-        """Its genesis file."""
+        """The validator's genesis file."""
         return self.folder / "config" / "genesis.json"
 
     def run(self, *words: str) -> str:
-        """Run a command in its home; returns the last line that it prints."""
+        """Run an evmd command in the validator's home folder; return the last line of its output."""
         command = [str(self.program), *words, "--home", str(self.folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip().rpartition("\n")[2]
 
     def prepare(self) -> None:
-        """Make its home and its key."""
+        """Create the validator's home folder and key."""
         self.run("config", "set", "client", "chain-id", CHAIN)  # before `init`, which otherwise uses another coin
         self.run("keys", "add", "val", "--algo", "eth_secp256k1", *KEYRING)
         self.run("init", self.folder.name, "--chain-id", CHAIN)
 
     def configure(self, peers: list[str]) -> None:
-        """Write the settings of a network on one machine, with a block a second."""
+        """Write the settings for a network on one machine that makes one block per second."""
         path = self.folder / "config" / "config.toml"
         text = path.read_text()
         changes = {
@@ -82,7 +82,7 @@ class Validator(Node):
 
 @contextmanager
 def cometbft_network(program: Path, folder: Path) -> Iterator[tuple[Validator, ...]]:
-    """Run a fresh network in which the first account of the test mnemonic has coins."""
+    """Run a new network in which the first account of the test mnemonic has coins; yield its validators."""
     validators = tuple(Validator(program, folder / f"validator-{number}") for number in range(VALIDATORS))
     folder.mkdir()
     try:
@@ -99,7 +99,7 @@ def cometbft_network(program: Path, folder: Path) -> Iterator[tuple[Validator, .
 
 
 def prepare(validators: tuple[Validator, ...]) -> None:
-    """Make the homes, and one genesis file in which each validator has the same stake."""
+    """Create the validators' home folders, and one genesis file with the same stake for each validator."""
     first = validators[0]
     for validator in validators:
         validator.prepare()
@@ -116,7 +116,7 @@ def prepare(validators: tuple[Validator, ...]) -> None:
     for owner in (found[0], *owners):
         first.run("genesis", "add-genesis-account", owner, f"{FUNDS}{COIN}", *KEYRING)
 
-    # (2) Each validator signs its stake.
+    # (2) Each validator signs a transaction that stakes its coins.
     for validator in validators:
         if validator is not first:
             shutil.copy(first.genesis, validator.genesis)
@@ -126,7 +126,7 @@ def prepare(validators: tuple[Validator, ...]) -> None:
                 shutil.copy(signed, first.folder / "config" / "gentx")
     first.run("genesis", "collect-gentxs")
 
-    # (3) All have the same genesis file, and know each other.
+    # (3) All validators get the same genesis file and the addresses of the others.
     peers = {one.folder: f"{one.run('comet', 'show-node-id')}@127.0.0.1:{one.p2p_port}" for one in validators}
     for validator in validators:
         if validator is not first:
@@ -135,7 +135,7 @@ def prepare(validators: tuple[Validator, ...]) -> None:
 
 
 def set_parameters(genesis: dict[str, Any]) -> None:
-    """Use one coin for stakes, deposits and gas, and blocks of the usual size."""
+    """Set one coin for stakes, deposits and gas, and a gas limit of 30 million for each block."""
     state = genesis["app_state"]
     state["staking"]["params"]["bond_denom"] = COIN
     state["evm"]["params"]["evm_denom"] = COIN

@@ -1,4 +1,4 @@
-"""A vendor on a real network with finality while validators stop; run by `make deep`."""
+"""Test a vendor's commands on a network with finality while validators stop; run by `make deep`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FinalConsortium(Consortium):
 def consortium(
     tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[FinalConsortium]:
-    """A Safe, both contracts and one paired product on a fresh network."""
+    """A vendor with a Safe, both contracts and one paired product on a new network."""
     evmd = find()
     assert evmd, "evmd not found: build it with `make cometbft`"
     folder = tmp_path / "vendor"
@@ -41,7 +41,7 @@ def consortium(
 
 
 def test_the_network_goes_on_without_one_validator_and_halts_without_two(consortium: FinalConsortium) -> None:
-    """With two of four stopped, `execute` gives up; after the restart `transaction resume` confirms it."""
+    """With two of four validators stopped, `proposal execute` gives up; `transaction resume` succeeds later."""
     first, _, third, fourth = consortium.validators
 
     def restart() -> None:

@@ -1,4 +1,4 @@
-"""A board that is replaced by another one in the middle of a run."""
+"""Another board is connected to the port in the middle of a flash run."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ GO = b"\x21\xde"
 IDENTITY = 20
 """Length of the identity block in bytes."""
 QUESTIONS = {b"\x7f", b"\x00\xff", b"\x02\xfd", b"\x11\xee", b"\x1f\xff\xf7\xe0\xf7", b"\x13\xec"}
-"""The frames that the other board may receive: synchronisation, Get, Get ID, and reads of its identity."""
+"""The frames that the replacement board may receive: synchronisation, Get, Get ID, reads of its identity block."""
 
 
 class Bed(RunningLink):
-    """A test bed in which the board can be replaced by another one.
+    """A link whose board can be replaced by another one during the test.
 
     Attributes:
         second: the replacement board.
-        swap_at: number of the started program at which the board is replaced; 0 waits for `swap`.
-        heard: the bytes sent to the replacement board.
-        garbles: whether the next answer to an identification request has a wrong bit.
-        awake: whether the replacement is synchronised already, as behind a line switch.
+        swap_at: the Go command, counted from 1, after which the replacement is connected; 0 waits for `swap`.
+        heard: the frames sent to the replacement board.
+        garbles: whether the next answer to a read of the identity block has a wrong bit.
+        awake: whether the replacement board is synchronised already, as behind a line switch.
     """
 
     def __init__(self, board: SimulatedBoard, second: SimulatedBoard) -> None:
@@ -46,7 +46,7 @@ class Bed(RunningLink):
         self._gos, self._is_swapped = 0, False
 
     def swap(self) -> None:
-        """Connect the other board."""
+        """Connect the replacement board."""
         self._board, self._is_swapped, self.swap_at = self.second, True, 0
         self._received = self.second.connect()
         if self.awake:
@@ -64,7 +64,7 @@ class Bed(RunningLink):
             self._received = acknowledged + self._received
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return an answer, with one wrong bit if requested."""
+        """Return the board's answer; if `garbles` is set, flip one bit of the identity block."""
         data = super().read(count, timeout=timeout)
         if self.garbles and count == IDENTITY:
             self.garbles = False
@@ -72,32 +72,32 @@ class Bed(RunningLink):
         return data
 
     def put_back(self, board: SimulatedBoard) -> None:
-        """Reconnect the first board, and press reset."""
+        """Reconnect the first board, and reset it."""
         self._board, self._is_swapped = board, False
         self._received = b""
         board.reset()
 
 
 def boards(second: SimulatedBoard | None = None) -> tuple[SimulatedBoard, SimulatedBoard]:
-    """A board with the older release, and another one with other contents."""
+    """Return a board with the older release, and a replacement board with other contents."""
     return SimulatedBoard(flash=BEFORE.data, unique_id=FIRST), second or SimulatedBoard(flash=OLD, unique_id=SECOND)
 
 
 def cleared(bed: Bed, folder: Path, *, proof: Proof = Proof.STUB) -> ClearedBoard:
-    """The board after checks 6 to 9."""
+    """Return the board after it has passed checks 6 to 9."""
     before = proven(BEFORE, version=Version(1, 0, 0)).release
     journal = FlashJournal(folder, FIRST.hex())
     return bench_on(bed).examine(proven(IMAGE), known=known(before), journal=journal, proof=proof).clear(Consent())
 
 
 def assert_identified_only(bed: Bed) -> None:
-    """Assert that the other board received identification requests only."""
+    """Assert that the replacement board received identification requests only."""
     assert bed.heard
     assert set(bed.heard) <= QUESTIONS
 
 
 def completes(bed: Bed, board: SimulatedBoard, folder: Path) -> None:
-    """Assert that the first board, once reconnected, is completed from its journal."""
+    """Assert that the first board, after it is reconnected, is completed from its journal."""
     assert [*folder.iterdir()]
     bed.put_back(board)
     assert isinstance([*cleared(bed, folder).flash()][-1], Finished)
@@ -105,9 +105,9 @@ def completes(bed: Bed, board: SimulatedBoard, folder: Path) -> None:
 
 
 def test_another_board_at_the_proof_is_neither_proven_nor_written(tmp_path: Path) -> None:
-    """A board that replaces the first one at its reset is not written.
+    """A board that is connected at the reset before the proof is not written.
 
-    The error names both, and the first is completed later.
+    The error contains both unique ids, and the first board is completed later.
     """
     board, second = boards()
     bed = Bed(board, second)
@@ -125,7 +125,7 @@ def test_another_board_at_the_proof_is_neither_proven_nor_written(tmp_path: Path
 
 
 def test_another_board_while_contents_are_read_is_reported(tmp_path: Path) -> None:
-    """A board replaced while the contents are read ends the run, with no journal to resume."""
+    """The run ends without a journal if the board is replaced while its contents are read."""
     board, second = boards()
     bed = Bed(board, second)
     bed.swap_at = 1
@@ -137,7 +137,7 @@ def test_another_board_while_contents_are_read_is_reported(tmp_path: Path) -> No
 
 
 def test_a_board_of_another_family_is_asked_no_more(tmp_path: Path) -> None:
-    """A board with another product id gets no read, because its identity block lies at another address."""
+    """A replacement with another product id is not read: its identity block lies at another address."""
     board, second = boards(SimulatedBoard(PROFILES["stm32f103c6"], unique_id=FIRST))
     bed = Bed(board, second)
     bed.swap_at = 2
@@ -148,18 +148,18 @@ def test_a_board_of_another_family_is_asked_no_more(tmp_path: Path) -> None:
 
 
 def test_another_board_after_a_silence_is_not_read_back(tmp_path: Path) -> None:
-    """A board that is connected during the hashing, and detected when reading back begins, is not read."""
+    """A board that is connected during the hashing is detected before the flash is read back."""
     board, second = boards()
     bed = Bed(board, second)
     bed.swap_at = 2
-    second.feed(b"\x7f\x11")  # it is within a frame, and refuses the first request
+    second.feed(b"\x7f\x11")  # the replacement waits within a frame, and refuses the first request
     with pytest.raises(BoardError, match="another board answers"):
         list(cleared(bed, tmp_path).flash())
     assert second.flash == OLD
 
 
 def swapped_when(bed: Bed, ready: ClearedBoard, *, at: Callable[[Event], bool]) -> None:
-    """Flash, and connect the other board, already synchronised, at an event."""
+    """Flash the board, and connect the synchronised replacement at the selected event."""
     bed.awake = True
     for event in ready.flash():
         if at(event):
@@ -167,7 +167,7 @@ def swapped_when(bed: Bed, ready: ClearedBoard, *, at: Callable[[Event], bool]) 
 
 
 def test_another_board_before_a_second_attempt_is_not_written(tmp_path: Path) -> None:
-    """If the proof fails because another board answers, no second attempt is made."""
+    """No second attempt is made if the proof fails because another board answers."""
     board, second = boards()
     bed = Bed(board, second)
 
@@ -182,7 +182,7 @@ def test_another_board_before_a_second_attempt_is_not_written(tmp_path: Path) ->
 
 
 def test_another_board_after_the_checks_is_not_changed(tmp_path: Path) -> None:
-    """A board that is replaced while the operator confirms is not changed."""
+    """A board that is connected while the operator confirms the flash is not changed."""
     board, second = boards()
     bed = Bed(board, second)
     ready = cleared(bed, tmp_path)
@@ -195,7 +195,7 @@ def test_another_board_after_the_checks_is_not_changed(tmp_path: Path) -> None:
 
 
 def test_one_garbled_answer_is_not_another_board(tmp_path: Path) -> None:
-    """The identity is read a second time before the run is aborted."""
+    """An identity with a wrong bit is read again, and the run continues."""
     board, second = boards()
     bed = Bed(board, second)
     ready = cleared(bed, tmp_path)

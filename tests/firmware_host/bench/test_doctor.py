@@ -1,4 +1,4 @@
-"""The diagnosis of faulty lines, by the pure function and on simulated boards."""
+"""`board doctor` diagnoses faulty lines, from given observations and on simulated boards."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ IDENTITY = BoardIdentity(
 
 
 def trial(first: bytes = b"", second: bytes = b"", *, unasked: bytes = b"", line: BoardLine = USB) -> Trial:
-    """An attempt, by default without an answer."""
+    """Return a connection attempt, by default one without an answer."""
     return Trial(line, unasked, first, second)
 
 
 def hindrance(seen: Observations) -> Finding:
-    """The only finding that prevents flashing."""
+    """Return the only finding that prevents flashing."""
     (found,) = (finding for finding in findings(seen) if finding.hinders)
     return found
 
@@ -73,19 +73,19 @@ def hindrance(seen: Observations) -> Finding:
     ids=range(11),
 )
 def test_answers_are_classified(first: bytes, second: bytes, reply: Reply) -> None:
-    """Answers are classified: fresh bootloader, synchronised bootloader, echo, silence, and others."""
+    """An answer is classified as a fresh bootloader, a synchronised one, an echo, silence, or other bytes."""
     assert trial(first, second).reply is reply
 
 
 def test_a_missing_port_is_reported_with_the_existing_ones() -> None:
-    """A missing port is reported with the ports that exist."""
+    """The finding for a missing port lists the ports that exist."""
     failed = LinkError("the port /dev/ttyUSB0 cannot be opened", why="No such file", remedy="plug it in")
     seen = Observations(USB, ports=("/dev/ttyACM0",), failed=failed)
     assert hindrance(seen).what.endswith("No such file; this machine has /dev/ttyACM0")
 
 
 def test_output_of_an_application_is_reported() -> None:
-    """Output of an application before the first request is reported."""
+    """Output that an application sends before the first request is reported."""
     found = hindrance(Observations(USB, asked=trial(b"garbage", unasked=b"up 1 s\r\n")))
     assert found.about == "application"
     assert "'up 1 s" in found.what
@@ -93,7 +93,7 @@ def test_output_of_an_application_is_reported() -> None:
 
 
 def test_joined_lines_silence_and_garbage_are_reported() -> None:
-    """Joined lines, silence and garbage have their remedies; silence also lists what was tried."""
+    """Joined lines, silence and garbage each have a remedy; silence also counts the attempts."""
     assert "TX and RX" in hindrance(Observations(USB, asked=trial(b"\x7f"))).remedy
     silent = hindrance(Observations(USB, asked=trial(), others=(trial(), trial())))
     assert (silent.about, silent.what) == ("silence", "nothing answers; 2 other wirings and speeds were tried as well")
@@ -102,7 +102,7 @@ def test_joined_lines_silence_and_garbage_are_reported() -> None:
 
 
 def test_another_wiring_that_works_is_named() -> None:
-    """A working wiring other than the given one is a hindrance, with its options as they are typed."""
+    """If only another wiring works, flashing is prevented and the finding contains that wiring."""
     line = BoardLine(USB.url, 115200, find_wiring("dtr-rts", invert_boot0=True))
     found = findings(Observations(USB, asked=trial(), others=(trial(b"\x79", line=line),), identity=IDENTITY))
     assert found[0].hinders
@@ -112,21 +112,21 @@ def test_another_wiring_that_works_is_named() -> None:
 
 
 def test_a_wiring_that_resets_nothing_is_reported() -> None:
-    """A bootloader that is still synchronised after its reset was not reset, which is reported."""
+    """A wiring is reported as wrong if the bootloader is still synchronised after the reset."""
     line = BoardLine(USB.url, 115200, WIRINGS["dtr"])
     found = hindrance(Observations(line, asked=trial(b"", b"\x1f", line=line), others=(trial(line=line),)))
-    assert (found.about, "no wiring resets it" in found.what) == ("reset", True)
+    assert (found.about, "no wiring resets the board" in found.what) == ("reset", True)
 
 
 def test_a_line_without_parity_is_reported() -> None:
-    """A missing parity bit is reported, although 0x7F is the same with even parity and without."""
+    """A line without parity is reported, although 0x7F has the same bits with even parity and without."""
     misunderstood = BoardProtocolError("the board refused Get", why="NACK")
     found = hindrance(Observations(USB, asked=trial(b"\x79"), misunderstood=misunderstood))
     assert (found.about, "even parity" in found.remedy) == ("parity", True)
 
 
 def test_protections_and_unknown_chips_hinder() -> None:
-    """Protections and unknown chips are hindrances; each names the remedy and its cost."""
+    """Readout protection, write protection and an unknown chip each prevent flashing."""
     alive = Observations(USB, asked=trial(b"\x79"))
     closed = BoardIdentity(0x410, "2.2", find_chip(0x410), readout_protected=True)
     assert "erases the whole flash" in hindrance(replace(alive, identity=closed)).remedy
@@ -141,7 +141,7 @@ def test_protections_and_unknown_chips_hinder() -> None:
     ids=["usb", "network"],
 )
 def test_a_slow_adapter_is_a_hint(line: BoardLine, remedy: str) -> None:
-    """A slow adapter is a hint with cost and remedy; the board can be flashed."""
+    """A slow adapter is reported with its delay and a remedy, but does not prevent flashing."""
     seen = Observations(line, asked=trial(b"\x79"), identity=IDENTITY, latency=0.016)
     ready, latency = findings(seen)
     assert ready.about == "ready"
@@ -153,7 +153,7 @@ def test_a_slow_adapter_is_a_hint(line: BoardLine, remedy: str) -> None:
 
 @contextmanager
 def answering(answer: Callable[[bytes], bytes]) -> Iterator[str]:
-    """A line whose far end answers each packet with a function; yields its URL."""
+    """Open a line whose far end answers each packet by calling `answer`; yield the line's URL."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -169,17 +169,17 @@ def answering(answer: Callable[[bytes], bytes]) -> Iterator[str]:
 
 
 def briefly(seconds: float) -> None:
-    """Shorten waits after a reset; a simulated board starts faster than a slow chip."""
+    """Wait at most 50 ms after a reset, because a simulated board starts faster than a slow chip."""
     time.sleep(min(seconds, 0.05))
 
 
 def abouts(line: BoardLine) -> list[str]:
-    """The findings on a line, one word each."""
+    """Return the topic of each finding on a line."""
     return [finding.about for finding in findings(observe(line, listen=0.1, wait=briefly))]
 
 
 def test_a_good_board_is_ready() -> None:
-    """A good board is ready over TCP and over a pseudo-terminal, whose missing parity is a note."""
+    """A working board is ready over TCP and over a pseudo-terminal, where missing parity is only a note."""
     with serve_tcp(SimulatedBoard()) as url:
         assert abouts(BoardLine(url)) == ["ready", "latency"]
     with serve_pty(SimulatedBoard()) as path:
@@ -187,7 +187,7 @@ def test_a_good_board_is_ready() -> None:
 
 
 def test_a_board_is_ready_with_noise_a_leading_zero_and_a_second_ack() -> None:
-    """Deviations that the client tolerates are not findings."""
+    """Noise, a leading zero byte and a second ACK, which the client tolerates, do not prevent flashing."""
     for faults in (Faults(noise_at_open=7), Faults(leading_zero=1), Faults(extra_ack=1)):
         with serve_tcp(SimulatedBoard(faults=faults)) as url:
             assert abouts(BoardLine(url))[0] == "ready"
@@ -196,8 +196,8 @@ def test_a_board_is_ready_with_noise_a_leading_zero_and_a_second_ack() -> None:
 def test_boards_that_cannot_be_flashed_are_reported(tmp_path: Path) -> None:
     """Each obstacle to flashing is reported.
 
-    Cases: a missing port, a running program, an echo, a cut cable, a protected board, and a chip that is not in the
-    table.
+    The obstacles are a running application, both protections, silence, an unknown chip, an echo, garbage and a
+    missing port.
     """
     running = SimulatedBoard(flash=APPLICATION)
     running.boot0 = False
@@ -230,7 +230,7 @@ def test_boards_that_cannot_be_flashed_are_reported(tmp_path: Path) -> None:
     ids=["by-hand", "swapped"],
 )
 def test_the_wiring_is_found(wiring: Wiring, asked: str, found: BoardWiring) -> None:
-    """The wiring is found by resetting a running board until its bootloader answers."""
+    """The right wiring is found by resetting a running board until its bootloader answers."""
     with serve_rfc2217(started(APPLICATION), wiring=wiring) as url:
         seen = observe(BoardLine(url, wiring=WIRINGS[asked]), listen=0.1, wait=briefly)
     first = findings(seen)[0]
@@ -239,7 +239,7 @@ def test_the_wiring_is_found(wiring: Wiring, asked: str, found: BoardWiring) -> 
 
 
 def test_a_reset_line_that_is_another_is_found_though_the_board_is_awake() -> None:
-    """A wrong wiring is detected even if the bootloader answers because it was started before."""
+    """A wrong wiring is detected even if the bootloader was already running and answers."""
     with serve_rfc2217(SimulatedBoard()) as url:
         by_hand = BoardLine(url)
         assert abouts(by_hand)[0] == "ready"
@@ -249,14 +249,14 @@ def test_a_reset_line_that_is_another_is_found_though_the_board_is_awake() -> No
 
 
 def test_a_speed_that_is_too_high_is_found() -> None:
-    """A board that does not understand the speed is reset and addressed at a lower one."""
+    """A board that does not understand the configured speed is reset and reached at a lower speed."""
     with serve_rfc2217(SimulatedBoard()) as url:
         first = findings(observe(BoardLine(url, 460800, WIRINGS["dtr-rts"]), wait=briefly))[0]
     assert first.values["line"] == BoardLine(url, 115200, WIRINGS["dtr-rts"])
 
 
 def test_a_serial_server_without_parity_is_found() -> None:
-    """Missing parity behind a bare socket is detected: 0x7F is acknowledged, and later answers are garbled."""
+    """A serial server that is configured without parity is detected."""
     board = SimulatedBoard()
     board.set_line(LineSettings(115200, "N"))
     with serve_tcp(board) as url:

@@ -1,4 +1,4 @@
-"""What boards hold is derived from the lines of several bench logs."""
+"""The inventory derives the installed releases from the lines of several bench logs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.firmware_host.bench.test_log import ENTRY
 
 
 def line(time: int, **changes: Any) -> tuple[str, int, BenchEntry]:
-    """A line at a time, in the log of that name."""
+    """Return a line of the log a.jsonl, written at the given time."""
     return "a.jsonl", time, replace(ENTRY, time=time, **changes)
 
 
@@ -54,12 +54,12 @@ OTHER = {"product": "acme-lamp", "before": "blank", "after": "3.2.1"}
 def test_the_newest_line_of_a_board_says_what_it_holds(
     lines: list[tuple[str, int, BenchEntry]], held: list[str]
 ) -> None:
-    """Releases are listed for each board and product."""
+    """The newest line of each board and product determines the installed release."""
     assert [f"{one.product} {one.version}" for one in held_releases(lines)] == held
 
 
 def test_a_line_with_a_wrong_field_is_refused() -> None:
-    """A line that is part of the hash chain can still lack a field or have one of another kind."""
+    """A log line with a missing field or a field of the wrong type is refused."""
     for fields in ({}, {"time": "noon"}, {**vars(ENTRY), "board": 7}, {**vars(ENTRY), "chip_id": "0x410"}):
         with pytest.raises(ContentError, match="cannot read line 3 of the bench log"):
             Line(b"", 3, fields).entry()

@@ -43,7 +43,7 @@ def small_files_only() -> Iterator[None]:
 
 
 def filled(folder: Path, count: int = 4) -> BenchLog:
-    """A log with some lines."""
+    """Return a log with some lines."""
     folder.mkdir(exist_ok=True)
     log = BenchLog(folder / "bench-log.jsonl")
     for _ in range(count):
@@ -52,12 +52,12 @@ def filled(folder: Path, count: int = 4) -> BenchLog:
 
 
 def rows(log: BenchLog) -> list[bytes]:
-    """The raw lines of the file."""
+    """Return the raw lines of the log file."""
     return log.path.read_bytes().splitlines(keepends=True)
 
 
 def test_lines_come_back_in_order(tmp_path: Path) -> None:
-    """Lines are read in order, each with its number, its fields and the hash of the previous one."""
+    """Log lines are read in order, each with its number, its fields and the hash of the previous line."""
     log = filled(tmp_path)
     lines = list(log.lines())
     assert [line.number for line in lines] == [1, 2, 3, 4]
@@ -67,7 +67,7 @@ def test_lines_come_back_in_order(tmp_path: Path) -> None:
 
 
 def test_an_empty_log_is_whole(tmp_path: Path) -> None:
-    """An empty log is valid; a missing file is reported as a wrong path."""
+    """An empty log is valid, and a missing log file is a usage error."""
     log = BenchLog(tmp_path / "log")
     with pytest.raises(UsageError, match="cannot read the bench log"):
         list(log.lines())
@@ -97,7 +97,7 @@ def test_a_removed_or_changed_line_shows(tmp_path: Path, name: str) -> None:
     """A removed or changed line is detected at every position, including the last."""
     log = filled(tmp_path)
     log.path.write_bytes(b"".join(SPOILT[name](rows(log))))
-    with pytest.raises(ContentError, match="not whole"):
+    with pytest.raises(ContentError, match="the bench log is damaged"):
         list(log.lines())
 
 
@@ -115,28 +115,28 @@ def test_any_changed_byte_shows(tmp_path_factory: pytest.TempPathFactory, data: 
 
 
 def test_nothing_is_appended_to_a_shortened_log(tmp_path: Path) -> None:
-    """Appending to a shortened log is refused, because the next line would hide the gap."""
+    """Appending to a shortened log is refused, because another line would hide the missing ones."""
     log = filled(tmp_path)
     log.path.write_bytes(b"".join(rows(log)[:-2]))
     before = log.path.read_bytes()
-    with pytest.raises(ContentError, match="not whole from line 3"):
+    with pytest.raises(ContentError, match="is damaged from line 3"):
         log.append(ENTRY)
     assert log.path.read_bytes() == before
 
 
 def test_a_line_that_follows_well_is_not_believed(tmp_path: Path) -> None:
-    """A valid next line is refused if the head file does not confirm it."""
+    """A line with the right number and hash is refused if the head file does not confirm it."""
     log, other = filled(tmp_path), filled(tmp_path / "other", 5)
     log.path.write_bytes(other.path.read_bytes())
-    with pytest.raises(ContentError, match="not whole from line 5 on"):
+    with pytest.raises(ContentError, match="is damaged from line 5 on"):
         log.check()
-    with pytest.raises(ContentError, match="not whole from line 5 on"):
+    with pytest.raises(ContentError, match="is damaged from line 5 on"):
         list(log.lines())
 
 
 @pytest.mark.parametrize("kept", [0, 7, -1])
 def test_a_last_line_that_only_the_head_file_has_is_restored(tmp_path: Path, kept: int) -> None:
-    """A last line lost to a crash or a full disk is read from the head file, and restored by the next append."""
+    """A last line that a crash removed is read from the head file and restored by the next append."""
     log = filled(tmp_path)
     *lines, last = rows(log)
     log.path.write_bytes(b"".join(lines) + last[:kept])
@@ -147,7 +147,7 @@ def test_a_last_line_that_only_the_head_file_has_is_restored(tmp_path: Path, kep
 
 
 def test_a_full_disk_takes_nothing_and_breaks_nothing(tmp_path: Path, small_files_only: None) -> None:
-    """If the head file cannot be written, the log is unchanged, and can be continued later."""
+    """If the head file cannot be written, the log is unchanged and accepts later lines."""
     del small_files_only
     log = BenchLog(tmp_path / "log")
     huge = replace(ENTRY, result="x" * 100_000)
@@ -160,7 +160,7 @@ def test_a_full_disk_takes_nothing_and_breaks_nothing(tmp_path: Path, small_file
 
 
 def test_a_line_that_does_not_fit_into_the_log_is_kept_by_the_head(tmp_path: Path, small_files_only: None) -> None:
-    """The head file keeps a line that the log has no space for; the next append needs space for both lines."""
+    """If the log has no space for a line, the line stays in the head file and can be read."""
     del small_files_only
     log = BenchLog(tmp_path / "log")
     large = replace(ENTRY, result="x" * 40_000)
@@ -173,7 +173,7 @@ def test_a_line_that_does_not_fit_into_the_log_is_kept_by_the_head(tmp_path: Pat
 
 
 def test_a_damaged_head_file_is_reported(tmp_path: Path) -> None:
-    """A damaged head file is reported, and not taken for that of a new log."""
+    """A damaged head file is reported; the log is not treated as a new one."""
     log = filled(tmp_path)
     log.path.with_name("bench-log.jsonl.head").write_text(json.dumps({"number": "4"}))
     with pytest.raises(ContentError, match=r"head file .* cannot be read"):
@@ -181,7 +181,7 @@ def test_a_damaged_head_file_is_reported(tmp_path: Path) -> None:
 
 
 def test_many_write_at_once(tmp_path: Path) -> None:
-    """Concurrent writers get distinct line numbers."""
+    """Lines that are appended concurrently get distinct numbers."""
     log = BenchLog(tmp_path / "log")
 
     def write() -> None:
@@ -198,14 +198,14 @@ def test_many_write_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "missing/log"])
 def test_a_log_that_cannot_be_written_is_reported(tmp_path: Path, name: str) -> None:
-    """A folder in place of the log, or a missing parent folder, is reported."""
+    """A log path that is a folder or has no parent folder is reported."""
     with pytest.raises(BlockOTAError, match="cannot write the bench log") as error:
         BenchLog(tmp_path / name).append(ENTRY)
     assert error.value.action is Action.NAME_LOG
 
 
 def test_a_check_reports_what_an_append_would(tmp_path: Path) -> None:
-    """The check restores a lost last line, and reports a gap or a log that cannot be created."""
+    """`check` restores a lost last line, and reports a missing line or a log that cannot be written."""
     log = filled(tmp_path)
     *lines, last = rows(log)
     log.path.write_bytes(b"".join(lines) + last[:9])
@@ -215,7 +215,7 @@ def test_a_check_reports_what_an_append_would(tmp_path: Path) -> None:
     log.check()
     kept = rows(log)
     log.path.write_bytes(b"".join([kept[0], *kept[2:]]))
-    with pytest.raises(ContentError, match="not whole from line 2"):
+    with pytest.raises(ContentError, match="is damaged from line 2"):
         BenchLog(log.path).check()
     with pytest.raises(UsageError, match="cannot write the bench log"):
         BenchLog(tmp_path / "nowhere" / "log").check()

@@ -1,4 +1,4 @@
-"""A bootloader in a half-received frame is recovered without a reset."""
+"""A bootloader that waits within a half-received frame is recovered without a reset."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXCHANGES: dict[str, Exchange] = {
 
 
 def beginnings() -> Iterator[tuple[str, bytes]]:
-    """Every frame of every exchange, truncated after each byte but the last."""
+    """Yield the bytes of every exchange, truncated at each byte before its end."""
     for name, exchange in EXCHANGES.items():
         sent = b""
         for frame in exchange.frames:
@@ -49,7 +49,7 @@ BEGINNINGS = dict(beginnings())
 
 @pytest.mark.parametrize("name", BEGINNINGS)
 def test_a_half_sent_frame_is_left_without_a_change(name: str) -> None:
-    """After a cut at any byte the board responds again, with flash and option bytes unchanged."""
+    """An exchange that is cut at any byte can be abandoned, with flash and option bytes unchanged."""
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
     bootloader = Bootloader(link)
@@ -63,21 +63,21 @@ def test_a_half_sent_frame_is_left_without_a_change(name: str) -> None:
 
 
 def test_a_fresh_board_is_found_as_well() -> None:
-    """The first byte sent is 0x7F, so that a fresh bootloader measures the right speed."""
+    """Recovery also works with a fresh bootloader, which measures the speed from its first byte, 0x7F."""
     bootloader = Bootloader(DirectLink(SimulatedBoard()))
     bootloader.resynchronise()
     assert bootloader.connect()
 
 
 def test_a_dead_line_is_reported() -> None:
-    """Recovery stops after the length of the longest frame."""
+    """Recovery on a silent line ends with an error."""
     with pytest.raises(NoAnswerError, match="no bootloader answers"):
         Bootloader(DirectLink(started(b""))).resynchronise()
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)
 def test_a_board_that_waits_in_a_frame_is_found_by_polling(name: str) -> None:
-    """After an interrupted exchange the first poll recovers the board without changing it."""
+    """After an interrupted exchange, the first poll reaches the bootloader without changing the board."""
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
     Bootloader(link).connect()
@@ -92,9 +92,9 @@ def test_a_board_that_waits_in_a_frame_is_found_by_polling(name: str) -> None:
 @pytest.mark.parametrize("before", range(3))
 @pytest.mark.parametrize("name", ["erase-2", "write-7"])
 def test_polling_never_completes_a_frame(name: str, before: int) -> None:
-    """Polling cannot complete a half-received frame.
+    """Polling does not complete a half-received erase or write frame.
 
-    It would take 130 polls for 128 page numbers or bytes and a checksum.
+    A frame would be complete after 130 polls of one byte each: a count, 128 page numbers or data bytes, and a checksum.
     """
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)

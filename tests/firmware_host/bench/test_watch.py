@@ -1,4 +1,4 @@
-"""Requests to stop while boards are flashed at several ports."""
+"""Signals stop the flashing of boards at several ports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINE = BoardLine("socket://127.0.0.1:1")
 
 
 class Notes:
-    """An observer that records messages."""
+    """An observer that records the messages for the operator."""
 
     def __init__(self) -> None:
         self.received: list[str] = []
@@ -47,7 +47,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.mark.parametrize(("presses", "answers"), [(0, []), (1, ["Stopping:"]), (2, ["Stopping:", "Still"])])
 def test_every_request_to_stop_is_answered(presses: int, answers: list[str]) -> None:
-    """Each request to stop is acknowledged, even if it arrives before the previous acknowledgement."""
+    """Each request to stop is acknowledged with a message."""
     notes = Notes()
     with stop_on_signals() as stop:
 
@@ -64,7 +64,7 @@ def test_every_request_to_stop_is_answered(presses: int, answers: list[str]) -> 
 
 
 def test_a_defect_at_one_port_stops_the_others() -> None:
-    """An internal error at one port first stops all boards in a known state."""
+    """An unexpected exception at one port stops the other ports before it is raised."""
     ended = threading.Event()
     with stop_on_signals() as stop:
 

@@ -1,4 +1,4 @@
-"""The frames are those that AN3155 prints."""
+"""The encoded frames equal those in ST's application note AN3155."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_frames_are_those_of_the_application_note(exchange: Exchange, frames: li
 
 @pytest.mark.parametrize("exchange", [an3155.write_unprotect(), an3155.readout_protect(), an3155.readout_unprotect()])
 def test_protection_commands_wait_for_a_second_ack(exchange: Exchange) -> None:
-    """Three commands are acknowledged twice, the others once."""
+    """Write Unprotect, Readout Protect and Readout Unprotect expect a second ACK; Write Protect does not."""
     assert exchange.closing_ack
     assert not an3155.write_protect([0]).closing_ack
 
 
 @given(data=st.binary(min_size=1, max_size=64).map(lambda data: data * 4), address=st.integers(0, 0xFFFF_FFFF))
 def test_a_write_frame_can_be_taken_apart_again(data: bytes, address: int) -> None:
-    """The exclusive-or of every frame of a write is zero; the frames contain address, length and data."""
+    """The frames of Write Memory contain address, length and data, and end with the right checksums."""
     command, where, what = an3155.write_memory(address, data).frames
     assert command == b"\x31\xce"
     assert (an3155.checksum(where), an3155.checksum(what)) == (0, 0)
@@ -64,13 +64,13 @@ def test_a_write_frame_can_be_taken_apart_again(data: bytes, address: int) -> No
 
 @given(pages=st.lists(st.integers(0, 255), min_size=1, max_size=255))
 def test_no_page_list_is_a_global_erase(pages: list[int]) -> None:
-    """An erase frame never begins with 0xFF, the global erase."""
+    """The page list of Erase Memory never begins with 0xFF, which means a global erase."""
     assert an3155.erase(pages).frames[1][0] == len(pages) - 1 < 0xFF
 
 
 @given(pages=st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=600))
 def test_an_extended_erase_frame_can_be_taken_apart_again(pages: list[int]) -> None:
-    """Count and pages have two bytes each, and the exclusive-or of the frame is zero."""
+    """Extended Erase encodes the page count and each page number in two bytes, followed by the checksum."""
     frame = an3155.extended_erase(pages).frames[1]
     words = [int.from_bytes(frame[at : at + 2], "big") for at in range(0, len(frame) - 1, 2)]
     assert words == [len(pages) - 1, *pages]
@@ -95,13 +95,13 @@ UNSENDABLE: list[tuple[Callable[[Any], Exchange], object, str]] = [
 def test_what_no_frame_can_express_is_refused(
     command: Callable[[Any], Exchange], argument: object, message: str
 ) -> None:
-    """Lengths, counts, numbers and addresses outside their fields have no frame."""
+    """A length, count, page number or address that does not fit into its field is refused."""
     with pytest.raises(RefusedError, match=message):
         command(argument)
 
 
 def test_capabilities_are_read_from_the_answer_to_get() -> None:
-    """The first byte is the version, packed decimal; the others are command codes."""
+    """The answer to Get is decoded: a byte with the version in packed decimal, then the command codes."""
     capabilities = an3155.parse_capabilities(bytes.fromhex("22 00 01 02 11 21 31 43 63 73 82 92"))
     assert capabilities.version_text == "2.2"
     assert Command.ERASE in capabilities.commands
@@ -110,18 +110,18 @@ def test_capabilities_are_read_from_the_answer_to_get() -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"\x22"])
 def test_an_answer_to_get_without_commands_is_refused(payload: bytes) -> None:
-    """An answer to Get without any command is refused."""
+    """An answer to Get that lists no command is refused."""
     with pytest.raises(BoardProtocolError, match="lists no command"):
         an3155.parse_capabilities(payload)
 
 
 @pytest.mark.parametrize(("payload", "product_id"), [("04 10", 0x410), ("10", 0x10), ("04 79 01 02", 0x479)])
 def test_the_product_id_is_the_first_two_bytes(payload: str, product_id: int) -> None:
-    """The first two bytes count; bootloader 2.0 sends only one, and some devices send more than two."""
+    """The product id is read from an answer of one, two or four bytes; only the first two are used."""
     assert an3155.parse_product_id(bytes.fromhex(payload)) == product_id
 
 
 def test_an_exchange_names_itself_for_messages() -> None:
-    """An exchange's description has the command's name in AN3155, and the address."""
+    """The title of an exchange contains the command's name in AN3155 and the address."""
     assert an3155.read_memory(ADDRESS, 4).title == "Read Memory at 0x08000400"
     assert an3155.get_id().title == "Get Id"

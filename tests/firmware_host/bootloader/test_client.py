@@ -1,4 +1,4 @@
-"""The client against boards that follow a script byte for byte."""
+"""The bootloader client follows AN3155 exactly, against a board that expects scripted bytes."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ from tests.firmware_host.scripted_board import (
 
 
 def test_a_board_fresh_from_reset_acknowledges() -> None:
-    """0x7F, ACK, then Get."""
+    """A freshly reset board acknowledges 0x7F, and the client then sends Get."""
     with board(SYNC, GET) as bootloader:
         assert bootloader.connect().version_text == "2.2"
 
 
 def test_a_board_that_is_connected_already_refuses_the_second_sync() -> None:
-    """It takes the first 0x7F as half a command, and answers the second with NACK."""
+    """A synchronised board answers NACK to the second 0x7F, which the client accepts as a connection."""
     with board(("7f 7f", NACK), GET) as bootloader:
         assert bootloader.connect().version == 0x22
 
 
 @pytest.mark.parametrize("answer", ["00 79", "79 79"])
 def test_an_odd_acknowledgement_of_the_sync_is_understood(answer: str) -> None:
-    """Some bootloaders send one 0x00 before their first ACK; the STM32L412 sends two ACKs."""
+    """The client accepts a 0x00 before the first ACK, as well as the two ACKs of the STM32L412."""
     with board(("7f", answer), GET) as bootloader:
         assert bootloader.connect()
 
 
 def test_noise_at_open_is_drained_once() -> None:
-    """Bytes before the sync, and an answer that is neither ACK nor NACK, are discarded."""
+    """Bytes received before the first 0x7F, and an answer that is neither ACK nor NACK, are discarded."""
     with board(("7f", "55 aa"), ("7f", NACK), GET, greeting=b"\xa5\xac\x12") as bootloader:
         assert bootloader.connect()
 
 
 def test_a_silent_board_is_explained() -> None:
-    """The error lists the four common reasons for silence."""
+    """The error for a silent board lists four reasons: BOOT0, reset, wiring and parity."""
     with board(silent_at_end=True) as bootloader:
         with pytest.raises(NoAnswerError, match=r"no bootloader answers.*BOOT0.*reset.*TX and RX.*parity"):
             bootloader.connect()
@@ -70,7 +70,7 @@ def test_a_silent_board_is_explained() -> None:
 
 
 def test_a_running_application_is_not_a_bootloader() -> None:
-    """Text instead of an ACK: the board runs its application."""
+    """Text instead of an ACK is reported as the output of a running application."""
     with (
         board(("7f", b"Hello".hex()), ("7f", b"Hello".hex()), ("7f", b"Hello".hex())) as bootloader,
         pytest.raises(
@@ -82,7 +82,7 @@ def test_a_running_application_is_not_a_bootloader() -> None:
 
 
 def test_get_cut_short_is_silence() -> None:
-    """For a board that stops within its answer the error names the command."""
+    """If a board falls silent within its answer, the error names the command."""
     with (
         board(SYNC, ("00 ff", "79 0b 22 00")) as bootloader,
         pytest.raises(NoAnswerError, match="fell silent in Get: 2 of 12 bytes"),
@@ -91,7 +91,7 @@ def test_get_cut_short_is_silence() -> None:
 
 
 def test_the_product_id_is_read() -> None:
-    """Get ID answers two bytes; a third, which some bootloaders send, is ignored."""
+    """The product id is read from two bytes of the answer to Get ID; a third byte is ignored."""
     with board(SYNC, GET, ("02 fd", "79 01 04 10 79"), ("02 fd", "79 02 04 79 00 79")) as bootloader:
         bootloader.connect()
         assert (bootloader.product_id(), bootloader.product_id()) == (0x410, 0x479)
@@ -101,23 +101,23 @@ def test_the_product_id_is_read() -> None:
 
 
 def test_a_block_is_read() -> None:
-    """Command, address and length each wait for their ACK; the data follow the last."""
+    """Read Memory sends command, address and length, each after the previous ACK, and receives the data."""
     data = bytes(range(256))
     with blue_pill(READ, PAGE_1, ("ff 00", "79" + data.hex())) as bootloader:
         assert bootloader.read(0x0800_0400, 256) == data
 
 
 def test_a_block_is_written() -> None:
-    """Each frame waits for its ACK; 0x76 (AN4221) postpones it."""
+    """Write Memory waits for an ACK after each frame; the busy bytes 0x76 of AN4221 extend the wait."""
     with blue_pill(WRITE, PAGE_1, ("03 de ad be ef 21", "76 76 79")) as bootloader:
         bootloader.write(0x0800_0400, bytes.fromhex("de ad be ef"))
 
 
 def test_a_program_is_started() -> None:
-    """After Go the bootloader is no longer connected."""
+    """After Go the client is disconnected and refuses further commands."""
     with blue_pill(GO, ("08 00 00 00 08", ACK)) as bootloader:
         bootloader.go(0x0800_0000)
-        with pytest.raises(RefusedError, match="not asked for its commands"):
+        with pytest.raises(RefusedError, match="the bootloader is not connected"):
             bootloader.product_id()
 
 
@@ -126,7 +126,7 @@ def test_a_program_is_started() -> None:
     [(0x0801_0000, 4), (0x0800_FFFE, 4), (0x2000_01FC, 4), (0x2000_5000, 4), (0x0000_0000, 4), (0xFFFF_FFFC, 8)],
 )
 def test_an_address_that_the_chip_does_not_have_is_never_sent(address: int, length: int) -> None:
-    """The host refuses a wrong address, because bootloaders before 3.1 do not (AN3155 table 3)."""
+    """The client refuses invalid addresses itself, because bootloaders before V3.1 do not (AN3155 table 3)."""
     with blue_pill() as bootloader:
         with pytest.raises(RefusedError, match="was not sent"):
             bootloader.read(address, length)
@@ -137,7 +137,7 @@ def test_an_address_that_the_chip_does_not_have_is_never_sent(address: int, leng
 
 
 def test_system_memory_can_be_read_but_not_written() -> None:
-    """It contains the flash size register; only flash and RAM are written."""
+    """System memory, which contains the flash size register, can be read but not written."""
     with blue_pill(READ, ("1f ff f7 e0 f7", ACK), ("01 fe", "79 40 00")) as bootloader:
         assert bootloader.read(0x1FFF_F7E0, 2) == b"\x40\x00"
         with pytest.raises(RefusedError, match="was not sent"):
@@ -145,21 +145,21 @@ def test_system_memory_can_be_read_but_not_written() -> None:
 
 
 def test_no_address_is_sent_before_the_chip_is_known() -> None:
-    """Without a chip every address is refused."""
+    """The client refuses every address before the chip is identified."""
     with board(SYNC, GET) as bootloader:
         bootloader.connect()
-        with pytest.raises(RefusedError, match="chip is not known"):
+        with pytest.raises(RefusedError, match="chip is not identified yet"):
             bootloader.read(0x0800_0000, 4)
 
 
 def test_an_unaligned_write_is_never_sent() -> None:
-    """An STM32L4 programs eight bytes in one operation."""
+    """A write of an STM32L4 must start at a multiple of 8, because the chip programs eight bytes at a time."""
     with board_with(0x435, 256, GET) as bootloader, pytest.raises(RefusedError, match="multiples of 8"):
         bootloader.write(0x0800_0004, bytes(8))
 
 
 def test_a_command_that_the_bootloader_lacks_is_never_sent() -> None:
-    """Only commands in the answer to Get are used."""
+    """The client refuses a command that is missing in the answer to Get."""
     with (
         board_with(0x410, 64, ("00 ff", "79 03 10 00 02 11 79")) as bootloader,
         pytest.raises(RefusedError, match=r"Go at 0x08000000 was not sent: this bootloader \(version 1.0\)"),
@@ -184,13 +184,13 @@ def test_a_command_that_the_bootloader_lacks_is_never_sent() -> None:
     ids=["refusal", "other answer", "silence"],
 )
 def test_an_error_names_command_and_address(script: list[Step], error: type[Exception], message: str) -> None:
-    """A refusal, another answer (a wrong speed or a loose cable) and silence within a command are told apart."""
+    """Errors distinguish NACK, an unexpected answer and silence within a command."""
     with blue_pill(WRITE, *script) as bootloader, pytest.raises(error, match=message):
         bootloader.write(0x0800_0400, bytes(4))
 
 
 def test_a_second_refusal_does_not_disturb_the_next_command() -> None:
-    """Some bootloaders answer NACK twice; the line is drained after the first."""
+    """A second NACK, which some bootloaders send, is discarded before the next command."""
     with blue_pill(("11 ee", "1f 1f"), ("02 fd", "79 01 04 10 79")) as bootloader:
         with pytest.raises(BoardProtocolError, match="refused Read Memory"):
             bootloader.read(0x0800_0400, 4)
@@ -198,13 +198,13 @@ def test_a_second_refusal_does_not_disturb_the_next_command() -> None:
 
 
 def test_nothing_is_sent_into_a_silence() -> None:
-    """No bytes follow a frame without an answer: FF 00 there would erase the whole flash."""
+    """After a frame without an answer nothing more is sent, because FF 00 would then erase the whole flash."""
     with blue_pill(ERASE, ("00 05 05", "")) as bootloader, pytest.raises(NoAnswerError):
         bootloader.erase_pages([5])
 
 
 def test_a_port_lost_in_a_command_is_a_lost_port() -> None:
-    """A closed connection is a LinkError, not a silent board."""
+    """A connection that closes during a command raises LinkError, not the error for a silent board."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         bootloader = Bootloader(open_link(f"socket://127.0.0.1:{server.getsockname()[1]}"))
         server.accept()[0].close()
@@ -216,19 +216,19 @@ def test_a_port_lost_in_a_command_is_a_lost_port() -> None:
 
 
 def test_pages_are_erased_by_the_command_in_the_answer_to_get() -> None:
-    """Command 0x43 has one byte for each page number."""
+    """Erase Memory (0x43) is used if Get lists it, with one byte for each page number."""
     with blue_pill(ERASE, ("01 00 3f 3e", ACK)) as bootloader:
         bootloader.erase_pages([0, 63])
 
 
 def test_pages_are_erased_by_the_extended_command_where_it_is_in_the_answer_to_get() -> None:
-    """Command 0x44 has two bytes for each page number."""
+    """Extended Erase (0x44) is used if Get lists it, with two bytes for each page number."""
     with board_with(0x430, 1024, GET_EXTENDED, EXTENDED_ERASE, ("00 01 00 00 01 00 00", ACK)) as bootloader:
         bootloader.erase_pages([0, 256])
 
 
 def test_more_than_255_pages_take_two_commands() -> None:
-    """N = 255 is the global erase, so 256 pages are erased by two commands, for 255 pages and 1 page."""
+    """Erasing 256 pages takes two commands, because the count byte 255 means a global erase."""
     first = bytes((254, *range(255)))
     frame = (first + bytes((reduce(xor, first),))).hex()
     with board_with(0x414, 512, GET, ERASE, (frame, ACK), ERASE, ("00 ff ff", ACK)) as bootloader:
@@ -237,13 +237,13 @@ def test_more_than_255_pages_take_two_commands() -> None:
 
 @pytest.mark.parametrize("page", [-1, 64, 255])
 def test_a_page_that_the_chip_does_not_have_is_never_sent(page: int) -> None:
-    """The host refuses pages beyond the flash, because a bootloader acknowledges them."""
-    with blue_pill() as bootloader, pytest.raises(RefusedError, match="the last is 63"):
+    """The client refuses page numbers beyond the flash, because a bootloader acknowledges them."""
+    with blue_pill() as bootloader, pytest.raises(RefusedError, match="the last page is 63"):
         bootloader.erase_pages([0, page])
 
 
 def test_erasing_takes_as_long_as_the_data_sheet_allows() -> None:
-    """The deadline grows with the number of pages: forty pages may take longer than an answer without work."""
+    """The timeout of an erase grows with the number of pages."""
     pages = bytes((39, *range(40)))
     frame = (pages + bytes((reduce(xor, pages),))).hex()
     with board_with(0x410, 64, GET, ERASE, (frame, ACK), last_answer_after=1.2) as bootloader:
@@ -254,7 +254,7 @@ def test_erasing_takes_as_long_as_the_data_sheet_allows() -> None:
 
 
 def test_a_refused_address_is_not_readout_protection() -> None:
-    """Readout protection refuses the command, not the address."""
+    """A NACK to the address is an error, because readout protection causes a NACK to the command itself."""
     with (
         blue_pill(READ, ("1f ff f7 e0 f7", NACK)) as bootloader,
         pytest.raises(BoardProtocolError, match="refused Read Memory at 0x1ffff7e0"),
@@ -266,13 +266,13 @@ def test_a_refused_address_is_not_readout_protection() -> None:
 
 
 def test_the_version_is_read() -> None:
-    """Version, two legacy option bytes, ACK (AN3155 section 3.2)."""
+    """Get Version returns the version and two legacy option bytes (AN3155 section 3.2)."""
     with blue_pill(("01 fe", f"{ACK} 22 00 00 {ACK}")) as bootloader:
         assert bootloader.version() == (0x22, b"\0\0")
 
 
 def test_everything_is_erased_by_the_command_in_the_answer_to_get() -> None:
-    """0xFF and its complement, or 0xFFFF and its checksum for the extended command."""
+    """A mass erase sends FF 00 with Erase Memory, and FF FF 00 with Extended Erase."""
     with blue_pill(ERASE, ("ff 00", ACK)) as bootloader:
         bootloader.erase_all()
     with board_with(0x431, 512, GET_EXTENDED, EXTENDED_ERASE, ("ff ff 00", ACK)) as bootloader:
@@ -280,7 +280,7 @@ def test_everything_is_erased_by_the_command_in_the_answer_to_get() -> None:
 
 
 def test_a_bank_is_erased_where_there_are_two() -> None:
-    """0xFFFE and 0xFFFD (AN3155 section 3.8); never sent to a chip with one bank."""
+    """A bank erase (AN3155 section 3.8) is sent only to a chip with two banks."""
     banks = (EXTENDED_ERASE, ("ff fe 01", ACK), EXTENDED_ERASE, ("ff fd 02", ACK))
     with board_with(0x419, 2048, GET_EXTENDED, *banks) as bootloader:
         bootloader.erase_bank(1)
@@ -293,10 +293,10 @@ def test_a_bank_is_erased_where_there_are_two() -> None:
 
 
 def test_a_chip_without_a_mass_erase_is_never_sent_one() -> None:
-    """The STM32L0 erases pages only."""
+    """Mass erase is refused for an STM32L0, which does not have the command."""
     with (
         board_with(0x417, 64, GET_EXTENDED) as bootloader,
-        pytest.raises(RefusedError, match="no erase of all at once"),
+        pytest.raises(RefusedError, match="has no mass erase"),
     ):
         bootloader.erase_all()
 
@@ -314,7 +314,7 @@ GET_CHECKSUM: Step = ("00 ff", "79 0c 33 00 01 02 11 21 31 44 63 73 82 92 a1 79"
     ("answer", "result"), [("79 12 34 56 78 08", "0x12345678"), ("79 12 34 56 79 08", "garbled"), ("1f" * 6, "garbled")]
 )
 def test_a_checksum_is_read(answer: str, result: str) -> None:
-    """Address, words, polynomial and initial value; then ACK, the CRC and its checksum (AN3155 section 3.13)."""
+    """Get Checksum returns the CRC of a range, and a garbled answer is an error (AN3155 section 3.13)."""
     with board_with(0x431, 512, GET_CHECKSUM, *CHECKSUM_FRAMES, ("ff ff ff ff 00", f"{ACK} {answer}")) as bootloader:
         try:
             assert f"{bootloader.checksum(0x0800_0400, 256):#x}" == result
@@ -324,12 +324,12 @@ def test_a_checksum_is_read(answer: str, result: str) -> None:
 
 @pytest.mark.parametrize(("address", "words"), [(0x0800_0001, 1), (0x0800_0000, 0), (0x0807_FFFC, 2), (0x2000_0000, 1)])
 def test_a_checksum_outside_the_flash_is_never_asked_for(address: int, words: int) -> None:
-    """Only whole words within the flash."""
+    """Get Checksum is refused for a range that is not made of whole words within the flash."""
     with board_with(0x431, 512, GET_CHECKSUM) as bootloader, pytest.raises(RefusedError):
         bootloader.checksum(address, words)
 
 
 def test_an_stm32f103_has_no_checksum_command() -> None:
-    """It is not in the answer to Get, so it is not sent."""
+    """Get Checksum is not sent to an STM32F103, whose answer to Get does not list it."""
     with blue_pill() as bootloader, pytest.raises(RefusedError, match="does not have the command"):
         bootloader.checksum(0x0800_0000, 1)

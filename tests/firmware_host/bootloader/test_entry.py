@@ -1,4 +1,4 @@
-"""Resetting simulated boards into their bootloaders, finding the fastest speed, and starting applications."""
+"""Simulated boards are reset into their bootloaders, connected at the fastest speed, and started."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WIRING = WIRINGS["dtr-rts"]
     ids=[f"{name}-{reset}-{boot0}" for name, reset, boot0 in product(LINES, (0, 1), (0, 1))],
 )
 def test_lines_bring_a_running_board_into_its_bootloader_and_back(wiring: BoardWiring) -> None:
-    """With all polarities the board answers, and starts its application when BOOT0 is set to 0."""
+    """Every wiring and polarity resets a board into its bootloader and, with BOOT0 at 0, into its application."""
     link = SteeredLink(started(APPLICATION), wiring)
     bootloader = Bootloader(link)
     enter_bootloader(bootloader, link, wiring=wiring, wait=lambda _: None)
@@ -54,7 +54,7 @@ def test_lines_bring_a_running_board_into_its_bootloader_and_back(wiring: BoardW
 
 @pytest.mark.parametrize("name", ["dtr", "rts", "break"])
 def test_a_board_whose_boot0_is_a_jumper_is_reset(name: str) -> None:
-    """A single line or a break suffices if BOOT0 stays at 1."""
+    """If a jumper keeps BOOT0 at 1, one control line or a break is sufficient to enter the bootloader."""
     link = SteeredLink(SimulatedBoard(), WIRINGS[name])
     link.write(b"\x31")
     bootloader = Bootloader(link)
@@ -64,7 +64,7 @@ def test_a_board_whose_boot0_is_a_jumper_is_reset(name: str) -> None:
 
 
 def test_by_hand_nothing_is_reset() -> None:
-    """Without a wiring the control lines are not touched."""
+    """Without a wiring the board is not reset through the port."""
     link = SteeredLink(SimulatedBoard(), WIRINGS["dtr-rts"])
     enter_bootloader(Bootloader(link), link, wiring=BY_HAND, wait=lambda _: None)
     reset_board(link, BY_HAND, boot0=False, wait=lambda _: None)
@@ -73,7 +73,7 @@ def test_by_hand_nothing_is_reset() -> None:
 
 @pytest.mark.parametrize("name", ["stm32f103c8", "stm32f407vg", "stm32l476rg", "stm32g071rb"])
 def test_slow_bootloaders_are_waited_for(name: str) -> None:
-    """A bootloader that listens after 0.4 ms or 2.6 s is found, without a longer wait than necessary."""
+    """A bootloader that starts slowly is found without a longer wait than necessary."""
     clock = Clock()
     board = SimulatedBoard(PROFILES[name], times=clock.times())
     link = SteeredLink(board, WIRINGS["dtr-rts"])
@@ -85,21 +85,21 @@ def test_slow_bootloaders_are_waited_for(name: str) -> None:
 
 
 def test_a_wrong_wiring_is_an_error() -> None:
-    """After the last silence the error names what was tried."""
+    """If the board stays silent after four resets, the error states their number."""
     link = SteeredLink(SimulatedBoard(), find_wiring("dtr-rts", invert_reset=True))
     with pytest.raises(NoAnswerError, match="reset 4 times through its wiring"):
         enter_bootloader(Bootloader(link), link, wiring=WIRINGS["dtr-rts"], wait=lambda _: None)
 
 
 def test_an_application_in_place_of_the_bootloader_is_an_error() -> None:
-    """With the wrong polarity of BOOT0 every reset starts the application."""
+    """If the polarity of BOOT0 is wrong, the application starts at every reset, which is an error."""
     link = SteeredLink(started(APPLICATION), find_wiring("dtr-rts", invert_boot0=True))
     with pytest.raises((BoardProtocolError, NoAnswerError), match="diagnose the line"):
         enter_bootloader(Bootloader(link), link, wiring=WIRINGS["dtr-rts"], wait=lambda _: None)
 
 
 def test_a_port_without_lines_cannot_reset() -> None:
-    """A bare socket or pseudo-terminal is refused before anything is sent."""
+    """A reset through a port without control lines is refused before a byte is sent."""
     link = SteeredLink(SimulatedBoard(), BY_HAND)
     link.can_steer = False
     with pytest.raises(LinkError, match=r"has no control lines.*Use a serial device"):
@@ -111,26 +111,26 @@ def test_a_port_without_lines_cannot_reset() -> None:
     ("name", "inversions", "message"),
     [
         ("rts-cts", {}, "unknown wiring 'rts-cts'. Choose one of by-hand, dtr-rts"),
-        ("by-hand", {"invert_reset": True}, "has no such line to invert"),
-        ("dtr", {"invert_boot0": True}, "has no such line to invert"),
-        ("break", {"invert_reset": True}, "has no such line to invert"),
+        ("by-hand", {"invert_reset": True}, "does not use the control line to be inverted"),
+        ("dtr", {"invert_boot0": True}, "does not use the control line to be inverted"),
+        ("break", {"invert_reset": True}, "does not use the control line to be inverted"),
     ],
     ids=["name", "by-hand", "dtr", "break"],
 )
 def test_unknown_wirings_are_refused(name: str, inversions: dict[str, bool], message: str) -> None:
-    """A name that is unknown, or a line to invert that the wiring does not use."""
+    """An unknown wiring, or an inverted line that the wiring does not use, is refused."""
     with pytest.raises(UsageError, match=message):
         find_wiring(name, **inversions)
 
 
 def steered(max_baud: int, *, product_id: int = 0x410) -> SteeredLink:
-    """A link to a board whose bootloader measures speeds up to a limit."""
+    """Return a link to a board whose bootloader understands speeds up to `max_baud`."""
     return SteeredLink(SimulatedBoard(replace(STM32F103C8, max_baud=max_baud, product_id=product_id)), WIRING)
 
 
 @pytest.mark.parametrize(("max_baud", "found"), [(500_000, 460800), (300_000, 256000), (240_000, 230400)])
 def test_the_fastest_speed_that_is_understood_is_found(max_baud: int, found: int) -> None:
-    """A speed that is too fast makes the board deaf, and it is reset for the next speed."""
+    """The board is reset and connected at lower and lower speeds until the bootloader understands the speed."""
     link = steered(max_baud)
     bootloader = Bootloader(link)
     assert connect_fastest(bootloader, link, wiring=WIRING, wait=lambda _: None) == link.baud == found
@@ -138,7 +138,7 @@ def test_the_fastest_speed_that_is_understood_is_found(max_baud: int, found: int
 
 
 def test_a_board_that_takes_no_more_stays_at_its_speed() -> None:
-    """After all faster speeds have failed the board is connected at the first speed."""
+    """A board that understands no higher speed is connected at 115200 baud."""
     link = steered(115200)
     bootloader = Bootloader(link)
     assert connect_fastest(bootloader, link, wiring=WIRING, wait=lambda _: None) == link.baud == 115200
@@ -147,20 +147,20 @@ def test_a_board_that_takes_no_more_stays_at_its_speed() -> None:
 
 
 def test_a_limit_is_kept() -> None:
-    """Speeds above the limit are not tried."""
+    """Speeds above the configured limit are not tried."""
     link = steered(500_000)
     assert connect_fastest(Bootloader(link), link, wiring=WIRING, highest=256_000, wait=lambda _: None) == 256_000
 
 
 def test_without_a_reset_line_nothing_is_tried() -> None:
-    """Without a reset line no faster speed is tried, because a deaf board could not be reset."""
+    """Without a reset line no higher speed is tried, because the board could not be reset afterwards."""
     link = steered(500_000)
     assert connect_fastest(Bootloader(link), link, wiring=BY_HAND, wait=lambda _: None) == 115200
     assert link.resets == 0
 
 
 def test_a_protected_board_and_an_unknown_chip_are_tried_by_their_product_id() -> None:
-    """The memory of neither can be read, so the product id must be right each time."""
+    """The speed of a protected board or an unknown chip is tested by reading its product id."""
     protected = SimulatedBoard(replace(STM32F103C8, max_baud=500_000))
     protected.protect(readout=True)
     for link in (SteeredLink(protected, WIRING), steered(500_000, product_id=0x999)):
@@ -168,10 +168,10 @@ def test_a_protected_board_and_an_unknown_chip_are_tried_by_their_product_id() -
 
 
 def test_a_speed_that_the_adapter_does_not_support_is_skipped() -> None:
-    """After a speed that the adapter refuses, the next lower one is tried."""
+    """A speed that the USB adapter does not support is skipped for the next lower one."""
 
     class SlowAdapter(SteeredLink):
-        """An adapter that stops at 300,000 baud."""
+        """An adapter that supports at most 300,000 baud."""
 
         def set_baud(self, baud: int, /) -> None:
             if baud > 300_000:
@@ -183,18 +183,18 @@ def test_a_speed_that_the_adapter_does_not_support_is_skipped() -> None:
 
 
 class TalkingLink(DirectLink):
-    """A board that sends text when its application starts."""
+    """A link to a board whose application sends `text` when it starts."""
 
     text = b""
 
     def write(self, data: bytes, /) -> None:
-        """Pass a frame on; the text follows the ACK of Go's address."""
+        """Pass a frame to the board; append `text` to the ACK of Go's address."""
         super().write(data)
         self._received += self.text if len(data) == 5 else b""
 
 
 def test_what_a_board_prints_cannot_drive_the_terminal() -> None:
-    """Control characters, direction marks and bytes that are not UTF-8 are escaped."""
+    """Control characters, direction marks and bytes that are not UTF-8 are escaped in the board's output."""
     link = TalkingLink(SimulatedBoard(flash=code(KIB).data))
     link.text = "ok\r\n\x1b[2J\x07 grün \u202e".encode() + b"\xff\n"
     bootloader = connected(link)
@@ -203,7 +203,7 @@ def test_what_a_board_prints_cannot_drive_the_terminal() -> None:
 
 
 def test_a_silent_application_is_started() -> None:
-    """Silence after Go is not an error."""
+    """An application that sends nothing after Go is not an error."""
     bootloader = connected(SimulatedBoard(flash=code(KIB).data))
     bootloader.target(chip(), flash_size=FLASH_SIZE)
     assert start_application(bootloader, BASE, listen=0.05) == ""

@@ -1,4 +1,4 @@
-"""Identification of simulated boards."""
+"""Simulated boards are identified by product id, flash size, unique id and protection."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_of_a_readout_protected_board_nothing_else_is_known(double_nack: int) ->
 
 
 def test_write_protected_pages_are_ranges_of_addresses() -> None:
-    """Adjacent protected pages are one range."""
+    """Adjacent write-protected pages are merged into one address range."""
     board = SimulatedBoard()
     board.protect(pages=[0, 5, 60])
     identity = identify(connected(board))
@@ -49,22 +49,22 @@ def test_of_an_unknown_chip_only_the_product_id_is_known() -> None:
     """No address is sent to a chip that is not in the table."""
     bootloader = connected(SimulatedBoard(replace(STM32F103C8, product_id=0x499)))
     identity = identify(bootloader)
-    with pytest.raises(RefusedError, match="chip is not known"):
+    with pytest.raises(RefusedError, match="chip is not identified yet"):
         bootloader.read(BASE, 4)
     assert (identity.product_id, identity.chip, identity.readout_protected) == (0x499, None, None)
     assert identity.write_protected is None
 
 
 def test_an_impossible_flash_size_is_refused() -> None:
-    """A flash size above the family's maximum is refused; it indicates a copy or a damaged chip."""
+    """A flash size above the chip family's maximum is refused as a sign of a counterfeit or damaged chip."""
     bootloader = connected(SimulatedBoard(replace(STM32F103C8, flash_size=256 * KIB)))
-    with pytest.raises(BoardProtocolError, match="says 256 KiB, the largest of the family has 128"):
+    with pytest.raises(BoardProtocolError, match="reads 256 KiB, the largest chip of the family has 128"):
         identify(bootloader)
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 def test_every_simulated_chip_is_identified_and_flashed_to_its_last_byte(profile: BoardProfile) -> None:
-    """An image at the end of the flash is written on every simulated chip."""
+    """Every simulated chip is identified, and an image is written to the end of its flash."""
     board, data = SimulatedBoard(profile), bytes(range(1, 251)) * 9
     bootloader = connected(board)
     identity = identify(bootloader)

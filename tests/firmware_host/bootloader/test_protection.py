@@ -1,4 +1,4 @@
-"""Protection of simulated boards, and boards that acknowledge a command without executing it."""
+"""Protection is set and removed on simulated boards; acknowledged commands without effect are detected."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ WITH_COMPLEMENTS = bytes.fromhex("a5 5a ff 00 12 ed 34 cb ff 00 ff 00 ff 00 ff 0
 
 
 def no_wait(seconds: float) -> None:
-    """Without a time model the board needs no time."""
+    """Do not wait, because the simulated board changes its protection at once."""
     assert seconds > 0
 
 
 def identified(board: SimulatedBoard) -> Bootloader:
-    """A client that has identified the board."""
+    """Return a client that has identified the board."""
     bootloader = connected(board)
     identify(bootloader)
     return bootloader
 
 
 def test_pages_are_protected_and_freed() -> None:
-    """A bit covers four pages, new pages replace the ones before, and the flash is not changed."""
+    """Write protection covers four pages per bit, replaces the previous one, and keeps the flash unchanged."""
     board = SimulatedBoard(flash=CONTENTS)
     bootloader = identified(board)
     assert protect_pages(bootloader, chip(), pages=[5], wait=no_wait).write_protected_pages == (4, 5, 6, 7)
@@ -53,7 +53,7 @@ def test_pages_are_protected_and_freed() -> None:
 
 
 def test_readout_protection_is_set_and_removed() -> None:
-    """Protected, neither flash size nor unique id can be read; after the removal the flash is erased."""
+    """Readout protection hides the unique id, and its removal erases the flash."""
     board = SimulatedBoard(flash=CONTENTS)
     bootloader = identified(board)
     closed = protect_readout(bootloader, chip(), wait=no_wait)
@@ -65,7 +65,7 @@ def test_readout_protection_is_set_and_removed() -> None:
 
 
 def test_option_bytes_are_written_with_their_complements() -> None:
-    """User and data bytes are written, and bits of write protection take effect."""
+    """Each option byte is written with its complement, and its write-protection bits take effect."""
     board = SimulatedBoard()
     bootloader = identified(board)
     values = OPEN[:4] + bytes((0xFE, 0xFF, 0xFF, 0xFF))
@@ -74,14 +74,14 @@ def test_option_bytes_are_written_with_their_complements() -> None:
 
 
 def test_option_bytes_may_close_the_flash() -> None:
-    """Option bytes that cannot be read afterwards are not compared."""
+    """Option bytes that enable readout protection are written, although they cannot be read back."""
     identity = write_option_bytes(identified(SimulatedBoard()), chip(), values=bytes(8), wait=no_wait)
     assert identity.readout_protected
 
 
 @pytest.mark.parametrize("values", [b"", OPEN[:7], OPEN + b"\xff"])
 def test_a_wrong_number_of_option_bytes_is_never_sent(values: bytes) -> None:
-    """The bootloader would erase them all first."""
+    """A wrong number of option bytes is refused, because the bootloader would erase all of them first."""
     bootloader = identified(SimulatedBoard())
     with pytest.raises(RefusedError, match="has 8"):
         write_option_bytes(bootloader, chip(), values=values, wait=no_wait)
@@ -89,21 +89,21 @@ def test_a_wrong_number_of_option_bytes_is_never_sent(values: bytes) -> None:
 
 
 def test_a_chip_whose_protection_is_unknown_is_refused() -> None:
-    """A chip with unknown protection is refused before anything is sent."""
+    """Protecting a chip with an unknown format of write protection is refused."""
     bootloader = identified(SimulatedBoard())
-    with pytest.raises(RefusedError, match="does not know how STM32F411 stores its write protection"):
+    with pytest.raises(RefusedError, match="does not describe the write-protection bits of STM32F411"):
         protect_pages(bootloader, chip(0x431), pages=[0], wait=no_wait)
 
 
 class Intercepted(DirectLink):
-    """A link that answers some frames itself, once each, and does not pass them on."""
+    """A link that answers selected frames itself, once each, instead of the board."""
 
     def __init__(self, board: SimulatedBoard) -> None:
         super().__init__(board)
         self.answers: dict[bytes, bytes] = {}
 
     def write(self, data: bytes, /) -> None:
-        """Answer, or pass the frame on."""
+        """Answer a selected frame, or pass the frame to the board."""
         if data in self.answers:
             self._received += self.answers.pop(data)
         else:
@@ -127,7 +127,7 @@ IGNORED: dict[str, tuple[Change, dict[str, str]]] = {
 
 @pytest.mark.parametrize("name", IGNORED)
 def test_an_acknowledgement_is_not_believed(name: str) -> None:
-    """After the reset the board is identified again, because an ACK does not prove the change."""
+    """A protection change that the board acknowledged but did not make is an error."""
     board = SimulatedBoard()
     board.protect(pages=[0])
     link = Intercepted(board)
@@ -139,7 +139,7 @@ def test_an_acknowledgement_is_not_believed(name: str) -> None:
 
 
 def test_a_board_that_does_not_come_back_is_an_error() -> None:
-    """With BOOT0 at 0 the command is acknowledged and the application starts, which is an error."""
+    """If the board starts its application after the change, because BOOT0 is 0, an error is raised."""
     board = SimulatedBoard()
     bootloader = identified(board)
     board.boot0 = False

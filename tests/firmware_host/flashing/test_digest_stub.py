@@ -1,4 +1,4 @@
-"""The host's side of hashing the flash on the chip, against the simulated board."""
+"""The host runs the digest program on a simulated board and reads its results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GO_FRAME = b"\x21\xde"
 
 
 class Bench:
-    """A board with its bootloader connected, and a stub for it."""
+    """A simulated board with its bootloader connected, and a `DigestStub` for it."""
 
     def __init__(self, name: str = "stm32f103c8", *, contents: bytes = CONTENTS) -> None:
         profile = PROFILES[name]
@@ -44,18 +44,18 @@ class Bench:
         self.link.sent.clear()
 
     def new_stub(self) -> DigestStub:
-        """A new session, without knowledge of the RAM's contents."""
+        """Return a `DigestStub` that knows nothing about the contents of the RAM."""
         size = self.board.profile.flash_size
         return DigestStub(self.bootloader, self.chip, flash_size=size, wait=self.link.wait)
 
 
 def sha256(start: int, length: int, *, contents: bytes = CONTENTS) -> bytes:
-    """The expected digest of a range of the flash."""
+    """Return the expected digest of a range of the flash."""
     return hashlib.sha256(contents[start - FLASH :][:length]).digest()
 
 
 def twice_flipped(at: int) -> Callable[[bytes], bytes]:
-    """Flip the same bit in two bytes of long frames, which their checksum does not detect."""
+    """Return a function that flips the same bit in two bytes of a long frame, so that the checksum stays right."""
 
     def garble(frame: bytes) -> bytes:
         spoilt = bytearray(frame)
@@ -68,7 +68,7 @@ def twice_flipped(at: int) -> Callable[[bytes], bytes]:
 
 
 def test_several_lengths_and_pages_in_one_pass() -> None:
-    """Digests come in the requested order, and twice for a length requested twice."""
+    """Digests are returned in the order of the requested lengths, including repeated lengths."""
     lengths = [64 * KIB, 0, 1000, 61_234, 1000]
     digests = Bench().stub.run(FLASH, lengths, pages=Pages(FLASH, KIB, 64))
     assert digests.sha256 == tuple(sha256(FLASH, length) for length in lengths)
@@ -76,7 +76,7 @@ def test_several_lengths_and_pages_in_one_pass() -> None:
 
 
 def test_neither_lengths_nor_pages_are_needed() -> None:
-    """Either pages or a range can be requested alone; a range may begin at an odd address."""
+    """Page checksums and the digest of a range can be requested separately; the range may start at an odd address."""
     stub = Bench().stub
     assert stub.run(FLASH, [], pages=Pages(FLASH + KIB, KIB, 2)).sha256 == ()
     assert stub.run(FLASH + 8193, [5000]).sha256 == (sha256(FLASH + 8193, 5000),)
@@ -84,7 +84,7 @@ def test_neither_lengths_nor_pages_are_needed() -> None:
 
 @pytest.mark.parametrize("name", ["stm32f103c6", "stm32f103c8", "stm32f103rc"])
 def test_every_density(name: str) -> None:
-    """The stub runs on low density (10 KiB of RAM) and high density (pages of 2 KiB)."""
+    """The digest program runs on chips of low, medium and high density."""
     profile = PROFILES[name]
     contents = hashlib.shake_256(name.encode()).digest(profile.flash_size)
     pages = Pages(FLASH, profile.page_size, profile.page_count)
@@ -94,7 +94,7 @@ def test_every_density(name: str) -> None:
 
 
 def test_the_program_is_written_once_a_session() -> None:
-    """A second run writes only the parameters, and its results reflect changes of the flash."""
+    """A second run sends only its parameters, and its digest reflects a page erased in between."""
     bench = Bench()
     bench.stub.run(FLASH, [2 * KIB])
     uploaded = sum(map(len, bench.link.sent))
@@ -106,7 +106,7 @@ def test_the_program_is_written_once_a_session() -> None:
 
 
 def test_the_program_is_written_again_when_the_ram_has_lost_it() -> None:
-    """After a power loss or an exchange of the board the program is written again."""
+    """The digest program is written again if the RAM no longer contains it."""
     bench = Bench()
     bench.stub.run(FLASH, [KIB])
     bench.bootloader.write(0x2000_0E00, bytes(4))
@@ -116,7 +116,7 @@ def test_the_program_is_written_again_when_the_ram_has_lost_it() -> None:
 
 
 def test_the_end_byte_ends_the_wait() -> None:
-    """The program's end byte ends the wait; the host waits for the foreseen time and the reset only."""
+    """The byte that the program sends at its end stops the wait, after the predicted time and the reset."""
     bench = Bench()
     bench.stub.run(FLASH, [64 * KIB])
     assert bench.link.waited == pytest.approx(bench.stub.seconds(FLASH, [64 * KIB]) + RESET_SECONDS)
@@ -124,7 +124,7 @@ def test_the_end_byte_ends_the_wait() -> None:
 
 @pytest.mark.parametrize("heard", [b"", b"\x00"], ids=["nothing", "noise"])
 def test_it_works_without_the_end_byte(heard: bytes) -> None:
-    """Without the end byte the host waits for a chip three times as slow; noise is not taken for the byte."""
+    """If the program's end byte is lost or garbled, the results are read after a longer wait."""
     bench = Bench()
 
     def without_done(answer: bytes) -> bytes:
@@ -144,7 +144,7 @@ def test_it_works_without_the_end_byte(heard: bytes) -> None:
     ids=["least", "two-blocks", "three", "whole", "eight"],
 )
 def test_the_foreseen_time_is_enough_and_not_much_more(lengths: list[int], pages: int) -> None:
-    """The foreseen time covers all executed instructions, with at most 2 ms to spare."""
+    """The predicted time covers all executed instructions, with at most 2 ms to spare."""
     seconds = Bench().stub.seconds(FLASH, lengths, pages=Pages(FLASH, KIB, pages))
     outcome = run_stub(CONTENTS, FLASH, lengths=lengths, pages=Pages(FLASH, KIB, pages))
     executed = (outcome.instructions - SLICE) * CYCLES_PER_INSTRUCTION / 24e6
@@ -152,7 +152,7 @@ def test_the_foreseen_time_is_enough_and_not_much_more(lengths: list[int], pages
 
 
 def test_nothing_is_sent_while_it_runs() -> None:
-    """No byte is sent between Go's address and the first 0x7F, because the bootloader would measure a wrong speed."""
+    """After Go the first byte sent is 0x7F, because any other byte would make the bootloader measure a wrong speed."""
     bench = Bench()
     bench.stub.run(FLASH, [4 * KIB])
     after = bench.link.sent[bench.link.sent.index(GO_FRAME) + 2 :]
@@ -160,7 +160,7 @@ def test_nothing_is_sent_while_it_runs() -> None:
 
 
 def test_a_board_that_resets_into_its_application() -> None:
-    """With BOOT0 at 0 the bootloader does not return, and the error names the remedy."""
+    """If BOOT0 is 0, the bootloader does not return after the run, and the error advises to set BOOT0."""
     bench = Bench()
     bench.board.boot0 = False
     with pytest.raises(NoAnswerError) as caught:
@@ -170,7 +170,7 @@ def test_a_board_that_resets_into_its_application() -> None:
 
 
 def test_a_board_that_resets_into_an_application_that_talks() -> None:
-    """Output of an application is not taken for a bootloader's answer; the remedy is the same."""
+    """Output of an application after the run is not accepted as a bootloader's answer."""
     bench = Bench(contents=(IMAGES / "bluepill-1.1.0.bin").read_bytes())
     bench.board.boot0 = False
     with pytest.raises(NoAnswerError, match="is not an STM32 bootloader"):
@@ -178,15 +178,15 @@ def test_a_board_that_resets_into_an_application_that_talks() -> None:
 
 
 def test_a_program_that_does_not_end() -> None:
-    """A program that does not end is reported as silence."""
+    """A digest program that does not end causes a timeout error."""
     bench = Bench()
     bench.link.stands_still = True
-    with pytest.raises(NoAnswerError, match="did not come back"):
+    with pytest.raises(NoAnswerError, match="did not return to its bootloader"):
         bench.stub.run(FLASH, [KIB])
 
 
 def test_a_program_corrupted_in_its_head_is_not_started() -> None:
-    """Go is not sent if the program's head reads back wrong."""
+    """Go is not sent if the first bytes of the program read back wrong."""
     bench = Bench()
     bench.link.change = twice_flipped(20)
     with pytest.raises(BoardProtocolError, match="not started"):
@@ -196,23 +196,23 @@ def test_a_program_corrupted_in_its_head_is_not_started() -> None:
 
 @pytest.mark.parametrize("stale", [False, True], ids=["fresh", "stale"])
 def test_a_program_corrupted_behind_its_head_gives_no_result(*, stale: bool) -> None:
-    """A corrupted program does not run, and results of an earlier run are not accepted."""
+    """A corrupted program returns no results, and results of an earlier run are not accepted."""
     bench = Bench()
     if stale:
         bench.stub.run(FLASH, [KIB])
     bench.link.change = twice_flipped(200)
-    with pytest.raises(BoardProtocolError, match="without the digest"):
+    with pytest.raises(BoardProtocolError, match="did not return the digest"):
         bench.new_stub().run(FLASH, [KIB])
     bench.link.change = bytes
     assert bench.new_stub().run(FLASH, [KIB]).sha256 == (sha256(FLASH, KIB),)
 
 
 def test_parameters_that_arrived_wrong_are_noticed() -> None:
-    """Corrupted parameters of a second run are detected, and the next run writes everything again."""
+    """Corrupted parameters of a second run are detected, and the next run succeeds."""
     bench = Bench()
     bench.stub.run(FLASH, [KIB])
     bench.link.change = twice_flipped(24)
-    with pytest.raises(BoardProtocolError, match="without the digest"):
+    with pytest.raises(BoardProtocolError, match="did not return the digest"):
         bench.stub.run(FLASH, [KIB])
     bench.link.change = bytes
     assert bench.stub.run(FLASH, [KIB]).sha256 == (sha256(FLASH, KIB),)
@@ -220,14 +220,14 @@ def test_parameters_that_arrived_wrong_are_noticed() -> None:
 
 @pytest.mark.parametrize("at", [0, 3, 4, 7])
 def test_a_wrong_nonce_or_closing_word(at: int) -> None:
-    """Results without this run's nonce and closing word are refused."""
+    """Results with a wrong nonce or complement of the nonce are refused."""
     bench = Bench()
 
     def garbled(answer: bytes) -> bytes:
         return answer[:at] + bytes((answer[at] ^ 1,)) + answer[at + 1 :] if len(answer) == 40 else answer
 
     bench.link.change_answer = garbled
-    with pytest.raises(BoardProtocolError, match="without the digest"):
+    with pytest.raises(BoardProtocolError, match="did not return the digest"):
         bench.stub.run(FLASH, [KIB])
 
 
@@ -252,7 +252,7 @@ def test_a_wrong_nonce_or_closing_word(at: int) -> None:
 def test_what_it_cannot_do_is_refused_before_a_byte_goes_out(
     start: int, lengths: list[int], pages: Pages | None
 ) -> None:
-    """Flash beyond the chip and more than eight lengths are refused before anything is sent."""
+    """A range beyond the flash, invalid pages, or more than eight lengths are refused before a byte is sent."""
     bench = Bench()
     with pytest.raises(RefusedError, match="cannot be hashed on the chip"):
         bench.stub.run(start, lengths, pages=pages or Pages(FLASH, KIB, 0))
@@ -265,7 +265,7 @@ def test_what_it_cannot_do_is_refused_before_a_byte_goes_out(
     ids=["no-stub", "little-ram", "rom-needs-more"],
 )
 def test_a_chip_that_cannot_run_it_is_refused(other: Chip) -> None:
-    """Chips with an unknown clock, or with too little free RAM, are refused; they are read back instead."""
+    """A chip that cannot run the digest program is refused, with the advice to read the flash back."""
     bench = Bench()
     with pytest.raises(RefusedError) as caught:
         DigestStub(bench.bootloader, other, flash_size=64 * KIB).run(FLASH, [KIB])
@@ -274,7 +274,7 @@ def test_a_chip_that_cannot_run_it_is_refused(other: Chip) -> None:
 
 
 def test_each_error_has_its_three_parts() -> None:
-    """Each error has a statement, a reason and a remedy."""
+    """The error for a missing digest has a statement, a reason and a remedy."""
     bench = Bench()
     bench.link.change = twice_flipped(200)
     with pytest.raises(BlockOTAError) as caught:
@@ -285,5 +285,5 @@ def test_each_error_has_its_three_parts() -> None:
 
 
 def test_the_longest_wait_is_bounded() -> None:
-    """Silence is reported after six times the foreseen time, which is less than reading back takes."""
+    """The longest wait for the digest program is less than one second for 64 KiB."""
     assert (1 + TIMEOUT_FACTOR) * Bench().stub.seconds(FLASH, [64 * KIB], pages=Pages(FLASH, KIB, 64)) < 1.0

@@ -1,4 +1,4 @@
-"""The program that hashes the flash on the chip: its results, its speed, and its build from source."""
+"""The program that hashes the flash on the chip is correct, small and fast."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ NO_PAGES = Pages(FLASH, KIB, 0)
 
 
 def sha256(start: int, length: int) -> bytes:
-    """The digest that hashlib computes for this range of the flash."""
+    """Return the digest of a range of the flash, computed by hashlib."""
     return hashlib.sha256(CONTENTS[start - FLASH :][:length]).digest()
 
 
 def crc32(pages: Pages) -> tuple[int, ...]:
-    """The sums that zlib computes for these pages of the flash."""
+    """Return the checksums of pages of the flash, computed by zlib."""
     starts = range(pages.start - FLASH, pages.start - FLASH + pages.size * pages.count, pages.size)
     return tuple(zlib.crc32(CONTENTS[at : at + pages.size]) for at in starts)
 
 
 def test_the_program_is_small() -> None:
-    """The program is small: each byte takes 96 us on the line, and each started block of 256 another 4 ms."""
+    """The program has at most 948 bytes: 256 bytes take about 29 ms to send."""
     assert STUB.stat().st_size <= 948
 
 
 @pytest.mark.parametrize("first", range(0, 301, 60))
 def test_every_short_length(first: int) -> None:
-    """Digests of all lengths from 0 to 300 are right, with every padding and from odd addresses."""
+    """The digests of all lengths from 0 to 300 bytes are right, also from odd addresses."""
     for length in range(first, min(first + 60, 301)):
         start = FLASH + length % 5
         outcome = run_stub(CONTENTS, start, lengths=[length], pages=NO_PAGES)
@@ -62,7 +62,7 @@ def test_every_short_length(first: int) -> None:
     count=st.integers(0, 8),
 )
 def test_any_stretch_and_any_pages(start: int, lengths: set[int], first_page: int, size: int, count: int) -> None:
-    """Digests equal hashlib's and sums equal zlib's for any combination of requests."""
+    """Digests equal hashlib's and page checksums equal zlib's, for any requested ranges and pages."""
     pages = Pages(FLASH + 4 * first_page, size, count)
     outcome = run_stub(CONTENTS, FLASH + start, lengths=sorted(lengths), pages=pages)
     assert outcome.header == (NONCE, NONCE ^ 0xFFFF_FFFF)
@@ -76,20 +76,20 @@ def test_any_stretch_and_any_pages(start: int, lengths: set[int], first_page: in
     ids=["nothing", "whole", "whole-and-pages", "twice-as-much"],
 )
 def test_how_many_instructions_it_takes(lengths: list[int], pages: int, most: int) -> None:
-    """The number of instructions is bounded; 65536, one per round of SHA-256 over 64 KiB, take 3.5 ms."""
+    """The number of executed instructions stays below its limit for each request."""
     outcome = run_stub(CONTENTS, FLASH, lengths=lengths, pages=Pages(FLASH, KIB, pages))
     assert outcome.instructions <= most
 
 
 def test_it_feeds_the_watchdog_sends_its_end_byte_and_resets() -> None:
-    """The program writes three registers only, and the watchdog's once for each block and page."""
+    """The program feeds the watchdog for each block and page, sends its end byte and resets the chip."""
     outcome = run_stub(CONTENTS, FLASH, lengths=[640], pages=Pages(FLASH, KIB, 3))
     assert outcome.writes[:-2] == [(WATCHDOG_KEY, 0xAAAA)] * (10 + 1 + 3)
     assert outcome.writes[-2:] == [(USART_DATA, 0x5A), (RESET_REQUEST, 0x05FA_0004)]
 
 
 def test_a_port_that_is_off_does_not_block_it() -> None:
-    """The wait for the end byte is bounded, because a bootloader may switch its port off before Go."""
+    """The program ends even if the bootloader switched the USART off and the end byte cannot be sent."""
     outcome = run_stub(CONTENTS, FLASH, lengths=[3], pages=NO_PAGES, status=0)
     assert outcome.sha256 == [sha256(FLASH, 3)]
     assert outcome.instructions < 500_000
@@ -97,7 +97,7 @@ def test_a_port_that_is_off_does_not_block_it() -> None:
 
 @pytest.mark.parametrize("at", range(HEAD_SIZE, 948, 20))
 def test_a_byte_that_arrived_wrong_is_noticed(at: int) -> None:
-    """A corrupted program resets the board before anything else runs, and leaves no results."""
+    """A program with a corrupted byte resets the chip at once and leaves no results."""
     image = bytearray(program(FLASH, [KIB], NO_PAGES))
     image[at] ^= 0x10
     core = Core(CONTENTS)
@@ -107,7 +107,7 @@ def test_a_byte_that_arrived_wrong_is_noticed(at: int) -> None:
 
 
 def test_its_stack_starts_within_the_smallest_ram() -> None:
-    """Everything but the page sums lies in the first 4 KiB of RAM, which every STM32F10x has."""
+    """Program, stack and digests use only the first 4 KiB of RAM, which every STM32F10x has."""
     stack, entry = struct.unpack_from("<2I", STUB.read_bytes())
     assert STUB_ADDRESS < stack <= RESULTS_ADDRESS
     assert entry == STUB_ADDRESS + 9

@@ -1,4 +1,4 @@
-"""The duration of hashing on the chip, by the simulated board's model of line and chip."""
+"""Hashing on the chip keeps its time limits, by the simulated board's model of line and chip."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIGEST = hashlib.sha256(CONTENTS).digest()
 
 
 def stub_on(link: Link, *, wait: Callable[[float], None] = time.sleep) -> DigestStub:
-    """A stub for the board on this link, with its bootloader connected."""
+    """Return a `DigestStub` for the board on this link, with its bootloader connected."""
     bootloader = Bootloader(link)
     bootloader.connect()
     bootloader.target(chip(), flash_size=64 * KIB)
@@ -33,7 +33,7 @@ def stub_on(link: Link, *, wait: Callable[[float], None] = time.sleep) -> Digest
     ("pages", "first", "later"), [(0, 0.315, 0.210), (64, 0.358, 0.253)], ids=["digest", "digest-and-pages"]
 )
 def test_how_long_64_kib_take(pages: int, first: float, later: float) -> None:
-    """At 115200 baud and 1 ms latency the first run, which writes the program, and later runs keep their limits."""
+    """At 115200 baud and 1 ms latency, the first and the second hashing run keep their time limits."""
     clock = Clock()
     board = SimulatedBoard(flash=CONTENTS, times=clock.times(latency=0.001))
     link = TimedLink(board, clock)
@@ -45,7 +45,7 @@ def test_how_long_64_kib_take(pages: int, first: float, later: float) -> None:
 
 
 def test_a_real_connection_and_a_real_clock() -> None:
-    """Over a real connection the foreseen time is enough, whatever the load of the machine."""
+    """Hashing on the chip also works over TCP in real time."""
     with serve_tcp(SimulatedBoard(flash=CONTENTS, times=TimeModel(baud=115200, latency=0.001))) as url:
         link = open_link(url)
         stub = stub_on(link)

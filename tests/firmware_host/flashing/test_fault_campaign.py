@@ -1,4 +1,4 @@
-"""The fault campaign detects faulty flashers, and its closed form matches protocol and data sheet."""
+"""The fault campaign detects faulty flashers, and its time formula matches AN3155 and the data sheet."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ FAULTS, SEED = 300, 6
 
 
 class Believing(FlashContents):
-    """A flasher that takes every ACK as proof."""
+    """Flash contents whose proof always succeeds, for a flasher that trusts every ACK."""
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
-        """Skip the proof."""
+        """Report all bytes as proven without reading them."""
         del wanted
         yield sum(map(len, spans))
 
 
 def test_the_closed_form_is_that_of_protocol_and_data_sheet() -> None:
-    """The closed form equals a calculation by hand.
+    """The calculated flashing time equals a calculation by hand.
 
-    It has 268 bytes of 11 bits a block each way, 128 half-words of 52.5 us, one mass erase and three answers.
+    A block takes 268 bytes of 11 bits in each direction and 128 half-words of 52.5 us; one mass erase takes 30 ms.
     """
     block, program = 268 * 11 / 115200, 128 * 52.5e-6
     assert Line(115200, 0).flash_seconds(65536) == pytest.approx(0.03 + 256 * (2 * block + program))
@@ -50,16 +50,16 @@ def test_the_closed_form_is_that_of_protocol_and_data_sheet() -> None:
 
 
 def test_a_number_without_a_limit_stands_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:
-    """A figure without a limit always passes, and is reported without one."""
+    """A figure without a limit always passes, and is reported with the limit null."""
     assert report([Figure("seconds of another tool", 20.0, "s")]) == 0
     assert '"limit": null' in capsys.readouterr().out
 
 
 @pytest.mark.sampled
 def test_no_single_fault_leads_to_a_wrong_report() -> None:
-    """No fault of a sample of every kind leads to a wrong report.
+    """No single fault makes the flasher report a wrong state of the flash.
 
-    `python -m benchmarks.faults` injects ten thousand.
+    `python -m benchmarks.faults` injects ten thousand faults; this test injects a sample.
     """
     chosen = sampled(cases(FAULTS, seed=SEED), one_in=3)
     outcomes = list(campaign(chosen, workers=1))
@@ -69,7 +69,7 @@ def test_no_single_fault_leads_to_a_wrong_report() -> None:
 
 
 def test_the_simulators_log_level_is_restored() -> None:
-    """The campaign silences the simulator's log only while it runs."""
+    """The fault campaign restores the log level of the simulator at its end."""
     logger = logging.getLogger("firmware_host.simulator")
     before = logger.level
     assert list(campaign([], workers=1)) == []
@@ -77,7 +77,7 @@ def test_the_simulators_log_level_is_restored() -> None:
 
 
 def test_the_campaign_draws_every_kind_at_every_scene_and_the_same_again() -> None:
-    """The campaign draws every kind of fault in every scene, reproducibly."""
+    """The fault campaign draws every kind of fault in every scene, and the same faults for the same seed."""
     chosen = cases(600, seed=SEED)
     assert cases(600, seed=SEED) == chosen
     assert len(chosen) == len({*chosen}) == 600
@@ -94,47 +94,47 @@ DEFECTIVE = [
 
 @pytest.mark.parametrize("case", DEFECTIVE, ids=["worn cell", "sticky page", "sticky page in the erase of all"])
 def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path: Path) -> None:
-    """The campaign detects a flasher that reports success with wrong flash, and finds no error in ours."""
+    """The fault campaign detects a flasher that trusts acknowledgements, and no error in the real flasher."""
     faulty = run(case, tmp_path, spoil=lambda ready: replace(ready, contents=Believing(ready.board.bootloader)))
     assert "success was reported, and the flash is not as it must be" in faulty.wrong
     assert not run(case, tmp_path).wrong
 
 
 def test_commands_that_the_line_changed_are_refused_before_anything_is_erased(tmp_path: Path) -> None:
-    """A flipped bit changes the list of commands: the error names the state of the flash; a repeated run completes."""
+    """If a flipped bit changes the list of commands, flashing is refused, and the next run completes."""
     outcome = run(Case(LYING, Proof.STUB, "flip_sent", 202, seed=1416), tmp_path)
     assert outcome.end == "refused, resumed: done"
     assert not outcome.wrong
 
 
 def test_a_worn_cell_beside_the_image_fails_the_proof_of_a_resumed_run_as_well(tmp_path: Path) -> None:
-    """The resumed run does not take a byte on which check 10 failed for a newer one, but restores and proves it."""
+    """A worn flash cell beside the image fails check 10 in the first run and again in the resumed run."""
     outcome = run(Case(ALL, Proof.READ_BACK, "flipped_bit", BASE + 6086), tmp_path)
     assert outcome.end == "failed, resumed: failed"
     assert not outcome.wrong
 
 
 def test_a_flasher_that_erases_what_the_chip_does_not_report_is_caught(tmp_path: Path) -> None:
-    """The campaign checks the whole flash, beyond the reported size."""
+    """The fault campaign detects a flasher that erases flash beyond the size that the chip reports."""
     case = Case(LYING, Proof.NO_STUB, "flip_received", 1_000_000)
     assert run(case, tmp_path, spoil=lambda ready: replace(ready, board=replace(ready.board, may_erase_all=True))).wrong
     assert not run(case, tmp_path).wrong
 
 
 class Going(WirelessLink):
-    """A link that records at which byte a program is started on the chip."""
+    """A link that records the number of bytes that the board has received when a program is started."""
 
     last = 0
 
     def write(self, data: bytes, /) -> None:
-        """Record the end of the frame with its address."""
+        """Pass a frame to the board; at Go, record the byte count up to the end of the following address frame."""
         super().write(data)
         if data == b"\x21\xde":
             self.last = self.received + 5
 
 
 def test_a_flasher_that_takes_another_board_for_the_first_is_caught(tmp_path: Path) -> None:
-    """A board connected during the hashing is written by the faulty flasher, and not by ours."""
+    """The fault campaign detects a flasher that writes a board which was connected during the hashing."""
 
     def without_mark(ready: ClearedBoard) -> ClearedBoard:
         ready.board.bootloader.mark = None
@@ -149,7 +149,7 @@ def test_a_flasher_that_takes_another_board_for_the_first_is_caught(tmp_path: Pa
 
 
 def test_a_flasher_that_loses_the_bytes_beside_the_image_is_caught(tmp_path: Path) -> None:
-    """Without a journal the bytes beside the image are lost after an interrupted erase, which is detected."""
+    """The fault campaign detects a flasher without a journal, which loses the bytes beside the image."""
     case = Case(SOME, Proof.STUB, "power_cut_before_program", 600)
     wrong = run(case, tmp_path, spoil=lambda ready: replace(ready, run=None)).wrong
     assert any("nothing says how to complete it" in sentence for sentence in wrong)
@@ -159,20 +159,20 @@ def test_a_flasher_that_loses_the_bytes_beside_the_image_is_caught(tmp_path: Pat
 
 @pytest.mark.parametrize("kind", ["lose_received", "lose_sent", "insert_received", "insert_sent"])
 def test_a_fault_affects_one_byte(kind: str) -> None:
-    """A fault affects the byte with its number, and no other."""
+    """A line fault affects only the byte with the given number."""
     link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps(**{kind: 2}, value=0))
     link.write(b"\x7f")
     link.write(b"\x02")
     link.write(b"\xfd")
     received = link.drain()
     expected = {"lose_sent": b"\x79\x01\x04\x10\x79", "insert_sent": b"\x79\x00\x79\x01\x04\x10\x79"}
-    # Half of the command is missing, or another byte is its first half.
+    # The board receives only half of the command, or the inserted byte as its first half.
     expected |= {"lose_received": b"\x79", "insert_received": b"\x79\x1f"}
     assert received == expected[kind]
 
 
 def test_stages_tell_where_the_time_goes(tmp_path: Path) -> None:
-    """Each frame is assigned to its stage, and all seconds are accounted for."""
+    """`Stages` assigns every second of a flash run to a named stage."""
     moments = iter(range(1_000_000))
     stages = Stages(lambda: float(next(moments)))
     link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps())

@@ -1,4 +1,4 @@
-"""Flashing a strict simulated board: only changes are written, and the whole image is verified."""
+"""The flasher writes only changed pages of a simulated board, and verifies the whole image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.firmware_host.direct_link import DirectLink
 from tests.firmware_host.flash_scene import BASE, EXAMPLES, OLD, code, connected, flash, planned
 from tests.firmware_host.scripted_board import KIB, chip
 
-# The ordinary case
+# Flashing without faults
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.0"])
@@ -66,7 +66,7 @@ def test_progress_is_reported_in_bytes() -> None:
 
 
 def changed(image: FirmwareImage, *pages: int) -> FirmwareImage:
-    """The same image with one changed byte in some pages."""
+    """Return the image with one changed byte in each of some pages."""
     data = bytearray(image.data)
     for page in pages:
         data[page * KIB + 700] ^= 0x55
@@ -74,7 +74,7 @@ def changed(image: FirmwareImage, *pages: int) -> FirmwareImage:
 
 
 def finished(board: SimulatedBoard, image: FirmwareImage) -> Finished:
-    """Flash an image, and return the result."""
+    """Flash an image, check the result, and return it."""
     *_, end = flash(board, image)
     assert isinstance(end, Finished)
     assert (end.sha256, end.method) == (hashlib.sha256(image.data).digest(), "read-back")
@@ -83,14 +83,14 @@ def finished(board: SimulatedBoard, image: FirmwareImage) -> Finished:
 
 
 def test_the_same_image_again_changes_nothing() -> None:
-    """Nothing is erased or written, and the flash is verified."""
+    """Flashing the same image again erases and writes nothing, and verifies the flash."""
     image = code(5 * KIB + 100)
     board = SimulatedBoard(flash=image.data)
     assert finished(board, image).summary == Summary(identical=Part(6, 6 * KIB))
 
 
 def test_only_changed_pages_are_written_and_the_first() -> None:
-    """The page with the vector table is erased first and written last, because the image is incomplete in between."""
+    """Only changed pages and the page with the vector table are erased and written."""
     new = code(8 * KIB)
     board = SimulatedBoard(flash=changed(new, 3, 5).data)
     end = finished(board, new)
@@ -102,7 +102,7 @@ def test_only_changed_pages_are_written_and_the_first() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
-    """Only differing units change, from pages of 128 bytes to sectors of 128 KiB; bytes beside the image stay."""
+    """On every chip only differing pages or sectors are erased, and bytes beside the image are preserved."""
     row = chip(profile.product_id)
     units = row.erase_units(profile.flash_size)[:4]
     image = code(units[3].address + 40 - BASE)
@@ -123,7 +123,7 @@ def test_blank_pages_are_not_erased() -> None:
 
 @pytest.mark.parametrize("old", [OLD, OLD[: 60 * KIB]], ids=["full", "partly blank"])
 def test_the_whole_flash_is_erased_by_one_command(old: bytes) -> None:
-    """After the verified erase of the first page, one mass erase replaces 63 page erases (1.9 s less)."""
+    """An image that fills the flash is erased by one page erase and one mass erase."""
     link = RecordingLink(SimulatedBoard(flash=old))
     *_, end = carry_out(planned(code(64 * KIB), may_erase_all=True), connected(link))
     assert isinstance(end, Finished)
@@ -132,7 +132,7 @@ def test_the_whole_flash_is_erased_by_one_command(old: bytes) -> None:
 
 @pytest.mark.parametrize("may_erase_all", [False, True], ids=["page by page", "all"])
 def test_flash_that_the_chip_does_not_report_stays(may_erase_all: object) -> None:
-    """The unreported upper 64 KiB of a chip stay, unless the operator confirmed that there are none."""
+    """Flash beyond the reported size is kept, unless the operator confirmed that it does not exist."""
     hidden = OLD[::-1]
     profile = replace(STM32F103C8, flash_size=128 * KIB, reported_flash_size=64 * KIB)
     board = SimulatedBoard(profile, flash=OLD + hidden)
@@ -144,14 +144,14 @@ def test_flash_that_the_chip_does_not_report_stays(may_erase_all: object) -> Non
 
 
 def test_a_part_of_the_flash_is_never_erased_by_the_command_for_all() -> None:
-    """Mass erase is not used if pages beyond the image have contents."""
+    """Mass erase is not used if a page outside the image has contents."""
     link = RecordingLink(SimulatedBoard(flash=OLD))
     assert list(carry_out(planned(code(63 * KIB)), connected(link)))
     assert link.erases == [bytes((0, page, page)) for page in range(63)]
 
 
 class RecordingLink(DirectLink):
-    """A link that records the host's frames."""
+    """A link that records the frames sent to the board."""
 
     def __init__(self, board: SimulatedBoard) -> None:
         super().__init__(board)
@@ -159,11 +159,11 @@ class RecordingLink(DirectLink):
 
     @property
     def erases(self) -> list[bytes]:
-        """The frames after each Erase command."""
+        """The page list of each Erase Memory command that was sent."""
         return [after for frame, after in pairwise(self.frames) if frame == b"\x43\xbc"]
 
     def write(self, data: bytes, /) -> None:
-        """Record a frame, and pass it on."""
+        """Record a frame, and pass it to the board."""
         self.frames.append(data)
         super().write(data)
 
@@ -171,21 +171,21 @@ class RecordingLink(DirectLink):
 @given(start=st.integers(0, 8 * KIB - 1), size=st.integers(1, 4 * KIB))
 @settings(max_examples=40, deadline=None)
 def test_bytes_beside_the_image_stay(start: int, size: int) -> None:
-    """Only the image's own bytes change, wherever it begins and ends."""
+    """Bytes outside the image are preserved, wherever the image starts and ends."""
     board, image = SimulatedBoard(flash=OLD), code(size, at=BASE + start)
     flash(board, image)
     assert board.flash == OLD[:start] + image.data + OLD[start + size :]
 
 
 def test_preserved_bytes_are_handed_over_before_anything_is_erased() -> None:
-    """The caller receives the preserved bytes before the first erase, so that it can save them."""
+    """The flasher yields the preserved bytes as events before the first erase, so that they can be saved."""
     first, second, *_ = flash(SimulatedBoard(flash=OLD), code(100, at=BASE + 1000))
     assert first == Preserved(BASE, OLD[:1000])
     assert second == Preserved(BASE + 1100, OLD[1100 : 2 * KIB])
 
 
 def test_blank_blocks_are_not_written() -> None:
-    """Blocks of 0xFF are not written after the erase, but are read back."""
+    """Blocks of 0xFF are erased and verified, but not written."""
     image = FirmwareImage(code(KIB).data + b"\xff" * (6 * KIB) + b"end!", BASE, "bin")
     board = SimulatedBoard(flash=OLD[: 8 * KIB])
     events = flash(board, image)
@@ -196,7 +196,7 @@ def test_blank_blocks_are_not_written() -> None:
 
 
 def test_an_image_that_is_blank_all_over_is_erased_and_proven() -> None:
-    """An image of 0xFF only is valid; its pages are erased and verified."""
+    """An image that consists of 0xFF only is erased and verified."""
     board = SimulatedBoard(flash=OLD)
     *_, end = flash(board, FirmwareImage(b"\xff" * KIB, BASE + KIB, "bin"))
     assert isinstance(end, Finished)
@@ -204,11 +204,11 @@ def test_an_image_that_is_blank_all_over_is_erased_and_proven() -> None:
     assert board.flash[KIB : 2 * KIB] == b"\xff" * KIB
 
 
-# What goes wrong
+# Faults and refusals
 
 
 def test_a_bootloader_that_cannot_write_is_refused_before_anything_is_erased() -> None:
-    """A bootloader without the needed commands is refused before the first erase."""
+    """A bootloader without Write Memory is refused before the first erase."""
     commands = bytes((0x00, 0x01, 0x02, 0x11, 0x43))
     board = SimulatedBoard(replace(STM32F103C8, commands=commands), flash=OLD)
     with pytest.raises(RefusedError, match="cannot flash: its commands are 00, 01, 02, 11, 43"):
@@ -221,12 +221,12 @@ def test_a_bootloader_that_cannot_write_is_refused_before_anything_is_erased() -
     [(Faults(flipped_bit=BASE + 700), ()), (Faults(sticky_page=1), ()), (Faults(flipped_bit=BASE + 2046), ())],
 )
 def test_flash_that_does_not_take_the_image_is_found_by_reading(faults: Faults, protected: tuple[int, ...]) -> None:
-    """A bad bit, a page that does not erase and protected pages are acknowledged, and detected by reading."""
+    """A defective bit or a page that does not erase is detected by reading back, although the board sent ACKs."""
     board = SimulatedBoard(flash=OLD, faults=faults)
     board.protect(pages=protected)
     with pytest.raises(
         FlashProofError,
-        match=r"^check 10 failed, the flash does not hold what was written: at 0x0800.* it reads 0x.. instead of 0x",
+        match=r"^check 10 failed, the flash does not contain the written bytes: at 0x0800.* it reads 0x.. instead of",
     ) as failure:
         flash(board, code(2 * KIB))
     assert "replace the board" in failure.value.remedy
@@ -234,7 +234,7 @@ def test_flash_that_does_not_take_the_image_is_found_by_reading(faults: Faults, 
 
 
 def test_flash_that_went_wrong_once_is_written_once_more() -> None:
-    """After a single line fault during the proof the image is written again, without the operator's help."""
+    """If a line fault makes the proof fail, the image is written a second time without the operator's help."""
     image = code(3 * KIB)
     sent = _sent_until(image, kind=Checked)
     board = SimulatedBoard(flash=changed(image, 1).data, faults=Faults(flip_sent=sent - 20))
@@ -247,15 +247,15 @@ def test_flash_that_went_wrong_once_is_written_once_more() -> None:
 
 
 def _sent_until(image: FirmwareImage, *, kind: type[Checked]) -> int:
-    """The bytes that a board with one changed page sends before the first event of the given type."""
+    """Return how many bytes a board with one changed page sends before the first event of the given type."""
 
     class Counting(DirectLink):
-        """A link that counts the bytes that the host receives."""
+        """A link that counts the bytes received from the board."""
 
         count = 0
 
         def read(self, count: int, /, *, timeout: float) -> bytes:
-            """Count and return received bytes."""
+            """Return the board's answer, and add its length to the count."""
             self.count += count
             return super().read(count, timeout=timeout)
 
@@ -265,7 +265,7 @@ def _sent_until(image: FirmwareImage, *, kind: type[Checked]) -> int:
 
 
 def test_a_garbled_answer_never_changes_bytes_beside_the_image() -> None:
-    """Bytes beside the image are read twice, because Read Memory's answer has no checksum."""
+    """A bit that flips in any answer does not change the bytes beside the image."""
     image = code(100)
     for number in range(1, 4000, 37):
         board = SimulatedBoard(flash=OLD, faults=Faults(flip_sent=number))
@@ -275,7 +275,7 @@ def test_a_garbled_answer_never_changes_bytes_beside_the_image() -> None:
 
 
 def failure_of(board: SimulatedBoard, image: FirmwareImage) -> str:
-    """Flash an image, and return the error, if any."""
+    """Flash an image, and return the text of the error, or an empty string."""
     try:
         flash(board, image)
     except BoardError as error:
@@ -285,12 +285,12 @@ def failure_of(board: SimulatedBoard, image: FirmwareImage) -> str:
 
 @pytest.mark.parametrize(("faults", "protected"), [(Faults(sticky_page=0), ()), (Faults(), (0, 1, 2, 3))])
 def test_a_first_page_that_does_not_erase_ends_it_there(faults: Faults, protected: tuple[int, ...]) -> None:
-    """If the page with the vector table does not erase, no other page is erased, and the old program stays complete."""
+    """If the page with the vector table does not erase, no other page is changed."""
     old, new = ((EXAMPLES / f"bluepill-{version}.bin").read_bytes() for version in ("1.1.0", "1.2.0"))
     board = SimulatedBoard(flash=old, faults=faults)
     board.protect(pages=protected)
     before = board.flash
-    with pytest.raises(FlashProofError, match=r"page 0 does not erase, .* nothing else was changed") as failure:
+    with pytest.raises(FlashProofError, match=r"page 0 still reads .* nothing else was changed") as failure:
         flash(board, FirmwareImage(new, BASE, "bin"))
     assert "replace the board" in failure.value.remedy
     assert board.flash == before
@@ -298,7 +298,7 @@ def test_a_first_page_that_does_not_erase_ends_it_there(faults: Faults, protecte
 
 @pytest.mark.parametrize("behind", [0, 1, 50])
 def test_a_byte_that_changes_beside_the_image_is_found(behind: int) -> None:
-    """All erased pages are read back; a changed byte beside the image is an error."""
+    """A wrong byte beside the image, in a page that was erased, is detected by reading back."""
     image = code(KIB + 584)
     board = SimulatedBoard(faults=Faults(flipped_bit=image.span.stop + behind))
     with pytest.raises(FlashProofError, match=f"at {image.span.stop + behind:#010x} it reads 0xfe instead of 0xff"):
@@ -306,6 +306,6 @@ def test_a_byte_that_changes_beside_the_image_is_found(behind: int) -> None:
 
 
 def test_a_bad_bit_in_the_vector_table_is_found_last() -> None:
-    """If the first words read back wrong, the error states that all was written and that they are wrong."""
-    with pytest.raises(BoardError, match=r"at 0x08000001 .* wrote 2 of 2; everything is written, but its first words"):
+    """A defective bit in the vector table is reported after everything else has been written."""
+    with pytest.raises(BoardError, match=r"at 0x08000001 .* wrote 2 of 2; the whole image is written, but its first"):
         flash(SimulatedBoard(faults=Faults(flipped_bit=BASE + 1)), code(2 * KIB))

@@ -1,4 +1,4 @@
-"""The contents that are detected on a board: a release, another product, a partial image, blank flash or unknown."""
+"""The flasher detects the installed contents: a release, another product, an interrupted run, or unknown bytes."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ LAMP_FLASH = code(2 * KIB, seed=9).data
 
 
 def held(flash: bytes, *own: Release, others: Callable[[], list[Release]] = list) -> Installed:
-    """The contents that are detected in this flash."""
+    """Return the contents that are detected in a flash."""
     bootloader = bench_on(RunningLink(SimulatedBoard(flash=flash))).bootloader
     return find_installed(planned(IMAGE), FlashContents(bootloader), known=replace(known(*own), others=others))
 
 
 def of(image_size: int, *, version: str, seed: int = 1, at: int = BASE) -> Release:
-    """A release of the product."""
+    """Return a release of the product, with an image of this size."""
     return proven(code(image_size, seed=seed, at=at), version=Version.parse(version)).release
 
 
 def test_the_greatest_release_that_is_there_is_found() -> None:
-    """If one image begins with another, the newer one is detected."""
+    """If one release's image begins with another's, the longer image that matches is detected."""
     short, long, other = of(KIB, version="1.0.0"), of(3 * KIB, version="1.1.0"), of(KIB, version="2.0.0", seed=5)
     assert held(IMAGE.data, short, long, other) == Installed(release=long)
     assert held(IMAGE.data[: 2 * KIB], short, long, other) == Installed(release=short)
 
 
 def test_a_release_among_many_is_found() -> None:
-    """A release is detected among many, with any sizes and start addresses."""
+    """The installed release is detected among many with other sizes and start addresses."""
     many = [of(KIB + size, version=f"3.0.{size}", seed=7) for size in range(1, 30)]
     moved = of(KIB, version="4.0.0", at=BASE + 60 * KIB)
     assert held(IMAGE.data, *many, moved, of(3 * KIB, version="1.0.0")) == Installed(
@@ -51,7 +51,7 @@ def test_a_release_among_many_is_found() -> None:
 
 
 def test_a_release_beyond_the_flash_is_skipped() -> None:
-    """A release beyond the flash, as for a larger chip, is skipped."""
+    """A release that is larger than the board's flash is skipped."""
     large = replace(of(KIB, version="9.0.0"), size=70 * KIB)
     assert held(OLD, large).unknown
 
@@ -75,7 +75,7 @@ def test_contents_that_are_not_a_release_are_distinguished(flash: bytes, expecte
 
 
 def test_other_products_are_asked_for_only_where_nothing_else_explains_the_flash() -> None:
-    """Other products are looked up only if the board is neither blank nor has its own product."""
+    """Releases of other products are looked up only if the flash is neither blank nor a release of its own product."""
     asked: list[int] = []
 
     def others() -> list[Release]:
@@ -90,14 +90,14 @@ def test_other_products_are_asked_for_only_where_nothing_else_explains_the_flash
 
 
 def test_another_product_elsewhere_in_the_flash_does_not_count() -> None:
-    """A configuration behind the program does not conflict with the program."""
+    """A release of another product at a different address is not reported as the installed contents."""
     beside = code(KIB, at=BASE + 8 * KIB, seed=9)
     release = replace(proven(beside).release, product="acme-settings")
     assert held(OLD[: 8 * KIB] + beside.data, others=lambda: [release]) == Installed(unknown=True)
 
 
 def cleared(board: SimulatedBoard, consent: Consent) -> ClearedBoard:
-    """A board with another product, after the bench's checks."""
+    """Return a board with another product after it has passed checks 6 to 9 with this consent."""
     return bench_on(RunningLink(board)).examine(proven(IMAGE), known=known(others=[LAMP])).clear(consent)
 
 
@@ -107,16 +107,16 @@ def cleared(board: SimulatedBoard, consent: Consent) -> ClearedBoard:
     ids=["none", "others", "another name"],
 )
 def test_a_board_with_another_product_is_refused(consent: Consent) -> None:
-    """Another product is replaced only if it is named, because a flag could be given out of habit."""
+    """A board with another product is refused unless the operator gives that product's name."""
     board = SimulatedBoard(flash=LAMP_FLASH)
-    with pytest.raises(VerificationError, match=r"another product: its flash is acme-lamp 4\.0\.0") as refused:
+    with pytest.raises(VerificationError, match=r"another product: the flash contains acme-lamp 4\.0\.0") as refused:
         cleared(board, consent)
     assert (refused.value.number, board.flash[: 2 * KIB]) == (6, LAMP_FLASH)
     assert refused.value.values == {"product": "acme-lamp"}
 
 
 def test_a_board_with_another_product_is_flashed_where_the_person_names_it() -> None:
-    """A named product is replaced, and the log records it."""
+    """A board with another product is flashed if the operator gives that product's name."""
     board = SimulatedBoard(flash=LAMP_FLASH)
     ready = cleared(board, Consent(replace_product="acme-lamp"))
     assert "1.1.0 replaces acme-lamp 4.0.0" in ready.passed[0].what
@@ -125,7 +125,7 @@ def test_a_board_with_another_product_is_flashed_where_the_person_names_it() -> 
 
 
 def test_a_board_with_less_flash_than_the_product_is_for_is_refused() -> None:
-    """A board with less flash than the product's is refused even if the image fits."""
+    """A board with less flash than the product's region is refused, even if the image fits."""
     small = SimulatedBoard(replace(PROFILES["stm32f103c8"], flash_size=32 * KIB))
     with pytest.raises(VerificationError, match="check 7 failed, the product's region is not inside the board's flash"):
         bench_on(RunningLink(small)).examine(proven(IMAGE), known=known()).clear(Consent())

@@ -1,4 +1,4 @@
-"""The journal of a board: its contents, the flash that it explains, and invalid files."""
+"""A journal records an interrupted flash run of a board, and recognises the flash that the run left."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ BLANK = zlib.crc32(b"\xff" * KIB)
 
 
 def found(*checksums: int) -> list[FoundUnit]:
-    """The contents of the units."""
+    """Return pages with these checksums."""
     return [FoundUnit(unit, one, one == BLANK) for unit, one in zip(UNITS, checksums, strict=False)]
 
 
 def journal(folder: Path) -> FlashJournal:
-    """The board's journal."""
+    """Return the journal of the board."""
     return FlashJournal(folder, BOARD, operator="technician", now=lambda: 1_800_000_000.9)
 
 
 def find(folder: Path, unique_id: str) -> JournalEntry | None:
-    """The interrupted run of a board."""
+    """Return the interrupted run of a board, or None."""
     return FlashJournal(folder, unique_id).entry()
 
 
 def entry(changes: Changes = CHANGES) -> JournalEntry:
-    """The journal of a run with these changes."""
+    """Return the journal entry of a run with these changes."""
     return JournalEntry(BOARD, RELEASE.product, RELEASE.version, RELEASE.sha256, changes, "technician", 1_800_000_000)
 
 
 def test_what_is_written_down_is_found_again(tmp_path: Path) -> None:
-    """A journal is stored by unique id, readable by its owner only, in a folder that is created if missing."""
+    """A journal is stored under the board's unique id with mode 0600, and deleted when the run ends."""
     folder = tmp_path / "boards" / "journals"
     assert find(folder, BOARD) is None
     run = JournaledRun(journal(folder), RELEASE, Version(1, 0, 9))
@@ -85,7 +85,7 @@ def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
 
 
 def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None:
-    """A second attempt keeps the first one's original contents, unless it was for another release."""
+    """A second attempt with the same release keeps the checksums of the original pages in the journal."""
     repeated = replace(CHANGES, units=tuple(replace(unit, before=None) for unit in CHANGES.units))
     JournaledRun(journal(tmp_path), RELEASE).begin(CHANGES)
     JournaledRun(journal(tmp_path), RELEASE).begin(repeated)
@@ -111,7 +111,10 @@ def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None
     ids=["mixture", "first", "one", "two", "first two", "at once", "at once and first", "first and others"],
 )
 def test_a_mixture_of_before_and_after_is_explained(checksums: list[int], at_once: object, explained: object) -> None:
-    """One page may be in an intermediate state; after a mass erase all but the first, which is blank by then."""
+    """A flash matches an interrupted page-by-page run if at most one page is neither old, new nor blank.
+
+    After a mass erase the first page must be blank, and the other pages may have any contents.
+    """
     changes = Changes(CHANGES.units, at_once=bool(at_once), preserved=())
     assert entry(changes).explains(found(*checksums), is_sealed=False) is explained
 
@@ -135,23 +138,23 @@ def test_a_mixture_of_before_and_after_is_explained(checksums: list[int], at_onc
 def test_with_its_first_words_only_the_first_page_may_be_odd(
     checksums: list[int], explained: object, at_once: object
 ) -> None:
-    """A flash with first words is explained only if all pages but the first are old or new.
+    """A flash that can start matches an interrupted run only if all pages but the first are old, or all are new.
 
-    Otherwise it is a program of other origin that can start.
+    Any other flash may contain a program from another source.
     """
     changes = Changes(CHANGES.units, at_once=bool(at_once), preserved=())
     assert entry(changes).explains(found(*checksums), is_sealed=True) is explained
 
 
 def test_an_odd_first_page_before_blank_ones_is_not_explained() -> None:
-    """An unknown first page before blank pages may be another short program, and is not explained."""
+    """An unknown first page followed by blank pages does not match an interrupted run: it may be a short program."""
     units = tuple(replace(unit, before=BLANK) for unit in CHANGES.units)
     assert not entry(replace(CHANGES, units=units)).explains(found(ODD, *[BLANK] * 3), is_sealed=True)
 
 
 @pytest.mark.parametrize("is_sealed", [False, True], ids=["blank", "sealed"])
 def test_unknown_sums_explain_nothing(is_sealed: object) -> None:
-    """A second attempt without the first one's sums explains only its own contents."""
+    """A journal without checksums of the original pages matches only the new contents."""
     units = tuple(replace(unit, before=None) for unit in CHANGES.units)
     unknown = entry(replace(CHANGES, units=units))
     assert not unknown.explains(found(ODD, ODD, ODD, ODD), is_sealed=bool(is_sealed))
@@ -159,7 +162,7 @@ def test_unknown_sums_explain_nothing(is_sealed: object) -> None:
 
 
 def test_a_page_that_the_run_did_not_touch_is_not_explained() -> None:
-    """A page outside the run is explained only if blank, and other start addresses not at all."""
+    """A flash with contents in a page outside the interrupted run, or with another start, does not match the run."""
     changes = Changes(CHANGES.units[:3], at_once=False, preserved=())
     assert entry(changes).explains(found(OLD, OLD, NEW, BLANK), is_sealed=False)
     assert not entry(changes).explains(found(OLD, OLD, NEW, OLD), is_sealed=False)
@@ -197,7 +200,7 @@ def written(folder: Path, **changes: Any) -> None:
     ],
 )
 def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
-    """An invalid journal is refused, and the error states the consequences."""
+    """A journal with an invalid field is refused, and the error gives the reason."""
     for older in ({}, {"replaced": "absent"}):
         written(tmp_path, **older)
         assert find(tmp_path, BOARD) == entry()
@@ -214,14 +217,14 @@ def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], t
     "content", [b"", b"{", b"\xff\xfe", b"[" * 100, b"[]"], ids=["none", "cut", "text", "deep", "list"]
 )
 def test_a_file_that_is_not_a_journal_is_refused(content: bytes, tmp_path: Path) -> None:
-    """A truncated or foreign file is refused with one sentence."""
+    """A journal file that is empty, truncated or not a JSON object is refused."""
     (tmp_path / f"{BOARD}.json").write_bytes(content)
     with pytest.raises(RefusedError, match="interrupted run is unknown"):
         journal(tmp_path).entry()
 
 
 def test_a_journal_of_another_board_is_not_read(tmp_path: Path) -> None:
-    """Journals of other boards are counted by file name, and not read."""
+    """An invalid journal of another board does not prevent reading the journal of this board."""
     written(tmp_path)
     (tmp_path / "00.json").write_bytes(b"{")
     assert boards(tmp_path) == ["00", BOARD]
@@ -229,7 +232,7 @@ def test_a_journal_of_another_board_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_created_is_reported_before_the_erase(tmp_path: Path) -> None:
-    """If the folder cannot be created, the board is not changed."""
+    """If the journal's folder cannot be created, flashing is refused before the first erase."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(RefusedError, match=r"not flashed, because .* nothing was changed"):
         JournaledRun(journal(tmp_path / "file"), RELEASE).begin(CHANGES)

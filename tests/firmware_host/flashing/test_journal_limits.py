@@ -1,4 +1,4 @@
-"""Limits of a journal: it does not explain foreign contents, overwrite newer bytes or permit downgrades."""
+"""A journal does not match foreign contents, overwrite newer bytes or permit downgrades."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.firmware_host.scripted_board import KIB
 
 
 def test_an_interruption_does_not_permit_a_downgrade(tmp_path: Path) -> None:
-    """Interrupted runs do not circumvent the downgrade check, because the journal records the version before."""
+    """An interrupted run does not permit a downgrade, because its journal records the replaced version."""
     older, oldest = (proven(code(KIB, seed=seed), version=Version(0, seed, 0)) for seed in (9, 8))
     board = SimulatedBoard(flash=CONTENTS)
     for _ in range(2):
@@ -38,19 +38,19 @@ def test_an_interruption_does_not_permit_a_downgrade(tmp_path: Path) -> None:
 
 
 def test_a_run_completed_at_another_bench_reports_what_is_lost(tmp_path: Path) -> None:
-    """Check 6 reports that the bytes beside the image are lost if their journal is at another bench."""
+    """If another bench has the journal, check 6 reports that the bytes beside the image are erased."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))
     events.close()
     assert "another bench" not in cleared(board, tmp_path, proof=Proof.STUB).passed[0].what
     report = cleared(board, tmp_path / "elsewhere", proof=Proof.STUB).passed[0].what
-    assert "begun at another bench: the bytes beside the image in 0x0800092c-0x08000bff" in report
-    assert "are erased, and can only be in the journal of that bench" in report
+    assert "an interrupted run of another bench: the bytes beside the image in 0x0800092c-0x08000bff" in report
+    assert "are erased, and only the journal of that bench has their former values" in report
 
 
 def test_a_journal_does_not_explain_what_was_put_on_the_board_since(tmp_path: Path) -> None:
-    """A program that another tool wrote after the interruption needs consent."""
+    """A program that another tool wrote after the interruption counts as unknown contents."""
     board = SimulatedBoard(flash=CONTENTS, faults=Faults(power_cut_in_erase=3))
     with pytest.raises(BoardError):
         flash(board, tmp_path, proof=Proof.STUB)
@@ -59,7 +59,7 @@ def test_a_journal_does_not_explain_what_was_put_on_the_board_since(tmp_path: Pa
 
 
 def test_the_journal_of_two_failed_attempts_does_not_explain_another_program(tmp_path: Path) -> None:
-    """After two failed proofs, another product or unknown contents are still detected."""
+    """After two failed attempts, another product or unknown contents on the board are still detected."""
     board = SimulatedBoard(flash=CONTENTS, faults=Faults(flipped_bit=BASE + 2 * KIB + 20))
     with pytest.raises(FlashProofError):
         flash(board, tmp_path, proof=Proof.STUB)
@@ -67,14 +67,14 @@ def test_the_journal_of_two_failed_attempts_does_not_explain_another_program(tmp
     release = replace(proven(lamp, version=Version(5, 0, 0)).release, product="acme-lamp")
     bench = bench_on(RunningLink(SimulatedBoard(flash=lamp.data)))
     journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
-    for others, says in (([release], r"its flash is acme-lamp 5\.0\.0"), ([], "something unknown")):
+    for others, says in (([release], r"the flash contains acme-lamp 5\.0\.0"), ([], "something unknown")):
         releases = known(WANTED.release, BEFORE.release, others=others)
         with pytest.raises(VerificationError, match=says):
             bench.examine(WANTED, known=releases, journal=journal).clear(Consent())
 
 
 def test_newer_bytes_beside_a_whole_image_stay(tmp_path: Path) -> None:
-    """Bytes that the program saved after a completed write are not overwritten by the journal."""
+    """Bytes that the application saved beside a complete image are not overwritten from the journal."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     while board.flash[: len(NEW.data)] != NEW.data:
@@ -88,7 +88,7 @@ def test_newer_bytes_beside_a_whole_image_stay(tmp_path: Path) -> None:
 
 
 def test_newer_bytes_beside_half_an_image_stay(tmp_path: Path) -> None:
-    """Bytes newer than the journal's are kept, and a note reports that the journal's are not restored."""
+    """Bytes beside an incomplete image are kept and reported if they are newer than the journal's bytes."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -96,13 +96,13 @@ def test_newer_bytes_beside_half_an_image_stay(tmp_path: Path) -> None:
     newer = board.flash[: 3 * KIB - 8] + b"settings" + board.flash[3 * KIB :]
     board = SimulatedBoard(flash=newer)
     ready = cleared(board, tmp_path, proof=Proof.STUB)
-    assert "are not put back" in " ".join(ready.notes)
+    assert "are not restored" in " ".join(ready.notes)
     assert isinstance([*ready.flash()][-1], Finished)
     assert board.flash == NEW.data + newer[len(NEW.data) :]
 
 
 def test_another_release_does_not_lose_the_bytes_of_an_interrupted_run(tmp_path: Path) -> None:
-    """A release that covers less than the interrupted one is refused until that one is completed."""
+    """A shorter release is refused while bytes of an interrupted run are only in the journal."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))

@@ -1,4 +1,4 @@
-"""The detection of the installed release."""
+"""The installed release is detected from the releases recorded on the chain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.samples import FLASH, code, release_of
 
 
 def published(vendor: Vendor, product: Product) -> list[Release]:
-    """Three releases of different sizes."""
+    """Publish three releases with images of different sizes, and return them."""
     images = [code(64), code(65), code(66)]
     releases = [
         release_of(image, product=product.name, version=Version(1, number, 0)) for number, image in enumerate(images)
@@ -26,7 +26,7 @@ def published(vendor: Vendor, product: Product) -> list[Release]:
 
 
 def digests_of(flash: bytes) -> Callable[[int, Sequence[int]], list[bytes]]:
-    """A board's answers to requests for digests of its flash."""
+    """Return a function that computes digests of a flash, as a board does."""
 
     def digests(address: int, lengths: Sequence[int]) -> list[bytes]:
         start = address - FLASH.start
@@ -36,7 +36,7 @@ def digests_of(flash: bytes) -> Callable[[int, Sequence[int]], list[bytes]]:
 
 
 def held(vendor: Vendor, product: Product, *, flash: bytes, block: int) -> Version | None:
-    """The version of the product in a flash, by the record of a block."""
+    """Return the version detected in a flash by the chain's record at a block."""
     known = known_releases(vendor.contract, product.name, block=block)
     found = held_release(known.own, sha256=digests_of(flash))
     return found.version if found else None
@@ -49,7 +49,7 @@ def held(vendor: Vendor, product: Product, *, flash: bytes, block: int) -> Versi
 def test_the_installed_version_is_known_from_the_flash(
     vendor: Vendor, product: Product, image: bytes, version: Version | None
 ) -> None:
-    """A release is detected by its digest if only blank bytes follow it; other contents match no release."""
+    """A release is detected by the digest of its image; other contents match no release."""
     published(vendor, product)
     flash = image.ljust(FLASH.size, b"\xff")
     block = vendor.chain.head().number
@@ -58,7 +58,7 @@ def test_the_installed_version_is_known_from_the_flash(
 
 
 def test_the_greatest_of_several_that_fit_counts(vendor: Vendor, product: Product) -> None:
-    """If one image begins with another, the newer one is detected, revoked or not."""
+    """If several releases match the flash, the newest is detected, even if it was revoked."""
     releases = published(vendor, product)
     flash = code(66)
     vendor.decide(revoke_call(product.name, releases[2].version, reason=""))
@@ -68,7 +68,7 @@ def test_the_greatest_of_several_that_fit_counts(vendor: Vendor, product: Produc
 
 
 def test_only_what_the_block_knows_counts(vendor: Vendor, product: Product) -> None:
-    """A release published after the given block is not known."""
+    """A release that was published after the given block is not detected."""
     block = vendor.chain.head().number
     published(vendor, product)
     found = held(vendor, product, flash=code(), block=block)
@@ -78,7 +78,7 @@ def test_only_what_the_block_knows_counts(vendor: Vendor, product: Product) -> N
 def test_releases_of_other_products_are_known_and_asked_for_when_they_are_needed(
     vendor: Vendor, product: Product
 ) -> None:
-    """Other products are looked up only if the board does not have its own product."""
+    """Releases of other products are looked up separately from the product's own releases."""
     published(vendor, product)
     other = replace(product, name=f"{product.name[:20]}-lamp")
     lamp = release_of(code(80), product=other.name, version=Version(7, 0, 0))
@@ -92,7 +92,7 @@ def test_releases_of_other_products_are_known_and_asked_for_when_they_are_needed
 
 
 def test_each_address_and_length_is_asked_for_once() -> None:
-    """All lengths at an address are requested at once, because a board answers them in one run."""
+    """The digests of all lengths at one address are requested together."""
     asked: list[tuple[int, list[int]]] = []
 
     def digests(address: int, lengths: Sequence[int]) -> list[bytes]:

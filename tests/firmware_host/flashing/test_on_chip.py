@@ -1,4 +1,4 @@
-"""The flasher's use of hashing on the chip, and its fallback to reading back."""
+"""The flasher hashes the flash on the chip, and reads the flash back if hashing fails."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from tests.firmware_host.scripted_board import KIB, chip
 IMAGE = code(6 * KIB + 100)
 PLAN = planned(IMAGE)
 GO, READ, BLOCK = b"\x21\xde", b"\x11\xee", b"\xff\x00"
-"""Frames that start the program, begin a read of memory, and read a whole block of flash."""
+"""The command frames of Go and Read Memory, and the length frame of a whole block of 256 bytes."""
 RESULTS = 40
-"""Bytes of an answer with one digest."""
+"""Length in bytes of the results with one digest."""
 HASHED_FROM = 2049
-"""Bytes from which on it takes less time to hash them on the chip."""
+"""The smallest number of bytes that the chip hashes in less time than the host reads them."""
 
 
 def on_chip(board: SimulatedBoard, *, plan: FlashPlan = PLAN, proof: Proof = Proof.STUB) -> tuple[WatchedLink, OnChip]:
-    """A link to a board, and its contents as hashed on the chip."""
+    """Return a link to a board, and the board's flash contents as hashed on the chip."""
     link = WatchedLink(board)
     bench = bench_on(link)
     stub = DigestStub(bench.bootloader, chip(), flash_size=FLASH_SIZE, wait=link.wait)
@@ -50,7 +50,7 @@ def on_chip(board: SimulatedBoard, *, plan: FlashPlan = PLAN, proof: Proof = Pro
 
 
 def same_answers(one: FlashContents, other: FlashContents) -> None:
-    """Assert that both ways return the same."""
+    """Assert that two ways to read the flash return equal digests, checksums and bytes."""
     lengths = [HASHED_FROM, len(IMAGE.data), 5]
     assert one.sha256(BASE, lengths) == other.sha256(BASE, lengths)
     assert [one.checksum(unit) for unit in PLAN.units] == [other.checksum(unit) for unit in PLAN.units]
@@ -58,7 +58,7 @@ def same_answers(one: FlashContents, other: FlashContents) -> None:
 
 
 def test_both_ways_give_the_same_answers() -> None:
-    """Digests, sums and bytes are the same by hashing and by reading."""
+    """Hashing on the chip and reading back give equal digests, checksums and bytes."""
     link, contents = on_chip(SimulatedBoard(flash=OLD))
     same_answers(contents, FlashContents(bench_on(RunningLink(SimulatedBoard(flash=OLD))).bootloader))
     assert contents.sha256(BASE, [7000]) == (hashlib.sha256(OLD[:7000]).digest(),)
@@ -67,7 +67,7 @@ def test_both_ways_give_the_same_answers() -> None:
 
 
 def test_one_run_answers_what_was_announced() -> None:
-    """One run computes the sums of all pages and the announced digests, and nothing is requested twice."""
+    """One run on the chip computes the announced digests and the checksums of all pages."""
     link, contents = on_chip(SimulatedBoard(flash=OLD))
     contents.expect(BASE, [3000, 4000, 5000])
     assert contents.checksum(PLAN.units[6]) == zlib.crc32(OLD[6 * KIB : 7 * KIB])
@@ -79,7 +79,7 @@ def test_one_run_answers_what_was_announced() -> None:
 
 
 def test_more_lengths_than_one_run_takes() -> None:
-    """Eight lengths are hashed per run; beyond a number of lengths the flash is read instead."""
+    """One run hashes at most eight lengths; if reading takes less time than several runs, the flash is read."""
     link, contents = on_chip(SimulatedBoard(flash=OLD))
     lengths = range(9000, 9020)
     expected = tuple(hashlib.sha256(OLD[:length]).digest() for length in lengths)
@@ -97,7 +97,7 @@ def test_more_lengths_than_one_run_takes() -> None:
     ("proof", "method", "read"), [(Proof.STUB, "stub", 4), (Proof.READ_BACK, "read-back", 25)], ids=["stub", "read"]
 )
 def test_a_flash_is_proven_as_it_was_asked_for(proof: Proof, method: str, read: int) -> None:
-    """The proof is one run with its results and the board's identity, or a read of every block."""
+    """The flash is proven by a digest computed on the chip or by reading every block, as requested."""
     link, contents = on_chip(SimulatedBoard(flash=IMAGE.data), proof=proof)
     assert list(contents.prove(wanted_contents(PLAN), [IMAGE.span]))[-1] == len(IMAGE.data)
     assert contents.method == method
@@ -105,7 +105,7 @@ def test_a_flash_is_proven_as_it_was_asked_for(proof: Proof, method: str, read: 
 
 
 def test_the_proof_names_the_byte_that_is_wrong() -> None:
-    """If a digest differs, the differing page is read to name the wrong byte."""
+    """If the digest differs, the differing page is read and the error contains the wrong byte's address."""
     wrong = bytearray(IMAGE.data)
     wrong[3 * KIB + 77] ^= 1
     _, contents = on_chip(SimulatedBoard(flash=bytes(wrong)))
@@ -114,7 +114,7 @@ def test_the_proof_names_the_byte_that_is_wrong() -> None:
 
 
 def test_a_garbled_digest_is_asked_for_again() -> None:
-    """A digest that differs while no page differs is requested again; a right second answer is a proof."""
+    """If the digest differs but no page checksum does, the digest is requested again."""
     link, contents = on_chip(SimulatedBoard(flash=IMAGE.data))
 
     def garbled(data: bytes) -> bytes:
@@ -129,23 +129,23 @@ def test_a_garbled_digest_is_asked_for_again() -> None:
 
 
 def cleared(link: RunningLink, *, proof: Proof = Proof.STUB) -> ClearedBoard:
-    """A board with an older release, ready to be flashed."""
+    """Return a board with an older release that has passed checks 6 to 9."""
     before = proven(code(6 * KIB, seed=5), version=Version(1, 0, 0)).release
     return bench_on(link).examine(proven(IMAGE), known=known(before), proof=proof).clear(Consent())
 
 
 def old_board(faults: Faults | None = None) -> SimulatedBoard:
-    """A board with the older release."""
+    """Return a board with the older release."""
     return SimulatedBoard(flash=code(6 * KIB, seed=5).data, faults=faults or Faults())
 
 
 def no_go(data: bytes) -> bytes:
-    """Garble every Go command, so that the board refuses it."""
+    """Garble a Go command, so that the board refuses it."""
     return b"\x21\x00" if data == GO else data
 
 
 def test_a_board_that_refuses_the_program_is_read_back() -> None:
-    """A board that refuses the program is flashed with reading back, and a note gives the reason."""
+    """If the board refuses to start the digest program, the flash is read back, and a note gives the reason."""
     board = old_board()
     link = WatchedLink(board)
     link.change = no_go
@@ -158,7 +158,7 @@ def test_a_board_that_refuses_the_program_is_read_back() -> None:
 
 
 def test_a_board_that_refuses_the_program_at_the_end_is_read_back() -> None:
-    """If the program is refused at the proof, the flash is read back in the same run."""
+    """If the board refuses the digest program at the proof, the flash is read back in the same run."""
     board = old_board()
     link = WatchedLink(board)
     ready = cleared(link)
@@ -172,19 +172,19 @@ def test_a_board_that_refuses_the_program_at_the_end_is_read_back() -> None:
 
 
 def test_a_board_that_does_not_come_back_is_named_and_not_changed() -> None:
-    """A board that does not return from the program is not changed; the error names the option to avoid the program."""
+    """A board that does not return from the digest program before the first erase is not changed."""
     board = old_board()
     before = board.flash
     link = WatchedLink(board)
     link.stands_still = True
-    with pytest.raises(NoAnswerError, match=r"did not come back .* nothing was changed") as silent:
+    with pytest.raises(NoAnswerError, match=r"did not return .* nothing was changed") as silent:
         cleared(link)
     assert silent.value.action is Action.FLASH_WITHOUT_STUB
     assert board.flash == before
 
 
 def test_a_board_that_does_not_come_back_at_the_end_names_the_remedy() -> None:
-    """After all is written, the same command without the program verifies and completes the flash."""
+    """If the board does not return from the digest program at the proof, the error advises to flash without it."""
     link = WatchedLink(old_board())
     events = cleared(link).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -195,7 +195,7 @@ def test_a_board_that_does_not_come_back_at_the_end_names_the_remedy() -> None:
 
 
 def test_no_program_is_run_if_switched_off() -> None:
-    """On request, contents and proof are both read without a program."""
+    """With `Proof.NO_STUB`, the flash is read and proven without starting a program on the chip."""
     link = WatchedLink(old_board())
     *_, end = cleared(link, proof=Proof.NO_STUB).flash()
     assert isinstance(end, Finished)
@@ -203,7 +203,7 @@ def test_no_program_is_run_if_switched_off() -> None:
 
 
 def again(board: SimulatedBoard, *, proof: Proof) -> tuple[Finished, WatchedLink]:
-    """Flash a board that has the release already."""
+    """Flash a board that has the release already; return the result and the link."""
     link = WatchedLink(board)
     ready = bench_on(link).examine(proven(IMAGE), known=known(), proof=proof).clear(Consent())
     *_, end = ready.flash()
@@ -213,7 +213,7 @@ def again(board: SimulatedBoard, *, proof: Proof) -> tuple[Finished, WatchedLink
 
 
 def test_the_same_image_is_proven_as_it_was_asked_for() -> None:
-    """An unchanged image is proven by reading every block, or by the digest of the first look."""
+    """An unchanged image is proven by the requested method, and its flash is not hashed twice."""
     end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.READ_BACK)
     assert (end.method, link.sent.count(GO), link.sent.count(BLOCK)) == ("read-back", 1, 24)
     end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.STUB)
@@ -239,7 +239,7 @@ def test_a_byte_that_only_reading_shows_is_not_proven() -> None:
     ids=["same short", "short", "same", "longer"],
 )
 def test_the_result_names_the_proof_that_was_used(size: int, seed: int, method: str) -> None:
-    """The result names the proof used: a written short image was read, an unchanged one hashed."""
+    """The result contains the method that actually proved the flash."""
     image = code(size, at=BASE + 512)
     before = proven(code(size, at=BASE + 512, seed=seed), version=Version(1, 0, 0))
     link = WatchedLink(SimulatedBoard(flash=bytes(512) + before.image))
@@ -251,7 +251,7 @@ def test_the_result_names_the_proof_that_was_used(size: int, seed: int, method: 
 
 
 def test_a_short_flash_is_read() -> None:
-    """A short flash is read, because writing the program to RAM takes as long."""
+    """An image of 2 KiB is read back, because writing the digest program takes as long."""
     link = WatchedLink(SimulatedBoard())
     ready = bench_on(link).examine(proven(code(2 * KIB)), known=known()).clear(Consent())
     assert isinstance([*ready.flash()][-1], Finished)
@@ -259,7 +259,7 @@ def test_a_short_flash_is_read() -> None:
 
 
 def test_a_wrong_hint_costs_time_and_nothing_else() -> None:
-    """If a page is wrongly taken for identical, the digest of the whole differs and all is written."""
+    """If a wrong checksum makes a changed page look unchanged, the proof fails and all pages are written."""
     board = old_board()
     link, wanted = WatchedLink(board), wanted_contents(PLAN)
     sums = [wanted.checksum(unit.span) for unit in PLAN.units]
@@ -278,8 +278,8 @@ def test_a_wrong_hint_costs_time_and_nothing_else() -> None:
 
 
 def test_bytes_that_are_read_twice_must_be_the_same() -> None:
-    """Two reads must agree, because Read Memory's answer has no checksum."""
+    """Two reads of the same bytes that differ raise an error."""
     link = RunningLink(SimulatedBoard(flash=OLD, faults=Faults(flip_sent=500)))
     bootloader = bench_on(link).bootloader
-    with pytest.raises(BoardProtocolError, match="garbles bytes"):
+    with pytest.raises(BoardProtocolError, match="corrupts bytes"):
         read_twice(bootloader, range(BASE, BASE + KIB))

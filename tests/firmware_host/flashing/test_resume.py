@@ -1,4 +1,4 @@
-"""Runs interrupted by power, cable, a lost answer or the operator, and their completion from the journal."""
+"""A run interrupted by power, cable, a lost answer or the operator is completed from its journal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.sampling import sampled
 
 FULL = code(2 * KIB + 300, seed=7)
 NEW = FirmwareImage(FULL.data[:KIB] + b"\xff" * 700 + FULL.data[KIB + 700 :], BASE, "bin")
-"""The image to install: three pages, the second mostly blank, the last not full."""
+"""The image to install: three pages, of which the second is mostly blank and the last is not full."""
 OLD = code(2 * KIB + 200, seed=3)
 BESIDE = b"\xff" * 40 + bytes(range(1, 200))
 AT = 2 * KIB + 500
@@ -34,7 +34,7 @@ PROOFS = [Proof.NO_STUB, Proof.STUB]
 
 
 def cleared(board: SimulatedBoard, folder: Path, *, proof: Proof) -> ClearedBoard:
-    """Connect the board, and pass checks 6 to 9."""
+    """Connect the board, and return it after checks 6 to 9."""
     bench = bench_on(RunningLink(board))
     journal = FlashJournal(folder, bench.identity.unique_id or "", operator="technician", now=lambda: 1_800_000_000)
     releases = known(WANTED.release, BEFORE.release)
@@ -42,7 +42,7 @@ def cleared(board: SimulatedBoard, folder: Path, *, proof: Proof) -> ClearedBoar
 
 
 def flash(board: SimulatedBoard, folder: Path, *, proof: Proof) -> Finished:
-    """Run a whole flashing."""
+    """Flash the image, and return the result after check 10."""
     ready = cleared(board, folder, proof=proof)
     *_, end = ready.flash()
     assert isinstance(end, Finished)
@@ -51,12 +51,12 @@ def flash(board: SimulatedBoard, folder: Path, *, proof: Proof) -> Finished:
 
 
 def whole(board: SimulatedBoard) -> bool:
-    """Whether image and neighbouring bytes are right."""
+    """Return whether the flash contains the image and the original bytes beside it."""
     return board.flash == NEW.data + CONTENTS[len(NEW.data) :]
 
 
 def outcome(faults: Faults, folder: Path, *, proof: Proof) -> str:
-    """Flash a board with a fault; if that fails, check the remaining state, and resume."""
+    """Flash a board with a fault; if flashing fails, check the reported state, and resume the run."""
     board = SimulatedBoard(flash=CONTENTS, faults=faults)
     try:
         flash(board, folder, proof=proof)
@@ -80,14 +80,14 @@ def outcome(faults: Faults, folder: Path, *, proof: Proof) -> str:
 
 
 def _state(left: bytes, message: str) -> str:
-    """The state of the flash, which the error must have reported."""
+    """Return the state that the error reports, after comparing it with the flash."""
     states = {
         "nothing was changed": left == CONTENTS,
         "what the board will start": left[KIB:] == CONTENTS[KIB:],
         "will not start a half written image": left[:8] == b"\xff" * 8,
         "whether those are written is unknown": left[8 : len(NEW.data)] == NEW.data[8:],
         "its first words are not proven": left[: len(NEW.data)] == NEW.data,
-        "that is proven": left[: len(NEW.data)] == NEW.data,
+        "proven to contain the image": left[: len(NEW.data)] == NEW.data,
     }
     stated = [words for words in states if words in message]
     assert len(stated) == 1 or left == CONTENTS, message
@@ -96,7 +96,7 @@ def _state(left: bytes, message: str) -> str:
 
 
 def ladder(name: str, *, step: int = 1, folder: Path, proof: Proof) -> Counter[str]:
-    """The outcomes of one fault at every position, until it comes after the end of the run."""
+    """Count the outcomes of one fault at successive positions, until the fault comes after the end of the run."""
     outcomes: Counter[str] = Counter()
     first = sampled(range(1, step + 1), one_in=step)[0]
     for number in itertools.count(first, step):
@@ -109,7 +109,7 @@ def ladder(name: str, *, step: int = 1, folder: Path, proof: Proof) -> Counter[s
 @pytest.mark.sampled
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_a_power_cut_within_every_erase_is_resumed(proof: Proof, tmp_path: Path) -> None:
-    """A power cut in any of the three erases, which leaves a page half erased, is resumed."""
+    """A run whose power is cut in any of its three page erases can be resumed."""
     outcomes = ladder("power_cut_in_erase", folder=tmp_path, proof=proof)
     assert outcomes == {"what the board will start": 1, "will not start a half written image": 2, "done": 1}
 
@@ -118,7 +118,7 @@ def test_a_power_cut_within_every_erase_is_resumed(proof: Proof, tmp_path: Path)
 @pytest.mark.parametrize("fault", ["power_cut_before_program", "power_cut_in_program"])
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_a_power_cut_at_every_block_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
-    """A power cut before and within a half-word of each block is resumed."""
+    """A run whose power is cut before or within the programming of a half-word can be resumed."""
     outcomes = ladder(fault, step=101, folder=tmp_path, proof=proof)
     assert outcomes["will not start a half written image"] > 6
     assert set(outcomes) <= {"will not start a half written image", "whether those are written is unknown", "done"}
@@ -127,14 +127,14 @@ def test_a_power_cut_at_every_block_is_resumed(fault: str, proof: Proof, tmp_pat
 @pytest.mark.parametrize("fault", ["power_cut_before_program", "power_cut_in_program"])
 @pytest.mark.parametrize("number", range(4))
 def test_a_power_cut_in_the_first_words_is_resumed(fault: str, number: int, tmp_path: Path) -> None:
-    """A power cut in any of the four half-words that are written last is resumed."""
+    """A run whose power is cut in one of the last four half-words can be resumed."""
     last = _programs() - number
     message = outcome(Faults(**{fault: last}), tmp_path, proof=Proof.STUB)
     assert message == "whether those are written is unknown"
 
 
 def _programs() -> int:
-    """The number of half-words that the run programs: all blocks that are not blank."""
+    """Return the number of half-words that the run programs; blank blocks are not programmed."""
     pages = [CONTENTS[at : at + 256] for at in range(0, 3 * KIB, 256)]
     wanted = NEW.data + CONTENTS[len(NEW.data) : 3 * KIB]
     blocks = [wanted[at : at + 256] for at in range(0, len(wanted), 256)]
@@ -146,7 +146,7 @@ def _programs() -> int:
 @pytest.mark.parametrize("fault", ["power_cut_after", "silent_after", "unplug_after_sent"])
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_a_run_that_is_cut_anywhere_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
-    """A loss of power or cable at any byte of a frame or an answer is resumed."""
+    """A run that loses power or its cable at any byte can be resumed."""
     outcomes = ladder(fault, step=163, folder=tmp_path, proof=proof)
     assert outcomes["will not start a half written image"] > 3
 
@@ -154,7 +154,7 @@ def test_a_run_that_is_cut_anywhere_is_resumed(fault: str, proof: Proof, tmp_pat
 @pytest.mark.sampled
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_every_lost_acknowledgement_is_resumed(proof: Proof, tmp_path: Path) -> None:
-    """The loss of any one answer of the run is resumed."""
+    """A run that loses any single acknowledgement can be resumed."""
     every = range(1, _answers(proof))
     numbers = sampled(every, one_in=6)
     outcomes = Counter(outcome(Faults(lost_ack=number), tmp_path, proof=proof) for number in numbers)
@@ -165,20 +165,20 @@ def test_every_lost_acknowledgement_is_resumed(proof: Proof, tmp_path: Path) -> 
         "whether those are written is unknown",
         "its first words are not proven",
     }
-    assert states >= set(outcomes) - {"done", "that is proven"}
+    assert states >= set(outcomes) - {"done", "proven to contain the image"}
     assert set(outcomes) >= states or len(numbers) < len(every)
 
 
 def _answers(proof: Proof) -> int:
-    """An upper bound for the acknowledgements of a run: one a frame, and those of Get and Get ID."""
+    """Return an upper bound for the number of acknowledgements in a run."""
 
     class Counting(RunningLink):
-        """A link that counts frames."""
+        """A link that counts the acknowledgements that the sent frames need."""
 
         frames = 16
 
         def write(self, data: bytes, /) -> None:
-            """Count a frame, and pass it on."""
+            """Count the frame's acknowledgements, and pass the frame to the board."""
             self.frames += 1 + (data == b"\x02\xfd")
             super().write(data)
 
@@ -189,7 +189,7 @@ def _answers(proof: Proof) -> int:
 
 
 def test_a_resumed_run_that_is_cut_is_resumed_as_well(tmp_path: Path) -> None:
-    """The second run's journal includes what the first one left."""
+    """A run that is interrupted three times can be resumed."""
     for first, third in itertools.product((1, 2, 3), (5, 300, 500)):
         left = cut_short(CONTENTS, Faults(power_cut_in_erase=first, seed=first), tmp_path)
         left = cut_short(left, Faults(power_cut_in_erase=1, seed=third), tmp_path)
@@ -200,7 +200,7 @@ def test_a_resumed_run_that_is_cut_is_resumed_as_well(tmp_path: Path) -> None:
 
 
 def cut_short(contents: bytes, faults: Faults, folder: Path) -> bytes:
-    """The flash after a run that a fault interrupts, from these contents."""
+    """Return the flash that a run leaves when a fault interrupts it."""
     board = SimulatedBoard(flash=contents, faults=faults)
     with pytest.raises(BoardError):
         flash(board, folder, proof=Proof.STUB)
@@ -208,7 +208,7 @@ def cut_short(contents: bytes, faults: Faults, folder: Path) -> bytes:
 
 
 def interruptions(board: SimulatedBoard, folder: Path) -> Iterator[str]:
-    """Flash repeatedly, each time with Ctrl-C at the next event."""
+    """Flash repeatedly, each time with Ctrl-C one event later; yield the texts of the errors."""
     for count in itertools.count():
         events = cleared(board, folder, proof=Proof.STUB).flash()
         if isinstance(next(itertools.islice(events, count, None), None), (Finished, type(None))):
@@ -220,7 +220,7 @@ def interruptions(board: SimulatedBoard, folder: Path) -> Iterator[str]:
 
 
 def test_control_c_at_every_event_is_resumed(tmp_path: Path) -> None:
-    """Each run continues from the state of the interrupted one before."""
+    """A run that is interrupted by Ctrl-C at successive events is completed in the end."""
     board = SimulatedBoard(flash=CONTENTS)
     messages = list(interruptions(board, tmp_path))
     assert whole(board)
@@ -231,7 +231,7 @@ def test_control_c_at_every_event_is_resumed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 2])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_cut_in_the_erase_of_everything_is_resumed(cut: int, seed: int, tmp_path: Path) -> None:
-    """The first page is erased separately; a cut in the following mass erase leaves the others in any state."""
+    """A run whose power is cut in the first page erase or in the mass erase can be resumed."""
     whole_flash = proven(code(64 * KIB, seed=7))
     board = SimulatedBoard(flash=code(64 * KIB, seed=3).data, faults=Faults(power_cut_in_erase=cut, seed=seed))
     releases = known(proven(code(64 * KIB, seed=3), version=Version(1, 0, 0)).release)
@@ -250,7 +250,7 @@ def test_a_cut_in_the_erase_of_everything_is_resumed(cut: int, seed: int, tmp_pa
 
 
 def test_a_half_erased_board_is_unknown_without_its_journal(tmp_path: Path) -> None:
-    """Without its journal a half-erased board is unknown, and needs consent."""
+    """Without its journal, a half-erased board counts as unknown contents and is refused."""
     board = SimulatedBoard(flash=CONTENTS, faults=Faults(power_cut_in_erase=3))
     with pytest.raises(BoardError):
         flash(board, tmp_path, proof=Proof.STUB)
@@ -260,7 +260,7 @@ def test_a_half_erased_board_is_unknown_without_its_journal(tmp_path: Path) -> N
 
 
 def test_the_bytes_beside_the_image_come_from_the_journal(tmp_path: Path) -> None:
-    """After the erase of their page, bytes beside the image are restored from the journal."""
+    """Bytes beside the image that are already erased are restored from the journal."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))

@@ -1,4 +1,4 @@
-"""The start of a second attempt, and the error if it is interrupted too."""
+"""A failed proof starts a second attempt, and an interrupted second attempt is reported correctly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROOFS = pytest.mark.parametrize("proof", Proof, ids=[proof.value for proof in P
 
 
 def cleared(board: SimulatedBoard, mishaps: Mishaps, *, proof: Proof) -> tuple[ClearedBoard, WirelessLink]:
-    """A board after checks 6 to 9, and its link."""
+    """Return a board that has passed checks 6 to 9, and its link."""
     link = WirelessLink(board, mishaps)
     bootloader = Bootloader(link)
     bootloader.connect()
@@ -32,20 +32,20 @@ def cleared(board: SimulatedBoard, mishaps: Mishaps, *, proof: Proof) -> tuple[C
 
 
 def reading_starts(proof: Proof) -> int:
-    """The number of a received byte that belongs to a Read Memory answer of the final proof."""
+    """Return the number of a byte that the board sends within the final proof."""
     ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=proof)
     sent = [link.sent for event in ready.flash() if isinstance(event, Checked)]
     return sent[-2] - 20
 
 
 def stray_byte(proof: Proof) -> Mishaps:
-    """Insert an additional byte on the line in the middle of the proof."""
+    """Return a fault that inserts a byte into the board's answers during the proof."""
     return Mishaps(insert_sent=reading_starts(proof), value=0x13)
 
 
 @PROOFS
 def test_a_byte_too_many_in_the_proof_costs_a_second_attempt(proof: Proof) -> None:
-    """Bytes after an additional one are not taken for the answer to the next command."""
+    """An additional byte on the line during the proof causes a second attempt, which succeeds."""
     board = SCENE.board(Faults())
     ready, _ = cleared(board, stray_byte(proof), proof=proof)
     events = list(ready.flash())
@@ -55,7 +55,7 @@ def test_a_byte_too_many_in_the_proof_costs_a_second_attempt(proof: Proof) -> No
 
 
 def cut_in_erase(number: int) -> tuple[SimulatedBoard, str]:
-    """A board whose second attempt is interrupted in an erase, and the error."""
+    """Cut the power in an erase of a run with two attempts; return the board and the text of the error."""
     board = SCENE.board(Faults(power_cut_in_erase=number))
     ready, _ = cleared(board, stray_byte(Proof.NO_STUB), proof=Proof.NO_STUB)
     with pytest.raises(BoardError) as error:
@@ -64,17 +64,17 @@ def cut_in_erase(number: int) -> tuple[SimulatedBoard, str]:
 
 
 def test_a_second_attempt_does_not_say_that_nothing_else_was_changed() -> None:
-    """The error accounts for the first attempt's writes; only the first pages can be unknown."""
+    """An error in the first erase of a second attempt mentions the pages that the first attempt wrote."""
     ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.NO_STUB)
     assert list(ready.flash())
     board, error = cut_in_erase(link.erases + 1)
     assert board.flash[PAGE:] == SCENE.after[PAGE:]
     assert "this was the second attempt; erased 0 of 6 pages" in error
-    assert "what the board will start; the other pages were written, and are not proven" in error
+    assert "what the board will start; the other pages were written, but are not proven" in error
 
 
 def test_every_erase_of_a_second_attempt_can_be_the_last() -> None:
-    """After a cut in the first erase the first attempt's flash remains; after later ones, no first words."""
+    """Only a power cut in the first erase of the first attempt is reported with "nothing else was changed"."""
     errors = [cut_in_erase(number)[1] for number in range(1, 9)]
     assert ["nothing else was changed" in error for error in errors] == [True] + [False] * 7
     assert all("will not start a half written image" in error for error in errors[1:3] + errors[4:])
@@ -82,7 +82,7 @@ def test_every_erase_of_a_second_attempt_can_be_the_last() -> None:
 
 @pytest.mark.parametrize("kind", ["flip_sent", "insert_sent"])
 def test_a_garbled_read_of_the_first_words_condemns_no_page(kind: str) -> None:
-    """The first words are read again before the error advises to replace the board."""
+    """If the first words are garbled on the line, they are read again, and the page does not count as defective."""
     ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.NO_STUB)
     at = next(link.sent for event in ready.flash() if isinstance(event, Erased)) - 3
     faults = Faults(flip_sent=at) if kind == "flip_sent" else Faults()
@@ -96,17 +96,17 @@ def test_a_garbled_read_of_the_first_words_condemns_no_page(kind: str) -> None:
 
 
 def test_bytes_beside_the_image_count_as_lost_until_they_are_proven() -> None:
-    """Preserved bytes count as lost until verified, because a frame with shifted bytes can be acknowledged."""
+    """Until the proof, errors report the bytes beside the image as not written back or not proven."""
     errors = [interrupted(number) for number in range(20)]
     stated = [next((words for words in BESIDE if words in error), "") for error in errors]
     assert [words for words, _ in itertools.groupby(stated)] == ["", *BESIDE, ""]
 
 
-BESIDE = ("beside the image are not all written back", "beside the image are written back, and not proven")
+BESIDE = ("beside the image are not all written back", "beside the image are written back, but not proven")
 
 
 def interrupted(number: int) -> str:
-    """The error if the operator interrupts flashing after this many events."""
+    """Return the text of the error if the operator interrupts flashing after this many events."""
     ready, _ = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.STUB)
     events = ready.flash()
     deque(itertools.islice(events, number + 1), maxlen=0)

@@ -1,4 +1,4 @@
-"""The duration of flashing from the first byte to the proof, by the simulated board's model of line and chip."""
+"""Flashing keeps its time limits, by the simulated board's model of line and chip."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ IMAGE = FirmwareImage(
 )
 BYTE = 11 / 115200
 CLOSED_FORM = 0.030 + 256 * (268 * BYTE + 0.00672 + 0.003) + 256 * (268 * BYTE + 0.003)
-"""Mass erase, then 256 blocks written and read, each with three answers that the adapter delays by 1 ms."""
+"""Seconds for a mass erase and 256 blocks written and read, each with three answers that are delayed by 1 ms."""
 
 
 def changed(*pages: int) -> bytes:
-    """The image with one changed byte in some pages."""
+    """Return the image with one changed byte in each of some pages."""
     data = bytearray(IMAGE.data)
     for page in pages:
         data[page * KIB + 700] ^= 0x55
@@ -38,7 +38,7 @@ def changed(*pages: int) -> bytes:
 
 
 def seconds_for(old: bytes, proof: Proof) -> tuple[float, Finished]:
-    """The time to flash over an old release, from connecting until the proof."""
+    """Return the seconds from connecting to the proof of a flash over an old release, and the result."""
     clock = Clock()
     link = TimedLink(SimulatedBoard(flash=old, times=clock.times(latency=0.001)), clock)
     before = proven(replace(IMAGE, data=old), version=Version(1, 0, 0)).release
@@ -52,7 +52,7 @@ def seconds_for(old: bytes, proof: Proof) -> tuple[float, Finished]:
 
 
 def test_64_kib_are_written_and_read_back_near_the_limit() -> None:
-    """Writing and reading back 64 KiB, including the detection of the old release, keeps the limit."""
+    """Writing and reading back 64 KiB takes at most 5 % longer than the line and the chip require."""
     seconds, end = seconds_for(changed(*range(64)), Proof.READ_BACK)
     assert end.method == "read-back"
     assert seconds <= 1.05 * CLOSED_FORM
@@ -62,7 +62,7 @@ def test_64_kib_are_written_and_read_back_near_the_limit() -> None:
     ("pages", "most"), [(range(64), 10.2), ((7, 30, 51), 2.4), ((), 1.0)], ids=["all", "three", "none"]
 )
 def test_hashing_on_the_chip_saves_the_reading(pages: tuple[int, ...], most: float) -> None:
-    """Hashing on the chip is faster for all, three and no changed pages."""
+    """With hashing on the chip, flashing 64, three or no changed pages keeps its time limits."""
     seconds, end = seconds_for(changed(*pages), Proof.STUB)
     assert end.method == "stub"
     assert end.summary.identical.units == (64 - len(pages) - 1 if 0 < len(pages) < 64 else 64 - len(pages))

@@ -1,4 +1,4 @@
-"""Links over sockets and pseudo-terminals, and their deadlines in simulated time."""
+"""Links work over sockets and pseudo-terminals, and keep their deadlines in simulated time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from firmware_host.line.link import DRAIN_LIMIT, SLICE, ControlledLink, PortLink
 from tests.firmware_host.board_clock import Clock
 from tests.support.waiting import DEADLINE
 
-"""Seconds after which a test fails that waits for bytes."""
+"""Seconds after which a test that waits for bytes fails."""
 
 STEERING: dict[str, Callable[[ControlledLink], None]] = {
     "speed": lambda link: link.set_baud(230400),
@@ -28,7 +28,7 @@ STEERING: dict[str, Callable[[ControlledLink], None]] = {
 
 @contextmanager
 def tcp_pair() -> Iterator[tuple[ControlledLink, socket.socket]]:
-    """A link, and the far end of its connection."""
+    """Yield a link over TCP, and the socket of its far end."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         link = open_link(f"socket://127.0.0.1:{server.getsockname()[1]}")
         far, _ = server.accept()
@@ -39,7 +39,7 @@ def tcp_pair() -> Iterator[tuple[ControlledLink, socket.socket]]:
 
 @contextmanager
 def pty_pair() -> Iterator[tuple[ControlledLink, int]]:
-    """A link over a pseudo-terminal, and the file descriptor of its far end."""
+    """Yield a link over a pseudo-terminal, and the file descriptor of its far end."""
     far, near = os.openpty()
     tty.setraw(near)
     link = open_link(os.ttyname(near))
@@ -52,7 +52,7 @@ def pty_pair() -> Iterator[tuple[ControlledLink, int]]:
 
 
 def test_bytes_cross_a_socket_both_ways() -> None:
-    """Written bytes arrive, and received bytes are read in the requested pieces."""
+    """Bytes pass over TCP in both directions, and are read in pieces of the requested length."""
     with tcp_pair() as (link, far):
         link.write(b"\x7f")
         assert far.recv(16) == b"\x7f"
@@ -62,7 +62,7 @@ def test_bytes_cross_a_socket_both_ways() -> None:
 
 
 def test_bytes_cross_a_pseudo_terminal_both_ways() -> None:
-    """All 256 byte values pass in both directions."""
+    """All 256 byte values pass over a pseudo-terminal in both directions."""
     everything = bytes(range(256))
     with pty_pair() as (link, far):
         link.write(everything)
@@ -72,14 +72,14 @@ def test_bytes_cross_a_pseudo_terminal_both_ways() -> None:
 
 
 def test_a_note_reports_that_a_pseudo_terminal_has_no_parity() -> None:
-    """The kernel drops the parity silently; the link does not."""
+    """A link over a pseudo-terminal has a note that parity is missing; a link over TCP does not."""
     with pty_pair() as (link, _), tcp_pair() as (socket_link, _):
         assert "without parity" in link.notes[0]
         assert socket_link.notes == ()
 
 
 def test_a_pseudo_terminal_can_be_opened_again() -> None:
-    """The second open of a pseudo-terminal works, unlike with pyserial's default settings."""
+    """A pseudo-terminal can be opened a second time, which fails with pyserial's default settings."""
     far, near = os.openpty()
     tty.setraw(near)
     for _ in range(2):
@@ -92,17 +92,17 @@ def test_a_pseudo_terminal_can_be_opened_again() -> None:
 
 
 def test_a_busy_port_is_not_shared() -> None:
-    """Two programs on one port would read each other's answers; the second one is refused."""
+    """A port that another program uses is refused, because each would read the other's answers."""
     with pty_pair() as (link, _), pytest.raises(LinkError, match=r"busy\. Close the other program") as refusal:
         open_link(link.name)
     assert refusal.value.exit_status == 4
 
 
 class TimedPort:
-    """A port on which bytes arrive at given moments of a simulated clock.
+    """A port on which bytes arrive at given times of a simulated clock.
 
     Args:
-        arrivals: ⟨moment, byte⟩ in order.
+        arrivals: ⟨time, byte⟩ in order.
     """
 
     notes: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ class TimedPort:
         self._next = next(self._arrivals, None)
 
     def receive(self, most: int) -> bytes:
-        """Return what has arrived; let a slice of time pass before."""
+        """Advance the clock by `SLICE`, and return the bytes that have arrived."""
         self._clock.wait(SLICE)
         data = b""
         while self._next and self._next[0] <= self._clock.now() and len(data) < most:
@@ -138,7 +138,7 @@ class TimedPort:
 
 
 def timed(data: bytes, *, every: float) -> tuple[PortLink, Clock]:
-    """A link on which the bytes arrive one by one, and its clock."""
+    """Return a link on which the bytes arrive one by one, and its clock."""
     clock = Clock()
     began = clock.now()
     port = TimedPort(clock, ((began + every * number, byte) for number, byte in enumerate(data, 1)))
@@ -146,7 +146,7 @@ def timed(data: bytes, *, every: float) -> tuple[PortLink, Clock]:
 
 
 def test_silence_ends_at_the_deadline() -> None:
-    """A read ends when its time is over, and the error has the number of bytes that arrived."""
+    """A read ends at its timeout, and the error contains the number of bytes that arrived."""
     link, clock = timed(b"ab", every=0.001)
     began = clock.now()
     with pytest.raises(NoAnswerError, match=r"2 of 4 bytes came within 0\.1 s"):
@@ -155,13 +155,13 @@ def test_silence_ends_at_the_deadline() -> None:
 
 
 def test_slow_bytes_within_the_deadline_are_waited_for() -> None:
-    """Bytes that arrive one by one are collected."""
+    """A read waits for bytes that arrive one by one before its timeout."""
     link, _ = timed(b"abcd", every=0.3)
     assert link.read(4, timeout=2) == b"abcd"
 
 
 def test_draining_takes_everything_until_the_line_is_quiet() -> None:
-    """After a drain the next answer is the next thing read."""
+    """After `drain`, a read returns only bytes that arrived later."""
     with tcp_pair() as (link, far):
         far.sendall(b"noise")
         assert link.drain() == b"noise"
@@ -170,7 +170,7 @@ def test_draining_takes_everything_until_the_line_is_quiet() -> None:
 
 
 def test_draining_a_line_that_is_never_quiet_ends() -> None:
-    """A running application that sends all the time does not block the host."""
+    """`drain` ends after a time limit if an application sends without a pause."""
     link, clock = timed(b"tick " * 1000, every=0.005)
     began = clock.now()
     assert link.drain()
@@ -186,7 +186,7 @@ def test_a_socket_sends_small_writes_at_once() -> None:
 
 
 def open_sockets() -> Iterator[socket.socket]:
-    """Duplicates of this process's connected TCP sockets; the ones that are not used are closed with the iterator."""
+    """Yield duplicates of this process's connected TCP sockets; unused duplicates are closed."""
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
             duplicate = socket.socket(fileno=os.dup(int(descriptor.name)))
@@ -196,7 +196,7 @@ def open_sockets() -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize("data", [b"", b"partly"])
 def test_a_connection_that_ends_is_a_lost_port(data: bytes) -> None:
-    """The error is a lost port, not a silent board."""
+    """A closed connection is reported as a lost port, not as a silent board."""
     with tcp_pair() as (link, far):
         far.sendall(data)
         far.close()
@@ -206,7 +206,7 @@ def test_a_connection_that_ends_is_a_lost_port(data: bytes) -> None:
 
 
 def test_a_pseudo_terminal_that_ends_is_a_lost_port() -> None:
-    """As with an unplugged adapter, the descriptor exists and its device does not."""
+    """A pseudo-terminal whose far end is closed is a lost port, like an unplugged adapter."""
     far, near = os.openpty()
     tty.setraw(near)
     link = open_link(os.ttyname(near))
@@ -220,7 +220,7 @@ def test_a_pseudo_terminal_that_ends_is_a_lost_port() -> None:
 
 
 def test_closing_twice_is_harmless() -> None:
-    """A link can be closed again; a write to a closed one is a lost port."""
+    """A closed link can be closed again, and a write to it is an error."""
     with pty_pair() as (link, _), tcp_pair() as (socket_link, _):
         for each in (link, socket_link):
             each.close()
@@ -230,13 +230,13 @@ def test_closing_twice_is_harmless() -> None:
 
 
 def test_a_port_that_does_not_exist_is_named() -> None:
-    """The error names the port and the usual names."""
+    """The error for a missing port contains its path and an example of a usual path."""
     with pytest.raises(LinkError, match=r"/dev/ttyNONE cannot be opened: No such file.*/dev/ttyUSB0"):
         open_link("/dev/ttyNONE")
 
 
 def test_a_file_is_not_a_port(tmp_path: Path) -> None:
-    """A plain file given as port is refused."""
+    """A regular file is refused as a port."""
     file = tmp_path / "image.bin"
     file.write_bytes(b"firmware")
     with pytest.raises(LinkError, match="cannot be opened"):
@@ -244,7 +244,7 @@ def test_a_file_is_not_a_port(tmp_path: Path) -> None:
 
 
 def test_a_refused_connection_is_named() -> None:
-    """The remedy is to start what should listen there."""
+    """The error for a refused TCP connection advises to start the board."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(LinkError, match=r"Connection refused.*Start the board"):
@@ -253,8 +253,8 @@ def test_a_refused_connection_is_named() -> None:
 
 @pytest.mark.parametrize("url", ["socket://", "socket://host", "socket://host:port", "socket://:1", "tcp://host:1"])
 def test_addresses_of_another_form_are_refused(url: str) -> None:
-    """A socket is written socket://host:port."""
-    with pytest.raises(UsageError, match="names no port"):
+    """A socket URL without host or port, or with another scheme, is a usage error."""
+    with pytest.raises(UsageError, match="does not name a serial port"):
         open_link(url)
 
 
@@ -269,21 +269,21 @@ def test_an_impossible_speed_is_refused() -> None:
 
 @pytest.mark.parametrize("steer", STEERING.values(), ids=STEERING)
 def test_a_bare_socket_has_no_lines(steer: Callable[[ControlledLink], None]) -> None:
-    """The error names what has them."""
+    """Speed, control lines and breaks of a TCP connection raise an error that recommends RFC 2217."""
     with tcp_pair() as (link, _):
         assert not link.can_steer
-        with pytest.raises(LinkError, match=r"carries only bytes\. Use a serial server that speaks rfc2217"):
+        with pytest.raises(LinkError, match=r"carries only bytes\. Use a serial server that speaks RFC 2217"):
             steer(link)
 
 
 def test_a_pseudo_terminal_has_no_lines() -> None:
-    """It has neither control lines nor a second change of speed."""
+    """A pseudo-terminal has no control lines."""
     with pty_pair() as (link, _):
         assert not link.can_steer
 
 
 def test_a_speed_that_a_port_refuses_is_an_error() -> None:
-    """The port is not lost, and the link keeps its speed."""
+    """If a port refuses a new speed, an error is raised and the link keeps the previous speed."""
     with pty_pair() as (link, _):
         with pytest.raises(LinkError, match="cannot run at -1 baud"):
             link.set_baud(-1)

@@ -1,4 +1,4 @@
-"""The simulated board's boot ROM, in raw bytes as in AN3155."""
+"""The boot ROM of the simulated board follows AN3155, tested with raw bytes."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ BLANK = b"\xff" * STM32F103C8.flash_size
 
 
 def ready(board: SimulatedBoard) -> SimulatedBoard:
-    """Return the board with its ROM initialised."""
+    """Synchronise the board's boot ROM, and return the board."""
     assert board.feed(b"\x7f") == ACK
     return board
 
 
 @pytest.fixture
 def board() -> SimulatedBoard:
-    """A board with a blank flash, its ROM initialised."""
+    """A board with blank flash and a synchronised boot ROM."""
     return ready(SimulatedBoard())
 
 
 def test_the_rom_answers_0x7f_once_then_takes_it_for_half_a_command(board: SimulatedBoard) -> None:
-    """The second 0x7F is not answered, the third is answered with NACK."""
+    """The boot ROM answers the first 0x7F with ACK, ignores the second, and answers the third with NACK."""
     assert board.feed(b"\x7f") == SILENCE
     assert board.feed(b"\x7f") == NACK
     assert board.feed(GET_ID) == b"\x79\x01\x04\x10\x79"
 
 
 def test_another_first_byte_makes_the_rom_deaf_until_reset() -> None:
-    """It has measured a wrong rate, so that it understands nothing before the next reset."""
+    """After a first byte other than 0x7F the boot ROM does not respond until a reset."""
     board = SimulatedBoard()
     assert board.feed(b"\x00\x7f\x7f\x7f") == SILENCE
     board.reset()
@@ -52,18 +52,18 @@ def test_another_first_byte_makes_the_rom_deaf_until_reset() -> None:
 
 
 def test_get_lists_version_and_commands(board: SimulatedBoard) -> None:
-    """The answer to Get is V2.2 and its eleven commands."""
+    """The answer to Get contains version 2.2 and eleven command codes."""
     assert board.feed(GET) == bytes.fromhex("79 0b 22 00 01 02 11 21 31 43 63 73 82 92 79")
 
 
 def test_get_version_ends_with_two_legacy_bytes(board: SimulatedBoard) -> None:
-    """The answer to Get Version is V2.2 and two zeros."""
+    """The answer to Get Version contains version 2.2 and two zero bytes."""
     assert board.feed(b"\x01\xfe") == bytes.fromhex("79 22 00 00 79")
 
 
 @given(code=st.integers(0, 255), complement=st.integers(0, 255))
 def test_only_a_known_command_with_its_complement_is_taken(code: int, complement: int) -> None:
-    """Every other pair of bytes is answered with NACK."""
+    """Two bytes are acknowledged only if they are a known command code and its complement."""
     taken = complement == code ^ 0xFF and code in STM32F103C8.commands
     answer = ready(SimulatedBoard()).feed(bytes((code, complement)))
     assert answer[:1] == (ACK if taken else NACK)
@@ -80,13 +80,13 @@ def test_only_a_known_command_with_its_complement_is_taken(code: int, complement
     ],
 )
 def test_every_memory_of_the_chip_can_be_read(address: int, content: bytes) -> None:
-    """Flash size, unique id, option bytes, flash and RAM have the addresses of RM0008."""
+    """Flash size, unique id, option bytes, flash and RAM can be read at the addresses given in RM0008."""
     board = ready(SimulatedBoard(unique_id=bytes(range(12))))
     assert board.feed(reading(address, len(content))) == ACK * 3 + content
 
 
 def test_reading_checks_the_counts_complement(board: SimulatedBoard) -> None:
-    """A wrong complement is answered with NACK, and the next command is understood."""
+    """A read length with a wrong complement is answered with NACK, and the next command is accepted."""
     board.feed(READ)
     board.feed(at(FLASH))
     assert board.feed(b"\x03\x03") == NACK
@@ -102,14 +102,14 @@ def test_a_wrong_address_checksum_is_refused(board: SimulatedBoard, command: byt
 
 @pytest.mark.parametrize("address", [0x6000_0000, RAM, RAM + 0x1FF, FLASH + 0x10000, OPTIONS + 16])
 def test_an_unusable_address_is_broken_off_in_silence(board: SimulatedBoard, address: int) -> None:
-    """V2.2 sends no NACK, and takes the next two bytes as a command (AN3155 table 3)."""
+    """Boot ROM V2.2 ends a command with an invalid address without a NACK (AN3155 table 3)."""
     board.feed(READ)
     assert board.feed(at(address)) == SILENCE
     assert board.feed(GET_ID)[:1] == ACK
 
 
 def test_reading_past_the_end_of_a_memory_hangs_the_rom(board: SimulatedBoard) -> None:
-    """The core faults on the bus, and is silent until reset."""
+    """After a read beyond the end of the flash the boot ROM does not respond until a reset."""
     assert board.feed(reading(FLASH + 0xFFFF, 2)) == ACK * 3
     assert board.feed(b"\x7f\x7f\x00\xff") == SILENCE
     board.reset()
@@ -117,7 +117,7 @@ def test_reading_past_the_end_of_a_memory_hangs_the_rom(board: SimulatedBoard) -
 
 
 def test_written_flash_reads_back(board: SimulatedBoard) -> None:
-    """256 bytes are the most that one command writes and reads."""
+    """A block of 256 bytes, the largest, is written and read back."""
     data = bytes(range(256))
     assert board.feed(writing(FLASH + 1024, data)) == ACK * 3
     assert board.feed(reading(FLASH + 1024, 256)) == ACK * 3 + data
@@ -128,7 +128,7 @@ def test_written_flash_reads_back(board: SimulatedBoard) -> None:
     "frame", [counted(b"abcd")[:-1] + b"\x00", counted(b"abc"), counted(b"a"), counted(bytes(254))]
 )
 def test_a_bad_data_frame_writes_nothing(board: SimulatedBoard, frame: bytes) -> None:
-    """A wrong checksum, or a length not divisible by 4, is answered with NACK."""
+    """A data frame with a wrong checksum, or a length not divisible by 4, is answered with NACK."""
     board.feed(WRITE)
     board.feed(at(FLASH))
     assert board.feed(frame) == NACK
@@ -136,20 +136,20 @@ def test_a_bad_data_frame_writes_nothing(board: SimulatedBoard, frame: bytes) ->
 
 
 def test_an_unaligned_write_is_refused(board: SimulatedBoard) -> None:
-    """Addresses of written blocks are multiples of 4."""
+    """A write to an address that is not a multiple of 4 is answered with NACK."""
     assert board.feed(writing(FLASH + 2, b"abcd")) == ACK * 2 + NACK
     assert board.flash == BLANK
 
 
 def test_ram_beyond_the_roms_own_can_be_written(board: SimulatedBoard) -> None:
-    """RAM from 0x20000200 on is free, and survives a reset."""
+    """RAM from 0x20000200 on can be written, and keeps its contents over a reset."""
     assert board.feed(writing(RAM + 0x200, b"abcd")) == ACK * 3
     board.reset()
     assert ready(board).feed(reading(RAM + 0x200, 4)) == ACK * 3 + b"abcd"
 
 
 def test_a_cell_that_is_not_erased_keeps_its_value_and_acks(board: SimulatedBoard) -> None:
-    """A half-word other than 0xFFFF is not programmed, except to zero."""
+    """Programming a half-word that is not erased is acknowledged without effect, except with the value zero."""
     board.feed(writing(FLASH, b"\x12\x34\xff\xff"))
     assert board.feed(writing(FLASH, b"\x56\x78\x9a\xbc")) == ACK * 3
     assert board.flash[:4] == b"\x12\x34\x9a\xbc"
@@ -158,20 +158,20 @@ def test_a_cell_that_is_not_erased_keeps_its_value_and_acks(board: SimulatedBoar
 
 
 def test_a_rom_that_reports_the_controllers_error_nacks() -> None:
-    """A profile can report the error with a NACK; the documents do not specify this for V2.2."""
+    """A profile can select NACK for a failed programming, which ST's documents do not specify for V2.2."""
     board = ready(SimulatedBoard(replace(STM32F103C8, program_error_nacks=True)))
     board.feed(writing(FLASH, b"\x12\x34\x56\x78"))
     assert board.feed(writing(FLASH, b"\x56\x78\x9a\xbc")) == ACK * 2 + NACK
 
 
 def test_writes_past_the_end_of_flash_are_acknowledged_and_lost(board: SimulatedBoard) -> None:
-    """A block across the end is acknowledged, and written up to the last cell."""
+    """A block that crosses the end of the flash is acknowledged, and only the bytes within the flash are written."""
     assert board.feed(writing(FLASH + 0xFFFC, b"abcdefgh")) == ACK * 3
     assert board.flash[-4:] == b"abcd"
 
 
 def test_pages_are_erased_as_listed() -> None:
-    """A page number that does not exist is acknowledged without effect."""
+    """The listed pages are erased, and a page number beyond the flash is acknowledged without effect."""
     board = ready(SimulatedBoard(flash=bytes(64 * 1024)))
     assert board.feed(ERASE) == ACK
     assert board.feed(counted(b"\x00\x3f\x80")) == ACK
@@ -189,7 +189,7 @@ def test_pages_are_erased_as_listed() -> None:
     ids=["checksum", "ff 01", "ff ff", "global"],
 )
 def test_the_global_erase_frame_is_ff_00(frame: bytes, answer: bytes, flash: bytes) -> None:
-    """A wrong checksum is refused; FF and another byte than 00 is acknowledged, and erases nothing (AN3155)."""
+    """Only FF 00 erases the whole flash; FF with another byte is acknowledged without effect."""
     board = ready(SimulatedBoard(flash=bytes(64 * 1024)))
     board.feed(ERASE)
     assert board.feed(frame) == answer
@@ -197,7 +197,7 @@ def test_the_global_erase_frame_is_ff_00(frame: bytes, answer: bytes, flash: byt
 
 
 def test_protected_pages_acknowledge_and_stay() -> None:
-    """Neither writing, erasing nor a global erase changes a protected page."""
+    """Writing, page erase and global erase leave a write-protected page unchanged, but are acknowledged."""
     board = SimulatedBoard(flash=b"\x00" * 1024)
     board.protect(pages=[0])
     assert board.protected_pages == {0, 1, 2, 3}
@@ -209,7 +209,7 @@ def test_protected_pages_acknowledge_and_stay() -> None:
 
 
 def test_write_protection_is_set_and_lifted_with_a_reset(board: SimulatedBoard) -> None:
-    """Each ends in a reset, after which the ROM waits for 0x7F again."""
+    """Write Protect and Write Unprotect change the protected pages and reset the board."""
     assert board.feed(WRITE_PROTECT) + board.feed(counted(b"\x02")) == ACK * 2
     assert board.protected_pages == {8, 9, 10, 11}
     assert ready(board).feed(WRITE_UNPROTECT) == ACK * 2
@@ -218,7 +218,7 @@ def test_write_protection_is_set_and_lifted_with_a_reset(board: SimulatedBoard) 
 
 
 def test_readout_protection_leaves_four_commands() -> None:
-    """Get, Get Version, Get ID and Readout Unprotect are served, all others refused."""
+    """Under readout protection only Get, Get Version, Get ID and Readout Unprotect are accepted."""
     board = ready(SimulatedBoard())
     assert board.feed(READOUT_PROTECT) == ACK * 2
     assert ready(board).readout_protected
@@ -227,7 +227,7 @@ def test_readout_protection_leaves_four_commands() -> None:
 
 
 def test_lifting_readout_protection_erases_flash_and_ram() -> None:
-    """Protected contents cannot be read afterwards."""
+    """Readout Unprotect erases the flash and the RAM."""
     board = SimulatedBoard(flash=b"secret!!")
     ready(board).feed(writing(RAM + 0x200, b"abcd"))
     board.protect(readout=True, pages=[0])
@@ -237,14 +237,14 @@ def test_lifting_readout_protection_erases_flash_and_ram() -> None:
 
 
 def test_a_rom_with_two_nacks_under_readout_protection() -> None:
-    """Some ROMs refuse twice; the host has to drain its input."""
+    """A board with the fault `double_nack` refuses Read Memory with two NACKs under readout protection."""
     board = SimulatedBoard(faults=Faults(double_nack=1))
     board.protect(readout=True)
     assert ready(board).feed(READ) == NACK * 2
 
 
 def test_writing_the_option_bytes_resets(board: SimulatedBoard) -> None:
-    """Only from their start, and with them the protections; hardware adds each complement."""
+    """Writing the option bytes sets their complements, changes the protection and resets the board."""
     data = bytes.fromhex("a5 00 ff 00 11 00 22 00 fe 00 ff 00 ff 00 ff 00")
     assert board.feed(writing(OPTIONS, data)) == ACK * 3
     assert board.protected_pages == {0, 1, 2, 3}
@@ -252,14 +252,14 @@ def test_writing_the_option_bytes_resets(board: SimulatedBoard) -> None:
 
 
 def test_option_bytes_are_written_from_their_start_only(board: SimulatedBoard) -> None:
-    """Another address is broken off, more than sixteen bytes are refused."""
+    """Option bytes are written only from their first address, and at most sixteen at once."""
     board.feed(WRITE)
     assert board.feed(at(OPTIONS + 4)) == SILENCE
     assert board.feed(writing(OPTIONS, bytes(20))) == ACK * 2 + NACK
 
 
 def test_the_board_falls_silent_once_when_its_cable_comes_off() -> None:
-    """After this many bytes nothing arrives until the line is opened again."""
+    """With the fault `silent_after` the board stops answering until the line is opened again."""
     board = SimulatedBoard(faults=Faults(silent_after=3))
     assert board.connect() == SILENCE
     assert ready(board).feed(GET_ID)[:1] == ACK
@@ -269,7 +269,7 @@ def test_the_board_falls_silent_once_when_its_cable_comes_off() -> None:
 
 
 def test_a_lost_ack_was_nevertheless_meant() -> None:
-    """The command is executed, and only its ACK is lost, once."""
+    """With the fault `lost_ack` the command is executed, and only one ACK is not sent."""
     board = ready(SimulatedBoard(faults=Faults(lost_ack=4)))
     assert board.feed(writing(FLASH, b"abcd")) == ACK * 2
     assert board.flash[:4] == b"abcd"
@@ -277,7 +277,7 @@ def test_a_lost_ack_was_nevertheless_meant() -> None:
 
 
 def test_worn_cells_show_only_when_read_back() -> None:
-    """A flipped bit and a page that does not erase are both acknowledged."""
+    """A flipped flash bit and a page that does not erase are both acknowledged."""
     board = ready(SimulatedBoard(flash=bytes(4096), faults=Faults(flipped_bit=FLASH + 1025, sticky_page=3)))
     assert board.feed(ERASE) + board.feed(b"\xff\x00") == ACK * 2
     assert board.feed(writing(FLASH + 1024, b"abcd")) == ACK * 3
@@ -286,19 +286,19 @@ def test_worn_cells_show_only_when_read_back() -> None:
 
 
 def test_noise_comes_before_anything_was_asked() -> None:
-    """The host receives this many bytes of noise when it opens the line."""
+    """With the fault `noise_at_open` the host receives that many bytes when it opens the line."""
     assert len(SimulatedBoard(faults=Faults(noise_at_open=7)).connect()) == 7
 
 
 @pytest.mark.parametrize("text", ["rust", "lost-ack=soon", "lost-ack=-1", "lost_ack=1"])
 def test_an_unknown_fault_is_a_usage_error(text: str) -> None:
-    """An unknown fault or an invalid value is a usage error."""
+    """An unknown fault, or a fault with an invalid value, is a usage error."""
     with pytest.raises(UsageError):
         Faults().adding(text)
 
 
 def test_a_block_takes_the_time_of_line_and_cells() -> None:
-    """256 bytes at 115200 baud: 268 bytes on the line and 128 half-words are 32.3 ms."""
+    """Writing 256 bytes at 115200 baud takes 33.3 ms: 268 bytes on the line, 128 half-words and 1 ms latency."""
     clock = Clock()
     board = ready(SimulatedBoard(times=clock.times(latency=0.001)))
     before = clock.now()
@@ -307,7 +307,7 @@ def test_a_block_takes_the_time_of_line_and_cells() -> None:
 
 
 def test_a_file_keeps_the_flash(tmp_path: Path) -> None:
-    """A second board on the same file has what was written to the first."""
+    """A flash file keeps its contents for the next board that uses it."""
     file = tmp_path / "board.flash"
     ready(SimulatedBoard(flash=file)).feed(writing(FLASH, b"abcd"))
     assert SimulatedBoard(flash=file).flash == b"abcd" + BLANK[4:]
@@ -316,7 +316,7 @@ def test_a_file_keeps_the_flash(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("in_file", [True, False])
 def test_contents_larger_than_the_flash_are_refused(tmp_path: Path, *, in_file: bool) -> None:
-    """A file that does not fit is not changed."""
+    """Contents larger than the flash are refused, and a flash file is not changed."""
     file = tmp_path / "large"
     file.write_bytes(bytes(65537))
     with pytest.raises(UsageError, match="65537 bytes"):

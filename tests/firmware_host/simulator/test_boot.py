@@ -1,4 +1,4 @@
-"""Applications in flash and RAM on an emulated Cortex-M3."""
+"""Applications in flash and RAM run on an emulated Cortex-M3."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ RCC_CFGR, RCC_APB2ENR, GPIOA_CRH = 0x4002_1004, 0x4002_1018, 0x4001_0804
 USART1_DR, USART1_BRR, USART1_CR1 = 0x4001_3804, 0x4001_3808, 0x4001_380C
 SYST_CSR, SYST_RVR, VTOR, AIRCR = 0xE000_E010, 0xE000_E014, 0xE000_ED08, 0xE000_ED0C
 SAY_A = {RCC_APB2ENR: 0x4004, GPIOA_CRH: 0x4444_44B4, USART1_CR1: 0x340C, USART1_DR: ord("A")}
-"""Everything that has to be set up, in this order, before a byte leaves the chip."""
+"""Register writes, in order, that set up clock, pin and USART, and send a byte."""
 TICK = {SYST_RVR: 99, SYST_CSR: 7}
 
 
 def image(version: str) -> bytes:
-    """Return the example firmware of that version."""
+    """Return the image of a version of the example firmware."""
     return (IMAGES / f"bluepill-{version}.bin").read_bytes()
 
 
 def program(code: str, start: int = FLASH) -> bytes:
-    """Return a vector table, a SysTick handler that only returns, and the code, given in hex."""
+    """Return a vector table, a SysTick handler that only returns, and the given machine code in hexadecimal."""
     vectors = struct.pack("<16I", STACK, start + 69, *[0] * 13, start + 65)
     return vectors + bytes.fromhex("7047 00bf" + code)
 
 
 def storing(values: dict[int, int], start: int = FLASH) -> bytes:
-    """Return a program that stores each value at its address, then sleeps for ever."""
+    """Return a program that stores each value at its address, then sleeps forever."""
     # adr r3, table; 1: ldmia r3!, {r0, r1}; cbz r0, 2f; str r1, [r0]; b 1b; 2: wfi; b 2b; nop; table:
     code = "03a3 03cb 08b1 0160 fbe7 30bf fde7 00bf"
     table = b"".join(struct.pack("<II", *pair) for pair in values.items())
@@ -44,20 +44,20 @@ def storing(values: dict[int, int], start: int = FLASH) -> bytes:
 
 
 def go(board: SimulatedBoard, address: int) -> bytes:
-    """Initialise the ROM and send Go; return the answers."""
+    """Synchronise the boot ROM and send Go; return the answers."""
     frame = address.to_bytes(4, "big")
     return board.feed(b"\x7f\x21\xde" + frame + bytes([reduce(xor, frame)]))
 
 
 def runs_after_reset(flash: bytes) -> bool:
-    """Whether the program is still running some time after a reset."""
+    """Return whether the program still runs 10 ms after a reset."""
     board = started(flash)
     board.run(0.01)
     return board.application is not None
 
 
 def runs_after_go(flash: bytes) -> bool:
-    """Whether the program is still running some time after the ROM's Go."""
+    """Return whether the program still runs 10 ms after Go."""
     board = SimulatedBoard(flash=flash)
     go(board, FLASH)
     board.run(0.01)
@@ -66,20 +66,20 @@ def runs_after_go(flash: bytes) -> bool:
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.0"])
 def test_go_starts_the_firmware_and_its_banner_comes(version: str) -> None:
-    """The firmware works with the clocks, the USART and the vectors that the ROM left."""
+    """After Go the example firmware runs and prints its banner."""
     board = SimulatedBoard(flash=image(version))
     assert go(board, FLASH) == b"\x79" * 3
     assert board.run(0.01) == BANNER % version.encode()
 
 
 def test_reset_with_boot0_low_starts_the_firmware() -> None:
-    """The firmware works with the clocks that a reset leaves."""
+    """After a reset with BOOT0 at 0 the example firmware runs and prints its banner."""
     assert started(image("1.1.0")).run(0.01) == BANNER % b"1.1.0"
 
 
 @pytest.mark.parametrize("from_rom", [True, False])
 def test_the_firmware_keeps_the_roms_line_settings(*, from_rom: bool) -> None:
-    """After the ROM and after a reset it sends at 115200 baud with even parity, within 0.2 %."""
+    """The example firmware sends at 115200 baud with even parity after Go and after a reset."""
     board = SimulatedBoard(flash=image("1.0.0")) if from_rom else started(image("1.0.0"))
     if from_rom:
         go(board, FLASH)
@@ -89,7 +89,7 @@ def test_the_firmware_keeps_the_roms_line_settings(*, from_rom: bool) -> None:
 
 
 def test_the_firmware_counts_seconds() -> None:
-    """SysTick interrupts arrive at the rate of the emulated clock."""
+    """SysTick interrupts occur at the rate of the emulated clock."""
     board = started(image("1.2.0"))
     board.run(0.5)
     assert board.run(1.0) == b"up 1 s, wave 19260\r\n"
@@ -97,7 +97,7 @@ def test_the_firmware_counts_seconds() -> None:
 
 
 def test_the_rom_does_not_answer_while_the_application_runs() -> None:
-    """Until a reset, the application receives 0x7F as an ordinary byte."""
+    """While the application runs, the boot ROM does not answer 0x7F until a reset."""
     board = SimulatedBoard(flash=image("1.0.0"))
     go(board, FLASH)
     assert board.feed(b"\x7f\x7f") == b""
@@ -111,7 +111,7 @@ def test_the_rom_does_not_answer_while_the_application_runs() -> None:
     ids=["blank", "zeros", "only the first block", "without its first page", "reversed"],
 )
 def test_an_incomplete_firmware_prints_nothing(flash: bytes) -> None:
-    """A blank, half-written or wrong image does not print a banner."""
+    """A blank, incomplete or wrong image prints nothing and stops."""
     board = started(flash)
     assert board.run(0.05) == b""
     assert board.application is None
@@ -119,14 +119,14 @@ def test_an_incomplete_firmware_prints_nothing(flash: bytes) -> None:
 
 @pytest.mark.parametrize("address", [FLASH + 0x10000, RAM - 4, 0x1FFF_F000, 0])
 def test_go_refuses_what_is_neither_flash_nor_ram(address: int) -> None:
-    """Go is answered with NACK, and the ROM goes on."""
+    """Go to an address outside flash and RAM is answered with NACK, and the next command is accepted."""
     board = SimulatedBoard(flash=image("1.0.0"))
     assert go(board, address) == b"\x79\x79\x1f"
     assert board.feed(b"\x02\xfd")[:1] == b"\x79"
 
 
 def test_a_program_in_ram_asks_for_a_reset_and_the_rom_is_back() -> None:
-    """AIRCR resets the chip; with BOOT0 still at 1 that is the ROM, and RAM is kept."""
+    """A program in RAM resets the chip through AIRCR; with BOOT0 at 1 the boot ROM starts and RAM is kept."""
     content = storing({RAM + 0x100: 0x6463_6261, AIRCR: 0x05FA_0004}, RAM)
     frame = bytes([len(content) - 1]) + content
     board = SimulatedBoard()
@@ -137,7 +137,7 @@ def test_a_program_in_ram_asks_for_a_reset_and_the_rom_is_back() -> None:
 
 
 def test_a_reset_needs_its_key() -> None:
-    """Another key in AIRCR is ignored, as on the chip."""
+    """A reset request in AIRCR without the right key is ignored, as on the chip."""
     board = started(storing({AIRCR: 0x0000_0004}))
     board.boot0 = True
     board.run(0.01)
@@ -154,7 +154,7 @@ def test_a_reset_needs_its_key() -> None:
     ids=["undefined instruction", "nothing there", "flash is not RAM"],
 )
 def test_a_fault_stops_the_core_until_reset(code: str) -> None:
-    """A fault stops the application, and a reset restarts the board."""
+    """A processor fault stops the application, and a reset starts the board again."""
     board = started(program(code))
     board.run(0.01)
     assert board.application is None
@@ -164,7 +164,7 @@ def test_a_fault_stops_the_core_until_reset(code: str) -> None:
 
 
 def test_a_byte_leaves_when_clock_pin_and_usart_are_set_up() -> None:
-    """A byte is sent if clock, pin and USART are set up."""
+    """The application sends a byte if clock, pin and USART are set up."""
     assert started(storing(SAY_A)).run(0.01) == b"A"
 
 
@@ -181,21 +181,21 @@ def test_a_byte_leaves_when_clock_pin_and_usart_are_set_up() -> None:
     ],
 )
 def test_a_byte_stays_when_something_is_not_set_up(register: int, value: int) -> None:
-    """Without a clock a register is not stored, and a pin that is not an output sends nothing."""
+    """The application sends nothing if a clock, the pin or the USART is not set up."""
     board = started(storing(SAY_A | {register: value}))
     assert board.run(0.01) == b""
     assert board.application is not None
 
 
 def test_go_leaves_the_roms_vectors_at_address_zero() -> None:
-    """A program that uses interrupts and does not set VTOR runs after reset, and not after Go."""
+    """A program that uses interrupts without setting VTOR runs after a reset, but not after Go."""
     assert runs_after_reset(storing(TICK))
     assert not runs_after_go(storing(TICK))
     assert runs_after_go(storing({VTOR: FLASH} | TICK))
 
 
 def test_a_masked_interrupt_waits() -> None:
-    """With PRIMASK set, SysTick wakes the core and calls no handler."""
+    """With PRIMASK set, SysTick wakes the core without calling its handler."""
     masked = bytearray(storing(TICK))
     masked[60:64] = bytes(4)  # no vector
     assert not runs_after_reset(bytes(masked))
@@ -217,12 +217,12 @@ def test_a_masked_interrupt_waits() -> None:
     ],
 )
 def test_the_clock_tree_sets_the_baud_rate(configuration: int, *, clock_hz: int, line: str) -> None:
-    """Source, multiplier and dividers of RCC_CFGR count (RM0008 section 7.3.2)."""
+    """The clock source, multiplier and dividers in RCC_CFGR determine the baud rate (RM0008 section 7.3.2)."""
     registers = Peripherals({RCC_CFGR: configuration, USART1_CR1: 0x340C, USART1_BRR: 100})
     assert (registers.clock_hz, registers.line_settings) == (clock_hz, line)
 
 
 @pytest.mark.parametrize(("control", "cycles"), [(0, 0), (1, 800), (5, 100), (7, 100)])
 def test_systick_counts_the_core_clock_or_an_eighth(control: int, cycles: int) -> None:
-    """CLKSOURCE chooses, ENABLE switches (PM0056 section 4.5.1)."""
+    """SysTick counts the core clock or an eighth of it, and only if enabled (PM0056 section 4.5.1)."""
     assert Peripherals({SYST_CSR: control, SYST_RVR: 99}).tick_cycles == cycles

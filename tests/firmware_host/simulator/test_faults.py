@@ -1,4 +1,4 @@
-"""The faults of the simulated board, and the state that they leave."""
+"""Each fault of the simulated board has its effect, and leaves the right state."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ PAGE = STM32F103C8.page_size
 
 
 def erasing(*pages: int) -> bytes:
-    """Return a whole Erase Memory command."""
+    """Return the frames of an Erase Memory command."""
     return ERASE + summed(bytes([len(pages) - 1, *pages]))
 
 
 def ready(faults: Faults, flash: bytes = b"") -> SimulatedBoard:
-    """Return a board with that fault, its ROM initialised."""
+    """Return a board with these faults and a synchronised boot ROM."""
     board = SimulatedBoard(flash=flash, faults=faults)
     assert board.feed(b"\x7f").endswith(ACK)
     return board
 
 
 def test_power_fails_after_a_byte() -> None:
-    """The bytes before it are received, its answer is lost, and later bytes are not answered."""
+    """With `power_cut_after` the last received byte is not answered, and later bytes are lost."""
     frame = writing(FLASH, b"abcd")
     board = ready(Faults(power_cut_after=len(frame)))
     assert board.feed(frame) == ACK * 2
@@ -42,7 +42,7 @@ def test_power_fails_after_a_byte() -> None:
 
 @pytest.mark.parametrize(("number", "kept"), [(1, 0), (2, 2), (4, 6)])
 def test_power_fails_before_a_half_word(number: int, kept: int) -> None:
-    """The half-words before it are programmed, it and the others are erased."""
+    """With `power_cut_before_program` the half-words before the cut are programmed, and the others stay erased."""
     board = ready(Faults(power_cut_before_program=number))
     assert board.feed(writing(FLASH, b"abcdefgh")) == ACK * 2
     assert board.flash[:8] == b"abcdefgh"[:kept].ljust(8, b"\xff")
@@ -50,7 +50,7 @@ def test_power_fails_before_a_half_word(number: int, kept: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_power_fails_within_a_half_word(seed: int) -> None:
-    """It has some of its zeros, and never a bit that neither it nor an erased cell has."""
+    """With `power_cut_in_program` a half-word is partly programmed, and the following ones stay erased."""
     board = ready(Faults(power_cut_in_program=2, seed=seed))
     assert board.feed(writing(FLASH, b"ab\x00\x00efgh")) == ACK * 2
     half = int.from_bytes(board.flash[2:4])
@@ -60,7 +60,7 @@ def test_power_fails_within_a_half_word(seed: int) -> None:
 
 
 def test_a_half_programmed_half_word_takes_nothing_but_zero_before_it_is_erased() -> None:
-    """Writing the block again without erasing it does not repair it."""
+    """Writing a partly programmed half-word again, without an erase, does not change it."""
     board = ready(Faults(power_cut_in_program=1))
     board.feed(writing(FLASH, b"\x12\x34\xff\xff"))
     half = board.flash[:2]
@@ -71,7 +71,7 @@ def test_a_half_programmed_half_word_takes_nothing_but_zero_before_it_is_erased(
 
 @pytest.mark.parametrize("seed", range(6))
 def test_power_fails_within_an_erase(seed: int) -> None:
-    """The page is neither unchanged nor erased, and no other page has changed."""
+    """With `power_cut_in_erase` the page is partly erased, and no other page is changed by it."""
     board = ready(Faults(power_cut_in_erase=2, seed=seed), flash=ZEROS)
     assert board.feed(erasing(0, 3, 5)) == ACK
     assert board.flash[:PAGE] == b"\xff" * PAGE
@@ -86,7 +86,7 @@ def test_power_fails_within_an_erase(seed: int) -> None:
 
 @pytest.mark.parametrize("command", [ERASE + b"\xff\x00", UNPROTECT], ids=["mass erase", "readout unprotect"])
 def test_power_fails_within_the_erase_of_everything(command: bytes) -> None:
-    """Every page is left half erased, and readout protection stays on."""
+    """A power cut in a global erase leaves every page partly erased, and keeps readout protection."""
     board = SimulatedBoard(flash=ZEROS, faults=Faults(power_cut_in_erase=1))
     board.protect(readout=command == UNPROTECT)
     assert board.feed(b"\x7f" + command) == ACK * 2
@@ -97,7 +97,7 @@ def test_power_fails_within_the_erase_of_everything(command: bytes) -> None:
 
 
 def test_power_fails_while_the_option_bytes_are_erased() -> None:
-    """The remaining RDP protects the flash from being read."""
+    """A power cut in the erase of the option bytes leaves the flash protected from reading."""
     board = ready(Faults(power_cut_in_erase=1, seed=1))
     board.feed(b"\x63\x9c" + summed(b"\x00\x05"))
     board.connect()
@@ -105,7 +105,7 @@ def test_power_fails_while_the_option_bytes_are_erased() -> None:
 
 
 def test_an_unplugged_cable_leaves_the_rom_in_its_half_frame() -> None:
-    """Reconnecting it is not a reset: the ROM still waits for the rest of the frame."""
+    """With `unplug_after` the boot ROM still waits for the rest of its frame after the reconnection."""
     frame = writing(FLASH, b"abcd")
     board = ready(Faults(unplug_after=1 + 10))
     assert board.feed(frame) == ACK * 2
@@ -118,7 +118,7 @@ def test_an_unplugged_cable_leaves_the_rom_in_its_half_frame() -> None:
 
 
 def test_a_rest_of_a_frame_completes_it_after_the_cable_is_back() -> None:
-    """The ROM has not noticed the interruption."""
+    """The rest of a frame, sent after the cable is reconnected, completes the frame."""
     frame = writing(FLASH, b"abcd")
     board = ready(Faults(unplug_after=1 + 10))
     board.feed(frame)
@@ -128,7 +128,7 @@ def test_a_rest_of_a_frame_completes_it_after_the_cable_is_back() -> None:
 
 
 def test_a_cable_that_comes_off_in_an_answer_loses_its_rest() -> None:
-    """The ROM has served the command, and is ready for the next one."""
+    """With `unplug_after_sent` the rest of the answer is lost, and the boot ROM accepts the next command."""
     board = ready(Faults(unplug_after_sent=3))
     assert board.feed(GET_ID) == b"\x79\x01"
     assert board.feed(GET_ID) == SILENCE
@@ -137,21 +137,21 @@ def test_a_cable_that_comes_off_in_an_answer_loses_its_rest() -> None:
 
 
 def test_a_bit_that_flips_on_the_way_to_the_board_arrives() -> None:
-    """The USART delivers a byte with a parity error; the frame's checksum is wrong."""
+    """A byte whose bit flips on the way to the board is received, and the frame's checksum is wrong."""
     board = ready(Faults(flip_received=12, seed=5))
     assert board.feed(writing(FLASH, b"abcd")) == ACK * 2 + NACK
     assert board.feed(writing(FLASH, b"abcd")) == ACK * 3
 
 
 def test_a_bit_that_flips_in_an_answer_is_received() -> None:
-    """Only the host receives the wrong byte."""
+    """A bit that flips in an answer changes one byte that the host receives."""
     board = ready(Faults(flip_sent=4, seed=4))
     assert board.feed(GET_ID) == b"\x79\x01\x14\x10\x79"
     assert board.feed(GET_ID) == b"\x79\x01\x04\x10\x79"
 
 
 def test_a_flipped_bit_in_the_first_0x7f_makes_the_rom_deaf() -> None:
-    """It measures another rate."""
+    """If a bit flips in the first 0x7F, the boot ROM measures a wrong rate and does not respond."""
     board = SimulatedBoard(faults=Faults(flip_received=1))
     assert board.feed(b"\x7f\x7f\x7f") == SILENCE
 
@@ -166,7 +166,7 @@ def test_a_flipped_bit_in_the_first_0x7f_makes_the_rom_deaf() -> None:
     ids=["extra ack", "leading zero", "both"],
 )
 def test_the_first_answer_of_some_roms_is_longer(faults: Faults, answer: bytes) -> None:
-    """The additional bytes come after every reset, and never later."""
+    """The faults `leading_zero` and `extra_ack` add bytes to the first answer after each reset only."""
     board = SimulatedBoard(faults=faults)
     for _ in range(2):
         assert board.feed(b"\x7f") == answer
@@ -175,7 +175,7 @@ def test_the_first_answer_of_some_roms_is_longer(faults: Faults, answer: bytes) 
 
 
 def test_every_fault_has_a_name(caplog: pytest.LogCaptureFixture) -> None:
-    """A board with any named fault answers the first byte."""
+    """Every fault can be set by its name, and such a board answers the first byte."""
     caplog.set_level(logging.INFO)
     for name in FAULT_NAMES:
         board = SimulatedBoard(faults=Faults().adding(f"{name}=2"))

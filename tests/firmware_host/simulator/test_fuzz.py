@@ -1,4 +1,4 @@
-"""The simulated board survives arbitrary bytes, and its flash changes only by valid frames."""
+"""The simulated board survives arbitrary bytes, and only valid frames change its flash."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ exchanges = st.lists(fragments, max_size=40).map(b"".join)
 
 
 def summed(frame: bytes) -> bool:
-    """Return whether the XOR over the frame is right."""
+    """Return whether the XOR of the frame's bytes is zero."""
     return reduce(xor, frame) == 0
 
 
 def contains_a_change(sent: bytes) -> bool:
-    """Return whether `sent` contains a whole, valid frame that writes or erases flash."""
+    """Return whether `sent` contains a complete, valid command that writes or erases flash."""
     after_write = (sent[match.end() :] for match in re.finditer(b"(?=(\x31\xce))", sent))
     writes = any(is_write(rest[2:]) for rest in after_write)
     after_erase = (sent[match.start() + 2 :] for match in re.finditer(b"(?=\x43\xbc)", sent))
@@ -56,13 +56,13 @@ def contains_a_change(sent: bytes) -> bool:
 
 
 def is_write(rest: bytes) -> bool:
-    """Return whether address and data of Write Memory follow, each with its checksum."""
+    """Return whether the bytes start with the address and data frames of Write Memory, with right checksums."""
     data = rest[5 : 5 + rest[5] + 3] if len(rest) > 5 else b""
     return len(data) > 2 and len(data) == data[0] + 3 and summed(rest[:5]) and summed(data)
 
 
 def is_erase(rest: bytes) -> bool:
-    """Return whether a page list with its checksum, or the global form, follows."""
+    """Return whether the bytes start with a page list and its checksum, or with the global erase FF 00."""
     if rest[:1] == b"\xff":
         return rest[1:2] == b"\x00"
     return len(rest) > 2 and len(rest) >= rest[0] + 3 and summed(rest[: rest[0] + 3])
@@ -74,7 +74,7 @@ def is_erase(rest: bytes) -> bool:
 @example(sent=b"\x31\xce\x08\x00\x80\x00\x88\x03abcd\x07")
 @example(sent=b"\x43\xbc\xff\x00")
 def test_flash_changes_only_by_a_whole_valid_frame(sent: bytes) -> None:
-    """Random bytes and broken frames never crash the board nor touch its flash."""
+    """Random bytes do not crash the simulated board, and change its flash only by a valid command."""
     board = SimulatedBoard(flash=PATTERN)
     before = board.flash
     board.feed(b"\x7f" + sent)
@@ -83,7 +83,7 @@ def test_flash_changes_only_by_a_whole_valid_frame(sent: bytes) -> None:
 
 @given(length=st.integers(0, 12))
 def test_a_write_that_breaks_off_writes_nothing(length: int) -> None:
-    """No proper prefix of a write changes the flash."""
+    """An incomplete Write Memory command does not change the flash."""
     whole = b"\x31\xce\x08\x00\x80\x00\x88\x03abcd\x07"
     board = SimulatedBoard(flash=PATTERN)
     before = board.flash
@@ -111,7 +111,7 @@ HALF_FINISHED = [
 
 @pytest.mark.parametrize("received", HALF_FINISHED)
 def test_0x80_leads_out_of_every_half_finished_command(received: bytes) -> None:
-    """A host without a reset line feeds 0x80 until NACK: the flash stays, and the ROM listens."""
+    """Sending 0x80 until NACK ends every incomplete command without changing the flash."""
     board = SimulatedBoard(flash=PATTERN)
     before = board.flash
     board.feed(b"\x7f" + received)
@@ -122,7 +122,7 @@ def test_0x80_leads_out_of_every_half_finished_command(received: bytes) -> None:
 
 
 def test_ff_00_completes_a_started_erase() -> None:
-    """FF 00, which some tools send to resynchronise, completes a global erase."""
+    """FF 00, which some tools send to resynchronise, completes a started global erase."""
     board = SimulatedBoard(flash=PATTERN)
     board.feed(b"\x7f\x43\xbc")
     board.feed(b"\xff\x00")
@@ -133,7 +133,7 @@ def test_ff_00_completes_a_started_erase() -> None:
 @settings(max_examples=len(sampled(range(100), one_in=2)))
 @given(flips=st.lists(st.tuples(st.integers(0, 619), st.integers(0, 7)), max_size=12), length=st.integers(0, 620))
 def test_a_damaged_image_never_takes_the_simulator_down(flips: list[tuple[int, int]], length: int) -> None:
-    """A program with flipped bits or a missing end runs, hangs or crashes, and reset helps."""
+    """An image with flipped bits or a missing end does not crash the simulator."""
     image = bytearray(IMAGE.read_bytes())
     for index, bit in flips:
         image[index] ^= 1 << bit

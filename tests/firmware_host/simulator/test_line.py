@@ -1,4 +1,4 @@
-"""Bytes on a line with a wrong rate or parity, and the rate that the boot ROM measures."""
+"""Bytes are garbled on a line with a wrong rate or parity, and the boot ROM measures the rate."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ NONE = LineSettings(115200, "N")
 
 @given(data=st.binary(max_size=40), error=st.floats(-0.02, 0.02))
 def test_two_clocks_may_differ_by_two_per_cent(data: bytes, error: float) -> None:
-    """Rates that differ by 2 % are understood; AN3155 section 2 asks for less than 2.5 %."""
+    """Bytes are received correctly if the two rates differ by at most 2 %."""
     assert received(data, EVEN, heard=LineSettings(round(115200 * (1 + error)))) == data
 
 
 @given(byte=st.integers(0, 255), parity=st.sampled_from("NO"))
 def test_a_single_byte_arrives_with_any_parity(byte: int, parity: str) -> None:
-    """Its eight bits arrive at the right time, and a parity error does not withhold a byte."""
+    """A single byte is received correctly without parity or with odd parity."""
     assert received(bytes([byte]), LineSettings(115200, parity), heard=EVEN) == bytes([byte])
 
 
 def test_bytes_without_parity_that_follow_each_other_are_garbled() -> None:
-    """The next start bit arrives in place of the stop bit."""
+    """Consecutive bytes without parity are garbled: a start bit arrives in place of the stop bit."""
     assert received(bytes(range(32)), NONE, heard=EVEN) != bytes(range(32))
 
 
 @pytest.mark.parametrize("baud", [57600, 100000, 128000, 230400])
 def test_another_rate_garbles(baud: int) -> None:
-    """Bytes at another rate are garbled in both directions."""
+    """Bytes sent at another rate are garbled in both directions."""
     other, data = LineSettings(baud), b"BlockOTA"
     assert received(data, other, heard=EVEN) != data
     assert received(data, EVEN, heard=other) != data
 
 
 def test_a_line_of_unknown_rate_is_never_garbled() -> None:
-    """A line without a rate, such as a TCP connection, does not garble."""
+    """Bytes on a line without a rate, such as a TCP connection, are not garbled."""
     assert received(b"abc", LineSettings(), heard=EVEN) == b"abc"
 
 
 def test_the_rom_keeps_the_rate_of_the_first_byte_until_reset() -> None:
-    """A host that changes its rate is not understood, and nor is the board; a reset measures anew."""
+    """The boot ROM uses the rate of the first byte until a reset, and does not understand another rate."""
     board = SimulatedBoard()
     board.set_line(LineSettings(57600))
     assert board.feed(b"\x7f") + board.feed(GET_ID) == ACK + ID
@@ -63,7 +63,7 @@ def test_the_rom_keeps_the_rate_of_the_first_byte_until_reset() -> None:
 def test_a_rate_above_the_chips_makes_the_rom_deaf(
     baud: int, *, answer: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It stays deaf until a reset at a lower rate."""
+    """After a first byte at too high a rate, the boot ROM does not respond until a reset."""
     caplog.set_level(logging.INFO)
     board = SimulatedBoard()
     board.set_line(LineSettings(baud))
@@ -75,14 +75,14 @@ def test_a_rate_above_the_chips_makes_the_rom_deaf(
 
 
 def test_a_faster_chip_can_be_had() -> None:
-    """A profile may accept 460800 baud, which some real boards do."""
+    """A profile can allow 460800 baud, which some real boards accept."""
     board = SimulatedBoard(replace(STM32F103C8, max_baud=460_800))
     board.set_line(LineSettings(460_800))
     assert board.feed(b"\x7f") == ACK
 
 
 def test_without_parity_the_rom_answers_single_bytes_and_no_frame() -> None:
-    """0x7F looks the same either way; a command written at once does not."""
+    """Without parity the boot ROM acknowledges 0x7F, but does not understand a two-byte command."""
     board = SimulatedBoard()
     board.set_line(NONE)
     assert board.feed(b"\x7f") == ACK
@@ -90,14 +90,14 @@ def test_without_parity_the_rom_answers_single_bytes_and_no_frame() -> None:
 
 
 def test_a_model_with_a_rate_of_its_own_ignores_the_hosts() -> None:
-    """The time model's rate takes precedence over the host's."""
+    """The rate of the time model takes precedence over the host's rate."""
     board = SimulatedBoard(times=Clock().times(baud=9600))
     board.set_line(LineSettings(460_800, "N"))
     assert board.feed(b"\x7f") + board.feed(GET_ID) == ACK + ID
 
 
 def test_a_model_without_a_rate_takes_the_hosts() -> None:
-    """Without a rate in the model, two bytes take as long as at the host's 1200 baud."""
+    """If the time model has no rate, the host's rate determines the time."""
     clock = Clock()
     board = SimulatedBoard(times=clock.times(baud=0))
     board.set_line(LineSettings(1200))
@@ -107,7 +107,7 @@ def test_a_model_without_a_rate_takes_the_hosts() -> None:
 
 
 def test_a_break_is_not_0x7f_and_later_a_zero() -> None:
-    """A ROM that waits for its first byte is deaf; one that serves takes half a command."""
+    """A break before the first byte stops the boot ROM from responding; a later break counts as a zero byte."""
     board = SimulatedBoard()
     board.hear_break()
     assert board.feed(b"\x7f") == SILENCE
@@ -118,7 +118,7 @@ def test_a_break_is_not_0x7f_and_later_a_zero() -> None:
 
 
 def test_nrst_stops_the_board_and_its_release_starts_what_boot0_selects() -> None:
-    """While NRST is low nothing is answered; its release starts what BOOT0 selects."""
+    """The board does not answer while NRST is low; when NRST rises, BOOT0 selects boot ROM or application."""
     board = SimulatedBoard()
     board.hold_reset(low=True)
     assert board.feed(b"\x7f") == SILENCE
@@ -131,7 +131,7 @@ def test_nrst_stops_the_board_and_its_release_starts_what_boot0_selects() -> Non
 
 
 def test_a_rom_listens_a_while_after_nrst_rises() -> None:
-    """1.227 ms on an F103; a byte that ends before is lost."""
+    """A byte that arrives before the boot time of the ROM has passed is lost."""
     clock = Clock()
     board = SimulatedBoard(times=clock.times())
     board.hold_reset(low=True)

@@ -1,4 +1,4 @@
-"""``python -m firmware_host.simulator``: its errors, its signals, and what it serves."""
+"""``python -m firmware_host.simulator`` reports errors, ends on signals and serves boards."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ COMMAND = [sys.executable, "-m", "firmware_host.simulator"]
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["--latency", "16"], 2, "needs a line that takes time"),
+        (["--latency", "16"], 2, "--latency has no effect without --baud"),
         (["--latency", "-1", "--baud", "9600"], 2, "the latency of -1 ms is out of range"),
         (["--latency", "nan", "--baud", "9600"], 2, "the latency of nan ms is out of range"),
         (["--latency", "1e9", "--baud", "9600"], 2, "0 to 1000 milliseconds"),
         (["--fault", "noise-at-open=65537"], 2, "cannot have the value 65537. Write 65536 at most"),
-        (["--baud", "line"], 2, "a TCP connection has no rate"),
+        (["--baud", "line"], 2, "a TCP connection has no baud rate"),
         (["--fault", "gremlins"], 2, "unknown fault 'gremlins'"),
         (["--write-protected", "3-1"], 2, "pages '3-1'"),
         (["--write-protected", "64"], 2, "up to 63"),
@@ -39,7 +39,7 @@ COMMAND = [sys.executable, "-m", "firmware_host.simulator"]
 def test_impossible_boards_are_refused(
     words: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The error is on stderr, the exit status is that of its kind, and nothing is served."""
+    """Invalid board settings print an error to stderr and give the error's exit status."""
     assert main(words) == status
     printed = capsys.readouterr()
     assert message in printed.err
@@ -50,7 +50,7 @@ def test_impossible_boards_are_refused(
     ("words", "message"), [(["--tcp", "70000"], "not a TCP port"), (["--chip", "z80"], "invalid choice")]
 )
 def test_malformed_options_are_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Argparse ends the process with status 2."""
+    """A malformed option ends the command with status 2."""
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 2
@@ -58,7 +58,7 @@ def test_malformed_options_are_refused(words: list[str], message: str, capsys: p
 
 
 def test_a_port_in_use_ends_the_command_with_status_4(capsys: pytest.CaptureFixture[str]) -> None:
-    """The error names the reason."""
+    """A TCP port in use ends the command with status 4 and the system's reason."""
     with serve_tcp(SimulatedBoard()) as url:
         assert main(["--tcp", url.rpartition(":")[2]]) == 4
     assert "Address already in use" in capsys.readouterr().err
@@ -66,7 +66,7 @@ def test_a_port_in_use_ends_the_command_with_status_4(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_prints_its_url_and_ends_on_a_signal(tmp_path: Path, stop: signal.Signals) -> None:
-    """One line on stdout, the board's log on stderr, status 0, and the flash is kept."""
+    """The command prints its URL, ends on SIGINT or SIGTERM with status 0, and keeps the flash file."""
     flash = tmp_path / "board.flash"
     words = ["--flash", str(flash), "--fault", "lost-ack=100", "--write-protected", "0-3,60"]
     with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as simulator:
@@ -86,7 +86,7 @@ def test_the_command_prints_its_url_and_ends_on_a_signal(tmp_path: Path, stop: s
 
 
 def test_a_busy_simulator_ends_on_a_signal() -> None:
-    """SIGTERM ends it while the board waits for a line of 9600 baud."""
+    """SIGTERM ends the command while the simulated board receives bytes at 9600 baud."""
     with subprocess.Popen(
         [*COMMAND, "--baud", "9600"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as simulator:
@@ -102,14 +102,14 @@ def test_a_busy_simulator_ends_on_a_signal() -> None:
 
 
 def test_a_refused_command_leaves_the_signals_as_they_were() -> None:
-    """A process that is started later must not inherit a blocked SIGTERM."""
+    """A refused command does not leave signals blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert main(["--tcp", "0", "--unique-id", "no hex"]) != 0
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
 def test_a_serial_server_with_another_wiring() -> None:
-    """Pyserial opens its URL, and drives NRST and BOOT0."""
+    """With `--rfc2217`, pyserial resets the board through the configured wiring."""
     words = ["--rfc2217", "--wiring", "rts-dtr", "--invert-boot0", "--baud", "line", "--max-baud", "460800"]
     with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as simulator:
         assert simulator.stdout is not None

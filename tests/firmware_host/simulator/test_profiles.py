@@ -27,33 +27,33 @@ every_chip = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 
 
 def erasing(profile: BoardProfile, *pages: int) -> bytes:
-    """Return a whole erase command, of the form that this ROM has."""
+    """Return the frames of Erase Memory or Extended Erase, whichever the chip has."""
     if 0x43 in profile.commands:
         return ERASE + summed(bytes([len(pages) - 1, *pages]))
     return EXTENDED + summed(b"".join(number.to_bytes(2, "big") for number in (len(pages) - 1, *pages)))
 
 
 def ready(profile: BoardProfile, *, used: bool = False) -> SimulatedBoard:
-    """Return a board with its ROM initialised, its flash erased or with nothing erased in it."""
+    """Return a board with a synchronised boot ROM, and a flash that is erased or filled with 0x5A."""
     board = SimulatedBoard(profile, flash=b"\x5a" * profile.flash_size if used else b"")
     assert board.feed(b"\x7f") == ACK * (2 if profile.greets_twice else 1)
     return board
 
 
 def test_every_product_id_has_a_profile() -> None:
-    """The 22 product ids have one profile each."""
+    """Each of the 22 product ids has one profile."""
     assert sorted(profile.product_id for profile in PROFILES.values()) == sorted(PRODUCT_IDS)
 
 
 @every_chip
 def test_the_rom_answers_the_chips_product_id(profile: BoardProfile) -> None:
-    """Get ID answers the profile's id."""
+    """The answer to Get ID contains the profile's product id."""
     assert ready(profile).feed(b"\x02\xfd") == b"\x79\x01" + profile.product_id.to_bytes(2, "big") + ACK
 
 
 @every_chip
 def test_the_rom_has_one_of_the_two_erase_commands(profile: BoardProfile) -> None:
-    """Get lists it, and the other is refused."""
+    """The boot ROM lists one of the two erase commands, and refuses the other."""
     listed = {0x43, 0x44} & set(ready(profile).feed(b"\x00\xff")[3:-1])
     assert len(listed) == 1
     other = 0x43 ^ 0x44 ^ listed.pop()
@@ -62,7 +62,7 @@ def test_the_rom_has_one_of_the_two_erase_commands(profile: BoardProfile) -> Non
 
 @every_chip
 def test_the_last_page_can_be_erased_and_no_other_is(profile: BoardProfile) -> None:
-    """Pages and sectors have the profile's sizes."""
+    """Erasing the last page or sector changes no other page."""
     span = profile.page_span(profile.page_count - 1)
     board = ready(profile, used=True)
     board.feed(erasing(profile, profile.page_count - 1))
@@ -71,7 +71,7 @@ def test_the_last_page_can_be_erased_and_no_other_is(profile: BoardProfile) -> N
 
 @every_chip
 def test_our_clients_table_fits_the_chip(profile: BoardProfile) -> None:
-    """Two independent readings of the same documents: what the client's table allows, the chip accepts."""
+    """The client's chip table, written independently from the same documents, agrees with the profile."""
     chip = find_chip(profile.product_id)
     assert chip is not None
     pages = [
@@ -89,7 +89,10 @@ def test_our_clients_table_fits_the_chip(profile: BoardProfile) -> None:
 
 @every_chip
 def test_the_factorys_words_are_read_in_the_block_that_the_rom_gives(profile: BoardProfile) -> None:
-    """F4: at least 256 bytes. L0: only in a read from the option bytes on. Others: without a limit."""
+    """Unique id and flash size can be read in the way that each chip family allows.
+
+    An F4 refuses to read fewer than 256 bytes. An L0 refuses a read that does not start at its option bytes.
+    """
     board, unique_id = ready(profile), profile.unique_id_register
     start, length = {"F4": (unique_id, 256), "L0": (profile.option_start, 128)}.get(
         profile.option_format, (unique_id, 12)
@@ -103,7 +106,7 @@ def test_the_factorys_words_are_read_in_the_block_that_the_rom_gives(profile: Bo
 
 @every_chip
 def test_an_address_that_the_rom_cannot_use(profile: BoardProfile) -> None:
-    """Silence before V3.1, NACK from then on (AN3155 table 3)."""
+    """A boot ROM refuses an invalid address with NACK from V3.1 on, and silently before (AN3155 table 3)."""
     board = ready(profile)
     board.feed(WRITE)
     assert board.feed(at(0x0800_0000 + profile.flash_size)) == (NACK if profile.bootloader_version >= 0x31 else SILENCE)
@@ -111,7 +114,7 @@ def test_an_address_that_the_rom_cannot_use(profile: BoardProfile) -> None:
 
 @every_chip
 def test_an_erased_unit_takes_a_write_and_a_used_one_keeps_to_its_family(profile: BoardProfile) -> None:
-    """F4 clears bits, L0 refuses any change, the others take only zero: each with an ACK."""
+    """Writing used flash clears bits on an F4, is ignored on an L0, and writes only zeros on other chips."""
     board, first, second = ready(profile), bytes([0xF0] * 8), bytes([0x3C] * 8)
     board.feed(writing(0x0800_0000, first) + writing(0x0800_0000, second))
     assert board.flash[:8] == (bytes([0x30] * 8) if profile.option_format == "F4" else first)
@@ -121,7 +124,7 @@ def test_an_erased_unit_takes_a_write_and_a_used_one_keeps_to_its_family(profile
 
 @pytest.mark.parametrize(("profile", "answer"), [(L433, NACK), (F407, ACK), (L053, ACK)], ids=["l4", "f4", "l0"])
 def test_half_a_double_word_is_refused_where_the_flash_has_no_less(profile: BoardProfile, answer: bytes) -> None:
-    """L4 and G0 answer NACK to a start or length not divisible by eight; other chips accept words."""
+    """An L4 refuses a write whose start or length is not divisible by 8; an F4 and an L0 accept 4 bytes."""
     for frame in (writing(0x0800_0004, b"abcdefgh"), writing(0x0800_0000, b"abcd")):
         board = ready(profile)
         assert board.feed(frame) == ACK * 2 + answer
@@ -130,7 +133,7 @@ def test_half_a_double_word_is_refused_where_the_flash_has_no_less(profile: Boar
 
 @every_chip
 def test_an_extended_erase_with_a_special_number(profile: BoardProfile) -> None:
-    """Everything, if the ROM has it; the reserved numbers and a wrong checksum are refused."""
+    """Extended Erase accepts a mass erase if the chip has one, and refuses reserved numbers and wrong checksums."""
     if 0x44 not in profile.commands:
         return
     refused = [b"\xff\xf0\x0f", b"\xff\xfc\x03", b"\xff\xff\x01", b"\xff\xfe\x00"]
@@ -157,12 +160,12 @@ def test_a_bank_is_erased_by_itself(profile: BoardProfile) -> None:
 
 
 def test_a_chip_with_one_bank_has_no_bank_to_erase() -> None:
-    """A chip with one bank refuses FFFE and FFFD."""
+    """A chip with one bank refuses a bank erase."""
     assert ready(F407).feed(EXTENDED + b"\xff\xfe\x01") == ACK + NACK
 
 
 def test_an_l0_takes_511_pages_at_a_time() -> None:
-    """One more is refused after its whole frame."""
+    """An L0 erases at most 511 pages with one command, and refuses 512."""
     board = ready(L053, used=True)
     assert board.feed(erasing(L053, *range(512))) == ACK + NACK
     assert board.feed(erasing(L053, *range(511))) == ACK * 2
@@ -171,7 +174,7 @@ def test_an_l0_takes_511_pages_at_a_time() -> None:
 
 @every_chip
 def test_a_write_protected_sector_covers_the_pages_of_its_family(profile: BoardProfile) -> None:
-    """Write Protect's numbers: 4 KiB of an F1, a sector of an F4, 4 KiB of an L0, a page of an L4."""
+    """Write Protect protects an area of the size that the chip family defines."""
     board = ready(profile, used=True)
     assert board.feed(b"\x63\x9c" + summed(b"\x00\x01")) == ACK * 2
     sizes = {"F1": 4096, "F4": 16384, "L0": 4096, "L4": 2048}
@@ -187,7 +190,7 @@ def test_a_write_protected_sector_covers_the_pages_of_its_family(profile: BoardP
 
 @every_chip
 def test_readout_protection_is_set_and_lifted(profile: BoardProfile) -> None:
-    """Reading is refused in between, and lifting it erases flash and RAM."""
+    """Readout protection refuses Read Memory, and lifting it erases the flash."""
     board = ready(profile, used=True)
     assert board.feed(b"\x82\x7d") == ACK * 2
     assert board.feed(b"\x7f")[:1] == ACK
@@ -202,7 +205,7 @@ def test_readout_protection_is_set_and_lifted(profile: BoardProfile) -> None:
 
 @pytest.mark.parametrize("profile", [F407, L053, L433], ids=["f4", "l0", "l4"])
 def test_level_2_of_readout_protection_ends_the_boot_rom(profile: BoardProfile) -> None:
-    """Option bytes with 0xCC in RDP: no reset brings the ROM back."""
+    """Readout protection level 2 (0xCC in RDP) disables the boot ROM permanently."""
     board = ready(profile)
     data = bytes([0xFF, 0xCC, 0xFF, 0xFF]) if profile is F407 else bytes([0xCC, 0, 0, 0])
     assert board.feed(writing(profile.option_start, data)) == ACK * 3
@@ -212,7 +215,7 @@ def test_level_2_of_readout_protection_ends_the_boot_rom(profile: BoardProfile) 
 
 @every_chip
 def test_the_firmware_reads_the_chips_flash_size(profile: BoardProfile) -> None:
-    """The example boots on every F10x but the F107, and prints the factory's flash-size register."""
+    """The example firmware prints the chip's flash size on every emulated chip with at least 20 KiB of RAM."""
     board = SimulatedBoard(profile, flash=IMAGE.read_bytes())
     board.boot0 = False
     board.reset()
@@ -222,7 +225,7 @@ def test_the_firmware_reads_the_chips_flash_size(profile: BoardProfile) -> None:
 
 
 def test_go_on_a_chip_whose_code_is_not_emulated_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The ROM ends, and the log has the reason for the silence."""
+    """Go on a chip whose code is not emulated is logged, and the board stays silent."""
     board = ready(F407)
     assert board.feed(b"\x21\xde" + at(0x2000_4000)) == ACK * 2
     assert "running code on the stm32f407vg is not simulated" in caplog.text
@@ -230,14 +233,14 @@ def test_go_on_a_chip_whose_code_is_not_emulated_is_logged(caplog: pytest.LogCap
 
 
 def test_the_last_protection_bit_of_a_high_density_chip_covers_the_rest() -> None:
-    """Bit 31 protects everything from page 62 on (RM0008)."""
+    """On a high-density chip, write-protection bit 31 covers all pages from 62 on (RM0008)."""
     board = SimulatedBoard(PROFILES["stm32f103rc"])
     board.protect(pages=[0, 62])
     assert board.protected_pages == {0, 1, *range(62, 128)}
 
 
 def test_get_checksum_is_there_where_get_lists_it() -> None:
-    """From V3.3 on, Get Checksum computes a CRC over words; no profile has it by default, and an F4 refuses it."""
+    """Get Checksum returns a CRC if the boot ROM lists the command, and is refused otherwise."""
     assert ready(F407).feed(b"\xa1\x5e") == NACK
     board = ready(replace(F407, bootloader_version=0x33, commands=F407.commands + b"\xa1"), used=True)
     assert board.feed(b"\xa1\x5e" + at(0x0800_0000)) == ACK * 2
@@ -248,7 +251,7 @@ def test_get_checksum_is_there_where_get_lists_it() -> None:
 
 
 def test_the_checksum_unit_is_that_of_the_reference_manual() -> None:
-    """CRC-32/MPEG-2 over each word from its highest byte: zlib's, with all bits the other way round."""
+    """The CRC of Get Checksum is CRC-32/MPEG-2 over words, most significant byte first."""
     data = bytes(range(200))
     words = b"".join(data[i : i + 4][::-1] for i in range(0, len(data), 4))
     mirrored = bytes(int(f"{byte:08b}"[::-1], 2) for byte in words)

@@ -1,4 +1,4 @@
-"""The simulated board behind a serial server, through pyserial's own client of RFC 2217."""
+"""The simulated board works behind a serial server, with pyserial's RFC 2217 client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ACK, ID = b"\x79", b"\x79\x01\x04\x10\x79"
 
 @contextmanager
 def opened(url: str, *, dtr: bool = False, rts: bool = False, parity: str = "E") -> Iterator[rfc2217.Serial]:
-    """Open the port with its lines preset."""
+    """Open the serial port with these control lines and this parity."""
     port = serial.serial_for_url(url, do_not_open=True, baudrate=115200, parity=parity, timeout=DEADLINE)
     assert isinstance(port, rfc2217.Serial)
     port.dtr, port.rts = dtr, rts
@@ -32,16 +32,15 @@ def opened(url: str, *, dtr: bool = False, rts: bool = False, parity: str = "E")
 
 
 def asked(port: rfc2217.Serial, data: bytes, *, length: int = 1) -> bytes:
-    """Write, and return an answer of this length."""
+    """Send bytes, and return an answer of this length."""
     port.write(data)
     return bytes(port.read(length))
 
 
 def answered(port: rfc2217.Serial, data: bytes) -> bytes:
-    """Write, and return everything that is answered.
+    """Send bytes, and return the board's whole answer.
 
-    The client waits until the server has confirmed a rate. The server works in order, so the answer to the data has
-    arrived by then.
+    Setting the rate waits for the server's confirmation, which arrives after the answer to the bytes sent before.
     """
     port.write(data)
     port.baudrate = port.baudrate
@@ -49,13 +48,13 @@ def answered(port: rfc2217.Serial, data: bytes) -> bytes:
 
 
 def pulse(port: rfc2217.Serial, line: str) -> None:
-    """Assert a line, and release it."""
+    """Assert a control line, and release it."""
     setattr(port, line, True)
     setattr(port, line, False)
 
 
 def test_an_escaped_byte_goes_both_ways() -> None:
-    """0xFF is doubled on the wire, and single at both ends."""
+    """The byte 0xFF, which RFC 2217 escapes by doubling, is transferred unchanged in both directions."""
     with serve_rfc2217(SimulatedBoard()) as url, opened(url) as port:
         assert asked(port, b"\x7f") == ACK
         assert asked(port, b"\x11\xee") == ACK
@@ -68,7 +67,7 @@ def test_an_escaped_byte_goes_both_ways() -> None:
     [("dtr-rts", "dtr", "rts"), ("rts-dtr", "rts", "dtr"), ("dtr", "dtr", ""), ("rts", "rts", "")],
 )
 def test_a_control_line_resets_the_board(name: str, reset: str, *, boot0: str) -> None:
-    """The board is in reset while it is asserted; then the other line, if it is wired, selects what starts."""
+    """The wired reset line keeps the board in reset while asserted, and the wired BOOT0 line selects what starts."""
     with serve_rfc2217(SimulatedBoard(), wiring=WIRINGS[name]) as url, opened(url) as port:
         assert asked(port, b"\x7f") == ACK
         setattr(port, reset, True)
@@ -82,7 +81,7 @@ def test_a_control_line_resets_the_board(name: str, reset: str, *, boot0: str) -
 
 
 def test_inverted_lines_do_the_opposite() -> None:
-    """In reset while DTR is not asserted, and in the ROM while RTS is."""
+    """With inverted lines the board is in reset while DTR is not asserted."""
     wiring = Wiring(reset="dtr", boot0="rts", invert_reset=True, invert_boot0=True)
     with serve_rfc2217(SimulatedBoard(), wiring=wiring) as url, opened(url, dtr=True, rts=True) as port:
         port.dtr = False
@@ -92,7 +91,7 @@ def test_inverted_lines_do_the_opposite() -> None:
 
 
 def test_a_break_resets_where_it_is_wired_to() -> None:
-    """If it is not wired to the reset, a ROM that waits for 0x7F measures a wrong rate and stops answering."""
+    """A break resets the board only if the wiring maps a break to a reset."""
     for name, answer in (("break", ACK), ("dtr", b"")):
         with serve_rfc2217(SimulatedBoard(), wiring=WIRINGS[name]) as url, opened(url) as port:
             port.break_condition = True
@@ -101,7 +100,7 @@ def test_a_break_resets_where_it_is_wired_to() -> None:
 
 
 def test_opening_presses_reset_only_where_no_line_does() -> None:
-    """A board with a wired reset line stays in its state."""
+    """Opening the port resets the board only if no control line is wired to reset."""
     for name, answer in (("none", ACK), ("dtr-rts", b"")):
         with serve_rfc2217(SimulatedBoard(), wiring=WIRINGS[name]) as url:
             with opened(url) as port:
@@ -111,7 +110,7 @@ def test_opening_presses_reset_only_where_no_line_does() -> None:
 
 
 def test_the_roms_rate_stays_and_the_hosts_does_not() -> None:
-    """After a change of the rate nothing is understood, after a reset at the old one everything."""
+    """If the host changes its rate without a reset, the boot ROM does not understand its commands."""
     with serve_rfc2217(SimulatedBoard()) as url, opened(url) as port:
         assert asked(port, b"\x7f") == ACK
         port.baudrate = 57600
@@ -123,14 +122,14 @@ def test_the_roms_rate_stays_and_the_hosts_does_not() -> None:
 
 
 def test_a_host_without_parity_is_not_understood() -> None:
-    """The first byte is, as on a real line; a frame is not."""
+    """Without parity the boot ROM acknowledges 0x7F, but does not understand a command."""
     with serve_rfc2217(SimulatedBoard()) as url, opened(url, parity="N") as port:
         assert asked(port, b"\x7f") == ACK
         assert answered(port, b"\x02\xfd") != ID
 
 
 def test_garbage_in_the_protocol_costs_the_connection_only() -> None:
-    """The next host is served."""
+    """After invalid RFC 2217 options from one host, the next host is served."""
     with serve_rfc2217(SimulatedBoard()) as url:
         host, number = url.removeprefix("rfc2217://").split(":")
         with socket.create_connection((host, int(number))) as line:

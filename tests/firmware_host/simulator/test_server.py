@@ -1,4 +1,4 @@
-"""The simulated board on a TCP port and a pseudo-terminal."""
+"""The simulated board is served on a TCP port and on a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 IMAGE = (IMAGES / "bluepill-1.1.0.bin").read_bytes()
 GO_TO_FLASH = b"\x21\xde\x08\x00\x00\x00\x08"
 BANNER = b"BlockOTA bluepill 1.1.0 (64 KiB flash, up 0 s)\r\n"
-"""Seconds after which a test fails that waits for an answer."""
+"""Seconds after which a test that waits for an answer fails."""
 
 
 def connected(url: str) -> socket.socket:
@@ -35,7 +35,7 @@ def connected(url: str) -> socket.socket:
 
 
 def received(connection: socket.socket | int, length: int) -> bytes:
-    """Return this many bytes, or fewer at the deadline or the end of the connection."""
+    """Receive this many bytes, or fewer at the deadline or at the end of the connection."""
     data = b""
     while len(data) < length and select.select([connection], [], [], DEADLINE)[0]:
         room = length - len(data)
@@ -48,7 +48,7 @@ def received(connection: socket.socket | int, length: int) -> bytes:
 
 @contextmanager
 def terminal(path: str, *, baud: int | None = None) -> Iterator[int]:
-    """Open the pseudo-terminal as a program would."""
+    """Open the pseudo-terminal as a program does, with this rate."""
     descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
     try:
         if baud is not None:
@@ -62,9 +62,9 @@ def terminal(path: str, *, baud: int | None = None) -> Iterator[int]:
 
 @contextmanager
 def fresh_terminal(path: str) -> Iterator[int]:
-    """Open the pseudo-terminal once the server has noticed that the last program closed it; send 0x7F.
+    """Open the pseudo-terminal and send 0x7F, repeatedly until the boot ROM answers.
 
-    Until then the application receives 0x7F, and does not answer ACK. No byte may come before the ROM's ACK.
+    The server resets the board after it has noticed that the previous program closed the pseudo-terminal.
     """
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
@@ -82,7 +82,7 @@ def fresh_terminal(path: str) -> Iterator[int]:
 
 
 def test_a_connection_reaches_the_rom_and_then_the_application() -> None:
-    """Both answer on the same TCP connection."""
+    """The boot ROM and then the application use the same TCP connection."""
     with serve_tcp(SimulatedBoard(flash=IMAGE)) as url, connected(url) as line:
         line.sendall(b"\x7f")
         assert received(line, 1) == b"\x79"
@@ -91,7 +91,7 @@ def test_a_connection_reaches_the_rom_and_then_the_application() -> None:
 
 
 def test_each_connection_is_a_reset() -> None:
-    """A new connection is answered by the ROM, in every state that the last one left."""
+    """Each new TCP connection resets the board into its boot ROM."""
     with serve_tcp(SimulatedBoard(flash=IMAGE)) as url:
         for left_behind in (b"", b"\x31", GO_TO_FLASH):
             with connected(url) as line:
@@ -100,14 +100,14 @@ def test_each_connection_is_a_reset() -> None:
 
 
 def test_noise_comes_before_the_first_answer() -> None:
-    """The fault reaches the line."""
+    """The fault `noise_at_open` also occurs over TCP."""
     with serve_tcp(SimulatedBoard(faults=Faults(noise_at_open=7))) as url, connected(url) as line:
         line.sendall(b"\x7f")
         assert received(line, 8)[7:] == b"\x79"
 
 
 def test_a_host_that_leaves_within_an_answer_is_not_an_error() -> None:
-    """The next connection is served."""
+    """After a host disconnects in the middle of an answer, the next connection is served."""
     with serve_tcp(SimulatedBoard(flash=IMAGE)) as url:
         for _ in range(3):
             with connected(url) as line:
@@ -118,7 +118,7 @@ def test_a_host_that_leaves_within_an_answer_is_not_an_error() -> None:
 
 
 def test_a_port_in_use_is_a_link_error() -> None:
-    """The error names the port and the reason."""
+    """The error for a TCP port in use contains the port and the reason."""
     with serve_tcp(SimulatedBoard()) as url:
         port = int(url.rpartition(":")[2])
         with (
@@ -129,7 +129,7 @@ def test_a_port_in_use_is_a_link_error() -> None:
 
 
 def test_a_pseudo_terminal_is_reset_at_each_opening() -> None:
-    """The first program that opens it after the others have closed it finds the ROM."""
+    """Opening the pseudo-terminal, after all programs have closed it, resets the board into its boot ROM."""
     with serve_pty(SimulatedBoard(flash=IMAGE)) as path:
         for _ in range(3):
             with fresh_terminal(path) as line:
@@ -138,7 +138,7 @@ def test_a_pseudo_terminal_is_reset_at_each_opening() -> None:
 
 
 def test_bytes_that_a_program_did_not_read_are_discarded() -> None:
-    """As on a real port, the next program does not receive them."""
+    """Bytes that a program did not read are not received by the next program, as on a real port."""
     with serve_pty(SimulatedBoard(flash=IMAGE)) as path:
         with terminal(path) as line:
             os.write(line, b"\x7f" + GO_TO_FLASH)
@@ -150,7 +150,7 @@ def test_bytes_that_a_program_did_not_read_are_discarded() -> None:
 
 
 def test_a_second_program_on_the_terminal_does_not_reset() -> None:
-    """The first program receives what the second one started."""
+    """A second program that opens the pseudo-terminal does not reset the board."""
     with serve_pty(SimulatedBoard(flash=IMAGE)) as path, terminal(path) as first:
         os.write(first, b"\x7f")
         assert received(first, 1) == b"\x79"
@@ -161,7 +161,7 @@ def test_a_second_program_on_the_terminal_does_not_reset() -> None:
 
 @pytest.mark.parametrize("baud", [termios.B230400, termios.B921600])
 def test_the_terminals_rate_is_that_of_the_line(baud: int, caplog: pytest.LogCaptureFixture) -> None:
-    """The ROM answers at 230400 baud, and is deaf at 921600."""
+    """The rate of the pseudo-terminal applies: the boot ROM answers at 230400 baud, but not at 921600."""
     caplog.set_level(logging.WARNING)
     with serve_pty(SimulatedBoard()) as path, terminal(path, baud=baud) as line:
         os.write(line, b"\x7f")
@@ -172,7 +172,7 @@ def test_the_terminals_rate_is_that_of_the_line(baud: int, caplog: pytest.LogCap
 
 
 def test_the_terminals_rate_is_that_of_a_time_model_without_one() -> None:
-    """1 + 1 + 28 bytes at 9600 baud."""
+    """If the time model has no rate, the rate of the pseudo-terminal determines the time."""
     clock = Clock()
     board = SimulatedBoard(times=clock.times(baud=0))
     with serve_pty(board) as path, terminal(path, baud=termios.B9600) as line:

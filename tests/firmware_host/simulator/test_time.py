@@ -1,4 +1,4 @@
-"""The time that the simulated board takes, and bytes that arrive while it is busy."""
+"""The simulated board takes realistic time, and loses bytes that arrive while it is busy."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ RAM, STACK, AIRCR_RESET = 0x2000_0200, 0x2000_5000, (0xE000_ED0C, 0x05FA_0004)
 BYTE = 11 / 115200
 LOOPS = 100_000
 PROGRAM_SECONDS = 2 * LOOPS * 1.3 / 24e6
-"""Two instructions a loop, 1.3 cycles each, at the 24 MHz that the ROM leaves (AN2606)."""
+"""Two instructions per loop of 1.3 cycles each, at the 24 MHz that the boot ROM has set (AN2606)."""
 BOOT = STM32F103C8.boot_seconds
 
 
 def counting(loops: int) -> bytes:
-    """Return a program for RAM that counts down, leaves 0x600D0001 behind itself, and asks for a reset."""
+    """Return a program for RAM that counts down, stores 0x600D0001 in RAM, and requests a reset."""
     # ldr r0, loops; 1: subs r0, #1; bne 1b; ldr r1, at; ldr r2, mark; str r2, [r1]; the same for AIRCR; b .
     code = bytes.fromhex("0448 0138 fdd1 0449 044a 0a60 0449 054a 0a60 fee7")
     data = struct.pack("<5I", loops, RAM + 0x100, 0x600D_0001, *AIRCR_RESET)
@@ -28,13 +28,13 @@ def counting(loops: int) -> bytes:
 
 
 def uploaded(board: SimulatedBoard, program: bytes) -> None:
-    """Let the ROM write a program to RAM."""
+    """Write a program to RAM with Write Memory."""
     frames = (b"\x7f", b"\x31\xce", at(RAM), counted(program))
     assert b"".join(map(board.feed, frames)) == ACK * 4
 
 
 def gone(board: SimulatedBoard) -> None:
-    """Send Go to RAM."""
+    """Send Go with the address of the program in RAM."""
     assert board.feed(b"\x21\xde") + board.feed(at(RAM)) == ACK * 2
 
 
@@ -46,7 +46,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def board(clock: Clock) -> SimulatedBoard:
-    """A board at 115200 baud on which a program in RAM has just been started."""
+    """A board at 115200 baud that has just started a program in RAM."""
     board = SimulatedBoard(times=clock.times())
     uploaded(board, counting(LOOPS))
     gone(board)
@@ -54,7 +54,7 @@ def board(clock: Clock) -> SimulatedBoard:
 
 
 def test_a_program_in_ram_takes_its_instructions_time(board: SimulatedBoard, clock: Clock) -> None:
-    """It runs until its calculated end, at 24 MHz and 1.3 cycles per instruction."""
+    """A program in RAM runs for its calculated time, at 24 MHz and 1.3 cycles per instruction."""
     clock.wait(PROGRAM_SECONDS - 3e-4)
     board.idle(0)
     assert board.application is not None
@@ -64,7 +64,7 @@ def test_a_program_in_ram_takes_its_instructions_time(board: SimulatedBoard, clo
 
 
 def test_what_a_program_left_in_ram_is_read_after_its_reset(board: SimulatedBoard, clock: Clock) -> None:
-    """The ROM is back, and reads the word that the program stored."""
+    """After a program's reset the boot ROM reads the word that the program stored in RAM."""
     clock.wait(PROGRAM_SECONDS + BOOT + 1e-3)
     assert board.feed(b"\x7f") == ACK
     reading = (b"\x11\xee", at(RAM + 0x100), b"\x03\xfc")
@@ -72,7 +72,7 @@ def test_what_a_program_left_in_ram_is_read_after_its_reset(board: SimulatedBoar
 
 
 def test_without_a_model_a_program_runs_as_long_as_it_is_let() -> None:
-    """`run` is then all the time that passes, at one cycle an instruction."""
+    """Without a time model a program in RAM runs only during `run`."""
     board = SimulatedBoard()
     uploaded(board, counting(LOOPS))
     gone(board)
@@ -81,7 +81,7 @@ def test_without_a_model_a_program_runs_as_long_as_it_is_let() -> None:
 
 
 def test_a_byte_while_a_program_runs_is_lost(board: SimulatedBoard, clock: Clock) -> None:
-    """The ROM that runs afterwards takes the next 0x7F as the first byte."""
+    """A byte that arrives while a program runs is lost, and the boot ROM answers the next 0x7F."""
     assert board.feed(b"\x7f") == b""
     clock.wait(PROGRAM_SECONDS + BOOT + 1e-3)
     assert board.feed(b"\x7f") == ACK
@@ -89,7 +89,7 @@ def test_a_byte_while_a_program_runs_is_lost(board: SimulatedBoard, clock: Clock
 
 
 def test_a_byte_across_the_reset_makes_the_rom_deaf(clock: Clock) -> None:
-    """It measures only the rest of the byte: a wrong rate."""
+    """If a byte is on the line during the reset, the boot ROM measures a wrong rate and does not respond."""
     board = SimulatedBoard(times=clock.times(baud=1200))
     uploaded(board, counting(LOOPS))
     gone(board)
@@ -103,7 +103,7 @@ def test_a_byte_across_the_reset_makes_the_rom_deaf(clock: Clock) -> None:
 
 @pytest.mark.parametrize(("early", "later"), [(BYTE + 1e-4, ACK), (BYTE / 2, b"")], ids=["lost", "deaf"])
 def test_the_rom_listens_a_while_after_the_reset(clock: Clock, early: float, *, later: bytes) -> None:
-    """A byte before is lost; one into which it begins to listen makes it deaf (AN2606: 1.227 ms)."""
+    """A byte is lost if it ends before the boot ROM's start-up time of 1.227 ms, and misread if it ends later."""
     board = SimulatedBoard(times=clock.times())
     assert board.feed(b"\x7f") + board.feed(b"\x73\x8c") == ACK * 3
     clock.wait(BOOT - early)
@@ -113,11 +113,11 @@ def test_the_rom_listens_a_while_after_the_reset(clock: Clock, early: float, *, 
 
 
 def test_an_answer_comes_at_its_moment_whatever_the_simulator_computed() -> None:
-    """The time that the simulator spent on the answer is subtracted from the wait."""
+    """The time that the simulator needs for an answer is subtracted from the waiting time."""
     clock, looks, waits = Clock(), list[float](), list[float]()
 
     def now() -> float:
-        """A clock that advances by 0.1 s after its first reading."""
+        """Return a time that jumps by 0.1 s after the first call."""
         looks.append(clock.now())
         return looks[-1] + (0.1 if len(looks) > 1 else 0.0)
 
@@ -129,7 +129,7 @@ def test_an_answer_comes_at_its_moment_whatever_the_simulator_computed() -> None
 
 
 def test_frames_take_the_line_one_after_the_other(clock: Clock) -> None:
-    """A host that writes a frame in parts is not faster than the line."""
+    """A frame that the host writes in parts takes as long as on a real line."""
     board = SimulatedBoard(times=clock.times())
     before = clock.now()
     board.feed(b"\x7f")
@@ -139,7 +139,7 @@ def test_frames_take_the_line_one_after_the_other(clock: Clock) -> None:
 
 
 def test_without_another_clock_the_machines_is_waited_for() -> None:
-    """A read of 256 bytes never takes less than the line takes."""
+    """Without a simulated clock, reading 256 bytes takes at least the time of the line."""
     board = SimulatedBoard(times=TimeModel(baud=460800))
     board.feed(b"\x7f")
     started = time.monotonic()
@@ -149,7 +149,7 @@ def test_without_another_clock_the_machines_is_waited_for() -> None:
 
 
 def test_a_power_cut_ends_a_program_in_ram_and_ram_is_lost(clock: Clock) -> None:
-    """When power returns, RAM has other contents."""
+    """After a power cut, RAM does not contain the previous program."""
     board = SimulatedBoard(times=clock.times(), faults=Faults(power_cut_after=60))
     uploaded(board, counting(LOOPS)[:40])
     board.feed(b"\x7f" * 12)

@@ -1,4 +1,4 @@
-"""The committed programs equal what GCC and binutils for ARM build, and our ELF reader equals objcopy."""
+"""GCC and binutils for ARM reproduce the committed programs, and objcopy agrees with our ELF reader."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tests.firmware_host.stub_harness import STUB
 
 BASE = 0x0800_0000
 COMPILER = "12.2.1"
-"""GCC of the committed images: Debian's gcc-arm-none-eabi 15:12.2.rel1-1."""
+"""GCC version that built the committed images, from Debian's gcc-arm-none-eabi 15:12.2.rel1-1."""
 
 
 def test_the_source_gives_the_committed_program(tmp_path: Path) -> None:
-    """The assembly program is reproduced bit for bit by any version."""
+    """The assembler source of the digest program gives exactly the committed bytes."""
     assert build(tmp_path) == STUB.read_bytes()
     assert main(["--check"]) == 0
 
 
 def test_host_and_program_agree_where_things_are(tmp_path: Path) -> None:
-    """The host's addresses equal the program's symbols."""
+    """The addresses in the host's code equal the symbols of the digest program."""
     program_end = STUB_ADDRESS + len(build(tmp_path))
     addresses = symbols(tmp_path)
     assert addresses["head_end"] == STUB_ADDRESS + HEAD_SIZE
@@ -39,7 +39,7 @@ def test_host_and_program_agree_where_things_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_sources_give_the_committed_images(tmp_path: Path, version: str) -> None:
-    """The images are equal with the original compiler version; with another one, the banner is."""
+    """The original compiler version reproduces the example images; another version reproduces their banner."""
     # A copy in another folder: the files must not depend on the path.
     sources = shutil.copytree(BLUEPILL, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("images", "build"))
     version_found = subprocess.check_output(["arm-none-eabi-gcc", "-dumpfullversion"], text=True).strip()
@@ -54,7 +54,7 @@ def test_the_sources_give_the_committed_images(tmp_path: Path, version: str) -> 
 
 
 def test_elf_is_read_as_objcopy_reads_it(tmp_path: Path) -> None:
-    """The raw and the HEX output of objcopy equal our reading of the ELF file."""
+    """Our ELF reader returns the same bytes as objcopy's binary and Intel HEX output."""
     source = EXAMPLES / "bluepill-1.2.0.elf"
     wanted = read_image(source.read_bytes())
     for form in ("binary", "ihex"):
@@ -64,7 +64,7 @@ def test_elf_is_read_as_objcopy_reads_it(tmp_path: Path) -> None:
 
 
 def test_the_header_that_the_linker_maps_is_left_out(tmp_path: Path) -> None:
-    """The ELF header that GNU ld maps into the first segment behind a boot loader is omitted."""
+    """If GNU ld maps the ELF header into the first segment, our ELF reader leaves out the header."""
     (tmp_path / "a.s").write_text(".section .text\n.global _start\n_start: .word 0x20005000, 0x08002109\n nop\n nop\n")
     path, raw = tmp_path / "a.elf", tmp_path / "a.bin"
     command = [

@@ -1,1 +1,1 @@
-"""A consortium network: geth nodes that seal by Clique."""
+"""Tests on a consortium network of geth nodes that seal blocks by Clique."""

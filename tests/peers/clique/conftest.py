@@ -1,4 +1,4 @@
-"""A vendor's folder on a fresh Clique network."""
+"""Fixtures with a vendor's folder on a fresh Clique network."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.consortium import Consortium, furnish, pair
 
 @dataclass(frozen=True)
 class CliqueConsortium(Consortium):
-    """A vendor on a network of three sealers."""
+    """A vendor on a network of three Clique sealers."""
 
     network: CliqueNetwork
 
 
 @pytest.fixture
 def geth() -> Path:
-    """The ``geth`` that `make clique` built."""
+    """The path of the ``geth`` that `make clique` built."""
     program = find()
     assert program, "geth not found: build it with `make clique`"
     return program
@@ -35,7 +35,7 @@ def geth() -> Path:
 def consortium(
     geth: Path, tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[CliqueConsortium]:
-    """A Safe, both contracts and one paired product on a fresh network."""
+    """A vendor with a Safe, both contracts and one paired product on a fresh network."""
     folder = tmp_path / "vendor"
     with clique_network(geth, tmp_path / "network") as network:
         chain = Chain(network.sealers[0].url, chain_id=CHAIN_ID)

@@ -1,7 +1,7 @@
-"""A real proof-of-authority network: three geth nodes that seal by Clique (EIP-225), on loopback.
+"""A real proof-of-authority network on loopback: three geth nodes that seal by Clique (EIP-225).
 
-Partitions and reorganisations are real: a sealer that is cut off makes one block of its own and then waits for the
-others; after it has joined again, the longer chain wins.
+Partitions and reorganisations are real: a disconnected sealer makes one block and then waits for the others. After the
+sealer is connected again, the longer chain wins.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ PERIOD = 1
 """Seconds between two blocks."""
 SEALERS = 3
 FUNDED = 10
-"""Accounts of the test mnemonic with ether."""
+"""Number of the test mnemonic's accounts that have ether."""
 WITHOUT_TRANSACTIONS = (False,)
-"""Last argument of ``eth_getBlockByNumber``: hashes instead of whole transactions."""
-PASSWORD = "sealer"  # noqa: S105 - of keys that exist for one test
+"""Last argument of ``eth_getBlockByNumber``, which requests hashes instead of whole transactions."""
+PASSWORD = "sealer"  # noqa: S105 - the keys exist for one test
 
 
 @dataclass
 class Sealer(Node):
-    """One node, which seals blocks as an account."""
+    """A geth node that seals blocks with its account."""
 
     account: LocalAccount
 
@@ -47,7 +47,7 @@ class Sealer(Node):
         (self.folder / "password").write_text(PASSWORD)
         keys = self.folder / "keystore"
         keys.mkdir()
-        # One round: the key is worth nothing, and each start would take a second.
+        # One round is enough, because the key has no value; more rounds would delay each start by a second.
         sealed = Account.encrypt(self.account.key, PASSWORD, kdf="pbkdf2", iterations=1)
         (keys / "sealer.json").write_text(json.dumps(sealed))
         place = ("--datadir", str(self.folder))
@@ -71,23 +71,23 @@ class Sealer(Node):
         call(self.url, "miner_start" if seals else "miner_stop")
 
     def block(self, number: int) -> dict[str, Any]:
-        """One of its blocks, with the hashes of its transactions."""
+        """Return a block of this node, with the hashes of the block's transactions."""
         found: dict[str, Any] = call(self.url, "eth_getBlockByNumber", hex(number), *WITHOUT_TRANSACTIONS)
         return found
 
     def pending(self) -> int:
-        """The number of transactions that no block has."""
+        """Return the number of transactions that are not in a block."""
         return int(call(self.url, "txpool_status")["pending"], 16)
 
     def enode(self) -> str:
-        """The address by which others connect to it."""
+        """Return the address by which other nodes connect to this node."""
         key = call(self.url, "admin_nodeInfo")["enode"].partition("@")[0]
         return f"{key}@127.0.0.1:{self.p2p_port}"
 
 
 @dataclass(frozen=True)
 class CliqueNetwork:
-    """The nodes of a network, all connected until one is cut off."""
+    """The nodes of a network, all connected until a test disconnects one."""
 
     sealers: tuple[Sealer, ...]
 
@@ -101,7 +101,7 @@ class CliqueNetwork:
         eventually(lambda: not int(call(sealer.url, "net_peerCount"), 16), what="the partition")
 
     def join(self, sealer: Sealer) -> None:
-        """Connect a node with all others again."""
+        """Connect a node to all others again."""
         self._peers("admin_addPeer", of=sealer)
 
     def _peers(self, method: str, *, of: Sealer | None = None) -> None:
@@ -114,7 +114,7 @@ class CliqueNetwork:
 
 @contextmanager
 def clique_network(program: Path, folder: Path) -> Iterator[CliqueNetwork]:
-    """Run a fresh network whose nodes have the accounts of the test mnemonic funded."""
+    """Run a fresh network, on which accounts of the test mnemonic have ether."""
     accounts = [dev_account(20 + number) for number in range(SEALERS)]
     sealers = tuple(Sealer(program, folder / f"sealer-{number}", account) for number, account in enumerate(accounts))
     genesis = genesis_of([account.address for account in accounts])
@@ -132,7 +132,10 @@ def clique_network(program: Path, folder: Path) -> Iterator[CliqueNetwork]:
 
 
 def genesis_of(sealers: list[str]) -> dict[str, Any]:
-    """The genesis block; EIP-225 puts the sealers, in ascending order, between 32 and 65 zero bytes."""
+    """Return the genesis block.
+
+    EIP-225 requires the sealers' addresses, in ascending order, between 32 and 65 zero bytes.
+    """
     listed = "".join(sorted(address[2:].lower() for address in sealers))
     forks = ("homestead", "eip150", "eip155", "eip158", "byzantium", "constantinople", "petersburg", "istanbul")
     return {

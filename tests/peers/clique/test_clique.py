@@ -1,4 +1,4 @@
-"""A vendor on a real proof-of-authority network while sealers stop, and while one is cut off and joins again."""
+"""A vendor uses a real proof-of-authority network while sealers stop or are disconnected."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.support.waiting import eventually
 
 
 def grows(sealer: Sealer, *, by: int = 3) -> None:
-    """Wait until a sealer has more blocks."""
+    """Wait until a sealer has `by` more blocks."""
     target = sealer.head + by
     eventually(lambda: sealer.head >= target, what=f"block {target}")
 
 
 def test_an_instruction_of_a_later_fork_gets_its_own_sentence(consortium: CliqueConsortium) -> None:
-    """The chain has no PUSH0 (shanghai): neither creation nor code with it runs, and the error says so."""
+    """On a chain without PUSH0, creating or calling a contract with PUSH0 fails with an error that says so."""
     chain, payer = consortium.workshop.chain, consortium.workshop.cast.payer
     with pytest.raises(ChainError, match=r"the chain cannot run this contract: .*PUSH0"):
         chain.send(payer, bytes.fromhex("5f5ff3"))  # PUSH0 PUSH0 RETURN
@@ -32,7 +32,7 @@ def test_an_instruction_of_a_later_fork_gets_its_own_sentence(consortium: Clique
 
 
 def test_the_network_goes_on_without_one_sealer_and_halts_without_two(consortium: CliqueConsortium) -> None:
-    """With two of three stopped, `execute` gives up; after the restart `transaction resume` confirms it."""
+    """With two of three sealers stopped, `execute` gives up, and `transaction resume` confirms it later."""
     first, second, third = consortium.network.sealers
 
     def restart() -> None:
@@ -46,11 +46,11 @@ def test_the_network_goes_on_without_one_sealer_and_halts_without_two(consortium
 def test_a_transaction_that_is_reorganised_away_is_confirmed_in_another_block(
     consortium: CliqueConsortium,
 ) -> None:
-    """The cut-off sealer puts the transaction into a block of its own, which the longer chain replaces."""
+    """A transaction in a block that a longer chain replaces is confirmed in another block."""
     first, second, _ = consortium.network.sealers
     file = consortium.propose("1.0.0")
     first.seal(seals=False)
-    grows(first)  # of the last blocks none is its own, so that it may seal the next one (EIP-225)
+    grows(first)  # a sealer may seal the next block only if it did not seal one of the last (EIP-225)
     consortium.network.cut_off(first)
 
     with ThreadPoolExecutor() as pool:

@@ -1,4 +1,4 @@
-"""The commands of the broker's page, run in order with a real chain, Safe and repositories."""
+"""The commands in docs/broker.md are run in order, with a real chain, Safe and repositories."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from tests.stories.pages import commands, exit_status, missing
 
 PAGE, END = ROOT / "docs" / "broker.md", "## A Kubo node as the store"
 CHAIN, VENDOR, BROKER = "127.0.0.1:8545", "127.0.0.1:8080", "127.0.0.1:8081"
-"""Addresses on the page; the test uses free ports."""
+"""Addresses in docs/broker.md, which the test replaces by addresses with free ports."""
 VENDORS_WORDS = ({"proposal"}, {"replica", "accept"}, {"replica", "terminate"})
 
 
 @dataclass
 class Bench:
-    """The folders of the vendor and the broker, and the processes of each.
+    """The folders of the vendor and the broker, and their running repositories.
 
     Attributes:
         workshop: runs commands; its folder is the vendor's.
-        folder: the broker's.
-        places: ⟨address on the page → the real one⟩.
-        running: closes the repositories.
+        folder: the broker's folder.
+        running: stops the repositories at the end.
+        places: ⟨address on the page → real address⟩.
     """
 
     workshop: Workshop
@@ -44,19 +44,19 @@ class Bench:
     places: dict[str, str] = field(default_factory=dict)
 
     def typed(self, command: str, lines: list[str]) -> None:
-        """Run a command, and compare output and exit status with the page."""
+        """Run a command, and compare its output and exit status with docs/broker.md."""
         status, printed = self._run(shlex.split(self.real(command)))
         assert status == exit_status(lines), f"$ {command}\n{printed}"
         assert not missing(lines, self.shown(printed)), f"$ {command}\n{printed}"
 
     def real(self, text: str) -> str:
-        """Replace the page's addresses by the real ones."""
+        """Replace the page's addresses in a text by the real addresses."""
         for place, found in self.places.items():
             text = text.replace(place, found)
         return text
 
     def shown(self, text: str) -> str:
-        """Replace real addresses in the output by the page's."""
+        """Replace the real addresses in a text by the page's addresses."""
         for place, found in self.places.items():
             text = text.replace(found, place)
         return text
@@ -75,7 +75,7 @@ class Bench:
 
 @pytest.fixture
 def bench(workshop: Workshop) -> Iterator[Bench]:
-    """A vendor who has published and serves 1.0.0, and a broker with the settings of the page."""
+    """A vendor who publishes and serves 1.0.0, and a broker with the settings of docs/broker.md."""
     workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
     folder = workshop.folder / "broker"
     folder.mkdir()
@@ -90,7 +90,7 @@ def bench(workshop: Workshop) -> Iterator[Bench]:
 
 
 def settings() -> str:
-    """The settings file of the page, its first code block."""
+    """Return the settings file in docs/broker.md, which is the first code block."""
     text = PAGE.read_text("utf-8")
     block = re.search(r"(?:^    .*\n|^\n(?=    ))+", text[text.index("\n    ") :], re.MULTILINE)
     assert block
@@ -98,7 +98,7 @@ def settings() -> str:
 
 
 def test_the_page_shows_what_the_commands_print(bench: Bench) -> None:
-    """The commands work in order, from the proposal to the end of the agreement."""
+    """The commands in docs/broker.md print the output shown there, from the proposal to the end of an agreement."""
     shown = list(commands(PAGE, end=END))
     for command, lines in shown:
         bench.typed(command, lines)
@@ -106,7 +106,7 @@ def test_the_page_shows_what_the_commands_print(bench: Bench) -> None:
 
 
 def test_the_page_names_options_that_there_are() -> None:
-    """Every option on the page exists."""
+    """Every command-line option in docs/broker.md exists."""
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE.read_text("utf-8").partition(END)[0]))
     nouns = (cli.get_command(click.Context(cli), name) for name in cli.list_commands(click.Context(cli)))
     verbs = (verb for noun in nouns if isinstance(noun, click.Group) for verb in noun.commands.values())

@@ -11,7 +11,7 @@ from tests.support.repository_process import running
 
 
 def test_curl_gets_the_image_as_a_car(tmp_path: Path) -> None:
-    """The downloaded CAR contains the image."""
+    """The CAR that curl downloads contains the image."""
     with running(tmp_path) as repository:
         url = f"{repository.url}/ipfs/{ROOT}?format=car&car-dups=y"
         command = ["curl", "--silent", "--fail", "--output", "-", url]

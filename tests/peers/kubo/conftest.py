@@ -1,4 +1,4 @@
-"""A Kubo node shared by tests; each test stores its own files."""
+"""Fixtures with a Kubo node that the tests share; each test stores its own files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.peers.kubo.node import Node, running_node
 
 @pytest.fixture(scope="session")
 def kubo() -> Path:
-    """The ``ipfs`` of PATH, or the one that `make kubo` built."""
+    """The path of the ``ipfs`` on PATH, or of the one that `make kubo` built."""
     program = find()
     assert program, "Kubo not found: build it with `make kubo`"
     return program
@@ -21,6 +21,6 @@ def kubo() -> Path:
 
 @pytest.fixture(scope="session")
 def node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node with default settings."""
+    """A running Kubo node with default settings."""
     with running_node(kubo, tmp_path_factory.mktemp("kubo")) as node:
         yield node

@@ -1,4 +1,4 @@
-"""A real Kubo node in a separate folder: on loopback, offline, with free ports."""
+"""Run a real Kubo node on loopback, offline by default, with its own folder and free ports."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from blockota.stores.kubo import KuboStore
 
 START_SECONDS = 60.0
 OWN_MOUNTS = ("unshare", "--user", "--map-root-user", "--mount")
-"""Runs a command in a private mount namespace."""
+"""Command that runs another command in a private mount namespace."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A running node.
+    """A running Kubo node.
 
     Attributes:
-        program: the ``ipfs`` program.
-        repo: its folder.
-        api: URL of its RPC API.
-        gateway: URL of its gateway.
-        kill: kills it without notice.
+        program: the path of the ``ipfs`` program.
+        repo: the node's folder.
+        api: URL of the node's RPC API.
+        gateway: URL of the node's gateway.
+        kill: kills the node's process.
     """
 
     program: Path
@@ -39,28 +39,28 @@ class Node:
 
     @property
     def store(self) -> KuboStore:
-        """Open it as a store."""
+        """The node as a store of BlockOTA."""
         return KuboStore(self.api)
 
     def ipfs(self, *arguments: str, data: bytes | None = None) -> str:
-        """Return the output of its command line."""
+        """Run an ``ipfs`` command on the node, and return its output."""
         return run(self.program, self.repo, *arguments, data=data)
 
     def pins(self) -> dict[str, str]:
-        """Return ⟨CID → kind⟩ of the pinned blocks."""
+        """Return ⟨CID → kind of pin⟩ of the pinned blocks."""
         keys: dict[str, dict[str, str]] = json.loads(self.ipfs("pin", "ls", "--enc=json"))["Keys"]
         return {cid: found["Type"] for cid, found in keys.items()}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The configuration of a node.
+    """The configuration of a Kubo node.
 
     Attributes:
         config: settings that differ from those of the profile ``test``.
-        profile: another profile to apply.
-        before: a shell command that runs before the daemon, in the repository's folder, with private mounts.
-        is_online: whether it connects to other nodes, on loopback.
+        profile: the name of another profile to apply.
+        before: a shell command that runs in the node's folder before the daemon, with private mounts.
+        is_online: whether the node connects to other nodes, on loopback.
     """
 
     config: Mapping[str, object] = field(default_factory=dict)
@@ -74,12 +74,12 @@ ORDINARY = Kind()
 
 @contextmanager
 def running_node(program: Path, folder: Path, *, kind: Kind = ORDINARY) -> Iterator[Node]:
-    """Run a new node.
+    """Create and run a Kubo node.
 
     Args:
-        program: an ``ipfs``.
-        folder: where its repository is created.
-        kind: its configuration.
+        program: the path of the ``ipfs`` program.
+        folder: the folder in which the node's folder is created.
+        kind: the configuration of the node.
     """
     repo = folder / "repo"
     run(program, repo, "init", "--profile=test")
@@ -105,7 +105,7 @@ def running_node(program: Path, folder: Path, *, kind: Kind = ORDINARY) -> Itera
 
 
 def run(program: Path, repo: Path, *arguments: str, data: bytes | None = None) -> str:
-    """Return a command's output; its error output becomes the exception's note."""
+    """Run an ``ipfs`` command and return its output; a failure raises an error with the command's error output."""
     done = subprocess.run(
         [program, *arguments], env=environment(repo), input=data, capture_output=True, check=False, timeout=120
     )
@@ -115,12 +115,12 @@ def run(program: Path, repo: Path, *arguments: str, data: bytes | None = None) -
 
 
 def environment(repo: Path) -> dict[str, str]:
-    """Return the environment of a node without network access."""
+    """Return the environment variables of a node, which disable its telemetry."""
     return {**os.environ, "IPFS_PATH": str(repo), "IPFS_TELEMETRY": "off"}
 
 
 def wait_until_ready(daemon: subprocess.Popen[Any], log: Path) -> None:
-    """Wait for the daemon to report that it is ready."""
+    """Wait until the daemon's log reports that the node is ready."""
     deadline = time.monotonic() + START_SECONDS
     while b"Daemon is ready" not in log.read_bytes():
         if daemon.poll() is not None or time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Files of every shape: one block, several, repeated blocks, two levels."""
+"""Sample files of different shapes, from one block to two levels, with and without repeated blocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZES = {
 
 
 def content(name: str, size: int) -> bytes:
-    """Return bytes derived from a name."""
+    """Return pseudo-random bytes that depend on a name."""
     return hashlib.shake_128(name.encode()).digest(size)
 
 

@@ -20,27 +20,27 @@ from tests.stories.test_repository import address, decide, image
 
 @pytest.fixture
 def agreed(workshop: Workshop) -> Workshop:
-    """A workshop in which the vendor accepted that the broker serves 1.0.0."""
+    """A workshop with an accepted agreement that the broker serves 1.0.0."""
     return workshop.after(agree)
 
 
 @pytest.fixture
 def vendor_url(agreed: Workshop) -> Iterator[str]:
-    """Run the vendor's repository as a process; return its URL."""
+    """Run the vendor's repository as a process, and yield its URL."""
     with vendor_of(agreed) as url:
         yield url
 
 
 @pytest.fixture
 def node(kubo: Path, tmp_path: Path) -> Iterator[Node]:
-    """The broker's node."""
+    """The Kubo node of the broker."""
     with running_node(kubo, tmp_path) as node:
         yield node
 
 
 @pytest.mark.sampled
 def test_a_kubo_node_keeps_the_copies(agreed: Workshop, vendor_url: str, node: Node) -> None:
-    """Copies are completed in a folder, pinned and served by the node; a kill leaves no temporary files."""
+    """Copies are pinned and served by the Kubo node, and a killed `broker sync` leaves no temporary files."""
     kubo = ("--store", f"kubo:{node.api}")
     before = node.pins()
     assert killed_until_done(agreed, *kubo, "--vendor-source", vendor_url) > 1
@@ -56,7 +56,7 @@ def test_a_kubo_node_keeps_the_copies(agreed: Workshop, vendor_url: str, node: N
 
 
 def test_an_unreachable_node_is_reported_and_nothing_is_dropped(agreed: Workshop, vendor_url: str, node: Node) -> None:
-    """While the node is unreachable, no copy is removed or reported as complete."""
+    """While the Kubo node is unreachable, `broker sync` reports it and removes no copy."""
     words = (*OPTIONS, "--store", f"kubo:{node.api}", "--vendor-source", vendor_url)
     assert agreed.run("broker", "sync", *words).status == 0
     node.kill()
@@ -65,5 +65,5 @@ def test_an_unreachable_node_is_reported_and_nothing_is_dropped(agreed: Workshop
 
 
 def arrivals(workshop: Workshop) -> list[Path]:
-    """Blocks of files on their way into the node."""
+    """Return the temporary block files of copies that are not in the Kubo node yet."""
     return [path for path in (workshop.folder / "broker.arrivals" / "blocks").rglob("*") if path.is_file()]

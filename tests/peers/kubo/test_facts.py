@@ -1,4 +1,4 @@
-"""The behaviour of Kubo on which the store relies; docs/broker.md refers to these tests."""
+"""Kubo behaves as the store relies on, and as docs/broker.md describes."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ ODD_IMPORT = {
     "Import.UnixFSFileMaxLinks": 7,
 }
 WHOLE = 1 << 26
-"""Larger than any file in these tests."""
+"""A size in bytes that no file in these tests exceeds."""
 
 
 @pytest.fixture(scope="module")
 def odd_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node with settings that give other DAGs."""
+    """A Kubo node whose import settings give different DAGs."""
     with running_node(kubo, tmp_path_factory.mktemp("odd"), kind=Kind(config=ODD_IMPORT)) as node:
         yield node
 
 
 @pytest.fixture(scope="module")
 def profiled_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node with the profile recommended in docs/broker.md."""
+    """A Kubo node with the profile that docs/broker.md recommends."""
     with running_node(kubo, tmp_path_factory.mktemp("profiled"), kind=Kind(profile="unixfs-v1-2025")) as node:
         yield node
 
 
 @pytest.mark.parametrize("shape", SIZES)
 def test_imports_pin_the_root(node: Node, shape: str) -> None:
-    """(a) Importing our CAR, with blocks of 1 MiB, pins its root recursively without a pin error."""
+    """Importing our CAR, with blocks of 1 MiB, pins its root recursively."""
     data = content(f"imported {shape}", SIZES[shape])
     root, car = car_of(data)
     answer = json.loads(node.ipfs("dag", "import", "--enc=json", data=car))
@@ -53,7 +53,7 @@ def test_imports_pin_the_root(node: Node, shape: str) -> None:
 
 
 def test_a_failed_pin_is_a_success_on_the_wire(node: Node) -> None:
-    """(a) A failed pin is reported only in PinErrorMsg, with status 200."""
+    """Kubo reports a failed pin only in the field PinErrorMsg of a successful response."""
     root, car = car_of(content("never sent", 2 * CHUNK_SIZE))
     answer = json.loads(node.ipfs("dag", "import", "--enc=json", data=car[: 1 + car[0]]))
     assert answer["Root"]["Cid"]["/"] == str(root)
@@ -63,7 +63,7 @@ def test_a_failed_pin_is_a_success_on_the_wire(node: Node) -> None:
 @pytest.mark.parametrize("shape", SIZES)
 @pytest.mark.parametrize("settings", ["new", "odd"])
 def test_explicit_options_give_our_address(request: pytest.FixtureRequest, settings: str, shape: str) -> None:
-    """(b) ``ipfs add`` with every option gives our CID under any Import settings."""
+    """``ipfs add`` with explicit options gives our CID, whatever the node's import settings are."""
     node: Node = request.getfixturevalue({"new": "node", "odd": "odd_node"}[settings])
     data = content(f"added {shape}", SIZES[shape])
     assert node.ipfs("add", "-Q", *EXPLICIT, data=data).strip() == str(cid_of(io.BytesIO(data)))
@@ -71,13 +71,13 @@ def test_explicit_options_give_our_address(request: pytest.FixtureRequest, setti
 
 @pytest.mark.parametrize("shape", SIZES)
 def test_the_profile_gives_our_address(profiled_node: Node, shape: str) -> None:
-    """(b) With the profile unixfs-v1-2025 a plain ``ipfs add`` gives our address."""
+    """With the profile unixfs-v1-2025, ``ipfs add`` without options gives our CID."""
     data = content(f"profiled {shape}", SIZES[shape])
     assert profiled_node.ipfs("add", "-Q", data=data).strip() == str(cid_of(io.BytesIO(data)))
 
 
 def test_defaults_give_another_address(node: Node) -> None:
-    """(b) Without profile and options the CID differs; with CIDv1 alone, above 256 KiB."""
+    """Without the profile, ``ipfs add`` gives another CID; with ``--cid-version=1``, only above 256 KiB."""
     small, large = content("small", 256 << 10), content("large", (256 << 10) + 1)
     assert node.ipfs("add", "-Q", data=small).startswith("Qm")
     assert node.ipfs("add", "-Q", "--cid-version=1", data=small).strip() == str(cid_of(io.BytesIO(small)))
@@ -85,13 +85,13 @@ def test_defaults_give_another_address(node: Node) -> None:
 
 
 def test_settings_do_not_touch_what_we_push(odd_node: Node) -> None:
-    """(b) Imported blocks have the same CID under any Import settings."""
+    """Files that BlockOTA uploads have our CID, whatever the node's import settings are."""
     data = content("pushed", 3 * CHUNK_SIZE)
     assert odd_node.store.put(io.BytesIO(data)) == cid_of(io.BytesIO(data))
 
 
 def test_pythons_booleans_are_accepted(node: Node) -> None:
-    """(c) Kubo accepts ``True`` as the client sends it, and refuses other texts."""
+    """Kubo accepts the parameter value ``True``, and refuses a text that is not a boolean."""
     cid = node.store.put(io.BytesIO(b"booleans"))
     assert post(f"{node.api}/api/v0/block/stat?arg={cid}&offline=True").status == 200
     refused = post(f"{node.api}/api/v0/block/stat?arg={cid}&offline=Ja")
@@ -101,7 +101,7 @@ def test_pythons_booleans_are_accepted(node: Node) -> None:
 
 @pytest.mark.parametrize("command", ["cat", "dag/export"])
 def test_an_error_in_the_midst_is_a_trailer(node: Node, command: str) -> None:
-    """(d) A missing block ends a response of status 200 early, with the error in a trailer."""
+    """If a block is missing, Kubo ends a response with status 200 early and puts the error into a trailer."""
     data = content(f"hole for {command}", 4 * CHUNK_SIZE)
     cid = node.store.put(io.BytesIO(data))
     node.store.unpin(cid)
@@ -113,7 +113,7 @@ def test_an_error_in_the_midst_is_a_trailer(node: Node, command: str) -> None:
 
 
 def test_export_is_depth_first_without_repetition(node: Node) -> None:
-    """(e) ``dag/export`` equals our CAR with ``dups=n``: depth first, each block once."""
+    """The output of ``dag/export`` equals our CAR with ``dups=n``, depth first and with each block once."""
     data = padded("exported")
     cid = node.store.put(io.BytesIO(data))
     assert post(f"{node.api}/api/v0/dag/export?arg={cid}").body == car_of(data, repeat=False)[1]
@@ -121,7 +121,7 @@ def test_export_is_depth_first_without_repetition(node: Node) -> None:
 
 @pytest.mark.parametrize("repeats", [True, False], ids=["dups", "no-dups"])
 def test_the_gateway_names_its_order(node: Node, repeats: bool) -> None:  # noqa: FBT001 - a parametrized value
-    """(g) The gateway serves the requested CAR, and its headers give order and repetition."""
+    """Kubo's gateway serves the CAR that the Accept header requests, and its headers confirm the order."""
     data = padded("served")
     cid = node.store.put(io.BytesIO(data))
     wanted = f"application/vnd.ipld.car; version=1; order=dfs; dups={'y' if repeats else 'n'}"
@@ -133,7 +133,7 @@ def test_the_gateway_names_its_order(node: Node, repeats: bool) -> None:  # noqa
 
 
 def test_the_gateway_serves_blocks(node: Node) -> None:
-    """(g) ``?format=raw`` serves one block with its length and an ETag."""
+    """Kubo's gateway serves one block for ``?format=raw``, with its length and an ETag."""
     data = content("a raw block", 64 << 10)
     cid = node.store.put(io.BytesIO(data))
     headers, body = get(f"{node.gateway}/ipfs/{cid}?format=raw")
@@ -144,7 +144,7 @@ def test_the_gateway_serves_blocks(node: Node) -> None:
 
 
 def test_a_car_of_the_gateway_is_read(node: Node) -> None:
-    """(g) The default CAR of the gateway is read by our verifier."""
+    """Our CAR reader verifies the default CAR of Kubo's gateway."""
     data = padded("read back")
     cid = node.store.put(io.BytesIO(data))
     _, body = get(f"{node.gateway}/ipfs/{cid}?format=car")
@@ -153,7 +153,7 @@ def test_a_car_of_the_gateway_is_read(node: Node) -> None:
 
 
 def test_what_add_stores_is_read(node: Node) -> None:
-    """A file stored by ``ipfs add`` with the profile's options is a file of the store."""
+    """The store reads a file that ``ipfs add`` stored with explicit options."""
     data = content("added by hand", 3 * CHUNK_SIZE)
     node.ipfs("add", "-Q", *EXPLICIT, data=data)
     assert read_whole(node.store, cid_of(io.BytesIO(data)), size=len(data)) == data

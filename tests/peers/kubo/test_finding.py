@@ -1,4 +1,4 @@
-"""Finding an image if the Kubo node lacks it, refuses, or can fetch it from peers."""
+"""An image is found if the Kubo node lacks it, refuses the request, or can fetch it from peers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ONLINE = Kind(is_online=True)
 
 
 def found(store: KuboStore, *gateways: Gateway) -> tuple[bytes, list[str]]:
-    """Return the image, and the messages of the search."""
+    """Search for the image; return its bytes and the messages of the search."""
     file, notes = io.BytesIO(), list[str]()
     stage = SearchStage("other sources", lambda: [Source(gateway.url) for gateway in gateways])
     find_image(LARGE, store, stages=[stage, NETWORK], into=file, observer=SearchObserver(notes.append))
@@ -31,7 +31,7 @@ def found(store: KuboStore, *gateways: Gateway) -> tuple[bytes, list[str]]:
 
 
 def test_a_node_that_lacks_the_image_does_not_search_for_it_first(kubo: Path, tmp_path: Path) -> None:
-    """Announced sources are used before the node's search on the network, which may take minutes."""
+    """Known sources are asked before the Kubo node searches the network, which may take minutes."""
     with running_node(kubo, tmp_path, kind=ONLINE) as node, serving(BLOCKS) as gateway:
         began = time.monotonic()
         assert found(node.store, gateway) == (IMAGE, ["Asking other sources for the image (1 source)."])
@@ -39,7 +39,7 @@ def test_a_node_that_lacks_the_image_does_not_search_for_it_first(kubo: Path, tm
 
 
 def test_the_network_is_searched_if_no_source_serves(kubo: Path, tmp_path: Path) -> None:
-    """If no source serves the image, the node fetches it from another node."""
+    """If no known source serves the image, the Kubo node fetches it from another node."""
     for name in ("vendor", "technician"):
         (tmp_path / name).mkdir()
     with (
@@ -56,7 +56,7 @@ def test_the_network_is_searched_if_no_source_serves(kubo: Path, tmp_path: Path)
 
 
 def test_a_search_without_result_is_reported(kubo: Path, tmp_path: Path) -> None:
-    """If no node has it, the error starts with the store and mentions the network."""
+    """If no node has the image, the error lists the store, the sources and the IPFS network."""
     with running_node(kubo, tmp_path, kind=ONLINE) as node, serving({}) as empty:
         store = KuboStore(node.api, timeout=0.5)
         with pytest.raises(
@@ -66,7 +66,7 @@ def test_a_search_without_result_is_reported(kubo: Path, tmp_path: Path) -> None
 
 
 def test_a_refusal_is_reported(node: Node) -> None:
-    """With the gateway's URL as the store, the image comes from another source and the error is reported."""
+    """If the store's URL is Kubo's gateway, the error is reported and the image comes from another source."""
     with serving(BLOCKS) as gateway:
         data, notes = found(KuboStore(node.gateway), gateway)
     assert data == IMAGE

@@ -1,4 +1,4 @@
-"""The commands of the page about Kubo, run in order with a real node."""
+"""The commands about Kubo in docs/broker.md are run in order, with a real node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AUTHORIZATIONS = "API.Authorizations"
 
 
 def test_the_page_shows_what_the_commands_print(workshop: Workshop, kubo: Path, tmp_path: Path) -> None:
-    """The commands, including those of `ipfs`, print what the page shows."""
+    """The commands about Kubo, including those of ``ipfs``, print what docs/broker.md shows."""
     Path("app-1.0.0.bin").write_bytes((IMAGES / "bluepill-1.0.0.bin").read_bytes())
     with running_node(kubo, tmp_path, kind=Kind(profile="unixfs-v1-2025")) as node:
         settings = Path("blockota.toml")
@@ -29,7 +29,7 @@ def test_the_page_shows_what_the_commands_print(workshop: Workshop, kubo: Path, 
 
 
 def typed(workshop: Workshop, node: Node, *, command: str, lines: list[str]) -> bool:
-    """Run a command and compare its output with the page; return whether it was run."""
+    """Run a command and compare its output with docs/broker.md; return whether the command was run."""
     program, *words = shlex.split(command)
     if program == "ipfs" and (words[0] in DONE_BY_THE_FIXTURE or AUTHORIZATIONS in words):
         return False
@@ -44,7 +44,7 @@ def typed(workshop: Workshop, node: Node, *, command: str, lines: list[str]) -> 
 
 
 def test_the_authorization_of_the_page_is_enough(workshop: Workshop, kubo: Path, tmp_path: Path) -> None:
-    """The rights on the page are sufficient to publish and download an image."""
+    """The authorization in docs/broker.md is sufficient to publish and download an image."""
     words = next(
         words for command, _ in commands(PAGE, start=START) if AUTHORIZATIONS in (words := shlex.split(command))
     )
@@ -61,7 +61,7 @@ def test_the_authorization_of_the_page_is_enough(workshop: Workshop, kubo: Path,
 def test_every_ipfs_command_works_with_the_authorization_of_the_page(
     workshop: Workshop, kubo: Path, tmp_path: Path
 ) -> None:
-    """Every `ipfs` command of the page works with the secret that the page uses."""
+    """Every ``ipfs`` command in docs/broker.md works with the secret shown there."""
     Path("app-1.0.0.bin").write_bytes((IMAGES / "bluepill-1.0.0.bin").read_bytes())
     typed = [words[1:] for command, _ in commands(PAGE, start=START) if (words := shlex.split(command))[0] == "ipfs"]
     config = {AUTHORIZATIONS: json.loads(next(words[-1] for words in typed if AUTHORIZATIONS in words))}

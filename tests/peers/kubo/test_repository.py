@@ -1,4 +1,4 @@
-"""A repository whose store is a Kubo node."""
+"""A repository serves copies from a Kubo node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.repository_process import SECRET, Running, running
 
 
 def test_a_repository_serves_from_kubo(node: Node, tmp_path: Path) -> None:
-    """Blocks with serving rights are verified and served; other blocks of the node are not served."""
+    """A repository serves only the blocks of its Kubo node for which it has serving rights."""
     for data in (IMAGE, SMALL):
         node.store.put(io.BytesIO(data))
     secret = node.store.put(io.BytesIO(SECRET))
@@ -32,7 +32,7 @@ def test_a_repository_serves_from_kubo(node: Node, tmp_path: Path) -> None:
 
 
 def test_a_repository_answers_as_kubos_gateway(node: Node, tmp_path: Path) -> None:
-    """The same blocks for each scope with a range, and the same block for each text form of a CID."""
+    """A repository returns the same blocks as Kubo's gateway, for every scope and text form of a CID."""
     node.store.put(io.BytesIO(IMAGE))
     whole = bytes(ROOT)
     forms = [f"f{whole.hex()}", f"F{whole.hex().upper()}", f"B{str(ROOT)[1:].upper()}"]
@@ -53,7 +53,7 @@ def test_a_repository_answers_as_kubos_gateway(node: Node, tmp_path: Path) -> No
 
 
 def test_a_node_that_stops_is_reported_at_once(kubo: Path, tmp_path: Path) -> None:
-    """If the node stops, health fails, clients are referred to other sources, and it is logged."""
+    """If the Kubo node stops, health fails, clients receive status 503, and the access log records it."""
     (tmp_path / "node").mkdir()
     with running_node(kubo, tmp_path / "node") as node:
         node.store.put(io.BytesIO(SMALL))
@@ -72,7 +72,7 @@ def test_a_node_that_stops_is_reported_at_once(kubo: Path, tmp_path: Path) -> No
 
 
 def await_health(repository: Running, status: str) -> dict[str, object]:
-    """Wait for a health status."""
+    """Wait until the repository has this health status, and return the health response."""
     deadline = time.monotonic() + 20
     while (found := repository.get("/health").json())["status"] != status:
         assert time.monotonic() < deadline, found

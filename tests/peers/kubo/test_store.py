@@ -1,4 +1,4 @@
-"""The store interface on a Kubo node."""
+"""A Kubo node implements the store interface."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_file_comes_back(node: Node, shape: str) -> None:
 
 
 def test_45_mib_go_through(node: Node) -> None:
-    """An image of 45 MiB is uploaded in one chunked request and read back, without library warnings."""
+    """An image of 45 MiB is uploaded and read back without library warnings."""
     data = content("45 MiB", 45 << 20)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -41,14 +41,14 @@ def test_45_mib_go_through(node: Node) -> None:
 
 
 def test_repeated_blocks_come_back(node: Node) -> None:
-    """The node sends a repeated block once; the file contains it at every repetition."""
+    """A file with repeated blocks is read back completely, although Kubo sends each block once."""
     data = padded("repeated")
     cid = node.store.put(io.BytesIO(data))
     assert read_whole(node.store, cid, size=len(data)) == data
 
 
 def test_a_pipe_can_be_put(node: Node) -> None:
-    """A file is read once, so it may be a pipe."""
+    """A pipe can be stored, because a file is read only once."""
     data = content("a pipe", 2 * CHUNK_SIZE + 5)
     reading, writing = os.pipe()
 
@@ -62,7 +62,7 @@ def test_a_pipe_can_be_put(node: Node) -> None:
 
 
 def test_a_file_is_put_from_where_it_stands(node: Node) -> None:
-    """A file is read from its current position."""
+    """A file is stored from its current position on."""
     file = io.BytesIO(b"header" + content("position", CHUNK_SIZE + 1))
     file.seek(6)
     cid = node.store.put(file)
@@ -70,7 +70,7 @@ def test_a_file_is_put_from_where_it_stands(node: Node) -> None:
 
 
 def test_progress_counts_every_block(node: Node) -> None:
-    """Progress counts every byte, including blocks that repeat and are sent once."""
+    """Upload progress counts every byte of the file, including repeated blocks."""
     data = padded("progress")
     progress: list[int] = []
     node.store.put(io.BytesIO(data), on_progress=progress.append)
@@ -80,17 +80,17 @@ def test_progress_counts_every_block(node: Node) -> None:
 
 
 class BrokenFile(io.BytesIO):
-    """A file that fails after the first chunk."""
+    """A file whose reading fails after the first chunk."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the first chunk, then fail."""
+        """Return the first chunk; raise on the second."""
         if self.tell() >= CHUNK_SIZE:
             raise RuntimeError("the medium is gone")
         return super().read(size)
 
 
 def test_a_file_that_breaks_off_is_not_stored(node: Node) -> None:
-    """A read error is propagated, and nothing is pinned."""
+    """If reading the file fails, the exception is raised and nothing is pinned."""
     before = node.pins()
     with pytest.raises(RuntimeError, match="the medium is gone"):
         node.store.put(BrokenFile(content("breaks off", 3 * CHUNK_SIZE)))
@@ -98,13 +98,13 @@ def test_a_file_that_breaks_off_is_not_stored(node: Node) -> None:
 
 
 def test_has_finds_a_stored_root(node: Node) -> None:
-    """`has` is true for a stored root and false for another."""
+    """`has` returns true for a stored root and false for an unknown one."""
     assert node.store.has(node.store.put(io.BytesIO(b"here")))
     assert not node.store.has(cid_of(io.BytesIO(b"never put")))
 
 
 def test_a_missing_file_is_reported(node: Node) -> None:
-    """Reading a missing file raises a store error on the first byte."""
+    """Reading a missing file raises StoreError."""
     with pytest.raises(StoreError, match="does not have all blocks"):
         next(node.store.open(cid_of(io.BytesIO(b"never put either"))))
 
@@ -134,13 +134,13 @@ def test_pins_are_marks(node: Node) -> None:
 
 
 def test_what_is_not_there_cannot_be_pinned(node: Node) -> None:
-    """Pinning a missing root is refused."""
+    """Pinning a missing root raises StoreError."""
     with pytest.raises(StoreError, match="could not pin"):
         node.store.pin(cid_of(io.BytesIO(b"absent")))
 
 
 def test_a_missing_block_is_named(node: Node) -> None:
-    """The bytes before a missing block are verified, and the error names the block."""
+    """Blocks before a missing block are read, and the error contains the missing block's CID."""
     data = content("a hole", 4 * CHUNK_SIZE)
     store = node.store
     cid = store.put(io.BytesIO(data))
@@ -156,7 +156,7 @@ def test_a_missing_block_is_named(node: Node) -> None:
 
 
 def test_an_image_has_its_own_hash_as_address(node: Node) -> None:
-    """An image of one block from Kubo is verified by plain SHA-256."""
+    """The CID of an image with one block contains the image's SHA-256."""
     data = content("one block", 64 << 10)
     cid = node.store.put(io.BytesIO(data))
     assert node.store.read_block(cid) == data
@@ -164,14 +164,14 @@ def test_an_image_has_its_own_hash_as_address(node: Node) -> None:
 
 
 def test_the_url_names_the_store(node: Node) -> None:
-    """``kubo:URL`` opens it, with or without a slash at the end."""
+    """``kubo:URL`` opens a Kubo store, also with a slash at the end."""
     assert isinstance(open_store(f"kubo:{node.api}/"), KuboStore)
     data = b"by its URL"
     assert open_store(f"kubo:{node.api}/").put(io.BytesIO(data)) == cid_of(io.BytesIO(data))
 
 
 def test_proxies_are_not_asked(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxy settings do not apply to the node's API, so its secret is not sent to a proxy."""
+    """The proxy settings of the environment are ignored, so that the secret is not sent to a proxy."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{unused.getsockname()[1]}")
         monkeypatch.delenv("no_proxy", raising=False)
@@ -179,7 +179,7 @@ def test_proxies_are_not_asked(node: Node, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_path_of_a_file_is_not_sent(node: Node, tmp_path: Path) -> None:
-    """The path of a file is not sent."""
+    """A file with a name on disk can be stored and found under its CID."""
     path = tmp_path / "thermo.bin"
     path.write_bytes(content("named", CHUNK_SIZE + 3))
     with path.open("rb") as file:
@@ -187,7 +187,7 @@ def test_the_path_of_a_file_is_not_sent(node: Node, tmp_path: Path) -> None:
 
 
 def test_other_nodes_are_asked(kubo: Path, tmp_path: Path) -> None:
-    """An online node fetches from another one; the fetched file can be pinned."""
+    """An online Kubo node fetches a file from another node and can pin it."""
     data, online = content("elsewhere", 3 * CHUNK_SIZE), Kind(is_online=True)
     for name in ("vendor", "broker"):
         (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""Raw HTTP: responses with their trailers, and servers with scripted responses."""
+"""HTTP requests that return trailers, and servers with scripted responses."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Answer:
     """An HTTP response.
 
     Attributes:
-        status: its status.
-        body: its body as received.
-        type: its content type.
+        status: the status code.
+        body: the body, without chunk headers.
+        type: the content type.
         trailer: the trailer after the last chunk.
         location: the target of a redirect.
     """
@@ -33,7 +33,7 @@ class Answer:
 
 
 def post(url: str) -> Answer:
-    """Send a POST without a body, and read the response to its end, including the trailer."""
+    """Send a POST request without a body, and return the response with its trailer."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         request = f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
@@ -47,7 +47,7 @@ def post(url: str) -> Answer:
 
 
 def get(url: str, *, accept: str = "*/*") -> tuple[Message, bytes]:
-    """Return ⟨headers, body⟩ of a URL."""
+    """Send a GET request, and return ⟨headers, body⟩."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc)
     connection.request("GET", f"{parts.path}?{parts.query}", headers={"Accept": accept})
@@ -56,7 +56,7 @@ def get(url: str, *, accept: str = "*/*") -> tuple[Message, bytes]:
 
 
 def unchunked(body: bytes) -> tuple[bytes, str]:
-    """⟨data, trailer⟩ of a chunked body (RFC 9112 section 7.1)."""
+    """Return ⟨data, trailer⟩ of a chunked body (RFC 9112 section 7.1)."""
     data, position = bytearray(), 0
     while True:
         end = body.index(b"\r\n", position)
@@ -69,7 +69,7 @@ def unchunked(body: bytes) -> tuple[bytes, str]:
 
 @contextmanager
 def stranger(answers: Mapping[str, Answer]) -> Iterator[str]:
-    """Run a server with a scripted response for each command of the RPC API; return its URL."""
+    """Run a server with a scripted response for each command of Kubo's RPC API; yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -1,4 +1,4 @@
-"""A repository behind nginx, which terminates TLS."""
+"""A repository works behind nginx, which terminates TLS."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ RAW = f"/ipfs/{SMALL_ROOT}?format=raw"
 
 @dataclass(frozen=True)
 class Site:
-    """A repository and the proxy before it.
+    """A repository and the nginx proxy in front of it.
 
     Attributes:
         repository: the repository.
-        url: the proxy's URL of it.
-        authority: the certificate file.
-        token: the required token.
+        url: the URL of the repository through the proxy.
+        authority: the path of the proxy's certificate.
+        token: the token that the repository requires.
     """
 
     repository: Running
@@ -65,7 +65,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A repository with token authentication, below a path of nginx."""
+    """A repository that requires a token, under a path of nginx."""
     folder = tmp_path_factory.mktemp("site")
     token, line = new_token("plant-7")
     (folder / "tokens").write_text(line)
@@ -85,7 +85,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def await_answer(site: Site) -> None:
-    """Wait until the proxy responds."""
+    """Wait until the repository answers through the proxy."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -98,7 +98,7 @@ def await_answer(site: Site) -> None:
 
 
 def test_an_image_is_fetched_through_a_proxy(site: Site) -> None:
-    """With TLS, a path prefix and a token: as a CAR from one source, and by blocks from two."""
+    """An image is downloaded through nginx with TLS, a path prefix and a token, from one source and from two."""
     source = Source(site.url, token=site.token, tls=ssl.create_default_context(cafile=str(site.authority)))
     direct = Source(site.repository.url, token=site.token)
     for sources in ([source], [source, direct]):
@@ -110,7 +110,7 @@ def test_an_image_is_fetched_through_a_proxy(site: Site) -> None:
 
 
 def test_what_clients_and_caches_need_passes_a_proxy(site: Site) -> None:
-    """Ranges, validators and the refusal without a token pass through the proxy."""
+    """Byte ranges, ETags and the refusal of a wrong token work through nginx."""
     answer = site.get(RAW, Range="bytes=10-19")
     assert (answer.status_code, answer.content) == (206, SMALL[10:20])
     etag = answer.headers["ETag"]
@@ -120,7 +120,7 @@ def test_what_clients_and_caches_need_passes_a_proxy(site: Site) -> None:
 
 
 def test_the_log_has_the_client_and_not_the_proxy(site: Site) -> None:
-    """The log contains the client's address from the proxy, whatever the client sends."""
+    """The access log contains the client's address as seen by nginx, whatever the client sends."""
     before = len(site.repository.lines)
     command = ["curl", "--silent", "--fail", "--interface", "127.0.0.9", "--cacert", str(site.authority)]
     command += ["--header", f"Authorization: Bearer {site.token}", "--header", "X-Forwarded-For: 203.0.113.66"]

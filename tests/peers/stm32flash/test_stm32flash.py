@@ -19,7 +19,7 @@ def run_stm32flash(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_stm32flash_identifies_the_board() -> None:
-    """It reads the product id and the ROM's version."""
+    """stm32flash reads the product id and the bootloader version of the simulated board."""
     with serve_pty(SimulatedBoard()) as path:
         result = run_stm32flash(path)
     assert result.returncode == 0, result.stderr
@@ -28,7 +28,7 @@ def test_stm32flash_identifies_the_board() -> None:
 
 
 def test_stm32flash_writes_verifies_and_starts() -> None:
-    """It overwrites old contents, and the firmware prints its banner."""
+    """stm32flash overwrites old contents, verifies the image, and starts the firmware."""
     board = ProbedBoard(flash=bytes(STM32F103C8.page_size))
     with serve_pty(board) as path:
         result = run_stm32flash("-w", str(IMAGE), "-v", "-g", "0x0", path)
@@ -39,7 +39,7 @@ def test_stm32flash_writes_verifies_and_starts() -> None:
 
 @pytest.mark.parametrize("options", [["-w", str(IMAGE)], ["-r", "/dev/null"]])
 def test_stm32flash_is_refused_under_readout_protection(options: list[str]) -> None:
-    """It fails, and the flash does not change."""
+    """stm32flash fails on a readout-protected board, whose flash is unchanged."""
     board = SimulatedBoard(flash=IMAGE.read_bytes())
     board.protect(readout=True)
     with serve_pty(board) as path:
@@ -50,7 +50,7 @@ def test_stm32flash_is_refused_under_readout_protection(options: list[str]) -> N
 
 
 def test_stm32flash_finds_write_protected_pages_when_it_verifies() -> None:
-    """Every write is acknowledged, and the verification fails at the first block."""
+    """stm32flash detects a write-protected page only when it verifies the flash."""
     board = SimulatedBoard()
     board.protect(pages=[0])
     with serve_pty(board) as path:
@@ -63,7 +63,7 @@ def test_stm32flash_finds_write_protected_pages_when_it_verifies() -> None:
     "name", ["stm32f103zg", "stm32f107vc", "stm32f446re", "stm32l053r8", "stm32l433rc", "stm32l412kb", "stm32g0b1re"]
 )
 def test_stm32flash_writes_every_family(name: str, tmp_path: Path) -> None:
-    """It erases by the ROM's erase command, writes and verifies; two ACKs at the start are tolerated."""
+    """stm32flash erases, writes and verifies boards of every chip family."""
     data = tmp_path / "data.bin"
     data.write_bytes(DATA)
     board = SimulatedBoard(PROFILES[name], flash=b"\x5a" * 1000)

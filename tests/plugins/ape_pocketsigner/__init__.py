@@ -1,8 +1,9 @@
-"""A plugin of Ape for a simulated hardware wallet: a file is the device, and its ``mood`` selects the behaviour.
+"""An Ape plugin for a simulated hardware wallet; a JSON file is the device, and its ``mood`` selects the behaviour.
 
 The file exists while the device is plugged in. Like ape-ledger and ape-trezor, the package registers an account type
-and a container, keeps ⟨address, derivation path⟩ of each account in its data folder, prints prompts on stdout, and
-returns None or raises if nothing was signed. It also reproduces known peculiarities of such plugins.
+and a container, and keeps ⟨address, derivation path⟩ of each account in its data folder. The plugin prints prompts on
+stdout. If nothing was signed, the plugin returns None or raises. The plugin also reproduces known defects of such
+plugins.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from hexbytes import HexBytes
 
 
 class UsbError(Exception):
-    """An exception of a library below the plugin, which Ape does not know."""
+    """An exception of a library that the plugin uses, which Ape does not translate."""
 
 
 class SigningError(AccountsError):
-    """An exception of the plugin itself."""
+    """An exception that the plugin raises itself."""
 
 
 class PocketAccount(AccountAPI):
-    """An account on the device."""
+    """An account on the simulated device."""
 
     account_file_path: Path
 
@@ -43,11 +44,11 @@ class PocketAccount(AccountAPI):
 
     @property
     def address(self) -> AddressType:
-        """The address that it had when it was added."""
+        """The account's address, as read when the account was added."""
         return AddressType(json.loads(self.account_file_path.read_text())["address"])
 
     def sign_message(self, msg: Any, **signer_options: Any) -> MessageSignature | None:
-        """Sign on the device; of EIP-712 data the device receives only the two hashes."""
+        """Sign a message on the device; for EIP-712 data the device receives only the two hashes."""
         del signer_options
         device = self._device()
         if not isinstance(msg, SignableMessage) or device["mood"] == "old":
@@ -59,9 +60,9 @@ class PocketAccount(AccountAPI):
         return MessageSignature(v=v, r=_number(signed.r, device), s=_number(signed.s, device))
 
     def sign_transaction(self, txn: TransactionAPI, **signer_options: Any) -> TransactionAPI | None:
-        """Sign on the device."""
+        """Sign a transaction on the device."""
         del signer_options
-        print(txn)  # noqa: T201 - ape-ledger does, and Ape may ask a node for the text
+        print(txn)  # noqa: T201 - as in ape-ledger; Ape may request data from a node for the text
         device = self._device()
         if device["mood"] == "refuses":
             return None
@@ -73,8 +74,8 @@ class PocketAccount(AccountAPI):
         return txn
 
     def _device(self) -> dict[str, Any]:
-        """Look for the device, and wait for its button."""
-        print("Please follow the prompts\non your device.")  # noqa: T201 - plugins do
+        """Print the prompts and read the device's file; raise if the device is missing or locked."""
+        print("Please follow the prompts\non your device.")  # noqa: T201 - as real plugins do
         try:
             device: dict[str, Any] = json.loads(
                 Path(json.loads(self.account_file_path.read_text())["port"]).read_text()
@@ -89,16 +90,16 @@ class PocketAccount(AccountAPI):
 
 
 class PocketContainer(AccountContainerAPI):
-    """The added accounts."""
+    """The accounts that were added."""
 
     @property
     def aliases(self) -> Iterator[str]:
-        """Their names."""
+        """The names of the accounts."""
         return (path.stem for path in self._files)
 
     @property
     def accounts(self) -> Iterator[AccountAPI]:
-        """All of them."""
+        """All accounts that were added."""
         return (PocketAccount(account_file_path=path) for path in self._files)
 
     def __len__(self) -> int:
@@ -112,10 +113,10 @@ class PocketContainer(AccountContainerAPI):
 
 @plugins.register(AccountPlugin)
 def account_types() -> tuple[type[AccountContainerAPI], type[AccountAPI]]:
-    """The types that the plugin registers with Ape."""
+    """Return the container and the account type that the plugin registers with Ape."""
     return PocketContainer, PocketAccount
 
 
 def _number(number: int, device: dict[str, Any]) -> bytes:
-    """A number of a signature as bytes; some plugins strip the leading zeros."""
+    """Return a number of a signature as bytes; some real plugins strip the leading zeros."""
     return bytes(HexBytes(number)) if device.get("short") else number.to_bytes(32, "big")

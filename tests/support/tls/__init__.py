@@ -1,7 +1,8 @@
-"""Certificates for tests, valid until 2126, so that no test needs openssl. Their private keys are public.
+"""TLS certificates for tests, valid until 2126, so that no test needs openssl.
 
-``loopback`` names 127.0.0.1 and 127.0.0.2, ``localhost`` names localhost and has its key in the same file, ``other`` is
-a second pair, and ``locked.key`` is the key of ``loopback``, encrypted with the password "abcd".
+The private keys are public. The certificate ``loopback`` is valid for 127.0.0.1 and 127.0.0.2. The certificate
+``localhost`` is valid for localhost, and its file also contains the private key. The pair ``other`` is a second
+certificate with its key. The file ``locked.key`` is the key of ``loopback``, encrypted with the password "abcd".
 """
 
 from __future__ import annotations
