@@ -303,7 +303,8 @@ def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract) -> D
 
     product = contract.paired_product(draft.product)
     chip = find_chip(product.chip_id)
-    return with_image(draft, path, product=product, ram=Region(chip.ram.start, len(chip.ram)) if chip else None)
+    ram = tuple(Region(part.start, len(part)) for part in chip.ram) if chip else ()
+    return with_image(draft, path, product=product, ram=ram)
 
 
 def as_published(made: Release) -> dict[str, Any]:

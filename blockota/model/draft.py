@@ -11,9 +11,19 @@ from typing import BinaryIO, Protocol
 from blockota.errors import Action, ImageError, RefusedError
 from blockota.formats.cid import RAW, dag
 from blockota.model.manifest import Manifest
-from blockota.model.release import SINGLE_BLOCK_SIZE, Product, Region, Release, Status, Version, show_time
+from blockota.model.release import (
+    SINGLE_BLOCK_SIZE,
+    Product,
+    Region,
+    Release,
+    Status,
+    Version,
+    is_stack_top,
+    show_ranges,
+    show_time,
+)
 
-SRAM = Region(0x2000_0000, 0x2000_0000)
+SRAM = (Region(0x2000_0000, 0x2000_0000),)
 """Address range of the RAM of every Cortex-M (ARMv7-M Architecture Reference Manual, B3.1)."""
 BOOT_ADDRESS = 0x0800_0000
 """Start address of an STM32's main flash, where it boots (AN2606)."""
@@ -40,7 +50,7 @@ class Draft:
         load_address: flash address of the first byte; None uses the start of the product's region.
         active_from: Unix time, in seconds, from which the release may be installed; 0 means at once.
         configuration: whether the image is data, which has no vector table.
-        ram: range in which a program's initial stack pointer must be.
+        ram: the ranges of RAM in which a program's initial stack pointer must be.
         notes: release notes, lines of text.
         metadata: ⟨key, value⟩ pairs, sorted by `manifest.metadata_from`.
     """
@@ -51,7 +61,7 @@ class Draft:
     load_address: int | None = None
     active_from: int = 0
     configuration: bool = False
-    ram: Region = SRAM
+    ram: tuple[Region, ...] = SRAM
     notes: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
 
@@ -126,8 +136,8 @@ def check_kind(draft: Draft, release: Release) -> None:
         raise _no_program(release, f"its {len(start)} bytes are too short for a vector table")
     # ARMv7-M Architecture Reference Manual, B1.5.3: the initial stack pointer, then the reset vector.
     stack, reset = struct.unpack("<II", start)
-    if not (draft.ram.start < stack <= draft.ram.end and stack % 4 == 0):
-        raise _no_program(release, f"the initial stack pointer 0x{stack:08x} is not in RAM, {draft.ram}")
+    if not is_stack_top(stack, draft.ram):
+        raise _no_program(release, f"the initial stack pointer 0x{stack:08x} is not in RAM, {show_ranges(draft.ram)}")
     if not (reset & 1 and release.region.contains(Region(reset & ~1, 2))):
         raise _no_program(release, f"the reset vector 0x{reset:08x} is not a Thumb address inside {release.region}")
 

@@ -77,7 +77,7 @@ class BoardAnswer:
     Attributes:
         chip_id: product id reported by the bootloader (AN3155, Get ID).
         flash: the whole flash.
-        ram: the whole RAM.
+        ram: the ranges of RAM.
         readout_protected: whether the bootloader refuses to read the flash.
         write_protected: protected ranges of the flash; None if the chip does not report them.
         installed: version of the product in the range; None if there is none.
@@ -93,7 +93,7 @@ class BoardAnswer:
 
     chip_id: int
     flash: Region
-    ram: Region
+    ram: tuple[Region, ...]
     readout_protected: bool
     write_protected: tuple[Region, ...] | None
     installed: Version | None

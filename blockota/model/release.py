@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -87,6 +87,16 @@ class Region:
     def __str__(self) -> str:
         """``0x08000000-0x0800ffff (65,536 bytes)``."""
         return f"0x{self.start:08x}-0x{self.end - 1:08x} ({self.size:,} bytes)"
+
+
+def is_stack_top(address: int, ram: Iterable[Region]) -> bool:
+    """Whether a stack that grows down from `address` lies in one of the ranges of RAM (ARMv7-M, B1.5.3)."""
+    return address % 4 == 0 and any(part.start < address <= part.end for part in ram)
+
+
+def show_ranges(regions: Iterable[Region]) -> str:
+    """The ranges as ``0x20000000-0x20004fff or 0x10000000-0x1000ffff``."""
+    return " or ".join(f"0x{region.start:08x}-0x{region.end - 1:08x}" for region in regions)
 
 
 @dataclass(frozen=True)

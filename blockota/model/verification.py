@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterable
 
 from blockota.errors import Action, FlashProofError, VerificationError
 from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, Passed, ProvenRecord, ProvenRelease, Trust
-from blockota.model.release import Product, Region, Release, Status, show_time
+from blockota.model.release import Product, Region, Release, Status, is_stack_top, show_ranges, show_time
 
 _VECTOR_TABLE_START = 8
 
@@ -356,8 +356,8 @@ def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: C
         raise _implausible("the image is too short for a vector table")
     # (9b) ARMv7-M Architecture Reference Manual, B1.5.3: the first word is the initial stack pointer, word-aligned.
     stack, reset = struct.unpack_from("<II", proven.image)
-    if not (board.ram.start < stack <= board.ram.end and stack % 4 == 0):
-        raise _implausible(f"the initial stack pointer 0x{stack:08x} is not in RAM, {board.ram}")
+    if not is_stack_top(stack, board.ram):
+        raise _implausible(f"the initial stack pointer 0x{stack:08x} is not in RAM, {show_ranges(board.ram)}")
     # (9c) The second word is the reset vector; bit 0 selects the Thumb state, the only one of a Cortex-M.
     inside = proven.release.region.contains(Region(reset & ~1, 2))
     if not (reset & 1 and inside):

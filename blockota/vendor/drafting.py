@@ -91,10 +91,10 @@ def read_image_file(path: Path, *, load_address: int, limit: int = MAX_IMAGE_SIZ
     return read_image(content, load_address=load_address, limit=limit)
 
 
-def with_image(draft: Draft, path: Path, *, product: Product, ram: Region | None) -> Draft:
+def with_image(draft: Draft, path: Path, *, product: Product, ram: tuple[Region, ...]) -> Draft:
     """Add the image of a file to a draft, with its load address and the RAM of the product's chip.
 
-    If the chip is unknown, `ram` is None, and the stack pointer may lie anywhere in the SRAM region of a Cortex-M.
+    If the chip is unknown, `ram` is empty, and the stack pointer may lie anywhere in the SRAM region of a Cortex-M.
 
     Raises:
         UsageError: the file does not exist, or contains another load address than the draft.

@@ -78,15 +78,20 @@ class BoardSession:
         installed: Installed | None = None
         if self._is_readable(proven.release):
             planned = self.plan(proven)
-            # Reading a short image takes no longer than writing the digest program to RAM.
-            if planned.chip.stub_clock_hz and proof is not Proof.NO_STUB and len(planned.span) > WORTH:
-                stub = DigestStub(self.bootloader, planned.chip, flash_size=planned.flash_size, wait=self.wait)
-                contents = OnChip(self.bootloader, stub, plan=planned, proof=proof)
+            contents = self.contents(planned, proof=proof)
             # The release to be written is a candidate even if it is missing in the list of known releases.
             candidates = KnownReleases((proven.release, *known.own), known.others)
-            with _nothing_changed():
+            with nothing_changed():
                 installed = find_installed(planned, contents, known=candidates, entry=entry)
         return Examination(self, proven, contents, installed=installed, entry=entry, journal=journal, known=known)
+
+    def contents(self, planned: FlashPlan, *, proof: Proof) -> FlashContents:
+        """Return the contents of the flash, hashed on the chip if the chip and `proof` allow it."""
+        # Reading a short image takes no longer than writing the digest program to RAM.
+        stub = DigestStub(self.bootloader, planned.chip, flash_size=planned.flash_size, wait=self.wait)
+        if stub.page_limit < 1 or proof is Proof.NO_STUB or len(planned.span) <= WORTH:
+            return FlashContents(self.bootloader)
+        return OnChip(self.bootloader, stub, plan=planned, proof=proof)
 
     def plan(self, proven: ProvenRelease) -> FlashPlan:
         """Plan which pages of this board's flash the release occupies.
@@ -114,7 +119,7 @@ class BoardSession:
         return BoardAnswer(
             chip_id=identity.product_id,
             flash=self._flash(),
-            ram=_region(identity.chip.ram if identity.chip else range(0)),
+            ram=tuple(map(_region, identity.chip.ram)) if identity.chip else (),
             readout_protected=bool(identity.readout_protected),
             write_protected=None if identity.write_protected is None else tuple(map(_region, identity.write_protected)),
             installed=installed.release.version if installed.release else None,
@@ -183,7 +188,7 @@ class Examination:
             # Addresses beside a half written image are blank: only a journal at another bench can have their contents.
             planned = self.board.plan(self.proven)
             blank = bytes((planned.chip.erased_byte,))
-            with _nothing_changed():
+            with nothing_changed():
                 lost = tuple(span for span in planned.beside if not self.contents.read(span).strip(blank))
         interrupted: InterruptedRun | None = None
         if entry and installed.is_partial and entry.product == release.product:
@@ -197,7 +202,7 @@ class Examination:
         # A complete image needs no restoring: its first words were written after the bytes beside it were proven.
         back = _NOTHING_TO_RESTORE
         if entry and installed.is_partial:
-            with _nothing_changed():
+            with nothing_changed():
                 back = restore(self.board.plan(self.proven), entry, bootloader=self.board.bootloader)
         run = JournaledRun(self.journal, release, answer.replaced) if self.journal else None
         return ClearedBoard(self.board, self.proven, passed, self.contents, back=back, run=run)
@@ -251,7 +256,8 @@ class ClearedBoard:
 
 
 @contextmanager
-def _nothing_changed() -> Iterator[None]:
+def nothing_changed() -> Iterator[None]:
+    """Add to a `BoardError` that nothing was changed on the board."""
     try:
         yield
     except BoardError as error:

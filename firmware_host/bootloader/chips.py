@@ -1,22 +1,27 @@
-"""The chips that can be flashed: one row of `CHIPS` per product id.
+"""The chips that can be flashed: one row of ``firmware_host/chips.toml`` per product id.
 
-To add a chip, add a row to `CHIPS`; if it belongs to none of the families above the table, add a family too.
-
-Product ids, the RAM that the bootloader uses, system memory and start-up times are from AN2606 ("Device-dependent
-bootloader parameters"). Page layouts, option bytes, and the addresses of flash size and unique id are from the
-reference manuals: RM0008 and PM0075 (F1), RM0090 (F4), RM0367 (L0), RM0394 (L4), RM0444 (G0). Erase times are the
-maxima in the data sheets. The rows of the chip table have been tested on simulated boards only.
+To add a chip, add a row to that file; its head describes the fields. Product ids, erase units and the RAM that the boot
+ROM uses are from stm32flash and stm32loader, which quote AN2606. The ranges of flash and RAM are from ST's device
+packs, as probe-rs publishes them. ``scripts/compare_chips.py`` compares the file with these sources and writes
+``firmware_host/chips.md``. Erase times are the maxima in the data sheets. All rows have been tested on simulated boards
+only.
 """
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
+from importlib import resources
 from itertools import chain, repeat
+from typing import Any
 
 FLASH_BASE = 0x0800_0000
 """The first address of the main flash, on every chip in the table."""
 K = 1024
+MAX_ERASE_LIMIT = 255
+"""Erase units that one erase command accepts, unless the table has another number."""
 _LAST_PROTECTION_BIT = 31
 
 Layout = tuple[tuple[int, int], ...]
@@ -31,11 +36,14 @@ class EraseUnit:
         number: the unit's number in the erase commands.
         address: the address of the unit's first byte.
         size: the unit's size in bytes.
+        other_number: the unit's number if the boot ROM counts the second bank as the flash controller does; None if
+            both count alike.
     """
 
     number: int
     address: int
     size: int
+    other_number: int | None = None
 
     @property
     def span(self) -> range:
@@ -50,12 +58,14 @@ class IdentityBlock:
     Attributes:
         span: the addresses to read; some bootloaders refuse a shorter read.
         flash_size: the address of the flash size in KiB, two bytes.
-        unique_id: the address of the unique id, twelve bytes.
+        unique_id: the addresses of the three words of the unique id.
+        flash_size_codes: the flash sizes in KiB, if the register contains an index into them; empty if it contains KiB.
     """
 
     span: range
     flash_size: int
-    unique_id: int
+    unique_id: tuple[int, ...]
+    flash_size_codes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,14 +75,15 @@ class Chip:
     Attributes:
         product_id: the product id that the bootloader answers to Get ID.
         name: ST's name for these chips.
+        family: the family in the table.
         layout: the sizes of the erase units.
         flash_limit: the flash size of the largest chip with this product id.
-        ram: the addresses of the RAM.
-        free_ram: the first RAM address that the bootloader does not use.
+        banks: the number of flash banks.
+        ram: the ranges of RAM that a program may use, on the largest chip.
+        bootloader_ram: the addresses of the RAM that the bootloader can read and write; empty if it leaves none.
         system_memory: the addresses of the bootloader.
-        banks: the number of flash banks that can be erased separately; 1 if the flash has no banks.
-        option_bytes: the addresses of the option bytes.
-        identity: the addresses of flash size and unique id.
+        option_bytes: the addresses of the option bytes; empty if they cannot be read by address.
+        identity: the addresses of flash size and unique id; None if the chip has none.
         unit_erase_seconds: the maximum time to erase one erase unit.
         mass_erase_seconds: the maximum time of a mass erase; 0 if the chip has no command for a mass erase.
         ready_seconds: the maximum time from a reset until the bootloader listens.
@@ -80,33 +91,54 @@ class Chip:
         erase_limit: the number of erase units that one erase command accepts.
         erased_byte: the value of an erased byte.
         protected_bytes: the bytes of flash that one write-protection bit covers; 0 if unknown.
-        stub_clock_hz: the core clock in Hz after Go, for the run time of the digest program; 0 if the digest program
-            must not run on the chip.
+        core: the instruction set of the core, ``v6-M`` or ``v7-M``.
+        clock_hz: the core clock in Hz after Go.
+        usarts: base addresses of the USARTs on which the boot ROM listens.
+        has_isr: whether these USARTs have the registers ISR and TDR, not SR and DR.
+        second_bank_page: number of the second bank's first page in the flash controller, if it can differ from a count
+            without gap; 0 if it cannot.
+        second_bank: address of the second bank on every part; 0 if it begins where the first one ends.
+        unverified: the fields that no document and no published code confirms.
     """
 
     product_id: int
     name: str
+    family: str
     layout: Layout
     flash_limit: int
-    ram: range
-    free_ram: int
-    system_memory: range
     banks: int
+    ram: tuple[range, ...]
+    bootloader_ram: range
+    system_memory: range
     option_bytes: range
-    identity: IdentityBlock
+    identity: IdentityBlock | None
     unit_erase_seconds: float
-    mass_erase_seconds: float = 0.0
-    ready_seconds: float = 0.01
-    write_alignment: int = 4
-    erase_limit: int = 255
-    erased_byte: int = 0xFF
-    protected_bytes: int = 0
-    stub_clock_hz: int = 0
+    mass_erase_seconds: float
+    ready_seconds: float
+    write_alignment: int
+    erase_limit: int
+    erased_byte: int
+    protected_bytes: int
+    core: str
+    clock_hz: int
+    usarts: tuple[int, ...]
+    has_isr: bool
+    second_bank_page: int
+    second_bank: int
+    unverified: tuple[str, ...]
 
     @property
-    def bootloader_ram(self) -> range:
-        """The addresses of the RAM that the bootloader can read and write."""
-        return range(self.free_ram, max(self.free_ram, self.ram.stop))
+    def is_erased_whole(self) -> bool:
+        """Whether the size of a page is unknown, so that only a mass erase is safe."""
+        return self.layout == ((1, self.flash_limit),)
+
+    def usable(self, flash_size: int) -> int:
+        """The bytes of a flash of `flash_size` bytes from `FLASH_BASE` on without a gap.
+
+        The second bank of some parts begins at a fixed address, and leaves a gap behind a first bank that is smaller.
+        """
+        has_gap = self.second_bank and flash_size // self.banks < self.second_bank - FLASH_BASE
+        return flash_size // self.banks if has_gap else flash_size
 
     def flash(self, size: int) -> range:
         """The addresses of a main flash of `size` bytes."""
@@ -117,15 +149,28 @@ class Chip:
         runs = chain.from_iterable(repeat(size, count) for count, size in self.layout)
         sizes = chain(runs, repeat(self.layout[-1][1]))
         units: list[EraseUnit] = []
-        address = FLASH_BASE
-        while address < FLASH_BASE + flash_size:
-            units.append(EraseUnit(len(units), address, next(sizes)))
+        address, end = FLASH_BASE, FLASH_BASE + flash_size
+        while address < end:
+            size = min(next(sizes), end - address) if self.is_erased_whole else next(sizes)
+            units.append(EraseUnit(len(units), address, size))
             address = units[-1].span.stop
-        return tuple(units)
+        first = len(units) // self.banks
+        if not self.second_bank_page or first == self.second_bank_page:
+            return tuple(units)
+        gap = self.second_bank_page - first
+        second = (EraseUnit(unit.number, unit.address, unit.size, unit.number + gap) for unit in units[first:])
+        return (*units[:first], *second)
+
+    def erase_numbers(self, flash_size: int) -> frozenset[int]:
+        """Every number that an erase command may carry for a flash of `flash_size` bytes."""
+        units = self.erase_units(flash_size)
+        others = (unit.other_number for unit in units if unit.other_number is not None)
+        return frozenset((*(unit.number for unit in units), *others))
 
     def readable(self, flash_size: int) -> tuple[range, ...]:
         """The addresses that Read Memory accepts."""
-        return (*self.writable(flash_size), self.system_memory, self.option_bytes, self.identity.span)
+        identity = self.identity.span if self.identity else range(0)
+        return (*self.writable(flash_size), self.system_memory, self.option_bytes, identity)
 
     def writable(self, flash_size: int) -> tuple[range, ...]:
         """The addresses that Write Memory and Go accept."""
@@ -180,91 +225,57 @@ class BoardMark:
 
 def find_chip(product_id: int) -> Chip | None:
     """Return the chip table's row with this product id; None for an unknown product id."""
-    return _BY_PRODUCT_ID.get(product_id)
+    return _by_product_id().get(product_id)
 
 
-def _span(start: int, kib: int) -> range:
-    return range(start, start + kib * K)
+@cache
+def chips() -> tuple[Chip, ...]:
+    """Every chip that can be flashed, in the order of the table."""
+    table = tomllib.loads(resources.files("firmware_host").joinpath("chips.toml").read_text("utf-8"))
+    families = table["family"]
+    return tuple(_chip(families[row["family"]], row) for row in table["chip"])
 
 
-def _ram(kib: int) -> range:
-    return _span(0x2000_0000, kib)
+@cache
+def _by_product_id() -> dict[int, Chip]:
+    return {chip.product_id: chip for chip in chips()}
 
 
-_PAGES_128: Layout = ((1, 128),)
-_PAGES_1K: Layout = ((1, K),)
-_PAGES_2K: Layout = ((1, 2 * K),)
-_SECTORS: Layout = ((4, 16 * K), (1, 64 * K), (7, 128 * K))
+def _chip(family: Mapping[str, Any], row: Mapping[str, Any]) -> Chip:
+    layout = tuple((count, size) for count, size in row["erase_units"])
+    return Chip(
+        product_id=row["id"],
+        name=row["name"],
+        family=row["family"],
+        layout=layout,
+        flash_limit=row["flash_kib"] * K,
+        banks=row["banks"],
+        ram=tuple(range(*pair) for pair in row["ram"]),
+        bootloader_ram=range(*row["free_ram"]),
+        system_memory=range(*row["system_memory"]),
+        option_bytes=range(*family.get("option_bytes", (0, 0))),
+        identity=_identity(family, row),
+        unit_erase_seconds=family["unit_erase"],
+        mass_erase_seconds=family["mass_erase"],
+        ready_seconds=family["ready"],
+        write_alignment=family["write_alignment"],
+        erase_limit=family.get("erase_limit", MAX_ERASE_LIMIT),
+        erased_byte=family["erased"],
+        protected_bytes=family.get("protected_bytes", 0),
+        core=family["core"],
+        clock_hz=family["clock_hz"],
+        usarts=tuple(row["usarts"]),
+        has_isr=family["has_isr"],
+        second_bank_page=row.get("second_bank_page", 0),
+        second_bank=row.get("second_bank", 0),
+        unverified=(*family["unverified"], *row.get("unverified", ())),
+    )
 
-# Families: each is a partial Chip with the values that its rows share. `_F1X` is the connectivity line and XL-density.
-# `_L4` includes the G0. The bootloader of `_L47` starts slowly.
-_F1 = partial(
-    Chip,
-    option_bytes=range(0x1FFF_F800, 0x1FFF_F810),
-    identity=IdentityBlock(range(0x1FFF_F7E0, 0x1FFF_F7F4), flash_size=0x1FFF_F7E0, unique_id=0x1FFF_F7E8),
-    unit_erase_seconds=0.040,
-    mass_erase_seconds=0.040,
-    protected_bytes=4 * K,
-    stub_clock_hz=24_000_000,  # the bootloader leaves the PLL at 24 MHz (AN2606)
-)
-_F4 = partial(
-    Chip,
-    option_bytes=range(0x1FFF_C000, 0x1FFF_C010),
-    # The bootloader refuses a read of the two bytes of the flash size alone, but not of the whole block.
-    identity=IdentityBlock(range(0x1FFF_7A10, 0x1FFF_7B10), flash_size=0x1FFF_7A22, unique_id=0x1FFF_7A10),
-    unit_erase_seconds=2.0,
-    mass_erase_seconds=16.0,
-    ready_seconds=0.2,
-)
-_L0 = partial(
-    Chip,
-    option_bytes=range(0x1FF8_0000, 0x1FF8_0020),
-    # The bootloader refuses a read that starts at 0x1FF8007C.
-    identity=IdentityBlock(range(0x1FF8_0000, 0x1FF8_0080), flash_size=0x1FF8_007C, unique_id=0x1FF8_0050),
-    unit_erase_seconds=0.004,
-    write_alignment=128,
-    erase_limit=511,
-    erased_byte=0x00,
-)
-_L4 = partial(
-    Chip,
-    option_bytes=range(0x1FFF_7800, 0x1FFF_7810),
-    identity=IdentityBlock(range(0x1FFF_7590, 0x1FFF_75E2), flash_size=0x1FFF_75E0, unique_id=0x1FFF_7590),
-    unit_erase_seconds=0.040,
-    mass_erase_seconds=0.040,
-    ready_seconds=0.1,
-    write_alignment=8,
-)
-_F1X = partial(_F1, stub_clock_hz=0)
-_L47 = partial(_L4, ready_seconds=2.7)
 
-# fmt: off
-CHIPS: tuple[Chip, ...] = (
-    # id        name                        erase units   flash     RAM        free RAM     system memory          banks
-    _F1(0x410,  "STM32F10x medium-density", _PAGES_1K,    128 * K,  _ram(20),  0x2000_0200, _span(0x1FFF_F000, 2),  1),
-    _F1(0x412,  "STM32F10x low-density",    _PAGES_1K,    32 * K,   _ram(10),  0x2000_0200, _span(0x1FFF_F000, 2),  1),
-    _F1(0x420,  "STM32F100 medium-density", _PAGES_1K,    128 * K,  _ram(8),   0x2000_0200, _span(0x1FFF_F000, 2),  1),
-    _F1(0x414,  "STM32F10x high-density",   _PAGES_2K,    512 * K,  _ram(64),  0x2000_0200, _span(0x1FFF_F000, 2),  1),
-    _F1(0x428,  "STM32F100 high-density",   _PAGES_2K,    512 * K,  _ram(32),  0x2000_0200, _span(0x1FFF_F000, 2),  1),
-    _F1X(0x418, "STM32F105/F107",           _PAGES_2K,    256 * K,  _ram(64),  0x2000_1000, _span(0x1FFF_B000, 18), 1),
-    _F1X(0x430, "STM32F10x XL-density",     _PAGES_2K,    1024 * K, _ram(96),  0x2000_0800, _span(0x1FFF_E000, 6),  2),
-    _F4(0x413,  "STM32F405/407/415/417",    _SECTORS,     1024 * K, _ram(128), 0x2000_3000, _span(0x1FFF_0000, 30), 1),
-    _F4(0x419,  "STM32F42x/F43x",           _SECTORS * 2, 2048 * K, _ram(192), 0x2000_3000, _span(0x1FFF_0000, 30), 2),
-    _F4(0x433,  "STM32F401xD/E",            _SECTORS,     512 * K,  _ram(96),  0x2000_3000, _span(0x1FFF_0000, 30), 1),
-    _F4(0x431,  "STM32F411",                _SECTORS,     512 * K,  _ram(128), 0x2000_3000, _span(0x1FFF_0000, 30), 1),
-    _F4(0x421,  "STM32F446",                _SECTORS,     512 * K,  _ram(128), 0x2000_3000, _span(0x1FFF_0000, 30), 1),
-    _L0(0x417,  "STM32L05x/L06x",           _PAGES_128,   64 * K,   _ram(8),   0x2000_1000, _span(0x1FF0_0000, 4),  1),
-    _L0(0x447,  "STM32L07x/L08x",           _PAGES_128,   192 * K,  _ram(20),  0x2000_1400, _span(0x1FF0_0000, 8),  1),
-    _L0(0x457,  "STM32L01x/L02x",           _PAGES_128,   16 * K,   _ram(2),   0x2000_1000, _span(0x1FF0_0000, 4),  1),
-    _L4(0x435,  "STM32L43x/L44x",           _PAGES_2K,    256 * K,  _ram(48),  0x2000_3100, _span(0x1FFF_0000, 28), 1),
-    _L47(0x415, "STM32L47x/L48x",           _PAGES_2K,    1024 * K, _ram(96),  0x2000_3000, _span(0x1FFF_0000, 28), 2),
-    _L4(0x461,  "STM32L496/L4A6",           _PAGES_2K,    1024 * K, _ram(256), 0x2000_3100, _span(0x1FFF_0000, 28), 2),
-    _L4(0x464,  "STM32L412/L422",           _PAGES_2K,    128 * K,  _ram(32),  0x2000_2100, _span(0x1FFF_0000, 28), 1),
-    _L4(0x460,  "STM32G07x/G08x",           _PAGES_2K,    128 * K,  _ram(36),  0x2000_2700, _span(0x1FFF_0000, 28), 1),
-    _L4(0x466,  "STM32G03x/G04x",           _PAGES_2K,    64 * K,   _ram(8),   0x2000_1000, _span(0x1FFF_0000, 28), 1),
-    _L4(0x467,  "STM32G0Bx/G0Cx",           _PAGES_2K,    512 * K,  _ram(144), 0x2000_4000, _span(0x1FFF_0000, 28), 2),
-)
-# fmt: on
-"""Every chip that can be flashed."""
-
-_BY_PRODUCT_ID = {chip.product_id: chip for chip in CHIPS}
+def _identity(family: Mapping[str, Any], row: Mapping[str, Any]) -> IdentityBlock | None:
+    if "identity" not in family:
+        return None
+    codes = tuple(row.get("flash_size_codes", ()))
+    return IdentityBlock(
+        range(*family["identity"]), family["flash_size_at"], tuple(family["unique_id_at"]), flash_size_codes=codes
+    )

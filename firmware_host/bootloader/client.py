@@ -35,15 +35,17 @@ WRITE_SECONDS = 1.0
 """The maximum time to program one block, a hundred times the data sheet's 9 ms."""
 ERASE_MARGIN = 4
 """An erase may take this many times the data sheet's maximum."""
+PAGE_ERASE_SECONDS, MASS_ERASE_SECONDS = 5.0, 35.0
+"""The shortest waits for the erase of one page and of the whole flash, which are those of stm32flash 0.7."""
+_SHORT_READ = 16
 CHECKSUM_WORD_SECONDS = 4e-6
 """The maximum time for the checksum of one word: a loop of some instructions at 8 MHz or more."""
 VERSION_ANSWER = 4
 """The length of the answer to Get Version: version, two option bytes, ACK (AN3155 section 3.2)."""
-_BANKS = {1: SpecialErase.BANK_1, 2: SpecialErase.BANK_2}
 _SYNC_ATTEMPTS = 3
 _MAX_SILENCES = 2
 _BUSY_LIMIT = 16
-_QUOTED = 24
+_QUOTED = 16
 """The number of bytes of an unexpected answer that an error quotes."""
 _RESET_REMEDY = "set BOOT0 to 1 and reset the board, then run the command again"
 
@@ -188,9 +190,12 @@ class Bootloader:
     def erase_pages(self, pages: Sequence[int]) -> None:
         """Erase pages or sectors by number, with several commands if the chip's limit requires it."""
         chip, flash_size = self._known_target()
-        known = len(chip.erase_units(flash_size))
-        if wrong := [page for page in pages if not 0 <= page < known]:
-            why = f"page {wrong[0]} does not exist; the last page is {known - 1}"
+        if chip.is_erased_whole and list(pages) == [0]:
+            self.erase_all()
+            return
+        known = chip.erase_numbers(flash_size)
+        if wrong := [page for page in pages if page not in known]:
+            why = f"page {wrong[0]} does not exist; the last page is {max(known)}"
             raise RefusedError("erase was not sent", why=why)
         # A bootloader has one of the two erase commands, never both (AN3155 table 2).
         extended = Command.EXTENDED_ERASE in self.capabilities.commands
@@ -198,20 +203,13 @@ class Bootloader:
         for start in range(0, len(pages), limit):
             part = pages[start : start + limit]
             exchange = an3155.extended_erase(part) if extended else an3155.erase(part)
-            seconds = ANSWER_SECONDS + ERASE_MARGIN * chip.unit_erase_seconds * len(part)
-            self.perform(exchange, seconds=seconds)
+            seconds = max(ERASE_MARGIN * chip.unit_erase_seconds, PAGE_ERASE_SECONDS) * len(part)
+            self.perform(exchange, seconds=ANSWER_SECONDS + seconds)
 
     def erase_all(self) -> None:
         """Erase the whole flash with one command."""
         extended = Command.EXTENDED_ERASE in self.capabilities.commands
         self._erase_at_once(an3155.extended_erase_special(SpecialErase.MASS) if extended else an3155.erase_all())
-
-    def erase_bank(self, bank: int) -> None:
-        """Erase bank 1 or 2 of a flash that has two banks."""
-        chip, _ = self._known_target()
-        if chip.banks != len(_BANKS) or bank not in _BANKS:
-            raise RefusedError("erase was not sent", why=f"{chip.name} has no bank {bank}")
-        self._erase_at_once(an3155.extended_erase_special(_BANKS[bank]))
 
     def checksum(self, address: int, words: int) -> int:
         """Return the CRC-32 of flash, if the bootloader has Get Checksum (version 3.3 and later).
@@ -244,11 +242,12 @@ class Bootloader:
         Under readout protection the bootloader answers NACK to the Read Memory command itself, before the address.
         """
         chip, _ = self._known_target()
-        exchange = an3155.read_memory(chip.identity.span.start, len(chip.identity.span))
+        span = chip.identity.span if chip.identity else chip.system_memory[:_SHORT_READ]
+        exchange = an3155.read_memory(span.start, len(span))
         # NACK to frame 0, the command, means protection; NACK to a later one, that the address is refused.
         refused_frame = self._attempt(exchange, seconds=ANSWER_SECONDS)
         if refused_frame is None:
-            self._read(exchange, len(chip.identity.span))
+            self._read(exchange, len(span))
         elif refused_frame > 0:
             raise self._refusal(exchange)
         return refused_frame == 0
@@ -256,6 +255,8 @@ class Bootloader:
     def write_protected_pages(self) -> tuple[int, ...] | None:
         """Return the numbers of the write-protected pages; None if the chip table does not describe the protection."""
         chip, flash_size = self._known_target()
+        if not chip.protected_bytes:
+            return None
         option_bytes = self.read(chip.option_bytes.start, len(chip.option_bytes))
         return chip.write_protected_units(option_bytes, flash_size)
 
@@ -311,7 +312,8 @@ class Bootloader:
         chip, _ = self._known_target()
         if not chip.mass_erase_seconds:
             raise RefusedError("erase was not sent", why=f"{chip.name} has no mass erase")
-        self.perform(exchange, seconds=ANSWER_SECONDS + ERASE_MARGIN * chip.mass_erase_seconds)
+        seconds = max(ERASE_MARGIN * chip.mass_erase_seconds, MASS_ERASE_SECONDS)
+        self.perform(exchange, seconds=ANSWER_SECONDS + seconds)
 
     def _acknowledged(self, exchange: Exchange, *, seconds: float) -> bool:
         answer = an3155.BUSY

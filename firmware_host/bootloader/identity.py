@@ -8,7 +8,7 @@ from blockota.errors import BoardError, BoardProtocolError
 from firmware_host.bootloader.chips import BoardMark, Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
 
-_UNIQUE_ID_SIZE = 12
+_WORD = 4
 _KIB = 1024
 
 
@@ -79,14 +79,15 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
             remedy="replace the board: its chip may be a copy or damaged",
         )
     bootloader.mark = mark
-    bootloader.target(chip, flash_size=mark.flash_size)
+    flash_size = chip.usable(mark.flash_size)
+    bootloader.target(chip, flash_size=flash_size)
     # (5) Write protection.
     return BoardIdentity(
         product_id,
         version,
         chip,
         readout_protected=False,
-        flash_size=mark.flash_size,
+        flash_size=flash_size,
         unique_id=mark.unique_id,
         write_protected_pages=bootloader.write_protected_pages(),
     )
@@ -138,7 +139,11 @@ def _mark(bootloader: Bootloader, chip: Chip) -> BoardMark:
 def _read_mark(bootloader: Bootloader, chip: Chip) -> BoardMark:
     bootloader.target(chip)
     block = chip.identity
+    if block is None:
+        return BoardMark(chip.product_id, chip.flash_limit)
     data = bootloader.read(block.span.start, len(block.span))
-    size_at, id_at = block.flash_size - block.span.start, block.unique_id - block.span.start
-    flash_size = int.from_bytes(data[size_at : size_at + 2], "little") * _KIB
-    return BoardMark(chip.product_id, flash_size, data[id_at : id_at + _UNIQUE_ID_SIZE].hex())
+    size_at = block.flash_size - block.span.start
+    number = int.from_bytes(data[size_at : size_at + 2], "little")
+    kib = dict(enumerate(block.flash_size_codes)).get(number, number)
+    words = (data[at - block.span.start :][:_WORD] for at in block.unique_id)
+    return BoardMark(chip.product_id, kib * _KIB, b"".join(words).hex())

@@ -20,6 +20,7 @@ from firmware_host.bootloader.identity import reconnect
 from firmware_host.flashing.digest_stub import MAX_LENGTHS, DigestStub, FlashDigests, Pages
 from firmware_host.flashing.plan import FlashBuffer, FlashPlan, Preserved, chunks, common
 
+_WORD = 4
 WORTH = 2048
 """Spans of up to this many bytes are read: a run of the digest program takes as long as reading them at 115200 baud."""
 
@@ -83,6 +84,14 @@ class FlashContents:
         """Whether every byte of `span` was read before and is cached."""
         return all(address in self._blocks for address in range(_block_start(span), span.stop, MAX_BLOCK))
 
+    def read_beside(self, span: range) -> bytes:
+        """Return bytes that an erase will destroy, so that they can be written back: read twice and compared.
+
+        Raises:
+            BoardProtocolError: the two answers differ.
+        """
+        return read_twice(self._bootloader, span)
+
     def changed(self) -> None:
         """Clear the cache, because the flash changes."""
         self._blocks.clear()
@@ -112,7 +121,7 @@ class OnChip(FlashContents):
     If the board stays silent after the digest program was started, the operator has to reset the board.
 
     Args:
-        plan: the plan whose erase units are examined; all of them have the same size.
+        plan: the plan whose erase units are examined.
         proof: the method that proves the flash at the end.
     """
 
@@ -121,7 +130,7 @@ class OnChip(FlashContents):
         self._plan = plan
         self._stub: DigestStub | None = stub
         self._by_reading = proof is not Proof.STUB
-        self._pages = Pages(plan.units[0].address, plan.units[0].size, len(plan.units))
+        self._page_size = min(unit.size for unit in plan.units)
         self._digests: dict[tuple[int, int], bytes] = {}
         self._sums: dict[int, int] = {}
         self._expected: tuple[int, list[int]] = (plan.image.load_address, [])
@@ -176,17 +185,18 @@ class OnChip(FlashContents):
 
     def _prove_hash(self, wanted: FlashBuffer, span: range) -> Iterator[int]:
         digest = hashlib.sha256(wanted[span]).digest()
-        found = self._run(span.start, [len(span)])
+        found = self._run_whole(span.start, [len(span)])
         if found and found.sha256[0] != digest:
             # Read the pages whose checksum differs, to name the first wrong address.
-            for unit, crc in zip(self._plan.units, found.pages, strict=True):
+            sums = self._unit_sums(found.pages)
+            for unit in self._plan.units:
                 part = common(unit.span, span)
-                if part and crc != wanted.checksum(unit.span):
+                if part and sums[unit.address] != wanted.checksum(unit.span):
                     there = FlashContents(self._bootloader).read(part)
                     if there != wanted[part]:
                         raise _differing(part, there, wanted=wanted[part])
             # No page differs, so noise has corrupted the answer: run the digest program again.
-            found = self._run(span.start, [len(span)])
+            found = self._run_whole(span.start, [len(span)])
         if found is None:
             yield from super().prove(wanted, [span])
             return
@@ -200,16 +210,67 @@ class OnChip(FlashContents):
         yield len(span)
 
     def _ask(self, start: int, lengths: Sequence[int]) -> None:
-        if found := self._run(start, lengths):
+        if found := self._run_whole(start, lengths):
             self._digests |= {(start, length): sha for length, sha in zip(lengths, found.sha256, strict=True)}
-            self._sums = {unit.address: crc for unit, crc in zip(self._plan.units, found.pages, strict=True)}
+            self._sums = self._unit_sums(found.pages)
 
-    def _run(self, start: int, lengths: Sequence[int]) -> FlashDigests | None:
+    def read_beside(self, span: range) -> bytes:
+        """Return bytes that an erase will destroy: not read if a checksum of the chip shows that they are blank.
+
+        A long span is read once, and compared with the checksum; a short one is read twice.
+        """
+        # The digest program takes whole words.
+        words = range(span.start + -span.start % _WORD, span.stop - span.stop % _WORD)
+        if len(words) <= WORTH:
+            return super().read_beside(span)
+        found = self._run(span.start, [], pages=Pages(words.start, len(words), 1))
+        if found is None:
+            return super().read_beside(span)
+        blank = bytes((self._plan.chip.erased_byte,)) * len(words)
+        if found.pages[0] == zlib.crc32(blank):
+            read = super().read_beside
+            edges = (range(span.start, words.start), range(words.stop, span.stop))
+            before, after = (read(edge) if edge else b"" for edge in edges)
+            return before + blank + after
+        data = FlashContents(self._bootloader).read(span)
+        if zlib.crc32(data[words.start - span.start :][: len(words)]) == found.pages[0]:
+            return data
+        return super().read_beside(span)
+
+    def _ask_pages(self) -> Iterator[Pages]:
+        """The pages of the plan, in parts whose checksums fit into the chip's RAM."""
+        limit = max(self._stub.page_limit, 1) if self._stub else 1
+        span = self._plan.span
+        for first in range(0, len(span), self._page_size * limit):
+            count = min(limit, (len(span) - first) // self._page_size)
+            yield Pages(span.start + first, self._page_size, count)
+
+    def _unit_sums(self, pages: Sequence[int]) -> dict[int, int]:
+        """The checksum of each erase unit by its address, from those of its pages."""
+        sums, rest = {}, list(pages)
+        for unit in self._plan.units:
+            count = unit.size // self._page_size
+            sums[unit.address] = joined_checksum(rest[:count], self._page_size)
+            del rest[:count]
+        return sums
+
+    def _run_whole(self, start: int, lengths: Sequence[int]) -> FlashDigests | None:
+        """Hash for these lengths, and compute the checksums of all pages of the plan, in as few runs as fit."""
+        digests: tuple[bytes, ...] = ()
+        sums: list[int] = []
+        for part in self._ask_pages():
+            found = self._run(start, lengths if not sums else (), pages=part)
+            if found is None:
+                return None
+            digests, sums = digests or found.sha256, [*sums, *found.pages]
+        return FlashDigests(digests, tuple(sums))
+
+    def _run(self, start: int, lengths: Sequence[int], *, pages: Pages) -> FlashDigests | None:
         """Run the digest program; return None if the program fails but the board's bootloader still answers."""
         if self._stub is None:
             return None
         try:
-            return self._stub.run(start, lengths, pages=self._pages)
+            return self._stub.run(start, lengths, pages=pages)
         except (RefusedError, NoAnswerError, BoardProtocolError) as error:
             # A silent board cannot be read back either: report the first error.
             try:
@@ -264,6 +325,19 @@ def read_twice(bootloader: Bootloader, span: range) -> bytes:
             action=Action.LOWER_BAUD,
         )
     return first
+
+
+def joined_checksum(parts: Sequence[int], size: int) -> int:
+    """The CRC-32 of data from those of its parts, each of `size` bytes.
+
+    The register is linear in its first value: what follows only shifts what it had before.
+    """
+    zeros = bytes(size)
+    unshifted = zlib.crc32(zeros)
+    result = parts[0]
+    for part in parts[1:]:
+        result = zlib.crc32(zeros, result) ^ unshifted ^ part
+    return result
 
 
 def _block_start(span: range) -> int:

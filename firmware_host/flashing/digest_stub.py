@@ -1,6 +1,6 @@
 """Hash a board's flash on the chip itself, so that the serial line carries a 32-byte digest instead of 64 KiB.
 
-The steps of a run (the digest program is ``stub/stub.s``, described in ``stub/README.md``):
+The steps of a run (the digest program is ``stub``, described in ``stub/README.md``):
 
 1. Write the digest program of about 900 bytes, followed by its parameters and a CRC-32, to the chip's RAM (AN3155 Write
    Memory). A later run in the same session writes only the parameters and the CRC-32.
@@ -30,35 +30,63 @@ from firmware_host.bootloader.chips import FLASH_BASE, Chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import reconnect
 
-STUB_ADDRESS = 0x2000_0200
-"""The program's link address: the first RAM address that the bootloaders of the STM32F10x do not use (AN2606)."""
-RESULTS_ADDRESS = 0x2000_0E00
-"""The address of the program's results: the nonce and its complement, eight digests, the CRC-32 of each page."""
+PARAMETERS = struct.Struct("<5I9I9I")
+"""The parameters after the code: first page, bytes per page, number of pages, nonce, start; the ends and 0; the address
+of the watchdog, four offsets in a USART, addresses of USARTs and 0. A CRC-32 of code and parameters follows."""
 MAX_LENGTHS = 8
-"""The maximum number of lengths that one run hashes."""
-HEAD_SIZE = 88
-"""The size in bytes of the program's first part, which checks the rest of the program."""
-PARAMETERS = struct.Struct(f"<5I{MAX_LENGTHS + 1}I")
-"""The parameters after the code: first page, bytes per page, pages, nonce, start, ends, 0. A CRC-32 follows."""
+"""The maximum number of lengths in one run."""
+MAX_USARTS = 3
+"""The maximum number of USARTs on which the program reports its end."""
 DONE = b"\x5a"
-"""The byte that the program sends before the reset, unless the bootloader has switched USART1 off."""
+"""The byte that the program sends before its reset, on the USARTs that the bootloader has left on."""
+ALIGNMENT = 256
+"""The program is written to a multiple of this address."""
 
 CYCLES_PER_INSTRUCTION = 1.3
-"""The estimated clock cycles per instruction, not measured on real hardware."""
+"""The estimated number of clock cycles per instruction; not measured on silicon."""
 TIMEOUT_FACTOR = 5
-"""The host waits for `DONE` up to this multiple of the estimated time, in case the clock or the core is slower."""
-RESET_SECONDS = 0.005
-"""The time from a reset until the bootloader listens: 1.2 ms (AN2606), with a margin."""
-INSTRUCTIONS_ONCE = 133_600
-"""The instructions of a run that hashes nothing: self-check, tables, constants."""
-INSTRUCTIONS_A_LENGTH = 4_500
-"""The maximum number of instructions that finish one digest."""
-INSTRUCTIONS_A_BLOCK = 1_853
-"""The number of instructions that hash 64 bytes."""
-INSTRUCTIONS_A_PAGE = 16
-"""The number of instructions that begin and end the CRC-32 of a page."""
-INSTRUCTIONS_A_WORD = 16
-"""The number of instructions that add one word to the CRC-32 of a page."""
+"""The wait for `DONE`, as a multiple of the estimated time: enough for a third of the clock and twice the cycles."""
+RESET_MARGIN = 0.004
+"""Seconds to wait after a reset beyond the time until the bootloader listens."""
+IWDG_KR = 0x4000_3000
+"""The key register of the independent watchdog, on the families that have it there (RM0008 section 19.4.1)."""
+_NO_WATCHDOG_THERE = ("H7", "H7A", "W")
+
+
+@dataclass(frozen=True)
+class Program:
+    """One of the two digest programs; each is position independent.
+
+    Attributes:
+        file: the file with the code, in ``stub/``.
+        head_size: the size in bytes of the first part, which checks the rest.
+        stack: the offset of the end of the stack; 0 for the end of the RAM.
+        results: the offset of the results; 0 for the address behind the program.
+        once: instructions of a run that hashes nothing (self-check, tables, constants).
+        per_length: the maximum of instructions that complete one digest.
+        per_block: instructions that hash 64 bytes.
+        per_page: instructions that begin and end the CRC-32 of a page.
+        per_word: instructions for one word of a page's CRC-32.
+    """
+
+    file: str
+    head_size: int
+    stack: int
+    results: int
+    once: int
+    per_length: int
+    per_block: int
+    per_page: int
+    per_word: int
+
+
+PROGRAMS = {
+    "v7-M": Program("stub_v7m.bin", 88, 0x800, 0xC00, 136_000, 4_500, 1_854, 16, 16),
+    "v6-M": Program("stub_v6m.bin", 116, 0, 0, 53_000, 16_000, 7_450, 40, 96),
+}
+"""The digest program for each instruction set."""
+STACK_SIZE = 352
+"""The bytes of RAM that the stack of a program without a fixed stack needs."""
 
 _DIGEST_SIZE, _BLOCK_SIZE, _WORD = 32, 64, 4
 _HEADER = struct.Struct("<2I")
@@ -118,17 +146,22 @@ class _Job:
     def span(self) -> range:
         return range(self.start, self.start + max(self.lengths, default=0))
 
-    @property
-    def instructions(self) -> int:
-        hashed = len(self.span) // _BLOCK_SIZE * INSTRUCTIONS_A_BLOCK + len(self.rising) * INSTRUCTIONS_A_LENGTH
-        summed = len(self.pages.span) // _WORD * INSTRUCTIONS_A_WORD + self.pages.count * INSTRUCTIONS_A_PAGE
-        return INSTRUCTIONS_ONCE + hashed + summed
+    def instructions(self, program: Program) -> int:
+        hashed = len(self.span) // _BLOCK_SIZE * program.per_block + len(self.rising) * program.per_length
+        summed = len(self.pages.span) // _WORD * program.per_word + self.pages.count * program.per_page
+        return program.once + hashed + summed
 
-    def parameters(self, nonce: int) -> bytes:
+    def parameters(self, chip: Chip, nonce: int) -> bytes:
         ends = [self.start + length for length in self.rising]
         ends += [0] * (MAX_LENGTHS + 1 - len(ends))
+        watchdog = 0 if chip.family in _NO_WATCHDOG_THERE else IWDG_KR
+        usarts = [*chip.usarts[:MAX_USARTS], *[0] * (MAX_USARTS + 1 - len(chip.usarts[:MAX_USARTS]))]
+        # CR1, its bit UE, and the registers of status and data (RM0008 section 27.6; RM0394 section 38.8).
+        registers = (0x00, 1, 0x1C, 0x28) if chip.has_isr else (0x0C, 1 << 13, 0x00, 0x04)
         pages = self.pages
-        return PARAMETERS.pack(pages.start, pages.size, pages.count, nonce, self.start, *ends)
+        return PARAMETERS.pack(
+            pages.start, pages.size, pages.count, nonce, self.start, *ends, watchdog, *registers, *usarts
+        )
 
 
 def random_nonce() -> int:
@@ -157,6 +190,10 @@ class DigestStub:
         self._bootloader, self._chip, self._flash_size = bootloader, chip, flash_size
         self._wait, self._nonces = wait, nonces
         self._last_nonce: int | None = None
+        self._program = PROGRAMS[chip.core]
+        self._base = chip.bootloader_ram.start
+        self._code = _placed(self._program, chip.bootloader_ram)
+        self._results_at = self._program.results or len(self._code) + PARAMETERS.size + _WORD
 
     def seconds(self, start: int, lengths: Sequence[int], *, pages: Pages = NO_PAGES) -> float:
         """Estimate the time in seconds that `run` takes on the chip with these arguments, without the upload.
@@ -166,13 +203,15 @@ class DigestStub:
         """
         job = _Job(start, tuple(lengths), pages)
         chip, flash = self._chip, self._chip.flash(self._flash_size)
-        ram_end = RESULTS_ADDRESS + _PAGES_OFFSET + _WORD * max(pages.count, 0)
+        room = self.page_limit
         hashed = f"{len(job.span)} bytes from {job.start:#010x}"
         is_whole_words = pages.start % _WORD == pages.size % _WORD == 0 and pages.size > 0 and pages.count >= 0
         rules = (
-            (chip.stub_clock_hz > 0, f"the digest program is not tested on {chip.name}"),
-            (chip.free_ram <= STUB_ADDRESS, f"the bootloader of {chip.name} uses the RAM of the digest program"),
-            (ram_end <= chip.ram.stop, f"the program needs RAM up to {ram_end:#010x}, and {chip.name} has less"),
+            (
+                room >= 0,
+                f"the bootloader of {chip.name} leaves {len(chip.bootloader_ram)} bytes of RAM, which is too little",
+            ),
+            (pages.count <= room, f"the RAM of {chip.name} has no room for {pages.count} checksums"),
             (len(job.rising) <= MAX_LENGTHS, f"{len(job.rising)} lengths were given, the limit is {MAX_LENGTHS}"),
             (min(job.lengths, default=0) >= 0, "a length is negative"),
             (_lies_in(job.span, flash), f"{hashed} do not all lie in the flash of {self._flash_size} bytes"),
@@ -187,7 +226,13 @@ class DigestStub:
                     remedy=_READ_INSTEAD,
                     action=Action.FLASH_WITHOUT_STUB,
                 )
-        return job.instructions * CYCLES_PER_INSTRUCTION / self._chip.stub_clock_hz
+        return job.instructions(self._program) * CYCLES_PER_INSTRUCTION / self._chip.clock_hz
+
+    @property
+    def page_limit(self) -> int:
+        """The number of pages whose CRC-32 fits into the RAM in one run; negative if the program does not fit."""
+        reserved = self._results_at + _PAGES_OFFSET + (0 if self._program.stack else STACK_SIZE)
+        return (len(self._chip.bootloader_ram) - reserved) // _WORD
 
     def run(self, start: int, lengths: Sequence[int], *, pages: Pages = NO_PAGES) -> FlashDigests:
         """Hash the flash from `start` on for several lengths in one run, and compute the CRC-32 of each page.
@@ -206,10 +251,10 @@ class DigestStub:
         """
         seconds = self.seconds(start, lengths, pages=pages)
         job, nonce = _Job(start, tuple(lengths), pages), self._nonces()
-        self._write(job.parameters(nonce))  # (1), (2)
+        self._write(job.parameters(self._chip, nonce))  # (1), (2)
 
         # (3) Start the program, and wait for `DONE` or for the timeout; stray bytes can arrive before `DONE`.
-        self._bootloader.go(STUB_ADDRESS)
+        self._bootloader.go(self._base)
         self._wait(seconds)
         with suppress(NoAnswerError):
             for _ in range(_STRAY_BYTES):
@@ -217,7 +262,7 @@ class DigestStub:
                     break
 
         # (4) The same board is in its bootloader again.
-        self._wait(RESET_SECONDS)
+        self._wait(self._chip.ready_seconds + RESET_MARGIN)
         try:
             reconnect(self._bootloader, self._chip, flash_size=self._flash_size)
         except (NoAnswerError, BoardProtocolError) as error:
@@ -232,20 +277,21 @@ class DigestStub:
 
     def _write(self, parameters: bytes) -> None:
         """Write the parameters to RAM, and first the program unless the last run's results are still in RAM."""
-        stub = resources.files("firmware_host.flashing").joinpath("stub", "stub.bin").read_bytes()
-        code = stub[: -(PARAMETERS.size + _WORD)]  # without the room for the parameters and their CRC-32
-        tail = parameters + struct.pack("<I", zlib.crc32(code[HEAD_SIZE:] + parameters))
+        tail = parameters + struct.pack("<I", zlib.crc32(self._code[self._program.head_size :] + parameters))
+        program = self._code + tail
+        unit = self._chip.write_alignment
+        program += bytes(-len(program) % unit)
+        first = 0
         if self._last_nonce is not None and self._read(0, _HEADER.size) == _header(self._last_nonce):
-            self._last_nonce = None
-            self._bootloader.write(STUB_ADDRESS + len(code), tail)
-            return
+            first = len(self._code) - len(self._code) % unit
         self._last_nonce = None
 
-        # (1) Write the whole program; (2) read back its first part, which checks the rest.
-        program = code + tail
-        for at in range(0, len(program), MAX_BLOCK):
-            self._bootloader.write(STUB_ADDRESS + at, program[at : at + MAX_BLOCK])
-        if self._bootloader.read(STUB_ADDRESS, HEAD_SIZE) != program[:HEAD_SIZE]:
+        # (1) Write the program, or its parameters only.
+        for at in range(first, len(program), MAX_BLOCK):
+            self._bootloader.write(self._base + at, program[at : at + MAX_BLOCK])
+        # (2) Read back the first part, which checks the rest.
+        size = self._program.head_size
+        if not first and self._bootloader.read(self._base, size) != program[:size]:
             raise BoardProtocolError(
                 "the program that hashes the flash was not started",
                 why="its first bytes, read back from the chip's RAM, differ from the bytes that were sent",
@@ -277,7 +323,15 @@ class DigestStub:
 
     def _read(self, offset: int, length: int) -> bytes:
         parts = ((at, min(MAX_BLOCK, length - at)) for at in range(0, length, MAX_BLOCK))
-        return b"".join(self._bootloader.read(RESULTS_ADDRESS + offset + at, size) for at, size in parts)
+        return b"".join(self._bootloader.read(self._base + self._results_at + offset + at, size) for at, size in parts)
+
+
+def _placed(program: Program, ram: range) -> bytes:
+    """The code of a program for these addresses, without the room for the parameters and their CRC-32."""
+    code = bytearray(resources.files("firmware_host.flashing").joinpath("stub", program.file).read_bytes())
+    stack = ram.start + program.stack if program.stack else ram.stop - ram.stop % 8
+    _HEADER.pack_into(code, 0, stack, ram.start + _HEADER.size + 1)
+    return bytes(code[: -(PARAMETERS.size + _WORD)])
 
 
 def _header(nonce: int) -> bytes:

@@ -46,6 +46,7 @@ from firmware_host.flashing.plan import (
     UnitState,
     Work,
     blocks,
+    chunks,
     common,
     overlap,
     wanted_contents,
@@ -53,6 +54,8 @@ from firmware_host.flashing.plan import (
     work,
 )
 
+_SHOWN = 16
+"""The number of bytes of a flash that an error shows."""
 _CHANGES_UNKNOWN = UnitState(as_wanted=False, blank=False)
 _WITHOUT_STUB = {
     Action.RESUME_FLASH: Action.RESUME_FLASH_WITHOUT_STUB,
@@ -132,6 +135,7 @@ class _Flashing:
         self._stage, self._repeated = _Stage.PLANNING, False
         self._work, self._summary = Work((), (), plan.units, at_once=False), Summary()
         self._erased_units = 0
+        self._counts_gap: bool | None = None  # whether page numbers leave a gap before the second bank; None if unknown
         self._pending: list[range] = []  # blocks that are not written yet; the seal is the last
         self._read: list[range] = []  # spans beside the image that were read, to be written back
         self._damaged: tuple[Preserved, ...] = ()  # bytes found in place of the preserved ones when a proof failed
@@ -178,12 +182,14 @@ class _Flashing:
             states = [_CHANGES_UNKNOWN] * len(states)
         planned = work(self._plan, states)
         self._read_beside(planned.write)
+        # Bytes beside the image in a unit that is not written are neither lost nor written back.
+        self._read = [span for span in self._read if any(overlap(unit.span, span) for unit in planned.write)]
         return planned
 
     def _read_beside(self, units: Sequence[EraseUnit]) -> None:
         for span in self._beside(units):
             if span not in self._read:
-                self._wanted[span] = read_twice(self._bootloader, span)
+                self._wanted[span] = self._contents.read_beside(span)
                 self._wanted.restore(self._kept, within=span)
                 self._read.append(span)
 
@@ -263,7 +269,7 @@ class _Flashing:
         # (2) The page with the vector table, alone.
         queue = list(self._work.erase)
         if queue[:1] == [self._plan.units[0]]:
-            self._bootloader.erase_pages([queue[0].number])
+            self._erase_unit(queue[0])
             self._erased_units, queue = 1, queue[1:]
         self._prove_unsealed()
 
@@ -276,9 +282,23 @@ class _Flashing:
         yield Erased(sum(sizes[: self._erased_units]), sum(sizes))
         # One command per erase unit costs the time of two more bytes, and shows exactly which units are erased.
         for unit in queue:
-            self._bootloader.erase_pages([unit.number])
+            self._erase_unit(unit)
             self._erased_units += 1
             yield Erased(sum(sizes[: self._erased_units]), sum(sizes))
+
+    def _erase_unit(self, unit: EraseUnit) -> None:
+        """Erase one unit; find out at the first unit of the second bank how the boot ROM numbers the bank's pages.
+
+        A number that does not exist erases nothing (AN3155, note to Erase Memory), so trying both is harmless.
+        """
+        other = unit.other_number
+        self._bootloader.erase_pages([other if other is not None and self._counts_gap else unit.number])
+        if other is None or self._counts_gap is not None:
+            return
+        there = b"".join(self._bootloader.read(chunk.start, len(chunk)) for chunk in chunks(unit.span))
+        self._counts_gap = bool(there.strip(bytes((self._plan.chip.erased_byte,))))
+        if self._counts_gap:
+            self._bootloader.erase_pages([other])
 
     def _prove_unsealed(self) -> None:
         """Require that the image's first words are erased; otherwise a half erased or mixed program would start."""
@@ -292,7 +312,7 @@ class _Flashing:
         page = self._plan.units[0].number
         raise FlashProofError(
             "check 10 failed, the flash was not erased",
-            why=f"page {page} still reads {self._seen[seal].hex(' ')} at {seal.start:#010x} after its erase",
+            why=f"page {page} still reads {self._seen[seal][:_SHOWN].hex(' ')} at {seal.start:#010x} after its erase",
             remedy="remove write protection if it is set; otherwise the page is worn out: replace the board",
         )
 

@@ -14,17 +14,25 @@ from unicorn.arm_const import (
     UC_ARM_REG_PC,
     UC_ARM_REG_PRIMASK,
     UC_ARM_REG_SP,
+    UC_CPU_ARM_CORTEX_M0,
     UC_CPU_ARM_CORTEX_M3,
 )
 from unicorn.unicorn_py3 import Uc, UcError
 
-from firmware_host.simulator.peripherals import LEFT_BY_ROM, RESET_VALUES, SCB_VTOR, SYST_CSR, Peripherals
+from firmware_host.simulator.peripherals import (
+    LEFT_BY_ROM,
+    RESET_VALUES,
+    SCB_VTOR,
+    SYST_CSR,
+    Peripherals,
+    PlainPeripherals,
+)
 
 if TYPE_CHECKING:
     from firmware_host.simulator.silicon import Silicon
 
 PAGE = 0x1000
-HANDLER_RETURN = 0x1000_0000
+HANDLER_RETURN = 0x1200_0000
 """The return address of an exception handler, in place of EXC_RETURN, which Unicorn does not support."""
 HANDLER_LIMIT = 1_000_000
 """The number of instructions after which an exception handler counts as not returning."""
@@ -33,6 +41,7 @@ SLICE = 2400
 SYSTICK_VECTOR = 15
 WAIT_INSTRUCTIONS = (b"\x30\xbf", b"\x20\xbf")
 """The instructions WFI and WFE, at which the core sleeps until the next interrupt."""
+CPU_MODELS = {"v6-M": UC_CPU_ARM_CORTEX_M0, "v7-M": UC_CPU_ARM_CORTEX_M3}
 REGISTER_BLOCKS = ((0x4000_0000, 0x3_0000), (0xE000_E000, PAGE))
 
 
@@ -62,28 +71,35 @@ class EmulatedApplication:
         self._silicon, profile = silicon, silicon.profile
         stack = _word(silicon.read(vector_table, 4))
         self._pc = _word(silicon.read(vector_table + 4, 4))
-        if not profile.ram_start < stack <= profile.ram_start + profile.ram_size or not self._pc & 1:
+        if not any(part.start < stack <= part.stop for part in profile.ram) or not self._pc & 1:
             raise CrashError(f"no vector table at {vector_table:#010x}: {stack:#010x} {self._pc:#010x}")
-        self.peripherals = Peripherals(LEFT_BY_ROM if from_rom else RESET_VALUES)
+        self.peripherals: Peripherals = (
+            Peripherals(LEFT_BY_ROM if from_rom else RESET_VALUES)
+            if profile.runs_code
+            else PlainPeripherals(profile.usarts, has_isr=profile.has_isr, clock_hz=profile.clock_hz)
+        )
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
-        self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M3)
-        # Address 0 maps the memory that the chip booted from.
-        system, flash = bytes(silicon.system + silicon.options.raw), bytes(silicon.flash.cells)
-        for start, content in (
-            (0, system if from_rom else flash),
-            (profile.flash_start, flash),
-            (profile.system_start, system),
-            (HANDLER_RETURN, bytes(PAGE)),
-        ):
-            self._uc.mem_map(start, _whole_pages(len(content)), UC_PROT_READ | UC_PROT_EXEC)
-            self._uc.mem_write(start, content)
-        self._uc.mem_map(profile.ram_start, _whole_pages(profile.ram_size))
-        self._uc.mem_write(profile.ram_start, bytes(silicon.ram))
+        self._uc.ctl_set_cpu_model(CPU_MODELS[profile.core])
+        self._map_memories(from_rom=from_rom)
         for start, size in REGISTER_BLOCKS:
             self._uc.mmio_map(start, size, self._read_register, start, self._write_register, start)
         self._uc.reg_write(UC_ARM_REG_SP, stack)
         self._until_tick = 0
         self._asleep = self._tick_pending = False
+
+    def _map_memories(self, *, from_rom: bool) -> None:
+        silicon, profile = self._silicon, self._silicon.profile
+        # The option bytes follow the system memory of an F1. Address 0 maps the memory that the chip booted from.
+        system, flash = bytes(silicon.system + silicon.options.raw), bytes(silicon.flash.cells)
+        read_only = [(profile.flash_start, flash), (profile.system_start, system), (HANDLER_RETURN, bytes(PAGE))]
+        if profile.runs_code:
+            read_only.append((0, system if from_rom else flash))
+        for start, content in read_only:
+            self._uc.mem_map(start & -PAGE, _whole_pages(start % PAGE + len(content)), UC_PROT_READ | UC_PROT_EXEC)
+            self._uc.mem_write(start, content)
+        for part in profile.ram:
+            self._uc.mem_map(part.start, _whole_pages(len(part)))
+        self._uc.mem_write(profile.ram_start, bytes(silicon.ram))
 
     def run(self, seconds: float) -> bytes:
         """Run for a number of simulated seconds; return the bytes that USART1 sent.

@@ -18,11 +18,13 @@ READOUT_OPEN = 0xA5
 """The only value of RDP that leaves the flash of an F1 readable (PM0075 section 2.5)."""
 WRITE_PROTECTION = slice(8, 16)
 PROTECTION_BITS = 32
+HIDDEN_SIZE = 16
+"""The number of option bytes that are kept where the ROM cannot read them."""
 ERASED = 0xFF
 LEVEL_0, LEVEL_2 = 0xAA, 0xCC
 """RDP values of the other families; any other value means level 1. Level 2 is permanent and disables the boot ROM."""
-RDP_OFFSETS = {"F4": 1, "L0": 0, "L4": 0}
-COMPLEMENT_WIDTHS = {"F4": 0, "L0": 2, "L4": 4}
+RDP_OFFSETS = {"F0": 0, "F4": 1, "L0": 0, "L4": 0, "none": 0}
+COMPLEMENT_WIDTHS = {"F0": 1, "F4": 0, "L0": 2, "L4": 4, "none": 0}
 """The number of option bytes that are followed by their complement; 0 if the chip shows no complements."""
 
 
@@ -40,8 +42,9 @@ class OptionBytes:
 
     def __init__(self, profile: BoardProfile, *, supply: Supply) -> None:
         self._profile, self._supply = profile, supply
-        self.raw = bytearray(profile.option_size)
-        self.store(bytes([READOUT_OPEN]).ljust(profile.option_size, bytes([ERASED])))
+        size = profile.option_size or HIDDEN_SIZE
+        self.raw = bytearray(size)
+        self.store(bytes([READOUT_OPEN]).ljust(size, bytes([ERASED])))
         self.load()
 
     def load(self) -> None:
@@ -99,7 +102,7 @@ class OptionBytes:
 
 
 class LeveledOptionBytes(OptionBytes):
-    """The option bytes of an F4, L0, L4 or G0, in which RDP has three levels."""
+    """The option bytes of all families but the F1: RDP has three levels."""
 
     def __init__(self, profile: BoardProfile, *, supply: Supply) -> None:
         self._rdp = RDP_OFFSETS[profile.option_format]

@@ -1,4 +1,4 @@
-"""The peripheral registers of a simulated STM32F103 (RM0008).
+"""The peripheral registers of a simulated STM32F103 (RM0008), and the few that the digest program uses on other chips.
 
 Clock control, the clock gates of APB2, USART1, SysTick and the reset request are modelled; every other register keeps
 the value that was written.
@@ -128,3 +128,38 @@ class Peripherals:
             return 0
         cycles = (self[SYST_RVR] & 0xFF_FFFF) + 1
         return cycles if self[SYST_CSR] & 4 else cycles * 8
+
+
+class PlainPeripherals(Peripherals):
+    """The registers that the digest program uses, on a chip whose clock tree is not simulated.
+
+    Args:
+        usarts: base addresses of the USARTs on which the ROM listens; the first one is connected and switched on.
+        has_isr: whether the USARTs have the registers ISR and TDR, not SR and DR.
+        clock_hz: the core clock.
+    """
+
+    def __init__(self, usarts: tuple[int, ...], *, has_isr: bool, clock_hz: int) -> None:
+        control, status, data = (0x00, 0x1C, 0x28) if has_isr else (0x0C, 0x00, 0x04)
+        enabled = 1 if has_isr else 1 << 13
+        super().__init__({base + control: enabled for base in usarts[:1]})
+        self._clock_hz = clock_hz
+        self._status, self._data = {base + status for base in usarts[:1]}, {base + data for base in usarts[:1]}
+
+    def read(self, address: int, size: int) -> int:
+        """Return the value that the core reads; a transmitter is always ready."""
+        value = 0xC0 if address in self._status else self[address & ~3]
+        return value >> address % 4 * 8 & ((1 << size * 8) - 1)
+
+    def write(self, address: int, value: int, *, size: int) -> None:
+        """Write to the connected USART, or request a reset; other registers ignore the value."""
+        del size
+        if address in self._data:
+            self.sent.append(value & 0xFF)
+        elif address == SCB_AIRCR:
+            self.reset_requested = value >> 16 == AIRCR_KEY and bool(value & 4)
+
+    @property
+    def clock_hz(self) -> int:
+        """The core's clock in Hz."""
+        return self._clock_hz

@@ -189,7 +189,8 @@ class Rom:
     def write_memory(self) -> Script[Leave | None]:
         """Receive an address, a count and data, and write the data."""
         options = self._profile.option_start
-        address = yield from self._address(lambda at: self._in_program_memory(at) or at == options)
+        size = self._profile.option_size
+        address = yield from self._address(lambda at: self._in_program_memory(at) or (size > 0 and at == options))
         count = yield
         frame = yield from take(count + 2)
         if checksum(frame) != count:
@@ -259,8 +260,8 @@ class Rom:
         logger.info("erased all of pages %d to %d", pages.start, pages.stop - 1)
 
     def _erase_pages(self, pages: tuple[int, ...]) -> None:
-        for page in pages:
-            self._silicon.flash.erase_page(page)
+        for number in pages:
+            self._silicon.flash.erase_page(self._profile.page_of_number(number))
         logger.info("erased pages %s", " ".join(map(str, pages)))
         self._line.ack()
 
@@ -328,9 +329,8 @@ class Rom:
 
     def _in_program_memory(self, address: int) -> bool:
         profile = self._profile
-        ram_end = profile.ram_start + profile.ram_size
         in_flash = profile.flash_start <= address < profile.flash_start + profile.flash_size
-        return in_flash or profile.ram_start + profile.ram_reserved <= address < ram_end
+        return in_flash or address in profile.rom_ram
 
     def _ack_and_reset(self, what: str) -> Leave:
         logger.info("%s; reset", what)

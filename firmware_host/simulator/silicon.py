@@ -45,11 +45,13 @@ class Silicon:
         self.ram = bytearray(profile.ram_size)
         self.system, self.factory = bytearray(profile.system_size), bytearray(len(profile.factory))
         start, cells = (profile.factory.start, self.factory) if profile.factory else (profile.system_start, self.system)
-        reported = profile.reported_flash_size or profile.flash_size
-        for address, value in (
-            (profile.flash_size_register, (reported // 1024).to_bytes(2, "little")),
-            (profile.unique_id_register, unique_id),
-        ):
+        kib = (profile.reported_flash_size or profile.flash_size) // 1024
+        if kib in profile.flash_size_codes:
+            kib = profile.flash_size_codes.index(kib)
+        words = [(at, unique_id[4 * index :][:4]) for index, at in enumerate(profile.unique_id_registers)]
+        if profile.flash_size_register:
+            words.append((profile.flash_size_register, kib.to_bytes(2, "little")))
+        for address, value in words:
             cells[address - start : address - start + len(value)] = value
         self.load_options()
 
@@ -78,7 +80,7 @@ class Silicon:
             (profile.flash_start, self.flash.cells),
             (profile.ram_start, self.ram),
             (profile.system_start, self.system),
-            (profile.option_start, self.options.raw),
+            (profile.option_start, self.options.raw[: profile.option_size]),
             (profile.factory.start, self.factory),
         )
         data, end = b"", address + length

@@ -1,4 +1,4 @@
-"""The digest program runs on a bare Cortex-M3 under Unicorn, without a bootloader."""
+"""The digest programs run on a bare Cortex-M3 or Cortex-M0 under Unicorn, without a bootloader."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, UC_PROT_READ
-from unicorn.arm_const import UC_ARM_REG_PC, UC_ARM_REG_SP, UC_CPU_ARM_CORTEX_M3
+from unicorn.arm_const import UC_ARM_REG_PC, UC_ARM_REG_SP, UC_CPU_ARM_CORTEX_M0, UC_CPU_ARM_CORTEX_M3
 from unicorn.unicorn_py3 import Uc
 
-from firmware_host.flashing.digest_stub import HEAD_SIZE, MAX_LENGTHS, PARAMETERS, RESULTS_ADDRESS, STUB_ADDRESS, Pages
+from firmware_host.flashing.digest_stub import MAX_LENGTHS, PARAMETERS, PROGRAMS, Pages
 
-STUB = Path(__file__).parents[2] / "firmware_host" / "flashing" / "stub" / "stub.bin"
+STUBS = Path(__file__).parents[2] / "firmware_host" / "flashing" / "stub"
+CPU_MODELS = {"v7-M": UC_CPU_ARM_CORTEX_M3, "v6-M": UC_CPU_ARM_CORTEX_M0}
+BASE, RAM_SIZE = 0x2000_0200, 0x5000
+"""Where the program is written, and the bytes of RAM."""
+USART = (0x0C, 1 << 13, 0x00, 0x04, 0x4001_3800, 0, 0, 0)
+"""Offsets of CR1, its bit UE, SR and DR; addresses of USARTs."""
 FLASH, RAM, PRIVATE, PERIPHERALS = 0x0800_0000, 0x2000_0000, 0xE000_E000, 0x4000_0000
 WATCHDOG_KEY, USART_DATA, RESET_REQUEST = 0x4000_3000, 0x4001_3804, 0xE000_ED0C
 NONCE = 0x1234_5678
@@ -43,12 +48,21 @@ class Outcome:
     writes: list[tuple[int, int]]
 
 
-def program(start: int, lengths: Sequence[int], pages: Pages) -> bytes:
-    """Return the committed digest program with its parameters, which are encoded independently of the host."""
-    code = STUB.read_bytes()[: -PARAMETERS.size - 4]
+def program(start: int, lengths: Sequence[int], pages: Pages, *, core: str = "v7-M") -> bytes:
+    """Return a committed digest program with its parameters, which are encoded independently of the host."""
+    given = PROGRAMS[core]
+    code = bytearray((STUBS / given.file).read_bytes()[: -PARAMETERS.size - 4])
+    struct.pack_into("<2I", code, 0, BASE + given.stack if given.stack else RAM + RAM_SIZE, BASE + 9)
     ends = [start + length for length in lengths] + [0] * (MAX_LENGTHS + 1 - len(lengths))
-    whole = code + PARAMETERS.pack(pages.start, pages.size, pages.count, NONCE, start, *ends)
-    return whole + struct.pack("<I", zlib.crc32(whole[HEAD_SIZE:]))
+    words = (pages.start, pages.size, pages.count, NONCE, start, *ends, WATCHDOG_KEY, *USART)
+    whole = bytes(code) + struct.pack("<23I", *words)
+    return whole + struct.pack("<I", zlib.crc32(whole[given.head_size :]))
+
+
+def results_address(core: str) -> int:
+    """Return the address of a program's results."""
+    given = PROGRAMS[core]
+    return BASE + (given.results or (STUBS / given.file).stat().st_size)
 
 
 class Core:
@@ -56,26 +70,27 @@ class Core:
 
     Args:
         flash: the contents of the flash, which is read-only.
-        status: the value that every peripheral register returns; 0xC0 is the status of an idle USART.
+        status: the value that every peripheral register returns; 0x20C0 is an idle USART that is on.
+        core: the instruction set, ``v6-M`` or ``v7-M``.
     """
 
-    def __init__(self, flash: bytes, *, status: int = 0xC0) -> None:
+    def __init__(self, flash: bytes, *, status: int = 0x20C0, core: str = "v7-M") -> None:
         """Map flash, RAM and registers into the address space."""
         self.writes: list[tuple[int, int]] = []
         self._status = status
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
-        self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M3)
+        self._uc.ctl_set_cpu_model(CPU_MODELS[core])
         self._uc.mem_map(FLASH, (len(flash) + 0xFFF) & ~0xFFF, UC_PROT_READ)
         self._uc.mem_write(FLASH, flash)
-        self._uc.mem_map(RAM, 0x5000)
+        self._uc.mem_map(RAM, RAM_SIZE)
         # The program must not rely on RAM that is zero.
-        self._uc.mem_write(RAM, b"\xa5" * 0x5000)
+        self._uc.mem_write(RAM, b"\xa5" * RAM_SIZE)
         for start, size in ((PRIVATE, 0x1000), (PERIPHERALS, 0x3_0000)):
             self._uc.mmio_map(start, size, self._read, None, self._write, start)
 
     def run(self, image: bytes) -> int:
         """Run a program from its vector table until it requests a reset; return the number of instructions."""
-        self._uc.mem_write(STUB_ADDRESS, image)
+        self._uc.mem_write(BASE, image)
         stack, entry = struct.unpack_from("<2I", image)
         self._uc.reg_write(UC_ARM_REG_SP, stack)
         instructions = 0
@@ -99,11 +114,13 @@ class Core:
             uc.emu_stop()
 
 
-def run_stub(flash: bytes, start: int, *, lengths: Sequence[int], pages: Pages, status: int = 0xC0) -> Outcome:
+def run_stub(  # noqa: PLR0913 - what a run depends on
+    flash: bytes, start: int, *, lengths: Sequence[int], pages: Pages, status: int = 0x20C0, core: str = "v7-M"
+) -> Outcome:
     """Run the digest program once over a flash with these contents."""
-    core = Core(flash, status=status)
-    instructions = core.run(program(start, lengths, pages))
-    results = core.ram(RESULTS_ADDRESS, 264 + 4 * pages.count)
+    chip = Core(flash, status=status, core=core)
+    instructions = chip.run(program(start, lengths, pages, core=core))
+    results = chip.ram(results_address(core), 264 + 4 * pages.count)
     nonce, complement = struct.unpack_from("<2I", results)
     words = [struct.unpack_from("<8I", results, 8 + 32 * number) for number in range(len(lengths))]
     return Outcome(
@@ -111,5 +128,5 @@ def run_stub(flash: bytes, start: int, *, lengths: Sequence[int], pages: Pages, 
         sha256=[struct.pack(">8I", *eight) for eight in words],
         pages=struct.unpack_from(f"<{pages.count}I", results, 264),
         instructions=instructions,
-        writes=core.writes,
+        writes=chip.writes,
     )

@@ -54,4 +54,4 @@ def test_the_stack_must_lie_in_the_chips_own_memory() -> None:
     draft = Draft(PRODUCT.name, VERSION, code(stack=0x2000_8000))
     check_kind(draft, draft_release(draft, PRODUCT))
     with pytest.raises(ImageError, match="not in RAM, 0x20000000-0x20004fff"):
-        check_kind(replace(draft, ram=RAM), draft_release(draft, PRODUCT))
+        check_kind(replace(draft, ram=(RAM,)), draft_release(draft, PRODUCT))

@@ -118,7 +118,8 @@ def test_the_wheel_needs_no_compiler(tmp_path: Path) -> None:
         names = set(archive.namelist())
         artifact = json.loads(archive.read("blockota/artifacts/BlockOTA.json"))
     assert artifact["bytecode"].startswith("0x")
-    assert {"blockota/py.typed", "firmware_host/py.typed", "firmware_host/flashing/stub/stub.bin"} <= names
+    data = ("chips.toml", "simulator/families.toml", "flashing/stub/stub_v7m.bin", "flashing/stub/stub_v6m.bin")
+    assert {"blockota/py.typed", "firmware_host/py.typed", *(f"firmware_host/{name}" for name in data)} <= names
     assert {f"blockota/clear-signing/calldata-{name}.json" for name in ("BlockOTA", "FirmwareReplication")} <= names
     assert not [name for name in names if name.startswith(("tests/", "contracts/"))]
 

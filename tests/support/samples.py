@@ -21,7 +21,7 @@ PRODUCT = Product("acme-thermo2", "acme", CHIP_ID, FLASH, minimum_version=None, 
 BOARD = BoardAnswer(
     chip_id=CHIP_ID,
     flash=FLASH,
-    ram=RAM,
+    ram=(RAM,),
     readout_protected=False,
     write_protected=(),
     installed=Version(1, 0, 0),

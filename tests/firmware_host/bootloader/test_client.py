@@ -18,7 +18,6 @@ from tests.firmware_host.scripted_board import (
     GET,
     GET_EXTENDED,
     GO,
-    KIB,
     NACK,
     PAGE_1,
     READ,
@@ -29,7 +28,6 @@ from tests.firmware_host.scripted_board import (
     blue_pill,
     board,
     board_with,
-    chip,
 )
 
 # Connecting
@@ -279,17 +277,12 @@ def test_everything_is_erased_by_the_command_in_the_answer_to_get() -> None:
         bootloader.erase_all()
 
 
-def test_a_bank_is_erased_where_there_are_two() -> None:
-    """A bank erase (AN3155 section 3.8) is sent only to a chip with two banks."""
-    banks = (EXTENDED_ERASE, ("ff fe 01", ACK), EXTENDED_ERASE, ("ff fd 02", ACK))
-    with board_with(0x419, 2048, GET_EXTENDED, *banks) as bootloader:
-        bootloader.erase_bank(1)
-        bootloader.erase_bank(2)
-        with pytest.raises(RefusedError, match="no bank 3"):
-            bootloader.erase_bank(3)
-        bootloader.target(chip(0x431), flash_size=512 * KIB)
-        with pytest.raises(RefusedError, match="no bank 1"):
-            bootloader.erase_bank(1)
+def test_a_chip_with_pages_of_unknown_size_is_erased_as_a_whole() -> None:
+    """The only erase unit of a chip whose page size is unknown is erased by a mass erase."""
+    with board_with(0x469, 512, GET_EXTENDED, EXTENDED_ERASE, ("ff ff 00", ACK)) as bootloader:
+        bootloader.erase_pages([0])
+        with pytest.raises(RefusedError, match="page 1 does not exist"):
+            bootloader.erase_pages([1])
 
 
 def test_a_chip_without_a_mass_erase_is_never_sent_one() -> None:

@@ -102,17 +102,34 @@ def test_only_changed_pages_are_written_and_the_first() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
-    """On every chip only differing pages or sectors are erased, and bytes beside the image are preserved."""
+    """On every chip only differing pages or sectors are erased, and bytes beside the image are preserved.
+
+    A chip whose page size is unknown is erased as a whole.
+    """
     row = chip(profile.product_id)
     units = row.erase_units(profile.flash_size)[:4]
-    image = code(units[3].address + 40 - BASE)
+    image = code(units[3].address + 40 - BASE if len(units) > 1 else 8 * KIB)
     old = bytearray(image.data + b"beside")
-    old[units[2].address - BASE + 9] ^= 0xFF
+    old[len(image.data) // 2 - 1 if len(units) == 1 else units[2].address - BASE + 9] ^= 0xFF
     board = SimulatedBoard(profile, flash=bytes(old))
     *_, end = carry_out(plan(row, image, flash_size=profile.flash_size), connected(board))
     assert isinstance(end, Finished)
-    assert (end.summary.erased.units, end.summary.identical.units) == (2, 2)
+    assert (end.summary.erased.units, end.summary.identical.units) == ((1, 0) if row.is_erased_whole else (2, 2))
     assert board.flash == (image.data + b"beside").ljust(profile.flash_size, profile.erased)
+
+
+@pytest.mark.parametrize("first_page", [0, 256], ids=["counted on", "with a gap"])
+@pytest.mark.parametrize("name", ["stm32g0b1re", "stm32l476rg"])
+def test_both_numberings_of_a_second_bank_are_right(name: str, first_page: int) -> None:
+    """Pages of the second bank are erased whether the boot ROM counts on or leaves a gap, and no other page changes."""
+    profile = replace(PROFILES[name], flash_size=512 * KIB, second_bank_page=first_page)
+    row = replace(chip(profile.product_id), flash_limit=512 * KIB)
+    old = OLD * 8
+    image = FirmwareImage(code(6 * KIB).data, BASE + 254 * KIB, "bin")
+    board = SimulatedBoard(profile, flash=old)
+    *_, end = carry_out(plan(row, image, flash_size=profile.flash_size), connected(board))
+    assert isinstance(end, Finished)
+    assert board.flash == old[: 254 * KIB] + image.data + old[260 * KIB :]
 
 
 def test_blank_pages_are_not_erased() -> None:

@@ -10,31 +10,34 @@ from pathlib import Path
 import pytest
 
 from blockota.formats.firmware_image import read_image
-from firmware_host.flashing.digest_stub import HEAD_SIZE, PARAMETERS, RESULTS_ADDRESS, STUB_ADDRESS
-from scripts.build_stub import build, main, symbols
+from firmware_host.flashing.digest_stub import PARAMETERS, PROGRAMS, Program
+from scripts.build_stub import SOURCES, build, main, symbols
 from tests.conftest import IMAGES as EXAMPLES
 from tests.firmware_host.simulator.test_bluepill import BLUEPILL, VERSIONS, banner
-from tests.firmware_host.stub_harness import STUB
+from tests.firmware_host.stub_harness import STUBS
 
 BASE = 0x0800_0000
 COMPILER = "12.2.1"
 """GCC version that built the committed images, from Debian's gcc-arm-none-eabi 15:12.2.rel1-1."""
 
 
-def test_the_source_gives_the_committed_program(tmp_path: Path) -> None:
-    """The assembler source of the digest program gives exactly the committed bytes."""
-    assert build(tmp_path) == STUB.read_bytes()
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_source_gives_the_committed_program(tmp_path: Path, name: str) -> None:
+    """The sources of each digest program give exactly the committed bytes."""
+    assert build(tmp_path, name) == (STUBS / f"{name}.bin").read_bytes()
     assert main(["--check"]) == 0
 
 
-def test_host_and_program_agree_where_things_are(tmp_path: Path) -> None:
-    """The addresses in the host's code equal the symbols of the digest program."""
-    program_end = STUB_ADDRESS + len(build(tmp_path))
-    addresses = symbols(tmp_path)
-    assert addresses["head_end"] == STUB_ADDRESS + HEAD_SIZE
-    assert addresses["checked_end"] == program_end
-    assert addresses["parameters"] == program_end - PARAMETERS.size - 4
-    assert addresses["results"] == RESULTS_ADDRESS
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_host_and_program_agree_where_things_are(tmp_path: Path, program: Program) -> None:
+    """The offsets in the host's code equal the symbols of the digest program."""
+    end = len(build(tmp_path, program.file.removesuffix(".bin")))
+    offsets = symbols(tmp_path)
+    assert offsets["head_end"] == program.head_size
+    assert offsets["checked_end"] == end
+    assert offsets["parameters"] == end - PARAMETERS.size - 4
+    if program.results:
+        assert offsets["results"] == program.results
 
 
 @pytest.mark.parametrize("version", VERSIONS)

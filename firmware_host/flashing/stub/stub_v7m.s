@@ -14,14 +14,12 @@
         .thumb
         .text
 
-        .equ    DONE, 0x5A                      @ sent on USART1 before the reset
+        .equ    DONE, 0x5A                      @ sent on the USART before the reset
         .equ    POLYNOMIAL, 0xEDB88320          @ of CRC-32, least significant bit first
         .equ    RESIDUE, 0xDEBB20E3             @ CRC-32's register after data that end with their own CRC-32
         .equ    AIRCR, 0xE000ED0C               @ PM0056 section 4.4.5
         .equ    SYSTEM_RESET, 0x05FA0004
-        .equ    IWDG_KR, 0x40003000             @ RM0008 section 19.4.1
-        .equ    RELOAD, 0xAAAA
-        .equ    USART1, 0x40013800              @ RM0008 section 27.6: SR at 0, DR at 4
+        .equ    RELOAD, 0xAAAA                  @ written to IWDG_KR (RM0008 section 19.4.1)
         .equ    TC_SHIFT, 25                    @ moves the flag TC, bit 6, to the sign
         .equ    BLOCK, 64                       @ bytes of one SHA-256 block
         .equ    SCHEDULE, 256                   @ bytes of its message schedule
@@ -29,10 +27,12 @@
 @ --- The head, which the host reads back before it starts the stub. -----------------------------------------------
 
 vectors:
-        .word   stack_top
+        .word   stack_top                       @ the host adds the address of the stub to both words
         .word   start + 1
 
 @ The code after the head is executed only if the CRC-32 of the code and the parameters is right.
+        .global start
+        .thumb_func
 start:
         cpsid   i                               @ the bootloader's interrupts have no handlers here
         ldr     sp, vectors                     @ the Go command of bootloader 2.0 does not set SP
@@ -200,26 +200,36 @@ finish:
         ldr     r1, nonce
         mvns    r2, r1
         stmia   r0!, {r1, r2}
-        ldr     r0, usart1
-        ldr     r1, [r0]                        @ TC is cleared only if SR is read before DR is written
+        @ Send DONE on each USART that is on; the bootloader may have switched them off.
+        adr     r3, usarts
+1:      ldr     r0, [r3], #4
+        cbz     r0, 3f
+        adr     r4, control_at
+        ldm     r4, {r4-r7}                     @ offset of CR1, UE in it, offsets of the status and of the data register
+        ldr     r1, [r0, r4]
+        tst     r1, r5
+        beq     1b
+        ldr     r1, [r0, r6]                    @ TC falls only if the status is read before DR is written
         movs    r1, #DONE
-        str     r1, [r0, #4]
-        mov     r2, #0x10000                    @ 1200 baud at 24 MHz; the bootloader may have switched USART1 off
-1:      ldr     r1, [r0]
+        str     r1, [r0, r7]
+        mov     r2, #0x10000                    @ 1200 baud at 24 MHz
+2:      ldr     r1, [r0, r6]
         lsls    r1, #TC_SHIFT
-        bmi     reset
+        bmi     1b
         subs    r2, #1
-        bne     1b
-        b       reset
+        bne     2b
+        b       1b
+3:        b       reset
 
 @ --- Subroutines. -------------------------------------------------------------------------------------------------
 
 @ Reload the independent watchdog, in case the option bytes have started it; changes r2 and r3.
 refresh_watchdog:
-        ldr     r3, iwdg_kr
+        ldr     r3, watchdog
         movw    r2, #RELOAD
+        cbz     r3, 1f
         str     r2, [r3]
-        bx      lr
+1:      bx      lr
 
 @ Compute in r2 the fraction of a root of r0 to 32 bits: the square root if r11 is 1, the cube root if r11 is 2.
 @ The loop tries one bit r3:r4 of the root r1:r2 after the other. The power r5:r8 is truncated to 32 bits after the
@@ -352,8 +362,6 @@ compress:
         pop     {r0-r7, pc}
 
         .balign 4
-usart1:         .word   USART1
-iwdg_kr:        .word   IWDG_KR
 
 @ --- The parameters, which the host writes after the code. --------------------------------------------------------
 
@@ -363,13 +371,16 @@ page_parameters:        .space  12              @ address of the first page, byt
 nonce:                  .space  4
 first:                  .space  4               @ address of the first byte to hash
 ends:                   .space  36              @ end addresses (exclusive), ascending; 0 ends the list
+watchdog:               .space  4               @ address of IWDG_KR; 0 if the chip has none there
+control_at:             .space  16              @ in a USART: offset of CR1, its bit UE, offsets of status and data
+usarts:                 .space  16              @ addresses of USARTs; 0 ends the list
                         .space  4               @ CRC-32 of everything from `checked` to here
         .global checked_end
 checked_end:
 
 @ --- Working memory in RAM. ---------------------------------------------------------------------------------------
 
-        .equ    constants, vectors + 0x400      @ 256 bytes; the rounds end at the next multiple of 256
+        .equ    constants, vectors + 0x500      @ 256 bytes; the rounds end at the next multiple of 256
         .equ    hash, constants + 256           @ 32
         .equ    padded, hash + 32               @ 128
         .equ    stack_top, vectors + 0x800
