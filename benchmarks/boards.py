@@ -22,7 +22,7 @@ from benchmarks.figure import seconds_of
 
 LINE = Line(baud=115200, latency=0.001)
 """The serial line between board and host, with the adapter's latency in seconds."""
-TIMEOUT = 120
+TIMEOUT = 300
 _STM32LOADER = """
 import serial
 from stm32loader.__main__ import main
@@ -46,12 +46,14 @@ class Board:
 
 
 @contextmanager
-def board(contents: bytes, *, terminal: bool = False, is_timed: bool = True) -> Iterator[Board]:
-    """Start a simulated STM32F103 with 64 KiB of flash; `is_timed` simulates the times of line and flash."""
+def board(
+    contents: bytes, *, part: str = "stm32f103c8", terminal: bool = False, is_timed: bool = True
+) -> Iterator[Board]:
+    """Start a simulated board with this chip; `is_timed` simulates the times of line and flash."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "flash"
         file.write_bytes(contents)
-        words = ["--flash", str(file), *(["--pty"] if terminal else [])]
+        words = ["--chip", part, "--flash", str(file), *(["--pty"] if terminal else [])]
         if is_timed:
             words += ["--baud", str(LINE.baud), "--latency", f"{LINE.latency * 1000:g}"]
         command = [sys.executable, "-m", "firmware_host.simulator", *words]
@@ -65,7 +67,7 @@ def board(contents: bytes, *, terminal: bool = False, is_timed: bool = True) -> 
                 process.send_signal(signal.SIGTERM)
 
 
-def stm32flash(image: bytes, *, over: bytes) -> float:
+def stm32flash(image: bytes, *, over: bytes, part: str = "stm32f103c8") -> float:
     """Return the seconds that Debian's stm32flash takes to write an image over other contents, verify and start it.
 
     Raises:
@@ -75,7 +77,8 @@ def stm32flash(image: bytes, *, over: bytes) -> float:
     if program is None:
         raise RuntimeError("stm32flash is not installed (Debian: apt install stm32flash)")
     # A pseudo-terminal has no parity.
-    return _seconds([program, "-m", "8n1", "-b", "115200", "-w", "IMAGE", "-v", "-g", "0x0", "BOARD"], image, over=over)
+    words = [program, "-m", "8n1", "-b", "115200", "-w", "IMAGE", "-v", "-g", "0x0", "BOARD"]
+    return _seconds(words, image, over=over, part=part)
 
 
 def stm32loader(image: bytes, *, over: bytes) -> float:
@@ -89,8 +92,9 @@ def stm32loader(image: bytes, *, over: bytes) -> float:
     return _seconds([sys.executable, "-c", _STM32LOADER, *words], image, over=over)
 
 
-def _seconds(command: list[str], image: bytes, *, over: bytes) -> float:
-    with tempfile.NamedTemporaryFile(suffix=".bin") as file, board(over, terminal="8n1" in command) as one:
+def _seconds(command: list[str], image: bytes, *, over: bytes, part: str = "stm32f103c8") -> float:
+    terminal = "8n1" in command
+    with tempfile.NamedTemporaryFile(suffix=".bin") as file, board(over, part=part, terminal=terminal) as one:
         Path(file.name).write_bytes(image)
         names = {"IMAGE": file.name, "BOARD": one.url}
         words = [names.get(word, word) for word in command]

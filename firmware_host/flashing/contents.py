@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from typing import TypeVar
 
 from blockota.errors import Action, BoardProtocolError, FlashProofError, NoAnswerError, RefusedError
 from blockota.formats.firmware_image import FirmwareImage
@@ -17,9 +18,10 @@ from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import EraseUnit
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import reconnect
-from firmware_host.flashing.digest_stub import MAX_LENGTHS, DigestStub, FlashDigests, Pages
-from firmware_host.flashing.plan import FlashBuffer, FlashPlan, Preserved, chunks, common
+from firmware_host.flashing.digest_stub import MAX_LENGTHS, NO_PAGES, DigestStub, FlashDigests, Pages
+from firmware_host.flashing.plan import FlashBuffer, FlashPlan, Preserved, chunks, common, without
 
+Answer = TypeVar("Answer")
 _WORD = 4
 WORTH = 2048
 """Spans of up to this many bytes are read: a run of the digest program takes as long as reading them at 115200 baud."""
@@ -91,6 +93,10 @@ class FlashContents:
             BoardProtocolError: the two answers differ.
         """
         return read_twice(self._bootloader, span)
+
+    def is_rest_blank(self) -> bool:
+        """Whether all flash outside the plan is known to be erased; False if only reading could tell."""
+        return False
 
     def changed(self) -> None:
         """Clear the cache, because the flash changes."""
@@ -185,18 +191,17 @@ class OnChip(FlashContents):
 
     def _prove_hash(self, wanted: FlashBuffer, span: range) -> Iterator[int]:
         digest = hashlib.sha256(wanted[span]).digest()
-        found = self._run_whole(span.start, [len(span)])
+        found = self._run(span.start, [len(span)])
         if found and found.sha256[0] != digest:
             # Read the pages whose checksum differs, to name the first wrong address.
-            sums = self._unit_sums(found.pages)
+            found = self._run_whole(span.start, [len(span)])
+            sums = self._unit_sums(found.pages) if found else {}
             for unit in self._plan.units:
                 part = common(unit.span, span)
-                if part and sums[unit.address] != wanted.checksum(unit.span):
+                if part and sums.get(unit.address) != wanted.checksum(unit.span):
                     there = FlashContents(self._bootloader).read(part)
                     if there != wanted[part]:
                         raise _differing(part, there, wanted=wanted[part])
-            # No page differs, so noise has corrupted the answer: run the digest program again.
-            found = self._run_whole(span.start, [len(span)])
         if found is None:
             yield from super().prove(wanted, [span])
             return
@@ -237,6 +242,15 @@ class OnChip(FlashContents):
             return data
         return super().read_beside(span)
 
+    def is_rest_blank(self) -> bool:
+        """Whether the chip's checksums show that all flash outside the plan is erased, or does not exist."""
+        plan = self._plan
+        for span in without(plan.chip.flash(plan.flash_size), plan.span):
+            found = self._run(span.start, [], pages=Pages(span.start, len(span), 1))
+            if not found or found.pages[0] != zlib.crc32(bytes((plan.chip.erased_byte,)) * len(span)):
+                return False
+        return plan.may_erase_all or bool(self._guarded(lambda stub: stub.is_alone()))
+
     def _ask_pages(self) -> Iterator[Pages]:
         """The pages of the plan, in parts whose checksums fit into the chip's RAM."""
         limit = max(self._stub.page_limit, 1) if self._stub else 1
@@ -265,12 +279,16 @@ class OnChip(FlashContents):
             digests, sums = digests or found.sha256, [*sums, *found.pages]
         return FlashDigests(digests, tuple(sums))
 
-    def _run(self, start: int, lengths: Sequence[int], *, pages: Pages) -> FlashDigests | None:
+    def _run(self, start: int, lengths: Sequence[int], *, pages: Pages = NO_PAGES) -> FlashDigests | None:
         """Run the digest program; return None if the program fails but the board's bootloader still answers."""
+        return self._guarded(lambda stub: stub.run(start, lengths, pages=pages))
+
+    def _guarded(self, work: Callable[[DigestStub], Answer]) -> Answer | None:
+        """Let the digest program work; return None if it fails but the board's bootloader still answers."""
         if self._stub is None:
             return None
         try:
-            return self._stub.run(start, lengths, pages=pages)
+            return work(self._stub)
         except (RefusedError, NoAnswerError, BoardProtocolError) as error:
             # A silent board cannot be read back either: report the first error.
             try:

@@ -67,6 +67,7 @@ class Program:
         per_block: instructions that hash 64 bytes.
         per_page: instructions that begin and end the CRC-32 of a page.
         per_word: instructions for one word of a page's CRC-32.
+        reports_faults: whether the program marks its results if it read memory that does not exist.
     """
 
     file: str
@@ -78,11 +79,12 @@ class Program:
     per_block: int
     per_page: int
     per_word: int
+    reports_faults: bool
 
 
 PROGRAMS = {
-    "v7-M": Program("stub_v7m.bin", 88, 0x800, 0xC00, 136_000, 4_500, 1_854, 16, 16),
-    "v6-M": Program("stub_v6m.bin", 116, 0, 0, 53_000, 16_000, 7_450, 40, 96),
+    "v7-M": Program("stub_v7m.bin", 88, 0x800, 0xC00, 146_000, 4_500, 1_854, 16, 16, reports_faults=True),
+    "v6-M": Program("stub_v6m.bin", 116, 0, 0, 53_000, 16_000, 7_450, 40, 96, reports_faults=False),
 }
 """The digest program for each instruction set."""
 STACK_SIZE = 352
@@ -189,7 +191,7 @@ class DigestStub:
     ) -> None:
         self._bootloader, self._chip, self._flash_size = bootloader, chip, flash_size
         self._wait, self._nonces = wait, nonces
-        self._last_nonce: int | None = None
+        self._last_header = b""
         self._program = PROGRAMS[chip.core]
         self._base = chip.bootloader_ram.start
         self._code = _placed(self._program, chip.bootloader_ram)
@@ -226,6 +228,9 @@ class DigestStub:
                     remedy=_READ_INSTEAD,
                     action=Action.FLASH_WITHOUT_STUB,
                 )
+        return self._seconds(job)
+
+    def _seconds(self, job: _Job) -> float:
         return job.instructions(self._program) * CYCLES_PER_INSTRUCTION / self._chip.clock_hz
 
     @property
@@ -251,6 +256,36 @@ class DigestStub:
         """
         seconds = self.seconds(start, lengths, pages=pages)
         job, nonce = _Job(start, tuple(lengths), pages), self._nonces()
+        self._execute(job, nonce, seconds=seconds)
+        return self._results(job, nonce)  # (5)
+
+    def is_alone(self) -> bool:
+        """Whether nothing but erased cells lies behind the reported flash, up to the size of the largest chip.
+
+        Chips that report less flash than they have are common. A mass erase erases the flash that they do not report.
+        Reading memory that does not exist is a fault, which the program for ARMv7-M reports; on other cores nothing
+        behind the reported flash is read, and the result is False.
+
+        Raises:
+            BoardError: as `run`.
+        """
+        hidden = range(self._chip.flash(self._flash_size).stop, self._chip.flash(self._chip.flash_limit).stop)
+        if not hidden or not self._program.reports_faults:
+            return not hidden
+        # Memory that begins behind the flash and ends before the range faults as well, so its first word comes first.
+        if self._checksum(hidden[:_WORD]) is None:
+            return True
+        return self._checksum(hidden) == zlib.crc32(bytes((self._chip.erased_byte,)) * len(hidden))
+
+    def _checksum(self, span: range) -> int | None:
+        """The CRC-32 of any addresses; None if some of them have no memory."""
+        nonce, job = self._nonces(), _Job(FLASH_BASE, (), Pages(span.start, len(span), 1))
+        self._execute(job, nonce, seconds=self._seconds(job))
+        self._last_header = self._read(0, _HEADER.size)
+        return None if self._last_header == _HEADER.pack(nonce, nonce) else self._results(job, nonce).pages[0]
+
+    def _execute(self, job: _Job, nonce: int, *, seconds: float) -> None:
+        """Write and start the program, and return when the same board is in its bootloader again."""
         self._write(job.parameters(self._chip, nonce))  # (1), (2)
 
         # (3) Start the program, and wait for `DONE` or for the timeout; stray bytes can arrive before `DONE`.
@@ -273,8 +308,6 @@ class DigestStub:
                 action=Action.FLASH_WITHOUT_STUB,
             ) from error
 
-        return self._results(job, nonce)  # (5)
-
     def _write(self, parameters: bytes) -> None:
         """Write the parameters to RAM, and first the program unless the last run's results are still in RAM."""
         tail = parameters + struct.pack("<I", zlib.crc32(self._code[self._program.head_size :] + parameters))
@@ -282,9 +315,9 @@ class DigestStub:
         unit = self._chip.write_alignment
         program += bytes(-len(program) % unit)
         first = 0
-        if self._last_nonce is not None and self._read(0, _HEADER.size) == _header(self._last_nonce):
+        if self._last_header and self._read(0, _HEADER.size) == self._last_header:
             first = len(self._code) - len(self._code) % unit
-        self._last_nonce = None
+        self._last_header = b""
 
         # (1) Write the program, or its parameters only.
         for at in range(first, len(program), MAX_BLOCK):
@@ -310,7 +343,7 @@ class DigestStub:
                 remedy=f"run the command again; if it fails again, {_READ_INSTEAD}",
                 action=Action.FLASH_WITHOUT_STUB,
             )
-        self._last_nonce = nonce
+        self._last_header = found
 
         # The core computes digests in little-endian words; SHA-256 is written in big-endian ones (FIPS 180-4).
         words = struct.unpack_from(f"<{8 * count}I", answer, _HEADER.size)

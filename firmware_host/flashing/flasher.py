@@ -180,7 +180,7 @@ class _Flashing:
         if all(state.as_wanted for state in states):
             # The SHA-256 of the image's addresses differs, so one of the checksums is wrong.
             states = [_CHANGES_UNKNOWN] * len(states)
-        planned = work(self._plan, states)
+        planned = work(self._plan, states, is_rest_blank=self._contents.is_rest_blank)
         self._read_beside(planned.write)
         # Bytes beside the image in a unit that is not written are neither lost nor written back.
         self._read = [span for span in self._read if any(overlap(unit.span, span) for unit in planned.write)]

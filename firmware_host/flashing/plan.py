@@ -9,7 +9,7 @@ cannot start any program.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -18,6 +18,8 @@ from blockota.formats.firmware_image import FirmwareImage
 from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import Chip, EraseUnit
 
+LOOK_SECONDS = 0.5
+"""The time in which the chip shows that the rest of its flash is erased."""
 VECTOR_WORDS = 8
 """The size in bytes of the initial stack pointer and the reset vector (ARMv7-M, B1.5.3)."""
 
@@ -166,8 +168,15 @@ def wanted_contents(plan: FlashPlan) -> FlashBuffer:
     return wanted
 
 
-def work(plan: FlashPlan, states: Sequence[UnitState]) -> Work:
-    """Decide which erase units are erased and written."""
+def work(plan: FlashPlan, states: Sequence[UnitState], *, is_rest_blank: Callable[[], bool] = lambda: False) -> Work:
+    """Decide which erase units are erased and written.
+
+    Args:
+        plan: the plan.
+        states: the state of each unit of the plan.
+        is_rest_blank: whether all flash outside the plan is erased, also flash that the chip does not report; called
+            only if a mass erase is shorter.
+    """
     if all(state.as_wanted for state in states):
         return Work((), (), plan.units, at_once=False)
 
@@ -179,13 +188,13 @@ def work(plan: FlashPlan, states: Sequence[UnitState]) -> Work:
 
     # A mass erase also erases the identical units, so these must be blank.
     is_empty = all(state.blank for _, state in others if state.as_wanted)
-    # Many chips report 64 KiB but have 128 KiB, and a mass erase also erases the half that is not reported. Reading
-    # beyond 64 KiB to find out would hang the bootloader of a chip that really has 64 KiB.
+    # Many chips report 64 KiB but have 128 KiB, and a mass erase also erases the half that is not reported.
     is_reported = plan.flash_size >= plan.chip.flash_limit or plan.may_erase_all
     covers_chip = is_reported and len(plan.units) == len(plan.chip.erase_units(plan.flash_size))
     # 0 s stands for a chip without a mass erase.
-    is_shorter = 0 < plan.chip.mass_erase_seconds < plan.chip.unit_erase_seconds * (len(erase) - 1)
-    at_once = is_empty and covers_chip and is_shorter
+    mass, by_unit = plan.chip.mass_erase_seconds, plan.chip.unit_erase_seconds * (len(erase) - 1)
+    is_worth_a_look = by_unit - mass > LOOK_SECONDS
+    at_once = is_empty and 0 < mass < by_unit and (covers_chip or (is_worth_a_look and is_rest_blank()))
     return Work(erase, tuple(unit for unit, _ in written), identical, at_once)
 
 

@@ -38,7 +38,7 @@ HANDLER_LIMIT = 1_000_000
 """The number of instructions after which an exception handler counts as not returning."""
 SLICE = 2400
 """Clock cycles per emulation step, 0.1 ms at 24 MHz; a reset request is timed with this precision."""
-SYSTICK_VECTOR = 15
+HARD_FAULT_VECTOR, SYSTICK_VECTOR = 3, 15
 WAIT_INSTRUCTIONS = (b"\x30\xbf", b"\x20\xbf")
 """The instructions WFI and WFE, at which the core sleeps until the next interrupt."""
 CPU_MODELS = {"v6-M": UC_CPU_ARM_CORTEX_M0, "v7-M": UC_CPU_ARM_CORTEX_M3}
@@ -85,7 +85,7 @@ class EmulatedApplication:
             self._uc.mmio_map(start, size, self._read_register, start, self._write_register, start)
         self._uc.reg_write(UC_ARM_REG_SP, stack)
         self._until_tick = 0
-        self._asleep = self._tick_pending = False
+        self._asleep = self._tick_pending = self._has_faulted = False
 
     def _map_memories(self, *, from_rom: bool) -> None:
         silicon, profile = self._silicon, self._silicon.profile
@@ -148,8 +148,23 @@ class EmulatedApplication:
             self._uc.emu_start(start, HANDLER_RETURN, count=count)
         except UcError as error:
             at = self._uc.reg_read(UC_ARM_REG_PC)
-            raise CrashError(f"{error} at {at:#010x}") from error
+            handler = self._fault_handler()
+            if handler is None:
+                raise CrashError(f"{error} at {at:#010x}") from error
+            return handler
         return int(self._uc.reg_read(UC_ARM_REG_PC))
+
+    def _fault_handler(self) -> int | None:
+        """The handler of a hard fault, which continues until a reset; None if VTOR was not set, or after a fault."""
+        table = self.peripherals[SCB_VTOR]
+        if not table or self._has_faulted:
+            return None
+        self._has_faulted = True
+        try:
+            vector = _word(self._uc.mem_read(table + 4 * HARD_FAULT_VECTOR, 4))
+        except UcError:
+            return None
+        return vector & ~1 if vector & 1 else None
 
     def _tick(self) -> None:
         self.peripherals.ticked = True

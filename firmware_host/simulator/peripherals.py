@@ -152,8 +152,10 @@ class PlainPeripherals(Peripherals):
         return value >> address % 4 * 8 & ((1 << size * 8) - 1)
 
     def write(self, address: int, value: int, *, size: int) -> None:
-        """Write to the connected USART, or request a reset; other registers ignore the value."""
+        """Write to the connected USART, set VTOR or request a reset; other registers ignore the value."""
         del size
+        if address == SCB_VTOR:
+            self._values[address] = value
         if address in self._data:
             self.sent.append(value & 0xFF)
         elif address == SCB_AIRCR:

@@ -289,3 +289,33 @@ def test_each_error_has_its_three_parts() -> None:
 def test_the_longest_wait_is_bounded() -> None:
     """The longest wait for the digest program is less than one second for 64 KiB."""
     assert (1 + TIMEOUT_FACTOR) * Bench().stub.seconds(FLASH, [64 * KIB], pages=Pages(FLASH, KIB, 64)) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden", "alone"),
+    [
+        ("stm32f103c8", None, True),
+        ("stm32f103c8", b"", True),
+        ("stm32f103c8", b"\0", False),
+        ("stm32f103c8", b"half", False),
+        ("stm32f401re", b"", True),
+        ("stm32f030f4", None, False),
+        ("stm32g071rb", None, True),
+    ],
+    ids=["no memory", "erased", "used", "less than the range", "the largest", "no fault handler", "the largest, v6-M"],
+)
+def test_what_lies_behind_the_reported_flash_is_known(name: str, hidden: bytes | None, alone: object) -> None:
+    """Flash that a chip does not report is found, unless it is erased or does not exist."""
+    profile = PROFILES[name]
+    size = profile.flash_size
+    if hidden is not None and name == "stm32f103c8":
+        whole = size * 3 // 2 if hidden == b"half" else 2 * size
+        profile = replace(profile, flash_size=whole, reported_flash_size=size)
+    board = SimulatedBoard(profile, flash=b"\x5a" * size + (hidden or b""))
+    link = WatchedLink(board)
+    bootloader = connected(link)
+    bootloader.target(chip(profile.product_id), flash_size=size)
+    stub = DigestStub(bootloader, chip(profile.product_id), flash_size=size, wait=link.wait)
+    assert stub.is_alone() is alone
+    link.sent.clear()
+    assert stub.run(FLASH, [8]).sha256 == (hashlib.sha256(b"\x5a" * 8).digest(),)

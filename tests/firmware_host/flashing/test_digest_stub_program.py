@@ -29,6 +29,7 @@ from tests.firmware_host.stub_harness import (
 KIB = 1024
 CONTENTS = hashlib.shake_256(b"firmware").digest(130 * KIB)
 NO_PAGES = Pages(FLASH, KIB, 0)
+VTOR = 0xE000_ED08
 every_core = pytest.mark.parametrize("core", PROGRAMS)
 
 
@@ -43,7 +44,7 @@ def crc32(pages: Pages) -> tuple[int, ...]:
     return tuple(zlib.crc32(CONTENTS[at : at + pages.size]) for at in starts)
 
 
-@pytest.mark.parametrize(("core", "most"), [("v7-M", 996), ("v6-M", 1328)])
+@pytest.mark.parametrize(("core", "most"), [("v7-M", 1028), ("v6-M", 1328)])
 def test_the_program_is_small(core: str, most: int) -> None:
     """The programs keep their size limits: 256 bytes take about 29 ms to send."""
     assert (STUBS / PROGRAMS[core].file).stat().st_size <= most
@@ -101,7 +102,8 @@ def test_how_many_instructions_it_takes(core: str, lengths: list[int], pages: in
 def test_it_feeds_the_watchdog_sends_its_end_byte_and_resets(core: str, padding: int) -> None:
     """The program feeds the watchdog for each block and page, sends its end byte and resets the chip."""
     outcome = run_stub(CONTENTS, FLASH, lengths=[640], pages=Pages(FLASH, KIB, 3), core=core)
-    assert outcome.writes[:-2] == [(WATCHDOG_KEY, 0xAAAA)] * (10 + padding + 3)
+    fed = [write for write in outcome.writes[:-2] if write[0] != VTOR]
+    assert fed == [(WATCHDOG_KEY, 0xAAAA)] * (10 + padding + 3)
     assert outcome.writes[-2:] == [(USART_DATA, 0x5A), (RESET_REQUEST, 0x05FA_0004)]
 
 

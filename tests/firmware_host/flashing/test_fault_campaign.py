@@ -102,7 +102,7 @@ def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path
 
 def test_commands_that_the_line_changed_are_refused_before_anything_is_erased(tmp_path: Path) -> None:
     """If a flipped bit changes the list of commands, flashing is refused, and the next run completes."""
-    outcome = run(Case(LYING, Proof.STUB, "flip_sent", 202, seed=1416), tmp_path)
+    outcome = run(Case(LYING, Proof.STUB, "flip_sent", 204, seed=1416), tmp_path)
     assert outcome.end == "refused, resumed: done"
     assert not outcome.wrong
 

@@ -94,7 +94,7 @@ def test_more_lengths_than_one_run_takes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("proof", "method", "read"), [(Proof.STUB, "stub", 4), (Proof.READ_BACK, "read-back", 25)], ids=["stub", "read"]
+    ("proof", "method", "read"), [(Proof.STUB, "stub", 3), (Proof.READ_BACK, "read-back", 25)], ids=["stub", "read"]
 )
 def test_a_flash_is_proven_as_it_was_asked_for(proof: Proof, method: str, read: int) -> None:
     """The flash is proven by a digest computed on the chip or by reading every block, as requested."""

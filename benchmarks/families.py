@@ -1,0 +1,157 @@
+"""Compare flashing on chips of several families with stm32flash: ``python -m benchmarks.families [--quick] [--json]``.
+
+Each scene measures whole processes: `blockota flash` with its default options and the image in the local store, and
+stm32flash with `-w -v -g` on the same simulated chip, over the same contents, in the same turn. ``--quick`` leaves out
+the scenes of 300 KB. The exit status is 1 if a figure misses its limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import statistics
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.boards import board, stm32flash
+from benchmarks.chains import local_chain, publish, release_of
+from benchmarks.figure import PERCENT, ROOT, Figure, folder_on_disk, options, report, seconds_of
+from blockota.model.release import Product, Region, Version
+from blockota.stores.local import LocalStore
+from firmware_host.simulator import PROFILES
+
+KIB = 1024
+BASE = 0x0800_0000
+BLUEPILL = ROOT / "examples" / "bluepill" / "images" / "bluepill-1.0.0.bin"
+OLD, NEW = Version(1, 0, 0), Version(1, 1, 0)
+TURNS = 3
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One chip, an image, and what is around it.
+
+    Attributes:
+        name: the name of the figure.
+        part: the simulated chip.
+        size: the bytes of the old and of the new image.
+        limit: the limit in percent of stm32flash's time.
+        beside: the bytes behind the image that must be kept.
+        changed: the pages of 1 KiB that differ; empty if every byte differs.
+        words: options of `blockota flash`.
+    """
+
+    name: str
+    part: str
+    size: int
+    limit: float
+    beside: int = 0
+    changed: tuple[int, ...] = ()
+    words: tuple[str, ...] = ()
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the scene takes minutes."""
+        return self.size > 128 * KIB
+
+    def image(self, seed: int) -> bytes:
+        """Return an image of random bytes behind a program that starts, or behind a vector table.
+
+        Programs of the other families are not emulated, so `blockota flash` waits for their first byte in vain.
+        """
+        profile = PROFILES[self.part]
+        table = struct.pack("<2I", profile.ram_start + profile.ram_size, BASE + 0x101)
+        if profile.runs_code:
+            table = BLUEPILL.read_bytes()
+        rest = random.Random(1 if self.changed else seed).randbytes(self.size - len(table))  # noqa: S311 - a filler
+        made = bytearray(table + rest)
+        for page in self.changed if seed == 1 else ():
+            made[page * KIB + 700] ^= 0x55
+        return bytes(made)
+
+
+SCENES = (
+    Scene("F103, 64 KiB over an older image", "stm32f103c8", 64 * KIB, 65),
+    Scene("F103, 3 of 64 pages changed", "stm32f103c8", 64 * KIB, 12.5, changed=(7, 30, 51)),
+    Scene("G071, 70 KiB over an older image", "stm32g071rb", 70 * KIB, 70),
+    Scene("L476, 300 KiB over an older image", "stm32l476rg", 300 * KIB, 70),
+    Scene("F407, 300,001 bytes over an older image", "stm32f407vg", 300_001, 65),
+    Scene("F407, the same with --read-back", "stm32f407vg", 300_001, 102, words=("--read-back",)),
+    Scene("F407, the same with 93 KB beside it that are kept", "stm32f407vg", 300_001, 90, beside=93_215),
+)
+
+
+def figures(scenes: Sequence[Scene] = SCENES, *, turns: int = TURNS) -> Iterator[Figure]:
+    """Yield one figure for each scene, and the time of flashing the same image again."""
+    for scene in scenes:
+        old, new = scene.image(1), scene.image(2)
+        kept = random.Random(3).randbytes(scene.beside)  # noqa: S311 - a filler
+        with bench(scene, old, new) as folder:
+            runs = [
+                (ours(scene, folder, over=old + kept, wanted=new + kept), theirs(scene, new, over=old + kept))
+                for _ in range(turns)
+            ]
+            yield Figure(
+                f"{scene.name}, of stm32flash's time",
+                statistics.median(PERCENT * one / other for one, other in runs),
+                "%",
+                scene.limit,
+                times=f"Whole processes: `blockota flash {' '.join(scene.words)}`".rstrip(" `")
+                + f"` takes {statistics.median(one for one, _ in runs):.2f} s, stm32flash `-w -v -g` "
+                f"{statistics.median(other for _, other in runs):.2f} s.",
+                runs=tuple(PERCENT * one / other for one, other in runs),
+            )
+
+
+def ours(scene: Scene, folder: Path, *, over: bytes, wanted: bytes) -> float:
+    """Measure a whole `blockota flash` process.
+
+    Raises:
+        RuntimeError: the command failed, or the flash does not have the wanted contents.
+    """
+    with board(over, part=scene.part) as one:
+        command = [sys.executable, "-m", "blockota", "flash", "--product", "acme", "--port", one.url, *scene.words]
+
+        def run() -> None:
+            result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            if result.returncode or one.flash[: len(wanted)] != wanted:
+                raise RuntimeError(f"{scene.name} failed: {result.stderr[-500:]}")
+
+        return seconds_of(run)
+
+
+def theirs(scene: Scene, image: bytes, *, over: bytes) -> float:
+    """Measure a whole process of stm32flash, which does not keep the bytes beside the image."""
+    return stm32flash(image, over=over, part=scene.part)
+
+
+@contextmanager
+def bench(scene: Scene, old: bytes, new: bytes) -> Iterator[Path]:
+    """Publish the two images on a new chain; yield a technician's folder with settings and the images in the store."""
+    profile = PROFILES[scene.part]
+    region = Region(BASE, profile.flash_size)
+    product = Product("acme", "acme", profile.product_id, region, minimum_version=None, paired=True)
+    with local_chain() as chain, folder_on_disk() as folder:
+        store = LocalStore(folder / ".blockota" / "store")
+        releases = []
+        for version, image in ((OLD, old), (NEW, new)):
+            root = store.put(io.BytesIO(image))
+            digest = hashlib.sha256(image).digest()
+            made = root.digest if len(image) > 1 << 20 else None
+            releases.append(release_of(product, version, sha256=digest, size=len(image), dag_root=made))
+        contract = publish(chain, product, releases)
+        settings = f'[networks.local]\nurl = "{chain.url}"\ncontract = "{contract.address}"\n'
+        (folder / "blockota.toml").write_text(settings)
+        yield folder
+
+
+if __name__ == "__main__":
+    chosen = options(__doc__)
+    short = [scene for scene in SCENES if not (chosen.quick and scene.is_long)]
+    sys.exit(report(figures(short, turns=1 if chosen.quick else TURNS)))
