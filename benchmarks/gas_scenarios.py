@@ -108,7 +108,7 @@ def reading(record: Deployed, number: int, reader: Actor) -> Costs:
 
 
 def replication(agreements: Deployed, number: int, vendor: Actor) -> Costs:
-    """Measure the calls on agreement `number` of a broker that has proposed an agreement for each earlier release."""
+    """Measure the gas of the calls on a broker's agreement, after the broker has proposed `number` agreements."""
     broker = person(vendor.node, 4)
     costs: Costs = []
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from blockota.errors import shortened
+from blockota.model.manifest import Manifest
 from blockota.model.release import Product, Region, Release, Version
 
 
@@ -84,9 +85,9 @@ class BoardAnswer:
         other: release of another product in the range; None if there is none.
         holds_unknown: whether the contents of the range are not a release of any product, not blank, and not
             `half_written`.
-        half_written: whether an interrupted run explains the contents of the range: the first words of the image are
-            erased and each other byte is erased or equal to the image, or the board's journal explains them.
-        lost: erased ranges beside a half-written image whose former contents are in no journal.
+        half_written: whether the range contains what an interrupted run leaves. Then the first words of the image are
+            erased and every other byte is erased or equal to the image, or the contents match the board's journal.
+        lost: erased ranges beside a half-written image, if no journal has the former contents of the ranges.
         interrupted: the interrupted run in the board's journal; None if there is none.
         is_revoked: whether `installed` is revoked.
     """
@@ -204,9 +205,11 @@ class ProvenRelease(ProvenRecord):
 
     Attributes:
         image: the image, whose SHA-256 equals the record's.
+        manifest: the manifest of the release, for check 9; None if there is none, or if it was not needed.
     """
 
     image: bytes
+    manifest: Manifest | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Claim:
     agreement: Agreement | None = None
 
     def is_good(self, time: int) -> bool:
-        """Whether the release may be served at a time of the chain, in Unix seconds."""
+        """Whether the release may be served at a block timestamp, in Unix seconds."""
         agreement = self.agreement
         # As in the contract, an agreement has expired at the second `expires_at`.
         is_agreed = agreement is None or (agreement.status is AgreementStatus.ACCEPTED and time < agreement.expires_at)

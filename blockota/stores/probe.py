@@ -1,4 +1,4 @@
-"""Probes announced replicas: requests random blocks, and reports which replicas serve, serve wrong data, or are gone.
+"""Check the announced replicas: request random blocks of each, and report whether the replica has correct blocks.
 
 A replica without the image cannot serve a random block of the image. Every received block is verified against its CID,
 and the path from the root to a leaf proves that the leaf belongs to the release.

@@ -36,7 +36,7 @@ class Supply:
         self._faults, self._programs, self._erases = faults, 0, 0
 
     def count_programs(self, count: int) -> bool:
-        """Return whether power lasts through the next `count` program operations; if so, count them."""
+        """Return whether power lasts for that many more program operations; if it does, add them to those performed."""
         cuts = (self._faults.power_cut_before_program, self._faults.power_cut_in_program)
         lasts = not any(cut is not None and self._programs < cut <= self._programs + count for cut in cuts)
         self._programs += count * lasts

@@ -24,7 +24,7 @@ _FACTORY_BYTES = 0x20
 
 @dataclass(frozen=True)
 class BoardProfile:
-    """One chip. Sizes are in bytes, times in seconds and typical; a start is the first address.
+    """One chip. Sizes are in bytes. Times are typical values, in seconds. A start is the first address of a range.
 
     Attributes:
         product_id: the product id that the ROM answers to Get ID.

@@ -92,14 +92,14 @@ def test_where_npm_packages_are_missing_it_should_say_so(tmp_path: Path) -> None
 
 
 def test_imports_should_be_found_below_the_base_path(launcher: Path, sources: Path) -> None:
-    """The launcher finds imports below the option `--base-path`, and prints only JSON on stdout."""
+    """The launcher finds imports in the folder that `--base-path` names, and prints only JSON on stdout."""
     answer = standard_json(launcher, "--base-path", sources, folder=CLONE)
     assert all(error["severity"] != "error" for error in answer.get("errors", []))
     assert "lib/B.sol" in answer["contracts"]
 
 
 def test_imports_should_be_found_on_an_include_path(launcher: Path, sources: Path, tmp_path: Path) -> None:
-    """The launcher finds imports below the option `--include-path`."""
+    """The launcher finds imports in the folder that `--include-path` names."""
     base = tmp_path / "elsewhere"
     base.mkdir()
     answer = standard_json(launcher, f"--base-path={base}", "--include-path", sources, folder=CLONE)

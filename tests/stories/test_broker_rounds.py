@@ -144,7 +144,7 @@ def test_a_signal_in_a_round_lets_the_step_end(
 
 @pytest.mark.parametrize("every", [(), SELDOM], ids=("once", "every"))
 def test_a_second_signal_breaks_the_step_off(agreed: Workshop, vendor_url: str, every: tuple[str, ...]) -> None:
-    """A second signal aborts the current step with exit status 130, and the next run does everything."""
+    """A second signal aborts the current step, the exit status is 130, and the next run does the remaining work."""
     with slow_vendor() as (gateway, gate), running(agreed, *every, "--vendor-source", gateway.url) as broker:
         await_request(gateway)
         status, printed = broker.stop(signal.SIGTERM, signal.SIGINT)

@@ -33,7 +33,7 @@ def stub_on(link: Link, *, wait: Callable[[float], None] = time.sleep) -> Digest
     ("pages", "first", "later"), [(0, 0.315, 0.210), (64, 0.358, 0.253)], ids=["digest", "digest-and-pages"]
 )
 def test_how_long_64_kib_take(pages: int, first: float, later: float) -> None:
-    """At 115200 baud and 1 ms latency, the first and the second hashing run keep their time limits."""
+    """At 115200 baud and 1 ms latency, the first and the second hashing run end within their time limits."""
     clock = Clock()
     board = SimulatedBoard(flash=CONTENTS, times=clock.times(latency=0.001))
     link = TimedLink(board, clock)

@@ -77,7 +77,7 @@ def test_the_profile_gives_our_address(profiled_node: Node, shape: str) -> None:
 
 
 def test_defaults_give_another_address(node: Node) -> None:
-    """Without the profile, ``ipfs add`` gives another CID; with ``--cid-version=1``, only above 256 KiB."""
+    """Without a profile, ``ipfs add`` gives another CID; ``--cid-version=1`` gives another CID above 256 KiB."""
     small, large = content("small", 256 << 10), content("large", (256 << 10) + 1)
     assert node.ipfs("add", "-Q", data=small).startswith("Qm")
     assert node.ipfs("add", "-Q", "--cid-version=1", data=small).strip() == str(cid_of(io.BytesIO(small)))
