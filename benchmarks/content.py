@@ -45,7 +45,7 @@ from tests.stories.large_images import check_image, peak_of, write_image
 MEBIBYTE = 1 << 20
 CLIENTS = 100
 LARGEST = 1024 * MEBIBYTE
-PRODUCT = Product("acme-linux", "acme", 0x500, Region(0x8000_0000, LARGEST), minimum_version=None, paired=True)
+PRODUCT = Product("acme-linux", "acme", 0x450, Region(0x8000_0000, LARGEST), minimum_version=None, paired=True)
 
 
 def figures() -> Iterator[Figure]:

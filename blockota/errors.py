@@ -55,6 +55,11 @@ class Action(Enum):
     PUBLISH_AS_CONFIGURATION = auto()
     PUBLISH_BELOW_NEWEST = auto()
     PUBLISH_AT_ONCE = auto()  # without an active-from time
+    GIVE_LOAD_ADDRESS = auto()  # (address)
+    ACCEPT_LOAD_ADDRESS = auto()
+    FILL_GAPS = auto()
+    LIST_CHIPS = auto()
+    PROTECT_BOARD = auto()
     PUBLISH_TOGETHER = auto()  # several releases in one proposal
     GIVE_REASON = auto()
     # Proposals
@@ -92,6 +97,7 @@ class Action(Enum):
     REPLACE_UNKNOWN = auto()
     UNPROTECT_READOUT = auto()
     UNPROTECT_WRITE = auto()
+    ERASE_EVERYTHING = auto()  # (line)
     RESUME_FLASH = auto()  # (line)
     RESUME_FLASH_WITHOUT_STUB = auto()  # (line)
     FLASH_PRODUCT = auto()  # (product)
@@ -104,6 +110,14 @@ class Action(Enum):
     DIAGNOSE_LINE = auto()
     IDENTIFY_BOARD = auto()
     NAME_LOG = auto()
+    NAME_PORT = auto()
+    OMIT_ECHO = auto()
+    SWITCH_RS485_ELSEWHERE = auto()  # not by RTS
+    CHOOSE_START = auto()
+    EXPORT_CONFIRMED_LINES = auto()
+    NAME_BOARD_PRODUCT = auto()
+    NAME_IMAGE_COMMAND = auto()
+    NEW_BOARD_IMAGE = auto()
 
 
 class BlockOTAError(Exception):
@@ -223,7 +237,7 @@ class FlashProofError(BoardError):
 
 
 class LinkError(BoardError):
-    """The board's port cannot be opened, or the connection was lost."""
+    """The board's port cannot be opened, its connection was lost, or the line returned a wrong echo."""
 
 
 class NoAnswerError(BoardError):

@@ -26,6 +26,12 @@ PARTS = {
     },
     "clique": {"geth": ""},
     "curl": {"curl": "curl"},
+    "image_tools": {
+        "arm-none-eabi-objcopy": "binutils-arm-none-eabi",
+        "dfu-suffix": "dfu-util",
+        "dfuse-pack": "dfu-util",
+        "srec_cat": "srecord",
+    },
     "kubo": {"ipfs": ""},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
     "stm32flash": {"stm32flash": "stm32flash"},

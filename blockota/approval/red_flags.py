@@ -61,6 +61,7 @@ class Word(StrEnum):
     ROOM = auto()  # a version leaves no room for a greater one
     JUMP = auto()  # a version is more than one major version above the newest
     REGION = auto()  # an image lies outside the product's region
+    ADDRESS = auto()  # a program was linked for another address than its load address
     GROWN = auto()  # an image is more than MUCH_LARGER times as large as the newest one
     OWNERSHIP = auto()  # the contract would get another owner, or none
     FLOOR = auto()  # the floor would exclude every release that can be installed
@@ -136,6 +137,16 @@ def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
         for one in signatures
         if not one.text_signature
     ]
+
+
+def address_flag(name: str, load_address: int, *, linked_for: int, insists: str) -> RedFlag:
+    """Flag a program that was linked for another address than its load address.
+
+    `insists` is a clause on whether the manifest records that the publisher insists; otherwise no bench installs the
+    release.
+    """
+    addresses = f"0x{linked_for:08x}, and would be written at 0x{load_address:08x}"
+    return RedFlag(Word.ADDRESS, f"the image of {name} seems to be linked for {addresses}; {insists}")
 
 
 def check_place(proposal: Proposal, view: ChainView) -> None:

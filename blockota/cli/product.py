@@ -8,8 +8,10 @@ import click
 
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import NUMBER, REGION, VERSION
+from blockota.cli.release import require_chip
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.model.release import Product, Region, Version, show_time
+from firmware_host.bootloader.chips import chips as supported_chips
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
@@ -26,7 +28,7 @@ def product() -> None:
 @product.command()
 @click.argument("name")
 @click.option("--oem", required=True, help="Name of the manufacturer of the device.")
-@click.option("--chip", type=NUMBER, required=True, help="Chip id, such as 0x410 (STM32F10x).")
+@click.option("--chip", type=NUMBER, required=True, help="Chip id, such as 0x410; `product chips` lists them.")
 @click.option("--region", type=REGION, required=True, help="Flash region of the images, such as 0x08000000:64K.")
 @proposing_options
 @with_session
@@ -40,6 +42,7 @@ def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, pr
 
     if chip > MAX_CHIP_ID:  # the contract records 16 bits
         raise click.BadParameter(f"0x{chip:x} is not a chip id: it has more than 16 bits", param_hint="--chip")
+    require_chip(chip)
     wanted = Product(name, oem, chip, region, minimum_version=None, paired=True)
     save_proposal(session, lambda reason: propose_pairing(session.contract, wanted, reason=reason), proposing)
 
@@ -118,6 +121,20 @@ def list_(session: Session) -> None:
         {"products": [p.as_fields() for p in products]},
         lambda: session.table(columns, rows, empty="No products."),
     )
+
+
+@product.command()
+@with_session
+def chips(session: Session) -> None:
+    """List the chips that can be flashed, with the id for --chip.
+
+    \b
+    Example:  blockota product chips
+    """
+    found = sorted(supported_chips(), key=lambda chip: chip.product_id)
+    rows = [(f"0x{chip.product_id:03x}", chip.name, f"{chip.flash_limit // 1024:,} KiB") for chip in found]
+    fields = [{"chipId": chip.product_id, "name": chip.name, "flashLimit": chip.flash_limit} for chip in found]
+    session.result({"chips": fields}, lambda: session.table(("CHIP", "NAME", "FLASH UP TO"), rows, empty="No chips."))
 
 
 @product.command()

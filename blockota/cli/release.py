@@ -22,7 +22,7 @@ from blockota.model.draft import Draft
 from blockota.model.manifest import metadata_from
 from blockota.model.release import Region, Release, Status, Version, show_time
 from blockota.model.verification import prove_record
-from firmware_host.bootloader.chips import find_chip
+from firmware_host.bootloader.chips import Chip, find_chip
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
@@ -43,6 +43,8 @@ def release() -> None:
 @click.option("--product", required=True, metavar="NAME", help="Product that the image is for.")
 @click.option("--version", type=VERSION, required=True, help="Version of the release, such as 1.4.0.")
 @click.option("--load-address", type=NUMBER, help="Flash address of a .bin; the region's start by default.")
+@click.option("--accept-load-address", is_flag=True, help="IMAGE may be linked for another address.")
+@click.option("--fill", is_flag=True, help="Fill gaps in IMAGE with 0xFF.")
 @click.option("--configuration", is_flag=True, help="IMAGE is data: no vector table is required.")
 @click.option("--also", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Another release to propose; repeatable.")
 @click.option("--also-configuration", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Data as --also.")
@@ -59,6 +61,8 @@ def publish(
     version: Version,
     *,
     load_address: int | None,
+    accept_load_address: bool,
+    fill: bool,
     configuration: bool,
     also: Sequence[tuple[Path, str, Version]],
     also_configuration: Sequence[tuple[Path, str, Version]],
@@ -67,9 +71,10 @@ def publish(
     metadata: Sequence[tuple[str, str]],
     proposing: ProposalOptions,
 ) -> None:
-    """Store IMAGE (.bin, Intel HEX or ELF) and propose it as a release; the Safe's owners decide.
+    """Store IMAGE and propose it as a release; the Safe's owners decide.
 
-    Notes, metadata and activation time apply to every release of the proposal.
+    IMAGE is raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF. --load-address and --configuration apply to IMAGE,
+    all other options to every release.
 
     \b
     Example:  blockota release publish build/app.bin --product acme-thermo2 --version 1.4.0 -o 1.4.0.json
@@ -78,6 +83,7 @@ def publish(
     from blockota.vendor.publish import propose_releases
 
     common = Draft(product, version, active_from=active_from, notes=read_notes(notes), metadata=metadata_from(metadata))
+    common = replace(common, accept_load_address=accept_load_address)
     wanted = [(image, replace(common, load_address=load_address, configuration=configuration))]
     for others, is_data in ((also, False), (also_configuration, True)):
         wanted += [
@@ -85,7 +91,7 @@ def publish(
             for path, other, number in others
         ]
     # All images are checked before the first is stored.
-    drafts = [complete_draft(draft, path, contract=session.contract) for path, draft in wanted]
+    drafts = [complete_draft(draft, path, contract=session.contract, fill=fill) for path, draft in wanted]
     releases: list[Release] = []
 
     def propose(reason: Reason) -> Proposal:
@@ -254,7 +260,7 @@ def fetch(
 @click.option("--version", type=VERSION, help="Expected version; by default the one with the image's SHA-256.")
 @with_session
 def verify(session: Session, /, image: Path, product: str, version: Version | None) -> None:
-    """Verify IMAGE (.bin, Intel HEX or ELF) against the chain (checks 1 to 5).
+    """Verify IMAGE (raw, Intel HEX, S-record, UF2, DfuSe or ELF) against the chain (checks 1 to 5).
 
     \b
     Example:  blockota release verify thermo2.bin --product acme-thermo2
@@ -292,19 +298,39 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
     session.result(proven.release.as_fields() | {"passed": passed}, show)
 
 
-def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft:
-    """Add the image of a file to a draft, with the RAM of the product's chip.
+def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract, fill: bool = False) -> Draft:
+    """Add the image of a file to a draft, with the memory of the product's chip; `fill` fills large gaps.
 
     Raises:
         UsageError: the file does not exist, or contradicts the draft.
-        RefusedError: the product is not paired, or the file is not an image.
+        RefusedError: the product is not paired, its chip is not supported, or the file is not an image.
     """
-    from blockota.vendor.drafting import with_image
+    from blockota.vendor.drafting import ChipMemory, with_image
 
     product = contract.paired_product(draft.product)
-    chip = find_chip(product.chip_id)
-    ram = tuple(Region(part.start, len(part)) for part in chip.ram) if chip else ()
-    return with_image(draft, path, product=product, ram=ram)
+    chip = require_chip(product.chip_id)
+    memory = ChipMemory(
+        ram=tuple(Region(part.start, len(part)) for part in chip.ram),
+        erase_units=tuple(Region(unit.address, unit.size) for unit in chip.erase_units(chip.flash_limit)),
+        erased_byte=chip.erased_byte,
+    )
+    return with_image(draft, path, product=product, chip=memory, fill=fill)
+
+
+def require_chip(chip_id: int) -> Chip:
+    """Return the chip table's row with a chip id.
+
+    Raises:
+        RefusedError: the chip table has no such row, so no bench could flash the chip.
+    """
+    if chip := find_chip(chip_id):
+        return chip
+    raise RefusedError(
+        f"the chip id 0x{chip_id:03x} is not supported",
+        why="the chip table has no row for it, so no bench could flash the board",
+        remedy="check the id that the board reports, or choose one of the supported ids",
+        action=Action.LIST_CHIPS,
+    )
 
 
 def as_published(made: Release) -> dict[str, Any]:

@@ -24,6 +24,11 @@ OPTIONS: dict[Action, str] = {
     Action.PUBLISH_AS_CONFIGURATION: "--configuration",
     Action.PUBLISH_BELOW_NEWEST: "--above-newest",
     Action.PUBLISH_AT_ONCE: "without --active-from",
+    Action.GIVE_LOAD_ADDRESS: "--load-address {address}; --accept-load-address insists on the present one",
+    Action.ACCEPT_LOAD_ADDRESS: "--accept-load-address",
+    Action.FILL_GAPS: "--fill",
+    Action.LIST_CHIPS: "`blockota product chips`",
+    Action.PROTECT_BOARD: "`blockota board protect`",
     Action.PUBLISH_TOGETHER: "one `blockota release publish` for all of them",
     Action.GIVE_REASON: "--reason TEXT",
     Action.CHOOSE_NETWORK: "--network NAME",
@@ -59,6 +64,7 @@ OPTIONS: dict[Action, str] = {
     Action.REPLACE_UNKNOWN: "--replace-unknown",
     Action.UNPROTECT_READOUT: "`blockota board unprotect --readout`",
     Action.UNPROTECT_WRITE: "`blockota board unprotect --write`",
+    Action.ERASE_EVERYTHING: "`blockota board erase --all --port {line}`",
     Action.RESUME_FLASH: "`blockota flash --resume --port {line}`",
     Action.RESUME_FLASH_WITHOUT_STUB: "`blockota flash --resume --port {line}`, then with --no-stub",
     Action.FLASH_PRODUCT: "`blockota flash --product {product}`",
@@ -71,6 +77,14 @@ OPTIONS: dict[Action, str] = {
     Action.DIAGNOSE_LINE: "`blockota board doctor`",
     Action.IDENTIFY_BOARD: "`blockota board identify`",
     Action.NAME_LOG: "--log FILE",
+    Action.NAME_PORT: "--port URL, or port in [bench] of blockota.toml",
+    Action.OMIT_ECHO: "--mode without echo",
+    Action.SWITCH_RS485_ELSEWHERE: "--mode without rs485",
+    Action.CHOOSE_START: "--start go",
+    Action.EXPORT_CONFIRMED_LINES: "--confirmed-part",
+    Action.NAME_BOARD_PRODUCT: "--board-product NAME",
+    Action.NAME_IMAGE_COMMAND: "--board-image COMMAND",
+    Action.NEW_BOARD_IMAGE: "--new-board-image",
 }
 
 
@@ -78,7 +92,8 @@ def remedy_of(error: BlockOTAError | Finding) -> str:
     """Return a remedy with the option that carries it out, such as ``name another store (--store URL)``."""
     if error.action is None:
         return error.remedy
-    values = {name: _words(value) for name, value in error.values.items()}
+    given = error.values.get("given")
+    values = {name: _words(value, given) for name, value in error.values.items()}
     option = OPTIONS[error.action].format_map(values)
     return f"{error.remedy} ({option})" if error.remedy else option
 
@@ -90,18 +105,23 @@ def sentence_of(error: BlockOTAError) -> str:
     return f"{text} {remedy[:1].upper()}{remedy[1:]}." if remedy else text
 
 
-def line_options(line: BoardLine) -> str:
-    """Return the options that name a board's wiring and speed, such as ``--wiring dtr-rts --baud 115200``."""
-    from firmware_host.bootloader.entry import WIRINGS
+def line_options(line: BoardLine, given: BoardLine | None = None) -> str:
+    """Return the options that name a board's wiring, speed and mode, such as ``--wiring dtr-rts --baud 115200``.
 
-    wiring = line.wiring
-    plain = wiring.inverted(reset=False, boot0=False)
-    name = next(name for name, one in WIRINGS.items() if one == plain)
-    inversions = " --invert-reset" * wiring.invert_reset + " --invert-boot0" * wiring.invert_boot0
-    return f"--wiring {name}{inversions} --baud {line.baud or 'auto'}"
+    The usual mode is named only if it differs from the mode of the line `given`, which the settings can have.
+    """
+    from firmware_host.bootloader.entry import BoardLine, StartMethod
+
+    wiring, usual = line.wiring, BoardLine(line.url).mode
+    options = [f"--wiring {wiring.name}"]
+    options += ["--invert-reset"] * wiring.invert_reset + ["--invert-boot0"] * wiring.invert_boot0
+    options += [f"--baud {line.baud or 'auto'}"]
+    options += [f"--mode {line.mode.words}"] * (line.mode != usual or (given or line).mode != usual)
+    options += [f"--start {line.start.value}"] * (line.start is not StartMethod.AUTO)
+    return " ".join(options)
 
 
-def _words(value: object) -> object:
+def _words(value: object, given: object = None) -> object:
     """Return a value in the words of the command line; a board's line becomes its port and its non-default options."""
     if isinstance(value, str | int):
         return value
@@ -109,4 +129,5 @@ def _words(value: object) -> object:
 
     if not isinstance(value, BoardLine):
         return value
-    return value.url if value == BoardLine(value.url) else f"{value.url} {line_options(value)}"
+    given = given if isinstance(given, BoardLine) else None
+    return value.url if value == BoardLine(value.url) and not given else f"{value.url} {line_options(value, given)}"

@@ -77,6 +77,9 @@ def parse_elf(content: bytes) -> tuple[tuple[int, bytes], ...]:
 
 
 def _read_header(content: bytes) -> _Header:
+    if len(content) < _HEADER.size:
+        why = f"its {len(content)} bytes are fewer than the {_HEADER.size} of an ELF header"
+        raise ImageError("the ELF file is truncated", why=why, remedy="fetch or build it again")
     # (1) The machine. The identification bytes give the byte order of the machine field.
     ident = content[:16].ljust(16, b"\0")
     bits, order = {1: 32, 2: 64}.get(ident[_CLASS_AT], 0), {1: "little", 2: "big"}.get(ident[_DATA_AT], "unknown")

@@ -1,39 +1,48 @@
-"""Reads firmware images from raw, Intel HEX and ELF files.
+"""Reads firmware images from raw, Intel HEX, Motorola S-record, UF2, DfuSe and ELF files.
 
-The format is recognised by content, not by file name, so that an ELF header is never flashed as raw bytes.
+The format is recognised by content, not by file name, so that an ELF header is never flashed as raw bytes. Other known
+kinds of files, such as archives, are refused by name (`formats.foreign`).
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
 from blockota.errors import ImageError, UsageError
+from blockota.formats import dfuse, srecord, uf2
 from blockota.formats.elf import MAGIC as ELF_MAGIC
 from blockota.formats.elf import parse_elf
+from blockota.formats.foreign import refuse_foreign
 from blockota.formats.intel_hex import parse_intel_hex
+from blockota.formats.stm32_memory import find_memory
 
 MAX_IMAGE_SIZE = 16 * 1024 * 1024
 """Default limit in bytes for a file and for the image in it."""
 MAX_GAP = 1024 * 1024
 """Largest gap, in bytes, that is filled between two parts of an image."""
 GAP_FILL = b"\xff"
-"""Fill byte of gaps: the value of erased flash."""
+"""Fill byte of gaps: the value of erased flash on most chips."""
 
-Format = Literal["bin", "hex", "elf"]
-"""Raw bytes, Intel HEX, or an ELF executable."""
+Format = Literal["bin", "hex", "srec", "uf2", "dfuse", "elf"]
+"""Raw bytes, Intel HEX, Motorola S-records, UF2, DfuSe, or an ELF executable."""
+Pieces = tuple[tuple[int, bytes], ...]
+"""Pairs of an address and the bytes at that address."""
 
-# Some editors put a byte order mark or blank lines before the first record.
-_HEX_START = re.compile(rb"(?:\xef\xbb\xbf|\s)*:[0-9A-Fa-f]{2}")
-_FOREIGN = (
-    (re.compile(rb"S[0-9][0-9A-Fa-f]{8}"), "a Motorola S-record file"),
-    (re.compile(rb"UF2\n"), "a UF2 file"),
-    (re.compile(rb"DfuSe"), "a DfuSe file"),
+# Blank lines may precede the first record of a text format.
+_HEX_START = re.compile(rb"\s*:[0-9A-Fa-f]{2}")
+_READERS: tuple[tuple[Callable[[bytes], bool], Format, Callable[[bytes], Pieces]], ...] = (
+    (lambda head: head.startswith(ELF_MAGIC), "elf", parse_elf),
+    (lambda head: _HEX_START.match(head) is not None, "hex", parse_intel_hex),
+    (lambda head: srecord.START.match(head) is not None, "srec", srecord.parse_srecord),
+    (lambda head: head.startswith(uf2.MAGIC), "uf2", uf2.parse_uf2),
+    (lambda head: head.startswith(dfuse.MAGIC), "dfuse", dfuse.parse_dfuse),
 )
+"""The formats that contain addresses: how the first bytes are recognised, the format's name, and its reader."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +53,13 @@ class FirmwareImage:
         data: the bytes, with gaps filled.
         load_address: address of the first byte.
         format: the format of the file.
+        gaps: addresses that the file leaves out between two of its parts.
     """
 
     data: bytes
     load_address: int
     format: Format
+    gaps: tuple[range, ...] = field(default=(), compare=False)
 
     @property
     def span(self) -> range:
@@ -66,30 +77,29 @@ class FirmwareImage:
 
 
 def read_image(content: bytes, *, load_address: int | None = None, limit: int = MAX_IMAGE_SIZE) -> FirmwareImage:
-    """Read a firmware image: raw, Intel HEX or ELF.
+    """Read a firmware image in any of the known formats.
 
     Args:
         content: the whole file.
-        load_address: address of the first byte of a raw image; ignored for HEX and ELF files, which contain addresses.
+        load_address: address of the first byte of a raw image; ignored for the other formats, which contain addresses.
         limit: largest size in bytes of the file, and of the image in it.
 
     Raises:
         UsageError: a raw image was given without a load address.
-        ImageError: the content is empty, too large, damaged, or for another machine.
+        ImageError: the content is empty, too large, damaged, of another kind, or for another machine.
     """
     if not content:
         raise ImageError("the image is empty", remedy="build or fetch it again")
     if len(content) > limit:
         raise too_large(len(content), limit)
-    if content.startswith(ELF_MAGIC):
-        return _assemble(parse_elf(content), "elf", limit=limit)
-    if _HEX_START.match(content):
-        return _assemble(parse_intel_hex(content), "hex", limit=limit)
+    for is_format, name, read in _READERS:
+        if is_format(content):
+            return _assemble(read(content), name, limit=limit)
+    refuse_foreign(content)
     if load_address is None:
-        _refuse_foreign(content)
         raise UsageError("a raw image contains no load address", remedy="give its load address")
     image = FirmwareImage(content, load_address, "bin")
-    check_raw(content, image.span)
+    _check_address_space(image.span)
     return image
 
 
@@ -104,14 +114,14 @@ def check_raw(head: bytes, span: range) -> None:
         ImageError: the file has another format, or does not fit into the address space.
     """
     if is_container(head):
-        raise ImageError("the file is not a raw image", why="the format is ELF or Intel HEX", remedy="check the file")
-    _refuse_foreign(head)
+        raise ImageError("the file is not a raw image", why="its format contains addresses", remedy="check the file")
+    refuse_foreign(head)
     _check_address_space(span)
 
 
 def is_container(head: bytes) -> bool:
-    """Whether a file begins like an ELF or Intel HEX file."""
-    return head.startswith(ELF_MAGIC) or _HEX_START.match(head) is not None
+    """Whether a file begins like one of the formats that contain addresses."""
+    return any(is_format(head) for is_format, _, _ in _READERS)
 
 
 def too_large(size: int, limit: int) -> ImageError:
@@ -121,44 +131,70 @@ def too_large(size: int, limit: int) -> ImageError:
     )
 
 
-def _refuse_foreign(content: bytes) -> None:
-    for pattern, what in _FOREIGN:
-        if pattern.match(content):
-            raise ImageError(
-                "the file is not a raw image",
-                why=f"the file is {what}, which BlockOTA does not read",
-                remedy="convert the file to Intel HEX or raw bytes",
-            )
+def show_span(span: range) -> str:
+    """Return addresses as ``0x08000000-0x0800ffff (65,536 bytes)``."""
+    return f"{span.start:#010x}-{span.stop - 1:#010x} ({len(span):,} bytes)"
 
 
 def _assemble(pieces: Iterable[tuple[int, bytes]], what: Format, *, limit: int) -> FirmwareImage:
     """Join the parts of an image in order of address, and fill the gaps between them."""
-    ordered = sorted(pieces)
-    if not ordered:
+    parts = _join(pieces)
+    if not parts:
         raise ImageError("the image is empty", why=f"the {what} file contains no data", remedy="build it again")
-    for (address, data), (following, _) in pairwise(ordered):
-        end = address + len(data)
-        if following < end:
-            raise ImageError("the image is ambiguous", why=f"two parts of the image overlap at {following:#010x}")
-        if following - end > MAX_GAP:
+    spans = [range(start, start + len(data)) for start, data in parts]
+    _require_flash(spans, what)
+    gaps = tuple(range(before.stop, after.start) for before, after in pairwise(spans))
+    for gap in gaps:
+        if len(gap) > MAX_GAP:
             raise ImageError(
                 "the image is in two places",
-                why=f"no data lies between {end:#010x} and {following:#010x}, more than {MAX_GAP:,} bytes",
+                why=f"no data lies between {gap.start:#010x} and {gap.stop:#010x}, more than {MAX_GAP:,} bytes",
                 remedy="build one image for each place, and publish them as two products",
             )
-    first, (last, tail) = ordered[0][0], ordered[-1]
 
     # The size is checked before memory is allocated for it.
-    size = last + len(tail) - first
+    first, size = spans[0].start, spans[-1].stop - spans[0].start
     if size > limit:
         raise too_large(size, limit)
     content = bytearray(GAP_FILL * size)
-    for address, data in ordered:
+    for address, data in parts:
         content[address - first : address - first + len(data)] = data
 
-    image = FirmwareImage(bytes(content), first, what)
+    image = FirmwareImage(bytes(content), first, what, gaps)
     _check_address_space(image.span)
     return image
+
+
+def _join(pieces: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytearray]]:
+    """Join adjacent pieces. Some tools write the same bytes twice; different bytes at one address are refused."""
+    parts: list[tuple[int, bytearray]] = []
+    for address, data in sorted(pieces):
+        if not parts or address > parts[-1][0] + len(parts[-1][1]):
+            parts.append((address, bytearray(data)))
+            continue
+        start, joined = parts[-1]
+        twice = joined[address - start : address - start + len(data)]
+        if data[: len(twice)] != twice:
+            at = address + next(index for index, (old, new) in enumerate(zip(twice, data, strict=False)) if old != new)
+            raise ImageError(
+                "the image is ambiguous",
+                why=f"two parts of the image overlap at {at:#010x} with different bytes",
+                remedy="build the file again; if it was merged from two files, merge files that do not overlap",
+            )
+        joined += data[len(twice) :]
+    return parts
+
+
+def _require_flash(spans: list[range], what: Format) -> None:
+    """Refuse an image with a part in a memory that is not flash, such as option bytes."""
+    for span in spans:
+        if memory := find_memory(span.start):
+            raise ImageError(
+                f"the {what} file has a part that is not flash contents",
+                why=f"{show_span(span)} lies in {memory.name}",
+                remedy=memory.remedy,
+                action=memory.action,
+            )
 
 
 def _check_address_space(span: range) -> None:

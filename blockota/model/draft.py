@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
 from blockota.errors import Action, ImageError, RefusedError
 from blockota.formats.cid import RAW, dag
+from blockota.formats.vector_table import find_link_address
 from blockota.model.manifest import Manifest
+from blockota.model.program import BOOT_ADDRESS, find_fault
 from blockota.model.release import (
     SINGLE_BLOCK_SIZE,
     Product,
@@ -18,18 +19,15 @@ from blockota.model.release import (
     Release,
     Status,
     Version,
-    is_stack_top,
-    show_ranges,
     show_time,
 )
 
 SRAM = (Region(0x2000_0000, 0x2000_0000),)
 """Address range of the RAM of every Cortex-M (ARMv7-M Architecture Reference Manual, B3.1)."""
-BOOT_ADDRESS = 0x0800_0000
-"""Start address of an STM32's main flash, where it boots (AN2606)."""
 GRACE = 600
 """Seconds by which the activation time may be in the past, because clocks differ and typing takes time."""
-_VECTOR_TABLE_START = 8
+_MAX_PROGRAM = 1 << 26
+"""Number of bytes of a program that are examined; no STM32 has as much flash."""
 
 
 class ImageFile(Protocol):
@@ -51,6 +49,10 @@ class Draft:
         active_from: Unix time, in seconds, from which the release may be installed; 0 means at once.
         configuration: whether the image is data, which has no vector table.
         ram: the ranges of RAM in which a program's initial stack pointer must be.
+        erase_units: the addresses at which erase units of the chip begin; empty if they are not known.
+        has_address: whether the image comes from a file that contains its address, such as Intel HEX.
+        accept_load_address: whether the publisher insists on a load address that the image was not linked for.
+        filled: gaps of an erase unit or more that were filled at the publisher's request.
         notes: release notes, lines of text.
         metadata: ⟨key, value⟩ pairs, sorted by `manifest.metadata_from`.
     """
@@ -62,6 +64,10 @@ class Draft:
     active_from: int = 0
     configuration: bool = False
     ram: tuple[Region, ...] = SRAM
+    erase_units: tuple[int, ...] = ()
+    has_address: bool = False
+    accept_load_address: bool = False
+    filled: tuple[Region, ...] = ()
     notes: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
 
@@ -103,24 +109,31 @@ def draft_release(draft: Draft, product: Product) -> Release:
 
 
 def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
-    """Compute the manifest of a draft; None if the draft has neither notes nor metadata.
+    """Compute the manifest of a draft; None if the draft has nothing that a manifest records.
 
     Raises:
         RefusedError: the notes or metadata of the draft cannot be published.
     """
-    if not draft.notes and not draft.metadata:
+    is_elsewhere = draft.accept_load_address and _find_link_address(draft, release) is not None
+    if not (draft.notes or draft.metadata or draft.filled or is_elsewhere):
         return None
-    facts = release.product, release.version, release.sha256, release.size
-    return Manifest(*facts, notes=draft.notes, metadata=draft.metadata)
+    return Manifest(
+        *(release.product, release.version, release.sha256, release.size),
+        notes=draft.notes,
+        metadata=draft.metadata,
+        accepts_load_address=is_elsewhere,
+        filled=draft.filled,
+    )
 
 
 def check_kind(draft: Draft, release: Release) -> None:
-    """Check that a program has a plausible vector table, and that data are not at the boot address.
+    """Check that a program can start at its addresses, and that data are not at the boot address.
 
     Check 9 of `model.verification` would refuse a release that fails this check on every bench.
 
     Raises:
-        ImageError: the program has no plausible vector table, or the data are at the boot address.
+        ImageError: the program was linked for another address, or has no plausible vector table, or the data are at
+            the boot address.
     """
     if draft.configuration and release.load_address == BOOT_ADDRESS:
         raise ImageError(
@@ -130,16 +143,16 @@ def check_kind(draft: Draft, release: Release) -> None:
         )
     if draft.configuration:
         return
-    with draft.open_image() as image:
-        start = image.read(_VECTOR_TABLE_START)
-    if len(start) < _VECTOR_TABLE_START:
-        raise _no_program(release, f"its {len(start)} bytes are too short for a vector table")
-    # ARMv7-M Architecture Reference Manual, B1.5.3: the initial stack pointer, then the reset vector.
-    stack, reset = struct.unpack("<II", start)
-    if not is_stack_top(stack, draft.ram):
-        raise _no_program(release, f"the initial stack pointer 0x{stack:08x} is not in RAM, {show_ranges(draft.ram)}")
-    if not (reset & 1 and release.region.contains(Region(reset & ~1, 2))):
-        raise _no_program(release, f"the reset vector 0x{reset:08x} is not a Thumb address inside {release.region}")
+    linked_for = None if draft.accept_load_address else _find_link_address(draft, release)
+    if linked_for is not None:
+        raise _linked_elsewhere(draft, release, linked_for)
+    if fault := find_fault(_read_program(draft), release.region, draft.ram):
+        raise ImageError(
+            f"the image of {release.product} {release.version} has no plausible vector table",
+            why=fault,
+            remedy="publish the linked image of a program, or declare the image as data",
+            action=Action.PUBLISH_AS_CONFIGURATION,
+        )
 
 
 def check_time(draft: Draft, *, now: int) -> None:
@@ -157,10 +170,28 @@ def check_time(draft: Draft, *, now: int) -> None:
         )
 
 
-def _no_program(release: Release, why: str) -> ImageError:
+def _find_link_address(draft: Draft, release: Release) -> int | None:
+    """Return the address that a program was linked for, if it is not the load address; None for data."""
+    if draft.configuration:
+        return None
+    return find_link_address(_read_program(draft), release.load_address, erase_units=draft.erase_units)
+
+
+def _read_program(draft: Draft) -> bytes:
+    with draft.open_image() as image:
+        return image.read(_MAX_PROGRAM)
+
+
+def _linked_elsewhere(draft: Draft, release: Release, linked_for: int) -> ImageError:
+    what = f"the image of {release.product} {release.version} was linked for another address"
+    why = f"its addresses begin at 0x{linked_for:08x}, and it would be written at 0x{release.load_address:08x}"
+    if draft.has_address:
+        remedy = "build the file again with the address that the program is linked for"
+        return ImageError(what, why=why, remedy=remedy, action=Action.ACCEPT_LOAD_ADDRESS)
     return ImageError(
-        f"the image of {release.product} {release.version} has no plausible vector table",
+        what,
         why=why,
-        remedy="publish the linked image of a program, or declare the image as data",
-        action=Action.PUBLISH_AS_CONFIGURATION,
+        remedy=f"publish the image with the load address 0x{linked_for:08x}",
+        action=Action.GIVE_LOAD_ADDRESS,
+        values={"address": f"0x{linked_for:08x}"},
     )

@@ -1,4 +1,4 @@
-"""The manifest of a release: a JSON file with notes and metadata, stored beside the image. Pure.
+"""The manifest of a release: a JSON file with notes, metadata and what the publisher accepted. Pure.
 
 The contract's event ``ReleasePublished`` contains the manifest's SHA-256. A manifest is a single block, so its SHA-256
 is also the digest in its CID. A manifest contains the SHA-256 of its image, and is refused for any other image.
@@ -16,8 +16,8 @@ from typing import Any
 
 from blockota.errors import BlockOTAError, RefusedError
 from blockota.formats.cid import CHUNK_SIZE, CID, RAW
-from blockota.model.release import Release, Version, product_key
-from blockota.strict_json import digest, load, mapping, text
+from blockota.model.release import Region, Release, Version, product_key
+from blockota.strict_json import digest, integer, load, mapping, mappings, text
 
 MAX_SIZE = CHUNK_SIZE
 """Maximum size of a manifest in bytes: it must be a single block."""
@@ -25,6 +25,8 @@ MAX_NOTES_SIZE = 1 << 16
 """Maximum size of the notes in bytes of UTF-8."""
 MAX_ENTRIES, MAX_VALUE_LENGTH = 64, 1024
 """Maximum number of metadata entries, and of characters in a value."""
+MAX_FILLED = 256
+"""Maximum number of filled gaps."""
 _FORMAT = "blockota-manifest-1"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _TAB_WIDTH = 4
@@ -39,6 +41,8 @@ class Manifest:
         size: size of the image in bytes.
         notes: release notes, lines of printable text.
         metadata: ⟨key, value⟩ pairs in ascending order of the keys; a value is one line.
+        accepts_load_address: whether the publisher insists on a load address that the image was not linked for.
+        filled: gaps of an erase unit or more in the image file that the publisher had filled with 0xFF, in order.
     """
 
     product: str
@@ -47,6 +51,8 @@ class Manifest:
     size: int
     notes: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
+    accepts_load_address: bool = False
+    filled: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that notes and metadata contain only printable text, and that their sizes are allowed.
@@ -73,6 +79,12 @@ class Manifest:
         keys = [key for key, _ in self.metadata]
         if keys != sorted(set(keys)):
             raise _unusable("the metadata is ambiguous", "a key is repeated, or the keys are not in order")
+        if len(self.filled) > MAX_FILLED:
+            raise RefusedError(
+                "the image has too many gaps",
+                why=f"{len(self.filled)} gaps would be filled, at most {MAX_FILLED} are allowed",
+                remedy="build an image without gaps",
+            )
 
     @property
     def cid(self) -> CID:
@@ -89,8 +101,15 @@ class Manifest:
             "size": self.size,
             "notes": self.notes,
             "metadata": dict(self.metadata),
-        }
+        } | self.accepted
         return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
+
+    @property
+    def accepted(self) -> dict[str, Any]:
+        """What the publisher accepted, as fields of the file; earlier versions of BlockOTA refuse a file with them."""
+        filled = [{"start": gap.start, "size": gap.size} for gap in self.filled]
+        accepted = {"loadAddressAccepted": True} if self.accepts_load_address else {}
+        return accepted | ({"filled": filled} if filled else {})
 
     @classmethod
     def from_json(cls, raw: bytes) -> Manifest:
@@ -164,6 +183,11 @@ def _from_fields(fields: dict[str, Any]) -> Manifest:
         size=size,
         notes=text(fields, "notes"),
         metadata=metadata_from((key, text(metadata, key)) for key in metadata),
+        accepts_load_address=fields.get("loadAddressAccepted") is True,
+        filled=tuple(
+            Region(integer(gap, "start"), integer(gap, "size"))
+            for gap in (mappings(fields, "filled") if "filled" in fields else ())
+        ),
     )
 
 

@@ -20,8 +20,10 @@ that nothing was changed. The error of check 10 is `FlashProofError`.
 7.  (a) The board's product id is the record's chip id. (b) The image and (c) the product's region are inside the flash.
 8.  (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not
     report its write protection, the result of the check says so, and check 10 detects a protected page.
-9.  (a) The image is long enough for a vector table, (b) the initial stack pointer is in RAM, and (c) the reset vector
-    is in the image. If the operator consents, a data image outside the start of the flash needs no vector table.
+9.  (a) The program was linked for its load address, or the manifest records that the publisher insists. (b) The image
+    is long enough for a vector table, (c) the initial stack pointer is in RAM, and (d) the reset vector is in the
+    image. The vector table of an MCUboot image follows its header. If the operator consents, a data image outside the
+    start of the flash needs no vector table.
 
 `prove_flash` runs check 10 on the flash after writing:
 
@@ -31,14 +33,13 @@ that nothing was changed. The error of check 10 is `FlashProofError`.
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Callable, Iterable
 
 from blockota.errors import Action, FlashProofError, VerificationError
+from blockota.formats.vector_table import find_link_address
 from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, Passed, ProvenRecord, ProvenRelease, Trust
-from blockota.model.release import Product, Region, Release, Status, is_stack_top, show_ranges, show_time
-
-_VECTOR_TABLE_START = 8
+from blockota.model.program import find_fault, read_vectors
+from blockota.model.release import Product, Release, Status, show_time
 
 
 def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Release], bytes]) -> ProvenRelease:
@@ -348,28 +349,29 @@ def _check_protection(release: Release, board: BoardAnswer) -> Passed:
 
 
 def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> Passed:
+    release = proven.release
     # (9) The chip starts at the beginning of the flash, so data are never accepted there.
-    if consent.configuration and proven.release.load_address != board.flash.start:
+    if consent.configuration and release.load_address != board.flash.start:
         return Passed(9, "a configuration image has no vector table")
     # (9a)
-    if len(proven.image) < _VECTOR_TABLE_START:
-        raise _implausible("the image is too short for a vector table")
-    # (9b) ARMv7-M Architecture Reference Manual, B1.5.3: the first word is the initial stack pointer, word-aligned.
-    stack, reset = struct.unpack_from("<II", proven.image)
-    if not is_stack_top(stack, board.ram):
-        raise _implausible(f"the initial stack pointer 0x{stack:08x} is not in RAM, {show_ranges(board.ram)}")
-    # (9c) The second word is the reset vector; bit 0 selects the Thumb state, the only one of a Cortex-M.
-    inside = proven.release.region.contains(Region(reset & ~1, 2))
-    if not (reset & 1 and inside):
-        raise _implausible(f"the reset vector 0x{reset:08x} is not a Thumb address inside the image")
-    return Passed(9, f"stack pointer 0x{stack:08x} in RAM, reset vector 0x{reset:08x} inside the image")
-
-
-def _implausible(why: str) -> VerificationError:
-    return VerificationError(
-        9,
-        "the image has no plausible vector table",
-        why=why,
-        remedy="publish the linked image of a program, or declare the image as data",
-        action=Action.PUBLISH_AS_CONFIGURATION,
-    )
+    linked_for = find_link_address(proven.image, release.load_address)
+    if linked_for is not None and not (proven.manifest and proven.manifest.accepts_load_address):
+        raise VerificationError(
+            9,
+            "the image was linked for another address",
+            why=f"its addresses begin near 0x{linked_for:08x}, the load address is 0x{release.load_address:08x}, and "
+            "no manifest records that the publisher insists",
+            remedy="ask the vendor to publish the image with the right load address",
+        )
+    # (9b-d)
+    fault = find_fault(proven.image, release.region, board.ram)
+    vectors = read_vectors(proven.image)
+    if fault or vectors is None:
+        raise VerificationError(
+            9,
+            "the image has no plausible vector table",
+            why=fault,
+            remedy="publish the linked image of a program, or declare the image as data",
+            action=Action.PUBLISH_AS_CONFIGURATION,
+        )
+    return Passed(9, str(vectors))

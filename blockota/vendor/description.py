@@ -37,6 +37,7 @@ class Description:
             "cid": str(self.address) if self.address else None,
             "notes": self.manifest.notes if self.manifest else None,
             "metadata": dict(self.manifest.metadata) if self.manifest else None,
+            **(self.manifest.accepted if self.manifest else {}),
         } | ({"trouble": self.trouble} if self.trouble else {})
 
 

@@ -9,18 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blockota.errors import ImageError, UsageError
+from blockota.errors import Action, ImageError, UsageError, shortened
 from blockota.files import naming_file, read_input
 from blockota.formats.firmware_image import (
+    GAP_FILL,
     MAX_IMAGE_SIZE,
     FirmwareImage,
     Format,
     check_raw,
     is_container,
     read_image,
+    show_span,
     too_large,
 )
-from blockota.model.draft import SRAM, Draft
+from blockota.formats.stm32_memory import EEPROM, EEPROM_SPAN
+from blockota.model.draft import Draft
 from blockota.model.manifest import MAX_NOTES_SIZE, notes_from
 from blockota.model.release import Product, Region
 
@@ -58,8 +61,8 @@ def open_image(path: Path, *, load_address: int) -> FirmwareImage | RawFile:
     """Read a firmware image; a raw image larger than `MAX_IMAGE_SIZE` stays in its file.
 
     Args:
-        path: image file, in raw format (.bin), Intel HEX or ELF.
-        load_address: address of a raw image's first byte; HEX and ELF files contain their own.
+        path: image file: raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF.
+        load_address: address of a raw image's first byte; the other formats contain their own.
 
     Raises:
         UsageError: the file does not exist.
@@ -68,7 +71,7 @@ def open_image(path: Path, *, load_address: int) -> FirmwareImage | RawFile:
     size = _file_size(path, limit=MAX_RAW_SIZE)
     if size <= MAX_IMAGE_SIZE:
         return read_image_file(path, load_address=load_address)
-    # Only raw bytes can be read in parts; the first bytes show whether the file is in HEX or ELF.
+    # Only raw bytes can be read in parts; the first bytes show whether the file has another format.
     raw = RawFile(path, size, load_address)
     with raw.open() as file:
         head = file.read(_HEAD_SIZE)
@@ -91,26 +94,53 @@ def read_image_file(path: Path, *, load_address: int, limit: int = MAX_IMAGE_SIZ
     return read_image(content, load_address=load_address, limit=limit)
 
 
-def with_image(draft: Draft, path: Path, *, product: Product, ram: tuple[Region, ...]) -> Draft:
-    """Add the image of a file to a draft, with its load address and the RAM of the product's chip.
+@dataclass(frozen=True)
+class ChipMemory:
+    """The memory of a product's chip, as far as an image depends on it.
 
-    If the chip is unknown, `ram` is empty, and the stack pointer may lie anywhere in the SRAM region of a Cortex-M.
+    Attributes:
+        ram: the ranges of RAM.
+        erase_units: the erase units of the flash, in order of address.
+        erased_byte: the value of an erased byte.
+    """
+
+    ram: tuple[Region, ...]
+    erase_units: tuple[Region, ...]
+    erased_byte: int = GAP_FILL[0]
+
+
+def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory, fill: bool = False) -> Draft:
+    """Add the image of a file to a draft, with its load address and the memory of the product's chip.
+
+    If `fill` is set, gaps of an erase unit or more are filled, and otherwise refused.
 
     Raises:
         UsageError: the file does not exist, or contains another load address than the draft.
-        ImageError: the file is not an image.
+        ImageError: the file is not an image, has a part in the data EEPROM, or has large gaps.
     """
     start = product.region.start if draft.load_address is None else draft.load_address
     with naming_file(path):
         firmware = open_image(path, load_address=start)
+        if isinstance(firmware, FirmwareImage):
+            _refuse_eeprom(firmware, chip)
     if draft.load_address not in (None, firmware.load_address):
         raise UsageError(
             "the load address contradicts the image",
             why=f"the {firmware.format} file has the load address 0x{firmware.load_address:08x}",
             remedy="omit the load address, or give a .bin file",
         )
-    image = firmware.data if isinstance(firmware, FirmwareImage) else firmware
-    return replace(draft, image=image, load_address=firmware.load_address, ram=ram or SRAM)
+    gaps = _large_gaps(firmware, chip) if isinstance(firmware, FirmwareImage) else ()
+    if gaps and not fill:
+        raise _has_gaps(path, gaps, chip)
+    return replace(
+        draft,
+        image=firmware.data if isinstance(firmware, FirmwareImage) else firmware,
+        load_address=firmware.load_address,
+        ram=chip.ram,
+        erase_units=tuple(unit.start for unit in chip.erase_units),
+        has_address=firmware.format != "bin",
+        filled=tuple(Region(gap.start, len(gap)) for gap in gaps),
+    )
 
 
 def read_notes(path: Path | None) -> str:
@@ -121,6 +151,40 @@ def read_notes(path: Path | None) -> str:
         RefusedError: the file is not UTF-8.
     """
     return notes_from(read_input(path, limit=MAX_NOTES_SIZE)) if path else ""
+
+
+def _refuse_eeprom(firmware: FirmwareImage, chip: ChipMemory) -> None:
+    """Refuse an image with a part in the data EEPROM, which lies behind the flash of some chips."""
+    flash_end = chip.erase_units[-1].end if chip.erase_units else EEPROM_SPAN.start
+    last = max((firmware.load_address, *(gap.stop for gap in firmware.gaps)))
+    if last in EEPROM_SPAN and last >= flash_end:
+        raise ImageError(
+            f"the {firmware.format} file has a part that is not flash contents",
+            why=f"{show_span(range(last, firmware.span.stop))} lies in {EEPROM.name}",
+            remedy=EEPROM.remedy,
+        )
+
+
+def _large_gaps(firmware: FirmwareImage, chip: ChipMemory) -> tuple[range, ...]:
+    """Return the gaps that are at least as large as the smallest erase unit in which they lie."""
+    large = []
+    for gap in firmware.gaps:
+        units = [unit.size for unit in chip.erase_units if unit.start < gap.stop and gap.start < unit.end]
+        if len(gap) >= min(units, default=0):
+            large.append(gap)
+    return tuple(large)
+
+
+def _has_gaps(path: Path, gaps: tuple[range, ...], chip: ChipMemory) -> ImageError:
+    consequence = "every board would lose what it has there"
+    if chip.erased_byte != GAP_FILL[0]:
+        consequence += f", and 0xFF is not blank on this chip: its erased bytes are 0x{chip.erased_byte:02X}"
+    return ImageError(
+        f"the image {path} has a gap of an erase unit or more",
+        why=f"the file has no bytes for {shortened(map(show_span, gaps))}; {consequence}",
+        remedy="publish one product for each part, or have the gaps filled with 0xFF",
+        action=Action.FILL_GAPS,
+    )
 
 
 def _file_size(path: Path, *, limit: int) -> int:

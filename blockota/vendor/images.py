@@ -24,6 +24,7 @@ from blockota.errors import Action, BlockOTAError, ImageError, ProposalError, St
 from blockota.files import naming_file
 from blockota.formats.cid import RAW, dag
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE, Format
+from blockota.formats.vector_table import find_link_address
 from blockota.model.difference import Difference, Placed, compare
 from blockota.model.release import Release, Version, product_name
 from blockota.stores.search import NETWORK, ImageSources, SearchObserver, SearchStage, find_image, named
@@ -86,6 +87,8 @@ class CheckedImage:
         since: version of the product's newest release; None if the product has none, or if the chain was not read.
         difference: difference from the newest release; a sentence if no difference can be computed.
         description: the manifest of the release.
+        linked_for: address that the program in the image was linked for, if it is not the load address; None without
+            evidence of that.
     """
 
     source: str
@@ -93,6 +96,7 @@ class CheckedImage:
     since: Version | None
     difference: Difference | str
     description: Description
+    linked_for: int | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -103,6 +107,7 @@ class CheckedImage:
             "since": str(self.since) if self.since else None,
             "difference": None if isinstance(self.difference, str) else asdict(self.difference),
             "manifest": self.description.fields,
+            "linkedFor": self.linked_for,
         }
 
 
@@ -132,7 +137,7 @@ class OpenImage:
         origin: file or place from which the image was read.
         file: seekable file with the bytes of the image, from position 0.
         sha256: hash of the image (SHA-256), computed on this machine.
-        load_address: load address in a HEX or ELF file; 0 for raw bytes, which have none.
+        load_address: load address in a file of another format; 0 for raw bytes, which have none.
     """
 
     origin: str
@@ -251,7 +256,11 @@ class _ImageCheck:
         newest = self._newest(release)
         description = describe_argument(release, open_store=self._inputs.open_store)
         difference = self._compare(Placed(image, release["loadAddress"]), newest)
-        return CheckedImage(image.origin, image.size, newest.version if newest else None, difference, description)
+        since = newest.version if newest else None
+        # A program is not larger than a flash. Data do not have a vector table, so nothing is found in them.
+        content = image[:] if image.size <= MAX_IMAGE_SIZE else b""
+        linked_for = find_link_address(content, release["loadAddress"])
+        return CheckedImage(image.origin, image.size, since, difference, description, linked_for)
 
     def _newest(self, release: Argument) -> Release | None:
         return self._view.newest_of(product_name(release["product"])) if self._view else None
@@ -295,9 +304,10 @@ class _ImageCheck:
         """Open an image file.
 
         Args:
-            path: image file, in raw format (.bin), Intel HEX or ELF.
+            path: image file: raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF.
             wanted: size and SHA-256 of each expected image. A file that equals an expected image is used as raw bytes,
-                even if it looks like HEX or ELF. A file that is too large for HEX or ELF is used as raw bytes too.
+                even if it looks like another format. A file that is too large for another format is used as raw bytes
+                too.
 
         Raises:
             UsageError: the file does not exist.
@@ -322,7 +332,7 @@ class _ImageCheck:
                 why=f"the file has {size:,} bytes, but the largest expected image has {max(sizes):,}",
                 remedy="check that the file is the right one",
             )
-        # (2) Intel HEX or ELF, read into memory.
+        # (2) Another format, read into memory.
         with naming_file(path):
             image = read_image_file(path, load_address=0)
         digest = hashlib.sha256(image.data).digest()

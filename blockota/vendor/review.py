@@ -25,12 +25,12 @@ from typing import Any
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import RedFlag, check_place, is_named, red_flags
+from blockota.approval.red_flags import RedFlag, address_flag, check_place, is_named, red_flags
 from blockota.approval.signature import Signature, check_signature
 from blockota.errors import ProposalError
 from blockota.model.agreement import Agreement
 from blockota.model.difference import PAGE_SIZE
-from blockota.model.release import Region, show_time
+from blockota.model.release import Region, product_name, show_time
 from blockota.vendor.description import Description
 from blockota.vendor.files import ProposalFolder, collect_signatures
 from blockota.vendor.images import CheckedImage, ImageInputs, UncheckedImage, check_images
@@ -60,10 +60,11 @@ class Review:
     is_pinned: bool = True
 
     def red_flags(self, *, signer: str | None, now: int) -> list[RedFlag] | None:
-        """Return the red flags, by the function `approval.red_flags`; None if the state of the chain is not known."""
+        """Return the red flags of the proposal and its images; None if the state of the chain is not known."""
         if self.view is None:
             return None
-        return red_flags(self.proposal, self.view, signer=signer, now=now, is_pinned=self.is_pinned)
+        flags = red_flags(self.proposal, self.view, signer=signer, now=now, is_pinned=self.is_pinned)
+        return [*flags, *self._address_flags()]
 
     def groups(self, *, now: int) -> list[Rows]:
         """Return all values that an owner should read, in groups.
@@ -93,6 +94,21 @@ class Review:
             "expired": now >= proposal.expires,
             "images": [image.fields for image in self.images],
         }
+
+    def _address_flags(self) -> list[RedFlag]:
+        flags = []
+        for release, image in zip(self.proposal.releases, self.images, strict=False):
+            if not isinstance(image, CheckedImage) or image.linked_for is None:
+                continue
+            manifest = image.description.manifest
+            insists = "its manifest does not record that the publisher insists, so no bench would install the release"
+            if image.description.trouble:
+                insists = "its manifest, which may record that the publisher insists, was not found"
+            elif manifest and manifest.accepts_load_address:
+                insists = "the publisher insists"
+            name, address = product_name(release["product"]), release["loadAddress"]
+            flags.append(address_flag(name, address, linked_for=image.linked_for, insists=insists))
+        return flags
 
     def _actions(self) -> list[Rows]:
         groups: list[Rows] = []
@@ -363,6 +379,10 @@ def _description_rows(found: Description) -> Rows:
     if lines:
         more = [f"and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else []
         rows["notes"] = tuple([f"│ {line}" for line in lines[:_MOST_LINES]] + more)
+    if found.manifest.accepts_load_address:
+        rows["load address"] = "the publisher insists, although the image seems to be linked for another one"
+    if found.manifest.filled:
+        rows["filled"] = (*map(str, found.manifest.filled), "with 0xFF: gaps in the file, erased on every board")
     if found.manifest.metadata:
         rows["metadata"] = tuple(f"│ {key} = {value}" for key, value in found.manifest.metadata)
     return rows

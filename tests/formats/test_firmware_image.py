@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -75,9 +76,6 @@ def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"S00600004844521B\n", "S-record"),
-        (b"UF2\nWQ]\x9e", "UF2"),
-        (b"DfuSe\x01", "DfuSe"),
         (b"", "is empty"),
         # Intel HEX: the error contains the line.
         (b":0100000041BF\n" + END, "line 1 .* checksum is wrong"),
@@ -94,13 +92,11 @@ def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
         (record(0, 0, b"a") + END + b"\x1a", "begin with a colon"),
         (record(0, 0, b"a"), "no end record"),
         (END, "contains no data"),
-        (b"\xef\xbb\xbf" + record(0, 0, b"a") + END, "line 1 .* begin with a colon"),
         # Two values for one address are ambiguous.
         (linear(BASE) + record(0, 0, b"abcd") + record(0, 3, b"x") + END, "overlap at 0x08000003"),
-        # Firmware with option bytes: filling the gap would take hundreds of megabytes.
         (
-            linear(BASE) + record(0, 0, b"code") + linear(0x1FFF_F800) + record(0, 0xF800, b"\xa5\x5a") + END,
-            "in two places: no data lies between 0x08000004 and 0x1ffff800",
+            linear(BASE) + record(0, 0, b"code") + linear(BASE + 0x20_0000) + record(0, 0, b"more") + END,
+            "in two places: no data lies between 0x08000004 and 0x08200000",
         ),
         # ELF: the error names the target or the defect.
         (elf(segments=[(BASE, b"x")], machine=62, ident=b"\x02\x01"), "the file is for x86-64 with 64 bits"),
@@ -114,7 +110,7 @@ def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
         (elf(segments=[(BASE, b"x")])[:60], "the ELF header or a table is truncated"),
         (elf(segments=[(BASE, b"xyz")])[:-1], "a segment is truncated"),
         (elf(segments=[(BASE, b"xy"), (BASE + 1, b"z")]), "overlap"),
-        (b"\x7fELF", "for another machine"),
+        (b"\x7fELF", "the ELF file is truncated: its 4 bytes are fewer than the 52"),
     ],
 )
 def test_foreign_and_malformed_files_are_refused(content: bytes, why: str) -> None:
@@ -175,6 +171,45 @@ def test_hex_gives_back_what_was_written(data: bytes, offset: int, width: int) -
         lines += [linear(address), record(0, address % 0x1_0000, part[:fits])]
         lines += [linear(address + fits), record(0, 0, part[fits:])] if part[fits:] else []
     assert read_image(b"".join(lines) + END) == FirmwareImage(data, BASE + offset, "hex")
+
+
+def test_the_same_bytes_twice_in_a_hex_file_agree() -> None:
+    """Records that repeat bytes of other records are read; a record with different bytes names the first difference."""
+    twice = linear(BASE) + record(0, 0, b"abcd") + record(0, 2, b"cdef") + record(0, 0, b"abcd") + END
+    assert read_image(twice).data == b"abcdef"
+    different = linear(BASE) + record(0, 0, b"abcd") + record(0, 2, b"cXef") + END
+    with pytest.raises(ImageError, match="overlap at 0x08000003 with different bytes"):
+        read_image(different)
+
+
+@pytest.mark.parametrize(
+    ("address", "where"),
+    [
+        (0x1FFF_F800, "the option bytes. Build the file without them; set other options with ST's programmer"),
+        (0x1FF8_0000, "the option bytes"),
+        (0x1FFF_7800, "the option bytes or the one-time-programmable memory"),
+        (0x1FFF_7000, "the one-time-programmable memory. Build the file without it, and program it once"),
+        (0x1FFF_0100, "the system memory"),
+        (0x2000_0000, "RAM, which a reset clears. Give sections with initial values a load address in flash"),
+        (0x1000_0000, "RAM"),
+        (0x5200_201C, "the registers of peripherals"),
+        (0x9000_0000, "memory outside the chip"),
+    ],
+)
+def test_parts_that_are_not_flash_contents_are_named(address: int, where: str) -> None:
+    """A HEX or ELF file with a part in another memory is refused with the memory's name and its remedy."""
+    content = linear(BASE) + record(0, 0, b"code") + linear(address) + record(0, address & 0xFFFF, b"\xa5\x5a") + END
+    why = re.escape(f"{address:#010x}-{address + 1:#010x} (2 bytes) lies in {where}")
+    for file in (content, elf(segments=[(BASE, b"code"), (address, b"\xa5\x5a")])):
+        with pytest.raises(ImageError, match=why):
+            read_image(file)
+
+
+def test_an_image_names_its_gaps() -> None:
+    """The addresses that a file leaves out between two parts are known after the gaps were filled."""
+    content = linear(BASE) + record(0, 0, b"ab") + record(0, 6, b"gh") + record(0, 8, b"ij") + record(0, 12, b"m") + END
+    assert read_image(content).gaps == (range(BASE + 2, BASE + 6), range(BASE + 10, BASE + 12))
+    assert read_image(linear(BASE) + record(0, 0, b"ab") + END).gaps == ()
 
 
 # ELF

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from blockota.errors import ImageError, RefusedError
-from blockota.model.draft import BOOT_ADDRESS, GRACE, Draft, check_kind, check_time, draft_release
-from blockota.model.release import Version
+from blockota.errors import Action, ImageError, RefusedError
+from blockota.model.draft import GRACE, Draft, check_kind, check_time, draft_manifest, draft_release
+from blockota.model.program import BOOT_ADDRESS
+from blockota.model.release import Region, Version
+from tests.support.programs import noise, program, signed
 from tests.support.samples import FLASH, NOW, PRODUCT, RAM, code
 
 VERSION = Version(1, 1, 0)
@@ -55,3 +57,62 @@ def test_the_stack_must_lie_in_the_chips_own_memory() -> None:
     check_kind(draft, draft_release(draft, PRODUCT))
     with pytest.raises(ImageError, match="not in RAM, 0x20000000-0x20004fff"):
         check_kind(replace(draft, ram=(RAM,)), draft_release(draft, PRODUCT))
+
+
+MOVED = Draft(PRODUCT.name, VERSION, program(0x0800_2000, after=noise(20_000)))
+
+
+def test_a_program_for_another_address_is_refused() -> None:
+    """A program that was linked for another address is refused, and the error gives the load address that fits."""
+    release = draft_release(MOVED, PRODUCT)
+    with pytest.raises(ImageError, match="linked for another address: its addresses begin at 0x08002000") as refused:
+        check_kind(MOVED, release)
+    assert (refused.value.action, refused.value.values) == (Action.GIVE_LOAD_ADDRESS, {"address": "0x08002000"})
+    check_kind(MOVED, replace(release, load_address=0x0800_2000))
+    # A file that contains its address must be built again.
+    with pytest.raises(ImageError, match="Build the file again with the address") as refused:
+        check_kind(replace(MOVED, has_address=True), release)
+    assert refused.value.action is Action.ACCEPT_LOAD_ADDRESS
+
+
+def test_a_publisher_can_insist_on_a_load_address() -> None:
+    """With the publisher's insistence the program is accepted, and the manifest records it; other drafts have none."""
+    insisting = replace(MOVED, accept_load_address=True)
+    release = draft_release(insisting, PRODUCT)
+    check_kind(insisting, release)
+    manifest = draft_manifest(insisting, release)
+    assert manifest
+    assert manifest.accepts_load_address
+    assert release.manifest == manifest.cid.digest
+    usual = replace(MOVED, image=program(FLASH.start), accept_load_address=True)
+    assert draft_manifest(usual, draft_release(usual, PRODUCT)) is None
+    data = replace(insisting, configuration=True)
+    assert draft_manifest(data, draft_release(data, PRODUCT)) is None
+
+
+def test_filled_gaps_are_recorded() -> None:
+    """The gaps that were filled at the publisher's request are in the manifest."""
+    gaps = (Region(FLASH.start + 0x400, 0x800),)
+    draft = replace(MOVED, filled=gaps)
+    manifest = draft_manifest(draft, draft_release(draft, PRODUCT))
+    assert manifest
+    assert (manifest.filled, manifest.accepts_load_address) == (gaps, False)
+
+
+def test_an_mcuboot_image_is_a_program_at_its_slot() -> None:
+    """The vector table of an MCUboot image is behind its header; at the boot address the image cannot start."""
+    slot = 0x0800_4000
+    draft = Draft(PRODUCT.name, VERSION, signed(program(slot + 0x200)), load_address=slot)
+    check_kind(draft, draft_release(draft, PRODUCT))
+    for image, why in (
+        (signed(program(slot + 0x200), flags=4), "is encrypted"),
+        (signed(program(slot + 0x200), header=16), "a size of 16 bytes for itself"),
+        (signed(code(stack=0)), "initial stack pointer 0x00000000"),
+        (signed(code(reset=slot + 9)), "reset vector 0x08004009 is not a Thumb address inside the image"),
+    ):
+        broken = replace(draft, image=image)
+        with pytest.raises(ImageError, match=f"no plausible vector table: .*{why}"):
+            check_kind(broken, draft_release(broken, PRODUCT))
+    booting = Draft(PRODUCT.name, VERSION, signed(program(FLASH.start + 0x200)))
+    with pytest.raises(ImageError, match="begins with an MCUboot header, and the chip boots with a vector table"):
+        check_kind(booting, draft_release(booting, PRODUCT))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from blockota.errors import RefusedError
 from blockota.formats.cid import RAW
 from blockota.model.manifest import MAX_NOTES_SIZE, MAX_SIZE, Manifest, metadata_from, notes_from
-from blockota.model.release import Version
+from blockota.model.release import Region, Version
 from tests.support.samples import PRODUCT, code, release_of
 
 RELEASE = release_of(code())
@@ -30,6 +30,8 @@ manifests = st.builds(
     metadata=st.dictionaries(
         st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True), printable.filter(str.isprintable)
     ).map(lambda entries: metadata_from(entries.items())),
+    accepts_load_address=st.booleans(),
+    filled=st.lists(st.builds(Region, st.integers(0, 1 << 32), st.integers(1, 1 << 32)), max_size=3).map(tuple),
 )
 
 
@@ -54,6 +56,9 @@ def test_the_file_is_for_people_as_well() -> None:
         *("format", "product", "version", "sha256", "size", "notes", "metadata")
     ]
     assert "Größer.\\nSchöner." in manifest.to_json().decode()
+    accepting = replace(manifest, accepts_load_address=True, filled=(Region(0x0800_0400, 0x800),))
+    fields = json.loads(accepting.to_json())
+    assert (fields["loadAddressAccepted"], fields["filled"]) == (True, [{"start": 0x0800_0400, "size": 0x800}])
 
 
 UNREADABLE = {
@@ -77,6 +82,12 @@ UNREADABLE = {
     "size-zero": (changed(size=0), "size is not a number of bytes"),
     "size-huge": (changed(size=1 << 32), "size is not a number of bytes"),
     "metadata": (changed(metadata=[]), "is not a JSON object"),
+    "accepted": (changed(loadAddressAccepted=False), "fields that do not belong there"),
+    "accepted-text": (changed(loadAddressAccepted="yes"), "fields that do not belong there"),
+    "filled-none": (changed(filled=[]), "fields that do not belong there"),
+    "filled-text": (changed(filled="all"), "filled is"),
+    "filled-size": (changed(filled=[{"start": 1}]), "'size' is missing"),
+    "filled-extra": (changed(filled=[{"start": 1, "size": 2, "by": 3}]), "fields that do not belong there"),
     "value": (changed(metadata={"a": 1}), "a is 1, which is not a text"),
     "escape": (changed(notes="ok\x1b[2J"), r"line 1 of the notes cannot be shown safely, it has U\+001B"),
     "surrogate": (changed(notes="\ud800"), r"U\+D800"),
@@ -120,6 +131,8 @@ def test_limits_are_enforced() -> None:
         replace(MANIFEST, metadata=(("k", "x" * 1025),))
     with pytest.raises(RefusedError, match="a key is repeated"):
         replace(MANIFEST, metadata=metadata_from([("k", "1"), ("k", "2")]))
+    with pytest.raises(RefusedError, match="257 gaps would be filled, at most 256"):
+        replace(MANIFEST, filled=tuple(Region(number, 1) for number in range(257)))
 
 
 def test_the_largest_manifest_is_one_block() -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from blockota.errors import FlashProofError, VerificationError
 from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, InterruptedRun, Passed, Trust
+from blockota.model.manifest import Manifest
 from blockota.model.release import Product, Region, Release, Status, Version
 from blockota.model.verification import prove_board, prove_flash, prove_release
+from tests.support.programs import noise, program, signed
 from tests.support.samples import (
     BOARD,
     CHIP_ID,
@@ -47,10 +49,12 @@ class Bench:
     board: BoardAnswer = BOARD
     consent: Consent = NO_CONSENT
     flash: tuple[bytes, ...] = (IMAGE[:10], IMAGE[10:])
+    manifest: Manifest | None = None
 
     def walk(self) -> list[Passed]:
         """Run the ten checks in order."""
         proven = prove_release(self.answer, self.trust, read_image=lambda _: self.image)
+        proven = replace(proven, manifest=self.manifest)
         before = [*proven.passed, *prove_board(proven, self.board, consent=self.consent)]
         digest = hashlib.sha256(b"".join(self.flash)).digest()
         return [*before, prove_flash(proven.release, digest, method="read-back")]
@@ -93,6 +97,16 @@ def with_image(image: bytes, *, consent: Consent | None = None, **changes: Any) 
     """Return a `Bench` with another published image."""
     answer = answer_with(release=release_of(image, **changes))
     return Bench(answer=answer, image=image, flash=(image,), consent=consent or NO_CONSENT)
+
+
+MOVED = program(0x0800_2000, after=noise(20_000))
+
+
+def manifest_of(image: bytes, *, accepts_load_address: bool = False) -> Manifest:
+    """Return the manifest of a published image."""
+    release = release_of(image)
+    facts = (release.product, release.version, release.sha256, release.size)
+    return Manifest(*facts, notes="notes", accepts_load_address=accepts_load_address)
 
 
 ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
@@ -155,6 +169,10 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     ),
     (8, with_board(readout_protected=True), ("readout protected", "erases the whole flash")),
     (8, with_board(write_protected=(Region(FLASH.start, 4096),)), ("write protected", "4,096 bytes", "Remove")),
+    (9, with_image(MOVED), ("linked for another address", "near 0x08002000", "no manifest records", "Ask the vendor")),
+    (9, replace(with_image(MOVED), manifest=manifest_of(MOVED)), ("linked for another address",)),
+    (9, with_image(signed(code()), load_address=FLASH.start + 1024), ("reset vector 0x08000009", "inside the image")),
+    (9, with_image(signed(program(FLASH.start + 0x200))), ("MCUboot header", "boots with a vector table")),
     (9, with_image(code(7)), ("vector table", "too short", "declare the image as data")),
     (9, with_image(code(stack=RAM.start)), ("vector table", "0x20000000", "0x20000000-0x20004fff", "linked image")),
     (9, with_image(code(stack=RAM.end + 4)), ("vector table", "0x20005004")),
@@ -192,6 +210,12 @@ BOUNDARIES: dict[str, Bench] = {
     "protected behind the image": with_board(write_protected=(Region(FLASH.start + 64, 64),)),
     "the stack begins in the last word of RAM": with_image(code(stack=RAM.start + 4)),
     "the stack begins at the end of RAM": with_image(code(stack=RAM.end)),
+    "the publisher insists on the load address": replace(
+        with_image(MOVED), manifest=manifest_of(MOVED, accepts_load_address=True)
+    ),
+    "an MCUboot image in its slot": with_image(
+        signed(program(FLASH.start + 0x4200)), load_address=FLASH.start + 0x4000
+    ),
     "the program begins in the image's last instruction": with_image(code(reset=FLASH.start + 63)),
     "a downgrade is allowed": with_board(installed=Version(2, 0, 0), consent=Consent(allow_downgrade=True)),
     "the version is installed already": with_board(installed=RELEASE.version),

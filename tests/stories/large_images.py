@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.stories import repositories
 from tests.stories.conftest import Workshop, execute_signed
 
-PRODUCT = Product("acme-linux", "acme", 0x500, Region(0x8000_0000, 1 << 30), minimum_version=None, paired=True)
+PRODUCT = Product("acme-linux", "acme", 0x450, Region(0x8000_0000, 1 << 30), minimum_version=None, paired=True)
 MEBIBYTE = 1 << 20
 _MEASURED = """
 import pathlib, sys

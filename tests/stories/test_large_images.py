@@ -22,12 +22,13 @@ def test_64_mebibytes_go_the_whole_road_in_little_memory(workshop: Workshop) -> 
 def test_a_large_image_is_still_refused_for_what_it_is(workshop: Workshop) -> None:
     """A large image file that is not acceptable is refused with the specific reason.
 
-    The cases are a foreign format, ELF and HEX files above the size limit, and flat images beyond the region or
+    The cases are an archive, HEX, S-record and ELF files above the size limit, and flat images beyond the region or
     the limit.
     """
     words = ("--product", PRODUCT, "--version", "1.0.0", "-o", "large.json")
     for start, size, reason in (
-        (b"S00600004844521B\n", 17 * MEBIBYTE, "Motorola S-record"),
+        (b"S00600004844521B\n", 17 * MEBIBYTE, "the limit is 16,777,216"),
+        (b"PK\x03\x04", 17 * MEBIBYTE, "a ZIP archive"),
         (b"\x7fELF", 17 * MEBIBYTE, "the limit is 16,777,216"),
         (b":10", 17 * MEBIBYTE, "the limit is 16,777,216"),
         (b"raw", 17 * MEBIBYTE, "65536"),

@@ -63,7 +63,8 @@ def test_a_large_raw_image_stays_in_its_file(tmp_path: Path) -> None:
     [
         (b"\x7fELF", MAX_IMAGE_SIZE + 1, "the image is too large"),
         (b":10", MAX_IMAGE_SIZE + 1, "the image is too large"),
-        (b"UF2\n", MAX_IMAGE_SIZE + 1, "the file is a UF2 file"),
+        (b"UF2\n", MAX_IMAGE_SIZE + 1, "the image is too large"),
+        (b"PK\x03\x04", MAX_IMAGE_SIZE + 1, "it is a ZIP archive"),
         (b"code", MAX_RAW_SIZE + 1, "the image is too large"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,18 @@ import pytest
 
 from blockota.approval.chain_view import ChainView, SafeState
 from blockota.approval.proposal import Proposal
+from blockota.approval.red_flags import Word
 from blockota.bindings.block_ota import publish_call
 from blockota.errors import ProposalError, StoreError
 from blockota.keys import dev_account
+from blockota.model.draft import Draft, draft_manifest, draft_release
+from blockota.model.release import Region, Version
+from blockota.stores.local import LocalStore
 from blockota.stores.store import Store
 from blockota.vendor.files import ProposalFolder
 from blockota.vendor.images import CheckedImage, ImageInputs, UncheckedImage
 from blockota.vendor.review import ProposalState, Review, list_proposals, review_proposal, settle_past
+from tests.support.programs import noise, program
 from tests.support.samples import CONTRACT, NOW, PRODUCT, SAFE, code, proposal_with, release_of
 
 OWNERS = tuple(dev_account(number).address for number in (1, 2, 3))
@@ -117,3 +123,44 @@ def test_an_unpinned_contract_is_a_red_flag() -> None:
     view = replace(VIEW, source="view.json")
     flags = Review(proposal_with(), view, is_pinned=False).red_flags(signer=None, now=NOW) or []
     assert [flag.word for flag in flags] == ["unconfigured"]
+
+
+def test_an_image_for_another_address_is_a_red_flag(tmp_path: Path) -> None:
+    """An owner's machine finds by itself that a program was linked for another address than its load address."""
+    content = program(0x0800_2000, after=noise(20_000))
+    (tmp_path / "moved.bin").write_bytes(content)
+    proposal = proposal_with(data=publish_call([release_of(content)]))
+    inputs = ImageInputs(no_store, images=[tmp_path / "moved.bin"])
+    review = review_proposal(proposal, VIEW, inputs, is_pinned=True, is_required=True)
+    (flag,) = review.red_flags(signer=OWNERS[0], now=NOW) or []
+    assert flag.word is Word.ADDRESS
+    assert "seems to be linked for 0x08002000, and would be written at 0x08000000" in flag.what
+    assert "its manifest does not record that the publisher insists" in flag.what
+    assert review.images[0].fields["linkedFor"] == 0x0800_2000
+
+
+def test_what_the_publisher_accepted_is_shown(tmp_path: Path) -> None:
+    """An owner sees the gaps that were filled and the load address on which the publisher insists."""
+    content = program(0x0800_2000, after=noise(20_000))
+    gap = Region(0x0800_4000, 0x1000)
+    draft = Draft(PRODUCT.name, Version(1, 1, 0), content, accept_load_address=True, filled=(gap,))
+    release = draft_release(draft, PRODUCT)
+    manifest = draft_manifest(draft, release)
+    store = LocalStore(tmp_path / "store")
+    assert manifest
+    for file in (manifest.to_json(), content):
+        store.put(io.BytesIO(file))
+    proposal = proposal_with(data=publish_call([release]))
+    review = review_proposal(proposal, VIEW, ImageInputs(lambda: store), is_pinned=True, is_required=True)
+    rows = review.groups(now=NOW)[0]
+    assert rows["filled"] == (str(gap), "with 0xFF: gaps in the file, erased on every board")
+    assert str(rows["load address"]).startswith("the publisher insists")
+    (flag,) = review.red_flags(signer=OWNERS[0], now=NOW) or []
+    assert flag.what.endswith("; the publisher insists")
+    (tmp_path / "moved.bin").write_bytes(content)
+    elsewhere = ImageInputs(no_store, images=[tmp_path / "moved.bin"])
+    review_elsewhere = review_proposal(proposal, VIEW, elsewhere, is_pinned=True, is_required=True)
+    (flag,) = review_elsewhere.red_flags(signer=OWNERS[0], now=NOW) or []
+    assert flag.what.endswith("; its manifest, which may record that the publisher insists, was not found")
+    shown = review.images[0].fields["manifest"]
+    assert (shown["loadAddressAccepted"], shown["filled"]) == (True, [{"start": gap.start, "size": gap.size}])

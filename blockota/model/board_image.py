@@ -1,0 +1,176 @@
+"""Decides whether an image made for one board may be written to it, beside a program that is a release. Pure.
+
+No release is published for a single board, so checks 1 to 4 of `verification` do not apply to its image: the bytes come
+from a command of the bench, and nothing on the chain confirms them. The chain decides only where the image lies, by the
+region and chip id of a paired product. The checks that apply have the same numbers as in `verification`:
+
+5.  (a) The region does not overlap the program, and (b) the image is not empty and fits into the region.
+7.  (a) The product is for the chip of the program, (b) its region is inside the flash, and (c) is not at the start of
+    the flash, where the chip reads its vector table.
+8.  (a) Readout protection is off, and (b) write protection is off in the region.
+10. The SHA-256 of the flash in the range of the image equals that of the image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from blockota.errors import Action, FlashProofError, VerificationError
+from blockota.model.facts import BoardAnswer, Passed
+from blockota.model.release import Product, Region, Release
+
+CHECKS = "5, 7, 8 and 10; checks 1 to 4 do not apply, because no release is published for a single board"
+"""The checks that an image for one board passes, for the log and the screen."""
+
+
+@dataclass(frozen=True)
+class BoardImage:
+    """An image made for one board. Its bytes may contain keys, so that they appear in no text of this class.
+
+    Attributes:
+        product: the paired product, whose region begins with the image.
+        sha256: SHA-256 of the image, 32 bytes.
+        size: size of the image in bytes.
+    """
+
+    product: Product
+    sha256: bytes
+    size: int
+
+    @classmethod
+    def of(cls, product: Product, data: bytes) -> BoardImage:
+        """Return the description of an image."""
+        return cls(product, hashlib.sha256(data).digest(), len(data))
+
+    @property
+    def region(self) -> Region:
+        """The range of flash addresses of the image."""
+        return Region(self.product.region.start, self.size)
+
+
+def require_place(product: Product, program: Release) -> None:
+    """Run the checks 5a and 7a, which need no board.
+
+    Args:
+        product: the paired product of the board's own image.
+        program: the release that is written in the same run.
+
+    Raises:
+        VerificationError: a check failed.
+    """
+    # (5a) The whole region counts, because the size of the image is not known before it is made.
+    if product.region.start < program.region.end and program.region.start < product.region.end:
+        raise VerificationError(
+            5,
+            "the board's own image would overlap the program",
+            why=f"the region of {product.name} is {product.region}, {program.product} {program.version} covers "
+            f"{program.region}",
+            remedy="ask the vendor to pair the product with a region behind the program",
+            action=Action.LIST_PRODUCTS,
+        )
+    # (7a)
+    if product.chip_id != program.chip_id:
+        raise VerificationError(
+            7,
+            "the board's own image is for another chip",
+            why=f"{product.name} is paired with chip 0x{product.chip_id:03x}, {program.product} {program.version} is "
+            f"for 0x{program.chip_id:03x}",
+            remedy="name the product that belongs to this board",
+            action=Action.LIST_PRODUCTS,
+        )
+
+
+def prove_place(product: Product, board: BoardAnswer) -> list[Passed]:
+    """Run the checks 7b, 7c and 8 on the board's answers, before the image is made.
+
+    Raises:
+        VerificationError: a check failed; nothing was changed.
+    """
+    region = product.region
+    # (7b)
+    if not board.flash.contains(region):
+        raise VerificationError(
+            7,
+            "the region of the board's own image is not inside the flash",
+            why=f"{product.name} has the region {region}, the flash is {board.flash}",
+            remedy="take a board with a larger flash, or ask the vendor whether the product is paired correctly",
+        )
+    # (7c)
+    if region.start == board.flash.start:
+        raise VerificationError(
+            7,
+            "the board's own image would replace the vector table",
+            why=f"{product.name} has the region {region}, and the chip reads its vector table at the start of the "
+            "flash",
+            remedy="ask the vendor to pair the product with another region",
+        )
+    # (8a)
+    if board.readout_protected:
+        raise VerificationError(
+            8,
+            "the board is readout protected",
+            why="the flash cannot be read, so the written image could not be verified",
+            remedy="remove the readout protection, which erases the whole flash",
+            action=Action.UNPROTECT_READOUT,
+        )
+    # (8b)
+    for protected in board.write_protected or ():
+        if protected.start < region.end and region.start < protected.end:
+            raise VerificationError(
+                8,
+                "the board is write protected",
+                why=f"{protected} would silently keep its old contents",
+                remedy="remove the write protection first",
+                action=Action.UNPROTECT_WRITE,
+            )
+    off = "readout and write protection are off"
+    if board.write_protected is None:
+        off = "readout protection is off; this chip does not report its write protection"
+    return [
+        Passed(7, f"the region of {product.name}, {region}, is inside the flash"),
+        Passed(8, f"{off} in the region of {product.name}"),
+    ]
+
+
+def prove_fit(image: BoardImage) -> Passed:
+    """Run check 5b.
+
+    Raises:
+        VerificationError: the image is empty, or larger than the region; nothing was changed.
+    """
+    product = image.product
+    remedy = "correct the command that makes the image"
+    if not image.size:
+        raise VerificationError(
+            5, "the board's own image is empty", why="the command wrote nothing to its output", remedy=remedy
+        )
+    if image.size > product.region.size:
+        raise VerificationError(
+            5,
+            "the board's own image leaves the product's region",
+            why=f"the command wrote more than {product.region.size:,} bytes, the region of {product.name} is "
+            f"{product.region}",
+            remedy=remedy,
+        )
+    return Passed(5, f"the board's own image, {image.region}, lies inside the region of {product.name}")
+
+
+def prove_written(image: BoardImage, digest: bytes, *, method: str) -> Passed:
+    """Run check 10.
+
+    Args:
+        image: the image that was made.
+        digest: SHA-256 of the board's flash in the range of the image.
+        method: name of the method by which the digest was computed.
+
+    Raises:
+        FlashProofError: the digests differ.
+    """
+    if digest != image.sha256:
+        raise FlashProofError(
+            "check 10 failed, the flash does not hold the board's own image",
+            why=f"the flash has SHA-256 {digest.hex()}, the image has {image.sha256.hex()}",
+            remedy="flash the board again; if the check fails again, replace the board",
+        )
+    return Passed(10, f"the flash holds the board's own image, SHA-256 {digest.hex()} ({method})")

@@ -1,0 +1,71 @@
+"""Decides whether an image is a plausible program for its addresses; used at publication and at the bench. Pure.
+
+Publication and check 9 of `model.verification` use the same functions, so a bench refuses no image for a reason that
+was known at publication.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from blockota.formats import mcuboot
+from blockota.model.release import Region, is_stack_top, show_ranges
+
+BOOT_ADDRESS = 0x0800_0000
+"""Start address of an STM32's main flash, where it boots (AN2606)."""
+_START_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The first two words of a vector table (ARMv7-M Architecture Reference Manual, B1.5.3).
+
+    Attributes:
+        offset: offset of the vector table in the image; not 0 behind an MCUboot header.
+        stack: the initial stack pointer.
+        reset: the reset vector; bit 0 selects the Thumb state, the only one of a Cortex-M.
+    """
+
+    offset: int
+    stack: int
+    reset: int
+
+    def __str__(self) -> str:
+        """The vectors in words, for the result of check 9."""
+        header = f", behind an MCUboot header of {self.offset} bytes" if self.offset else ""
+        return f"stack pointer 0x{self.stack:08x} in RAM, reset vector 0x{self.reset:08x} inside the image{header}"
+
+
+def read_vectors(image: bytes) -> Vectors | None:
+    """Read the vector table of an image; None if the image is too short for one."""
+    offset = mcuboot.program_offset(image)
+    if len(image) < offset + _START_SIZE:
+        return None
+    return Vectors(offset, *struct.unpack_from("<II", image, offset))
+
+
+def find_fault(image: bytes, region: Region, ram: Iterable[Region]) -> str:
+    """Return why an image is not a program that can start at its addresses; empty if it can.
+
+    Args:
+        image: the whole image.
+        region: the addresses of the image.
+        ram: the ranges of RAM of the chip.
+    """
+    header = mcuboot.read_header(image)
+    if header and region.start == BOOT_ADDRESS:
+        return f"it begins with an MCUboot header, and the chip boots with a vector table at 0x{BOOT_ADDRESS:08x}"
+    if header and (trouble := header.trouble(len(image))):
+        return trouble
+    vectors = read_vectors(image)
+    if vectors is None:
+        return f"its {len(image)} bytes are too short for a vector table"
+    ram = tuple(ram)
+    if not is_stack_top(vectors.stack, ram):
+        return f"the initial stack pointer 0x{vectors.stack:08x} is not in RAM, {show_ranges(ram)}"
+    program = Region(region.start + vectors.offset, region.size - vectors.offset)
+    if not (vectors.reset & 1 and program.contains(Region(vectors.reset & ~1, 2))):
+        return f"the reset vector 0x{vectors.reset:08x} is not a Thumb address inside the image, {region}"
+    return ""

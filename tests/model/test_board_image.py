@@ -1,0 +1,78 @@
+"""The checks of an image that is made for one board."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from blockota.errors import FlashProofError, VerificationError
+from blockota.model.board_image import BoardImage, prove_fit, prove_place, prove_written, require_place
+from blockota.model.release import Product, Region
+from tests.support.samples import BOARD, FLASH, OTHER_CHIP_ID, PRODUCT, code, release_of
+
+REGION = Region(FLASH.end - 0x400, 0x400)
+KEYS = replace(PRODUCT, name="acme-keys", region=REGION)
+PROGRAM = release_of(code())
+
+
+def product(start: int, size: int) -> Product:
+    """Return the product with another region."""
+    return replace(KEYS, region=Region(start, size))
+
+
+def test_an_image_beside_the_program_passes() -> None:
+    """An image that fits into a region beside the program passes checks 5, 7, 8 and 10."""
+    require_place(KEYS, PROGRAM)
+    image = BoardImage.of(KEYS, b"key" * 5)
+    passed = [*prove_place(KEYS, BOARD), prove_fit(image), prove_written(image, image.sha256, method="read-back")]
+    assert [check.number for check in passed] == [7, 8, 5, 10]
+    assert str(Region(REGION.start, 15)) in passed[2].what
+
+
+def test_a_neighbouring_region_does_not_overlap() -> None:
+    """A region may begin at the byte after the program."""
+    require_place(product(PROGRAM.region.end, 16), PROGRAM)
+
+
+CASES: dict[str, tuple[int, str, Callable[[], object]]] = {
+    "overlap": (5, "would overlap the program", lambda: require_place(product(PROGRAM.region.end - 1, 16), PROGRAM)),
+    "around": (5, "would overlap the program", lambda: require_place(replace(KEYS, region=FLASH), PROGRAM)),
+    "other chip": (7, "is for another chip", lambda: require_place(replace(KEYS, chip_id=OTHER_CHIP_ID), PROGRAM)),
+    "outside": (7, "not inside the flash", lambda: prove_place(product(FLASH.end - 8, 16), BOARD)),
+    "vector table": (7, "replace the vector table", lambda: prove_place(product(FLASH.start, 16), BOARD)),
+    "readout": (8, "readout protected", lambda: prove_place(KEYS, replace(BOARD, readout_protected=True))),
+    "write": (
+        8,
+        "write protected",
+        lambda: prove_place(KEYS, replace(BOARD, write_protected=(Region(REGION.end - 1, 1),))),
+    ),
+    "empty": (5, "is empty", lambda: prove_fit(BoardImage.of(KEYS, b""))),
+    "too large": (5, "leaves the product's region", lambda: prove_fit(BoardImage.of(KEYS, bytes(REGION.size + 1)))),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_image_without_a_place_is_refused(name: str) -> None:
+    """Each failed check is refused with its number and reason."""
+    number, says, check = CASES[name]
+    with pytest.raises(VerificationError, match=f"check {number} failed, .*{says}"):
+        check()
+
+
+def test_protected_pages_elsewhere_do_not_matter() -> None:
+    """Write protection outside the region does not hinder the image."""
+    board = replace(BOARD, write_protected=(Region(FLASH.start, REGION.start - FLASH.start),))
+    assert "write protection are off" in prove_place(KEYS, board)[1].what
+
+
+def test_an_unreported_write_protection_is_named() -> None:
+    """Check 8 states that the chip does not report its write protection."""
+    assert "does not report" in prove_place(KEYS, replace(BOARD, write_protected=None))[1].what
+
+
+def test_another_digest_fails_check_10() -> None:
+    """Check 10 fails if the digest of the flash differs from that of the image."""
+    with pytest.raises(FlashProofError, match="check 10 failed"):
+        prove_written(BoardImage.of(KEYS, b"key"), bytes(32), method="read-back")

@@ -1,0 +1,80 @@
+"""Files that other tools write are read as those tools mean them: objcopy, srec_cat, dfuse-pack and dfu-suffix."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import ImageError
+from blockota.formats.firmware_image import read_image
+from tests.conftest import IMAGES
+from tests.formats.test_dfuse import dfuse, target
+
+BASE = 0x0800_0000
+RAW = IMAGES / "bluepill-1.2.0.bin"
+ELF = IMAGES / "bluepill-1.2.0.elf"
+
+
+def run(*words: object) -> None:
+    """Run a program, which must succeed."""
+    subprocess.run([str(word) for word in words], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("options", [(), ("--srec-forceS3",), ("--srec-len", "64")], ids=["default", "S3", "long"])
+def test_s_records_of_objcopy(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """The S-records that objcopy writes for an ELF file are the image that the ELF file is."""
+    run("arm-none-eabi-objcopy", "-O", "srec", *options, ELF, tmp_path / "app.srec")
+    image = read_image((tmp_path / "app.srec").read_bytes())
+    assert (image.data, image.load_address, image.format) == (RAW.read_bytes(), BASE, "srec")
+
+
+def test_s_records_of_srec_cat(tmp_path: Path) -> None:
+    """The S-records that srec_cat writes are read at the address of its offset, with its gaps."""
+    made = tmp_path / "app.srec"
+    words = (RAW, "-binary", "-crop", 0, 0x400, 0x800, 0xC00, "-offset", BASE)
+    run("srec_cat", *words, "-o", made, "-motorola", "-line-length", 70)
+    image = read_image(made.read_bytes())
+    assert (image.load_address, image.size) == (BASE, 0xC00)
+    assert image.gaps == (range(BASE + 0x400, BASE + 0x800),)
+    assert image.data[0x800:] == RAW.read_bytes()[0x800:0xC00]
+
+
+def test_intel_hex_of_srec_cat(tmp_path: Path) -> None:
+    """A HEX file that srec_cat merged from two overlapping, equal parts is the whole image."""
+    made = tmp_path / "app.hex"
+    run("srec_cat", RAW, "-binary", "-offset", BASE, "-o", made, "-intel")
+    assert read_image(made.read_bytes()).data == RAW.read_bytes()
+    # srec_cat refuses overlaps itself, so the same records are repeated by hand.
+    lines = made.read_bytes().splitlines(keepends=True)
+    assert read_image(b"".join([*lines[:-1], *lines])).data == RAW.read_bytes()
+
+
+def test_dfuse_files_of_dfuse_pack(tmp_path: Path) -> None:
+    """The DfuSe file that dfuse-pack makes from two raw parts is the image with both at their addresses."""
+    content = RAW.read_bytes()
+    (tmp_path / "first.bin").write_bytes(content[:1000])
+    (tmp_path / "second.bin").write_bytes(content[1000:])
+    parts = [f"{BASE:#x}:{tmp_path / 'first.bin'}", f"{BASE + 1000:#x}:{tmp_path / 'second.bin'}"]
+    run("dfuse-pack", "-b", parts[0], "-b", parts[1], tmp_path / "app.dfu")
+    image = read_image((tmp_path / "app.dfu").read_bytes())
+    assert (image.data, image.load_address, image.format) == (content, BASE, "dfuse")
+
+
+def test_dfu_suffix_accepts_the_files_of_the_tests(tmp_path: Path) -> None:
+    """The checksum of the DfuSe files in our own tests is the one that dfu-suffix computes."""
+    (tmp_path / "app.dfu").write_bytes(dfuse(target((BASE, b"code"))))
+    run("dfu-suffix", "--check", tmp_path / "app.dfu")
+
+
+def test_a_raw_image_with_a_suffix_is_recognised(tmp_path: Path) -> None:
+    """A raw image to which dfu-suffix added a suffix is refused, and read again after its removal."""
+    file = tmp_path / "app.dfu"
+    shutil.copy(RAW, file)
+    run("dfu-suffix", "--add", file)
+    with pytest.raises(ImageError, match="a raw image with a DFU suffix"):
+        read_image(file.read_bytes(), load_address=BASE)
+    run("dfu-suffix", "--delete", file)
+    assert read_image(file.read_bytes(), load_address=BASE).data == RAW.read_bytes()

@@ -1,0 +1,181 @@
+"""Image files as vendors have them: formats, gaps, other load addresses, other memories, and files of other kinds."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from blockota.approval.proposal import Proposal
+from blockota.bindings.block_ota import pair_call
+from blockota.model.release import Product, Region
+from firmware_host.simulator import serve_tcp
+from tests.conftest import IMAGES
+from tests.formats.test_dfuse import dfuse, target
+from tests.formats.test_firmware_image import END, linear
+from tests.formats.test_firmware_image import record as hex_record
+from tests.formats.test_srecord import record as s_record
+from tests.formats.test_uf2 import uf2
+from tests.stories.conftest import PRODUCT, Outcome, Workshop, execute_signed, publish_first
+from tests.stories.technicians import board
+from tests.stories.test_bad_input import REFUSED, refused
+from tests.stories.test_release_desk import ok, sign
+from tests.support.programs import noise, program, signed
+
+BASE, MOVED = 0x0800_0000, 0x0800_2000
+F1 = 0x5EE2_1072
+APPLICATION = (IMAGES / "bluepill-1.1.0.bin").read_bytes()
+
+
+def publish(workshop: Workshop, image: str, *options: str, product: str = PRODUCT) -> Outcome:
+    """Propose an image as release 1.1.0."""
+    words = ("release", "publish", image, "--product", product, "--version", "1.1.0", "-o", "1.1.0.json")
+    return workshop.run(*words, *options)
+
+
+def execute(workshop: Workshop) -> None:
+    """Sign and execute the proposal of release 1.1.0, although it may have red flags."""
+    execute_signed(Proposal.from_json(Path("1.1.0.json").read_bytes()), workshop.chain, cast=workshop.cast)
+
+
+def pair(workshop: Workshop, name: str, *, chip_id: int = 0x410, region: Region) -> None:
+    """Pair another product."""
+    workshop.decide(pair_call(Product(name, "acme", chip_id, region, minimum_version=None, paired=True)))
+
+
+def test_an_image_for_another_address_is_published_where_it_belongs(workshop: Workshop) -> None:
+    """A raw image that was linked for another address is refused; the address in the error is accepted."""
+    Path("moved.bin").write_bytes(program(MOVED, after=noise(20_000)))
+    refused(
+        publish(workshop, "moved.bin"),
+        REFUSED,
+        "was linked for another address",
+        "--load-address 0x08002000",
+        "--accept-load-address",
+    )
+    assert not Path("1.1.0.json").exists()
+    assert not Path(".blockota/store/blocks").exists()
+    ok(publish(workshop, "moved.bin", "--load-address", "0x08002000"))
+    assert "0x08002000-0x" in ok(workshop.run("proposal", "show", "1.1.0.json")).out
+
+
+def test_a_publisher_who_insists_is_seen_by_owners_and_benches(workshop: Workshop) -> None:
+    """Insisting on a load address is a red flag for owners; a bench needs the manifest that records the insistence."""
+    Path("moved.bin").write_bytes(program(MOVED, after=noise(20_000)))
+    ok(publish(workshop, "moved.bin", "--accept-load-address"))
+    flagged = sign(workshop, "1.1.0.json", "dev:1")
+    refused(flagged, REFUSED, "red flags (address)")
+    assert "RED FLAG address" in flagged.err
+    execute(workshop)
+    shown = workshop.run("release", "show", "--product", PRODUCT, "--json").json
+    assert shown["manifest"]["loadAddressAccepted"] is True
+
+    with serve_tcp(board(1)) as url:
+        manifest = next(Path(".blockota/store").glob(f"blocks/*/{shown['manifest']['cid']}"))
+        kept = manifest.read_bytes()
+        manifest.unlink()
+        refused(workshop.flash(url), REFUSED, "check 9 failed, the image was linked for another address")
+        manifest.write_bytes(kept)
+        outcome = ok(workshop.flash(url))
+    assert "stack pointer 0x20005000 in RAM" in outcome.out
+
+
+def test_every_format_gives_the_same_release(workshop: Workshop) -> None:
+    """S-records, UF2 and DfuSe files of a program are the release that its raw image is."""
+    publish_first(workshop)
+    old = (IMAGES / "bluepill-1.0.0.bin").read_bytes()
+    records = [s_record(3, BASE + at, old[at : at + 32]) for at in range(0, len(old), 32)]
+    Path("app.srec").write_bytes(b"".join(records) + s_record(7, BASE))
+    Path("app.uf2").write_bytes(uf2(old, family=F1))
+    Path("app.dfu").write_bytes(dfuse(target((BASE, old))))
+    for name in ("app.srec", "app.uf2", "app.dfu"):
+        assert "is acme-thermo2 1.0.0" in ok(workshop.run("release", "verify", name, "--product", PRODUCT)).out
+    with serve_tcp(board(1)) as url:
+        ok(workshop.flash(url, "--image", "app.uf2"))
+
+
+def test_gaps_are_filled_only_on_request(workshop: Workshop) -> None:
+    """A HEX file with a gap of whole pages is refused with the gap's addresses; `--fill` records and shows the gap."""
+    start, end = APPLICATION.ljust(1024, b"\0"), b"data" * 8
+    lines = [linear(BASE)]
+    lines += [hex_record(0, at, start[at : at + 32]) for at in range(0, len(start), 32)]
+    # Linkers leave gaps below an erase unit.
+    Path("small.hex").write_bytes(b"".join([*lines, hex_record(0, 0x7F0, end), END]))
+    assert "manifest     none" in ok(publish(workshop, "small.hex")).out
+    Path("1.1.0.json").unlink()
+
+    Path("gap.hex").write_bytes(b"".join([*lines, hex_record(0, 0x2000, end), END]))
+    refused(publish(workshop, "gap.hex"), REFUSED, "0x08000400-0x08001fff (7,168 bytes)", "--fill")
+    assert not Path("1.1.0.json").exists()
+    ok(publish(workshop, "gap.hex", "--fill"))
+    assert "0x08000400-0x08001fff (7,168 bytes)" in ok(sign(workshop, "1.1.0.json", "dev:1")).out
+    ok(sign(workshop, "1.1.0.json", "dev:2"))
+    ok(workshop.run("proposal", "execute", "1.1.0.json", "--key", "dev:0"))
+    shown = workshop.run("release", "show", "--product", PRODUCT, "--json").json
+    assert shown["manifest"]["filled"] == [{"start": BASE + 0x400, "size": 0x1C00}]
+
+
+def test_a_gap_on_a_chip_with_another_erased_byte_says_so(workshop: Workshop) -> None:
+    """On an STM32L0, whose erased byte is 0x00, the error says that 0xFF is not blank; EEPROM data is named."""
+    pair(workshop, "acme-valve", chip_id=0x417, region=Region(BASE, 0x1_0000))
+    code = program(BASE)
+    lines = [linear(BASE), *(hex_record(0, at, code[at : at + 32]) for at in range(0, len(code), 32))]
+    Path("gap.hex").write_bytes(b"".join([*lines, hex_record(0, 0x1000, b"data"), END]))
+    refused(publish(workshop, "gap.hex", product="acme-valve"), REFUSED, "its erased bytes are 0x00", "--fill")
+    Path("eeprom.hex").write_bytes(b"".join([*lines, linear(0x0808_0000), hex_record(0, 0, b"data"), END]))
+    refused(publish(workshop, "eeprom.hex", product="acme-valve"), REFUSED, "(4 bytes) lies in the data EEPROM")
+
+
+OTHER_KINDS = {
+    "app.bin.gz": (gzip.compress(APPLICATION), "a gzip file", "Decompress it"),
+    "app.apj": (json.dumps({"magic": "APJFWv1", "image": ""}).encode(), "an ArduPilot firmware file", "Base64"),
+    "app.hex": (b"; rev C\n" + linear(BASE) + hex_record(0, 0, b"data") + END, "an Intel HEX file after", "first line"),
+    "page.bin": (b"<!DOCTYPE html><html>", "a web page", "Download"),
+}
+
+
+@pytest.mark.parametrize("options", [(), ("--configuration", "--load-address", "0x0800F000")], ids=["program", "data"])
+def test_other_kinds_of_files_are_refused_by_name(workshop: Workshop, options: tuple[str, ...]) -> None:
+    """Files of other kinds are refused by name, also as data; other data are accepted as data."""
+    for name, (content, kind, remedy) in OTHER_KINDS.items():
+        Path(name).write_bytes(content)
+        refused(publish(workshop, name, *options), REFUSED, name, kind, remedy)
+    assert not Path("1.1.0.json").exists()
+    if options:
+        Path("settings.dat").write_bytes(b"\x01\x02\x03")
+        ok(publish(workshop, "settings.dat", *options))
+
+
+def test_option_bytes_are_named_with_their_remedy(workshop: Workshop) -> None:
+    """A HEX file with option bytes is refused, and the error names the command that sets the protection."""
+    content = linear(BASE) + hex_record(0, 0, b"code") + linear(0x1FFF_F800) + hex_record(0, 0xF800, b"\xa5\x5a") + END
+    Path("app.hex").write_bytes(content)
+    words = ("0x1ffff800-0x1ffff801 (2 bytes) lies in the option bytes", "`blockota board protect`")
+    refused(publish(workshop, "app.hex"), REFUSED, *words)
+
+
+def test_an_mcuboot_image_is_flashed_into_its_slot(workshop: Workshop) -> None:
+    """A signed MCUboot image is published for its slot; check 9 reads the vector table behind its header."""
+    slot = Region(BASE + 0x4000, 0x8000)
+    pair(workshop, "acme-slot", region=slot)
+    Path("signed.bin").write_bytes(signed(program(slot.start + 0x200, after=noise(4000))))
+    ok(publish(workshop, "signed.bin", product="acme-slot"))
+    execute(workshop)
+    with serve_tcp(board(1)) as url:
+        outcome = ok(workshop.run("flash", "--product", "acme-slot", "--port", url))
+    assert "behind an MCUboot header of 512 bytes" in outcome.out
+
+
+def test_chips_outside_the_table_are_refused_before_publication(workshop: Workshop) -> None:
+    """A chip that no bench can flash is refused when a product is paired and when a release is published."""
+    words = ("product", "pair", "acme-new", "--oem", "acme", "--region", "0x08000000:64K", "-o", "pair.json")
+    for chip in ("0x7ff", "0"):
+        refused(workshop.run(*words, "--chip", chip), REFUSED, "is not supported", "`blockota product chips`")
+    assert not Path("pair.json").exists()
+    pair(workshop, "acme-old", chip_id=0x7FF, region=Region(BASE, 0x1_0000))
+    refused(publish(workshop, str(IMAGES / "bluepill-1.1.0.bin"), product="acme-old"), REFUSED, "0x7ff", "chips`")
+    listed = workshop.run("product", "chips", "--json").json["chips"]
+    assert {"chipId": 0x410, "name": "STM32F10x medium-density", "flashLimit": 0x2_0000} in listed
+    assert "0x410" in ok(workshop.run("product", "chips")).out
