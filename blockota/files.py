@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import BinaryIO
 
 from blockota.errors import Action, ImageError, ProposalError, UsageError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FULL_TEXTS = ("no space left on device", "disk is full")
 """Error texts of Kubo nodes and of SQLite for a full disk."""
 
@@ -61,7 +62,9 @@ def write_durable(path: Path, data: bytes, *, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, mode=mode) as file:
         file.write(data)
-    # The new name is durable only once the folder itself is on the disk (fsync(2)).
+    # The new name is durable only once the folder itself is on the disk (fsync(2)). Windows cannot open a folder.
+    if sys.platform == "win32":
+        return
     handle = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -80,7 +83,7 @@ def result_file(path: Path) -> Iterator[BinaryIO]:
         with whole_file(path) as file:
             yield file
     except OSError as error:
-        is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        is_full = error.errno in _FULL
         remedy = "free space on the disk, or name another folder" if is_full else "name a folder that exists"
         raise UsageError(f"{path} cannot be written", why=error.strerror or str(error), remedy=remedy) from error
 

@@ -1,7 +1,8 @@
 """Settings: the chain, contract and store that a command uses, and the deployment file with contract addresses.
 
-Settings are read from ``blockota.toml``; ``BLOCKOTA_*`` variables override the file. On the local chain, the deployment
-file ``deployments/1337.json`` is sufficient without ``blockota.toml``.
+Settings are read from ``blockota.toml``; ``BLOCKOTA_*`` variables override the file, except for those of the bench,
+which only options override. On the local chain, the deployment file ``deployments/1337.json`` is sufficient without
+``blockota.toml``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 _TOKEN_WORD = re.compile(rf"(https?://\S+?)=({_REFERENCE.pattern})")
 _SOURCES = {"gateways", "vendor_sources"}
-_KNOWN = {"network", "store", "networks", "tokens", *_SOURCES}
+_KNOWN = {"network", "store", "networks", "tokens", "bench", *_SOURCES}
 _KNOWN_NETWORK = {
     *("url", "chain_id", "contract", "replication", "safe", "confirmations", "max_fee_gwei", "max_cost", "first_block"),
     *_SOURCES,
@@ -81,6 +82,42 @@ class Settings:
     safe: str | None = None
     tokens: Mapping[str, str] = field(default_factory=dict)
     max_cost: int = MAX_COST
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """The settings of a bench, from ``[bench]``; None or empty where the file sets nothing.
+
+    The names of wirings, modes and starts are not checked here: the commands check them like their options.
+
+    Attributes:
+        product: the product to flash.
+        port: the ports of the boards, one word or a list in the file.
+        wiring: the name of the wiring.
+        invert_reset: whether the reset line of the wiring is inverted.
+        invert_boot0: whether the BOOT0 line of the wiring is inverted.
+        baud: bits per second, or ``auto``.
+        mode: the words of the line's mode, separated by commas.
+        start: the name of the method that starts the program.
+        operator: the operator's name in the bench log.
+        board_product: the product of an image that is made for each board.
+        board_image: the command that makes this image.
+    """
+
+    product: str | None = None
+    port: tuple[str, ...] = ()
+    wiring: str | None = None
+    invert_reset: bool | None = None
+    invert_boot0: bool | None = None
+    baud: str | None = None
+    mode: str | None = None
+    start: str | None = None
+    operator: str | None = None
+    board_product: str | None = None
+    board_image: str | None = None
+
+
+_FLAGS = {"invert_reset", "invert_boot0"}
 
 
 @dataclass(frozen=True)
@@ -209,6 +246,49 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
         vendor_sources=_urls(environment, "vendor_sources", found=file | section),
         gateways=_urls(environment, "gateways", found=file | section),
         tokens=_tokens(environment, file.get("tokens", {}), folder=path.parent),
+    )
+
+
+def load_bench(config: Path | None, *, environment: Mapping[str, str]) -> BenchSettings:
+    """Read the settings of the bench.
+
+    Args:
+        config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
+        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+
+    Raises:
+        UsageError: the file cannot be read, or a setting is unknown or has the wrong type.
+    """
+    named = config or environment.get("BLOCKOTA_CONFIG")
+    path = Path(named or FILE_NAME)
+    file = _read(path) if named or path.exists() else {}
+    section = _table("[bench]", file.get("bench", {}))
+    _refuse_unknown("[bench]", section, known={one.name for one in fields(BenchSettings)})
+    return BenchSettings(**{key: _bench_value(key, value) for key, value in section.items()})
+
+
+def _bench_value(key: str, value: object) -> Any:
+    if key == "port":
+        ports = value if isinstance(value, list) else [value]
+        if ports and all(isinstance(one, str) and one for one in ports):
+            return tuple(ports)
+        shape = 'the name of a port, such as "/dev/ttyUSB0", or a list of names'
+    elif key in _FLAGS:
+        if isinstance(value, bool):
+            return value
+        shape = "true or false"
+    elif key == "baud":
+        if type(value) is int or value == "auto":
+            return str(value)
+        shape = 'a number of bits per second, or "auto"'
+    else:
+        if isinstance(value, str) and value:
+            return value
+        shape = "a text in quotes"
+    raise UsageError(
+        f"the setting {key} in [bench] cannot be used",
+        why=f"{value!r:.80} is not {shape}",
+        remedy=f"correct {key} in the settings file",
     )
 
 

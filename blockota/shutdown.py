@@ -1,25 +1,31 @@
-"""Stop a command on Ctrl-C, on SIGTERM from a service manager, and on SIGHUP from a closed terminal."""
+"""Stop a command on Ctrl-C, on SIGTERM from a service manager, and on SIGHUP from a closed terminal.
+
+Windows has no SIGHUP: a closed console or Ctrl-Break sends SIGBREAK there.
+"""
 
 from __future__ import annotations
 
 import os
-import select
+import selectors
 import signal
+import socket
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+_SIGNALS = tuple(number for number in signal.Signals if number.name in _NAMES)
 _OUTPUTS = (1, 2)
 
 
 class Stop:
     """A request to stop, shared by the threads of one command.
 
-    All methods may be called from any thread and from a signal handler. Waiting uses a pipe instead of
+    All methods may be called from any thread and from a signal handler. Waiting uses a pair of sockets instead of
     ``threading.Event``, because a signal handler that interrupts ``Event.wait`` would deadlock on the event's lock.
+    Windows cannot wait for a pipe.
 
     Attributes:
         is_asked: whether a signal or the program requested a stop.
@@ -29,14 +35,14 @@ class Stop:
     def __init__(self) -> None:
         self.is_asked = False
         self.requests: list[int] = []
-        self._read, self._write = os.pipe()
-        weakref.finalize(self, _close, self._read, self._write)
+        self._receiver, self._sender = socket.socketpair()
+        weakref.finalize(self, _close, self._receiver, self._sender)
 
     def ask(self) -> None:
         """Request a stop. Further calls have no effect."""
         if not self.is_asked:
             self.is_asked = True
-            os.write(self._write, b"!")  # never read, so that the pipe stays readable and wakes every waiting thread
+            self._sender.send(b"!")  # never received, so that the socket stays readable and wakes every waiting thread
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if a stop was requested.
@@ -53,9 +59,9 @@ class Stop:
         Returns:
             Whether a stop was requested.
         """
-        poll = select.poll()
-        poll.register(self._read, select.POLLIN)
-        poll.poll(seconds * 1000)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._receiver, selectors.EVENT_READ)
+            selector.select(seconds)
         return self.is_asked
 
     def pause(self, seconds: float) -> None:
@@ -70,7 +76,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
-    """Turn SIGINT, SIGTERM and SIGHUP into requests to stop. Only the main thread may call this; calls may be nested.
+    """Turn signals that stop a command into requests to stop. Only the main thread may call this; calls may be nested.
 
     A signal that is ignored, as under ``nohup``, stays ignored. After SIGHUP, outputs that were terminals are
     redirected to /dev/null, so that writing to them does not fail while the command stops.
@@ -91,7 +97,7 @@ def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
-        if number == signal.SIGHUP:
+        if signal.Signals(number).name == "SIGHUP":
             _redirect_to_null(terminals)
         stop.requests.append(number)
         stop.ask()
@@ -129,6 +135,6 @@ def _redirect_to_null(outputs: list[int]) -> None:
     os.close(null)
 
 
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+def _close(*sockets: socket.socket) -> None:
+    for one in sockets:
+        one.close()

@@ -57,6 +57,7 @@ HOMES = {
     "confusable_homoglyphs": ("blockota.approval.lookalikes",),
     "unicorn": ("firmware_host.simulator",),
     "ape": ("blockota.ape_account",),
+    "filelock": ("blockota.file_locks",),
     "h11": ("blockota.repository", "blockota.stores.http"),
 }
 """Foreign libraries, and the packages where their exceptions are translated."""

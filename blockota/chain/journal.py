@@ -8,11 +8,9 @@ and must agree with the signed bytes.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,12 +18,12 @@ from typing import Any
 
 from blockota.chain.transaction import SignedTransaction
 from blockota.errors import Action, RefusedError, UsageError
+from blockota.file_locks import LockHeldError, exclusive_lock
 from blockota.files import read_input, write_durable
 from blockota.strict_json import check_depth
 
 _MAX_FILE_SIZE = 1 << 22
 _MODE = 0o600
-_LOCK_POLL = 0.05
 
 
 @dataclass(frozen=True)
@@ -191,27 +189,18 @@ class Journal:
         if self._folder is None:
             yield
             return
-        try:
-            # The lock file is never removed: a process that waits for it has it open.
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock = (self._folder / f"{sender.lower()}.lock").open("wb")
-        except OSError as error:
-            raise self._unwritable(error) from error
-        deadline = time.monotonic() + timeout
-        with lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise RefusedError(
-                            "another command is sending from the same account",
-                            why=f"that command has not ended in {timeout:.0f} s, and {sender} sends one transaction at "
-                            "a time",
-                            remedy="wait until the other command ends, then run this command again",
-                        ) from None
-                time.sleep(_LOCK_POLL)
+        with ExitStack() as held:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(exclusive_lock(self._folder / f"{sender.lower()}.lock", timeout=timeout))
+            except OSError as error:
+                raise self._unwritable(error) from error
+            except LockHeldError as error:
+                raise RefusedError(
+                    "another command is sending from the same account",
+                    why=f"that command has not ended in {timeout:.0f} s, and {sender} sends one transaction at a time",
+                    remedy="wait until the other command ends, then run this command again",
+                ) from error
             yield
 
     def _unwritable(self, error: OSError) -> RefusedError:

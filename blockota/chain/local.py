@@ -6,7 +6,6 @@ The chain's folder contains ``chain.json`` (the state, written every few seconds
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -14,12 +13,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from blockota.chain import Chain
 from blockota.errors import Action, ChainError, UsageError
+from blockota.file_locks import exclusive_lock
 
 CHAIN_ID = 1337
 """The chain id of Ape's ``local`` network."""
@@ -77,13 +77,14 @@ class LocalChain:
         Raises:
             UsageError: the folder cannot be written.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("w")
-        except OSError as error:
-            raise UsageError(f"{self.folder} cannot be used", why=str(error), remedy="choose another folder") from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(exclusive_lock(self.folder / "lock"))
+            except OSError as error:
+                raise UsageError(
+                    f"{self.folder} cannot be used", why=str(error), remedy="choose another folder"
+                ) from error
             yield
 
     def start(self) -> Chain:

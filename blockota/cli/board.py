@@ -9,9 +9,11 @@ from typing import Any
 
 import click
 
+from blockota.cli.bench import show_log
 from blockota.cli.board_changes import erase, protect, unprotect
-from blockota.cli.boards import BENCH_LOG, connected, line_options, named_pages
+from blockota.cli.boards import BENCH_LOG, connected, named_pages
 from blockota.cli.display import progress_bar
+from blockota.cli.lines import line_options
 from blockota.cli.parameters import NUMBER, VERSION
 from blockota.cli.remedies import remedy_of
 from blockota.cli.session import Session, VerbGroup, with_session_offline
@@ -55,6 +57,7 @@ def identify(session: Session, /, line: BoardLine) -> None:
             "uniqueId": identity.unique_id,
             "readoutProtected": identity.readout_protected,
             "writeProtectedPages": identity.write_protected_pages,
+            "unverified": [UNVERIFIED[name] for name in identity.chip.unverified] if identity.chip else [],
             "commands": [known.get(code, f"{code:#04x}") for code in sorted(bootloader.capabilities.commands)],
         }
     session.result(fields, lambda: session.fields(_identity_rows(fields)))
@@ -172,7 +175,7 @@ def simulate(session: Session, /, options: tuple[str, ...]) -> None:
 @click.option("--board", "wanted", metavar="ID", help="Show only the board whose unique id ends with ID.")
 @with_session_offline
 def log(session: Session, /, path: Path, wanted: str | None) -> None:
-    """Show the bench log, and prove that no line was removed, changed or inserted.
+    """Show the bench log, and prove that no line was removed, changed or inserted, as `blockota bench log` does.
 
     To detect a log that was replaced as a whole, compare the number and hash of its last line with those that were
     printed when the line was written.
@@ -180,25 +183,7 @@ def log(session: Session, /, path: Path, wanted: str | None) -> None:
     \b
     Example:  blockota board log --board 0001
     """
-    from firmware_host.bench.log import BenchLog
-
-    lines = list(BenchLog(path).lines())  # every line is verified, even if it is not shown
-    shown = [line for line in lines if str(line.fields.get("board", "")).endswith((wanted or "").lower())]
-    last = {"number": lines[-1].number, "sha256": lines[-1].sha256.hex()} if lines else None
-    fields = {"file": str(path), "whole": True, "last": last, "lines": [line.fields for line in shown]}
-    columns = ("LINE", "TIME", "BOARD", "PRODUCT", "BEFORE", "AFTER", "PROOF", "OPERATOR", "RESULT")
-    rows = []
-    for line in shown:
-        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.fields["time"]))
-        names = (column.lower() for column in columns[2:])
-        rows.append((line.number, moment, *(line.fields[name] or "-" for name in names)))
-
-    def show() -> None:
-        session.table(columns, rows, empty="The log has no lines of this board." if lines else "The log is empty.")
-        if lines:
-            session.done(f"The log is whole: {lines[-1].number} lines, the last has SHA-256 {lines[-1].sha256.hex()}.")
-
-    session.result(fields, show)
+    show_log(session, path, wanted)
 
 
 @board.command("list")
@@ -247,6 +232,20 @@ for _command in (erase, protect, unprotect):
     board.add_command(_command)
 
 
+UNVERIFIED = {
+    "clock_hz": "clock of the digest program",
+    "erase_command": "erase command",
+    "erase_limit": "pages in one erase command",
+    "erase_units": "size of a page, so the flash is erased as a whole",
+    "free_ram": "RAM that the bootloader leaves free",
+    "identity": "flash size and unique id, which are not read",
+    "option_bytes": "addresses of the option bytes",
+    "second_bank_page": "page numbers of the second bank, so both are tried",
+    "usarts": "USARTs of the bootloader",
+}
+"""What the chip table has without a document or published code that confirms it, by the name of its field."""
+
+
 def _identity_rows(fields: dict[str, Any]) -> dict[str, object]:
     size, pages = fields["flashSize"], fields["writeProtectedPages"]
     unknown = "unknown, because the chip is not supported" if fields["chip"] is None else "unknown"
@@ -264,6 +263,7 @@ def _identity_rows(fields: dict[str, Any]) -> dict[str, object]:
         "Readout protection": readout[fields["readoutProtected"]],
         "Write protection": writing,
         "Commands": ", ".join(fields["commands"]),
+        "Not verified": ", ".join(fields["unverified"]) or "nothing",
     }
 
 

@@ -14,12 +14,12 @@ from blockota.cli.boards import (
     JOURNALS,
     connected,
     described,
-    line_options,
     named_pages,
     parse_pages,
     require_confirmation,
 )
 from blockota.cli.display import progress_bar
+from blockota.cli.lines import line_options
 from blockota.cli.session import Session, with_session_offline
 from blockota.errors import UsageError
 from firmware_host.bootloader.entry import BoardLine

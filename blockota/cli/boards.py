@@ -1,11 +1,10 @@
-"""Shared by the board commands: options of the serial line, page numbers, and the confirmation by a board's id."""
+"""Shared by the board commands: the connection, page numbers, and the confirmation by a board's id."""
 
 from __future__ import annotations
 
-import functools
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -17,27 +16,16 @@ from blockota.cli.session import Session
 from blockota.errors import RefusedError
 from blockota.settings import STATE_FOLDER
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.bootloader.entry import FASTEST, WIRINGS, BoardLine, find_wiring, open_bootloader
+from firmware_host.bootloader.entry import FASTEST, BoardLine, open_bootloader
 from firmware_host.bootloader.identity import BoardIdentity, identify
 
-_NAMES = ", ".join(WIRINGS)
 BENCH_LOG = Path(STATE_FOLDER) / "bench" / "bench-log.jsonl"
 """Path of the bench log, which is stored beside the other state in the current folder."""
 JOURNALS = BENCH_LOG.with_name("interrupted")
 """The folder of the journals of interrupted runs."""
-_SLOWEST, _FASTEST = 1200, 1_000_000
 _TYPED = 4
 """Number of characters of a unique id that the operator types."""
 _MAX_PAGE = 1 << 16
-
-
-def baud(value: Any) -> int:
-    """Parse a speed such as ``115200``; ``auto``, the highest speed that the board understands, becomes 0."""
-    if value in ("auto", FASTEST):
-        return FASTEST
-    if not (str(value).isdecimal() and _SLOWEST <= int(value) <= _FASTEST):
-        raise click.BadParameter(f"{value!r} is not a speed: give {_SLOWEST} to {_FASTEST} bits per second, or auto.")
-    return int(value)
 
 
 def parse_pages(value: Any) -> tuple[int, ...]:
@@ -52,47 +40,6 @@ def parse_pages(value: Any) -> tuple[int, ...]:
             raise click.BadParameter(f"{value!r} names no pages: give page numbers such as 3-7,9.")
         found.update(range(first, last + 1))
     return tuple(sorted(found))
-
-
-def line_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of a serial line to a command, which gets the line to one board as ``line``."""
-    port = click.option("--port", required=True, metavar="URL", help="/dev/ttyUSB0, socket://HOST:PORT or rfc2217://….")
-
-    @functools.wraps(command)
-    def wrapped(*args: object, port: str, make_line: Callable[[str], BoardLine], **kwargs: object) -> None:
-        command(*args, line=make_line(port), **kwargs)
-
-    return port(_wiring_options(wrapped))
-
-
-def lines_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of serial lines to a command, which gets the lines as ``lines``; ``--port`` can be repeated."""
-    port = click.option("--port", required=True, multiple=True, metavar="URL", help="A board's port; may be repeated.")
-
-    @functools.wraps(command)
-    def wrapped(*args: object, port: tuple[str, ...], make_line: Callable[[str], BoardLine], **kwargs: object) -> None:
-        command(*args, lines=tuple(map(make_line, port)), **kwargs)
-
-    return port(_wiring_options(wrapped))
-
-
-def _wiring_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of wiring and speed to a command, which gets the function ``make_line`` to make a port's line."""
-
-    @click.option("--baud", type=baud, default="115200", show_default=True, help="Bits per second, or auto.")
-    @click.option(
-        "--wiring", type=click.Choice(list(WIRINGS)), metavar="NAME", default="by-hand", help=f"One of {_NAMES}."
-    )
-    @click.option("--invert-reset", is_flag=True, help="The board is in reset while the line is not asserted.")
-    @click.option("--invert-boot0", is_flag=True, help="BOOT0 is 1 while the line is asserted.")
-    @functools.wraps(command)
-    def wrapped(
-        *args: object, baud: int, wiring: str, invert_reset: bool, invert_boot0: bool, **kwargs: object
-    ) -> None:
-        found = find_wiring(wiring, invert_reset=invert_reset, invert_boot0=invert_boot0)
-        command(*args, make_line=lambda port: BoardLine(port, baud, found), **kwargs)
-
-    return wrapped
 
 
 @contextmanager

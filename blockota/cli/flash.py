@@ -5,13 +5,16 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from blockota.cli.boards import BENCH_LOG, JOURNALS, lines_options
+from blockota.cli.board_images import OwnImage, board_image_options
+from blockota.cli.boards import BENCH_LOG, JOURNALS
 from blockota.cli.display import image_sources
+from blockota.cli.lines import lines_options
 from blockota.cli.options import source_option
 from blockota.cli.parameters import VERSION
 from blockota.cli.session import Session, with_session
@@ -20,7 +23,8 @@ from blockota.files import make_folder
 from blockota.shutdown import stop_on_signals
 
 if TYPE_CHECKING:
-    from blockota.model.release import Version
+    from blockota.model.manifest import Manifest
+    from blockota.model.release import Release, Version
     from firmware_host.bench.result import BoardResult
     from firmware_host.bootloader.entry import BoardLine
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Complete this board's interrupted run.")
 @click.option("--image", type=click.Path(path_type=Path), help="Take the image from this file.")
 @source_option
+@board_image_options
 @click.option("--allow-downgrade", is_flag=True, help="Replace a newer version, but not below the floor.")
 @click.option("--replace-unknown", is_flag=True, help="Replace contents that are not a release.")
 @click.option("--replace-product", metavar="NAME", help="Replace a release of this other product.")
@@ -54,6 +59,7 @@ def flash(
     resume: bool,
     image: Path | None,
     source: tuple[str, ...],
+    own: OwnImage,
     allow_downgrade: bool,
     replace_unknown: bool,
     replace_product: str | None,
@@ -64,9 +70,7 @@ def flash(
     log: Path | None,
     operator: str | None,
 ) -> None:
-    """Verify a release against the chain, write it to boards, and prove the result.
-
-    Nothing is erased before checks 1 to 9 have passed. First set BOOT0 to 1 and reset the board, or pass --wiring.
+    """Write a verified release to boards, and prove it. First set BOOT0 to 1 and reset the board, or pass --wiring.
 
     \b
     Example:  blockota flash --product acme-thermo2 --port /dev/ttyUSB0
@@ -78,23 +82,22 @@ def flash(
     from firmware_host.bench.watch import PortWatch, at_all_ports
     from firmware_host.flashing.contents import Proof
 
+    product = product or (None if resume else session.bench.product)  # a journal names the product of its run
     _require_consistent(lines, product, watch=watch, resume=resume)
+    own = own.completed(session.bench, product, resume=resume)
     state = session.settings.transactions.with_name(BENCH_LOG.parent.name)
     bench_log, journals = BenchLog(log or make_folder(state) / BENCH_LOG.name), state / JOURNALS.name
     bench_log.check()  # a damaged log is reported before a board is changed
+    own_images = own.images(state, may_replace=replace_unknown)
     examination = Proof.READ_BACK if read_back else Proof.STUB
 
     with FlashDisplay(session, is_one=len(lines) == 1 and not watch) as display:
-        images = ImageSource(
-            session.store,
-            stages=image_sources(session, source).stages,
-            observe=display.fetching,
-            file=image,
-        )
-        offers = Offers(session.contract, session.trust, images)
+        stages = image_sources(session, source).stages
+        images = ImageSource(session.store, stages, display.fetching, image, partial(_find_manifest, session))
+        offers = Offers(session.contract, session.trust, images, board_product=own.product)
         # Errors of the release are reported before a port is opened.
         if resume:
-            require_interrupted_runs(journals)
+            require_interrupted_runs(journals, own_images)
         else:
             offer = offers.offer(product or "", version)
             display.checks(offer.proven.passed)
@@ -108,11 +111,12 @@ def flash(
                     configuration=configuration,
                 ),
                 trust=session.trust,
-                operator=operator or _login_name(),
+                operator=operator or session.bench.operator or _login_name(),
                 log=bench_log,
                 journals=journals,
                 observer=display,
                 stop=stop,
+                images=own_images,
                 proof=Proof.NO_STUB if no_stub else examination,
                 may_erase_all=erase_chip,
             )
@@ -143,8 +147,16 @@ def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watc
         raise UsageError("no product given", remedy="name the product", action=Action.NAME_PRODUCT)
 
 
+def _find_manifest(session: Session, found: Release) -> Manifest | None:
+    """Return the manifest of a release; None if it has none, or if the store does not have it."""
+    from blockota.vendor.description import find_description
+
+    first_block = session.settings.first_block
+    return find_description(session.contract, found, from_block=first_block, open_store=lambda: session.store).manifest
+
+
 def _login_name() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # the user has no name, as in some containers
-        return f"user {os.getuid()}"
+    except (KeyError, OSError, ImportError):  # the user has no name, as in some containers; Windows has no numbers
+        return f"user {os.getuid()}" if hasattr(os, "getuid") else "unknown"

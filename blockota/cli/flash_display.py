@@ -14,7 +14,15 @@ from blockota.errors import plain
 from blockota.model.facts import Passed
 from blockota.model.release import Release
 from blockota.stores.search import SearchObserver
-from firmware_host.bench.result import BoardMet, BoardResult, ChecksPassed, ReleaseChosen, combined_error
+from firmware_host.bench.result import (
+    BoardImageResult,
+    BoardMet,
+    BoardResult,
+    ChecksPassed,
+    Counters,
+    ReleaseChosen,
+    combined_error,
+)
 from firmware_host.bench.result import Progress as BoardProgress
 from firmware_host.flashing.events import Checked, Erased, Programmed, Repeated
 
@@ -27,10 +35,13 @@ class FlashDisplay:
     Args:
         session: prints to the terminal.
         is_one: whether only one board is flashed; the checks of a single board are printed one by one.
+
+    Attributes:
+        counters: the good and bad boards so far.
     """
 
     def __init__(self, session: Session, *, is_one: bool) -> None:
-        self._session, self._is_one = session, is_one
+        self._session, self._is_one, self.counters = session, is_one, Counters()
         console = session.err
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         self._bars = Progress(
@@ -86,7 +97,7 @@ class FlashDisplay:
         elif isinstance(event, ChecksPassed) and self._is_one:
             self.checks(event.checks)
         elif isinstance(event, Repeated):
-            self.note(port, f"The flash does not contain the image ({event.why}); the whole image is written again.")
+            self.note(port, f"The proof of the flash failed ({event.why}); the whole image is written again.")
         elif isinstance(event, Erased | Programmed | Checked) and event.total:
             self._show(port, f"{self._prefix(port)}{_STAGES[type(event)]}", event.done, event.total)
 
@@ -100,6 +111,9 @@ class FlashDisplay:
             self._session.err.print(f"✗ {sentence}", style="red", markup=False)
         if result.line:
             self.note(port, f"Line {result.line.number} of the bench log, SHA-256 {result.line.sha256.hex()}")
+        counted = self.counters.add(result)
+        if not self._is_one:
+            self.note(port, counted)
 
     def table(self, results: Sequence[BoardResult]) -> None:
         """Print one row for each board, unless only one board is flashed."""
@@ -117,6 +131,7 @@ class FlashDisplay:
             for one in results
         ]
         self._session.table(("PORT", "BOARD", "BEFORE", "PROVEN NOW", "RESULT", "LOG LINE"), rows)
+        self._session.note(str(self.counters))
 
     def _prefix(self, port: str) -> str:
         return f"{port}: " if port and not self._is_one else ""
@@ -132,6 +147,8 @@ class FlashDisplay:
         if result.preserved:
             beside = "bytes beside the image, in the same pages, were written back"
             self._session.done(f"{prefix}{result.preserved:,} {beside}")
+        if result.board_image:
+            self._session.done(f"{prefix}{board} holds {_own_image(result.board_image)}")
         for line in result.banner.splitlines():
             self._session.out.print(f"[cyan]{prefix}board says:[/cyan] ", end="")
             self._session.out.print(line, markup=False)
@@ -146,6 +163,14 @@ class FlashDisplay:
             self._bars.remove_task(self._tasks.pop(key))
 
 
+def _own_image(result: BoardImageResult) -> str:
+    image, finished = result.image, result.finished
+    already = " already" if result.is_unchanged else ""
+    how = "by the stub" if finished.method == "stub" else "by reading it back"
+    where = f"{image.size:,} bytes at {image.region.start:#010x} with SHA-256 {image.sha256.hex()}"
+    return f"its own image of {image.product.name}{already}: {where}; proven {how}, without checks 1 to 4"
+
+
 def finish(session: Session, results: Sequence[BoardResult], *, display: FlashDisplay, is_stopped: bool) -> None:
     """Print the results, and end the command with the worst exit status.
 
@@ -157,7 +182,8 @@ def finish(session: Session, results: Sequence[BoardResult], *, display: FlashDi
     fields = {
         "results": [
             result.fields | ({"error": error_fields(result.error)} if result.error else {}) for result in results
-        ]
+        ],
+        "counters": display.counters.fields,
     }
     if not session.as_json:
         display.table(results)

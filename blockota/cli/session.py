@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blockota.errors import Action, RefusedError, UsageError, plain
-from blockota.settings import Settings, load_settings
+from blockota.settings import BenchSettings, Settings, load_bench, load_settings
 
 if TYPE_CHECKING:
     from blockota.bindings.block_ota import BlockOTAContract
@@ -54,6 +54,11 @@ class Session:
     def settings(self) -> Settings:
         """The settings."""
         return load_settings(self._config, network=self._network, environment=os.environ)
+
+    @functools.cached_property
+    def bench(self) -> BenchSettings:
+        """The settings of the bench."""
+        return load_bench(self._config, environment=os.environ)
 
     @functools.cached_property
     def chain(self) -> Chain:
@@ -241,7 +246,7 @@ def with_session(command: Callable[Concatenate[Session, ...], None]) -> Callable
     """Pass a `Session` to a command, and add the options that define the session."""
     wrapped = with_session_offline(command)
     for option in (
-        click.option("--store", metavar="URL", help="Content store: file:DIR, kubo:http://HOST:PORT or https://HOST."),
+        click.option("--store", metavar="URL", help="file:DIR, kubo:http://HOST:PORT or https://HOST."),
         click.option("--network", metavar="NAME", help="Network of the settings file."),
         click.option("--config", type=click.Path(path_type=Path), help="Settings file; blockota.toml by default."),
     ):

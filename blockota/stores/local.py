@@ -2,28 +2,26 @@
 
 A block is the file ``blocks/<shard>/<cid>``; the shard is the two characters before the last one of the CID (the
 function ``next-to-last/2`` of Kubo's flatfs). A block file is created atomically. A pin is an empty file
-``pins/<cid>``. The file ``lock`` is locked while files are stored (shared) or removed (exclusive).
+``pins/<cid>``. The files ``lock.0``, ``lock.1`` … are locked while files are stored (shared) or removed (exclusive).
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from blockota.errors import Action, ContentError, NotInStoreError, StoreError, UsageError
+from blockota.file_locks import LockHeldError, shared_lock
 from blockota.files import whole_file
 from blockota.formats.car import MAX_BLOCK_SIZE
 from blockota.formats.cid import CID, RAW, Block, check_block, dag, read_file, read_links
 
-_LOCK_PAUSE = 0.02
 _WRITERS = 4
 """Number of blocks that are written concurrently; more would take more memory and not be faster."""
 
@@ -157,30 +155,21 @@ class LocalStore:
         Raises:
             StoreError: another process keeps the lock for too long, or the folder cannot be written.
         """
-        with self._translated():
-            with suppress(FileExistsError):  # a file in the folder's place fails below, with a better error
-                self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        kind, until = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, time.monotonic() + self._timeout
-        try:
-            with self._translated():
-                while True:
-                    # A non-blocking call, because flock(2) has no time limit.
-                    try:
-                        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-                        break
-                    except BlockingIOError as error:
-                        if time.monotonic() >= until:
-                            others = "stores or fetches" if exclusive else "removes"
-                            raise StoreError(
-                                f"the store {self.folder} is in use",
-                                why=f"another process {others} files there, and did not end in time",
-                                remedy="try again when the other process has ended",
-                            ) from error
-                    time.sleep(_LOCK_PAUSE)
+        with self._translated(), suppress(FileExistsError):  # a file in its place fails below, with a better error
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            try:
+                with self._translated():
+                    lock = shared_lock(self.folder / "lock", exclusive=exclusive, timeout=self._timeout)
+                    held.enter_context(lock)
+            except LockHeldError as error:
+                others = "stores or fetches" if exclusive else "removes"
+                raise StoreError(
+                    f"the store {self.folder} is in use",
+                    why=f"another process {others} files there, and did not end in time",
+                    remedy="try again when the other process has ended",
+                ) from error
             yield
-        finally:
-            os.close(handle)
 
     def _block_path(self, cid: CID) -> Path:
         name = str(cid)

@@ -6,7 +6,7 @@ The module `trials` collects the observations.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from blockota.errors import Action, BoardError, LinkError, shortened
@@ -39,10 +39,10 @@ class Reply(Enum):
 
 @dataclass(frozen=True)
 class Trial:
-    """One attempt to get an answer from a bootloader.
+    """One attempt to get an answer from a bootloader, on a link that does not discard an echo.
 
     Attributes:
-        line: the wiring and the speed of the serial line.
+        line: the wiring, speed and mode of the serial line.
         unasked: bytes received before anything was sent.
         first: bytes received after the first 0x7F.
         second: bytes received after the second 0x7F, which is sent only if the first got no answer.
@@ -55,20 +55,38 @@ class Trial:
 
     @property
     def reply(self) -> Reply:
-        """The kind of the received answer; a zero byte before an ACK and a repeated ACK or NACK are accepted."""
+        """The kind of the received answer; a zero byte before an ACK and a repeated ACK or NACK are accepted.
+
+        An answer behind an echo counts; an echo without an answer is ECHO.
+        """
         received = self.first or self.second
-        answer = received.lstrip(b"\0")
         if not received:
             return Reply.SILENCE
+        if self.has_echo:
+            # Without an answer to the first 0x7F, the second one can have an answer.
+            received = next((heard[1:] for heard in (self.first, self.second) if heard[1:]), b"")
+            if not received:
+                return Reply.ECHO
+        answer = received.lstrip(b"\0")
         if answer in {bytes((ACK,)), bytes((ACK, ACK))}:
             return Reply.FRESH
         if answer in {bytes((NACK,)), bytes((NACK, NACK))}:
             return Reply.CONNECTED
-        return Reply.ECHO if answer.startswith(bytes((SYNC,))) and not self.unasked else Reply.OTHER
+        return Reply.OTHER
+
+    @property
+    def has_echo(self) -> bool:
+        """Whether the line returned the 0x7F that was sent."""
+        return (self.first or self.second).startswith(bytes((SYNC,))) and not self.unasked
+
+    @property
+    def true_line(self) -> BoardLine:
+        """The line with the echo that it was seen to have."""
+        return replace(self.line, mode=replace(self.line.mode, echo=self.has_echo))
 
     @property
     def found(self) -> bool:
-        """Whether a bootloader answered; if the wiring resets the board, the answer must show a fresh reset."""
+        """Whether a bootloader answered. If the wiring resets the board, only a bootloader after a reset counts."""
         return self.reply is Reply.FRESH or (self.reply is Reply.CONNECTED and self.line.wiring.is_by_hand)
 
 
@@ -82,10 +100,12 @@ class Observations:
         notes: notes for the operator about how the port was opened.
         failed: the error if the port could not be opened or was lost.
         asked: the attempt with the given wiring and speed.
-        others: attempts with other wirings and speeds, made if the given ones failed; the last may have succeeded.
+        others: attempts with other wirings, speeds and modes, made if the given ones failed; the last may have
+            succeeded.
         misunderstood: the error if the session failed after the bootloader's first answer.
         identity: the identity that the board reported.
         latency: seconds from a command to its answer, without the transmission time of the bytes.
+        latency_remedy: the remedy for an adapter with a high latency, on this system.
     """
 
     line: BoardLine
@@ -97,6 +117,7 @@ class Observations:
     misunderstood: BoardError | None = None
     identity: BoardIdentity | None = None
     latency: float | None = None
+    latency_remedy: str = ""
 
     @property
     def last(self) -> Trial | None:
@@ -146,22 +167,22 @@ def _findings(seen: Observations) -> Iterator[Finding]:
         there = f"{what}; this machine has {shortened(others)}" if others else what
         yield _hindrance("port", there, seen.failed.remedy, seen.failed.action, **seen.failed.values)
     elif seen.last and not seen.last.found:
-        yield _no_bootloader(seen, seen.last)
+        yield _no_bootloader(seen)
     elif seen.last:
         yield from _session(seen, seen.last)
     if seen.identity:
         yield from _board(seen.identity)
     if seen.latency is not None:
-        yield _latency(seen.latency, seen.line.url)
+        yield _latency(seen.latency, seen.latency_remedy)
 
 
 def _hindrance(about: str, what: str, remedy: str, action: Action | None = None, **values: object) -> Finding:
     return Finding(about, hinders=True, what=what, remedy=remedy, action=action, values=values)
 
 
-def _no_bootloader(seen: Observations, last: Trial) -> Finding:
+def _no_bootloader(seen: Observations) -> Finding:
     trials = [trial for trial in (seen.asked, *seen.others) if trial]
-    tried = f"; {len(trials) - 1} other wirings and speeds were tried as well" if len(trials) > 1 else ""
+    tried = f"; {len(trials) - 1} other settings of the line were tried as well" if len(trials) > 1 else ""
     if any(trial.reply is Reply.CONNECTED for trial in trials):
         return _hindrance(
             "reset",
@@ -169,12 +190,12 @@ def _no_bootloader(seen: Observations, last: Trial) -> Finding:
             "reset the board by hand, or check how the adapter's DTR and RTS are connected",
             Action.RESET_BY_HAND,
         )
-    if last.reply is Reply.ECHO:
+    if trials[0].reply is Reply.ECHO and not seen.line.mode.echo:
         return _hindrance(
             "echo",
-            "the line returns the bytes that were sent",
-            "check whether TX and RX are connected to each other; if the board's program echoes, set BOOT0 to 1 and "
-            "reset the board",
+            f"the line returns the bytes that were sent, and no bootloader answers{tried}",
+            "set BOOT0 to 1 and reset the board; on a line with two data wires, check whether TX and RX are connected "
+            "to each other",
         )
     if unasked := next((trial.unasked for trial in trials if trial.unasked), b""):
         return _hindrance(
@@ -190,17 +211,20 @@ def _no_bootloader(seen: Observations, last: Trial) -> Finding:
             "set BOOT0 to 1 and reset the board; then check even parity, connect the grounds, and try 9600 baud",
             Action.LOWER_BAUD,
         )
-    return _hindrance("silence", f"nothing answers{tried}", _CHECKLIST)
+    what = "the line returns what is sent, but no bootloader answers" if trials[0].has_echo else "nothing answers"
+    return _hindrance("silence", f"{what}{tried}", _CHECKLIST)
 
 
 def _session(seen: Observations, last: Trial) -> Iterator[Finding]:
-    if seen.others:
+    line = last.true_line
+    if line != seen.line:
         yield _hindrance(
-            "wiring",
-            f"the board answers with {last.line.description}, and not with {seen.line.description}",
-            "use this wiring and speed in every command",
+            _difference(line, seen.line),
+            f"the board answers with {line.description}, and not with {seen.line.description}",
+            "use these settings of the line in every command",
             Action.USE_LINE,
-            line=last.line,
+            line=line,
+            given=seen.line,
         )
     elif last.reply is Reply.CONNECTED:
         yield Finding("conversation", hinders=False, what="the bootloader was already connected, which does no harm")
@@ -212,6 +236,15 @@ def _session(seen: Observations, last: Trial) -> Iterator[Finding]:
             "settings are right, use a shorter cable, connect the grounds, and try a lower speed",
             Action.LOWER_BAUD,
         )
+
+
+def _difference(line: BoardLine, given: BoardLine) -> str:
+    """Return the identifier of the finding that the board answers on a line that differs from the given one."""
+    if line.mode.parity is not given.mode.parity:
+        return "parity"
+    if (line.mode.rs485, line.mode.invert_rs485) != (given.mode.rs485, given.mode.invert_rs485):
+        return "rs485"
+    return "echo" if line.mode.echo is not given.mode.echo and line.wiring == given.wiring else "wiring"
 
 
 def _board(identity: BoardIdentity) -> Iterator[Finding]:
@@ -238,15 +271,11 @@ def _board(identity: BoardIdentity) -> Iterator[Finding]:
         )
 
 
-def _latency(seconds: float, url: str) -> Finding:
+def _latency(seconds: float, remedy: str) -> Finding:
     what = f"an answer takes {seconds * 1000:.1f} ms in addition to its time on the wire"
     if seconds <= GOOD_LATENCY:
         return Finding("latency", hinders=False, what=what)
     lost = seconds * ANSWERS_A_BLOCK * BLOCKS_OF_64_KIB
-    name = url.rsplit("/", 1)[-1]
-    remedy = f"write 1 into /sys/bus/usb-serial/devices/{name}/latency_timer (as root), or use another adapter"
-    if "://" in url:
-        remedy = "use a serial server nearer to the board"
     return Finding("latency", hinders=False, what=f"{what}: writing 64 KiB takes {lost:.0f} s longer", remedy=remedy)
 
 

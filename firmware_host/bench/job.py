@@ -6,9 +6,11 @@ The steps of a job:
    it.
 2. Find the release, and prove the release and its image (checks 1 to 5, `Offers`).
 3. Examine the board, and run checks 6 to 9 for this release (`session`). The flash is not changed before step 4.
-4. Flash the board (`flashing.flasher`), and compare its flash with the chain's record (check 10).
-5. Start the board's program.
-6. Record the result in the bench log, for a success and for a failure.
+4. Write and prove the board's own image, if the run has one (`board_images`). Nothing is erased before the image of
+   the board exists.
+5. Flash the board (`flashing.flasher`), and compare its flash with the chain's record (check 10).
+6. Start the board's program.
+7. Record the result in the bench log, for a success and for a failure.
 """
 
 from __future__ import annotations
@@ -35,23 +37,28 @@ from blockota.errors import (
 )
 from blockota.files import read_input
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE, read_image
+from blockota.formats.mcuboot import program_offset
+from blockota.formats.vector_table import find_link_address
+from blockota.model.board_image import CHECKS, require_place
 from blockota.model.facts import Consent, KnownReleases, Passed, ProvenRelease, Trust
-from blockota.model.release import Release, Version
+from blockota.model.manifest import Manifest
+from blockota.model.release import Product, Release, Version
 from blockota.model.verification import prove_release
 from blockota.shutdown import Stop
 from blockota.stores.search import SearchObserver, SearchStage, find_image
 from blockota.stores.store import Store
+from firmware_host.bench.board_images import BoardImageJob, BoardImages
 from firmware_host.bench.log import BenchEntry, BenchLog
 from firmware_host.bench.port import BoardPort, open_port
 from firmware_host.bench.result import BenchObserver, BoardMet, BoardResult, ChecksPassed, Progress, ReleaseChosen
-from firmware_host.bench.session import BoardSession
+from firmware_host.bench.session import BoardSession, ClearedBoard
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.flashing.contents import Proof
 from firmware_host.flashing.events import Finished
 from firmware_host.flashing.journal import FlashJournal, boards
 from firmware_host.flashing.plan import Preserved
 
-_RESUMING = {Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB}
+_NEEDS_LINE = {Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB, Action.ERASE_EVERYTHING}
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,12 @@ class Offer:
     Attributes:
         proven: the release and its image.
         known: the releases on the chain at that block.
+        board_product: the product of the board's own image at that block; None if the run has no such image.
     """
 
     proven: ProvenRelease
     known: KnownReleases
+    board_product: Product | None = None
 
 
 @dataclass(frozen=True)
@@ -76,45 +85,79 @@ class ImageSource:
         stages: returns the sources to try after the store, for one release.
         observe: returns the observer of the search for one release.
         file: the image file to read in place of any search; None to search.
+        manifest: returns the manifest of a release, None if it has none or if it cannot be read; called only for a
+            release whose check 9 needs it.
     """
 
     store: Store
     stages: Callable[[Release], Sequence[SearchStage]]
     observe: Callable[[Release], SearchObserver] = lambda _: SearchObserver()
     file: Path | None = None
+    manifest: Callable[[Release], Manifest | None] = lambda _: None
 
 
 class Offers:
-    """Proven releases by product and version. Each image is fetched once. The class is thread-safe."""
+    """Proven releases by product and version. Each image is fetched once. The class is thread-safe.
 
-    def __init__(self, contract: BlockOTAContract, trust: Trust, source: ImageSource) -> None:
+    Args:
+        contract: the vendor's contract.
+        trust: the trusted chain id, contract and number of confirmations.
+        source: the places of the images.
+        board_product: the name of the product of each board's own image; empty if boards have none.
+    """
+
+    def __init__(
+        self, contract: BlockOTAContract, trust: Trust, source: ImageSource, *, board_product: str = ""
+    ) -> None:
         self._contract, self._trust, self._source = contract, trust, source
+        self._board_product = board_product
         self._images: dict[bytes, bytes] = {}
         self._lock = threading.Lock()
 
-    def offer(self, product: str, version: Version | None) -> Offer:
+    def offer(self, product: str, version: Version | None, *, board_product: str = "") -> Offer:
         """Look up a release on the chain, and prove the release and its image.
 
         Args:
             product: the product's name.
             version: the version to look up; None for the newest active version.
+            board_product: the product of the board's own image in an interrupted run; empty for the usual one.
 
         Raises:
-            VerificationError: one of checks 1 to 5 failed.
+            VerificationError: one of checks 1 to 5 failed, or the board's own image has no place beside the release.
+            RefusedError: the product of the board's own image is not paired.
             ImageError: the image is larger than any board's flash.
             UnreachableError: the chain or the store is unreachable.
         """
         with self._lock:
             answer = self._contract.answer(product, version, confirmations=self._trust.confirmations)
             proven = prove_release(answer, self._trust, read_image=self._image)
+            if find_link_address(proven.image, proven.release.load_address) is not None:
+                proven = replace(proven, manifest=self._source.manifest(proven.release))
             known = known_releases(self._contract, product, block=answer.block_number)
+            own = self._own_product(board_product or self._board_product, block=answer.block_number)
+        if own:
+            require_place(own, proven.release)
 
         def others() -> Sequence[Release]:
             # Called later, from any port's thread, and only if a board has none of the product's releases.
             with self._lock:
                 return known.others()
 
-        return Offer(proven, KnownReleases(known.own, others))
+        return Offer(proven, KnownReleases(known.own, others), own)
+
+    def _own_product(self, name: str, *, block: int) -> Product | None:
+        """Read the product of the board's own image, at the block at which checks 1 and 2 of the release passed."""
+        if not name:
+            return None
+        product = self._contract.product(name, block=block)
+        if product is None or not product.paired:
+            raise RefusedError(
+                "the board's own image has no place",
+                why=f"the contract has no paired product {name} at block {block}, whose region the image would have",
+                remedy="check the name, or ask the vendor to pair the product",
+                action=Action.LIST_PRODUCTS,
+            )
+        return product
 
     def _image(self, release: Release) -> bytes:
         if release.sha256 not in self._images:
@@ -189,6 +232,7 @@ class Bench:
         proof: how the flash is examined and proven.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
         busy: the boards in use.
+        images: the images made for single boards.
     """
 
     consent: Consent
@@ -198,6 +242,7 @@ class Bench:
     journals: Path
     observer: BenchObserver
     stop: Stop
+    images: BoardImages
     proof: Proof = Proof.STUB
     may_erase_all: bool = False
     busy: BusyBoards = field(default_factory=BusyBoards)
@@ -231,7 +276,13 @@ class Bench:
         self, board: BoardSession, offers: Offers, product: str | None, version: Version | None
     ) -> Offer:
         unique_id = board.identity.unique_id or ""
-        entry = FlashJournal(self.journals, unique_id).entry() if unique_id else None
+        journal = FlashJournal(self.journals, unique_id).entry() if unique_id else None
+        image = self.images.records.interrupted(unique_id) if unique_id else None
+        entry: _Interrupted | None = None
+        if journal:
+            entry = _Interrupted(journal.product, journal.version, image.product if image else "")
+        elif image:
+            entry = _Interrupted(image.program, image.version, image.product)
         if entry is None:
             others = shortened(boards(self.journals))
             raise RefusedError(
@@ -248,7 +299,7 @@ class Bench:
                 remedy="resume without a product and version, or flash the named release without resuming",
             )
         try:
-            return offers.offer(entry.product, entry.version)
+            return offers.offer(entry.product, entry.version, board_product=entry.board_product)
         except VerificationError as error:
             # The interrupted release may not be written any more: another release has to replace its half image.
             failed = VerificationError(
@@ -260,6 +311,15 @@ class Bench:
             )
             failed.values["product"] = entry.product
             raise failed from error
+
+
+@dataclass(frozen=True)
+class _Interrupted:
+    """An interrupted run: its release, and the product of the board's own image, empty without such an image."""
+
+    product: str
+    version: Version
+    board_product: str
 
 
 class FlashJob:
@@ -281,7 +341,7 @@ class FlashJob:
             self._result.error = _with_line(error, self._port.line)
         except KeyboardInterrupt:
             self._result.error = BoardError("stopped before anything was erased", why="nothing was changed")
-        self._write_log()  # (6)
+        self._write_log()  # (7)
         return self._result
 
     def _flash(self, offer: Offer) -> None:
@@ -298,7 +358,29 @@ class FlashJob:
         cleared = examined.clear(self._bench.consent)
         self._passed(cleared.passed)
 
-        # (4) Flash and prove.
+        if offer.board_product:
+            self._write_board_image(offer.board_product, cleared)  # (4)
+        elif image := self._bench.images.records.interrupted(result.unique_id):
+            self._note(f"An earlier run was making an image of {image.product} for this board; this run does not.")
+        self._write_release(cleared)  # (5)
+        self._bench.images.complete(result.unique_id, proven.release)
+
+        if not self._bench.consent.configuration:
+            self._start(proven.release.load_address + program_offset(proven.image))  # (6)
+
+    def _write_board_image(self, product: Product, cleared: ClearedBoard) -> None:
+        self._note(f"The image of {product.name} is made for this board alone. It passes checks {CHECKS}.")
+        bench = self._bench
+        job = BoardImageJob(bench.images, cleared, product, bench.proof, note=self._note, stop=bench.stop)
+
+        def steps() -> Iterator[Progress]:
+            self._result.board_image = yield from job.run()
+
+        for event in steps():
+            self._progress(event)
+
+    def _write_release(self, cleared: ClearedBoard) -> None:
+        result = self._result
         for event in cleared.flash():
             if isinstance(event, Finished):
                 self._passed((cleared.prove_flash(event),))
@@ -312,25 +394,26 @@ class FlashJob:
         for note in cleared.notes:
             self._note(note)
 
-        if not self._bench.consent.configuration:
-            result.banner = self._start(proven.release.load_address)  # (5)
-
-    def _start(self, address: int) -> str:
+    def _start(self, address: int) -> None:
         """Start the board's program. The flash is already proven, so a failed start is only noted."""
         try:
-            return self._port.start(self._board, address)
+            finished = self._result.finished
+            is_written = bool(finished and finished.summary.programmed.units)
+            started = self._port.start(self._board, address, listen=is_written)
+            self._result.started, self._result.banner = started.by.value, started.text
+            self._note(started.known)
         except BlockOTAError as error:
             self._note(
-                f"The board holds {self._result.held}, but it did not start: {error.what}: {error.why}. "
+                f"The board holds {self._result.held}, but it is not known whether its program runs: {error.what}: "
+                f"{error.why}. "
                 "Reset the board with BOOT0 at 0."
             )
         except KeyboardInterrupt:
             self._note(f"The board was not started; it holds {self._result.held}.")
-        return ""
 
     def _write_log(self) -> None:
         result, trust = self._result, self._bench.trust
-        release, finished = result.release, result.finished
+        release, finished, own = result.release, result.finished, result.board_image
         entry = BenchEntry(
             time=int(time.time()),
             operator=self._bench.operator,
@@ -345,6 +428,14 @@ class FlashJob:
             flash_sha256=finished.sha256.hex() if finished else "",
             proof=finished.method if finished else "",
             result=result.result,
+            version=str(release.version) if release else "",
+            port=self._port.line.url,
+            milliseconds=round((time.monotonic() - self._started) * 1000),
+            board_product=own.image.product.name if own else "",
+            board_image_sha256=own.image.sha256.hex() if own else "",
+            board_image_size=own.image.size if own else None,
+            board_image_proof=own.finished.method if own else "",
+            board_image_checks=CHECKS if own else "",
         )
         try:
             result.line = self._bench.log.append(entry)
@@ -372,13 +463,13 @@ class FlashJob:
         self._progress(ChecksPassed(checks))
 
 
-def require_interrupted_runs(journals: Path) -> None:
-    """Require at least one journal of an interrupted run, before any port is opened.
+def require_interrupted_runs(journals: Path, images: BoardImages) -> None:
+    """Require at least one interrupted run, before any port is opened.
 
     Raises:
-        RefusedError: the folder has no journal.
+        RefusedError: the folder has no journal, and no record of an interrupted run with a board's own image.
     """
-    if not boards(journals):
+    if not boards(journals) and not images.records.has_interrupted():
         raise RefusedError(
             "no interrupted run to resume",
             why=f"{journals} has no journal of an interrupted run",
@@ -389,6 +480,6 @@ def require_interrupted_runs(journals: Path) -> None:
 
 def _with_line(error: BlockOTAError, line: BoardLine) -> BlockOTAError:
     """Add the port to the error's values if its action needs the port."""
-    if error.action in _RESUMING:
+    if error.action in _NEEDS_LINE:
         error.values["line"] = line
     return error

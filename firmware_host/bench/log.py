@@ -10,24 +10,32 @@ a log line's number and hash, which are printed with each result, reveals a repl
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from blockota.errors import Action, ContentError, ProposalError, UsageError
+from blockota.file_locks import exclusive_lock
 from blockota.files import whole_file
 from blockota.strict_json import digest, fault, integer, load_object, text
 
 _NO_LINE = hashlib.sha256().digest()
 """The previous hash in the first line of a log."""
 _NEWLINE = b"\n"
+_BINARY = getattr(os, "O_BINARY", 0)
+"""On Windows, a file that is opened without this flag gets a carriage return before each newline."""
 _TEXTS = ("operator", "board", "contract", "product", "before", "after", "sha256", "flash_sha256", "proof", "result")
+_NEWER_TEXTS = (
+    *("version", "port"),
+    *("board_product", "board_image_sha256", "board_image_proof", "board_image_checks"),
+)
+"""Fields that the lines of earlier versions of BlockOTA lack."""
+_GOOD = ("done", "already")
 _REMEDY = "compare it with a copy; anyone who can write the log can have changed it"
 
 
@@ -49,6 +57,15 @@ class BenchEntry:
         flash_sha256: the digest of the flash at the end, in hexadecimal; empty if unknown.
         proof: the method that produced `flash_sha256`: ``stub``, ``read-back``, or empty.
         result: ``done``, ``already`` if nothing had to be written, or the error.
+        version: the version to be written; empty if no release was proven, and in lines of earlier versions.
+        port: the port's URL; empty in lines of earlier versions.
+        milliseconds: the time from the board's first answer until the end of the work; None in lines of earlier
+            versions.
+        board_product: the product of the board's own image; empty if the image was not written and proven.
+        board_image_sha256: the SHA-256 of that image, in hexadecimal.
+        board_image_size: the size of that image in bytes; None without an image.
+        board_image_proof: the method that proved that image.
+        board_image_checks: the checks that this image passed, and why the others do not apply.
     """
 
     time: int
@@ -64,6 +81,19 @@ class BenchEntry:
     flash_sha256: str
     proof: str
     result: str
+    version: str = ""
+    port: str = ""
+    milliseconds: int | None = None
+    board_product: str = ""
+    board_image_sha256: str = ""
+    board_image_size: int | None = None
+    board_image_proof: str = ""
+    board_image_checks: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the flash was proven to contain the release, and the board's own image if there is one."""
+        return self.result in _GOOD
 
 
 @dataclass(frozen=True)
@@ -92,13 +122,16 @@ class Line:
             ContentError: a field is missing or has a wrong value.
         """
         fields = self.fields
+        newer = dict.fromkeys(_NEWER_TEXTS, "") | {"milliseconds": None, "board_image_size": None} | fields
         try:
-            chip_id = None if fields["chip_id"] is None else integer(fields, "chip_id")
             return BenchEntry(
                 time=integer(fields, "time"),
-                chip_id=chip_id,
+                chip_id=_optional(fields, "chip_id"),
                 chain_id=integer(fields, "chain_id"),
+                milliseconds=_optional(newer, "milliseconds"),
+                board_image_size=_optional(newer, "board_image_size"),
                 **{name: text(fields, name) for name in _TEXTS},
+                **{name: text(newer, name) for name in _NEWER_TEXTS},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ContentError(
@@ -110,8 +143,8 @@ class BenchLog:
     """A bench log and its head file. Several processes may append to the log.
 
     Args:
-        path: the log file, created with the first line. The name of the head file is that of the log with ``.head``
-            appended.
+        path: the log file, created with the first line. The names of the head file and of the lock file are
+            that of the log with ``.head`` and ``.lock`` appended.
     """
 
     def __init__(self, path: Path) -> None:
@@ -183,15 +216,35 @@ class BenchLog:
         if missing := self._missing(last, rest):
             yield missing
 
+    def confirmed(self) -> tuple[list[Line], ContentError | None]:
+        """Read the lines that are confirmed, also from a log whose hash chain is broken.
+
+        A line is confirmed by its hash in the next line, or in the head file. The last line before a break is therefore
+        not confirmed: that line itself may have been changed.
+
+        Returns:
+            The confirmed lines, and the error that `lines` raises; None if the whole log is confirmed.
+
+        Raises:
+            UsageError: the log cannot be read.
+        """
+        found: list[Line] = []
+        try:
+            for line in self.lines():
+                found.append(line)  # noqa: PERF402 - the lines before an error count
+        except ContentError as error:
+            return found[:-1], error
+        return found, None
+
     @contextmanager
     def _locked(self) -> Iterator[int]:
         try:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield file
-            finally:
-                os.close(file)
+            with exclusive_lock(self.path.with_name(f"{self.path.name}.lock")):
+                file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o644)
+                try:
+                    yield file
+                finally:
+                    os.close(file)
         except OSError as error:
             raise UsageError(
                 f"cannot write the bench log {self.path}",
@@ -239,6 +292,10 @@ class BenchLog:
             raise _broken(in_log, "it differs from the line in the head file")
         end = f"the log ends with line {in_log}" if in_log else "the log is empty"
         raise _broken(min(in_head, in_log) + 1, f"the head file has line {in_head}, and {end}")
+
+
+def _optional(fields: Mapping[str, Any], name: str) -> int | None:
+    return None if fields[name] is None else integer(fields, name)
 
 
 def _write(file: int, data: bytes) -> None:

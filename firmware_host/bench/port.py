@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from itertools import cycle
 
 from blockota.shutdown import Stop
@@ -27,8 +28,10 @@ from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.an3155 import NACK, SYNC
 from firmware_host.bootloader.client import FEED, Bootloader
 from firmware_host.bootloader.entry import (
+    FIRST_BYTE_SECONDS,
     SETTLE_SECONDS,
     BoardLine,
+    StartMethod,
     Wait,
     connect_board,
     listen_to,
@@ -44,6 +47,37 @@ LISTEN_SECONDS = 2.0
 """The maximum time to listen to a board's program after its start, in seconds."""
 POLLS_BEFORE_FEED = 60
 """The number of unanswered polls after which `FEED` is sent; 130 polls could complete a frame."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """The start of a board's program.
+
+    Attributes:
+        by: RESET, GO or NONE.
+        text: the text that the program printed within `LISTEN_SECONDS`.
+        is_awaited: whether the bench waited for the text.
+    """
+
+    by: StartMethod
+    text: str = ""
+    is_awaited: bool = True
+
+    @property
+    def known(self) -> str:
+        """What the bench knows about the program after the start, in sentences."""
+        if self.by is StartMethod.NONE:
+            return "The program was not started: the board is still in its bootloader."
+        how = "The board was reset to start its program."
+        if self.by is StartMethod.GO:
+            how = (
+                "The bootloader acknowledged the start of the program. The chip was not reset, so its clocks and "
+                "peripherals keep the bootloader's settings."
+            )
+        silence = f" The program sent nothing within {FIRST_BYTE_SECONDS:g} s, so it is not known whether it runs."
+        if not self.is_awaited:
+            return f"{how} Nothing was written, so the bench did not wait for the program's output."
+        return how if self.text else how + silence
 
 
 class BoardPort:
@@ -111,23 +145,22 @@ class BoardPort:
             return Reply.CONNECTED if NACK in self._link.drain() else reply
         return reply
 
-    def start(self, board: BoardSession, address: int) -> str:
-        """Start the board's program, by a reset if a control line drives BOOT0, otherwise by Go; the session ends.
-
-        Returns:
-            The text that the program prints.
+    def start(self, board: BoardSession, address: int, *, listen: bool = True) -> Started:
+        """Start the board's program as `BoardLine.start` specifies; the session ends unless no start is wanted.
 
         Raises:
             RefusedError: the address is not in flash or RAM.
             BoardError: the board stopped answering before the start, or the port was lost.
         """
-        wiring = self.line.wiring
-        if not (self.resets and wiring.drives_boot0):
-            return start_application(board.bootloader, address, listen=LISTEN_SECONDS)
+        if self.line.start is StartMethod.NONE:
+            return Started(StartMethod.NONE)
+        seconds = LISTEN_SECONDS if listen else 0.0
+        if not self.line.starts_by_reset:
+            return Started(StartMethod.GO, start_application(board.bootloader, address, listen=seconds), listen)
         board.bootloader.end()
         self._usual_speed()
-        reset_board(self._link, wiring, boot0=False, wait=self._wait)
-        return listen_to(self._link, seconds=LISTEN_SECONDS)
+        reset_board(self._link, self.line.wiring, boot0=False, wait=self._wait)
+        return Started(StartMethod.RESET, listen_to(self._link, seconds=seconds), listen)
 
     def _usual_speed(self) -> None:
         if self._link.baud != self.line.first_baud:
@@ -142,5 +175,5 @@ def open_port(line: BoardLine, *, stop: Stop | None = None) -> Iterator[BoardPor
         UsageError: the URL or the speed is invalid.
         LinkError: the port does not exist, is busy, or cannot be opened.
     """
-    with closing(open_link(line.url, baud=line.first_baud)) as link:
+    with closing(open_link(line.url, baud=line.first_baud, mode=line.mode)) as link:
         yield BoardPort(link, line, stop=stop)

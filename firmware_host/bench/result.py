@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from blockota.errors import BlockOTAError, BoardError, RefusedError, UnreachableError, UsageError
+from blockota.model.board_image import CHECKS, BoardImage
 from blockota.model.facts import Passed
 from blockota.model.release import Release
 from firmware_host.bench.log import Line
@@ -53,6 +55,37 @@ class ChecksPassed:
     checks: Sequence[Passed]
 
 
+@dataclass(frozen=True)
+class BoardImageResult:
+    """The image that was made for one board, and its proof.
+
+    Attributes:
+        image: the image, without its bytes.
+        finished: the digest, proof and summary of the flash at the addresses of the image.
+    """
+
+    image: BoardImage
+    finished: Finished
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the flash had the image already."""
+        return _is_unchanged(self.finished)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The result as JSON."""
+        return {
+            "product": self.image.product.name,
+            "sha256": self.image.sha256.hex(),
+            "size": self.image.size,
+            "loadAddress": self.image.region.start,
+            "result": "already" if self.is_unchanged else "done",
+            "proof": self.finished.method,
+            "checks": CHECKS,
+        }
+
+
 Progress = BoardMet | ReleaseChosen | ChecksPassed | Event
 
 
@@ -71,8 +104,10 @@ class BoardResult:
         seconds: time from the board's first answer until its flash was proven.
         preserved: the number of bytes beside the image that were written back.
         banner: the text that the board's program printed after its start.
+        started: how the program was started: ``reset``, ``go`` or ``none``; empty if the start failed.
         line: the line in the bench log; None if no line was written.
         error: the error; None if everything succeeded.
+        board_image: the board's own image and its proof; None if the run has none.
     """
 
     port: str
@@ -84,8 +119,10 @@ class BoardResult:
     seconds: float = 0.0
     preserved: int = 0
     banner: str = ""
+    started: str = ""
     line: Line | None = None
     error: BlockOTAError | None = None
+    board_image: BoardImageResult | None = None
 
     @property
     def unique_id(self) -> str:
@@ -97,8 +134,13 @@ class BoardResult:
         """The result in words: ``done``, ``already`` if nothing had to be written, or the error."""
         if self.finished is None:
             return f"{self.error.what}: {self.error.why}" if self.error else ""
-        summary = self.finished.summary
-        return "done" if summary.erased.units or summary.programmed.units else "already"
+        is_unchanged = _is_unchanged(self.finished) and (self.board_image is None or self.board_image.is_unchanged)
+        return "already" if is_unchanged else "done"
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the flash is proven and the run is in the bench log."""
+        return self.finished is not None and self.error is None
 
     @property
     def held(self) -> str:
@@ -130,10 +172,60 @@ class BoardResult:
                 "proof": self.finished.method,
                 "seconds": round(self.seconds, 3),
                 "banner": self.banner,
+                "started": self.started,
             }
+        if self.board_image:
+            fields["boardImage"] = self.board_image.fields
         if self.line:
             fields["log"] = {"number": self.line.number, "sha256": self.line.sha256.hex()}
         return fields
+
+
+class Counters:
+    """Counts the good and bad boards of a run. The class is thread-safe.
+
+    A board that was worked on several times counts once, by its newest result. A board without a readable unique id
+    cannot be recognised, and counts as another board each time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: dict[str, list[bool]] = {}
+
+    def add(self, result: BoardResult) -> str:
+        """Count a result, and return the counters in words, such as ``board 12: 11 good, 1 bad``."""
+        with self._lock:
+            runs = self._runs.setdefault(result.unique_id or f"unknown board {len(self._runs)}", [])
+            runs.append(result.is_good)
+            number = next(number for number, one in enumerate(self._runs.values(), 1) if one is runs)
+            again = " again" if len(runs) > 1 else ""
+            return f"board {number}{again}: {self.good} good, {self.bad} bad"
+
+    @property
+    def good(self) -> int:
+        """The number of boards whose newest result is good."""
+        return sum(runs[-1] for runs in self._runs.values())
+
+    @property
+    def bad(self) -> int:
+        """The number of boards whose newest result is bad."""
+        return len(self._runs) - self.good
+
+    @property
+    def repeated(self) -> int:
+        """The number of boards that were worked on more than once."""
+        return sum(len(runs) > 1 for runs in self._runs.values())
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """The counters as JSON."""
+        return {"boards": len(self._runs), "good": self.good, "bad": self.bad, "repeated": self.repeated}
+
+    def __str__(self) -> str:
+        """The counters in words, such as ``12 boards: 11 good, 1 bad, 2 repeated``."""
+        count = len(self._runs)
+        repeated = f", {self.repeated} repeated" if self.repeated else ""
+        return f"{count} {'board' if count == 1 else 'boards'}: {self.good} good, {self.bad} bad{repeated}"
 
 
 class BenchObserver(Protocol):
@@ -147,6 +239,10 @@ class BenchObserver(Protocol):
 
     def ended(self, port: str, result: BoardResult, /) -> None:
         """Receive the result of the work on the board at a port."""
+
+
+def _is_unchanged(finished: Finished) -> bool:
+    return not (finished.summary.erased.units or finished.summary.programmed.units)
 
 
 def combined_error(results: Sequence[BoardResult]) -> BlockOTAError | None:

@@ -83,6 +83,10 @@ class BoardSession:
             candidates = KnownReleases((proven.release, *known.own), known.others)
             with nothing_changed():
                 installed = find_installed(planned, contents, known=candidates, entry=entry)
+                if installed.unknown:
+                    # Noise may have corrupted an answer: look once more before the contents count as unknown.
+                    contents.changed()
+                    installed = find_installed(planned, contents, known=candidates, entry=entry)
         return Examination(self, proven, contents, installed=installed, entry=entry, journal=journal, known=known)
 
     def contents(self, planned: FlashPlan, *, proof: Proof) -> FlashContents:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from statistics import median
 
 from blockota.errors import BoardError, LinkError, NoAnswerError
@@ -16,7 +15,9 @@ from firmware_host.bootloader.an3155 import SYNC
 from firmware_host.bootloader.client import ANSWER_SECONDS, BITS_PER_BYTE, Bootloader
 from firmware_host.bootloader.entry import WIRINGS, BoardLine, Wait, reset_board
 from firmware_host.bootloader.identity import identify
-from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, open_link
+from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, PortLink, open_link
+from firmware_host.line.port_names import latency_remedy, serial_ports
+from firmware_host.line.ports import LineMode, Parity
 
 LISTEN_SECONDS = 1.2
 """Seconds to listen before anything is sent: long enough to notice a program that prints every second."""
@@ -28,38 +29,71 @@ SLOWER = (115200, 57600, 9600)
 _QUESTIONS = 9
 _QUESTION_BYTES = 7
 """Bytes of a Get ID and its answer."""
-_DEVICES = Path("/dev")
-_PATTERNS = ("ttyUSB*", "ttyACM*")
 
 
 def observe(line: BoardLine, *, listen: float = LISTEN_SECONDS, wait: Wait = time.sleep) -> Observations:
     """Observe the serial line to a board. The board's memory is not changed, but the board may be reset.
 
     Args:
-        line: the port, wiring and speed that the operator gave.
+        line: the port, wiring, speed and mode that the operator gave.
         listen: seconds to listen before anything is sent.
         wait: waits for a number of seconds.
 
     Raises:
         UsageError: the URL or the speed is invalid.
     """
-    seen = Observations(line, ports=ports())
+    seen = Observations(line, ports=serial_ports(), latency_remedy=latency_remedy(line.url))
     try:
-        with closing(open_link(line.url, baud=line.first_baud)) as link:
+        with _opened(line) as link:
             seen = replace(seen, notes=link.notes)
-            return _Examination(link, line, listen=listen, wait=wait).observe(seen)
+            seen = _Examination(link, line, listen=listen, wait=wait).observe(seen)
+            can_steer = link.can_steer
     except LinkError as error:
         return replace(seen, failed=error)
+    return _try_modes(seen, wait) if can_steer and not seen.identity else seen
 
 
-def ports() -> tuple[str, ...]:
-    """The serial ports of this machine's USB adapters."""
-    return tuple(sorted(str(path) for pattern in _PATTERNS for path in _DEVICES.glob(pattern)))
+@contextmanager
+def _opened(line: BoardLine) -> Iterator[PortLink]:
+    """Open a port without discarding an echo, so that the echo is observed."""
+    mode = replace(line.mode, echo=False)
+    with closing(open_link(line.url, baud=line.first_baud, mode=mode)) as link:
+        yield link
+
+
+def _try_modes(seen: Observations, wait: Wait) -> Observations:
+    """Try the modes that can cause what was observed, each on the newly opened port."""
+    tried = seen.others
+    for mode in _other_modes(seen):
+        line = replace(seen.line, mode=mode)
+        # A driver without a mode for RS485 refuses it.
+        with suppress(LinkError), _opened(line) as link:
+            examination = _Examination(link, line, listen=0.0, wait=wait)
+            trial = examination.try_once()
+            tried = (*tried, trial)
+            if trial.found:
+                found = examination.identified(replace(seen, others=tried, misunderstood=None))
+                if found.identity:
+                    return found
+    # An answer to the first byte says more than the silence in other modes.
+    return seen if seen.misunderstood else replace(seen, others=tried)
+
+
+def _other_modes(seen: Observations) -> Iterator[LineMode]:
+    mode, last = seen.line.mode, seen.last
+    reply = last.reply if last else Reply.SILENCE
+    if seen.misunderstood or reply is Reply.OTHER:
+        other = Parity.NONE if mode.parity is Parity.EVEN else Parity.EVEN
+        yield replace(mode, parity=other)
+    if reply in {Reply.SILENCE, Reply.ECHO} and not seen.line.wiring.uses_rts:
+        directions = ((False, False), (True, False), (True, True))
+        named = (mode.rs485, mode.invert_rs485)
+        yield from (replace(mode, rs485=on, invert_rs485=low) for on, low in directions if (on, low) != named)
 
 
 @dataclass(frozen=True)
 class _Examination:
-    link: ControlledLink
+    link: PortLink
     line: BoardLine
     listen: float
     wait: Wait
@@ -70,10 +104,11 @@ class _Examination:
         if not asked.found and asked.reply is not Reply.ECHO and self.link.can_steer:
             others = tuple(self._try_others())
         seen = replace(seen, asked=asked, others=others)
-        if not (seen.last and seen.last.found):
-            return seen
+        return self.identified(seen) if seen.last and seen.last.found else seen
 
-        # A bootloader answers: identify the board, and measure the latency of a command without its transmission time.
+    def identified(self, seen: Observations) -> Observations:
+        """Identify the board, and measure the latency of a command without its transmission time."""
+        self.link.echoes = bool(seen.last and seen.last.has_echo)
         bootloader = Bootloader(self.link)
         try:
             bootloader.connect()
@@ -88,6 +123,12 @@ class _Examination:
             return replace(seen, misunderstood=error)
         on_the_wire = _QUESTION_BYTES * BITS_PER_BYTE / self.link.baud
         return replace(seen, identity=identity, latency=max(0.0, median(taken) - on_the_wire))
+
+    def try_once(self) -> Trial:
+        """Reset the board if the wiring can, and address its bootloader."""
+        if self.line.wiring.is_by_hand:
+            return self._wake(b"")
+        return self._wake(self._reset(self.line, SETTLE_SECONDS[0]))
 
     def _try_named(self) -> Trial:
         if self.line.wiring.is_by_hand:
@@ -119,7 +160,9 @@ class _Examination:
 
     def _wake(self, unasked: bytes) -> Trial:
         first = _answer(self.link, ANSWER_SECONDS)
-        return Trial(self.line, unasked, first, b"" if first else _answer(self.link, ANSWER_SECONDS))
+        # A bootloader that was connected before answers the second byte; an echo is not an answer.
+        has_answer = first.strip(bytes((SYNC,)))
+        return Trial(self.line, unasked, first, b"" if has_answer else _answer(self.link, ANSWER_SECONDS))
 
 
 def _other_lines(named: BoardLine) -> Iterator[BoardLine]:
@@ -130,7 +173,9 @@ def _other_lines(named: BoardLine) -> Iterator[BoardLine]:
     polarities = product(("dtr-rts", "rts-dtr"), (False, True), (False, True))
     wirings = [WIRINGS[name].inverted(reset=reset, boot0=boot0) for name, reset, boot0 in polarities]
     baud = min(named.first_baud, DEFAULT_BAUD)
-    yield from (BoardLine(named.url, baud, wiring) for wiring in (*wirings, WIRINGS["break"]) if wiring != named.wiring)
+    for wiring in (*wirings, WIRINGS["break"]):
+        if wiring != named.wiring and not (named.mode.rs485 and wiring.uses_rts):
+            yield BoardLine(named.url, baud, wiring, named.mode)
 
 
 def _answer(link: ControlledLink, seconds: float) -> bytes:

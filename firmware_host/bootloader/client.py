@@ -59,6 +59,10 @@ FEED = bytes((0x81, *[0x80] * 286))
 _FEED_BURST = 16
 
 
+class CommandRefusedError(BoardProtocolError):
+    """The bootloader answered NACK, and has not carried out the command."""
+
+
 class Bootloader:
     """The commands of one board's bootloader.
 
@@ -142,8 +146,8 @@ class Bootloader:
         erasers = {Command.ERASE, Command.EXTENDED_ERASE}
         if not {Command.READ_MEMORY, Command.WRITE_MEMORY} <= commands or not erasers & commands:
             raise RefusedError(
-                "this bootloader cannot flash",
-                why=f"its commands are {', '.join(f'{code:02x}' for code in sorted(commands))}; nothing was changed",
+                "the bootloader did not list the commands that flashing needs",
+                why=f"it listed {', '.join(f'{code:02x}' for code in sorted(commands))}; nothing was changed",
                 remedy="run the command again, because noise on the line can change the list of commands; or use a "
                 "board whose bootloader can read, write and erase",
             )
@@ -281,7 +285,7 @@ class Bootloader:
         if exchange.command != Command.GET and exchange.command not in self.capabilities.commands:
             raise RefusedError(
                 f"{exchange.title} was not sent",
-                why=f"this bootloader (version {self.capabilities.version_text}) does not have the command",
+                why=f"this bootloader (version {self.capabilities.version_text}) did not list the command",
             )
         # A request to stop takes effect only here, so that the bootloader never waits for the rest of a frame.
         if self._before_command:
@@ -296,8 +300,8 @@ class Bootloader:
                 return number
         return None
 
-    def _refusal(self, exchange: Exchange) -> BoardProtocolError:
-        return BoardProtocolError(
+    def _refusal(self, exchange: Exchange) -> CommandRefusedError:
+        return CommandRefusedError(
             f"the board on {self.link.name} refused {exchange.title}",
             why="it answered NACK",
             remedy=_RESET_REMEDY,
@@ -328,7 +332,7 @@ class Bootloader:
             return False
         raise BoardProtocolError(
             f"the board on {self.link.name} answers {exchange.title} with neither ACK nor NACK",
-            why=f"its answer was {bytes((answer,)) + rest[:_QUOTED]!r}",
+            why=f"its answer was {(bytes((answer,)) + rest)[:_QUOTED]!r}",
             remedy=f"check the cable and the speed; {_RESET_REMEDY}",
         )
 
@@ -382,8 +386,8 @@ class Bootloader:
     def _no_bootloader(self, heard: bytes) -> BoardProtocolError | NoAnswerError:
         if heard:
             return BoardProtocolError(
-                f"the device on {self.link.name} is not an STM32 bootloader",
-                why=f"its answer was {heard[:_QUOTED]!r}",
+                f"the answer on {self.link.name} is not that of an STM32 bootloader",
+                why=f"the answer was {heard[:_QUOTED]!r}",
                 remedy=f"{_RESET_REMEDY}: its application may be running; also check the speed and even parity",
             )
         return NoAnswerError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Self
 
@@ -19,6 +19,7 @@ from blockota.errors import Action, BoardError, BoardProtocolError, LinkError, N
 from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, Link, open_link
+from firmware_host.line.ports import LineMode
 
 Wait = Callable[[float], None]
 """A function that waits for a number of seconds; tests pass one that advances a simulated clock."""
@@ -35,6 +36,8 @@ FASTEST = 0
 """A value of `BoardLine.baud` that selects the highest speed that the board supports."""
 FASTER = (460800, 256000, 230400)
 """The speeds above `DEFAULT_BAUD` that are tried, fastest first. No board is known to support 921600 baud."""
+FIRST_BYTE_SECONDS = 0.5
+"""Seconds in which an application must begin to send."""
 QUIET_SECONDS = 0.3
 """Seconds of silence after which an application's text counts as complete."""
 _TRIALS = 2
@@ -78,6 +81,22 @@ class BoardWiring:
         """Whether a control line drives BOOT0, so that a reset can also start the application."""
         return self.boot0 is not ControlSignal.NONE
 
+    @property
+    def starts_programs(self) -> bool:
+        """Whether the control lines can reset the board with BOOT0 at 0, which starts its program."""
+        return self.drives_boot0 and not self.is_by_hand
+
+    @property
+    def uses_rts(self) -> bool:
+        """Whether RTS drives a pin of the board."""
+        return ControlSignal.RTS in {self.reset, self.boot0}
+
+    @property
+    def name(self) -> str:
+        """The name of the wiring in `WIRINGS`, without its inversions."""
+        plain = self.inverted(reset=False, boot0=False)
+        return next(name for name, wiring in WIRINGS.items() if wiring == plain)
+
     def inverted(self, *, reset: bool, boot0: bool) -> Self:
         """Return a copy of the wiring with the given polarities."""
         return replace(self, invert_reset=reset, invert_boot0=boot0)
@@ -95,6 +114,19 @@ WIRINGS = {
 BY_HAND = WIRINGS["by-hand"]
 
 
+class StartMethod(Enum):
+    """How a board's program is started after the flash was proven.
+
+    AUTO is RESET if the wiring can reset the board with BOOT0 at 0, otherwise GO. The bootloader's Go command starts
+    the program without a reset of the chip: its clocks and peripherals keep the bootloader's settings.
+    """
+
+    AUTO = "auto"
+    RESET = "reset"
+    GO = "go"
+    NONE = "none"
+
+
 @dataclass(frozen=True)
 class BoardLine:
     """The serial line to one board.
@@ -103,11 +135,36 @@ class BoardLine:
         url: a serial device, a pseudo-terminal, ``socket://host:port`` or ``rfc2217://host:port``.
         baud: bits per second, or `FASTEST`.
         wiring: the connection of the control lines to NRST and BOOT0.
+        mode: the parity of the line, its echo, and the switching of an RS485 transceiver.
+        start: how the board's program is started.
+
+    Raises:
+        UsageError: RTS would drive a pin of the board and an RS485 transceiver, or the wiring cannot start the program
+            by a reset.
     """
 
     url: str
     baud: int = DEFAULT_BAUD
     wiring: BoardWiring = BY_HAND
+    mode: LineMode = field(default_factory=LineMode)
+    start: StartMethod = StartMethod.AUTO
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions between the wiring and the other attributes."""
+        if self.mode.rs485 and self.wiring.uses_rts:
+            raise UsageError(
+                "RTS cannot switch an RS485 transceiver and drive a pin of the board",
+                why=f"the wiring {self.wiring.name} uses RTS",
+                remedy="choose a wiring without RTS, such as dtr or by-hand",
+                action=Action.CHOOSE_WIRING,
+            )
+        if self.start is StartMethod.RESET and not self.wiring.starts_programs:
+            raise UsageError(
+                f"the wiring {self.wiring.name} cannot start the program by a reset",
+                why="no control line both resets the board and sets BOOT0 to 0",
+                remedy="start the program by the bootloader's Go command",
+                action=Action.CHOOSE_START,
+            )
 
     @property
     def first_baud(self) -> int:
@@ -117,11 +174,16 @@ class BoardLine:
     @property
     def description(self) -> str:
         """The wiring and the speed in words, such as ``wiring dtr-rts with BOOT0 inverted at 115200 baud``."""
-        plain = self.wiring.inverted(reset=False, boot0=False)
-        name = next(name for name, wiring in WIRINGS.items() if wiring == plain)
         inverted = ["reset"] * self.wiring.invert_reset + ["BOOT0"] * self.wiring.invert_boot0
         inversions = f" with {' and '.join(inverted)} inverted" if inverted else ""
-        return f"wiring {name}{inversions} at {self.baud or 'the highest possible'} baud"
+        mode = f" in mode {self.mode.words}" if self.mode != LineMode() else ""
+        return f"wiring {self.wiring.name}{inversions} at {self.baud or 'the highest possible'} baud{mode}"
+
+    @property
+    def starts_by_reset(self) -> bool:
+        """Whether the board's program is started by a reset."""
+        is_possible = self.start in {StartMethod.AUTO, StartMethod.RESET}
+        return is_possible and self.wiring.starts_programs
 
 
 def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = False) -> BoardWiring:
@@ -154,7 +216,7 @@ def open_bootloader(line: BoardLine, *, wait: Wait = time.sleep) -> Iterator[Boo
         UsageError: the URL or the speed is invalid.
         BoardError: the port cannot be opened, or no bootloader answers as AN3155 specifies.
     """
-    with closing(open_link(line.url, baud=line.first_baud)) as link:
+    with closing(open_link(line.url, baud=line.first_baud, mode=line.mode)) as link:
         bootloader = Bootloader(link)
         connect_board(bootloader, link, line=line, wait=wait)
         yield bootloader
@@ -296,9 +358,12 @@ def start_application(bootloader: Bootloader, address: int, *, listen: float) ->
 
 
 def listen_to(link: Link, *, seconds: float) -> str:
-    """Return the text that an application prints within `seconds`, escaped as by `start_application`."""
+    """Return the text that an application prints, escaped as by `start_application`.
+
+    The text must begin within `FIRST_BYTE_SECONDS`. It ends after `QUIET_SECONDS` of silence, or after `seconds`.
+    """
     deadline = time.monotonic() + seconds
-    heard, silence = b"", seconds
+    heard, silence = b"", FIRST_BYTE_SECONDS
     # A lost line or Ctrl-C ends the listening; the text received before is returned.
     with suppress(NoAnswerError, LinkError, KeyboardInterrupt):
         while (left := deadline - time.monotonic()) > 0:

@@ -13,9 +13,10 @@ Example:
 from firmware_host.simulator.clock import TimeModel
 from firmware_host.simulator.device import SimulatedBoard
 from firmware_host.simulator.faults import FAULT_NAMES, Faults
-from firmware_host.simulator.line import LineSettings
+from firmware_host.simulator.line import BoardSide, LineSettings
 from firmware_host.simulator.profiles import PROFILES, STM32F103C8, BoardProfile
-from firmware_host.simulator.server import serve_pty, serve_tcp
+from firmware_host.simulator.server import serve_tcp
+from firmware_host.simulator.server_pty import serve_pty
 from firmware_host.simulator.server_rfc2217 import WIRINGS, Wiring, serve_rfc2217
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "STM32F103C8",
     "WIRINGS",
     "BoardProfile",
+    "BoardSide",
     "Faults",
     "LineSettings",
     "SimulatedBoard",

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import queue
 import re
 import signal
 import sys
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
@@ -22,6 +24,7 @@ from firmware_host.simulator import (
     STM32F103C8,
     WIRINGS,
     BoardProfile,
+    BoardSide,
     Faults,
     SimulatedBoard,
     TimeModel,
@@ -31,9 +34,11 @@ from firmware_host.simulator import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNAL_SECONDS = 0.5
+"""Seconds of one wait for a signal."""
 UNIQUE_ID_LENGTH = 12
 RATES = ("9600", "57600", "115200", "230400", "256000", "460800")
 RATE_OF_THE_LINE = "line"
@@ -44,6 +49,7 @@ example:
   python -m firmware_host.simulator --tcp 3115 --flash board.flash
   python -m firmware_host.simulator --pty --fault silent-after=5000
   python -m firmware_host.simulator --rfc2217 --wiring dtr-rts --baud line
+  python -m firmware_host.simulator --rfc2217 --wiring dtr --rs485 --half-duplex
 
 Each new connection resets the board, which is then in its boot ROM.
 Where a control line is wired to NRST (--rfc2217), the host must reset the board itself."""
@@ -78,19 +84,52 @@ def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None]) -
     )
     board = _board(options)
     if options.rfc2217 is not None:
-        wiring = replace(WIRINGS[options.wiring], invert_reset=options.invert_reset, invert_boot0=options.invert_boot0)
+        wiring = replace(
+            WIRINGS[options.wiring],
+            invert_reset=options.invert_reset,
+            invert_boot0=options.invert_boot0,
+            rs485=options.rs485,
+            invert_rs485=options.invert_rs485,
+        )
         server = serve_rfc2217(board, port=options.rfc2217, wiring=wiring)
     else:
         server = serve_pty(board) if options.pty else serve_tcp(board, port=options.tcp)
 
-    # Block the signals before the serving thread starts, so that only `sigwait` receives them.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    with _stop_signals() as signals, server as url:
+        announce(url)
+        while signals.empty():
+            with suppress(queue.Empty):  # Windows handles signals only between two waits
+                signals.put(signals.get(timeout=SIGNAL_SECONDS))
+
+
+@contextmanager
+def _stop_signals() -> Iterator[queue.SimpleQueue[int]]:
+    """Put the stop signals into a queue: a signal handler may not use an event, on whose lock it can deadlock."""
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    before = {number: signal.signal(number, lambda number, _: signals.put(number)) for number in STOP_SIGNALS}
     try:
-        with server as url:
-            announce(url)
-            signal.sigwait(STOP_SIGNALS)
-    finally:  # otherwise processes that the caller starts later would inherit the mask
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _require_rfc2217(options: argparse.Namespace) -> None:
+    """Refuse settings of the line that only a serial server of RFC 2217 transmits."""
+    if options.rfc2217 is None and options.parity == "none":
+        raise UsageError(
+            "--parity has no effect without --rfc2217",
+            why="a TCP connection and a pseudo-terminal carry bytes without a parity bit",
+            remedy="serve the board with --rfc2217",
+        )
+    if options.rfc2217 is None and options.rs485:
+        raise UsageError(
+            "--rs485 has no effect without --rfc2217",
+            why="a TCP connection and a pseudo-terminal have no RTS",
+            remedy="serve the board with --rfc2217",
+        )
+    if options.invert_rs485 and not options.rs485:
+        raise UsageError("--invert-rs485 has no effect without --rs485", remedy="add --rs485")
 
 
 def _board(options: argparse.Namespace) -> SimulatedBoard:
@@ -110,6 +149,7 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
     if baud == RATE_OF_THE_LINE and not options.pty and options.rfc2217 is None:
         raise UsageError("a TCP connection has no baud rate", remedy="use --baud 115200, or serve --pty or --rfc2217")
 
+    _require_rfc2217(options)
     rate = 0 if baud == RATE_OF_THE_LINE else int(baud or 0)
     profile = PROFILES[options.chip]
     profile = replace(profile, max_baud=options.max_baud or profile.max_baud)
@@ -120,6 +160,7 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
         times=TimeModel(baud=rate, latency=latency / 1000) if baud else None,
         unique_id=bytes.fromhex(options.unique_id),
     )
+    board.side = BoardSide("N" if options.parity == "none" else "E", half_duplex=options.half_duplex)
     # Option bytes and BOOT0 take effect at a reset, so both are set before the board is served.
     pages = _pages(options.write_protected, profile)
     if pages or options.readout_protected:
@@ -161,6 +202,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--wiring", choices=tuple(WIRINGS), default="dtr-rts", help=text)
     add("--invert-reset", action="store_true", help="NRST is low while its control line is not asserted")
     add("--invert-boot0", action="store_true", help="BOOT0 is high while its control line is asserted")
+    text = "the parity of the board's USART (%(default)s); the boot ROMs of ST use even parity"
+    add("--parity", choices=("even", "none"), default="even", help=text)
+    text = "both directions share one wire: the host receives what it sends"
+    add("--half-duplex", action="store_true", help=text)
+    text = "RTS switches an RS485 transceiver to sending; the bytes against its direction are lost"
+    add("--rs485", action="store_true", help=text)
+    add("--invert-rs485", action="store_true", help="the transceiver sends while RTS is not asserted")
     text = "simulate transmission and flash times at this baud rate; `line`: at the host's rate (default: no delays)"
     add("--baud", default="", choices=(*RATES, RATE_OF_THE_LINE), help=text)
     text = "the highest baud rate that the ROM measures correctly (default: that of the chip)"

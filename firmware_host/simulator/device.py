@@ -28,7 +28,7 @@ from firmware_host.simulator.clock import Timeline, TimeModel
 from firmware_host.simulator.emulator import CrashError, EmulatedApplication
 from firmware_host.simulator.faults import NO_FAULTS, Faults
 from firmware_host.simulator.flash import PowerCutError
-from firmware_host.simulator.line import Cable, LineSettings, received
+from firmware_host.simulator.line import BoardSide, Cable, LineSettings, received
 from firmware_host.simulator.profiles import STM32F103C8, BoardProfile
 from firmware_host.simulator.rom import RESET, Leave, Rom, Script, Transmitter
 from firmware_host.simulator.silicon import BusFaultError, Silicon
@@ -58,6 +58,7 @@ class SimulatedBoard:
         boot0: the level of BOOT0; at a reset True starts the boot ROM, and False the application in flash.
         powered: whether the board has power.
         application: the running application, or None.
+        side: the board's side of the serial line, to be set before the board is used.
 
     Raises:
         UsageError: the initial contents are larger than the flash.
@@ -75,6 +76,7 @@ class SimulatedBoard:
     ) -> None:
         self.boot0 = self.powered = True
         self.application: EmulatedApplication | None = None
+        self.side = BoardSide()
         self._faults, self._time = faults, Timeline(times)
         self._silicon = Silicon(profile, flash, faults=faults, unique_id=unique_id)
         self._line = Transmitter(faults, greets_twice=profile.greets_twice)
@@ -164,15 +166,16 @@ class SimulatedBoard:
     def feed(self, data: bytes) -> bytes:
         """Receive bytes from the host; return the answer."""
         self._time.arrive()
+        echo = self._cable.echo(data) if self.side.half_duplex else b""
         if self._script and self._is_measured:
             data = received(data, self._host, heard=self._measured)
         elif self._script:
             # AN3155 section 2: the ROM measures the rate from the first byte, so the first byte arrives unchanged.
-            data = data[:1] + received(data[1:], self._host, heard=LineSettings(self._host.baud))
+            data = data[:1] + received(data[1:], self._host, heard=LineSettings(self._host.baud, self.side.parity))
         answer = b"".join([self._receive(byte) for byte in data])
         if answer:
             self._time.deliver()
-        return received(answer, self._measured, heard=self._host) if self._script else answer
+        return echo + (received(answer, self._measured, heard=self._host) if self._script else answer)
 
     def run(self, seconds: float) -> bytes:
         """Run the application for a number of simulated seconds; return the bytes that it sends.
@@ -215,7 +218,7 @@ class SimulatedBoard:
             if not self._is_measured:
                 # AN3155 section 2: the ROM measures the rate from the first byte, and measures a wrong one if it
                 # receives only a part of the byte, or if the rate is too high.
-                self._measured, self._is_measured = LineSettings(self._host.baud), True
+                self._measured, self._is_measured = LineSettings(self._host.baud, self.side.parity), True
                 is_too_fast = self._host.baud > self.profile.max_baud
                 if is_too_fast:
                     logger.warning("%d baud are too many for this ROM, no answers until reset", self._host.baud)

@@ -29,6 +29,19 @@ class LineSettings:
         return 1 + self.data_bits + (self.parity != "N")
 
 
+@dataclass(frozen=True)
+class BoardSide:
+    """The board's side of the serial line.
+
+    Attributes:
+        parity: the parity of the board's USART: ``E`` as in ST's boot ROMs, or ``N``.
+        half_duplex: whether both directions share one wire or wire pair, so that the host receives what it sends.
+    """
+
+    parity: str = "E"
+    half_duplex: bool = False
+
+
 def received(data: bytes, sent: LineSettings, *, heard: LineSettings) -> bytes:
     """Return the bytes that a receiver with the settings `heard` decodes, if `data` is sent without pauses.
 
@@ -101,6 +114,16 @@ class Cable:
             return None
         self.received += 1
         return self._flipped(byte) if self.received == faults.flip_received else byte
+
+    def echo(self, data: bytes) -> bytes:
+        """Return what a host on a half duplex line receives while it sends `data`; call this before `to_board`.
+
+        The fault `flip_received` changes the common wire, so that board and host receive the changed byte.
+        """
+        place = (self._faults.flip_received or 0) - self.received - 1
+        if not 0 <= place < len(data):
+            return data
+        return data[:place] + bytes((self._flipped(data[place]),)) + data[place + 1 :]
 
     def to_host(self, data: bytes) -> bytes:
         """Return the part of the data that reaches the host."""

@@ -1,27 +1,20 @@
-"""Serve a simulated board on a TCP port or a pseudo-terminal, from a thread.
+"""Serve a simulated board on a TCP port, from a thread.
 
-Each new connection resets the board, which then runs its boot ROM (or its application, if BOOT0 is 0). On a
-pseudo-terminal a new connection begins when a program opens the terminal and no other program has it open.
+Each new connection resets the board, which then runs its boot ROM (or its application, if BOOT0 is 0).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import select
 import socket
 import sys
-import termios
 import threading
-import time
-import tty
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from blockota.errors import LinkError
-from firmware_host.simulator.line import LineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,8 +29,6 @@ APPLICATION_TICK = 0.001
 SEND_TIMEOUT = 5.0
 """Seconds after which the connection is closed if the host does not read."""
 CHUNK = 4096
-TCGETS2, TERMIOS2_SIZE, INPUT_SPEED = 0x802C_542A, 44, 36
-"""The ioctl that reads a terminal's baud rate on Linux, the size of its result, and the offset of the rate in it."""
 
 
 @contextmanager
@@ -85,7 +76,9 @@ def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *,
 
     with socket.socket() as listener:
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # On Windows this option would let two servers have one port.
+            if sys.platform != "win32":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((HOST, port))
             listener.listen()
         except OSError as error:
@@ -95,28 +88,13 @@ def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *,
                 remedy="choose another port, or 0 for a free one",
             ) from error
         listener.settimeout(TICK)
-        with _thread(accept):
+        with serving_thread(accept):
             yield f"{HOST}:{listener.getsockname()[1]}"
 
 
 @contextmanager
-def serve_pty(board: SimulatedBoard) -> Iterator[str]:
-    """Serve the board on a new pseudo-terminal; yield its path, such as ``/dev/pts/3``."""
-    master, slave = os.openpty()
-    path = os.ttyname(slave)
-    tty.setraw(slave)
-    # The master reports a hang-up only while no program has the slave open.
-    os.close(slave)
-    os.set_blocking(master, False)
-    try:
-        with _thread(partial(_serve_terminal, board, master, path)):
-            yield path
-    finally:
-        os.close(master)
-
-
-@contextmanager
-def _thread(serve: Callable[[threading.Event], None]) -> Iterator[None]:
+def serving_thread(serve: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Call `serve` in a thread, with an event that is set when the ``with`` block ends."""
     ended = threading.Event()
     thread = threading.Thread(target=serve, args=(ended,), name="simulated board", daemon=True)
     thread.start()
@@ -152,36 +130,3 @@ def arriving(connection: socket.socket, ended: threading.Event, *, tick: Callabl
 def tick(board: SimulatedBoard) -> float:
     """Return the seconds until the board must be polled again."""
     return APPLICATION_TICK if board.application else TICK
-
-
-def _serve_terminal(board: SimulatedBoard, master: int, path: str, ended: threading.Event) -> None:
-    poll = select.poll()
-    poll.register(master, select.POLLIN)
-    connected = False
-    while not ended.is_set():
-        events = dict(poll.poll(tick(board) * 1000)).get(master, 0)
-        if events & ~select.POLLIN:
-            if connected:
-                # A real port discards its buffer when it is closed; the kernel would keep it for the next program.
-                slave = os.open(path, os.O_RDWR | os.O_NOCTTY)
-                termios.tcflush(slave, termios.TCIFLUSH)
-                os.close(slave)
-            connected = False
-            time.sleep(TICK)
-        elif not connected:
-            connected = True
-            _send(master, board.connect())
-        if events & select.POLLIN:
-            # The baud rate that the program has set; a pseudo-terminal has no parity.
-            if sys.platform == "linux":
-                rate = fcntl.ioctl(master, TCGETS2, bytes(TERMIOS2_SIZE))[INPUT_SPEED : INPUT_SPEED + 4]
-                board.set_line(LineSettings(int.from_bytes(rate, sys.byteorder)))
-            _send(master, board.feed(os.read(master, CHUNK)))
-        if connected:
-            _send(master, board.idle(tick(board)))
-
-
-def _send(master: int, data: bytes) -> None:
-    # Bytes that the program does not read are lost, as on a serial line.
-    with contextlib.suppress(BlockingIOError):
-        os.write(master, data)

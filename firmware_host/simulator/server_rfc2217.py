@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from serial import rfc2217
 
+from blockota.errors import UsageError
 from firmware_host.simulator.line import LineSettings
 from firmware_host.simulator.server import arriving, serve_connections, tick
 
@@ -38,12 +39,23 @@ class Wiring:
         boot0: the control line that drives BOOT0: ``dtr``, ``rts``, or empty if a jumper sets BOOT0.
         invert_reset: whether NRST is low while its control line is not asserted.
         invert_boot0: whether BOOT0 is high while its control line is asserted.
+        rs485: whether RTS switches an RS485 transceiver, which sends to the board while RTS is asserted, and otherwise
+            receives from it. Bytes against this direction are lost. The board's answer waits for the transceiver to
+            receive; a real board does not wait.
+        invert_rs485: whether the transceiver sends while RTS is not asserted.
     """
 
     reset: str = ""
     boot0: str = ""
     invert_reset: bool = False
     invert_boot0: bool = False
+    rs485: bool = False
+    invert_rs485: bool = False
+
+    @property
+    def uses_rts(self) -> bool:
+        """Whether RTS drives a pin of the board."""
+        return "rts" in {self.reset, self.boot0}
 
 
 DTR_RTS = Wiring(reset="dtr", boot0="rts")
@@ -68,12 +80,18 @@ def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_
         wiring: the connection of the control lines to NRST and BOOT0.
 
     Raises:
+        UsageError: RTS would drive a pin of the board and a transceiver.
         LinkError: the port is in use or not allowed.
     """
+    if wiring.rs485 and wiring.uses_rts:
+        raise UsageError(
+            "RTS cannot switch an RS485 transceiver and drive a pin of the board",
+            remedy="choose a wiring without RTS, such as dtr or none",
+        )
 
     def talk(connection: socket.socket, ended: threading.Event) -> None:
         port = _BoardPort(board, connection, wiring)
-        port.send(board.connect(reset=not wiring.reset))
+        port.hear(board.connect(reset=not wiring.reset))
         # pyserial raises these exceptions on a malformed option negotiation: close the connection.
         with contextlib.suppress(LookupError, ValueError, struct.error):
             port.serve(ended)
@@ -94,6 +112,7 @@ class _BoardPort:
         self._pending, self._settings = bytearray(), LineSettings(9600, "N")
         # Whether each signal is asserted. The pins follow the signals only after the first change.
         self._lines = {"dtr": False, "rts": False, "break": False}
+        self._late = b""  # an answer that the board sends as soon as the transceiver receives
         manager: Any = rfc2217.PortManager
         self._manager = manager(self, self)
 
@@ -102,22 +121,35 @@ class _BoardPort:
             for byte in self._manager.filter(data):
                 self._pending += byte
             self._pass_on()
-            self.send(self._board.idle(tick(self._board)))
+            self.hear(self._board.idle(tick(self._board)))
 
     def write(self, data: bytes) -> None:
         """Send bytes of the RFC 2217 protocol to the host."""
         self._connection.sendall(data)
 
-    def send(self, data: bytes) -> None:
-        """Send the board's bytes to the host."""
-        self._connection.sendall(b"".join(self._manager.escape(data)))
+    def hear(self, data: bytes) -> None:
+        """Send the board's bytes to the host, unless an RS485 transceiver is sending."""
+        if data and not self._is_sending:
+            self._connection.sendall(b"".join(self._manager.escape(data)))
+
+    @property
+    def _is_sending(self) -> bool:
+        """Whether an RS485 transceiver is switched to sending."""
+        return self._wiring.rs485 and self._lines["rts"] is not self._wiring.invert_rs485
 
     def _pass_on(self) -> None:
         """Pass the received bytes to the board; must be called before a line setting changes."""
-        if self._pending:
-            data = bytes(self._pending)
-            self._pending.clear()
-            self.send(self._board.feed(data))
+        if not self._pending:
+            return
+        data = bytes(self._pending)
+        self._pending.clear()
+        if not self._wiring.rs485:
+            self.hear(self._board.feed(data))
+        elif self._is_sending:
+            answer = self._board.feed(data)
+            echo = data if self._board.side.half_duplex else b""
+            self._connection.sendall(b"".join(self._manager.escape(answer[: len(echo)])))
+            self._late = answer[len(echo) :]
 
     def _set_line(self, settings: LineSettings) -> None:
         self._pass_on()
@@ -129,6 +161,9 @@ class _BoardPort:
         self._pass_on()
         self._lines[line] = asserted
         wiring = self._wiring
+        if wiring.rs485 and not self._is_sending:
+            late, self._late = self._late, b""
+            self.hear(late)
         if wiring.boot0:
             self._board.boot0 = self._lines[wiring.boot0] == wiring.invert_boot0
         if line == wiring.reset:

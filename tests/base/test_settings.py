@@ -196,7 +196,7 @@ WRONG_FILES = {
     "nested without end": ("a = " + "[" * 30_000, "is not TOML"),
     "an unknown key": (
         'netwrok = "x"',
-        "unknown setting 'netwrok': the settings there are gateways, network, networks, store, tokens, vendor_sources",
+        "unknown setting 'netwrok': the settings there are bench, gateways, network, networks, store, tokens, vendor_",
     ),
     "an unknown key of a network": (
         "[networks.x]\nchain = 5",

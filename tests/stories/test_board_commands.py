@@ -241,7 +241,7 @@ def test_options_of_chain_and_store_are_not_shown() -> None:
     """The help of ``blockota board`` commands lists no chain or store option."""
     for command in board_group.commands.values():
         names: set[Any] = {parameter.name for parameter in command.params}
-        assert not names & {"config", "network", "store"}
+        assert not names & {"network", "store"}
         assert "as_json" in names
 
 

@@ -66,11 +66,14 @@ def hindrance(seen: Observations) -> Finding:
         (b"\x1f\x1f", b"", Reply.CONNECTED),
         (b"", b"", Reply.SILENCE),
         (b"\x7f", b"", Reply.ECHO),
-        (b"\x7f\x79", b"", Reply.ECHO),
+        (b"\x7f\x7f", b"", Reply.OTHER),
+        (b"\x7f\x79", b"", Reply.FRESH),
+        (b"\x7f", b"\x7f\x1f", Reply.CONNECTED),
+        (b"\x7f", b"\x7f", Reply.ECHO),
         (b"hello", b"", Reply.OTHER),
         (b"\x00", b"", Reply.OTHER),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_answers_are_classified(first: bytes, second: bytes, reply: Reply) -> None:
     """An answer is classified as a fresh bootloader, a synchronised one, an echo, silence, or other bytes."""
@@ -96,7 +99,8 @@ def test_joined_lines_silence_and_garbage_are_reported() -> None:
     """Joined lines, silence and garbage each have a remedy; silence also counts the attempts."""
     assert "TX and RX" in hindrance(Observations(USB, asked=trial(b"\x7f"))).remedy
     silent = hindrance(Observations(USB, asked=trial(), others=(trial(), trial())))
-    assert (silent.about, silent.what) == ("silence", "nothing answers; 2 other wirings and speeds were tried as well")
+    what = "nothing answers; 2 other settings of the line were tried as well"
+    assert (silent.about, silent.what) == ("silence", what)
     assert all(word in silent.remedy for word in ("power", "BOOT0", "TX", "grounds"))
     assert "9600 baud" in hindrance(Observations(USB, asked=trial(b"\xfe\x00"))).remedy
 
@@ -106,7 +110,7 @@ def test_another_wiring_that_works_is_named() -> None:
     line = BoardLine(USB.url, 115200, find_wiring("dtr-rts", invert_boot0=True))
     found = findings(Observations(USB, asked=trial(), others=(trial(b"\x79", line=line),), identity=IDENTITY))
     assert found[0].hinders
-    assert (found[0].action, found[0].values) == (Action.USE_LINE, {"line": line})
+    assert (found[0].action, found[0].values) == (Action.USE_LINE, {"line": line, "given": USB})
     assert "wiring dtr-rts with BOOT0 inverted at 115200 baud" in found[0].what
     assert "ready" not in {finding.about for finding in found}
 
@@ -135,19 +139,16 @@ def test_protections_and_unknown_chips_hinder() -> None:
     assert "0x999" in hindrance(replace(alive, identity=BoardIdentity(0x999, "2.2", chip=None))).what
 
 
-@pytest.mark.parametrize(
-    ("line", "remedy"),
-    [(USB, "devices/ttyUSB0/latency_timer"), (BoardLine("rfc2217://host:1"), "nearer to the board")],
-    ids=["usb", "network"],
-)
-def test_a_slow_adapter_is_a_hint(line: BoardLine, remedy: str) -> None:
+def test_a_slow_adapter_is_a_hint() -> None:
     """A slow adapter is reported with its delay and a remedy, but does not prevent flashing."""
-    seen = Observations(line, asked=trial(b"\x79"), identity=IDENTITY, latency=0.016)
+    seen = Observations(
+        USB, asked=trial(b"\x79"), identity=IDENTITY, latency=0.016, latency_remedy="use another adapter"
+    )
     ready, latency = findings(seen)
     assert ready.about == "ready"
     assert "16.0 ms" in latency.what
     assert "12 s longer" in latency.what
-    assert remedy in latency.remedy
+    assert latency.remedy == "use another adapter"
     assert not findings(replace(seen, latency=0.004))[1].remedy
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.errors import Action, BlockOTAError, ContentError, UsageError
-from firmware_host.bench.log import BenchEntry, BenchLog
+from firmware_host.bench.log import BenchEntry, BenchLog, Line
 
 ENTRY = BenchEntry(
     time=1_790_000_000,
@@ -219,3 +219,25 @@ def test_a_check_reports_what_an_append_would(tmp_path: Path) -> None:
         BenchLog(log.path).check()
     with pytest.raises(UsageError, match="cannot write the bench log"):
         BenchLog(tmp_path / "nowhere" / "log").check()
+
+
+def test_the_lines_before_a_break_are_confirmed(tmp_path: Path) -> None:
+    """Of a damaged log, only the lines whose hash the next line contains are confirmed."""
+    log = filled(tmp_path)
+    lines, error = log.confirmed()
+    assert ([line.number for line in lines], error) == ([1, 2, 3, 4], None)
+    # A changed line shows in the line after it, so that the changed line itself must not count.
+    confirmed = {"middle removed": 0, "two last removed": 1, "changed": 1, "last changed": 3, "first removed": 0}
+    whole = rows(log)
+    for name, count in confirmed.items():
+        log.path.write_bytes(b"".join(SPOILT[name](whole)))
+        lines, error = log.confirmed()
+        assert ([line.raw + b"\n" for line in lines], error is not None) == (whole[:count], True), name
+
+
+def test_lines_of_earlier_versions_are_read() -> None:
+    """An entry without the newer fields is decoded, and a wrong newer field is refused."""
+    fields = {name: getattr(ENTRY, name) for name in list(vars(ENTRY))[:13]}
+    assert Line(b"", 1, fields).entry() == ENTRY
+    with pytest.raises(ContentError, match="cannot read line 1"):
+        Line(b"", 1, fields | {"milliseconds": "soon"}).entry()

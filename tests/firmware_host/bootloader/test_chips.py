@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from blockota.cli.board import UNVERIFIED
 from firmware_host.bootloader.chips import FLASH_BASE, Chip, chips, find_chip
 from tests.firmware_host.scripted_board import KIB, chip
 
@@ -39,6 +40,12 @@ def test_product_ids_are_unique() -> None:
 def test_an_unknown_product_id_is_not_guessed() -> None:
     """`find_chip` returns None for an unknown product id."""
     assert find_chip(0x499) is None
+
+
+@every_row
+def test_every_unverified_field_has_a_text(row: Chip) -> None:
+    """`board identify` has a text for each field of the chip table that is not verified."""
+    assert set(row.unverified) <= set(UNVERIFIED)
 
 
 @every_row

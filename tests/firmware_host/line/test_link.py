@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from blockota.errors import LinkError, NoAnswerError, UsageError
-from firmware_host.line.link import DRAIN_LIMIT, SLICE, ControlledLink, PortLink, open_link
+from firmware_host.line.link import DRAIN_LIMIT, ControlledLink, PortLink, open_link
+from firmware_host.line.ports import SLICE
 from tests.firmware_host.board_clock import Clock
 from tests.support.waiting import DEADLINE
 
@@ -123,6 +124,10 @@ class TimedPort:
 
     def send(self, data: bytes) -> None:
         """Not used."""
+
+    def pending(self) -> bytes:
+        """Return nothing."""
+        return b""
 
     def close(self) -> None:
         """Not used."""

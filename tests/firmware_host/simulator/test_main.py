@@ -34,6 +34,10 @@ COMMAND = [sys.executable, "-m", "firmware_host.simulator"]
         (["--write-protected", "64"], 2, "up to 63"),
         (["--unique-id", "12"], 2, "24 hex digits"),
         (["--flash", "/"], 4, "flash file /"),
+        (["--parity", "none"], 2, "a TCP connection and a pseudo-terminal carry bytes without a parity bit"),
+        (["--pty", "--rs485"], 2, "a TCP connection and a pseudo-terminal have no RTS"),
+        (["--rfc2217", "--rs485"], 2, "Choose a wiring without RTS"),
+        (["--rfc2217", "--invert-rs485"], 2, "--invert-rs485 has no effect without --rs485"),
     ],
 )
 def test_impossible_boards_are_refused(

@@ -1,0 +1,210 @@
+"""``blockota bench``: show and export the bench log, and sum up a day."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blockota.cli.boards import BENCH_LOG
+from blockota.cli.session import Session, VerbGroup, with_session_offline
+from blockota.errors import Action, ContentError, RefusedError, UsageError
+from blockota.files import refuse_overwriting, write_result
+
+if TYPE_CHECKING:
+    from firmware_host.bench.day import Day, Tally
+    from firmware_host.bench.log import Line
+
+_STDOUT = "-"
+_COLUMNS = ("LINE", "TIME", "BOARD", "PRODUCT", "BEFORE", "AFTER", "PROOF", "OPERATOR", "RESULT")
+_ROWS = ("PRODUCT", "VERSION", "OPERATOR", "PORT", "GOOD", "BAD", "REPEATED", "FIRST", "LAST", "MEAN TIME")
+
+
+@click.group(cls=VerbGroup)
+def bench() -> None:
+    """Show and export the bench log, and sum up the boards of a day."""
+
+
+@bench.command()
+@click.option("--log", "path", type=click.Path(path_type=Path), default=BENCH_LOG, show_default=True, help="Bench log.")
+@click.option("--board", "wanted", metavar="ID", help="Take only the board whose unique id ends with ID.")
+@click.option("--csv", "output", metavar="FILE", help="Export the lines as CSV into FILE; - for the standard output.")
+@click.option("--confirmed-part", is_flag=True, help="Export the lines before the break of a damaged log.")
+@click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
+@with_session_offline
+def log(
+    session: Session,
+    /,
+    *,
+    path: Path,
+    wanted: str | None,
+    output: str | None,
+    confirmed_part: bool,
+    force: bool,
+) -> None:
+    """Show the bench log, or export it as CSV, and prove that no line was removed, changed or inserted.
+
+    A log that does not verify is refused. With --confirmed-part, the lines before the break are exported: each of them
+    is confirmed by its hash in the next line. Cells that a spreadsheet would run as a formula get a leading '.
+
+    \b
+    Example:  blockota bench log --board 0001
+              blockota bench log --csv boards.csv
+    """
+    if output is None and (confirmed_part or force):
+        raise UsageError("--confirmed-part and --force apply to an export", remedy="give --csv FILE")
+    if output is None:
+        show_log(session, path, wanted)
+    else:
+        _export(session, _lines_to_export(session, path, confirmed_part=confirmed_part), wanted, output, force=force)
+
+
+def show_log(session: Session, path: Path, wanted: str | None) -> None:
+    """Print a bench log, or the lines of one board.
+
+    Raises:
+        UsageError: the log cannot be read.
+        ContentError: the log does not verify.
+    """
+    from firmware_host.bench.log import BenchLog
+
+    lines = list(BenchLog(path).lines())  # every line is verified, even if it is not shown
+    shown = _of_board(lines, wanted)
+    last = {"number": lines[-1].number, "sha256": lines[-1].sha256.hex()} if lines else None
+    fields = {"file": str(path), "whole": True, "last": last, "lines": [line.fields for line in shown]}
+    rows = []
+    for line in shown:
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.fields["time"]))
+        names = (column.lower() for column in _COLUMNS[2:])
+        rows.append((line.number, moment, *(line.fields[name] or "-" for name in names)))
+
+    def show() -> None:
+        session.table(_COLUMNS, rows, empty="The log has no lines of this board." if lines else "The log is empty.")
+        if lines:
+            session.done(f"The log is whole: {lines[-1].number} lines, the last has SHA-256 {lines[-1].sha256.hex()}.")
+
+    session.result(fields, show)
+
+
+def _of_board(lines: Sequence[Line], wanted: str | None) -> list[Line]:
+    return [line for line in lines if str(line.fields.get("board", "")).endswith((wanted or "").lower())]
+
+
+def _lines_to_export(session: Session, path: Path, *, confirmed_part: bool) -> list[Line]:
+    from firmware_host.bench.log import BenchLog
+
+    lines, error = BenchLog(path).confirmed()
+    if error is None:
+        return lines
+    if not confirmed_part:
+        raise ContentError(
+            error.what,
+            why=f"{error.why}; nothing was exported",
+            remedy=f"{error.remedy}; the lines before the break can be exported",
+            action=Action.EXPORT_CONFIRMED_LINES,
+        )
+    if not lines:
+        raise RefusedError(
+            "nothing was exported",
+            why=f"no line of {path} is confirmed: {error.what}: {error.why}",
+            remedy=error.remedy,
+        )
+    count = "line 1 is" if len(lines) == 1 else f"lines 1 to {len(lines)} are"
+    session.note(
+        f"{error.what[:1].upper()}{error.what[1:]}: {error.why}. Only {count} exported; each exported line is "
+        "confirmed by its hash in the next line. A log that was replaced as a whole is not detected."
+    )
+    return lines
+
+
+def _export(session: Session, lines: Sequence[Line], wanted: str | None, output: str, *, force: bool) -> None:
+    from firmware_host.bench.export import csv_of
+
+    shown = _of_board(lines, wanted)
+    content = csv_of(shown)
+    if output == _STDOUT:
+        if session.as_json:
+            raise UsageError("--json and --csv - exclude each other", remedy="export into a file")
+        click.get_binary_stream("stdout").write(content)
+        return
+    refuse_overwriting(Path(output), None, force=force)
+    write_result(Path(output), content)
+    last = {"number": lines[-1].number, "sha256": lines[-1].sha256.hex()} if lines else None
+    fields = {"file": output, "lines": len(shown), "last": last}
+    count = f"{len(shown):,} {'line' if len(shown) == 1 else 'lines'}"
+    session.result(fields, lambda: session.done(f"exported {count} of the bench log into {output}"))
+
+
+@bench.command()
+@click.argument("logs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--date", "wanted", metavar="YYYY-MM-DD", help="The day, in local time; today by default.")
+@with_session_offline
+def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> None:
+    """Sum up the boards of a day from the bench logs LOGS; by default from the log of this folder.
+
+    A board that was worked on several times counts once, by its newest line, and as repeated. MEAN TIME is that of the
+    successful runs. Each log is verified as by `blockota bench log`.
+
+    \b
+    Example:  blockota bench summary --date 2026-11-28
+    """
+    from firmware_host.bench.day import Day, tallies
+    from firmware_host.bench.log import BenchLog
+
+    day = Day.of(_date(wanted))
+    lines = [(str(path), line.number, line.entry()) for path in logs or (BENCH_LOG,) for line in BenchLog(path).lines()]
+    parts, total = tallies(lines, day)
+    fields = {
+        "date": f"{day.begin:%Y-%m-%d}",
+        "begin": day.begin.isoformat(),
+        "end": day.end.isoformat(),
+        "groups": [_tally_fields(one, day) for one in parts],
+        "total": _tally_fields(total, day) if total else None,
+    }
+
+    def show() -> None:
+        name = f"{day.begin:%Y-%m-%d} ({day.offset})"
+        session.table(_ROWS, [_row(one, day) for one in parts], empty=f"The logs have no line of {name}.")
+        if total:
+            boards = total.good + total.bad
+            words = f"{boards} {'board' if boards == 1 else 'boards'}, {total.good} good, {total.bad} bad"
+            session.done(f"{name}: {words}, {total.repeated} repeated")
+
+    session.result(fields, show)
+
+
+def _date(wanted: str | None) -> date:
+    if wanted is None:
+        return datetime.now().astimezone().date()
+    try:
+        return date.fromisoformat(wanted)
+    except ValueError as error:
+        raise UsageError(
+            f"{wanted!r:.40} is not a date", why="a date is written as in 2026-11-28", remedy="correct the date"
+        ) from error
+
+
+def _tally_fields(tally: Tally, day: Day) -> dict[str, Any]:
+    return {
+        "product": tally.product or None,
+        "version": tally.version or None,
+        "operator": tally.operator or None,
+        "port": tally.port or None,
+        "good": tally.good,
+        "bad": tally.bad,
+        "repeated": tally.repeated,
+        "first": day.moment(tally.first).isoformat(),
+        "last": day.moment(tally.last).isoformat(),
+        "meanSeconds": None if tally.mean_seconds is None else round(tally.mean_seconds, 3),
+    }
+
+
+def _row(tally: Tally, day: Day) -> tuple[object, ...]:
+    names = (name or "-" for name in (tally.product, tally.version, tally.operator, tally.port))
+    times = (f"{day.moment(one):%H:%M:%S}" for one in (tally.first, tally.last))
+    mean = "-" if tally.mean_seconds is None else f"{tally.mean_seconds:.1f} s"
+    return (*names, tally.good, tally.bad, tally.repeated, *times, mean)

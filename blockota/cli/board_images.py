@@ -1,0 +1,115 @@
+"""The options of ``blockota flash`` for an image that a command makes for each board, such as its keys."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from blockota.errors import Action, UsageError
+
+if TYPE_CHECKING:
+    from blockota.settings import BenchSettings
+    from firmware_host.bench.board_images import BoardImages
+
+RECORDS = "board-images"
+"""The folder of the records of the boards' own images, beside the bench log."""
+
+
+@dataclass(frozen=True)
+class OwnImage:
+    """The options of the board's own image.
+
+    Attributes:
+        product: the product of the image; empty if boards have no image of their own.
+        command: the command that makes the image; empty if none is given.
+        may_make_new: whether another image may be made for a board that was given one before.
+    """
+
+    product: str
+    command: str
+    may_make_new: bool
+
+    def completed(self, bench: BenchSettings, product: str | None, *, resume: bool) -> OwnImage:
+        """Return the options, completed by the settings of the bench.
+
+        The settings belong to the product of the bench: another product gets no image unless options ask for it. A
+        resumed run has the product of its record.
+
+        Args:
+            bench: the settings of the bench.
+            product: the product to flash.
+            resume: whether an interrupted run is completed.
+
+        Raises:
+            UsageError: the product or the command is missing, or the product is that of the program.
+        """
+        if resume:
+            return replace(self, command=self.command or bench.board_image or "")
+        whole = self
+        if bench.product in (None, product):
+            own, command = self.product or bench.board_product or "", self.command or bench.board_image or ""
+            whole = replace(self, product=own, command=command)
+        _require_whole(whole, product)
+        return whole
+
+    def images(self, state: Path, *, may_replace: bool) -> BoardImages:
+        """Return the bench's images.
+
+        Args:
+            state: the folder of the bench.
+            may_replace: whether contents that no record explains may be replaced.
+
+        Raises:
+            UsageError: the command cannot be run.
+        """
+        from firmware_host.bench.board_images import BoardImages
+        from firmware_host.bench.image_command import ImageCommand
+        from firmware_host.bench.image_record import ImageRecords
+
+        command = ImageCommand.parse(self.command) if self.command else None
+        records = ImageRecords(state / RECORDS)
+        return BoardImages(records, command, may_make_new=self.may_make_new, may_replace=may_replace)
+
+
+def board_image_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a board's own image to a command, which gets them as ``own``."""
+
+    @click.option("--board-product", metavar="NAME", help="Product of an image made for each board.")
+    @click.option("--board-image", metavar="COMMAND", help="Command that prints this image.")
+    @click.option("--new-board-image", is_flag=True, help="Make a new one for a board that had one.")
+    @functools.wraps(command)
+    def wrapped(
+        *args: object, board_product: str | None, board_image: str | None, new_board_image: bool, **kwargs: object
+    ) -> None:
+        command(*args, own=OwnImage(board_product or "", board_image or "", new_board_image), **kwargs)
+
+    return wrapped
+
+
+def _require_whole(own: OwnImage, product: str | None) -> None:
+    """Require that the options of the board's own image are complete."""
+    if own.command and not own.product:
+        raise UsageError(
+            "the product of the board's own image is not given",
+            why="its region on the chain decides where the image lies",
+            remedy="name the product",
+            action=Action.NAME_BOARD_PRODUCT,
+        )
+    if own.product and not own.command:
+        raise UsageError(
+            f"no command makes the image of {own.product}",
+            why="no release is published for a single board",
+            remedy="give the command",
+            action=Action.NAME_IMAGE_COMMAND,
+        )
+    if own.product and own.product == product:
+        raise UsageError(
+            "the board's own image and the program cannot have one product",
+            why=f"both are named {product}",
+            remedy="name two products",
+        )

@@ -1,0 +1,102 @@
+"""Locks between processes, by files. The operating system releases a lock when its process ends, even if it is killed.
+
+A lock file is never removed, because a process that waits for the lock has the file open. The lock is not in the file
+that it protects: Windows does not let other handles read a locked byte.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+SHARES = 32
+"""The number of processes and threads that can have a shared lock at the same time."""
+_PAUSE = 0.01
+"""Seconds between two attempts: the locks of operating systems have no time limit."""
+
+
+class LockHeldError(Exception):
+    """Another process or thread kept the lock until the timeout."""
+
+
+@contextmanager
+def exclusive_lock(path: Path, *, timeout: float | None = None) -> Iterator[None]:
+    """Lock a file against other processes and threads while the ``with`` block runs. The lock is not reentrant.
+
+    Args:
+        path: the lock file, created if necessary.
+        timeout: seconds to wait for the lock; None waits without a limit.
+
+    Raises:
+        LockHeldError: the lock was not free within `timeout`.
+        OSError: the file cannot be opened.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with _opened(path) as file:
+        while not _try_lock(file):
+            _pause(deadline)
+        yield
+
+
+@contextmanager
+def shared_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[None]:
+    """Lock a resource, either shared with other holders or exclusively, while the ``with`` block runs.
+
+    A shared holder locks one of `SHARES` files, and an exclusive holder locks all of them, in order. Two exclusive
+    holders therefore wait for each other at the first file, and a new shared holder cannot delay an exclusive one
+    without end. The lock is not reentrant.
+
+    Args:
+        path: the name of the lock files, to which a number is appended.
+        exclusive: whether no other holder may have the lock.
+        timeout: seconds to wait for the lock.
+
+    Raises:
+        LockHeldError: the lock was not free within `timeout`.
+        OSError: a file cannot be opened.
+    """
+    deadline = time.monotonic() + timeout
+    paths = [path.with_name(f"{path.name}.{number}") for number in range(SHARES)]
+    with ExitStack() as held:
+        if exclusive:
+            for one in paths:
+                file = held.enter_context(_opened(one))
+                while not _try_lock(file):
+                    _pause(deadline)
+        else:
+            while not any(_enter_share(held, one) for one in paths):
+                _pause(deadline)
+        yield
+
+
+def _enter_share(held: ExitStack, path: Path) -> bool:
+    with ExitStack() as opened:
+        if not _try_lock(opened.enter_context(_opened(path))):
+            return False
+        held.push(opened.pop_all())
+    return True
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield file
+    finally:
+        with suppress(OSError):
+            os.close(file)  # releases the lock
+
+
+def _try_lock(file: int) -> bool:
+    from filelock import lock_descriptor  # takes 50 ms to load
+
+    return lock_descriptor(file, blocking=False)
+
+
+def _pause(deadline: float | None) -> None:
+    if deadline is not None and time.monotonic() >= deadline:
+        raise LockHeldError
+    time.sleep(_PAUSE)

@@ -1,0 +1,297 @@
+"""Write the image that a command makes for one board, before the program of the same run is written.
+
+The image is written first, so that the new program never starts without it. The steps:
+
+1. Prove that the image has a place of its own (checks 7 and 8), in pages that the program does not use.
+2. Find out whether an earlier run has written an image. If the flash has the image of the board's record, it stays.
+3. Run the command, unless this process still has the bytes of an interrupted run (check 5).
+4. Record the SHA-256 and size of the image, erase and write its pages, and prove them (check 10).
+5. After the program is proven too, record that the run is complete (`BoardImages.complete`).
+
+The bytes of an image are stored nowhere. If a run is interrupted in step 4 and the process ends, the image is lost: the
+command runs again only with the operator's consent, because it may issue a second serial number or key.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from blockota.errors import Action, BoardError, FlashProofError, RefusedError, UsageError, VerificationError
+from blockota.formats.firmware_image import FirmwareImage
+from blockota.model.board_image import BoardImage, prove_fit, prove_place, prove_written
+from blockota.model.release import Product, Release
+from blockota.shutdown import Stop
+from firmware_host.bench.image_command import ImageCommand
+from firmware_host.bench.image_record import ImageRecord, ImageRecords, ImageState
+from firmware_host.bench.result import BoardImageResult, ChecksPassed, Progress
+from firmware_host.bench.session import BoardSession, ClearedBoard, nothing_changed
+from firmware_host.flashing.contents import FlashContents, Proof
+from firmware_host.flashing.events import Finished, Part, Repeated, Summary
+from firmware_host.flashing.flasher import carry_out
+from firmware_host.flashing.installed import Installed
+from firmware_host.flashing.plan import FlashPlan, common, plan, without
+
+_Work = Generator[Progress, None, BoardImageResult]
+_CONTENTS_DIFFER = "the bytes read back differ from the written ones"
+"""Replaces the reason of a failed proof, which names bytes of the flash: these may be part of a key."""
+
+
+@dataclass(frozen=True)
+class BoardImages:
+    """The images made for single boards, shared by all ports.
+
+    Attributes:
+        records: the records of all boards.
+        command: makes an image; None if no image can be made.
+        may_make_new: whether the operator allowed a new image for a board that was given one before.
+        may_replace: whether the operator allowed replacing contents that no record explains.
+        made: the images that are not proven yet, by unique id and product.
+        turn: held while the command runs, so that it never runs for two boards at the same time.
+    """
+
+    records: ImageRecords
+    command: ImageCommand | None = None
+    may_make_new: bool = False
+    may_replace: bool = False
+    made: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def complete(self, unique_id: str, program: Release) -> None:
+        """Record that the program of a run is proven too. A failure is harmless: the next run proves both again."""
+        with suppress(RefusedError):
+            self.records.complete(unique_id, program)
+
+
+@dataclass(frozen=True)
+class BoardImageJob:
+    """The work on one board's own image.
+
+    Attributes:
+        images: the images of the bench.
+        cleared: the board, cleared for the program of the same run.
+        product: the paired product of the image.
+        proof: how the flash is examined and proven.
+        note: receives sentences for the operator.
+        stop: ends the command early.
+    """
+
+    images: BoardImages
+    cleared: ClearedBoard
+    product: Product
+    proof: Proof
+    note: Callable[[str], None]
+    stop: Stop
+
+    def run(self) -> _Work:
+        """Write the board's own image, unless the flash has it already.
+
+        Yields:
+            The steps of the work.
+
+        Returns:
+            The proven image.
+
+        Raises:
+            RefusedError: the image has no place, cannot be made, or is lost; nothing was erased.
+            BoardError: the board or its line failed, or the run was interrupted.
+            KeyboardInterrupt: a stop was requested while the command ran; nothing was erased.
+        """
+        yield ChecksPassed(tuple(prove_place(self.product, self._session.answer(Installed()))))  # (1)
+        place = self._plan(bytes(self.product.region.size))
+        self._require_own_pages(place)
+
+        contents = self._session.contents(place, proof=self.proof)  # (2)
+        record = self.images.records.find(self._unique_id, self.product.name)
+        with nothing_changed():
+            is_there = record is not None and self._is_in_flash(record, contents)
+        if record and is_there:
+            return (yield from self._keep(record, place, method=contents.method))
+        with nothing_changed():
+            data = self._made(record, contents, place)  # (3)
+        return (yield from self._write(data))
+
+    @property
+    def _session(self) -> BoardSession:
+        return self.cleared.board
+
+    @property
+    def _program(self) -> Release:
+        return self.cleared.proven.release
+
+    @property
+    def _unique_id(self) -> str:
+        return self._session.identity.unique_id or ""
+
+    def _require_own_pages(self, place: FlashPlan) -> None:
+        """Require pages that the program does not use.
+
+        The journal of the program stores the bytes beside the program, which must not be those of this image.
+        """
+        if not self._unique_id:
+            raise RefusedError(
+                "the board cannot be given an image of its own",
+                why="its unique id cannot be read; nothing was changed",
+                remedy="use a board with a readable unique id",
+            )
+        program = self._session.plan(self.cleared.proven)
+        if shared := [unit for unit in place.units if unit in program.units]:
+            owner = f"belongs to {self._program.product} {self._program.version}"
+            raise self._not_own(shared[0].address, owner)
+
+    def _require_blank(self, place: FlashPlan, contents: FlashContents, *, may_replace: bool) -> None:
+        """Require blank pages; with the operator's consent, the region may have any contents.
+
+        Bytes in the same pages outside the region are never erased: this image has no journal that could restore them
+        after an interruption.
+        """
+        blank, region = bytes((place.chip.erased_byte,)), place.image.span
+        for unit in place.units:
+            if contents.checksum(unit) == zlib.crc32(blank * unit.size):
+                continue
+            if any(contents.read(part).strip(blank) for part in without(unit.span, region)):
+                raise self._not_own(unit.address, "contains other data")
+            if not may_replace and contents.read(common(unit.span, region)).strip(blank):
+                raise RefusedError(
+                    "the place of the board's own image is not blank",
+                    why=f"{self.product.region} contains bytes that no record of this bench explains; nothing was "
+                    "changed",
+                    remedy="check that the right board is connected, then consent to replacing its contents",
+                    action=Action.REPLACE_UNKNOWN,
+                )
+
+    def _not_own(self, address: int, use: str) -> VerificationError:
+        product = self.product
+        return VerificationError(
+            7,
+            "the board's own image has no pages of its own",
+            why=f"the page at {address:#010x} is part of {product.region}, the region of {product.name}, and {use}",
+            remedy="ask the vendor to pair the product with a region of whole pages that nothing else uses",
+        )
+
+    def _is_in_flash(self, record: ImageRecord, contents: FlashContents) -> bool:
+        region = self.product.region
+        return 0 < record.size <= region.size and contents.sha256(region.start, [record.size]) == (record.sha256,)
+
+    def _keep(self, record: ImageRecord, place: FlashPlan, *, method: str) -> _Work:
+        """Keep the image of an earlier run, which the flash was just found to contain."""
+        image = BoardImage(self.product, record.sha256, record.size)
+        units = Part(len(place.units), sum(unit.size for unit in place.units))
+        yield ChecksPassed((prove_fit(image), prove_written(image, record.sha256, method=method)))
+        self._record_written(image)
+        return BoardImageResult(image, Finished(record.sha256, method, Summary(identical=units)))
+
+    def _made(self, record: ImageRecord | None, contents: FlashContents, place: FlashPlan) -> bytes:
+        """Return the bytes of an interrupted run, or let the command make an image."""
+        key = self._unique_id, self.product.name
+        if found := self.images.made.get(key):
+            self.note(f"The image of {self.product.name} that was made before the interruption is written again.")
+            return found
+        images = self.images
+        if record and not images.may_make_new:
+            raise _lost(record)
+        self._require_blank(place, contents, may_replace=images.may_replace or images.may_make_new)
+        command = images.command
+        if command is None:
+            raise UsageError(
+                f"no command makes the image of {self.product.name} for this board",
+                why="the run needs a new image; nothing was changed",
+                remedy="give the command",
+                action=Action.NAME_IMAGE_COMMAND,
+            )
+        with images.turn:
+            self.stop.check()
+            data = command.run(self._values(), limit=self.product.region.size, show=self._show, stop=self.stop)
+        prove_fit(BoardImage.of(self.product, data))
+        images.made[key] = data
+        return data
+
+    def _show(self, line: str) -> None:
+        self.note(f"The image command says: {line}")
+
+    def _values(self) -> dict[str, str]:
+        """The variables that describe the board to the command."""
+        identity, release = self._session.identity, self._program
+        return {
+            "BLOCKOTA_BOARD_ID": self._unique_id,
+            "BLOCKOTA_BOARD_CHIP": f"{identity.product_id:#05x}",
+            "BLOCKOTA_BOARD_PRODUCT": release.product,
+            "BLOCKOTA_BOARD_VERSION": str(release.version),
+            "BLOCKOTA_BOARD_IMAGE_PRODUCT": self.product.name,
+            "BLOCKOTA_BOARD_IMAGE_LIMIT": str(self.product.region.size),
+        }
+
+    def _write(self, data: bytes) -> _Work:
+        image = BoardImage.of(self.product, data)
+        yield ChecksPassed((prove_fit(image),))
+        self._record(image, ImageState.MADE)  # (4)
+        planned = self._plan(data)
+        contents = self._session.contents(planned, proof=self.proof)
+        finished: Finished | None = None
+        try:
+            for event in carry_out(planned, self._session.bootloader, contents=contents):
+                if isinstance(event, Finished):
+                    finished = event
+                else:
+                    yield Repeated(_CONTENTS_DIFFER) if isinstance(event, Repeated) else event
+        except BoardError as error:
+            # The cause has neither the state of the flash, which speaks of a program, nor an own remedy.
+            raise self._interrupted(error) from None
+        if finished is None:
+            raise AssertionError("flashing ends with Finished")
+
+        yield ChecksPassed((prove_written(image, finished.sha256, method=finished.method),))
+        self._record_written(image)
+        return BoardImageResult(image, finished)
+
+    def _interrupted(self, error: BoardError) -> BoardError:
+        found = error.__cause__ if isinstance(error.__cause__, BoardError) else None
+        why = found.why if found else ""
+        if isinstance(error, FlashProofError):
+            why = _CONTENTS_DIFFER
+        state = f"the image of {self.product.name} is not proven, and the program was not changed"
+        return type(error)(
+            error.what,
+            why=f"{why}; {state}" if why else state,
+            remedy="set BOOT0 to 1, reset this board, and flash it again; after the end of this command, consent to a "
+            "new image, because this one is stored nowhere",
+            action=Action.NEW_BOARD_IMAGE,
+        )
+
+    def _record_written(self, image: BoardImage) -> None:
+        # A record that still says "made" is harmless: the next run finds the image in the flash.
+        with suppress(RefusedError):
+            self._record(image, ImageState.WRITTEN)
+        self.images.made.pop((self._unique_id, self.product.name), None)
+
+    def _record(self, image: BoardImage, state: ImageState) -> None:
+        release = self._program
+        record = ImageRecord(
+            unique_id=self._unique_id,
+            product=image.product.name,
+            sha256=image.sha256,
+            size=image.size,
+            state=state,
+            program=release.product,
+            version=release.version,
+        )
+        self.images.records.write(record)
+
+    def _plan(self, data: bytes) -> FlashPlan:
+        chip, flash_size = self._session.identity.chip, self._session.identity.flash_size
+        if chip is None or flash_size is None:
+            raise AssertionError("a board that was not identified cannot be flashed")
+        return plan(chip, FirmwareImage(data, self.product.region.start, "bin"), flash_size=flash_size)
+
+
+def _lost(record: ImageRecord) -> RefusedError:
+    return RefusedError(
+        f"the image that was made for this board is lost ({record.product})",
+        why=f"the flash does not contain the {record.size:,} bytes with SHA-256 {record.sha256.hex()} that an earlier "
+        "run made, and they are stored nowhere; nothing was changed",
+        remedy="withdraw the lost serial number or key where the command issued it, then consent to a new image",
+        action=Action.NEW_BOARD_IMAGE,
+    )

@@ -1,0 +1,182 @@
+"""Run the command that makes the image of one board, such as its serial number and keys.
+
+The command runs without a shell. Its output is the image and may contain keys: the output stays in memory, and appears
+in no message and no file. Its error output is shown to the operator.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO
+
+from blockota.errors import RefusedError, UsageError, plain
+from blockota.shutdown import Stop
+
+TIME_LIMIT = 60.0
+"""The time that a command may take, in seconds."""
+_POLL_SECONDS = 0.05
+_PART = 1 << 12
+_MAX_MESSAGES = 1 << 13
+"""The part of the error output that is shown, in bytes."""
+
+
+@dataclass(frozen=True)
+class ImageCommand:
+    """A command and its arguments.
+
+    Attributes:
+        words: the program and its arguments.
+        seconds: the time that the command may take.
+    """
+
+    words: tuple[str, ...]
+    seconds: float = TIME_LIMIT
+
+    @classmethod
+    def parse(cls, text: str) -> ImageCommand:
+        """Split a command line into words, as a shell does; nothing is expanded.
+
+        Raises:
+            UsageError: a quotation is not closed, or the program does not exist.
+        """
+        try:
+            words = tuple(shlex.split(text, posix=os.name == "posix"))
+        except ValueError as error:
+            # An argument may be secret, so that the command is not printed.
+            raise UsageError(
+                "the command that makes the board's own image cannot be split into words",
+                why=str(error).lower(),
+                remedy="close every quotation mark",
+            ) from error
+        if not words or shutil.which(words[0]) is None:
+            raise UsageError(
+                "the command that makes the board's own image cannot be run",
+                why=f"no program {words[0]!r:.80} can be executed" if words else "the command is empty",
+                remedy="give a program and its arguments; the command runs without a shell",
+            )
+        return cls(words)
+
+    def run(
+        self, values: Mapping[str, str], *, limit: int, show: Callable[[str], None], stop: Stop | None = None
+    ) -> bytes:
+        """Run the command once, and return its output, of which at most `limit` + 1 bytes are read.
+
+        Args:
+            values: the variables that are added to the environment.
+            limit: the largest acceptable output in bytes; the caller refuses a longer one.
+            show: receives each line of the error output.
+            stop: ends the command early.
+
+        Raises:
+            RefusedError: the command cannot be started, fails, or takes too long.
+            KeyboardInterrupt: a stop was requested.
+        """
+        try:
+            process = subprocess.Popen(
+                self.words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **values},
+                # A group of its own: Ctrl-C reaches the command through this program only, which ends the whole group.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise self._refused("cannot be run", error.strerror or str(error)) from error
+
+        output, messages = _Collector(process.stdout, limit + 1), _Collector(process.stderr, _MAX_MESSAGES)
+        try:
+            has_ended = self._await(process, output, messages, stop)
+        finally:
+            if process.poll() is None or output.is_alive() or messages.is_alive():
+                _kill(process)
+            for line in messages.lines():
+                show(line)
+
+        if not has_ended:
+            raise self._refused("takes too long", f"it has not closed its output and ended within {self.seconds:g} s")
+        # A process that writes too much was killed, so its status says nothing; the caller refuses the long output.
+        if process.returncode and not output.is_full:
+            raise self._refused("failed", f"its exit status is {process.returncode}")
+        return bytes(output.data)
+
+    def _await(
+        self, process: subprocess.Popen[bytes], output: _Collector, messages: _Collector, stop: Stop | None
+    ) -> bool:
+        """Wait for the end of the process and of its outputs, or for too long an output.
+
+        Returns:
+            False if the time ran out.
+        """
+        deadline = time.monotonic() + self.seconds
+        while not output.is_full:
+            running = next((one for one in (output, messages) if one.is_alive()), None)
+            if running is None and process.poll() is not None:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            if stop:
+                stop.check()
+            if running:
+                running.join(_POLL_SECONDS)
+            else:
+                _wait(process)
+        return True
+
+    def _refused(self, what: str, why: str) -> RefusedError:
+        return RefusedError(
+            f"the command that makes the board's own image {what}",
+            why=f"{plain(self.words[0])}: {why}; nothing was erased",
+            remedy="run the command by itself to find the cause, then flash the board again",
+        )
+
+
+class _Collector(threading.Thread):
+    """Reads a pipe to its end, and keeps the first `limit` bytes.
+
+    A thread can read a pipe with a time limit on every system; `select` reads pipes on POSIX systems only.
+    """
+
+    def __init__(self, pipe: IO[bytes] | None, limit: int) -> None:
+        super().__init__(daemon=True, name="image command")
+        self._pipe, self._limit = pipe, limit
+        self.data = bytearray()
+        self.start()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.data) >= self._limit
+
+    def run(self) -> None:
+        if self._pipe:
+            with self._pipe:
+                while part := os.read(self._pipe.fileno(), _PART):
+                    self.data += part[: self._limit - len(self.data)]
+
+    def lines(self) -> list[str]:
+        """The text so far, by lines."""
+        return [line for line in self.data.decode(errors="replace").splitlines() if line.strip()]
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_POLL_SECONDS)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process and the processes that it started."""
+    if os.name == "posix":
+        with suppress(ProcessLookupError):  # the group has ended meanwhile
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()

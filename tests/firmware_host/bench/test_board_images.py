@@ -1,0 +1,174 @@
+"""The image of one board is written before the program, and an interruption at any point loses no more than is said."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import BlockOTAError, BoardError, RefusedError
+from blockota.model.facts import Consent
+from blockota.model.release import Region, Version
+from blockota.shutdown import Stop
+from firmware_host.bench.board_images import BoardImageJob, BoardImages
+from firmware_host.bench.image_command import ImageCommand
+from firmware_host.bench.image_record import ImageRecords, ImageState
+from firmware_host.bench.session import ClearedBoard
+from firmware_host.flashing.contents import Proof
+from firmware_host.flashing.journal import FlashJournal
+from firmware_host.simulator import Faults, SimulatedBoard
+from tests.firmware_host.flash_scene import BASE, RunningLink, bench_on, code, known, proven
+from tests.firmware_host.scripted_board import KIB
+from tests.support.samples import PRODUCT
+from tests.support.sampling import sampled
+
+pytestmark = pytest.mark.sampled
+
+OLD, NEW = code(2 * KIB + 200, seed=3), code(2 * KIB + 300, seed=7)
+WANTED, BEFORE = proven(NEW), proven(OLD, version=Version(1, 0, 0))
+KEYS = replace(PRODUCT, name="acme-keys", region=Region(BASE + 60 * KIB, 2 * KIB))
+OFFSET = KEYS.region.start - BASE
+IMAGE = hashlib.sha512(b"a board").digest() * 18
+"""The image of the board: it fills the first page of its region, and a part of the second."""
+UNIQUE_ID = "424c4f434b4f544100000001"
+FAULTS = [
+    *(Faults(power_cut_in_erase=number) for number in range(1, 5)),
+    *(Faults(power_cut_in_program=number) for number in range(1, 1900, 31)),
+    *(Faults(power_cut_after=number) for number in range(200, 9000, 173)),
+    *(Faults(lost_ack=number) for number in range(8, 120, 7)),
+    *(Faults(flip_sent=number) for number in range(300, 6000, 211)),
+]
+
+
+@dataclass
+class Maker:
+    """A bench with a command that makes the image, in one process.
+
+    Attributes:
+        folder: the folder of the journals and records.
+        notes: the sentences for the operator.
+    """
+
+    folder: Path
+    notes: list[str] = field(default_factory=list)
+
+    def images(self, *, may_make_new: bool = False) -> BoardImages:
+        """Return the images of a new process."""
+        (self.folder / "image").write_bytes(IMAGE)
+        program = f"import sys; sys.stdout.buffer.write(open({str(self.folder / 'image')!r}, 'rb').read())"
+        command = ImageCommand((sys.executable, "-S", "-c", program))
+        return BoardImages(ImageRecords(self.folder / "records"), command, may_make_new=may_make_new)
+
+    def cleared(self, board: SimulatedBoard) -> ClearedBoard:
+        """Connect the board, and return it after checks 6 to 9."""
+        bench = bench_on(RunningLink(board))
+        journal = FlashJournal(self.folder / "journals", UNIQUE_ID, operator="technician", now=lambda: 1_800_000_000)
+        releases = known(WANTED.release, BEFORE.release)
+        return bench.examine(WANTED, known=releases, journal=journal, proof=Proof.NO_STUB).clear(Consent())
+
+    def flash(self, board: SimulatedBoard, images: BoardImages) -> None:
+        """Write the image of the board and the program."""
+        ready = self.cleared(board)
+        list(BoardImageJob(images, ready, KEYS, Proof.NO_STUB, self.notes.append, Stop()).run())
+        list(ready.flash())
+        images.complete(UNIQUE_ID, WANTED.release)
+
+
+@pytest.fixture
+def maker(tmp_path: Path) -> Maker:
+    """Return a bench in a temporary folder."""
+    return Maker(tmp_path)
+
+
+def has_image(board: SimulatedBoard) -> bool:
+    """Return whether the flash contains the image of the board."""
+    return board.flash[OFFSET : OFFSET + len(IMAGE)] == IMAGE
+
+
+def has_program(board: SimulatedBoard) -> bool:
+    """Return whether the flash contains the new program."""
+    return board.flash.startswith(NEW.data)
+
+
+def reasons(error: BaseException | None) -> Iterator[str]:
+    """Yield the texts that a person can see of an error and of its printed causes."""
+    while error:
+        yield str(error)
+        error = error.__cause__
+
+
+@pytest.mark.parametrize("faults", sampled(FAULTS, one_in=12), ids=str)
+def test_an_interruption_at_any_point_is_completed(maker: Maker, faults: Faults) -> None:
+    """After any fault, the new program is never without the image, and the next run completes both or says why not."""
+    board = SimulatedBoard(flash=OLD.data, faults=faults)
+    error: BlockOTAError | None = None
+    images = maker.images()
+    try:
+        maker.flash(board, images)
+    except (RefusedError, BoardError) as failure:
+        error = failure
+    # Reconnect the cable and press reset, as the error advises.
+    board.connect()
+    board.reset()
+    record = maker.images().records.find(UNIQUE_ID, KEYS.name)
+    assert has_image(board) or not has_program(board)
+    assert record or set(board.flash[OFFSET:]) == {0xFF}
+    if error is None:
+        assert (has_image(board), has_program(board)) == (True, True)
+        assert record
+        assert record.state is ImageState.COMPLETE
+        assert not images.made
+        return
+
+    assert not any(IMAGE[at : at + 4].hex() in text for text in reasons(error) for at in range(0, len(IMAGE), 4))
+    if record and record.state is ImageState.WRITTEN:
+        assert has_image(board)
+    if record and not has_image(board):
+        assert not has_program(board)
+        with pytest.raises(RefusedError, match="image that was made for this board is lost"):
+            maker.flash(board, maker.images())
+        assert board.flash.startswith(OLD.data)
+    maker.flash(board, maker.images(may_make_new=not has_image(board)))
+    assert (has_image(board), has_program(board)) == (True, True)
+    kept = [path for path in maker.folder.rglob("*.json") if IMAGE[:8].hex() in path.read_text()]
+    assert not kept
+
+
+def test_other_data_in_the_pages_of_the_region_is_kept(maker: Maker) -> None:
+    """A region that begins within a page with other data is refused, also with consent to replace contents."""
+    board = SimulatedBoard(flash=OLD.data.ljust(OFFSET, b"\xff") + b"other")
+    inside = replace(KEYS, region=Region(KEYS.region.start + 512, KIB))
+    images = replace(maker.images(may_make_new=True), may_replace=True)
+    job = BoardImageJob(images, maker.cleared(board), inside, Proof.NO_STUB, maker.notes.append, Stop())
+    with pytest.raises(RefusedError, match=r"the page at 0x0800f000 .* contains other data"):
+        list(job.run())
+    assert board.flash[OFFSET:].startswith(b"other")
+
+
+def test_a_region_may_begin_within_a_blank_page(maker: Maker) -> None:
+    """A region that begins within an otherwise blank page is written."""
+    board = SimulatedBoard(flash=OLD.data)
+    inside = replace(KEYS, region=Region(KEYS.region.start + 512, 3 * KIB))
+    list(BoardImageJob(maker.images(), maker.cleared(board), inside, Proof.NO_STUB, print, Stop()).run())
+    assert board.flash[OFFSET + 512 :].startswith(IMAGE)
+
+
+def test_a_request_to_stop_before_the_command_changes_nothing(maker: Maker) -> None:
+    """A stop before the image is made leaves no record and an unchanged flash."""
+    board, stop, images = SimulatedBoard(flash=OLD.data), Stop(), maker.images()
+    stop.ask()
+    with pytest.raises(KeyboardInterrupt):
+        list(BoardImageJob(images, maker.cleared(board), KEYS, Proof.NO_STUB, maker.notes.append, stop).run())
+    assert images.records.find(UNIQUE_ID, KEYS.name) is None
+    assert board.flash.startswith(OLD.data)
+
+
+def test_a_run_without_a_command_is_refused(maker: Maker) -> None:
+    """If an image is needed and no command is given, the board is refused."""
+    images = replace(maker.images(), command=None)
+    with pytest.raises(BlockOTAError, match="no command makes the image of acme-keys"):
+        maker.flash(SimulatedBoard(), images)

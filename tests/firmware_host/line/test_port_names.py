@@ -1,0 +1,73 @@
+"""Serial ports have the names and the remedies of each operating system."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import serial
+
+from blockota.errors import LinkError
+from firmware_host.line.link import open_link
+from firmware_host.line.port_names import example, is_pseudo_terminal, latency_remedy, open_remedy, serial_ports
+
+SYSTEMS = {"linux": "/dev/ttyUSB0", "darwin": "/dev/cu.", "win32": "COM3"}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_missing_port_has_the_names_of_its_system(system: str) -> None:
+    """The remedy for a missing port and the example contain a port name of the operating system."""
+    assert SYSTEMS[system] in open_remedy(errno.ENOENT, system)
+    assert SYSTEMS[system] in example(system)
+    assert SYSTEMS[system] in open_remedy(errno.ENOTTY, system)
+
+
+def test_a_forbidden_port_is_a_busy_one_on_windows() -> None:
+    """Windows denies the access to a port in use; Linux denies it to a user who is not in the group of the port."""
+    assert "other program" in open_remedy(errno.EACCES, "win32")
+    assert "dialout" in open_remedy(errno.EACCES, "linux")
+    assert "dialout" not in open_remedy(errno.EACCES, "darwin")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("FileNotFoundError(2, 'x', None, 2)", "plug the adapter"), ("PermissionError(13, 'x', None, 5)", "user")],
+)
+def test_an_error_of_windows_has_a_remedy(monkeypatch: pytest.MonkeyPatch, text: str, words: str) -> None:
+    """The exceptions of pyserial on Windows have no error number; their text decides the remedy."""
+    port = serial.serial_for_url("COM9", do_not_open=True)
+
+    def refuse() -> None:
+        raise serial.SerialException(f"could not open port 'COM9': {text}")
+
+    monkeypatch.setattr(port, "open", refuse)
+    monkeypatch.setattr(serial, "serial_for_url", lambda *_, **__: port)
+    with pytest.raises(LinkError, match="the port COM9 cannot be opened") as error:
+        open_link("COM9")
+    assert words in error.value.remedy
+
+
+def test_a_slow_adapter_has_a_remedy_on_each_system(tmp_path: Path) -> None:
+    """The remedy for a slow adapter names the setting of the system; on Linux links to the device are followed."""
+    (tmp_path / "usb-adapter-if00").symlink_to("/dev/ttyUSB7")
+    assert "devices/ttyUSB7/latency_timer" in latency_remedy(str(tmp_path / "usb-adapter-if00"), "linux")
+    assert "latency timer of the port" in latency_remedy("COM3", "win32")
+    assert "another adapter" in latency_remedy("/dev/cu.usbserial-110", "darwin")
+    assert "serial server" in latency_remedy("rfc2217://rack:3116", "win32")
+
+
+def test_pseudo_terminals_are_recognised() -> None:
+    """Pseudo-terminals are recognised by their names, and serial devices and URLs are not taken for them."""
+    far, near = os.openpty()
+    assert is_pseudo_terminal(os.ttyname(near))
+    os.close(far)
+    os.close(near)
+    for name in ("/dev/ttyUSB0", "/dev/ttyS0", "COM3", "/dev/cu.usbserial-110", "socket://host:1"):
+        assert not is_pseudo_terminal(name)
+
+
+def test_the_ports_of_this_machine_are_listed() -> None:
+    """Every listed port of this machine is the name of a device."""
+    assert all(Path(name).exists() for name in serial_ports())
