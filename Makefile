@@ -74,7 +74,7 @@ deep: tests coverage ## All that is known against mistakes, and an image of 1 Gi
 bench: tests ## Measure the figures of docs/figures.md
 	@$(PY) -m benchmarks
 
-bench-flash: tests ## Measure flashing beside stm32flash and stm32loader, and inject 10,000 faults; takes ten minutes
+bench-flash: tests ## Measure flashing beside stm32flash and stm32loader, and inject 10,000 faults; takes half an hour
 	@$(PY) -m benchmarks.flashing
 
 gas: tests ## Measure what the contracts cost; write the table and the snapshot

@@ -17,11 +17,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.closed_form import Line
 from benchmarks.figure import seconds_of
 
-LINE = Line(baud=115200, latency=0.001)
-"""The serial line between board and host, with the adapter's latency in seconds."""
+BAUD, LATENCY = 115200, 0.001
+"""The speed of the serial line in bits per second, and the latency of its adapter in seconds."""
 TIMEOUT = 300
 _STM32LOADER = """
 import serial
@@ -55,7 +54,7 @@ def board(
         file.write_bytes(contents)
         words = ["--chip", part, "--flash", str(file), *(["--pty"] if terminal else [])]
         if is_timed:
-            words += ["--baud", str(LINE.baud), "--latency", f"{LINE.latency * 1000:g}"]
+            words += ["--baud", str(BAUD), "--latency", f"{LATENCY * 1000:g}"]
         command = [sys.executable, "-m", "firmware_host.simulator", *words]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             try:

@@ -1,142 +1,175 @@
 """Compare flashing with stm32flash and stm32loader: ``python -m benchmarks.flashing [--quick] [--json]``.
 
-All programs flash a simulated STM32F103 with 64 KiB, which runs in its own process. The line has 115200 baud and an
-adapter that delays every acknowledgement by 1 ms. The script also injects faults (`benchmarks.faults`). ``--quick``
-measures one turn and injects few faults. The exit status is 1 if a figure misses its limit.
+Each scene measures whole processes on a simulated board, at 115200 baud and with an adapter that delays every
+acknowledgement by 1 ms. One is `blockota flash` with default options and the images in the local store. The other is
+stm32flash with `-w -v -g`, over the same contents in the same turn. The script also injects faults
+(`benchmarks.faults`). ``--quick`` measures one turn without the scenes of 300 KB, and injects few faults. The exit
+status is 1 if a figure misses its limit.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import random
 import statistics
+import struct
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks import faults
-from benchmarks.boards import LINE, stm32flash, stm32loader
-from benchmarks.figure import PERCENT, Figure, options, report
-from benchmarks.flash_desk import CHANGED, NEAR, OTHER, PAGES, WANTED, Flashing, desk
-from firmware_host.flashing.contents import Proof
+from benchmarks.boards import board, stm32flash, stm32loader
+from benchmarks.chains import local_chain, publish, release_of
+from benchmarks.figure import PERCENT, ROOT, Figure, folder_on_disk, options, report, seconds_of
+from blockota.model.release import Product, Region, Version
+from blockota.stores.local import LocalStore
+from firmware_host.simulator import PROFILES
 
-TURNS, QUICK_FAULTS = 3, 500
-Ours = dict[str, list[Flashing]]
-"""The flash runs in a process with loaded modules, by name; every name has the same number of runs."""
-_OURS = "Ours: in a process that has loaded its modules and verified the release, from before the port is opened"
-_UNTIL_STARTED = (
-    f"{_OURS} until the board acknowledges Go; the board is identified, its old contents are examined, and the image "
-    "is written and proven (check 10)"
+KIB = 1024
+BASE = 0x0800_0000
+BLUEPILL = ROOT / "examples" / "bluepill" / "images" / "bluepill-1.0.0.bin"
+OLD, NEW = Version(1, 0, 0), Version(1, 1, 0)
+TURNS, RUNS, QUICK_FAULTS = 3, 5, 500
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One chip, an image, and what is around it.
+
+    Attributes:
+        name: the name of the figure.
+        part: the simulated chip.
+        size: the bytes of the old and of the new image.
+        limit: the limit in percent of stm32flash's time.
+        beside: the bytes behind the image that must be kept.
+        changed: the pages of 1 KiB that differ; empty if every byte differs.
+        words: options of `blockota flash`.
+    """
+
+    name: str
+    part: str
+    size: int
+    limit: float
+    beside: int = 0
+    changed: tuple[int, ...] = ()
+    words: tuple[str, ...] = ()
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the scene takes minutes."""
+        return self.size > 128 * KIB
+
+    def image(self, seed: int) -> bytes:
+        """Return an image of random bytes behind a program that starts, or behind a vector table.
+
+        Programs of the other families are not emulated, so `blockota flash` waits for their first byte in vain.
+        """
+        profile = PROFILES[self.part]
+        table = struct.pack("<2I", profile.ram_start + profile.ram_size, BASE + 0x101)
+        if profile.runs_code:
+            table = BLUEPILL.read_bytes()
+        rest = random.Random(1 if self.changed else seed).randbytes(self.size - len(table))  # noqa: S311 - a filler
+        made = bytearray(table + rest)
+        for page in self.changed if seed == 1 else ():
+            made[page * KIB + 700] ^= 0x55
+        return bytes(made)
+
+
+SCENES = (
+    Scene("F103, 64 KiB over an older image", "stm32f103c8", 64 * KIB, 65),
+    Scene("F103, 3 of 64 pages changed", "stm32f103c8", 64 * KIB, 12.5, changed=(7, 30, 51)),
+    Scene("G071, 70 KiB over an older image", "stm32g071rb", 70 * KIB, 70),
+    Scene("L476, 300 KiB over an older image", "stm32l476rg", 300 * KIB, 70),
+    Scene("F407, 300,001 bytes over an older image", "stm32f407vg", 300_001, 65),
+    Scene("F407, the same with --read-back", "stm32f407vg", 300_001, 102, words=("--read-back",)),
+    Scene("F407, the same with 93 KB beside it that are kept", "stm32f407vg", 300_001, 90, beside=93_215),
 )
-_THEIRS = (
-    "stm32flash: its whole process (`-w -v -g`: erase by pages, write, read back, Go). Both write the same image over "
-    "the same contents, ours over TCP, theirs over a pseudo-terminal; the flash is compared with the image afterwards"
-)
-WHOLE_PROCESSES = {
-    "stm32flash": "64 KiB over other contents: the whole process.",
-    "stm32loader": "64 KiB over other contents, over TCP: the whole process (`--erase --write --verify --go-address`).",
-    "blockota flash --read-back": "64 KiB over other contents: the whole process, with the chain check, until the "
-    "started program was silent for 0.3 s after its banner.",
-    "blockota flash": "The same image again, proven by the program on the chip: the whole process, with the chain "
-    "check, until the started program was silent for 0.3 s after its banner.",
-}
 
 
-def figures(*, turns: int = TURNS) -> Iterator[Figure]:
-    """Yield all figures of flashing; each program is measured in this number of turns."""
-    ways = {
-        "stub": (OTHER, Proof.STUB),
-        "read-back": (OTHER, Proof.READ_BACK),
-        "changed": (NEAR, Proof.STUB),
-        "same": (WANTED, Proof.STUB),
-    }
-    ours: dict[str, list[Flashing]] = {name: [] for name in ways}
-    processes: dict[str, list[float]] = {name: [] for name in WHOLE_PROCESSES}
-    with desk() as here:
-        image, over = here.image, here.images[OTHER]
-        here.flash(over=WANTED, proof=Proof.STUB)  # loads the modules before the measurement
-        for _ in range(turns):
-            for name, (installed, proof) in ways.items():
-                ours[name].append(here.flash(over=installed, proof=proof))
-            processes["stm32flash"].append(stm32flash(image, over=over))
-            processes["stm32loader"].append(stm32loader(image, over=over))
-            processes["blockota flash --read-back"].append(here.command("--read-back", over=OTHER))
-            processes["blockota flash"].append(here.command(over=WANTED))
-    yield from limited(ours, processes["stm32flash"])
-    yield from _beside(ours)
-    for name, text in WHOLE_PROCESSES.items():
-        yield _figure(name, processes[name], unit="s", times=text)
+def figures(scenes: Sequence[Scene] = SCENES, *, turns: int = TURNS) -> Iterator[Figure]:
+    """Yield one figure for each scene; then those of stm32loader, and of the same image again, on the first scene."""
+    for scene in scenes:
+        old, new = scene.image(1), scene.image(2)
+        kept = random.Random(3).randbytes(scene.beside)  # noqa: S311 - a filler
+        with bench(scene, old, new) as folder:
+            runs = [
+                (
+                    ours(scene, folder, over=old + kept, wanted=new + kept),
+                    stm32flash(new, over=old + kept, part=scene.part),
+                )
+                for _ in range(1 if scene.is_long else turns)
+            ]
+        yield compared(scene, runs)
+
+    scene = scenes[0]
+    old, new = scene.image(1), scene.image(2)
+    loader = [stm32loader(new, over=old) for _ in range(turns)]
+    yield Figure(f"{scene.name}, stm32loader", statistics.median(loader), "s", runs=tuple(loader))
+    with bench(scene, old, new) as folder:
+        again = [ours(scene, folder, over=new, wanted=new) for _ in range(RUNS)]
+    name = "F103, 64 KiB, the same image again"
+    yield Figure(name, statistics.median(again), "s", 0.8, times="The whole process.", runs=tuple(again))
 
 
-def limited(ours: Ours, theirs: Sequence[float]) -> Iterator[Figure]:
-    """Yield the figures that have a limit; `theirs` are the seconds of stm32flash."""
-    least = LINE.flash_seconds(PAGES << 10)
-    yield _figure(
-        "64 KiB written over other contents and read back, of the closed form",
-        [PERCENT * one.proven / least for one in ours["read-back"]],
-        unit="%",
-        limit=105,
-        times=f"{_OURS} to the proof by reading every byte back (check 10), including the examination of the old "
-        "contents. The operator confirmed that no flash lies beyond the reported size, so that one command erases the "
-        "flash, as in the closed form; otherwise the pages are erased one by one, which takes 1.9 s more. "
-        f"Closed form: {least:.2f} s, from AN3155's frames and DS5319's times (benchmarks/closed_form.py).",
-    )
-    yield _figure(
-        "64 KiB written over other contents and proven by the stub, of stm32flash's time",
-        [PERCENT * one.started / other for one, other in zip(ours["stub"], theirs, strict=True)],
-        unit="%",
-        limit=65,
-        times=f"{_UNTIL_STARTED}. {_THEIRS}.",
-    )
-    factors = [other / one.started for one, other in zip(ours["changed"], theirs, strict=True)]
-    times = f"{_UNTIL_STARTED}; pages {CHANGED} differ, and the page with the vector table is written too. {_THEIRS}."
-    name = f"{len(CHANGED)} of {PAGES} pages changed, the whole proven, stm32flash's time by ours"
-    yield _figure(name, factors, unit="times", limit=8, times=times)
-    yield _figure(
-        "the same image again",
-        [one.chain + one.proven for one in ours["same"]],
-        unit="s",
-        limit=0.8,
-        times="Ours: in a process that has loaded its modules, from the first request to the chain (anvil, a contract "
-        "with three releases) to the proof of the whole image (check 10).",
-    )
-    yield _figure(
-        "of it chain check and planning",
-        [one.chain + one.looked for one in ours["same"]],
-        unit="s",
-        limit=0.5,
-        times="From the first request to the chain until check 9 has passed and the flasher knows that no page must be "
-        "written: checks 1 to 5, opening the port, connecting and identifying the board, and hashing its flash on the "
-        "chip.",
+def compared(scene: Scene, runs: Sequence[tuple[float, float]]) -> Figure:
+    """Return the figure of a scene from ⟨our seconds, stm32flash's seconds⟩ of each turn."""
+    shares = [PERCENT * one / other for one, other in runs]
+    one, other = (statistics.median(column) for column in zip(*runs, strict=True))
+    command = " ".join(("blockota flash", *scene.words))
+    return Figure(
+        f"{scene.name}, of stm32flash's time",
+        statistics.median(shares),
+        "%",
+        scene.limit,
+        times=f"Whole processes: `{command}` takes {one:.2f} s, stm32flash `-w -v -g` takes {other:.2f} s.",
+        runs=tuple(shares),
     )
 
 
-def _beside(ours: Ours) -> Iterator[Figure]:
-    names = {
-        "read-back": "64 KiB over other contents, read back",
-        "stub": "64 KiB over other contents, by the stub",
-        "changed": f"{len(CHANGED)} of {PAGES} pages changed, by the stub",
-        "same": "the same image again, by the stub",
-    }
-    for key, name in names.items():
-        flashings = ours[key]
-        stages = {stage: statistics.median(one.stages[stage] for one in flashings) for stage in flashings[0].stages}
-        longest_first = sorted(stages.items(), key=lambda pair: pair[1], reverse=True)
-        spent = ", ".join(f"{stage} {seconds:.3f} s" for stage, seconds in longest_first)
-        times = f"From before the port is opened to the proof. The stages: {spent}."
-        yield _figure(name, [one.proven for one in flashings], unit="s", times=times)
-    yield _figure(
-        "checks 1 to 5 and the releases that a board may hold",
-        [one.chain for flashings in ours.values() for one in flashings],
-        unit="s",
-        times="In a process that has loaded its modules, with requests to anvil over loopback.",
-    )
+def ours(scene: Scene, folder: Path, *, over: bytes, wanted: bytes) -> float:
+    """Measure a whole `blockota flash` process.
+
+    Raises:
+        RuntimeError: the command failed, or the flash does not have the wanted contents.
+    """
+    with board(over, part=scene.part) as one:
+        command = [sys.executable, "-m", "blockota", "flash", "--product", "acme", "--port", one.url, *scene.words]
+
+        def run() -> None:
+            result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            if result.returncode or one.flash[: len(wanted)] != wanted:
+                raise RuntimeError(f"{scene.name} failed: {result.stderr[-500:]}")
+
+        return seconds_of(run)
 
 
-def _figure(name: str, runs: Sequence[float], *, unit: str, times: str, limit: float | None = None) -> Figure:
-    is_minimum = unit == "times"
-    return Figure(name, statistics.median(runs), unit, limit, is_minimum=is_minimum, times=times, runs=tuple(runs))
+@contextmanager
+def bench(scene: Scene, old: bytes, new: bytes) -> Iterator[Path]:
+    """Publish the two images on a new chain; yield a technician's folder with settings and the images in the store."""
+    profile = PROFILES[scene.part]
+    region = Region(BASE, profile.flash_size)
+    product = Product("acme", "acme", profile.product_id, region, minimum_version=None, paired=True)
+    with local_chain() as chain, folder_on_disk() as folder:
+        store = LocalStore(folder / ".blockota" / "store")
+        releases = []
+        for version, image in ((OLD, old), (NEW, new)):
+            root = store.put(io.BytesIO(image))
+            digest = hashlib.sha256(image).digest()
+            made = root.digest if len(image) > 1 << 20 else None
+            releases.append(release_of(product, version, sha256=digest, size=len(image), dag_root=made))
+        contract = publish(chain, product, releases)
+        settings = f'[networks.local]\nurl = "{chain.url}"\ncontract = "{contract.address}"\n'
+        (folder / "blockota.toml").write_text(settings)
+        yield folder
 
 
 if __name__ == "__main__":
     chosen = options(__doc__)
-    measured = figures(turns=1 if chosen.quick else TURNS)
+    short = [scene for scene in SCENES if not (chosen.quick and scene.is_long)]
+    measured = figures(short, turns=1 if chosen.quick else TURNS)
     injected = [faults.figure(count=QUICK_FAULTS if chosen.quick else faults.COUNT, is_shown=not chosen.json)]
     sys.exit(report(measured, injected))

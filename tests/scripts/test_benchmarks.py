@@ -16,8 +16,7 @@ import pytest
 from benchmarks.clients import Task, crowd
 from benchmarks.commands import process_figures
 from benchmarks.figure import Figure, duration, in_turns, report, throughput
-from benchmarks.flash_desk import Flashing
-from benchmarks.flashing import limited
+from benchmarks.flashing import SCENES, compared
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT
 from tests.support.hostile_gateway import Server, flips_bit, honest, serving
 
@@ -123,12 +122,12 @@ def test_a_figure_that_misses_its_limit_fails_the_run(name: str, capsys: pytest.
     assert capsys.readouterr().out.count('"met": false') == 1
 
 
-@pytest.mark.parametrize(("seconds", "is_met"), [(0.79, True), (0.81, False)])
-def test_flashing_the_same_image_again_has_the_documented_limit(seconds: float, is_met: bool) -> None:  # noqa: FBT001
-    """Flashing an image that the board already has misses its limit if it takes more than 0.8 s."""
-    run = Flashing(chain=0.01, looked=0.4, proven=seconds - 0.01, started=seconds)
-    ours = {name: [run] for name in ("stub", "read-back", "changed", "same")}
-    (figure,) = (one for one in limited(ours, [18.0]) if one.name == "the same image again")
+@pytest.mark.parametrize(("seconds", "is_met"), [(6.4, True), (6.6, False)])
+def test_flashing_is_compared_with_stm32flash(seconds: float, is_met: bool) -> None:  # noqa: FBT001
+    """The figure of a scene is the median share of stm32flash's time; 65 % is the limit of the first scene."""
+    figure = compared(SCENES[0], [(seconds, 10.0), (1.0, 10.0), (99.0, 10.0)])
+    assert figure.value == pytest.approx(10 * seconds)
+    assert figure.limit == 65
     assert figure.is_met == is_met
 
 
