@@ -216,7 +216,8 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     default_depth = 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
 
     # A configured contract may differ from the deployed one. The deployment's first block and Safe then do not apply.
-    is_named = "BLOCKOTA_CONTRACT" in environment or "contract" in section
+    is_named = bool(environment.get("BLOCKOTA_CONTRACT") or "contract" in section)
+    has_safe = bool(environment.get("BLOCKOTA_SAFE") or "safe" in section)
     cost = _amount("max_cost", environment, section, unit="coins", decimals=_COIN_DECIMALS)
     created = None if is_named else _deployed(path.parent, chain_id, key="block_number")
 
@@ -242,7 +243,7 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
         max_cost=MAX_COST if cost is None else cost,
         transactions=path.parent / STATE_FOLDER / "transactions",
         first_block=number("first_block", created or 0),
-        safe=address("safe") if not is_named or "safe" in section else None,
+        safe=address("safe") if has_safe or not is_named else None,
         vendor_sources=_urls(environment, "vendor_sources", found=file | section),
         gateways=_urls(environment, "gateways", found=file | section),
         tokens=_tokens(environment, file.get("tokens", {}), folder=path.parent),

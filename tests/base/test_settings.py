@@ -98,12 +98,13 @@ def test_a_variable_goes_before_the_file(write: Write) -> None:
     assert found == Settings("field", "http://x", 5, OTHER, SAFE, 7, "file:/srv/images", 30 * 10**9, JOURNAL, 0)
 
 
-def test_the_safe_of_the_variable_needs_a_safe_beside_a_configured_contract(write: Write, tmp_path: Path) -> None:
-    """BLOCKOTA_SAFE overrides the Safe's address, but if the contract is configured, only together with `safe`."""
+def test_the_variable_of_the_safe_counts_beside_a_configured_contract(write: Write, tmp_path: Path) -> None:
+    """BLOCKOTA_SAFE overrides the Safe's address; the deployment's Safe does not apply to a configured contract."""
     LOCAL.write(tmp_path)
     write(f'[networks.both]\nurl = "http://x"\nchain_id = 5\ncontract = "{CONTRACT}"\nsafe = "{SAFE}"')
     assert (load().safe, load(SAFE=OTHER).safe) == (SAFE, OTHER)
-    assert load(SAFE=OTHER, CONTRACT=CONTRACT).safe is None
+    assert load(SAFE=OTHER, CONTRACT=CONTRACT).safe == OTHER
+    assert (load(CONTRACT=CONTRACT).safe, load(CONTRACT="").safe) == (None, SAFE)
     assert (load(network="both").safe, load(network="both", SAFE=OTHER).safe) == (SAFE, OTHER)
 
 
