@@ -1,31 +1,28 @@
-"""Simulated boards for fault injection: an update from one release to the next, with other bytes after the image."""
+"""Simulated boards for fault injection: an update from one release to the next, with other bytes beside the image."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from benchmarks.chains import release_of
-from blockota.errors import NoAnswerError
 from blockota.model.facts import ChainAnswer, KnownReleases, ProvenRelease, Trust
 from blockota.model.release import Product, Region, Version
 from blockota.model.verification import prove_release
-from firmware_host.simulator import STM32F103C8, BoardProfile, Faults, SimulatedBoard
+from firmware_host.bootloader.chips import find_chip
+from firmware_host.bootloader.entry import StartMethod
+from firmware_host.simulator import PROFILES, BoardProfile, Faults, SimulatedBoard
 
-BASE, PAGE, CHIP_ID = 0x0800_0000, 1024, 0x410
-UNITS = 6
-IMAGE_SIZE = 5 * PAGE + 600
-"""The size of the image: six pages, of which the last also contains bytes after the image."""
-BLANK = (range(256, 768), range(PAGE, PAGE + 256), range(3 * PAGE, 3 * PAGE + 512), range(4 * PAGE, 5 * PAGE))
-"""Blank ranges of the image, within a page or a whole page; the flasher does not write blank blocks."""
-CHANGED = (1, 3, 5)
-"""Pages that differ between the releases, unless all pages differ; page 3 is blank in the older release."""
+BASE, PAGE = 0x0800_0000, 1024
+OLD_VERSION, NEW_VERSION = Version(1, 0, 0), Version(1, 1, 0)
+PRODUCT = "acme-thermo2"
+TRUST = Trust(1337, "0x" + "11" * 20, confirmations=12)
 SEAL = 8
 """The number of bytes of the vector table that the flasher writes last."""
-_ERASE = b"\x43\xbc"
-_CONTRACT = "0x" + "11" * 20
 _NOW = 1_800_000_000
-_PRODUCT = Product("acme-thermo2", "acme", CHIP_ID, Region(BASE, UNITS * PAGE), minimum_version=None, paired=True)
+_PROGRAM = bytes.fromhex("0148 2121 0160 00de 04380140")
+"""Sends one character on USART1 of an STM32F1, and then crashes: ldr r0; movs r1; str; udf; the data register."""
 
 
 @dataclass(frozen=True)
@@ -33,194 +30,235 @@ class Scene:
     """The flash of a board before and after a run.
 
     Attributes:
-        flash_size: the size of the flash in bytes, as the board reports it.
+        profile: the simulated chip; its flash size is the one that the board reports.
+        front: the bytes before the image, from the start of the flash.
         old: the installed image.
-        new: the image to install.
+        new: the image to install, of the same size.
         beside: the bytes after the image, up to the end of the flash that the board reports.
         hidden: the contents of flash beyond the reported size.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
+        start: how the board's program is started.
+        wiring: the name of the wiring of reset and BOOT0.
     """
 
-    flash_size: int
+    profile: BoardProfile
+    front: bytes
     old: bytes
     new: bytes
     beside: bytes
     hidden: bytes = b""
     may_erase_all: bool = False
+    start: StartMethod = StartMethod.AUTO
+    wiring: str = "by-hand"
 
     @property
     def before(self) -> bytes:
         """The contents of the flash before the run."""
-        return self.old + self.beside + self.hidden
+        return self.front + self.old + self.beside + self.hidden
 
     @property
     def after(self) -> bytes:
         """The required contents of the whole flash after the run."""
-        return self.new + self.beside + self.hidden
+        return self.front + self.new + self.beside + self.hidden
+
+    @property
+    def image(self) -> slice:
+        """The offsets of the image in the flash."""
+        return slice(len(self.front), len(self.front) + len(self.new))
+
+    @property
+    def seal(self) -> slice:
+        """The offsets of the image's first words."""
+        return slice(len(self.front), len(self.front) + SEAL)
+
+    @property
+    def seal_stop(self) -> int:
+        """The offset behind the bytes that are written last: the first words, or the first half pages of an L0."""
+        unit = max(SEAL, 128 if self.erased == b"\x00" else 0)
+        return len(self.front) - len(self.front) % unit + unit
+
+    @property
+    def start_address(self) -> int:
+        """The load address of the image."""
+        return self.base + len(self.front)
+
+    @property
+    def base(self) -> int:
+        """The first address of the flash."""
+        return self.profile.flash_start
+
+    @property
+    def erased(self) -> bytes:
+        """An erased byte."""
+        return self.profile.erased
+
+    @cached_property
+    def units(self) -> tuple[slice, ...]:
+        """The offsets of each erase unit that contains a part of the image; the whole flash if pages are unknown."""
+        chip = find_chip(self.profile.product_id)
+        if chip is None or chip.is_erased_whole:
+            return (slice(0, self.profile.flash_size),)
+        profile, image = self.profile, self.image
+        spans = [profile.page_span(page) for page in self.pages]
+        return tuple(slice(span.start, span.stop) for span in spans if span.start < image.stop)
+
+    @cached_property
+    def pages(self) -> range:
+        """The numbers of the chip's pages that contain a part of the image."""
+        image = self.image
+        return range(self.profile.page_at(image.start), self.profile.page_at(image.stop - 1) + 1)
+
+    @property
+    def area(self) -> slice:
+        """The offsets of all erase units of the image."""
+        return slice(self.units[0].start, self.units[-1].stop)
+
+    @property
+    def is_update(self) -> bool:
+        """Whether the image to install differs from the installed one."""
+        return self.old != self.new
 
     def board(self, faults: Faults) -> SimulatedBoard:
         """Return a simulated board with these faults."""
-        return SimulatedBoard(self._profile, flash=self.before, faults=faults)
+        return SimulatedBoard(self._chip, flash=self.before, faults=faults)
 
     def other_board(self) -> SimulatedBoard:
         """Return another board with the same contents and without faults."""
-        return SimulatedBoard(self._profile, flash=self.before, unique_id=b"another one ")
+        return SimulatedBoard(self._chip, flash=self.before, unique_id=b"another one ")
 
     @property
-    def _profile(self) -> BoardProfile:
-        size = self.flash_size + len(self.hidden)
-        return replace(STM32F103C8, flash_size=size, reported_flash_size=self.flash_size)
+    def _chip(self) -> BoardProfile:
+        size = self.profile.flash_size
+        return replace(self.profile, flash_size=size + len(self.hidden), reported_flash_size=size)
 
     def proven(self) -> tuple[ProvenRelease, KnownReleases]:
         """Return the release to install, after checks 1 to 5, and the releases that a board may contain."""
+        region = Region(self.start_address, len(self.new))
+        product = Product(PRODUCT, "acme", self.profile.product_id, region, minimum_version=None, paired=True)
         wanted, older = (
-            release_of(_PRODUCT, version, sha256=hashlib.sha256(image).digest(), size=len(image))
-            for version, image in ((Version(1, 1, 0), self.new), (Version(1, 0, 0), self.old))
+            release_of(product, version, sha256=hashlib.sha256(image).digest(), size=len(image))
+            for version, image in ((NEW_VERSION, self.new), (OLD_VERSION, self.old))
         )
-        trust = Trust(1337, _CONTRACT, confirmations=12)
         answer = ChainAnswer(
-            chain_id=1337,
-            contract=_CONTRACT,
+            chain_id=TRUST.chain_id,
+            contract=TRUST.contract,
             block_number=100,
             block_time=_NOW,
             newest_block=112,
             paused=False,
-            product=_PRODUCT,
+            product=product,
             version=None,
             release=wanted,
             newest=wanted.version,
         )
-        checked = prove_release(answer, trust, read_image=lambda _: self.new)
-        return checked, KnownReleases((wanted, older), lambda: ())
+        checked = prove_release(answer, TRUST, read_image=lambda _: self.new)
+        return checked, KnownReleases((wanted, older) if self.is_update else (wanted,), lambda: ())
 
 
-def _filled(text: str) -> bytearray:
-    vectors = (0x2000_5000).to_bytes(4, "little") + (BASE + 9).to_bytes(4, "little")
-    return bytearray(vectors + hashlib.shake_128(text.encode()).digest(IMAGE_SIZE - len(vectors)))
+def _noise(text: str, size: int) -> bytes:
+    return hashlib.shake_128(text.encode()).digest(size)
 
 
-def _new() -> bytes:
-    image = _filled("the release")
-    for span in BLANK:
-        image[span.start : span.stop] = b"\xff" * len(span)
-    return bytes(image)
+def _image(text: str, size: int, *, at: int = BASE) -> bytearray:
+    """A program that crashes soon after its start, followed by random bytes."""
+    vectors = (0x2000_2000).to_bytes(4, "little") + (at + 9).to_bytes(4, "little")
+    return bytearray((vectors + _PROGRAM + _noise(text, size))[:size])
 
 
-def _older() -> bytes:
-    image = bytearray(_new())
-    image[PAGE + 300 : PAGE + 310] = b"other text"
-    image[3 * PAGE : 4 * PAGE] = b"\xff" * PAGE
-    image[5 * PAGE + 20 : 5 * PAGE + 400] = hashlib.shake_128(b"the older one").digest(380)
-    return bytes(image)
+def _blank(image: bytearray, *spans: range, erased: bytes) -> bytearray:
+    for span in spans:
+        image[span.start : span.stop] = erased * len(span)
+    return image
 
 
-_BESIDE = b"\xff" * 24 + hashlib.shake_128(b"beside").digest(UNITS * PAGE - IMAGE_SIZE - 24)
+def _f103() -> dict[str, Scene]:
+    """The first chip, with every page order: the flasher skips blank blocks, within a page or a whole page."""
+    size, pages = 5 * PAGE + 600, 6
+    blank = (range(256, 768), range(PAGE, PAGE + 256), range(3 * PAGE, 3 * PAGE + 512), range(4 * PAGE, 5 * PAGE))
+    new = bytes(_blank(_image("the release", size), *blank, erased=b"\xff"))
+    older = bytearray(new)
+    older[PAGE + 300 : PAGE + 310] = b"other text"
+    older[3 * PAGE : 4 * PAGE] = b"\xff" * PAGE
+    older[5 * PAGE + 20 : 5 * PAGE + 400] = _noise("the older one", 380)
+    another = bytes(_image("another one", size))
+    beside = b"\xff" * 24 + _noise("beside", pages * PAGE - size - 24)
+
+    large, small = (replace(PROFILES["stm32f103c8"], flash_size=size) for size in (65536, pages * PAGE))
+    around = beside.ljust(65536 - size, b"\x11")
+    # One changed page that is not the last: the bytes beside the image are not erased.
+    patched = bytearray(new)
+    patched[2 * PAGE + 8] ^= 0x55
+    return {
+        "some pages": Scene(large, b"", bytes(older), new, around),
+        "all by one command": Scene(small, b"", another, new, beside, may_erase_all=True),
+        "a size that lies": Scene(small, b"", another, new, beside, hidden=_noise("hidden", 8192)),
+        "last page unchanged": Scene(large, b"", bytes(patched), new, around, start=StartMethod.NONE),
+        "the same again": Scene(large, b"", new, new, around),
+    }
+
+
+def _f407() -> Scene:
+    """Sectors of 16 KiB, with the image in the second and third: bytes before and after the image are erased."""
+    profile, size, start = replace(PROFILES["stm32f407vg"], flash_size=65536), 16384, 16384 + 512
+    new = _blank(_image("F4", size, at=BASE + start), range(2048, 14336), erased=b"\xff")
+    old = bytearray(new)
+    old[1000:1100] = _noise("older", 100)
+    old[16000:16300] = _noise("older", 300)
+    front = b"\x22" * 16384 + _noise("front", 512)
+    beside = _noise("beside", 700) + b"\xff" * (3 * 16384 - start - size - 700)
+    return Scene(profile, front, bytes(old), bytes(new), beside.ljust(65536 - start - size, b"\x11"))
+
+
+def _l053() -> Scene:
+    """Pages of 128 bytes, erased to zero; the chip has no mass erase, and writes whole half pages."""
+    profile, size, start = PROFILES["stm32l053r8"], 9 * 128 + 40, 4096
+    new = _blank(_image("L0", size, at=BASE + start), range(256, 400), erased=b"\x00")
+    old = bytearray(new)
+    old[130:140] = b"other text"
+    old[700:1100] = _noise("older", 400)
+    old[1152:1160] = b"the tail"
+    beside = (b"\x00" * 8 + _noise("beside", 60)).ljust(65536 - start - size, b"\x33")
+    return Scene(profile, b"\x22" * start, bytes(old), bytes(new), beside)
+
+
+def _g071() -> Scene:
+    """Units of eight bytes, pages of 2 KiB, and the digest program for ARMv6-M; control lines reset the board."""
+    profile, size = replace(PROFILES["stm32g071rb"], flash_size=32768), 2 * 2048 + 604
+    new = _blank(_image("G0", size), range(1024, 1536), erased=b"\xff")
+    old = bytearray(new)
+    old[2500:2600] = _noise("older", 100)
+    old[4200:4300] = _noise("older", 100)
+    beside = _noise("beside", 1000).ljust(32768 - size, b"\x11")
+    return Scene(profile, b"", bytes(old), bytes(new), beside, wiring="dtr-rts")
+
+
+def _l476() -> Scene:
+    """An image across the boundary of two banks; the boot ROM leaves a gap in the page numbers, or counts on."""
+    profile = replace(PROFILES["stm32l476rg"], flash_size=65536, second_bank_page=256)
+    size, start = 2 * 2048 + 300, 30 * 1024
+    new = _image("L4", size, at=BASE + start)
+    old = bytearray(new)
+    for at in (100, 2148, 4200):
+        old[at : at + 60] = _noise("older", 60)
+    beside = _noise("beside", 900).ljust(65536 - start - size, b"\x11")
+    return Scene(profile, b"\x22" * start, bytes(old), bytes(new), beside)
+
+
+def _g474() -> Scene:
+    """A chip whose page size depends on an option bit: all of its flash is erased by one command."""
+    profile, size = replace(PROFILES["stm32g474re"], flash_size=16384), 4200
+    new = _blank(_image("G4", size), range(512, 1024), erased=b"\xff")
+    old = _image("older", size)
+    beside = (_noise("beside", 500) + b"\xff" * 3000 + _noise("far", 300)).ljust(16384 - size, b"\xff")
+    return Scene(profile, b"", bytes(old), bytes(new), beside, may_erase_all=True)
+
+
 SCENES = {
-    "some pages": Scene(65536, _older(), _new(), _BESIDE.ljust(65536 - IMAGE_SIZE, b"\x11")),
-    "all by one command": Scene(UNITS * PAGE, bytes(_filled("another one")), _new(), _BESIDE, may_erase_all=True),
-    "a size that lies": Scene(
-        UNITS * PAGE, bytes(_filled("another one")), _new(), _BESIDE, hidden=hashlib.shake_128(b"hidden").digest(8192)
-    ),
+    **_f103(),
+    "F407, sectors": _f407(),
+    "L053, erased to zero": _l053(),
+    "G071, v6-M": _g071(),
+    "L476, two banks": _l476(),
+    "G474, erased as a whole": _g474(),
 }
-"""Some pages of a large flash change; all pages of a small flash are erased by one command; or all pages change in a
-flash that is larger than the board reports."""
-
-
-@dataclass
-class Mishaps:
-    """Faults of the serial line, which affect single bytes; bytes are counted from 1, and 0 means no fault.
-
-    Attributes:
-        lose_received: number of a byte to the board that is lost.
-        lose_sent: number of a byte from the board that is lost.
-        insert_received: number of a byte to the board before which a byte is inserted.
-        insert_sent: number of a byte from the board before which a byte is inserted.
-        swap_after: number of bytes to the board after which another board replaces it.
-        value: the byte that is inserted.
-    """
-
-    lose_received: int = 0
-    lose_sent: int = 0
-    insert_received: int = 0
-    insert_sent: int = 0
-    swap_after: int = 0
-    value: int = 0x79
-
-
-class WirelessLink:
-    """A link to a simulated board in this process; a timeout takes no real time, only time of the simulation.
-
-    Args:
-        board: the board at the other end.
-        mishaps: the faults of the line.
-        other: the board that replaces the first one if `swap_after` is set.
-
-    Attributes:
-        received: number of bytes sent to the board so far.
-        sent: number of bytes received from the board so far.
-        frames: number of frames sent to the board so far.
-        erases: number of erase commands among the frames.
-        identified: number of bytes sent to the board until it was identified.
-    """
-
-    name, baud, notes = "the simulated board", 115200, ()
-
-    def __init__(self, board: SimulatedBoard, mishaps: Mishaps, *, other: SimulatedBoard | None = None) -> None:
-        self._board, self._mishaps = board, mishaps
-        self._first, self._other = board, other
-        self.received = self.sent = self.frames = self.erases = self.identified = 0
-        self._heard = board.connect()
-
-    def put_back(self, *, reset: bool) -> None:
-        """Reconnect the board, with or without a reset; unread bytes are lost."""
-        self._board = self._first
-        self._heard = self._board.connect(reset=reset)
-        if reset:
-            self._board.reset()
-
-    def wait(self, seconds: float) -> None:
-        """Let the simulated board run for some seconds."""
-        self._hear(self._board.run(seconds))
-
-    def write(self, data: bytes, /) -> None:
-        """Deliver a frame to the board, with the faults of the line."""
-        mishaps, passed = self._mishaps, self.received
-        self.received += len(data)
-        self.frames += 1
-        self.erases += data == _ERASE
-        arrives = _changed(data, passed, lost=mishaps.lose_received, before=mishaps.insert_received, by=mishaps)
-        if self._other and passed < mishaps.swap_after <= self.received:
-            self._board.feed(arrives[: mishaps.swap_after - passed])
-            self._board, self._heard = self._other, self._other.connect()
-            return
-        self._hear(self._board.feed(arrives))
-
-    def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Read bytes from the board; the board runs until they are complete or the timeout ends."""
-        if len(self._heard) < count:
-            self.wait(timeout)
-        if len(self._heard) < count:
-            raise NoAnswerError("the board is silent", why=f"for {timeout:.1f} s")
-        data, self._heard = self._heard[:count], self._heard[count:]
-        return data
-
-    def drain(self) -> bytes:
-        """Read all bytes that have arrived."""
-        data, self._heard = self._heard, b""
-        return data
-
-    def close(self) -> None:
-        """Close the link; the board is unchanged."""
-
-    def _hear(self, data: bytes) -> None:
-        mishaps = self._mishaps
-        self._heard += _changed(data, self.sent, lost=mishaps.lose_sent, before=mishaps.insert_sent, by=mishaps)
-        self.sent += len(data)
-
-
-def _changed(data: bytes, passed: int, *, lost: int, before: int, by: Mishaps) -> bytes:
-    """Return the bytes with the line's faults applied; `passed` bytes were transferred before."""
-    at = (lost or before) - 1 - passed
-    if not 0 <= at < len(data):
-        return data
-    return data[:at] + (data[at + 1 :] if lost else bytes((by.value,)) + data[at:])
+"""Updates on chips of six families: some pages of a flash, all pages, sectors, two banks, or the whole flash."""

@@ -1,22 +1,36 @@
-"""Flash a simulated board with one fault, and compare the reported result with the contents of the flash."""
+"""Flash a simulated board with one fault, and judge every sentence that the run prints."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
-from benchmarks.fault_scene import IMAGE_SIZE, PAGE, SCENES, SEAL, UNITS, Mishaps, Scene, WirelessLink
+from rich.console import Console
+
+from benchmarks.fault_judge import Judge, Situation
+from benchmarks.fault_link import Mishaps, WirelessLink
+from benchmarks.fault_scene import SCENES, TRUST
+from benchmarks.fault_sentences import judge_of
+from blockota.cli.flash_display import FlashDisplay
+from blockota.cli.remedies import sentence_of
+from blockota.cli.session import Session
 from blockota.errors import BlockOTAError, BoardError
 from blockota.model.facts import Consent, KnownReleases, ProvenRelease
-from firmware_host.bench.session import BoardSession, ClearedBoard
-from firmware_host.bootloader.client import Bootloader
-from firmware_host.bootloader.identity import identify
+from blockota.shutdown import Stop
+from firmware_host.bench.board_images import BoardImages
+from firmware_host.bench.image_record import ImageRecords
+from firmware_host.bench.job import Bench, FlashJob, Offer
+from firmware_host.bench.log import BenchLog
+from firmware_host.bench.port import BoardPort
+from firmware_host.bench.result import BoardMet, BoardResult
+from firmware_host.bench.session import BoardSession, ClearedBoard, Examination
+from firmware_host.bootloader.entry import BoardLine, find_wiring
 from firmware_host.flashing.contents import Proof
-from firmware_host.flashing.events import Finished
-from firmware_host.flashing.journal import FlashJournal
 from firmware_host.simulator import Faults
 
 LASTING = ("flipped_bit", "sticky_page")
@@ -69,6 +83,11 @@ class Case:
             return Mishaps()
         return Mishaps(**{self.kind: self.number}, value=(0x79, 0x1F, 0x00, 0x7F, self.seed % 256)[self.seed % 5])
 
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the fault is permanent."""
+        return self.kind in LASTING
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -78,30 +97,15 @@ class Outcome:
         case: the injected fault.
         end: how the run ended, and how the resumed run ended, if the run was resumed.
         wrong: the requirements that the run violated; empty for a correct run.
+        untrue: the untrue and the unknown sentences that the run printed.
+        sentences: the number of judged sentences.
     """
 
     case: Case
     end: str
     wrong: tuple[str, ...] = ()
-
-
-def run(case: Case, folder: Path, *, spoil: Spoil = lambda ready: ready) -> Outcome:
-    """Flash a board with one fault, and compare the report with the flash; the journal is written to `folder`."""
-    board = SCENES[case.scene].board(case.faults)
-    other = SCENES[case.scene].other_board() if case.mishaps.swap_after else None
-    link = WirelessLink(board, case.mishaps, other=other)
-    try_once = partial(attempt, link, case, folder=folder, spoil=spoil)
-    first = try_once(resumes=False)
-    end, wrong = first.name, [*_wrong(first, _Seen(case, board.flash, journal=any(folder.iterdir())))]
-    if first.error:
-        again = try_once(resumes=True)
-        wrong += _wrong_resumed(again, _Seen(case, board.flash, journal=any(folder.iterdir())))
-        end += f", resumed: {again.name}"
-    if other and other.flash != SCENES[case.scene].before:
-        wrong.append("the other board is changed")
-    for file in folder.iterdir():
-        file.unlink()
-    return Outcome(case, end, tuple(wrong))
+    untrue: tuple[str, ...] = ()
+    sentences: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class Ended:
     Attributes:
         name: the result, which is ``done``, ``failed``, ``refused``, ``no board`` or ``defect``.
         error: the error message; empty after a success.
-        began: whether flashing had begun.
+        began: whether the board had passed check 9.
     """
 
     name: str
@@ -119,58 +123,147 @@ class Ended:
     began: bool = False
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """The state after an attempt: the case, the contents of the flash, and whether a journal exists."""
+def run(case: Case, folder: Path, *, spoil: Spoil = lambda ready: ready) -> Outcome:
+    """Flash a board with one fault, and judge the run; `folder` is empty before and after the run."""
+    scene = SCENES[case.scene]
+    board = scene.board(case.faults)
+    other = scene.other_board() if case.mishaps.swap_after else None
+    link = WirelessLink(board, case.mishaps, other=other)
+    judge = judge_of(Situation(scene, board, link, folder, case.kind, case.number, case.is_lasting, other))
+    try_once = partial(attempt, case, judge=judge, spoil=spoil)
 
-    case: Case
-    flash: bytes
-    journal: bool
+    first = try_once(resumes=False)
+    end, wrong = first.name, [*_wrong(first, judge)]
+    if first.error:
+        again = try_once(resumes=True)
+        if not case.resets and again.name == "no board" and "reset the board" in again.error:
+            # An Extended Erase that broke off before its count waits for more bytes than can be fed.
+            again = attempt(replace(case, resets=True), judge=judge, spoil=spoil, resumes=True)
+        wrong += _wrong_resumed(again, judge)
+        end += f", resumed: {again.name}"
+    if other and other.flash != scene.before:
+        wrong.append("the other board is changed")
+    for file in folder.iterdir():
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    return Outcome(case, end, tuple(wrong), tuple(judge.untrue), judge.count)
 
-    @property
-    def scene(self) -> Scene:
-        """The scene of the case, with the required contents of the flash."""
-        return SCENES[self.case.scene]
 
-    @property
-    def lasting(self) -> bool:
-        """Whether the fault is permanent."""
-        return self.case.kind in LASTING
-
-
-def attempt(link: WirelessLink, case: Case, *, folder: Path, spoil: Spoil, resumes: bool) -> Ended:
+def attempt(case: Case, *, judge: Judge, spoil: Spoil, resumes: bool = False) -> Ended:
     """Flash a board once; with `resumes`, the board is reconnected first, and reset if the case requires it."""
-    began = False
-    try:
-        ready = spoil(_cleared(link, case, folder=folder, resumes=resumes))
-        began = True
-        for event in ready.flash():
-            if isinstance(event, Finished):
-                ready.prove_flash(event)
-                return Ended("done")
-    except BoardError as error:
-        return Ended("failed" if began else "no board", str(error), began)
-    except BlockOTAError as error:
-        return Ended("refused", str(error), began)
-    except Exception as error:  # noqa: BLE001 - every other exception is a defect, and is counted as a defect
-        return Ended("defect", f"{type(error).__name__}: {error}", began)
-    return Ended("defect", "flashing ended without a result", began)
-
-
-def _cleared(link: WirelessLink, case: Case, *, folder: Path, resumes: bool) -> ClearedBoard:
-    """Clear the board for flashing by checks 6 to 9; a resumed run reconnects the board first."""
-    bootloader = Bootloader(link)
     if resumes:
-        link.put_back(reset=case.resets)
-        if not case.resets:
-            bootloader.resynchronise()
-    bootloader.connect()
-    may_erase_all = SCENES[case.scene].may_erase_all
-    bench = BoardSession(bootloader, identify(bootloader), (), link.wait, may_erase_all)
-    link.identified = link.identified or link.received
-    journal = FlashJournal(folder, bench.identity.unique_id or "unknown")
+        judge.situation.link.put_back(reset=case.resets)
+    judge.begin()
+    # The first run prints as for a single board, the resumed run as for one of several boards.
+    observer = _Observer(_JudgedSession(judge), is_one=not resumes)
+    try:
+        result = _flash(case, observer=observer, spoil=spoil, resumes=resumes)
+    except Exception as error:  # noqa: BLE001 - every exception that leaves a job is a defect, and is counted as a defect
+        return Ended("defect", f"{type(error).__name__}: {error}", judge.is_cleared)
+    if result.error is None:
+        return Ended("done")
+    judge.error(result.error)
+    name = "failed" if judge.is_cleared else "no board"
+    kind = name if isinstance(result.error, BoardError) else "refused"
+    return Ended(kind, sentence_of(result.error), judge.is_cleared)
+
+
+def _flash(case: Case, *, observer: _Observer, spoil: Spoil, resumes: bool) -> BoardResult:
+    """Do what `Bench.flash` does, over a link instead of a port."""
+    link, folder = observer.judge.situation.link, observer.judge.situation.folder
+    scene, stop = SCENES[case.scene], _NoTime(link)
+    line = BoardLine(link.name, wiring=find_wiring(scene.wiring), start=scene.start)
+    bench = Bench(
+        Consent(),
+        TRUST,
+        "the campaign",
+        BenchLog(folder / "bench.log"),
+        folder / "journals",
+        observer,
+        stop,
+        BoardImages(ImageRecords(folder / "images")),
+        case.proof,
+        may_erase_all=scene.may_erase_all,
+    )
     wanted, known = _proven(case.scene)
-    return bench.examine(wanted, known=known, journal=journal, proof=case.proof).clear(Consent())
+    port = BoardPort(link, line, stop=stop)
+    try:
+        session = port.connect(is_stuck=resumes and not case.resets)
+    except BlockOTAError as error:
+        result = BoardResult(line.url, error=error)
+    else:
+        link.identified = link.identified or link.received
+        observer.progress(line.url, BoardMet(session.identity, session.notes))
+        board = _Board(session.bootloader, session.identity, session.notes, link.wait, spoil=spoil)
+        result = FlashJob(bench, port, board).run(lambda _: Offer(wanted, known))
+    observer.ended(line.url, result)
+    return result
+
+
+class _NoTime(Stop):
+    """Waits in the time of the simulation."""
+
+    def __init__(self, link: WirelessLink) -> None:
+        super().__init__()
+        self._link = link
+
+    def pause(self, seconds: float) -> None:
+        """Let the board run for a number of seconds."""
+        self._link.wait(seconds)
+
+
+class _JudgedSession(Session):
+    """Judges each sentence that would be printed."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__(None, None, store=None, as_json=False)
+        self.out, self.err = Console(file=StringIO()), Console(file=StringIO())
+        self.judge = judge
+
+    def done(self, sentence: str) -> None:
+        """Judge that a step is done."""
+        self.judge.sentence(sentence)
+
+    def note(self, sentence: str) -> None:
+        """Judge a remark."""
+        self.judge.sentence(sentence)
+
+
+class _Observer(FlashDisplay):
+    """The display of ``blockota flash``, whose sentences are judged."""
+
+    def __init__(self, session: _JudgedSession, *, is_one: bool) -> None:
+        super().__init__(session, is_one=is_one)
+        self.judge = session.judge
+
+    def progress(self, port: str, event: Any, /) -> None:
+        """Pass an event to the judge and to the display."""
+        self.judge.event(event)
+        super().progress(port, event)
+
+    def ended(self, port: str, result: BoardResult, /) -> None:
+        """Pass a result to the judge and to the display."""
+        self.judge.result(result)
+        super().ended(port, result)
+
+
+@dataclass(frozen=True)
+class _Board(BoardSession):
+    """A session whose flasher `spoil` makes faulty."""
+
+    spoil: Spoil = field(default=lambda ready: ready)
+
+    def examine(self, proven: ProvenRelease, **facts: Any) -> Examination:
+        """Examine the board, and let `spoil` change what is cleared."""
+        found = super().examine(proven, **facts)
+        return _Examination(**vars(found), spoil=self.spoil)
+
+
+@dataclass(frozen=True)
+class _Examination(Examination):
+    spoil: Spoil = field(default=lambda ready: ready)
+
+    def clear(self, consent: Consent) -> ClearedBoard:
+        return self.spoil(super().clear(consent))
 
 
 @cache
@@ -178,69 +271,52 @@ def _proven(scene: str) -> tuple[ProvenRelease, KnownReleases]:
     return SCENES[scene].proven()
 
 
-def _wrong(ended: Ended, seen: _Seen) -> Iterator[str]:
+def _wrong(ended: Ended, judge: Judge) -> Iterator[str]:
+    situation = judge.situation
+    scene, flash = situation.scene, situation.board.flash
     if ended.name == "defect":
         yield ended.error
     elif not ended.error:
-        yield from _wrongly_done(seen)
+        yield from _wrongly_done(judge)
     elif not ended.began:
-        if seen.flash != seen.scene.before:
+        if flash != scene.before:
             yield f"flashing had not begun, and the flash is changed: {ended.error}"
     else:
-        yield from (f"{untruth}: {ended.error}" for untruth in _untruths(ended.error, seen))
-        has_remedy = seen.journal and "complete the run" in ended.error
-        if seen.flash != seen.scene.before and not has_remedy and not seen.lasting:
+        yield from _wrongly_failed(ended.error, judge)
+        has_remedy = situation.entry() is not None and "complete the run" in ended.error
+        if flash not in (scene.before, scene.after) and not has_remedy and not situation.is_lasting:
             yield f"flashing had begun, and nothing says how to complete it: {ended.error}"
 
 
-def _wrongly_done(seen: _Seen) -> Iterator[str]:
-    if seen.flash != seen.scene.after:
+def _wrongly_done(judge: Judge) -> Iterator[str]:
+    if judge.situation.board.flash != judge.situation.scene.after:
         yield "success was reported, and the flash is not as it must be"
-    if seen.journal:
+    if judge.situation.entry():
         yield "success was reported, and the journal is still there"
 
 
-def _wrong_resumed(ended: Ended, seen: _Seen) -> Iterator[str]:
+def _wrongly_failed(message: str, judge: Judge) -> Iterator[str]:
+    """Yield what an error after check 9 does not report."""
+    scene, flash = judge.situation.scene, judge.situation.board.flash
+    if judge.states != 1:
+        yield f"{judge.states} states of the flash are named: {message}"
+    area = scene.area
+    if (flash[: area.start], flash[area.stop :]) != (scene.before[: area.start], scene.before[area.stop :]):
+        yield f"bytes outside the pages of the image are changed: {message}"
+    beside = (slice(area.start, scene.image.start), slice(scene.image.stop, area.stop))
+    is_lost = any(flash[part] != scene.before[part] for part in beside)
+    is_reported = any(words in message for words in ("beside the image are", "is erased is unknown", "not completely"))
+    if is_lost and not is_reported and not judge.situation.is_lasting:
+        yield f"bytes beside the image are lost, and the error does not report it: {message}"
+
+
+def _wrong_resumed(ended: Ended, judge: Judge) -> Iterator[str]:
     if ended.name == "defect":
-        found: Iterable[str] = (ended.error,)
+        found: Iterator[str] = iter((ended.error,))
     elif not ended.error:
-        found = _wrongly_done(seen)
-    elif seen.lasting and ended.began:
-        found = _untruths(ended.error, seen)
+        found = _wrongly_done(judge)
+    elif judge.situation.is_lasting:
+        found = _wrongly_failed(ended.error, judge) if ended.began else iter(())
     else:
-        found = () if seen.lasting else (f"not completed: {ended.error}",)
+        found = iter((f"not completed: {ended.error}",))
     return (f"with the journal: {wrong}" for wrong in found)
-
-
-def _untruths(message: str, seen: _Seen) -> Iterator[str]:
-    """Yield the statements of an error that are not true of the flash."""
-    flash, before, after = seen.flash, seen.scene.before, seen.scene.after
-    states = {
-        "nothing was changed": flash == before,
-        "nothing else was changed": flash[PAGE:] == before[PAGE:],
-        "the other pages were written, but are not proven": True,
-        "will not start a half written image": flash[:SEAL] == b"\xff" * SEAL,
-        "whether those are written is unknown": flash[SEAL:] == after[SEAL:],
-        "its first words are not proven": seen.lasting or flash[SEAL:] == after[SEAL:],
-        "the flash is proven to contain the image": flash == after,
-    }
-    named = [words for words in states if words in message]
-    if len(named) != 1:
-        yield f"{len(named)} states are named"
-    yield from (f"it is not true that {words!r}" for words in named if not states[words])
-    if flash[UNITS * PAGE :] != before[UNITS * PAGE :]:
-        yield "pages beside the image are changed"
-    if not seen.lasting:
-        yield from _untrue_counts(message, seen)
-
-
-def _untrue_counts(message: str, seen: _Seen) -> Iterator[str]:
-    flash, after = seen.flash, seen.scene.after
-    if flash[IMAGE_SIZE:] != after[IMAGE_SIZE:] and not re.search("beside the image are .*not", message):
-        yield "bytes beside the image are lost, and the error does not report it"
-    # A frame with an inserted byte has a valid checksum in one of 256 cases, and is then acknowledged.
-    counts = None if seen.case.kind == "insert_received" else re.search(r"wrote (\d+) of (\d+)", message)
-    if counts:
-        right = sum(flash[at : at + PAGE] == after[at : at + PAGE] for at in range(0, UNITS * PAGE, PAGE))
-        if int(counts[1]) > right:
-            yield f"the error reports {counts[1]} written pages, and {right} pages are correct"

@@ -1,13 +1,15 @@
-"""Inject single faults into flashing, and check that no run reports a false result.
+"""Inject single faults into flashing, and check that no run reports a false result or prints an untrue sentence.
 
 ``python -m benchmarks.faults [--count N] [--seed N] [--json]`` flashes a simulated board once for each fault, on all
-processors of this machine. After each run, the script compares the report with the simulated flash:
+processors of this machine. The boards have chips of six families (`fault_scene`). After each run, the script compares
+the report with the simulated flash:
 
-- if the run reports *done*, the flash must contain the image and the unchanged bytes after the image;
-- if the run reports an error, the error must describe the flash correctly, including lost bytes;
-- if the fault was temporary, the resumed run must complete and leave the correct flash contents.
+- if the run reports *done*, the flash must contain the image and the unchanged bytes beside the image;
+- if the run reports an error, the error must report lost bytes, and how to complete the run;
+- if the fault was temporary, the resumed run must complete and leave the correct flash contents;
+- every sentence that the run prints must be known and true (`fault_judge`).
 
-Every violation is printed with its fault. The exit status is 1 if a run violates one of the three rules.
+Every violation is printed with its fault. The exit status is 1 if a run violates one of these rules.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.fault_scene import BASE, PAGE, SCENES, UNITS, Mishaps, Scene, WirelessLink
+from benchmarks.fault_judge import Situation
+from benchmarks.fault_link import Mishaps, WirelessLink
+from benchmarks.fault_scene import SCENES, Scene
+from benchmarks.fault_sentences import judge_of
 from benchmarks.fault_trial import Case, Outcome, Spoil, attempt, run
 from benchmarks.figure import Figure, report
 from firmware_host.bootloader.an3155 import MAX_BLOCK
@@ -82,20 +87,25 @@ def _kinds(scene: str, proof: Proof) -> Iterator[_Kind]:
         # A power cut can interrupt an erase in many ways, and each bit of a byte can flip.
         seeds = 40 if kind == "power_cut_in_erase" else 8 if kind.startswith("flip_") else 1
         first = Case(scene, proof, kind, 0)
+        if not numbers:
+            continue
         yield _Kind(first, numbers, seeds)
-        if kind in RESYNCHRONISED:
+        # Control lines reset the board in any case.
+        if kind in RESYNCHRONISED and SCENES[scene].wiring == "by-hand":
             yield _Kind(replace(first, resets=False), numbers, seeds)
 
 
 @cache
 def _places(scene: str, proof: Proof) -> dict[str, range]:
     """Return the places at which each kind of fault can be injected, counted in a run without faults."""
-    with tempfile.TemporaryDirectory() as folder:
-        board = SCENES[scene].board(Faults())
-        link = WirelessLink(board, Mishaps())
-        attempt(link, Case(scene, proof, "", 0), folder=Path(folder), spoil=lambda ready: ready, resumes=False)
+    it = SCENES[scene]
+    board = it.board(Faults())
+    link = WirelessLink(board, Mishaps())
+    with _silent_simulator(), tempfile.TemporaryDirectory() as folder:
+        judge = judge_of(Situation(it, board, link, Path(folder), kind="", number=0, is_lasting=False))
+        attempt(Case(scene, proof, "", 0), judge=judge, spoil=lambda ready: ready)
     received, sent = range(1, link.received + 1), range(1, link.sent + 1)
-    programs = range(1, _programs(SCENES[scene]) + 1)
+    programs = range(1, _programs(it) + 1)
     return {
         **dict.fromkeys(("flip_received", "lose_received", "insert_received", "power_cut_after"), received),
         **dict.fromkeys(("silent_after", "unplug_after"), received),
@@ -108,20 +118,19 @@ def _places(scene: str, proof: Proof) -> dict[str, range]:
         "lost_ack": range(1, link.frames + 4),
         "noise_at_open": range(1, 65),
         **dict.fromkeys(("leading_zero", "extra_ack", "double_nack"), range(1, 2)),
-        "flipped_bit": range(BASE, BASE + UNITS * PAGE),
-        "sticky_page": range(UNITS),
+        "flipped_bit": range(it.base + it.area.start, it.base + it.area.stop),
+        "sticky_page": it.pages,
     }
 
 
 def _programs(scene: Scene) -> int:
-    """Return the maximum number of half-words to program; blank blocks and unchanged pages are skipped."""
-    pages = [range(at, at + PAGE) for at in range(0, UNITS * PAGE, PAGE)]
+    """Return the maximum number of program operations; blank blocks and unchanged units are skipped."""
     before, after = scene.before, scene.after
-    written = [
-        page for page in pages if page.start == 0 or before[page.start : page.stop] != after[page.start : page.stop]
-    ]
-    blocks = [after[at : at + MAX_BLOCK] for page in written for at in page[::MAX_BLOCK]]
-    return sum(len(block) // 2 for block in blocks if block.strip(b"\xff"))
+    if before == after:
+        return 0
+    written = [unit for unit in scene.units if unit == scene.units[0] or before[unit] != after[unit]]
+    blocks = [after[at : at + MAX_BLOCK] for unit in written for at in range(unit.start, unit.stop, MAX_BLOCK)]
+    return sum(len(block) // scene.profile.program_unit for block in blocks if block.strip(scene.erased))
 
 
 def campaign(chosen: Sequence[Case], *, workers: int, spoil: Spoil | None = None) -> Iterator[Outcome]:
@@ -167,26 +176,38 @@ def show(outcomes: Sequence[Outcome]) -> None:
         table.add_row(name, f"{sum(row):,}", *(f"{number:,}" if number else "" for number in row))
     console.print(table)
     for outcome in outcomes:
-        for wrong in outcome.wrong:
-            console.print(f"WRONG  {outcome.case}: {wrong}", highlight=False, markup=False)
+        for name, sentences in (("WRONG", outcome.wrong), ("UNTRUE", outcome.untrue)):
+            for sentence in sentences:
+                console.print(f"{name}  {outcome.case}: {sentence}", highlight=False, markup=False, soft_wrap=True)
 
 
-def figure(*, count: int = COUNT, seed: int = SEED, is_shown: bool = True) -> Figure:
-    """Count the injected single faults after which the flash differs from the report."""
+def figures(*, count: int = COUNT, seed: int = SEED, is_shown: bool = True) -> list[Figure]:
+    """Count the injected single faults after which the flash differs from the report, and the untrue sentences."""
     outcomes = list(campaign(cases(count, seed=seed), workers=os.cpu_count() or 1))
     if is_shown:
         show(outcomes)
     ends = Counter(outcome.end for outcome in outcomes)
     how = "; ".join(f"{number:,} {end}" for end, number in ends.most_common())
-    return Figure(
-        f"of {len(outcomes):,} injected single faults, those that end wrongly",
-        sum(bool(outcome.wrong) for outcome in outcomes),
-        "faults",
-        0,
-        times=f"One run for each fault, seed {seed}, with each kind of proof: {how}. A run ends wrongly if it reports "
-        "success with a wrong flash, or an error that is not true of the flash, or if after a temporary fault the "
-        "resumed run does not leave a proven flash with the bytes beside the image.",
-    )
+    chips = len({scene.profile.product_id for scene in SCENES.values()})
+    return [
+        Figure(
+            f"of {len(outcomes):,} injected single faults on {chips} chips, those that end wrongly",
+            sum(bool(outcome.wrong) for outcome in outcomes),
+            "faults",
+            0,
+            times=f"One run for each fault, seed {seed}, with each kind of proof: {how}. A run ends wrongly if it "
+            "reports success with a wrong flash, or an error that does not say what is lost, or if after a temporary "
+            "fault the resumed run does not leave a proven flash with the bytes beside the image.",
+        ),
+        Figure(
+            f"of {sum(outcome.sentences for outcome in outcomes):,} sentences of these runs, untrue or unknown ones",
+            sum(len(outcome.untrue) for outcome in outcomes),
+            "sentences",
+            0,
+            times="Each clause of a note, a result or an error is compared with the simulated board at that moment; "
+            "a clause that the judge does not know counts as well.",
+        ),
+    ]
 
 
 def main() -> int:
@@ -196,7 +217,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    return report([figure(count=options.count, seed=options.seed, is_shown=not options.json)])
+    return report(figures(count=options.count, seed=options.seed, is_shown=not options.json))
 
 
 if __name__ == "__main__":

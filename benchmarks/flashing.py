@@ -171,5 +171,5 @@ if __name__ == "__main__":
     chosen = options(__doc__)
     short = [scene for scene in SCENES if not (chosen.quick and scene.is_long)]
     measured = figures(short, turns=1 if chosen.quick else TURNS)
-    injected = [faults.figure(count=QUICK_FAULTS if chosen.quick else faults.COUNT, is_shown=not chosen.json)]
+    injected = faults.figures(count=QUICK_FAULTS if chosen.quick else faults.COUNT, is_shown=not chosen.json)
     sys.exit(report(measured, injected))

@@ -288,7 +288,7 @@ def _bench_value(key: str, value: object) -> Any:
         shape = "a text in quotes"
     raise UsageError(
         f"the setting {key} in [bench] cannot be used",
-        why=f"{value!r:.80} is not {shape}",
+        why="its text is empty" if value == "" else f"{value!r:.80} is not {shape}",
         remedy=f"correct {key} in the settings file",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -12,7 +13,7 @@ import click
 
 from blockota.cli.boards import BENCH_LOG
 from blockota.cli.session import Session, VerbGroup, with_session_offline
-from blockota.errors import Action, ContentError, RefusedError, UsageError
+from blockota.errors import Action, ContentError, RefusedError, UsageError, plain
 from blockota.files import refuse_overwriting, write_result
 
 if TYPE_CHECKING:
@@ -129,6 +130,9 @@ def _export(session: Session, lines: Sequence[Line], wanted: str | None, output:
     if output == _STDOUT:
         if session.as_json:
             raise UsageError("--json and --csv - exclude each other", remedy="export into a file")
+        if sys.stdout.isatty():
+            # A name in the log could contain control characters, which must not reach the terminal.
+            content = b"\r\n".join(plain(row).encode() for row in content.decode().split("\r\n"))
         click.get_binary_stream("stdout").write(content)
         return
     refuse_overwriting(Path(output), None, force=force)
@@ -147,7 +151,7 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
     """Sum up the boards of a day from the bench logs LOGS; by default from the log of this folder.
 
     A board that was worked on several times counts once, by its newest line, and as repeated. MEAN TIME is that of the
-    successful runs. Each log is verified as by `blockota bench log`.
+    successful runs. Each log is verified as by `blockota bench log`. A line that is in several LOGS counts once.
 
     \b
     Example:  blockota bench summary --date 2026-11-28
@@ -156,8 +160,11 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
     from firmware_host.bench.log import BenchLog
 
     day = Day.of(_date(wanted))
-    lines = [(str(path), line.number, line.entry()) for path in logs or (BENCH_LOG,) for line in BenchLog(path).lines()]
-    parts, total = tallies(lines, day)
+    found = [(str(path), line) for path in logs or (BENCH_LOG,) for line in BenchLog(path).lines()]
+    unique = {line.sha256: (path, line.number, line.entry()) for path, line in reversed(found)}
+    if len(unique) < len(found):
+        session.note(f"{len(found) - len(unique)} lines are repeated in these logs, and count once.")
+    parts, total = tallies(unique.values(), day)
     fields = {
         "date": f"{day.begin:%Y-%m-%d}",
         "begin": day.begin.isoformat(),

@@ -27,7 +27,7 @@ class OwnImage:
     Attributes:
         product: the product of the image; empty if boards have no image of their own.
         command: the command that makes the image; empty if none is given.
-        may_make_new: whether another image may be made for a board that was given one before.
+        may_make_new: whether another image is made for a board that was given one before.
     """
 
     product: str
@@ -46,10 +46,19 @@ class OwnImage:
             resume: whether an interrupted run is completed.
 
         Raises:
-            UsageError: the product or the command is missing, or the product is that of the program.
+            UsageError: the product or the command is missing, the product is that of the program, or a new image is
+                asked for without an own image.
         """
         if resume:
-            return replace(self, command=self.command or bench.board_image or "")
+            resumed = replace(self, command=self.command or bench.board_image or "")
+            if resumed.may_make_new and not resumed.command:
+                raise UsageError(
+                    "no command makes the new image",
+                    why="the record of the interrupted run does not contain the command",
+                    remedy="give the command",
+                    action=Action.NAME_IMAGE_COMMAND,
+                )
+            return resumed
         whole = self
         if bench.product in (None, product):
             own, command = self.product or bench.board_product or "", self.command or bench.board_image or ""
@@ -93,6 +102,13 @@ def board_image_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _require_whole(own: OwnImage, product: str | None) -> None:
     """Require that the options of the board's own image are complete."""
+    if own.may_make_new and not (own.product or own.command):
+        raise UsageError(
+            "no new image can be made",
+            why="the run has no product of the board's own image",
+            remedy="name the product and the command, or do not ask for a new image",
+            action=Action.NAME_BOARD_PRODUCT,
+        )
     if own.command and not own.product:
         raise UsageError(
             "the product of the board's own image is not given",

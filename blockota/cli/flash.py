@@ -23,7 +23,7 @@ from blockota.files import make_folder
 from blockota.shutdown import stop_on_signals
 
 if TYPE_CHECKING:
-    from blockota.model.manifest import Manifest
+    from blockota.model.manifest import Description
     from blockota.model.release import Release, Version
     from firmware_host.bench.result import BoardResult
     from firmware_host.bootloader.entry import BoardLine
@@ -93,7 +93,7 @@ def flash(
 
     with FlashDisplay(session, is_one=len(lines) == 1 and not watch) as display:
         stages = image_sources(session, source).stages
-        images = ImageSource(session.store, stages, display.fetching, image, partial(_find_manifest, session))
+        images = ImageSource(session.store, stages, display.fetching, image, partial(_describe, session, source))
         offers = Offers(session.contract, session.trust, images, board_product=own.product)
         # Errors of the release are reported before a port is opened.
         if resume:
@@ -136,7 +136,10 @@ def flash(
 def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watch: bool, resume: bool) -> None:
     urls = [line.url for line in lines]
     if twice := next((url for url in urls if urls.count(url) > 1), None):
-        raise UsageError(f"--port {twice} is given twice", remedy="give each port once")
+        raise UsageError(
+            f"the port {twice} is named twice",
+            remedy="name each port once, with --port or in [bench] of blockota.toml",
+        )
     if watch and resume:
         raise UsageError(
             "--watch and --resume exclude each other",
@@ -147,12 +150,15 @@ def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watc
         raise UsageError("no product given", remedy="name the product", action=Action.NAME_PRODUCT)
 
 
-def _find_manifest(session: Session, found: Release) -> Manifest | None:
-    """Return the manifest of a release; None if it has none, or if the store does not have it."""
+def _describe(session: Session, source: tuple[str, ...], found: Release) -> Description:
+    """Find the manifest of a release where its image is searched for."""
     from blockota.vendor.description import find_description
 
+    stages = image_sources(session, source).stages(found)
     first_block = session.settings.first_block
-    return find_description(session.contract, found, from_block=first_block, open_store=lambda: session.store).manifest
+    return find_description(
+        session.contract, found, from_block=first_block, open_store=lambda: session.store, stages=stages
+    )
 
 
 def _login_name() -> str:

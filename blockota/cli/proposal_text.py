@@ -14,7 +14,7 @@ from blockota.errors import RefusedError, UsageError, plain
 
 if TYPE_CHECKING:
     from blockota.approval.red_flags import RedFlag
-    from blockota.vendor.description import Description
+    from blockota.model.manifest import Description
     from blockota.vendor.review import Rows
 
 _LONGEST = 400

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.display import counting_bar, parts_of, search_image
+from blockota.cli.display import counting_bar, image_sources, parts_of, search_image
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal, source_option
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
@@ -22,7 +22,7 @@ from blockota.model.draft import Draft
 from blockota.model.manifest import metadata_from
 from blockota.model.release import Region, Release, Status, Version, show_time
 from blockota.model.verification import prove_record
-from firmware_host.bootloader.chips import Chip, find_chip
+from firmware_host.bootloader.chips import FLASH_BASE, Chip, find_chip
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from blockota.vendor.propose import Reason
 
 _FILE = click.Path(path_type=Path)
+_SMALLEST_PAGE = 2048
+_SMALLEST_PAGES = {0x451: 16 * 1024}
+"""The smallest page of the chips whose page size depends on their option bytes, in bytes (RM0410, RM0440, RM0432)."""
 _ALSO, _ALSO_WORDS = (_FILE, str, VERSION), "IMAGE PRODUCT VERSION"
 
 
@@ -224,7 +227,8 @@ def fetch(
 ) -> None:
     """Fetch a release's image, verify it against the chain (checks 1 to 5), and write it to a file.
 
-    The image is searched for in the store, then at the vendor's sources and the brokers, then at configured gateways.
+    Image and manifest are searched for in the store, then at the vendor's sources and the brokers, then at configured
+    gateways.
 
     \b
     Example:  blockota release fetch --product acme-thermo2 -o thermo2.bin
@@ -244,7 +248,11 @@ def fetch(
         proven = prove_record(answer, session.trust, read_parts=find)
         if second:
             described = require_manifest(
-                session.contract, proven.release, from_block=settings.first_block, store=session.store
+                session.contract,
+                proven.release,
+                from_block=settings.first_block,
+                store=session.store,
+                stages=image_sources(session, source).stages(proven.release),
             )
             second.write(described.to_json())
     fields = proven.release.as_fields() | {"file": str(output)} | ({"manifest": str(manifest)} if manifest else {})
@@ -309,10 +317,16 @@ def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract, fill
 
     product = contract.paired_product(draft.product)
     chip = require_chip(product.chip_id)
+    # Any whole page in a gap counts. Only the smallest size of a page is known if a chip is erased as a whole.
+    units = [(unit.address, unit.size) for unit in chip.erase_units(chip.flash_limit)]
+    if chip.is_erased_whole:
+        page = _SMALLEST_PAGES.get(chip.product_id, _SMALLEST_PAGE)
+        units = [(address, page) for address in range(FLASH_BASE, FLASH_BASE + chip.flash_limit, page)]
     memory = ChipMemory(
         ram=tuple(Region(part.start, len(part)) for part in chip.ram),
-        erase_units=tuple(Region(unit.address, unit.size) for unit in chip.erase_units(chip.flash_limit)),
+        erase_units=tuple(Region(address, size) for address, size in units),
         erased_byte=chip.erased_byte,
+        family=chip.family,
     )
     return with_image(draft, path, product=product, chip=memory, fill=fill)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -54,12 +54,14 @@ class FirmwareImage:
         load_address: address of the first byte.
         format: the format of the file.
         gaps: addresses that the file leaves out between two of its parts.
+        family: the family of chips that the file is for, such as ``STM32F4``; empty if the file does not state it.
     """
 
     data: bytes
     load_address: int
     format: Format
     gaps: tuple[range, ...] = field(default=(), compare=False)
+    family: str = field(default="", compare=False)
 
     @property
     def span(self) -> range:
@@ -94,7 +96,8 @@ def read_image(content: bytes, *, load_address: int | None = None, limit: int = 
         raise too_large(len(content), limit)
     for is_format, name, read in _READERS:
         if is_format(content):
-            return _assemble(read(content), name, limit=limit)
+            image = _assemble(read(content), name, limit=limit)
+            return replace(image, family=uf2.family_of(content)) if name == "uf2" else image
     refuse_foreign(content)
     if load_address is None:
         raise UsageError("a raw image contains no load address", remedy="give its load address")

@@ -18,11 +18,16 @@ _HALF_MASK = 0xFFFF
 _FLASH_HALVES = range(0x0800, 0x0840)
 """The upper halves of flash addresses."""
 
+_BRANCH: _Pattern = (0x0000_F800, 0x0000_E000)
+"""An unconditional branch as the last half word."""
+_LOOP = 0xE7FE
+"""A branch to itself."""
+
 _ENDS: tuple[_Pattern, ...] = (
     (0x0000_FF00, 0x0000_BD00),  # pop {…, pc}
     (0xFFFF_8000, 0xE8BD_8000),  # pop.w {…, pc}
     (0x0000_FF87, 0x0000_4700),  # bx
-    (0x0000_F800, 0x0000_E000),  # b
+    _BRANCH,  # b
     (0xF800_D000, 0xF000_9000),  # b.w
     (0x0000_FF00, 0x0000_DE00),  # udf
     (0x0000_FFFF, 0x0000_BF00),  # nop
@@ -68,6 +73,9 @@ def begins_function(image: bytes, at: int) -> bool:
     before, first = _two_halves(image, at - _WORD), _two_halves(image, at)
     # In a table of addresses, every word would look like a function.
     if at % _WORD == 0 and first & _HALF_MASK in _FLASH_HALVES:
+        return False
+    # A table of numbers from 0xE000 to 0xE7FF would look like many functions; `b .` is one, as in start-up files.
+    if _matches(before, (_BRANCH,)) and first >> 16 & _BRANCH[0] == _BRANCH[1] and first >> 16 != _LOOP:
         return False
     is_behind_end = _matches(before, _ENDS) or image[at - 1] in _LITERAL_ENDS
     return is_behind_end and _matches(first, _BEGINNINGS)

@@ -88,6 +88,13 @@ def parse_uf2(content: bytes) -> tuple[tuple[int, bytes], ...]:
     return tuple(pieces)
 
 
+def family_of(content: bytes) -> str:
+    """Return the family of chips that a UF2 file states, such as ``STM32F4``; empty if it states none."""
+    if len(content) < _BLOCK_SIZE:
+        return ""
+    return FAMILIES.get(_parse_block(0, content[:_BLOCK_SIZE]).family, "")
+
+
 def _parse_block(index: int, row: bytes) -> _Block:
     first, second, flags, address, size, number, count, family = _HEADER.unpack_from(row)
     if struct.pack("<I", first) != MAGIC or second != _SECOND_MAGIC or not row.endswith(_END_MAGIC):

@@ -12,16 +12,18 @@ program that is linked for an address B behind its load address L looks as follo
    gap between its vector table and its code.
 
 B is between L and the lowest address that the program uses, less the size of the vector table. Which address in this
-range it is cannot be seen from the addresses alone: `_choose` describes the choice.
+range it is cannot be seen from the addresses alone: B is certain only if the handlers are functions at one B.
+
+A program that is linked for an address below L, or behind the end of the flash, has handlers outside the flash from L
+on. They are evidence if they are most of the handlers, or if no functions begin at the places of the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from blockota.formats.mcuboot import program_offset
+from blockota.formats.mcuboot import read_header
 from blockota.formats.thumb import begins_function, loaded_constants, unpack
 
 FLASH = range(0x0800_0000, 0x0C00_0000)
@@ -34,8 +36,25 @@ _TABLE_ALIGNMENT = 0x200
 """The alignment of a vector table of up to 128 words (ARMv7-M, VTOR)."""
 _EXCEPTIONS = 16
 """Number of words of a vector table before the chip's interrupts."""
+_RESERVED = frozenset((7, 8, 9, 10, 13))
+"""Words of a vector table that the core ignores; linkers and programs put checksums and versions there."""
+_MIN_HANDLERS = 3
+"""Number of different handlers from which an address is certain: fewer look like functions elsewhere by chance."""
 _WORD = 4
 _BLANK = (b"\xff" * _WORD, b"\x00" * _WORD)
+
+
+@dataclass(frozen=True)
+class LinkAddress:
+    """The address that a program was linked for.
+
+    Attributes:
+        address: the address; if it is not certain, the lowest address that the program uses.
+        is_certain: whether the program can be written at the address.
+    """
+
+    address: int
+    is_certain: bool
 
 
 @dataclass(frozen=True)
@@ -48,7 +67,9 @@ class _Program:
         offset: offset of the vector table in the image.
         table_size: size of the vector table, in bytes.
         reset: address of the reset handler.
-        handlers: addresses of all handlers, each once, in ascending order.
+        handlers: addresses of all handlers from the load address on, each once, in ascending order.
+        outside: addresses of handlers of exceptions below the load address or behind the flash, in ascending order.
+        is_outside: whether most handlers of exceptions are `outside`.
     """
 
     image: bytes
@@ -57,6 +78,8 @@ class _Program:
     table_size: int
     reset: int
     handlers: tuple[int, ...]
+    outside: tuple[int, ...]
+    is_outside: bool
 
     @property
     def highest(self) -> int:
@@ -75,84 +98,90 @@ class _Program:
         return found if 2 * found >= len(self.handlers) else 0
 
 
-def find_link_address(image: bytes, load_address: int, *, erase_units: Sequence[int] = ()) -> int | None:
+def find_link_address(image: bytes, load_address: int, *, flash_end: int = FLASH.stop) -> LinkAddress | None:
     """Find the address that the program in an image was linked for, if it is not the load address.
 
     Args:
         image: the whole image.
         load_address: address at which the image would be written.
-        erase_units: addresses of the chip's erase units, in ascending order. They affect the address, never whether
-            one is found.
+        flash_end: the end of the chip's flash.
 
     Returns:
-        The load address that fits the program best; None without evidence that the load address is wrong.
+        The address; None without evidence that the load address is wrong.
     """
-    program = _read_program(image, load_address)
-    if program is None or program.highest - load_address < NEAREST:
+    program = _read_program(image, load_address, flash_end)
+    if program is None:
         return None
+    if program.is_outside or (program.outside and not program.has_functions(load_address)):
+        return LinkAddress(program.outside[0], is_certain=False)
 
     # (1) The cheap part of the search comes first.
-    lowest = min((*_addresses(program), program.highest))
+    addresses = _addresses(program)
+    lowest = min((*addresses, program.highest))
     nearest = lowest // _GRAIN * _GRAIN
-    if nearest - load_address < NEAREST:
+    if min(program.highest, nearest) - load_address < NEAREST:
         return None
-    # (2) The handlers are functions where the image would be written. (3) The code would be blank.
-    if program.has_functions(load_address) or not program.fits(nearest):
+    # (2) The handlers are functions where the image would be written. (3) The code would be blank. (1) The constants
+    # in instructions.
+    is_here = program.has_functions(load_address) or not program.fits(nearest)
+    if is_here or any(load_address <= address < nearest for address in loaded_constants(image)):
         return None
-    # (1) The constants in instructions.
-    if any(load_address <= address < nearest for address in loaded_constants(image)):
-        return None
-    return _choose(program, lowest, erase_units)
+    certain = _only_address(program, lowest)
+    if certain is None:
+        return LinkAddress(min((*addresses, program.handlers[0])), is_certain=False)
+    return LinkAddress(certain, is_certain=True)
 
 
-def _read_program(image: bytes, load_address: int) -> _Program | None:
-    """Read the vector table of an image; None if it has none, or one with a handler below the load address."""
-    offset = program_offset(image)
+def _read_program(image: bytes, load_address: int, flash_end: int) -> _Program | None:
+    """Read the vector table of an image; None if it has none."""
+    header = read_header(image)
+    if header and header.trouble(len(image)):
+        return None
+    offset = header.size if header else 0
     words = unpack("I", image[offset : offset + 1024])
-    exceptions = words[1:_EXCEPTIONS]
-    if len(words) < _EXCEPTIONS or any(0 < word < load_address for word in exceptions):
+    if len(words) < _EXCEPTIONS or not _is_handler(words[1]) or words[1] < load_address:
         return None
-    if not _is_handler(words[1]):
-        return None
+
+    exceptions = [words[at] for at in range(1, _EXCEPTIONS) if at not in _RESERVED and _is_handler(words[at])]
+    outside = [word for word in exceptions if not load_address <= word < flash_end]
     interrupts = takewhile(lambda word: not word or (_is_handler(word) and word >= load_address), words[_EXCEPTIONS:])
     table = [*exceptions, *interrupts]
-    handlers = tuple(sorted({word & ~1 for word in table if _is_handler(word)}))
-    return _Program(image, load_address, offset, _WORD * (1 + len(table)), words[1] & ~1, handlers)
+    size = _WORD * (_EXCEPTIONS + len(table) - len(exceptions))
+    return _Program(
+        image,
+        load_address,
+        offset,
+        size,
+        reset=words[1] & ~1,
+        handlers=tuple(sorted({word & ~1 for word in table if word >= load_address})),
+        outside=tuple(sorted(word & ~1 for word in outside)),
+        is_outside=2 * len(outside) > len(exceptions),
+    )
 
 
-def _choose(program: _Program, lowest: int, erase_units: Sequence[int]) -> int:
-    """Choose the most probable link address, at most `lowest`.
-
-    The first rule that gives an address counts:
-
-    1. The address at which functions begin at most handlers, if they do at half of them.
-    2. The lowest address in the program, if it is aligned like a vector table: programs contain their own start.
-    3. The start of the erase unit of `lowest`: a boot loader can erase the program, and not itself. Without erase
-       units, the multiple of 1 KiB.
-    """
+def _only_address(program: _Program, lowest: int) -> int | None:
+    """Return the only address up to `lowest` at which functions begin at nearly all handlers; None if it is unknown."""
+    if len(program.handlers) < _MIN_HANDLERS:
+        return None
     first = program.load_address + _TABLE_ALIGNMENT - program.load_address % _TABLE_ALIGNMENT
-    counts = {at: program.has_functions(at) for at in range(first, lowest + 1, _TABLE_ALIGNMENT)}
-    most = max(counts.values(), default=0)
-    best = [address for address, count in counts.items() if count == most and program.fits(address)]
-    if most and best:
-        return next((address for address in reversed(best) if address in erase_units), best[-1])
-
-    start = lowest + program.offset
-    if lowest < program.highest and start % _TABLE_ALIGNMENT == 0:
-        return lowest
-    unit = max((unit for unit in erase_units if program.load_address < unit <= lowest), default=0)
-    return unit or lowest // _GRAIN * _GRAIN
+    found = [
+        address
+        for address in range(first, lowest + 1, _TABLE_ALIGNMENT)
+        if 10 * program.has_functions(address) >= 9 * len(program.handlers) and program.fits(address)
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _addresses(program: _Program) -> list[int]:
-    """Return the words of the image that are addresses from the load address up to the lowest handler.
+    """Return the words of the image that are addresses from the load address up to the lowest handler from there.
 
     For an MCUboot image, they are counted from the start of its header, as the load address is.
     """
     first = program.load_address + program.offset
     end = program.handlers[0]
     words = unpack("I", program.image[program.offset :])
-    return [word - program.offset for word in words if first <= word < end]
+    found = [at for at, word in enumerate(words) if first <= word < end and at not in _RESERVED]
+    return [words[at] - program.offset for at in found]
 
 
 def _is_handler(word: int) -> bool:

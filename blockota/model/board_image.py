@@ -8,7 +8,8 @@ region and chip id of a paired product. The checks that apply have the same numb
 7.  (a) The product is for the chip of the program, (b) its region is inside the flash, and (c) is not at the start of
     the flash, where the chip reads its vector table.
 8.  (a) Readout protection is off, and (b) write protection is off in the region.
-10. The SHA-256 of the flash in the range of the image equals that of the image.
+10. The SHA-256 of the flash in the range of the image equals that of the image. After a run that wrote the image, the
+    rest of the region is erased, so that no earlier key remains there.
 """
 
 from __future__ import annotations
@@ -32,21 +33,30 @@ class BoardImage:
         product: the paired product, whose region begins with the image.
         sha256: SHA-256 of the image, 32 bytes.
         size: size of the image in bytes.
+        region_sha256: SHA-256 of the whole region, with erased bytes behind the image; empty if the image stays from an
+            earlier run.
     """
 
     product: Product
     sha256: bytes
     size: int
+    region_sha256: bytes = b""
 
     @classmethod
-    def of(cls, product: Product, data: bytes) -> BoardImage:
-        """Return the description of an image."""
-        return cls(product, hashlib.sha256(data).digest(), len(data))
+    def of(cls, product: Product, data: bytes, *, erased_byte: int = 0xFF) -> BoardImage:
+        """Return the description of an image that is to be written."""
+        region = padded(product, data, erased_byte=erased_byte)
+        return cls(product, hashlib.sha256(data).digest(), len(data), hashlib.sha256(region).digest())
 
     @property
     def region(self) -> Region:
         """The range of flash addresses of the image."""
         return Region(self.product.region.start, self.size)
+
+
+def padded(product: Product, data: bytes, *, erased_byte: int) -> bytes:
+    """Return the wanted contents of the whole region: the image, and erased bytes behind it."""
+    return data.ljust(product.region.size, bytes((erased_byte,)))
 
 
 def require_place(product: Product, program: Release) -> None:
@@ -161,16 +171,19 @@ def prove_written(image: BoardImage, digest: bytes, *, method: str) -> Passed:
 
     Args:
         image: the image that was made.
-        digest: SHA-256 of the board's flash in the range of the image.
+        digest: SHA-256 of the board's flash in the whole region; in the range of the image if it stays from an earlier
+            run.
         method: name of the method by which the digest was computed.
 
     Raises:
         FlashProofError: the digests differ.
     """
-    if digest != image.sha256:
+    expected = image.region_sha256 or image.sha256
+    if digest != expected:
         raise FlashProofError(
             "check 10 failed, the flash does not hold the board's own image",
-            why=f"the flash has SHA-256 {digest.hex()}, the image has {image.sha256.hex()}",
+            why=f"the flash has SHA-256 {digest.hex()} there, and should have {expected.hex()}",
             remedy="flash the board again; if the check fails again, replace the board",
         )
-    return Passed(10, f"the flash holds the board's own image, SHA-256 {digest.hex()} ({method})")
+    rest = ", and erased bytes behind it" if image.region_sha256 and image.size < image.product.region.size else ""
+    return Passed(10, f"the flash holds the board's own image, SHA-256 {image.sha256.hex()}{rest} ({method})")

@@ -9,9 +9,9 @@ from typing import BinaryIO, Protocol
 
 from blockota.errors import Action, ImageError, RefusedError
 from blockota.formats.cid import RAW, dag
-from blockota.formats.vector_table import find_link_address
+from blockota.formats.vector_table import FLASH, LinkAddress, find_link_address
 from blockota.model.manifest import Manifest
-from blockota.model.program import BOOT_ADDRESS, find_fault
+from blockota.model.program import BOOT_ADDRESS, NO_PROGRAM, find_fault
 from blockota.model.release import (
     SINGLE_BLOCK_SIZE,
     Product,
@@ -49,7 +49,7 @@ class Draft:
         active_from: Unix time, in seconds, from which the release may be installed; 0 means at once.
         configuration: whether the image is data, which has no vector table.
         ram: the ranges of RAM in which a program's initial stack pointer must be.
-        erase_units: the addresses at which erase units of the chip begin; empty if they are not known.
+        flash_end: the end of the largest flash that the chip can have.
         has_address: whether the image comes from a file that contains its address, such as Intel HEX.
         accept_load_address: whether the publisher insists on a load address that the image was not linked for.
         filled: gaps of an erase unit or more that were filled at the publisher's request.
@@ -64,7 +64,7 @@ class Draft:
     active_from: int = 0
     configuration: bool = False
     ram: tuple[Region, ...] = SRAM
-    erase_units: tuple[int, ...] = ()
+    flash_end: int = FLASH.stop
     has_address: bool = False
     accept_load_address: bool = False
     filled: tuple[Region, ...] = ()
@@ -135,7 +135,8 @@ def check_kind(draft: Draft, release: Release) -> None:
         ImageError: the program was linked for another address, or has no plausible vector table, or the data are at
             the boot address.
     """
-    if draft.configuration and release.load_address == BOOT_ADDRESS:
+    is_boot = release.load_address == BOOT_ADDRESS
+    if draft.configuration and is_boot:
         raise ImageError(
             f"{release.product} {release.version} cannot be configuration",
             why=f"the chip boots at 0x{BOOT_ADDRESS:08x}, so every bench requires a vector table there",
@@ -150,8 +151,8 @@ def check_kind(draft: Draft, release: Release) -> None:
         raise ImageError(
             f"the image of {release.product} {release.version} has no plausible vector table",
             why=fault,
-            remedy="publish the linked image of a program, or declare the image as data",
-            action=Action.PUBLISH_AS_CONFIGURATION,
+            remedy=NO_PROGRAM if is_boot else f"{NO_PROGRAM}, or declare the image as data",
+            action=None if is_boot else Action.PUBLISH_AS_CONFIGURATION,
         )
 
 
@@ -170,11 +171,11 @@ def check_time(draft: Draft, *, now: int) -> None:
         )
 
 
-def _find_link_address(draft: Draft, release: Release) -> int | None:
+def _find_link_address(draft: Draft, release: Release) -> LinkAddress | None:
     """Return the address that a program was linked for, if it is not the load address; None for data."""
     if draft.configuration:
         return None
-    return find_link_address(_read_program(draft), release.load_address, erase_units=draft.erase_units)
+    return find_link_address(_read_program(draft), release.load_address, flash_end=draft.flash_end)
 
 
 def _read_program(draft: Draft) -> bytes:
@@ -182,16 +183,25 @@ def _read_program(draft: Draft) -> bytes:
         return image.read(_MAX_PROGRAM)
 
 
-def _linked_elsewhere(draft: Draft, release: Release, linked_for: int) -> ImageError:
+def _linked_elsewhere(draft: Draft, release: Release, linked_for: LinkAddress) -> ImageError:
     what = f"the image of {release.product} {release.version} was linked for another address"
-    why = f"its addresses begin at 0x{linked_for:08x}, and it would be written at 0x{release.load_address:08x}"
+    address = f"0x{linked_for.address:08x}"
+    why = f"its addresses begin at {address}, and it would be written at 0x{release.load_address:08x}"
     if draft.has_address:
         remedy = "build the file again with the address that the program is linked for"
         return ImageError(what, why=why, remedy=remedy, action=Action.ACCEPT_LOAD_ADDRESS)
+    if not linked_for.is_certain:
+        return ImageError(
+            what,
+            why=why,
+            remedy="look up the start of the flash in the program's linker script, and publish with that load address",
+            action=Action.GIVE_LOAD_ADDRESS,
+            values={"address": "ADDRESS"},
+        )
     return ImageError(
         what,
         why=why,
-        remedy=f"publish the image with the load address 0x{linked_for:08x}",
+        remedy=f"publish the image with the load address {address}",
         action=Action.GIVE_LOAD_ADDRESS,
-        values={"address": f"0x{linked_for:08x}"},
+        values={"address": address},
     )

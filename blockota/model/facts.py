@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from blockota.errors import shortened
-from blockota.model.manifest import Manifest
+from blockota.model.manifest import NO_DESCRIPTION, Description
 from blockota.model.release import Product, Region, Release, Version
 
 
@@ -205,11 +205,11 @@ class ProvenRelease(ProvenRecord):
 
     Attributes:
         image: the image, whose SHA-256 equals the record's.
-        manifest: the manifest of the release, for check 9; None if there is none, or if it was not needed.
+        description: the manifest of the release, for check 9; without contents if it was not needed.
     """
 
     image: bytes
-    manifest: Manifest | None = None
+    description: Description = NO_DESCRIPTION
 
 
 @dataclass(frozen=True)

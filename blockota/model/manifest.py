@@ -150,6 +150,37 @@ class Manifest:
             )
 
 
+@dataclass(frozen=True)
+class Description:
+    """The manifest of a release, or the reason why it cannot be shown.
+
+    Attributes:
+        address: content address of the manifest; None if the release has none, or if the address is unknown.
+        manifest: the manifest; None if the release has none, or if it cannot be shown.
+        trouble: sentence that explains why the manifest cannot be shown; empty if it can be shown.
+    """
+
+    address: CID | None = None
+    manifest: Manifest | None = None
+    trouble: str = ""
+
+    @property
+    def fields(self) -> dict[str, Any] | None:
+        """The description as a JSON object; None if the release has no manifest."""
+        if self.address is None and not self.trouble:
+            return None
+        return {
+            "cid": str(self.address) if self.address else None,
+            "notes": self.manifest.notes if self.manifest else None,
+            "metadata": dict(self.manifest.metadata) if self.manifest else None,
+            **(self.manifest.accepted if self.manifest else {}),
+        } | ({"trouble": self.trouble} if self.trouble else {})
+
+
+NO_DESCRIPTION = Description()
+"""The description of a release without a manifest."""
+
+
 def notes_from(raw: bytes) -> str:
     """Decode release notes from a text file, with line feeds as line ends, and spaces in place of tabs.
 

@@ -15,6 +15,8 @@ from blockota.model.release import Region, is_stack_top, show_ranges
 
 BOOT_ADDRESS = 0x0800_0000
 """Start address of an STM32's main flash, where it boots (AN2606)."""
+NO_PROGRAM = "publish the linked image of a program"
+"""The remedy for an image that is not a plausible program; data are an alternative, but not at the boot address."""
 _START_SIZE = 8
 
 

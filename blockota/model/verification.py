@@ -36,9 +36,10 @@ import hashlib
 from collections.abc import Callable, Iterable
 
 from blockota.errors import Action, FlashProofError, VerificationError
-from blockota.formats.vector_table import find_link_address
+from blockota.formats.vector_table import LinkAddress, find_link_address
 from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, Passed, ProvenRecord, ProvenRelease, Trust
-from blockota.model.program import find_fault, read_vectors
+from blockota.model.manifest import Description
+from blockota.model.program import NO_PROGRAM, find_fault, read_vectors
 from blockota.model.release import Product, Release, Status, show_time
 
 
@@ -351,18 +352,14 @@ def _check_protection(release: Release, board: BoardAnswer) -> Passed:
 def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> Passed:
     release = proven.release
     # (9) The chip starts at the beginning of the flash, so data are never accepted there.
-    if consent.configuration and release.load_address != board.flash.start:
+    is_boot = release.load_address == board.flash.start
+    if consent.configuration and not is_boot:
         return Passed(9, "a configuration image has no vector table")
     # (9a)
-    linked_for = find_link_address(proven.image, release.load_address)
-    if linked_for is not None and not (proven.manifest and proven.manifest.accepts_load_address):
-        raise VerificationError(
-            9,
-            "the image was linked for another address",
-            why=f"its addresses begin near 0x{linked_for:08x}, the load address is 0x{release.load_address:08x}, and "
-            "no manifest records that the publisher insists",
-            remedy="ask the vendor to publish the image with the right load address",
-        )
+    linked_for = find_link_address(proven.image, release.load_address, flash_end=board.flash.end)
+    described = proven.description
+    if linked_for is not None and not (described.manifest and described.manifest.accepts_load_address):
+        raise _linked_elsewhere(release, linked_for, described)
     # (9b-d)
     fault = find_fault(proven.image, release.region, board.ram)
     vectors = read_vectors(proven.image)
@@ -371,7 +368,27 @@ def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: C
             9,
             "the image has no plausible vector table",
             why=fault,
-            remedy="publish the linked image of a program, or declare the image as data",
-            action=Action.PUBLISH_AS_CONFIGURATION,
+            remedy=NO_PROGRAM if is_boot else f"{NO_PROGRAM}, or declare the image as data",
+            action=None if is_boot else Action.PUBLISH_AS_CONFIGURATION,
         )
     return Passed(9, str(vectors))
+
+
+def _linked_elsewhere(release: Release, linked_for: LinkAddress, described: Description) -> VerificationError:
+    what = "the image was linked for another address"
+    why = f"its addresses begin at 0x{linked_for.address:08x}, the load address is 0x{release.load_address:08x}"
+    if described.trouble:
+        name = f"the manifest {described.address}" if described.address else "the manifest"
+        return VerificationError(
+            9,
+            what,
+            why=f"{why}, and {name}, which can record that the publisher insists, was not found: {described.trouble}",
+            remedy="name a source that serves the release with its manifest",
+            action=Action.NAME_SOURCE,
+        )
+    return VerificationError(
+        9,
+        what,
+        why=f"{why}, and no manifest records that the publisher insists",
+        remedy="ask the vendor to publish the image with the right load address",
+    )

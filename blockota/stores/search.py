@@ -7,15 +7,18 @@ search needs no source.
 
 from __future__ import annotations
 
+import io
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from blockota.errors import Action, ContentError, NotInStoreError, StoreError, UsageError, VerificationError, shortened
+from blockota.formats.cid import CID
 from blockota.model.agreement import Agreement
 from blockota.model.release import Release
 from blockota.stores.fetch import FileDestination, FileFetch, UnservedError
@@ -29,7 +32,7 @@ from blockota.stores.source import (
     Verdict,
     base_url,
 )
-from blockota.stores.store import SearchingStore, Store
+from blockota.stores.store import SearchingStore, Store, read_whole
 from blockota.url_secrets import shown_url
 
 MAX_URL = 2048
@@ -188,6 +191,57 @@ def find_image(
     if NETWORK in stages and isinstance(store, SearchingStore) and search.search_network(store):
         return
     raise search.failure()
+
+
+def find_small_file(cid: CID, store: Store, *, stages: Sequence[SearchStage], size: int, what: str) -> bytes:
+    """Read a small file, such as a manifest, from the store, or else from the first source that serves the file.
+
+    Args:
+        cid: the content address.
+        store: the store, which is read first; a writable local store keeps a file that is found elsewhere.
+        stages: the stages, which are asked in order, and their sources one after another.
+        size: the largest accepted file, in bytes.
+        what: the name of the file, for errors.
+
+    Raises:
+        ContentError: the store has other bytes, and there are no sources.
+        StoreError: neither the store nor a source serves the file.
+    """
+    try:
+        return read_whole(store, cid, size=size)
+    except (StoreError, ContentError) as error:
+        of_store, failures = error, [f"{error.what} ({error.why})"]
+
+    candidates = chain.from_iterable(stage.candidates() for stage in stages)
+    for candidate in candidates:
+        if isinstance(candidate, SourceReport):
+            failures.append(str(candidate))
+            continue
+        try:
+            content = read_whole(GatewayStore(candidate), cid, size=size)
+        except (StoreError, ContentError) as error:
+            failures.append(f"{error.what} ({error.why})")
+            continue
+        if isinstance(store, LocalStore) and _is_writable(store.folder):
+            # The file is complete, so a store that cannot keep it is no error.
+            with suppress(StoreError):
+                store.put(io.BytesIO(content))
+        return content
+
+    if NETWORK in stages and isinstance(store, SearchingStore):
+        try:
+            return b"".join(store.search(cid))
+        except (StoreError, ContentError) as error:
+            failures.append(f"{error.what} ({error.why})")
+    # No source was asked: the store's own error is more precise.
+    if len(failures) == 1 and (not stages or isinstance(of_store, ContentError)):
+        raise of_store
+    raise StoreError(
+        f"{what} was not found",
+        why=shortened(failures, "; "),
+        remedy="name a source that serves the release with its manifest, or try again later",
+        action=Action.NAME_SOURCE,
+    )
 
 
 class _Search:

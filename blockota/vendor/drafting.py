@@ -23,6 +23,7 @@ from blockota.formats.firmware_image import (
     too_large,
 )
 from blockota.formats.stm32_memory import EEPROM, EEPROM_SPAN
+from blockota.formats.vector_table import FLASH
 from blockota.model.draft import Draft
 from blockota.model.manifest import MAX_NOTES_SIZE, notes_from
 from blockota.model.release import Product, Region
@@ -30,6 +31,8 @@ from blockota.model.release import Product, Region
 MAX_RAW_SIZE = 1 << 30
 """Maximum size of a raw image that is read from its file in parts, in bytes."""
 _HEAD_SIZE = 4096
+_FAMILY_LENGTH = 2
+"""Length of a family's name: the chip table divides some families, such as L4 into L4 and L4P."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,18 @@ class ChipMemory:
         ram: the ranges of RAM.
         erase_units: the erase units of the flash, in order of address.
         erased_byte: the value of an erased byte.
+        family: the chip's family without ``STM32``, such as ``F4``; empty if it is not known.
     """
 
     ram: tuple[Region, ...]
     erase_units: tuple[Region, ...]
     erased_byte: int = GAP_FILL[0]
+    family: str = ""
+
+    @property
+    def flash_end(self) -> int:
+        """The end of the flash."""
+        return self.erase_units[-1].end if self.erase_units else FLASH.stop
 
 
 def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory, fill: bool = False) -> Draft:
@@ -122,6 +132,7 @@ def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory, 
     with naming_file(path):
         firmware = open_image(path, load_address=start)
         if isinstance(firmware, FirmwareImage):
+            _require_family(firmware, chip)
             _refuse_eeprom(firmware, chip)
     if draft.load_address not in (None, firmware.load_address):
         raise UsageError(
@@ -137,7 +148,7 @@ def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory, 
         image=firmware.data if isinstance(firmware, FirmwareImage) else firmware,
         load_address=firmware.load_address,
         ram=chip.ram,
-        erase_units=tuple(unit.start for unit in chip.erase_units),
+        flash_end=chip.flash_end,
         has_address=firmware.format != "bin",
         filled=tuple(Region(gap.start, len(gap)) for gap in gaps),
     )
@@ -151,6 +162,17 @@ def read_notes(path: Path | None) -> str:
         RefusedError: the file is not UTF-8.
     """
     return notes_from(read_input(path, limit=MAX_NOTES_SIZE)) if path else ""
+
+
+def _require_family(firmware: FirmwareImage, chip: ChipMemory) -> None:
+    """Refuse an image for another family of chips; its file can name a family, or a chip of the family."""
+    wanted = f"STM32{chip.family[:_FAMILY_LENGTH]}"
+    if chip.family and firmware.family and not firmware.family.startswith(wanted):
+        raise ImageError(
+            f"the {firmware.format} file is for another chip",
+            why=f"its family is {firmware.family}, the product's chip is an {wanted}",
+            remedy="give the file for the product's chip",
+        )
 
 
 def _refuse_eeprom(firmware: FirmwareImage, chip: ChipMemory) -> None:

@@ -26,10 +26,11 @@ from blockota.formats.cid import RAW, dag
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE, Format
 from blockota.formats.vector_table import find_link_address
 from blockota.model.difference import Difference, Placed, compare
+from blockota.model.manifest import Description
 from blockota.model.release import Release, Version, product_name
 from blockota.stores.search import NETWORK, ImageSources, SearchObserver, SearchStage, find_image, named
 from blockota.stores.store import Store
-from blockota.vendor.description import Description, describe_argument
+from blockota.vendor.description import describe_argument
 from blockota.vendor.drafting import MAX_RAW_SIZE, RawFile, read_image_file
 
 _PART_SIZE = 1 << 20
@@ -87,8 +88,8 @@ class CheckedImage:
         since: version of the product's newest release; None if the product has none, or if the chain was not read.
         difference: difference from the newest release; a sentence if no difference can be computed.
         description: the manifest of the release.
-        linked_for: address that the program in the image was linked for, if it is not the load address; None without
-            evidence of that.
+        linked_for: address at which the addresses of the program in the image begin, if it was not linked for its
+            load address; None without evidence of that.
     """
 
     source: str
@@ -259,7 +260,8 @@ class _ImageCheck:
         since = newest.version if newest else None
         # A program is not larger than a flash. Data do not have a vector table, so nothing is found in them.
         content = image[:] if image.size <= MAX_IMAGE_SIZE else b""
-        linked_for = find_link_address(content, release["loadAddress"])
+        found = find_link_address(content, release["loadAddress"])
+        linked_for = found.address if found else None
         return CheckedImage(image.origin, image.size, since, difference, description, linked_for)
 
     def _newest(self, release: Argument) -> Release | None:

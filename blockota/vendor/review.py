@@ -30,8 +30,8 @@ from blockota.approval.signature import Signature, check_signature
 from blockota.errors import ProposalError
 from blockota.model.agreement import Agreement
 from blockota.model.difference import PAGE_SIZE
+from blockota.model.manifest import Description
 from blockota.model.release import Region, product_name, show_time
-from blockota.vendor.description import Description
 from blockota.vendor.files import ProposalFolder, collect_signatures
 from blockota.vendor.images import CheckedImage, ImageInputs, UncheckedImage, check_images
 from blockota.vendor.propose import agreements_of

@@ -5,7 +5,8 @@ The image is written first, so that the new program never starts without it. The
 1. Prove that the image has a place of its own (checks 7 and 8), in pages that the program does not use.
 2. Find out whether an earlier run has written an image. If the flash has the image of the board's record, it stays.
 3. Run the command, unless this process still has the bytes of an interrupted run (check 5).
-4. Record the SHA-256 and size of the image, erase and write its pages, and prove them (check 10).
+4. Record the SHA-256 and size of the image, erase and write its region, and prove the region (check 10). Behind the
+   image, the region ends erased: a key of an earlier, longer image does not remain.
 5. After the program is proven too, record that the run is complete (`BoardImages.complete`).
 
 The bytes of an image are stored nowhere. If a run is interrupted in step 4 and the process ends, the image is lost: the
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 
 from blockota.errors import Action, BoardError, FlashProofError, RefusedError, UsageError, VerificationError
 from blockota.formats.firmware_image import FirmwareImage
-from blockota.model.board_image import BoardImage, prove_fit, prove_place, prove_written
+from blockota.model.board_image import BoardImage, padded, prove_fit, prove_place, prove_written
 from blockota.model.release import Product, Release
 from blockota.shutdown import Stop
 from firmware_host.bench.image_command import ImageCommand
@@ -47,9 +48,10 @@ class BoardImages:
     Attributes:
         records: the records of all boards.
         command: makes an image; None if no image can be made.
-        may_make_new: whether the operator allowed a new image for a board that was given one before.
+        may_make_new: whether the operator asked for a new image for each board that was given one before.
         may_replace: whether the operator allowed replacing contents that no record explains.
         made: the images that are not proven yet, by unique id and product.
+        given: the boards, by unique id and product, to which this process has given a proven image.
         turn: held while the command runs, so that it never runs for two boards at the same time.
     """
 
@@ -58,6 +60,7 @@ class BoardImages:
     may_make_new: bool = False
     may_replace: bool = False
     made: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
+    given: set[tuple[str, str]] = field(default_factory=set)
     turn: threading.Lock = field(default_factory=threading.Lock)
 
     def complete(self, unique_id: str, program: Release) -> None:
@@ -101,17 +104,20 @@ class BoardImageJob:
             KeyboardInterrupt: a stop was requested while the command ran; nothing was erased.
         """
         yield ChecksPassed(tuple(prove_place(self.product, self._session.answer(Installed()))))  # (1)
-        place = self._plan(bytes(self.product.region.size))
+        place = self._plan(b"")
         self._require_own_pages(place)
 
         contents = self._session.contents(place, proof=self.proof)  # (2)
         record = self.images.records.find(self._unique_id, self.product.name)
+        kept = None if self._is_new_wanted else record
         with nothing_changed():
-            is_there = record is not None and self._is_in_flash(record, contents)
-        if record and is_there:
-            return (yield from self._keep(record, place, method=contents.method))
+            is_there = kept is not None and self._is_in_flash(kept, contents)
+            is_cut_off = kept is not None and is_there and self._is_cut_off(kept, contents)
+        if kept and is_there and not is_cut_off:
+            return (yield from self._keep(kept, place, method=contents.method))
         with nothing_changed():
-            data = self._made(record, contents, place)  # (3)
+            found = self._read(kept, contents) if kept and is_there else b""
+            data = found or self._made(record, contents, place)  # (3)
         return (yield from self._write(data))
 
     @property
@@ -126,6 +132,15 @@ class BoardImageJob:
     def _unique_id(self) -> str:
         return self._session.identity.unique_id or ""
 
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self._unique_id, self.product.name
+
+    @property
+    def _is_new_wanted(self) -> bool:
+        """Whether the operator asked for a new image. A board that is connected again keeps the new image."""
+        return self.images.may_make_new and self._key not in self.images.given
+
     def _require_own_pages(self, place: FlashPlan) -> None:
         """Require pages that the program does not use.
 
@@ -136,6 +151,14 @@ class BoardImageJob:
                 "the board cannot be given an image of its own",
                 why="its unique id cannot be read; nothing was changed",
                 remedy="use a board with a readable unique id",
+            )
+        if place.chip.is_erased_whole:
+            raise VerificationError(
+                7,
+                "a board with this chip cannot have an image of its own",
+                why=f"the size of the pages of the {place.chip.name} is not known, so BlockOTA erases its whole flash "
+                "with each release; nothing was changed",
+                remedy="flash the board without an own image, and store the data of the board outside this flash",
             )
         program = self._session.plan(self.cleared.proven)
         if shared := [unit for unit in place.units if unit in program.units]:
@@ -176,6 +199,26 @@ class BoardImageJob:
         region = self.product.region
         return 0 < record.size <= region.size and contents.sha256(region.start, [record.size]) == (record.sha256,)
 
+    def _is_cut_off(self, record: ImageRecord, contents: FlashContents) -> bool:
+        """Whether an interrupted run left old bytes behind its image. After the run, the program may write there."""
+        if record.state is not ImageState.MADE:
+            return False
+        region, chip = self.product.region, self._session.identity.chip
+        blank = bytes((chip.erased_byte,)) if chip else b""
+        return bool(contents.read(range(region.start + record.size, region.end)).strip(blank))
+
+    def _read(self, record: ImageRecord, contents: FlashContents) -> bytes:
+        """Read the image of an interrupted run from the flash, which was just found to contain it."""
+        start = self.product.region.start
+        data = contents.read_beside(range(start, start + record.size))
+        if BoardImage.of(self.product, data).sha256 != record.sha256:
+            raise FlashProofError(
+                "the board's own image cannot be read back",
+                why="the bytes read from the flash differ from the image that an earlier run made",
+                remedy="flash the board again; use a shorter cable or a lower speed if that fails too",
+            )
+        return data
+
     def _keep(self, record: ImageRecord, place: FlashPlan, *, method: str) -> _Work:
         """Keep the image of an earlier run, which the flash was just found to contain."""
         image = BoardImage(self.product, record.sha256, record.size)
@@ -186,8 +229,7 @@ class BoardImageJob:
 
     def _made(self, record: ImageRecord | None, contents: FlashContents, place: FlashPlan) -> bytes:
         """Return the bytes of an interrupted run, or let the command make an image."""
-        key = self._unique_id, self.product.name
-        if found := self.images.made.get(key):
+        if found := self.images.made.get(self._key):
             self.note(f"The image of {self.product.name} that was made before the interruption is written again.")
             return found
         images = self.images
@@ -206,7 +248,7 @@ class BoardImageJob:
             self.stop.check()
             data = command.run(self._values(), limit=self.product.region.size, show=self._show, stop=self.stop)
         prove_fit(BoardImage.of(self.product, data))
-        images.made[key] = data
+        images.made[self._key] = data
         return data
 
     def _show(self, line: str) -> None:
@@ -225,10 +267,10 @@ class BoardImageJob:
         }
 
     def _write(self, data: bytes) -> _Work:
-        image = BoardImage.of(self.product, data)
+        planned = self._plan(data)
+        image = BoardImage.of(self.product, data, erased_byte=planned.chip.erased_byte)
         yield ChecksPassed((prove_fit(image),))
         self._record(image, ImageState.MADE)  # (4)
-        planned = self._plan(data)
         contents = self._session.contents(planned, proof=self.proof)
         finished: Finished | None = None
         try:
@@ -256,8 +298,8 @@ class BoardImageJob:
         return type(error)(
             error.what,
             why=f"{why}; {state}" if why else state,
-            remedy="set BOOT0 to 1, reset this board, and flash it again; after the end of this command, consent to a "
-            "new image, because this one is stored nowhere",
+            remedy="set BOOT0 to 1, reset this board, and flash it again; if this command has ended, first withdraw "
+            "the serial number or key of this image, which is stored nowhere, and ask for a new image",
             action=Action.NEW_BOARD_IMAGE,
         )
 
@@ -265,7 +307,8 @@ class BoardImageJob:
         # A record that still says "made" is harmless: the next run finds the image in the flash.
         with suppress(RefusedError):
             self._record(image, ImageState.WRITTEN)
-        self.images.made.pop((self._unique_id, self.product.name), None)
+        self.images.made.pop(self._key, None)
+        self.images.given.add(self._key)
 
     def _record(self, image: BoardImage, state: ImageState) -> None:
         release = self._program
@@ -281,10 +324,12 @@ class BoardImageJob:
         self.images.records.write(record)
 
     def _plan(self, data: bytes) -> FlashPlan:
+        """Plan the whole region, with erased bytes behind the image."""
         chip, flash_size = self._session.identity.chip, self._session.identity.flash_size
         if chip is None or flash_size is None:
             raise AssertionError("a board that was not identified cannot be flashed")
-        return plan(chip, FirmwareImage(data, self.product.region.start, "bin"), flash_size=flash_size)
+        whole = padded(self.product, data, erased_byte=chip.erased_byte)
+        return plan(chip, FirmwareImage(whole, self.product.region.start, "bin"), flash_size=flash_size)
 
 
 def _lost(record: ImageRecord) -> RefusedError:

@@ -13,6 +13,7 @@ from blockota.errors import Action, BoardError, LinkError, shortened
 from firmware_host.bootloader.an3155 import ACK, NACK, SYNC
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.bootloader.identity import BoardIdentity
+from firmware_host.line.ports import RFC2217
 
 GOOD_LATENCY = 0.004
 """The answer delay of a good USB adapter, in seconds; common adapters delay an answer by 16 ms by default."""
@@ -173,7 +174,7 @@ def _findings(seen: Observations) -> Iterator[Finding]:
     if seen.identity:
         yield from _board(seen.identity)
     if seen.latency is not None:
-        yield _latency(seen.latency, seen.latency_remedy)
+        yield _latency(seen, seen.latency)
 
 
 def _hindrance(about: str, what: str, remedy: str, action: Action | None = None, **values: object) -> Finding:
@@ -271,12 +272,22 @@ def _board(identity: BoardIdentity) -> Iterator[Finding]:
         )
 
 
-def _latency(seconds: float, remedy: str) -> Finding:
+def _latency(seen: Observations, seconds: float) -> Finding:
     what = f"an answer takes {seconds * 1000:.1f} ms in addition to its time on the wire"
     if seconds <= GOOD_LATENCY:
         return Finding("latency", hinders=False, what=what)
     lost = seconds * ANSWERS_A_BLOCK * BLOCKS_OF_64_KIB
-    return Finding("latency", hinders=False, what=f"{what}: writing 64 KiB takes {lost:.0f} s longer", remedy=remedy)
+    what = f"{what}: writing 64 KiB takes {lost:.0f} s longer"
+    if seen.last and seen.last.line.mode.rs485 and seen.line.url.startswith(RFC2217):
+        # RTS is switched by commands over the network, before and after each frame.
+        return Finding(
+            "latency",
+            hinders=False,
+            what=f"{what}, because RTS is switched over the network for each frame",
+            remedy="let the serial server switch the transceiver by its own RS485 mode, and omit rs485",
+            action=Action.SWITCH_RS485_ELSEWHERE,
+        )
+    return Finding("latency", hinders=False, what=what, remedy=seen.latency_remedy)
 
 
 def _shown(data: bytes) -> str:

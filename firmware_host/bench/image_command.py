@@ -26,7 +26,9 @@ TIME_LIMIT = 60.0
 _POLL_SECONDS = 0.05
 _PART = 1 << 12
 _MAX_MESSAGES = 1 << 13
-"""The part of the error output that is shown, in bytes."""
+"""The part of the error output that is read, in bytes."""
+_MAX_LINES = 20
+"""The lines of the error output that are shown."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,19 @@ class ImageCommand:
         finally:
             if process.poll() is None or output.is_alive() or messages.is_alive():
                 _kill(process)
-            for line in messages.lines():
+            lines = messages.lines()
+            for line in lines[:_MAX_LINES]:
                 show(line)
+            if len(lines) > _MAX_LINES:
+                show(f"(and {len(lines) - _MAX_LINES} more lines)")
 
         if not has_ended:
             raise self._refused("takes too long", f"it has not closed its output and ended within {self.seconds:g} s")
         # A process that writes too much was killed, so its status says nothing; the caller refuses the long output.
         if process.returncode and not output.is_full:
-            raise self._refused("failed", f"its exit status is {process.returncode}")
+            signal_number = -process.returncode
+            killed = f"signal {signal_number} ended it" if signal_number > 0 else ""
+            raise self._refused("failed", killed or f"its exit status is {process.returncode}")
         return bytes(output.data)
 
     def _await(

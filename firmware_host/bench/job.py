@@ -41,7 +41,7 @@ from blockota.formats.mcuboot import program_offset
 from blockota.formats.vector_table import find_link_address
 from blockota.model.board_image import CHECKS, require_place
 from blockota.model.facts import Consent, KnownReleases, Passed, ProvenRelease, Trust
-from blockota.model.manifest import Manifest
+from blockota.model.manifest import Description
 from blockota.model.release import Product, Release, Version
 from blockota.model.verification import prove_release
 from blockota.shutdown import Stop
@@ -58,7 +58,7 @@ from firmware_host.flashing.events import Finished
 from firmware_host.flashing.journal import FlashJournal, boards
 from firmware_host.flashing.plan import Preserved
 
-_NEEDS_LINE = {Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB, Action.ERASE_EVERYTHING}
+_RESUMING = {Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB}
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,14 @@ class ImageSource:
         stages: returns the sources to try after the store, for one release.
         observe: returns the observer of the search for one release.
         file: the image file to read in place of any search; None to search.
-        manifest: returns the manifest of a release, None if it has none or if it cannot be read; called only for a
-            release whose check 9 needs it.
+        describe: returns the manifest of a release; called only for a release whose check 9 needs it.
     """
 
     store: Store
     stages: Callable[[Release], Sequence[SearchStage]]
     observe: Callable[[Release], SearchObserver] = lambda _: SearchObserver()
     file: Path | None = None
-    manifest: Callable[[Release], Manifest | None] = lambda _: None
+    describe: Callable[[Release], Description] = lambda _: Description()
 
 
 class Offers:
@@ -131,8 +130,10 @@ class Offers:
         with self._lock:
             answer = self._contract.answer(product, version, confirmations=self._trust.confirmations)
             proven = prove_release(answer, self._trust, read_image=self._image)
-            if find_link_address(proven.image, proven.release.load_address) is not None:
-                proven = replace(proven, manifest=self._source.manifest(proven.release))
+            # No board's flash ends before the region, so check 9 finds no other address than this search.
+            end = proven.product.region.end
+            if find_link_address(proven.image, proven.release.load_address, flash_end=end) is not None:
+                proven = replace(proven, description=self._source.describe(proven.release))
             known = known_releases(self._contract, product, block=answer.block_number)
             own = self._own_product(board_product or self._board_product, block=answer.block_number)
         if own:
@@ -292,6 +293,13 @@ class Bench:
                 remedy="connect the board whose run was interrupted, or name the product to flash without resuming",
                 action=Action.NAME_PRODUCT,
             )
+        if self.images.may_make_new and not entry.board_product:
+            raise UsageError(
+                "no new image can be made for this board",
+                why=f"its interrupted run of {entry.product} {entry.version} has no incomplete image of its own; "
+                "nothing was changed",
+                remedy="resume without asking for a new image",
+            )
         if product not in (None, entry.product) or version not in (None, entry.version):
             raise RefusedError(
                 f"the flashing of {entry.product} {entry.version} was interrupted on this board",
@@ -350,8 +358,10 @@ class FlashJob:
         self._progress(ReleaseChosen(proven.release))
 
         # (3) Examine and clear.
-        journal = FlashJournal(self._bench.journals, result.unique_id, operator=self._bench.operator)
-        if entry := journal.entry():
+        journal: FlashJournal | None = None  # without a unique id, a later run could not find the board's journal
+        if result.unique_id:
+            journal = FlashJournal(self._bench.journals, result.unique_id, operator=self._bench.operator)
+        if journal and (entry := journal.entry()):
             self._note(f"A run with {entry.product} {entry.version} was interrupted on this board: {journal.path}.")
         examined = self._board.examine(proven, known=offer.known, journal=journal, proof=self._bench.proof)
         result.before = "" if examined.installed is None else str(examined.installed)
@@ -480,6 +490,6 @@ def require_interrupted_runs(journals: Path, images: BoardImages) -> None:
 
 def _with_line(error: BlockOTAError, line: BoardLine) -> BlockOTAError:
     """Add the port to the error's values if its action needs the port."""
-    if error.action in _NEEDS_LINE:
+    if error.action in _RESUMING:
         error.values["line"] = line
     return error

@@ -291,7 +291,8 @@ class BenchLog:
         if in_head == in_log:
             raise _broken(in_log, "it differs from the line in the head file")
         end = f"the log ends with line {in_log}" if in_log else "the log is empty"
-        raise _broken(min(in_head, in_log) + 1, f"the head file has line {in_head}, and {end}")
+        in_file = f"the head file has line {in_head}" if head else f"the head file {self._head} is missing"
+        raise _broken(min(in_head, in_log) + 1, f"{in_file}, and {end}")
 
 
 def _optional(fields: Mapping[str, Any], name: str) -> int | None:
@@ -321,9 +322,10 @@ def _parse(raw: bytes) -> Line:
         digest(fields, "previous", prefix="")
         return Line(raw, integer(fields, "number"), fields)
     except (ProposalError, KeyError, TypeError, ValueError) as error:
+        reason = error.why if isinstance(error, ProposalError) else fault(error)
         raise ContentError(
             "the bench log is damaged",
-            why=f"a line of the log cannot be parsed ({error})",
+            why=f"a line of the log cannot be parsed: {reason}",
             remedy=_REMEDY,
         ) from error
 

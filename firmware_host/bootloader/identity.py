@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from blockota.errors import BoardError, BoardProtocolError
+from blockota.errors import Action, BoardError, BoardProtocolError
 from firmware_host.bootloader.chips import BoardMark, Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
 
+Answer = TypeVar("Answer")
 _WORD = 4
 _KIB = 1024
 
@@ -60,7 +63,7 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
     """
     bootloader.mark = None
     # (1) Product id and version, which every bootloader answers.
-    product_id, version = bootloader.product_id(), bootloader.capabilities.version_text
+    product_id, version = _read_twice(bootloader.product_id, "product id"), bootloader.capabilities.version_text
     # (2) The row of the table. Without it no address is known.
     chip = find_chip(product_id)
     if chip is None:
@@ -68,9 +71,13 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
     bootloader.target(chip)
     # (3) Readout protection, under which nothing else can be read.
     if bootloader.readout_protected():
-        return BoardIdentity(product_id, version, chip, readout_protected=True)
+        # Noise in a command is answered alike: end a half command by connecting again, and let the next answer decide.
+        bootloader.connect()
+        bootloader.target(chip)
+        if bootloader.readout_protected():
+            return BoardIdentity(product_id, version, chip, readout_protected=True)
     # (4) Flash size and unique id.
-    mark = _read_mark(bootloader, chip)
+    mark = _read_twice(lambda: _read_mark(bootloader, chip), "flash size and unique id")
     if not 0 < mark.flash_size <= chip.flash_limit:
         raise BoardProtocolError(
             f"the board's {chip.name} reports an impossible flash size",
@@ -89,7 +96,7 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
         readout_protected=False,
         flash_size=flash_size,
         unique_id=mark.unique_id,
-        write_protected_pages=bootloader.write_protected_pages(),
+        write_protected_pages=_read_twice(bootloader.write_protected_pages, "option bytes"),
     )
 
 
@@ -128,6 +135,19 @@ def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -
                 remedy="connect the first board again, reset it with BOOT0 at 1, and run the command again",
             )
     bootloader.target(chip, flash_size=flash_size)
+
+
+def _read_twice(read: Callable[[], Answer], what: str) -> Answer:
+    """Read a value of the board twice, because the answers have no checksum; the unique id names board and journal."""
+    value = read()
+    if read() != value:
+        raise BoardProtocolError(
+            "the line to the board corrupts bytes",
+            why=f"two reads of the board's {what} returned different bytes",
+            remedy="check even parity and the common ground, and use a shorter cable or a lower speed",
+            action=Action.LOWER_BAUD,
+        )
+    return value
 
 
 def _mark(bootloader: Bootloader, chip: Chip) -> BoardMark:

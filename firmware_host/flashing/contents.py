@@ -140,10 +140,13 @@ class OnChip(FlashContents):
         self._digests: dict[tuple[int, int], bytes] = {}
         self._sums: dict[int, int] = {}
         self._expected: tuple[int, list[int]] = (plan.image.load_address, [])
+        self._has_proven = False  # whether a hash has proven the image since the last change
 
     @property
     def method(self) -> str:
         """The method that proves the image: ``stub``, or ``read-back`` if every byte of the image is read."""
+        if self._has_proven:
+            return "stub"
         if self._by_reading or self._stub is None:
             return "read-back"
         image = self._plan.image
@@ -175,6 +178,7 @@ class OnChip(FlashContents):
         """Clear the cache, because the flash changes."""
         self._digests.clear()
         self._sums.clear()
+        self._has_proven = False
         super().changed()
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
@@ -212,6 +216,7 @@ class OnChip(FlashContents):
                 f"instead of {digest.hex()}",
                 remedy="run the command again; if it fails again, replace the board",
             )
+        self._has_proven |= span in self._plan.body
         yield len(span)
 
     def _ask(self, start: int, lengths: Sequence[int]) -> None:
@@ -366,6 +371,6 @@ def _differing(span: range, found: bytes, *, wanted: bytes) -> FlashProofError:
     address, is_there, should_be = next(row for row in zip(span, found, wanted, strict=True) if row[1] != row[2])
     return FlashProofError(
         "check 10 failed, the flash does not contain the written bytes",
-        why=f"at {address:#010x} it reads {is_there:#04x} instead of {should_be:#04x}",
+        why=f"the byte at {address:#010x} was read as {is_there:#04x} instead of {should_be:#04x}",
         remedy="run the command again; if it fails at the same address, the page is worn out: replace the board",
     )

@@ -302,7 +302,7 @@ class DigestStub:
             reconnect(self._bootloader, self._chip, flash_size=self._flash_size)
         except (NoAnswerError, BoardProtocolError) as error:
             raise NoAnswerError(
-                "the board did not return to its bootloader after hashing its flash",
+                "the board was not recognised after hashing its flash",
                 why=f"{error.what}, {error.why}",
                 remedy=f"set BOOT0 to 1, reset the board and run the command again; if it fails again, {_READ_INSTEAD}",
                 action=Action.FLASH_WITHOUT_STUB,
@@ -339,7 +339,7 @@ class DigestStub:
         if found != expected:
             raise BoardProtocolError(
                 "the board did not return the digest of its flash",
-                why=f"its RAM has {found.hex()} in place of {expected.hex()}, which marks the results of this run",
+                why=f"{found.hex()} was read from its RAM in place of {expected.hex()}, the mark of this run's results",
                 remedy=f"run the command again; if it fails again, {_READ_INSTEAD}",
                 action=Action.FLASH_WITHOUT_STUB,
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from blockota.errors import Action, BoardError, BoardProtocolError, RefusedError
 from firmware_host.bootloader.chips import Chip, EraseUnit
-from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.client import Bootloader, CommandRefusedError
 from firmware_host.bootloader.identity import BoardIdentity
 from firmware_host.flashing.plan import chunks
 
@@ -83,6 +83,22 @@ def units_to_erase(identity: BoardIdentity, pages: Iterable[int] | None) -> tupl
     return tuple(units[number] for number in wanted)
 
 
+class EraseRefusedError(CommandRefusedError):
+    """The bootloader refuses to erase pages."""
+
+
+def refused_erase(error: CommandRefusedError, chip: Chip) -> EraseRefusedError:
+    """Return the error of a refused erase of pages, with a remedy that can succeed.
+
+    Some bootloaders refuse every list of pages and accept a mass erase, which the family of the chip may lack.
+    """
+    remedy = "remove write protection if it is set, and run the command again"
+    if not chip.mass_erase_seconds or chip.is_erased_whole:
+        return EraseRefusedError(error.what, why=error.why, remedy=remedy)
+    remedy += "; otherwise erase the whole flash, which destroys all its contents, and flash the board again"
+    return EraseRefusedError(error.what, why=error.why, remedy=remedy, action=Action.ERASE_EVERYTHING)
+
+
 def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], flash_size: int) -> Iterator[int]:
     """Erase pages, with a mass erase if `units` are all pages and the chip has one; then read the pages back.
 
@@ -99,10 +115,16 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
         if chip.mass_erase_seconds and len(units) == len(chip.erase_units(flash_size)):
             bootloader.erase_all()
         else:
-            bootloader.erase_pages([unit.number for unit in units])
+            try:
+                bootloader.erase_pages([unit.number for unit in units])
+            except CommandRefusedError as error:
+                raise refused_erase(error, chip) from error
 
         done, blank = 0, bytes((chip.erased_byte,))
         for unit in units:
+            # The boot ROM may number the pages of the second bank otherwise; the first number then erased nothing.
+            if unit.other_number is not None and _is_used(bootloader, unit, blank=blank):
+                bootloader.erase_pages([unit.other_number])
             for chunk in chunks(unit.span):
                 if bootloader.read(chunk.start, len(chunk)).strip(blank):
                     raise BoardProtocolError(
@@ -122,3 +144,8 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
         ) from error
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"{_UNCERTAIN.capitalize()}; run the command again.") from stop
+
+
+def _is_used(bootloader: Bootloader, unit: EraseUnit, *, blank: bytes) -> bool:
+    """Whether a byte of a unit is not erased."""
+    return any(bootloader.read(chunk.start, len(chunk)).strip(blank) for chunk in chunks(unit.span))

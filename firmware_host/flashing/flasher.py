@@ -33,10 +33,12 @@ from enum import Enum, auto
 from functools import cache
 
 from blockota.errors import Action, BoardError, FlashProofError, RefusedError
+from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import FLASH_BASE, EraseUnit
-from firmware_host.bootloader.client import Bootloader
-from firmware_host.bootloader.identity import AnotherBoardError, require_same_board
+from firmware_host.bootloader.client import Bootloader, CommandRefusedError
+from firmware_host.bootloader.identity import AnotherBoardError, reconnect, require_same_board
 from firmware_host.flashing.contents import FlashContents, confirm, holds, read_twice
+from firmware_host.flashing.erasure import EraseRefusedError, refused_erase
 from firmware_host.flashing.events import Checked, Erased, Event, Finished, Programmed, Repeated, Summary
 from firmware_host.flashing.journal import Changes, JournaledRun, UnitChange
 from firmware_host.flashing.plan import (
@@ -136,6 +138,7 @@ class _Flashing:
         self._work, self._summary = Work((), (), plan.units, at_once=False), Summary()
         self._erased_units = 0
         self._counts_gap: bool | None = None  # whether page numbers leave a gap before the second bank; None if unknown
+        self._order: list[range] = []  # blocks to write
         self._pending: list[range] = []  # blocks that are not written yet; the seal is the last
         self._read: list[range] = []  # spans beside the image that were read, to be written back
         self._damaged: tuple[Preserved, ...] = ()  # bytes found in place of the preserved ones when a proof failed
@@ -148,20 +151,28 @@ class _Flashing:
         spans = [part for one in self._kept for span in self._plan.beside if (part := common(one.span, span))]
         beside = [Preserved(span.start, self._wanted[span]) for span in spans]
         if holds(self._contents, image, beside=beside):
-            for done in confirm(self._contents, self._wanted, span=image.span):
+            for done in self._confirmed():
                 yield Checked(done, len(image.data))
             self._summary = self._summary.plus(self._work, written=0)
         else:
             first = self._compare()
             for span in self._read:
-                if not self._wanted.is_blank(span):
-                    yield Preserved(span.start, self._wanted[span])
+                yield from self._to_write_back(span)
             yield from self._passes(first)
         self._stage = _Stage.PROVEN
         if self._journal:
             self._journal.end()  # (6)
         digest = hashlib.sha256(self._wanted[self._plan.image.span]).digest()
         yield Finished(digest, self._contents.method, self._summary)
+
+    def _confirmed(self) -> Iterator[int]:
+        """Read the image back if it was only hashed; once more if noise may have corrupted an answer."""
+        span = self._plan.image.span
+        try:
+            yield from confirm(self._contents, self._wanted, span=span)
+        except FlashProofError:
+            self._bootloader.link.drain()
+            yield from confirm(self._contents, self._wanted, span=span)
 
     def _compare(self) -> Work:
         """Compare each erase unit with its wanted contents, and read the bytes beside the image in units to erase."""
@@ -181,10 +192,25 @@ class _Flashing:
             # The SHA-256 of the image's addresses differs, so one of the checksums is wrong.
             states = [_CHANGES_UNKNOWN] * len(states)
         planned = work(self._plan, states, is_rest_blank=self._contents.is_rest_blank)
+        self._require_whole_flash(planned)
         self._read_beside(planned.write)
         # Bytes beside the image in a unit that is not written are neither lost nor written back.
         self._read = [span for span in self._read if any(overlap(unit.span, span) for unit in planned.write)]
         return planned
+
+    def _require_whole_flash(self, planned: Work) -> None:
+        """Refuse to erase a chip as a whole if flash that the chip does not report may be lost."""
+        plan = self._plan
+        if not (planned.erase and plan.chip.is_erased_whole) or plan.flash_size >= plan.chip.flash_limit:
+            return
+        if not (plan.may_erase_all or self._contents.is_rest_blank()):
+            raise RefusedError(
+                "the board was not flashed, and nothing was changed",
+                why=f"{plan.chip.name} can be erased only as a whole, and it may have more flash than the "
+                f"{plan.flash_size // 1024} KiB that it reports",
+                remedy="confirm that the chip has no more flash",
+                action=Action.CONFIRM_FLASH_SIZE,
+            )
 
     def _read_beside(self, units: Sequence[EraseUnit]) -> None:
         for span in self._beside(units):
@@ -192,6 +218,13 @@ class _Flashing:
                 self._wanted[span] = self._contents.read_beside(span)
                 self._wanted.restore(self._kept, within=span)
                 self._read.append(span)
+
+    def _to_write_back(self, span: range) -> Iterator[Preserved]:
+        """The bytes of a span without the erased bytes at its ends, which are not written."""
+        data, blank = self._wanted[span], bytes((self._plan.chip.erased_byte,))
+        start = span.start + len(data) - len(data.lstrip(blank))
+        if kept := data.strip(blank):
+            yield Preserved(start, kept)
 
     def _beside(self, units: Sequence[EraseUnit]) -> list[range]:
         return [span for span in self._plan.beside if any(overlap(unit.span, span) for unit in units)]
@@ -215,7 +248,10 @@ class _Flashing:
         self._require_same_board()
         everything = work(self._plan, [_CHANGES_UNKNOWN] * len(self._plan.units))
         self._read_damaged()
+        known = len(self._read)
         self._read_beside(everything.write)
+        for span in self._read[known:]:
+            yield from self._to_write_back(span)
         # The flash is already changed, so the run continues even if the journal cannot be written.
         with contextlib.suppress(RefusedError):
             self._write_journal(everything)
@@ -249,12 +285,19 @@ class _Flashing:
                 for unit in self._plan.units
             )
             kept = tuple(Preserved(span.start, self._wanted[span]) for span in self._read)
-            self._journal.begin(Changes(units, planned.at_once, kept, self._damaged))
+            self._journal.begin(Changes(units, planned.at_once, kept, self._damaged, self._sample()))
+
+    def _sample(self) -> Preserved | None:
+        """Old bytes of the only erase unit: no other unit can show later which board was interrupted in its erase."""
+        if len(self._plan.units) > 1 or self._repeated:
+            return None
+        span = self._plan.image.span[:MAX_BLOCK]
+        return Preserved(span.start, self._contents.read(span))
 
     def _pass(self, planned: Work) -> Iterator[Event]:
         self._work, self._erased_units = planned, 0
-        order = blocks(self._plan, planned.write)
-        self._pending = [block for block in order if not self._wanted.is_blank(block)]
+        self._order = [block for block in blocks(self._plan, planned.write) if not self._wanted.is_blank(block)]
+        self._pending = list(self._order)
         total = sum(map(len, self._pending))
         self._summary = self._summary.plus(planned, written=total)
         self._contents.changed()
@@ -269,6 +312,7 @@ class _Flashing:
         # (2) The page with the vector table, alone.
         queue = list(self._work.erase)
         if queue[:1] == [self._plan.units[0]]:
+            self._seen[self._plan.seal] = bytes((self._plan.chip.erased_byte,)) * len(self._plan.seal)
             self._erase_unit(queue[0])
             self._erased_units, queue = 1, queue[1:]
         self._prove_unsealed()
@@ -292,27 +336,48 @@ class _Flashing:
         A number that does not exist erases nothing (AN3155, note to Erase Memory), so trying both is harmless.
         """
         other = unit.other_number
-        self._bootloader.erase_pages([other if other is not None and self._counts_gap else unit.number])
         if other is None or self._counts_gap is not None:
-            return
-        there = b"".join(self._bootloader.read(chunk.start, len(chunk)) for chunk in chunks(unit.span))
-        self._counts_gap = bool(there.strip(bytes((self._plan.chip.erased_byte,))))
-        if self._counts_gap:
-            self._bootloader.erase_pages([other])
+            self._erase_page(other if other is not None and self._counts_gap else unit.number)
+        elif self._is_used(unit):  # a page that is blank already shows nothing
+            self._erase_page(unit.number)
+            self._counts_gap = self._is_used(unit)
+            if self._counts_gap:
+                self._erase_page(other)
+
+    def _is_used(self, unit: EraseUnit) -> bool:
+        blank = bytes((self._plan.chip.erased_byte,))
+        return any(self._bootloader.read(part.start, len(part)).strip(blank) for part in chunks(unit.span))
+
+    def _erase_page(self, number: int) -> None:
+        """Erase one page; a refused command has erased nothing, so it is sent once more in case of noise."""
+        try:
+            self._bootloader.erase_pages([number])
+        except CommandRefusedError:
+            # Connecting again ends the half command that a stray byte leaves.
+            reconnect(self._bootloader, self._plan.chip, flash_size=self._plan.flash_size)
+            try:
+                self._bootloader.erase_pages([number])
+            except CommandRefusedError as error:
+                raise refused_erase(error, self._plan.chip) from error
 
     def _prove_unsealed(self) -> None:
         """Require that the image's first words are erased; otherwise a half erased or mixed program would start."""
         seal = self._plan.seal
-        for _ in range(2):
-            self._seen[seal] = self._bootloader.read(seal.start, len(seal))
-            if self._seen.is_blank(seal):
-                return
+        blank = bytes((self._plan.chip.erased_byte,))
+        found = self._bootloader.read(seal.start, len(seal))
+        if found.strip(blank):
             # Noise may have corrupted the answer: read the first words once more before reporting a defect.
             self._bootloader.link.drain()
-        page = self._plan.units[0].number
+            found = self._bootloader.read(seal.start, len(seal))
+        self._seen[seal] = found
+        if not found.strip(blank):
+            return
+
+        page, there = self._plan.units[0].number, found.lstrip(blank)
+        address = seal.stop - len(there)
         raise FlashProofError(
             "check 10 failed, the flash was not erased",
-            why=f"page {page} still reads {self._seen[seal][:_SHOWN].hex(' ')} at {seal.start:#010x} after its erase",
+            why=f"page {page} still reads {there[:_SHOWN].hex(' ')} at {address:#010x} after its erase",
             remedy="remove write protection if it is set; otherwise the page is worn out: replace the board",
         )
 
@@ -325,6 +390,8 @@ class _Flashing:
     def _prove_and_seal(self, total: int) -> Iterator[Event]:
         seal = self._plan.seal
         beside = [part for span in self._beside(self._work.write) for part in without(span, seal)]
+        if self._contents.method == "read-back":
+            beside = [part for span in beside for part in self._needs_proof(span)]
         spans = [*self._plan.body, *beside]
         proof = sum(map(len, spans)) + len(seal)
 
@@ -339,11 +406,22 @@ class _Flashing:
         for done in self._contents.prove(self._wanted, [seal]):
             yield Checked(proof - len(seal) + done, proof)
 
+    def _needs_proof(self, span: range) -> list[range]:
+        """The parts of bytes beside the image that the run has written; all of them unless they were blank before.
+
+        Reading blank bytes that no block of the run contains can take as long as reading the image.
+        """
+        if not self._wanted.is_blank(span):
+            return [span]
+        return [part for block in self._order if (part := common(block, span))]
+
     def described(self, error: BoardError) -> BoardError:
         """Return the error with the state of the flash added, and with the remedy that completes the run."""
         why = f"{error.why}; {self._state()}" if error.why else self._state()
-        if isinstance(error, FlashProofError):
+        if isinstance(error, FlashProofError | EraseRefusedError):
             return type(error)(error.what, why=why, remedy=error.remedy, action=error.action)
+        if self._stage is _Stage.PROVEN:
+            return type(error)(error.what, why=why, remedy="run the same command again, which changes nothing")
         remedy, action = "set BOOT0 to 1, reset the board, and ", Action.RESUME_FLASH
         if self._journal and self._stage is not _Stage.PLANNING:
             remedy += "complete the run"
@@ -374,9 +452,12 @@ class _Flashing:
             lost = any(overlap(block, span) for block in self._pending)
             proven = self._stage.value > _Stage.PROVING.value and not lost
             if not proven and not self._wanted.is_blank(span):
-                state = "not all written back" if lost else "written back, but not proven"
+                state = "not all written back" if lost else "acknowledged, but not proven"
                 losses.append(f"the bytes {span.start:#010x} to {span.stop:#010x} beside the image are {state}")
-        counts = f"erased {self._erased_units} of {len(done.erase)} pages, wrote {written} of {len(done.write)}"
+        counts = (
+            f"the board acknowledged: erased {self._erased_units} of {len(done.erase)} pages, wrote {written} of "
+            f"{len(done.write)}"
+        )
         return "; ".join((*twice, counts, *losses, self._consequence()))
 
     def _consequence(self) -> str:

@@ -162,9 +162,15 @@ def _is_explained(plan: FlashPlan, contents: FlashContents, entry: JournalEntry)
     if entry.explains(units, is_sealed=is_sealed):
         return True
 
-    wanted = wanted_contents(plan)
-    body = [part for unit in plan.units for whole in plan.body if (part := common(unit.span, whole))]
+    wanted, blank = wanted_contents(plan), plan.chip.erased_byte
     is_same = entry.sha256 == hashlib.sha256(plan.image.data).digest()
+    sample = entry.changes.sample
+    if sample and common(sample.span, plan.image.span) == sample.span:
+        own = wanted[sample.span] if is_same else b""
+        if entry.explains_only_unit(contents.read, wanted=own, blank=blank):
+            return True
+
+    body = [part for unit in plan.units for whole in plan.body if (part := common(unit.span, whole))]
     return is_same and bool(body) and all(contents.read(part) == wanted[part] for part in body)
 
 

@@ -15,6 +15,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,18 @@ from blockota import strict_json
 from blockota.errors import Action, BlockOTAError, RefusedError
 from blockota.files import read_input, write_durable
 from blockota.model.release import Release, Version
+from firmware_host.bootloader.an3155 import MAX_BLOCK, SYNC
 from firmware_host.bootloader.chips import EraseUnit
-from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.client import FEED, Bootloader
 from firmware_host.flashing.contents import read_twice
-from firmware_host.flashing.plan import FlashPlan, Preserved, common
+from firmware_host.flashing.plan import FlashPlan, Preserved, chunks, common
 
 _FORMAT = "blockota-flash-journal-1"
 _MAX_FILE_SIZE = 1 << 23
 _MODE = 0o600
+_FED = bytes({SYNC, *FEED})
+_SHIFTED = 8
+"""The number of shifted bytes that show that a frame was changed on the line."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,14 @@ class Changes:
         at_once: whether the run uses a mass erase; an interruption can then leave each page in any state.
         preserved: the bytes beside the image in erased pages.
         damaged: the bytes that the flash had in place of preserved bytes when their proof failed.
+        sample: the image's first addresses before the run, if the image has only one page; None if it has more.
     """
 
     units: tuple[UnitChange, ...]
     at_once: bool
     preserved: tuple[Preserved, ...]
     damaged: tuple[Preserved, ...] = ()
+    sample: Preserved | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,25 @@ class JournalEntry:
             return False
         return len(odd) <= 1 or (self.changes.at_once and units[0].is_blank)
 
+    def explains_only_unit(self, read: Callable[[range], bytes], *, wanted: bytes, blank: int) -> bool:
+        """Whether an interrupted erase of the only page of an image can have left its present contents.
+
+        An erase changes bits only towards the erased state. The sample of the old contents, or the release's own bytes,
+        have therefore every programmed bit of a half erased page. Bytes that no erase has changed explain nothing:
+        another program can have the same vector table.
+
+        Args:
+            read: reads the flash.
+            wanted: the bytes at the addresses of the sample if the image is the release's, otherwise empty.
+            blank: the value of an erased byte.
+        """
+        sample = self.changes.sample
+        if sample is None:
+            return False
+        found = read(sample.span)
+        states = (sample, replace(sample, data=wanted)) if wanted else (sample,)
+        return any(found != state.data and is_erased(state, found, blank=blank) for state in states)
+
     @property
     def fields(self) -> dict[str, Any]:
         """The entry as JSON."""
@@ -150,6 +176,7 @@ class JournalEntry:
             "units": [vars(unit) for unit in changes.units],
             "preserved": [_preserved_fields(one) for one in changes.preserved],
             "damaged": [_preserved_fields(one) for one in changes.damaged],
+            "sample": _preserved_fields(changes.sample) if changes.sample else None,
         }
 
     @classmethod
@@ -175,8 +202,9 @@ class JournalEntry:
                 units=tuple(_unit(one) for one in strict_json.mappings(fields, "units")),
                 at_once=strict_json.boolean(fields, "atOnce"),
                 preserved=tuple(_preserved(one) for one in strict_json.mappings(fields, "preserved")),
-                # Journals of earlier versions lack this field.
+                # Journals of earlier versions lack these fields.
                 damaged=tuple(_preserved(one) for one in strict_json.mappings({"damaged": []} | fields, "damaged")),
+                sample=_preserved(fields["sample"]) if fields.get("sample") else None,
             ),
         )
 
@@ -243,11 +271,13 @@ class JournaledRun:
         Raises:
             RefusedError: the journal cannot be written; the caller must not erase anything.
         """
-        journal, release, units = self.journal, self.release, changes.units
+        journal, release, units, sample = self.journal, self.release, changes.units, changes.sample
         if any(unit.before is None for unit in units):
             # A second attempt takes the contents before the first attempt from the journal of the first attempt.
             earlier = journal.entry()
-            known = earlier.changes.units if earlier and earlier.sha256 == release.sha256 else ()
+            known: tuple[UnitChange, ...] = ()
+            if earlier and earlier.sha256 == release.sha256:
+                known, sample = earlier.changes.units, sample or earlier.changes.sample
             before = {(unit.address, unit.size): unit.before for unit in known}
             units = tuple(
                 replace(unit, before=before.get((unit.address, unit.size))) if unit.before is None else unit
@@ -258,7 +288,7 @@ class JournaledRun:
             product=release.product,
             version=release.version,
             sha256=release.sha256,
-            changes=replace(changes, units=units),
+            changes=replace(changes, units=units, sample=sample),
             operator=journal.operator,
             started=int(journal.now()),
             replaced=self.replaced,
@@ -300,8 +330,8 @@ def boards(folder: Path) -> list[str]:
 def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> Restore:
     """Find the journal's bytes that must be written back; the flash is only read.
 
-    Bytes are written back if the flash is still completely or partly erased at their addresses, or if their proof
-    failed. Newer bytes in the flash are kept.
+    Bytes are written back if the flash is still completely or partly erased at their addresses, if noise has changed
+    the frame of one block, or if their proof failed. Newer bytes in the flash are kept.
 
     Raises:
         RefusedError: some of the bytes to write back lie outside the pages of the plan.
@@ -313,7 +343,7 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
     kept = [
         one
         for one in written
-        if _is_erased(one, found[one.address].data, blank=blank) or found[one.address] in entry.changes.damaged
+        if _is_unfinished(one, found[one.address].data, blank=blank) or found[one.address] in entry.changes.damaged
     ]
     for one in kept:
         if common(one.span, plan.span) != one.span:
@@ -367,10 +397,44 @@ def _preserved_fields(preserved: Preserved) -> dict[str, Any]:
 
 
 def _preserved(fields: dict[str, Any]) -> Preserved:
-    return Preserved(strict_json.integer(fields, "address"), strict_json.hexadecimal(fields, "data", prefix=""))
+    address = strict_json.integer(fields, "address")
+    try:
+        return Preserved(address, strict_json.hexadecimal(fields, "data", prefix=""))
+    except ValueError:
+        # The value consists of contents of the flash, which an error does not print.
+        raise ValueError(f"data of the bytes at {address:#010x} is not hex text") from None
 
 
-def _is_erased(kept: Preserved, found: bytes, *, blank: int) -> bool:
+def _is_unfinished(kept: Preserved, found: bytes, *, blank: int) -> bool:
+    """Whether a run that was interrupted before its proof can have left these bytes in place of the kept ones."""
+    odd = []
+    for block in chunks(range(kept.address - kept.address % MAX_BLOCK, kept.span.stop)):
+        part = common(block, kept.span)
+        whole, there = (data[part.start - kept.address :][: len(part)] for data in (kept.data, found))
+        if not is_erased(Preserved(part.start, whole), there, blank=blank):
+            odd.append((whole, there))
+    return not odd or (len(odd) == 1 and _is_damaged(*odd[0], blank=blank))
+
+
+def _is_damaged(whole: bytes, found: bytes, *, blank: int) -> bool:
+    """Whether a block was written with a frame that a stray, lost or fed byte changed and whose checksum still fits.
+
+    After the changed byte, the frame continues with the same bytes, one place later or earlier, or with `FEED`.
+    """
+    first = next(at for at, (byte, there) in enumerate(zip(whole, found, strict=True)) if byte != there)
+    rest = found[first:]
+    if not rest.strip(_FED):
+        return True
+    later, earlier = whole[first:-1], whole[first + 1 :]
+    for there, sent in ((rest[1:], later), (rest, earlier)):
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(there, sent, strict=False)))
+        # The frame's checksum can follow as one more byte; what the frame did not reach is erased.
+        if same >= _SHIFTED and not there[same + 1 :].strip(bytes((blank,))):
+            return True
+    return False
+
+
+def is_erased(kept: Preserved, found: bytes, *, blank: int) -> bool:
     """Whether every programmed bit in the flash is also programmed in the kept bytes.
 
     The result is True if the flash is blank, or if power failed while the bytes were erased or written.

@@ -198,9 +198,10 @@ class PortLink:
             return
         if not (echo and self._has_echoed):
             what = "none came back" if not echo else f"{echo[:_SHOWN].hex(' ')} came back for {sent[:_SHOWN].hex(' ')}"
+            count = "1 byte was" if len(sent) == 1 else f"{len(sent)} bytes were"
             raise LinkError(
                 f"the line on {self.name} does not return the sent bytes",
-                why=f"{len(sent)} bytes were sent, and {what} within {ECHO_SECONDS:g} s; either the line has no echo, "
+                why=f"{count} sent, and {what} within {ECHO_SECONDS:g} s; either the line has no echo, "
                 "or another device sends on the line",
                 remedy="let only one device send, or omit the echo if the line has none",
                 action=Action.OMIT_ECHO,

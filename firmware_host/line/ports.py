@@ -91,9 +91,11 @@ class LineMode:
         """
         words = text.split(",")
         unknown = [word for word in words if word not in MODES]
-        contradicts = {"rs485", "rs485-inverted"} <= set(words) or (PLAIN in words and len(set(words)) > 1)
-        if unknown or contradicts:
-            why = f"{unknown[0]!r:.80} is not one of {', '.join(MODES)}" if unknown else "two words exclude each other"
+        pairs = (("rs485", "rs485-inverted"), *((PLAIN, word) for word in MODES[1:]))
+        contradicting = [pair for pair in pairs if set(pair) <= set(words)]
+        if unknown or contradicting:
+            why = f"{unknown[0]!r:.80} is not one of {', '.join(MODES)}" if unknown else ""
+            why = why or f"{contradicting[0][0]} and {contradicting[0][1]} exclude each other"
             raise UsageError(f"the mode {text!r:.80} of the line is not known", why=why, remedy="correct the mode")
         inverted = "rs485-inverted" in words
         parity = Parity.NONE if "no-parity" in words else Parity.EVEN

@@ -23,6 +23,7 @@ RETURN = struct.pack("<2H", 0xBF00, 0x4770)
         ((0xF7FF, 0xBFFE), (0xF240, 0x0300)),  # b.w; movw
         ((0xBF00, 0xE7FE), (0x4770, 0x0000)),  # b .; bx lr
         ((0xFFFF, 0xFFFF), (0xB672, 0x2000)),  # padding; cpsid i
+        ((0xBF00, 0xE7FE), (0xE7FE, 0xBF00)),  # b .; b .
     ],
 )
 def test_a_function_begins_behind_another(before: tuple[int, int], first: tuple[int, int]) -> None:
@@ -39,6 +40,8 @@ def test_other_places_are_no_functions() -> None:
     table = pointers(*range(0x0800_2000, 0x0800_2800, 4))
     assert not [at for at in range(0, len(table), 4) if begins_function(table, at)]
     assert not begins_function(b"\xff" * 64, 32)
+    samples = struct.pack("<400H", *range(0xE000, 0xE7F8, 5)[:400])
+    assert not [at for at in range(4, len(samples) - 4, 2) if begins_function(samples, at)]
     for at in (-2, 0, 2, len(image) - 2, len(image), len(image) + 100):
         assert not begins_function(image, at)
 

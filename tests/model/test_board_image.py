@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -26,9 +27,25 @@ def test_an_image_beside_the_program_passes() -> None:
     """An image that fits into a region beside the program passes checks 5, 7, 8 and 10."""
     require_place(KEYS, PROGRAM)
     image = BoardImage.of(KEYS, b"key" * 5)
-    passed = [*prove_place(KEYS, BOARD), prove_fit(image), prove_written(image, image.sha256, method="read-back")]
+    region = hashlib.sha256(b"key" * 5 + b"\xff" * (KEYS.region.size - 15)).digest()
+    passed = [*prove_place(KEYS, BOARD), prove_fit(image), prove_written(image, region, method="read-back")]
     assert [check.number for check in passed] == [7, 8, 5, 10]
     assert str(Region(REGION.start, 15)) in passed[2].what
+    assert f"SHA-256 {image.sha256.hex()}, and erased bytes behind it" in passed[3].what
+
+
+def test_a_kept_image_is_compared_in_its_own_range() -> None:
+    """Check 10 of an image of an earlier run compares the range of the image, and claims nothing of the rest."""
+    kept = BoardImage(KEYS, hashlib.sha256(b"key").digest(), 3)
+    assert "erased" not in prove_written(kept, kept.sha256, method="stub").what
+
+
+def test_old_bytes_behind_the_image_fail_check_10() -> None:
+    """Check 10 fails if the region contains other bytes behind the image."""
+    image = BoardImage.of(KEYS, b"key")
+    region = hashlib.sha256(b"key".ljust(KEYS.region.size, b"3")).digest()
+    with pytest.raises(FlashProofError, match="check 10 failed"):
+        prove_written(image, region, method="read-back")
 
 
 def test_a_neighbouring_region_does_not_overlap() -> None:

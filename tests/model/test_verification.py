@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from blockota.errors import FlashProofError, VerificationError
+from blockota.formats.cid import CID, RAW
 from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, InterruptedRun, Passed, Trust
-from blockota.model.manifest import Manifest
+from blockota.model.manifest import NO_DESCRIPTION, Description, Manifest
 from blockota.model.release import Product, Region, Release, Status, Version
 from blockota.model.verification import prove_board, prove_flash, prove_release
 from tests.support.programs import noise, program, signed
@@ -49,12 +50,12 @@ class Bench:
     board: BoardAnswer = BOARD
     consent: Consent = NO_CONSENT
     flash: tuple[bytes, ...] = (IMAGE[:10], IMAGE[10:])
-    manifest: Manifest | None = None
+    description: Description = NO_DESCRIPTION
 
     def walk(self) -> list[Passed]:
         """Run the ten checks in order."""
         proven = prove_release(self.answer, self.trust, read_image=lambda _: self.image)
-        proven = replace(proven, manifest=self.manifest)
+        proven = replace(proven, description=self.description)
         before = [*proven.passed, *prove_board(proven, self.board, consent=self.consent)]
         digest = hashlib.sha256(b"".join(self.flash)).digest()
         return [*before, prove_flash(proven.release, digest, method="read-back")]
@@ -102,13 +103,15 @@ def with_image(image: bytes, *, consent: Consent | None = None, **changes: Any) 
 MOVED = program(0x0800_2000, after=noise(20_000))
 
 
-def manifest_of(image: bytes, *, accepts_load_address: bool = False) -> Manifest:
-    """Return the manifest of a published image."""
+def described(image: bytes, *, accepts_load_address: bool = False) -> Description:
+    """Return the manifest of a published image, with its address."""
     release = release_of(image)
     facts = (release.product, release.version, release.sha256, release.size)
-    return Manifest(*facts, notes="notes", accepts_load_address=accepts_load_address)
+    manifest = Manifest(*facts, notes="notes", accepts_load_address=accepts_load_address)
+    return Description(manifest.cid, manifest)
 
 
+LOST = CID(RAW, bytes(32))
 ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     (1, with_answer(chain_id=1), ("another chain", "chain id is 1,", "chain id is 1337", "blockota.toml")),
     (1, with_answer(contract=SAFE), ("another contract", SAFE, CONTRACT, "blockota.toml")),
@@ -169,11 +172,20 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     ),
     (8, with_board(readout_protected=True), ("readout protected", "erases the whole flash")),
     (8, with_board(write_protected=(Region(FLASH.start, 4096),)), ("write protected", "4,096 bytes", "Remove")),
-    (9, with_image(MOVED), ("linked for another address", "near 0x08002000", "no manifest records", "Ask the vendor")),
-    (9, replace(with_image(MOVED), manifest=manifest_of(MOVED)), ("linked for another address",)),
+    (9, with_image(MOVED), ("linked for another address", "at 0x08002000", "no manifest records", "Ask the vendor")),
+    (
+        9,
+        replace(with_image(MOVED), description=described(MOVED)),
+        ("linked for another address", "no manifest records"),
+    ),
+    (
+        9,
+        replace(with_image(MOVED), description=Description(LOST, trouble="the store is empty")),
+        (f"the manifest {LOST},", "was not found: the store is empty", "Name a source"),
+    ),
     (9, with_image(signed(code()), load_address=FLASH.start + 1024), ("reset vector 0x08000009", "inside the image")),
     (9, with_image(signed(program(FLASH.start + 0x200))), ("MCUboot header", "boots with a vector table")),
-    (9, with_image(code(7)), ("vector table", "too short", "declare the image as data")),
+    (9, with_image(code(7)), ("vector table", "too short", "linked image of a program")),
     (9, with_image(code(stack=RAM.start)), ("vector table", "0x20000000", "0x20000000-0x20004fff", "linked image")),
     (9, with_image(code(stack=RAM.end + 4)), ("vector table", "0x20005004")),
     (9, with_image(code(stack=RAM.end - 2)), ("vector table", "0x20004ffe")),
@@ -211,7 +223,7 @@ BOUNDARIES: dict[str, Bench] = {
     "the stack begins in the last word of RAM": with_image(code(stack=RAM.start + 4)),
     "the stack begins at the end of RAM": with_image(code(stack=RAM.end)),
     "the publisher insists on the load address": replace(
-        with_image(MOVED), manifest=manifest_of(MOVED, accepts_load_address=True)
+        with_image(MOVED), description=described(MOVED, accepts_load_address=True)
     ),
     "an MCUboot image in its slot": with_image(
         signed(program(FLASH.start + 0x4200)), load_address=FLASH.start + 0x4000

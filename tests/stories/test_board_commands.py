@@ -144,7 +144,7 @@ def test_mistakes_with_ports_have_their_sentences(bench: Bench) -> None:
             bench.run("identify", "--port", url, "--wiring", "dtr"),
             4,
             "has no control lines",
-            "reset the board by hand (without --wiring)",
+            "reset the board by hand (--wiring by-hand)",
         )
 
 

@@ -234,6 +234,54 @@ def test_foreign_contents_need_consent(paired: Workshop) -> None:
     assert "the place of the board's own image is not blank" in refused.err
     assert flash(paired, one, "--replace-unknown").status == 0
     assert own(one) == keys_of(1)
+    assert set(own(one, PAGE)[64:]) == {0xFF}
+
+
+def test_a_shorter_image_leaves_no_byte_of_the_old_contents(paired: Workshop) -> None:
+    """Behind the board's own image, its region ends erased: no byte of an earlier, longer image remains."""
+    one = board(1, flash=b"\xff" * OFFSET + b"3" * PAGE)
+    outcome = flash(paired, one, "--replace-unknown")
+    assert (outcome.status, own(one, PAGE)) == (0, keys_of(1).ljust(PAGE, b"\xff")), outcome.err
+    assert f"SHA-256 {hashlib.sha256(keys_of(1)).hexdigest()}, and erased bytes behind it" in outcome.out + outcome.err
+
+
+def test_a_new_image_is_made_when_asked(paired: Workshop) -> None:
+    """``--new-board-image`` makes a new image, also if the flash still has the recorded one."""
+    one = board(1)
+    assert flash(paired, one).status == 0
+    with serve_tcp(one) as url:
+        words = ("--board-product", KEYS, "--board-image", command(MAKER, "2"), "--new-board-image")
+        outcome = paired.flash(url, *words)
+    assert (outcome.status, own(one, 128), calls()) == (0, keys_of(1, 2), 2), outcome.err
+
+
+@pytest.mark.usefixtures("paired")
+def test_a_watching_bench_makes_one_new_image_for_each_board() -> None:
+    """``--watch --new-board-image`` keeps the new image of a board that is connected again."""
+    place, one = Jig(), board(1)
+    with place.served() as url, running(*WORDS, *MAKING, "--watch", "--new-board-image", "--port", url) as work:
+        work.wait_for("Put a board in")
+        for line, connected in enumerate((one, board(2), one), start=1):
+            place.put(connected)
+            work.wait_for(f"Line {line} of the bench log")
+            work.wait_for("Take the board out", times=line)
+        work.interrupt()
+        outcome = work.end()
+    assert (calls(), own(one)) == (2, keys_of(1)), outcome.err
+
+
+def test_a_new_image_of_a_run_without_own_images_is_refused(paired: Workshop) -> None:
+    """``--new-board-image`` alone exits with status 2, and so does ``--resume`` of a run without an own image."""
+    alone = paired.flash("socket://localhost:1", "--new-board-image")
+    assert (alone.status, "no new image can be made" in alone.err) == (2, True), alone.err
+    without = paired.run("flash", "--resume", "--port", "socket://localhost:1", "--new-board-image")
+    assert (without.status, "--board-image COMMAND" in without.err) == (2, True), without.err
+    with serve_tcp(one := board(1, faults=Faults(power_cut_in_program=20))) as url:
+        assert paired.flash(url).status == 4
+        before = one.flash
+        resumed = paired.run("flash", "--resume", "--port", url, *MAKING, "--new-board-image")
+    assert (resumed.status, one.flash == before, calls()) == (2, True, 0), resumed.err
+    assert "has no incomplete image of its own" in resumed.err
 
 
 def test_an_image_that_was_cut_off_is_lost(paired: Workshop) -> None:

@@ -115,7 +115,7 @@ def test_two_ports_with_one_board_are_refused(published: Workshop) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--port", "socket://localhost:1", "--port", "socket://localhost:1"), "is given twice"),
+        (("--port", "socket://localhost:1", "--port", "socket://localhost:1"), "is named twice"),
         (("--port", "socket://localhost:1", "--watch", "--resume"), "exclude each other"),
         (("--port", "socket://localhost:1", "--wiring", "dtr", "--invert-boot0"), "the control line to be inverted"),
         (("--port", "telnet://localhost:1"), "does not name a serial port"),

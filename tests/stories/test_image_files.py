@@ -10,6 +10,7 @@ import pytest
 
 from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import pair_call
+from blockota.formats.cid import CID
 from blockota.model.release import Product, Region
 from firmware_host.simulator import serve_tcp
 from tests.conftest import IMAGES
@@ -22,10 +23,12 @@ from tests.stories.conftest import PRODUCT, Outcome, Workshop, execute_signed, p
 from tests.stories.technicians import board
 from tests.stories.test_bad_input import REFUSED, refused
 from tests.stories.test_release_desk import ok, sign
+from tests.support.hostile_gateway import serving
 from tests.support.programs import noise, program, signed
 
 BASE, MOVED = 0x0800_0000, 0x0800_2000
 F1 = 0x5EE2_1072
+UNREACHABLE = 5
 APPLICATION = (IMAGES / "bluepill-1.1.0.bin").read_bytes()
 
 
@@ -73,13 +76,23 @@ def test_a_publisher_who_insists_is_seen_by_owners_and_benches(workshop: Worksho
     assert shown["manifest"]["loadAddressAccepted"] is True
 
     with serve_tcp(board(1)) as url:
-        manifest = next(Path(".blockota/store").glob(f"blocks/*/{shown['manifest']['cid']}"))
+        cid = shown["manifest"]["cid"]
+        manifest = next(Path(".blockota/store").glob(f"blocks/*/{cid}"))
         kept = manifest.read_bytes()
         manifest.unlink()
-        refused(workshop.flash(url), REFUSED, "check 9 failed, the image was linked for another address")
-        manifest.write_bytes(kept)
-        outcome = ok(workshop.flash(url))
+        words = ("check 9 failed, the image was linked for another address", f"the manifest {cid},", "--source URL")
+        refused(workshop.flash(url), REFUSED, *words)
+
+        # A source serves the manifest as it serves the image, also for an image in a file.
+        with serving({CID.parse(cid): kept}) as vendor:
+            outcome = ok(workshop.flash(url, "--source", vendor.url, "--image", "moved.bin"))
+            assert manifest.read_bytes() == kept
+            manifest.unlink()
+            fetch = ("release", "fetch", "--product", PRODUCT, "-o", "got.bin", "--manifest", "got.json")
+            refused(workshop.run(*fetch), UNREACHABLE, "was not found", "--source URL")
+            ok(workshop.run(*fetch, "--source", vendor.url))
     assert "stack pointer 0x20005000 in RAM" in outcome.out
+    assert Path("got.json").read_bytes() == manifest.read_bytes() == kept
 
 
 def test_every_format_gives_the_same_release(workshop: Workshop) -> None:
@@ -94,6 +107,20 @@ def test_every_format_gives_the_same_release(workshop: Workshop) -> None:
         assert "is acme-thermo2 1.0.0" in ok(workshop.run("release", "verify", name, "--product", PRODUCT)).out
     with serve_tcp(board(1)) as url:
         ok(workshop.flash(url, "--image", "app.uf2"))
+
+
+def test_a_uf2_file_for_another_family_is_refused(workshop: Workshop) -> None:
+    """A UF2 file is accepted only for chips of its family, which it can state by a chip's name."""
+    pair(workshop, "acme-f4", chip_id=0x413, region=Region(BASE, 0x1_0000))
+    for name, family in (("f1.uf2", F1), ("f4.uf2", 0x5775_5A57), ("f407.uf2", 0x6D09_22FA)):
+        Path(name).write_bytes(uf2(APPLICATION, family=family))
+    words = ("the uf2 file is for another chip", "its family is STM32F4, the product's chip is an STM32F1")
+    refused(publish(workshop, "f4.uf2"), REFUSED, *words)
+    assert not Path("1.1.0.json").exists()
+    ok(publish(workshop, "f1.uf2"))
+    Path("1.1.0.json").unlink()
+    refused(publish(workshop, "f1.uf2", product="acme-f4"), REFUSED, "its family is STM32F1")
+    ok(publish(workshop, "f407.uf2", product="acme-f4"))
 
 
 def test_gaps_are_filled_only_on_request(workshop: Workshop) -> None:
@@ -126,6 +153,18 @@ def test_a_gap_on_a_chip_with_another_erased_byte_says_so(workshop: Workshop) ->
     refused(publish(workshop, "gap.hex", product="acme-valve"), REFUSED, "its erased bytes are 0x00", "--fill")
     Path("eeprom.hex").write_bytes(b"".join([*lines, linear(0x0808_0000), hex_record(0, 0, b"data"), END]))
     refused(publish(workshop, "eeprom.hex", product="acme-valve"), REFUSED, "(4 bytes) lies in the data EEPROM")
+
+
+@pytest.mark.parametrize(("chip_id", "page"), [(0x469, 0x800), (0x451, 0x4000)])
+def test_gaps_count_on_chips_that_are_erased_as_a_whole(workshop: Workshop, chip_id: int, page: int) -> None:
+    """On a chip whose page size is not known, a gap of the smallest page that it can have is refused."""
+    pair(workshop, "acme-large", chip_id=chip_id, region=Region(BASE, 0x1_0000))
+    code = program(BASE).ljust(0x400, b"\0")
+    lines = [linear(BASE), *(hex_record(0, at, code[at : at + 32]) for at in range(0, len(code), 32))]
+    Path("gap.hex").write_bytes(b"".join([*lines, hex_record(0, 0x400 + page, b"data"), END]))
+    refused(publish(workshop, "gap.hex", product="acme-large"), REFUSED, f"({page:,} bytes)", "--fill")
+    Path("small.hex").write_bytes(b"".join([*lines, hex_record(0, 0x3FF + page, b"data"), END]))
+    ok(publish(workshop, "small.hex", product="acme-large"))
 
 
 OTHER_KINDS = {

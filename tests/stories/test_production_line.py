@@ -185,6 +185,36 @@ def test_a_day_is_the_local_day(tmp_path: Path, zone: str, offset: str, first: s
     assert f"{day} ({offset}): {boards} board" in told.out
 
 
+def test_a_line_in_two_logs_counts_once(tmp_path: Path) -> None:
+    """A log that is given twice, or that is a copy of another one, is counted once."""
+    write_two_logs(tmp_path)
+    for name in ("line-1.jsonl", "line-1.jsonl.head"):
+        (tmp_path / name.replace("1", "3")).write_bytes((tmp_path / name).read_bytes())
+    words = ("summary", "--date", "2026-11-28", "--json", "line-1.jsonl")
+    once, twice = (offline(*words, *more, folder=tmp_path) for more in ((), ("./line-1.jsonl", "line-3.jsonl")))
+    assert (once.status, twice.status) == (0, 0), once.err + twice.err
+    assert twice.json == once.json
+    told = offline(*words, "./line-1.jsonl", "line-3.jsonl", folder=tmp_path)
+    assert once.json["total"]["good"]
+    assert "6 lines are repeated in these logs, and count once" in told.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_control_characters_do_not_reach_a_terminal(tmp_path: Path) -> None:
+    """On a terminal, ``--csv -`` escapes the control characters of a name; a file gets them unchanged."""
+    write_log(tmp_path / "log", replace(ENTRY, operator="\x1b[31mIda"))
+    words = [sys.executable, "-m", "blockota", "bench", "log", "--log", "log", "--csv", "-"]
+    near, far = os.openpty()
+    with os.fdopen(near, "rb", buffering=0) as terminal:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        subprocess.run(words, cwd=tmp_path, env=environment, stdout=far, check=True)
+        shown = terminal.read(1 << 16)
+        os.close(far)
+    assert b"\\x1b[31mIda" in shown
+    assert b"\x1b" not in shown
+    assert "\x1b[31mIda" in offline("log", "--log", "log", "--csv", "-", folder=tmp_path).out
+
+
 def test_a_day_without_boards_is_empty(tmp_path: Path) -> None:
     """A day without lines is reported as such, with status 0."""
     write_log(tmp_path / "log", ENTRY)

@@ -152,7 +152,7 @@ def test_a_program_that_cannot_start_is_refused_before_anybody_signs(workshop: W
     Path("data.bin").write_bytes(b"interval=60\0")
     words = (*RELEASE, "-o", "p.json")
     refused(workshop.run("release", "publish", "foreign.bin", *words), REFUSED, "0x20008000 is not in RAM")
-    refused(workshop.run("release", "publish", "data.bin", *words), REFUSED, "--configuration")
+    refused(workshop.run("release", "publish", "data.bin", *words), REFUSED, "linked image of a program")
     outcome = workshop.run("release", "publish", "data.bin", "--configuration", *words)
     refused(outcome, REFUSED, "cannot be configuration", "0x08000000")
     assert not Path("p.json").exists()

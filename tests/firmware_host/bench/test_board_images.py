@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -155,6 +156,53 @@ def test_a_region_may_begin_within_a_blank_page(maker: Maker) -> None:
     inside = replace(KEYS, region=Region(KEYS.region.start + 512, 3 * KIB))
     list(BoardImageJob(maker.images(), maker.cleared(board), inside, Proof.NO_STUB, print, Stop()).run())
     assert board.flash[OFFSET + 512 :].startswith(IMAGE)
+
+
+@pytest.mark.parametrize("number", range(8, 200, 6))
+def test_an_interrupted_run_leaves_no_old_bytes_behind_the_image(maker: Maker, number: int) -> None:
+    """If old bytes behind the image survive an interruption, the next run erases them, without a second image."""
+    old = bytes(range(1, 200)) * 11
+    flash = OLD.data.ljust(OFFSET, b"\xff") + old[: KEYS.region.size]
+    board = SimulatedBoard(flash=flash, faults=Faults(lost_ack=number))
+    images = replace(maker.images(), may_replace=True)
+    with suppress(RefusedError, BoardError):
+        maker.flash(board, images)
+    board.connect()
+    board.reset()
+    maker.flash(board, replace(maker.images(may_make_new=not has_image(board)), may_replace=True))
+    assert board.flash[OFFSET : OFFSET + KEYS.region.size] == IMAGE.ljust(KEYS.region.size, b"\xff")
+
+
+def test_a_cut_off_image_is_completed_from_the_flash(maker: Maker) -> None:
+    """If the flash has the whole image of an interrupted run before old bytes, the image is kept, and these erased."""
+    board, images = SimulatedBoard(flash=OLD.data), maker.images()
+    maker.flash(board, images)
+    record = images.records.find(UNIQUE_ID, KEYS.name)
+    assert record
+    images.records.write(replace(record, state=ImageState.MADE))
+    left = SimulatedBoard(flash=board.flash[: OFFSET + len(IMAGE)] + b"an old key")
+    maker.flash(left, replace(maker.images(), command=None))
+    assert left.flash[OFFSET : OFFSET + KEYS.region.size] == IMAGE.ljust(KEYS.region.size, b"\xff")
+
+
+def test_what_the_program_writes_behind_the_image_is_kept(maker: Maker) -> None:
+    """After a complete run, the program may use the region behind the image: another run changes nothing there."""
+    board = SimulatedBoard(flash=OLD.data)
+    maker.flash(board, maker.images())
+    used = SimulatedBoard(flash=board.flash[: OFFSET + len(IMAGE)] + b"a counter")
+    maker.flash(used, maker.images())
+    assert used.flash[OFFSET + len(IMAGE) :].startswith(b"a counter")
+
+
+def test_a_chip_that_is_erased_as_a_whole_has_no_own_image(maker: Maker) -> None:
+    """A chip whose page size is unknown is erased as a whole, so an own image is refused with this reason."""
+    cleared = maker.cleared(SimulatedBoard(flash=OLD.data))
+    found = cleared.board.identity
+    assert found.chip
+    whole = replace(found.chip, layout=((1, found.chip.flash_limit),))
+    cleared = replace(cleared, board=replace(cleared.board, identity=replace(found, chip=whole)))
+    with pytest.raises(RefusedError, match=r"a board with this chip cannot have an image of its own.*whole flash"):
+        list(BoardImageJob(maker.images(), cleared, KEYS, Proof.NO_STUB, print, Stop()).run())
 
 
 def test_a_request_to_stop_before_the_command_changes_nothing(maker: Maker) -> None:

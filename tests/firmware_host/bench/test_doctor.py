@@ -18,6 +18,7 @@ from firmware_host.bench.trials import observe
 from firmware_host.bootloader.chips import find_chip
 from firmware_host.bootloader.entry import WIRINGS, BoardLine, BoardWiring, find_wiring
 from firmware_host.bootloader.identity import BoardIdentity
+from firmware_host.line.ports import LineMode
 from firmware_host.simulator import (
     STM32F103C8,
     Faults,
@@ -150,6 +151,20 @@ def test_a_slow_adapter_is_a_hint() -> None:
     assert "12 s longer" in latency.what
     assert latency.remedy == "use another adapter"
     assert not findings(replace(seen, latency=0.004))[1].remedy
+
+
+def test_a_delay_by_rs485_over_the_network_has_its_own_remedy() -> None:
+    """If RTS is switched over RFC 2217, the remedy for the delay is the RS485 mode of the serial server."""
+    line = BoardLine("rfc2217://rack:3116", mode=LineMode(rs485=True))
+    asked = replace(trial(b"\x79"), line=line)
+    seen = Observations(line, asked=asked, identity=IDENTITY, latency=0.1, latency_remedy="use a nearer server")
+    (delay,) = [finding for finding in findings(seen) if finding.about == "latency"]
+    assert "its own RS485 mode" in delay.remedy
+    assert delay.action is Action.SWITCH_RS485_ELSEWHERE
+    plain = replace(line, mode=LineMode())
+    unswitched = replace(seen, line=plain, asked=replace(asked, line=plain))
+    (other,) = [one for one in findings(unswitched) if one.about == "latency"]
+    assert other.remedy == "use a nearer server"
 
 
 @contextmanager

@@ -37,11 +37,18 @@ def test_the_error_output_is_shown_line_by_line() -> None:
     assert shown == ["one", "two"]
 
 
+def test_a_long_error_output_is_cut_off() -> None:
+    """Of a long error output, 20 lines and the number of the others are shown."""
+    shown: list[str] = []
+    run("import sys\nfor line in range(50): print('line', line, file=sys.stderr)", shown=shown)
+    assert shown == [*(f"line {number}" for number in range(20)), "(and 30 more lines)"]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         ((sys.executable, "-c", f"import sys; print('{OUTPUT}'); sys.exit(7)"), "its exit status is 7"),
-        ((sys.executable, "-c", f"import os; print('{OUTPUT}', flush=True); os.kill(os.getpid(), 9)"), "status is -9"),
+        ((sys.executable, "-c", f"import os; print('{OUTPUT}', flush=True); os.kill(os.getpid(), 9)"), "signal 9"),
         (("/nonexistent/maker",), "No such file"),
     ],
     ids=["status", "killed", "missing"],

@@ -172,6 +172,25 @@ def test_a_line_that_does_not_fit_into_the_log_is_kept_by_the_head(tmp_path: Pat
     assert len(list(log.lines())) == 2
 
 
+def test_a_missing_head_file_is_named(tmp_path: Path) -> None:
+    """If the head file is missing, the error says so, and names the file."""
+    log = filled(tmp_path)
+    head = log.path.with_name("bench-log.jsonl.head")
+    head.unlink()
+    with pytest.raises(ContentError, match=rf"the head file {head} is missing, and the log ends with line 4\."):
+        list(log.lines())
+
+
+@pytest.mark.parametrize("raw", [b"no JSON", b"[]", b"{}", b'{"number":1,"previous":"00"}', b"\xff"])
+def test_a_line_that_cannot_be_parsed_has_its_reason(tmp_path: Path, raw: bytes) -> None:
+    """The reason of a line that cannot be parsed is one clause without a doubled full stop."""
+    path = tmp_path / "log"
+    path.write_bytes(raw + b"\n")
+    with pytest.raises(ContentError, match=r"a line of the log cannot be parsed: ..") as error:
+        list(BenchLog(path).lines())
+    assert not {".)", "..", ". ("} & {str(error.value)[at : at + 2] for at in range(len(str(error.value)))}
+
+
 def test_a_damaged_head_file_is_reported(tmp_path: Path) -> None:
     """A damaged head file is reported; the log is not treated as a new one."""
     log = filled(tmp_path)

@@ -73,7 +73,7 @@ def test_a_running_application_is_not_a_bootloader() -> None:
         board(("7f", b"Hello".hex()), ("7f", b"Hello".hex()), ("7f", b"Hello".hex())) as bootloader,
         pytest.raises(
             BoardProtocolError,
-            match=r"not an STM32 bootloader: its answer was b'HelloHello.*application may be running",
+            match=r"not that of an STM32 bootloader: the answer was b'HelloHello.*application may be running",
         ),
     ):
         bootloader.connect()
@@ -286,7 +286,7 @@ def test_a_chip_with_pages_of_unknown_size_is_erased_as_a_whole() -> None:
 
 
 def test_a_chip_without_a_mass_erase_is_never_sent_one() -> None:
-    """Mass erase is refused for an STM32L0, which does not have the command."""
+    """Mass erase is refused for an STM32L0, which did not list the command."""
     with (
         board_with(0x417, 64, GET_EXTENDED) as bootloader,
         pytest.raises(RefusedError, match="has no mass erase"),
@@ -324,5 +324,5 @@ def test_a_checksum_outside_the_flash_is_never_asked_for(address: int, words: in
 
 def test_an_stm32f103_has_no_checksum_command() -> None:
     """Get Checksum is not sent to an STM32F103, whose answer to Get does not list it."""
-    with blue_pill() as bootloader, pytest.raises(RefusedError, match="does not have the command"):
+    with blue_pill() as bootloader, pytest.raises(RefusedError, match="did not list the command"):
         bootloader.checksum(0x0800_0000, 1)

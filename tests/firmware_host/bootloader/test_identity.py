@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from blockota.errors import BoardProtocolError, RefusedError
+from blockota.errors import BoardError, BoardProtocolError, RefusedError
 from blockota.formats.firmware_image import FirmwareImage
 from firmware_host.bootloader.identity import identify
 from firmware_host.flashing.flasher import carry_out
@@ -53,6 +53,21 @@ def test_of_an_unknown_chip_only_the_product_id_is_known() -> None:
         bootloader.read(BASE, 4)
     assert (identity.product_id, identity.chip, identity.readout_protected) == (0x499, None, None)
     assert identity.write_protected is None
+
+
+def test_noise_never_changes_the_identity() -> None:
+    """A flipped bit in any answer is either reported, or does not change chip, size, unique id or protections."""
+    right = identify(connected(SimulatedBoard()))
+    outcomes: set[type] = set()
+    for number in range(20, 120):
+        try:
+            found = identify(connected(SimulatedBoard(faults=Faults(flip_sent=number, seed=number))))
+        except BoardError as error:
+            outcomes.add(type(error))
+        else:
+            assert found == replace(right, bootloader_version=found.bootloader_version)
+            outcomes.add(type(found))
+    assert outcomes >= {BoardProtocolError, type(right)}
 
 
 def test_an_impossible_flash_size_is_refused() -> None:

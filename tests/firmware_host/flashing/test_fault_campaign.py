@@ -1,32 +1,34 @@
-"""The fault campaign detects faulty flashers, and its time formula matches AN3155 and the data sheet."""
+"""The fault campaign detects faulty flashers, and untrue sentences of each kind."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.closed_form import Line
-from benchmarks.fault_scene import BASE, PAGE, SCENES, Mishaps, WirelessLink
-from benchmarks.fault_trial import Case, attempt, run
+from benchmarks.fault_judge import Judge, Situation
+from benchmarks.fault_link import Mishaps, WirelessLink
+from benchmarks.fault_scene import BASE, PAGE, SCENES
+from benchmarks.fault_sentences import judge_of
+from benchmarks.fault_trial import Case, Ended, attempt, run
 from benchmarks.faults import campaign, cases
 from benchmarks.figure import Figure, report
-from benchmarks.flash_stages import Stages, WatchedLink
-from blockota.model.facts import Consent
-from firmware_host.bench.session import BoardSession, ClearedBoard
-from firmware_host.bootloader.client import Bootloader
-from firmware_host.bootloader.identity import identify
+from blockota.errors import Action, BoardError
+from blockota.model.facts import Passed
+from firmware_host.bench.session import ClearedBoard
 from firmware_host.flashing.contents import FlashContents, Proof
-from firmware_host.flashing.journal import FlashJournal
-from firmware_host.flashing.plan import FlashBuffer
+from firmware_host.flashing.events import Event, Finished, Part, Repeated
+from firmware_host.flashing.journal import Restore
+from firmware_host.flashing.plan import FlashBuffer, Preserved
 from firmware_host.simulator import Faults
 from tests.support.sampling import sampled
 
-SOME, ALL, LYING = SCENES
-FAULTS, SEED = 300, 6
+SOME, ALL, LYING, UNCHANGED_TAIL, SAME, *OTHERS = SCENES
+FAULTS, SEED = 1400, 6
+NO_FAULT = Case(SOME, Proof.NO_STUB, "leading_zero", 1)
 
 
 class Believing(FlashContents):
@@ -38,15 +40,16 @@ class Believing(FlashContents):
         yield sum(map(len, spans))
 
 
-def test_the_closed_form_is_that_of_protocol_and_data_sheet() -> None:
-    """The calculated flashing time equals a calculation by hand.
+def judge_at(case: Case, link: WirelessLink, folder: Path) -> Judge:
+    """Return the judge of a case without a fault."""
+    scene = SCENES[case.scene]
+    board = link.first
+    return judge_of(Situation(scene, board, link, folder, kind="", number=0, is_lasting=False))
 
-    A block takes 268 bytes of 11 bits in each direction and 128 half-words of 52.5 us; one mass erase takes 30 ms.
-    """
-    block, program = 268 * 11 / 115200, 128 * 52.5e-6
-    assert Line(115200, 0).flash_seconds(65536) == pytest.approx(0.03 + 256 * (2 * block + program))
-    assert Line(115200, 0).flash_seconds(65536) == pytest.approx(14.85, abs=0.01)
-    assert Line(115200, 0.001).flash_seconds(65536) == pytest.approx(14.85 + 1.536, abs=0.01)
+
+def flashed(case: Case, link: WirelessLink, folder: Path) -> Ended:
+    """Flash the board of a link once."""
+    return attempt(case, judge=judge_at(case, link, folder), spoil=lambda ready: ready)
 
 
 def test_a_number_without_a_limit_stands_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,14 +60,15 @@ def test_a_number_without_a_limit_stands_beside_the_others(capsys: pytest.Captur
 
 @pytest.mark.sampled
 def test_no_single_fault_leads_to_a_wrong_report() -> None:
-    """No single fault makes the flasher report a wrong state of the flash.
+    """No single fault makes the flasher report a wrong state of the flash, or print an untrue sentence.
 
     `python -m benchmarks.faults` injects ten thousand faults; this test injects a sample.
     """
-    chosen = sampled(cases(FAULTS, seed=SEED), one_in=3)
+    chosen = sampled(cases(FAULTS, seed=SEED), one_in=14)
     outcomes = list(campaign(chosen, workers=1))
     assert len(outcomes) == len(chosen)
     assert not [(str(outcome.case), outcome.wrong) for outcome in outcomes if outcome.wrong]
+    assert not [(str(outcome.case), outcome.untrue) for outcome in outcomes if outcome.untrue]
     assert {outcome.end for outcome in outcomes} > {"done", "failed, resumed: done"}
 
 
@@ -78,12 +82,24 @@ def test_the_simulators_log_level_is_restored() -> None:
 
 def test_the_campaign_draws_every_kind_at_every_scene_and_the_same_again() -> None:
     """The fault campaign draws every kind of fault in every scene, and the same faults for the same seed."""
-    chosen = cases(600, seed=SEED)
-    assert cases(600, seed=SEED) == chosen
-    assert len(chosen) == len({*chosen}) == 600
-    kinds = {(case.scene, case.proof, case.kind, case.resets) for case in chosen}
-    assert len(kinds) == 3 * 3 * 23
+    chosen = cases(FAULTS, seed=SEED)
+    assert cases(FAULTS, seed=SEED) == chosen
+    assert len(chosen) == len({*chosen}) == FAULTS
+    kinds = {field.name for one in (Faults, Mishaps) for field in fields(one)} - {"seed", "value"}
+    for scene in SCENES.keys() - {SAME}:
+        for proof in Proof:
+            assert {case.kind for case in chosen if (case.scene, case.proof) == (scene, proof)} == kinds
 
+
+def test_the_scenes_have_chips_of_six_families() -> None:
+    """The fault campaign flashes chips of six families, with three erase commands and both erased bytes."""
+    chips = {scene.profile.product_id for scene in SCENES.values()}
+    assert chips == {0x410, 0x413, 0x417, 0x460, 0x415, 0x469}
+    assert {scene.erased for scene in SCENES.values()} == {b"\xff", b"\x00"}
+    assert {len(scene.units) for scene in SCENES.values()} >= {1, 2, 3, 6, 10}
+
+
+# Faulty flashers
 
 DEFECTIVE = [
     Case(SOME, Proof.NO_STUB, "flipped_bit", BASE + PAGE + 300),
@@ -97,21 +113,22 @@ def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path
     """The fault campaign detects a flasher that trusts acknowledgements, and no error in the real flasher."""
     faulty = run(case, tmp_path, spoil=lambda ready: replace(ready, contents=Believing(ready.board.bootloader)))
     assert "success was reported, and the flash is not as it must be" in faulty.wrong
-    assert not run(case, tmp_path).wrong
+    real = run(case, tmp_path)
+    assert (real.wrong, real.untrue) == ((), ())
 
 
 def test_commands_that_the_line_changed_are_refused_before_anything_is_erased(tmp_path: Path) -> None:
     """If a flipped bit changes the list of commands, flashing is refused, and the next run completes."""
-    outcome = run(Case(LYING, Proof.STUB, "flip_sent", 204, seed=1416), tmp_path)
-    assert outcome.end == "refused, resumed: done"
-    assert not outcome.wrong
+    ends = [run(Case(LYING, Proof.STUB, "flip_sent", number, seed=1), tmp_path) for number in range(4, 15)]
+    assert any(outcome.end == "refused, resumed: done" for outcome in ends)
+    assert not any(outcome.wrong or outcome.untrue for outcome in ends)
 
 
 def test_a_worn_cell_beside_the_image_fails_the_proof_of_a_resumed_run_as_well(tmp_path: Path) -> None:
     """A worn flash cell beside the image fails check 10 in the first run and again in the resumed run."""
     outcome = run(Case(ALL, Proof.READ_BACK, "flipped_bit", BASE + 6086), tmp_path)
     assert outcome.end == "failed, resumed: failed"
-    assert not outcome.wrong
+    assert (outcome.wrong, outcome.untrue) == ((), ())
 
 
 def test_a_flasher_that_erases_what_the_chip_does_not_report_is_caught(tmp_path: Path) -> None:
@@ -122,15 +139,17 @@ def test_a_flasher_that_erases_what_the_chip_does_not_report_is_caught(tmp_path:
 
 
 class Going(WirelessLink):
-    """A link that records the number of bytes that the board has received when a program is started."""
+    """A link that records the number of bytes that the board has received when the digest program was last started."""
 
-    last = 0
+    last = at_go = 0
 
     def write(self, data: bytes, /) -> None:
-        """Pass a frame to the board; at Go, record the byte count up to the end of the following address frame."""
+        """Pass a frame to the board; record the byte count at the address of a program in RAM."""
         super().write(data)
         if data == b"\x21\xde":
-            self.last = self.received + 5
+            self.at_go = self.received + 5
+        elif self.at_go == self.received and data[:1] == b"\x20":
+            self.last = self.received
 
 
 def test_a_flasher_that_takes_another_board_for_the_first_is_caught(tmp_path: Path) -> None:
@@ -141,11 +160,13 @@ def test_a_flasher_that_takes_another_board_for_the_first_is_caught(tmp_path: Pa
         return ready
 
     case = Case(ALL, Proof.STUB, "swap_after", 0)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
     link = Going(SCENES[ALL].board(Faults()), Mishaps())
-    assert attempt(link, case, folder=tmp_path, spoil=lambda ready: ready, resumes=False).name == "done"
+    assert flashed(case, link, tmp_path / "first").name == "done"
     swapped = replace(case, number=link.last)
-    assert "the other board is changed" in run(swapped, tmp_path, spoil=without_mark).wrong
-    assert not run(swapped, tmp_path).wrong
+    assert "the other board is changed" in run(swapped, tmp_path / "second", spoil=without_mark).wrong
+    assert not run(swapped, tmp_path / "second").wrong
 
 
 def test_a_flasher_that_loses_the_bytes_beside_the_image_is_caught(tmp_path: Path) -> None:
@@ -155,6 +176,191 @@ def test_a_flasher_that_loses_the_bytes_beside_the_image_is_caught(tmp_path: Pat
     assert any("nothing says how to complete it" in sentence for sentence in wrong)
     assert any("the flash is not as it must be" in sentence for sentence in wrong)
     assert not run(case, tmp_path).wrong
+
+
+# Untrue sentences
+
+
+@dataclass(frozen=True)
+class Telling(ClearedBoard):
+    """A board whose flasher reports other events than it should."""
+
+    tell: Callable[[Iterable[Event]], Iterator[Event]] = iter
+
+    def flash(self) -> Generator[Event]:
+        """Flash, and report what `tell` makes of the events."""
+        yield from self.tell(super().flash())
+
+
+def with_note(ready: ClearedBoard, note: str) -> ClearedBoard:
+    """Add a note to those about the examination."""
+    ready.contents.notes = (note,)
+    return ready
+
+
+def with_check(ready: ClearedBoard, check: Passed) -> ClearedBoard:
+    """Replace the passed checks by one."""
+    return replace(ready, passed=(check,))
+
+
+def telling(ready: ClearedBoard, tell: Callable[[Iterable[Event]], Iterator[Event]]) -> ClearedBoard:
+    """Let the flasher report what `tell` makes of the events."""
+    return Telling(**vars(ready), tell=tell)
+
+
+def finishing(ready: ClearedBoard, change: Callable[[Finished], Finished]) -> ClearedBoard:
+    """Change the last event."""
+    return telling(ready, lambda events: (change(one) if isinstance(one, Finished) else one for one in events))
+
+
+def before(ready: ClearedBoard, event: Event) -> ClearedBoard:
+    """Report an event that did not happen."""
+
+    def tell(events: Iterable[Event]) -> Iterator[Event]:
+        yield event
+        yield from events
+
+    return telling(ready, tell)
+
+
+def failing(ready: ClearedBoard, why: str, remedy: str, action: Action | None = None) -> ClearedBoard:
+    """Fail at the first event after the journal is written, with an untrue error."""
+
+    def tell(events: Iterable[Event]) -> Iterator[Event]:
+        # The event of the first erase.
+        for event in events:
+            if not isinstance(event, Preserved):
+                raise BoardError("flashing was interrupted", why=why, remedy=remedy, action=action)
+            yield event
+
+    return telling(ready, tell)
+
+
+NOT_RESTORED = (
+    "The journal's bytes from 0x08001658 to 0x08001800 are not restored, because the flash has newer bytes at these "
+    "addresses."
+)
+AGAIN = "set BOOT0 to 1, reset the board, and run the same command again"
+LIES: dict[str, Callable[[ClearedBoard], ClearedBoard]] = {
+    "a new sentence": lambda ready: with_note(ready, "The flash was looked at."),
+    "the chip did not hash": lambda ready: with_note(
+        ready, "The flash is read back, because the chip did not hash it itself (no bootloader answers on X: silent)."
+    ),
+    "not restored": lambda ready: replace(ready, back=Restore((), (NOT_RESTORED,))),
+    "replaced": lambda ready: with_check(ready, Passed(6, "1.1.0 replaces blank flash, the floor is not set")),
+    "held already": lambda ready: with_check(ready, Passed(6, "the board holds 1.1.0 already, the floor is not set")),
+    "another size": lambda ready: with_check(ready, Passed(7, "the board's product id is 0x410, its flash 0x0+1")),
+    "no known protection": lambda ready: with_check(
+        ready, Passed(8, "readout protection is off; this chip does not report its write protection")
+    ),
+    "other vectors": lambda ready: with_check(
+        ready, Passed(9, "stack pointer 0x20000000 in RAM, reset vector 0x08000009 inside the image")
+    ),
+    "bytes written back": lambda ready: before(ready, Preserved(BASE + 5720, b"x" * 400)),
+    "repeated": lambda ready: before(
+        ready, Repeated("the byte at 0x08000000 was read as 0x12 instead of 0x00; this was not needed")
+    ),
+    "a byte that reads otherwise": lambda ready: before(
+        ready, Repeated("the byte at 0x08000000 was read as 0x12 instead of 0x00")
+    ),
+    "the method": lambda ready: finishing(ready, lambda end: replace(end, method="stub")),
+    "too few pages written": lambda ready: finishing(
+        ready, lambda end: replace(end, summary=replace(end.summary, programmed=Part(1, 1024)))
+    ),
+    "nothing changed": lambda ready: failing(ready, "nothing was changed", AGAIN),
+    "only the first page changed": lambda ready: failing(
+        ready, "whether page 7 is erased is unknown, and so is what the board will start", AGAIN
+    ),
+    "pages written": lambda ready: failing(
+        ready, "the board acknowledged: erased 4 of 4 pages, wrote 3 of 4; nothing else was changed", AGAIN
+    ),
+    "all written": lambda ready: failing(
+        ready, "the whole image is written, but its first words are not proven", AGAIN
+    ),
+    "proven": lambda ready: failing(ready, "the flash is proven to contain the image", AGAIN),
+    "sealed": lambda ready: failing(
+        ready,
+        "the image is proven except for its first words, and whether those are written is unknown",
+        AGAIN,
+    ),
+    "bytes beside": lambda ready: failing(
+        ready,
+        "the bytes 0x08001658 to 0x08001659 beside the image are not all written back; nothing else was changed",
+        AGAIN,
+    ),
+    "a resumption without journal": lambda ready: failing(
+        replace(ready, run=None), "nothing else was changed", AGAIN, Action.RESUME_FLASH
+    ),
+    "worn out": lambda ready: failing(
+        ready, "nothing else was changed", "otherwise the page is worn out: replace the board"
+    ),
+}
+
+
+TRUTHS: dict[str, Callable[[ClearedBoard], ClearedBoard]] = {
+    "a check": lambda ready: with_check(ready, ready.passed[0]),
+    "an event": lambda ready: finishing(ready, lambda end: end),
+    "an error": lambda ready: failing(ready, "nothing else was changed", AGAIN),
+    "a resumption": lambda ready: failing(ready, "nothing else was changed", AGAIN, Action.RESUME_FLASH),
+}
+
+
+@pytest.mark.parametrize("truth", TRUTHS.values(), ids=TRUTHS)
+def test_a_true_sentence_is_not_caught(truth: Callable[[ClearedBoard], ClearedBoard], tmp_path: Path) -> None:
+    """The fault campaign accepts true sentences, made in the same way as the untrue ones of the next test."""
+    assert not run(NO_FAULT, tmp_path, spoil=truth).untrue
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_an_untrue_sentence_is_caught(lie: Callable[[ClearedBoard], ClearedBoard], tmp_path: Path) -> None:
+    """The fault campaign detects an untrue or unknown sentence of each kind."""
+    assert run(NO_FAULT, tmp_path, spoil=lie).untrue
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("proof", Proof, ids=[proof.value for proof in Proof])
+def test_every_sentence_of_a_run_without_a_fault_is_true(scene: str, proof: Proof, tmp_path: Path) -> None:
+    """Without a fault every scene is flashed, and all of its sentences are known and true."""
+    outcome = run(Case(scene, proof, "leading_zero", 1), tmp_path)
+    assert (outcome.end, outcome.wrong, outcome.untrue) == ("done", (), ())
+    assert outcome.sentences >= 10
+
+
+STARTS = [
+    "The program was not started: the board is still in its bootloader.",
+    "The board was reset to start its program.",
+    (
+        "The bootloader acknowledged the start of the program. The chip was not reset, so its clocks and peripherals "
+        "keep the bootloader's settings. Nothing was written, so the bench did not wait for the program's output."
+    ),
+    "Board: STM32F10x medium-density, bootloader 2.2, unique id 000000000000000000000000",
+    "Reading the contents of the board's flash; nothing is changed before check 9 has passed.",
+    "Line 1 of the bench log, SHA-256 " + "0" * 64,
+    "board 1: 0 good, 1 bad",
+    "A run with acme-thermo2 1.1.0 was interrupted on this board: /nowhere.",
+]
+
+
+@pytest.mark.parametrize("sentence", STARTS)
+def test_an_untrue_sentence_of_the_bench_is_caught(sentence: str, tmp_path: Path) -> None:
+    """After a run that was started by Go, an untrue sentence of the bench about identity, log or start is detected."""
+    link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps())
+    judge = judge_at(NO_FAULT, link, tmp_path)
+    assert attempt(NO_FAULT, judge=judge, spoil=lambda ready: ready).name == "done"
+    assert not judge.untrue
+    judge.sentence(sentence)
+    assert judge.untrue
+
+
+def test_bytes_beside_the_image_are_not_reported_if_their_page_stays(tmp_path: Path) -> None:
+    """No sentence says that bytes beside the image were written back if their page was not erased."""
+    link = WirelessLink(SCENES[UNCHANGED_TAIL].board(Faults()), Mishaps())
+    case = replace(NO_FAULT, scene=UNCHANGED_TAIL)
+    judge = judge_at(case, link, tmp_path)
+    assert attempt(case, judge=judge, spoil=lambda ready: ready).name == "done"
+    assert judge.restored == 0
+    judge.sentence("400 bytes beside the image, in the same pages, were written back")
+    assert judge.untrue
 
 
 @pytest.mark.parametrize("kind", ["lose_received", "lose_sent", "insert_received", "insert_sent"])
@@ -169,21 +375,3 @@ def test_a_fault_affects_one_byte(kind: str) -> None:
     # The board receives only half of the command, or the inserted byte as its first half.
     expected |= {"lose_received": b"\x79", "insert_received": b"\x79\x1f"}
     assert received == expected[kind]
-
-
-def test_stages_tell_where_the_time_goes(tmp_path: Path) -> None:
-    """`Stages` assigns every second of a flash run to a named stage."""
-    moments = iter(range(1_000_000))
-    stages = Stages(lambda: float(next(moments)))
-    link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps())
-    bootloader = Bootloader(WatchedLink(link, stages))
-    bootloader.connect()
-    bench = BoardSession(bootloader, identify(bootloader), (), link.wait)
-    wanted, known = SCENES[SOME].proven()
-    assert list(bench.examine(wanted, known=known, journal=FlashJournal(tmp_path, "board")).clear(Consent()).flash())
-    stages.turn_to("end")
-    assert sum(stages.seconds.values()) == next(moments) - 1
-    assert {*stages.seconds} == {
-        *("connect", "identify", "upload", "hash", "come back", "results", "erase", "write", "read back"),
-        "wait for a quiet line",
-    }

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blockota.errors import BoardError, FlashProofError, RefusedError
+from blockota.errors import Action, BoardError, FlashProofError, RefusedError
 from blockota.formats.firmware_image import FirmwareImage, read_image
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.entry import start_application
 from firmware_host.bootloader.identity import identify
+from firmware_host.flashing.erasure import erase
 from firmware_host.flashing.events import Checked, Erased, Finished, Part, Programmed, Repeated, Summary
 from firmware_host.flashing.flasher import carry_out
 from firmware_host.flashing.plan import Preserved, plan
@@ -132,6 +133,25 @@ def test_both_numberings_of_a_second_bank_are_right(name: str, first_page: int) 
     assert board.flash == old[: 254 * KIB] + image.data + old[260 * KIB :]
 
 
+@pytest.mark.parametrize("may_erase_all", [False, True])
+def test_flash_that_a_chip_erased_as_a_whole_does_not_report_stays(may_erase_all: object) -> None:
+    """A chip that is erased as a whole is not flashed if flash beyond the reported size may be lost."""
+    profile = replace(PROFILES["stm32g474re"], reported_flash_size=256 * KIB)
+    board = SimulatedBoard(profile, flash=OLD * 8)
+    row = chip(profile.product_id)
+    steps = carry_out(
+        plan(row, code(8 * KIB), flash_size=256 * KIB, may_erase_all=bool(may_erase_all)), connected(board)
+    )
+    if may_erase_all:
+        assert [*steps]
+        assert board.flash[256 * KIB :] == b"\xff" * (256 * KIB)
+        return
+    with pytest.raises(RefusedError, match="can be erased only as a whole") as refused:
+        list(steps)
+    assert refused.value.action is Action.CONFIRM_FLASH_SIZE
+    assert board.flash == OLD * 8
+
+
 def test_blank_pages_are_not_erased() -> None:
     """A blank board is not erased."""
     image = code(3 * KIB)
@@ -201,6 +221,25 @@ def test_preserved_bytes_are_handed_over_before_anything_is_erased() -> None:
     assert second == Preserved(BASE + 1100, OLD[1100 : 2 * KIB])
 
 
+def test_bytes_beside_the_image_in_a_page_that_stays_are_not_handed_over() -> None:
+    """Bytes beside the image are not yielded as events if their page is neither erased nor written."""
+    image = code(8 * KIB - 100)
+    beside = b"\x00" * (100 + KIB)
+    events = flash(SimulatedBoard(flash=changed(image, 2, 5).data + beside), image)
+    assert not [event for event in events if isinstance(event, Preserved)]
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert (end.summary.erased.units, end.summary.identical.units) == (3, 5)
+
+
+def test_erased_bytes_at_the_ends_are_not_handed_over() -> None:
+    """Erased bytes before and after the other bytes beside the image are not yielded, because they are not written."""
+    image = code(100)
+    beside = b"\xff" * 50 + b"be\xffside" + b"\xff" * 50
+    first, *_ = flash(SimulatedBoard(flash=image.data[:-1] + b"!" + beside), image)
+    assert first == Preserved(BASE + 150, b"be\xffside")
+
+
 def test_blank_blocks_are_not_written() -> None:
     """Blocks of 0xFF are erased and verified, but not written."""
     image = FirmwareImage(code(KIB).data + b"\xff" * (6 * KIB) + b"end!", BASE, "bin")
@@ -228,7 +267,7 @@ def test_a_bootloader_that_cannot_write_is_refused_before_anything_is_erased() -
     """A bootloader without Write Memory is refused before the first erase."""
     commands = bytes((0x00, 0x01, 0x02, 0x11, 0x43))
     board = SimulatedBoard(replace(STM32F103C8, commands=commands), flash=OLD)
-    with pytest.raises(RefusedError, match="cannot flash: its commands are 00, 01, 02, 11, 43"):
+    with pytest.raises(RefusedError, match="that flashing needs: it listed 00, 01, 02, 11, 43"):
         flash(board, code(KIB))
     assert board.flash == OLD
 
@@ -243,11 +282,11 @@ def test_flash_that_does_not_take_the_image_is_found_by_reading(faults: Faults, 
     board.protect(pages=protected)
     with pytest.raises(
         FlashProofError,
-        match=r"^check 10 failed, the flash does not contain the written bytes: at 0x0800.* it reads 0x.. instead of",
+        match=r"^check 10 failed, the flash does not contain the written bytes: the byte at 0x0800.* was read as 0x.. ",
     ) as failure:
         flash(board, code(2 * KIB))
     assert "replace the board" in failure.value.remedy
-    assert "this was the second attempt; erased 2 of 2 pages, wrote 1 of 2" in failure.value.why
+    assert "second attempt; the board acknowledged: erased 2 of 2 pages, wrote 1 of 2" in failure.value.why
 
 
 def test_flash_that_went_wrong_once_is_written_once_more() -> None:
@@ -258,7 +297,7 @@ def test_flash_that_went_wrong_once_is_written_once_more() -> None:
     events = flash(board, image)
     end = events[-1]
     assert isinstance(end, Finished)
-    assert [event.why[:11] for event in events if isinstance(event, Repeated)] == ["at 0x080000"]
+    assert [event.why[:11] for event in events if isinstance(event, Repeated)] == ["the byte at"]
     assert end.summary == Summary(Part(5, 5 * KIB), Part(5, 5 * KIB), Part())
     assert board.flash[: 3 * KIB] == image.data
 
@@ -318,7 +357,7 @@ def test_a_byte_that_changes_beside_the_image_is_found(behind: int) -> None:
     """A wrong byte beside the image, in a page that was erased, is detected by reading back."""
     image = code(KIB + 584)
     board = SimulatedBoard(faults=Faults(flipped_bit=image.span.stop + behind))
-    with pytest.raises(FlashProofError, match=f"at {image.span.stop + behind:#010x} it reads 0xfe instead of 0xff"):
+    with pytest.raises(FlashProofError, match=f"at {image.span.stop + behind:#010x} was read as 0xfe instead of 0xff"):
         flash(board, image)
 
 
@@ -326,3 +365,17 @@ def test_a_bad_bit_in_the_vector_table_is_found_last() -> None:
     """A defective bit in the vector table is reported after everything else has been written."""
     with pytest.raises(BoardError, match=r"at 0x08000001 .* wrote 2 of 2; the whole image is written, but its first"):
         flash(SimulatedBoard(faults=Faults(flipped_bit=BASE + 1)), code(2 * KIB))
+
+
+@pytest.mark.parametrize("first_page", [0, 256], ids=["counted on", "with a gap"])
+def test_pages_of_a_second_bank_are_erased_on_request_in_both_numberings(first_page: int) -> None:
+    """`board erase` erases pages across the border of the banks whether the boot ROM counts on or leaves a gap."""
+    profile = replace(PROFILES["stm32g0b1re"], second_bank_page=first_page)
+    board = SimulatedBoard(profile, flash=OLD * 8)
+    bootloader, row = connected(board), chip(profile.product_id)
+    identify(bootloader)
+    units = row.erase_units(profile.flash_size)[126:131]
+    assert [*erase(bootloader, row, units=units, flash_size=profile.flash_size)][-1] == 5 * 2 * KIB
+    span = slice(126 * 2 * KIB, 131 * 2 * KIB)
+    assert set(board.flash[span]) == {0xFF}
+    assert board.flash[: span.start] + board.flash[span.stop :] == (OLD * 8)[: span.start] + (OLD * 8)[span.stop :]

@@ -13,6 +13,7 @@ import pytest
 from blockota.errors import Action, RefusedError
 from blockota.model.release import Version
 from firmware_host.bootloader.chips import EraseUnit
+from firmware_host.bootloader.identity import identify
 from firmware_host.flashing.journal import (
     Changes,
     FlashJournal,
@@ -21,9 +22,11 @@ from firmware_host.flashing.journal import (
     JournalEntry,
     UnitChange,
     boards,
+    restore,
 )
 from firmware_host.flashing.plan import Preserved
-from tests.firmware_host.flash_scene import BASE, code, proven
+from firmware_host.simulator import SimulatedBoard
+from tests.firmware_host.flash_scene import BASE, code, connected, planned, proven
 from tests.firmware_host.scripted_board import KIB
 
 BOARD = "424c4f434b4f544100000001"
@@ -213,6 +216,34 @@ def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], t
     assert refused.value.why
 
 
+def test_the_old_bytes_of_an_only_page_are_read_back(tmp_path: Path) -> None:
+    """A journal returns the recorded old bytes of an image's only page; journals of earlier versions have none."""
+    sampled = replace(CHANGES, sample=Preserved(BASE, b"old bytes"))
+    written(tmp_path, sample=entry(sampled).fields["sample"])
+    assert find(tmp_path, BOARD) == entry(sampled)
+    written(tmp_path, sample="absent")
+    assert find(tmp_path, BOARD) == entry()
+
+
+@pytest.mark.parametrize(
+    ("found", "is_explained"),
+    [(b"old bytes", False), (b"\xff" * 9, True), (b"\x7fld b\xffte\x7f", True), (b"new bytes", False)],
+)
+def test_a_half_erased_only_page_is_explained_by_its_old_bytes(found: bytes, is_explained: object) -> None:
+    """An only page is explained if an erase can have made it of the old bytes; unchanged or other bytes are not."""
+    sampled = entry(replace(CHANGES, sample=Preserved(BASE, b"old bytes")))
+    assert sampled.explains_only_unit(lambda _: found, wanted=b"", blank=0xFF) is is_explained
+    assert not entry().explains_only_unit(lambda _: found, wanted=b"", blank=0xFF)
+
+
+def test_the_error_about_a_journal_does_not_print_its_bytes(tmp_path: Path) -> None:
+    """The error about an invalid journal names the address of invalid bytes, and prints none of them."""
+    written(tmp_path, preserved=[{"address": BASE, "data": "ab" * 500 + "c"}])
+    with pytest.raises(RefusedError, match="data of the bytes at 0x08000000 is not hex text") as refused:
+        find(tmp_path, BOARD)
+    assert "abab" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff\xfe", b"[" * 100, b"[]"], ids=["none", "cut", "text", "deep", "list"]
 )
@@ -236,3 +267,36 @@ def test_a_folder_that_cannot_be_created_is_reported_before_the_erase(tmp_path: 
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(RefusedError, match=r"not flashed, because .* nothing was changed"):
         JournaledRun(journal(tmp_path / "file"), RELEASE).begin(CHANGES)
+
+
+KEPT = bytes(range(1, 101)) + b"\xff" * 300
+DAMAGED = [
+    KEPT[:40] + b"\x79" + KEPT[40:256],
+    KEPT[:40] + KEPT[41:100] + b"\x12",
+    KEPT[:40] + b"\x7f\x81" + b"\x80" * 214,
+]
+
+
+@pytest.mark.parametrize("found", DAMAGED, ids=["a stray byte", "a lost byte", "fed bytes"])
+def test_a_block_that_the_line_damaged_is_restored(found: bytes) -> None:
+    """Bytes beside the image are restored if the frame of one of their blocks was changed on the line."""
+    assert restored(found) == KEPT
+
+
+@pytest.mark.parametrize(
+    "found", [b"newer" + KEPT[5:], KEPT[:60] + b"newer", bytes(range(101, 201)), b"\x80" * 300], ids=list("abcd")
+)
+def test_newer_bytes_are_not_restored(found: bytes) -> None:
+    """Bytes beside the image stay if neither an interrupted run nor the line can have made them of the kept bytes."""
+    assert not restored(found)
+
+
+def restored(found: bytes) -> bytes:
+    """Return the bytes that a run restores, if the flash has these bytes in place of the kept ones."""
+    start = BASE + KIB
+    board = SimulatedBoard(flash=b"\xff" * KIB + found[: len(KEPT)])
+    bootloader = connected(board)
+    identify(bootloader)
+    changes = replace(CHANGES, preserved=(Preserved(start, KEPT),))
+    kept = restore(planned(code(KIB + 10, at=BASE)), entry(changes), bootloader=bootloader).kept
+    return b"".join(one.data for one in kept)

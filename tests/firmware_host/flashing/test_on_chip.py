@@ -109,7 +109,7 @@ def test_the_proof_names_the_byte_that_is_wrong() -> None:
     wrong = bytearray(IMAGE.data)
     wrong[3 * KIB + 77] ^= 1
     _, contents = on_chip(SimulatedBoard(flash=bytes(wrong)))
-    with pytest.raises(FlashProofError, match=r"at 0x08000c4d it reads 0x.. instead of 0x"):
+    with pytest.raises(FlashProofError, match=r"the byte at 0x08000c4d was read as 0x.. instead of 0x"):
         list(contents.prove(wanted_contents(PLAN), [IMAGE.span]))
 
 
@@ -177,7 +177,7 @@ def test_a_board_that_does_not_come_back_is_named_and_not_changed() -> None:
     before = board.flash
     link = WatchedLink(board)
     link.stands_still = True
-    with pytest.raises(NoAnswerError, match=r"did not return .* nothing was changed") as silent:
+    with pytest.raises(NoAnswerError, match=r"was not recognised .* nothing was changed") as silent:
         cleared(link)
     assert silent.value.action is Action.FLASH_WITHOUT_STUB
     assert board.flash == before
@@ -228,7 +228,7 @@ def test_a_byte_that_only_reading_shows_is_not_proven() -> None:
     link = WatchedLink(board)
     ready = bench_on(link).examine(proven(IMAGE), known=known(), proof=Proof.READ_BACK).clear(Consent())
     link.change_answer = lambda data: bytes([*data[:-1], data[-1] ^ 1]) if len(data) == 100 else data
-    with pytest.raises(FlashProofError, match=r"at 0x08001863 it reads .*; nothing was changed"):
+    with pytest.raises(FlashProofError, match=r"at 0x08001863 was read as .*; nothing was changed"):
         list(ready.flash())
     assert board.flash[: len(IMAGE.data)] == IMAGE.data
 

@@ -7,7 +7,8 @@ from collections import deque
 
 import pytest
 
-from benchmarks.fault_scene import PAGE, SCENES, Mishaps, WirelessLink
+from benchmarks.fault_link import Mishaps, WirelessLink
+from benchmarks.fault_scene import PAGE, SCENES
 from blockota.errors import BoardError
 from blockota.model.facts import Consent
 from firmware_host.bench.session import BoardSession, ClearedBoard
@@ -69,7 +70,7 @@ def test_a_second_attempt_does_not_say_that_nothing_else_was_changed() -> None:
     assert list(ready.flash())
     board, error = cut_in_erase(link.erases + 1)
     assert board.flash[PAGE:] == SCENE.after[PAGE:]
-    assert "this was the second attempt; erased 0 of 6 pages" in error
+    assert "this was the second attempt; the board acknowledged: erased 0 of 6 pages" in error
     assert "what the board will start; the other pages were written, but are not proven" in error
 
 
@@ -102,7 +103,7 @@ def test_bytes_beside_the_image_count_as_lost_until_they_are_proven() -> None:
     assert [words for words, _ in itertools.groupby(stated)] == ["", *BESIDE, ""]
 
 
-BESIDE = ("beside the image are not all written back", "beside the image are written back, but not proven")
+BESIDE = ("beside the image are not all written back", "beside the image are acknowledged, but not proven")
 
 
 def interrupted(number: int) -> str:

@@ -10,7 +10,6 @@ import pytest
 from blockota.formats.vector_table import find_link_address
 
 BASE = 0x0800_0000
-UNITS = tuple(range(BASE, BASE + 0x8_0000, 1024))
 START = """
 typedef unsigned u; extern u stack_top, bss_start, bss_end; volatile u ticks;
 void unused(void) { for (;;); }
@@ -53,7 +52,7 @@ def body() -> str:
 @pytest.mark.parametrize("level", ["-Os", "-O2", "-O0"])
 @pytest.mark.parametrize("shape", ["start first", "start last", "constants first"])
 def test_a_compiled_program_shows_its_address(tmp_path: Path, core: str, level: str, shape: str) -> None:
-    """A program is not suspected where it was linked, and is found exactly where it was not."""
+    """A program is not suspected where it was linked, and is found where it was not."""
     (tmp_path / "start.c").write_text(START)
     (tmp_path / "main.c").write_text(body())
     order = ["main.c", "start.c"] if shape == "start last" else ["start.c", "main.c"]
@@ -65,6 +64,7 @@ def test_a_compiled_program_shows_its_address(tmp_path: Path, core: str, level: 
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
         subprocess.run(["arm-none-eabi-objcopy", "-O", "binary", "x.elf", "x.bin"], cwd=tmp_path, check=True)
         image = (tmp_path / "x.bin").read_bytes()
-        assert find_link_address(image, address, erase_units=UNITS) is None
-        if address != BASE:
-            assert find_link_address(image, BASE, erase_units=UNITS) == address
+        assert find_link_address(image, address) is None
+        found = find_link_address(image, BASE)
+        assert bool(found) == (address != BASE)
+        assert not found or found.address == address or (found.address > address and not found.is_certain)

@@ -1,0 +1,206 @@
+"""Judge every sentence that a run of the flasher prints: is it true of the simulated board?
+
+`Judge.sentence` takes a note of the display, `Judge.error` the parts of an error. A text is split into its clauses, and
+each clause must match one rule of `fault_sentences`. A clause that matches no rule counts as wrong, so that a new
+sentence needs a new rule there. A rule compares the clause with the flash of the simulated board at the moment of the
+sentence, with the bytes that the host has received, and with the files of the run.
+
+Values of the identity (product id, version, unique id, list of commands) have no checksum on the line. They are judged
+only if no fault of the line has changed bytes from the board so far.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fault_link import WirelessLink
+from benchmarks.fault_scene import NEW_VERSION, PRODUCT, Scene
+from blockota.errors import Action, BlockOTAError
+from firmware_host.bench.result import BoardResult, ChecksPassed
+from firmware_host.bootloader.chips import Chip, find_chip
+from firmware_host.flashing.events import Repeated
+from firmware_host.simulator import SimulatedBoard
+from firmware_host.simulator.device import UNIQUE_ID
+
+_TO_HOST = ("flip_sent", "insert_sent", "lose_sent")
+"""Faults of the line that change the bytes which the host receives."""
+_TO_BOARD = ("flip_received", "insert_received", "lose_received")
+_RESUMING = (Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB)
+_CLEARED = 9
+_QUOTED = re.compile(r"\b(?:[0-9a-f]{2} ?){17,}\b")
+"""More than 16 bytes in hexadecimal; an error may print as much of a flash."""
+_NOT_CONTENTS = re.compile("SHA-256|began with")
+Rule = Callable[..., bool]
+"""Whether a clause is true; the parameters are the judge and the groups of the pattern."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One case, and everything that can be known about it.
+
+    Attributes:
+        scene: the contents of the flash before and after.
+        board: the simulated board.
+        link: the line to the board, with its record of the present attempt.
+        folder: the folder with the bench log and the journals.
+        kind: the kind of the injected fault.
+        number: the place of the fault.
+        is_lasting: whether the fault is permanent.
+        other: the board that replaces the first one; None unless the case swaps boards.
+    """
+
+    scene: Scene
+    board: SimulatedBoard
+    link: WirelessLink
+    folder: Path
+    kind: str
+    number: int
+    is_lasting: bool
+    other: SimulatedBoard | None = None
+
+    @property
+    def chip(self) -> Chip:
+        """The row of the chip table."""
+        chip = find_chip(self.scene.profile.product_id)
+        if chip is None:
+            raise AssertionError("every scene has a chip of the table")
+        return chip
+
+    @property
+    def is_garbled(self) -> bool:
+        """Whether a fault has changed bytes from the board so far."""
+        return self.kind == "noise_at_open" or (self.kind in _TO_HOST and self.link.sent >= self.number)
+
+    @property
+    def has_line_fault(self) -> bool:
+        """Whether the case has a fault of the line that changes bytes."""
+        return self.kind in (*_TO_HOST, *_TO_BOARD, "noise_at_open")
+
+    def entry(self) -> dict[str, Any] | None:
+        """The journal of the board, as JSON; None if the board has none."""
+        path = self.folder / "journals" / f"{UNIQUE_ID.hex()}.json"
+        return dict(json.loads(path.read_bytes())) if path.exists() else None
+
+    def at(self, flash: bytes, first: str, stop: str = "") -> bytes:
+        """The bytes of a flash from one address, given in hexadecimal, to another; one byte without `stop`."""
+        start = int(first, 16) - self.scene.base
+        return flash[start : int(stop, 16) - self.scene.base if stop else start + 1]
+
+
+class Judge:
+    """Judges the sentences of all attempts of one case.
+
+    Args:
+        situation: the case.
+        rules: the known clauses, each with the rule that decides whether it is true.
+
+    Attributes:
+        situation: the case.
+        untrue: the untrue and unknown sentences so far.
+        count: the number of judged clauses.
+        states: the number of states of the flash that the errors of the present attempt name.
+        is_good: whether the present attempt has succeeded, as its result reports.
+        is_cleared: whether the board has passed check 9 in the present attempt.
+        is_repeated: whether the present attempt has written the whole image once more.
+        at_start: the flash at the start of the present attempt.
+    """
+
+    def __init__(self, situation: Situation, rules: Sequence[tuple[re.Pattern[str], Rule]]) -> None:
+        self.situation, self._rules = situation, rules
+        self.untrue: list[str] = []
+        self.count = self.states = 0
+        self.is_cleared = self.is_repeated = self.was_begun = self.is_good = False
+        self.at_start = situation.board.flash
+
+    def begin(self) -> None:
+        """Begin an attempt."""
+        self.was_begun |= self.is_cleared
+        self.states, self.is_cleared, self.is_repeated = 0, False, False
+        self.at_start = self.flash
+        self.situation.link.forget()
+
+    @property
+    def flash(self) -> bytes:
+        """The present contents of the flash."""
+        return self.situation.board.flash
+
+    def event(self, event: object) -> None:
+        """Take note of an event of the run."""
+        if isinstance(event, ChecksPassed):
+            self.is_cleared |= event.checks[-1].number >= _CLEARED
+        self.is_repeated |= isinstance(event, Repeated)
+
+    def result(self, result: BoardResult) -> None:
+        """Judge the fields of a result that are not sentences."""
+        self.is_good = result.is_good
+        if result.preserved != (self.restored if result.finished else result.preserved):
+            self._wrong(f"{result.preserved} bytes were written back, not {self.restored}")
+        if result.banner and result.banner.encode() not in self.situation.link.heard:
+            self._wrong(f"board says: {result.banner}")
+
+    def sentence(self, text: str) -> None:
+        """Judge a sentence of the display."""
+        self.clauses([text.removeprefix(f"{self.situation.link.name}: ")], text)
+
+    def error(self, error: BlockOTAError) -> None:
+        """Judge the parts of an error, and whether its remedy can succeed."""
+        whole = f"{error} [{error.action.name if error.action else 'no action'}]"
+        self.clauses([error.what, *error.why.split("; ")] if error.why else [error.what], whole)
+        self.clauses(error.remedy.split("; ") if error.remedy else [], whole)
+        if error.action in _RESUMING and not self.can_resume:
+            self._wrong(f"there is nothing to resume: {whole}")
+        quoted = _QUOTED.search(f"{error.what} {error.why}")
+        if quoted and not _NOT_CONTENTS.search(str(error)):
+            self._wrong(f"the error prints {quoted[0]}, more than 16 bytes: {whole}")
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the board has a journal of this release."""
+        entry = self.situation.entry()
+        return entry is not None and (entry["product"], entry["version"]) == (PRODUCT, str(NEW_VERSION))
+
+    def clauses(self, texts: Iterable[str], whole: str) -> bool:
+        """Judge clauses; `whole` is printed for those that are wrong. Return whether all are right."""
+        found = [self._is_right(text, whole) for text in texts]
+        return all(found)
+
+    def _is_right(self, text: str, whole: str) -> bool:
+        self.count += 1
+        for pattern, is_true in self._rules:
+            if found := pattern.fullmatch(text):
+                is_right = is_true(self, *found.groups(default=""))
+                if not is_right:
+                    self._wrong(f"not true: {text!r} in: {whole}")
+                return is_right
+        self._wrong(f"unknown: {text!r} in: {whole}")
+        return False
+
+    def _wrong(self, sentence: str) -> None:
+        self.untrue.append(sentence)
+
+    @property
+    def erased(self) -> list[slice]:
+        """The erase units of the image that the attempt has erased by a command."""
+        scene, numbers = self.situation.scene, self.situation.link.erased
+        pages = {scene.profile.page_of_number(number) for number in numbers if number is not None}
+        spans = [scene.profile.page_span(page) for page in pages if page < scene.profile.page_count]
+        return [unit for unit in scene.units if None in numbers or any(span.start == unit.start for span in spans)]
+
+    @property
+    def restored(self) -> int:
+        """The number of bytes beside the image that the attempt has erased, or found erased, and written back."""
+        scene = self.situation.scene
+        found = [unit for unit in scene.units if not self.at_start[unit].strip(scene.erased)]
+        units = [unit for unit in scene.units if unit in self.erased or unit in found]
+        before, image = scene.before, scene.image
+        beside = (range(scene.area.start, image.start), range(image.stop, scene.area.stop))
+        total = 0
+        for span in beside:
+            if any(unit.start <= span.start < unit.stop for unit in units):
+                total += len(before[span.start : span.stop].strip(scene.erased))
+        return total
