@@ -121,6 +121,26 @@ def test_the_settings_are_read_from_the_named_file(bench: Bench) -> None:
         assert bench.run("identify", "--config", "line-2.toml").status == 0
 
 
+def test_the_remedy_of_a_wrong_setting_overrides_it(bench: Bench) -> None:
+    """The option that an error names for a wrong setting is one that overrides the setting."""
+    with serve_tcp(SimulatedBoard()) as url:
+        for setting, remedy, words in (
+            ('mode = "echo"', "(--mode plain, or --mode LIST without echo)", ("--mode", "plain")),
+            ('mode = "rs485"', "(--mode plain, or --mode LIST without rs485)", ("--mode", "plain")),
+            ('wiring = "dtr-rts"', "(--wiring by-hand)", ("--wiring", "by-hand")),
+        ):
+            add_bench(f'port = "{url}"', setting)
+            ends(bench.run("identify"), 4, remedy)
+            assert bench.run("identify", *words).status == 0
+
+
+def test_a_port_that_is_set_twice_is_named(workshop: Workshop) -> None:
+    """A port that ``[bench]`` contains twice is refused, and the remedy names both places."""
+    add_bench(f'product = "{PRODUCT}"', 'port = ["/dev/ttyNONE", "/dev/ttyNONE"]')
+    words = ("the port /dev/ttyNONE is named twice", "with --port or in [bench] of blockota.toml")
+    ends(workshop.run("flash"), 2, *words)
+
+
 def test_the_doctor_of_a_wrong_setting_names_the_option(bench: Bench) -> None:
     """If a setting of the mode is wrong, the doctor prints the options that override it."""
     with serve_tcp(SimulatedBoard()) as url:

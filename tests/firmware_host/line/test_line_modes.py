@@ -95,6 +95,7 @@ def test_a_line_without_the_expected_echo_is_refused(answer: bytes, words: str) 
     with one_wire(lambda _: answer) as link, pytest.raises(LinkError, match="does not return the sent bytes") as error:
         link.write(b"\x7f")
     assert words in error.value.why
+    assert error.value.why.startswith("1 byte was sent, and")
     assert error.value.action is Action.OMIT_ECHO
 
 
