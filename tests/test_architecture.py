@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("blockota.__main__", "blockota.cli"),
     ("blockota.library", "blockota.operations"),
-    ("blockota.gateway",),
+    ("blockota.gateway", "blockota.connection"),
     ("blockota.vendor", "blockota.broker", "blockota.repository", "blockota.identity", "firmware_host.bench"),
     ("blockota.ledger", "firmware_host.flashing"),
     ("blockota.stores", "blockota.bindings", "blockota.messaging"),

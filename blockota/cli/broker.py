@@ -79,7 +79,7 @@ def sync(
     # A wrong URL or token is reported before anything is done.
     vendor_sources, url = tuple(map(base_url, sources or session.settings.vendor_sources)), base_url(url)
     for source in vendor_sources:
-        session.credentials.source(source)
+        session.connection.credentials.source(source)
     if url:
         check_uri(url)
     account = open_key(session.settings.chain_id, key, password_fd) if key else None
@@ -104,8 +104,8 @@ def sync(
             sources=vendor_sources,
             url=url,
             account=account,
-            allow_private=allow_private or session.is_local_chain,
-            credentials=session.credentials,
+            allow_private=allow_private or session.connection.is_local_chain,
+            credentials=session.connection.credentials,
             must_stop=lambda: stop.is_asked,
         )
         rounds = _Rounds(session, work, broker=address, is_endless=every is not None)

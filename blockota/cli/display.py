@@ -10,26 +10,8 @@ from blockota.cli.session import Session
 
 if TYPE_CHECKING:
     from blockota.model.release import Release
-    from blockota.stores.search import ImageSources
 
 _PART_SIZE = 1 << 20
-
-
-def image_sources(session: Session, named: Sequence[str]) -> ImageSources:
-    """Return the sources of an image: the URLs of ``--source``, then those of the settings and the chain."""
-    from blockota.stores.search import ImageSources
-
-    settings = session.settings
-    return ImageSources(
-        named=tuple(named),
-        vendor=settings.vendor_sources,
-        gateways=settings.gateways,
-        replicas=lambda release: (
-            session.replication.replicas(release.product, release.version) if settings.replication else ()
-        ),
-        allow_private=session.is_local_chain,  # elsewhere a broker's URL could point into this network
-        credentials=session.credentials,
-    )
 
 
 def search_image(session: Session, release: Release, *, named: Sequence[str], into: BinaryIO) -> None:
@@ -42,7 +24,7 @@ def search_image(session: Session, release: Release, *, named: Sequence[str], in
     """
     from blockota.stores.search import SearchObserver, find_image
 
-    stages = image_sources(session, named).stages(release)
+    stages = session.connection.image_sources(named).stages(release)
     with progress_bar(session, "Fetching", total=release.size) as bar:
         find_image(release, session.store, stages=stages, into=into, observer=SearchObserver(session.note, bar))
 

@@ -13,7 +13,6 @@ import click
 
 from blockota.cli.board_images import OwnImage, board_image_options
 from blockota.cli.boards import BENCH_LOG, JOURNALS
-from blockota.cli.display import image_sources
 from blockota.cli.lines import lines_options
 from blockota.cli.options import source_option
 from blockota.cli.parameters import VERSION
@@ -92,7 +91,7 @@ def flash(
     examination = Proof.READ_BACK if read_back else Proof.STUB
 
     with FlashDisplay(session, is_one=len(lines) == 1 and not watch) as display:
-        stages = image_sources(session, source).stages
+        stages = session.connection.image_sources(source).stages
         images = ImageSource(session.store, stages, display.fetching, image, partial(_describe, session, source))
         offers = Offers(session.contract, session.trust, images, board_product=own.product)
         # Errors of the release are reported before a port is opened.
@@ -154,7 +153,7 @@ def _describe(session: Session, source: tuple[str, ...], found: Release) -> Desc
     """Find the manifest of a release where its image is searched for."""
     from blockota.vendor.description import find_description
 
-    stages = image_sources(session, source).stages(found)
+    stages = session.connection.image_sources(source).stages(found)
     first_block = session.settings.first_block
     return find_description(
         session.contract, found, from_block=first_block, open_store=lambda: session.store, stages=stages

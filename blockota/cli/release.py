@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.display import counting_bar, image_sources, parts_of, search_image
+from blockota.cli.display import counting_bar, parts_of, search_image
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal, source_option
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
@@ -252,7 +252,7 @@ def fetch(
                 proven.release,
                 from_block=settings.first_block,
                 store=session.store,
-                stages=image_sources(session, source).stages(proven.release),
+                stages=session.connection.image_sources(source).stages(proven.release),
             )
             second.write(described.to_json())
     fields = proven.release.as_fields() | {"file": str(output)} | ({"manifest": str(manifest)} if manifest else {})

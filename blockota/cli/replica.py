@@ -182,8 +182,8 @@ def check(
         secrets.randbelow,
         time.monotonic,
         leaves=leaves,
-        allow_private=allow_private or session.is_local_chain,
-        credentials=session.credentials,
+        allow_private=allow_private or session.connection.is_local_chain,
+        credentials=session.connection.credentials,
     )
     releases = session.contract.releases((one.product, one.version) for one in found)
     pairs = ((one, releases.get((one.product, one.version))) for one in found)

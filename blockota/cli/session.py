@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate
 
@@ -17,15 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from blockota.errors import Action, RefusedError, UsageError, plain
+from blockota.errors import plain
 from blockota.settings import BenchSettings, Settings, load_bench, load_settings
 
 if TYPE_CHECKING:
     from blockota.bindings.block_ota import BlockOTAContract
     from blockota.bindings.replication import ReplicationContract
     from blockota.chain import Chain
+    from blockota.connection import Connection
     from blockota.model.facts import Trust
-    from blockota.stores.source import Credentials
     from blockota.stores.store import Store
 
 _COPIED = re.compile(r"(?:0x)?[0-9a-fA-F]{40,64}|b[a-z2-7]{58}")
@@ -61,104 +62,47 @@ class Session:
         return load_bench(self._config, environment=os.environ)
 
     @functools.cached_property
-    def chain(self) -> Chain:
-        """The configured chain."""
-        from blockota.chain import Chain, Sending
+    def connection(self) -> Connection:
+        """The chain, the contracts and the store of the settings and of ``--store``."""
+        from blockota.connection import Connection
 
-        settings = self.settings
         # The journal of transactions shows the command with its arguments, without its options.
         context = click.get_current_context()
         words = [context.command_path]
         for name in (argument.name for argument in context.command.params if isinstance(argument, click.Argument)):
             value = context.params.get(name or "")
             words += map(str, value if isinstance(value, tuple) else [value] * (value is not None))
-        limits = (settings.confirmations, settings.max_fee, settings.transactions)
-        sending = Sending(*limits, purpose=plain(" ".join(words)), max_cost=settings.max_cost)
-        return Chain(settings.url, chain_id=settings.chain_id, sending=sending)
+        return Connection(replace(self.settings, store=self.store_url), purpose=plain(" ".join(words)))
 
     @property
-    def contract_address(self) -> str:
-        """Address of the configured contract BlockOTA.
+    def chain(self) -> Chain:
+        """The configured chain."""
+        return self.connection.chain
 
-        Raises:
-            UsageError: no contract is configured.
-        """
-        if self.settings.contract is None:
-            raise UsageError(
-                f"no contract is configured for the network {self.settings.network!r}",
-                why="neither blockota.toml nor deployments/ names a contract",
-                remedy="set contract in blockota.toml, or start a local chain",
-                action=Action.START_LOCAL_CHAIN,
-            )
-        return self.settings.contract
-
-    @functools.cached_property
+    @property
     def contract(self) -> BlockOTAContract:
         """The configured contract BlockOTA."""
-        from blockota.bindings.block_ota import BlockOTAContract
+        return self.connection.contract
 
-        address = self.contract_address  # a missing setting is reported before the chain is asked
-        return BlockOTAContract(self.chain, address)
-
-    @functools.cached_property
+    @property
     def replication(self) -> ReplicationContract:
-        """The configured contract FirmwareReplication.
-
-        Raises:
-            UsageError: no replication contract is configured.
-            RefusedError: the replication contract belongs to another BlockOTA contract.
-        """
-        from blockota.bindings.replication import ReplicationContract
-
-        address = self.settings.replication
-        if address is None:
-            raise UsageError(
-                f"no replication contract is configured for the network {self.settings.network!r}",
-                why="neither blockota.toml nor deployments/ names a contract",
-                remedy="set replication in blockota.toml",
-            )
-        contract = ReplicationContract(self.chain, address)
-        # Agreements name releases of one BlockOTA contract; in another, the same names would mean other images.
-        if contract.block_ota().lower() != self.contract_address.lower():
-            raise RefusedError(
-                "the configured contracts do not belong together",
-                why=f"{address} refers to the releases of {contract.block_ota()}, not of {self.contract_address}",
-                remedy="correct the setting contract or replication in blockota.toml",
-            )
-        return contract
+        """The configured contract FirmwareReplication."""
+        return self.connection.replication
 
     @property
     def trust(self) -> Trust:
         """The chain, contract and confirmations with which release records are verified."""
-        from blockota.model.facts import Trust
+        return self.connection.trust
 
-        return Trust(self.settings.chain_id, self.contract_address, self.settings.confirmations)
-
-    @functools.cached_property
+    @property
     def store(self) -> Store:
         """The configured content store."""
-        from blockota.stores.store import open_store
-
-        return open_store(self.store_url, credentials=self.credentials)
-
-    @functools.cached_property
-    def credentials(self) -> Credentials:
-        """The bearer tokens of repositories and gateways."""
-        from blockota.stores.source import Credentials
-
-        return Credentials(self.settings.tokens, os.environ)
+        return self.connection.store
 
     @property
     def store_url(self) -> str:
         """URL of the configured content store."""
         return self._store or self.settings.store
-
-    @property
-    def is_local_chain(self) -> bool:
-        """Whether the configured chain is a local development chain."""
-        from blockota.chain import LOCAL_CHAIN_IDS
-
-        return self.settings.chain_id in LOCAL_CHAIN_IDS
 
     def result(self, fields: Mapping[str, Any], show: Callable[[], None]) -> None:
         """Print a command's result, either `fields` as JSON or the output of `show`."""

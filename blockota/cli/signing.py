@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import RedFlag, signature_flags
 from blockota.approval.signature import sign as sign_proposal
 from blockota.approval.signature import to_json, waive_text
-from blockota.cli.display import image_sources, progress_bar
+from blockota.cli.display import progress_bar
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import refuse_existing, source_option
 from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_groups
@@ -172,15 +171,7 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
     Raises:
         ProposalError: the chain view is of another chain or contract than the settings name.
     """
-    from blockota.vendor.propose import agreements_of, read_view
-
-    if path is not None:
-        return read_view_file(path, session.settings)
-    # Without a replication contract there are no agreements to read, and none can be proposed.
-    replication = session.replication if session.settings.replication else None
-    about, confirmations = agreements_of(proposals), session.settings.confirmations
-    view = read_view(session.contract, replication, about=about, confirmations=confirmations)
-    return replace(view, configured_safe=session.settings.safe or "")
+    return session.connection.view(proposals) if path is None else read_view_file(path, session.settings)
 
 
 def is_pinned(session: Session, view: ChainView) -> bool:
@@ -205,7 +196,7 @@ def image_inputs(
 
     return ImageInputs(
         lambda: session.store,
-        sources=image_sources(session, sources),
+        sources=session.connection.image_sources(sources),
         images=images,
         previous=previous,
         observer=_TerminalObserver(),

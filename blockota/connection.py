@@ -1,0 +1,140 @@
+"""The chain, the contracts and the content store that settings select, for the command line and the library."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from blockota.approval.chain_view import ChainView
+from blockota.approval.proposal import Proposal
+from blockota.bindings.block_ota import BlockOTAContract
+from blockota.bindings.replication import ReplicationContract
+from blockota.chain import LOCAL_CHAIN_IDS, Chain, Sending
+from blockota.errors import Action, RefusedError, UsageError
+from blockota.model.agreement import Agreement
+from blockota.model.facts import Trust
+from blockota.model.release import Release
+from blockota.settings import Settings
+from blockota.stores.search import ImageSources
+from blockota.stores.source import Credentials
+from blockota.stores.store import Store, open_store
+from blockota.vendor.propose import agreements_of, read_view
+
+
+class Connection:
+    """Opens the chain, the contracts and the store of some settings, each when it is first used.
+
+    Args:
+        settings: the settings.
+        purpose: what sends transactions, recorded in their journal.
+
+    Attributes:
+        settings: the settings.
+    """
+
+    def __init__(self, settings: Settings, *, purpose: str = "") -> None:
+        self.settings, self._purpose = settings, purpose
+
+    @functools.cached_property
+    def chain(self) -> Chain:
+        """The configured chain."""
+        settings = self.settings
+        limits = (settings.confirmations, settings.max_fee, settings.transactions)
+        sending = Sending(*limits, purpose=self._purpose, max_cost=settings.max_cost)
+        return Chain(settings.url, chain_id=settings.chain_id, sending=sending)
+
+    @property
+    def contract_address(self) -> str:
+        """Address of the configured contract BlockOTA.
+
+        Raises:
+            UsageError: no contract is configured.
+        """
+        if self.settings.contract is None:
+            raise UsageError(
+                f"no contract is configured for the network {self.settings.network!r}",
+                why="neither blockota.toml nor deployments/ names a contract",
+                remedy="set contract in blockota.toml, or start a local chain",
+                action=Action.START_LOCAL_CHAIN,
+            )
+        return self.settings.contract
+
+    @functools.cached_property
+    def contract(self) -> BlockOTAContract:
+        """The configured contract BlockOTA."""
+        address = self.contract_address  # a missing setting is reported before the chain is asked
+        return BlockOTAContract(self.chain, address)
+
+    @functools.cached_property
+    def replication(self) -> ReplicationContract:
+        """The configured contract FirmwareReplication.
+
+        Raises:
+            UsageError: no replication contract is configured.
+            RefusedError: the replication contract belongs to another BlockOTA contract.
+        """
+        address = self.settings.replication
+        if address is None:
+            raise UsageError(
+                f"no replication contract is configured for the network {self.settings.network!r}",
+                why="neither blockota.toml nor deployments/ names a contract",
+                remedy="set replication in blockota.toml",
+            )
+        contract = ReplicationContract(self.chain, address)
+        # Agreements name releases of one BlockOTA contract; in another, the same names would mean other images.
+        if contract.block_ota().lower() != self.contract_address.lower():
+            raise RefusedError(
+                "the configured contracts do not belong together",
+                why=f"{address} refers to the releases of {contract.block_ota()}, not of {self.contract_address}",
+                remedy="correct the setting contract or replication in blockota.toml",
+            )
+        return contract
+
+    @property
+    def trust(self) -> Trust:
+        """The chain, contract and confirmations with which release records are verified."""
+        return Trust(self.settings.chain_id, self.contract_address, self.settings.confirmations)
+
+    @functools.cached_property
+    def store(self) -> Store:
+        """The configured content store."""
+        return open_store(self.settings.store, credentials=self.credentials)
+
+    @functools.cached_property
+    def credentials(self) -> Credentials:
+        """The bearer tokens of repositories and gateways."""
+        return Credentials(self.settings.tokens, os.environ)
+
+    @property
+    def is_local_chain(self) -> bool:
+        """Whether the configured chain is a local development chain."""
+        return self.settings.chain_id in LOCAL_CHAIN_IDS
+
+    def image_sources(self, named: Sequence[str] = ()) -> ImageSources:
+        """Return the sources of an image: first the named URLs, then those of the settings and the chain."""
+
+        def replicas(release: Release) -> Iterable[Agreement]:
+            return self.replication.replicas(release.product, release.version) if self.settings.replication else ()
+
+        return ImageSources(
+            named=tuple(named),
+            vendor=self.settings.vendor_sources,
+            gateways=self.settings.gateways,
+            replicas=replicas,
+            allow_private=self.is_local_chain,  # elsewhere a broker's URL could point into this network
+            credentials=self.credentials,
+        )
+
+    def view(self, proposals: Iterable[Proposal]) -> ChainView:
+        """Read the state of the chain that the owners need who sign these proposals.
+
+        Raises:
+            ChainError: the block was replaced by a reorganisation during the reads.
+        """
+        # Without a replication contract there are no agreements to read, and none can be proposed.
+        replication = self.replication if self.settings.replication else None
+        about, confirmations = agreements_of(proposals), self.settings.confirmations
+        view = read_view(self.contract, replication, about=about, confirmations=confirmations)
+        return replace(view, configured_safe=self.settings.safe or "")
