@@ -51,10 +51,13 @@ class LinkAddress:
     Attributes:
         address: the address; if it is not certain, the lowest address that the program uses.
         is_certain: whether the program can be written at the address.
+        probable: if the address is not certain, the start of the erase unit in which the program probably begins;
+            None if nothing shows one.
     """
 
     address: int
     is_certain: bool
+    probable: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def find_link_address(image: bytes, load_address: int, *, flash_end: int = FLASH
         return None
     certain = _only_address(program, lowest)
     if certain is None:
-        return LinkAddress(min((*addresses, program.handlers[0])), is_certain=False)
+        return LinkAddress(min((*addresses, program.handlers[0])), is_certain=False, probable=nearest)
     return LinkAddress(certain, is_certain=True)
 
 

@@ -190,18 +190,11 @@ def _linked_elsewhere(draft: Draft, release: Release, linked_for: LinkAddress) -
     if draft.has_address:
         remedy = "build the file again with the address that the program is linked for"
         return ImageError(what, why=why, remedy=remedy, action=Action.ACCEPT_LOAD_ADDRESS)
+    remedy = f"publish the image with the load address {address}"
     if not linked_for.is_certain:
-        return ImageError(
-            what,
-            why=why,
-            remedy="look up the start of the flash in the program's linker script, and publish with that load address",
-            action=Action.GIVE_LOAD_ADDRESS,
-            values={"address": "ADDRESS"},
-        )
-    return ImageError(
-        what,
-        why=why,
-        remedy=f"publish the image with the load address {address}",
-        action=Action.GIVE_LOAD_ADDRESS,
-        values={"address": address},
-    )
+        remedy = "look up the start of the flash in the program's linker script, and publish with that load address"
+        address = "ADDRESS"
+        if linked_for.probable is not None:
+            address = f"0x{linked_for.probable:08x}"
+            remedy += f", which is probably {address}"
+    return ImageError(what, why=why, remedy=remedy, action=Action.GIVE_LOAD_ADDRESS, values={"address": address})

@@ -24,7 +24,7 @@ def random_program(base: int) -> bytes:
 def test_a_program_behind_a_boot_loader_is_found() -> None:
     """An image that is linked for 0x08007000 is found at 0x08000000, although its code is unknown."""
     image = random_program(MOVED)
-    assert find_link_address(image, BASE) == LinkAddress(MOVED + 0x3A0, is_certain=False)
+    assert find_link_address(image, BASE) == LinkAddress(MOVED + 0x3A0, is_certain=False, probable=MOVED)
     assert find_link_address(image, MOVED) is None
     # The reset vector of a distant address lies behind the end of the image.
     assert find_link_address(random_program(0x0810_0000), BASE)

@@ -73,6 +73,11 @@ def test_a_program_for_another_address_is_refused() -> None:
         check_kind(MOVED, release)
     assert (refused.value.action, refused.value.values) == (Action.GIVE_LOAD_ADDRESS, {"address": "0x08002000"})
     check_kind(MOVED, replace(release, load_address=0x0800_2000))
+    # Without functions at its handlers, a program shows no certain address.
+    unclear = replace(MOVED, image=program(0x0800_2000, before=noise(5000), handlers=1, after=noise(20_000)))
+    with pytest.raises(ImageError, match="load address, which is probably 0x08003") as refused:
+        check_kind(unclear, release)
+    assert str(refused.value.values["address"]).startswith("0x08003")
     # A file that contains its address must be built again.
     with pytest.raises(ImageError, match="Build the file again with the address") as refused:
         check_kind(replace(MOVED, has_address=True), release)
