@@ -63,7 +63,7 @@ fuzz: ## Look for a CAR stream that the reader takes wrongly, for a minute
 
 deep: tests coverage ## All that is known against mistakes, and an image of 1 GiB; takes half an hour
 	@FOUNDRY_PROFILE=deep $(PY) scripts/forge.py test
-	@$(PY) -m pytest -q tests/deep/one_gibibyte.py
+	@$(PY) -m pytest -q tests/deep/artifacts_elsewhere.py tests/deep/one_gibibyte.py
 	@$(MAKE) --no-print-directory cometbft
 	@$(PY) -m pytest -q tests/deep/cometbft/validators_stop.py
 	@BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -n 2 -m sampled --ignore tests/peers tests

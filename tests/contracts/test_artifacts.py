@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from ape.managers.project import LocalProject
 
-from scripts.build_artifacts import build, write
+from scripts.build_artifacts import write
 
 CLONE = Path(__file__).resolve().parents[2]
 ARTIFACT = "blockota/artifacts/BlockOTA.json"
@@ -21,15 +20,6 @@ def test_the_bytecode_should_equal_what_ape_compiles(contracts: LocalProject) ->
     compiled = contracts.BlockOTA.contract_type
     assert artifact["bytecode"] == str(compiled.deployment_bytecode.bytecode)
     assert len(artifact["abi"]) == len(compiled.abi)
-
-
-def test_the_package_data_should_not_depend_on_the_folder(tmp_path: Path) -> None:
-    """A copy of the sources in another folder compiles to the artifacts in the repository."""
-    shutil.copytree(CLONE / "contracts", tmp_path / "contracts", ignore=shutil.ignore_patterns(".cache"))
-    shutil.copy(CLONE / "ape-config.yaml", tmp_path)
-    (tmp_path / "node_modules").symlink_to(CLONE / "node_modules")
-    committed = {path.stem: path.read_text() for path in (CLONE / "blockota/artifacts").glob("*.json")}
-    assert build(tmp_path) == committed
 
 
 @pytest.mark.parametrize("before", ["old", None], ids=["another", "none"])

@@ -5,11 +5,13 @@ A model of the contract in Python performs the same random calls, and its state 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import ape
+import pytest
 from ape.api import AccountAPI
 from ape.contracts import ContractInstance
 from ape.exceptions import ContractLogicError
@@ -67,8 +69,9 @@ class Rules:
         return allowed
 
 
+@pytest.mark.sampled
 @settings(
-    max_examples=8,
+    max_examples=20 if os.environ.get("BLOCKOTA_EXHAUSTIVE") else 5,
     deadline=None,
     derandomize=True,
     database=None,

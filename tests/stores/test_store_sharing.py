@@ -71,6 +71,7 @@ def test_many_put_at_once(tmp_path: Path) -> None:
         assert LocalStore(tmp_path, timeout=0).put(io.BytesIO(b"new"))
 
 
+@pytest.mark.sampled
 def test_processes_that_put_and_remove_at_random_lose_nothing(tmp_path: Path) -> None:
     """Processes that store, pin and remove files with a common block concurrently do not lose a block."""
     with ExitStack() as stack:

@@ -72,7 +72,7 @@ def killed_until_done(workshop: Workshop, *options: str) -> int:
     command = [sys.executable, "-c", _KILLED_AT]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     # Every round makes the first writes, so a kill before them is always tested.
-    for number, count in enumerate(sorted({1, 5, *sampled(range(1, 100), one_in=8)})):
+    for number, count in enumerate(sorted({1, 5, *sampled(range(1, 100), one_in=20)})):
         words = [*command, str(count), "broker", "sync", *OPTIONS, *options]
         done = subprocess.run(words, cwd=workshop.folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode == 0:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import select
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from tests.support.samples import release_of
 SHARED = hashlib.shake_128(b"shared").digest(CHUNK_SIZE)
 FILES = [SHARED + bytes((number,)) * 1000 for number in range(4)]
 """Files of two leaves and a root, which share their first leaf."""
-TURNS = 10
+TURNS = 10 if os.environ.get("BLOCKOTA_EXHAUSTIVE") else 4
 
 
 def fetch(store: LocalStore, url: str) -> None:
