@@ -5,10 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
-from blockota.approval.chain_view import ChainView
-from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.replication import ReplicationContract
 from blockota.chain import LOCAL_CHAIN_IDS, Chain, Sending
@@ -20,7 +17,6 @@ from blockota.settings import Settings
 from blockota.stores.search import ImageSources
 from blockota.stores.source import Credentials
 from blockota.stores.store import Store, open_store
-from blockota.vendor.propose import agreements_of, read_view
 
 
 class Connection:
@@ -126,15 +122,3 @@ class Connection:
             allow_private=self.is_local_chain,  # elsewhere a broker's URL could point into this network
             credentials=self.credentials,
         )
-
-    def view(self, proposals: Iterable[Proposal]) -> ChainView:
-        """Read the state of the chain that the owners need who sign these proposals.
-
-        Raises:
-            ChainError: the block was replaced by a reorganisation during the reads.
-        """
-        # Without a replication contract there are no agreements to read, and none can be proposed.
-        replication = self.replication if self.settings.replication else None
-        about, confirmations = agreements_of(proposals), self.settings.confirmations
-        view = read_view(self.contract, replication, about=about, confirmations=confirmations)
-        return replace(view, configured_safe=self.settings.safe or "")

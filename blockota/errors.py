@@ -47,6 +47,7 @@ class Action(Enum):
     FETCH_IMAGE = auto()
     COMPUTE_CONTENT_ADDRESS = auto()
     OVERWRITE = auto()
+    CHOOSE_OUTPUT = auto()
     # Products, releases and the contract
     LIST_PRODUCTS = auto()
     PAIR_PRODUCT = auto()

@@ -124,6 +124,17 @@ def write_result(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def refuse_existing(path: Path, *, why: str = "owners may have signed it, so it is not overwritten") -> None:
+    """Refuse to overwrite a proposal file or a signature file.
+
+    Raises:
+        UsageError: the file exists.
+    """
+    if path.exists():
+        remedy = "choose another file, or remove this file"
+        raise UsageError(f"{path} already exists", why=why, remedy=remedy, action=Action.CHOOSE_OUTPUT)
+
+
 def make_folder(folder: Path) -> Path:
     """Create a folder and its parents if they do not exist, and return the folder.
 

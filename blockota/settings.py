@@ -186,13 +186,17 @@ class Deployment:
         return path
 
 
-def load_settings(config: Path | None, *, network: str | None, environment: Mapping[str, str]) -> Settings:
+def load_settings(
+    config: Path | None, *, network: str | None, environment: Mapping[str, str], node: tuple[str, int] | None = None
+) -> Settings:
     """Read the settings.
 
     Args:
         config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
         network: a network's name; None means the network that the file selects.
         environment: the environment with ``BLOCKOTA_*`` variables.
+        node: URL and chain id of a node that was chosen elsewhere. The settings of the network with this chain id apply
+            to the node; without such a network, none of a network.
 
     Raises:
         UsageError: the file cannot be read, or a setting is not valid.
@@ -203,6 +207,9 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     file = _read(path) if named or path.exists() else {}
     name = network or environment.get("BLOCKOTA_NETWORK") or _text(file, "network", default="local")
     section = _section(file, name)
+    if node:
+        name, section = _of_chain(file, node[1], first=name)
+        environment = {**environment, "BLOCKOTA_URL": node[0], "BLOCKOTA_CHAIN_ID": str(node[1])}
 
     def number(key: str, default: object) -> int:
         variable = f"BLOCKOTA_{key.upper()}"
@@ -337,6 +344,16 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
         why=f"the settings have {shortened(dict.fromkeys(['local', *networks]))}",
         remedy=f"add [networks.{name}] to blockota.toml",
     )
+
+
+def _of_chain(file: dict[str, Any], chain_id: int, *, first: str) -> tuple[str, dict[str, Any]]:
+    """Return the network with a chain id, by preference the network `first`; an empty network if none has it."""
+    networks = {"local": {}, **file.get("networks", {})}
+    for name in dict.fromkeys([first, *networks]):
+        default = LOCAL_CHAIN_ID if name == "local" else None
+        if networks[name].get("chain_id", default) == chain_id:
+            return name, networks[name]
+    return f"chain {chain_id}", {}
 
 
 def _text(section: Mapping[str, Any], key: str, *, default: str) -> str:

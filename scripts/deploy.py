@@ -19,7 +19,7 @@ from blockota.errors import UsageError
 from blockota.keys import dev_account
 from blockota.settings import Deployment
 from blockota.vendor.publish import deploy
-from scripts._ape import errors_reported, node_chain
+from scripts._ape import connect, errors_reported
 
 OWNERS, THRESHOLD = (1, 2, 3), 2
 
@@ -31,7 +31,7 @@ OWNERS, THRESHOLD = (1, 2, 3), 2
 def cli(provider: ProviderAPI, key: str, password_fd: int | None, safe: str | None, folder: Path) -> None:
     """Deploy BlockOTA and FirmwareReplication, and write deployments/<chain id>.json."""
     with errors_reported():
-        chain = node_chain(provider, purpose="ape run deploy")
+        chain = connect(provider, purpose="ape run deploy").chain
         is_local = chain.chain_id in LOCAL_CHAIN_IDS
         known = Deployment.path(folder, chain.chain_id)
         if known.exists() and not is_local:

@@ -1,11 +1,10 @@
 """Offer to serve a release, as a broker: ``ape run propose_replication --product P --version V --key KEY``.
 
-The contract's address is read from ``deployments/<chain id>.json``, or given with ``--contract``.
+The contract is that of ``blockota.toml`` or ``deployments/<chain id>.json`` for the network's chain id, or given with
+``--contract``.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import click
 from ape.api import ProviderAPI
@@ -16,8 +15,7 @@ from blockota.broker.agreements import offer
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.parameters import VERSION
 from blockota.model.release import Version
-from blockota.settings import Deployment
-from scripts._ape import errors_reported, node_chain
+from scripts._ape import connect, errors_reported
 
 LIFETIME = 90 * 86400
 """The time in seconds for which the broker offers to serve the release."""
@@ -33,13 +31,13 @@ def cli(
 ) -> None:
     """Offer to serve a release for 90 days; the vendor's Safe decides."""
     with errors_reported():
-        chain = node_chain(provider, purpose="ape run propose_replication")
-        address = contract or Deployment.read(Deployment.path(Path(), chain.chain_id)).replication
+        connection = connect(provider, purpose="ape run propose_replication")
+        replication = ReplicationContract(connection.chain, contract) if contract else connection.replication
         made = offer(
-            ReplicationContract(chain, address),
-            open_key(chain.chain_id, key, password_fd),
+            replication,
+            open_key(connection.chain.chain_id, key, password_fd),
             product=product,
             version=version,
-            expires_at=chain.head().time + LIFETIME,
+            expires_at=connection.chain.head().time + LIFETIME,
         )
     click.echo(f"Proposed agreement {made.number} for {product} {version}; the vendor decides")

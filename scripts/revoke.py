@@ -1,7 +1,7 @@
 """Propose to withdraw a release: ``ape run revoke --product P --version V --reason TEXT -o revoke.json``.
 
-With ``--sign env:NAME`` the script also writes an owner's signature. The contract's address is read from
-``deployments/<chain id>.json``, or given with ``--contract``.
+With ``--sign env:NAME`` the script also writes an owner's signature. The contract is that of ``blockota.toml`` or
+``deployments/<chain id>.json`` for the network's chain id, or given with ``--contract``.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
 from blockota.approval.proposal import Proposal
+from blockota.cli.keys import OpenSigner
 from blockota.cli.options import ProposalOptions
 from blockota.cli.parameters import VERSION
 from blockota.model.release import Version
 from blockota.vendor.propose import Reason
 from blockota.vendor.publish import propose_revocation
-from scripts._ape import deployed_contract, proposing_script, write_proposal
+from scripts._ape import connect, proposing_script, save_proposal
 
 
 @click.command(cls=ConnectedProviderCommand)
@@ -29,13 +30,13 @@ def cli(
     version: Version,
     *,
     contract: str | None,
-    sign: str | None,
+    sign: OpenSigner | None,
     proposing: ProposalOptions,
 ) -> None:
     """Propose to withdraw a release permanently. The --reason is required and is recorded on the chain."""
-    deployed = deployed_contract(provider, contract)
+    connection = connect(provider, purpose="ape run revoke", contract=contract)
 
     def propose(reason: Reason) -> Proposal:
-        return propose_revocation(deployed, product, version=version, reason=reason)
+        return propose_revocation(connection.contract, product, version=version, reason=reason)
 
-    write_proposal(deployed, propose, proposing, sign=sign)
+    save_proposal(connection, propose, proposing, sign=sign)

@@ -17,8 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("blockota.__main__", "blockota.cli"),
     ("blockota.library", "blockota.operations"),
-    ("blockota.gateway", "blockota.connection"),
-    ("blockota.vendor", "blockota.broker", "blockota.repository", "blockota.identity", "firmware_host.bench"),
+    ("blockota.gateway", "blockota.desk"),
+    (
+        *("blockota.vendor", "blockota.broker", "blockota.repository", "blockota.identity", "blockota.connection"),
+        "firmware_host.bench",
+    ),
     ("blockota.ledger", "firmware_host.flashing"),
     ("blockota.stores", "blockota.bindings", "blockota.messaging"),
     ("blockota.chain", "blockota.approval"),

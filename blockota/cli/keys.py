@@ -5,6 +5,7 @@ Commands and the scripts of `ape run` share this module, so it does not need a `
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+OpenSigner = Callable[[int], "BaseAccount"]
+"""Opens an owner's key for the chain with a given id."""
 _MAX_PASSWORD_SIZE = 1024
 _KINDS = "keystore:FILE, ape:ALIAS, env:NAME, or dev:N on a local chain"
 
@@ -52,6 +55,19 @@ def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command]
         help="Read the key's password from this file descriptor, up to the end of the line.",
     )
     return lambda command: key(password(command))
+
+
+def sign_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--sign URI`` and ``--password-fd N``, as the parameter `sign`: an `OpenSigner`, or None without a key."""
+
+    @click.option("--sign", metavar="URI", help="Sign too, unless there is a red flag.")
+    @click.option("--password-fd", type=descriptor, metavar="N", help="Read the key's password from this descriptor.")
+    @functools.wraps(command)
+    def wrapped(*args: object, sign: str | None, password_fd: int | None, **kwargs: object) -> None:
+        opener = (lambda chain_id: open_key(chain_id, sign, password_fd)) if sign else None
+        command(*args, sign=opener, **kwargs)
+
+    return wrapped
 
 
 def open_key(chain_id: int, key: str, password_fd: int | None = None) -> BaseAccount:

@@ -6,16 +6,17 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from blockota.approval.intent import one_line
+from blockota.cli.keys import OpenSigner
 from blockota.cli.parameters import DURATION
 from blockota.cli.session import Session
-from blockota.errors import UsageError, shortened
-from blockota.files import write_result
+from blockota.errors import shortened
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
@@ -58,24 +59,36 @@ def save_proposal(
     proposing: ProposalOptions,
     *,
     about: Callable[[], Mapping[str, Any]] = dict,
+    sign: OpenSigner | None = None,
 ) -> None:
     """Make a proposal, write the proposal file, and print its name.
 
-    `about` is called after the proposal was made, and returns further fields of the JSON result.
+    `about` is called after the proposal was made, and returns further fields of the JSON result. If `sign` is given,
+    its owner signs too, and the signature is written beside the proposal (`blockota.vendor.unattended`).
 
     Raises:
         UsageError: the file exists or cannot be written.
+        ProposalError: the proposal has a red flag, so that it is not signed without a person.
     """
-    path = proposing.output
-    refuse_existing(path)  # before the work: publishing may store images first
-    proposal = make(proposing.as_reason())
-    write_result(path, proposal.to_json())
+    from blockota.desk import unattended_signer
+    from blockota.vendor.unattended import write_proposal
+
+    path, reason = proposing.output, proposing.as_reason()
+    open_signer = partial(unattended_signer, session.connection, sign, now=reason.now) if sign else None
+    written = write_proposal(path, lambda: make(reason), open_signer=open_signer)
+    proposal = written.proposal
     warn_of_rivals(proposal, path, session.note)
     fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
+    if written.signature:
+        fields |= {"signature": str(written.signature), "signer": written.signer}
 
     def show() -> None:
         session.done(f"{path} proposes transaction {proposal.nonce} of the Safe {proposal.safe}")
-        session.note(f"Next: owners sign it with `blockota proposal sign {path} --key KEY`")
+        others = ""
+        if written.signature:
+            session.done(f"{written.signature} is the signature of {written.signer}")
+            others = " other"
+        session.note(f"Next:{others} owners sign it with `blockota proposal sign {path} --key KEY`")
 
     session.result({**fields, **about()}, show)
 
@@ -90,16 +103,6 @@ def warn_of_rivals(proposal: Proposal, path: Path, note: Callable[[str], object]
             f"Warning: nonce {proposal.nonce} is taken by {shortened(rivals)} too, and only one can be executed. To "
             f"have both executed, make this proposal again with --nonce {proposal.nonce + 1}."
         )
-
-
-def refuse_existing(path: Path, *, why: str = "owners may have signed it, so it is not overwritten") -> None:
-    """Refuse to overwrite a proposal file or a signature file.
-
-    Raises:
-        UsageError: the file exists.
-    """
-    if path.exists():
-        raise UsageError(f"{path} already exists", why=why, remedy="name another file with -o, or remove this file")
 
 
 def proposing_options(command: Callable[..., None], *, is_optional: bool = False) -> Callable[..., None]:

@@ -8,7 +8,6 @@ import click
 
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import NUMBER, REGION, VERSION
-from blockota.cli.release import require_chip
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.model.release import Product, Region, Version, show_time
 from firmware_host.bootloader.chips import chips as supported_chips
@@ -38,6 +37,7 @@ def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, pr
     \b
     Example:  blockota product pair acme-thermo2 --oem acme --chip 0x410 --region 0x08000000:64K -o pair.json
     """
+    from blockota.desk import require_chip
     from blockota.vendor.publish import propose_pairing
 
     if chip > MAX_CHIP_ID:  # the contract records 16 bits

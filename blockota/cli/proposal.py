@@ -12,7 +12,7 @@ from blockota.approval.red_flags import check_place
 from blockota.approval.signature import merge as merge_signatures
 from blockota.approval.signature import to_json, waive_text
 from blockota.approval.transaction_builder import to_builder
-from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing, save_proposal
+from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.proposal_text import readable, show_flags, show_groups
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.cli.signing import (
@@ -29,7 +29,7 @@ from blockota.cli.signing import (
     view_option,
 )
 from blockota.errors import BlockOTAError, UsageError, shortened
-from blockota.files import write_result
+from blockota.files import refuse_existing, write_result
 from blockota.model.release import show_time
 from blockota.vendor.files import (
     collect_signatures,
@@ -81,7 +81,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
     rows = [one.fields for one in listed]
 
     def show() -> None:
-        columns = ("FILE", "NONCE", "WHAT", "SIGNED", "STATE", "EXPIRES")
+        columns = ("FILE", "NONCE", "WHAT", "SIGNATURES", "STATE", "EXPIRES")
         states = [
             f"{one.state}, COMPETES with {shortened(one.competes_with)}" if one.competes_with else str(one.state)
             for one in listed
@@ -89,8 +89,15 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
         session.table(
             columns,
             [
-                (row["file"], row["nonce"], readable(row["what"]), row["signed"], state, show_time(row["expires"]))
-                for row, state in zip(rows, states, strict=True)
+                (
+                    one.file.name,
+                    one.proposal.nonce,
+                    readable(row["what"]),
+                    f"{len(one.signers)}, {one.threshold} needed",
+                    state,
+                    show_time(one.proposal.expires),
+                )
+                for one, row, state in zip(listed, rows, states, strict=True)
             ],
             empty=f"No proposals in {folder.resolve()}.",
         )
@@ -207,7 +214,7 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...], *, u
     result = rehearse(session.chain, found, signatures=signed)
 
     counted = sum(one.counts for one in signed)
-    count = f"{counted} of {view.safe.threshold} signatures"
+    count = f"{counted} signature{'s' * (counted != 1)}, {view.safe.threshold} needed"
     if result.execution:
         whole = f"the execution succeeds, with {count}"
     elif found.nonce > view.safe.nonce:

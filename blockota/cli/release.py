@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from blockota.cli.display import counting_bar, parts_of, search_image
+from blockota.cli.keys import OpenSigner, sign_option
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal, source_option
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
@@ -20,19 +22,14 @@ from blockota.files import naming_file, refuse_overwriting, result_files
 from blockota.formats.cid import CID, RAW
 from blockota.model.draft import Draft
 from blockota.model.manifest import metadata_from
-from blockota.model.release import Region, Release, Status, Version, show_time
+from blockota.model.release import Release, Status, Version, show_time
 from blockota.model.verification import prove_record
-from firmware_host.bootloader.chips import FLASH_BASE, Chip, find_chip
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
-    from blockota.bindings.block_ota import BlockOTAContract
     from blockota.vendor.propose import Reason
 
 _FILE = click.Path(path_type=Path)
-_SMALLEST_PAGE = 2048
-_SMALLEST_PAGES = {0x451: 16 * 1024}
-"""The smallest page of the chips whose page size depends on their option bytes, in bytes (RM0410, RM0440, RM0432)."""
 _ALSO, _ALSO_WORDS = (_FILE, str, VERSION), "IMAGE PRODUCT VERSION"
 
 
@@ -41,38 +38,79 @@ def release() -> None:
     """Publish firmware images as releases, and fetch and verify them."""
 
 
+@dataclass(frozen=True)
+class DraftOptions:
+    """Option values that describe a release, by the names of the options."""
+
+    product: str
+    version: Version
+    load_address: int | None
+    accept_load_address: bool
+    fill: bool
+    configuration: bool
+    active_from: int
+    notes: Path | None
+    metadata: Sequence[tuple[str, str]]
+
+    def as_draft(self) -> Draft:
+        """Return the draft that the options describe, without an image.
+
+        Raises:
+            UsageError: the notes cannot be read.
+            RefusedError: the notes or the metadata cannot be published.
+        """
+        from blockota.vendor.drafting import read_notes
+
+        return Draft(
+            self.product,
+            self.version,
+            load_address=self.load_address,
+            active_from=self.active_from,
+            configuration=self.configuration,
+            accept_load_address=self.accept_load_address,
+            notes=read_notes(self.notes),
+            metadata=metadata_from(self.metadata),
+        )
+
+
+def draft_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that describe a release, as the parameter `drafting`."""
+
+    @click.option("--product", required=True, metavar="NAME", help="Product that the image is for.")
+    @click.option("--version", type=VERSION, required=True, help="Version, such as 1.4.0.")
+    @click.option("--load-address", type=NUMBER, help="Flash address of a .bin; else the region's.")
+    @click.option("--accept-load-address", is_flag=True, help="IMAGE may be linked for another address.")
+    @click.option("--fill", is_flag=True, help="Fill gaps in IMAGE with 0xFF.")
+    @click.option("--configuration", is_flag=True, help="IMAGE is data: no vector table is required.")
+    @click.option("--active-from", type=TIME, default=0, help="2026-12-01T08:00+01:00 or +7d; else at once.")
+    @click.option("--notes", type=_FILE, help="Release notes, a text file, up to 64 KiB.")
+    @click.option("--metadata", type=ENTRY, multiple=True, metavar="KEY=VALUE", help="Further metadata; repeatable.")
+    @functools.wraps(command)
+    def wrapped(*args: object, **kwargs: object) -> None:
+        values: dict[str, Any] = {one.name: kwargs.pop(one.name) for one in fields(DraftOptions)}
+        command(*args, drafting=DraftOptions(**values), **kwargs)
+
+    return wrapped
+
+
 @release.command()
 @click.argument("image", type=_FILE)
-@click.option("--product", required=True, metavar="NAME", help="Product that the image is for.")
-@click.option("--version", type=VERSION, required=True, help="Version of the release, such as 1.4.0.")
-@click.option("--load-address", type=NUMBER, help="Flash address of a .bin; the region's start by default.")
-@click.option("--accept-load-address", is_flag=True, help="IMAGE may be linked for another address.")
-@click.option("--fill", is_flag=True, help="Fill gaps in IMAGE with 0xFF.")
-@click.option("--configuration", is_flag=True, help="IMAGE is data: no vector table is required.")
+@draft_options
 @click.option("--also", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Another release to propose; repeatable.")
 @click.option("--also-configuration", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Data as --also.")
-@click.option("--active-from", type=TIME, default=0, show_default="at once", help="2026-12-01T08:00+01:00, or +7d.")
-@click.option("--notes", type=_FILE, help="Text file with release notes, at most 64 KiB.")
-@click.option("--metadata", type=ENTRY, multiple=True, metavar="KEY=VALUE", help="Further metadata; repeatable.")
 @proposing_options
+@sign_option
 @with_session
 def publish(
     session: Session,
     /,
     image: Path,
-    product: str,
-    version: Version,
     *,
-    load_address: int | None,
-    accept_load_address: bool,
-    fill: bool,
-    configuration: bool,
+    drafting: DraftOptions,
     also: Sequence[tuple[Path, str, Version]],
     also_configuration: Sequence[tuple[Path, str, Version]],
-    active_from: int,
-    notes: Path | None,
-    metadata: Sequence[tuple[str, str]],
     proposing: ProposalOptions,
+    sign: OpenSigner | None,
 ) -> None:
     """Store IMAGE and propose it as a release; the Safe's owners decide.
 
@@ -82,19 +120,18 @@ def publish(
     \b
     Example:  blockota release publish build/app.bin --product acme-thermo2 --version 1.4.0 -o 1.4.0.json
     """
-    from blockota.vendor.drafting import read_notes
+    from blockota.desk import complete_draft
     from blockota.vendor.publish import propose_releases
 
-    common = Draft(product, version, active_from=active_from, notes=read_notes(notes), metadata=metadata_from(metadata))
-    common = replace(common, accept_load_address=accept_load_address)
-    wanted = [(image, replace(common, load_address=load_address, configuration=configuration))]
+    first = drafting.as_draft()
+    wanted = [(image, first)]
     for others, is_data in ((also, False), (also_configuration, True)):
         wanted += [
-            (path, replace(common, product=other, version=number, configuration=is_data))
+            (path, replace(first, product=other, version=number, load_address=None, configuration=is_data))
             for path, other, number in others
         ]
     # All images are checked before the first is stored.
-    drafts = [complete_draft(draft, path, contract=session.contract, fill=fill) for path, draft in wanted]
+    drafts = [complete_draft(draft, path, contract=session.contract, fill=drafting.fill) for path, draft in wanted]
     releases: list[Release] = []
 
     def propose(reason: Reason) -> Proposal:
@@ -105,7 +142,9 @@ def publish(
         releases.extend(made)
         return proposal
 
-    save_proposal(session, propose, proposing, about=lambda: {"releases": [as_published(r) for r in releases]})
+    save_proposal(
+        session, propose, proposing, about=lambda: {"releases": [as_published(r) for r in releases]}, sign=sign
+    )
     if not session.as_json:
         for made in releases:
             session.fields(
@@ -123,8 +162,11 @@ def publish(
 @click.option("--product", required=True, metavar="NAME", help="Product of the release.")
 @click.option("--version", type=VERSION, required=True, help="Version to withdraw permanently.")
 @proposing_options
+@sign_option
 @with_session
-def revoke(session: Session, /, product: str, version: Version, proposing: ProposalOptions) -> None:
+def revoke(
+    session: Session, /, product: str, version: Version, proposing: ProposalOptions, sign: OpenSigner | None
+) -> None:
     """Propose to withdraw a release permanently. The --reason is required and is recorded on the chain.
 
     \b
@@ -135,7 +177,7 @@ def revoke(session: Session, /, product: str, version: Version, proposing: Propo
     def propose(reason: Reason) -> Proposal:
         return propose_revocation(session.contract, product, version=version, reason=reason)
 
-    save_proposal(session, propose, proposing)
+    save_proposal(session, propose, proposing, sign=sign)
 
 
 @release.command("list")
@@ -304,47 +346,6 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
 
     passed = [check.number for check in proven.passed]
     session.result(proven.release.as_fields() | {"passed": passed}, show)
-
-
-def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract, fill: bool = False) -> Draft:
-    """Add the image of a file to a draft, with the memory of the product's chip; `fill` fills large gaps.
-
-    Raises:
-        UsageError: the file does not exist, or contradicts the draft.
-        RefusedError: the product is not paired, its chip is not supported, or the file is not an image.
-    """
-    from blockota.vendor.drafting import ChipMemory, with_image
-
-    product = contract.paired_product(draft.product)
-    chip = require_chip(product.chip_id)
-    # Any whole page in a gap counts. Only the smallest size of a page is known if a chip is erased as a whole.
-    units = [(unit.address, unit.size) for unit in chip.erase_units(chip.flash_limit)]
-    if chip.is_erased_whole:
-        page = _SMALLEST_PAGES.get(chip.product_id, _SMALLEST_PAGE)
-        units = [(address, page) for address in range(FLASH_BASE, FLASH_BASE + chip.flash_limit, page)]
-    memory = ChipMemory(
-        ram=tuple(Region(part.start, len(part)) for part in chip.ram),
-        erase_units=tuple(Region(address, size) for address, size in units),
-        erased_byte=chip.erased_byte,
-        family=chip.family,
-    )
-    return with_image(draft, path, product=product, chip=memory, fill=fill)
-
-
-def require_chip(chip_id: int) -> Chip:
-    """Return the chip table's row with a chip id.
-
-    Raises:
-        RefusedError: the chip table has no such row, so no bench could flash the chip.
-    """
-    if chip := find_chip(chip_id):
-        return chip
-    raise RefusedError(
-        f"the chip id 0x{chip_id:03x} is not supported",
-        why="the chip table has no row for it, so no bench could flash the board",
-        remedy="check the id that the board reports, or choose one of the supported ids",
-        action=Action.LIST_CHIPS,
-    )
 
 
 def as_published(made: Release) -> dict[str, Any]:

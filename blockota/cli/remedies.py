@@ -17,6 +17,7 @@ OPTIONS: dict[Action, str] = {
     Action.FETCH_IMAGE: "`blockota release fetch`",
     Action.COMPUTE_CONTENT_ADDRESS: "`blockota cid FILE`",
     Action.OVERWRITE: "--force",
+    Action.CHOOSE_OUTPUT: "-o FILE",
     Action.LIST_PRODUCTS: "`blockota product list`",
     Action.PAIR_PRODUCT: "`blockota product pair`",
     Action.OMIT_MANIFEST: "without --manifest",

@@ -17,10 +17,10 @@ from blockota.approval.signature import sign as sign_proposal
 from blockota.approval.signature import to_json, waive_text
 from blockota.cli.display import progress_bar
 from blockota.cli.keys import key_option, open_key
-from blockota.cli.options import refuse_existing, source_option
+from blockota.cli.options import source_option
 from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_groups
 from blockota.cli.session import Session, with_session
-from blockota.files import write_result
+from blockota.files import refuse_existing, write_result
 from blockota.vendor.files import collect_signatures, read_proposal, read_view_file
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def sign(
               blockota proposal sign 1.4.0.json --key ape:alice --image app.bin --view view.json
     """
     from blockota.vendor.review import hash_fields, review_proposal
+    from blockota.vendor.unattended import signature_path
 
     # 1. The review: the decoded calldata, the chain's state, and images that are hashed on this machine.
     proposal = read_proposal(file)
@@ -97,7 +98,7 @@ def sign(
 
     # 2. The signer. The key is opened for the proposal's chain, so a development key never signs for a real chain.
     account = open_key(proposal.chain_id, key, password_fd)
-    path = output or file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
+    path = output or signature_path(file, account.address)
     refuse_existing(path, why="it may be the signature of an earlier proposal with the same name")
 
     # 3. Consent. --yes skips the question, but no red flag.
@@ -171,7 +172,9 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
     Raises:
         ProposalError: the chain view is of another chain or contract than the settings name.
     """
-    return session.connection.view(proposals) if path is None else read_view_file(path, session.settings)
+    from blockota.desk import view_of
+
+    return view_of(session.connection, proposals) if path is None else read_view_file(path, session.settings)
 
 
 def is_pinned(session: Session, view: ChainView) -> bool:

@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import red_flags
-from blockota.approval.signature import Signature, sign
 from blockota.bindings.block_ota import BlockOTAContract, floor_call, pair_call, publish_call, revoke_call
 from blockota.bindings.replication import ReplicationContract
 from blockota.bindings.safe import find_contract_owners, read_safe
 from blockota.chain import Chain
-from blockota.errors import Action, ProposalError, RefusedError, UsageError
+from blockota.errors import Action, RefusedError, UsageError
 from blockota.ethereum import to_checksum_address
 from blockota.model.draft import Draft, check_kind, check_time, draft_manifest, draft_release
 from blockota.model.release import Product, Release, Status, Version
 from blockota.settings import Deployment
 from blockota.stores.store import Store
-from blockota.vendor.propose import Reason, propose, read_view
+from blockota.vendor.propose import Reason, propose
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
@@ -141,23 +139,6 @@ def find_floor(contract: BlockOTAContract, product: str, *, version: Version) ->
     active = [release for release in contract.history(known.name) if release.status is Status.ACTIVE]
     excluded = tuple(release for release in active if (known.minimum_version or _ZERO) <= release.version < version)
     return Floor(known.name, version, excluded, tuple(release for release in active if release.version >= version))
-
-
-def sign_unattended(contract: BlockOTAContract, proposal: Proposal, *, account: BaseAccount, now: int) -> Signature:
-    """Sign a proposal without a review by a person, as a vendor's CI does for its own build.
-
-    Raises:
-        ProposalError: the proposal has a red flag, which a person must review.
-    """
-    flags = red_flags(proposal, read_view(contract, None, about=()), signer=account.address, now=now)
-    if flags:
-        raise ProposalError(
-            "the proposal is not signed automatically",
-            why="; ".join(flag.what for flag in flags),
-            remedy="make the proposal without a signature, and have owners review and sign it",
-            action=Action.SIGN_LATER,
-        )
-    return sign(proposal, account)
 
 
 def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:

@@ -295,3 +295,16 @@ def test_a_deployment_that_cannot_be_written_is_reported(tmp_path: Path) -> None
     (tmp_path / "deployments").touch()
     with pytest.raises(UsageError, match="deployments cannot be made"):
         LOCAL.write(tmp_path)
+
+
+def test_a_node_chosen_elsewhere_gets_the_settings_for_its_chain(write: Write) -> None:
+    """The network with the chain id of a given node applies to the node; without one, no network's settings apply."""
+    write(FILE.replace('"field"', '"local"', 1))
+    LOCAL.write(Path())
+    found = [
+        load_settings(None, network=None, environment={}, node=("http://127.0.0.1:7", number))
+        for number in (100, 1337, 5)
+    ]
+    assert [(s.url, s.chain_id) for s in found] == [("http://127.0.0.1:7", number) for number in (100, 1337, 5)]
+    assert [(s.network, s.contract) for s in found] == [("field", CONTRACT), ("local", CONTRACT), ("chain 5", None)]
+    assert {s.store for s in found} == {"file:images"}

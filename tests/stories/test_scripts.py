@@ -1,4 +1,4 @@
-"""A vendor's CI proposes and signs releases with the scripts of ``ape run`` and a key from its environment."""
+"""A vendor's CI proposes and signs releases with a key from its environment, by command or by ``ape run``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.conftest import IMAGES, ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, USAGE
 from tests.stories.test_road import NEW, OLD
+from tests.support.programs import noise, program
 
 LARGE = IMAGES / "bluepill-1.2.0.bin"
 
@@ -47,16 +48,31 @@ def variables(workshop: Workshop) -> dict[str, str]:
 
 def ape_here(workshop: Workshop, *words: str, environment: dict[str, str] | None = None) -> Outcome:
     """Run an ``ape`` script in this process, which saves the two seconds of loading Ape in a new one."""
-    command = arguments(workshop, *words)
+    return ape_with(workshop, *arguments(workshop, *words), environment=variables(workshop) | (environment or {}))
+
+
+def ape_with(workshop: Workshop, *command: str, environment: dict[str, str]) -> Outcome:
+    """Run ``ape`` in this process, in the folder of the repository, with these arguments and variables."""
     workshop.capture.readouterr()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        for name, value in (variables(workshop) | (environment or {})).items():
+        for name, value in environment.items():
             patch.setenv(name, value)
         with pytest.raises(SystemExit) as ended:
-            import_module("ape._cli").cli(command, prog_name="ape")  # only this file's worker loads Ape
+            import_module("ape._cli").cli(list(command), prog_name="ape")  # only this file's worker loads Ape
     printed = workshop.capture.readouterr()
     return Outcome(int(ended.value.code or 0), printed.out, printed.err)
+
+
+def command_here(workshop: Workshop, *words: str, environment: dict[str, str] | None = None) -> Outcome:
+    """Run the command that does what a script does."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment or {}).items():
+            patch.setenv(name, value)
+        return workshop.run("release", *words)
+
+
+by_script_and_command = pytest.mark.parametrize("run", [ape_here, command_here], ids=["script", "command"])
 
 
 def publish(
@@ -120,14 +136,47 @@ def test_without_a_key_only_the_proposal_is_written(workshop: Workshop) -> None:
     assert signature.signer == workshop.cast.owner_c.address
 
 
-def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop) -> None:
-    """A script writes nothing if the key is not an owner's or if the proposal raises a red flag."""
+@by_script_and_command
+def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop, run: Callable[..., Outcome]) -> None:
+    """Nothing is written if the key is not an owner's or if the proposal raises a red flag, also one of its image."""
     workshop.after(publish_first)
-    stranger = publish(workshop, NEW, "1.1.0", "--sign", "env:OWNER_KEY", key=workshop.cast.mallory.key.hex())
+    owner, sign = workshop.cast.owner_a.key.hex(), ("--sign", "env:OWNER_KEY")
+    stranger = publish(workshop, NEW, "1.1.0", *sign, key=workshop.cast.mallory.key.hex(), run=run)
     refused(stranger, REFUSED, "is not an owner of the Safe")
-    grown = publish(workshop, LARGE, "1.2.0", "--sign", "env:OWNER_KEY", key=workshop.cast.owner_a.key.hex())
+    grown = publish(workshop, LARGE, "1.2.0", *sign, key=owner, run=run)
     refused(grown, REFUSED, "grows by more than half")
+    moved = workshop.folder / "moved.bin"
+    moved.write_bytes(program(0x0800_2000, after=noise(20_000)))
+    linked = publish(workshop, moved, "1.1.0", *sign, "--accept-load-address", key=owner, run=run)
+    refused(linked, REFUSED, "linked for 0x08002000")
     assert not [*workshop.folder.glob("1.1.0*"), *workshop.folder.glob("1.2.0*")]
+
+
+def test_the_command_signs_for_a_ci(workshop: Workshop) -> None:
+    """The command names the signature and the next step, and a second owner's signature completes the proposal."""
+    key = workshop.cast.owner_a.key.hex()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OWNER_KEY", key)
+        words = ("--product", PRODUCT, "--version", "1.0.0", "-o", "1.0.0.json", "--sign", "env:OWNER_KEY", "--json")
+        made = workshop.run("release", "publish", str(OLD), *words)
+    assert made.status == 0, made.err
+    assert made.json["signer"] == workshop.cast.owner_a.address
+    assert from_json(Path(made.json["signature"]).read_bytes())[0].signer == workshop.cast.owner_a.address
+    assert key.removeprefix("0x") not in made.out + made.err
+    execute(workshop, "1.0.0.json")
+
+
+def test_a_script_uses_the_settings_for_its_chain(workshop: Workshop) -> None:
+    """Contract and store come from the network of the settings file that has the chain id of Ape's network."""
+    other = '[networks.other]\nurl = "http://127.0.0.1:1"\nchain_id = 5\ncontract = "0x' + "1" * 40 + '"\n'
+    Path("blockota.toml").write_text(f'network = "other"\nstore = "file:elsewhere"\n{other}')
+    words = ("publish", str(OLD), "--product", PRODUCT, "--version", "1.0.0", "-o", str(workshop.folder / "p.json"))
+    network = ("--network", f"ethereum:local:{workshop.chain.url}")
+    made = ape_with(
+        workshop, "run", *words, *network, environment={"BLOCKOTA_CONFIG": str(Path("blockota.toml").absolute())}
+    )
+    assert made.status == 0, made.err
+    assert list((workshop.folder / "elsewhere").rglob("*"))
 
 
 def test_mistakes_in_a_ci_are_reported(workshop: Workshop) -> None:
@@ -143,9 +192,11 @@ def test_mistakes_in_a_ci_are_reported(workshop: Workshop) -> None:
 
 @pytest.mark.parametrize("name", ["1.0.0.json", "1.0.0.0x70997970.signature.json"], ids=["proposal", "signature"])
 def test_an_existing_file_is_not_overwritten(workshop: Workshop, name: str) -> None:
-    """A script writes neither the proposal nor the signature if one of the files exists."""
+    """A script and the command write neither the proposal nor the signature if one of the files exists."""
     Path(name).write_text("mine")
     key = workshop.cast.owner_a.key.hex()
-    refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key=key), USAGE, f"{name} already exists")
+    for run in (ape_here, command_here):
+        made = publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key=key, run=run)
+        refused(made, USAGE, f"{name} already exists")
     assert Path(name).read_text() == "mine"
     assert sorted(path.name for path in workshop.folder.glob("1.0.0*")) == [name]

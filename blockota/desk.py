@@ -1,0 +1,108 @@
+"""The vendor's desk: completes drafts of releases, and reviews proposals on the state of a connection's chain.
+
+The module is apart from `blockota.connection`, because commands that only read need not load the review. It is not in
+`blockota.vendor`, because the memory of a product's chip comes from the chip table of `firmware_host`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blockota.approval.chain_view import ChainView
+from blockota.approval.proposal import Proposal
+from blockota.bindings.block_ota import BlockOTAContract
+from blockota.connection import Connection
+from blockota.errors import Action, RefusedError
+from blockota.model.draft import Draft
+from blockota.model.release import Region
+from blockota.vendor.drafting import ChipMemory, with_image
+from blockota.vendor.images import ImageInputs
+from blockota.vendor.propose import agreements_of, read_view
+from blockota.vendor.review import Review, review_proposal
+from blockota.vendor.unattended import UnattendedSigner
+from firmware_host.bootloader.chips import FLASH_BASE, Chip, find_chip
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+_SMALLEST_PAGE = 2048
+_SMALLEST_PAGES = {0x451: 16 * 1024}
+"""The smallest page of the chips whose page size depends on their option bytes, in bytes (RM0410, RM0440, RM0432)."""
+
+
+def view_of(connection: Connection, proposals: Iterable[Proposal]) -> ChainView:
+    """Read the state of the chain that the owners need who sign these proposals.
+
+    Raises:
+        ChainError: the block was replaced by a reorganisation during the reads.
+    """
+    settings = connection.settings
+    # Without a replication contract there are no agreements to read, and none can be proposed.
+    replication = connection.replication if settings.replication else None
+    about, confirmations = agreements_of(proposals), settings.confirmations
+    view = read_view(connection.contract, replication, about=about, confirmations=confirmations)
+    return replace(view, configured_safe=settings.safe or "")
+
+
+def review_on(connection: Connection, proposal: Proposal, inputs: ImageInputs | None = None) -> Review:
+    """Review a proposal as before a signature: check its place, hash its images, and read the chain.
+
+    Args:
+        connection: the connection to the chain.
+        proposal: the proposal.
+        inputs: the places of the images; None means the store and the configured sources.
+
+    Raises:
+        ProposalError: the proposal is for another chain or Safe, or an image is not the one in the calldata.
+        BlockOTAError: an image cannot be checked.
+    """
+    places = inputs or ImageInputs(lambda: connection.store, sources=connection.image_sources())
+    return review_proposal(proposal, view_of(connection, [proposal]), places, is_pinned=True, is_required=True)
+
+
+def unattended_signer(connection: Connection, open_key: Callable[[int], BaseAccount], *, now: int) -> UnattendedSigner:
+    """Open an owner's key for the connection's chain, and return a signer that needs no person."""
+    account = open_key(connection.settings.chain_id)
+    return UnattendedSigner(account, lambda proposal: review_on(connection, proposal), now)
+
+
+def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract, fill: bool = False) -> Draft:
+    """Add the image of a file to a draft, with the memory of the product's chip; `fill` fills large gaps.
+
+    Raises:
+        UsageError: the file does not exist, or contradicts the draft.
+        RefusedError: the product is not paired, its chip is not supported, or the file is not an image.
+    """
+    product = contract.paired_product(draft.product)
+    chip = require_chip(product.chip_id)
+    # Any whole page in a gap counts. Only the smallest size of a page is known if a chip is erased as a whole.
+    units = [(unit.address, unit.size) for unit in chip.erase_units(chip.flash_limit)]
+    if chip.is_erased_whole:
+        page = _SMALLEST_PAGES.get(chip.product_id, _SMALLEST_PAGE)
+        units = [(address, page) for address in range(FLASH_BASE, FLASH_BASE + chip.flash_limit, page)]
+    memory = ChipMemory(
+        ram=tuple(Region(part.start, len(part)) for part in chip.ram),
+        erase_units=tuple(Region(address, size) for address, size in units),
+        erased_byte=chip.erased_byte,
+        family=chip.family,
+    )
+    return with_image(draft, path, product=product, chip=memory, fill=fill)
+
+
+def require_chip(chip_id: int) -> Chip:
+    """Return the chip table's row with a chip id.
+
+    Raises:
+        RefusedError: the chip table has no such row, so no bench could flash the chip.
+    """
+    if chip := find_chip(chip_id):
+        return chip
+    raise RefusedError(
+        f"the chip id 0x{chip_id:03x} is not supported",
+        why="the chip table has no row for it, so no bench could flash the board",
+        remedy="check the id that the board reports, or choose one of the supported ids",
+        action=Action.LIST_CHIPS,
+    )

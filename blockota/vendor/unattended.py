@@ -1,0 +1,129 @@
+"""Makes and signs proposals without a person, as a vendor's build server and scripts do.
+
+The rules of an unattended signature:
+
+1. The key is opened, and both output files are free, before anything is stored.
+2. The proposal passes the same review as before an owner's signature: each image is hashed again.
+3. A red flag refuses the signature, because only a person can judge it.
+4. The proposal file and the signature file are written together, or neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import Signature, sign, to_json
+from blockota.errors import Action, ProposalError
+from blockota.files import refuse_existing, result_files, write_result
+from blockota.vendor.review import Review
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+
+@dataclass(frozen=True)
+class UnattendedSigner:
+    """An owner's key that signs proposals without red flags.
+
+    Attributes:
+        account: the owner's account.
+        review: reviews a proposal, with its images.
+        now: the current time, in Unix seconds.
+    """
+
+    account: BaseAccount
+    review: Callable[[Proposal], Review]
+    now: int
+
+    def sign(self, proposal: Proposal) -> Signature:
+        """Review a proposal, and sign it.
+
+        Raises:
+            ProposalError: the proposal has a red flag.
+            BlockOTAError: an image cannot be checked.
+        """
+        return sign_review(self.review(proposal), self.account, now=self.now)
+
+
+@dataclass(frozen=True)
+class WrittenProposal:
+    """A proposal that was written to a file.
+
+    Attributes:
+        path: the proposal file.
+        signature: the signature file; None if the proposal was not signed.
+        signer: the address of the owner who signed; empty if the proposal was not signed.
+    """
+
+    proposal: Proposal
+    path: Path
+    signature: Path | None = None
+    signer: str = ""
+
+
+def write_proposal(
+    path: Path, make: Callable[[], Proposal], *, open_signer: Callable[[], UnattendedSigner] | None = None
+) -> WrittenProposal:
+    """Make a proposal, have it signed if a signer is given, and write both files or none.
+
+    Args:
+        path: the proposal file; the signature file is written beside it.
+        make: makes the proposal, and can store images.
+        open_signer: opens the key that signs the proposal; None leaves the signatures to the owners.
+
+    Raises:
+        UsageError: one of the files exists, or cannot be written.
+        ProposalError: the proposal has a red flag, so that it is not signed.
+    """
+    refuse_existing(path)
+    signer = open_signer() if open_signer else None
+    if signer is None:
+        proposal = make()
+        write_result(path, proposal.to_json())
+        return WrittenProposal(proposal, path)
+
+    beside = signature_path(path, signer.account.address)
+    refuse_existing(beside, why="it can belong to an earlier proposal with the same file name")
+    proposal = make()
+    signed = to_json([signer.sign(proposal)])
+    with result_files(path, beside) as (file, companion):
+        file.write(proposal.to_json())
+        if companion:
+            companion.write(signed)
+    return WrittenProposal(proposal, path, beside, signer.account.address)
+
+
+def sign_review(
+    review: Review, account: BaseAccount, *, now: int, accepted: Collection[str] = frozenset()
+) -> Signature:
+    """Sign a reviewed proposal without asking a person.
+
+    Args:
+        review: the proposal with the results of its checks, of a known state of the chain.
+        account: an owner's account.
+        now: the current time, in Unix seconds.
+        accepted: the words of the red flags that a person has judged before.
+
+    Raises:
+        ProposalError: the proposal has another red flag.
+    """
+    flags = review.red_flags(signer=account.address, now=now)
+    if flags is None:
+        raise AssertionError("a proposal is not signed without the state of the chain")
+    if others := [flag for flag in flags if flag.word not in accepted]:
+        raise ProposalError(
+            "the proposal is not signed automatically",
+            why="; ".join(f"{flag.what} (red flag {flag.word})" for flag in others),
+            remedy="make the proposal without a signature, and have owners review and sign it",
+            action=Action.SIGN_LATER,
+        )
+    return sign(review.proposal, account)
+
+
+def signature_path(proposal: Path, signer: str) -> Path:
+    """Return the path of an owner's signature file beside a proposal file, where the execution finds it."""
+    return proposal.with_name(f"{proposal.stem}.{signer.lower()[:10]}.signature.json")
