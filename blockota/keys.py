@@ -161,7 +161,7 @@ def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Calla
         named = keystore.get("address")
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         if "MAC mismatch" in str(error):
-            raise RefusedError("the key cannot be opened", why=f"this is not the password of {path.name}") from error
+            raise RefusedError(f"wrong password for {path.name}, nothing was signed", remedy="try again") from error
         raise _not_a_keystore(path) from error
 
     # The MAC does not cover the cipher's parameters, so a damaged keystore can decrypt to another key.

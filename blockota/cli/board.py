@@ -275,9 +275,10 @@ def _span(chip: Chip, flash_size: int, *, first: int | None, length: int | None)
     stop = memory.stop if length is None else start + length
     if not start < stop <= memory.stop:
         spans = ", ".join(f"{span.start:#010x}-{span.stop - 1:#010x}" for span in memories if span)
+        too_few = f"fewer than {length:,} bytes follow, and " if memory and length else ""
         raise RefusedError(
             f"cannot read {'' if length is None else f'{length:,} bytes '}at {start:#010x}",
-            why=f"the {chip.name} can be read at {spans}",
+            why=f"{too_few}the {chip.name} can be read at {spans}",
             remedy="give --address and --length within one of these ranges",
         )
     return range(start, stop)

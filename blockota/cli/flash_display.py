@@ -140,7 +140,7 @@ class FlashDisplay:
         prefix, finished = self._prefix(port), result.finished
         board = "the board" if self._is_one else f"board {result.unique_id}"
         already = " already" if result.result == "already" else ""
-        how = "by the stub" if finished and finished.method == "stub" else "by reading it back"
+        how = "by hashing on the chip" if finished and finished.method == "stub" else "by reading it back"
         summary = finished.summary if finished else ""
         proof = f"proven {how}, {result.seconds:.1f} s in all"
         self._session.done(f"{prefix}{board} holds {result.held}{already}: {summary}; {proof}")
@@ -166,7 +166,7 @@ class FlashDisplay:
 def _own_image(result: BoardImageResult) -> str:
     image, finished = result.image, result.finished
     already = " already" if result.is_unchanged else ""
-    how = "by the stub" if finished.method == "stub" else "by reading it back"
+    how = "by hashing on the chip" if finished.method == "stub" else "by reading it back"
     where = f"{image.size:,} bytes at {image.region.start:#010x} with SHA-256 {image.sha256.hex()}"
     return f"its own image of {image.product.name}{already}: {where}; proven {how}, without checks 1 to 4"
 

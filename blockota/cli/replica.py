@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _QUARTER = 90 * 86400
 _NUMBER = click.IntRange(1, (1 << 64) - 1)
+_STATUSES = {"gone": "does not serve"}
+"""The words on the terminal for results whose names in the JSON result are older."""
 _KEY = key_option("The broker's")
 
 
@@ -166,10 +168,10 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
 def check(
     session: Session, /, *, product: str | None, version: Version | None, leaves: int, allow_private: bool
 ) -> None:
-    """Request random blocks from each announced replica, and report which serve, lie or are gone.
+    """Request random blocks from each announced replica, and report which serve it, lie, or do not have it.
 
     A replica lies if it serves wrong bytes. The exit status is 0 if all replicas serve, 3 if one or more lie, and 5 if
-    none lies but some are gone.
+    none lies but some do not serve.
 
     \b
     Example:  blockota replica check --product acme-thermo2 --version 1.4.0
@@ -196,7 +198,16 @@ def check(
     if not (error and session.as_json):
         columns = ("NUMBER", "PRODUCT", "VERSION", "REPLICA", "STATUS", "BLOCKS", "SECONDS", "WHY")
         rows = [
-            (a.number, a.product, a.version, a.uri, one.status, one.blocks, f"{one.seconds:.2f}", one.why or "-")
+            (
+                a.number,
+                a.product,
+                a.version,
+                a.uri,
+                _STATUSES.get(one.status, one.status),
+                one.blocks,
+                f"{one.seconds:.2f}",
+                one.why or "-",
+            )
             for one, a in ((one, one.agreement) for one in probes)
         ]
         session.result(fields, lambda: session.table(columns, rows))

@@ -155,9 +155,9 @@ def _paired_product(answer: ChainAnswer) -> Product:
     if answer.product is None or not answer.product.paired:
         raise VerificationError(
             2,
-            "the product is not paired",
-            why="the product has no pairing with an OEM in the contract, so no release may be installed",
-            remedy="check the product's name",
+            "the product is unknown to this vendor",
+            why="the vendor's contract does not list it, or the vendor removed it",
+            remedy="check the product's name and the settings file",
             action=Action.LIST_PRODUCTS,
         )
     # (2b)

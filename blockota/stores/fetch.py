@@ -285,7 +285,7 @@ class Worker:
                     if plan.is_over or not self.is_only:
                         return
         except SourceError as error:
-            if error.verdict != Verdict.GONE:
+            if error.verdict not in (Verdict.ABSENT, Verdict.FAILED):
                 self._give_up(error, plan)
 
     def _fetch_blocks(self, plan: FetchPlan, client: TrustlessClient) -> None:

@@ -95,7 +95,7 @@ class TrustlessClient:
                         raise SourceError(self.source.url, verdict, why=f"{error.what}, {error.why}") from error
                     # A server that fails in the middle can only end the stream; the blocks so far were valid.
                     raise SourceError(
-                        self.source.url, Verdict.GONE, why="the response ends too early", again=0.0
+                        self.source.url, Verdict.FAILED, why="the response ends too early", again=0.0
                     ) from error
 
     def has(self, cid: CID) -> bool:

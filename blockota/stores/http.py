@@ -356,7 +356,7 @@ class HttpClient:
             return
         self.close()
         if status in _ABSENT:
-            raise AbsentError(self._source.url, Verdict.GONE, why="the source does not have the requested content")
+            raise AbsentError(self._source.url, Verdict.ABSENT, why="the source does not have the requested content")
         if status == _UNAUTHORISED:
             why = "it answers with the status 401: it requires a valid token, see [tokens] in blockota.toml"
             raise self._error(Verdict.REFUSED, why)
@@ -365,7 +365,7 @@ class HttpClient:
             # RFC 9110, 10.2.3: seconds, or a date.
             value = _header(head, "Retry-After", "0")
             again = min(float(value), _MAX_RETRY_AFTER) if value.isdecimal() else _RETRY_AFTER_DATE
-        raise self._error(Verdict.GONE, f"it answers with the status {status}", again=again)
+        raise self._error(Verdict.FAILED, f"it answers with the status {status}", again=again)
 
     def _connected(self, origin: Origin) -> _Connection:
         """Return a connection to an origin: the open connection if it can be reused, else a new one."""
@@ -447,10 +447,10 @@ _FAILURES: dict[type[Exception], _Failure] = {
     ssl.SSLCertVerificationError: _Failure(
         Verdict.REFUSED, lambda error: f"its certificate cannot be verified ({error.verify_message})"
     ),
-    socket.gaierror: _Failure(Verdict.GONE, lambda _: "its name cannot be resolved", 1.0),
-    OSError: _Failure(Verdict.GONE, _broken, 0.0),
-    h11.ProtocolError: _Failure(Verdict.GONE, _broken, 0.0),
-    ValueError: _Failure(Verdict.GONE, _broken, 0.0),
+    socket.gaierror: _Failure(Verdict.FAILED, lambda _: "its name cannot be resolved", 1.0),
+    OSError: _Failure(Verdict.FAILED, _broken, 0.0),
+    h11.ProtocolError: _Failure(Verdict.FAILED, _broken, 0.0),
+    ValueError: _Failure(Verdict.FAILED, _broken, 0.0),
 }
 """Exceptions of sockets, TLS and HTTP; the first matching class is used, so subclasses come first."""
 

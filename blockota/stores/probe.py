@@ -22,7 +22,7 @@ from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, 
 
 _AT_ONCE = 8
 PROBE_SECONDS = 30.0
-"""Seconds within which a replica must answer a probe; a slower replica counts as gone."""
+"""Seconds within which a replica must answer a probe; a slower replica does not serve."""
 _MAX_DEPTH = 8
 
 
@@ -36,7 +36,7 @@ class ProbeStatus(StrEnum):
 
 
 _STATUSES = {Verdict.WRONG: ProbeStatus.LIES, Verdict.UNUSABLE: ProbeStatus.UNUSABLE}
-"""The probe status for a verdict; every other verdict means that the replica is gone."""
+"""The probe status for a verdict; every other verdict means that the replica does not serve."""
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,11 @@ class Verdict(StrEnum):
     UNUSABLE = "unusable"
     STALLED = "stalled"
     REFUSED = "refused"
-    GONE = "gone"
+    ABSENT = "does not have it"
+    FAILED = "failed"
 
 
-BAD = frozenset({Verdict.WRONG, Verdict.UNUSABLE, Verdict.STALLED, Verdict.REFUSED, Verdict.GONE})
+BAD = frozenset({Verdict.WRONG, Verdict.UNUSABLE, Verdict.STALLED, Verdict.REFUSED, Verdict.ABSENT, Verdict.FAILED})
 """Verdicts after which a source is not asked again; a source that was only late may be faster the next time."""
 
 
@@ -205,8 +206,9 @@ class SourceReport:
     reason: str = ""
 
     def __str__(self) -> str:
-        """One line, such as ``https://host gone: it answers with the status 503``."""
-        return f"{shown_url(self.url)} {self.verdict}" + (f": {self.reason}" if self.reason else "")
+        """One line, such as ``https://host failed: it answers with the status 503``."""
+        why = f": {self.reason}" if self.reason and self.verdict is not Verdict.ABSENT else ""
+        return f"{shown_url(self.url)} {self.verdict}{why}"
 
 
 class SourceError(StoreError):

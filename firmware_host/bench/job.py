@@ -154,7 +154,7 @@ class Offers:
         if product is None or not product.paired:
             raise RefusedError(
                 "the board's own image has no place",
-                why=f"the contract has no paired product {name} at block {block}, whose region the image would have",
+                why=f"its product {name}, which names its region, is unknown to this vendor at block {block}",
                 remedy="check the name, or ask the vendor to pair the product",
                 action=Action.LIST_PRODUCTS,
             )

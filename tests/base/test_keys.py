@@ -78,9 +78,9 @@ def test_both_key_derivations_open(kdf: Any, keystore: Callable[..., str]) -> No
 
 
 @pytest.mark.parametrize("password", ["", "Correct horse", PASSWORD + "\n", "é"])
-def test_a_wrong_password_leaves_the_key_closed(password: str, keystore: Callable[..., str]) -> None:
+def test_a_wrong_password_is_refused(password: str, keystore: Callable[..., str]) -> None:
     """A wrong password is refused with an error that names the keystore file."""
-    with pytest.raises(RefusedError, match=r"cannot be opened: this is not the password of owner_a\.json"):
+    with pytest.raises(RefusedError, match=r"wrong password for owner_a\.json, nothing was signed"):
         opened(keystore(), password=password)
 
 

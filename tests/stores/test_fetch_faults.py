@@ -24,19 +24,19 @@ BAD: dict[str, tuple[Vice, Verdict, str]] = {
     "lies in the first bit": (FLIPS_FIRST_BIT, Verdict.WRONG, "has another hash"),
     "lies in the middle": (vices.flips_bit(0.5), Verdict.WRONG, "has another hash"),
     "lies in the last bit": (vices.flips_bit(1), Verdict.WRONG, "has another hash"),
-    "truncates": (vices.truncates, Verdict.GONE, "the connection broke"),
+    "truncates": (vices.truncates, Verdict.FAILED, "the connection broke"),
     "truncates silently": (vices.truncates_silently, Verdict.WRONG, "has another hash"),
     "stalls": (vices.stalls, Verdict.STALLED, "silent"),
     "stalls at once": (vices.stalls_at_once, Verdict.STALLED, "silent"),
     "drips": (vices.drips, Verdict.STALLED, "too slow"),
     "drips headers": (vices.drips_headers, Verdict.STALLED, "too slow"),
-    "continues for ever": (vices.continues_for_ever, Verdict.GONE, "more than"),
-    "trails for ever": (vices.trails_for_ever, Verdict.GONE, "buffer too long"),
+    "continues for ever": (vices.continues_for_ever, Verdict.FAILED, "more than"),
+    "trails for ever": (vices.trails_for_ever, Verdict.FAILED, "buffer too long"),
     "sends without end": (vices.sends_without_end, Verdict.REFUSED, "larger than the"),
     "gzip": (vices.zips, Verdict.UNUSABLE, "content encoding 'gzip'"),
     "login page": (vices.shows_a_page, Verdict.UNUSABLE, "answers with text/html where a block was requested"),
     "1 TiB": (vices.announces_a_tebibyte, Verdict.REFUSED, "announces 1099511627776 bytes"),
-    "busy": (vices.is_busy, Verdict.GONE, "status 503"),
+    "busy": (vices.is_busy, Verdict.FAILED, "status 503"),
     "another machine's loopback": (
         vices.redirects_to("http://127.0.0.2:9{path}"),
         Verdict.REFUSED,
@@ -221,13 +221,13 @@ def test_a_fast_source_serves_more_than_a_slow_one() -> None:
 
 
 def test_a_dead_port_is_named() -> None:
-    """A source with a closed port is reported as gone."""
-    with serving(BLOCKS) as gone, serving(BLOCKS) as honest:
+    """A source with a closed port is reported as failed."""
+    with serving(BLOCKS) as closed, serving(BLOCKS) as honest:
         pass
     with serving(BLOCKS) as honest:
-        data, report = run(gone, honest)
+        data, report = run(closed, honest)
     assert data == IMAGE
-    assert [(source.url, source.verdict) for source in report.bad] == [(gone.url, Verdict.GONE)]
+    assert [(source.url, source.verdict) for source in report.bad] == [(closed.url, Verdict.FAILED)]
 
 
 def test_a_source_without_the_image_is_named() -> None:
@@ -236,7 +236,7 @@ def test_a_source_without_the_image_is_named() -> None:
         data, report = run(empty, honest)
     assert data == IMAGE
     [bad] = report.bad
-    assert str(bad) == f"{empty.url} gone: the source does not have the requested content"
+    assert str(bad) == f"{empty.url} does not have it"
 
 
 def test_memory_is_a_few_blocks() -> None:

@@ -174,7 +174,7 @@ def test_a_plain_server_in_the_place_of_tls_is_gone() -> None:
     """The error for a plain HTTP server at an https URL has a readable TLS reason, without a C source location."""
     with serving(SMALL_BLOCKS, honest) as gateway, pytest.raises(SourceError, match=r"TLS: [a-z ]+") as caught:
         read_small(Source(gateway.url.replace("http:", "https:")))
-    assert caught.value.verdict is Verdict.GONE
+    assert caught.value.verdict is Verdict.FAILED
     assert "_ssl.c" not in str(caught.value)
 
 
@@ -299,11 +299,11 @@ def test_the_number_and_size_of_header_fields_are_limited(count: int, size: int,
     [
         (TimeoutError(), Verdict.STALLED),
         (ssl.SSLCertVerificationError(), Verdict.REFUSED),
-        (socket.gaierror(), Verdict.GONE),
-        (ConnectionResetError(), Verdict.GONE),
-        (h11.LocalProtocolError("?"), Verdict.GONE),
-        (h11.RemoteProtocolError("?"), Verdict.GONE),
-        (UnicodeError(), Verdict.GONE),
+        (socket.gaierror(), Verdict.FAILED),
+        (ConnectionResetError(), Verdict.FAILED),
+        (h11.LocalProtocolError("?"), Verdict.FAILED),
+        (h11.RemoteProtocolError("?"), Verdict.FAILED),
+        (UnicodeError(), Verdict.FAILED),
     ],
     ids=lambda value: type(value).__name__,
 )

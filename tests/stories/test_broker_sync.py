@@ -194,7 +194,7 @@ def test_mistakes_are_refused(agreed: Workshop) -> None:
 
 
 def test_a_check_names_sources_that_serve_wrong_blocks_or_do_not_answer(agreed: Workshop) -> None:
-    """``replica check`` exits with 0 if all replicas serve, 5 if one is gone, and 3 if one serves wrong bytes."""
+    """``replica check`` exits with 0 if all replicas serve, 5 if one does not, and 3 if one serves wrong bytes."""
     offer(agreed, number=2, key="dev:5")
     held = {address("1.0.0"): image("1.0.0").read_bytes()}
     with ExitStack() as stack:

@@ -143,7 +143,7 @@ def test_gateways_come_last_and_named_sources_first(bench: Workshop) -> None:
         assert outcome.status == 0
         assert outcome.json["file"] == "found.bin"
         assert gateway.asked
-        assert f"Not asked again: {vendor.url} gone: the source does not have the requested content." in outcome.err
+        assert f"Not asked again: {vendor.url} does not have it." in outcome.err
 
 
 def test_sources_of_wrong_blocks_without_others_fail_check_four(bench: Workshop, board_url: str) -> None:
@@ -174,8 +174,8 @@ def test_unreachable_sources_are_listed(bench: Workshop) -> None:
             UNREACHABLE,
             "the image of acme-thermo2 1.0.0 was not found",
             "does not have",
-            f"{url} gone",
-            f"{url}/… gone",
+            f"{url} failed",
+            f"{url}/… failed",
             "--source",
         )
 

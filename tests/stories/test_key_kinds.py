@@ -55,7 +55,7 @@ def test_a_password_comes_by_descriptor(released: Workshop, descriptor: Descript
 def test_a_wrong_password_is_status_3(released: Workshop, descriptor: Descriptor) -> None:
     """A wrong password exits with status 3, and the password is not printed."""
     outcome = released.run(*OFFER, *KEYSTORE, "--password-fd", descriptor("battery staple"))
-    refused(outcome, REFUSED, "the key cannot be opened", "broker.json")
+    refused(outcome, REFUSED, "wrong password for broker.json")
     assert "staple" not in outcome.err
     refused(released.run(*OFFER, *KEYSTORE, "--password-fd", descriptor("")), USAGE, "its first line is empty")
     refused(released.run(*OFFER, *KEYSTORE), USAGE, "without a terminal", "--password-fd")

@@ -104,13 +104,13 @@ def test_a_release_is_decided_by_an_owner_at_home_and_one_at_the_desk(workshop: 
     shutil.copy(home / "ann.json", "from-the-stick.json")
 
     simulated = ok(workshop.run("proposal", "simulate", str(file)))
-    assert "the execution was not tried: it has 0 of 2 signatures" in simulated.out
+    assert "the execution was not tried: it has 0 signatures, 2 needed" in simulated.out
     ok(sign(workshop, file, "dev:2"))
     beside = next(map(str, Path().glob("1.1.0.*.signature.json")))
     ok(workshop.run("proposal", "merge", "from-the-stick.json", beside, "-o", "1.1.0.signatures.json"))
     assert "2 of 2" in listed(workshop)["1.1.0.json"]["signed"]
     simulated = ok(workshop.run("proposal", "simulate", str(file)))
-    assert "the execution succeeds, with 2 of 2 signatures" in simulated.out
+    assert "the execution succeeds, with 2 signatures, 2 needed" in simulated.out
     executed = ok(workshop.run("proposal", "execute", str(file), "--key", "dev:6"))
     assert f"publish a release: {PRODUCT} 1.1.0" in executed.out
     assert listed(workshop)["1.1.0.json"]["state"] == "executed"

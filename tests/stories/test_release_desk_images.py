@@ -77,7 +77,7 @@ def test_other_bytes_are_not_signed(owner: Workshop) -> None:
 def test_an_image_that_is_nowhere_is_not_signed(owner: Workshop) -> None:
     """If no source has the image, signing is refused and the error lists the sources that were asked."""
     settings(owner, gateways=[NOBODY])
-    words = (f"the image of {PRODUCT} 1.1.0 cannot be checked", f"{NOBODY} gone", "--image FILE", "--source")
+    words = (f"the image of {PRODUCT} 1.1.0 cannot be checked", f"{NOBODY} failed", "--image FILE", "--source")
     refused(sign(owner, "1.1.0.json", "dev:1"), OUT_OF_REACH, *words)
     refused(sign(owner, "1.1.0.json", "dev:1", "--source", "ftp://x"), USAGE, "is not the URL of a gateway")
 
@@ -87,7 +87,7 @@ def test_a_missing_predecessor_is_reported(owner: Workshop) -> None:
     settings(owner, gateways=[NOBODY])
     outcome = ok(sign(owner, "1.1.0.json", "dev:1", "--image", str(NEW)))
     assert "not known: the image of 1.0.0 was not found, and no file was given to compare with" in outcome.out
-    assert f"Not asked again: {NOBODY} gone" in outcome.err
+    assert f"Not asked again: {NOBODY} failed" in outcome.err
 
 
 def test_signing_offline_asks_named_sources_only(owner: Workshop) -> None:

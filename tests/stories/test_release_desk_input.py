@@ -151,11 +151,12 @@ def test_signatures_of_other_tools_need_consent(desk: Workshop) -> None:
     words = ("--signature", "safe.hex")
     shown = ok(desk.run("proposal", "show", "1.0.0.json", *words)).out
     assert shown.count("valid, an owner's, by eth_sign; the TEXT IS NOT SIGNED: another tool made the signature") == 2
-    assert "it has 0 of 2 signatures" in ok(desk.run("proposal", "simulate", "1.0.0.json", *words)).out
+    assert "it has 0 signatures, 2 needed" in ok(desk.run("proposal", "simulate", "1.0.0.json", *words)).out
     execute = ("proposal", "execute", "1.0.0.json", "--key", "dev:0", *words)
     refused(desk.run(*execute), REFUSED, "reason, proposer and expiry are not signed by", "--unsigned-text")
     assert (
-        "with 2 of 2 signatures" in ok(desk.run("proposal", "simulate", *execute[2:3], *words, "--unsigned-text")).out
+        "with 2 signatures, 2 needed"
+        in ok(desk.run("proposal", "simulate", *execute[2:3], *words, "--unsigned-text")).out
     )
     done = ok(desk.run(*execute, "--unsigned-text"))
     assert done.err.count("RED FLAG text") == 2

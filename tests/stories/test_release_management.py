@@ -254,7 +254,7 @@ def test_an_unpaired_product_takes_nothing(workshop: Workshop, board_url: str) -
     )
     execute_signed(Proposal.from_json(Path("unpair.json").read_bytes()), workshop.chain, cast=workshop.cast)
     assert workshop.run("product", "show", PRODUCT, "--json").json["paired"] is False
-    refused(workshop.flash(board_url), REFUSED, "check 2", "not paired")
+    refused(workshop.flash(board_url), REFUSED, "check 2", "unknown to this vendor")
     again = ("--product", PRODUCT, "--version", "1.1.0", "-o", "p.json")
     refused(workshop.run("release", "publish", str(NEW), *again), REFUSED, "not paired")
     refused(workshop.run("product", "unpair", PRODUCT, "-o", "twice.json"), REFUSED, "not paired")

@@ -60,7 +60,7 @@ def test_a_search_without_result_is_reported(kubo: Path, tmp_path: Path) -> None
     with running_node(kubo, tmp_path, kind=ONLINE) as node, serving({}) as empty:
         store = KuboStore(node.api, timeout=0.5)
         with pytest.raises(
-            StoreError, match=r"was not found: .*does not have .* gone: .*the IPFS network, through that"
+            StoreError, match=r"was not found: .*does not have .* does not have it.*the IPFS network, through that"
         ):
             found(store, empty)
 
