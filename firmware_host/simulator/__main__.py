@@ -7,39 +7,26 @@ from __future__ import annotations
 
 import argparse
 import logging
-import queue
 import re
-import signal
 import sys
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from blockota.errors import BlockOTAError, UsageError
-from firmware_host.simulator import (
-    FAULT_NAMES,
-    PROFILES,
-    STM32F103C8,
-    WIRINGS,
-    BoardProfile,
-    BoardSide,
-    Faults,
-    SimulatedBoard,
-    TimeModel,
-    serve_pty,
-    serve_rfc2217,
-    serve_tcp,
-)
+from blockota.shutdown import stop_on_signals
+from firmware_host.simulator.clock import TimeModel
+from firmware_host.simulator.device import UNIQUE_ID, SimulatedBoard
+from firmware_host.simulator.faults import FAULT_NAMES, Faults
+from firmware_host.simulator.line import BoardSide
+from firmware_host.simulator.profiles import PROFILES, STM32F103C8, BoardProfile
+from firmware_host.simulator.server import serve_tcp
+from firmware_host.simulator.server_pty import serve_pty
+from firmware_host.simulator.server_rfc2217 import WIRINGS, serve_rfc2217
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SIGNAL_SECONDS = 0.5
-"""Seconds of one wait for a signal."""
-UNIQUE_ID_LENGTH = 12
+"""Seconds of one wait for a signal: Windows handles signals only between two waits."""
 RATES = ("9600", "57600", "115200", "230400", "256000", "460800")
 RATE_OF_THE_LINE = "line"
 MAX_LATENCY = 1000.0
@@ -82,6 +69,7 @@ def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None]) -
         stream=sys.stderr,
         format="%(asctime)s %(message)s",
     )
+    _require_possible(options)
     board = _board(options)
     if options.rfc2217 is not None:
         wiring = replace(
@@ -95,70 +83,44 @@ def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None]) -
     else:
         server = serve_pty(board) if options.pty else serve_tcp(board, port=options.tcp)
 
-    with _stop_signals() as signals, server as url:
+    with stop_on_signals() as stop, server as url:
         announce(url)
-        while signals.empty():
-            with suppress(queue.Empty):  # Windows handles signals only between two waits
-                signals.put(signals.get(timeout=SIGNAL_SECONDS))
+        while not stop.wait(SIGNAL_SECONDS):
+            pass
 
 
-@contextmanager
-def _stop_signals() -> Iterator[queue.SimpleQueue[int]]:
-    """Put the stop signals into a queue: a signal handler may not use an event, on whose lock it can deadlock."""
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    before = {number: signal.signal(number, lambda number, _: signals.put(number)) for number in STOP_SIGNALS}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _require_rfc2217(options: argparse.Namespace) -> None:
-    """Refuse settings of the line that only a serial server of RFC 2217 transmits."""
-    if options.rfc2217 is None and options.parity == "none":
-        raise UsageError(
-            "--parity has no effect without --rfc2217",
-            why="a TCP connection and a pseudo-terminal carry bytes without a parity bit",
-            remedy="serve the board with --rfc2217",
-        )
-    if options.rfc2217 is None and options.rs485:
-        raise UsageError(
-            "--rs485 has no effect without --rfc2217",
-            why="a TCP connection and a pseudo-terminal have no RTS",
-            remedy="serve the board with --rfc2217",
-        )
+def _require_possible(options: argparse.Namespace) -> None:
+    """Refuse combinations of options that no line can have."""
+    baud, is_rfc2217 = options.baud, options.rfc2217 is not None
+    if options.latency and not baud:
+        raise UsageError("--latency has no effect without --baud", remedy="add --baud, such as --baud 115200")
+    if baud == RATE_OF_THE_LINE and not options.pty and not is_rfc2217:
+        raise UsageError("a TCP connection has no baud rate", remedy="use --baud 115200, or serve --pty or --rfc2217")
     if options.invert_rs485 and not options.rs485:
         raise UsageError("--invert-rs485 has no effect without --rs485", remedy="add --rs485")
+    only_rfc2217 = {
+        "--parity": (options.parity == "none", "carry bytes without a parity bit"),
+        "--rs485": (options.rs485, "have no RTS"),
+    }
+    for name, (is_given, why) in only_rfc2217.items():
+        if is_given and not is_rfc2217:
+            raise UsageError(
+                f"{name} has no effect without --rfc2217",
+                why=f"a TCP connection and a pseudo-terminal {why}",
+                remedy="serve the board with --rfc2217",
+            )
 
 
 def _board(options: argparse.Namespace) -> SimulatedBoard:
-    if not re.fullmatch(rf"[0-9A-Fa-f]{{{UNIQUE_ID_LENGTH * 2}}}", options.unique_id):
-        raise UsageError(
-            f"the unique id {options.unique_id!r} is invalid",
-            remedy=f"write {UNIQUE_ID_LENGTH * 2} hex digits",
-        )
-    baud, latency = options.baud, options.latency
-    if not 0 <= latency <= MAX_LATENCY:
-        raise UsageError(
-            f"the latency of {latency:g} ms is out of range",
-            remedy=f"write 0 to {MAX_LATENCY:g} milliseconds, such as --latency 16",
-        )
-    if latency and not baud:
-        raise UsageError("--latency has no effect without --baud", remedy="add --baud, such as --baud 115200")
-    if baud == RATE_OF_THE_LINE and not options.pty and options.rfc2217 is None:
-        raise UsageError("a TCP connection has no baud rate", remedy="use --baud 115200, or serve --pty or --rfc2217")
-
-    _require_rfc2217(options)
-    rate = 0 if baud == RATE_OF_THE_LINE else int(baud or 0)
+    rate = 0 if options.baud == RATE_OF_THE_LINE else int(options.baud or 0)
     profile = PROFILES[options.chip]
     profile = replace(profile, max_baud=options.max_baud or profile.max_baud)
     board = SimulatedBoard(
         profile,
         flash=options.flash or b"",
         faults=reduce(Faults.adding, options.fault, Faults()),
-        times=TimeModel(baud=rate, latency=latency / 1000) if baud else None,
-        unique_id=bytes.fromhex(options.unique_id),
+        times=TimeModel(baud=rate, latency=options.latency) if options.baud else None,
+        unique_id=options.unique_id,
     )
     board.side = BoardSide("N" if options.parity == "none" else "E", half_duplex=options.half_duplex)
     # Option bytes and BOOT0 take effect at a reset, so both are set before the board is served.
@@ -214,12 +176,12 @@ def _parser() -> argparse.ArgumentParser:
     text = "the highest baud rate that the ROM measures correctly (default: that of the chip)"
     add("--max-baud", type=int, default=0, metavar="RATE", help=text)
     text = "the delay of the USB adapter in milliseconds; requires --baud"
-    add("--latency", type=float, default=0.0, metavar="MS", help=text)
+    add("--latency", type=_latency, default=0.0, metavar="MS", help=text)
     add("--verbose", action="store_true", help="log each read and write as well")
     # The board.
     add("--chip", choices=tuple(PROFILES), default=STM32F103C8.name, help="the chip to simulate (%(default)s)")
     add("--flash", type=Path, metavar="FILE", help="keep the flash contents in FILE, which is created if absent")
-    add("--unique-id", default="424c4f434b4f544100000001", metavar="HEX", help="the chip's 96-bit unique id")
+    add("--unique-id", type=_unique_id, default=UNIQUE_ID, metavar="HEX", help="the chip's 96-bit unique id")
     add("--boot0", type=int, choices=(0, 1), default=1, help="1 starts the boot ROM, 0 the flash (1)")
     add("--readout-protected", action="store_true", help="set readout protection")
     text = "pages to protect from writing, such as 0-3,8; rounded up to sectors"
@@ -234,6 +196,20 @@ def _port(text: str) -> int:
     if not 0 <= port < 1 << 16:
         raise argparse.ArgumentTypeError(f"{text} is not a TCP port")
     return port
+
+
+def _latency(text: str) -> float:
+    """Convert milliseconds to seconds."""
+    latency = float(text)
+    if not 0 <= latency <= MAX_LATENCY:
+        raise argparse.ArgumentTypeError(f"{text} ms are out of range; write 0 to {MAX_LATENCY:g} milliseconds")
+    return latency / 1000
+
+
+def _unique_id(text: str) -> bytes:
+    if not re.fullmatch(rf"[0-9A-Fa-f]{{{len(UNIQUE_ID) * 2}}}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a unique id; write {len(UNIQUE_ID) * 2} hex digits")
+    return bytes.fromhex(text)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,8 @@ computing, and by the time that a sleep took too long.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 BITS_PER_BYTE = 11
 """Start bit, eight data bits, even parity, stop bit (AN3155 section 2)."""

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 
 from firmware_host.simulator.clock import Timeline, TimeModel
 from firmware_host.simulator.emulator import CrashError, EmulatedApplication
@@ -32,10 +33,6 @@ from firmware_host.simulator.line import BoardSide, Cable, LineSettings, receive
 from firmware_host.simulator.profiles import STM32F103C8, BoardProfile
 from firmware_host.simulator.rom import RESET, Leave, Rom, Script, Transmitter
 from firmware_host.simulator.silicon import BusFaultError, Silicon
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 logger = logging.getLogger("firmware_host.simulator")
 

@@ -6,7 +6,7 @@ protection and no bit-banding, and the application cannot program the flash.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, UC_PROT_EXEC, UC_PROT_READ
 from unicorn.arm_const import (
@@ -27,9 +27,7 @@ from firmware_host.simulator.peripherals import (
     Peripherals,
     PlainPeripherals,
 )
-
-if TYPE_CHECKING:
-    from firmware_host.simulator.silicon import Silicon
+from firmware_host.simulator.silicon import Silicon
 
 PAGE = 0x1000
 HANDLER_RETURN = 0x1200_0000
@@ -91,7 +89,7 @@ class EmulatedApplication:
         silicon, profile = self._silicon, self._silicon.profile
         # The option bytes follow the system memory of an F1. Address 0 maps the memory that the chip booted from.
         system, flash = bytes(silicon.system + silicon.options.raw), bytes(silicon.flash.cells)
-        read_only = [(profile.flash_start, flash), (profile.system_start, system), (HANDLER_RETURN, bytes(PAGE))]
+        read_only = [(profile.flash_start, flash), (profile.system.start, system), (HANDLER_RETURN, bytes(PAGE))]
         if profile.runs_code:
             read_only.append((0, system if from_rom else flash))
         for start, content in read_only:

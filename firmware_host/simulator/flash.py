@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from blockota.errors import LinkError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
-    from firmware_host.simulator.faults import Faults
-    from firmware_host.simulator.profiles import BoardProfile
-
+from firmware_host.simulator.faults import Faults
+from firmware_host.simulator.profiles import BoardProfile
 
 Cells = bytearray | mmap.mmap
 
@@ -108,10 +103,6 @@ class Flash:
         self.busy_seconds = 0.0
         self.protected: frozenset[int] = frozenset()
         self.cells = _cells(contents, profile)
-
-    def contains(self, address: int) -> bool:
-        """Whether `address` is an address of the main flash."""
-        return 0 <= address - self._profile.flash_start < self._profile.flash_size
 
     def program(self, address: int, data: bytes) -> bool:
         """Program data unit by unit; return False if the controller refused to program cells that are not erased.

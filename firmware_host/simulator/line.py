@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from firmware_host.simulator.faults import Faults
+from firmware_host.simulator.faults import Faults
 
 
 @dataclass(frozen=True)

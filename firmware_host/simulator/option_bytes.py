@@ -6,13 +6,10 @@ the other families only RDP is modelled; the simulator stores their write protec
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from firmware_host.simulator.flash import Supply
-    from firmware_host.simulator.profiles import BoardProfile
+from firmware_host.simulator.flash import Supply
+from firmware_host.simulator.profiles import BoardProfile
 
 READOUT_OPEN = 0xA5
 """The only value of RDP that leaves the flash of an F1 readable (PM0075 section 2.5)."""
@@ -23,9 +20,8 @@ HIDDEN_SIZE = 16
 ERASED = 0xFF
 LEVEL_0, LEVEL_2 = 0xAA, 0xCC
 """RDP values of the other families; any other value means level 1. Level 2 is permanent and disables the boot ROM."""
-RDP_OFFSETS = {"F0": 0, "F4": 1, "L0": 0, "L4": 0, "none": 0}
-COMPLEMENT_WIDTHS = {"F0": 1, "F4": 0, "L0": 2, "L4": 4, "none": 0}
-"""The number of option bytes that are followed by their complement; 0 if the chip shows no complements."""
+FORMATS = {"F0": (0, 1), "F4": (1, 0), "L0": (0, 2), "L4": (0, 4), "none": (0, 0)}
+"""The place of RDP, and the number of option bytes that are followed by their complement; 0 without complements."""
 
 
 class OptionBytes:
@@ -42,7 +38,7 @@ class OptionBytes:
 
     def __init__(self, profile: BoardProfile, *, supply: Supply) -> None:
         self._profile, self._supply = profile, supply
-        size = profile.option_size or HIDDEN_SIZE
+        size = len(profile.options) or HIDDEN_SIZE
         self.raw = bytearray(size)
         self.store(bytes([READOUT_OPEN]).ljust(size, bytes([ERASED])))
         self.load()
@@ -54,16 +50,14 @@ class OptionBytes:
         readout protection is on.
         """
         self.readout_protected = self.raw[:2] != bytes((READOUT_OPEN, READOUT_OPEN ^ 0xFF))
-        stored, complements = self.raw[WRITE_PROTECTION][::2], self.raw[WRITE_PROTECTION][1::2]
-        pairs = zip(stored, complements, strict=True)
+        pairs = zip(self.raw[WRITE_PROTECTION][::2], self.raw[WRITE_PROTECTION][1::2], strict=True)
         bits = int.from_bytes(bytes(byte if byte ^ other == ERASED else ERASED for byte, other in pairs), "little")
-        per_sector = self._profile.pages_per_sector
         # Bit 31 covers the rest of the flash (PM0075 section 2.5).
-        self.protected_pages = frozenset(
-            page
-            for page in range(self._profile.page_count)
-            if not bits >> min(page // per_sector, PROTECTION_BITS - 1) & 1
-        )
+        self._protect(lambda sector: not bits >> min(sector, PROTECTION_BITS - 1) & 1)
+
+    def _protect(self, is_protected: Callable[[int], bool]) -> None:
+        pages, per_sector = range(self._profile.page_count), self._profile.pages_per_sector
+        self.protected_pages = frozenset(page for page in pages if is_protected(page // per_sector))
 
     def write(self, data: bytes) -> None:
         """Erase all option bytes, and program `data`; the hardware computes the complements.
@@ -105,8 +99,7 @@ class LeveledOptionBytes(OptionBytes):
     """The option bytes of all families but the F1: RDP has three levels."""
 
     def __init__(self, profile: BoardProfile, *, supply: Supply) -> None:
-        self._rdp = RDP_OFFSETS[profile.option_format]
-        self._complement_width = COMPLEMENT_WIDTHS[profile.option_format]
+        self._rdp, self._complemented = FORMATS[profile.option_format]
         self._sectors: frozenset[int] = frozenset()
         super().__init__(profile, supply=supply)
         self.store(self.with_readout(protected=False))
@@ -115,12 +108,8 @@ class LeveledOptionBytes(OptionBytes):
     def load(self) -> None:
         """Make the option bytes effective, as every reset does."""
         level = self.raw[self._rdp]
-        self.readout_protected = level != LEVEL_0
-        self.boot_rom_disabled = level == LEVEL_2
-        per_sector = self._profile.pages_per_sector
-        self.protected_pages = frozenset(
-            page for page in range(self._profile.page_count) if page // per_sector in self._sectors
-        )
+        self.readout_protected, self.boot_rom_disabled = level != LEVEL_0, level == LEVEL_2
+        self._protect(self._sectors.__contains__)
 
     def with_readout(self, *, protected: bool) -> bytes:
         """Return option bytes that set readout protection to level 1 or 0 and keep the other settings."""
@@ -134,7 +123,7 @@ class LeveledOptionBytes(OptionBytes):
         return bytes(self.raw)
 
     def _units(self, data: bytes) -> Iterator[bytes]:
-        width = self._complement_width
+        width = self._complemented
         step = 2 * width or 4
         for at in range(0, len(data), step):
             value = data[at : at + (width or step)]

@@ -7,10 +7,7 @@ the value that was written.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from collections.abc import Mapping
 
 RCC_CR, RCC_CFGR, RCC_APB2RSTR, RCC_APB2ENR = 0x4002_1000, 0x4002_1004, 0x4002_100C, 0x4002_1018
 APB2_START, APB2_END, APB2_BLOCK = 0x4001_0000, 0x4001_4000, 0x400
@@ -22,7 +19,7 @@ TRANSMITTER_ON = 0x2008
 """USART1_CR1: UE and TE (RM0008 section 27.6.4)."""
 AIRCR_KEY = 0x05FA
 USART1_SR, USART1_DR, USART1_BRR, USART1_CR1 = 0x4001_3800, 0x4001_3804, 0x4001_3808, 0x4001_380C
-SYST_CSR, SYST_RVR, SYST_CVR = 0xE000_E010, 0xE000_E014, 0xE000_E018
+SYST_CSR, SYST_RVR = 0xE000_E010, 0xE000_E014
 SCB_VTOR, SCB_AIRCR = 0xE000_ED08, 0xE000_ED0C
 
 HSI_HZ = HSE_HZ = 8_000_000
@@ -111,15 +108,6 @@ class Peripherals:
         source = (HSI_HZ, HSE_HZ, pll_hz, HSI_HZ)[configuration & 3]
         divider = configuration >> 4 & 0xF
         return source >> (0, 1, 2, 3, 4, 6, 7, 8, 9)[max(divider - 7, 0)]
-
-    @property
-    def line_settings(self) -> str:
-        """USART1's rate and format, such as ``115384 baud 8E1`` (RM0008 section 27.6)."""
-        control, divider = self[USART1_CR1], self[USART1_BRR] or 1
-        apb2_hz = self.clock_hz >> max((self[RCC_CFGR] >> 11 & 7) - 3, 0)
-        parity = "NNEO"[control >> 9 & 3]
-        data_bits = 8 + (control >> 12 & 1) - (parity != "N")
-        return f"{apb2_hz // divider} baud {data_bits}{parity}1"
 
     @property
     def tick_cycles(self) -> int:

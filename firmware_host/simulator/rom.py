@@ -11,11 +11,10 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import reduce
 from operator import xor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from firmware_host.simulator.faults import Faults
-    from firmware_host.simulator.silicon import Silicon
+from firmware_host.simulator.faults import Faults
+from firmware_host.simulator.silicon import Silicon
 
 logger = logging.getLogger("firmware_host.simulator")
 
@@ -94,6 +93,18 @@ def take_word(what: str) -> Script[int]:
     return int.from_bytes(frame[:4], "big")
 
 
+def take_counted(count: int, what: str) -> Script[bytes]:
+    """Receive `count` + 1 bytes and the checksum of count and bytes.
+
+    Raises:
+        RefusalError: the checksum is wrong.
+    """
+    frame = yield from take(count + 2)
+    if checksum(frame) != count:
+        raise RefusalError(f"the checksum of the {what} is wrong")
+    return frame[:-1]
+
+
 def complements(byte: int, other: int) -> bool:
     """Whether one byte is the bitwise complement of the other byte."""
     return byte == ~other & BYTE
@@ -146,21 +157,20 @@ class Rom:
 
     def get(self) -> Script[None]:
         """Answer the protocol version and the list of commands."""
-        yield from ()
         commands = self._profile.commands
-        self._line.pending += bytes((len(commands), self._profile.bootloader_version)) + commands
-        self._line.ack()
+        return self._answer(bytes((len(commands), self._profile.bootloader_version)) + commands)
 
     def get_version(self) -> Script[None]:
         """Answer the protocol version and two legacy option bytes."""
-        yield from ()
-        self._line.pending += bytes((self._profile.bootloader_version, 0, 0))
-        self._line.ack()
+        return self._answer(bytes((self._profile.bootloader_version, 0, 0)))
 
     def get_id(self) -> Script[None]:
         """Answer the product id."""
-        yield from ()
-        self._line.pending += b"\x01" + self._profile.product_id.to_bytes(2, "big")
+        return self._answer(b"\x01" + self._profile.product_id.to_bytes(2, "big"))
+
+    def _answer(self, data: bytes) -> Script[None]:
+        yield from ()  # no frame follows the command
+        self._line.pending += data
         self._line.ack()
 
     # Sections 3.4 to 3.6: Read Memory, Go, Write Memory
@@ -188,29 +198,23 @@ class Rom:
 
     def write_memory(self) -> Script[Leave | None]:
         """Receive an address, a count and data, and write the data."""
-        options = self._profile.option_start
-        size = self._profile.option_size
-        address = yield from self._address(lambda at: self._in_program_memory(at) or (size > 0 and at == options))
-        count = yield
-        frame = yield from take(count + 2)
-        if checksum(frame) != count:
-            raise RefusalError("the data's checksum is wrong")
-        unit = self._profile.write_alignment if self._silicon.flash.contains(address) else 4
-        if (count + 1) % unit or address % unit:
-            raise RefusalError(f"{count + 1} bytes at {address:#010x} are not whole units of {unit} bytes")
-        data = frame[:-1]
-        if address == options:
-            if len(data) > self._profile.option_size:
-                raise RefusalError(f"{len(data)} option bytes, there are {self._profile.option_size}")
-            self._silicon.options.write(data)
-            return self._ack_and_reset("wrote the option bytes")
-        if self._silicon.flash.contains(address):
-            if not self._silicon.flash.program(address, data):
-                logger.warning("programming %#010x: some cells were not erased", address)
-                if self._profile.program_error_nacks:
-                    raise RefusalError("the flash controller reports an error")
-        else:
-            self._silicon.write_ram(address, data)
+        silicon, options = self._silicon, self._profile.options
+        address = yield from self._address(lambda at: self._in_program_memory(at) or at in options[:1])
+        data = yield from take_counted((yield), "data")
+        in_flash = address in self._profile.flash
+        unit = self._profile.write_alignment if in_flash else 4
+        if len(data) % unit or address % unit:
+            raise RefusalError(f"{len(data)} bytes at {address:#010x} are not whole units of {unit} bytes")
+        if address in options:
+            if len(data) > len(options):
+                raise RefusalError(f"{len(data)} option bytes, there are {len(options)}")
+            return (yield from self._set_options(data, "wrote the option bytes"))
+        if not in_flash:
+            silicon.write_ram(address, data)
+        elif not silicon.flash.program(address, data):
+            logger.warning("programming %#010x: some cells were not erased", address)
+            if self._profile.program_error_nacks:
+                raise RefusalError("the flash controller reports an error")
         logger.debug("wrote %d bytes at %#010x", len(data), address)
         self._line.ack()
         return None
@@ -226,10 +230,7 @@ class Rom:
                 self._erase_at_once(range(self._profile.page_count))
             self._line.ack()
             return
-        frame = yield from take(count + 2)
-        if checksum(frame) != count:
-            raise RefusalError("the page list's checksum is wrong")
-        self._erase_pages(tuple(frame[:-1]))
+        self._erase_pages(tuple((yield from take_counted(count, "page list"))))
 
     def extended_erase(self) -> Script[None]:
         """Erase pages given by two-byte numbers, a bank, or the whole flash."""
@@ -269,32 +270,31 @@ class Rom:
 
     def write_protect(self) -> Script[Leave]:
         """Receive a list of sectors, and write-protect exactly these sectors."""
-        count = yield
-        frame = yield from take(count + 2)
-        if checksum(frame) != count:
-            raise RefusalError("the sector list's checksum is wrong")
-        self._silicon.options.write(self._silicon.options.with_write_protection(frame[:-1]))
-        return self._ack_and_reset("set write protection")
+        sectors = yield from take_counted((yield), "sector list")
+        data = self._silicon.options.with_write_protection(sectors)
+        return (yield from self._set_options(data, "set write protection"))
 
     def write_unprotect(self) -> Script[Leave]:
         """Remove the write protection of all sectors."""
-        yield from ()
-        self._silicon.options.write(self._silicon.options.with_write_protection(()))
-        return self._ack_and_reset("removed write protection")
+        return self._set_options(self._silicon.options.with_write_protection(()), "removed write protection")
 
     def readout_protect(self) -> Script[Leave]:
         """Set readout protection."""
-        yield from ()
-        self._silicon.options.write(self._silicon.options.with_readout(protected=True))
-        return self._ack_and_reset("set readout protection")
+        return self._set_options(self._silicon.options.with_readout(protected=True), "set readout protection")
 
     def readout_unprotect(self) -> Script[Leave]:
         """Erase flash and RAM, then remove readout protection."""
-        yield from ()
         # PM0075 section 2.4: in the opposite order, a power cut would expose the contents.
         self._silicon.erase_despite_protection()
-        self._silicon.options.write(self._silicon.options.with_readout(protected=False))
-        return self._ack_and_reset("removed readout protection, and erased everything")
+        data = self._silicon.options.with_readout(protected=False)
+        return self._set_options(data, "removed readout protection, and erased everything")
+
+    def _set_options(self, data: bytes, what: str) -> Script[Leave]:
+        yield from ()
+        self._silicon.options.write(data)
+        logger.info("%s; reset", what)
+        self._line.ack()
+        return RESET
 
     # Section 3.13: Get Checksum
 
@@ -322,20 +322,11 @@ class Rom:
 
     def _readable(self, address: int) -> bool:
         profile = self._profile
-        in_system = profile.system_start <= address < profile.system_start + profile.system_size
-        in_options = profile.option_start <= address < profile.option_start + profile.option_size
         in_factory = address in profile.factory and profile.factory_read > 0
-        return self._in_program_memory(address) or in_system or in_options or in_factory
+        return self._in_program_memory(address) or address in profile.system or address in profile.options or in_factory
 
     def _in_program_memory(self, address: int) -> bool:
-        profile = self._profile
-        in_flash = profile.flash_start <= address < profile.flash_start + profile.flash_size
-        return in_flash or address in profile.rom_ram
-
-    def _ack_and_reset(self, what: str) -> Leave:
-        logger.info("%s; reset", what)
-        self._line.ack()
-        return RESET
+        return address in self._profile.flash or address in self._profile.rom_ram
 
 
 COMMANDS: dict[int, Callable[[Rom], Script[Leave | None]]] = {

@@ -10,16 +10,12 @@ import select
 import socket
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 from blockota.errors import LinkError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from firmware_host.simulator.device import SimulatedBoard
+from firmware_host.simulator.device import SimulatedBoard
 
 HOST = "127.0.0.1"
 TICK = 0.01

@@ -9,12 +9,14 @@ import contextlib
 import os
 import select
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 from blockota.errors import UsageError
+from firmware_host.simulator.device import SimulatedBoard
 from firmware_host.simulator.line import LineSettings
 from firmware_host.simulator.server import CHUNK, TICK, serving_thread, tick
 
@@ -22,12 +24,6 @@ with contextlib.suppress(ImportError):  # these modules exist only on POSIX syst
     import fcntl
     import termios
     import tty
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Iterator
-
-    from firmware_host.simulator.device import SimulatedBoard
 
 TCGETS2, TERMIOS2_SIZE, INPUT_SPEED = 0x802C_542A, 44, 36
 """The ioctl that reads a terminal's baud rate on Linux, the size of its result, and the offset of the rate in it."""

@@ -7,24 +7,21 @@ opening the port does not reset the board, and the host must reset it.
 from __future__ import annotations
 
 import contextlib
+import socket
 import struct
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from serial import rfc2217
 
 from blockota.errors import UsageError
+from firmware_host.simulator.device import SimulatedBoard
 from firmware_host.simulator.line import LineSettings
 from firmware_host.simulator.server import arriving, serve_connections, tick
-
-if TYPE_CHECKING:
-    import socket
-    import threading
-    from collections.abc import Iterator
-
-    from firmware_host.simulator.device import SimulatedBoard
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 
+from firmware_host.simulator.faults import Faults
 from firmware_host.simulator.flash import Flash, Supply
 from firmware_host.simulator.option_bytes import option_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from firmware_host.simulator.faults import Faults
-    from firmware_host.simulator.profiles import BoardProfile
+from firmware_host.simulator.profiles import BoardProfile
 
 
 class BusFaultError(Exception):
@@ -43,16 +39,16 @@ class Silicon:
         self.flash = Flash(profile, flash, faults=faults, supply=supply)
         self.options = option_bytes(profile, supply=supply)
         self.ram = bytearray(profile.ram_size)
-        self.system, self.factory = bytearray(profile.system_size), bytearray(len(profile.factory))
-        start, cells = (profile.factory.start, self.factory) if profile.factory else (profile.system_start, self.system)
+        self.system, self.factory = bytearray(len(profile.system)), bytearray(len(profile.factory))
         kib = (profile.reported_flash_size or profile.flash_size) // 1024
         if kib in profile.flash_size_codes:
             kib = profile.flash_size_codes.index(kib)
         words = [(at, unique_id[4 * index :][:4]) for index, at in enumerate(profile.unique_id_registers)]
         if profile.flash_size_register:
             words.append((profile.flash_size_register, kib.to_bytes(2, "little")))
+        span, cells = (profile.factory, self.factory) if profile.factory else (profile.system, self.system)
         for address, value in words:
-            cells[address - start : address - start + len(value)] = value
+            cells[address - span.start : address - span.start + len(value)] = value
         self.load_options()
 
     def load_options(self) -> None:
@@ -79,8 +75,8 @@ class Silicon:
         regions = (
             (profile.flash_start, self.flash.cells),
             (profile.ram_start, self.ram),
-            (profile.system_start, self.system),
-            (profile.option_start, self.options.raw[: profile.option_size]),
+            (profile.system.start, self.system),
+            (profile.options.start, self.options.raw[: len(profile.options)]),
             (profile.factory.start, self.factory),
         )
         data, end = b"", address + length

@@ -209,7 +209,7 @@ def test_level_2_of_readout_protection_ends_the_boot_rom(profile: BoardProfile) 
     """Readout protection level 2 (0xCC in RDP) disables the boot ROM permanently."""
     board = ready(profile)
     data = bytes([0xFF, 0xCC, 0xFF, 0xFF]) if profile is F407 else bytes([0xCC, 0, 0, 0])
-    assert board.feed(writing(profile.option_start, data)) == ACK * 3
+    assert board.feed(writing(profile.options.start, data)) == ACK * 3
     board.connect()
     assert board.feed(b"\x7f\x7f") == SILENCE
 
