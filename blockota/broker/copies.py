@@ -50,6 +50,16 @@ class Copies:
         """Whether the store still has the root block of a pinned file."""
         return self._store.has(cid)
 
+    def verify(self, cid: CID) -> None:
+        """Read a file from the store, which verifies each of its blocks.
+
+        Raises:
+            StoreError: a block is missing, or the store is out of reach.
+            ContentError: a block is corrupt.
+        """
+        for _ in self._store.open(cid):
+            pass
+
     def pin(self, cid: CID) -> None:
         """Pin a file that is complete in `staging`. A Kubo node gets the whole file, and `staging` is emptied."""
         if self._store is self.staging:

@@ -1,7 +1,7 @@
 """A broker's state file: an SQLite file, written after each step and used by one run at a time.
 
-The state file records the stage of each file, the announcements, the confirmed blocks at which the broker decided, the
-manifests of releases, and the wrong blocks that sources served.
+The state file records the stage of each file and when its copy was last verified, the announcements, the confirmed
+blocks at which the broker decided, the manifests of releases, and the wrong blocks that sources served.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ DROP TABLE IF EXISTS liars;
 CREATE TABLE IF NOT EXISTS offences (url TEXT NOT NULL, cid TEXT NOT NULL, time REAL NOT NULL, why TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS heads (number INTEGER PRIMARY KEY, hash BLOB NOT NULL, time INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS manifests (release TEXT PRIMARY KEY, cid TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS verifications (cid TEXT PRIMARY KEY, time REAL NOT NULL);
 """
 _BLOCKS = 64
 _REMEMBERED = 86400.0
@@ -114,6 +115,15 @@ class BrokerState:
     def is_foreign(self, file: ReleaseFile) -> bool:
         """Whether another program had pinned the file before the broker did."""
         return self._rows("SELECT is_foreign FROM files WHERE cid = ?", (str(file.cid),)) == [(1,)]
+
+    def verified_at(self) -> dict[CID, float]:
+        """Return the Unix time at which each copy was last verified; a copy that never was is missing."""
+        rows = self._rows("SELECT cid, time FROM verifications")
+        return {CID.parse(cid): time for cid, time in rows}
+
+    def put_verification(self, cid: CID, time: float) -> None:
+        """Record that all bytes of a copy were verified."""
+        self._write("INSERT OR REPLACE INTO verifications VALUES (?, ?)", (str(cid), time))
 
     def put_announcement(self, number: int, url: str, *, transaction: bytes, block: int) -> None:
         """Record an announcement."""

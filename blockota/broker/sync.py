@@ -36,14 +36,17 @@ from blockota.model.release import show_time
 from blockota.model.rights import ReleaseFile
 from blockota.stores.fetch import FileFetch, StoreDestination
 from blockota.stores.gateway import TrustlessClient
-from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, SourceError, Verdict
+from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, SourceError, SourceReport, Verdict
 from blockota.url_secrets import shown_url
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
 _SKIPPED = "left out"
-_NOTES = frozenset({_SKIPPED, "not announced", "missed"})
+_SPOILT = "spoilt"
+_NOTES = frozenset({_SKIPPED, _SPOILT, "not announced", "missed"})
+VERIFY_EVERY = 7 * 86400
+"""Seconds after which a copy is verified again, unless the operator gives another time."""
 _VERBS = {Drop: "drop", Fetch: "fetch", Pin: "pin", Announce: "announce", Withhold: "keep"}
 _KINDS = (ContentError, ContractRefusalError, RefusedError, ChainError, StoreError)
 
@@ -85,6 +88,7 @@ class BrokerSync:
         allow_private: whether an announced URL may lead into a private network.
         credentials: the tokens of repositories.
         limits: the limits after which a source is abandoned.
+        verify_every: seconds after which a copy is verified again.
         must_stop: returns whether to end before the next step.
         facts: the chain facts of the last round, updated with its announcements.
         left: the number of steps that the last round did not begin.
@@ -100,15 +104,17 @@ class BrokerSync:
     allow_private: bool = False
     credentials: Credentials = NO_CREDENTIALS
     limits: Limits = field(default_factory=Limits)
+    verify_every: int = VERIFY_EVERY
     must_stop: Callable[[], bool] = lambda: False
     facts: Facts | None = None
     left: int = 0
 
-    def round(self, now: float) -> Iterator[Done]:
+    def round(self, now: float, *, verify_all: bool = False) -> Iterator[Done]:
         """Read the chain, and carry out the planned steps. Each step's outcome is yielded when the step has ended.
 
         Args:
             now: Unix time in seconds.
+            verify_all: whether to verify all copies first, whenever they were verified last.
 
         Raises:
             ChainError: the chain cannot be read.
@@ -119,11 +125,7 @@ class BrokerSync:
         self.facts = self.reader.read(url=self.url)
         if self.facts.is_reorganised:
             yield Done("re-read", "the chain", f"it was reorganised; decided upon block {self.facts.block}")
-        # Begin again with copies that disappeared from the store, for example when a disk was replaced.
-        for file, stage in self.state.memory().files.values():
-            if stage is Stage.PINNED and not self.copies.has(file.cid):
-                self.state.put(file, Stage.WANTED)
-                yield Done("missed", file.label, f"the store does not have {file.cid} any more")
+        yield from self._examine_copies(now, verify_all=verify_all)
 
         steps = plan(self.facts, self.state.memory(), now=now, sources=self.sources, url=self.url)
         failed = set()
@@ -146,6 +148,28 @@ class BrokerSync:
                 if done.error:
                     failed.add(step.file.cid)
 
+    def _examine_copies(self, now: float, *, verify_all: bool) -> Iterator[Done]:
+        """Begin again with copies that are lost or corrupt, for example after a fault of the disk."""
+        verified = self.state.verified_at()
+        for file, stage in self.state.memory().files.values():
+            if stage is not Stage.PINNED or self.must_stop():
+                continue
+            if not self.copies.has(file.cid):
+                self.state.put(file, Stage.WANTED)
+                yield Done("missed", file.label, f"the store does not have {file.cid} any more")
+            elif verify_all or now - verified.get(file.cid, 0) >= self.verify_every:
+                yield self._verify(file, now)
+
+    def _verify(self, file: ReleaseFile, now: float) -> Done:
+        try:
+            self.copies.verify(file.cid)
+        except (ContentError, StoreError) as error:
+            self.copies.has(file.cid)  # raises if the store is out of reach, so that the copy may be whole
+            self.state.put(file, Stage.WANTED)
+            return Done(_SPOILT, file.label, f"{error.what}; it is fetched again")
+        self.state.put_verification(file.cid, now)
+        return Done("verified", file.label, str(file.cid))
+
     def _attempt(self, step: Step, *, now: float) -> Iterator[Done]:
         try:
             match step:
@@ -159,7 +183,7 @@ class BrokerSync:
                 case Fetch():
                     yield from self._fetch(step, now=now)
                 case Pin():
-                    self._pin(step.file)
+                    self._pin(step.file, now)
                     yield Done("pinned", step.file.label, str(step.file.cid))
                 case Announce():
                     yield self._announce(step)
@@ -231,7 +255,8 @@ class BrokerSync:
 
     def _fetch_manifest(self, file: ReleaseFile, sources: list[Source], *, now: float) -> Iterator[Done]:
         """Fetch a manifest, which is one block and is verified by its content address."""
-        staging, reasons = self.copies.staging, []
+        staging = self.copies.staging
+        reasons: list[SourceReport] = []
         with suppress(StoreError, ContentError):  # missing or corrupt
             check_block(file.cid, staging.read_block(file.cid))
             return
@@ -241,7 +266,7 @@ class BrokerSync:
                     staging.write_block(client.block(file.cid))
                     return
             except SourceError as error:
-                reasons.append(f"{shown_url(source.url)} {error.verdict}: {error.why}")
+                reasons.append(SourceReport(source.url, 0, 0.0, error.verdict, error.why))
                 if error.verdict is Verdict.WRONG:
                     yield self._accuse(source.url, file, error.why, now=now)
         raise StoreError(
@@ -257,13 +282,14 @@ class BrokerSync:
         until = show_time(int(skipped_until(self.state.memory().offences, url, file.cid)))
         return Done(_SKIPPED, shown_url(url), f"for {file.label} until {until}: it served a wrong block, {why}")
 
-    def _pin(self, file: ReleaseFile) -> None:
+    def _pin(self, file: ReleaseFile, now: float) -> None:
         try:
             self.copies.pin(file.cid)
         except (ContentError, StoreError):
             self.state.put(file, Stage.WANTED)  # a block is missing or corrupt; the others are not fetched again
             raise
         self.state.put(file, Stage.PINNED)
+        self.state.put_verification(file.cid, now)
 
     def _announce(self, step: Announce) -> Done:
         number = step.agreement.number

@@ -12,7 +12,7 @@ import click
 
 from blockota.broker.plan import AgreementState, Facts, state_of
 from blockota.cli.keys import key_option, open_key
-from blockota.cli.parameters import ADDRESS
+from blockota.cli.parameters import ADDRESS, DURATION
 from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import BlockOTAError, RefusedError, UnreachableError, UsageError
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from blockota.broker.sync import BrokerSync, Done
 
 _STATE = "broker.sqlite"
+_WEEK = 7 * 86400
 _FILE = click.Path(path_type=Path)
+_NOTES = {"left out": "skipped", "missed": "lost from disk, fetched again"}
+"""The words on the terminal for steps whose names in the JSON result are older."""
 
 
 @click.group(cls=VerbGroup)
@@ -43,6 +46,8 @@ def broker() -> None:
 )
 @click.option("--once", is_flag=True, help="Run one round; this is the default.")
 @click.option("--every", type=click.IntRange(1, 86400), metavar="SECONDS", help="Run rounds until a signal.")
+@click.option("--verify", is_flag=True, help="Verify all copies first, and repair those that are corrupt.")
+@click.option("--verify-every", type=DURATION, default=_WEEK, show_default="7d", help="Verify each copy this often.")
 @click.option("--state", "path", type=_FILE, metavar="FILE", help="State file; .blockota/broker.sqlite by default.")
 @click.option("--allow-private", is_flag=True, help="Also use other replicas in private networks.")
 @click.option("--forgive", is_flag=True, help="Ask sources again that served a wrong block.")
@@ -57,6 +62,8 @@ def sync(
     address: str | None,
     once: bool,
     every: int | None,
+    verify: bool,
+    verify_every: int,
     path: Path | None,
     allow_private: bool,
     forgive: bool,
@@ -106,10 +113,13 @@ def sync(
             account=account,
             allow_private=allow_private or session.connection.is_local_chain,
             credentials=session.connection.credentials,
+            verify_every=verify_every,
             must_stop=lambda: stop.is_asked,
         )
         rounds = _Rounds(session, work, broker=address, is_endless=every is not None)
-        rounds.run()
+        if every is not None and not session.as_json:
+            session.note(f"A round runs every {every} s until SIGTERM or Ctrl-C.")
+        rounds.run(verify_all=verify)
         while every is not None and not stop.wait(every):
             rounds.run()
 
@@ -153,8 +163,8 @@ class _Rounds:
         self._session, self._work, self._broker, self._is_endless = session, work, broker, is_endless
         self._advice: tuple[str, ...] = ()
 
-    def run(self) -> None:
-        """Run one round.
+    def run(self, *, verify_all: bool = False) -> None:
+        """Run one round, which can first verify all copies.
 
         Raises:
             UnreachableError: the chain, the store or the state file is out of reach.
@@ -166,7 +176,7 @@ class _Rounds:
         steps: list[Done] = []
         failure: BlockOTAError | None = None
         try:
-            for done in self._work.round(time.time()):
+            for done in self._work.round(time.time(), verify_all=verify_all):
                 steps.append(done)
                 self._print_step(done)
         except (UnreachableError, RefusedError) as error:
@@ -199,7 +209,7 @@ class _Rounds:
         elif done.is_good:
             self._session.done(f"{done.verb} {text}")
         else:
-            self._session.note(f"{done.verb}: {text}")
+            self._session.note(f"{_NOTES.get(done.verb, done.verb)}: {text}")
 
     def _print_advice(self, *, has_steps: bool) -> None:
         """Print the advice for the operator, unless it is the same as in the last round."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -139,22 +139,31 @@ def withdraw(session: Session, /, number: int, key: str, password_fd: int | None
 
 
 @replica.command("list")
-@click.option("--product", metavar="NAME", help="Only replicas of this product; goes with --version.")
-@click.option("--version", type=VERSION, help="Only replicas of this release; goes with --product.")
-@click.option("--all", "everything", is_flag=True, help="List all agreements, with any status.")
+@click.option("--product", metavar="NAME", help="Only agreements on this product; goes with --version.")
+@click.option("--version", type=VERSION, help="Only agreements on this release; goes with --product.")
+@click.option("--all", "everything", is_flag=True, help="List all agreements, ended ones too.")
 @with_session
 def list_(session: Session, /, product: str | None, version: Version | None, *, everything: bool) -> None:
-    """List the replicas that serve now: accepted, announced and not expired, with a release that is not revoked.
+    """List open offers and agreements, and the replicas that serve now.
+
+    An agreement is open while it is proposed or accepted and not expired, and its release is not revoked. Its replica
+    serves from the announcement of a URI on.
 
     \b
     Example:  blockota replica list --product acme-thermo2 --version 1.4.0
     """
     _require_both(product, version)
-    found = list(_wanted(session, product, version=version, everything=everything))
-    columns = ("NUMBER", "PRODUCT", "VERSION", "STATUS", "UNTIL", "BROKER", "URI")
-    rows = [(a.number, a.product, a.version, a.status, show_time(a.expires_at), a.broker, a.uri or "-") for a in found]
-    none = "No agreements." if everything else "No replica serves now; --all lists all agreements."
-    session.result({"agreements": [a.as_fields() for a in found]}, lambda: session.table(columns, rows, empty=none))
+    release = (product, version) if product and version else None
+    found, serving = _find_agreements(session, release, everything=everything)
+    columns = ("NUMBER", "RELEASE", "STATUS", "UNTIL", "BROKER", "URI")
+    rows = [
+        (a.number, f"{a.product} {a.version}", a.status, show_time(a.expires_at), a.broker, a.uri or "-") for a in found
+    ]
+    none = "No agreements." if everything else "No agreement is open; --all lists ended agreements too."
+    fields = {"agreements": found if everything else serving}
+    fields |= {} if everything else {"open": [one for one in found if one not in serving]}
+    as_json = {name: [one.as_fields() for one in agreements] for name, agreements in fields.items()}
+    session.result(as_json, lambda: session.table(columns, rows, empty=none))
 
 
 @replica.command()
@@ -179,7 +188,7 @@ def check(
     from blockota.stores.probe import Challenge, probe_all
 
     _require_both(product, version)
-    found = list(_wanted(session, product, version=version, everything=False))
+    _, found = _find_agreements(session, (product, version) if product and version else None)
     challenge = Challenge(
         secrets.randbelow,
         time.monotonic,
@@ -252,17 +261,20 @@ def _decide(session: Session, number: int, decision: str, proposing: ProposalOpt
     save_proposal(session, make, proposing)
 
 
-def _wanted(session: Session, product: str | None, *, version: Version | None, everything: bool) -> Iterator[Agreement]:
-    """Yield all agreements or only the replicas that serve now; of one release if product and version are given."""
-    contract = session.replication
+def _find_agreements(
+    session: Session, release: tuple[str, Version] | None, *, everything: bool = False
+) -> tuple[list[Agreement], list[Agreement]]:
+    """Return the open agreements or all agreements, and those whose replicas serve now; of all releases or of one."""
+    head = session.chain.head()
+    found = [
+        one
+        for one in session.replication.agreements(block=head.number)
+        if release in (None, (one.product, one.version)) and (everything or one.is_open(head.time))
+    ]
     if everything:
-        yield from (a for a in contract.agreements() if (product, version) in ((None, None), (a.product, a.version)))
-    elif product and version:
-        yield from contract.replicas(product, version)
-    else:
-        head = session.chain.head()
-        serving = [one for one in contract.agreements(block=head.number) if one.serves(head.time)]
-        names = ((one.product, one.version) for one in serving)
-        releases = session.contract.releases(names, block=head.number)
-        active = {name for name, release in releases.items() if release.status is Status.ACTIVE}
-        yield from (one for one in serving if (one.product, one.version) in active)
+        return found, []
+    names = ((one.product, one.version) for one in found)
+    releases = session.contract.releases(names, block=head.number)
+    active = {name for name, record in releases.items() if record.status is Status.ACTIVE}
+    found = [one for one in found if (one.product, one.version) in active]
+    return found, [one for one in found if one.serves(head.time)]

@@ -23,6 +23,7 @@ _HOUR = 3600
 _STORES = ("file:", "kubo:", "http:", "https:")
 _FILE = click.Path(path_type=Path)
 _SHOWN = 3
+_REPAIR = "`blockota broker sync --verify` verifies all copies, and fetches missing and corrupt ones again."
 _SECONDS = click.IntRange(1, 86400)
 
 
@@ -149,6 +150,7 @@ def serve(
     if broker:
         rights = RightsReader(contract, follower, replication=session.replication, broker=broker)
     catalogue = Catalogue(rights.read, _store(session, source), refresh=refresh, timeout=patience)
+    catalogue.repair = _REPAIR if broker else ""
 
     # Called when the socket accepts connections, so that a supervisor can wait for the printed line.
     def show(url: str) -> None:
@@ -187,8 +189,8 @@ def _note_what_is_missing(session: Session, catalogue: Catalogue, *, tokens: Tok
         whose = f"{broker} has no accepted agreement that is still valid" if broker else "no release was published"
         depth = session.settings.confirmations
         session.note(f"Nothing may be served yet: {whose}" + (f", {depth} blocks deep." if depth else "."))
-    for cid, why in itertools.islice(files.missing.items(), _SHOWN):
-        session.note(f"Not served yet: {cid}. {why}")
+    for cid, error in itertools.islice(files.missing.items(), _SHOWN):
+        session.note(f"Not served yet: {cid}. {catalogue.explain(error)}")
 
 
 def _store(session: Session, source: str | None) -> BlockStore:

@@ -48,6 +48,10 @@ class Agreement:
         """Whether number, broker, release and expiry equal those of `other`; status and URI may differ."""
         return replace(other, status=self.status, uri=self.uri) == self
 
+    def is_open(self, time: int) -> bool:
+        """Whether the agreement is proposed or accepted, and not expired at a chain time, in Unix seconds."""
+        return self.status in (AgreementStatus.PROPOSED, AgreementStatus.ACCEPTED) and time < self.expires_at
+
     def serves(self, time: int) -> bool:
         """Whether the agreement is accepted, announced and not expired at a chain time, in Unix seconds.
 

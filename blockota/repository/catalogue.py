@@ -36,7 +36,7 @@ class ServedFiles:
 
     rights: Rights
     trees: Mapping[CID, tuple[TreeBlock, ...]]
-    missing: Mapping[CID, str]
+    missing: Mapping[CID, BlockOTAError]
     places: Mapping[CID, tuple[CID, int]]
 
     def find(self, cid: CID) -> tuple[TreeBlock, ...] | None:
@@ -65,6 +65,7 @@ class Catalogue:
         files: the files that are currently served.
         blocks: reads and verifies the blocks.
         refresh_seconds: seconds between two readings of the chain.
+        repair: what the operator does about missing and corrupt blocks, as a sentence; empty if this is not known.
         trouble: the reason why the last reading of the chain failed; empty if the reading succeeded.
 
     Raises:
@@ -85,6 +86,7 @@ class Catalogue:
         self._read_chain, self._store, self._clock = read, store, clock
         self.refresh_seconds, self._timeout = refresh, timeout
         self.blocks = Blocks(store)
+        self.repair = ""
         self.trouble = ""
         self._read_at, self._reading = clock(), read()
         self._store_failure, self._store_since = "", clock()
@@ -134,7 +136,7 @@ class Catalogue:
             "status": self.status,
             "releases": rights.releases,
             "files": len(self.files.trees),
-            "missing": {str(cid): why for cid, why in self.files.missing.items()},
+            "missing": {str(cid): self.explain(error) for cid, error in self.files.missing.items()},
             "manifestsKnown": self._reading.manifests_known,
             "chainBlock": self._reading.block,
             "chainTime": self._reading.time,
@@ -142,6 +144,10 @@ class Catalogue:
             "storeTrouble": self.store_trouble,
             "trouble": self.trouble,
         }
+
+    def explain(self, error: BlockOTAError) -> str:
+        """Return why a block is not served, and what the operator does about it."""
+        return f"{error.what}: {error.why}. {self.repair}" if self.repair else str(error)
 
     def refresh(self) -> None:
         """Read chain and store again. If the chain is out of reach, its last reading is kept, but agreements expire."""
@@ -178,7 +184,11 @@ class Catalogue:
 
 
 def find_files(
-    rights: Rights, store: BlockStore, *, before: ServedFiles | None = None, failed: Collection[CID] = ()
+    rights: Rights,
+    store: BlockStore,
+    *,
+    before: ServedFiles | None = None,
+    failed: Collection[CID] = (),
 ) -> ServedFiles:
     """Find the files that may be served and are complete in the store.
 
@@ -192,7 +202,7 @@ def find_files(
         StoreError: the store is out of reach.
     """
     trees: dict[CID, tuple[TreeBlock, ...]] = {}
-    missing: dict[CID, str] = {}
+    missing: dict[CID, BlockOTAError] = {}
     check_reach(store)
     for root, size in rights.roots.items():
         try:
@@ -207,7 +217,7 @@ def find_files(
         except (StoreError, ContentError) as error:
             check_reach(store)  # a store that is out of reach does not make its files missing
             trees.pop(root, None)
-            missing[root] = str(error)
+            missing[root] = error
     return ServedFiles(rights, trees, missing, _places(trees))
 
 

@@ -139,10 +139,11 @@ class Responder:
         # Path Gateway specification: 412 if the request has only-if-cached and the gateway does not have the content.
         status = 412 if "only-if-cached" in request.headers.get("cache-control", "") else 404
         if cid in catalogue.files.missing:
-            why = "parts of the file are missing in the store"
+            why = "parts of the file are missing or corrupt in the store"
             raise RefusedRequestError(status, f"{cid} is not served yet", why=why)
-        why = "the file belongs to no release that this repository serves"
-        raise RefusedRequestError(status, f"{cid} is not served", why=why)
+        why = "the file belongs to no release that this repository has read from the chain"
+        remedy = f"ask again after {catalogue.refresh_seconds:.0f} s if the release is new"
+        raise RefusedRequestError(status, f"{cid} is not yet known here", why=why, remedy=remedy)
 
 
 def _block(request: HttpRequest, block: TreeBlock, *, headers: dict[str, str]) -> HttpAnswer:

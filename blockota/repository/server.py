@@ -292,7 +292,7 @@ class _Server:
         try:
             first = await anext(parts, b"")
         except BlockOTAError as error:  # the error's text names files of the operator, and is for the log only
-            record.trouble, response = str(error), _UNREADABLE
+            record.trouble, response = self._catalogue.explain(error), _UNREADABLE
             parts, first = stream(response.pieces), b""
 
         record.status = response.status

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -121,6 +122,36 @@ def test_rotten_blocks_are_found_when_the_state_file_is_lost(agreed: Workshop, v
     Path("broker.sqlite").unlink()
     assert sync(agreed, vendor_url).status == 0
     assert {path: path.read_bytes() for path in blocks(agreed)} == sound
+
+
+def test_a_spoilt_copy_is_found_and_repaired(agreed: Workshop, vendor_url: str) -> None:
+    """A copy that decayed on disk is found by --verify or when its time has come, and only it is fetched again."""
+    sync(agreed, vendor_url)
+    sound = {path: path.read_bytes() for path in blocks(agreed)}
+    largest = max(sound, key=lambda path: len(sound[path]))
+    for option in ("--verify", "--verify-every=1m"):
+        largest.write_bytes(b"decayed")
+        assert verbs(sync(agreed, vendor_url)) == []  # the copies were verified less than a week ago
+        with sqlite3.connect("broker.sqlite") as state:
+            state.execute("UPDATE verifications SET time = time - 60")
+        words = ("broker", "sync", option, "--vendor-source", vendor_url, *OPTIONS)
+        assert sorted(verbs(agreed.run(*words))) == ["fetched", "pinned", "spoilt", "verified"]
+        assert {path: path.read_bytes() for path in blocks(agreed)} == sound
+        assert verbs(agreed.run(*words)) == (["verified"] * 2 if option == "--verify" else [])
+    assert announcements(agreed) == 1
+
+
+def test_a_spoilt_copy_is_named_with_the_command_that_repairs_it(agreed: Workshop) -> None:
+    """A broker's repository names the command that repairs a corrupt copy."""
+    for path in Path(".blockota/store/blocks").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"decayed")
+    with serving(agreed.folder, "--as", "broker", "--broker", agreed.cast.broker.address) as served:
+        missing = served.get("/health").json()["missing"]
+        refusal = served.block(dict(blocks_of("1.0.0")).popitem()[0])
+    assert missing
+    assert all("CID. `blockota broker sync --verify` verifies all copies" in why for why in missing.values())
+    assert "is not served yet: parts of the file are missing or corrupt" in refusal.text
 
 
 def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Workshop) -> None:

@@ -56,13 +56,21 @@ def listed(workshop: Workshop, *options: str) -> list[tuple[int, str, str]]:
     return [(agreement["number"], agreement["status"], agreement["uri"]) for agreement in found]
 
 
+def opened(workshop: Workshop, *options: str) -> list[tuple[int, str]]:
+    """Return the number and status of each listed agreement that is open and does not serve."""
+    found = workshop.run("replica", "list", *options, "--json").json["open"]
+    return [(agreement["number"], agreement["status"]) for agreement in found]
+
+
 def test_a_replica_is_agreed_announced_moved_and_ended(released: Workshop) -> None:
     """A replica is listed from its announcement until the agreement ends."""
     assert propose(released).json["number"] == 1
     assert listed(released) == []
     assert listed(released, "--all") == [(1, "proposed", "")]
+    assert opened(released) == [(1, "proposed")]
     decide(released, "accept", 1)
     assert listed(released) == []
+    assert opened(released, *RELEASE) == [(1, "accepted")]
     for uri in (URI, "https://new.broker.example/ipfs"):
         assert released.run("replica", "announce", "1", uri, *BROKER).status == 0
         assert listed(released, *RELEASE) == listed(released) == [(1, "accepted", uri)]
@@ -138,7 +146,7 @@ def test_a_revoked_release_has_no_replicas(released: Workshop) -> None:
     decide(released, "accept", 1)
     assert released.run("replica", "announce", "1", URI, *BROKER).status == 0
     released.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="recalled"))
-    assert listed(released, *RELEASE) == []
+    assert (listed(released, *RELEASE), opened(released)) == ([], [])
     refused(released.run("replica", "propose", *RELEASE, *OTHER), REFUSED, "revoked")
 
 

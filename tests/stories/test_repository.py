@@ -72,7 +72,7 @@ def test_a_vendor_serves_its_releases_and_nothing_else(stocked: Workshop) -> Non
         secret = CID(RAW, hashlib.sha256(SECRET).digest())
         answer = served.block(secret)
         assert (answer.status_code, SECRET in answer.content) == (404, False)
-        assert "belongs to no release" in answer.text
+        assert "not yet known here: the file belongs to no release that this" in answer.text
 
 
 def test_a_revoked_release_is_gone(stocked: Workshop) -> None:
