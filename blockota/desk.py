@@ -69,8 +69,8 @@ def unattended_signer(connection: Connection, open_key: Callable[[int], BaseAcco
     return UnattendedSigner(account, lambda proposal: review_on(connection, proposal), now)
 
 
-def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract, fill: bool = False) -> Draft:
-    """Add the image of a file to a draft, with the memory of the product's chip; `fill` fills large gaps.
+def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft:
+    """Add the image of a file to a draft, with the memory of the product's chip.
 
     Raises:
         UsageError: the file does not exist, or contradicts the draft.
@@ -78,18 +78,13 @@ def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract, fill
     """
     product = contract.paired_product(draft.product)
     chip = require_chip(product.chip_id)
-    # Any whole page in a gap counts. Only the smallest size of a page is known if a chip is erased as a whole.
-    units = [(unit.address, unit.size) for unit in chip.erase_units(chip.flash_limit)]
-    if chip.is_erased_whole:
-        page = _SMALLEST_PAGES.get(chip.product_id, _SMALLEST_PAGE)
-        units = [(address, page) for address in range(FLASH_BASE, FLASH_BASE + chip.flash_limit, page)]
     memory = ChipMemory(
         ram=tuple(Region(part.start, len(part)) for part in chip.ram),
-        erase_units=tuple(Region(address, size) for address, size in units),
+        erase_units=_erase_units(chip),  # any whole unit in a gap counts
         erased_byte=chip.erased_byte,
         family=chip.family,
     )
-    return with_image(draft, path, product=product, chip=memory, fill=fill)
+    return with_image(draft, path, product=product, chip=memory)
 
 
 def require_chip(chip_id: int) -> Chip:
@@ -106,3 +101,37 @@ def require_chip(chip_id: int) -> Chip:
         remedy="check the id that the board reports, or choose one of the supported ids",
         action=Action.LIST_CHIPS,
     )
+
+
+def require_flash_region(region: Region, chip: Chip) -> None:
+    """Refuse a region that no board with a chip could have: check 7 would refuse its releases on every bench.
+
+    A region begins and ends at erase units, so that writing one product never erases bytes of another.
+
+    Raises:
+        RefusedError: the region leaves the largest flash of the chip, or shares an erase unit with other contents.
+    """
+    flash = Region(FLASH_BASE, chip.flash_limit)
+    if not flash.contains(region):
+        raise RefusedError(
+            f"the region is not inside the flash of the chip 0x{chip.product_id:03x}",
+            why=f"the region is {region}, the largest flash of an {chip.name} is {flash}",
+            remedy="give the part of the flash in which the product's images lie",
+        )
+
+    touched = [unit for unit in _erase_units(chip) if unit.start < region.end and region.start < unit.end]
+    start, end = touched[0].start, touched[-1].end
+    if (start, end) != (region.start, region.end):
+        raise RefusedError(
+            "the region does not consist of whole erase units",
+            why=f"the region is {region}, the erase units in it are {Region(start, end - start)}",
+            remedy=f"give 0x{start:08x}:{end - start}, or fewer erase units",
+        )
+
+
+def _erase_units(chip: Chip) -> tuple[Region, ...]:
+    """Return the erase units of the largest flash, of the smallest size that they can have if the size is not known."""
+    if not chip.is_erased_whole:
+        return tuple(Region(unit.address, unit.size) for unit in chip.erase_units(chip.flash_limit))
+    page = _SMALLEST_PAGES.get(chip.product_id, _SMALLEST_PAGE)
+    return tuple(Region(address, page) for address in range(FLASH_BASE, FLASH_BASE + chip.flash_limit, page))

@@ -22,6 +22,7 @@ from blockota.files import refuse_overwriting, result_files
 from blockota.model.release import Version
 from firmware_host.bootloader.an3155 import Command
 from firmware_host.bootloader.chips import FLASH_BASE, Chip
+from firmware_host.bootloader.chips import chips as supported_chips
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.flashing.erasure import flash_of
 from firmware_host.flashing.plan import chunks
@@ -168,6 +169,20 @@ def simulate(session: Session, /, options: tuple[str, ...]) -> None:
         if end.code:
             remedy = "list the options with `blockota board simulate -- --help`"
             raise UsageError("the simulator does not understand its options", remedy=remedy) from None
+
+
+@board.command()
+@with_session_offline
+def chips(session: Session) -> None:
+    """List the chips that can be flashed, with the ids by which bootloaders and products name them.
+
+    \b
+    Example:  blockota board chips
+    """
+    found = sorted(supported_chips(), key=lambda chip: chip.product_id)
+    rows = [(f"0x{chip.product_id:03x}", chip.name, f"{chip.flash_limit // _KIB:,} KiB") for chip in found]
+    fields = [{"chipId": chip.product_id, "name": chip.name, "flashLimit": chip.flash_limit} for chip in found]
+    session.result({"chips": fields}, lambda: session.table(("CHIP", "NAME", "FLASH UP TO"), rows))
 
 
 @board.command()

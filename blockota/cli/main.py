@@ -20,7 +20,7 @@ from blockota.shutdown import ignore_signals, stop_on_signals
 
 _NOUNS = {
     "cid": "Print the content address of a file.",
-    "product": "Products and their chips: pair, unpair, floor, list, show, chips.",
+    "product": "Products and their chips: pair, unpair, floor, list, show.",
     "release": "Releases: publish, revoke, list, show, fetch, verify.",
     "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list, check.",
     "broker": "A broker's copies: sync them with its agreements.",
@@ -31,7 +31,8 @@ _NOUNS = {
     "safe": "The Safe's owners and threshold: owners, add, remove, threshold.",
     "transaction": "Pending transactions: list, resume, forget.",
     "flash": "Write a verified release to boards, and prove that their flash contains it.",
-    "board": "An STM32 on a serial line: identify, read, erase, protect, unprotect, doctor, simulate, log.",
+    "board": "An STM32 on a serial line: ports, identify, read, erase, protect, unprotect, doctor, simulate, "
+    "chips, log, list.",
     "bench": "The bench log of flashed boards: log, summary.",
     "dev": "A local chain for development: up, status, down.",
     "demo": "Run the whole procedure once, from publishing to a flashed board.",

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
-from blockota.cli.parameters import NUMBER, REGION, VERSION
+from blockota.cli.parameters import REGION, VERSION, number
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.model.release import Product, Region, Version, show_time
-from firmware_host.bootloader.chips import chips as supported_chips
+from firmware_host.bootloader.chips import chips_named
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
     from blockota.vendor.propose import Reason
 
 MAX_CHIP_ID = 0xFFFF
+
+
+def chip_id(value: Any) -> int:
+    """Parse a chip id, or the name of a chip that has only one id."""
+    if re.fullmatch(r"\d\w*", str(value)):
+        return number(value)
+    named = chips_named(str(value))
+    if not named:
+        raise click.BadParameter(f"{value!r} is not a chip's id or name: `blockota board chips` lists them.")
+    if len(named) > 1:
+        ids = ", ".join(f"0x{chip.product_id:03x} ({chip.name}, up to {chip.flash_limit >> 10} KiB)" for chip in named)
+        raise click.BadParameter(
+            f"{value!r} has several ids: {ids}. Pass one of them; `blockota board identify` shows the id of a board."
+        )
+    return named[0].product_id
 
 
 @click.group(cls=VerbGroup)
@@ -27,7 +43,7 @@ def product() -> None:
 @product.command()
 @click.argument("name")
 @click.option("--oem", required=True, help="Name of the manufacturer of the device.")
-@click.option("--chip", type=NUMBER, required=True, help="Chip id, such as 0x410; `product chips` lists them.")
+@click.option("--chip", type=chip_id, required=True, help="Id or name, as 0x410; `board chips` lists them.")
 @click.option("--region", type=REGION, required=True, help="Flash region of the images, such as 0x08000000:64K.")
 @proposing_options
 @with_session
@@ -37,12 +53,12 @@ def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, pr
     \b
     Example:  blockota product pair acme-thermo2 --oem acme --chip 0x410 --region 0x08000000:64K -o pair.json
     """
-    from blockota.desk import require_chip
+    from blockota.desk import require_chip, require_flash_region
     from blockota.vendor.publish import propose_pairing
 
     if chip > MAX_CHIP_ID:  # the contract records 16 bits
         raise click.BadParameter(f"0x{chip:x} is not a chip id: it has more than 16 bits", param_hint="--chip")
-    require_chip(chip)
+    require_flash_region(region, require_chip(chip))
     wanted = Product(name, oem, chip, region, minimum_version=None, paired=True)
     save_proposal(session, lambda reason: propose_pairing(session.contract, wanted, reason=reason), proposing)
 
@@ -121,20 +137,6 @@ def list_(session: Session) -> None:
         {"products": [p.as_fields() for p in products]},
         lambda: session.table(columns, rows, empty="No products."),
     )
-
-
-@product.command()
-@with_session
-def chips(session: Session) -> None:
-    """List the chips that can be flashed, with the id for --chip.
-
-    \b
-    Example:  blockota product chips
-    """
-    found = sorted(supported_chips(), key=lambda chip: chip.product_id)
-    rows = [(f"0x{chip.product_id:03x}", chip.name, f"{chip.flash_limit // 1024:,} KiB") for chip in found]
-    fields = [{"chipId": chip.product_id, "name": chip.name, "flashLimit": chip.flash_limit} for chip in found]
-    session.result({"chips": fields}, lambda: session.table(("CHIP", "NAME", "FLASH UP TO"), rows, empty="No chips."))
 
 
 @product.command()

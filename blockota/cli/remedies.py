@@ -28,7 +28,7 @@ OPTIONS: dict[Action, str] = {
     Action.GIVE_LOAD_ADDRESS: "--load-address {address}; --accept-load-address insists on the present one",
     Action.ACCEPT_LOAD_ADDRESS: "--accept-load-address",
     Action.FILL_GAPS: "--fill",
-    Action.LIST_CHIPS: "`blockota product chips`",
+    Action.LIST_CHIPS: "`blockota board chips`",
     Action.PROTECT_BOARD: "`blockota board protect`",
     Action.PUBLISH_TOGETHER: "one `blockota release publish` for all of them",
     Action.GIVE_REASON: "--reason TEXT",

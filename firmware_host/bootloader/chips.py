@@ -9,6 +9,7 @@ only.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ K = 1024
 MAX_ERASE_LIMIT = 255
 """Erase units that one erase command accepts, unless the table has another number."""
 _LAST_PROTECTION_BIT = 31
+_DESCRIPTION = re.compile(r" [A-Za-z]+[- ].*|, \d.*")
+"""The end of a name in the table that is not part of a part number, such as `` medium-density`` or ``, 128 KiB``."""
 
 Layout = tuple[tuple[int, int], ...]
 """Runs of ⟨number of erase units, bytes per unit⟩ from the start of flash; the last run extends to its end."""
@@ -228,6 +231,24 @@ def find_chip(product_id: int) -> Chip | None:
     return _by_product_id().get(product_id)
 
 
+def chips_named(name: str) -> tuple[Chip, ...]:
+    """Return the rows that a chip's name or part number selects, such as ``STM32F103`` or ``stm32g071rb``.
+
+    A name in the table has several parts, such as ``STM32F05x/F030x8``, in which ``x`` stands for any character. The
+    rows with the most other characters in common with `name` are returned: several rows if the name does not decide
+    between them, none if no row has such a name.
+    """
+    wanted = name.upper().removeprefix("STM32")
+    found: dict[int, list[Chip]] = {0: []}
+    for chip in chips():
+        if chip.name.upper() == name.upper():
+            return (chip,)
+        alike = max(_characters_alike(part, wanted) for part in _name_parts(chip.name))
+        found.setdefault(alike, []).append(chip)
+    best = max(found)
+    return tuple(found[best]) if best else ()
+
+
 @cache
 def chips() -> tuple[Chip, ...]:
     """Every chip that can be flashed, in the order of the table."""
@@ -239,6 +260,27 @@ def chips() -> tuple[Chip, ...]:
 @cache
 def _by_product_id() -> dict[int, Chip]:
     return {chip.product_id: chip for chip in chips()}
+
+
+def _name_parts(name: str) -> list[str]:
+    """Return the parts of a name in the table, each with the letters and digits that it shares with the one before.
+
+    ``STM32F405/407`` has the parts F405 and F407, and ``STM32F303x6/x8, F328`` the parts F303x6, F303x8 and F328.
+    """
+    parts: list[str] = []
+    for word in re.findall(r"[A-Zx0-9]+", _DESCRIPTION.sub("", name.removeprefix("STM32"))):
+        previous = parts[-1] if parts else ""
+        shared = "" if re.match(r"[A-Z]+\d", word) else previous[: len(previous) - len(word)]
+        parts.append(shared + word)
+    return parts
+
+
+def _characters_alike(part: str, wanted: str) -> int:
+    """Count the characters that a part of a name and a chip's name have in common; 0 if they contradict each other."""
+    pairs = list(zip(part, wanted, strict=False))
+    if any(own not in ("x", other) for own, other in pairs):
+        return 0
+    return sum(own == other for own, other in pairs)
 
 
 def _chip(family: Mapping[str, Any], row: Mapping[str, Any]) -> Chip:

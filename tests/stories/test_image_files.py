@@ -21,7 +21,7 @@ from tests.formats.test_srecord import record as s_record
 from tests.formats.test_uf2 import uf2
 from tests.stories.conftest import PRODUCT, Outcome, Workshop, execute_signed, publish_first
 from tests.stories.technicians import board
-from tests.stories.test_bad_input import REFUSED, refused
+from tests.stories.test_bad_input import REFUSED, USAGE, refused
 from tests.stories.test_release_desk import ok, sign
 from tests.support.hostile_gateway import serving
 from tests.support.programs import noise, program, signed
@@ -211,10 +211,38 @@ def test_chips_outside_the_table_are_refused_before_publication(workshop: Worksh
     """A chip that no bench can flash is refused when a product is paired and when a release is published."""
     words = ("product", "pair", "acme-new", "--oem", "acme", "--region", "0x08000000:64K", "-o", "pair.json")
     for chip in ("0x7ff", "0"):
-        refused(workshop.run(*words, "--chip", chip), REFUSED, "is not supported", "`blockota product chips`")
+        refused(workshop.run(*words, "--chip", chip), REFUSED, "is not supported", "`blockota board chips`")
     assert not Path("pair.json").exists()
     pair(workshop, "acme-old", chip_id=0x7FF, region=Region(BASE, 0x1_0000))
     refused(publish(workshop, str(IMAGES / "bluepill-1.1.0.bin"), product="acme-old"), REFUSED, "0x7ff", "chips`")
-    listed = workshop.run("product", "chips", "--json").json["chips"]
+    listed = workshop.run("board", "chips", "--json").json["chips"]
     assert {"chipId": 0x410, "name": "STM32F10x medium-density", "flashLimit": 0x2_0000} in listed
-    assert "0x410" in ok(workshop.run("product", "chips")).out
+    assert "0x410" in ok(workshop.run("board", "chips")).out
+
+
+OUTSIDE = {
+    "behind": ("0x08000000:256K", "the largest flash of an STM32F10x medium-density is 0x08000000-0x0801ffff"),
+    "ends behind": ("0x0801fc00:2K", "is not inside the flash of the chip 0x410"),
+    "RAM": ("0x20000000:4K", "is not inside the flash of the chip 0x410"),
+    "below": ("0x07fff000:8K", "is not inside the flash of the chip 0x410"),
+    "odd start": ("0x08000200:1K", "Give 0x08000000:2048, or fewer erase units"),
+    "odd size": ("0x08000400:1023", "Give 0x08000400:1024, or fewer erase units"),
+}
+
+
+def test_a_product_is_paired_with_a_chip_and_a_part_of_its_flash(workshop: Workshop) -> None:
+    """``product pair`` accepts only whole erase units inside the largest flash of a chip, and names of one chip."""
+    words = ("product", "pair", "acme-new", "--oem", "acme", "--chip", "0x410", "-o", "pair.json")
+    for region, why in OUTSIDE.values():
+        refused(workshop.run(*words, "--region", region), REFUSED, why)
+    # Only the smallest page of an STM32G47x is known, and the flash is erased as a whole.
+    refused(workshop.run(*words, "--region", "0x08000400:2K", "--chip", "0x469"), REFUSED, "Give 0x08000000:4096")
+    assert not Path("pair.json").exists()
+    ok(workshop.run(*words, "--region", "0x0801f000:4K"))
+
+    # A name that has several ids, or none, is refused with what to pass.
+    words = ("product", "pair", "acme-new", "--oem", "acme", "--region", "0x08000000:16K", "-o", "named.json")
+    refused(workshop.run(*words, "--chip", "STM32F103"), USAGE, "has several ids", "0x410", "0x414", "board identify")
+    refused(workshop.run(*words, "--chip", "ESP32"), USAGE, "`blockota board chips` lists them")
+    ok(workshop.run(*words, "--chip", "stm32f407vg"))
+    assert "0x413" in ok(workshop.run("proposal", "show", "named.json")).out

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from blockota.cli.board import UNVERIFIED
-from firmware_host.bootloader.chips import FLASH_BASE, Chip, chips, find_chip
+from firmware_host.bootloader.chips import FLASH_BASE, Chip, chips, chips_named, find_chip
 from tests.firmware_host.scripted_board import KIB, chip
 
 BLUE_PILL = 0x410
@@ -108,3 +108,31 @@ def test_write_protection_is_read(product_id: int, kib: int, options: bytes, pro
     counts as 0xFF.
     """
     assert chip(product_id).write_protected_units(options, kib * KIB) == protected
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        ("STM32G071RBT6", {0x460}),
+        ("f105", {0x418}),  # a row of its own decides against the pattern F10x
+        ("STM32F103", {0x410, 0x412, 0x414, 0x430, 0x641}),
+        ("STM32F030", {0x440, 0x442, 0x444}),
+        ("STM32F030C8", {0x440}),
+        ("STM32F417", {0x413}),
+        ("STM32F303RE", {0x446}),
+        ("STM32L152", {0x416, 0x427, 0x429, 0x436, 0x437}),
+        ("STM32W108", {0x9A8, 0x9B0}),
+        ("STM32F10x low-density", {0x412}),
+        ("STM32", set()),
+        ("ESP32", set()),
+        ("", set()),
+    ],
+)
+def test_a_chip_is_found_by_its_part_number(name: str, ids: set[int]) -> None:
+    """A part number selects its rows, a whole name of the table one row, and another name none."""
+    assert {row.product_id for row in chips_named(name)} == ids
+
+
+def test_every_row_is_found_by_its_own_name() -> None:
+    """The name of each row selects this row."""
+    assert all(chips_named(row.name) == (row,) for row in chips())
