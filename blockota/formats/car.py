@@ -8,13 +8,18 @@ the root.
 A CAR stream is untrusted. A block has at most 2 MiB, and all blocks together at most the file's size plus `overhead`.
 The size limits bound the reader's time, and its memory to two blocks and the links of one path.
 
+A CARv1 on a disk can contain several files, and its blocks are read in place: `index_car` finds them.
+
 Sources: CARv1 specification (ipld.io/specs/transport/car/carv1), Trustless Gateway specification
 (specs.ipfs.tech/http-gateways/trustless-gateway, section "CAR Responses").
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
 
 from blockota.errors import Action, ContentError
 from blockota.formats.cid import CID, RAW, Block, varint, walk
@@ -22,10 +27,27 @@ from blockota.formats.cid import CID, RAW, Block, varint, walk
 MAX_BLOCK_SIZE = 1 << 21
 """Largest accepted block, in bytes."""
 _CID_SIZE = 36
+_LINK = b"\xd8\x2a\x58\x25\x00"  # DAG-CBOR: tag 42, a byte string of 37 bytes, the multibase prefix of binary
+_LINK_SIZE = len(_LINK) + _CID_SIZE
 _MAX_HEADER_SIZE = 1 << 12
 _MAX_VARINT_SIZE = 4
 # The header is DAG-CBOR: a map {roots: [links], version: 1}, in this order of keys.
 _HEADER_BEGIN, _HEADER_END = b"\xa2\x65roots", b"\x67version\x01"
+_MAX_ROOTS = 23
+"""Largest number of roots whose array has a head of one byte (RFC 8949, section 3)."""
+
+
+@dataclass(frozen=True)
+class CarIndex:
+    """The places of the blocks of a CARv1 in a file.
+
+    Attributes:
+        roots: the roots in the header.
+        places: position and size of each block's bytes; of a repeated block, those of its last repetition.
+    """
+
+    roots: tuple[CID, ...]
+    places: dict[CID, tuple[int, int]]
 
 
 def overhead(size: int) -> int:
@@ -43,15 +65,14 @@ def largest_block(cid: CID, *, size: int) -> int:
     return min(size if cid.codec == RAW else overhead(size), MAX_BLOCK_SIZE)
 
 
-def join_car(root: CID | None, blocks: Iterable[Block]) -> Iterator[bytes]:
+def join_car(roots: Sequence[CID], blocks: Iterable[Block]) -> Iterator[bytes]:
     """Encode blocks as a CARv1 in the given order, without checking them; yields the stream in pieces.
 
     Args:
-        root: the only root in the header; None for a header without roots.
-        blocks: the blocks of one file, built or checked by the caller.
+        roots: the roots in the header, at most 23.
+        blocks: the blocks, built or checked by the caller.
     """
-    roots = b"\x80" if root is None else b"\x81\xd8\x2a\x58\x25\x00" + bytes(root)
-    header = _HEADER_BEGIN + roots + _HEADER_END
+    header = _encode_header(roots)
     yield varint(len(header)) + header
     for block in blocks:
         yield varint(_CID_SIZE + len(block.data)) + bytes(block.cid)
@@ -83,30 +104,51 @@ def read_car(
     sections.check_end()
 
 
+def index_car(file: BinaryIO, *, most_blocks: int) -> CarIndex:
+    """Find the blocks of an untrusted CARv1 in a seekable file. The blocks are neither read nor verified.
+
+    Raises:
+        ContentError: the file is not a CARv1, breaks off, or has more than `most_blocks` blocks.
+    """
+    end = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    reader = _Reader(file, _no_index)
+    header = reader.header()
+    links = header[len(_HEADER_BEGIN) + 1 : -len(_HEADER_END)]
+    roots = [CID.decode(links[place - _CID_SIZE : place]) for place in range(_LINK_SIZE, len(links) + 1, _LINK_SIZE)]
+    if len(roots) > _MAX_ROOTS or _encode_header(roots) != header:
+        raise _no_index("its header is not in the form of a CARv1")
+
+    places: dict[CID, tuple[int, int]] = {}
+    for _ in range(most_blocks + 1):
+        if (length := reader.section()) is None:
+            return CarIndex(tuple(roots), places)
+        cid, position, size = CID.decode(reader.exactly(_CID_SIZE)), file.tell(), length - _CID_SIZE
+        if position + size > end:
+            raise _no_index("it ends inside a section")
+        places[cid] = (position, size)
+        file.seek(size, io.SEEK_CUR)
+    raise _no_index(f"it has more than {most_blocks:,} blocks")
+
+
 class _Sections:
     """Reads the sections of a CARv1; a section's block is read only if its CID is the wanted one."""
 
     def __init__(self, parts: Iterable[bytes], root: CID, *, allowed: int) -> None:
         self._root, self._allowed = root, allowed
         self._stream = _Stream(parts)
+        self._reader = _Reader(self._stream, self._refused)
         self._next: tuple[CID, int] | None = None
-        length = self._length() or 0
-        if length > _MAX_HEADER_SIZE:
-            raise self._refused(f"a header of {length} bytes is too large")
-        header = self._exactly(length)
-        if not (header.startswith(_HEADER_BEGIN) and header.endswith(_HEADER_END)):
-            raise self._refused("it does not begin with the header of a CARv1")
+        self._reader.header()
 
     def block(self, wanted: CID, earlier: Callable[[CID], bytes | None]) -> bytes:
         """Return the wanted block from the next section if the CID matches, else from `earlier`."""
-        if self._next is None and (length := self._length()) is not None:
-            if not _CID_SIZE <= length <= _CID_SIZE + MAX_BLOCK_SIZE:
-                raise self._refused(f"a section of {length} bytes is shorter than a CID, or larger than any block")
-            self._next = CID.decode(self._exactly(_CID_SIZE)), length - _CID_SIZE
+        if self._next is None and (length := self._reader.section()) is not None:
+            self._next = CID.decode(self._reader.exactly(_CID_SIZE)), length - _CID_SIZE
         if self._next and self._next[0] == wanted:
             size, self._next = self._next[1], None
             self._spend(size)  # before it is read: a block above the limit is not loaded
-            return self._exactly(size)
+            return self._reader.exactly(size)
 
         known = earlier(wanted)
         if known is None:
@@ -119,27 +161,6 @@ class _Sections:
         if self._next or self._stream.read(1):
             raise self._refused("it continues after the file's last block")
 
-    def _length(self) -> int | None:
-        """Read the length of the next section; None at the end of the stream."""
-        byte = self._stream.read(1)
-        if not byte:
-            return None
-        number = byte
-        while byte >= b"\x80" and len(number) < _MAX_VARINT_SIZE:
-            byte = self._exactly(1)
-            number += byte
-        value = sum((digit & 0x7F) << 7 * place for place, digit in enumerate(number))
-        # With zero padding, one length would have several encodings, and equal files different streams.
-        if varint(value) != number:
-            raise self._refused("a length is not in its shortest form, or too large")
-        return value
-
-    def _exactly(self, count: int) -> bytes:
-        data = self._stream.read(count)
-        if len(data) < count:
-            raise self._refused("the stream ends inside a section")
-        return data
-
     def _spend(self, size: int) -> None:
         self._allowed -= _CID_SIZE + size
         if self._allowed < 0:
@@ -147,6 +168,56 @@ class _Sections:
 
     def _refused(self, why: str) -> ContentError:
         return _refused(self._root, why)
+
+
+class _Readable(Protocol):
+    """A stream of bytes."""
+
+    def read(self, count: int, /) -> bytes:
+        """Return the next `count` bytes, or fewer at the end of the stream."""
+
+
+class _Reader:
+    """Reads the header and the lengths of a CARv1; `refused` makes an error from a reason."""
+
+    def __init__(self, stream: _Readable, refused: Callable[[str], ContentError]) -> None:
+        self._stream, self._refused = stream, refused
+
+    def header(self) -> bytes:
+        length = self._length() or 0
+        if length > _MAX_HEADER_SIZE:
+            raise self._refused(f"a header of {length} bytes is too large")
+        header = self.exactly(length)
+        if not (header.startswith(_HEADER_BEGIN) and header.endswith(_HEADER_END)):
+            raise self._refused("it does not begin with the header of a CARv1")
+        return header
+
+    def section(self) -> int | None:
+        """Read the length of the next section, which is that of a CID and a block; None at the end of the stream."""
+        length = self._length()
+        if length is not None and not _CID_SIZE <= length <= _CID_SIZE + MAX_BLOCK_SIZE:
+            raise self._refused(f"a section of {length} bytes is shorter than a CID, or larger than any block")
+        return length
+
+    def exactly(self, count: int) -> bytes:
+        data = self._stream.read(count)
+        if len(data) < count:
+            raise self._refused("the stream ends inside a section")
+        return data
+
+    def _length(self) -> int | None:
+        byte = self._stream.read(1)
+        if not byte:
+            return None
+        number = byte
+        while byte >= b"\x80" and len(number) < _MAX_VARINT_SIZE:
+            byte = self.exactly(1)
+            number += byte
+        value = sum((digit & 0x7F) << 7 * place for place, digit in enumerate(number))
+        # With zero padding, one length would have several encodings, and equal files different streams.
+        if varint(value) != number:
+            raise self._refused("a length is not in its shortest form, or too large")
+        return value
 
 
 class _Stream:
@@ -187,3 +258,12 @@ def _refused(root: CID, why: str) -> ContentError:
     return ContentError(
         f"the CAR of {root} is refused", why=why, remedy="fetch it from another source", action=Action.NAME_SOURCE
     )
+
+
+def _encode_header(roots: Sequence[CID]) -> bytes:
+    links = b"".join(_LINK + bytes(root) for root in roots)
+    return _HEADER_BEGIN + bytes((0x80 + len(roots),)) + links + _HEADER_END
+
+
+def _no_index(why: str) -> ContentError:
+    return ContentError("the CAR file is refused", why=why)

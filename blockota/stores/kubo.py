@@ -284,10 +284,10 @@ class KuboStore:
 
         def root_alone() -> Iterator[bytes]:
             [*_, root] = sent  # a parent comes after its children
-            yield from join_car(root, ())
+            yield from join_car([root], ())
 
         # The root is known only after all blocks, so it follows in a second CAR, whose root is pinned.
-        answer = self._api.upload((join_car(None, new_blocks()), root_alone()), doing="store the file")
+        answer = self._api.upload((join_car([], new_blocks()), root_alone()), doing="store the file")
         [*_, root] = sent
         self._check_import(root, answer)
         return root

@@ -53,7 +53,7 @@ def unpack(stream: bytes, tree: Tree, *, size: int | None = None, cut: int = 7) 
 def test_the_encoding_is_that_of_the_specification(tree: Tree) -> None:
     """`join_car` yields the same bytes as the independent CAR encoder of the tests."""
     blocks = [Block(cid, tree.blocks[cid]) for cid in tree.order]
-    assert b"".join(join_car(tree.root, blocks)) == car(tree)
+    assert b"".join(join_car([tree.root], blocks)) == car(tree)
 
 
 @CASES

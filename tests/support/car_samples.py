@@ -83,7 +83,7 @@ def car(tree: Tree, *, repeat: bool = True) -> bytes:
 def write_car(root: CID, read_block: Callable[[CID], bytes], *, repeat: bool = True) -> Iterator[bytes]:
     """Yield the CAR of a file, with repeated blocks (``dups=y``) or without (``dups=n``)."""
     blocks: Iterable[Block] = walk(root, read_block)
-    yield from join_car(root, blocks if repeat else dict.fromkeys(blocks))
+    yield from join_car([root], blocks if repeat else dict.fromkeys(blocks))
 
 
 def unpack_car(parts: Iterable[bytes], root: CID, *, size: int) -> Iterator[bytes]:
