@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from blockota.errors import UsageError
 from firmware_host.bench.log import BenchEntry
@@ -16,13 +16,7 @@ from firmware_host.bench.log import BenchEntry
 
 @dataclass(frozen=True)
 class Day:
-    """One day in a time zone.
-
-    Attributes:
-        begin: the first moment of the day.
-        end: the first moment after the day.
-        zone: the time zone; None for that of this machine.
-    """
+    """One day in a time zone, from its first moment to the one after it; `zone` None is that of this machine."""
 
     begin: datetime
     end: datetime
@@ -30,13 +24,15 @@ class Day:
 
     @classmethod
     def of(cls, day: date, zone: tzinfo | None = None) -> Day:
-        """Return a day in a time zone; None for the zone of this machine.
+        """Return a day in a time zone.
 
         Raises:
             UsageError: the calendar has no next day.
         """
         try:
-            return cls(_midnight(day, zone), _midnight(day + timedelta(days=1), zone), zone)
+            midnights = (datetime.combine(one, time.min, zone) for one in (day, day + timedelta(days=1)))
+            begin, end = (midnight if zone else midnight.astimezone() for midnight in midnights)
+            return cls(begin, end, zone)
         except (OverflowError, ValueError, OSError) as error:
             raise UsageError(
                 f"{day} cannot be summed up", why="the date is outside the calendar", remedy="give another date"
@@ -45,7 +41,7 @@ class Day:
     @property
     def offset(self) -> str:
         """The offset from UTC, such as ``UTC+01:00``; both offsets on the day of a change of the clock."""
-        begin, end = _offset(self.begin), _offset(self.end)
+        begin, end = (f"UTC{zone[:3]}:{zone[3:5]}" for zone in (f"{self.begin:%z}", f"{self.end:%z}"))
         return begin if begin == end else f"{begin}, later {end}"
 
     def contains(self, seconds: int) -> bool:
@@ -59,18 +55,15 @@ class Day:
 
 @dataclass(frozen=True)
 class Tally:
-    """The boards of one group on one day.
+    """The boards with one product, version, operator and port on one day; in the total these four are empty.
 
     Attributes:
         product: the product to be written; empty if no release was proven.
-        version: the version to be written.
-        operator: the operator's name.
         port: the port's URL; empty in log lines of earlier versions.
         good: the number of boards whose newest line is a success.
         bad: the number of boards whose newest line is a failure.
         repeated: the number of boards with several lines.
-        first: the time of the first line, in Unix seconds.
-        last: the time of the last line, in Unix seconds.
+        first: the time of the first line, in Unix seconds; `last` is that of the last one.
         mean_seconds: the mean time of the successful runs; None if no line has the time of its run.
     """
 
@@ -99,8 +92,7 @@ def tallies(lines: Iterable[_Numbered], day: Day) -> tuple[list[Tally], Tally | 
         day: the day.
 
     Returns:
-        The groups, sorted, and the total of the day; None if the day has no line. A board with lines in several groups
-        counts in each of them, but once in the total.
+        The groups, sorted, and the total; None if the day has no line. The total counts a board of several groups once.
     """
     found = sorted((line for line in lines if day.contains(line[2].time)), key=lambda line: (line[2].time, line[:2]))
     groups: dict[_Group, list[_Numbered]] = {}
@@ -127,13 +119,3 @@ def _tally(group: _Group, lines: list[_Numbered]) -> Tally:
         last=lines[-1][2].time,
         mean_seconds=sum(runs) / len(runs) / 1000 if runs else None,
     )
-
-
-def _midnight(day: date, zone: tzinfo | None) -> datetime:
-    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
-    return midnight if zone else midnight.astimezone()
-
-
-def _offset(moment: datetime) -> str:
-    sign_and_digits = moment.strftime("%z")
-    return f"UTC{sign_and_digits[:3]}:{sign_and_digits[3:5]}"

@@ -24,17 +24,14 @@ _MODE = 0o600
 
 
 class ImageState(Enum):
-    """The state of the image of one board.
-
-    Attributes:
-        MADE: the command has made the image, which is not proven to be in the flash.
-        WRITTEN: the flash is proven to contain the image; the program of the same run is not proven.
-        COMPLETE: image and program are proven.
-    """
+    """The state of the image of one board."""
 
     MADE = 1
+    """The command has made the image, which is not proven to be in the flash."""
     WRITTEN = 2
+    """The flash is proven to contain the image; the program of the same run is not proven."""
     COMPLETE = 3
+    """Image and program are proven."""
 
     def __str__(self) -> str:
         """The word, in lower case."""
@@ -43,16 +40,9 @@ class ImageState(Enum):
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """The record of the newest image of one board and product.
+    """The record of the newest image of one board and product, with its size in bytes.
 
-    Attributes:
-        unique_id: the board's unique id, in hexadecimal.
-        product: the product of the image.
-        sha256: the SHA-256 of the image.
-        size: the size of the image in bytes.
-        state: the state of the image.
-        program: the product of the program that is written in the same run.
-        version: the version of the program.
+    `program` and `version` are those of the program that is written in the same run.
     """
 
     unique_id: str
@@ -99,11 +89,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class ImageRecords:
-    """The records of all boards.
-
-    Attributes:
-        folder: the folder of the records, created when needed.
-    """
+    """The records of all boards, in a folder that is created when needed."""
 
     folder: Path
 
@@ -133,19 +119,14 @@ class ImageRecords:
         Raises:
             RefusedError: a record of the board cannot be read.
         """
-        found = (self.find(unique_id, path.parent.name) for path in self._paths(unique_id))
-        return next((one for one in found if one and one.state is not ImageState.COMPLETE), None)
+        return next((one for one in self._all(unique_id) if one.state is not ImageState.COMPLETE), None)
 
     def has_interrupted(self) -> bool:
         """Whether a run was interrupted on any board; a record that cannot be read counts as interrupted."""
-        for path in self._paths("*"):
-            try:
-                record = self.find(path.stem, path.parent.name)
-            except RefusedError:
-                return True
-            if record and record.state is not ImageState.COMPLETE:
-                return True
-        return False
+        try:
+            return self.interrupted("*") is not None
+        except RefusedError:
+            return True
 
     def write(self, record: ImageRecord) -> None:
         """Write a record durably; it replaces the earlier record of the board and product.
@@ -165,14 +146,15 @@ class ImageRecords:
 
     def complete(self, unique_id: str, program: Release) -> None:
         """Record that a program is proven on a board, which completes the runs with this program."""
-        for path in self._paths(unique_id):
-            record = self.find(unique_id, path.parent.name)
-            is_of_run = record and (record.program, record.version) == (program.product, program.version)
-            if record and is_of_run and record.state is ImageState.WRITTEN:
+        for record in self._all(unique_id):
+            is_of_run = (record.program, record.version) == (program.product, program.version)
+            if is_of_run and record.state is ImageState.WRITTEN:
                 self.write(replace(record, state=ImageState.COMPLETE))
 
     def _path(self, unique_id: str, product: str) -> Path:
         return self.folder / product / f"{unique_id}.json"
 
-    def _paths(self, unique_id: str) -> Iterator[Path]:
-        return iter(sorted(self.folder.glob(f"*/{unique_id}.json")))
+    def _all(self, unique_id: str) -> Iterator[ImageRecord]:
+        """The records of a board, or of every board for ``*``."""
+        paths = sorted(self.folder.glob(f"*/{unique_id}.json"))
+        return filter(None, (self.find(path.stem, path.parent.name) for path in paths))

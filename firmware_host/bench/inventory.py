@@ -26,15 +26,7 @@ _Place = tuple[str, int, str, str]
 
 @dataclass(frozen=True)
 class Sighting:
-    """The newest log line that shows which release a board has.
-
-    Attributes:
-        log: the name of the log.
-        number: the number of the log line.
-        entry: the log line.
-        product: the product installed on the board, or installed before a failed run.
-        version: the version of that product.
-    """
+    """The newest log line that shows which release a board has, or had before a failed run."""
 
     log: str
     number: int
@@ -44,10 +36,10 @@ class Sighting:
 
 
 def held_releases(lines: Iterable[tuple[str, int, BenchEntry]]) -> list[Sighting]:
-    """Determine which releases each board has.
+    """Determine which releases each board has, from the lines of all logs.
 
     Args:
-        lines: the lines of all logs, each with the name of its log and its line number.
+        lines: the name of a log, a line number in it, and the line's entry.
 
     Returns:
         One sighting for each board and product, sorted by board. A board without a readable unique id cannot be

@@ -10,12 +10,13 @@ a log line's number and hash, which are printed with each result, reveals a repl
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,11 @@ from blockota.file_locks import exclusive_lock
 from blockota.files import whole_file
 from blockota.strict_json import digest, fault, integer, load_object, text
 
-_NO_LINE = hashlib.sha256().digest()
+_NO_LINE = hashlib.sha256().hexdigest()
 """The previous hash in the first line of a log."""
 _NEWLINE = b"\n"
 _BINARY = getattr(os, "O_BINARY", 0)
 """On Windows, a file that is opened without this flag gets a carriage return before each newline."""
-_TEXTS = ("operator", "board", "contract", "product", "before", "after", "sha256", "flash_sha256", "proof", "result")
-_NEWER_TEXTS = (
-    *("version", "port"),
-    *("board_product", "board_image_sha256", "board_image_proof", "board_image_checks"),
-)
-"""Fields that the lines of earlier versions of BlockOTA lack."""
 _GOOD = ("done", "already")
 _REMEDY = "compare it with a copy; anyone who can write the log can have changed it"
 
@@ -98,13 +93,7 @@ class BenchEntry:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the bench log.
-
-    Attributes:
-        raw: the bytes of the line, without the newline.
-        number: the line number, counted from 1 without a gap.
-        fields: the line as JSON.
-    """
+    """One line of the bench log: its bytes without the newline, and its JSON; numbers count from 1 without a gap."""
 
     raw: bytes
     number: int
@@ -121,22 +110,23 @@ class Line:
         Raises:
             ContentError: a field is missing or has a wrong value.
         """
-        fields = self.fields
-        newer = dict.fromkeys(_NEWER_TEXTS, "") | {"milliseconds": None, "board_image_size": None} | fields
+        # Lines of earlier versions of BlockOTA lack the fields that have a default.
+        found = {field.name: field.default for field in fields(BenchEntry) if field.default is not MISSING}
+        found |= self.fields
         try:
-            return BenchEntry(
-                time=integer(fields, "time"),
-                chip_id=_optional(fields, "chip_id"),
-                chain_id=integer(fields, "chain_id"),
-                milliseconds=_optional(newer, "milliseconds"),
-                board_image_size=_optional(newer, "board_image_size"),
-                **{name: text(fields, name) for name in _TEXTS},
-                **{name: text(newer, name) for name in _NEWER_TEXTS},
-            )
+            return BenchEntry(**{field.name: _READERS[field.type](found, field.name) for field in fields(BenchEntry)})
         except (KeyError, TypeError, ValueError) as error:
             raise ContentError(
                 f"cannot read line {self.number} of the bench log", why=fault(error), remedy=_REMEDY
             ) from error
+
+
+def login_name() -> str:
+    """Return the login name of the operator; a user's number or ``unknown`` if there is no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # the user has no name, as in some containers; Windows has no numbers
+        return f"user {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 class BenchLog:
@@ -163,9 +153,8 @@ class BenchLog:
             UsageError: the log cannot be written.
         """
         with self._locked() as file:
-            last = self._mended_end(file)
-            number, previous = (last.number + 1, last.sha256) if last else (1, _NO_LINE)
-            fields = {"number": number, "previous": previous.hex(), **asdict(entry)}
+            number, previous = _next(self._mended_end(file))
+            fields = {"number": number, "previous": previous, **asdict(entry)}
             line = Line(json.dumps(fields, separators=(",", ":")).encode(), number, fields)
             # (1) Write the head file, (2) the log: after a crash in between, the head file has the missing line.
             with whole_file(self._head) as head:
@@ -279,15 +268,13 @@ class BenchLog:
                 remedy="compare the log with the line numbers and hashes that were printed",
             ) from error
         # The usual case: the log ends with a complete line, which the head file repeats.
-        if not rest and (head.raw if head else None) == (last.raw if last else None):
+        if not rest and head == last:
             return None
-        number, previous = (last.number + 1, last.sha256) if last else (1, _NO_LINE)
         # The head file is one line ahead if a crash or a full disk prevented the write to the log.
-        is_next = head and (head.number, head.fields["previous"]) == (number, previous.hex())
-        if head and is_next and head.raw.startswith(rest):
+        if head and (head.number, head.fields["previous"]) == _next(last) and head.raw.startswith(rest):
             return head
 
-        in_head, in_log = head.number if head else 0, number - 1
+        in_head, in_log = head.number if head else 0, last.number if last else 0
         if in_head == in_log:
             raise _broken(in_log, "it differs from the line in the head file")
         end = f"the log ends with line {in_log}" if in_log else "the log is empty"
@@ -299,6 +286,10 @@ def _optional(fields: Mapping[str, Any], name: str) -> int | None:
     return None if fields[name] is None else integer(fields, name)
 
 
+_READERS: Mapping[Any, Callable[[Mapping[str, Any], str], Any]] = {"str": text, "int": integer, "int | None": _optional}
+"""The functions that decode a field of a line, by the type of the entry's field."""
+
+
 def _write(file: int, data: bytes) -> None:
     left = memoryview(data)
     while left:
@@ -306,12 +297,16 @@ def _write(file: int, data: bytes) -> None:
     os.fsync(file)
 
 
+def _next(last: Line | None) -> tuple[int, str]:
+    """The number of the next line, and the hash that it must contain."""
+    return (last.number + 1, last.sha256.hex()) if last else (1, _NO_LINE)
+
+
 def _successor(raw: bytes, last: Line | None) -> Line:
-    line = _parse(raw)
-    number, previous = (last.number + 1, last.sha256) if last else (1, _NO_LINE)
+    line, (number, previous) = _parse(raw), _next(last)
     if line.number != number:
         raise _broken(number, f"line {line.number} is in its place")
-    if line.fields.get("previous") != previous.hex():
+    if line.fields["previous"] != previous:
         raise _broken(number, "it does not contain the hash of the previous line; one of the two lines was changed")
     return line
 
@@ -323,16 +318,9 @@ def _parse(raw: bytes) -> Line:
         return Line(raw, integer(fields, "number"), fields)
     except (ProposalError, KeyError, TypeError, ValueError) as error:
         reason = error.why if isinstance(error, ProposalError) else fault(error)
-        raise ContentError(
-            "the bench log is damaged",
-            why=f"a line of the log cannot be parsed: {reason}",
-            remedy=_REMEDY,
-        ) from error
+        why = f"a line of the log cannot be parsed: {reason}"
+        raise ContentError("the bench log is damaged", why=why, remedy=_REMEDY) from error
 
 
 def _broken(number: int, why: str) -> ContentError:
-    return ContentError(
-        f"the bench log is damaged from line {number} on",
-        why=why,
-        remedy=_REMEDY,
-    )
+    return ContentError(f"the bench log is damaged from line {number} on", why=why, remedy=_REMEDY)

@@ -22,12 +22,7 @@ _KINDS = (UsageError, RefusedError, UnreachableError, BoardError)
 
 @dataclass(frozen=True)
 class BoardMet:
-    """A board has answered and is identified.
-
-    Attributes:
-        identity: the identity that the board reported.
-        notes: notes for the operator about how the port was opened.
-    """
+    """A board has answered and is identified; `notes` describe for the operator how the port was opened."""
 
     identity: BoardIdentity
     notes: Sequence[str]
@@ -35,34 +30,21 @@ class BoardMet:
 
 @dataclass(frozen=True)
 class ReleaseChosen:
-    """A release was chosen and proven; the board is examined next.
-
-    Attributes:
-        release: the release to be written.
-    """
+    """The release to be written was chosen and proven; the board is examined next."""
 
     release: Release
 
 
 @dataclass(frozen=True)
 class ChecksPassed:
-    """Some of the checks 6 to 10 have passed.
-
-    Attributes:
-        checks: the passed checks, in order.
-    """
+    """Some of the checks 6 to 10 have passed; `checks` lists these, in order."""
 
     checks: Sequence[Passed]
 
 
 @dataclass(frozen=True)
 class BoardImageResult:
-    """The image that was made for one board, and its proof.
-
-    Attributes:
-        image: the image, without its bytes.
-        finished: the digest, proof and summary of the flash at the addresses of the image.
-    """
+    """The image that was made for one board, without its bytes, and the proof of the flash at its addresses."""
 
     image: BoardImage
     finished: Finished
@@ -70,7 +52,7 @@ class BoardImageResult:
     @property
     def is_unchanged(self) -> bool:
         """Whether the flash had the image already."""
-        return _is_unchanged(self.finished)
+        return _outcome(self.finished) == "already"
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -80,7 +62,7 @@ class BoardImageResult:
             "sha256": self.image.sha256.hex(),
             "size": self.image.size,
             "loadAddress": self.image.region.start,
-            "result": "already" if self.is_unchanged else "done",
+            "result": _outcome(self.finished),
             "proof": self.finished.method,
             "checks": CHECKS,
         }
@@ -134,8 +116,7 @@ class BoardResult:
         """The result in words: ``done``, ``already`` if nothing had to be written, or the error."""
         if self.finished is None:
             return f"{self.error.what}: {self.error.why}" if self.error else ""
-        is_unchanged = _is_unchanged(self.finished) and (self.board_image is None or self.board_image.is_unchanged)
-        return "already" if is_unchanged else "done"
+        return _outcome(self.finished, *([self.board_image.finished] if self.board_image else []))
 
     @property
     def is_good(self) -> bool:
@@ -163,11 +144,12 @@ class BoardResult:
             fields["version"] = str(self.release.version)
             fields["passed"] = [check.number for check in self.passed]
         if self.finished:
+            summary = self.finished.summary
             fields |= {
                 "sha256": self.finished.sha256.hex(),
-                "erased": self.finished.summary.erased.size,
-                "written": self.finished.summary.programmed.size,
-                "identical": self.finished.summary.identical.size,
+                "erased": summary.erased.size,
+                "written": summary.programmed.size,
+                "identical": summary.identical.size,
                 "preserved": self.preserved,
                 "proof": self.finished.method,
                 "seconds": round(self.seconds, 3),
@@ -199,33 +181,22 @@ class Counters:
             runs.append(result.is_good)
             number = next(number for number, one in enumerate(self._runs.values(), 1) if one is runs)
             again = " again" if len(runs) > 1 else ""
-            return f"board {number}{again}: {self.good} good, {self.bad} bad"
-
-    @property
-    def good(self) -> int:
-        """The number of boards whose newest result is good."""
-        return sum(runs[-1] for runs in self._runs.values())
-
-    @property
-    def bad(self) -> int:
-        """The number of boards whose newest result is bad."""
-        return len(self._runs) - self.good
-
-    @property
-    def repeated(self) -> int:
-        """The number of boards that were worked on more than once."""
-        return sum(len(runs) > 1 for runs in self._runs.values())
+            _, good, bad, _ = self.fields.values()
+            return f"board {number}{again}: {good} good, {bad} bad"
 
     @property
     def fields(self) -> dict[str, int]:
-        """The counters as JSON."""
-        return {"boards": len(self._runs), "good": self.good, "bad": self.bad, "repeated": self.repeated}
+        """The counters as JSON; a board counts as good, bad or repeated by all of its results."""
+        runs = self._runs.values()
+        good = sum(results[-1] for results in runs)
+        repeated = sum(len(results) > 1 for results in runs)
+        return {"boards": len(runs), "good": good, "bad": len(runs) - good, "repeated": repeated}
 
     def __str__(self) -> str:
         """The counters in words, such as ``12 boards: 11 good, 1 bad, 2 repeated``."""
-        count = len(self._runs)
-        repeated = f", {self.repeated} repeated" if self.repeated else ""
-        return f"{count} {'board' if count == 1 else 'boards'}: {self.good} good, {self.bad} bad{repeated}"
+        count, good, bad, repeated = self.fields.values()
+        again = f", {repeated} repeated" if repeated else ""
+        return f"{count} {'board' if count == 1 else 'boards'}: {good} good, {bad} bad{again}"
 
 
 class BenchObserver(Protocol):
@@ -241,17 +212,13 @@ class BenchObserver(Protocol):
         """Receive the result of the work on the board at a port."""
 
 
-def _is_unchanged(finished: Finished) -> bool:
-    return not (finished.summary.erased.units or finished.summary.programmed.units)
+def _outcome(*runs: Finished) -> str:
+    is_changed = any(run.summary.erased.units or run.summary.programmed.units for run in runs)
+    return "done" if is_changed else "already"
 
 
 def combined_error(results: Sequence[BoardResult]) -> BlockOTAError | None:
-    """Combine the errors of several results.
-
-    Returns:
-        The error of the only board, or an error that counts the failures and has the worst exit status. None if no
-        board failed.
-    """
+    """The error of the only board, or one that counts the failures, with the worst exit status; None without any."""
     if len(results) == 1:
         return results[0].error
     failed = [(result.port, result.error) for result in results if result.error]
