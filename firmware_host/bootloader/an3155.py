@@ -31,10 +31,6 @@ MAX_ERASE_PAGES = 255
 """The most pages in one Erase Memory: the frame contains the number less one, and 255 means the global erase."""
 MAX_EXTENDED_ERASE_PAGES = 0xFFF0
 """The most pages in one Extended Erase Memory: counts from 0xFFF0 on mean special erases."""
-CRC_POLYNOMIAL = 0x04C1_1DB7
-CRC_FIRST = 0xFFFF_FFFF
-CHECKSUM_ANSWER = 6
-"""The length of the answer to Get Checksum: ACK, the four bytes of the CRC-32, and their checksum."""
 
 
 class Command(IntEnum):
@@ -129,11 +125,6 @@ def get() -> Exchange:
     return _exchange(Command.GET)
 
 
-def get_version() -> Exchange:
-    """Get the protocol version and two legacy option bytes (AN3155 section 3.2)."""
-    return _exchange(Command.GET_VERSION)
-
-
 def get_id() -> Exchange:
     """Get the product id (AN3155 section 3.3)."""
     return _exchange(Command.GET_ID)
@@ -206,32 +197,6 @@ def readout_protect() -> Exchange:
 def readout_unprotect() -> Exchange:
     """Remove the readout protection; the device erases its flash and resets (AN3155 section 3.12)."""
     return _exchange(Command.READOUT_UNPROTECT, closing_ack=True)
-
-
-def get_checksum(address: int, words: int) -> Exchange:
-    """Get the CRC-32 of a number of 32-bit words (AN3155 section 3.13; version 3.3 and later).
-
-    The frames contain the polynomial and the initial value of the chip's CRC unit, because some devices ignore any
-    other values.
-
-    Raises:
-        RefusedError: the address is not a multiple of four, `words` is less than 1, or a number does not fit a frame.
-    """
-    if address % WRITE_MULTIPLE or words < 1:
-        raise _unsendable(f"sums one or more aligned words, not {words} at {address:#010x}")
-    numbers = (address, words, CRC_POLYNOMIAL, CRC_FIRST)
-    return _exchange(Command.GET_CHECKSUM, *map(address_frame, numbers), address=address)
-
-
-def parse_checksum(answer: bytes) -> int:
-    """Decode the answer to Get Checksum: ACK, the CRC-32 and its checksum.
-
-    Raises:
-        BoardProtocolError: ACK is missing, or the checksum is wrong.
-    """
-    if answer[0] != ACK or checksum(answer[1:]):
-        raise BoardProtocolError("the board's answer to Get Checksum is garbled", why=f"it is {answer.hex(' ')}")
-    return int.from_bytes(answer[1:5], "big")
 
 
 def address_frame(address: int) -> bytes:

@@ -37,11 +37,6 @@ ERASE_MARGIN = 4
 """An erase may take this many times the data sheet's maximum."""
 PAGE_ERASE_SECONDS, MASS_ERASE_SECONDS = 5.0, 35.0
 """The shortest waits for the erase of one page and of the whole flash, which are those of stm32flash 0.7."""
-_SHORT_READ = 16
-CHECKSUM_WORD_SECONDS = 4e-6
-"""The maximum time for the checksum of one word: a loop of some instructions at 8 MHz or more."""
-VERSION_ANSWER = 4
-"""The length of the answer to Get Version: version, two option bytes, ACK (AN3155 section 3.2)."""
 _SYNC_ATTEMPTS = 3
 _MAX_SILENCES = 2
 _BUSY_LIMIT = 16
@@ -160,19 +155,26 @@ class Bootloader:
         """Return the chip's product id, by Get ID."""
         return an3155.parse_product_id(self._counted_answer(an3155.get_id()))
 
-    def version(self) -> tuple[int, bytes]:
-        """Return the two values of Get Version: the protocol version in packed decimal, and two legacy option bytes."""
-        exchange = an3155.get_version()
-        self.perform(exchange, seconds=ANSWER_SECONDS)
-        version, *option_bytes, _ = self._read(exchange, VERSION_ANSWER)
-        return version, bytes(option_bytes)
-
     def read(self, address: int, length: int) -> bytes:
         """Read 1 to 256 bytes."""
+        data = self.read_unless_protected(address, length)
+        if data is None:
+            raise self._refusal(an3155.read_memory(address, length))
+        return data
+
+    def read_unless_protected(self, address: int, length: int) -> bytes | None:
+        """Read 1 to 256 bytes; None if readout protection is on.
+
+        Under readout protection the bootloader answers NACK to the Read Memory command itself, before the address.
+        """
         exchange = an3155.read_memory(address, length)
         chip, flash_size = self._known_target()
         _require_span(exchange, length=length, spans=chip.readable(flash_size))
-        self.perform(exchange, seconds=ANSWER_SECONDS)
+        refused_frame = self._attempt(exchange, seconds=ANSWER_SECONDS)
+        if refused_frame == 0:
+            return None
+        if refused_frame is not None:
+            raise self._refusal(exchange)
         return self._read(exchange, length)
 
     def write(self, address: int, data: bytes) -> None:
@@ -215,22 +217,6 @@ class Bootloader:
         extended = Command.EXTENDED_ERASE in self.capabilities.commands
         self._erase_at_once(an3155.extended_erase_special(SpecialErase.MASS) if extended else an3155.erase_all())
 
-    def checksum(self, address: int, words: int) -> int:
-        """Return the CRC-32 of flash, if the bootloader has Get Checksum (version 3.3 and later).
-
-        Args:
-            address: the address of the first word, a multiple of four.
-            words: the number of 32-bit words.
-
-        Returns:
-            The value of the chip's CRC unit: polynomial 0x04C11DB7, initial value all ones, not reflected.
-        """
-        exchange = an3155.get_checksum(address, words)
-        chip, flash_size = self._known_target()
-        _require_span(exchange, length=4 * words, spans=(chip.flash(flash_size),))
-        self.perform(exchange, seconds=ANSWER_SECONDS + words * CHECKSUM_WORD_SECONDS)
-        return an3155.parse_checksum(self._read(exchange, an3155.CHECKSUM_ANSWER))
-
     def go(self, address: int) -> None:
         """Start the program whose vector table is at `address`; the connection to the bootloader ends."""
         exchange = an3155.go(address)
@@ -239,22 +225,6 @@ class Bootloader:
         _require_span(exchange, length=8, spans=chip.writable(flash_size))
         self.perform(exchange, seconds=ANSWER_SECONDS)
         self.end()
-
-    def readout_protected(self) -> bool:
-        """Whether readout protection is on.
-
-        Under readout protection the bootloader answers NACK to the Read Memory command itself, before the address.
-        """
-        chip, _ = self._known_target()
-        span = chip.identity.span if chip.identity else chip.system_memory[:_SHORT_READ]
-        exchange = an3155.read_memory(span.start, len(span))
-        # NACK to frame 0, the command, means protection; NACK to a later one, that the address is refused.
-        refused_frame = self._attempt(exchange, seconds=ANSWER_SECONDS)
-        if refused_frame is None:
-            self._read(exchange, len(span))
-        elif refused_frame > 0:
-            raise self._refusal(exchange)
-        return refused_frame == 0
 
     def write_protected_pages(self) -> tuple[int, ...] | None:
         """Return the numbers of the write-protected pages; None if the chip table does not describe the protection."""

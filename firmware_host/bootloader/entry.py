@@ -382,7 +382,7 @@ def _sample(bootloader: Bootloader, chip: Chip | None) -> bytes:
     if chip is None:
         return product_id
     bootloader.target(chip)
-    return product_id + (b"" if bootloader.readout_protected() else bootloader.read(chip.system_memory.start, _BLOCK))
+    return product_id + (bootloader.read_unless_protected(chip.system_memory.start, _BLOCK) or b"")
 
 
 def _levels(wiring: BoardWiring, *, in_reset: bool, boot0: bool) -> dict[str, bool]:

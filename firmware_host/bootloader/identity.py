@@ -12,6 +12,7 @@ from firmware_host.bootloader.client import Bootloader
 
 Answer = TypeVar("Answer")
 _WORD = 4
+_SHORT_READ = 16
 _KIB = 1024
 
 
@@ -69,15 +70,17 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
     if chip is None:
         return BoardIdentity(product_id, version, chip=None)
     bootloader.target(chip)
-    # (3) Readout protection, under which nothing else can be read.
-    if bootloader.readout_protected():
+    # (3) Flash size and unique id, which readout protection hides.
+    span = _identity_span(chip)
+    data = bootloader.read_unless_protected(span.start, len(span))
+    if data is None:
         # Noise in a command is answered alike: end a half command by connecting again, and let the next answer decide.
         bootloader.connect()
         bootloader.target(chip)
-        if bootloader.readout_protected():
-            return BoardIdentity(product_id, version, chip, readout_protected=True)
-    # (4) Flash size and unique id.
-    mark = _read_twice(lambda: _read_mark(bootloader, chip), "flash size and unique id")
+        data = bootloader.read_unless_protected(span.start, len(span))
+    if data is None:
+        return BoardIdentity(product_id, version, chip, readout_protected=True)
+    mark = _read_twice(lambda: _read_mark(bootloader, chip), "flash size and unique id", first=_mark_of(chip, data))
     if not 0 < mark.flash_size <= chip.flash_limit:
         raise BoardProtocolError(
             f"the board's {chip.name} reports an impossible flash size",
@@ -88,7 +91,7 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
     bootloader.mark = mark
     flash_size = chip.usable(mark.flash_size)
     bootloader.target(chip, flash_size=flash_size)
-    # (5) Write protection.
+    # (4) Write protection.
     return BoardIdentity(
         product_id,
         version,
@@ -137,9 +140,12 @@ def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -
     bootloader.target(chip, flash_size=flash_size)
 
 
-def _read_twice(read: Callable[[], Answer], what: str) -> Answer:
-    """Read a value of the board twice, because the answers have no checksum; the unique id names board and journal."""
-    value = read()
+def _read_twice(read: Callable[[], Answer], what: str, *, first: Answer | None = None) -> Answer:
+    """Read a value of the board twice, because the answers have no checksum; the unique id names board and journal.
+
+    `first` is the value that was read before, if any.
+    """
+    value = read() if first is None else first
     if read() != value:
         raise BoardProtocolError(
             "the line to the board corrupts bytes",
@@ -158,10 +164,19 @@ def _mark(bootloader: Bootloader, chip: Chip) -> BoardMark:
 
 def _read_mark(bootloader: Bootloader, chip: Chip) -> BoardMark:
     bootloader.target(chip)
+    span = _identity_span(chip)
+    return _mark_of(chip, bootloader.read(span.start, len(span)))
+
+
+def _identity_span(chip: Chip) -> range:
+    """The addresses of flash size and unique id; some system memory, which is readable alike, if the chip has none."""
+    return chip.identity.span if chip.identity else chip.system_memory[:_SHORT_READ]
+
+
+def _mark_of(chip: Chip, data: bytes) -> BoardMark:
     block = chip.identity
     if block is None:
         return BoardMark(chip.product_id, chip.flash_limit)
-    data = bootloader.read(block.span.start, len(block.span))
     size_at = block.flash_size - block.span.start
     number = int.from_bytes(data[size_at : size_at + 2], "little")
     kib = dict(enumerate(block.flash_size_codes)).get(number, number)

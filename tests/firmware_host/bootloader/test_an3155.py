@@ -21,7 +21,6 @@ ADDRESS_FRAME = bytes.fromhex("08 00 04 00 0c")
     ("exchange", "frames"),
     [
         (an3155.get(), ["00 ff"]),
-        (an3155.get_version(), ["01 fe"]),
         (an3155.get_id(), ["02 fd"]),
         (an3155.read_memory(ADDRESS, 256), ["11 ee", "08 00 04 00 0c", "ff 00"]),
         (an3155.read_memory(ADDRESS, 1), ["11 ee", "08 00 04 00 0c", "00 ff"]),
