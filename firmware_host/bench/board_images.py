@@ -71,11 +71,9 @@ class BoardImages:
 
 @dataclass(frozen=True)
 class BoardImageJob:
-    """The work on one board's own image.
+    """The work on one board's own image, on a board that is cleared for the program of the same run.
 
     Attributes:
-        images: the images of the bench.
-        cleared: the board, cleared for the program of the same run.
         product: the paired product of the image.
         proof: how the flash is examined and proven.
         note: receives sentences for the operator.
@@ -90,13 +88,7 @@ class BoardImageJob:
     stop: Stop
 
     def run(self) -> _Work:
-        """Write the board's own image, unless the flash has it already.
-
-        Yields:
-            The steps of the work.
-
-        Returns:
-            The proven image.
+        """Write the board's own image, unless the flash has it already; yield the steps, and return the proven image.
 
         Raises:
             RefusedError: the image has no place, cannot be made, or is lost; nothing was erased.
@@ -109,7 +101,8 @@ class BoardImageJob:
 
         contents = self._session.contents(place, proof=self.proof)  # (2)
         record = self.images.records.find(self._unique_id, self.product.name)
-        kept = None if self._is_new_wanted else record
+        # A board that is connected again keeps the new image that the operator asked for.
+        kept = None if self.images.may_make_new and self._key not in self.images.given else record
         with nothing_changed():
             is_there = kept is not None and self._is_in_flash(kept, contents)
             is_cut_off = kept is not None and is_there and self._is_cut_off(kept, contents)
@@ -125,21 +118,12 @@ class BoardImageJob:
         return self.cleared.board
 
     @property
-    def _program(self) -> Release:
-        return self.cleared.proven.release
-
-    @property
     def _unique_id(self) -> str:
         return self._session.identity.unique_id or ""
 
     @property
     def _key(self) -> tuple[str, str]:
         return self._unique_id, self.product.name
-
-    @property
-    def _is_new_wanted(self) -> bool:
-        """Whether the operator asked for a new image. A board that is connected again keeps the new image."""
-        return self.images.may_make_new and self._key not in self.images.given
 
     def _require_own_pages(self, place: FlashPlan) -> None:
         """Require pages that the program does not use.
@@ -162,8 +146,8 @@ class BoardImageJob:
             )
         program = self._session.plan(self.cleared.proven)
         if shared := [unit for unit in place.units if unit in program.units]:
-            owner = f"belongs to {self._program.product} {self._program.version}"
-            raise self._not_own(shared[0].address, owner)
+            release = self.cleared.proven.release
+            raise self._not_own(shared[0].address, f"belongs to {release.product} {release.version}")
 
     def _require_blank(self, place: FlashPlan, contents: FlashContents, *, may_replace: bool) -> None:
         """Require blank pages; with the operator's consent, the region may have any contents.
@@ -256,7 +240,7 @@ class BoardImageJob:
 
     def _values(self) -> dict[str, str]:
         """The variables that describe the board to the command."""
-        identity, release = self._session.identity, self._program
+        identity, release = self._session.identity, self.cleared.proven.release
         return {
             "BLOCKOTA_BOARD_ID": self._unique_id,
             "BLOCKOTA_BOARD_CHIP": f"{identity.product_id:#05x}",
@@ -311,25 +295,18 @@ class BoardImageJob:
         self.images.given.add(self._key)
 
     def _record(self, image: BoardImage, state: ImageState) -> None:
-        release = self._program
-        record = ImageRecord(
-            unique_id=self._unique_id,
-            product=image.product.name,
-            sha256=image.sha256,
-            size=image.size,
-            state=state,
-            program=release.product,
-            version=release.version,
-        )
+        release = self.cleared.proven.release
+        product, digest, size = image.product.name, image.sha256, image.size
+        record = ImageRecord(self._unique_id, product, digest, size, state, release.product, release.version)
         self.images.records.write(record)
 
     def _plan(self, data: bytes) -> FlashPlan:
         """Plan the whole region, with erased bytes behind the image."""
-        chip, flash_size = self._session.identity.chip, self._session.identity.flash_size
-        if chip is None or flash_size is None:
+        identity, region = self._session.identity, self.product.region
+        if identity.chip is None or identity.flash_size is None:
             raise AssertionError("a board that was not identified cannot be flashed")
-        whole = padded(self.product, data, erased_byte=chip.erased_byte)
-        return plan(chip, FirmwareImage(whole, self.product.region.start, "bin"), flash_size=flash_size)
+        whole = padded(self.product, data, erased_byte=identity.chip.erased_byte)
+        return plan(identity.chip, FirmwareImage(whole, region.start, "bin"), flash_size=identity.flash_size)
 
 
 def _lost(record: ImageRecord) -> RefusedError:

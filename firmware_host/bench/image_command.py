@@ -21,9 +21,10 @@ from typing import IO
 from blockota.errors import RefusedError, UsageError, plain
 from blockota.shutdown import Stop
 
+Process = subprocess.Popen[bytes]
 TIME_LIMIT = 60.0
 """The time that a command may take, in seconds."""
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.01
 _PART = 1 << 12
 _MAX_MESSAGES = 1 << 13
 """The part of the error output that is read, in bytes."""
@@ -33,12 +34,7 @@ _MAX_LINES = 20
 
 @dataclass(frozen=True)
 class ImageCommand:
-    """A command and its arguments.
-
-    Attributes:
-        words: the program and its arguments.
-        seconds: the time that the command may take.
-    """
+    """A program and its arguments, and the seconds that it may take."""
 
     words: tuple[str, ...]
     seconds: float = TIME_LIMIT
@@ -97,11 +93,11 @@ class ImageCommand:
 
         output, messages = _Collector(process.stdout, limit + 1), _Collector(process.stderr, _MAX_MESSAGES)
         try:
-            has_ended = self._await(process, output, messages, stop)
+            has_ended = self._await(process, output, messages, stop.pause if stop else time.sleep)
         finally:
             if process.poll() is None or output.is_alive() or messages.is_alive():
                 _kill(process)
-            lines = messages.lines()
+            lines = [line for line in messages.data.decode(errors="replace").splitlines() if line.strip()]
             for line in lines[:_MAX_LINES]:
                 show(line)
             if len(lines) > _MAX_LINES:
@@ -109,34 +105,23 @@ class ImageCommand:
 
         if not has_ended:
             raise self._refused("takes too long", f"it has not closed its output and ended within {self.seconds:g} s")
-        # A process that writes too much was killed, so its status says nothing; the caller refuses the long output.
+        # A process that writes too much was killed, so its status means nothing; the caller refuses the long output.
         if process.returncode and not output.is_full:
-            signal_number = -process.returncode
-            killed = f"signal {signal_number} ended it" if signal_number > 0 else ""
-            raise self._refused("failed", killed or f"its exit status is {process.returncode}")
+            status = f"its exit status is {process.returncode}"
+            raise self._refused(
+                "failed", f"signal {-process.returncode} ended it" if process.returncode < 0 else status
+            )
         return bytes(output.data)
 
     def _await(
-        self, process: subprocess.Popen[bytes], output: _Collector, messages: _Collector, stop: Stop | None
+        self, process: Process, output: _Collector, messages: _Collector, pause: Callable[[float], None]
     ) -> bool:
-        """Wait for the end of the process and of its outputs, or for too long an output.
-
-        Returns:
-            False if the time ran out.
-        """
+        """Wait for the end of the process and of its outputs, or for too long an output; False if the time ran out."""
         deadline = time.monotonic() + self.seconds
-        while not output.is_full:
-            running = next((one for one in (output, messages) if one.is_alive()), None)
-            if running is None and process.poll() is not None:
-                return True
+        while not output.is_full and (output.is_alive() or messages.is_alive() or process.poll() is None):
             if time.monotonic() >= deadline:
                 return False
-            if stop:
-                stop.check()
-            if running:
-                running.join(_POLL_SECONDS)
-            else:
-                _wait(process)
+            pause(_POLL_SECONDS)
         return True
 
     def _refused(self, what: str, why: str) -> RefusedError:
@@ -169,17 +154,8 @@ class _Collector(threading.Thread):
                 while part := os.read(self._pipe.fileno(), _PART):
                     self.data += part[: self._limit - len(self.data)]
 
-    def lines(self) -> list[str]:
-        """The text so far, by lines."""
-        return [line for line in self.data.decode(errors="replace").splitlines() if line.strip()]
 
-
-def _wait(process: subprocess.Popen[bytes]) -> None:
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_POLL_SECONDS)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: Process) -> None:
     """Kill the process and the processes that it started."""
     if os.name == "posix":
         with suppress(ProcessLookupError):  # the group has ended meanwhile
