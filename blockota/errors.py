@@ -85,6 +85,7 @@ class Action(Enum):
     RESUME_OR_FORGET_TRANSACTION = auto()  # (hash)
     LIST_APE_ACCOUNTS = auto()
     # Brokers and repositories
+    USE_KEY = auto()
     LIST_AGREEMENTS = auto()
     NAME_VENDOR_SOURCE = auto()
     FORGIVE_SOURCE = auto()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from blockota.bindings.contract import PAGE, Contract, status_of
+from blockota.bindings.contract import PAGE, Contract, refusals_in_words, status_of
 from blockota.chain import BlockHead, Chain, Log, Receipt
 from blockota.errors import Action, ChainError, RefusedError, shortened
 from blockota.ethereum import keccak
@@ -205,6 +205,15 @@ class BlockOTAContract(Contract):
 
         Raises:
             ChainError: a reorganisation replaced the block while it was read.
+    def pause_cost(self, owner: str) -> int:
+        """Return the maximum cost of a pause by an owner of the Safe that is sent now, in wei.
+
+        Raises:
+            RefusedError: the contract is paused, or the fees exceed the limit, so that no pause could be sent now.
+        """
+        with refusals_in_words():
+            return self.chain.cost(owner, pause_call(), to=self.address)
+
         """
         # (1) Choose the block.
         newest = self.chain.head()

@@ -78,6 +78,14 @@ def find_contract_owners(chain: Chain, safe: SafeState, *, block: int | None = N
     )
 
 
+def find_poor_owners(chain: Chain, safe: SafeState, *, cost: int) -> dict[str, int]:
+    """Return the owners that have less than `cost`, with their balances in wei. A contract pays for no transaction."""
+    contracts = find_contract_owners(chain, safe)
+    accounts = [owner for owner in safe.owners if owner not in contracts]
+    balances = zip(accounts, chain.balances(accounts), strict=True)
+    return {owner: balance for owner, balance in balances if balance < cost}
+
+
 def execute(
     chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature], account: BaseAccount, now: int
 ) -> Receipt:

@@ -25,6 +25,8 @@ _REJECTED = frozenset({-32000, -32003})
 """Error codes for a transaction that the node examined and rejected (EIP-1474)."""
 _KNOWN_ALREADY = re.compile(r"already (known|imported)|alreadyknown|known transaction", re.IGNORECASE)
 """Error texts of geth, Nethermind, Besu and anvil for a transaction that the node already has."""
+UNFUNDED = re.compile(r"insufficient ?(funds|balance)|enough funds|cost exceeds account balance", re.IGNORECASE)
+"""Error texts of geth, anvil, ganache, Nethermind and Besu for a sender that cannot pay for its transaction."""
 _REVERTED = re.compile(r"revert|invalid opcode: (INVALID|0xfe)|InvalidFEOpcode")
 """Error texts for a refusal by the contract. Contracts of old compilers refuse by INVALID (0xfe, EIP-141)."""
 _UNSUPPORTED = re.compile(r"invalid opcode|NotActivated|OpcodeNotFound|BadInstruction", re.IGNORECASE)
@@ -235,15 +237,29 @@ class Node:
         with self._translated():
             return quantity(self._endpoint.request("eth_getTransactionCount", to_checksum_address(sender), tag))
 
-    def estimate(self, sender: str, calldata: bytes, *, to: str | None, fees: Fees) -> int:
+    def balances(self, accounts: Sequence[str]) -> list[int]:
+        """Return how much of the chain's coin each account has, in wei, in few requests."""
+        wanted = [(to_checksum_address(account), _tag(None)) for account in accounts]
+        with self._translated():
+            return [quantity(answer) for answer in self._endpoint.request_many("eth_getBalance", wanted)]
+
+    def estimate(self, sender: str, calldata: bytes, *, to: str | None, fees: Fees | None = None) -> int:
         """Estimate the gas that a transaction would use.
 
         Raises:
             RevertedError: the transaction would revert.
-            ChainError: the sender cannot pay for the transaction, or the node is out of reach.
+            ChainError: the sender cannot pay the fees, or the node is out of reach.
         """
+        Args:
+            sender: the account that signs and pays.
+            calldata: the calldata, or the creation bytecode.
+            to: the contract's address; None creates a contract.
+            fees: the offered fees, on which the use of gas can depend. Most nodes then refuse an estimate for which the
+                sender cannot pay; None estimates the gas for any sender.
+
         request = {"from": to_checksum_address(sender), "data": f"0x{calldata.hex()}"}
-        request |= {name: hex(amount) for name, amount in fees.fields.items()}
+        if fees:
+            request |= {name: hex(amount) for name, amount in fees.fields.items()}
         if to:
             request["to"] = to_checksum_address(to)
         with self._translated():
@@ -264,7 +280,7 @@ class Node:
             except RpcError as error:
                 if _KNOWN_ALREADY.search(error.message):
                     return ""
-                if error.code not in _REJECTED:
+                if error.code not in _REJECTED and not UNFUNDED.search(error.message):
                     raise
                 return error.message.rstrip(".")
         return ""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blockota.chain.journal import Journal, SentTransaction
-from blockota.chain.node import Node, Receipt
-from blockota.chain.transaction import SignedTransaction, check_cost, gwei
+from blockota.chain.node import UNFUNDED, Node, Receipt
+from blockota.chain.transaction import Fees, SignedTransaction, cannot_pay, check_cost, coins, gwei
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
 from blockota.settings import MAX_COST
 
@@ -39,6 +39,7 @@ class TransactionState(Enum):
     WAITING = "waits for a block"
     UNDERPAID = "offers too little"
     LOST = "unknown to the node"
+    UNFUNDED = "its sender cannot pay"
     BEHIND = "waits for earlier ones"
     OVERTAKEN = "overtaken, not confirmed yet"
     UNKNOWN = "its nonce is used by an unknown transaction"
@@ -50,6 +51,7 @@ confirmations."""
 _ADVICE = {
     TransactionState.UNDERPAID: ("offer more for the same transaction, under a higher max_fee_gwei", Action.RAISE_FEE),
     TransactionState.WAITING: ("continue with it, or offer more for the same transaction", Action.RAISE_FEE),
+    TransactionState.UNFUNDED: ("send coin to its sender, then continue with it", Action.RESUME_TRANSACTION),
     TransactionState.BEHIND: (
         "wait until the earlier transactions are in blocks, then continue with this one",
         Action.RESUME_TRANSACTION,
@@ -134,7 +136,7 @@ class Chain(Node):
 
         Raises:
             RevertedError: the transaction would revert, or was included in a block and reverted.
-            RefusedError: the transaction cannot be sent now, or another transaction used its nonce.
+            RefusedError: the account cannot pay, an earlier transaction comes first, or another one used the nonce.
             ChainError: the node is out of reach, or the transaction makes no progress.
         """
         with self._journal.locked(account.address, timeout=self._sending.timeout):
@@ -151,6 +153,15 @@ class Chain(Node):
     def is_sending(self, sender: str, data: bytes, *, to: str | None) -> bool:
         """Whether the journal has a transaction, so that `send` would continue with it."""
         return self._find(sender, data, to=to) is not None
+
+    def cost(self, sender: str, data: bytes, *, to: str) -> int:
+        """Return the maximum cost of a transaction that was sent now, in wei.
+
+        Raises:
+            RevertedError: the transaction would revert.
+            RefusedError: the fees exceed the limit.
+        """
+        return int(self.estimate(sender, data, to=to) * _GAS_MARGIN) * self.market().offer(self._sending.max_fee).limit
 
     def unsettled(self) -> list[SentTransaction]:
         """Return the transactions in the journal, sorted by sender and nonce."""
@@ -211,14 +222,24 @@ class Chain(Node):
             gap = f"it has nonce {nonce}, and the chain has {used} transactions of {entry.sender}"
             return Situation(TransactionState.BEHIND, gap, head)
 
+        return self._outside_blocks(entry, head=head)
+
+    def _outside_blocks(self, entry: SentTransaction, *, head: int) -> Situation:
+        """Determine the state of a transaction that is in no block, and whose turn it is."""
         # (3) Does it offer enough? A fee below the base fee is not accepted now, even if the node has the transaction.
         least, limit = self.market().least, entry.newest.fees.limit
         if least > limit:
             bid = f"it offers {gwei(limit)} gwei for a unit of gas, and the chain asks for {gwei(least)}"
             return Situation(TransactionState.UNDERPAID, bid, head)
-        if not any(self.knows(attempt.hash) for attempt in entry.attempts):
-            return Situation(TransactionState.LOST, "the node does not know it, or no longer does", head)
-        return Situation(TransactionState.WAITING, "the node has it, but no block does", head)
+        if any(self.knows(attempt.hash) for attempt in entry.attempts):
+            return Situation(TransactionState.WAITING, "the node has it, but no block does", head)
+
+        # (4) Can its sender pay? A node drops a transaction whose sender has spent the coin meanwhile.
+        cost, balance = entry.newest.max_cost, self.balances([entry.sender])[0]
+        if balance < cost:
+            funds = f"{entry.sender} has {coins(balance)} of the chain's coin, and it can cost {coins(cost)}"
+            return Situation(TransactionState.UNFUNDED, funds, head)
+        return Situation(TransactionState.LOST, "the node does not know it, or no longer does", head)
 
     def _receipt_of(self, entry: SentTransaction) -> Receipt | None:
         found = (self.receipt(attempt.hash) for attempt in reversed(entry.attempts))
@@ -231,7 +252,7 @@ class Chain(Node):
             return Situation(TransactionState.CONFIRMING, where, head, receipt)
         # A node may still answer with the receipt of a block that a reorganisation has removed.
         if wanted and self.head(receipt.block_number).hash != receipt.block_hash:
-            return Situation(TransactionState.CONFIRMING, f"{where}, and that block is gone", head, receipt)
+            return Situation(TransactionState.CONFIRMING, f"{where}, and that block was replaced", head, receipt)
         return Situation(
             TransactionState.CONFIRMED if receipt.succeeded else TransactionState.REVERTED, where, head, receipt
         )
@@ -275,10 +296,34 @@ class Chain(Node):
                 )
             self._journal.remove(entry)
 
+    def _price(self, sender: str, data: bytes, *, to: str | None) -> tuple[int, Fees]:
+        """Return the gas limit of a transaction, and the fees that it would offer now."""
+        fees = self.market().offer(self._sending.max_fee)
+        try:
+            return int(self.estimate(sender, data, to=to, fees=fees) * _GAS_MARGIN), fees
+        except ChainError as error:
+            with suppress(ChainError):  # the reason may be the funds, in words of this node only
+                self._require_funds(sender, int(self.estimate(sender, data, to=to) * _GAS_MARGIN) * fees.limit)
+            self._recognise_funds(sender, error.why)
+            raise
+
+    def _require_funds(self, sender: str, cost: int) -> None:
+        """Raise a RefusedError if an account has less than `cost`."""
+        balance = self.balances([sender])[0]
+        if balance < cost:
+            raise cannot_pay(sender, balance, needs=cost)
+
+    def _recognise_funds(self, sender: str, answer: str) -> None:
+        """Raise a RefusedError if the node's answer is that the account cannot pay, as far as the node knows."""
+        if UNFUNDED.search(answer):
+            raise cannot_pay(sender, self.balances([sender])[0], needs=f"the node answers: {answer}")
+
     def _sign(self, account: BaseAccount, data: bytes, *, to: str | None) -> SentTransaction:
         """Create, sign and record a transaction without submitting it."""
-        fees = self.market().offer(self._sending.max_fee)
         sender = account.address
+        gas, fees = self._price(sender, data, to=to)
+        check_cost(gas, fees, most=self._sending.max_cost)
+        self._require_funds(sender, gas * fees.limit)
         # A transaction with the nonce of a pending one would replace it; one with a later nonce may repeat its effect.
         mined, nonce = self.count(sender), self.count(sender, with_pending=True)
         if self._journal.is_kept and nonce > mined:
@@ -287,8 +332,6 @@ class Chain(Node):
                 why=f"the node has transactions of {sender} that are not in a block yet ({nonce - mined})",
                 remedy="wait until that transaction is in a block, check its effect, then run the command again",
             )
-        gas = int(self.estimate(sender, data, to=to, fees=fees) * _GAS_MARGIN)
-        check_cost(gas, fees, most=self._sending.max_cost)
         wanted = SignedTransaction(b"", self.chain_id, nonce, gas=gas, fees=fees, to=to, data=data)
         entry = SentTransaction((wanted.signed_by(account),), self._sending.purpose, int(time.time()))
         self._journal.write(entry)  # before it is submitted: a crash in between must not lose it
@@ -306,6 +349,7 @@ class Chain(Node):
         """Sign the transaction again with the same nonce and a higher fee. A chain accepts each nonce only once."""
         fees = self.market().outbid(entry.newest.fees, ceiling=self._sending.max_fee)
         check_cost(entry.newest.gas, fees, most=self._sending.max_cost)
+        self._require_funds(entry.sender, entry.newest.gas * fees.limit)
         raised = entry.with_attempt(entry.newest.offering(fees).signed_by(account))
         self._journal.write(raised)  # either attempt can get into a block from here on
         rejection = self._submit(raised.newest)
@@ -326,6 +370,8 @@ class Chain(Node):
         with wait.interruptible():
             if is_new and (rejection := self._submit(entry.newest)):
                 self._journal.remove(entry)
+                self._require_funds(entry.sender, entry.newest.max_cost)  # it may have spent its coin since the check
+                self._recognise_funds(entry.sender, rejection)
                 raise ChainError(
                     f"the node at {self.place} rejected the transaction, nothing was sent",
                     why=rejection,
@@ -379,6 +425,8 @@ class _Wait:
     def require_progress(self, now: Situation) -> None:
         """Record the transaction's state. Raises a ChainError if the transaction made no progress within `timeout`."""
         self._answered = time.monotonic()
+        if now.state is TransactionState.UNFUNDED:
+            raise self._not_confirmed(now.details, now.state)
         if now.progress != self._progress:
             self._progress, self._progressed, self._pause = now.progress, self._answered, _FIRST_PAUSE
         if self._answered - self._progressed >= self._sending.timeout:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING, Any
 
-from blockota.errors import RefusedError
+from blockota.errors import Action, RefusedError
 from blockota.ethereum import keccak, to_checksum_address
 
 if TYPE_CHECKING:
@@ -177,6 +177,27 @@ def check_cost(gas: int, fees: Fees, *, most: int) -> None:
         )
 
 
+def cannot_pay(account: str, balance: int, *, needs: str | int) -> RefusedError:
+    """Return the error for an account that has too little of the chain's coin.
+
+    Args:
+        account: the account that pays.
+        balance: the account's balance, in wei.
+        needs: the maximum cost of the transaction, in wei, or the node's answer if it has another reason.
+    """
+    # The balance is rounded down and the cost up, so that they never look equal.
+    has, remedy = coins(balance, rounding=ROUND_FLOOR), "send coin to this account, or pay from another account"
+    if isinstance(needs, int):
+        remedy = f"send at least {coins(needs - balance, rounding=ROUND_CEILING)} to this account, or pay from another"
+        needs = f"the transaction can cost {coins(needs, rounding=ROUND_CEILING)}"
+    return RefusedError(
+        f"the account {account} cannot pay for the transaction, nothing was sent",
+        why=f"it has {has} of the chain's coin, and {needs.rstrip('.')}",
+        remedy=remedy,
+        action=Action.USE_KEY,
+    )
+
+
 @dataclass(frozen=True)
 class SignedTransaction:
     """A signed transaction. Anyone with the signed bytes can submit a transaction, but a chain accepts it only once.
@@ -228,6 +249,11 @@ class SignedTransaction:
     def hash(self) -> bytes:
         """The transaction's hash, which identifies the transaction on the chain."""
         return keccak(self.raw)
+
+    @property
+    def max_cost(self) -> int:
+        """The maximum cost of the transaction, in wei."""
+        return self.gas * self.fees.limit
 
     @functools.cached_property
     def sender(self) -> str:
@@ -282,9 +308,10 @@ def gwei(amount: int) -> str:
     return f"{Decimal(f'{Decimal(amount) / GWEI:.6g}').normalize():f}"
 
 
-def coins(amount: int) -> str:
+def coins(amount: int, *, rounding: str = ROUND_HALF_EVEN) -> str:
     """Format an amount of wei in the chain's coin, with four significant digits."""
-    return f"{Decimal(f'{Decimal(amount) / 10**18:.4g}').normalize():f}"
+    shown = Context(prec=4, rounding=rounding).create_decimal(amount) / 10**18
+    return f"{shown.normalize():f}"
 
 
 def _risen(amount: int) -> int:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, may_propose_options, proposing_options, save_proposal
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.errors import UsageError
+from blockota.errors import RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from blockota.approval.chain_view import SafeState
 
 
 @click.group(cls=VerbGroup)
@@ -31,6 +36,7 @@ def show(session: Session, /) -> None:
         "chainId": session.chain.chain_id,
         "paused": paused,
         "safe": safe.as_fields(),
+        "ownersUnableToPause": [] if paused else _warn_of_poor_owners(session, safe),
     }
     rows = {
         "contract": session.contract.address,
@@ -42,6 +48,25 @@ def show(session: Session, /) -> None:
         "nonce": safe.nonce,
     }
     session.result(fields, lambda: session.fields(rows))
+
+
+def _warn_of_poor_owners(session: Session, safe: SafeState) -> list[str]:
+    """Return the owners that could not pay for an emergency pause, and warn of them."""
+    from blockota.bindings.safe import find_poor_owners
+    from blockota.chain.transaction import coins
+
+    try:
+        cost = session.contract.pause_cost(safe.owners[0])
+    except RefusedError as error:
+        session.note(f"Warning: no owner could pause the contract now: {error.what}, {error.why}.")
+        return list(safe.owners)
+    poor = find_poor_owners(session.chain, safe, cost=cost)
+    for owner, balance in poor.items():
+        session.note(
+            f"Warning: the owner {owner} has {coins(balance)} of the chain's coin, but an emergency pause can cost "
+            f"{coins(cost)}. Send coin to this account before it is needed."
+        )
+    return list(poor)
 
 
 @contract.command()

@@ -54,6 +54,7 @@ OPTIONS: dict[Action, str] = {
     ),
     Action.LIST_APE_ACCOUNTS: "`ape accounts list --all`",
     Action.LIST_AGREEMENTS: "`blockota replica list --all`",
+    Action.USE_KEY: "--key URI",
     Action.NAME_VENDOR_SOURCE: "--vendor-source URL, or vendor_sources in blockota.toml",
     Action.FORGIVE_SOURCE: "--forgive",
     Action.NAME_STATE_FILE: "--state FILE",

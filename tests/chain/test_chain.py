@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
-from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from blockota.bindings.block_ota import BlockOTAContract
@@ -169,12 +168,6 @@ def test_a_refused_call_keeps_its_revert_data(vendor: Vendor, cast: Cast) -> Non
             ask()
         assert refused.value.data[:4].hex() == "7978c5d4"
     assert rpc(vendor.chain, "eth_getTransactionCount", cast.mallory.address, "latest") == before
-
-
-def test_missing_funds_are_reported(anvil: Chain) -> None:
-    """A transaction of an account without funds raises an error with the node's message."""
-    with pytest.raises(ChainError, match=r"(?i)(refused|rejected).*(funds|gas)"):
-        anvil.send(Account.create(), b"", to=SAFE)
 
 
 def test_a_transaction_that_fails_in_its_block_is_reported(anvil: Chain, cast: Cast) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from blockota.errors import ChainError
+from tests.chain.test_funds import check_empty_account
 from tests.peers.clique.conftest import CliqueConsortium
 from tests.peers.clique.network import Sealer
 from tests.support.consortium import check_halt_and_resume
@@ -29,6 +30,11 @@ def test_an_instruction_of_a_later_fork_gets_its_own_sentence(consortium: Clique
     assert created
     with pytest.raises(ChainError, match=r"the chain cannot run this contract: .*PUSH0"):
         chain.call(created, b"")
+
+
+def test_an_account_without_coin_is_refused(consortium: CliqueConsortium) -> None:
+    """An empty account of a network of geth nodes is refused, by the check and by the node itself."""
+    check_empty_account(consortium.workshop.chain)
 
 
 def test_the_network_goes_on_without_one_sealer_and_halts_without_two(consortium: CliqueConsortium) -> None:

@@ -1,0 +1,161 @@
+"""Tests of accounts that cannot pay: their refusal names the account, its balance and the cost, and sends nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from eth_account import Account
+
+from blockota.chain import Chain, Sending
+from blockota.chain.node import UNFUNDED
+from blockota.chain.outbox import TransactionState
+from blockota.chain.transaction import SignedTransaction, cannot_pay
+from blockota.errors import Action, ChainError, RefusedError
+from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow
+from tests.stories.conftest import ganache
+from tests.support.networks import method_of, post, rpc, stand_in
+from tests.support.samples import SAFE
+from tests.support.waiting import eventually
+
+__all__ = ["desk", "pool", "slow"]
+POOR = 10**9
+
+
+def check_empty_account(chain: Chain) -> None:
+    """Check that an empty account is refused, and that the node's own rejection is recognised."""
+    payer = Account.create()
+    with pytest.raises(RefusedError, match=r"it has 0 of .* can cost 0\.\d+"):
+        chain.send(payer, b"", to=SAFE)
+    fees = chain.market().offer(None)
+    signed = SignedTransaction(b"", chain.chain_id, 0, gas=50_000, fees=fees, to=SAFE, data=b"").signed_by(payer)
+    assert UNFUNDED.search(chain.submit(signed.raw))
+
+
+def test_an_account_without_coin_is_refused_before_anything_is_sent(anvil: Chain) -> None:
+    """The refusal names the account, what it has, and what is missing, for a call and for a contract creation."""
+    payer = Account.create()
+    for to in (SAFE, None):
+        with pytest.raises(RefusedError, match="nothing was sent") as refused:
+            anvil.send(payer, b"", to=to)
+        error = refused.value
+        cost = re.search(r"it has 0 of the chain's coin, and the transaction can cost (0\.\d+)", error.why)
+        assert payer.address in error.what
+        assert cost
+        assert f"at least {cost[1]} to this account" in error.remedy
+        assert error.action is Action.USE_KEY
+    assert anvil.cost(payer.address, b"", to=SAFE) > 0
+
+
+def test_the_missing_amount_suffices(anvil: Chain) -> None:
+    """An account that gets exactly what is missing can send the transaction."""
+    payer = Account.create()
+    chain = Chain(anvil.url, sending=Sending(max_fee=10**10))
+    rpc(anvil, "anvil_setBalance", payer.address, hex(POOR))
+    with pytest.raises(RefusedError, match="can cost"):
+        chain.send(payer, b"", to=SAFE)
+    rpc(anvil, "anvil_setBalance", payer.address, hex(chain.cost(payer.address, b"", to=SAFE)))
+    assert chain.send(payer, b"", to=SAFE).succeeded
+
+
+@pytest.mark.parametrize("answer", ["gas required exceeds allowance (9)", "insufficient funds for transfer"])
+def test_a_node_that_estimates_only_what_can_be_paid(desk: Desk, answer: str) -> None:
+    """Geth refuses an estimate with fees for a poor account; the cost comes from an estimate without fees."""
+
+    def refuse(body: bytes) -> tuple[int, bytes]:
+        if method_of(body) == "eth_estimateGas" and b"maxFeePerGas" in body:
+            return 200, json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": answer}}).encode()
+        return 200, post(desk.chain.url, body)
+
+    rpc(desk.chain, "anvil_setBalance", desk.payer.address, hex(POOR))
+    with stand_in(refuse) as url, pytest.raises(RefusedError, match=r"it has 0\.000000001 of .* can cost 0\.\d+"):
+        desk.outbox(url).send(desk.payer, b"", to=SAFE)
+
+
+def test_amounts_that_nearly_suffice_never_look_equal() -> None:
+    """The balance is rounded down, and the cost and the missing amount up."""
+    error = cannot_pay(SAFE, 122_000_000_000_000 - 1, needs=122_000_000_000_000)
+    assert "it has 0.0001219 of" in error.why
+    assert "can cost 0.000122" in error.why
+    assert "at least 0.000000000000000001 to" in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("code", "answer"),
+    [
+        (-32003, "Insufficient funds for gas * price + value"),  # anvil
+        (-32003, "insufficient funds for gas * price + value"),  # ganache
+        (-32000, "insufficient funds for gas * price + value: balance 0, tx cost 60, overshot 60"),  # geth
+        (-32010, "InsufficientFunds, Account balance: 0, cumulative cost: 60"),  # Nethermind
+        (-32004, "Upfront cost exceeds account balance"),  # Besu
+    ],
+)
+def test_a_node_that_rejects_for_lack_of_funds_is_not_blamed(desk: Desk, code: int, answer: str) -> None:
+    """If the coin is spent between the check and the submission, the node's rejection is a refusal of the account."""
+
+    def spend_then_reject(body: bytes) -> tuple[int, bytes]:
+        if method_of(body) != "eth_sendRawTransaction":
+            return 200, post(desk.chain.url, body)
+        rpc(desk.chain, "anvil_setBalance", desk.payer.address, hex(POOR))
+        return 200, json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": answer}}).encode()
+
+    with (
+        stand_in(spend_then_reject) as url,
+        pytest.raises(RefusedError, match=rf"{desk.payer.address} cannot pay .* it has 0\.000000001 of"),
+    ):
+        desk.outbox(url).send(desk.payer, b"", to=SAFE)
+    assert not desk.entries
+
+
+@pytest.mark.parametrize("method", ["eth_estimateGas", "eth_sendRawTransaction"])
+def test_the_answer_of_a_node_with_another_balance_is_quoted(desk: Desk, method: str) -> None:
+    """A node that counts other transactions too can reject an account whose balance suffices."""
+    answer = "insufficient funds for gas * price + value: queued cost 9"
+
+    def reject(body: bytes) -> tuple[int, bytes]:
+        if method_of(body) != method:
+            return 200, post(desk.chain.url, body)
+        return 200, json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": answer}}).encode()
+
+    with stand_in(reject) as url, pytest.raises(RefusedError, match=r"it has 100 of .* queued cost 9\. Send coin"):
+        desk.outbox(url).send(desk.payer, b"", to=SAFE)
+    assert not desk.entries
+
+
+def test_a_dropped_transaction_without_funds_waits_for_coin(desk: Desk, pool: ThreadPoolExecutor) -> None:
+    """A transaction that the node dropped for lack of funds stays in the journal, and is sent again after a payment."""
+    with pytest.raises(ChainError):
+        desk.outbox(timeout=0).send(desk.payer, b"", to=SAFE)
+    (entry,) = desk.entries
+    rpc(desk.chain, "anvil_dropTransaction", entry.hash)
+    rpc(desk.chain, "anvil_setBalance", desk.payer.address, hex(POOR))
+    assert desk.outbox().locate(entry).state is TransactionState.UNFUNDED
+    with pytest.raises(ChainError, match=r"has 0\.000000001 of .*Send coin to its sender, then continue") as refused:
+        desk.outbox().resume(entry.hash)
+    assert refused.value.action is Action.RESUME_TRANSACTION
+
+    rpc(desk.chain, "anvil_setBalance", desk.payer.address, hex(10**20))
+    sent = pool.submit(desk.outbox().resume, entry.hash)
+    eventually(lambda: desk.chain.knows(entry.newest.hash))
+    desk.mine()
+    assert sent.result(PATIENCE).succeeded
+
+
+def test_a_higher_offer_needs_coin_too(desk: Desk) -> None:
+    """A fee is not raised beyond what the account can pay; the first offer stays as it is."""
+    with pytest.raises(ChainError):
+        desk.outbox(timeout=0).send(desk.payer, b"", to=SAFE)
+    (entry,) = desk.entries
+    rpc(desk.chain, "anvil_setBalance", desk.payer.address, hex(entry.newest.max_cost))
+    with pytest.raises(RefusedError, match="cannot pay"):
+        desk.outbox().resume(entry.hash, account=desk.payer)
+    assert desk.entries == [entry]
+    rpc(desk.chain, "anvil_dropTransaction", entry.hash)
+
+
+def test_an_empty_account_on_ganache() -> None:
+    """On ganache, an empty account is refused, and a transaction that is submitted nevertheless is recognised."""
+    with ganache() as chain:
+        check_empty_account(chain)
