@@ -116,6 +116,7 @@ class Action(Enum):
     NAME_PORT = auto()
     OMIT_ECHO = auto()
     SWITCH_RS485_ELSEWHERE = auto()  # not by RTS
+    LIST_PORTS = auto()
     CHOOSE_START = auto()
     EXPORT_CONFIRMED_LINES = auto()
     NAME_BOARD_PRODUCT = auto()

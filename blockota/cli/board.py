@@ -26,6 +26,7 @@ from firmware_host.bootloader.chips import chips as supported_chips
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.flashing.erasure import flash_of
 from firmware_host.flashing.plan import chunks
+from firmware_host.line.port_names import find_ports
 
 _KIB = 1024
 
@@ -33,6 +34,34 @@ _KIB = 1024
 @click.group(cls=VerbGroup)
 def board() -> None:
     """Work on one STM32 that is connected to a serial line; `blockota flash` writes releases."""
+
+
+@board.command()
+@with_session_offline
+def ports(session: Session) -> None:
+    """List the serial ports of this machine, and what to do if you may not open them.
+
+    \b
+    Example:  blockota board ports
+    """
+    found = find_ports()
+    fields = [
+        {"port": one.name, "adapter": one.adapter, "stableName": one.stable_name, "remedy": one.remedy} for one in found
+    ]
+    rows = [(one.name, one.adapter or "-", "no" if one.remedy else "yes") for one in found]
+
+    def show() -> None:
+        empty = "This machine has no serial port: plug in the board's USB adapter."
+        session.table(("PORT", "ADAPTER", "CAN BE OPENED"), rows, empty=empty)
+        for one in found:
+            if one.stable_name:
+                session.note(
+                    f"{one.name} is always {one.stable_name}, also after another adapter was plugged in first."
+                )
+        for remedy in dict.fromkeys(one.remedy for one in found if one.remedy):
+            session.note(f"To open the port, {remedy}.")
+
+    session.result({"ports": fields}, show)
 
 
 @board.command()

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 import click
 
-from blockota.errors import Action, UsageError, shortened
+from blockota.errors import Action, UsageError, plain, shortened
 from blockota.settings import BenchSettings, load_bench
 from firmware_host.bootloader.entry import BY_HAND, FASTEST, WIRINGS, BoardLine, BoardWiring, StartMethod, find_wiring
 from firmware_host.line.link import DEFAULT_BAUD
-from firmware_host.line.port_names import serial_ports
+from firmware_host.line.port_names import find_ports
 from firmware_host.line.ports import MODES, LineMode
 
 _SLOWEST, _FASTEST = 1200, 1_000_000
@@ -57,7 +57,7 @@ class LineOptions:
 def line_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add ``--config`` and the options of a serial line to a command, which gets the line to one board as ``line``."""
 
-    @click.option("--port", metavar="URL", help="/dev/ttyUSB0, COM3, socket://HOST:PORT or rfc2217://….")
+    @click.option("--port", metavar="URL", help="/dev/ttyUSB0, COM3, socket://… or rfc2217://…; else the only adapter.")
     @click.option("--config", type=click.Path(path_type=Path), help="Settings file; blockota.toml by default.")
     @_mode_options
     @functools.wraps(command)
@@ -72,7 +72,9 @@ def line_options(command: Callable[..., None]) -> Callable[..., None]:
 def lines_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of serial lines to a command, which gets the lines as ``lines``; ``--port`` can be repeated."""
 
-    @click.option("--port", multiple=True, metavar="URL", help="A board's port; may be repeated.")
+    @click.option(
+        "--port", multiple=True, metavar="URL", help="A board's port; may be repeated; else the only USB adapter."
+    )
     @_mode_options
     @click.option("--start", type=_STARTS, metavar="HOW", help=f"Start by {_HOW}; auto by default.")
     @functools.wraps(command)
@@ -99,21 +101,15 @@ def board_lines(
 
     Args:
         bench: the settings of the bench.
-        ports: the ports that the operator named; empty for those of the settings.
+        ports: the ports that the operator named; empty for those of the settings, or for the only USB adapter.
         given: the options that the operator gave.
         is_single: whether the command works on one board.
 
     Raises:
-        UsageError: no port is named, several are set for a command that works on one board, or a setting is invalid.
+        UsageError: no port is named and there is not exactly one USB adapter, several ports are set for a command that
+            works on one board, or a setting is invalid.
     """
-    urls = ports or bench.port
-    if not urls:
-        raise UsageError(
-            "no port is named",
-            why=f"this machine has {shortened(serial_ports()) or 'no serial ports'}",
-            remedy="name the port of the board",
-            action=Action.NAME_PORT,
-        )
+    urls = ports or bench.port or (_only_adapter(),)
     if is_single and len(urls) > 1:
         raise UsageError(
             "the settings name several ports",
@@ -125,6 +121,28 @@ def board_lines(
     line_mode = given.mode or _parsed("mode", bench.mode, mode) or LineMode()
     speed = DEFAULT_BAUD if speed is None else speed
     return tuple(BoardLine(url, speed, _wiring(bench, given), line_mode) for url in urls)
+
+
+def _only_adapter() -> str:
+    """Return the port of the one USB adapter, and print it on stderr.
+
+    A port that is not an adapter's is never chosen: a built-in port exists whether or not a board is connected to it.
+
+    Raises:
+        UsageError: there is no adapter, or several.
+    """
+    found = find_ports()
+    adapters = [port for port in found if port.is_usb]
+    if len(adapters) == 1:
+        click.secho(plain(f"Port {adapters[0]}, the only USB adapter of this machine."), dim=True, err=True)
+        return adapters[0].name
+    if adapters:
+        why, remedy = f"this machine has {shortened(adapters)}", "name the port of the board"
+    else:
+        others = f", only {shortened(found)}" if found else ""
+        why = f"this machine has no USB adapter{others}"
+        remedy = "plug in the board's USB adapter, or name a port"
+    raise UsageError("no port is named", why=why, remedy=remedy, action=Action.NAME_PORT)
 
 
 def _wiring(bench: BenchSettings, given: LineOptions) -> BoardWiring:

@@ -83,6 +83,7 @@ OPTIONS: dict[Action, str] = {
     Action.NAME_PORT: "--port URL, or port in [bench] of blockota.toml",
     Action.OMIT_ECHO: "--mode plain, or --mode LIST without echo",
     Action.SWITCH_RS485_ELSEWHERE: "--mode plain, or --mode LIST without rs485",
+    Action.LIST_PORTS: "`blockota board ports` lists them",
     Action.CHOOSE_START: "--start go",
     Action.EXPORT_CONFIRMED_LINES: "--confirmed-part",
     Action.NAME_BOARD_PRODUCT: "--board-product NAME",

@@ -5,9 +5,13 @@ The remedies for macOS and Windows follow the documentation of these systems; th
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import re
+import stat
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from serial.tools.list_ports import comports
@@ -39,10 +43,67 @@ _SLOW_ADAPTER = {
 }
 
 
+@dataclass(frozen=True)
+class SerialPort:
+    """A serial port of this machine.
+
+    Attributes:
+        name: the name of the device.
+        adapter: the product name of the adapter; empty if it is not known.
+        stable_name: a name that does not depend on the order in which adapters are plugged in; empty if there is none.
+        is_usb: whether the port is a USB adapter's.
+        remedy: what to do if the user may not open the port; empty if the user may.
+    """
+
+    name: str
+    adapter: str
+    stable_name: str
+    is_usb: bool
+    remedy: str
+
+    def __str__(self) -> str:
+        """The port in words, such as ``/dev/ttyUSB0 (FT232R USB UART)``."""
+        return f"{self.name} ({self.adapter})" if self.adapter else self.name
+
+
+def find_ports() -> tuple[SerialPort, ...]:
+    """Find the serial ports of this machine, in the order of their names."""
+    stable = {path.resolve(): str(path) for path in _STABLE_NAMES.glob("*")} if sys.platform == "linux" else {}
+    found = []
+    for port in sorted(comports()):
+        adapter = "" if port.description == "n/a" else port.description
+        is_usable = sys.platform == "win32" or os.access(port.device, os.R_OK | os.W_OK)
+        remedy = "" if is_usable else open_remedy(errno.EACCES, group=group_of(port.device))
+        name = stable.get(Path(port.device).resolve(), "")
+        found.append(SerialPort(port.device, adapter, name, port.vid is not None, remedy))
+    return tuple(found)
+
+
 def serial_ports() -> tuple[str, ...]:
     """List the serial ports of this machine, on Linux also by the names that stay the same."""
-    stable = sorted(str(path) for path in _STABLE_NAMES.glob("*")) if sys.platform == "linux" else []
-    return (*sorted(port.device for port in comports()), *stable)
+    ports = find_ports()
+    return (*(port.name for port in ports), *(port.stable_name for port in ports if port.stable_name))
+
+
+def group_of(name: str) -> str:
+    """Return the group whose members may open a port; empty if no such group is known."""
+    try:
+        path = Path(name)
+        may_open = path.stat().st_mode & stat.S_IRGRP and path.stat().st_gid
+        return path.group() if may_open else ""
+    except (OSError, KeyError, NotImplementedError):  # Windows has no groups, and a group may have no name
+        return ""
+
+
+def user_of(name: str) -> str:
+    """Return the program that has a port open, such as ``minicom (process 1234)``; empty if this cannot be seen."""
+    device = str(Path(name).resolve())
+    for opened in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # the file was closed, or another user has it open
+            if str(opened.readlink()) == device:
+                process = opened.parent.parent
+                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+    return ""
 
 
 def is_pseudo_terminal(name: str) -> bool:
@@ -55,14 +116,16 @@ def example(system: str = sys.platform) -> str:
     return _EXAMPLES.get(system, _EXAMPLE)
 
 
-def open_remedy(number: int, system: str = sys.platform) -> str:
-    """Return the remedy for an error number with which a port cannot be opened."""
+def open_remedy(number: int, system: str = sys.platform, *, group: str = "") -> str:
+    """Return the remedy for an error number with which a port cannot be opened; `group` may open the port."""
     if number == errno.ENOENT and system in _MISSING:
         return _MISSING[system]
     if number == errno.EACCES and system in _FORBIDDEN:
         return _FORBIDDEN[system]
     if number == errno.ENOTTY:
         return f"name a serial device, such as {example(system)}"
+    if number == errno.EACCES and group:
+        return f"add your user to the group {group} (sudo usermod -aG {group} $USER), and log in again"
     return _REMEDIES.get(number, "check the port's name and the cable")
 
 

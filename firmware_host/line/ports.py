@@ -20,7 +20,7 @@ import serial
 from serial.rs485 import RS485Settings
 
 from blockota.errors import Action, LinkError, UsageError
-from firmware_host.line.port_names import example, is_pseudo_terminal, open_remedy
+from firmware_host.line.port_names import example, group_of, is_pseudo_terminal, open_remedy, user_of
 
 PORT_ERRORS: tuple[type[Exception], ...] = (OSError,)
 """The exceptions with which the operating system and pyserial report a failed port."""
@@ -265,13 +265,17 @@ def _cannot_open(url: str, reason: BaseException) -> LinkError:
     number = _errno(reason)
     number = errno.EBUSY if number == errno.EAGAIN else number
     why = os.strerror(number) if number in errno.errorcode else str(reason)
-    remedy = open_remedy(number)
+    remedy, action = open_remedy(number, group=group_of(url)), None
+    if number == errno.EBUSY and (program := user_of(url)):
+        why = f"{why}, {program} uses it"
+    if number == errno.ENOENT:
+        action = Action.LIST_PORTS
     if number == errno.ENOTTY:
         why = "it is not a serial device"
     # pyserial reports a failed negotiation with the state of each Telnet option, and without an errno.
     if "RFC2217" in why:
         why, remedy = "no RFC 2217 serial server answers at this address", "try socket:// in place of rfc2217://"
-    return LinkError(f"the port {url} cannot be opened", why=why, remedy=remedy)
+    return LinkError(f"the port {url} cannot be opened", why=why, remedy=remedy, action=action)
 
 
 def _open_serial(url: str, baud: int, *, parity: Parity, mode: LineMode) -> serial.Serial:

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from serial.tools.list_ports_common import ListPortInfo
 
 from firmware_host.bench.log import BenchLog
-from firmware_host.simulator import WIRINGS, BoardSide, SimulatedBoard, Wiring, serve_rfc2217, serve_tcp
+from firmware_host.line import port_names
+from firmware_host.simulator import WIRINGS, BoardSide, SimulatedBoard, Wiring, serve_pty, serve_rfc2217, serve_tcp
 from tests.stories.benches import APPLICATION, Bench, ends
 from tests.stories.conftest import PRODUCT, Workshop, publish_first
 from tests.stories.technicians import LOG, OLD, board
@@ -191,9 +193,30 @@ def test_bench_is_a_table(bench: Bench) -> None:
     ends(bench.run("identify", "--port", "/dev/ttyNONE"), 2, "[bench] cannot be used: it is not a table")
 
 
-def test_a_command_without_a_port_lists_the_ports(bench: Bench) -> None:
-    """Without a port, the error names the option and the setting; several set ports need a choice for one board."""
-    ends(bench.run("identify"), 2, "no port is named", "--port URL, or port in [bench] of blockota.toml")
+def test_a_command_without_a_port_takes_the_only_adapter(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a port, the only USB adapter is used; otherwise the error lists the ports, as `board ports` does."""
+    found: list[ListPortInfo] = []
+    monkeypatch.setattr(port_names, "comports", lambda: found)
+    ends(
+        bench.run("identify"), 2, "no USB adapter", "Plug in the board's USB adapter", "--port URL, or port in [bench]"
+    )
+    assert "This machine has no serial port" in bench.run("ports").out
+    found.append(ListPortInfo("/dev/ttyNONE"))
+    ends(bench.run("identify"), 2, "this machine has no USB adapter, only /dev/ttyNONE")
+
+    with serve_pty(SimulatedBoard()) as name:
+        adapter = ListPortInfo(name)
+        adapter.description, adapter.vid = "FT232R USB UART", 0x0403
+        found.append(adapter)
+        outcome = bench.run("identify")
+        assert outcome.status == 0, outcome.err
+        assert f"Port {name} (FT232R USB UART), the only USB adapter of this machine." in outcome.err
+    (listed, _) = bench.run("ports", "--json").json["ports"]
+    assert (listed["port"], listed["adapter"]) == (name, "FT232R USB UART")
+
+    found.append(adapter)
+    ends(bench.run("identify"), 2, f"this machine has {name} (FT232R USB UART), {name}", "Name the port of the board")
+    ends(bench.run("identify", "--port", "/dev/ttyNONE"), 4, "No such file", "`blockota board ports` lists them")
     add_bench('port = ["/dev/ttyNONE", "/dev/ttyNADA"]')
     ends(bench.run("identify"), 2, "the settings name several ports", "/dev/ttyNONE, /dev/ttyNADA")
 

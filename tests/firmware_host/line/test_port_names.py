@@ -8,10 +8,20 @@ from pathlib import Path
 
 import pytest
 import serial
+from serial.tools.list_ports_common import ListPortInfo
 
 from blockota.errors import LinkError
+from firmware_host.line import port_names
 from firmware_host.line.link import open_link
-from firmware_host.line.port_names import example, is_pseudo_terminal, latency_remedy, open_remedy, serial_ports
+from firmware_host.line.port_names import (
+    example,
+    find_ports,
+    is_pseudo_terminal,
+    latency_remedy,
+    open_remedy,
+    serial_ports,
+    user_of,
+)
 
 SYSTEMS = {"linux": "/dev/ttyUSB0", "darwin": "/dev/cu.", "win32": "COM3"}
 
@@ -29,6 +39,7 @@ def test_a_forbidden_port_is_a_busy_one_on_windows() -> None:
     assert "other program" in open_remedy(errno.EACCES, "win32")
     assert "dialout" in open_remedy(errno.EACCES, "linux")
     assert "dialout" not in open_remedy(errno.EACCES, "darwin")
+    assert "usermod -aG uucp" in open_remedy(errno.EACCES, "linux", group="uucp")
 
 
 @pytest.mark.parametrize(
@@ -71,3 +82,31 @@ def test_pseudo_terminals_are_recognised() -> None:
 def test_the_ports_of_this_machine_are_listed() -> None:
     """Every listed port of this machine is the name of a device."""
     assert all(Path(name).exists() for name in serial_ports())
+
+
+def test_adapters_are_found_with_their_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A port has the name of its adapter, its stable name, and the remedy if the user may not open it."""
+    built_in, adapter = ListPortInfo(str(tmp_path / "ttyS0")), ListPortInfo(str(tmp_path / "ttyUSB0"))
+    adapter.description, adapter.vid = "FT232R USB UART", 0x0403
+    Path(built_in.device).touch()
+    Path(adapter.device).touch(mode=0o600)
+    (tmp_path / "by-id").mkdir()
+    (tmp_path / "by-id" / "usb-FTDI-if00").symlink_to(adapter.device)
+    monkeypatch.setattr(port_names, "comports", lambda: [adapter, built_in])
+    monkeypatch.setattr(port_names, "_STABLE_NAMES", tmp_path / "by-id")
+    monkeypatch.setattr(os, "access", lambda name, _: name == built_in.device)
+    first, second = find_ports()
+    assert (str(first), first.is_usb, first.remedy) == (built_in.device, False, "")
+    assert (str(second), second.is_usb) == (f"{adapter.device} (FT232R USB UART)", True)
+    assert "let your user open serial ports" in second.remedy  # no group may open the port
+    assert second.stable_name == str(tmp_path / "by-id" / "usb-FTDI-if00")
+
+
+def test_the_program_that_has_a_port_open_is_named() -> None:
+    """The user of a busy port is named with its process; a port that no program has open has no user."""
+    far, near = os.openpty()
+    name = os.ttyname(near)
+    assert user_of(name).endswith(f"(process {os.getpid()})")
+    os.close(far)
+    os.close(near)
+    assert not user_of(name)
