@@ -73,6 +73,7 @@ class Action(Enum):
     ACCEPT_UNSIGNED_TEXT = auto()
     GIVE_PROPOSAL_FIRST = auto()
     EXPORT_VIEW = auto()
+    MAKE_PACK = auto()
     LIST_OWNERS = auto()
     # The chain and its transactions
     START_LOCAL_CHAIN = auto()

@@ -13,6 +13,7 @@ from blockota.approval.signature import merge as merge_signatures
 from blockota.approval.signature import to_json, waive_text
 from blockota.approval.transaction_builder import to_builder
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
+from blockota.cli.pack import pack
 from blockota.cli.proposal_text import readable, show_flags, show_groups
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.cli.signing import (
@@ -23,6 +24,7 @@ from blockota.cli.signing import (
     image_options,
     is_pinned,
     open_view,
+    opened_proposal,
     sign,
     signature_option,
     unsigned_text_option,
@@ -33,6 +35,7 @@ from blockota.files import refuse_existing, write_result
 from blockota.model.release import show_time
 from blockota.vendor.files import (
     collect_signatures,
+    is_pack,
     read_builder,
     read_folder,
     read_proposal,
@@ -127,23 +130,24 @@ def show(
 
     \b
     Example:  blockota proposal show 1.4.0.json
+              blockota proposal show 1.4.0.pack
     """
     from blockota.vendor.review import review_proposal, signature_status
 
-    found = read_proposal(file)
-    try:
-        chain, trouble = open_view(session, [found], path=view), ""
-        check_place(found, chain)
-    except BlockOTAError as error:
-        if view:
-            raise
-        # A proposal can be shown without a node; the reason why red flags are missing is printed.
-        chain, trouble = None, str(error)
+    with opened_proposal(session, file, view=view) as (found, read_view, open_store):
+        try:
+            chain, trouble = read_view(), ""
+            check_place(found, chain)
+        except BlockOTAError as error:
+            if view or is_pack(file):
+                raise
+            # A proposal can be shown without a node; the reason why red flags are missing is printed.
+            chain, trouble = None, str(error)
+        inputs = image_inputs(session, image, previous, source, open_store=open_store)
+        pinned = chain is None or is_pinned(session, chain)
+        review = review_proposal(found, chain, inputs, is_pinned=pinned, is_required=False)
     collected = collect_signatures(file, found, named=signatures, note=session.note)
     signers = {one.signer: signature_status(found, one, view=chain) for one in collected}
-    inputs = image_inputs(session, image, previous, source)
-    pinned = chain is None or is_pinned(session, chain)
-    review = review_proposal(found, chain, inputs, is_pinned=pinned, is_required=False)
     now = int(time.time())
     flags = review.red_flags(signer=None, now=now)
 
@@ -160,6 +164,7 @@ def show(
     session.result(review.as_fields(now=now) | {"signers": signers, "redFlags": shown_flags}, show_all)
 
 
+proposal.add_command(pack)
 proposal.add_command(sign)
 proposal.add_command(execute)
 

@@ -41,6 +41,7 @@ OPTIONS: dict[Action, str] = {
     Action.ACCEPT_UNSIGNED_TEXT: "--unsigned-text",
     Action.GIVE_PROPOSAL_FIRST: "FILE is the proposal, --signature FILE a signature",
     Action.EXPORT_VIEW: "`blockota proposal export-view`",
+    Action.MAKE_PACK: "`blockota proposal pack FILE`",
     Action.LIST_OWNERS: "`blockota safe owners`",
     Action.START_LOCAL_CHAIN: "`blockota dev up`",
     Action.DEPLOY: "`blockota dev up` on the local chain, `ape run deploy` elsewhere",

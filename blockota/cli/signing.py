@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,10 @@ from blockota.cli.options import source_option
 from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_groups
 from blockota.cli.session import Session, with_session
 from blockota.files import refuse_existing, write_result
-from blockota.vendor.files import collect_signatures, read_proposal, read_view_file
+from blockota.vendor.files import check_view, collect_signatures, is_pack, read_proposal, read_view_file
 
 if TYPE_CHECKING:
+    from blockota.stores.store import Store
     from blockota.vendor.images import ImageInputs
 
 FILE = click.Path(path_type=Path)
@@ -73,26 +74,21 @@ def sign(
 ) -> None:
     """Check FILE, hash its images, show its effect, and write a signature to a separate file.
 
-    Images come from --image, or else from the store, or else from sources on the network. With the images and a chain
-    view (`blockota proposal export-view`), no network is needed.
+    FILE is a proposal, or a pack of `blockota proposal pack`, for which no network is needed. Images come from the
+    pack or --image, or else from the store, or else from sources on the network.
 
     \b
     Example:  blockota proposal sign 1.4.0.json --key keystore:alice.json
-              blockota proposal sign 1.4.0.json --key ape:alice --image app.bin --view view.json
+              blockota proposal sign 1.4.0.pack --key ape:alice
     """
     from blockota.vendor.review import hash_fields, review_proposal
     from blockota.vendor.unattended import signature_path
 
     # 1. The review: the decoded calldata, the chain's state, and images that are hashed on this machine.
-    proposal = read_proposal(file)
-    chain = open_view(session, [proposal], path=view)
-    review = review_proposal(
-        proposal,
-        chain,
-        image_inputs(session, image, previous, source),
-        is_pinned=is_pinned(session, chain),
-        is_required=True,
-    )
+    with opened_proposal(session, file, view=view) as (proposal, read_view, open_store):
+        chain, inputs = read_view(), image_inputs(session, image, previous, source, open_store=open_store)
+        pinned = is_pinned(session, chain)
+        review = review_proposal(proposal, chain, inputs, is_pinned=pinned, is_required=True)
     if not session.as_json:
         show_groups(session, review.groups(now=int(time.time())))
 
@@ -166,6 +162,31 @@ def execute(
     session.result(fields, lambda: session.done(sentence))
 
 
+@contextmanager
+def opened_proposal(
+    session: Session, file: Path, *, view: Path | None
+) -> Iterator[tuple[Proposal, Callable[[], ChainView], Callable[[], Store]]]:
+    """Open a proposal file or a pack; yields the proposal, and functions that return its chain view and its store.
+
+    Args:
+        session: the settings and the terminal.
+        file: a proposal file, or a pack.
+        view: a chain view file, which is used instead of the node's view or the pack's.
+
+    Raises:
+        ProposalError: the file is neither, or the pack's view is of another contract than the settings name.
+    """
+    if not is_pack(file):
+        proposal = read_proposal(file)
+        yield proposal, lambda: open_view(session, [proposal], path=view), lambda: session.store
+        return
+    from blockota.vendor.pack import open_pack
+
+    with open_pack(file) as pack:
+        check_view(pack.view, session.settings)
+        yield pack.proposal, lambda: read_view_file(view, session.settings) if view else pack.view, lambda: pack
+
+
 def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | None) -> ChainView:
     """Return the state of the chain, from a chain view file, or from a node if no file is named.
 
@@ -183,7 +204,12 @@ def is_pinned(session: Session, view: ChainView) -> bool:
 
 
 def image_inputs(
-    session: Session, images: Sequence[Path], previous: Sequence[Path], sources: Sequence[str]
+    session: Session,
+    images: Sequence[Path],
+    previous: Sequence[Path],
+    sources: Sequence[str],
+    *,
+    open_store: Callable[[], Store],
 ) -> ImageInputs:
     """Return the places of a proposal's images, from the values of ``--image``, ``--previous`` and ``--source``."""
     from blockota.vendor.images import ImageInputs, ImageObserver
@@ -198,7 +224,7 @@ def image_inputs(
             return progress_bar(session, what, total=total)
 
     return ImageInputs(
-        lambda: session.store,
+        open_store,
         sources=session.connection.image_sources(sources),
         images=images,
         previous=previous,

@@ -19,6 +19,8 @@ from blockota.strict_json import MAX_FILE_SIZE
 
 _HEAD_SIZE = 256
 """Number of bytes at the beginning of a file in which the name of its format must be."""
+_PACK_MARK = b"\xa2\x65roots"
+"""The beginning of a CARv1's header, which is not valid UTF-8, so that no JSON file contains it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,18 @@ class ProposalFolder:
 
 
 def read_proposal(path: Path) -> Proposal:
-    """Read a proposal file."""
+    """Read a proposal file.
+
+    Raises:
+        UsageError: the file cannot be read, or is a pack.
+        ProposalError: the file is not a proposal.
+    """
+    if is_pack(path):
+        raise UsageError(
+            f"{path} is a pack",
+            why="a pack is for owners without a network, who review and sign it",
+            remedy="give the proposal file that the pack was made of",
+        )
     raw = read_input(path, limit=MAX_FILE_SIZE)
     with naming_file(path):
         return Proposal.from_json(raw)
@@ -71,8 +84,18 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
     raw = read_input(path, limit=MAX_FILE_SIZE)
     with naming_file(path):
         view = replace(ChainView.from_json(raw), source=path.name)
+    check_view(view, settings)
+    return view
+
+
+def check_view(view: ChainView, settings: Settings) -> None:
+    """Compare an untrusted chain view with the contracts and the Safe that the settings name, if they name any.
+
+    Raises:
+        ProposalError: the view is of another chain, contract or Safe than the settings name.
+    """
     if settings.contract is None:
-        return view
+        return
     if (settings.chain_id, settings.contract.lower()) != (view.chain_id, view.contract.lower()):
         raise ProposalError(
             "the chain view is of another contract",
@@ -91,7 +114,6 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
                 why=f"the view names {found or 'none'}, the settings name {wanted}",
                 remedy="ask the person who exported the view; if the vendor has a new address, correct the settings",
             )
-    return view
 
 
 def read_folder(folder: Path) -> ProposalFolder:
@@ -184,12 +206,34 @@ def refuse_to_replace(path: Path, form: str) -> None:
         )
 
 
+def refuse_to_replace_pack(path: Path) -> None:
+    """Refuse to overwrite a file, unless it is a pack, which can be made again at any time.
+
+    Raises:
+        UsageError: the file exists and is not a pack.
+    """
+    if path.exists() and not is_pack(path):
+        raise UsageError(
+            f"{path} already exists", why="the existing file is not a pack", remedy="choose another output file"
+        )
+
+
+def is_pack(path: Path) -> bool:
+    """Whether the first bytes of a file are those of a pack (`blockota.vendor.pack`)."""
+    return _PACK_MARK in _head(path)
+
+
 def names_format(path: Path, form: str) -> bool:
     """Return whether the first bytes of a file contain the name of a format."""
+    return form.encode() in _head(path)
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of a file; none if it is not a regular file, or cannot be read."""
     try:
         if not path.is_file():
-            return False
+            return b""
         with path.open("rb") as file:
-            return form.encode() in file.read(_HEAD_SIZE)
+            return file.read(_HEAD_SIZE)
     except OSError:
-        return False
+        return b""

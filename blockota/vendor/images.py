@@ -200,6 +200,22 @@ def check_images(
     return tuple(checked)
 
 
+@contextmanager
+def checked_images(
+    proposal: Proposal, view: ChainView, inputs: ImageInputs
+) -> Iterator[tuple[list[OpenImage], list[OpenImage]]]:
+    """Open the images of a proposal, which are hashed, and those of the newest releases that were found.
+
+    Raises:
+        ProposalError, VerificationError, StoreError, UsageError, ImageError: as `check_images`.
+    """
+    with ExitStack() as files:
+        check = _ImageCheck(proposal, view, inputs, files=files)
+        published = [check.open(release) for release in proposal.releases]
+        newest = dict.fromkeys(found for release in proposal.releases if (found := check.newest(release)))
+        yield published, [image for release in newest if (image := check.open_newest(release))]
+
+
 def check_image(argument: Argument, image: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> None:
     """Hash an image, and compare it with a release that a proposal publishes. The image is read once, in parts.
 
@@ -240,7 +256,7 @@ class _ImageCheck:
     def __init__(self, proposal: Proposal, view: ChainView | None, inputs: ImageInputs, *, files: ExitStack) -> None:
         self._view, self._inputs, self._files = view, inputs, files
         self._named = list(named(inputs.sources.named, inputs.sources.credentials))
-        newest = [found for release in proposal.releases if (found := self._newest(release))]
+        newest = [found for release in proposal.releases if (found := self.newest(release))]
         given = [self._open_given(path, proposal.releases) for path in inputs.images]
         previous = [self._open_previous(path, newest) for path in inputs.previous]
         self._given = {image.sha256: image for image in given}
@@ -248,13 +264,7 @@ class _ImageCheck:
 
     def check(self, release: Argument) -> CheckedImage:
         """Find the image of a release, hash it, and compare it with the newest release."""
-        image = self._given.get(release["sha256"]) or self._find_proposed(release)
-        # The image is read again for its content address. A change of the file since it was opened is detected too.
-        with self._inputs.observer.progress("Checking", image.size) as progress, _reading(image.origin):
-            image.file.seek(0)
-            check_image(release, image.file, on_progress=progress)
-
-        newest = self._newest(release)
+        image, newest = self.open(release), self.newest(release)
         description = describe_argument(release, open_store=self._inputs.open_store)
         difference = self._compare(Placed(image, release["loadAddress"]), newest)
         since = newest.version if newest else None
@@ -264,7 +274,25 @@ class _ImageCheck:
         linked_for = found.address if found else None
         return CheckedImage(image.origin, image.size, since, difference, description, linked_for)
 
-    def _newest(self, release: Argument) -> Release | None:
+    def open(self, release: Argument) -> OpenImage:
+        """Find the image of a release, and hash it."""
+        image = self._given.get(release["sha256"]) or self._find_proposed(release)
+        # The image is read again for its content address. A change of the file since it was opened is detected too.
+        with self._inputs.observer.progress("Checking", image.size) as progress, _reading(image.origin):
+            image.file.seek(0)
+            check_image(release, image.file, on_progress=progress)
+        return image
+
+    def open_newest(self, newest: Release) -> OpenImage | None:
+        """Find the image of a product's newest release; None if it was not found, or if only other bytes were."""
+        try:
+            found = self._previous.get(newest.sha256) or self._find(newest, asks_network=False)
+        except BlockOTAError:
+            return None
+        return found if found.sha256 == newest.sha256 else None
+
+    def newest(self, release: Argument) -> Release | None:
+        """Return the newest release of the same product."""
         return self._view.newest_of(product_name(release["product"])) if self._view else None
 
     def _open_given(self, path: Path, releases: Sequence[Argument]) -> OpenImage:
@@ -412,12 +440,9 @@ class _ImageCheck:
             return "not known: the newest release was not read from the chain"
         if newest is None:
             return "everything: it is the first release of this product"
-        try:
-            old = self._previous.get(newest.sha256) or self._find(newest, asks_network=False)
-        except BlockOTAError:
+        old = self.open_newest(newest)
+        if old is None:
             return f"not known: the image of {newest.version} was not found, and no file was given to compare with"
-        if old.sha256 != newest.sha256:
-            return f"not known: the bytes found for {newest.version} are not its image"
         before = Placed(old, newest.load_address)
         touched = max(new.end, before.end) - min(new.start, before.start)
         with self._inputs.observer.progress("Comparing", touched) as progress:

@@ -1,0 +1,70 @@
+"""The command ``blockota proposal pack``: one file for an owner whose machine has no network."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from blockota.cli.session import Session, with_session
+from blockota.cli.signing import FILE, image_inputs, image_options, open_view
+from blockota.files import result_file
+from blockota.vendor.files import read_proposal, refuse_to_replace_pack
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@image_options
+@click.option("-o", "--output", type=FILE, help="Pack to write; beside FILE by default, with the suffix .pack.")
+@with_session
+def pack(
+    session: Session,
+    /,
+    file: Path,
+    image: tuple[Path, ...],
+    previous: tuple[Path, ...],
+    source: tuple[str, ...],
+    output: Path | None,
+) -> None:
+    """Write one file with everything that an owner without a network needs to sign the proposal FILE.
+
+    The pack contains the proposal, a chain view, the images, their notes, and the images of the newest releases.
+
+    \b
+    Example:  blockota proposal pack 1.4.0.json
+              blockota proposal sign 1.4.0.pack --key keystore:bob.json     # on the owner's machine
+    """
+    from blockota.approval.red_flags import check_place
+    from blockota.vendor.pack import write_pack
+
+    proposal = read_proposal(file)
+    path = output or file.with_suffix(".pack")
+    refuse_to_replace_pack(path)
+    proposal.check_time(int(time.time()))
+    view = open_view(session, [proposal], path=None)
+    check_place(proposal, view)
+    inputs = image_inputs(session, image, previous, source, open_store=lambda: session.store)
+    with result_file(path) as into:
+        contents = write_pack(proposal, view, inputs, into=into)
+        size = into.tell()
+
+    for missing in contents.missing:
+        session.note(f"Not in the pack: {missing}.")
+    fields = {
+        "pack": str(path),
+        "size": size,
+        "block": view.block_number,
+        "images": contents.images,
+        "previousImages": contents.previous,
+        "missing": contents.missing,
+    }
+
+    def show() -> None:
+        session.done(f"{path} has {size:,} bytes: {contents}, and the chain as of block {view.block_number:,}")
+        session.note(f"Next: an owner signs it off line with `blockota proposal sign {path.name} --key KEY`.")
+        beside = f"{path.stem}.0x….signature.json"
+        where = f"put it beside {file}" if path.stem == file.stem else "pass it to `proposal execute` with --signature"
+        session.note(f"The owner sends back one file, {beside}: {where}.")
+
+    session.result(fields, show)

@@ -1,0 +1,218 @@
+"""Packs: one file with everything that an owner without a network needs to review and sign a proposal.
+
+A pack is a CARv1 (`blockota.formats.car`). The roots in its header are the proposal file and the chain view file. The
+blocks follow in this order: the proposal, the chain view, the images and the manifests that the proposal publishes, and
+the images of the newest releases, for the comparison. Equal contents give equal bytes.
+
+A pack is untrusted. It has neither file names nor compression, nothing is unpacked, and its reader takes these steps:
+
+1. The number of blocks is limited, so that the list of their places is small.
+2. Every block is verified against its address when it is read.
+3. Proposal and chain view are read as from files (`Proposal.from_json`, `ChainView.from_json`).
+4. The pack has the images, and it is not smaller than they are together. One block cannot stand for a large image.
+5. The pack has no block that is not part of one of these files.
+
+The review then reads images and manifests from the pack as from a store (`blockota.vendor.review`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from blockota.approval.chain_view import ChainView
+from blockota.approval.intent import image_address
+from blockota.approval.proposal import Proposal
+from blockota.errors import Action, BlockOTAError, ContentError, NotInStoreError, ProposalError, UsageError
+from blockota.files import naming_file
+from blockota.formats.car import index_car, join_car
+from blockota.formats.cid import CID, RAW, Block, dag, read_file
+from blockota.model.manifest import MAX_SIZE as MAX_MANIFEST_SIZE
+from blockota.model.release import product_name
+from blockota.stores.local import reachable
+from blockota.stores.store import read_whole
+from blockota.strict_json import MAX_FILE_SIZE
+from blockota.vendor.images import ImageInputs, OpenImage, checked_images
+
+MAX_BLOCKS = 1 << 14
+"""Largest number of blocks in a pack; images of 16 GiB have as many."""
+
+
+@dataclass(frozen=True)
+class PackContents:
+    """What was written into a pack.
+
+    Attributes:
+        images: number of images that the proposal publishes.
+        previous: number of images of newest releases.
+        missing: what was not found, as sentences without a full stop; a signature does not need it.
+    """
+
+    images: int
+    previous: int
+    missing: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """``the proposal, 1 image, 1 image to compare with``."""
+        parts = ["the proposal"]
+        for count, suffix in ((self.images, ""), (self.previous, " to compare with")):
+            if count:
+                parts.append(f"{count} image{'s' * (count > 1)}{suffix}")
+        return ", ".join(parts)
+
+
+class Pack:
+    """A pack in an open file, which is also a read-only store of its images and manifests.
+
+    Attributes:
+        proposal: the proposal.
+        view: the chain view, with the name of the pack as its source.
+    """
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self._name = file, name
+        self._size = file.seek(0, 2)
+        index = index_car(file, most_blocks=MAX_BLOCKS)
+        self._places, self._roots = index.places, index.roots
+        if len(self._roots) != len(("proposal", "view")) or {root.codec for root in self._roots} != {RAW}:
+            raise ContentError("the roots are not those of a pack", why="a pack has a proposal and a chain view")
+        proposal, view = (read_whole(self, root, size=MAX_FILE_SIZE) for root in self._roots)
+        self.proposal = Proposal.from_json(proposal)
+        self.view = replace(ChainView.from_json(view), source=name)
+        self._check_contents()
+
+    def open(self, cid: CID) -> Iterator[bytes]:
+        """Yield a file's bytes in order; each block is verified before it is yielded.
+
+        Raises:
+            NotInStoreError: the pack does not have a block.
+            ContentError: a block is corrupt.
+        """
+        return read_file(cid, self.read_block)
+
+    def has(self, cid: CID) -> bool:
+        """Whether the pack has the root block of a file."""
+        return cid in self._places
+
+    def read_block(self, cid: CID) -> bytes:
+        """Read a block without verifying it.
+
+        Raises:
+            NotInStoreError: the pack does not have the block.
+        """
+        if cid not in self._places:
+            raise NotInStoreError(f"{self._name} does not have {cid}", why="the pack was made without this file")
+        position, size = self._places[cid]
+        with _reading(self._name):
+            self._file.seek(position)
+            return self._file.read(size)
+
+    def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
+        """Raise a `UsageError`: a pack is read-only."""
+        raise self._read_only(stream, on_progress)
+
+    def pin(self, cid: CID) -> None:
+        """Raise a `UsageError`: a pack is read-only."""
+        raise self._read_only(cid)
+
+    def unpin(self, cid: CID) -> None:
+        """Raise a `UsageError`: a pack is read-only."""
+        raise self._read_only(cid)
+
+    def _read_only(self, *_: object) -> UsageError:
+        return UsageError(f"nothing can be stored in {self._name}", why="a pack is read-only")
+
+    def _check_contents(self) -> None:
+        """Take the steps 4 and 5 of the module's docstring."""
+        releases = self.proposal.releases
+        names = {product_name(release["product"]) for release in releases}
+        newest = [one for one in self.view.newest if one.product in names and self.has(one.cid)]
+        for release in releases:
+            if not self.has(image_address(release)):
+                raise ContentError("an image is missing", why=f"the pack does not have {image_address(release)}")
+        if sum(release["size"] for release in releases) + sum(one.size for one in newest) > self._size:
+            raise ContentError("an image is missing", why=f"the pack has {self._size:,} bytes, fewer than its images")
+
+        manifests = [CID(RAW, release["manifest"]) for release in releases if any(release["manifest"])]
+        files = [*self._roots, *map(image_address, releases), *manifests, *(one.cid for one in newest)]
+        if self._places.keys() - reachable(files, self.read_block):
+            raise ContentError("the pack has other contents", why="a block belongs to none of the pack's files")
+
+
+@contextmanager
+def open_pack(path: Path) -> Iterator[Pack]:
+    """Open an untrusted pack. Nothing is written.
+
+    Raises:
+        ProposalError: the file is not a pack, is damaged, or has other contents than a pack.
+        UsageError: the file cannot be read.
+    """
+    with ExitStack() as files:
+        with naming_file(path), _reading(path.name):
+            file = files.enter_context(path.open("rb"))
+            try:
+                pack = Pack(file, path.name)
+            except (ContentError, NotInStoreError) as error:
+                raise ProposalError(
+                    "the file is not a whole pack",
+                    why=f"{error.what}, {error.why}" if error.why else error.what,
+                    remedy="do not sign it, and ask for the pack again",
+                    action=Action.MAKE_PACK,
+                ) from error
+        yield pack
+
+
+def write_pack(proposal: Proposal, view: ChainView, inputs: ImageInputs, *, into: BinaryIO) -> PackContents:
+    """Write a pack: find and hash the images, and copy them with the manifests.
+
+    Images of newest releases, and manifests, are left out if they are not found: owners can sign without them.
+
+    Args:
+        proposal: the proposal.
+        view: the state of the chain, read after the proposal was made.
+        inputs: files, store and sources of the images.
+        into: a file that is open for writing.
+
+    Raises:
+        ProposalError, VerificationError, StoreError, UsageError, ImageError: as `check_images`.
+    """
+    head = [Block(CID.of(RAW, raw), raw) for raw in (proposal.to_json(), view.to_json())]
+    with checked_images(proposal, view, inputs) as (published, newest):
+        found = PackContents(len(published), len(newest))
+        names = {product_name(release["product"]) for release in proposal.releases}
+        if len(newest) < len([release for release in view.newest if release.product in names]):
+            found.missing.append("an image to compare with, because the image of the newest release was not found")
+
+        def blocks() -> Iterator[Block]:
+            yield from head
+            yield from _blocks(published)
+            for release in proposal.releases:
+                if not any(release["manifest"]):
+                    continue
+                try:
+                    address = CID(RAW, release["manifest"])
+                    yield Block(address, read_whole(inputs.open_store(), address, size=MAX_MANIFEST_SIZE))
+                except BlockOTAError as error:
+                    name = product_name(release["product"])
+                    found.missing.append(f"the notes and metadata of {name}, because {error.what}")
+            yield from _blocks(newest)
+
+        into.writelines(join_car([block.cid for block in head], blocks()))
+    return found
+
+
+def _blocks(images: list[OpenImage]) -> Iterator[Block]:
+    for image in images:
+        image.file.seek(0)
+        yield from dag(image.file)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read", why=error.strerror or str(error), remedy="check the path") from error
