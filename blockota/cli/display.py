@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from blockota.cli.session import Session
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
     from blockota.model.release import Release
 
 _PART_SIZE = 1 << 20
@@ -46,12 +48,9 @@ def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[
 
     The progress bar disappears at the end. Without a terminal or with ``--json``, no progress bar is shown.
     """
-    console = session.err
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import TransferSpeedColumn
 
-    columns = (TextColumn("{task.description:<9}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    is_hidden = session.as_json or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=is_hidden) as bars:
+    with bars_of(session, TransferSpeedColumn()) as bars:
         task = bars.add_task(what, total=total)
         yield lambda done: bars.update(task, completed=done)
 
@@ -68,3 +67,23 @@ def counting_bar(session: Session, what: str) -> Iterator[Callable[[int], None]]
             bar(done)
 
         yield add
+
+
+def bars_of(session: Session, last: ProgressColumn) -> Progress:
+    """Return progress bars on stderr, as wide as the terminal; `last` is their last column.
+
+    The bars make way for printed lines, and disappear at the end. Without a terminal or with ``--json``, none is shown.
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description:<9}"),
+        BarColumn(bar_width=None),
+        DownloadColumn(),
+        last,
+        console=session.err,
+        transient=True,
+        expand=True,
+        disable=session.as_json or not session.err.is_terminal,
+        redirect_stdout=session.out.is_terminal,  # output to a file must not be drawn above the bars
+    )

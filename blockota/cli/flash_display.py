@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID, TimeRemainingColumn
 
+from blockota.cli.display import bars_of
+from blockota.cli.layout import print_sentence
 from blockota.cli.main import error_fields
 from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session
-from blockota.errors import plain
 from blockota.model.facts import Passed
 from blockota.model.release import Release
 from blockota.stores.search import SearchObserver
@@ -42,16 +43,7 @@ class FlashDisplay:
 
     def __init__(self, session: Session, *, is_one: bool) -> None:
         self._session, self._is_one, self.counters = session, is_one, Counters()
-        console = session.err
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        self._bars = Progress(
-            *columns,
-            console=console,
-            transient=True,
-            disable=session.as_json or not console.is_terminal,
-            # Output to a file must not be drawn above the bars.
-            redirect_stdout=session.out.is_terminal,
-        )
+        self._bars = bars_of(session, TimeRemainingColumn())
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -107,8 +99,7 @@ class FlashDisplay:
         if result.finished and not self._session.as_json:
             self._success(port, result)
         if result.error and not self._is_one:
-            sentence = plain(f"{self._prefix(port)}{sentence_of(result.error)}")
-            self._session.err.print(f"✗ {sentence}", style="red", markup=False)
+            self._session.warn(f"{self._prefix(port)}{sentence_of(result.error)}")
         if result.line:
             self.note(port, f"Line {result.line.number} of the bench log, SHA-256 {result.line.sha256.hex()}")
         counted = self.counters.add(result)
@@ -150,8 +141,7 @@ class FlashDisplay:
         if result.board_image:
             self._session.done(f"{prefix}{board} holds {_own_image(result.board_image)}")
         for line in result.banner.splitlines():
-            self._session.out.print(f"[cyan]{prefix}board says:[/cyan] ", end="")
-            self._session.out.print(line, markup=False)
+            print_sentence(self._session.out, line, mark=f"{prefix}board says: ", mark_style="cyan")
 
     def _show(self, key: str, description: str, done: int, total: int) -> None:
         if key not in self._tasks:

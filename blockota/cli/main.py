@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from blockota import __version__
+from blockota.cli.layout import error_console, print_sentence
 from blockota.cli.remedies import remedy_of, sentence_of
-from blockota.errors import BlockOTAError, UsageError, plain
+from blockota.errors import BlockOTAError, UsageError
 from blockota.shutdown import ignore_signals, stop_on_signals
 
 _NOUNS = {
@@ -123,15 +124,18 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
         # click raises Abort from the KeyboardInterrupt, whose text is the command's final report.
         report = failure.__cause__ if isinstance(failure, click.Abort) and failure.__cause__ else failure
         is_error = bool(report.args) and isinstance(report.args[0], BlockOTAError)
-        text = plain(sentence_of(report.args[0]) if is_error else report)
-        click.echo(f"Stopped. {text[:1].upper()}{text[1:]}".rstrip(), err=True)
+        text = str(sentence_of(report.args[0]) if is_error else report)
+        print_sentence(error_console(), f"{text[:1].upper()}{text[1:]}", mark="Stopped. ", mark_style="bold yellow")
         return _INTERRUPTED
     if isinstance(failure, click.UsageError):
-        failure.show()
+        if failure.ctx:
+            click.echo(f"{failure.ctx.get_usage()}\nTry '{failure.ctx.command_path} --help' for help.\n", err=True)
         error: BlockOTAError = UsageError(failure.format_message().rstrip("."))
+        text = " ".join(failure.format_message().split())  # a list of choices has several lines
     else:
         error = _translated(failure)
-        click.secho(f"Error: {plain(sentence_of(error))}", fg="red", err=True)
+        text = sentence_of(error)
+    print_sentence(error_console(), text, mark="Error: ", mark_style="bold red")
     if "--debug" in words:
         click.echo(_without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     if "--json" in words:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate
 
 import click
-from rich.cells import cell_len, chop_cells
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from blockota.cli.layout import error_console, print_sentence, table_lines, width_of, wrap
 from blockota.errors import plain
 from blockota.settings import BenchSettings, Settings, load_bench, load_settings
 
@@ -29,12 +27,8 @@ if TYPE_CHECKING:
     from blockota.model.facts import Trust
     from blockota.stores.store import Store
 
-_COPIED = re.compile(r"(?:0x)?[0-9a-fA-F]{40,64}|b[a-z2-7]{58}")
-"""Pattern of an address, a hash or a content address."""
-_BAR = "│ "
-_NARROWEST = 10
 _PIPED_WIDTH = 240
-"""Width of output to a file or another program, in columns; a row of a table stays on one line."""
+"""Width of the values of a list in output to a file or another program, in columns."""
 
 
 class Session:
@@ -46,10 +40,13 @@ class Session:
 
     def __init__(self, config: Path | None, network: str | None, *, store: str | None, as_json: bool) -> None:
         self._config, self._network, self._store, self.as_json = config, network, store, as_json
-        # Soft wrap leaves long lines to the terminal: rich would break addresses and hashes, which users copy.
+        self.err = error_console()
+        # One console for one terminal: a progress bar makes way only for lines that its own console prints.
         is_terminal = bool(sys.stdout and sys.stdout.isatty())
-        self.out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if is_terminal else _PIPED_WIDTH)
-        self.err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+        self.out = self.err
+        if not (is_terminal and self.err.is_terminal):
+            width = None if is_terminal else _PIPED_WIDTH
+            self.out = Console(highlight=False, emoji=False, soft_wrap=True, width=width)
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -104,24 +101,27 @@ class Session:
         """URL of the configured content store."""
         return self._store or self.settings.store
 
-    def result(self, fields: Mapping[str, Any], show: Callable[[], None]) -> None:
-        """Print a command's result, either `fields` as JSON or the output of `show`."""
+    def result(self, fields: Mapping[str, Any], show: Callable[[], None], *, then: str = "") -> None:
+        """Print a command's result, either `fields` as JSON or the output of `show`.
+
+        `then` is the next step of a chain of commands (`blockota.cli.next_steps`): the last line, or ``next`` of the
+        JSON object.
+        """
         if self.as_json:
-            click.echo(json.dumps(fields, indent=2))
-        else:
-            show()
+            click.echo(json.dumps({**fields, **({"next": then} if then else {})}, indent=2))
+            return
+        show()
+        if then:
+            print_sentence(self.err, then, style="bold")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "") -> None:
         """Print a table, or the sentence `empty` if the table has no rows."""
         if empty and not rows:
-            self.out.print(plain(empty), markup=False)
+            print_sentence(self.out, empty)
             return
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(plain(cell)) for cell in row))
-        self.out.print(table)
+        cells = [[plain(cell) for cell in row] for row in rows]
+        for line in table_lines(columns, cells, width=width_of(self.out)):
+            self.out.print(line)
 
     def fields(self, rows: Mapping[str, object]) -> None:
         """Print labels and values, one pair on each line."""
@@ -132,37 +132,19 @@ class Session:
     def row(self, label: str, value: str, *, column: int) -> None:
         """Print a label and its value; each line of the value begins at the column `column`."""
         for number, line in enumerate(wrap(value, self.out.width - column)):
-            self.out.print(f"[bold]{'' if number else label:<{column}}[/bold]", end="")
-            self.out.print(line, markup=False)
+            self.out.print(Text.assemble((f"{'' if number else label:<{column}}", "bold"), line))
 
     def done(self, sentence: str) -> None:
         """Print that a step is done."""
-        self.out.print("[green]✓[/green] ", end="")
-        self.out.print(plain(sentence), markup=False)
+        print_sentence(self.out, sentence, mark="✓ ", mark_style="green")
 
     def note(self, sentence: str) -> None:
         """Print a remark on stderr; stdout is for the result."""
-        self.err.print(plain(sentence), style="dim", markup=False)
+        print_sentence(self.err, sentence, style="dim")
 
-
-def wrap(text: str, width: int) -> list[str]:
-    """Break a text into lines of at most `width` cells, so that no line of the text can imitate the next row of a list.
-
-    Hashes and addresses stay whole, because users copy them. The bar of a quoted text is repeated on each line.
-    """
-    if cell_len(text) <= width or _COPIED.fullmatch(text):
-        return [text]
-    bar = _BAR if text.startswith(_BAR) else ""
-    width = max(width - len(bar), _NARROWEST)
-    first, *words = text.removeprefix(bar).split(" ")
-    lines = chop_cells(first, width) or [""]
-    for word in words:
-        longer = f"{lines[-1]} {word}"
-        if cell_len(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines += chop_cells(word, width)
-    return [bar + line for line in lines]
+    def warn(self, sentence: str) -> None:
+        """Print on stderr that something failed, although the command goes on."""
+        print_sentence(self.err, sentence, mark="✗ ", mark_style="red")
 
 
 def with_session_offline(command: Callable[Concatenate[Session, ...], None]) -> Callable[..., None]:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from blockota.cli.session import Session, wrap
+from blockota.cli.layout import wrap
+from blockota.cli.session import Session
 
 WIDTH = 20
 
