@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from blockota.cli.dev import PRODUCT
+from blockota.cli.layout import print_sentence
 from blockota.cli.session import Session, with_session
 from blockota.errors import BlockOTAError, UsageError
 
@@ -64,11 +65,13 @@ class _Walk:
         self.steps: list[dict[str, Any]] = []
 
     def heading(self, text: str) -> None:
-        self.say(f"\n[bold]{text}[/bold]")
+        if not self.session.as_json:
+            self.session.out.print()
+            print_sentence(self.session.out, text, style="bold")
 
     def run(self, *words: str, expect: int = 0, lines: slice = slice(None)) -> None:
         """Run ``blockota``, print the selected lines of its output, and check its exit status."""
-        self.say(f"[bold cyan]$[/bold cyan] blockota {' '.join(words)}")
+        self.say(f"blockota {' '.join(words)}", mark="$ ")
         done = subprocess.run(
             [sys.executable, "-m", "blockota", *words],
             cwd=self.folder,
@@ -78,9 +81,11 @@ class _Walk:
             check=False,
         )
         self.steps.append({"command": ["blockota", *words], "exitStatus": done.returncode, "output": done.stdout})
-        self.say("\n".join(done.stdout.splitlines()[lines]), markup=False)
+        for line in done.stdout.splitlines()[lines]:
+            self.say(line)
         if done.returncode:
-            self.say(f"{done.stderr.strip().splitlines()[-1]}\n(exit status {done.returncode})", markup=False)
+            self.say(done.stderr.strip().splitlines()[-1])
+            self.say(f"(exit status {done.returncode})")
         if done.returncode != expect:
             raise BlockOTAError("the demonstration failed", why=done.stderr.strip(), remedy="run that command by hand")
 
@@ -90,10 +95,10 @@ class _Walk:
 
         LocalChain(self.folder / ".blockota", self.port).stop()
 
-    def say(self, text: str, *, markup: bool = True) -> None:
-        """Print text, unless the result is JSON."""
-        if text and not self.session.as_json:
-            self.session.out.print(text, markup=markup)
+    def say(self, line: str, *, mark: str = "") -> None:
+        """Print a line of text, unless the result is JSON."""
+        if not self.session.as_json:
+            print_sentence(self.session.out, line, mark=mark, mark_style="bold cyan")
 
 
 def _walk(walk: _Walk, images: Path) -> None:

@@ -117,7 +117,7 @@ class Session:
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "") -> None:
         """Print a table, or the sentence `empty` if the table has no rows."""
         if empty and not rows:
-            print_sentence(self.out, empty)
+            self.print(empty)
             return
         cells = [[plain(cell) for cell in row] for row in rows]
         for line in table_lines(columns, cells, width=width_of(self.out)):
@@ -133,6 +133,10 @@ class Session:
         """Print a label and its value; each line of the value begins at the column `column`."""
         for number, line in enumerate(wrap(value, self.out.width - column)):
             self.out.print(Text.assemble((f"{'' if number else label:<{column}}", "bold"), line))
+
+    def print(self, sentence: str) -> None:
+        """Print a sentence."""
+        print_sentence(self.out, sentence)
 
     def done(self, sentence: str) -> None:
         """Print that a step is done."""
