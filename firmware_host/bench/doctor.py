@@ -38,12 +38,16 @@ class Reply(Enum):
     OTHER = "other"
 
 
+_REPLIES = {
+    bytes([code] * count): reply for code, reply in ((ACK, Reply.FRESH), (NACK, Reply.CONNECTED)) for count in (1, 2)
+}
+
+
 @dataclass(frozen=True)
 class Trial:
-    """One attempt to get an answer from a bootloader, on a link that does not discard an echo.
+    """One attempt to get an answer from a bootloader over a line, on a link that does not discard an echo.
 
     Attributes:
-        line: the wiring, speed and mode of the serial line.
         unasked: bytes received before anything was sent.
         first: bytes received after the first 0x7F.
         second: bytes received after the second 0x7F, which is sent only if the first got no answer.
@@ -68,12 +72,7 @@ class Trial:
             received = next((heard[1:] for heard in (self.first, self.second) if heard[1:]), b"")
             if not received:
                 return Reply.ECHO
-        answer = received.lstrip(b"\0")
-        if answer in {bytes((ACK,)), bytes((ACK, ACK))}:
-            return Reply.FRESH
-        if answer in {bytes((NACK,)), bytes((NACK, NACK))}:
-            return Reply.CONNECTED
-        return Reply.OTHER
+        return _REPLIES.get(received.lstrip(b"\0"), Reply.OTHER)
 
     @property
     def has_echo(self) -> bool:
@@ -93,10 +92,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Observations:
-    """Observations on one serial line; an observation that was not made is None or empty.
+    """Observations on the serial line that the operator gave; one that was not made is None or empty.
 
     Attributes:
-        line: the port, wiring and speed that the operator gave.
         ports: the serial ports of this machine.
         notes: notes for the operator about how the port was opened.
         failed: the error if the port could not be opened or was lost.
@@ -104,7 +102,6 @@ class Observations:
         others: attempts with other wirings, speeds and modes, made if the given ones failed; the last may have
             succeeded.
         misunderstood: the error if the session failed after the bootloader's first answer.
-        identity: the identity that the board reported.
         latency: seconds from a command to its answer, without the transmission time of the bytes.
         latency_remedy: the remedy for an adapter with a high latency, on this system.
     """
@@ -132,19 +129,19 @@ class Finding:
 
     Attributes:
         about: the finding's identifier in JSON output, such as ``port`` or ``echo``.
-        hinders: whether the finding prevents flashing over the given serial line.
         what: the finding as a clause.
         remedy: the remedy as a clause in the imperative; empty if no action is needed.
         action: the remedy as a command or option; None if only `remedy` describes it.
         values: values for the action's options.
+        hinders: whether the finding prevents flashing over the given serial line.
     """
 
     about: str
-    hinders: bool
     what: str
     remedy: str = ""
     action: Action | None = None
     values: Mapping[str, object] = field(default_factory=dict)
+    hinders: bool = False
 
 
 def findings(seen: Observations) -> tuple[Finding, ...]:
@@ -155,13 +152,12 @@ def findings(seen: Observations) -> tuple[Finding, ...]:
         name = identity.chip.name if identity.chip else "unknown"
         size = f"{identity.flash_size // _KIB} KiB of flash" if identity.flash_size else "flash of unknown size"
         board = f"{name}, bootloader {identity.bootloader_version}, {size}"
-        return (Finding("ready", hinders=False, what=f"the board can be flashed: {board}"), *found)
+        return (Finding("ready", f"the board can be flashed: {board}"), *found)
     return tuple(found)
 
 
 def _findings(seen: Observations) -> Iterator[Finding]:
-    for note in seen.notes:
-        yield Finding("note", hinders=False, what=note)
+    yield from (Finding("note", note) for note in seen.notes)
     if seen.failed:
         others = [port for port in seen.ports if port != seen.line.url]
         what = f"{seen.failed.what}: {seen.failed.why}"
@@ -178,7 +174,7 @@ def _findings(seen: Observations) -> Iterator[Finding]:
 
 
 def _hindrance(about: str, what: str, remedy: str, action: Action | None = None, **values: object) -> Finding:
-    return Finding(about, hinders=True, what=what, remedy=remedy, action=action, values=values)
+    return Finding(about, what, remedy, action, values, hinders=True)
 
 
 def _no_bootloader(seen: Observations) -> Finding:
@@ -228,7 +224,7 @@ def _session(seen: Observations, last: Trial) -> Iterator[Finding]:
             given=seen.line,
         )
     elif last.reply is Reply.CONNECTED:
-        yield Finding("conversation", hinders=False, what="the bootloader was already connected, which does no harm")
+        yield Finding("conversation", "the bootloader was already connected, which does no harm")
     if seen.misunderstood:
         yield _hindrance(
             "parity",
@@ -275,19 +271,15 @@ def _board(identity: BoardIdentity) -> Iterator[Finding]:
 def _latency(seen: Observations, seconds: float) -> Finding:
     what = f"an answer takes {seconds * 1000:.1f} ms in addition to its time on the wire"
     if seconds <= GOOD_LATENCY:
-        return Finding("latency", hinders=False, what=what)
+        return Finding("latency", what)
     lost = seconds * ANSWERS_A_BLOCK * BLOCKS_OF_64_KIB
     what = f"{what}: writing 64 KiB takes {lost:.0f} s longer"
-    if seen.last and seen.last.line.mode.rs485 and seen.line.url.startswith(RFC2217):
-        # RTS is switched by commands over the network, before and after each frame.
-        return Finding(
-            "latency",
-            hinders=False,
-            what=f"{what}, because RTS is switched over the network for each frame",
-            remedy="let the serial server switch the transceiver by its own RS485 mode, and omit rs485",
-            action=Action.SWITCH_RS485_ELSEWHERE,
-        )
-    return Finding("latency", hinders=False, what=what, remedy=seen.latency_remedy)
+    if not (seen.last and seen.last.line.mode.rs485 and seen.line.url.startswith(RFC2217)):
+        return Finding("latency", what, seen.latency_remedy)
+    # RTS is switched by commands over the network, before and after each frame.
+    what = f"{what}, because RTS is switched over the network for each frame"
+    remedy = "let the serial server switch the transceiver by its own RS485 mode, and omit rs485"
+    return Finding("latency", what, remedy, Action.SWITCH_RS485_ELSEWHERE)
 
 
 def _shown(data: bytes) -> str:

@@ -36,7 +36,6 @@ from firmware_host.bootloader.entry import (
     connect_board,
     listen_to,
     reset_board,
-    start_application,
 )
 from firmware_host.bootloader.identity import identify
 from firmware_host.line.link import ControlledLink, open_link
@@ -51,10 +50,9 @@ POLLS_BEFORE_FEED = 60
 
 @dataclass(frozen=True)
 class Started:
-    """The start of a board's program.
+    """The start of a board's program by RESET, GO or NONE.
 
     Attributes:
-        by: RESET, GO or NONE.
         text: the text that the program printed within `LISTEN_SECONDS`.
         is_awaited: whether the bench waited for the text.
     """
@@ -81,14 +79,7 @@ class Started:
 
 
 class BoardPort:
-    """One open port of the bench.
-
-    Args:
-        stop: stops waiting, and stops work between two bootloader commands; None never stops.
-
-    Attributes:
-        line: the port's URL, the speed, and the wiring of NRST and BOOT0.
-    """
+    """One open port of the bench. `stop` ends waits, and ends work between two bootloader commands."""
 
     def __init__(self, link: ControlledLink, line: BoardLine, *, stop: Stop | None = None) -> None:
         self.line = line
@@ -154,13 +145,14 @@ class BoardPort:
         """
         if self.line.start is StartMethod.NONE:
             return Started(StartMethod.NONE)
-        seconds = LISTEN_SECONDS if listen else 0.0
-        if not self.line.starts_by_reset:
-            return Started(StartMethod.GO, start_application(board.bootloader, address, listen=seconds), listen)
-        board.bootloader.end()
-        self._usual_speed()
-        reset_board(self._link, self.line.wiring, boot0=False, wait=self._wait)
-        return Started(StartMethod.RESET, listen_to(self._link, seconds=seconds), listen)
+        if self.line.starts_by_reset:
+            board.bootloader.end()
+            self._usual_speed()
+            reset_board(self._link, self.line.wiring, boot0=False, wait=self._wait)
+        else:
+            board.bootloader.go(address)
+        text = listen_to(self._link, seconds=LISTEN_SECONDS if listen else 0.0)
+        return Started(StartMethod.RESET if self.line.starts_by_reset else StartMethod.GO, text, listen)
 
     def _usual_speed(self) -> None:
         if self._link.baud != self.line.first_baud:

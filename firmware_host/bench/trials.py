@@ -12,12 +12,12 @@ from statistics import median
 from blockota.errors import BoardError, LinkError, NoAnswerError
 from firmware_host.bench.doctor import Observations, Reply, Trial
 from firmware_host.bootloader.an3155 import SYNC
-from firmware_host.bootloader.client import ANSWER_SECONDS, BITS_PER_BYTE, Bootloader
+from firmware_host.bootloader.client import ANSWER_SECONDS, Bootloader
 from firmware_host.bootloader.entry import WIRINGS, BoardLine, Wait, reset_board
 from firmware_host.bootloader.identity import identify
 from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, PortLink, open_link
 from firmware_host.line.port_names import latency_remedy, serial_ports
-from firmware_host.line.ports import LineMode, Parity
+from firmware_host.line.ports import BITS_PER_BYTE, LineMode, Parity
 
 LISTEN_SECONDS = 1.2
 """Seconds to listen before anything is sent: long enough to notice a program that prints every second."""
@@ -126,9 +126,7 @@ class _Examination:
 
     def try_once(self) -> Trial:
         """Reset the board if the wiring can, and address its bootloader."""
-        if self.line.wiring.is_by_hand:
-            return self._wake(b"")
-        return self._wake(self._reset(self.line, SETTLE_SECONDS[0]))
+        return self._wake(b"" if self.line.wiring.is_by_hand else self._reset(self.line, SETTLE_SECONDS[0]))
 
     def _try_named(self) -> Trial:
         if self.line.wiring.is_by_hand:

@@ -133,14 +133,12 @@ class PortWatch:
 
     def _await_board(self, port: BoardPort) -> None:
         silent = 0
-        while not self._is_there:
-            self._is_there = self._poll(port, reset=True) in BOOTLOADER
-            silent += not self._is_there
+        while not (self._is_there or self._poll(port, reset=True) in BOOTLOADER):
+            silent += 1
             # The port is empty, so the next board is newly connected, even if it is the same one.
             if silent == ABSENT:
                 self._forgive()
-            if not self._is_there:
-                self._bench.stop.pause(PAUSE_SECONDS)
+            self._bench.stop.pause(PAUSE_SECONDS)
         self._is_there = False
 
     def _await_removal(self, port: BoardPort) -> None:

@@ -1,4 +1,4 @@
-"""Open a board's port, start its bootloader, choose the speed of the serial line, and start the application.
+"""Open a board's port, start its bootloader, choose the speed of the serial line, and listen to the application.
 
 A board enters its bootloader when it leaves reset with BOOT0 at 1. A USB adapter's control lines can drive NRST and
 BOOT0. TTL adapters invert the control lines: an asserted line pulls its pin low. The common wiring connects DTR to NRST
@@ -82,11 +82,6 @@ class BoardWiring:
         return self.boot0 is not ControlSignal.NONE
 
     @property
-    def starts_programs(self) -> bool:
-        """Whether the control lines can reset the board with BOOT0 at 0, which starts its program."""
-        return self.drives_boot0 and not self.is_by_hand
-
-    @property
     def uses_rts(self) -> bool:
         """Whether RTS drives a pin of the board."""
         return ControlSignal.RTS in {self.reset, self.boot0}
@@ -94,8 +89,7 @@ class BoardWiring:
     @property
     def name(self) -> str:
         """The name of the wiring in `WIRINGS`, without its inversions."""
-        plain = self.inverted(reset=False, boot0=False)
-        return next(name for name, wiring in WIRINGS.items() if wiring == plain)
+        return next(name for name, one in WIRINGS.items() if (one.reset, one.boot0) == (self.reset, self.boot0))
 
     def inverted(self, *, reset: bool, boot0: bool) -> Self:
         """Return a copy of the wiring with the given polarities."""
@@ -103,12 +97,12 @@ class BoardWiring:
 
 
 WIRINGS = {
-    "by-hand": BoardWiring(reset=ControlSignal.NONE, boot0=ControlSignal.NONE),
-    "dtr-rts": BoardWiring(reset=ControlSignal.DTR, boot0=ControlSignal.RTS),
-    "rts-dtr": BoardWiring(reset=ControlSignal.RTS, boot0=ControlSignal.DTR),
-    "dtr": BoardWiring(reset=ControlSignal.DTR, boot0=ControlSignal.NONE),
-    "rts": BoardWiring(reset=ControlSignal.RTS, boot0=ControlSignal.NONE),
-    "break": BoardWiring(reset=ControlSignal.BREAK, boot0=ControlSignal.NONE),
+    "by-hand": BoardWiring(ControlSignal.NONE, ControlSignal.NONE),
+    "dtr-rts": BoardWiring(ControlSignal.DTR, ControlSignal.RTS),
+    "rts-dtr": BoardWiring(ControlSignal.RTS, ControlSignal.DTR),
+    "dtr": BoardWiring(ControlSignal.DTR, ControlSignal.NONE),
+    "rts": BoardWiring(ControlSignal.RTS, ControlSignal.NONE),
+    "break": BoardWiring(ControlSignal.BREAK, ControlSignal.NONE),
 }
 """Wirings by name."""
 BY_HAND = WIRINGS["by-hand"]
@@ -141,6 +135,10 @@ class BoardLine:
     Raises:
         UsageError: RTS would drive a pin of the board and an RS485 transceiver, or the wiring cannot start the program
             by a reset.
+
+    Examples:
+        >>> BoardLine("/dev/ttyUSB0").baud
+        115200
     """
 
     url: str
@@ -158,7 +156,7 @@ class BoardLine:
                 remedy="choose a wiring without RTS, such as dtr or by-hand",
                 action=Action.CHOOSE_WIRING,
             )
-        if self.start is StartMethod.RESET and not self.wiring.starts_programs:
+        if self.start is StartMethod.RESET and not self.starts_by_reset:
             raise UsageError(
                 f"the wiring {self.wiring.name} cannot start the program by a reset",
                 why="no control line both resets the board and sets BOOT0 to 0",
@@ -181,9 +179,9 @@ class BoardLine:
 
     @property
     def starts_by_reset(self) -> bool:
-        """Whether the board's program is started by a reset."""
-        is_possible = self.start in {StartMethod.AUTO, StartMethod.RESET}
-        return is_possible and self.wiring.starts_programs
+        """Whether the board's program is started by a reset with BOOT0 at 0."""
+        is_wanted = self.start in {StartMethod.AUTO, StartMethod.RESET}
+        return is_wanted and self.wiring.drives_boot0 and not self.wiring.is_by_hand
 
 
 def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = False) -> BoardWiring:
@@ -207,10 +205,7 @@ def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = F
 
 @contextmanager
 def open_bootloader(line: BoardLine, *, wait: Wait = time.sleep) -> Iterator[Bootloader]:
-    """Open the port, start the board's bootloader, and connect; close the port at the end.
-
-    Yields:
-        The bootloader, connected at the speed that `line` specifies.
+    """Open the port, start the board's bootloader, and connect at the speed of `line`; close the port at the end.
 
     Raises:
         UsageError: the URL or the speed is invalid.
@@ -293,28 +288,15 @@ def enter_bootloader(
 
 
 def connect_fastest(
-    bootloader: Bootloader,
-    link: ControlledLink,
-    *,
-    wiring: BoardWiring,
-    highest: int = FASTER[0],
-    wait: Wait = time.sleep,
+    bootloader: Bootloader, link: ControlledLink, *, wiring: BoardWiring, wait: Wait = time.sleep
 ) -> int:
-    """Connect at the highest speed at which a block of memory is read without errors.
+    """Connect at the highest speed at which a block of memory is read without errors, and return this speed.
 
     The bootloader measures the speed from the first byte after a reset, and keeps that speed (AN3155 section 2). ST
     tests up to 115200 baud, but many boards support higher speeds. A bootloader that does not support a speed ignores
     everything until it is reset. Higher speeds are therefore tried only if the port can reset the board.
 
-    Args:
-        bootloader: the board's bootloader.
-        link: the port of the board, set to the speed that is used if no higher speed works.
-        wiring: the connection of the control lines to NRST and BOOT0.
-        highest: the highest speed to try, in bits per second.
-        wait: waits for a number of seconds.
-
-    Returns:
-        The speed at which the bootloader is now connected.
+    The link is set to the speed that is used if no higher speed works.
 
     Raises:
         BoardError: no bootloader answers at the link's first speed.
@@ -324,9 +306,7 @@ def connect_fastest(
         return link.baud
     chip, first_baud = find_chip(bootloader.product_id()), link.baud
     sample = _sample(bootloader, chip)  # a higher speed is accepted if it reads the same bytes
-    for baud in FASTER:
-        if not first_baud < baud <= highest:
-            continue
+    for baud in (one for one in FASTER if one > first_baud):
         try:
             link.set_baud(baud)
             reset_board(link, wiring, boot0=True, wait=wait)
@@ -343,22 +323,8 @@ def connect_fastest(
     return first_baud
 
 
-def start_application(bootloader: Bootloader, address: int, *, listen: float) -> str:
-    """Start the application whose vector table is at `address`, and listen to it for up to `listen` seconds.
-
-    Returns:
-        The text that the application prints. Control characters and bytes that are not UTF-8 are escaped.
-
-    Raises:
-        RefusedError: the address is not in the chip's flash or RAM.
-        BoardError: the board answered NACK, or was silent.
-    """
-    bootloader.go(address)
-    return listen_to(bootloader.link, seconds=listen)
-
-
 def listen_to(link: Link, *, seconds: float) -> str:
-    """Return the text that an application prints, escaped as by `start_application`.
+    """Return the text that an application prints; control characters and bytes that are not UTF-8 are escaped.
 
     The text must begin within `FIRST_BYTE_SECONDS`. It ends after `QUIET_SECONDS` of silence, or after `seconds`.
     """

@@ -1,4 +1,4 @@
-"""Set and remove the protection of a board's flash, and write its option bytes (AN3155 sections 3.9 to 3.12).
+"""Set and remove the protection of a board's flash (AN3155 sections 3.9 to 3.12).
 
 Each command ends with a reset, which loads the option bytes. An acknowledgement does not prove the change, so each
 function reads the protection back:
@@ -7,8 +7,8 @@ function reads the protection back:
 2. Wait until the board has reset, and connect again.
 3. Identify the board, require the new protection, and return the board's identity.
 
-If the chip table does not describe the chip's protection bits, `protect_pages` and `write_option_bytes` send nothing
-and raise RefusedError. Each function raises BoardError if the board is silent, answers NACK, or does not have the new
+If the chip table does not describe the chip's protection bits, `protect_pages` sends nothing and raises RefusedError.
+Each function raises BoardError if the board is silent, answers NACK, or does not have the new
 protection after the reset.
 """
 
@@ -33,7 +33,12 @@ def protect_pages(
     bootloader: Bootloader, chip: Chip, *, pages: Iterable[int], wait: Wait = time.sleep
 ) -> BoardIdentity:
     """Protect exactly these pages, and the pages that share a protection bit with them, from writing."""
-    _require_known(chip)
+    if not chip.protected_bytes:
+        raise RefusedError(
+            "nothing was sent",
+            why=f"the chip table does not describe the write-protection bits of {chip.name}",
+            remedy="use ST's own tool for this chip",
+        )
     wanted = set(pages)
     sectors = sorted(set(map(chip.protection_bit, wanted)))
     _carry_out(bootloader, chip, exchange=an3155.write_protect(sectors), wait=wait)
@@ -65,24 +70,6 @@ def unprotect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.s
     return _with_readout(bootloader, protected=False)
 
 
-def write_option_bytes(bootloader: Bootloader, chip: Chip, *, values: bytes, wait: Wait = time.sleep) -> BoardIdentity:
-    """Write all option bytes of an STM32F1, each with its complement (PM0075 section 2.5).
-
-    The order of the option bytes is: readout protection, user byte, two data bytes, four bytes of write protection.
-    """
-    _require_known(chip)
-    # All option bytes must be given, because the bootloader erases all of them before it writes.
-    if len(values) * 2 != len(chip.option_bytes):
-        why = f"{len(values)} were given, {chip.name} has {len(chip.option_bytes) // 2}"
-        raise RefusedError("the option bytes were not sent", why=why)
-    data = b"".join(an3155.with_complement(value) for value in values)
-    _carry_out(bootloader, chip, exchange=an3155.write_memory(chip.option_bytes.start, data), wait=wait)
-    identity = identify(bootloader)  # (3)
-    if not identity.readout_protected and bootloader.read(chip.option_bytes.start, len(data)) != data:
-        raise _unchanged("the option bytes were acknowledged, and read differently")
-    return identity
-
-
 def _carry_out(bootloader: Bootloader, chip: Chip, *, exchange: Exchange, wait: Wait, busy: float = 0.0) -> None:
     seconds = ANSWER_SECONDS + ERASE_MARGIN * (busy or chip.unit_erase_seconds)
     bootloader.perform(exchange, seconds=seconds)  # (1)
@@ -104,15 +91,6 @@ def _with_readout(bootloader: Bootloader, *, protected: bool) -> BoardIdentity:
     if bool(identity.readout_protected) is not protected:
         raise _unchanged("the change of the readout protection was acknowledged, and did not take effect")
     return identity
-
-
-def _require_known(chip: Chip) -> None:
-    if not chip.protected_bytes:
-        raise RefusedError(
-            "nothing was sent",
-            why=f"the chip table does not describe the write-protection bits of {chip.name}",
-            remedy="use ST's own tool for this chip",
-        )
 
 
 def _unchanged(what: str) -> BoardProtocolError:

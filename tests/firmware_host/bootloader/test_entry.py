@@ -18,8 +18,8 @@ from firmware_host.bootloader.entry import (
     connect_fastest,
     enter_bootloader,
     find_wiring,
+    listen_to,
     reset_board,
-    start_application,
 )
 from firmware_host.simulator import PROFILES, STM32F103C8, SimulatedBoard
 from tests.conftest import IMAGES
@@ -146,12 +146,6 @@ def test_a_board_that_takes_no_more_stays_at_its_speed() -> None:
     assert link.resets == len(FASTER) + 2
 
 
-def test_a_limit_is_kept() -> None:
-    """Speeds above the configured limit are not tried."""
-    link = steered(500_000)
-    assert connect_fastest(Bootloader(link), link, wiring=WIRING, highest=256_000, wait=lambda _: None) == 256_000
-
-
 def test_without_a_reset_line_nothing_is_tried() -> None:
     """Without a reset line no higher speed is tried, because the board could not be reset afterwards."""
     link = steered(500_000)
@@ -199,11 +193,13 @@ def test_what_a_board_prints_cannot_drive_the_terminal() -> None:
     link.text = "ok\r\n\x1b[2J\x07 grün \u202e".encode() + b"\xff\n"
     bootloader = connected(link)
     bootloader.target(chip(), flash_size=FLASH_SIZE)
-    assert start_application(bootloader, BASE, listen=0.1) == "ok\n\\x1b[2J\\x07 grün \\u202e\\xff\n"
+    bootloader.go(BASE)
+    assert listen_to(link, seconds=0.1) == "ok\n\\x1b[2J\\x07 grün \\u202e\\xff\n"
 
 
 def test_a_silent_application_is_started() -> None:
     """An application that sends nothing after Go is not an error."""
     bootloader = connected(SimulatedBoard(flash=code(KIB).data))
     bootloader.target(chip(), flash_size=FLASH_SIZE)
-    assert start_application(bootloader, BASE, listen=0.05) == ""
+    bootloader.go(BASE)
+    assert listen_to(bootloader.link, seconds=0.05) == ""

@@ -14,7 +14,6 @@ from firmware_host.bootloader.protection import (
     protect_readout,
     unprotect_pages,
     unprotect_readout,
-    write_option_bytes,
 )
 from firmware_host.simulator import SimulatedBoard
 from tests.firmware_host.direct_link import DirectLink
@@ -22,8 +21,6 @@ from tests.firmware_host.flash_scene import connected
 from tests.firmware_host.scripted_board import chip
 
 CONTENTS = bytes(range(1, 256)) * 8
-OPEN = bytes.fromhex("a5 ff 12 34 ff ff ff ff")
-WITH_COMPLEMENTS = bytes.fromhex("a5 5a ff 00 12 ed 34 cb ff 00 ff 00 ff 00 ff 00")
 
 
 def no_wait(seconds: float) -> None:
@@ -64,30 +61,6 @@ def test_readout_protection_is_set_and_removed() -> None:
     assert set(board.flash) == {0xFF}
 
 
-def test_option_bytes_are_written_with_their_complements() -> None:
-    """Each option byte is written with its complement, and its write-protection bits take effect."""
-    board = SimulatedBoard()
-    bootloader = identified(board)
-    values = OPEN[:4] + bytes((0xFE, 0xFF, 0xFF, 0xFF))
-    assert write_option_bytes(bootloader, chip(), values=values, wait=no_wait).write_protected_pages == (0, 1, 2, 3)
-    assert bootloader.read(0x1FFF_F804, 4) == bytes.fromhex("12 ed 34 cb")
-
-
-def test_option_bytes_may_close_the_flash() -> None:
-    """Option bytes that enable readout protection are written, although they cannot be read back."""
-    identity = write_option_bytes(identified(SimulatedBoard()), chip(), values=bytes(8), wait=no_wait)
-    assert identity.readout_protected
-
-
-@pytest.mark.parametrize("values", [b"", OPEN[:7], OPEN + b"\xff"])
-def test_a_wrong_number_of_option_bytes_is_never_sent(values: bytes) -> None:
-    """A wrong number of option bytes is refused, because the bootloader would erase all of them first."""
-    bootloader = identified(SimulatedBoard())
-    with pytest.raises(RefusedError, match="has 8"):
-        write_option_bytes(bootloader, chip(), values=values, wait=no_wait)
-    assert bootloader.read(0x1FFF_F800, 1) == b"\xa5"
-
-
 def test_a_chip_whose_protection_is_unknown_is_refused() -> None:
     """Protecting a chip with an unknown format of write protection is refused."""
     bootloader = identified(SimulatedBoard())
@@ -118,10 +91,6 @@ IGNORED: dict[str, tuple[Change, dict[str, str]]] = {
     ),
     "unprotect pages": (lambda bootloader: unprotect_pages(bootloader, chip(), wait=no_wait), {"73 8c": "79 79"}),
     "protect readout": (lambda bootloader: protect_readout(bootloader, chip(), wait=no_wait), {"82 7d": "79 79"}),
-    "option bytes": (
-        lambda bootloader: write_option_bytes(bootloader, chip(), values=OPEN, wait=no_wait),
-        {"31 ce": "79", "1f ff f8 00 18": "79", f"0f {WITH_COMPLEMENTS.hex()} 0f": "79"},
-    ),
 }
 
 

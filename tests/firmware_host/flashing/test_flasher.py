@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from blockota.errors import Action, BoardError, FlashProofError, RefusedError
 from blockota.formats.firmware_image import FirmwareImage, read_image
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.bootloader.entry import start_application
+from firmware_host.bootloader.entry import listen_to
 from firmware_host.bootloader.identity import identify
 from firmware_host.flashing.erasure import erase
 from firmware_host.flashing.events import Checked, Erased, Finished, Part, Programmed, Repeated, Summary
@@ -39,7 +39,8 @@ def test_an_example_is_flashed_and_starts(version: str) -> None:
         *_, end = carry_out(planned(image), bootloader)
         assert isinstance(end, Finished)
         assert end.sha256 == hashlib.sha256(image.data).digest()
-        assert f"bluepill {version}" in start_application(bootloader, BASE, listen=5)
+        bootloader.go(BASE)
+        assert f"bluepill {version}" in listen_to(bootloader.link, seconds=5)
         bootloader.link.close()
 
 

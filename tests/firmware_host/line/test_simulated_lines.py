@@ -159,7 +159,7 @@ def test_rts_has_one_purpose(name: str) -> None:
 @pytest.mark.parametrize("name", WIRINGS)
 def test_a_start_by_reset_needs_both_lines(name: str) -> None:
     """A start by a reset is accepted exactly for the wirings that drive NRST and BOOT0."""
-    if WIRINGS[name].starts_programs:
+    if WIRINGS[name].drives_boot0:
         assert BoardLine("/dev/ttyUSB0", wiring=WIRINGS[name], start=StartMethod.RESET).starts_by_reset
         assert not BoardLine("/dev/ttyUSB0", wiring=WIRINGS[name], start=StartMethod.GO).starts_by_reset
         return
