@@ -139,6 +139,8 @@ def replication(agreements: Deployed, number: int, vendor: Actor) -> Costs:
     agreements.by(broker, "propose", PRODUCT, version(number), FOREVER)
     agreements.by(vendor, "accept", *terms(number + 3))
     measure(broker, "withdraw, accepted", *own(number + 3))
+    agreements.by(broker, "propose", PRODUCT, version(number), FOREVER)
+    measure(vendor, "acceptAll, one", [terms(number + 4)])
     return costs
 
 

@@ -63,13 +63,15 @@ contract FirmwareReplication is IFirmwareReplication {
 
     /// @inheritdoc IFirmwareReplication
     function accept(uint64 id, address broker, bytes32 product, uint64 version, uint40 expiresAt) external {
-        Entry storage entry = _known(id);
-        _requireVendor();
-        _requireSame(id, entry, broker, product, version, expiresAt);
-        require(entry.status == Status.Proposed, WrongAgreementStatus(id, entry.status));
-        require(!_isExpired(entry), AgreementExpired(id, entry.expiresAt));
-        _requireServable(entry.product, entry.version);
-        _accept(id, entry);
+        _accept(Terms(id, broker, product, version, expiresAt));
+    }
+
+    /// @inheritdoc IFirmwareReplication
+    function acceptAll(Terms[] calldata terms) external {
+        require(terms.length != 0, NothingToAccept());
+        for (uint256 i = 0; i < terms.length; ++i) {
+            _accept(terms[i]);
+        }
     }
 
     /// @inheritdoc IFirmwareReplication
@@ -169,7 +171,15 @@ contract FirmwareReplication is IFirmwareReplication {
         emit AgreementProposed(id, product, msg.sender, version, expiresAt);
     }
 
-    function _accept(uint64 id, Entry storage entry) private {
+    function _accept(Terms memory terms) private {
+        uint64 id = terms.id;
+        Entry storage entry = _known(id);
+        _requireVendor();
+        _requireSame(id, entry, terms.broker, terms.product, terms.version, terms.expiresAt);
+        require(entry.status == Status.Proposed, WrongAgreementStatus(id, entry.status));
+        require(!_isExpired(entry), AgreementExpired(id, entry.expiresAt));
+        _requireServable(entry.product, entry.version);
+
         Index storage index = _indexes[entry.product][entry.version];
         uint64 head = index.head;
         entry.status = Status.Accepted;

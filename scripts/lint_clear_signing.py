@@ -34,11 +34,12 @@ EXAMPLE = Deployment(
     block_number=1,
 )
 """An example deployment on Ethereum's main chain, which every wallet knows; the addresses are not in use."""
+ELEMENT = "the linter asks for a field that shows a list's element as a whole, but fields show all parts of the element"
 EXPLAINED = {
     "BlockOTA: warning: Missing display field: No display field is defined for path `#.releases.[]`"
-    " in function 0x1828dce4 (see BlockOTA.json).": (
-        "the linter asks for a field that shows a list's element as a whole, but fields show all parts of the element"
-    ),
+    " in function 0x1828dce4 (see BlockOTA.json).": ELEMENT,
+    "FirmwareReplication: warning: Missing display field: No display field is defined for path `#.terms.[]`"
+    " in function 0xefa61bb0 (see FirmwareReplication.json).": ELEMENT,
 }
 """Why each finding is acceptable."""
 
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> int:
         print("\n".join(problems), file=sys.stderr)
         return 1
     shown = ", ".join(f"{report['contract']} ({report['shown']} functions)" for report in reports)
-    explained = f"{len(EXPLAINED)} finding, explained in {Path(__file__).name}"
+    explained = f"{len(EXPLAINED)} findings, explained in {Path(__file__).name}"
     print(f"The linter checked {len(reports)} descriptors: {shown}; {explained}.")
     return 0
 

@@ -21,6 +21,7 @@ MAX_TEXT = 200
 """Maximum length of a reason and of a proposer's name, in characters."""
 # These texts are part of the proposal file. A file is refused if its intent differs from the texts for its calldata.
 _ACTIONS = {
+    "publish": "publish a release",
     "pairOem": "pair a product with an OEM, a chip and a flash region",
     "unpairOem": "unpair a product: nothing can be published for it",
     "revoke": "revoke a release, for good",
@@ -31,6 +32,7 @@ _ACTIONS = {
     "renounceOwnership": "give the contract up: nobody could publish any more",
     "acceptOwnership": "take over the contract that was offered",
     "accept": "accept an agreement with a broker",
+    "acceptAll": "accept an agreement with a broker",
     "decline": "decline an agreement with a broker",
     "terminate": "terminate an agreement with a broker",
     "addOwnerWithThreshold": "add an owner to the Safe",
@@ -38,6 +40,8 @@ _ACTIONS = {
     "swapOwner": "replace an owner of the Safe",
     "changeThreshold": "change how many owners must sign",
 }
+_LISTS = {"publish": "releases", "acceptAll": "terms"}
+"""Calls that take a list, with its name."""
 _STATUSES = ("unknown", "proposed", "accepted", "declined", "withdrawn", "terminated")
 
 
@@ -55,18 +59,28 @@ class KnownCall:
     name: str
     arguments: dict[str, Any]
 
+    @property
+    def agreements(self) -> list[dict[str, Any]]:
+        """The terms of each agreement on which the call decides."""
+        if self.contract != "FirmwareReplication":
+            return []
+        return self.arguments["terms"] if self.name == "acceptAll" else [self.arguments]
+
 
 def read_call(transaction: SafeTransaction) -> KnownCall | None:
     """Decode the calldata of a transaction.
 
     Returns:
         The decoded call; None for a call that a vendor's Safe does not make. The Safe's own functions are accepted
-        only if the Safe calls itself. Getters, and ``publish`` without releases, are not accepted, because a proposal
-        with such a call would seem to change something.
+        only if the Safe calls itself. Getters, and calls with an empty list, are not accepted, because a proposal with
+        such a call would seem to change something.
     """
     for contract in (SAFE,) if transaction.to == transaction.safe else CONTRACTS:
         call = interface(contract).decode_call(transaction.data)
-        if call is not None and (call.name in _ACTIONS or call.arguments.get("releases")):
+        if call is None:
+            continue
+        items = call.arguments.get(_LISTS[call.name]) if call.name in _LISTS else [call.arguments]
+        if call.name in _ACTIONS and items:
             return KnownCall(contract, call.name, call.arguments)
     return None
 
@@ -82,10 +96,13 @@ def describe(transaction: SafeTransaction, call: KnownCall | None) -> list[dict[
     if call is None:
         selector = f"0x{transaction.data[:SELECTOR_SIZE].hex()}"
         return [{"action": f"UNKNOWN: {selector} with {len(transaction.data)} bytes", "called": transaction.to}]
+    action = {"action": _ACTIONS[call.name]}
     if call.name == "publish":
-        return [{"action": "publish a release", **_show_release(release)} for release in call.arguments["releases"]]
-    shown = {name.lstrip("_"): show_value(name, value) for name, value in call.arguments.items()}
-    return [{"action": _ACTIONS[call.name], **shown}]
+        return [action | _show_release(release) for release in call.arguments["releases"]]
+    return [
+        action | {name.lstrip("_"): show_value(name, value) for name, value in arguments.items()}
+        for arguments in call.agreements or [call.arguments]
+    ]
 
 
 def image_address(release: Mapping[str, Any]) -> CID:

@@ -31,10 +31,12 @@ SLOW_CLOCK = 3600
 """Largest time that the local clock may be behind the chain view's block, in seconds."""
 _STATUS_BEFORE = {
     "accept": AgreementStatus.PROPOSED,
+    "acceptAll": AgreementStatus.PROPOSED,
     "decline": AgreementStatus.PROPOSED,
     "terminate": AgreementStatus.ACCEPTED,
 }
 """Status that an agreement must have before each decision."""
+_DECIDED = {"accept": "accepted", "acceptAll": "accepted", "decline": "declined", "terminate": "terminated"}
 
 
 class Word(StrEnum):
@@ -259,8 +261,11 @@ def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         yield RedFlag(Word.UNPAIRING, f"after the execution, nothing can be published or installed for {product}")
     if name == "pairOem":
         yield from _of_pairing(arguments, view)
-    if call.contract == "FirmwareReplication":
-        yield from _of_agreement(name, arguments, view=view)
+    numbers = [terms["id"] for terms in call.agreements]
+    if len(set(numbers)) < len(numbers):
+        yield RedFlag(Word.AGREEMENT, "the proposal accepts an agreement twice, so its execution would fail")
+    for terms in call.agreements:
+        yield from _of_agreement(name, terms, view=view)
     if call.contract == SAFE:
         yield from _of_owners(name, arguments, view=view)
 
@@ -327,7 +332,7 @@ def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -
     elif not is_named(agreement, arguments):
         yield RedFlag(Word.AGREEMENT, f"agreement {number} on the chain has other terms than the call")
     elif agreement.status is not wanted:
-        yield RedFlag(Word.AGREEMENT, f"agreement {number} is {agreement.status}, so {name} does not apply")
+        yield RedFlag(Word.AGREEMENT, f"agreement {number} is {agreement.status}, so it cannot be {_DECIDED[name]}")
     if number in view.shallow:
         yield RedFlag(
             Word.SHALLOW, f"agreement {number} is in one of the newest blocks, which a reorganisation can replace"

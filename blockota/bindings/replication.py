@@ -96,19 +96,22 @@ class ReplicationContract(Contract):
         return self._send(account, "withdraw", *_release_named(agreement))
 
 
-def decision_call(decision: str, agreement: Agreement) -> bytes:
-    """Return the calldata by which the vendor decides on an agreement.
+def decision_call(decision: str, *agreements: Agreement) -> bytes:
+    """Return the calldata by which the vendor decides on one agreement, or accepts several.
 
-    The calldata names all terms of the agreement. After a reorganisation, the number can belong to another broker's
+    The calldata names all terms of the agreements. After a reorganisation, a number can belong to another broker's
     proposal, and the contract then refuses the call.
 
     Args:
-        decision: accept, decline or terminate.
-        agreement: the agreement that the owners are shown.
+        decision: accept, decline or terminate; only accept takes several agreements.
+        agreements: the agreements that the owners are shown.
     """
-    key, version = product_key(agreement.product), agreement.version.packed
-    terms = (agreement.number, agreement.broker, key, version, agreement.expires_at)
-    return interface(ReplicationContract.NAME).encode_call(decision, *terms)
+    terms = [
+        (one.number, one.broker, product_key(one.product), one.version.packed, one.expires_at) for one in agreements
+    ]
+    if len(terms) > 1:
+        return interface(ReplicationContract.NAME).encode_call(f"{decision}All", terms)
+    return interface(ReplicationContract.NAME).encode_call(decision, *terms[0])
 
 
 def _release_named(agreement: Agreement) -> tuple[int, bytes, int]:

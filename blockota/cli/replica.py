@@ -62,16 +62,18 @@ def propose(
 
 
 @replica.command()
-@click.argument("number", type=_NUMBER)
+@click.argument("numbers", type=_NUMBER, nargs=-1, required=True, metavar="NUMBER…")
 @proposing_options
 @with_session
-def accept(session: Session, /, number: int, proposing: ProposalOptions) -> None:
-    """Propose to the vendor's Safe to accept the agreement NUMBER.
+def accept(session: Session, /, numbers: tuple[int, ...], proposing: ProposalOptions) -> None:
+    """Propose to the vendor's Safe to accept one or more agreements.
+
+    All are accepted in one transaction.
 
     \b
-    Example:  blockota replica accept 3 -o accept-3.json
+    Example:  blockota replica accept 2 3 5 -o accept.json
     """
-    _decide(session, number, "accept", proposing)
+    _decide(session, "accept", proposing, *dict.fromkeys(numbers))
 
 
 @replica.command()
@@ -84,7 +86,7 @@ def decline(session: Session, /, number: int, proposing: ProposalOptions) -> Non
     \b
     Example:  blockota replica decline 3 -o decline-3.json
     """
-    _decide(session, number, "decline", proposing)
+    _decide(session, "decline", proposing, number)
 
 
 @replica.command()
@@ -97,7 +99,7 @@ def terminate(session: Session, /, number: int, proposing: ProposalOptions) -> N
     \b
     Example:  blockota replica terminate 3 -o terminate-3.json
     """
-    _decide(session, number, "terminate", proposing)
+    _decide(session, "terminate", proposing, number)
 
 
 @replica.command()
@@ -106,7 +108,9 @@ def terminate(session: Session, /, number: int, proposing: ProposalOptions) -> N
 @_KEY
 @with_session
 def announce(session: Session, /, number: int, uri: str, key: str, password_fd: int | None) -> None:
-    """Announce the URI at which the accepted agreement NUMBER is served, for the first time or after a move.
+    """Announce the URI that serves the accepted agreement NUMBER.
+
+    The announcement can be repeated, for example after a move.
 
     \b
     Example:  blockota replica announce 3 https://broker.example/ipfs --key keystore:broker.json
@@ -177,7 +181,8 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
 def check(
     session: Session, /, *, product: str | None, version: Version | None, leaves: int, allow_private: bool
 ) -> None:
-    """Request random blocks from each announced replica, and report which serve it, lie, or do not have it.
+    """Test with random blocks whether the announced replicas serve.
+
 
     A replica lies if it serves wrong bytes. The exit status is 0 if all replicas serve, 3 if one or more lie, and 5 if
     none lies but some do not serve.
@@ -246,14 +251,14 @@ def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
     return None
 
 
-def _decide(session: Session, number: int, decision: str, proposing: ProposalOptions) -> None:
+def _decide(session: Session, decision: str, proposing: ProposalOptions, *numbers: int) -> None:
     from blockota.bindings.replication import decision_call
     from blockota.broker.agreements import find_deep_agreement
     from blockota.vendor.propose import propose as propose_to_safe
 
     replication = session.replication
-    found = find_deep_agreement(replication, number, confirmations=session.settings.confirmations)
-    call = decision_call(decision, found)
+    depth = session.settings.confirmations
+    call = decision_call(decision, *(find_deep_agreement(replication, one, confirmations=depth) for one in numbers))
 
     def make(reason: Reason) -> Proposal:
         return propose_to_safe(session.contract, call, reason=reason, target=replication.address)

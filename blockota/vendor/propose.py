@@ -189,7 +189,7 @@ def read_view(
 def agreements_of(proposals: Iterable[Proposal]) -> list[int]:
     """Return the numbers of the agreements that proposals accept, decline or terminate."""
     calls = [proposal.call for proposal in proposals if proposal.call]
-    return sorted({call.arguments["id"] for call in calls if call.contract == "FirmwareReplication"})
+    return sorted({terms["id"] for call in calls for terms in call.agreements})
 
 
 def _proposal(contract: BlockOTAContract, safe: SafeState, *, reason: Reason, to: str, data: bytes) -> Proposal:

@@ -42,6 +42,20 @@ interface IFirmwareReplication {
         string uri;
     }
 
+    /// @notice The terms by which the vendor names an agreement.
+    /// @param id Number of the agreement.
+    /// @param broker Its broker.
+    /// @param product Its product.
+    /// @param version Packed semver of its release.
+    /// @param expiresAt Its expiry.
+    struct Terms {
+        uint64 id;
+        address broker;
+        bytes32 product;
+        uint64 version;
+        uint40 expiresAt;
+    }
+
     /// @notice A broker proposed to serve a release.
     event AgreementProposed(
         uint64 indexed id,
@@ -80,6 +94,9 @@ interface IFirmwareReplication {
 
     /// @notice The caller is not the broker of the agreement.
     error NotTheBroker(uint64 id, address caller, address broker);
+
+    /// @notice The list of agreements to accept is empty.
+    error NothingToAccept();
 
     /// @notice The agreement does not exist.
     error AgreementUnknown(uint64 id);
@@ -126,6 +143,12 @@ interface IFirmwareReplication {
     /// @dev Emits `AgreementAccepted`. Only the vendor may call it. Reverts with `AgreementUnknown`, `NotTheVendor`,
     /// `AgreementDiffers`, `WrongAgreementStatus`, `AgreementExpired` or `ReleaseRevokedAlready`.
     function accept(uint64 id, address broker, bytes32 product, uint64 version, uint40 expiresAt) external;
+
+    /// @notice Accepts proposals: all of them, or none.
+    /// @param terms Terms of the agreements, at least one.
+    /// @dev Emits `AgreementAccepted` for each. Only the vendor may call it. Reverts with `NothingToAccept`, or as
+    /// `accept` does for the first proposal that cannot be accepted.
+    function acceptAll(Terms[] calldata terms) external;
 
     /// @notice Declines a proposal.
     /// @param id Number of the agreement.

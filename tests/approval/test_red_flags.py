@@ -98,6 +98,12 @@ def decision(verb: str, number: int, **changes: Any) -> Proposal:
     return proposal_with(to=REPLICATION, data=decision_call(verb, shown))
 
 
+def accepting(*numbers: int) -> Proposal:
+    """Return a proposal to accept several agreements at once."""
+    shown = [agreement(number, AgreementStatus.PROPOSED) for number in numbers]
+    return proposal_with(to=REPLICATION, data=decision_call("accept", *shown))
+
+
 NEW_OWNER = dev_account(9).address
 SENTINEL = "0x" + "00" * 19 + "01"
 GOOD: Mapping[str, Proposal] = {
@@ -126,6 +132,19 @@ GOOD: Mapping[str, Proposal] = {
 def test_what_is_in_good_order_has_no_flag(proposal: Proposal) -> None:
     """An ordinary proposal raises no red flag."""
     assert flags(proposal) == []
+
+
+def test_several_offers_are_accepted_at_once() -> None:
+    """A proposal that accepts several offers raises no flag, and its words name each of them."""
+    offered = tuple(agreement(number, AgreementStatus.PROPOSED) for number in (1, 3))
+    proposal = accepting(1, 3)
+    assert flags(proposal, replace(VIEW, agreements=offered)) == []
+    assert [(one["action"], one["id"]) for one in proposal.intent] == [
+        ("accept an agreement with a broker", "1"),
+        ("accept an agreement with a broker", "3"),
+    ]
+    empty = interface("FirmwareReplication").encode_call("acceptAll", [])
+    assert not proposal_with(to=REPLICATION, data=empty).is_known
 
 
 OTHER_PLACE = to_checksum_address("0x" + "ab" * 20)
@@ -201,6 +220,8 @@ ONE_CHANGE: Mapping[str, tuple[Proposal, list[str]]] = {
     "an agreement of another duration": (decision("accept", 1, expires_at=NOW + 1), ["agreement"]),
     "an agreement that does not exist": (decision("accept", 3), ["agreement"]),
     "accepting twice": (decision("accept", 2), ["agreement"]),
+    "accepting the same one twice at once": (accepting(1, 1), ["agreement"]),
+    "accepting several, one of them again": (accepting(1, 2), ["agreement"]),
     "terminating what was not accepted": (decision("terminate", 1), ["agreement"]),
     "a getter": (proposal_with(data=vendor_call("paused")), ["selector"]),
     "nothing to publish": (proposal_with(data=publish_call([])), ["selector"]),

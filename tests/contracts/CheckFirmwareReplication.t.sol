@@ -110,6 +110,11 @@ contract CheckFirmwareReplication is HalmosCheck {
         if (choice == 1) selector = IFirmwareReplication.decline.selector;
         if (choice == 2) selector = IFirmwareReplication.terminate.selector;
         bytes memory data = abi.encodeWithSelector(selector, id, broker, product, version, expiresAt);
+        if (choice == 3) {
+            IFirmwareReplication.Terms[] memory terms = new IFirmwareReplication.Terms[](1);
+            terms[0] = IFirmwareReplication.Terms(id, broker, product, version, expiresAt);
+            data = abi.encodeCall(IFirmwareReplication.acceptAll, (terms));
+        }
         vm.prank(sender);
         (bool done, ) = _replication.call(data);
         vm.assume(done);

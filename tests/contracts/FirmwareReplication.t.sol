@@ -107,7 +107,7 @@ contract FirmwareReplicationInvariants is ForgeTest {
     }
 
     function _step(uint256 action, uint256 who, uint256 which, uint256 seed) private {
-        action %= 12;
+        action %= 13;
         if (action < 3) _handler.serve(who, which, seed);
         else if (action < 5) _handler.propose(who, which, seed);
         else if (action == 5) _handler.accept(who, seed);
@@ -116,6 +116,7 @@ contract FirmwareReplicationInvariants is ForgeTest {
         else if (action == 8) _handler.withdraw(who, seed);
         else if (action == 9) _handler.terminate(who, seed);
         else if (action == 10) _handler.revoke(which);
+        else if (action == 11) _handler.acceptAll(who, seed, which);
         else _handler.handOver();
         _handler.warp(seed);
     }

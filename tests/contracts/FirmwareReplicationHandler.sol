@@ -72,18 +72,33 @@ contract FirmwareReplicationHandler is ForgeTest {
     function accept(uint256 who, uint256 seed) public {
         (uint64 id, address sender) = (_id(seed), _vendorOr(who));
         IFirmwareReplication.Agreement memory shown = _shown(id, who);
-        bytes memory refusal = _decision(id, shown, sender, IFirmwareReplication.Status.Proposed);
-        if (refusal.length == 0) refusal = _overdue(shown);
-        if (refusal.length == 0) refusal = _refusal(shown.product, shown.version);
-        if (refusal.length == 0) {
-            _agreements[id - 1].status = IFirmwareReplication.Status.Accepted;
-            accepted.push(id);
-        }
+        bytes memory refusal = _accepted(id, shown, sender);
         bytes memory call = abi.encodeCall(
             replication.accept,
             (id, shown.broker, shown.product, shown.version, shown.expiresAt)
         );
         _expect(sender, address(replication), call, refusal);
+    }
+
+    /// @notice Accepts none, one or two proposals, the second of which may be the first one again.
+    function acceptAll(uint256 who, uint256 seed, uint256 count) external {
+        IFirmwareReplication.Terms[] memory terms = new IFirmwareReplication.Terms[](_pick(count, 0, 2));
+        address sender = _vendorOr(who);
+        uint256 before = accepted.length;
+        bytes memory refusal;
+        if (terms.length == 0) refusal = abi.encodeWithSelector(IFirmwareReplication.NothingToAccept.selector);
+        for (uint256 i = 0; i < terms.length; ++i) {
+            uint64 id = _id(seed >> (64 * i));
+            IFirmwareReplication.Agreement memory shown = _shown(id, who >> (64 * i));
+            terms[i] = IFirmwareReplication.Terms(id, shown.broker, shown.product, shown.version, shown.expiresAt);
+            if (refusal.length == 0) refusal = _accepted(id, shown, sender);
+        }
+        // All or none: a refusal of the second takes the first back.
+        if (refusal.length != 0 && accepted.length > before) {
+            _agreements[accepted[before] - 1].status = IFirmwareReplication.Status.Proposed;
+            accepted.pop();
+        }
+        _expect(sender, address(replication), abi.encodeCall(replication.acceptAll, (terms)), refusal);
     }
 
     /// @notice Declines a proposal that may not exist, usually as the vendor.
@@ -287,6 +302,21 @@ contract FirmwareReplicationHandler is ForgeTest {
     function _change(IFirmwareReplication.Agreement memory terms, uint256 seed) private pure {
         if (seed % 2 == 0) terms.product ^= bytes32(uint256(1));
         else terms.version ^= 1;
+    }
+
+    /// @dev Accepts a proposal in the model, or returns the refusal.
+    function _accepted(
+        uint64 id,
+        IFirmwareReplication.Agreement memory shown,
+        address sender
+    ) private returns (bytes memory refusal) {
+        refusal = _decision(id, shown, sender, IFirmwareReplication.Status.Proposed);
+        if (refusal.length == 0) refusal = _overdue(shown);
+        if (refusal.length == 0) refusal = _refusal(shown.product, shown.version);
+        if (refusal.length == 0) {
+            _agreements[id - 1].status = IFirmwareReplication.Status.Accepted;
+            accepted.push(id);
+        }
     }
 
     function _decision(

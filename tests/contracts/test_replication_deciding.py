@@ -206,6 +206,27 @@ def test_when_the_vendor_was_shown_another_agreement_it_should_refuse(
     getattr(proposed, verb)(*recorded.values(), sender=vendor)
 
 
+def test_when_several_are_accepted_it_should_accept_all_or_none(
+    proposed: ContractInstance, vendor: AccountAPI, mallory: TestAccountAPI
+) -> None:
+    """`acceptAll` accepts all named proposals, or reverts as `accept` does for the first that cannot be accepted."""
+    proposed.propose(PRODUCT, SECOND, EXPIRY, sender=mallory)
+    both = [terms(proposed, number) for number in (1, 2)]
+    with ape.reverts(proposed.NothingToAccept):
+        proposed.acceptAll([], sender=vendor)
+    with ape.reverts(proposed.NotTheVendor, caller=mallory.address):
+        proposed.acceptAll(both, sender=mallory)
+    with ape.reverts(proposed.AgreementDiffers, id=2):
+        proposed.acceptAll([both[0], (*both[1][:-1], EXPIRY + 1)], sender=vendor)
+    with ape.reverts(proposed.WrongAgreementStatus, id=1, status=ACCEPTED):
+        proposed.acceptAll([both[0], both[0]], sender=vendor)
+    assert [proposed.agreement(number).status for number in (1, 2)] == [PROPOSED, PROPOSED]
+
+    receipt = proposed.acceptAll(both, sender=vendor)
+    assert [log.id for log in receipt.decode_logs(proposed.AgreementAccepted)] == [1, 2]
+    assert [proposed.agreement(number).status for number in (1, 2)] == [ACCEPTED, ACCEPTED]
+
+
 def test_when_blockota_has_a_new_owner_it_should_obey_that_one_alone(
     proposed: ContractInstance, block_ota: ContractInstance, vendor: AccountAPI, mallory: TestAccountAPI
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ def test_a_report_of_nothing_is_an_error() -> None:
 
 def test_an_explanation_of_nothing_is_an_error() -> None:
     """An explanation of a linter finding that no longer occurs is an error."""
-    found = list(complaints(good_reports(findings=[])))
+    found = list(complaints(good_reports(findings=())))
     assert found == [f"Explained, but not found any more: {finding}" for finding in EXPLAINED]
 
 
 def test_a_function_that_cannot_be_shown_is_an_error() -> None:
     """A contract function that a Ledger wallet cannot show is an error."""
-    reports = good_reports(findings=[finding.removeprefix("BlockOTA: ") for finding in EXPLAINED])
+    reports = good_reports()
     assert list(complaints(reports)) == []
     reports[0]["shown"] = 8
     assert list(complaints(reports)) == ["BlockOTA: 8 of 9 functions can be shown."]
@@ -44,9 +45,15 @@ def test_a_python_is_tried_before_it_is_used(tmp_path: Path) -> None:
     assert is_new_enough(sys.executable) == (sys.version_info >= (3, 12))
 
 
-def good_reports(*, findings: list[str]) -> list[dict[str, Any]]:
-    """Return linter reports of both contracts, with these findings for BlockOTA."""
+def good_reports(*, findings: Iterable[str] = EXPLAINED) -> list[dict[str, Any]]:
+    """Return linter reports of both contracts with these findings, each named by its contract."""
+    shown = {"BlockOTA": 9, "FirmwareReplication": 7}
     return [
-        {"contract": "BlockOTA", "checked": 1, "findings": findings, "shown": 9},
-        {"contract": "FirmwareReplication", "checked": 1, "findings": [], "shown": 6},
+        {
+            "contract": name,
+            "checked": 1,
+            "findings": [one.removeprefix(f"{name}: ") for one in findings if one.startswith(f"{name}: ")],
+            "shown": shown[name],
+        }
+        for name in CONTRACTS
     ]

@@ -125,6 +125,20 @@ def test_an_agreement_in_a_new_block_is_not_decided_on(workshop: Workshop, monke
     assert [flag["word"] for flag in shown["redFlags"]] == ["shallow"]
 
 
+def test_several_offers_are_accepted_in_one_transaction(released: Workshop) -> None:
+    """One proposal accepts several offers; the owners are shown the terms of each."""
+    propose(released)
+    assert released.run("replica", "propose", *RELEASE, *OTHER).status == 0
+    refused(released.run("replica", "accept", "1", "2", "7", "-o", "all.json"), REFUSED, "agreement 7 does not exist")
+    assert released.run("replica", "accept", "1", "2", "2", "-o", "all.json").status == 0
+    shown = released.run("proposal", "show", "all.json").out
+    assert ("1, proposed, with these terms" in shown, "2, proposed, with these terms" in shown) == (True, True)
+    for owner in ("dev:1", "dev:3"):
+        assert released.run("proposal", "sign", "all.json", "--key", owner, "--yes").status == 0
+    assert released.run("proposal", "execute", "all.json", "--key", "dev:0").status == 0
+    assert opened(released) == [(1, "accepted"), (2, "accepted")]
+
+
 def test_a_declined_offer_serves_nothing(released: Workshop) -> None:
     """A broker whose offer was declined cannot announce a URL."""
     propose(released)

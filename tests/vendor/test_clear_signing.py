@@ -92,6 +92,7 @@ SCREENS: dict[str, tuple[tuple[Any, ...], Shown]] = {
         Shown("Propose to serve a release", [PRODUCT_LINE, *VERSION_LINES, EXPIRY_LINE]),
     ),
     "FirmwareReplication.accept": (TERMS, Shown("Accept a broker's proposal", TERMS_LINES)),
+    "FirmwareReplication.acceptAll": (([TERMS],), Shown("Accept brokers' proposals", TERMS_LINES)),
     "FirmwareReplication.decline": (TERMS, Shown("Decline a broker's proposal", TERMS_LINES)),
     "FirmwareReplication.announce": (
         (7, THERMO, VERSION.packed, "https://broker.example/acme"),
@@ -314,7 +315,7 @@ def read_back(contract: str, function: str, shown: Shown) -> list[Any]:
         kinds = {parameter["name"]: parameter["type"] for parameter in inputs}
         by_path = {path: value_in(kinds[path], value) for path, value in values}
         return [by_path[parameter["name"]] for parameter in inputs]
-    kinds = {f"releases.[].{part['name']}": part["type"] for part in inputs[0]["components"]}
+    kinds = {f"{inputs[0]['name']}.[].{part['name']}": part["type"] for part in inputs[0]["components"]}
     size = len(kinds)
     rows = [values[start : start + size] for start in range(0, len(values), size)]
     return [[{path.rpartition(".")[2]: value_in(kinds[path], value) for path, value in row} for row in rows]]
