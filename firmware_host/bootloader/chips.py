@@ -21,9 +21,12 @@ from typing import Any
 FLASH_BASE = 0x0800_0000
 """The first address of the main flash, on every chip in the table."""
 K = 1024
-MAX_ERASE_LIMIT = 255
-"""Erase units that one erase command accepts, unless the table has another number."""
 _LAST_PROTECTION_BIT = 31
+_SHARED = (
+    *("name", "family", "banks", "write_alignment", "core", "clock_hz", "has_isr"),
+    *("erase_limit", "protected_bytes", "second_bank_page", "second_bank"),
+)
+"""The fields of a chip that have their names and values in the table."""
 _DESCRIPTION = re.compile(r" [A-Za-z]+[- ].*|, \d.*")
 """The end of a name in the table that is not part of a part number, such as `` medium-density`` or ``, 128 KiB``."""
 
@@ -73,35 +76,20 @@ class IdentityBlock:
 
 @dataclass(frozen=True)
 class Chip:
-    """All chips with one product id. Sizes are in bytes, times in seconds.
+    """All chips with one product id: a row of the table, whose head describes the fields that are not listed here.
 
     Attributes:
-        product_id: the product id that the bootloader answers to Get ID.
-        name: ST's name for these chips.
-        family: the family in the table.
-        layout: the sizes of the erase units.
-        flash_limit: the flash size of the largest chip with this product id.
-        banks: the number of flash banks.
-        ram: the ranges of RAM that a program may use, on the largest chip.
+        layout: the sizes of the erase units, in bytes.
+        flash_limit: the flash size in bytes of the largest chip with this product id.
         bootloader_ram: the addresses of the RAM that the bootloader can read and write; empty if it leaves none.
         system_memory: the addresses of the bootloader.
         option_bytes: the addresses of the option bytes; empty if they cannot be read by address.
         identity: the addresses of flash size and unique id; None if the chip has none.
-        unit_erase_seconds: the maximum time to erase one erase unit.
-        mass_erase_seconds: the maximum time of a mass erase; 0 if the chip has no command for a mass erase.
-        ready_seconds: the maximum time from a reset until the bootloader listens.
-        write_alignment: the address and the length of a write are multiples of this number of bytes.
-        erase_limit: the number of erase units that one erase command accepts.
-        erased_byte: the value of an erased byte.
-        protected_bytes: the bytes of flash that one write-protection bit covers; 0 if unknown.
-        core: the instruction set of the core, ``v6-M`` or ``v7-M``.
-        clock_hz: the core clock in Hz after Go.
         usarts: base addresses of the USARTs on which the boot ROM listens.
-        has_isr: whether these USARTs have the registers ISR and TDR, not SR and DR.
-        second_bank_page: number of the second bank's first page in the flash controller, if it can differ from a count
-            without gap; 0 if it cannot.
-        second_bank: address of the second bank on every part; 0 if it begins where the first one ends.
-        unverified: the fields that no document and no published code confirms.
+        erase_limit: the number of erase units that one erase command accepts.
+        protected_bytes: the bytes of flash that one write-protection bit covers; 0 if unknown.
+        second_bank_page: as in the table; 0 where the boot ROM and the flash controller count alike.
+        second_bank: the address of the second bank on every part; 0 if it begins where the first one ends.
     """
 
     product_id: int
@@ -119,16 +107,16 @@ class Chip:
     mass_erase_seconds: float
     ready_seconds: float
     write_alignment: int
-    erase_limit: int
     erased_byte: int
-    protected_bytes: int
     core: str
     clock_hz: int
     usarts: tuple[int, ...]
     has_isr: bool
-    second_bank_page: int
-    second_bank: int
     unverified: tuple[str, ...]
+    erase_limit: int = 255
+    protected_bytes: int = 0
+    second_bank_page: int = 0
+    second_bank: int = 0
 
     @property
     def is_erased_whole(self) -> bool:
@@ -228,7 +216,7 @@ class BoardMark:
 
 def find_chip(product_id: int) -> Chip | None:
     """Return the chip table's row with this product id; None for an unknown product id."""
-    return _by_product_id().get(product_id)
+    return next((chip for chip in chips() if chip.product_id == product_id), None)
 
 
 def chips_named(name: str) -> tuple[Chip, ...]:
@@ -257,11 +245,6 @@ def chips() -> tuple[Chip, ...]:
     return tuple(_chip(families[row["family"]], row) for row in table["chip"])
 
 
-@cache
-def _by_product_id() -> dict[int, Chip]:
-    return {chip.product_id: chip for chip in chips()}
-
-
 def _name_parts(name: str) -> list[str]:
     """Return the parts of a name in the table, each with the letters and digits that it shares with the one before.
 
@@ -284,14 +267,11 @@ def _characters_alike(part: str, wanted: str) -> int:
 
 
 def _chip(family: Mapping[str, Any], row: Mapping[str, Any]) -> Chip:
-    layout = tuple((count, size) for count, size in row["erase_units"])
+    shared = {name: value for name, value in {**family, **row}.items() if name in _SHARED}
     return Chip(
         product_id=row["id"],
-        name=row["name"],
-        family=row["family"],
-        layout=layout,
+        layout=tuple((count, size) for count, size in row["erase_units"]),
         flash_limit=row["flash_kib"] * K,
-        banks=row["banks"],
         ram=tuple(range(*pair) for pair in row["ram"]),
         bootloader_ram=range(*row["free_ram"]),
         system_memory=range(*row["system_memory"]),
@@ -300,24 +280,15 @@ def _chip(family: Mapping[str, Any], row: Mapping[str, Any]) -> Chip:
         unit_erase_seconds=family["unit_erase"],
         mass_erase_seconds=family["mass_erase"],
         ready_seconds=family["ready"],
-        write_alignment=family["write_alignment"],
-        erase_limit=family.get("erase_limit", MAX_ERASE_LIMIT),
         erased_byte=family["erased"],
-        protected_bytes=family.get("protected_bytes", 0),
-        core=family["core"],
-        clock_hz=family["clock_hz"],
         usarts=tuple(row["usarts"]),
-        has_isr=family["has_isr"],
-        second_bank_page=row.get("second_bank_page", 0),
-        second_bank=row.get("second_bank", 0),
         unverified=(*family["unverified"], *row.get("unverified", ())),
+        **shared,
     )
 
 
 def _identity(family: Mapping[str, Any], row: Mapping[str, Any]) -> IdentityBlock | None:
     if "identity" not in family:
         return None
-    codes = tuple(row.get("flash_size_codes", ()))
-    return IdentityBlock(
-        range(*family["identity"]), family["flash_size_at"], tuple(family["unique_id_at"]), flash_size_codes=codes
-    )
+    span, codes = range(*family["identity"]), tuple(row.get("flash_size_codes", ()))
+    return IdentityBlock(span, family["flash_size_at"], tuple(family["unique_id_at"]), codes)
