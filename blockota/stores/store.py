@@ -45,6 +45,13 @@ class SearchingStore(Protocol):
         """Yield a file's bytes like `Store.open`; the search may take minutes if no node has the file."""
 
 
+@runtime_checkable
+class NamedStore(Protocol):
+    """A store with a name for the operator, such as a pack."""
+
+    name: str
+
+
 def read_whole(store: Store, cid: CID, *, size: int) -> bytes:
     """Read a whole file of at most `size` bytes.
 

@@ -29,7 +29,7 @@ from blockota.model.difference import Difference, Placed, compare
 from blockota.model.manifest import Description
 from blockota.model.release import Release, Version, product_name
 from blockota.stores.search import NETWORK, ImageSources, SearchObserver, SearchStage, find_image, named
-from blockota.stores.store import Store
+from blockota.stores.store import NamedStore, Store
 from blockota.vendor.description import describe_argument
 from blockota.vendor.drafting import MAX_RAW_SIZE, RawFile, read_image_file
 
@@ -410,7 +410,7 @@ class _ImageCheck:
         with suppress(StoreError, VerificationError):
             with observer.progress("Reading", release.size) as progress:
                 find_image(release, store, stages=[], into=file, observer=SearchObserver(progress=progress))
-            return self._measure("the store", file)
+            return self._measure(store.name if isinstance(store, NamedStore) else "the store", file)
 
         # Sources of the settings cannot answer off line, so an owner who signs off line does not wait for them.
         is_on_line = self._view is not None and not self._view.source

@@ -70,10 +70,11 @@ class Pack:
     Attributes:
         proposal: the proposal.
         view: the chain view, with the name of the pack as its source.
+        name: name of the pack's file.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
-        self._file, self._name = file, name
+        self._file, self.name = file, name
         self._size = file.seek(0, 2)
         index = index_car(file, most_blocks=MAX_BLOCKS)
         self._places, self._roots = index.places, index.roots
@@ -104,9 +105,9 @@ class Pack:
             NotInStoreError: the pack does not have the block.
         """
         if cid not in self._places:
-            raise NotInStoreError(f"{self._name} does not have {cid}", why="the pack was made without this file")
+            raise NotInStoreError(f"{self.name} does not have {cid}", why="the pack was made without this file")
         position, size = self._places[cid]
-        with _reading(self._name):
+        with _reading(self.name):
             self._file.seek(position)
             return self._file.read(size)
 
@@ -123,7 +124,7 @@ class Pack:
         raise self._read_only(cid)
 
     def _read_only(self, *_: object) -> UsageError:
-        return UsageError(f"nothing can be stored in {self._name}", why="a pack is read-only")
+        return UsageError(f"nothing can be stored in {self.name}", why="a pack is read-only")
 
     def _check_contents(self) -> None:
         """Take the steps 4 and 5 of the module's docstring."""
