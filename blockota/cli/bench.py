@@ -47,7 +47,9 @@ def log(
     confirmed_part: bool,
     force: bool,
 ) -> None:
-    """Show the bench log, or export it as CSV, and prove that no line was removed, changed or inserted.
+    """Show the bench log, or export it as CSV, and prove it.
+
+    The proof shows that no line was removed, changed or inserted.
 
     A log that does not verify is refused. With --confirmed-part, the lines before the break are exported: each of them
     is confirmed by its hash in the next line. Cells that a spreadsheet would run as a formula get a leading '.
@@ -148,7 +150,9 @@ def _export(session: Session, lines: Sequence[Line], wanted: str | None, output:
 @click.option("--date", "wanted", metavar="YYYY-MM-DD", help="The day, in local time; today by default.")
 @with_session_offline
 def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> None:
-    """Sum up the boards of a day from the bench logs LOGS; by default from the log of this folder.
+    """Sum up the boards of a day.
+
+    LOGS are bench logs; by default the log of this folder.
 
     A board that was worked on several times counts once, by its newest line, and as repeated. MEAN TIME is that of the
     successful runs. Each log is verified as by `blockota bench log`. A line that is in several LOGS counts once.

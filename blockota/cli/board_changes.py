@@ -46,13 +46,16 @@ def pages_or_all(value: Any) -> tuple[int, ...] | str:
 def erase(
     session: Session, /, *, line: BoardLine, pages: tuple[int, ...] | None, everything: bool, confirm: str | None
 ) -> None:
-    """Erase pages of a board's flash, or the whole flash, and prove the erasure by reading it back.
+    """Erase pages of a board's flash, or the whole flash.
+
+    The erasure is proven by reading the flash back.
 
     The contents of the pages are lost. The command asks for the last characters of the board's unique id.
 
     \b
     Example:  blockota board erase --pages 3-7,9 --port /dev/ttyUSB0
-              blockota board erase --all --confirm 424c4f434b4f544100000001 --port /dev/ttyUSB0
+              blockota board erase --all --confirm 424c4f434b4f544100000001 \\
+                  --port /dev/ttyUSB0
     """
     if everything is (pages is not None):
         raise UsageError("no pages given", remedy="pass one of --pages 3-7,9 and --all")
@@ -94,7 +97,9 @@ def erase(
 def protect(
     session: Session, /, *, line: BoardLine, readout: bool, pages: tuple[int, ...] | str | None, confirm: str | None
 ) -> None:
-    """Protect a board's flash against reading or writing, and read the protection back from the board.
+    """Protect a board's flash against reading or writing.
+
+    The protection is read back from the board.
 
     The command asks for the last characters of the board's unique id.
 
@@ -128,14 +133,17 @@ def protect(
 @line_options
 @with_session_offline
 def unprotect(session: Session, /, *, line: BoardLine, readout: bool, write: bool, confirm: str | None) -> None:
-    """Remove a board's write protection, or its readout protection, which erases the whole flash.
+    """Remove a board's write protection or readout protection.
+
+    Removing the readout protection erases the whole flash.
 
     The command asks for the last characters of the board's unique id. Under readout protection the unique id cannot be
     read, and the command asks for the product id instead.
 
     \b
     Example:  blockota board unprotect --write --port /dev/ttyUSB0
-              blockota board unprotect --readout --confirm 0x410 --port /dev/ttyUSB0
+              blockota board unprotect --readout --confirm 0x410 \\
+                  --port /dev/ttyUSB0
     """
     _require_one(readout, write)
     consequence = "Removing the write protection lets every page be erased and written again; nothing is erased now."

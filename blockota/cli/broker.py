@@ -70,11 +70,14 @@ def sync(
     key: str,
     password_fd: int | None,
 ) -> None:
-    """Fetch, verify, pin and announce the images of accepted agreements, and drop those of ended agreements.
+    """Keep and announce the images of accepted agreements.
+
+    Images are fetched, verified, pinned and announced; those of ended agreements are dropped.
 
     \b
     Example:  blockota broker sync --vendor-source https://firmware.acme.example \\
-                  --announce https://broker.example --key keystore:broker.json --every 60
+                  --announce https://broker.example --every 60 \\
+                  --key keystore:broker.json
     """
     from blockota.broker.agreements import check_uri
     from blockota.broker.copies import Copies

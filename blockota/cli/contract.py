@@ -74,7 +74,9 @@ def _warn_of_poor_owners(session: Session, safe: SafeState) -> list[str]:
 @may_propose_options
 @with_session
 def pause(session: Session, /, key: str, password_fd: int | None, proposing: ProposalOptions | None) -> None:
-    """Stop all publishing and installing, either at once with one owner's --key, or by a proposal.
+    """Stop all publishing and installing.
+
+    One owner's --key stops at once; without it, a proposal is written.
 
     Any single owner of the Safe can pause the contract; resuming the contract takes a proposal.
 
@@ -104,7 +106,9 @@ def pause(session: Session, /, key: str, password_fd: int | None, proposing: Pro
 @proposing_options
 @with_session
 def resume(session: Session, /, proposing: ProposalOptions) -> None:
-    """Propose to allow publishing and installing again; the Safe's owners decide.
+    """Propose to allow publishing and installing again.
+
+    The Safe's owners decide.
 
     \b
     Example:  blockota contract resume --reason "1.4.1 is sound" -o resume.json

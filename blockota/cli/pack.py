@@ -27,13 +27,13 @@ def pack(
     source: tuple[str, ...],
     output: Path | None,
 ) -> None:
-    """Write one file with everything that an owner without a network needs to sign the proposal FILE.
+    """Write one file with which an off-line owner signs FILE.
 
     The pack contains the proposal, a chain view, the images, their notes, and the images of the newest releases.
 
     \b
     Example:  blockota proposal pack 1.4.0.json
-              blockota proposal sign 1.4.0.pack --key keystore:bob.json     # on the owner's machine
+              blockota proposal sign 1.4.0.pack --key keystore:bob.json
     """
     from blockota.approval.red_flags import check_place
     from blockota.vendor.pack import write_pack

@@ -49,7 +49,8 @@ def propose(
     """Offer to serve a release, as a broker.
 
     \b
-    Example:  blockota replica propose --product acme-thermo2 --version 1.4.0 --key keystore:broker.json
+    Example:  blockota replica propose --product acme-thermo2 --version 1.4.0 \\
+                  --key keystore:broker.json
     """
     from blockota.broker.agreements import offer
 
@@ -113,7 +114,8 @@ def announce(session: Session, /, number: int, uri: str, key: str, password_fd: 
     The announcement can be repeated, for example after a move.
 
     \b
-    Example:  blockota replica announce 3 https://broker.example/ipfs --key keystore:broker.json
+    Example:  blockota replica announce 3 https://broker.example/ipfs \\
+                  --key keystore:broker.json
     """
     from blockota.broker import agreements as broker
 
@@ -182,7 +184,6 @@ def check(
     session: Session, /, *, product: str | None, version: Version | None, leaves: int, allow_private: bool
 ) -> None:
     """Test with random blocks whether the announced replicas serve.
-
 
     A replica lies if it serves wrong bytes. The exit status is 0 if all replicas serve, 3 if one or more lie, and 5 if
     none lies but some do not serve.

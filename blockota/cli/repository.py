@@ -122,11 +122,12 @@ def serve(
     clients: int,
     stop_within: int,
 ) -> None:
-    """Serve the releases that the chain allows, from a folder or Kubo node, until SIGTERM or Ctrl-C.
+    """Serve the releases that the chain allows, until SIGTERM or Ctrl-C.
 
     \b
     Example:  blockota repository serve .blockota/store --listen 0.0.0.0:8080
-              blockota repository serve kubo:http://127.0.0.1:5001 --as broker --broker 0x15d3…
+              blockota repository serve kubo:http://127.0.0.1:5001 --as broker \\
+                  --broker 0x15d3…
     """
     from blockota.bindings.serving_rights import RightsReader
     from blockota.chain.follow import Follower
@@ -167,7 +168,9 @@ def serve(
 @click.argument("name")
 @with_session
 def token(session: Session, /, name: str) -> None:
-    """Generate a bearer token for the gateway NAME, and the line that accepts the token in the --tokens file.
+    """Generate a bearer token for the gateway NAME.
+
+    The printed line accepts the token in the --tokens file.
 
     \b
     Example:  blockota repository token plant-7

@@ -19,7 +19,7 @@ def transaction() -> None:
 @transaction.command("list")
 @with_session
 def list_(session: Session, /) -> None:
-    """List the transactions that were sent from this folder and are not settled, with the state of each.
+    """List the unsettled transactions of this folder, with their states.
 
     \b
     Example:  blockota transaction list
@@ -53,7 +53,9 @@ def list_(session: Session, /) -> None:
 @key_option("The sender's, to sign it again with a higher fee", default="")
 @with_session
 def resume(session: Session, /, transaction: str, key: str, password_fd: int | None) -> None:
-    """Continue with the transaction HASH until it is confirmed; no second transaction is sent.
+    """Continue with the transaction HASH until it is confirmed.
+
+    No second transaction is sent.
 
     With --key, a transaction that is in no block is signed again with the same nonce and a fee that is at least one
     eighth higher. Only one of the two transactions can get into a block.
@@ -72,7 +74,9 @@ def resume(session: Session, /, transaction: str, key: str, password_fd: int | N
 @click.option("--yes", is_flag=True, help="Forget it even if it can still take effect.")
 @with_session
 def forget(session: Session, /, transaction: str, *, yes: bool) -> None:
-    """Remove the transaction HASH from the journal, which does not cancel the transaction.
+    """Remove the transaction HASH from the journal.
+
+    Removing does not cancel the transaction.
 
     \b
     Example:  blockota transaction forget 0x1b2f…
