@@ -12,33 +12,53 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blockota.library import (
         BlockOTAError,
+        BoardError,
+        BoardLine,
         ChainError,
+        Consent,
         ContentError,
+        ContractEvent,
+        Draft,
+        Network,
         Product,
+        Proposal,
         ProvenRelease,
         RefusedError,
         Release,
+        Signature,
         StoreError,
         UsageError,
-        VendorRecord,
         VerificationError,
         Version,
+        load_proposal,
+        open_store,
+        save_proposal,
     )
 
 __version__ = "0.1.0"
 __all__ = [
     "BlockOTAError",
+    "BoardError",
+    "BoardLine",
     "ChainError",
+    "Consent",
     "ContentError",
+    "ContractEvent",
+    "Draft",
+    "Network",
     "Product",
+    "Proposal",
     "ProvenRelease",
     "RefusedError",
     "Release",
+    "Signature",
     "StoreError",
     "UsageError",
-    "VendorRecord",
     "VerificationError",
     "Version",
+    "load_proposal",
+    "open_store",
+    "save_proposal",
 ]
 
 
@@ -47,3 +67,8 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         return getattr(importlib.import_module("blockota.library"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the names of the library too, although they are not imported yet."""
+    return sorted({*globals(), *__all__})

@@ -33,6 +33,11 @@ class Connection:
     def __init__(self, settings: Settings, *, purpose: str = "") -> None:
         self.settings, self._purpose = settings, purpose
 
+    def close(self) -> None:
+        """Close the connections to the node, if there are any; a later read opens new ones."""
+        if "chain" in self.__dict__:
+            self.chain.close()
+
     @functools.cached_property
     def chain(self) -> Chain:
         """The configured chain."""

@@ -6,7 +6,7 @@ The module is apart from `blockota.connection`, because commands that only read 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,9 @@ from blockota.bindings.block_ota import BlockOTAContract
 from blockota.connection import Connection
 from blockota.errors import Action, RefusedError
 from blockota.model.draft import Draft
-from blockota.model.release import Region
+from blockota.model.manifest import Description
+from blockota.model.release import Region, Release
+from blockota.vendor.description import find_description
 from blockota.vendor.drafting import ChipMemory, with_image
 from blockota.vendor.images import ImageInputs
 from blockota.vendor.propose import agreements_of, read_view
@@ -67,6 +69,17 @@ def unattended_signer(connection: Connection, open_key: Callable[[int], BaseAcco
     """Open an owner's key for the connection's chain, and return a signer that needs no person."""
     account = open_key(connection.settings.chain_id)
     return UnattendedSigner(account, lambda proposal: review_on(connection, proposal), now)
+
+
+def describe(connection: Connection, release: Release, named: Sequence[str] = ()) -> Description:
+    """Find the manifest of a release where its image is searched for; `named` are URLs to ask first."""
+    return find_description(
+        connection.contract,
+        release,
+        from_block=connection.settings.first_block,
+        open_store=lambda: connection.store,
+        stages=connection.image_sources(named).stages(release),
+    )
 
 
 def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft:

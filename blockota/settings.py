@@ -21,13 +21,17 @@ from blockota.files import home_path, make_folder, read_input, write_result
 from blockota.strict_json import check_depth
 
 FILE_NAME = "blockota.toml"
-_DEFAULT_STORE = "file:.blockota/store"
+DEFAULT_STORE = "file:.blockota/store"
 LOCAL_URL = "http://127.0.0.1:8545"
 LOCAL_CHAIN_ID = 1337
 DEFAULT_CONFIRMATIONS = 12
 """The default number of blocks that must lie above a block before it is read. On the local chain it is 0."""
 STATE_FOLDER = ".blockota"
 """The folder for BlockOTA's own files, beside the settings file."""
+BENCH_FOLDER, BENCH_LOG_NAME = "bench", "bench-log.jsonl"
+"""The folder of a bench in the state folder, and the bench log in it."""
+JOURNALS_NAME, BOARD_IMAGES_NAME = "interrupted", "board-images"
+"""The folders of a bench for the journals of interrupted runs, and for the records of the boards' own images."""
 _MAX_FILE_SIZE = 1 << 16
 _MAX_DIGITS = 20
 _GWEI_DECIMALS, _COIN_DECIMALS = 9, 18
@@ -82,6 +86,11 @@ class Settings:
     safe: str | None = None
     tokens: Mapping[str, str] = field(default_factory=dict)
     max_cost: int = MAX_COST
+
+    @property
+    def bench(self) -> Path:
+        """The folder of the bench, beside that of the journal of sent transactions."""
+        return self.transactions.with_name(BENCH_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -245,7 +254,7 @@ def load_settings(
         contract=address("contract"),
         replication=address("replication"),
         confirmations=number("confirmations", default_depth),
-        store=environment.get("BLOCKOTA_STORE") or _beside(_text(file, "store", default=_DEFAULT_STORE), path.parent),
+        store=environment.get("BLOCKOTA_STORE") or _beside(_text(file, "store", default=DEFAULT_STORE), path.parent),
         max_fee=_amount("max_fee_gwei", environment, section, unit="gwei", decimals=_GWEI_DECIMALS),
         max_cost=MAX_COST if cost is None else cost,
         transactions=path.parent / STATE_FOLDER / "transactions",

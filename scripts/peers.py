@@ -35,6 +35,7 @@ PARTS = {
     "kubo": {"ipfs": ""},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
     "stm32flash": {"stm32flash": "stm32flash"},
+    "wheel": {},
 }
 """The programs of each folder of tests/peers with their Debian packages; "" for programs that are built from source."""
 BUILT = {"geth": "geth", "ipfs": "kubo"}

@@ -41,7 +41,7 @@ def cli(
 ) -> None:
     """Store IMAGE and propose it as a release; the Safe's owners decide."""
     connection = connect(provider, purpose="ape run publish", contract=contract, store=store)
-    draft = complete_draft(drafting.as_draft(), image, contract=connection.contract, fill=drafting.fill)
+    draft = complete_draft(drafting.as_draft(), image, contract=connection.contract)
 
     def propose(reason: Reason) -> Proposal:
         return propose_releases(connection.contract, [draft], store=connection.store, reason=reason)[1]

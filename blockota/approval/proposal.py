@@ -44,6 +44,11 @@ class Proposal(SafeTransaction):
         proposer: name or role that the proposer entered, one line; not authenticated.
         created: creation time of the proposal, in Unix seconds.
         expires: time, in Unix seconds, from which the proposal must be neither signed nor executed.
+
+    Examples:
+        >>> proposal, _ = load_proposal("1.1.0.json")
+        >>> proposal.reason, proposal.intent[0]["version"], proposal == Proposal.from_json(proposal.to_json())
+        ('fixes the watchdog', '1.1.0', True)
     """
 
     reason: str

@@ -44,6 +44,11 @@ class Signature:
         signature: signature of the Safe transaction (r, s and v, 65 bytes).
         text_signature: signature of the text message (r, s and v, 65 bytes); empty if another tool made `signature`.
         text_waived: whether the executor accepts that the text message is not signed.
+
+    Examples:
+        >>> _, signatures = load_proposal("1.1.0.json")
+        >>> [signature.signer[:10] for signature in signatures]
+        ['0x3C44CdDd', '0x70997970']
     """
 
     proposal: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from blockota.bindings.contract import PAGE, Contract, refusals_in_words, status_of
@@ -23,6 +24,33 @@ _RELEASE_PUBLISHED = keccak(
 
 # The product's key, the packed version and the SHA-256 in a ``ReleasePublished`` event.
 Publication = tuple[bytes, int, bytes]
+
+
+@dataclass(frozen=True)
+class ContractEvent:
+    """An event of the contract BlockOTA, such as the publication of a release.
+
+    Attributes:
+        name: ``ReleasePublished``, ``ReleaseRevoked``, ``OemPaired``, ``OemUnpaired``, ``MinimumVersionRaised``,
+            ``Paused``, ``Unpaused``, or a change of the owner.
+        product: name of the product; empty if the event concerns the whole contract.
+        version: version of the release, or the new floor; None if the event has none.
+        block_number: number of the block with the event.
+        transaction: hash of the transaction, ``0x`` and 64 hexadecimal digits.
+        arguments: all arguments by name, as in the contract's interface.
+
+    Examples:
+        >>> [event] = [event for event in network.events() if event.name == "ReleaseRevoked"]
+        >>> event.product, str(event.version), event.arguments["reason"]
+        ('acme-thermo2', '1.1.0', 'reboots at 60 °C')
+    """
+
+    name: str
+    product: str
+    version: Version | None
+    block_number: int
+    transaction: str
+    arguments: Mapping[str, Any]
 
 
 class BlockOTAContract(Contract):
@@ -60,6 +88,21 @@ class BlockOTAContract(Contract):
     def find(self, product: str, sha256: bytes, *, block: int | None = None) -> Release | None:
         """Return a product's release whose image has a given SHA-256; None if no release matches."""
         return _release(self._ask("find", product_key(product), sha256, block=block))
+
+    def known_release(self, product: str, sha256: bytes) -> Release:
+        """Return a product's release whose image has a given SHA-256.
+
+        Raises:
+            RefusedError: no release of the product has this image.
+        """
+        if release := self.find(product, sha256):
+            return release
+        raise RefusedError(
+            f"the image is not a release of {product}",
+            why=f"the contract has no record of the SHA-256 {sha256.hex()}",
+            remedy="do not use the image; fetch the image of a release",
+            action=Action.FETCH_IMAGE,
+        )
 
     def history(self, product: str, *, block: int | None = None) -> Iterator[Release]:
         """Yield all releases of a product, newest first. The contract is read page by page.
@@ -162,6 +205,15 @@ class BlockOTAContract(Contract):
         """
         return self._send(account, "pause")
 
+    def pause_cost(self, owner: str) -> int:
+        """Return the maximum cost of a pause by an owner of the Safe that is sent now, in wei.
+
+        Raises:
+            RefusedError: the contract is paused, or the fees exceed the limit, so that no pause could be sent now.
+        """
+        with refusals_in_words():
+            return self.chain.cost(owner, pause_call(), to=self.address)
+
     def manifest_address(self, release: Release, *, from_block: int = 0) -> CID | None:
         """Return the content address of a release's manifest; None if the release has no manifest.
 
@@ -205,15 +257,6 @@ class BlockOTAContract(Contract):
 
         Raises:
             ChainError: a reorganisation replaced the block while it was read.
-    def pause_cost(self, owner: str) -> int:
-        """Return the maximum cost of a pause by an owner of the Safe that is sent now, in wei.
-
-        Raises:
-            RefusedError: the contract is paused, or the fees exceed the limit, so that no pause could be sent now.
-        """
-        with refusals_in_words():
-            return self.chain.cost(owner, pause_call(), to=self.address)
-
         """
         # (1) Choose the block.
         newest = self.chain.head()
@@ -240,6 +283,25 @@ class BlockOTAContract(Contract):
                 "the chain was reorganised while it was read", remedy="try again, or require more confirmations"
             )
         return answer
+
+
+def read_event(log: Log) -> ContractEvent | None:
+    """Decode a log of the contract; None for an event that the contract does not have."""
+    try:
+        event = interface("BlockOTA").decode_event(log.topics, log.data)
+    except DecodingError:
+        return None
+    if event is None:
+        return None
+    found = event.arguments
+    return ContractEvent(
+        name=event.name,
+        product=product_name(found.get("product", b"")),
+        version=Version.unpack(found.get("version", found.get("minimumVersion", 0))),
+        block_number=log.block_number,
+        transaction="0x" + log.transaction.hex(),
+        arguments=found,
+    )
 
 
 def publish_call(releases: Sequence[Release]) -> bytes:

@@ -110,6 +110,10 @@ class Node:
                 remedy="correct the network's url or chain_id in blockota.toml",
             )
 
+    def close(self) -> None:
+        """Close the connections to the node; a later request opens new ones."""
+        self._endpoint.close()
+
     def head(self, number: int | None = None) -> BlockHead:
         """Return the newest block, or the block with a given number.
 

@@ -207,6 +207,10 @@ class RpcEndpoint:
         except ValueError as error:
             raise self.unreadable(error) from error
 
+    def close(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        self._pool.clear()
+
     def unreachable(self, why: str) -> ChainError:
         """Return the error for an endpoint that does not answer."""
         return ChainError(

@@ -13,11 +13,9 @@ import click
 from blockota.errors import Action, UsageError
 
 if TYPE_CHECKING:
-    from blockota.settings import BenchSettings
+    from blockota.settings import BOARD_IMAGES_NAME, BenchSettings
     from firmware_host.bench.board_images import BoardImages
 
-RECORDS = "board-images"
-"""The folder of the records of the boards' own images, beside the bench log."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class OwnImage:
         from firmware_host.bench.image_record import ImageRecords
 
         command = ImageCommand.parse(self.command) if self.command else None
-        records = ImageRecords(state / RECORDS)
+        records = ImageRecords(state / BOARD_IMAGES_NAME)
         return BoardImages(records, command, may_make_new=self.may_make_new, may_replace=may_replace)
 
 

@@ -14,14 +14,14 @@ import click
 
 from blockota.cli.session import Session
 from blockota.errors import RefusedError
-from blockota.settings import STATE_FOLDER
+from blockota.settings import BENCH_FOLDER, BENCH_LOG_NAME, JOURNALS_NAME, STATE_FOLDER
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.entry import FASTEST, BoardLine, open_bootloader
 from firmware_host.bootloader.identity import BoardIdentity, identify
 
-BENCH_LOG = Path(STATE_FOLDER) / "bench" / "bench-log.jsonl"
+BENCH_LOG = Path(STATE_FOLDER) / BENCH_FOLDER / BENCH_LOG_NAME
 """Path of the bench log, which is stored beside the other state in the current folder."""
-JOURNALS = BENCH_LOG.with_name("interrupted")
+JOURNALS = BENCH_LOG.with_name(JOURNALS_NAME)
 """The folder of the journals of interrupted runs."""
 _TYPED = 4
 """Number of characters of a unique id that the operator types."""

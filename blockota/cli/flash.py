@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,8 +20,7 @@ from blockota.files import make_folder
 from blockota.shutdown import stop_on_signals
 
 if TYPE_CHECKING:
-    from blockota.model.manifest import Description
-    from blockota.model.release import Release, Version
+    from blockota.model.release import Version
     from firmware_host.bench.result import BoardResult
     from firmware_host.bootloader.entry import BoardLine
 
@@ -75,16 +72,17 @@ def flash(
     Example:  blockota flash --product acme-thermo2 --port /dev/ttyUSB0
     """
     from blockota.cli.flash_display import FlashDisplay, finish
+    from blockota.desk import describe
     from blockota.model.facts import Consent
     from firmware_host.bench.job import Bench, ImageSource, Offers, require_interrupted_runs
-    from firmware_host.bench.log import BenchLog
+    from firmware_host.bench.log import BenchLog, login_name
     from firmware_host.bench.watch import PortWatch, at_all_ports
     from firmware_host.flashing.contents import Proof
 
     product = product or (None if resume else session.bench.product)  # a journal names the product of its run
     _require_consistent(lines, product, watch=watch, resume=resume)
     own = own.completed(session.bench, product, resume=resume)
-    state = session.settings.transactions.with_name(BENCH_LOG.parent.name)
+    state = session.settings.bench
     bench_log, journals = BenchLog(log or make_folder(state) / BENCH_LOG.name), state / JOURNALS.name
     bench_log.check()  # a damaged log is reported before a board is changed
     own_images = own.images(state, may_replace=replace_unknown)
@@ -92,7 +90,8 @@ def flash(
 
     with FlashDisplay(session, is_one=len(lines) == 1 and not watch) as display:
         stages = session.connection.image_sources(source).stages
-        images = ImageSource(session.store, stages, display.fetching, image, partial(_describe, session, source))
+        describe_here = partial(describe, session.connection, named=source)
+        images = ImageSource(session.store, stages, display.fetching, image, describe_here)
         offers = Offers(session.contract, session.trust, images, board_product=own.product)
         # Errors of the release are reported before a port is opened.
         if resume:
@@ -110,7 +109,7 @@ def flash(
                     configuration=configuration,
                 ),
                 trust=session.trust,
-                operator=operator or session.bench.operator or _login_name(),
+                operator=operator or session.bench.operator or login_name(),
                 log=bench_log,
                 journals=journals,
                 observer=display,
@@ -147,21 +146,3 @@ def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watc
         )
     if product is None and not resume:
         raise UsageError("no product given", remedy="name the product", action=Action.NAME_PRODUCT)
-
-
-def _describe(session: Session, source: tuple[str, ...], found: Release) -> Description:
-    """Find the manifest of a release where its image is searched for."""
-    from blockota.vendor.description import find_description
-
-    stages = session.connection.image_sources(source).stages(found)
-    first_block = session.settings.first_block
-    return find_description(
-        session.contract, found, from_block=first_block, open_store=lambda: session.store, stages=stages
-    )
-
-
-def _login_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # the user has no name, as in some containers; Windows has no numbers
-        return f"user {os.getuid()}" if hasattr(os, "getuid") else "unknown"

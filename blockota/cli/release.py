@@ -68,6 +68,7 @@ class DraftOptions:
             active_from=self.active_from,
             configuration=self.configuration,
             accept_load_address=self.accept_load_address,
+            fill=self.fill,
             notes=read_notes(self.notes),
             metadata=metadata_from(self.metadata),
         )
@@ -131,7 +132,7 @@ def publish(
             for path, other, number in others
         ]
     # All images are checked before the first is stored.
-    drafts = [complete_draft(draft, path, contract=session.contract, fill=drafting.fill) for path, draft in wanted]
+    drafts = [complete_draft(draft, path, contract=session.contract) for path, draft in wanted]
     releases: list[Release] = []
 
     def propose(reason: Reason) -> Proposal:

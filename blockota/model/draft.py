@@ -52,9 +52,15 @@ class Draft:
         flash_end: the end of the largest flash that the chip can have.
         has_address: whether the image comes from a file that contains its address, such as Intel HEX.
         accept_load_address: whether the publisher insists on a load address that the image was not linked for.
-        filled: gaps of an erase unit or more that were filled at the publisher's request.
+        fill: whether gaps of an erase unit or more are filled, which are refused otherwise.
+        filled: the gaps that were filled.
         notes: release notes, lines of text.
         metadata: ⟨key, value⟩ pairs, sorted by `manifest.metadata_from`.
+
+    Examples:
+        >>> draft = Draft("acme-thermo2", Version(1, 4, 0), notes="Saves power.", metadata=(("commit", "4f2a91c"),))
+        >>> draft.active_from, draft.configuration
+        (0, False)
     """
 
     product: str
@@ -67,6 +73,7 @@ class Draft:
     flash_end: int = FLASH.stop
     has_address: bool = False
     accept_load_address: bool = False
+    fill: bool = False
     filled: tuple[Region, ...] = ()
     notes: str = ""
     metadata: tuple[tuple[str, str], ...] = ()

@@ -161,6 +161,10 @@ class Consent:
         replace_unknown: replace contents that are not a release of any product.
         replace_product: name of another product that may be replaced; None for none.
         configuration: the image is data without a vector table; ignored for an image at the start of the flash.
+
+    Examples:
+        >>> Consent(allow_downgrade=True).replace_unknown
+        False
     """
 
     allow_downgrade: bool = False
@@ -206,6 +210,11 @@ class ProvenRelease(ProvenRecord):
     Attributes:
         image: the image, whose SHA-256 equals the record's.
         description: the manifest of the release, for check 9; without contents if it was not needed.
+
+    Examples:
+        >>> proven = network.fetch("acme-thermo2")
+        >>> str(proven.release.version), len(proven.image), proven.passed[3].number
+        ('1.0.0', 584, 4)
     """
 
     image: bytes

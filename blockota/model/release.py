@@ -25,7 +25,14 @@ SINGLE_BLOCK_SIZE = CHUNK_SIZE
 
 @dataclass(frozen=True, order=True)
 class Version:
-    """A version: major (16 bits), minor and patch (24 bits each). Versions are ordered as in the contract."""
+    """A version: major (16 bits), minor and patch (24 bits each). Versions are ordered as in the contract.
+
+    Examples:
+        >>> Version.parse("1.10.0") > Version(1, 9, 2)
+        True
+        >>> str(Version(1, 10, 0))
+        '1.10.0'
+    """
 
     major: int
     minor: int
@@ -110,6 +117,11 @@ class Product:
         region: range of flash for its images.
         minimum_version: the floor, below which nothing may be installed; None if not set.
         paired: whether releases can be published and installed.
+
+    Examples:
+        >>> [product] = network.products()
+        >>> product.oem, str(product.region), product.minimum_version
+        ('acme', '0x08000000-0x0800ffff (65,536 bytes)', None)
     """
 
     name: str
@@ -173,6 +185,11 @@ class Release:
         dag_root: SHA-256 of the root block of the DAG; None for an image of at most `SINGLE_BLOCK_SIZE` bytes.
         manifest: SHA-256 of the manifest of a release to be published; None in a record read from the contract, which
             puts the manifest's SHA-256 in the event only.
+
+    Examples:
+        >>> release = network.releases("acme-thermo2")[-1]
+        >>> str(release.version), release.size, str(release.status), str(release.cid)[:12]
+        ('1.0.0', 584, 'active', 'bafkreiacaau')
     """
 
     product: str

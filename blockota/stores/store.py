@@ -76,6 +76,12 @@ def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
 
     Raises:
         UsageError: the URL has another form, or the gateway's token cannot be read.
+
+    Examples:
+        >>> store = open_store("file:images")
+        >>> with open("app-1.0.0.bin", "rb") as image:
+        ...     str(store.put(image))
+        'bafkreiacaaur7a3srol7rnqdeeebzsuh5hkdxp4wt7ot4acde6km3isq3m'
     """
     kind, _, rest = url.partition(":")
     if kind == "file" and rest:

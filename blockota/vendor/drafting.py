@@ -119,10 +119,10 @@ class ChipMemory:
         return self.erase_units[-1].end if self.erase_units else FLASH.stop
 
 
-def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory, fill: bool = False) -> Draft:
+def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory) -> Draft:
     """Add the image of a file to a draft, with its load address and the memory of the product's chip.
 
-    If `fill` is set, gaps of an erase unit or more are filled, and otherwise refused.
+    Gaps of an erase unit or more are refused, unless `draft.fill` is set.
 
     Raises:
         UsageError: the file does not exist, or contains another load address than the draft.
@@ -141,7 +141,7 @@ def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory, 
             remedy="omit the load address, or give a .bin file",
         )
     gaps = _large_gaps(firmware, chip) if isinstance(firmware, FirmwareImage) else ()
-    if gaps and not fill:
+    if gaps and not draft.fill:
         raise _has_gaps(path, gaps, chip)
     return replace(
         draft,

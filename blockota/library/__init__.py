@@ -1,0 +1,60 @@
+"""The Python API of BlockOTA: what the commands do, for scripts, build servers and test benches.
+
+A `Network` is a vendor's contract on a chain, with the content store and the sources of the settings. All calls are
+synchronous. All errors are subclasses of `BlockOTAError`, and have the attributes ``what``, ``why`` and ``remedy``.
+Names that this package does not export are private. This example verifies the newest release of each product:
+
+    >>> with Network.from_settings() as network:
+    ...     for product in network.products():
+    ...         proven = network.fetch(product.name)
+    ...         print(product.name, proven.release.version, [check.number for check in proven.passed])
+    acme-thermo2 1.0.0 [1, 2, 3, 4, 5]
+"""
+
+from __future__ import annotations
+
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import Signature
+from blockota.bindings.block_ota import ContractEvent
+from blockota.errors import (
+    BlockOTAError,
+    BoardError,
+    ChainError,
+    ContentError,
+    RefusedError,
+    StoreError,
+    UsageError,
+    VerificationError,
+)
+from blockota.library.network import Network
+from blockota.library.proposals import load_proposal, save_proposal
+from blockota.model.draft import Draft
+from blockota.model.facts import Consent, ProvenRelease
+from blockota.model.release import Product, Release, Version
+from blockota.stores.store import open_store
+from firmware_host.bootloader.entry import BoardLine
+
+__all__ = [
+    "BlockOTAError",
+    "BoardError",
+    "BoardLine",
+    "ChainError",
+    "Consent",
+    "ContentError",
+    "ContractEvent",
+    "Draft",
+    "Network",
+    "Product",
+    "Proposal",
+    "ProvenRelease",
+    "RefusedError",
+    "Release",
+    "Signature",
+    "StoreError",
+    "UsageError",
+    "VerificationError",
+    "Version",
+    "load_proposal",
+    "open_store",
+    "save_proposal",
+]

@@ -1,0 +1,68 @@
+"""A bench without an operator at a terminal: one board at one port, with the bench log of the settings."""
+
+from __future__ import annotations
+
+from blockota.connection import Connection
+from blockota.desk import describe
+from blockota.files import make_folder
+from blockota.model.facts import Consent
+from blockota.model.release import Version
+from blockota.settings import BENCH_LOG_NAME, BOARD_IMAGES_NAME, JOURNALS_NAME
+from blockota.shutdown import Stop
+from firmware_host.bench.board_images import BoardImages
+from firmware_host.bench.image_record import ImageRecords
+from firmware_host.bench.job import Bench, ImageSource, Offers
+from firmware_host.bench.log import BenchLog, login_name
+from firmware_host.bench.result import BoardResult, Progress
+from firmware_host.bootloader.entry import BoardLine
+
+
+def flash_board(
+    connection: Connection, line: BoardLine, wanted: tuple[str, Version | None], *, consent: Consent, operator: str
+) -> BoardResult:
+    """Flash one board, and record it in the bench log.
+
+    Args:
+        connection: the chain, the contract and the store.
+        line: the serial line to the board.
+        wanted: the product, and the version; None means the newest active version.
+        consent: what the operator allows to replace.
+        operator: the operator's name in the log; empty for the login name.
+
+    Raises:
+        BlockOTAError: the board does not hold the release, or the log has no line for the board.
+    """
+    folder = make_folder(connection.settings.bench)
+    log = BenchLog(folder / BENCH_LOG_NAME)
+    log.check()  # a damaged log is reported before the board is changed
+    stages = connection.image_sources().stages
+    images = ImageSource(connection.store, stages, describe=lambda release: describe(connection, release))
+    offer = Offers(connection.contract, connection.trust, images).offer(*wanted)
+
+    bench = Bench(
+        consent=consent,
+        trust=connection.trust,
+        operator=operator or login_name(),
+        log=log,
+        journals=folder / JOURNALS_NAME,
+        observer=_Silent(),
+        stop=Stop(),
+        images=BoardImages(ImageRecords(folder / BOARD_IMAGES_NAME)),
+    )
+    result = bench.flash(line, offer)
+    if result.error:
+        raise result.error
+    return result
+
+
+class _Silent:
+    """An observer that ignores all events, because the result has everything that a program needs."""
+
+    def note(self, port: str, sentence: str, /) -> None:
+        pass
+
+    def progress(self, port: str, event: Progress, /) -> None:
+        pass
+
+    def ended(self, port: str, result: BoardResult, /) -> None:
+        pass

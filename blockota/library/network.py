@@ -1,0 +1,499 @@
+"""A vendor's network, as scripts use it: read, publish, sign, fetch, verify and flash."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from blockota.approval.intent import one_line
+from blockota.approval.proposal import Proposal
+from blockota.approval.red_flags import RedFlag
+from blockota.approval.signature import Signature
+from blockota.bindings import safe
+from blockota.bindings.block_ota import ContractEvent, read_event
+from blockota.chain import Receipt
+from blockota.chain.follow import Follower
+from blockota.connection import Connection
+from blockota.desk import complete_draft, review_on
+from blockota.errors import UsageError
+from blockota.files import naming_file
+from blockota.keys import account_of
+from blockota.library.bench import flash_board
+from blockota.model.draft import Draft
+from blockota.model.facts import Consent, ProvenRelease
+from blockota.model.manifest import metadata_from
+from blockota.model.release import Product, Release, Version
+from blockota.model.verification import prove_release
+from blockota.settings import (
+    DEFAULT_CONFIRMATIONS,
+    DEFAULT_STORE,
+    STATE_FOLDER,
+    Settings,
+    load_settings,
+)
+from blockota.stores.search import find_image
+from blockota.stores.store import Store
+from blockota.vendor.drafting import open_image
+from blockota.vendor.images import ImageInputs
+from blockota.vendor.propose import Reason
+from blockota.vendor.publish import propose_releases, propose_revocation
+from blockota.vendor.review import Review
+from blockota.vendor.unattended import sign_review
+from firmware_host.bench.result import BoardResult
+from firmware_host.bootloader.entry import BoardLine
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+_WEEK = 7 * 86400
+"""The time until a proposal expires, in seconds."""
+
+
+class Network:
+    """A vendor's contract on a chain, with a content store. Nothing is opened before it is used.
+
+    Args:
+        settings: the settings; `from_settings` reads them from a file, and `at` makes them without one.
+
+    Attributes:
+        settings: the settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._connection = Connection(settings, purpose="blockota library")
+
+    @classmethod
+    def from_settings(
+        cls, config: str | Path | None = None, *, network: str | None = None, store: str | None = None
+    ) -> Self:
+        """Open a network of the settings that the commands use too.
+
+        Args:
+            config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
+            network: a network's name; None means the network that the file selects.
+            store: the URL of the content store, as for `open_store`; None means that of the settings.
+
+        Raises:
+            UsageError: the file cannot be read, or a setting is not valid.
+
+        Examples:
+            >>> with Network.from_settings("blockota.toml", network="local") as local:
+            ...     local.settings.chain_id
+            1337
+        """
+        settings = load_settings(Path(config) if config else None, network=network, environment=os.environ)
+        return cls(replace(settings, store=store or settings.store))
+
+    @classmethod
+    def at(
+        cls,
+        url: str,
+        *,
+        chain_id: int,
+        contract: str,
+        confirmations: int = DEFAULT_CONFIRMATIONS,
+        store: str = DEFAULT_STORE,
+    ) -> Self:
+        """Open a network without a settings file.
+
+        Args:
+            url: the JSON-RPC endpoint of a node, ``http://`` or ``https://``.
+            chain_id: the chain's id (EIP-155), which the node must have.
+            contract: address of the vendor's contract BlockOTA.
+            confirmations: blocks that must lie above a block before it is read; 0 only on a local chain.
+            store: the URL of the content store, as for `open_store`.
+
+        Examples:
+            >>> url, contract = network.settings.url, network.settings.contract
+            >>> with Network.at(url, chain_id=1337, contract=contract, confirmations=0) as same:
+            ...     [product.name for product in same.products()]
+            ['acme-thermo2']
+        """
+        settings = Settings(
+            network=f"chain {chain_id}",
+            url=url,
+            chain_id=chain_id,
+            contract=contract,
+            replication=None,
+            confirmations=confirmations,
+            store=store,
+            max_fee=None,
+            transactions=Path(STATE_FOLDER) / "transactions",
+            first_block=0,
+        )
+        return cls(settings)
+
+    def __enter__(self) -> Self:
+        """Return the network."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections to the node."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the node; a later call opens new ones.
+
+        Examples:
+            >>> network.close()
+        """
+        self._connection.close()
+
+    @property
+    def store(self) -> Store:
+        """The content store: ``put``, ``open``, ``has``, ``pin`` and ``unpin``.
+
+        Raises:
+            UsageError: the URL in the settings is not that of a store.
+
+        Examples:
+            >>> import io
+            >>> cid = network.store.put(io.BytesIO(b"an image"))
+            >>> str(cid), network.store.has(cid)
+            ('bafkreiff347546zabq72e6iritd6axc4fphnjrvnqy6tuthxnslsyfys7e', True)
+        """
+        return self._connection.store
+
+    def products(self) -> list[Product]:
+        """Return all products in the order of their first pairing, as of the newest confirmed block.
+
+        Raises:
+            ChainError: the node is out of reach.
+            RefusedError: the node serves another chain, or the contract is not at its address.
+
+        Examples:
+            >>> [(product.name, hex(product.chip_id)) for product in network.products()]
+            [('acme-thermo2', '0x410')]
+        """
+        return self._connection.contract.products(block=self._confirmed_block())
+
+    def releases(self, product: str) -> list[Release]:
+        """Return all releases of a product, newest first, including revoked and postponed ones.
+
+        Args:
+            product: name of the product.
+
+        Raises:
+            UsageError: no product can have this name.
+            ChainError: the node is out of reach.
+
+        Examples:
+            >>> [f"{release.version} {release.status}" for release in network.releases("acme-thermo2")]
+            ['1.1.0 revoked', '1.0.0 active']
+        """
+        return list(self._connection.contract.history(product, block=self._confirmed_block()))
+
+    def verify(self, image: bytes | str | Path, product: str, version: Version | str | None = None) -> ProvenRelease:
+        """Verify an image against the chain (checks 1 to 5).
+
+        Args:
+            image: the bytes of the image, or an image file: raw, Intel HEX, S-record, UF2, DfuSe or ELF.
+            product: name of the product.
+            version: the expected version; None means that of the release with the image's SHA-256.
+
+        Raises:
+            VerificationError: a check failed; the error has the check's number.
+            RefusedError: the image is not a release of the product, or the file is not an image.
+            UsageError: the file does not exist.
+            ChainError: the node is out of reach.
+
+        Examples:
+            >>> network.verify("app-1.0.0.bin", "acme-thermo2").release.version
+            Version(major=1, minor=0, patch=0)
+        """
+        contract = self._connection.contract
+        content = image if isinstance(image, bytes) else b""
+        if not isinstance(image, bytes):
+            path, start = Path(image), contract.known_product(product).region.start
+            with naming_file(path), open_image(path, load_address=start).open() as file:
+                content = file.read()
+        digest = hashlib.sha256(content).digest()
+        wanted = _parsed(version) if version else contract.known_release(product, digest).version
+        answer = contract.answer(product, wanted, confirmations=self.settings.confirmations)
+        return prove_release(answer, self._connection.trust, read_image=lambda _: content)
+
+    def fetch(
+        self, product: str, version: Version | str | None = None, *, sources: Sequence[str] = ()
+    ) -> ProvenRelease:
+        """Fetch the image of a release, and verify it against the chain (checks 1 to 5).
+
+        Args:
+            product: name of the product.
+            version: the version; None means the newest active version.
+            sources: the URLs of repositories and gateways to ask after the store and before the settings' sources.
+
+        Returns:
+            The release with its image in memory. A writable local store keeps the image.
+
+        Raises:
+            VerificationError: a check failed; the error has the check's number.
+            StoreError: no source serves the image.
+            ChainError: the node is out of reach.
+
+        Examples:
+            >>> len(network.fetch("acme-thermo2", "1.0.0").image)
+            584
+        """
+        connection = self._connection
+        wanted = _parsed(version) if version else None
+        answer = connection.contract.answer(product, wanted, confirmations=self.settings.confirmations)
+
+        def read_image(release: Release) -> bytes:
+            found = io.BytesIO()
+            stages = connection.image_sources(sources).stages(release)
+            find_image(release, connection.store, stages=stages, into=found)
+            return found.getvalue()
+
+        return prove_release(answer, connection.trust, read_image=read_image)
+
+    def events(self, *, wait: bool = False, pause: float = 12.0) -> Iterator[ContractEvent]:
+        """Yield the events of the contract in confirmed blocks, oldest first, from the deployment on.
+
+        An event is yielded once. If a reorganisation replaces a confirmed block, the events of the new blocks follow;
+        the replaced ones are not taken back, so choose `confirmations` of the settings accordingly.
+
+        Args:
+            wait: whether to wait for further blocks, without end.
+            pause: the seconds between two reads while waiting.
+
+        Raises:
+            ChainError: the node is out of reach, or does not keep the events.
+
+        Examples:
+            >>> next(network.events()).name
+            'OwnershipTransferred'
+        """
+        contract, settings = self._connection.contract, self.settings
+        follower = Follower(contract.chain, confirmations=settings.confirmations, first_block=settings.first_block)
+        seen = 0
+        while True:
+            replaced = follower.advance().reorganised_from
+            logs = follower.events(contract.address)
+            if replaced is not None:
+                seen = min(seen, sum(log.block_number < replaced for log in logs))
+            yield from (event for log in logs[seen:] if (event := read_event(log)))
+            seen = len(logs)
+            if not wait:
+                return
+            time.sleep(pause)
+
+    def propose_release(
+        self, image: str | Path, draft: Draft, *, reason: str = "", proposer: str = "", nonce: int | None = None
+    ) -> Proposal:
+        """Put an image into the store, and propose it as a release; the Safe's owners decide.
+
+        Args:
+            image: the image file: raw, Intel HEX, S-record, UF2, DfuSe or ELF.
+            draft: product, version and the choices of the publisher; the image is added from the file.
+            reason: why the release is proposed, one line for the other owners.
+            proposer: your name or role, one line.
+            nonce: the Safe's nonce; None means the next one.
+
+        Returns:
+            The proposal, which expires after a week.
+
+        Raises:
+            RefusedError: the image, the version or the notes are not acceptable, or the contract would refuse them;
+                nothing is stored.
+            UsageError: the file does not exist, or contradicts the draft.
+            UnreachableError: the chain or the store is out of reach.
+
+        Examples:
+            >>> draft = Draft("acme-thermo2", Version(1, 2, 0), notes="Saves power.")
+            >>> proposal = network.propose_release("app-1.2.0.bin", draft, reason="saves power")
+            >>> proposal.intent[0]["action"]
+            'publish a release'
+        """
+        contract = self._connection.contract
+        whole = complete_draft(replace(draft, metadata=metadata_from(draft.metadata)), Path(image), contract=contract)
+        return propose_releases(contract, [whole], store=self.store, reason=_reason(reason, proposer, nonce))[1]
+
+    def propose_revocation(
+        self, product: str, version: Version | str, *, reason: str, proposer: str = "", nonce: int | None = None
+    ) -> Proposal:
+        """Propose to revoke a release permanently. The reason is recorded on the chain.
+
+        Args:
+            product: name of the product.
+            version: the version to revoke.
+            reason: why the release is revoked, one line.
+            proposer: your name or role, one line.
+            nonce: the Safe's nonce; None means the next one.
+
+        Raises:
+            UsageError: the reason is empty.
+            RefusedError: the release does not exist, or is revoked already.
+            ChainError: the node is out of reach.
+
+        Examples:
+            >>> network.propose_revocation("acme-thermo2", "1.0.0", reason="loses its clock").intent[0]["action"]
+            'revoke a release, for good'
+        """
+        why = _reason(reason, proposer, nonce)
+        return propose_revocation(self._connection.contract, product, version=_parsed(version), reason=why)
+
+    def red_flags(self, proposal: Proposal, *, images: Sequence[str | Path] = ()) -> list[RedFlag]:
+        """Review a proposal as before a signature, and return what is unusual about it.
+
+        Args:
+            proposal: the proposal.
+            images: files of images that the proposal publishes; other images are searched for as by `fetch`.
+
+        Returns:
+            The red flags, each with the ``word`` that `sign` accepts, and a clause ``what``.
+
+        Raises:
+            ProposalError: the proposal is for another chain or Safe, or an image is not the one in the calldata.
+            BlockOTAError: an image cannot be checked.
+
+        Examples:
+            >>> proposal, _ = load_proposal("1.1.0.json")
+            >>> [str(flag.word) for flag in network.red_flags(proposal)]
+            ['nonce']
+        """
+        return self._review(proposal, images).red_flags(signer=None, now=int(time.time())) or []
+
+    def sign(
+        self,
+        proposal: Proposal,
+        key: str | BaseAccount,
+        *,
+        password: str | None = None,
+        images: Sequence[str | Path] = (),
+        accept: Collection[str] = (),
+    ) -> Signature:
+        """Review a proposal, and sign it as an owner of the Safe unless it has a red flag.
+
+        The calldata is decoded, and each image is hashed on this machine. No question is asked: show the proposal's
+        `intent` to the owner first.
+
+        Args:
+            proposal: the proposal.
+            key: the owner's key, as ``keystore:FILE``, ``ape:ALIAS``, ``env:NAME`` or, on a local chain, ``dev:N``; or
+                an account of eth-account.
+            password: the password of a keystore.
+            images: files of images that the proposal publishes; other images are searched for as by `fetch`.
+            accept: the words of red flags that the owner has judged.
+
+        Raises:
+            ProposalError: the proposal has another red flag, or an image is not the one in the calldata.
+            RefusedError: the password is wrong.
+            UsageError: the key cannot be read.
+            BlockOTAError: an image cannot be checked.
+
+        Examples:
+            >>> proposal = network.propose_revocation("acme-thermo2", "1.0.0", reason="loses its clock")
+            >>> network.sign(proposal, "dev:3").signer
+            '0x90F79bf6EB2c4f870365E785982E1f101E93b906'
+        """
+        account = self._account(key, password)
+        return sign_review(self._review(proposal, images), account, now=int(time.time()), accepted=accept)
+
+    def execute(
+        self,
+        proposal: Proposal,
+        signatures: Sequence[Signature],
+        key: str | BaseAccount,
+        *,
+        password: str | None = None,
+    ) -> Receipt:
+        """Check a signed proposal as the Safe does, simulate its execution, and send it.
+
+        Args:
+            proposal: the proposal.
+            signatures: signatures of at least as many owners as the Safe's threshold.
+            key: the key that pays for the transaction, which need not be an owner's; as for `sign`.
+            password: the password of a keystore.
+
+        Returns:
+            The receipt of the transaction, after the configured number of confirmations.
+
+        Raises:
+            ProposalError: the proposal has expired or was executed, or has too few signatures.
+            RefusedError: the contract or the Safe refused the call; or the key cannot be used.
+            ChainError: the node is out of reach.
+
+        Examples:
+            >>> proposal, signatures = load_proposal("1.1.0.json")
+            >>> network.execute(proposal, signatures, "dev:0")
+            Traceback (most recent call last):
+            blockota.errors.ProposalError: ...
+        """
+        chain, account = self._connection.chain, self._account(key, password)
+        return safe.execute(chain, proposal, signatures=signatures, account=account, now=int(time.time()))
+
+    def flash(
+        self,
+        port: str | BoardLine,
+        product: str,
+        version: Version | str | None = None,
+        *,
+        consent: Consent | None = None,
+        operator: str = "",
+    ) -> BoardResult:
+        """Write a verified release to one board, prove it, and record the board in the bench log.
+
+        The board's bootloader must be running: set BOOT0 to 1 and reset the board, or give a `BoardLine` with the
+        wiring of its control lines. Ctrl-C stops between two commands of the bootloader.
+
+        Args:
+            port: a serial device, ``socket://HOST:PORT`` or ``rfc2217://HOST:PORT``; or a `BoardLine`.
+            product: name of the product.
+            version: the version; None means the newest active version.
+            consent: what the operator allows to replace; None allows nothing that is refused by default.
+            operator: the operator's name in the bench log; empty for the login name.
+
+        Returns:
+            The result, with the passed checks, the board's identity and the line of the bench log.
+
+        Raises:
+            VerificationError: one of checks 1 to 9 failed; nothing was changed.
+            BoardError: the board or its line failed, or check 10 failed.
+            BlockOTAError: the chain or the store is out of reach, or the bench log cannot be written.
+
+        Examples:
+            >>> network.flash("socket://127.0.0.1:1", "acme-thermo2")
+            Traceback (most recent call last):
+            blockota.errors.LinkError: ...
+        """
+        line = BoardLine(port) if isinstance(port, str) else port
+        wanted = _parsed(version) if version else None
+        return flash_board(self._connection, line, (product, wanted), consent=consent or Consent(), operator=operator)
+
+    def _confirmed_block(self) -> int:
+        return max(self._connection.chain.head().number - self.settings.confirmations, 0)
+
+    def _review(self, proposal: Proposal, images: Sequence[str | Path]) -> Review:
+        connection = self._connection
+        inputs = ImageInputs(
+            lambda: connection.store, sources=connection.image_sources(), images=[Path(image) for image in images]
+        )
+        return review_on(connection, proposal, inputs)
+
+    def _account(self, key: str | BaseAccount, password: str | None) -> BaseAccount:
+        def give_password(prompt: str) -> str:
+            if password is None:
+                raise UsageError("no password given", why=prompt.rstrip(": "), remedy="give the keystore's password")
+            return password
+
+        if not isinstance(key, str):
+            return key
+        return account_of(key, is_local_chain=self._connection.is_local_chain, ask_password=give_password)
+
+
+def _parsed(version: Version | str) -> Version:
+    return version if isinstance(version, Version) else Version.parse(version)
+
+
+def _reason(text: str, proposer: str, nonce: int | None) -> Reason:
+    return Reason(one_line(text), int(time.time()), _WEEK, nonce=nonce, proposer=one_line(proposer))

@@ -1,0 +1,74 @@
+"""Proposal files with the signature files beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import Signature, to_json
+from blockota.errors import UsageError
+from blockota.files import refuse_existing, write_result
+from blockota.vendor.files import collect_signatures, read_proposal
+from blockota.vendor.unattended import signature_path
+
+
+def load_proposal(path: str | Path) -> tuple[Proposal, list[Signature]]:
+    """Read a proposal file, and the signature files beside it.
+
+    Args:
+        path: the proposal file, such as ``1.4.0.json``; signature files are named ``1.4.0.*signature*.json``.
+
+    Returns:
+        The proposal, and its valid signatures. A file beside it that is not a valid signature is skipped.
+
+    Raises:
+        UsageError: the file cannot be read.
+        ProposalError: the file is not a proposal, or two files have different signatures of one owner.
+
+    Examples:
+        >>> proposal, signatures = load_proposal("1.1.0.json")
+        >>> proposal.reason, len(signatures)
+        ('fixes the watchdog', 2)
+    """
+    proposal = read_proposal(Path(path))
+    return proposal, collect_signatures(Path(path), proposal)
+
+
+def save_proposal(path: str | Path, proposal: Proposal, *signatures: Signature) -> list[Path]:
+    """Write a proposal file, and each signature to a file beside it.
+
+    Args:
+        path: the proposal file; it may exist if it contains this proposal.
+        proposal: the proposal.
+        signatures: signatures of the proposal.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UsageError: a file exists with other contents, or cannot be written.
+
+    Examples:
+        >>> proposal, signatures = load_proposal("1.1.0.json")
+        >>> save_proposal("1.1.0.json", proposal, *signatures)
+        []
+        >>> [path.name for path in save_proposal("copy.json", proposal, signatures[0])]
+        ['copy.json', 'copy.0x3c44cddd.signature.json']
+    """
+    file = Path(path)
+    wanted = {file: proposal.to_json()}
+    wanted |= {signature_path(file, one.signer): to_json([one]) for one in signatures}
+    # All files are compared before the first is written.
+    missing = {one: content for one, content in wanted.items() if not _has(one, content)}
+    for one in missing:
+        refuse_existing(one, why="it has other contents")
+    for one, content in missing.items():
+        write_result(one, content)
+    return list(missing)
+
+
+def _has(path: Path, content: bytes) -> bool:
+    try:
+        return path.is_file() and path.read_bytes() == content
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", why=error.strerror or str(error)) from error

@@ -1,0 +1,128 @@
+"""The programs of docs/library.md, and the examples in the docstrings of the library, run as they stand."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import blockota
+from blockota import library
+from firmware_host.simulator import serve_tcp
+from tests.conftest import IMAGES, ROOT
+from tests.stories.conftest import PRODUCT, Workshop
+from tests.stories.technicians import board
+from tests.support.page_programs import programs
+
+PAGE = ROOT / "docs" / "library.md"
+
+
+def run_page(workshop: Workshop) -> None:
+    """Run all programs of the page in the workshop, with a board at the port that the programs get as an argument."""
+    with serve_tcp(board(1)) as port, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["flash_one.py", port])
+        for program in programs(PAGE):
+            workshop.capture.readouterr()
+            exec(compile(program.source, str(PAGE), "exec"), {"__name__": "__main__"})  # noqa: S102 - a page of ours
+            printed = workshop.capture.readouterr().out
+            assert program.prints(printed), f"{program.source}\n{printed}"
+
+
+def copy_images() -> None:
+    """Copy the images that the page and the docstrings name into the current folder."""
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        Path(f"app-{version}.bin").write_bytes((IMAGES / f"bluepill-{version}.bin").read_bytes())
+
+
+def after_page(workshop: Workshop) -> None:
+    """Run all programs of the page in the workshop, in a folder with the images."""
+    copy_images()
+    run_page(workshop)
+
+
+def examples() -> Iterator[doctest.DocTest]:
+    """Yield the examples in the docstrings of the library's names and of their public methods."""
+    finder = doctest.DocTestFinder(recurse=False)
+    yield from finder.find(library, "blockota.library")
+    for name in library.__all__:
+        found = getattr(library, name)
+        yield from finder.find(found, name)
+        if inspect.isclass(found):
+            for method, value in vars(found).items():
+                if not method.startswith("_"):
+                    yield from finder.find(value, f"{name}.{method}")
+
+
+def test_the_page_and_the_docstrings_show_what_the_library_does(workshop: Workshop) -> None:
+    """The page has ten programs, which print what the page shows; then the examples in the docstrings run too."""
+    assert len(programs(PAGE)) == 10
+    workshop.after(after_page)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, verbose=False)
+    failures: list[str] = []
+    with library.Network.from_settings() as network:
+        names = {name: getattr(library, name) for name in library.__all__}
+        for example in examples():
+            example.globs |= names | {"network": network}
+            runner.run(example, out=failures.append)
+    assert not failures, "".join(failures)
+    assert runner.summarize(verbose=False).attempted > len(library.__all__)
+
+
+def test_every_public_name_has_an_example() -> None:
+    """Each name of the library except the errors has an example, and so has each public method of `Network`."""
+    documented = {name: getattr(library, name) for name in library.__all__ if not name.endswith("Error")}
+    documented |= {name: value for name, value in vars(documented.pop("Network")).items() if not name.startswith("_")}
+    assert not [name for name, value in documented.items() if ">>>" not in (inspect.getdoc(value) or "")]
+
+
+def test_programs_get_errors_of_one_tree(workshop: Workshop) -> None:
+    """A flipped bit fails check 4, an unknown version check 3, a key without a password is a usage error."""
+    workshop.after(after_page)
+    image = Path("app-1.0.0.bin").read_bytes()
+    with blockota.Network.from_settings() as network:
+        with pytest.raises(blockota.VerificationError) as changed:
+            network.verify(bytes([image[0] ^ 1]) + image[1:], PRODUCT, "1.0.0")
+        with pytest.raises(blockota.VerificationError) as missing:
+            network.fetch(PRODUCT, "9.0.0")
+        with pytest.raises(blockota.RefusedError, match="is not a release of"):
+            network.verify(b"nothing", PRODUCT)
+        with pytest.raises(blockota.UsageError, match=r"0\.0 .*is not a version|not a version"):
+            network.fetch(PRODUCT, "0.0")
+        proposal = network.propose_revocation(PRODUCT, "1.0.0", reason="a test", nonce=90)
+        with pytest.raises(blockota.RefusedError, match=r"not signed automatically: .*\(red flag nonce\)"):
+            network.sign(proposal, "dev:1")
+        assert network.sign(proposal, "dev:1", accept=["nonce"]).signer == workshop.cast.owner_a.address
+        assert network.sign(proposal, workshop.cast.owner_b, accept=["nonce"]).signer == workshop.cast.owner_b.address
+        with pytest.raises(blockota.BlockOTAError):
+            network.execute(proposal, [], "dev:0")
+    assert (changed.value.number, missing.value.number) == (4, 3)
+
+
+def test_two_proposals_never_share_a_file(workshop: Workshop) -> None:
+    """Saving a proposal again writes nothing, and another proposal under the same name is refused."""
+    workshop.after(after_page)
+    with blockota.Network.from_settings() as network:
+        first, second = (network.propose_revocation(PRODUCT, "1.0.0", reason=why) for why in ("one", "two"))
+        signature = network.sign(second, "dev:1")
+        assert blockota.save_proposal("r.json", first) == [Path("r.json")]
+        assert blockota.save_proposal("r.json", first) == []
+        with pytest.raises(blockota.UsageError, match="already exists"):
+            blockota.save_proposal("r.json", second, signature)
+    assert sorted(Path().glob("r.*")) == [Path("r.json")]
+
+
+def test_events_follow_the_chain(workshop: Workshop) -> None:
+    """With `wait`, the events of new blocks follow, each once."""
+    workshop.after(after_page)
+    with blockota.Network.from_settings() as network:
+        before = list(network.events())
+        followed = network.events(wait=True, pause=0.0)
+        assert [next(followed) for _ in before] == before
+        proposal = network.propose_revocation(PRODUCT, "1.0.0", reason="a test")
+        network.execute(proposal, [network.sign(proposal, key) for key in ("dev:1", "dev:2")], "dev:0")
+        event = next(followed)
+    assert (event.name, event.product, str(event.version)) == ("ReleaseRevoked", PRODUCT, "1.0.0")
