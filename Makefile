@@ -8,7 +8,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test peers check kubo clique cometbft slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
+.PHONY: help demo test peers check docs kubo clique cometbft slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -22,13 +22,17 @@ test: tests ## Run all tests that need Python and Node only
 peers: tests ## Run the tests with foreign programs; lists what is missing (ONLY=kubo,nginx runs some)
 	@$(PY) -m scripts.peers --only "$(ONLY)"
 
-check: tests slither clear-signing ## Check style, types, generated files, structure, contracts and wallet texts
+check: tests slither clear-signing docs ## Check style, types, generated files, structure, contracts, wallet texts and docs
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
 	@$(PY) -m scripts.build_artifacts --check
 	@$(PY) -m benchmarks.gas --check
 	@$(PY) -m pytest -q tests/test_architecture.py
+
+docs: ## Build the site from docs/ and the library's docstrings into .build/site; every link is checked
+	@$(BOOTSTRAP) docs
+	@NO_MKDOCS_2_WARNING=1 .build/docs/bin/mkdocs build --quiet
 
 kubo: ## Build the IPFS node that some tests run, where none is installed (needs Go; takes some minutes once)
 	@$(PYTHON) -m scripts.install_kubo
@@ -91,6 +95,7 @@ lock: ## Pin anew what pyproject.toml asks for (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
 	echo slither-analyzer==0.11.6 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-slither.lock
 	echo halmos==0.3.3 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-halmos.lock
+	printf 'mkdocs==1.6.1\nmkdocs-material==9.8.2\nmkdocstrings[python]==1.0.8\nruff==0.17.5\n' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-docs.lock
 	echo atheris==3.0.0 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-fuzz.lock
 	echo erc7730==1.0.12 | uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-clear-signing.lock
 

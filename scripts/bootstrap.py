@@ -1,6 +1,6 @@
 """Install the dependencies of a make target if they are missing: ``python3 scripts/bootstrap.py TARGET``.
 
-The targets are runtime, tests, slither, halmos, clear-signing and fuzz.
+The targets are runtime, tests, docs, slither, halmos, clear-signing and fuzz.
 
 The script uses only the standard library, because it runs before any package is installed. The script installs only
 into this clone (``.venv``, ``node_modules``, ``.build``) and the tools' own cache folders. Each step writes a stamp
@@ -28,7 +28,7 @@ OLDEST_PYTHON, OLDEST_NODE = (3, 11), 20
 LINTER_PYTHON, UNBORN_PYTHON = (3, 12), 30
 """The oldest Python for the linter of clear-signing descriptors, and a minor version that does not exist yet."""
 SHOWN_LOG_LINES = 15
-TOOLS = {"slither": "slither", "halmos": "halmos", "clear-signing": "erc7730", "fuzz": "atheris"}
+TOOLS = {"docs": "mkdocs", "slither": "slither", "halmos": "halmos", "clear-signing": "erc7730", "fuzz": "atheris"}
 """Targets whose tool has its own venv, and the tool's command, or its package if it has no command."""
 WITHOUT_COMMAND = {"fuzz"}
 
