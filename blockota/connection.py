@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.replication import ReplicationContract
 from blockota.chain import LOCAL_CHAIN_IDS, Chain, Sending
-from blockota.errors import Action, RefusedError, UsageError
+from blockota.chain.local import LocalChain
+from blockota.errors import Action, ChainError, RefusedError, UsageError
 from blockota.model.agreement import Agreement
 from blockota.model.facts import Trust
 from blockota.model.release import Release
-from blockota.settings import Settings
+from blockota.settings import FILE_NAME, LOCAL_URL, Settings
 from blockota.stores.search import ImageSources
 from blockota.stores.source import Credentials
 from blockota.stores.store import Store, open_store
@@ -44,7 +45,21 @@ class Connection:
         settings = self.settings
         limits = (settings.confirmations, settings.max_fee, settings.transactions)
         sending = Sending(*limits, purpose=self._purpose, max_cost=settings.max_cost)
-        return Chain(settings.url, chain_id=settings.chain_id, sending=sending)
+        try:
+            return Chain(settings.url, chain_id=settings.chain_id, sending=sending)
+        except ChainError as error:
+            remedy, action = self._remedy(error.remedy)
+            raise ChainError(error.what, why=error.why, remedy=remedy, action=action) from error
+
+    def _remedy(self, otherwise: str) -> tuple[str, Action | None]:
+        """Return the remedy for a missing chain or contract: `otherwise`, unless the folder of the settings has one."""
+        folder, url = self.settings.transactions.parent, self.settings.url
+        port = LocalChain.last_port(folder)
+        if port and url == LocalChain(folder, port).url:
+            return f"start the local chain in {folder.parent.resolve()}", Action.START_LOCAL_CHAIN
+        if self.settings.file is None and self.settings.contract is None and url == LOCAL_URL:
+            return f"copy the vendor's {FILE_NAME} to this folder, or name its path", Action.NAME_SETTINGS
+        return otherwise, None
 
     @property
     def contract_address(self) -> str:
@@ -54,13 +69,19 @@ class Connection:
             UsageError: no contract is configured.
         """
         if self.settings.contract is None:
+            remedy, action = self._remedy("compare the file with the vendor's, and set contract")
             raise UsageError(
                 f"no contract is configured for the network {self.settings.network!r}",
-                why="neither blockota.toml nor deployments/ names a contract",
-                remedy="set contract in blockota.toml, or start a local chain",
-                action=Action.START_LOCAL_CHAIN,
+                why=self._where_missing("contract"),
+                remedy=remedy,
+                action=action,
             )
         return self.settings.contract
+
+    def _where_missing(self, key: str) -> str:
+        """Return the reason why a contract's address is not known."""
+        file = self.settings.file
+        return f"{file} does not set {key}" if file else f"there is no {FILE_NAME} in this folder"
 
     @functools.cached_property
     def contract(self) -> BlockOTAContract:
@@ -78,10 +99,12 @@ class Connection:
         """
         address = self.settings.replication
         if address is None:
+            remedy, action = self._remedy("compare the file with the vendor's, and set replication")
             raise UsageError(
                 f"no replication contract is configured for the network {self.settings.network!r}",
-                why="neither blockota.toml nor deployments/ names a contract",
-                remedy="set replication in blockota.toml",
+                why=self._where_missing("replication"),
+                remedy=remedy,
+                action=action,
             )
         contract = ReplicationContract(self.chain, address)
         # Agreements name releases of one BlockOTA contract; in another, the same names would mean other images.

@@ -25,10 +25,12 @@ The number is the `exit_status` of a command that fails with the error::
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from typing import TypedDict, Unpack
 
+_LINE_ENDS = re.compile(r"\s*[\r\n]+\s*")
 _LISTED = 3
 """The maximum number of list items in a message."""
 
@@ -77,6 +79,7 @@ class Action(Enum):
     LIST_OWNERS = auto()
     # The chain and its transactions
     START_LOCAL_CHAIN = auto()
+    NAME_SETTINGS = auto()
     DEPLOY = auto()
     CHOOSE_PORT = auto()
     LIST_TRANSACTIONS = auto()
@@ -85,8 +88,8 @@ class Action(Enum):
     FORGET_TRANSACTION = auto()  # (hash)
     RESUME_OR_FORGET_TRANSACTION = auto()  # (hash)
     LIST_APE_ACCOUNTS = auto()
-    # Brokers and repositories
     USE_KEY = auto()
+    # Brokers and repositories
     LIST_AGREEMENTS = auto()
     NAME_VENDOR_SOURCE = auto()
     FORGIVE_SOURCE = auto()
@@ -115,9 +118,9 @@ class Action(Enum):
     IDENTIFY_BOARD = auto()
     NAME_LOG = auto()
     NAME_PORT = auto()
+    LIST_PORTS = auto()
     OMIT_ECHO = auto()
     SWITCH_RS485_ELSEWHERE = auto()  # not by RTS
-    LIST_PORTS = auto()
     CHOOSE_START = auto()
     EXPORT_CONFIRMED_LINES = auto()
     NAME_BOARD_PRODUCT = auto()
@@ -152,11 +155,12 @@ class BlockOTAError(Exception):
         action: Action | None = None,
         values: Mapping[str, object] | None = None,
     ) -> None:
-        self.what, self.why, self.remedy = what, why, remedy
+        # Messages of nodes, devices and libraries can have several lines, but an error is one sentence.
+        self.what, self.why, self.remedy = (_LINE_ENDS.sub(" ", part) for part in (what, why, remedy))
         self.action, self.values = action, dict(values or {})
         self.result: Mapping[str, object] = {}
-        text = f"{what}: {why}." if why else f"{what}."
-        super().__init__(f"{text} {remedy[:1].upper()}{remedy[1:]}." if remedy else text)
+        text = f"{self.what}: {self.why}." if why else f"{self.what}."
+        super().__init__(f"{text} {self.remedy[:1].upper()}{self.remedy[1:]}." if remedy else text)
 
 
 class ErrorParts(TypedDict, total=False):

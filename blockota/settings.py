@@ -69,6 +69,7 @@ class Settings:
         gateways: the URLs of gateways, asked for images that neither the vendor nor its brokers serve.
         tokens: the place of each source's bearer token, ``env:NAME`` or ``file:PATH``, by the source's URL.
         max_cost: the maximum cost of a transaction, in wei.
+        file: the settings file that was read; None if there was none.
     """
 
     network: str
@@ -86,6 +87,7 @@ class Settings:
     safe: str | None = None
     tokens: Mapping[str, str] = field(default_factory=dict)
     max_cost: int = MAX_COST
+    file: Path | None = None
 
     @property
     def bench(self) -> Path:
@@ -179,7 +181,7 @@ class Deployment:
                 f"{path} cannot be read",
                 why="the file is not a deployment of BlockOTA",
                 remedy="remove it and deploy again",
-                action=Action.DEPLOY,
+                action=Action.START_LOCAL_CHAIN if path.stem == str(LOCAL_CHAIN_ID) else Action.DEPLOY,
             ) from error
         return deployment
 
@@ -263,6 +265,7 @@ def load_settings(
         vendor_sources=_urls(environment, "vendor_sources", found=file | section),
         gateways=_urls(environment, "gateways", found=file | section),
         tokens=_tokens(environment, file.get("tokens", {}), folder=path.parent),
+        file=path if named or path.exists() else None,
     )
 
 

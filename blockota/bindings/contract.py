@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from blockota.bindings.refusals import explain
 from blockota.chain import Chain, Receipt
-from blockota.errors import Action, RefusedError, RevertedError
+from blockota.errors import RefusedError, RevertedError
 from blockota.formats.abi import DecodingError, artifact, interface
 
 if TYPE_CHECKING:
@@ -84,6 +84,5 @@ class Contract:
             raise RefusedError(
                 f"no {self.NAME} contract at {self.address}",
                 why=f"the code at this address on chain {self.chain.chain_id}{when} does not implement {function}()",
-                remedy=f"correct the setting {self.SETTING} in blockota.toml, or deploy the contract",
-                action=Action.DEPLOY,
+                remedy=f"compare the settings {self.SETTING} and url in blockota.toml with the vendor's",
             ) from error

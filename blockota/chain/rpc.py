@@ -20,7 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3 import exceptions
 
-from blockota.errors import Action, ChainError, UsageError
+from blockota.errors import ChainError, UsageError
 from blockota.strict_json import check_depth
 from blockota.url_secrets import PrivateUrl
 
@@ -214,10 +214,9 @@ class RpcEndpoint:
     def unreachable(self, why: str) -> ChainError:
         """Return the error for an endpoint that does not answer."""
         return ChainError(
-            f"no chain answers at {self.place}",
+            f"the node at {self.place} does not answer",
             why=why,
-            remedy=f"{_HOST_REMEDY}, or start a local chain",
-            action=Action.START_LOCAL_CHAIN,
+            remedy="check the connection to this host, and the network's url in blockota.toml",
         )
 
     def unreadable(self, why: object) -> ChainError:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.errors import Action, RefusedError
 from blockota.files import write_result
 from blockota.model.release import Product, Region
-from blockota.settings import FILE_NAME, LOCAL_CHAIN_ID, Deployment
+from blockota.settings import FILE_NAME, LOCAL_CHAIN_ID, Deployment, load_settings
+from blockota.url_secrets import shown_url
 
 if TYPE_CHECKING:
     from blockota.chain import Chain
@@ -55,6 +57,7 @@ def up(session: Session, /, port: int | None) -> None:
     Example:  blockota dev up
     """
     local = _local_chain(port)
+    _refuse_other_settings(local)
     with local.locked():  # two starts at once would deploy twice
         was_running = local.pid is not None
         chain = local.start()
@@ -94,7 +97,7 @@ def status(session: Session, /, port: int | None) -> None:
     local = _local_chain(port)
     if local.pid is None:
         note = "The local chain is not running; `blockota dev up` starts it."
-        session.result({"running": False}, lambda: session.out.print(note))
+        session.result({"running": False}, lambda: session.print(note))
         return
     chain = Chain(local.url, chain_id=LOCAL_CHAIN_ID)
     deployment = _deployed(chain)
@@ -128,6 +131,26 @@ def _local_chain(port: int | None) -> LocalChain:
     from blockota.chain.local import LocalChain
 
     return LocalChain(FOLDER, port or LocalChain.last_port(FOLDER) or PORT)
+
+
+def _refuse_other_settings(local: LocalChain) -> None:
+    """Refuse to start a chain that the settings file of this folder does not select, so that no command would use it.
+
+    Raises:
+        RefusedError: the settings file selects another chain.
+        UsageError: the settings file is not valid.
+    """
+    if not Path(FILE_NAME).exists():
+        return
+    settings = load_settings(Path(FILE_NAME), network=None, environment={})
+    if (settings.url, settings.chain_id) != (local.url, LOCAL_CHAIN_ID):
+        raise RefusedError(
+            f"{FILE_NAME} in this folder is for another chain, nothing was started",
+            why=f"its network {settings.network!r} has the URL {shown_url(settings.url)} and the chain id "
+            f"{settings.chain_id}, the local chain would have {local.url} and {LOCAL_CHAIN_ID}",
+            remedy="start the local chain in an empty folder, or on the port that the file names",
+            action=Action.CHOOSE_PORT,
+        )
 
 
 def _deployed(chain: Chain) -> Deployment | None:
@@ -173,11 +196,13 @@ def _write_settings(session: Session, local: LocalChain, *, deployment: Deployme
         replication=deployment.replication,
         safe=deployment.safe,
     )
-    # A settings file of the user is never changed.
     path = Path(FILE_NAME)
     if not path.exists():
         write_result(path, text.encode())
-    elif path.read_text(errors="replace") != text:
-        session.note(f"{FILE_NAME} already exists and was not changed. The settings of this chain are:")
-        for line in text.splitlines():
-            session.note(line)
+        return
+    # A settings file of the user is never changed. It may name contracts of a chain whose state was deleted.
+    settings = load_settings(path, network=None, environment={})
+    for key in ("contract", "replication", "safe"):
+        named, right = getattr(settings, key), getattr(deployment, key)
+        if named and named.lower() != right.lower():
+            session.note(f'Warning: {FILE_NAME} names another {key} than this chain has. Set {key} = "{right}"')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,7 @@ def test_the_file_selects_network_and_store(write: Write, tmp_path: Path) -> Non
     path = write(FILE)
     store, journal = f"file:{tmp_path / 'images'}", tmp_path / JOURNAL
     expected = Settings("field", "https://node.example", 100, CONTRACT, None, 3, store, 500_000_000, journal, 0)
+    expected = replace(expected, file=path)
     assert load(path) == expected
     assert load().contract == CONTRACT
     assert load(CONFIG=str(path)) == expected
@@ -95,7 +97,8 @@ def test_a_variable_goes_before_the_file(write: Write) -> None:
     write(FILE)
     where = {"URL": "http://x", "CHAIN_ID": "5", "CONTRACT": OTHER, "REPLICATION": SAFE}
     found = with_variables(where | {"CONFIRMATIONS": "7", "STORE": "file:/srv/images", "MAX_FEE_GWEI": "30"})
-    assert found == Settings("field", "http://x", 5, OTHER, SAFE, 7, "file:/srv/images", 30 * 10**9, JOURNAL, 0)
+    expected = Settings("field", "http://x", 5, OTHER, SAFE, 7, "file:/srv/images", 30 * 10**9, JOURNAL, 0)
+    assert found == replace(expected, file=Path("blockota.toml"))
 
 
 def test_the_variable_of_the_safe_counts_beside_a_configured_contract(write: Write, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from eth_account.signers.local import LocalAccount
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.chain import Chain
 from blockota.chain.local import free_port
-from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
+from blockota.errors import ChainError, RefusedError, RevertedError, UsageError
 from blockota.formats.abi import interface
 from tests.conftest import Cast, Vendor
 from tests.support.networks import rpc, stand_in
@@ -66,15 +66,14 @@ def test_an_address_of_another_kind_is_a_usage_error(url: str) -> None:
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://127.0.0.1:99999", "http://a b", "http://x.invalid"])
 def test_an_unknown_host_is_reported(url: str) -> None:
     """A node's URL with an unknown or malformed host raises a ChainError with a remedy."""
-    with pytest.raises(ChainError, match=r"no chain answers at .*or start a local chain") as refused:
+    with pytest.raises(ChainError, match=r"the node at .* does not answer: .*\. Check the connection to this host"):
         Chain(url)
-    assert refused.value.action is Action.START_LOCAL_CHAIN
 
 
 def test_a_refused_connection_is_reported() -> None:
     """If the node refuses the connection, the error contains the node's URL, and the exit status is 5."""
     url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(ChainError, match=f"no chain answers at {url}: the connection was refused") as refused:
+    with pytest.raises(ChainError, match=f"the node at {url} does not answer: the connection was refused") as refused:
         Chain(url)
     assert refused.value.exit_status == 5
 

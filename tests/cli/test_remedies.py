@@ -25,3 +25,9 @@ def test_the_option_follows_the_remedy() -> None:
     )
     assert str(error) == "another transaction is pending: it has nonce 7. Wait for it first."
     assert sentence_of(error).endswith("Wait for it first (`blockota transaction resume 0xab`).")
+
+
+def test_an_error_is_one_line() -> None:
+    """Line ends in a node's or a device's message become spaces, in the text and in the parts of the error."""
+    error = RefusedError("the node refused", why="not supported.\r\n\r\nRestart it ", remedy="restart\nthe node")
+    assert sentence_of(error) == str(error) == "the node refused: not supported. Restart it . Restart the node."

@@ -176,7 +176,7 @@ def test_a_proposal_is_not_overwritten(workshop: Workshop) -> None:
     ("settings", "status", "words"),
     [
         ('url = "{url}"\ncontract = "{contract}"\nchain_id = 1', REFUSED, ("1337", "chain id")),
-        ('url = "http://127.0.0.1:9"', OUT_OF_REACH, ("http://127.0.0.1:9", "blockota dev up")),
+        ('url = "http://127.0.0.1:9"', OUT_OF_REACH, ("http://127.0.0.1:9", "Check the connection")),
         ('url = "{url}"\ncontract = "0x' + "11" * 20 + '"', REFUSED, ("no BlockOTA contract", "0x1111")),
     ],
     ids=["another chain", "unreachable", "no contract"],

@@ -72,12 +72,53 @@ def test_a_port_in_use_is_reported(port: str, capsys: pytest.CaptureFixture[str]
     assert f"port {port} is in use" in capsys.readouterr().err
 
 
-def test_existing_settings_are_not_overwritten(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """``dev up`` does not overwrite an existing blockota.toml, and prints a note about the file."""
-    Path("blockota.toml").write_text("# mine\n")
+def test_settings_for_this_chain_are_kept_without_a_word(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """``dev up`` leaves a settings file alone that selects its chain, and warns only of contracts of another chain."""
+    mine = f'[networks.local]\nurl = "http://127.0.0.1:{port}"\n'
+    Path("blockota.toml").write_text(mine)
     assert run(["dev", "up", "--port", port]) == 0
-    assert Path("blockota.toml").read_text() == "# mine\n"
-    assert "was not changed" in capsys.readouterr().err
+    assert Path("blockota.toml").read_text() == mine
+    assert "blockota.toml" not in capsys.readouterr().err
+
+    Path("blockota.toml").write_text(f'{mine}contract = "0x{"11" * 20}"\n')
+    assert run(["dev", "up"]) == 0
+    printed = capsys.readouterr().err
+    assert "names another contract than this chain has" in printed
+    assert printed.count("names another") == 1
+
+
+def test_settings_for_another_chain_are_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """``dev up`` starts nothing beside a settings file for another chain, and does not print its secrets."""
+    Path("blockota.toml").write_text(
+        'network = "main"\n[networks.main]\nurl = "https://node.example/v3/secretkey"\nchain_id = 1\n'
+    )
+    assert run(["dev", "up", "--port", port]) == 3
+    printed = capsys.readouterr().err
+    assert "the URL https://node.example/… and the chain id 1" in printed
+    assert "secretkey" not in printed
+    assert not Path(".blockota").exists()
+
+
+def test_the_local_chain_is_offered_only_where_it_was_started(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without settings, the remedy is the vendor's file; with a node elsewhere, the connection; else ``dev up``."""
+    assert run(["release", "list"]) == 2
+    printed = capsys.readouterr().err
+    assert "there is no blockota.toml in this folder" in printed
+    assert "Copy the vendor's blockota.toml to this folder, or name its path (--config FILE)" in printed
+
+    (Path(".blockota")).mkdir()
+    (Path(".blockota") / "anvil.port").write_text(port)
+    settings = f'[networks.local]\nurl = "http://127.0.0.1:{port}"\ncontract = "0x{"11" * 20}"\n'
+    Path("blockota.toml").write_text(settings)
+    assert run(["release", "list"]) == 5
+    assert f"Start the local chain in {Path.cwd()} (`blockota dev up`)" in capsys.readouterr().err
+
+    Path("blockota.toml").write_text(settings.replace(port, str(free_port())))
+    assert run(["release", "list"]) == 5
+    printed = capsys.readouterr().err
+    assert "does not answer" in printed
+    assert "Check the connection to this host" in printed
+    assert "dev up" not in printed
 
 
 def test_a_killed_chain_comes_back_with_what_it_had_saved(port: str) -> None:

@@ -338,7 +338,7 @@ def test_a_proposal_is_shown_without_a_chain(desk: Workshop) -> None:
     """Without a chain, a proposal can be shown, but signing and executing fail."""
     Path("blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
     shown = ok(desk.run("proposal", "show", "1.0.0.json"))
-    assert "Red flags were not checked: no chain answers" in shown.err
+    assert "Red flags were not checked: the node at" in shown.err
     assert desk.run("proposal", "show", "1.0.0.json", "--json").json["redFlags"] is None
     refused(sign(desk, "1.0.0.json", "dev:2"), OUT_OF_REACH, "http://127.0.0.1:9")
     refused(desk.run("proposal", "execute", "1.0.0.json", "--key", "dev:0"), OUT_OF_REACH, "http://127.0.0.1:9")
