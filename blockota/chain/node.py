@@ -250,10 +250,6 @@ class Node:
     def estimate(self, sender: str, calldata: bytes, *, to: str | None, fees: Fees | None = None) -> int:
         """Estimate the gas that a transaction would use.
 
-        Raises:
-            RevertedError: the transaction would revert.
-            ChainError: the sender cannot pay the fees, or the node is out of reach.
-        """
         Args:
             sender: the account that signs and pays.
             calldata: the calldata, or the creation bytecode.
@@ -261,6 +257,10 @@ class Node:
             fees: the offered fees, on which the use of gas can depend. Most nodes then refuse an estimate for which the
                 sender cannot pay; None estimates the gas for any sender.
 
+        Raises:
+            RevertedError: the transaction would revert.
+            ChainError: the sender cannot pay the fees, or the node is out of reach.
+        """
         request = {"from": to_checksum_address(sender), "data": f"0x{calldata.hex()}"}
         if fees:
             request |= {name: hex(amount) for name, amount in fees.fields.items()}
