@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from blockota.errors import Action, UsageError
+from blockota.settings import BOARD_IMAGES_NAME
 
 if TYPE_CHECKING:
-    from blockota.settings import BOARD_IMAGES_NAME, BenchSettings
+    from blockota.settings import BenchSettings
     from firmware_host.bench.board_images import BoardImages
-
 
 
 @dataclass(frozen=True)
