@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from blockota.errors import BlockOTAError, UsageError
 
 _IMAGES = Path("examples/bluepill/images")
 _REFUSED = 3
+_MARK = re.compile(r"✓ ([ \d]\d  )?")
+"""The mark of a step that is done, or of a check that passed."""
 
 
 @click.command()
@@ -71,7 +74,7 @@ class _Walk:
 
     def run(self, *words: str, expect: int = 0, lines: slice = slice(None)) -> None:
         """Run ``blockota``, print the selected lines of its output, and check its exit status."""
-        self.say(f"blockota {' '.join(words)}", mark="$ ")
+        self.say(f"blockota {' '.join(words)}", mark="$ ", style="bold cyan")
         done = subprocess.run(
             [sys.executable, "-m", "blockota", *words],
             cwd=self.folder,
@@ -82,12 +85,14 @@ class _Walk:
         )
         self.steps.append({"command": ["blockota", *words], "exitStatus": done.returncode, "output": done.stdout})
         for line in done.stdout.splitlines()[lines]:
-            self.say(line)
+            mark = found[0] if (found := _MARK.match(line)) else ""
+            self.say(line.removeprefix(mark), mark=mark, style="green")
         if done.returncode:
             self.say(done.stderr.strip().splitlines()[-1])
             self.say(f"(exit status {done.returncode})")
         if done.returncode != expect:
-            raise BlockOTAError("the demonstration failed", why=done.stderr.strip(), remedy="run that command by hand")
+            why = done.stderr.strip(" .\n")
+            raise BlockOTAError("the demonstration failed", why=why, remedy="run that command by hand")
 
     def stop_chain(self) -> None:
         """Stop the local chain of the demonstration."""
@@ -95,10 +100,10 @@ class _Walk:
 
         LocalChain(self.folder / ".blockota", self.port).stop()
 
-    def say(self, line: str, *, mark: str = "") -> None:
-        """Print a line of text, unless the result is JSON."""
+    def say(self, line: str, *, mark: str = "", style: str = "") -> None:
+        """Print a line of text behind a mark, unless the result is JSON."""
         if not self.session.as_json:
-            print_sentence(self.session.out, line, mark=mark, mark_style="bold cyan")
+            print_sentence(self.session.out, line, mark=mark, mark_style=style)
 
 
 def _walk(walk: _Walk, images: Path) -> None:

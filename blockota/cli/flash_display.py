@@ -59,7 +59,7 @@ class FlashDisplay:
         """Print checks that passed."""
         if not self._session.as_json:
             for check in passed:
-                self._session.done(f"{check.number:>2}  {check.what}")
+                self._session.check(check.number, check.what)
 
     def fetching(self, release: Release) -> SearchObserver:
         """Show a bar while a release's image is fetched."""

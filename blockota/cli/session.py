@@ -142,6 +142,10 @@ class Session:
         """Print that a step is done."""
         print_sentence(self.out, sentence, mark="✓ ", mark_style="green")
 
+    def check(self, number: int, what: str) -> None:
+        """Print that a check of the verification passed."""
+        print_sentence(self.out, what, mark=f"✓ {number:>2}  ", mark_style="green")
+
     def note(self, sentence: str) -> None:
         """Print a remark on stderr; stdout is for the result."""
         print_sentence(self.err, sentence, style="dim")
