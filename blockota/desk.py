@@ -6,7 +6,7 @@ The module is apart from `blockota.connection`, because commands that only read 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,8 @@ from blockota.model.release import Region, Release
 from blockota.vendor.description import find_description
 from blockota.vendor.drafting import ChipMemory, with_image
 from blockota.vendor.images import ImageInputs
-from blockota.vendor.propose import agreements_of, read_view
+from blockota.vendor.propose import Reason, agreements_of, read_view
+from blockota.vendor.queue import names_before
 from blockota.vendor.review import Review, review_proposal
 from blockota.vendor.unattended import UnattendedSigner
 from firmware_host.bootloader.chips import FLASH_BASE, Chip, find_chip
@@ -49,26 +50,41 @@ def view_of(connection: Connection, proposals: Iterable[Proposal]) -> ChainView:
     return replace(view, configured_safe=settings.safe or "")
 
 
-def review_on(connection: Connection, proposal: Proposal, inputs: ImageInputs | None = None) -> Review:
+def review_on(
+    connection: Connection,
+    proposal: Proposal,
+    inputs: ImageInputs | None = None,
+    *,
+    queued: Mapping[int, str] | None = None,
+) -> Review:
     """Review a proposal as before a signature: check its place, hash its images, and read the chain.
 
     Args:
         connection: the connection to the chain.
         proposal: the proposal.
         inputs: the places of the images; None means the store and the configured sources.
+        queued: the names of the proposals that come first, by their nonces (`blockota.vendor.queue.names_before`).
 
     Raises:
         ProposalError: the proposal is for another chain or Safe, or an image is not the one in the calldata.
         BlockOTAError: an image cannot be checked.
     """
     places = inputs or ImageInputs(lambda: connection.store, sources=connection.image_sources())
-    return review_proposal(proposal, view_of(connection, [proposal]), places, is_pinned=True, is_required=True)
+    view = replace(view_of(connection, [proposal]), queued=queued or {})
+    return review_proposal(proposal, view, places, is_pinned=True, is_required=True)
 
 
-def unattended_signer(connection: Connection, open_key: Callable[[int], BaseAccount], *, now: int) -> UnattendedSigner:
+def unattended_signer(
+    connection: Connection, open_key: Callable[[int], BaseAccount], *, reason: Reason
+) -> UnattendedSigner:
     """Open an owner's key for the connection's chain, and return a signer that needs no person."""
     account = open_key(connection.settings.chain_id)
-    return UnattendedSigner(account, lambda proposal: review_on(connection, proposal), now)
+
+    def review(proposal: Proposal) -> Review:
+        queued = names_before(proposal, reason.queued, now=reason.now)
+        return review_on(connection, proposal, queued=queued)
+
+    return UnattendedSigner(account, review, reason.now)
 
 
 def describe(connection: Connection, release: Release, named: Sequence[str] = ()) -> Description:

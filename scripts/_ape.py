@@ -74,7 +74,7 @@ def save_proposal(
         RefusedError: the contract would refuse the call, or the proposal has a red flag that a person must judge.
     """
     reason = proposing.as_reason()
-    open_signer = partial(unattended_signer, connection, sign, now=reason.now) if sign else None
+    open_signer = partial(unattended_signer, connection, sign, reason=reason) if sign else None
     written = write_proposal(proposing.output, lambda: make(reason), open_signer=open_signer)
     proposal = written.proposal
     warn_of_rivals(proposal, written.path, lambda sentence: click.echo(plain(sentence), err=True))

@@ -103,6 +103,7 @@ class ChainView:
         contract_owners: addresses of the Safe's owners that are contracts.
         source: name of the chain view file; empty if the view was read from a node.
         configured_safe: address of the Safe in the signer's settings; empty if the settings name none.
+        queued: names of the proposal files that lie beside the reviewed proposal, by their nonces.
     """
 
     chain_id: int
@@ -119,6 +120,7 @@ class ChainView:
     contract_owners: tuple[str, ...] = ()
     source: str = field(default="", compare=False)
     configured_safe: str = field(default="", compare=False)
+    queued: Mapping[int, str] = field(default_factory=dict, compare=False)
 
     def product(self, name: str) -> Product | None:
         """Return the product with a name; None if the view does not contain it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import Any
 
@@ -54,7 +54,7 @@ class Word(StrEnum):
     UNCONFIGURED = auto()  # the signer's settings do not name the contract, only the chain view does
     STRANGER = auto()  # the signer is not an owner of the Safe
     SAFE = auto()  # this program cannot operate the Safe
-    NONCE = auto()  # the nonce is not the Safe's next
+    NONCE = auto()  # the nonce is used, or comes after one that no proposal in the folder takes
     MOVED = auto()  # the contract's owner is not the Safe that the signer's settings name
     MANY = auto()  # the proposal publishes more releases than fit a screen
     UNPAIRED = auto()  # a release is for a product without a pairing
@@ -87,10 +87,12 @@ class RedFlag:
     Attributes:
         word: word that the owner types to sign in spite of the flag.
         what: description of the unusual property, a clause without a full stop.
+        is_absence: whether the chain view lacks something, which may have come to the chain after the view.
     """
 
     word: Word
     what: str
+    is_absence: bool = field(default=False, compare=False)
 
 
 def red_flags(
@@ -120,12 +122,9 @@ def red_flags(
     if view.configured_safe.lower() not in ("", view.safe.address.lower()):
         moved = f"the contract's owner is {view.safe.address}, your settings name the Safe {view.configured_safe}"
         found.append(RedFlag(Word.MOVED, moved))
-    if proposal.nonce != view.safe.nonce:
-        is_later = proposal.nonce > view.safe.nonce
-        why = "others must be executed first" if is_later else "this or another proposal was executed already"
-        nonces = f"the proposal takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}"
-        found.append(RedFlag(Word.NONCE, f"{nonces}: {why}"))
-    return [*found, *_of_releases(proposal, view), *_of_call(proposal, view)]
+    found += [*_of_nonce(proposal, view), *_of_releases(proposal, view), *_of_call(proposal, view)]
+    is_outdated = bool(view.source) and view.block_time < proposal.created <= now
+    return _blame_age(found, proposal, view) if is_outdated else found
 
 
 def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
@@ -210,6 +209,28 @@ def _of_time(proposal: Proposal, view: ChainView, *, now: int) -> Iterator[RedFl
         )
 
 
+def _blame_age(flags: list[RedFlag], proposal: Proposal, view: ChainView) -> list[RedFlag]:
+    """Report a chain view that is older than the proposal as old, in place of what it lacks."""
+    lacking = [flag for flag in flags if flag.is_absence]
+    if not lacking:
+        return flags
+    times = f"block {view.block_number} of {show_time(view.block_time)}, before the proposal of"
+    what = "; ".join(flag.what for flag in lacking)
+    old = f"the chain view is outdated: it is {times} {show_time(proposal.created)}. In it, {what}"
+    return [RedFlag(Word.OLD, old), *(flag for flag in flags if flag not in lacking and flag.word is not Word.OLD)]
+
+
+def _of_nonce(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
+    """Flag a nonce that is used, or that comes after one which no proposal beside this one takes."""
+    nonces = f"the proposal takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}"
+    if proposal.nonce < view.safe.nonce:
+        yield RedFlag(Word.NONCE, f"{nonces}: this or another proposal was executed already")
+    earlier = range(view.safe.nonce, proposal.nonce)
+    if (missing := next((nonce for nonce in earlier if nonce not in view.queued), None)) is not None:
+        waits = f"{nonces}: others must be executed first, and none here takes nonce {missing}"
+        yield RedFlag(Word.NONCE, waits, is_absence=True)
+
+
 def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     """Compare each release with the newest release of its product, and with earlier releases of the same proposal."""
     if len(proposal.releases) > MOST_RELEASES:
@@ -221,7 +242,8 @@ def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         older, smaller = before.get(name, (0, size))
         product = view.product(name)
         if product is None or not product.paired:
-            yield RedFlag(Word.UNPAIRED, f"{name} is not paired with an OEM: no board would accept a release of it")
+            unpaired = f"{name} is not paired with an OEM: no board would accept a release of it"
+            yield RedFlag(Word.UNPAIRED, unpaired, is_absence=product is None)
         if release["activeFrom"] - view.block_time > FAR_POSTPONED:
             active = (
                 f"{name} {Version.unpack(version) or 'no version'} becomes active on {show_time(release['activeFrom'])}"
@@ -326,9 +348,8 @@ def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -
     number, wanted = arguments["id"], _STATUS_BEFORE.get(name)
     agreement = view.agreement(number)
     if agreement is None:
-        yield RedFlag(
-            Word.AGREEMENT, f"agreement {number} does not exist; the next broker's offer could get this number"
-        )
+        missing = f"agreement {number} does not exist; the next broker's offer could get this number"
+        yield RedFlag(Word.AGREEMENT, missing, is_absence=True)
     elif not is_named(agreement, arguments):
         yield RedFlag(Word.AGREEMENT, f"agreement {number} on the chain has other terms than the call")
     elif agreement.status is not wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import click
 
 from blockota.approval.intent import one_line
 from blockota.cli.keys import OpenSigner
+from blockota.cli.next_steps import after_proposing
 from blockota.cli.parameters import DURATION
 from blockota.cli.session import Session
 from blockota.errors import shortened
@@ -27,7 +28,7 @@ _WEEK = 7 * 86400
 
 @dataclass(frozen=True)
 class ProposalOptions:
-    """Option values of a command that makes a proposal; a nonce of None stands for the Safe's next nonce."""
+    """Option values of a command that makes a proposal; a nonce of None is the one behind the proposals beside it."""
 
     output: Path
     reason: str
@@ -36,15 +37,30 @@ class ProposalOptions:
     nonce: int | None
 
     def as_reason(self) -> Reason:
-        """Return the option values as a `Reason` for the proposal, with the current time.
+        """Return the option values as a `Reason` for the proposal, with the current time and the proposals beside it.
 
         Raises:
             ProposalError: the reason or the proposer cannot be shown safely.
         """
         from blockota.vendor.propose import Reason
+        from blockota.vendor.queue import read_queue
 
-        reason, proposer = one_line(self.reason), one_line(self.proposer)
-        return Reason(reason, int(time.time()), self.expires_in, nonce=self.nonce, proposer=proposer)
+        return Reason(
+            one_line(self.reason),
+            int(time.time()),
+            self.expires_in,
+            nonce=self.nonce,
+            proposer=one_line(self.proposer),
+            queued=read_queue(self.output.parent),
+        )
+
+
+@dataclass(frozen=True)
+class ProposalDetails:
+    """What a command shows of its proposal: further fields of the JSON result, and rows for the terminal."""
+
+    fields: Mapping[str, Any]
+    rows: Sequence[Mapping[str, object]] = ()
 
 
 def source_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,23 +74,25 @@ def save_proposal(
     make: Callable[[Reason], Proposal],
     proposing: ProposalOptions,
     *,
-    about: Callable[[], Mapping[str, Any]] = dict,
+    about: Callable[[], ProposalDetails] = lambda: ProposalDetails({}),
     sign: OpenSigner | None = None,
 ) -> None:
-    """Make a proposal, write the proposal file, and print its name.
+    """Make a proposal, write the proposal file, and print its name and the next step.
 
-    `about` is called after the proposal was made, and returns further fields of the JSON result. If `sign` is given,
-    its owner signs too, and the signature is written beside the proposal (`blockota.vendor.unattended`).
+    `about` is called after the proposal was made. If `sign` is given, its owner signs too, and the signature is written
+    beside the proposal (`blockota.vendor.unattended`).
 
     Raises:
         UsageError: the file exists or cannot be written.
         ProposalError: the proposal has a red flag, so that it is not signed without a person.
     """
+    from blockota.bindings.safe import read_safe
     from blockota.desk import unattended_signer
+    from blockota.vendor.queue import names_before
     from blockota.vendor.unattended import write_proposal
 
     path, reason = proposing.output, proposing.as_reason()
-    open_signer = partial(unattended_signer, session.connection, sign, now=reason.now) if sign else None
+    open_signer = partial(unattended_signer, session.connection, sign, reason=reason) if sign else None
     written = write_proposal(path, lambda: make(reason), open_signer=open_signer)
     proposal = written.proposal
     warn_of_rivals(proposal, path, session.note)
@@ -82,41 +100,54 @@ def save_proposal(
     if written.signature:
         fields |= {"signature": str(written.signature), "signer": written.signer}
 
+    details = about()
+    before = names_before(proposal, reason.queued, now=reason.now)
+
     def show() -> None:
         session.done(f"{path} proposes transaction {proposal.nonce} of the Safe {proposal.safe}")
-        others = ""
+        if before:
+            session.print(f"It can be executed after {shortened(before.values())}.")
         if written.signature:
             session.done(f"{written.signature} is the signature of {written.signer}")
-            others = " other"
-        session.note(f"Next:{others} owners sign it with `blockota proposal sign {path} --key KEY`")
+        for rows in details.rows:
+            session.fields(rows)
 
-    session.result({**fields, **about()}, show)
+    threshold = read_safe(session.chain, proposal.safe).threshold
+    then = after_proposing(path, signed=int(written.signature is not None), threshold=threshold)
+    session.result({**fields, **details.fields}, show, then=then)
 
 
 def warn_of_rivals(proposal: Proposal, path: Path, note: Callable[[str], object]) -> None:
     """Warn of other proposals in the folder with the nonce of a new proposal, unless it is a rejection."""
-    from blockota.vendor.files import find_rivals
+    from blockota.vendor.queue import find_rivals
 
     rivals = [] if proposal.is_rejection else find_rivals(proposal, path.parent)
     if rivals:
         note(
             f"Warning: nonce {proposal.nonce} is taken by {shortened(rivals)} too, and only one can be executed. To "
-            f"have both executed, make this proposal again with --nonce {proposal.nonce + 1}."
+            "have all executed, make this proposal again without --nonce."
         )
 
 
-def proposing_options(command: Callable[..., None], *, is_optional: bool = False) -> Callable[..., None]:
+def proposing_options(
+    command: Callable[..., None],
+    *,
+    default_output: Callable[[Mapping[str, Any]], Path | None] | None = None,
+    output_help: str = "Proposal file to write.",
+    nonce_help: str = "Nonce of the Safe; behind the proposals in the folder of -o by default.",
+) -> Callable[..., None]:
     """Add ``-o``, ``--reason``, ``--proposer``, ``--expires-in`` and ``--nonce``, as the parameter `proposing`.
 
-    If `is_optional` is set and ``-o`` is missing, `proposing` is None.
+    Without `default_output`, ``-o`` is required. Otherwise, `default_output` gets the command's other values, and
+    returns the proposal file; None makes `proposing` None.
     """
     file = click.Path(path_type=Path)
 
-    @click.option("-o", "--output", type=file, required=not is_optional, help="Proposal file to write.")
+    @click.option("-o", "--output", type=file, required=default_output is None, help=output_help)
     @click.option("--reason", default="", help="Reason for the proposal, for the other owners.")
     @click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Your name or role, for the other owners.")
     @click.option("--expires-in", type=DURATION, default=_WEEK, show_default="7d", help="Time until it expires.")
-    @click.option("--nonce", type=click.IntRange(0, (1 << 64) - 1), help="Nonce of the Safe; the next one by default.")
+    @click.option("--nonce", type=click.IntRange(0, (1 << 64) - 1), metavar="NUMBER", help=nonce_help)
     @functools.wraps(command)
     def wrapped(
         *args: object,
@@ -127,11 +158,13 @@ def proposing_options(command: Callable[..., None], *, is_optional: bool = False
         nonce: int | None,
         **kwargs: object,
     ) -> None:
+        if output is None and default_output:
+            output = default_output(kwargs | {"nonce": nonce})
         proposing = ProposalOptions(output, reason, proposer, expires_in, nonce) if output else None
         command(*args, proposing=proposing, **kwargs)
 
     return wrapped
 
 
-may_propose_options = functools.partial(proposing_options, is_optional=True)
+may_propose_options = functools.partial(proposing_options, default_output=lambda _: None)
 """`proposing_options` for a command that can also act without a proposal."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
+from blockota.cli.keys import OpenSigner, sign_option
+from blockota.cli.options import ProposalDetails, ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import REGION, VERSION, number
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.model.release import Product, Region, Version, show_time
@@ -46,12 +47,25 @@ def product() -> None:
 @click.option("--chip", type=chip_id, required=True, help="Id or name, as 0x410; `board chips` lists them.")
 @click.option("--region", type=REGION, required=True, help="Flash region of the images, such as 0x08000000:64K.")
 @proposing_options
+@sign_option
 @with_session
-def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, proposing: ProposalOptions) -> None:
-    """Propose to pair the product NAME with an OEM, a chip id and a flash region; the Safe's owners decide.
+def pair(
+    session: Session,
+    /,
+    name: str,
+    oem: str,
+    chip: int,
+    region: Region,
+    proposing: ProposalOptions,
+    sign: OpenSigner | None,
+) -> None:
+    """Propose to pair the product NAME with an OEM, a chip and a region.
+
+    The Safe's owners decide.
 
     \b
-    Example:  blockota product pair acme-thermo2 --oem acme --chip 0x410 --region 0x08000000:64K -o pair.json
+    Example:  blockota product pair acme-thermo2 --oem acme --chip 0x410 \\
+                  --region 0x08000000:64K -o pair.json
     """
     from blockota.desk import require_chip, require_flash_region
     from blockota.vendor.publish import propose_pairing
@@ -60,7 +74,9 @@ def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, pr
         raise click.BadParameter(f"0x{chip:x} is not a chip id: it has more than 16 bits", param_hint="--chip")
     require_flash_region(region, require_chip(chip))
     wanted = Product(name, oem, chip, region, minimum_version=None, paired=True)
-    save_proposal(session, lambda reason: propose_pairing(session.contract, wanted, reason=reason), proposing)
+    save_proposal(
+        session, lambda reason: propose_pairing(session.contract, wanted, reason=reason), proposing, sign=sign
+    )
 
 
 @product.command()
@@ -68,12 +84,15 @@ def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, pr
 @proposing_options
 @with_session
 def unpair(session: Session, /, name: str, proposing: ProposalOptions) -> None:
-    """Propose to end the pairing of the product NAME: nothing can be published or installed for it any more.
+    """Propose to end the pairing of the product NAME.
+
+    Nothing can be published or installed for the product any more.
 
     The product's releases stay on record, and the product can be paired again.
 
     \b
-    Example:  blockota product unpair acme-thermo2 --reason "out of production" -o unpair.json
+    Example:  blockota product unpair acme-thermo2 --reason "out of production" \\
+                  -o unpair.json
     """
     from blockota.bindings.block_ota import unpair_call
     from blockota.vendor.propose import propose
@@ -88,12 +107,15 @@ def unpair(session: Session, /, name: str, proposing: ProposalOptions) -> None:
 @proposing_options
 @with_session
 def floor(session: Session, /, name: str, version: Version, *, above_newest: bool, proposing: ProposalOptions) -> None:
-    """Propose to raise the floor of the product NAME to VERSION: no older version can be published or installed.
+    """Propose to raise the floor of the product NAME to VERSION.
+
+    No older version can be published or installed.
 
     A floor cannot be lowered again, not even by the Safe's owners.
 
     \b
-    Example:  blockota product floor acme-thermo2 1.4.0 --reason "1.3 leaks keys" -o floor.json
+    Example:  blockota product floor acme-thermo2 1.4.0 \\
+                  --reason "1.3 leaks keys" -o floor.json
     """
     from blockota.vendor.publish import find_floor, propose_floor
 
@@ -108,15 +130,12 @@ def floor(session: Session, /, name: str, version: Version, *, above_newest: boo
         "excluded": [str(release.version) for release in wanted.excluded],
         "allowed": [str(release.version) for release in wanted.allowed],
     }
-    save_proposal(session, propose, proposing, about=lambda: fields)
-    if not session.as_json:
-        session.fields(
-            {
-                "floor": f"{wanted.product} {wanted.version}, which cannot be lowered again",
-                "permanently excluded": ", ".join(fields["excluded"]) or "none",
-                "still allowed": ", ".join(fields["allowed"]) or "none",
-            }
-        )
+    rows = {
+        "floor": f"{wanted.product} {wanted.version}, which cannot be lowered again",
+        "permanently excluded": ", ".join(fields["excluded"]) or "none",
+        "still allowed": ", ".join(fields["allowed"]) or "none",
+    }
+    save_proposal(session, propose, proposing, about=lambda: ProposalDetails(fields, [rows]))
 
 
 @product.command("list")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +14,10 @@ from blockota.approval.red_flags import check_place
 from blockota.approval.signature import merge as merge_signatures
 from blockota.approval.signature import to_json, waive_text
 from blockota.approval.transaction_builder import to_builder
+from blockota.cli.layout import print_sentence
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.pack import pack
-from blockota.cli.proposal_text import readable, show_flags, show_groups
+from blockota.cli.proposal_text import readable, show_flags, show_part, show_screen
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.cli.signing import (
     FILE,
@@ -29,6 +32,7 @@ from blockota.cli.signing import (
     signature_option,
     unsigned_text_option,
     view_option,
+    with_queue,
 )
 from blockota.errors import BlockOTAError, UsageError, shortened
 from blockota.files import refuse_existing, write_result
@@ -44,7 +48,9 @@ from blockota.vendor.files import (
 )
 
 if TYPE_CHECKING:
-    from blockota.vendor.review import ListedProposal
+    from blockota.approval.proposal import Proposal
+    from blockota.vendor.propose import Reason
+    from blockota.vendor.queue import ListedProposal
 
 
 @click.group(cls=VerbGroup)
@@ -60,13 +66,15 @@ def proposal() -> None:
 @view_option
 @with_session
 def list_(session: Session, /, folder: Path, view: Path | None) -> None:
-    """List the proposals in FOLDER with their signatures and states, and mark those that compete for a nonce.
+    """List the proposals in FOLDER with their signatures and states.
+
+    Proposals that compete for a nonce are marked.
 
     \b
     Example:  blockota proposal list proposals/
     """
     from blockota.bindings.safe import executed_hashes
-    from blockota.vendor.review import ProposalState, list_proposals, settle_past
+    from blockota.vendor.queue import ProposalState, list_proposals, settle_past
 
     found = read_folder(folder)
     listed: list[ListedProposal] = []
@@ -133,10 +141,12 @@ def show(
               blockota proposal show 1.4.0.pack
     """
     from blockota.vendor.review import review_proposal, signature_status
+    from blockota.vendor.screen import screen_of
 
+    now = int(time.time())
     with opened_proposal(session, file, view=view) as (found, read_view, open_store):
         try:
-            chain, trouble = read_view(), ""
+            chain, trouble = with_queue(read_view(), file, found, now=now), ""
             check_place(found, chain)
         except BlockOTAError as error:
             if view or is_pack(file):
@@ -148,15 +158,13 @@ def show(
         review = review_proposal(found, chain, inputs, is_pinned=pinned, is_required=False)
     collected = collect_signatures(file, found, named=signatures, note=session.note)
     signers = {one.signer: signature_status(found, one, view=chain) for one in collected}
-    now = int(time.time())
     flags = review.red_flags(signer=None, now=now)
 
     def show_all() -> None:
-        groups = review.groups(now=now)
+        show_screen(session, screen_of(review, now=now), flags)
         if signers:
-            groups.append({"signatures": tuple(f"{signer} {status}" for signer, status in signers.items())})
-        show_groups(session, groups)
-        show_flags(session, flags or [])
+            session.out.print()
+            show_part(session, [{"signatures": tuple(f"{signer} {status}" for signer, status in signers.items())}])
         if trouble:
             session.note(f"Red flags were not checked: {trouble}")
 
@@ -169,26 +177,45 @@ proposal.add_command(sign)
 proposal.add_command(execute)
 
 
+def _rejection_file(values: Mapping[str, Any]) -> Path:
+    """Return the default proposal file of a rejection: beside the rejected proposal."""
+    file, nonce = values["file"], values["nonce"]
+    return file.with_name(f"reject-{file.name}") if file else Path(f"reject-{nonce}.json")
+
+
 @proposal.command()
-@proposing_options
+@click.argument("file", type=FILE, required=False)
+@functools.partial(
+    proposing_options,
+    default_output=_rejection_file,
+    output_help="Proposal file to write; reject-FILE beside FILE by default.",
+    nonce_help="Nonce to reject, if FILE is not at hand.",
+)
 @with_session
-def reject(session: Session, /, proposing: ProposalOptions) -> None:
-    """Propose an empty transaction with the nonce --nonce, to replace another proposal.
+def reject(session: Session, /, file: Path | None, proposing: ProposalOptions) -> None:
+    """Propose an empty transaction in place of the proposal FILE.
+
+    With --nonce in place of FILE, any proposal with this nonce is replaced.
 
     After the execution of this transaction, no other transaction with the same nonce can be executed.
 
     \b
-    Example:  blockota proposal reject --nonce 7 --reason "wrong image" -o reject-7.json
+    Example:  blockota proposal reject 1.4.0.json --reason "wrong image"
+              blockota proposal reject --nonce 7 --reason "wrong image"
     """
     from blockota.vendor.propose import propose_rejection
 
-    if proposing.nonce is None:
+    if (file is None) == (proposing.nonce is None):
         raise UsageError(
-            "no nonce given",
-            why="a rejection takes the nonce of the proposal that it rejects",
-            remedy="pass --nonce N",
+            "give one of FILE and --nonce",
+            why="a rejection takes the nonce of the proposal that it rejects, from its file or from --nonce NUMBER",
         )
-    save_proposal(session, lambda reason: propose_rejection(session.contract, reason=reason), proposing)
+    rejected = read_proposal(file) if file else None
+
+    def make(reason: Reason) -> Proposal:
+        return propose_rejection(session.contract, reason=reason, rejected=rejected)
+
+    save_proposal(session, make, proposing)
 
 
 @proposal.command()
@@ -197,7 +224,7 @@ def reject(session: Session, /, proposing: ProposalOptions) -> None:
 @unsigned_text_option
 @with_session
 def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...], *, unsigned_text: bool) -> None:
-    """Simulate FILE on the chain's newest state, without sending anything.
+    """Simulate FILE on the chain's newest state; nothing is sent.
 
     The call is simulated with the Safe as its sender. If enough owners have signed, the whole execution is simulated.
 
@@ -236,7 +263,7 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...], *, u
             if was_tried:
                 session.done(line)
             else:
-                session.out.print(f"- {line}", markup=False)
+                print_sentence(session.out, line, mark="- ")
 
     fields = {"call": result.call, "execution": result.execution, "signatures": counted}
     session.result(fields | {"threshold": view.safe.threshold}, show_all)
@@ -250,7 +277,8 @@ def merge(session: Session, /, signatures: tuple[Path, ...], output: Path) -> No
     """Merge SIGNATURES of one proposal into one file.
 
     \b
-    Example:  blockota proposal merge alice.signature.json bob.signature.json -o 1.4.0.signatures.json
+    Example:  blockota proposal merge alice.signature.json bob.signature.json \\
+                  -o 1.4.0.signatures.json
     """
     refuse_existing(output, why="it may contain signatures")
     merged = merge_signatures(one for path in signatures for one in read_signatures(path))
@@ -265,14 +293,14 @@ def merge(session: Session, /, signatures: tuple[Path, ...], output: Path) -> No
 @click.option("-o", "--output", type=FILE, required=True, help="Chain view to write.")
 @with_session
 def export_view(session: Session, /, proposals: tuple[Path, ...], output: Path) -> None:
-    """Write a chain view: the state of the chain that signers of PROPOSALS need.
+    """Write the state of the chain that off-line signers need.
 
-    With the chain view, these signers can sign without a network.
+    With this chain view, the owners can sign PROPOSALS without a network.
 
     \b
     Example:  blockota proposal export-view 1.4.0.json -o view.json
     """
-    from blockota.vendor.review import view_rows
+    from blockota.vendor.screen import view_rows
 
     refuse_to_replace(output, "blockota-view-")
     view = open_view(session, [read_proposal(path) for path in proposals], path=None)
@@ -280,7 +308,7 @@ def export_view(session: Session, /, proposals: tuple[Path, ...], output: Path) 
     fields = {"view": str(output), "block": view.block_number, "blockHash": "0x" + view.block_hash.hex()}
 
     def show_written() -> None:
-        show_groups(session, [view_rows(view)])
+        show_part(session, [view_rows(view)])
         session.done(f"{output} is the chain as of block {view.block_number}")
 
     session.result(fields, show_written)

@@ -9,22 +9,50 @@ from typing import TYPE_CHECKING
 
 import click
 
+from blockota.cli.layout import print_sentence
 from blockota.cli.session import Session
 from blockota.errors import RefusedError, UsageError, plain
 
 if TYPE_CHECKING:
     from blockota.approval.red_flags import RedFlag
     from blockota.model.manifest import Description
-    from blockota.vendor.review import Rows
+    from blockota.vendor.screen import Rows, Screen
 
 _LONGEST = 400
 """Maximum length of a value, in characters: a longer one could push important lines off the screen."""
+_RULE = 80
+"""Length of the rule above the evidence, in columns."""
 _RUNS = re.compile(" {2,}")
 
 
-def show_groups(session: Session, groups: Sequence[Rows]) -> None:
-    """Print groups of labels and values, separated by empty lines."""
-    width = max((len(label) for group in groups for label in group), default=0)
+def show_screen(session: Session, screen: Screen, flags: Sequence[RedFlag] | None) -> None:
+    """Print the signing screen: what is asked, what changes, what is unusual, and the evidence below a rule.
+
+    Flags of None were not checked. The red flags go to stderr.
+    """
+    parts = (screen.asked, screen.changes, screen.evidence)
+    width = max(len(label) for part in parts for group in part for label in group)
+    show_part(session, screen.asked, heading="What is asked", width=width)
+    if screen.changes:
+        session.out.print()
+        show_part(session, screen.changes, heading="What changes", width=width)
+
+    session.out.print("\n[bold]What is unusual[/bold]")
+    if flags is None:
+        session.out.print("not checked, because the state of the chain is not known")
+    elif not flags:
+        session.out.print("nothing")
+    show_flags(session, flags or [])
+
+    session.out.print(f"\n{'─' * min(session.out.width, _RULE)}")
+    show_part(session, screen.evidence, heading="To compare with your build and your wallet", width=width)
+
+
+def show_part(session: Session, groups: Sequence[Rows], *, heading: str = "", width: int = 0) -> None:
+    """Print groups of labels and values, separated by empty lines, in a column of at least `width` for the labels."""
+    if heading:
+        session.out.print(heading, style="bold", markup=False)
+    width = max([width, *(len(label) for group in groups for label in group)])
     for number, group in enumerate(groups):
         if number:
             session.out.print()
@@ -48,18 +76,16 @@ def show_description(session: Session, found: Description) -> None:
 def show_flags(session: Session, flags: Sequence[RedFlag]) -> None:
     """Print red flags on stderr."""
     for flag in flags:
-        session.err.print(f"[bold red]RED FLAG {flag.word}[/bold red]  ", end="")
-        session.err.print(readable(flag.what), markup=False)
+        print_sentence(session.err, readable(flag.what), mark=f"RED FLAG {flag.word}  ", mark_style="bold red")
 
 
 def confirm_flags(session: Session, flags: Sequence[RedFlag]) -> None:
-    """Print red flags, and have the signer type the word of each flag.
+    """Have the signer type the word of each red flag, which the screen has shown.
 
     Raises:
         RefusedError: the signer typed another word, or the command does not run on a terminal.
     """
     # The signer types each word, because a list would be confirmed without being read.
-    show_flags(session, flags)
     if flags and (session.as_json or not _is_terminal()):
         words = ", ".join(flag.word for flag in flags)
         raise RefusedError(
@@ -68,6 +94,7 @@ def confirm_flags(session: Session, flags: Sequence[RedFlag]) -> None:
             remedy="examine the red flags, then sign on a terminal; --yes does not skip red flags",
         )
     for flag in flags:
+        session.note(f"{readable(flag.what)}.")
         if click.prompt(f"Type {flag.word} to sign in spite of it", err=True).strip() != flag.word:
             raise RefusedError(
                 "nothing was signed",

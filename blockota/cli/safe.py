@@ -9,7 +9,7 @@ import click
 
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import ADDRESS
-from blockota.cli.proposal_text import show_groups
+from blockota.cli.proposal_text import show_part
 from blockota.cli.session import Session, VerbGroup, with_session
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def owners(session: Session) -> None:
         "owners": (*state.owners, f"{state.threshold} of these {len(state.owners)} must sign"),
         "next nonce": state.nonce,
     }
-    session.result(fields, lambda: show_groups(session, [rows]))
+    session.result(fields, lambda: show_part(session, [rows]))
 
 
 @safe.command()
@@ -53,7 +53,8 @@ def add(session: Session, /, owner: str, threshold: int | None, proposing: Propo
     """Propose to add OWNER to the Safe's owners.
 
     \b
-    Example:  blockota safe add 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 --reason "Dora joins" -o add.json
+    Example:  blockota safe add 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 \\
+                  --reason "Dora joins" -o add.json
     """
     from blockota.vendor.propose import add_call
 
@@ -69,7 +70,8 @@ def remove(session: Session, /, owner: str, threshold: int | None, proposing: Pr
     """Propose to remove OWNER from the Safe's owners.
 
     \b
-    Example:  blockota safe remove 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 --reason "lost key" -o remove.json
+    Example:  blockota safe remove 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 \\
+                  --reason "lost key" -o remove.json
     """
     from blockota.vendor.propose import remove_call
 
@@ -81,10 +83,13 @@ def remove(session: Session, /, owner: str, threshold: int | None, proposing: Pr
 @proposing_options
 @with_session
 def threshold(session: Session, /, number: int, proposing: ProposalOptions) -> None:
-    """Propose to change the threshold, which is how many owners must sign, to NUMBER.
+    """Propose to change the threshold to NUMBER.
+
+    The threshold is how many owners must sign.
 
     \b
-    Example:  blockota safe threshold 3 --reason "we are five now" -o threshold.json
+    Example:  blockota safe threshold 3 --reason "we are five now" \\
+                  -o threshold.json
     """
     from blockota.vendor.propose import threshold_call
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,14 @@ import click
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import RedFlag, signature_flags
+from blockota.approval.red_flags import RedFlag, Word, check_place, signature_flags
+from blockota.approval.signature import accept, to_json, waive_text
 from blockota.approval.signature import sign as sign_proposal
-from blockota.approval.signature import to_json, waive_text
 from blockota.cli.display import progress_bar
 from blockota.cli.keys import key_option, open_key
+from blockota.cli.next_steps import after_execution, after_signing
 from blockota.cli.options import source_option
-from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_groups
+from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_screen
 from blockota.cli.session import Session, with_session
 from blockota.files import refuse_existing, write_result
 from blockota.vendor.files import check_view, collect_signatures, is_pack, read_proposal, read_view_file
@@ -72,7 +74,7 @@ def sign(
     *,
     yes: bool,
 ) -> None:
-    """Check FILE, hash its images, show its effect, and write a signature to a separate file.
+    """Check FILE, hash its images, show it, and write a signature.
 
     FILE is a proposal, or a pack of `blockota proposal pack`, for which no network is needed. Images come from the
     pack or --image, or else from the store, or else from sources on the network.
@@ -82,28 +84,36 @@ def sign(
               blockota proposal sign 1.4.0.pack --key ape:alice
     """
     from blockota.vendor.review import hash_fields, review_proposal
+    from blockota.vendor.screen import screen_of
     from blockota.vendor.unattended import signature_path
 
-    # 1. The review: the decoded calldata, the chain's state, and images that are hashed on this machine.
+    now = int(time.time())
     with opened_proposal(session, file, view=view) as (proposal, read_view, open_store):
-        chain, inputs = read_view(), image_inputs(session, image, previous, source, open_store=open_store)
+        # 1. The state of the proposal: nothing is asked for one that can no longer be executed.
+        chain = with_queue(read_view(), file, proposal, now=now)
+        require_pending(session, proposal, chain, now=now)
+
+        # 2. The signer. The key is opened for the proposal's chain, so a development key never signs for a real chain.
+        account = open_key(proposal.chain_id, key, password_fd)
+        path = output or signature_path(file, account.address)
+        refuse_existing(path, why="this key has signed the proposal already, or an earlier one with the same file name")
+
+        # 3. The review: the decoded calldata, the chain's state, and images that are hashed on this machine.
+        inputs = image_inputs(session, image, previous, source, open_store=open_store)
         pinned = is_pinned(session, chain)
         review = review_proposal(proposal, chain, inputs, is_pinned=pinned, is_required=True)
-    if not session.as_json:
-        show_groups(session, review.groups(now=int(time.time())))
+    flags = review.red_flags(signer=account.address, now=now) or []
+    if session.as_json:
+        show_flags(session, flags)
+    else:
+        show_screen(session, screen_of(review, now=now), flags)
 
-    # 2. The signer. The key is opened for the proposal's chain, so a development key never signs for a real chain.
-    account = open_key(proposal.chain_id, key, password_fd)
-    path = output or signature_path(file, account.address)
-    refuse_existing(path, why="it may be the signature of an earlier proposal with the same name")
-
-    # 3. Consent. --yes skips the question, but no red flag.
-    flags = review.red_flags(signer=account.address, now=int(time.time())) or []
+    # 4. Consent. --yes skips the question, but no red flag.
     confirm_flags(session, flags)
     if not yes:
         confirm_signature(session)
 
-    # 4. The signature, in a separate file: owners can sign at the same time, and need not wait for each other.
+    # 5. The signature, in a separate file: owners can sign at the same time, and need not wait for each other.
     write_result(path, to_json([sign_proposal(proposal, account)]))
     fields = {
         "signature": str(path),
@@ -112,7 +122,9 @@ def sign(
         "images": [checked.fields for checked in review.images],
         "redFlags": flag_fields(flags),
     }
-    session.result(fields, lambda: session.done(f"{path} is the signature of {account.address}"))
+    signed = signers(session, file, proposal, view=chain) | {account.address}
+    then = after_signing(file, path, signed=len(signed), view=chain)
+    session.result(fields, lambda: session.done(f"{path} is the signature of {account.address}"), then=then)
 
 
 @click.command()
@@ -131,7 +143,7 @@ def execute(
     *,
     unsigned_text: bool,
 ) -> None:
-    """Check FILE and its signatures as the Safe does, simulate the transaction, and send it.
+    """Check FILE and its signatures, simulate it, and send it.
 
     Any account can execute a proposal that enough owners have signed.
 
@@ -141,25 +153,60 @@ def execute(
     from blockota.bindings.safe import execute as execute_proposal
     from blockota.vendor.review import Review, headline
 
+    # 1. The state of the proposal, unless it is being executed: then the execution is continued, whatever the state.
     proposal, now = read_proposal(file), int(time.time())
-    if not session.as_json:
-        session.out.print(readable(headline(proposal)), markup=False)
-    view = open_view(session, [proposal], path=None)
+    view = with_queue(open_view(session, [proposal], path=None), file, proposal, now=now)
+    if not any(entry.newest.to == proposal.safe for entry in session.chain.unsettled()):
+        require_pending(session, proposal, view, now=now)
+
+    # 2. The signatures and the payer.
     flags = Review(proposal, view).red_flags(signer=None, now=now) or []
     signed = collect_signatures(file, proposal, named=signatures, owners=view.safe.owners, note=session.note)
     if unsigned_text:
         signed = waive_text(signed)
         flags += signature_flags(signed)
-    # A used nonce and an expired proposal are refused below, with an error of their own.
-    if not {flag.word for flag in flags} & {"nonce", "expired"}:
-        show_flags(session, flags)
-
+    accept(proposal, signed, owners=view.safe.owners, threshold=view.safe.threshold)
     account = open_key(session.settings.chain_id, key, password_fd)
+
+    # 3. The execution.
+    if not session.as_json:
+        session.print(readable(headline(proposal)))
+    show_flags(session, [flag for flag in flags if flag.word not in {Word.NONCE, Word.EXPIRED}])
     receipt = execute_proposal(session.chain, proposal, signatures=signed, account=account, now=now)
     transaction = "0x" + receipt.transaction.hex()
     fields = {"transaction": transaction, "block": receipt.block_number, "gas": receipt.gas_used}
     sentence = f"executed in block {receipt.block_number} for {receipt.gas_used:,} gas, transaction {transaction}"
-    session.result(fields, lambda: session.done(sentence))
+    session.result(fields, lambda: session.done(sentence), then=after_execution(proposal))
+
+
+def with_queue(view: ChainView, file: Path, proposal: Proposal, *, now: int) -> ChainView:
+    """Add the proposals that lie beside a proposal file, and come before it, to a chain view."""
+    from blockota.vendor.queue import names_before, read_queue
+
+    return replace(view, queued=names_before(proposal, read_queue(file.parent), now=now))
+
+
+def require_pending(session: Session, proposal: Proposal, view: ChainView, *, now: int) -> None:
+    """Refuse a proposal that was executed, was replaced or has expired, before anything else is done for it.
+
+    Raises:
+        ProposalError: the proposal can no longer be executed, or is for another chain or Safe.
+    """
+    from blockota.bindings.safe import executed_hashes
+    from blockota.vendor.queue import check_pending
+
+    def read_executed() -> frozenset[bytes]:
+        return executed_hashes(session.chain, view.safe.address, from_block=session.settings.first_block)
+
+    check_place(proposal, view)
+    # Only the events on the chain distinguish executed from replaced proposals, so a node is needed.
+    check_pending(proposal, view, now=now, read_executed=None if view.source else read_executed)
+
+
+def signers(session: Session, file: Path, proposal: Proposal, *, view: ChainView) -> set[str]:
+    """Return the owners whose signatures beside a proposal count."""
+    found = collect_signatures(file, proposal, owners=view.safe.owners, note=session.note)
+    return {one.signer for one in found if one.counts}
 
 
 @contextmanager

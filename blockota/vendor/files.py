@@ -136,23 +136,6 @@ def read_folder(folder: Path) -> ProposalFolder:
     return found
 
 
-def find_rivals(proposal: Proposal, folder: Path) -> list[str]:
-    """Return the names of the proposal files in a folder that compete with a proposal.
-
-    A competing proposal has another transaction of the same Safe at the same nonce, and has not expired.
-    """
-    found = []
-    for path, other in read_folder(folder).proposals.items():
-        is_of_same_nonce = (other.chain_id, other.safe, other.nonce) == (
-            proposal.chain_id,
-            proposal.safe,
-            proposal.nonce,
-        )
-        if is_of_same_nonce and other.safe_tx_hash != proposal.safe_tx_hash and other.expires > proposal.created:
-            found.append(path.name)
-    return found
-
-
 def collect_signatures(
     file: Path,
     proposal: Proposal,

@@ -6,8 +6,8 @@ the call that removes an owner must also name the preceding owner.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from blockota.approval.chain_view import ChainView, SafeState
 from blockota.approval.intent import SAFE
@@ -34,8 +34,9 @@ class Reason:
         text: why the transaction is proposed, one line for the other owners.
         now: current time, in Unix seconds.
         lifetime: time until the proposal expires, in seconds.
-        nonce: nonce of the Safe to use; None uses the next one.
+        nonce: nonce of the Safe to use; None uses the one behind the `queued` proposals.
         proposer: name or role that the proposer entered, one line.
+        queued: the proposals that wait already, by file name; those of other Safes are ignored.
     """
 
     text: str
@@ -43,6 +44,7 @@ class Reason:
     lifetime: int
     nonce: int | None = None
     proposer: str = ""
+    queued: Mapping[str, Proposal] = field(default_factory=dict)
 
 
 def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason, target: str | None = None) -> Proposal:
@@ -64,19 +66,45 @@ def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], by
     `make` takes the Safe's present state and returns the calldata, for example by `add_call`.
 
     Raises:
-        RefusedError: `make` refuses the change.
+        RefusedError: `make` refuses the change, or a proposal with a lower nonce changes the owners too.
         ContractRefusalError: the Safe would refuse the call.
     """
     safe = read_safe(contract.chain, contract.owner())
+    # The Safe names an owner by the owner before it, so the call is valid only for the present list of owners.
+    for name, other in _waiting(contract, safe, reason).items():
+        is_before = reason.nonce is None or other.nonce < reason.nonce
+        if other.to != safe.address or other.is_rejection or not is_before:
+            continue
+        raise RefusedError(
+            f"{name} changes the owners or the threshold first",
+            why=f"it takes nonce {other.nonce}, and this change must be made for the owners after it",
+            remedy="execute or reject that proposal, then make this one",
+            action=Action.LIST_PROPOSALS,
+        )
     call = make(safe)
     with refusals_in_words():
         contract.chain.call(safe.address, call, sender=safe.address)
     return _proposal(contract, safe, reason=reason, to=safe.address, data=call)
 
 
-def propose_rejection(contract: BlockOTAContract, *, reason: Reason) -> Proposal:
-    """Make a proposal of an empty transaction, whose execution prevents every other transaction at its nonce."""
+def propose_rejection(contract: BlockOTAContract, *, reason: Reason, rejected: Proposal | None = None) -> Proposal:
+    """Make a proposal of an empty transaction, whose execution prevents every other transaction at its nonce.
+
+    The nonce is that of the proposal `rejected`; if it is None, the nonce of `reason`.
+
+    Raises:
+        ProposalError: the nonce is used, or the rejected proposal is for another chain or Safe.
+    """
     safe = read_safe(contract.chain, contract.owner())
+    if rejected:
+        if (rejected.chain_id, rejected.safe) != (contract.chain.chain_id, safe.address):
+            raise ProposalError(
+                "the proposal is for another chain or Safe",
+                why=f"it is for chain id {rejected.chain_id} and the Safe {rejected.safe}",
+                remedy="choose the network that the proposal was made for",
+                action=Action.CHOOSE_NETWORK,
+            )
+        reason = replace(reason, nonce=rejected.nonce)
     return _proposal(contract, safe, reason=reason, to=safe.address, data=b"")
 
 
@@ -200,10 +228,13 @@ def _proposal(contract: BlockOTAContract, safe: SafeState, *, reason: Reason, to
             remedy="use the next nonce",
             action=Action.CHOOSE_NONCE,
         )
+    waiting = _waiting(contract, safe, reason)
+    # As in Safe's own queue, a new transaction takes the nonce behind those that wait.
+    behind = max((one.nonce for one in waiting.values()), default=safe.nonce - 1) + 1
     return Proposal(
         chain_id=contract.chain.chain_id,
         safe=safe.address,
-        nonce=safe.nonce if reason.nonce is None else reason.nonce,
+        nonce=behind if reason.nonce is None else reason.nonce,
         to=to,
         data=data,
         reason=reason.text,
@@ -211,6 +242,16 @@ def _proposal(contract: BlockOTAContract, safe: SafeState, *, reason: Reason, to
         created=reason.now,
         expires=reason.now + reason.lifetime,
     )
+
+
+def _waiting(contract: BlockOTAContract, safe: SafeState, reason: Reason) -> dict[str, Proposal]:
+    """Return the queued proposals of the Safe that can still be executed."""
+    place = (contract.chain.chain_id, safe.address)
+    return {
+        name: one
+        for name, one in reason.queued.items()
+        if (one.chain_id, one.safe) == place and one.nonce >= safe.nonce and one.expires > reason.now
+    }
 
 
 def _check_threshold(safe: SafeState, wanted: int | None, *, owners: int) -> int:

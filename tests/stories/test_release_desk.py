@@ -124,10 +124,11 @@ def test_what_is_signed_is_shown_in_the_order_in_which_it_matters(workshop: Work
     workshop.after(publish_first)
     file = propose(workshop, NEW, "1.1.0", "--reason", "fewer wake-ups")
     shown = ok(sign(workshop, file, "dev:1")).out
-    order = ["action", "product", "version", "SHA-256", "CID", "addresses", "image", "changes", "today", "reason"]
-    order += ["expires", "calls", "Safe", "chain id", "nonce", "owners", "chain view", "block hash"]
+    order = ["What is asked", "action", "product", "version", "active from", "reason", "expires", "nonce"]
+    order += ["What changes", "addresses", "image", "changes", "today", "What is unusual", "nothing", "────"]
+    order += ["SHA-256", "CID", "manifest", "calls", "Safe", "chain id", "owners", "chain view", "block hash"]
     order += ["domain hash", "message hash", "safeTxHash", "✓"]
-    found = [re.search(f"^{re.escape(label)} ", shown, re.MULTILINE) for label in order]
+    found = [re.search(f"^{re.escape(label)}", shown, re.MULTILINE) for label in order]
     places = [match.start() if match else -1 for match in found]
     assert -1 not in places, order[places.index(-1)]
     assert places == sorted(places)
@@ -184,11 +185,15 @@ def test_signing_without_the_image_names_the_remedy(workshop: Workshop) -> None:
 def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None:
     """Of two proposals with the same nonce, executing a rejection makes the other one invalid."""
     file = propose(workshop, OLD, "1.0.0")
-    refused(workshop.run("proposal", "reject", "-o", "no.json"), USAGE, "--nonce")
-    ok(workshop.run("proposal", "reject", "--nonce", "1", "--reason", "wrong image", "-o", "no.json"))
-    second = workshop.run("product", "floor", PRODUCT, "0.1.0", "--above-newest", "-o", "floor.json")
-    assert "nonce 1 is taken by 1.0.0.json, no.json too" in ok(second).err
-    assert "with --nonce 2" in second.err
+    refused(workshop.run("proposal", "reject", "-o", "no.json"), USAGE, "FILE", "--nonce")
+    refused(workshop.run("proposal", "reject", str(file), "--nonce", "1"), USAGE, "one of FILE and --nonce")
+    ok(workshop.run("proposal", "reject", str(file), "--reason", "wrong image"))
+    assert Path("reject-1.0.0.json").exists()
+    Path("reject-1.0.0.json").rename("no.json")
+    floor = ("product", "floor", PRODUCT, "0.1.0", "--above-newest", "-o", "floor.json")
+    competing = ok(workshop.run(*floor, "--nonce", "1"))
+    assert "nonce 1 is taken by 1.0.0.json, no.json too" in competing.err
+    assert "again without --nonce" in competing.err
     Path("floor.json").unlink()
     rows = listed(workshop)
     assert rows["1.0.0.json"]["competesWith"] == ["no.json"]
@@ -197,22 +202,38 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
     ok(sign(workshop, file, "dev:1"))
     ok(sign(workshop, file, "dev:2"))
     assert "reject whatever else takes nonce 1" in ok(decide(workshop, "no.json", "dev:1", "dev:3")).out
-    for verb in (("simulate",), ("execute", "--key", "dev:0")):
-        outcome = workshop.run("proposal", verb[0], str(file), *verb[1:])
-        refused(outcome, REFUSED, "cannot be executed any more", "nonce 1", "the Safe is at 2")
+    refused(workshop.run("proposal", "simulate", str(file)), REFUSED, "cannot be executed any more", "nonce 1")
+    # The state comes before the key: the password of a key is never asked for in vain.
+    for verb in ("sign", "execute"):
+        outcome = workshop.run("proposal", verb, str(file), "--key", "keystore:missing.json")
+        refused(outcome, REFUSED, "the proposal was replaced", "another transaction at nonce 1")
+    for verb in ("sign", "execute"):
+        outcome = workshop.run("proposal", verb, "no.json", "--key", "keystore:missing.json")
+        refused(outcome, REFUSED, "the proposal was executed already")
     assert listed(workshop)["1.0.0.json"]["state"] == "replaced"
     assert workshop.contract.latest(PRODUCT) is None
     refused(workshop.run("proposal", "reject", "--nonce", "1", "-o", "x.json"), REFUSED, "nonce 1 is used already")
 
 
-def test_a_later_nonce_waits_for_its_turn(workshop: Workshop) -> None:
-    """A proposal with a later nonce is listed as waiting and raises a red flag."""
+def test_a_second_proposal_waits_for_the_first(workshop: Workshop) -> None:
+    """A proposal takes the nonce behind those in its folder, and is signed before they are executed, without a flag."""
     propose(workshop, OLD, "1.0.0")
-    file = propose(workshop, NEW, "1.1.0", "--nonce", "2")
+    file = propose(workshop, NEW, "1.1.0")
+    assert Proposal.from_json(file.read_bytes()).nonce == 2
     assert listed(workshop)["1.1.0.json"]["state"] == "waits for those before it"
-    refused(sign(workshop, file, "dev:1"), REFUSED, "red flags (nonce)")
+    signed = ok(sign(workshop, file, "dev:1"))
+    assert "RED FLAG" not in signed.err
+    assert "2, after 1.0.0.json; the Safe is at 1" in signed.out
+    assert signed.err.endswith(
+        "1 of 2 signed. Send 1.1.0.json to the other owners; then `blockota proposal execute 1.1.0.json --key KEY`\n"
+    )
+    assert "Execute 1.0.0.json first" in ok(sign(workshop, file, "dev:2")).err
+    refused(workshop.run("proposal", "execute", str(file), "--key", "dev:0"), REFUSED, "other proposals come first")
+
+    # Without the proposals before it, a later nonce is unusual.
+    Path("1.0.0.json").rename("1.0.0.bak")
+    refused(sign(workshop, file, "dev:3"), REFUSED, "red flags (nonce)")
     assert "the Safe is at 1" in ok(workshop.run("proposal", "simulate", str(file))).out
-    refused(workshop.run("proposal", "execute", str(file), "--key", "dev:0"), REFUSED, "0 of 2")
 
 
 def test_the_safe_changes_its_owners_and_threshold(workshop: Workshop) -> None:
@@ -304,7 +325,9 @@ def test_a_proposal_goes_through_the_transaction_builder(workshop: Workshop) -> 
     """Exporting a proposal to the Transaction Builder and importing it keeps the transaction's hash."""
     file = propose(workshop, OLD, "1.0.0")
     ok(workshop.run("proposal", "export", str(file), "-o", "builder.json"))
-    imported = ok(workshop.run("proposal", "import", "builder.json", "-o", "imported.json", "--json")).json
+    imported = ok(
+        workshop.run("proposal", "import", "builder.json", "--nonce", "1", "-o", "imported.json", "--json")
+    ).json
     assert imported["safeTxHash"] == listed(workshop)[file.name]["safeTxHash"]
     assert listed(workshop)["imported.json"]["competesWith"] == []
     ok(decide(workshop, "imported.json", "dev:2", "dev:3"))

@@ -47,7 +47,7 @@ def test_an_owner_signs_what_a_gateway_serves(owner: Workshop) -> None:
         shutil.rmtree(".blockota/store")
         settings(owner, gateways=[gateway.url])
         outcome = ok(sign(owner, "1.1.0.json", "dev:1"))
-        assert "hashed here from the network: its 620 bytes have this SHA-256" in outcome.out
+        assert "hashed here from the network: its 620 bytes have the SHA-256 below" in outcome.out
         assert "since 1.0.0: 584 → 620 bytes" in outcome.out
         assert "Asking the gateways for the image (1 source)." in outcome.err
     outcome = ok(sign(owner, "1.1.0.json", "dev:2"))
@@ -100,6 +100,7 @@ def test_signing_offline_asks_named_sources_only(owner: Workshop) -> None:
     signing = ("proposal", "sign", *words, "--key", "dev:1", "--yes")
     shown = ok(without_network(home, *signing, "--image", NEW.name)).out
     assert "not known: the image of 1.0.0 was not found, and no file was given to compare with" in shown
+    signing += ("-o", "again.json")
     refused(without_network(home, *signing), OUT_OF_REACH, "cannot be checked", "--image FILE")
     assert "NOT CHECKED" in ok(without_network(home, "proposal", "show", *words)).out
     assert without_network(home, *signing, "--source", NOBODY).status == 97
@@ -114,7 +115,7 @@ def test_an_owner_sees_the_image_before_signing(owner: Workshop) -> None:
     assert "cannot be checked" in image["trouble"]
     given = ("--image", str(NEW), "--previous", str(OLD))
     shown = ok(owner.run("proposal", "show", "1.1.0.json", *given))
-    assert f"hashed here from {NEW}: its 620 bytes have this SHA-256" in shown.out
+    assert f"hashed here from {NEW}: its 620 bytes have the SHA-256 below" in shown.out
     assert "since 1.0.0: 584 → 620 bytes" in shown.out
     refused(owner.run("proposal", "show", "1.1.0.json", "--image", str(OLD)), REFUSED, "not the one in the proposal")
     with serving(blocks(NEW, OLD), vices.honest) as named:

@@ -18,9 +18,9 @@ from blockota.model.draft import Draft, draft_manifest, draft_release
 from blockota.model.release import Region, Version
 from blockota.stores.local import LocalStore
 from blockota.stores.store import Store
-from blockota.vendor.files import ProposalFolder
 from blockota.vendor.images import CheckedImage, ImageInputs, UncheckedImage
-from blockota.vendor.review import ProposalState, Review, list_proposals, review_proposal, settle_past
+from blockota.vendor.review import Review, review_proposal
+from blockota.vendor.screen import screen_of
 from tests.support.programs import noise, program
 from tests.support.samples import CONTRACT, NOW, PRODUCT, SAFE, code, proposal_with, release_of
 
@@ -91,33 +91,6 @@ def test_the_calldata_is_decoded_once() -> None:
     assert found.call is decoded
 
 
-def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> None:
-    """Proposals in a folder are listed by state and nonce, and those with the same nonce compete."""
-    proposals = {
-        "past": proposal_with(nonce=6),
-        "replaced": proposal_with(nonce=5),
-        "later": proposal_with(nonce=8),
-        "next": proposal_with(),
-        "rival": proposal_with(data=publish_call([release_of(code(65))])),
-        "expired": proposal_with(nonce=9, expires=NOW),
-        "foreign": OTHER_CHAIN,
-    }
-    folder = ProposalFolder({tmp_path / f"{name}.json": one for name, one in proposals.items()}, {})
-    listed = list_proposals(folder, VIEW, now=NOW)
-    assert [(one.file.stem, one.state.name) for one in listed] == [
-        ("next", "NEXT"),
-        ("rival", "NEXT"),
-        ("later", "LATER"),
-        ("expired", "EXPIRED"),
-        ("replaced", "PAST"),
-        ("past", "PAST"),
-        ("foreign", "FOREIGN"),
-    ]
-    assert [one.competes_with for one in listed[:3]] == [("rival.json",), ("next.json",), ()]
-    settled = {one.file.stem: one.state for one in settle_past(listed, {proposals["past"].safe_tx_hash})}
-    assert (settled["past"], settled["replaced"]) == (ProposalState.EXECUTED, ProposalState.REPLACED)
-
-
 def test_an_unpinned_contract_is_a_red_flag() -> None:
     """A red flag is raised if only the chain view names the contract."""
     view = replace(VIEW, source="view.json")
@@ -152,7 +125,7 @@ def test_what_the_publisher_accepted_is_shown(tmp_path: Path) -> None:
         store.put(io.BytesIO(file))
     proposal = proposal_with(data=publish_call([release]))
     review = review_proposal(proposal, VIEW, ImageInputs(lambda: store), is_pinned=True, is_required=True)
-    rows = review.groups(now=NOW)[0]
+    (rows,) = screen_of(review, now=NOW).changes
     assert rows["filled"] == (str(gap), "with 0xFF: gaps in the file, erased on every board")
     assert str(rows["load address"]).startswith("the publisher insists")
     (flag,) = review.red_flags(signer=OWNERS[0], now=NOW) or []

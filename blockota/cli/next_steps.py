@@ -1,0 +1,70 @@
+"""The next step of a chain of commands: the sentence that a command prints last, and ``next`` of its JSON result."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blockota.model.release import Version, product_name
+
+if TYPE_CHECKING:
+    from blockota.approval.chain_view import ChainView
+    from blockota.approval.proposal import Proposal
+
+_AFTER_EXECUTION = {
+    "pairOem": "`blockota release publish IMAGE --product {product} --version VERSION -o FILE` proposes a release",
+    "unpairOem": "`blockota product list` shows the products",
+    "publish": "`blockota flash --product {product}` installs the release on a board",
+    "revoke": "`blockota board list --product {product} --version {version} LOG...` lists the boards that have it",
+    "setMinimumVersion": "`blockota product show {product}` shows the floor",
+    "pause": "find the fault; then `blockota contract resume -o FILE` proposes to allow releases again",
+    "resume": "`blockota contract show` shows that the contract is not paused",
+    "accept": "the broker runs `blockota broker sync --announce URL --key KEY`",
+    "acceptAll": "the brokers run `blockota broker sync --announce URL --key KEY`",
+    "decline": "`blockota replica list` shows the open offers",
+    "terminate": "`blockota replica list` shows the agreements that remain",
+    "addOwnerWithThreshold": "`blockota safe owners` shows the owners",
+    "removeOwner": "`blockota safe owners` shows the owners",
+    "swapOwner": "`blockota safe owners` shows the owners",
+    "changeThreshold": "`blockota safe owners` shows the threshold",
+}
+"""The next step after the execution of each call, by the name of the function."""
+
+
+def after_proposing(file: Path, *, signed: int, threshold: int, first: str = "") -> str:
+    """Return the next step for a proposal with a number of signatures: collect more, or execute it.
+
+    `first` is the proposal file that must be executed before it; empty if it is the next one.
+    """
+    name = shlex.quote(str(file))
+    execute = f"`blockota proposal execute {name} --key KEY`"
+    count = f"{signed} of {threshold} signed."
+    if signed >= threshold and first:
+        return f"{count} Execute {first} first; then {execute}"
+    if signed >= threshold:
+        return f"{count} Next: {execute}"
+    if signed:
+        return f"{count} Send {file} to the other owners; then {execute}"
+    return f"{count} Send {file} to the owners, who sign with `blockota proposal sign {name} --key KEY`"
+
+
+def after_signing(file: Path, signature: Path, *, signed: int, view: ChainView) -> str:
+    """Return the next step of an owner who has signed. A signature that was made off line must be sent back."""
+    if view.source:
+        return f"{signed} of {view.safe.threshold} signed here. Send {signature} back to the sender of {file}"
+    if signature.parent.resolve() != file.parent.resolve():
+        return f"{signed} of {view.safe.threshold} signed. Move {signature} beside {file}, where the execution finds it"
+    first = view.queued.get(view.safe.nonce, "")
+    return after_proposing(file, signed=signed, threshold=view.safe.threshold, first=first)
+
+
+def after_execution(proposal: Proposal) -> str:
+    """Return the next step after the execution of a proposal; empty if there is none."""
+    if proposal.call is None:
+        return "Next: `blockota proposal list` shows what waits" if proposal.is_rejection else ""
+    arguments = proposal.releases[0] if proposal.releases else proposal.call.arguments
+    product = shlex.quote(product_name(arguments.get("product", b"")))
+    version = Version.unpack(arguments.get("version", 0))
+    words = _AFTER_EXECUTION.get(proposal.call.name, "`blockota contract show` shows the contract's owner")
+    return f"Next: {words.format(product=product, version=version)}"

@@ -1,0 +1,186 @@
+"""The queue of the Safe's transactions: the proposals of a folder, their states, and which of them come first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from blockota.approval.chain_view import ChainView
+from blockota.approval.proposal import Proposal
+from blockota.errors import Action, ProposalError
+from blockota.vendor.files import ProposalFolder, collect_signatures, read_folder
+from blockota.vendor.review import headline
+
+
+class ProposalState(StrEnum):
+    """The state of a proposal in a folder. Proposals are listed in the order of these states."""
+
+    NEXT = "next"
+    LATER = "waits for those before it"
+    EXPIRED = "expired"
+    EXECUTED = "executed"
+    REPLACED = "replaced"
+    PAST = "executed or replaced"
+    FOREIGN = "for another chain or Safe"
+
+
+@dataclass(frozen=True)
+class ListedProposal:
+    """A proposal in the list of its folder.
+
+    Attributes:
+        signers: owners whose valid signature, which also covers the text, is in a file beside the proposal.
+        threshold: number of owners that must sign.
+        competes_with: names of the proposal files with another transaction at the same nonce.
+    """
+
+    file: Path
+    proposal: Proposal
+    signers: tuple[str, ...]
+    threshold: int
+    state: ProposalState
+    competes_with: tuple[str, ...]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The listed proposal as a JSON object."""
+        return {
+            "file": self.file.name,
+            "nonce": self.proposal.nonce,
+            "what": headline(self.proposal),
+            "signed": f"{len(self.signers)} of {self.threshold}",
+            "signers": list(self.signers),
+            "state": str(self.state),
+            "competesWith": list(self.competes_with),
+            "expires": self.proposal.expires,
+            "safeTxHash": "0x" + self.proposal.safe_tx_hash.hex(),
+        }
+
+
+def list_proposals(
+    folder: ProposalFolder, view: ChainView, *, now: int, note: Callable[[str], object] = lambda _: None
+) -> list[ListedProposal]:
+    """Compare the proposals of a folder with each other and with the chain.
+
+    `note` is called with a sentence for each signature file that is skipped.
+
+    Returns:
+        The proposals, beginning with those that can be executed next.
+    """
+    # A Safe executes one transaction at each nonce: proposals with the same chain, Safe and nonce compete.
+    rivals: dict[tuple[int, str, int], dict[Path, bytes]] = defaultdict(dict)
+    for path, one in folder.proposals.items():
+        rivals[(one.chain_id, one.safe, one.nonce)][path] = one.safe_tx_hash
+
+    listed = []
+    for path, one in folder.proposals.items():
+        state, others = _state(one, view, now=now), rivals[(one.chain_id, one.safe, one.nonce)]
+        competing = tuple(p.name for p, other in others.items() if other != one.safe_tx_hash)
+        signatures = collect_signatures(path, one, note=note)
+        signers = tuple(found.signer for found in signatures if found.counts and found.signer in view.safe.owners)
+        competes_with = () if state is ProposalState.PAST else competing
+        listed.append(ListedProposal(path, one, signers, view.safe.threshold, state, competes_with))
+    return _sorted(listed)
+
+
+def settle_past(listed: list[ListedProposal], executed: Collection[bytes]) -> list[ListedProposal]:
+    """Replace the state PAST by EXECUTED or REPLACED; `executed` has the safeTxHash of each executed transaction."""
+    settled = []
+    for one in listed:
+        if one.state is ProposalState.PAST:
+            was_executed = one.proposal.safe_tx_hash in executed
+            one = replace(one, state=ProposalState.EXECUTED if was_executed else ProposalState.REPLACED)  # noqa: PLW2901
+        settled.append(one)
+    return _sorted(settled)
+
+
+def check_pending(
+    proposal: Proposal, view: ChainView, *, now: int, read_executed: Callable[[], Collection[bytes]] | None = None
+) -> None:
+    """Refuse a proposal that can no longer be executed, before its signer or its payer does any work.
+
+    Args:
+        proposal: the proposal.
+        view: the state of the chain.
+        now: the current time, in Unix seconds.
+        read_executed: reads the safeTxHash of each executed transaction from the chain; called only if the nonce of the
+            proposal is used. None if no node can be asked.
+
+    Raises:
+        ProposalError: the proposal was executed, replaced by another transaction, or has expired.
+    """
+    state = _state(proposal, view, now=now)
+    if state is ProposalState.PAST:
+        if read_executed is None:
+            raise ProposalError(
+                "the proposal was executed or replaced already",
+                why=f"the proposal takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}",
+                remedy="check which one was executed",
+                action=Action.LIST_PROPOSALS,
+            )
+        if proposal.safe_tx_hash in read_executed():
+            raise ProposalError(
+                "the proposal was executed already",
+                why=f"the Safe executed this transaction at nonce {proposal.nonce}",
+                remedy="there is nothing left to sign or to execute",
+            )
+        raise ProposalError(
+            "the proposal was replaced",
+            why=f"the Safe executed another transaction at nonce {proposal.nonce}",
+            remedy="make the proposal again if it is still wanted",
+        )
+    proposal.check_time(now)
+
+
+def read_queue(folder: Path) -> dict[str, Proposal]:
+    """Return the readable proposals of a folder by file name; none if the folder does not exist."""
+    if not folder.is_dir():
+        return {}
+    return {path.name: proposal for path, proposal in read_folder(folder).proposals.items()}
+
+
+def names_before(proposal: Proposal, queue: Mapping[str, Proposal], *, now: int) -> dict[int, str]:
+    """Return the names of the unexpired proposals that come before a proposal, by their nonces of the same Safe."""
+    return {
+        other.nonce: name
+        for name, other in queue.items()
+        if _are_of_one_safe(proposal, other) and other.nonce < proposal.nonce and other.expires > now
+    }
+
+
+def find_rivals(proposal: Proposal, folder: Path) -> list[str]:
+    """Return the names of the proposal files in a folder that compete with a proposal.
+
+    A competing proposal has another transaction of the same Safe at the same nonce, and has not expired.
+    """
+    return [
+        path.name
+        for path, other in read_folder(folder).proposals.items()
+        if _are_of_one_safe(proposal, other)
+        and other.nonce == proposal.nonce
+        and other.safe_tx_hash != proposal.safe_tx_hash
+        and other.expires > proposal.created
+    ]
+
+
+def _are_of_one_safe(proposal: Proposal, other: Proposal) -> bool:
+    return (proposal.chain_id, proposal.safe) == (other.chain_id, other.safe)
+
+
+def _state(proposal: Proposal, view: ChainView, *, now: int) -> ProposalState:
+    if (proposal.chain_id, proposal.safe) != (view.chain_id, view.safe.address):
+        return ProposalState.FOREIGN
+    if proposal.nonce < view.safe.nonce:
+        return ProposalState.PAST
+    if now >= proposal.expires:
+        return ProposalState.EXPIRED
+    return ProposalState.NEXT if proposal.nonce == view.safe.nonce else ProposalState.LATER
+
+
+def _sorted(listed: list[ListedProposal]) -> list[ListedProposal]:
+    order = list(ProposalState)
+    return sorted(listed, key=lambda one: (order.index(one.state), one.proposal.nonce, one.file.name))

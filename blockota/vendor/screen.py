@@ -1,0 +1,229 @@
+"""The signing screen: what an owner reads before signing, in rows of labels and values.
+
+The parts of the screen have this order:
+
+1. What is asked: the decoded calldata, the reason, the expiry and the nonce.
+2. What changes: images and products compared with the chain, agreements, and the owners of the Safe.
+3. What is unusual: the red flags (`blockota.vendor.review.Review.red_flags`).
+4. Below a rule, the evidence: addresses, and the hashes to compare with the screen of a wallet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from blockota.approval.chain_view import ChainView
+from blockota.approval.intent import SAFE, KnownCall
+from blockota.approval.proposal import Proposal
+from blockota.approval.red_flags import is_named
+from blockota.model.agreement import Agreement
+from blockota.model.difference import PAGE_SIZE
+from blockota.model.manifest import Description
+from blockota.model.release import Region, show_time
+from blockota.vendor.images import CheckedImage, UncheckedImage
+from blockota.vendor.review import Review, hash_fields
+
+Rows = dict[str, object]
+"""A group of labels and values to print; a tuple is printed as one line for each item."""
+_MOST_LINES = 20
+"""Maximum number of lines of release notes that are shown."""
+_LABELS = {"sha256": "SHA-256", "cid": "CID"}
+_HASHES = ("SHA-256", "CID", "manifest")
+_DAY = 86400
+
+
+@dataclass(frozen=True)
+class Screen:
+    """The parts of the signing screen, without the red flags. Each part is a list of groups of rows."""
+
+    asked: list[Rows]
+    changes: list[Rows]
+    evidence: list[Rows]
+
+
+def screen_of(review: Review, *, now: int) -> Screen:
+    """Return the signing screen of a reviewed proposal; `now` is the current time, in Unix seconds."""
+    proposal, view = review.proposal, review.view
+    asked, changes, evidence = list[Rows](), list[Rows](), list[Rows]()
+    count = len(proposal.intent)
+    # A long list could scroll off the screen, so its length comes first.
+    if count > 1:
+        asked.append({"asks for": f"{count} actions, each shown below"})
+    for number, intent in enumerate(proposal.intent):
+        rows, change = _labelled(intent), _today(view, intent.get("product"))
+        name = {"for": f"{rows.get('product', '')} {rows.get('version', '')}"} if count > 1 else {}
+        if proposal.releases:
+            evidence.append(name | {label: rows.pop(label) for label in _HASHES})
+            change = name | _release_rows(proposal.releases[number], review.images[number]) | change
+            rows = {label: value for label, value in rows.items() if label not in {"size", "load address"}}
+        asked.append(rows)
+        if change:
+            changes.append(change)
+    if not proposal.is_known:
+        asked[0]["data"] = "0x" + proposal.data.hex()
+    changes += _agreement_changes(proposal.call, view)
+    if view and proposal.call and proposal.call.contract == SAFE:
+        changes.append(_owner_changes(proposal.call, view))
+
+    asked.append(_terms(proposal, view, now=now))
+    evidence += [_place(proposal, view), hash_rows(proposal)]
+    return Screen(asked, changes, evidence)
+
+
+def hash_rows(proposal: Proposal) -> Rows:
+    """Return the hashes with the names that wallets use; a wallet shows the text hashes in its second request."""
+    labels = ("domain hash", "message hash", "safeTxHash", "text domain", "text message")
+    return dict(zip(labels, hash_fields(proposal).values(), strict=True))
+
+
+def view_rows(view: ChainView) -> Rows:
+    """Return the owners of the Safe and the block of a chain view, as rows to print."""
+    origin = f"from {view.source}, not checked: " if view.source else ""
+    return {
+        "owners": _owners(view.safe.owners, view.safe.threshold),
+        "chain view": f"{origin}block {view.block_number:,} of {show_time(view.block_time)}",
+        "block hash": "0x" + view.block_hash.hex(),
+    }
+
+
+def agreement_rows(agreement: Agreement) -> Rows:
+    """Return the state and the terms of an agreement, as rows to print."""
+    return {
+        "agreement": f"{agreement.number}, {agreement.status}",
+        "broker": agreement.broker,
+        "serves": f"{agreement.product} {agreement.version}",
+        "until": show_time(agreement.expires_at),
+    }
+
+
+def _labelled(intent: dict[str, str]) -> Rows:
+    """Return an action with labels: the parameter ``activeFrom`` becomes ``active from``."""
+    words = {name: re.sub("[A-Z]", lambda letter: f" {letter[0].lower()}", name) for name in intent}
+    return {_LABELS.get(name, words[name]): value for name, value in intent.items()}
+
+
+def _terms(proposal: Proposal, view: ChainView | None, *, now: int) -> Rows:
+    """Return reason, proposer, expiry and nonce, and the fields that BlockOTA's own transactions never set."""
+    left = proposal.expires - now
+    remaining = f", in {left // _DAY} days" if left > 2 * _DAY else f", in {left // 3600} hours"
+    rows: Rows = {}
+    if proposal.operation:
+        rows["operation"] = "DELEGATECALL"
+    if proposal.value:
+        rows["sends"] = f"{proposal.value} wei"
+    gas = proposal.safe_tx_gas, proposal.base_gas, proposal.gas_price
+    if any(gas):
+        rows["gas limits"] = "{}, base {}, price {}".format(*gas)
+    return rows | {
+        "reason": repr(proposal.reason) if proposal.reason else "none given",
+        "proposer": f"{proposal.proposer!r}, not authenticated" if proposal.proposer else "not named",
+        "expires": show_time(proposal.expires) + (remaining if left > 0 else " (EXPIRED)"),
+        "nonce": f"{proposal.nonce}{_place_in_queue(proposal, view)}",
+    }
+
+
+def _place_in_queue(proposal: Proposal, view: ChainView | None) -> str:
+    if view is None:
+        return ""
+    if proposal.nonce == view.safe.nonce:
+        return ", the Safe's next"
+    before = view.queued.get(proposal.nonce - 1)
+    return f", after {before}; the Safe is at {view.safe.nonce}" if before else f", the Safe is at {view.safe.nonce}"
+
+
+def _place(proposal: Proposal, view: ChainView | None) -> Rows:
+    contract = f"{proposal.call.contract} " if proposal.call else ""
+    rows: Rows = {"calls": f"{contract}{proposal.to}", "Safe": proposal.safe, "chain id": proposal.chain_id}
+    return rows | view_rows(view) if view else rows
+
+
+def _release_rows(release: dict[str, Any], image: CheckedImage | UncheckedImage) -> Rows:
+    rows: Rows = {"addresses": Region(release["loadAddress"], release["size"])}
+    return rows | _image_rows(image) | _description_rows(image.description)
+
+
+def _today(view: ChainView | None, name: str | None) -> Rows:
+    """Return the state of a product on the chain."""
+    if view is None or name is None:
+        return {}
+    product, newest = view.product(name), view.newest_of(name)
+    if product is None:
+        return {"today": "the product does not exist"}
+    pairing = f"OEM {product.oem}, chip id 0x{product.chip_id:03x}" if product.paired else "NOT PAIRED"
+    releases = f"newest {newest.version}" if newest else "no release"
+    floor = f"floor {product.minimum_version}" if product.minimum_version else "no floor"
+    return {"today": (f"{pairing}, {releases}, {floor}", f"region {product.region}")}
+
+
+def _agreement_changes(call: KnownCall | None, view: ChainView | None) -> list[Rows]:
+    """Return the state of each agreement on the chain, and its terms if they differ from those of the call."""
+    groups: list[Rows] = []
+    for terms in call.agreements if call else []:
+        number = terms["id"]
+        found = view.agreement(number) if view else None
+        if found is None:
+            state = "does not exist" if view else "state unknown"
+            groups.append({"agreement": f"{number}, {state}"})
+        elif is_named(found, terms):
+            groups.append({"agreement": f"{number}, {found.status}, with these terms"})
+        else:
+            groups.append(agreement_rows(found))
+    return groups
+
+
+def _owner_changes(call: KnownCall, view: ChainView) -> Rows:
+    """Return the Safe's owners before and after the execution."""
+    owners, arguments = list(view.safe.owners), call.arguments
+    if call.name == "addOwnerWithThreshold":
+        owners.append(arguments["owner"])
+    elif call.name == "removeOwner":
+        owners = [owner for owner in owners if owner != arguments["owner"]]
+    elif call.name == "swapOwner":
+        owners = [arguments["newOwner"] if owner == arguments["oldOwner"] else owner for owner in owners]
+    return {
+        "today": _owners(view.safe.owners, view.safe.threshold),
+        "afterwards": _owners(owners, arguments.get("_threshold", view.safe.threshold)),
+    }
+
+
+def _owners(owners: Sequence[str], threshold: int) -> tuple[str, ...]:
+    return (*owners, f"{threshold} of these {len(owners)} must sign")
+
+
+def _image_rows(image: CheckedImage | UncheckedImage) -> Rows:
+    """Return the source of an image and its difference from the newest release, as rows to print."""
+    if isinstance(image, UncheckedImage):
+        return {"image": f"NOT CHECKED: {image.trouble}"}
+    rows: Rows = {"image": f"hashed here from {image.source}: its {image.size:,} bytes have the SHA-256 below"}
+    found = image.difference
+    if isinstance(found, str):
+        return rows | {"changes": found}
+    sizes = f"since {image.since}: {found.old_size:,} → {found.new_size:,} bytes"
+    if found.first is None or found.last is None:
+        return rows | {"changes": f"{sizes}, and nothing differs"}
+    pages = f"{found.changed_pages:,} of {found.pages:,} pages of {PAGE_SIZE} bytes"
+    changed = f"{pages}, {found.changed_bytes:,} bytes, from 0x{found.first:08x} to 0x{found.last:08x}"
+    return rows | {"changes": (sizes, changed)}
+
+
+def _description_rows(found: Description) -> Rows:
+    """Return notes and metadata, with a bar before each line, so that no line can imitate a row of the review."""
+    if found.trouble:
+        return {"notes": f"not shown: {found.trouble}"}
+    if found.manifest is None:
+        return {}
+    rows: Rows = {}
+    lines = found.manifest.notes.split("\n") if found.manifest.notes else []
+    if lines:
+        more = [f"and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else []
+        rows["notes"] = tuple([f"│ {line}" for line in lines[:_MOST_LINES]] + more)
+    if found.manifest.accepts_load_address:
+        rows["load address"] = "the publisher insists, although the image seems to be linked for another one"
+    if found.manifest.filled:
+        rows["filled"] = (*map(str, found.manifest.filled), "with 0xFF: gaps in the file, erased on every board")
+    if found.manifest.metadata:
+        rows["metadata"] = tuple(f"│ {key} = {value}" for key, value in found.manifest.metadata)
+    return rows

@@ -1,0 +1,113 @@
+"""The queue of a folder's proposals: their states, those that come first, and those that can no longer be executed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blockota.approval.proposal import Proposal
+from blockota.approval.red_flags import Word, red_flags
+from blockota.bindings.block_ota import publish_call
+from blockota.errors import ProposalError
+from blockota.vendor.files import ProposalFolder
+from blockota.vendor.queue import (
+    ProposalState,
+    check_pending,
+    find_rivals,
+    list_proposals,
+    names_before,
+    read_queue,
+    settle_past,
+)
+from tests.support.samples import NOW, code, proposal_with, release_of
+from tests.vendor.test_review import OTHER_CHAIN, VIEW
+
+LATER = proposal_with(nonce=9)
+
+
+def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> None:
+    """Proposals in a folder are listed by state and nonce, and those with the same nonce compete."""
+    proposals = {
+        "past": proposal_with(nonce=6),
+        "replaced": proposal_with(nonce=5),
+        "later": proposal_with(nonce=8),
+        "next": proposal_with(),
+        "rival": proposal_with(data=publish_call([release_of(code(65))])),
+        "expired": proposal_with(nonce=9, expires=NOW),
+        "foreign": OTHER_CHAIN,
+    }
+    folder = ProposalFolder({tmp_path / f"{name}.json": one for name, one in proposals.items()}, {})
+    listed = list_proposals(folder, VIEW, now=NOW)
+    assert [(one.file.stem, one.state.name) for one in listed] == [
+        ("next", "NEXT"),
+        ("rival", "NEXT"),
+        ("later", "LATER"),
+        ("expired", "EXPIRED"),
+        ("replaced", "PAST"),
+        ("past", "PAST"),
+        ("foreign", "FOREIGN"),
+    ]
+    assert [one.competes_with for one in listed[:3]] == [("rival.json",), ("next.json",), ()]
+    settled = {one.file.stem: one.state for one in settle_past(listed, {proposals["past"].safe_tx_hash})}
+    assert (settled["past"], settled["replaced"]) == (ProposalState.EXECUTED, ProposalState.REPLACED)
+
+
+def test_the_nonce_of_a_queued_proposal_is_not_a_red_flag() -> None:
+    """A later nonce is a red flag unless the proposals beside it take every nonce before it."""
+    filled = replace(VIEW, queued={7: "a.json", 8: "b.json"})
+    assert red_flags(LATER, filled, signer=None, now=NOW) == []
+    (flag,) = red_flags(LATER, replace(VIEW, queued={7: "a.json"}), signer=None, now=NOW)
+    assert (flag.word, flag.what.endswith("none here takes nonce 8")) == (Word.NONCE, True)
+    (flag,) = red_flags(proposal_with(nonce=6), filled, signer=None, now=NOW)
+    assert flag.what.endswith("this or another proposal was executed already")
+
+
+def test_proposals_that_come_first_are_named() -> None:
+    """Only unexpired proposals of the same Safe with a lower nonce come first."""
+    queue = {
+        "a.json": proposal_with(),
+        "expired.json": proposal_with(nonce=8, expires=NOW),
+        "foreign.json": OTHER_CHAIN,
+        "itself.json": LATER,
+        "z.json": proposal_with(nonce=10),
+    }
+    assert names_before(LATER, queue, now=NOW) == {7: "a.json"}
+
+
+def test_a_folder_is_read_as_a_queue(tmp_path: Path) -> None:
+    """The queue has the readable proposals of the folder, and rivals at the same nonce are found in it."""
+    assert read_queue(tmp_path / "missing") == {}
+    rival = proposal_with(data=publish_call([release_of(code(65))]))
+    for name, one in (("a", proposal_with()), ("rival", rival)):
+        (tmp_path / f"{name}.json").write_bytes(one.to_json())
+    (tmp_path / "broken.json").write_text('{"format": "blockota-proposal-1"}')
+    assert read_queue(tmp_path) == {"a.json": proposal_with(), "rival.json": rival}
+    assert find_rivals(rival, tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("proposal", "executed", "what"),
+    [
+        (proposal_with(nonce=6), [proposal_with(nonce=6).safe_tx_hash], "was executed already"),
+        (proposal_with(nonce=6), [], "was replaced: the Safe executed another transaction at nonce 6"),
+        (proposal_with(nonce=6), None, "was executed or replaced already"),
+        (proposal_with(expires=NOW), [], "has expired"),
+    ],
+)
+def test_a_proposal_that_cannot_be_executed_is_refused(
+    proposal: Proposal, executed: list[bytes] | None, what: str
+) -> None:
+    """An executed, replaced or expired proposal is refused with what happened to it."""
+    with pytest.raises(ProposalError, match=what):
+        check_pending(proposal, VIEW, now=NOW, read_executed=None if executed is None else lambda: executed)
+
+
+def test_the_chain_is_searched_only_for_a_used_nonce() -> None:
+    """The events of the chain are not read for a proposal whose nonce is not used."""
+
+    def read_executed() -> list[bytes]:
+        raise AssertionError("the events were read")
+
+    check_pending(LATER, VIEW, now=NOW, read_executed=read_executed)
