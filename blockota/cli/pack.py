@@ -62,9 +62,8 @@ def pack(
 
     def show() -> None:
         session.done(f"{path} has {size:,} bytes: {contents}, and the chain as of block {view.block_number:,}")
-        session.note(f"Next: an owner signs it off line with `blockota proposal sign {path.name} --key KEY`.")
-        beside = f"{path.stem}.0x….signature.json"
-        where = f"put it beside {file}" if path.stem == file.stem else "pass it to `proposal execute` with --signature"
-        session.note(f"The owner sends back one file, {beside}: {where}.")
+        session.print(f"An owner signs it off line with `blockota proposal sign {path.name} --key KEY`.")
 
-    session.result(fields, show)
+    where = f"put it beside {file}" if path.stem == file.stem else f"give it to the execution of {file} by --signature"
+    then = f"Send {path} to the owner, who sends back {path.stem}.0x….signature.json: {where}"
+    session.result(fields, show, then=then)
