@@ -16,6 +16,8 @@ from blockota.errors import plain
 
 _COPIED = re.compile(r"(?:0x)?[0-9a-fA-F]{40,64}|b[a-z2-7]{58}")
 """Pattern of an address, a hash or a content address."""
+_NUMBER = re.compile(r"((?<!\S)\(?\d[\d,]*(?:\.\d+)?) ")
+"""Pattern of a number and the space behind it."""
 _BAR = "│ "
 _NARROWEST = 10
 _GAP = "  "
@@ -49,7 +51,8 @@ def sentence_lines(sentence: str, *, width: int | None, indent: int = 0) -> list
     """
     if width is None:
         return [sentence]
-    first, *words = sentence.split(" ")
+    # A number stays with its unit. Sentences do not have this space: `plain` escapes it.
+    first, *words = _NUMBER.sub("\\1\N{NO-BREAK SPACE}", sentence).split(" ")
     lines = [first]
     for word in words:
         longer = f"{lines[-1]} {word}"
@@ -57,7 +60,8 @@ def sentence_lines(sentence: str, *, width: int | None, indent: int = 0) -> list
             lines[-1] = longer
         else:
             lines.append(word)
-    return [lines[0], *(" " * indent + line for line in lines[1:])]
+    shown = [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+    return [shown[0], *(" " * indent + line for line in shown[1:])]
 
 
 def wrap(text: str, width: int) -> list[str]:
