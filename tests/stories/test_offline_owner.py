@@ -1,0 +1,101 @@
+"""A vendor's first release with two owners, one of them off line: nine commands, and one file each way."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blockota.chain.local import LocalChain, free_port
+from blockota.cli.main import run
+from tests.stories.conftest import Workshop, publish_first
+from tests.stories.test_bad_input import REFUSED, USAGE, refused
+from tests.stories.test_release_desk import at_home, decide, ok, propose, without_network
+from tests.stories.test_road import NEW, OLD
+
+ROAD = """
+desk   blockota dev up --port {port}
+desk   blockota product pair acme-fan --oem acme --chip 0x410 --region 0x08000000:64K -o pair.json --sign dev:1
+desk   blockota proposal pack pair.json
+home   blockota proposal sign pair.pack --key dev:2 --yes
+desk   blockota proposal execute pair.json --key dev:0
+desk   blockota release publish app.bin --product acme-fan --version 1.0.0 -o 1.0.0.json --sign dev:1
+desk   blockota proposal pack 1.0.0.json
+home   blockota proposal sign 1.0.0.pack --key dev:2 --yes
+desk   blockota proposal execute 1.0.0.json --key dev:0
+"""
+"""The commands of docs/vendor.md, each with the machine on which it is typed."""
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[int]:
+    """Yield a free port; the chain that was started there in the folder ``desk`` is stopped afterwards."""
+    free = free_port()
+    yield free
+    LocalChain(tmp_path / "desk" / ".blockota", free).stop()
+
+
+def test_the_first_release_takes_nine_commands(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From an empty folder to the executed release: the pack goes to the owner at home, one signature comes back."""
+    desk, home = tmp_path / "desk", tmp_path / "home"
+    desk.mkdir()
+    home.mkdir()
+    shutil.copy(OLD, desk / "app.bin")
+
+    commands = [line.split(maxsplit=1) for line in ROAD.format(port=port).strip().splitlines()]
+    for place, words in commands:
+        if place == "home":
+            # Once for this machine: the addresses of the vendor's contracts, and a node that cannot be reached.
+            settings = (desk / "blockota.toml").read_text().replace(f":{port}", ":9")
+            (home / "blockota.toml").write_text(settings)
+            for pack in desk.glob("*.pack"):
+                shutil.copy(pack, home)
+        monkeypatch.chdir(tmp_path / place)
+        assert run(shlex.split(words)[1:]) == 0, words
+        for signature in home.glob("*.signature.json"):
+            shutil.copy(signature, desk)
+
+    assert len(commands) <= 9
+    assert run(["release", "show", "--product", "acme-fan", "--version", "1.0.0"]) == 0
+    assert {path.suffix for path in home.iterdir()} == {".toml", ".pack", ".json"}
+
+
+def test_a_pack_is_reviewed_and_signed_without_a_network(workshop: Workshop) -> None:
+    """The owner at home sees the image, the notes and the changes, and the folder gets one new file."""
+    workshop.after(publish_first)
+    Path("notes.txt").write_text("Fewer wake-ups.")
+    file = propose(workshop, NEW, "1.1.0", "--notes", "notes.txt")
+    packed = ok(workshop.run("proposal", "pack", str(file), "--json")).json
+    assert (packed["images"], packed["previousImages"], packed["missing"]) == (1, 1, [])
+    home = at_home(workshop, Path(packed["pack"]))
+    before = set(home.iterdir())
+    done = ok(without_network(home, "proposal", "sign", "1.1.0.pack", "--key", "dev:1", "--yes"))
+    for words in ("hashed here from 1.1.0.pack", "Fewer wake-ups.", "1.0.0: 584 → 620 bytes", "chain view"):
+        assert words in done.out
+    (signature,) = set(home.iterdir()) - before
+    shutil.copy(signature, ".")
+    ok(decide(workshop, file, "dev:2"))
+    assert str(workshop.contract.latest("acme-thermo2").version) == "1.1.0"  # type: ignore[union-attr]
+
+
+def test_mistakes_with_packs_are_answered(workshop: Workshop) -> None:
+    """Each mistake with a pack names the remedy, and writes nothing."""
+    file = propose(workshop, OLD, "1.0.0")
+    ok(workshop.run("proposal", "pack", str(file)))
+    for words in (("execute", "1.0.0.pack", "--key", "dev:0"), ("simulate", "1.0.0.pack"), ("pack", "1.0.0.pack")):
+        refused(workshop.run("proposal", *words), USAGE, "1.0.0.pack is a pack")
+    refused(workshop.run("proposal", "pack", str(file), "-o", str(file)), USAGE, "already exists")
+
+    raw = Path("1.0.0.pack").read_bytes()
+    Path("cut.pack").write_bytes(raw[:-10])
+    refused(
+        workshop.run("proposal", "sign", "cut.pack", "--key", "dev:1"), REFUSED, "cut.pack", "blockota proposal pack"
+    )
+    Path("other.pack").write_bytes(b"PK\x03\x04" + bytes(100))
+    refused(workshop.run("proposal", "sign", "other.pack", "--key", "dev:1"), REFUSED, "other.pack")
+    (workshop.folder / "blockota.toml").write_text(f'[networks.local]\ncontract = "0x{"1" * 40}"\n')
+    refused(workshop.run("proposal", "sign", "1.0.0.pack", "--key", "dev:1"), REFUSED, "of another contract")
+    assert not list(Path().glob("*.signature.json"))
