@@ -443,3 +443,22 @@ def test_the_guide_lists_every_word() -> None:
     guide = (ROOT / "docs" / "vendor.md").read_text("utf-8")
     table = guide.partition("| word | condition |")[2].partition("\n\n")[0]
     assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(Word)
+
+
+def test_a_view_that_is_older_than_the_proposal_is_outdated_and_nothing_worse() -> None:
+    """What an older chain view file lacks is reported as its age; what it contradicts keeps its own flag."""
+    older = replace(VIEW, source="view.json", block_time=NOW - 60)
+    later = {
+        "a later nonce": (proposal_with(nonce=9, data=publish_call([image(Version(1, 1, 0))])), "takes nonce 7"),
+        "a new product": (publishing(image(Version(1, 0, 0), product="new-one")), "new-one is not paired"),
+    }
+    for proposal, what in later.values():
+        (flag,) = red_flags(proposal, older, signer=OWNERS[0], now=NOW)
+        assert flag.word is Word.OLD
+        assert "the chain view is outdated" in flag.what
+        assert what in flag.what
+        # A view from the node is not outdated, and neither does a time in the future make it so.
+        for view, now in ((replace(older, source=""), NOW), (older, NOW - 30)):
+            assert Word.OLD not in [flag.word for flag in red_flags(proposal, view, signer=OWNERS[0], now=now)]
+    assert flags(proposal_with(nonce=6, data=publish_call([image(Version(1, 1, 0))])), older) == ["nonce"]
+    assert flags(publishing(image(Version(1, 1, 0))), older) == []
