@@ -113,7 +113,10 @@ REFUSALS: Mapping[str, Refusal] = {
         Action.LIST_AGREEMENTS,
     ),
     "WrongAgreementStatus": Refusal(
-        "agreement {id} does not allow that", "it is {status}", "check its status", Action.LIST_AGREEMENTS
+        "agreement {id} is {status}",
+        "a proposed agreement can be accepted or declined, an accepted one announced or terminated",
+        "look at the agreements, and wait for the vendor's decision if it is proposed",
+        Action.LIST_AGREEMENTS,
     ),
     "AgreementExpired": Refusal("agreement {id} has expired", "it was valid until {expiresAt}", "propose it again"),
     "AgreementStillOpen": Refusal(
