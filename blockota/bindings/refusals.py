@@ -100,6 +100,9 @@ REFUSALS: Mapping[str, Refusal] = {
         "it was proposed by {broker}, and the sender is {caller}",
         "use the key that proposed it",
     ),
+    "NothingToAccept": Refusal(
+        "no agreement is named", "the list of agreements is empty", "name at least one", Action.LIST_AGREEMENTS
+    ),
     "AgreementUnknown": Refusal(
         "agreement {id} does not exist",
         "none was proposed under this number",

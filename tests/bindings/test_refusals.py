@@ -94,7 +94,7 @@ def test_every_error_becomes_a_message(name: str) -> None:
         ("DagRootMismatch", ("acme-thermo2 1.2.3", "70000 bytes")),
         ("MinimumVersionNotRaised", ("cannot become 1.0.0", "7.8.9")),
         ("NameInvalid", ("two words",)),
-        ("WrongAgreementStatus", ("agreement 3", "it is accepted")),
+        ("WrongAgreementStatus", ("agreement 3 is accepted",)),
         ("AgreementExpired", ("agreement 3", "2027-01-15")),
         ("OwnableUnauthorizedAccount", (SAFE, "only the contract's owner")),
     ],
