@@ -31,9 +31,9 @@ def search_image(session: Session, release: Release, *, named: Sequence[str], in
         find_image(release, session.store, stages=stages, into=into, observer=SearchObserver(session.note, bar))
 
 
-def parts_of(session: Session, file: BinaryIO, *, size: int) -> Iterator[bytes]:
-    """Yield an image of `size` bytes from the beginning of a file, with a progress bar while the caller checks it."""
-    file.seek(0)
+def parts_of(session: Session, file: BinaryIO, *, size: int, start: int = 0) -> Iterator[bytes]:
+    """Yield an image of `size` bytes in a file from `start` on, with a progress bar while the caller checks it."""
+    file.seek(start)
     done = 0
     with progress_bar(session, "Checking", total=size) as bar:
         while part := file.read(_PART_SIZE):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,9 +15,10 @@ from blockota.cli.keys import OpenSigner, sign_option
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal, source_option
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
+from blockota.cli.release_verify import verify
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError
-from blockota.files import naming_file, refuse_overwriting, result_files
+from blockota.files import refuse_overwriting, result_files
 from blockota.formats.cid import CID, RAW
 from blockota.model.draft import Draft
 from blockota.model.manifest import metadata_from
@@ -305,48 +305,7 @@ def fetch(
     session.result(fields, lambda: session.done(sentence))
 
 
-@release.command()
-@click.argument("image", type=_FILE)
-@click.option("--product", required=True, metavar="NAME", help="Product that the image is for.")
-@click.option("--version", type=VERSION, help="Expected version; by default the one with the image's SHA-256.")
-@with_session
-def verify(session: Session, /, image: Path, product: str, version: Version | None) -> None:
-    """Verify IMAGE (raw, Intel HEX, S-record, UF2, DfuSe or ELF) against the chain (checks 1 to 5).
-
-    \b
-    Example:  blockota release verify thermo2.bin --product acme-thermo2
-    """
-    from blockota.vendor.drafting import open_image
-
-    start = session.contract.known_product(product).region.start
-    with naming_file(image):
-        given = open_image(image, load_address=start)
-    with given.open() as file:
-        # Without a version, the contract is asked which release has this SHA-256.
-        if version is None:
-            digest = hashlib.sha256()
-            for part in parts_of(session, file, size=given.size):
-                digest.update(part)
-            recorded = session.contract.find(product, digest.digest())
-            if recorded is None:
-                raise RefusedError(
-                    f"the image is not a release of {product}",
-                    why=f"the contract has no record of the SHA-256 {digest.hexdigest()}",
-                    remedy="do not use the image; fetch the image of a release",
-                    action=Action.FETCH_IMAGE,
-                )
-            version = recorded.version
-        answer = session.contract.answer(product, version, confirmations=session.settings.confirmations)
-        parts = parts_of(session, file, size=given.size)  # read again, because check 4 hashes the image itself
-        proven = prove_record(answer, session.trust, read_parts=lambda _: parts)
-
-    def show() -> None:
-        for check in proven.passed:
-            session.done(f"{check.number:>2}  {check.what}")
-        session.out.print(f"{image} is {product} {proven.release.version}, verified against the chain.", markup=False)
-
-    passed = [check.number for check in proven.passed]
-    session.result(proven.release.as_fields() | {"passed": passed}, show)
+release.add_command(verify)
 
 
 def as_published(made: Release) -> dict[str, Any]:

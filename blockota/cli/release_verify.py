@@ -1,0 +1,108 @@
+"""``blockota release verify``: name the releases in a file, and verify them against the chain."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from blockota.cli.display import parts_of, progress_bar
+from blockota.cli.parameters import VERSION
+from blockota.cli.session import Session, with_session
+from blockota.errors import Action, RefusedError
+from blockota.files import naming_file
+from blockota.model.facts import Passed
+from blockota.model.program import BOOT_ADDRESS
+from blockota.model.recognition import Located, standing, successor
+from blockota.model.release import Version
+from blockota.model.verification import prove_record
+from blockota.vendor.drafting import open_image
+from blockota.vendor.recognition import ReadOut
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--product", metavar="NAME", help="Expected product; by default any.")
+@click.option("--version", type=VERSION, help="Expected version; by default any.")
+@with_session
+def verify(session: Session, /, file: Path, product: str | None, version: Version | None) -> None:
+    """Name the release in FILE, and verify it by checks 1 to 5.
+
+    FILE is an image (raw, Intel HEX, S-record, UF2, DfuSe or ELF), or the flash of a board as `board read` saves it.
+    If FILE has other bytes beside the release that are not erased, the release is named, and the exit status is 3.
+
+    \b
+    Example:  blockota release verify thermo2.bin
+    """
+    contract = session.contract
+    products = [contract.known_product(product)] if product else contract.products()
+    releases = contract.histories(one.name for one in products)
+    with naming_file(file):
+        given = open_image(file, load_address=BOOT_ADDRESS)
+    with given.open() as opened:
+        content = ReadOut(given, opened)
+        wanted = [one for one in releases if version in (None, one.version)]
+        with progress_bar(session, "Searching", total=None):
+            found = content.find(wanted, {one.name: one.region for one in products})
+        if product and version and not found:  # check 3 or 4 fails, and its error has the reason
+            answer = contract.answer(product, version, confirmations=session.settings.confirmations)
+            prove_record(answer, session.trust, read_parts=lambda _: content.parts(range(given.size)))
+        if not found:
+            raise _unknown_file(file, content, product)
+
+        passed = [check for one in found for check in _prove(session, one, opened)]
+        rest, is_erased = given.size - sum(map(len, {one.span for one in found})), content.is_erased_beside(found)
+
+    now = session.chain.head().time
+    named, fields = [], []
+    for one in found:
+        newer = successor(one.release, releases, now=now)
+        named.append(f"{one.release.product} {one.release.version}, {standing(one.release, releases, now=now)}")
+        superseded = {"supersededBy": str(newer.version) if newer else None}
+        fields.append(one.release.as_fields() | superseded | {"offset": one.offset})
+    result = fields[0] | {"passed": [check.number for check in passed], "otherBytes": rest, "releases": fields}
+    if not is_erased:
+        error = RefusedError(
+            f"{file} is not only a release",
+            why=f"it contains {' and '.join(named)}, and {rest:,} other bytes that no release covers",
+            remedy="flash the release, and not this file",
+        )
+        error.result = result
+        raise error
+
+    def show() -> None:
+        for check in passed:
+            session.check(check.number, check.what)
+        for one, name in zip(found, named, strict=True):
+            beside = f": {one.release.size:,} bytes at {one.offset:#x}" if rest else ""
+            session.done(f"{file} {'contains' if rest else 'is'} {name}{beside}")
+        if rest:
+            session.done(f"the other {rest:,} bytes are erased")
+
+    session.result(result, show)
+
+
+def _prove(session: Session, found: Located, file: BinaryIO) -> tuple[Passed, ...]:
+    release = found.release
+    answer = session.contract.answer(release.product, release.version, confirmations=session.settings.confirmations)
+    # Read again, because check 4 hashes the image itself.
+    parts = parts_of(session, file, size=release.size, start=found.offset)
+    return prove_record(answer, session.trust, read_parts=lambda _: parts).passed
+
+
+def _unknown_file(file: Path, content: ReadOut, product: str | None) -> RefusedError:
+    """Return the error for a file in which no release was found."""
+    if content.is_erased_beside([]):
+        return RefusedError(f"{file} has no release", why="all its bytes are erased", remedy="flash the board")
+    digest = hashlib.sha256()
+    for part in content.parts(range(content.given.size)):
+        digest.update(part)
+    whose = product or "any product of this vendor"
+    return RefusedError(
+        f"{file} is not a release of {whose}",
+        why=f"no release has its SHA-256 {digest.hexdigest()}, and none is at the start of its bytes or in its region",
+        remedy="do not use the file; fetch the image of a release",
+        action=Action.FETCH_IMAGE,
+    )

@@ -1,0 +1,88 @@
+"""Find releases in the bytes of a flash, and name how a release stands among the releases of its product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from blockota.model.release import Release, Status, show_time
+
+
+@dataclass(frozen=True)
+class Located:
+    """A release in a file.
+
+    Attributes:
+        release: the release.
+        offset: the number of bytes before its image.
+    """
+
+    release: Release
+    offset: int
+
+    @property
+    def span(self) -> range:
+        """The positions of the image in the file."""
+        return range(self.offset, self.offset + self.release.size)
+
+
+def locate_releases(
+    releases: Iterable[Release],
+    *,
+    size: int,
+    bases: Callable[[Release], Iterable[int]],
+    sha256: Callable[[int, Sequence[int]], Sequence[bytes]],
+) -> list[Located]:
+    """Find the releases whose images are in a file, in the order of their positions.
+
+    Of images that overlap, only the longest counts; several releases can have the same image.
+
+    Args:
+        releases: the candidates.
+        size: the size of the file in bytes.
+        bases: returns the addresses that the first byte of the file can have, if the file contains this release.
+        sha256: returns the digests of the file from a position on, one for each length.
+    """
+    candidates = {Located(one, one.load_address - base) for one in releases for base in bases(one)}
+    candidates = {one for one in candidates if one.offset >= 0 and one.span.stop <= size}
+    there: list[Located] = []
+    for offset in {one.offset for one in candidates}:
+        lengths = sorted({one.release.size for one in candidates if one.offset == offset})
+        digests = dict(zip(lengths, sha256(offset, lengths), strict=True))
+        there += [one for one in candidates if one.offset == offset and digests[one.release.size] == one.release.sha256]
+
+    found: list[Located] = []
+    for one in sorted(there, key=lambda one: (one.release.size, one.release.version), reverse=True):
+        if all(one.span == other.span or not _overlap(one.span, other.span) for other in found):
+            found.append(one)
+    return sorted(found, key=lambda one: (one.offset, one.release.product, one.release.version))
+
+
+def successor(release: Release, releases: Iterable[Release], *, now: int) -> Release | None:
+    """Return the newest release that replaces a release at the time `now`; None if nothing newer can be installed."""
+    newer = [
+        one
+        for one in releases
+        if one.product == release.product
+        and one.version > release.version
+        and one.status is Status.ACTIVE
+        and one.active_from <= now
+    ]
+    return max(newer, key=lambda one: one.version, default=None)
+
+
+def standing(release: Release, releases: Iterable[Release], *, now: int) -> str:
+    """Return how a release stands, such as ``superseded by 1.3.0``, ``revoked`` or ``the newest release``."""
+    newer = successor(release, releases, now=now)
+    words = []
+    if release.status is Status.REVOKED:
+        words.append("revoked")
+    elif release.active_from > now:
+        words.append(f"not active before {show_time(release.active_from)}")
+    if newer:
+        words.append(f"superseded by {newer.version}")
+    return ", ".join(words) or "the newest release"
+
+
+def _overlap(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop

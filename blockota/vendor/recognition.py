@@ -1,0 +1,72 @@
+"""Recognise a file: an image of a release, or a read-out of a flash with releases in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from blockota.formats.firmware_image import FirmwareImage
+from blockota.model.program import BOOT_ADDRESS
+from blockota.model.recognition import Located, locate_releases
+from blockota.model.release import Region, Release
+from blockota.vendor.drafting import RawFile
+
+_PART_SIZE = 1 << 20
+_ERASED = ({0xFF}, {0x00})  # all chips but those of the families L0 and L1 erase to 0xFF
+
+
+@dataclass(frozen=True)
+class ReadOut:
+    """The bytes of an opened file.
+
+    Attributes:
+        given: the file's size and format, and its address unless the file is raw.
+        file: its bytes.
+    """
+
+    given: FirmwareImage | RawFile
+    file: BinaryIO
+
+    def find(self, releases: Iterable[Release], regions: Mapping[str, Region]) -> list[Located]:
+        """Find the releases in the file; `regions` are those of their products.
+
+        A raw file without an address can begin with a release, at the start of its product's region, or at the start
+        of the flash.
+        """
+        given = self.given
+
+        def bases(release: Release) -> set[int]:
+            if given.format != "bin":
+                return {given.load_address}
+            return {release.load_address, regions[release.product].start, BOOT_ADDRESS}
+
+        return locate_releases(releases, size=given.size, bases=bases, sha256=self._sha256)
+
+    def parts(self, span: range) -> Iterator[bytes]:
+        """Yield the bytes at these positions in parts."""
+        self.file.seek(span.start)
+        position = span.start
+        while part := self.file.read(min(_PART_SIZE, span.stop - position)):
+            yield part
+            position += len(part)
+
+    def is_erased_beside(self, found: Sequence[Located]) -> bool:
+        """Whether all bytes outside these releases are those of an erased flash."""
+        values: set[int] = set()
+        position = 0
+        for span in [*(one.span for one in found), range(self.given.size, self.given.size)]:
+            for part in self.parts(range(position, span.start)) if span.start > position else ():
+                values |= set(part)
+            position = max(position, span.stop)
+        return not values or values in _ERASED
+
+    def _sha256(self, offset: int, lengths: Sequence[int]) -> list[bytes]:
+        digests, hashed, position = [], hashlib.sha256(), offset
+        for length in lengths:  # in ascending order
+            for part in self.parts(range(position, offset + length)):
+                hashed.update(part)
+            position = offset + length
+            digests.append(hashed.copy().digest())
+        return digests

@@ -1,0 +1,60 @@
+"""Releases are recognised in the bytes of a file, and named with what supersedes them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from blockota.model.recognition import Located, locate_releases, standing
+from blockota.model.release import Release, Status, Version
+from tests.support.samples import release_of
+
+START = 0x0800_0000
+OLD, NEW = (release_of(text * 100, version=Version(1, minor, 0)) for minor, text in enumerate((b"old", b"newer")))
+
+
+def located(content: bytes, releases: Sequence[Release], *bases: int) -> list[Located]:
+    """Return the releases in `content`, whose first byte can have one of the addresses `bases`."""
+
+    def sha256(offset: int, lengths: Sequence[int]) -> list[bytes]:
+        return [hashlib.sha256(content[offset : offset + length]).digest() for length in lengths]
+
+    return locate_releases(releases, size=len(content), bases=lambda _: bases, sha256=sha256)
+
+
+@pytest.mark.parametrize("rest", [b"", b"\xff" * 50, b"other"])
+def test_a_release_is_found_at_the_start(rest: bytes) -> None:
+    """An image is found alone, before erased bytes and before other bytes."""
+    assert located(b"old" * 100 + rest, [OLD, NEW], START) == [Located(OLD, 0)]
+
+
+def test_a_release_is_found_at_its_address() -> None:
+    """An image is found behind other bytes, according to its load address; one that leaves the file is not."""
+    moved = replace(OLD, load_address=START + 64)
+    assert located(bytes(64) + b"old" * 100, [moved], START) == [Located(moved, 64)]
+    assert not located(bytes(64) + b"old" * 99, [moved], START)
+    assert not located(b"old" * 100, [moved], START + 128)
+
+
+def test_each_release_in_a_file_is_found() -> None:
+    """A loader and a program are both found; of overlapping images, the longest counts, and equal ones both count."""
+    program = replace(NEW, product="program", load_address=START + 300)
+    assert located(b"old" * 100 + b"newer" * 100, [program, OLD], START) == [Located(OLD, 0), Located(program, 300)]
+    part = release_of(b"old" * 10, product="part")
+    twin = replace(OLD, product="twin")
+    assert located(b"old" * 100, [part, OLD, twin], START) == [Located(OLD, 0), Located(twin, 0)]
+
+
+def test_a_release_is_named_with_its_successor() -> None:
+    """A release is the newest, superseded, revoked or postponed; revoked and postponed releases supersede nothing."""
+    later = replace(NEW, active_from=100)
+    withdrawn = replace(NEW, status=Status.REVOKED)
+    assert standing(NEW, [NEW, OLD], now=0) == "the newest release"
+    assert standing(OLD, [NEW, OLD], now=0) == "superseded by 1.1.0"
+    assert standing(OLD, [replace(NEW, product="other"), OLD], now=0) == "the newest release"
+    assert standing(OLD, [later, OLD], now=99) == standing(OLD, [withdrawn, OLD], now=0) == "the newest release"
+    assert standing(later, [later, OLD], now=99).startswith("not active before 1970-01-01")
+    assert standing(replace(OLD, status=Status.REVOKED), [NEW, OLD], now=0) == "revoked, superseded by 1.1.0"
