@@ -14,9 +14,8 @@ import click
 from blockota.errors import Action, UsageError, plain, shortened
 from blockota.settings import BenchSettings, load_bench
 from firmware_host.bootloader.entry import BY_HAND, FASTEST, WIRINGS, BoardLine, BoardWiring, StartMethod, find_wiring
-from firmware_host.line.link import DEFAULT_BAUD
+from firmware_host.line.link import DEFAULT_BAUD, MODES, LineMode
 from firmware_host.line.port_names import find_ports
-from firmware_host.line.ports import MODES, LineMode
 
 _SLOWEST, _FASTEST = 1200, 1_000_000
 _NAMES = ", ".join(WIRINGS)

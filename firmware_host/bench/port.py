@@ -38,7 +38,8 @@ from firmware_host.bootloader.entry import (
     reset_board,
 )
 from firmware_host.bootloader.identity import identify
-from firmware_host.line.link import ControlledLink, open_link
+from firmware_host.line.link import ControlledLink
+from firmware_host.line.ports import open_link
 
 BOOTLOADER = frozenset({Reply.FRESH, Reply.CONNECTED})
 """The replies that only a bootloader sends."""

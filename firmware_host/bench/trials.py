@@ -15,9 +15,9 @@ from firmware_host.bootloader.an3155 import SYNC
 from firmware_host.bootloader.client import ANSWER_SECONDS, Bootloader
 from firmware_host.bootloader.entry import WIRINGS, BoardLine, Wait, reset_board
 from firmware_host.bootloader.identity import identify
-from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, PortLink, open_link
+from firmware_host.line.link import BITS_PER_BYTE, DEFAULT_BAUD, ControlledLink, LineMode, Parity
 from firmware_host.line.port_names import latency_remedy, serial_ports
-from firmware_host.line.ports import BITS_PER_BYTE, LineMode, Parity
+from firmware_host.line.ports import PortLink, open_link
 
 LISTEN_SECONDS = 1.2
 """Seconds to listen before anything is sent: long enough to notice a program that prints every second."""

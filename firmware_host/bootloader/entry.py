@@ -18,8 +18,8 @@ from typing import Self
 from blockota.errors import Action, BoardError, BoardProtocolError, LinkError, NoAnswerError, UsageError
 from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, Link, open_link
-from firmware_host.line.ports import LineMode
+from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, LineMode, Link
+from firmware_host.line.ports import open_link
 
 Wait = Callable[[float], None]
 """A function that waits for a number of seconds; tests pass one that advances a simulated clock."""

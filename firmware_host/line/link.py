@@ -1,34 +1,75 @@
-"""A link moves bytes to and from one board, over a serial port or a TCP connection, with deadlines.
-
-A frame is sent in one write, because a frame split over two packets waits 40 ms for the peer's delayed acknowledgement.
-A pseudo-terminal refuses the second change of any setting. The timeout of a port therefore never changes: `PortLink`
-implements deadlines by repeated reads with one short timeout.
-
-On a line with an echo, the host receives each frame that it sends. The link reads the echo back, compares it with the
-frame, and discards it: another sender on the line changes the echo.
-"""
+"""The serial line to one board: its mode, and the links that move bytes over it, with deadlines."""
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
-from blockota.errors import Action, LinkError, NoAnswerError
-from firmware_host.line.ports import BITS_PER_BYTE, PORT_ERRORS, LineMode, Port, open_raw_port
+from blockota.errors import UsageError
 
 DEFAULT_BAUD = 115200
 """The highest speed at which ST tests its bootloaders, in bits per second."""
+BITS_PER_BYTE = 11
+"""The maximum number of bits of a byte on the wire: start bit, eight data bits, parity, stop bit."""
 QUIET = 0.02
 """Seconds of silence after which a serial line counts as drained, more than a USB adapter's latency of 16 ms."""
-DRAIN_LIMIT = 1.0
-"""Seconds after which draining ends even if the line is not quiet."""
-ECHO_SECONDS = 0.5
-"""The maximum delay of an echo, without the transmission time of the frame."""
-_LOSSES: tuple[type[Exception], ...] = (*PORT_ERRORS, TypeError)
-"""pyserial raises TypeError if a port is closed during a call, because its descriptor is then None."""
-_SHOWN = 8
+PLAIN = "plain"
+MODES = (PLAIN, "no-parity", "echo", "rs485", "rs485-inverted")
+"""The words of which the name of a mode consists."""
+
+
+class Parity(Enum):
+    """The parity bit of the serial line."""
+
+    EVEN = "even"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class LineMode:
+    """How the serial line is driven. The default is the line of AN3155 section 2: even parity and two data wires.
+
+    Attributes:
+        parity: the parity bit; the boot ROM of an STM32 needs even parity.
+        echo: whether the host receives the bytes that it sends, as on one wire or on many RS485 transceivers.
+        rs485: whether the port's RTS switches an RS485 transceiver to sending.
+        invert_rs485: whether the transceiver sends while RTS is not asserted.
+    """
+
+    parity: Parity = Parity.EVEN
+    echo: bool = False
+    rs485: bool = False
+    invert_rs485: bool = False
+
+    @property
+    def words(self) -> str:
+        """The differences from the default, such as ``no-parity,echo``; ``plain`` for the default."""
+        differences = {
+            "no-parity": self.parity is Parity.NONE,
+            "echo": self.echo,
+            "rs485": self.rs485 and not self.invert_rs485,
+            "rs485-inverted": self.rs485 and self.invert_rs485,
+        }
+        return ",".join(word for word, differs in differences.items() if differs) or PLAIN
+
+    @classmethod
+    def parse(cls, text: str) -> LineMode:
+        """Parse the words of a mode, separated by commas.
+
+        Raises:
+            UsageError: a word is unknown, or two words exclude each other.
+        """
+        words = text.split(",")
+        why = next((f"{word!r:.80} is not one of {', '.join(MODES)}" for word in words if word not in MODES), "")
+        for one, other in (("rs485", "rs485-inverted"), *((PLAIN, word) for word in MODES[1:])):
+            if not why and one in words and other in words:
+                why = f"{one} and {other} exclude each other"
+        if why:
+            raise UsageError(f"the mode {text!r:.80} of the line is not known", why=why, remedy="correct the mode")
+        inverted = "rs485-inverted" in words
+        parity = Parity.NONE if "no-parity" in words else Parity.EVEN
+        return cls(parity, echo="echo" in words, rs485=inverted or "rs485" in words, invert_rs485=inverted)
 
 
 class Link(Protocol):
@@ -74,156 +115,3 @@ class ControlledLink(Link, Protocol):
 
     def send_break(self, seconds: float, /) -> None:
         """Send a break for a number of seconds."""
-
-
-def open_link(url: str, *, baud: int = DEFAULT_BAUD, mode: LineMode | None = None) -> PortLink:
-    """Open the port of a board, with neither control line asserted.
-
-    Args:
-        url: a serial device, a pseudo-terminal, ``socket://host:port`` or ``rfc2217://host:port``.
-        baud: bits per second; a bare socket ignores the speed.
-        mode: how the line is driven; None for even parity and two data wires.
-
-    Raises:
-        UsageError: the URL has a different form, or the speed is invalid.
-        LinkError: the port does not exist, is busy, cannot be opened, or cannot drive the line in this mode.
-    """
-    mode = mode or LineMode()
-    port = open_raw_port(url, baud=baud, mode=mode)
-    return PortLink(port, name=url, baud=baud, echoes=mode.echo)
-
-
-class PortLink:
-    """A link over an open port, with deadlines for reads.
-
-    Args:
-        now: returns the time in seconds.
-
-    Attributes:
-        echoes: whether each sent frame comes back, and is discarded.
-    """
-
-    def __init__(
-        self,
-        port: Port,
-        *,
-        name: str,
-        baud: int,
-        echoes: bool = False,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._port, self.echoes, self._now = port, echoes, now
-        self._arrived = b""  # bytes that arrived before an echo, for the next read
-        self._has_echoed = False  # an echo was equal to its frame before
-        self.name, self.baud, self.notes, self.can_steer = name, baud, port.notes, port.can_steer
-
-    def write(self, data: bytes, /) -> None:
-        """Send a whole frame in one write, and compare its echo if the line has one; see `Link`.
-
-        Raises:
-            LinkError: the port was lost, or the echo is missing or differs from the frame.
-        """
-        with _loss_translated(self.name):
-            if self.echoes:
-                self._arrived += self._port.pending()
-            self._port.send(data)
-        if self.echoes:
-            self._take_echo(data)
-
-    def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return exactly `count` bytes; see `Link`."""
-        deadline = self._now() + timeout
-        data, self._arrived = self._arrived[:count], self._arrived[count:]
-        if len(data) < count:
-            data += self._receive(count - len(data))
-        while len(data) < count:
-            if self._now() >= deadline:
-                raise NoAnswerError(
-                    f"the board on {self.name} is silent",
-                    why=f"{len(data)} of {count} bytes came within {timeout:.1f} s",
-                )
-            data += self._receive(count - len(data))
-        return data
-
-    def drain(self) -> bytes:
-        """Return everything that arrives until the line is quiet; see `Link`."""
-        quiet_since = self._now()
-        deadline = quiet_since + DRAIN_LIMIT
-        drained, self._arrived = self._arrived, b""
-        while self._now() < min(deadline, quiet_since + QUIET):
-            if data := self._receive(1024):
-                drained, quiet_since = drained + data, self._now()
-        return drained
-
-    def close(self) -> None:
-        """Close the port; see `Link`."""
-        with contextlib.suppress(*PORT_ERRORS):
-            self._port.close()
-
-    def set_baud(self, baud: int, /) -> None:
-        """Change the speed; see `ControlledLink`."""
-        try:
-            with _loss_translated(self.name):
-                self._port.set_baud(baud)
-        except ValueError as error:
-            raise LinkError(
-                f"the port {self.name} cannot run at {baud} baud",
-                why=str(error),
-                remedy="choose another speed",
-                action=Action.LOWER_BAUD,
-            ) from error
-        self.baud = baud
-
-    def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """Set both control lines; see `ControlledLink`."""
-        with _loss_translated(self.name):
-            self._port.set_lines(dtr=dtr, rts=rts)
-
-    def send_break(self, seconds: float, /) -> None:
-        """Send a break; see `ControlledLink`."""
-        with _loss_translated(self.name):
-            self._port.send_break(seconds)
-
-    def _receive(self, most: int) -> bytes:
-        with _loss_translated(self.name):
-            return self._port.receive(most)
-
-    def _take_echo(self, sent: bytes) -> None:
-        deadline = self._now() + len(sent) * BITS_PER_BYTE / self.baud + ECHO_SECONDS
-        echo = b""
-        while len(echo) < len(sent) and self._now() < deadline:
-            echo += self._receive(len(sent) - len(echo))
-        if echo == sent:
-            self._has_echoed = True
-            return
-        if not (echo and self._has_echoed):
-            what = "none came back" if not echo else f"{echo[:_SHOWN].hex(' ')} came back for {sent[:_SHOWN].hex(' ')}"
-            count = "1 byte was" if len(sent) == 1 else f"{len(sent)} bytes were"
-            raise LinkError(
-                f"the line on {self.name} does not return the sent bytes",
-                why=f"{count} sent, and {what} within {ECHO_SECONDS:g} s; either the line has no echo, "
-                "or another device sends on the line",
-                remedy="let only one device send, or omit the echo if the line has none",
-                action=Action.OMIT_ECHO,
-            )
-        at = next((place for place, pair in enumerate(zip(sent, echo, strict=False)) if pair[0] != pair[1]), len(echo))
-        heard = echo[at : at + _SHOWN].hex(" ") or "nothing"
-        raise LinkError(
-            f"the echo on {self.name} differs from the bytes that were sent",
-            why=f"byte {at + 1} of {len(sent)} and the next were sent as {sent[at : at + _SHOWN].hex(' ')} and came "
-            f"back as {heard}; another device sent at the same time, or the line is disturbed",
-            remedy="let only one device send at a time, check ground and termination, reset the board, and run the "
-            "command again",
-        )
-
-
-@contextlib.contextmanager
-def _loss_translated(name: str) -> Iterator[None]:
-    try:
-        yield
-    except _LOSSES as error:
-        raise LinkError(
-            f"the port {name} was lost",
-            why=str(error),
-            remedy="check the cable and the adapter, reset the board with BOOT0 at 1, and run the command again",
-        ) from error

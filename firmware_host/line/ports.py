@@ -1,6 +1,13 @@
-"""Open ports, without deadlines: serial devices, pseudo-terminals, RFC 2217 serial servers, and bare TCP connections.
+"""Open ports: serial devices, pseudo-terminals, RFC 2217 serial servers, and bare TCP connections.
 
 pyserial opens all of them but bare TCP connections: pyserial's class for sockets waits 0.3 s when it is closed.
+
+A frame is sent in one write, because a frame split over two packets waits 40 ms for the peer's delayed acknowledgement.
+A pseudo-terminal refuses the second change of any setting. The timeout of a port therefore never changes: `PortLink`
+implements deadlines by repeated reads with one short timeout.
+
+On a line with an echo, the host receives each frame that it sends. The link reads the echo back, compares it with the
+frame, and discards it: another sender on the line changes the echo.
 """
 
 from __future__ import annotations
@@ -11,15 +18,16 @@ import os
 import select
 import socket
 import time
-from dataclasses import dataclass
-from enum import Enum
-from typing import NoReturn, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import serial
 from serial.rs485 import RS485Settings
 
-from blockota.errors import Action, LinkError, UsageError
+from blockota.errors import Action, LinkError, NoAnswerError, UsageError
+from firmware_host.line.link import BITS_PER_BYTE, DEFAULT_BAUD, QUIET, LineMode, Parity
 from firmware_host.line.port_names import example, group_of, is_pseudo_terminal, open_remedy, user_of
 
 PORT_ERRORS: tuple[type[Exception], ...] = (OSError,)
@@ -29,11 +37,16 @@ with contextlib.suppress(ImportError):  # Windows has no termios, and pyserial r
 
     PORT_ERRORS = (OSError, termios.error)
 SLICE = 0.01
-"""The maximum time that one call of a port's `receive` waits, in seconds; also the precision of deadlines."""
+"""The maximum time that one read of a port waits, in seconds; also the precision of deadlines."""
+DRAIN_LIMIT = 1.0
+"""Seconds after which draining ends even if the line is not quiet."""
+ECHO_SECONDS = 0.5
+"""The maximum delay of an echo, without the transmission time of the frame."""
+_LOSSES: tuple[type[Exception], ...] = (*PORT_ERRORS, TypeError)
+"""pyserial raises TypeError if a port is closed during a call, because its descriptor is then None."""
+_SHOWN = 8
 OPEN_TIMEOUT = 5.0
 """The timeout for opening a connection, and for a port to accept a frame, in seconds."""
-BITS_PER_BYTE = 11
-"""The maximum number of bits of a byte on the wire: start bit, eight data bits, parity, stop bit."""
 SOCKET, RFC2217 = "socket://", "rfc2217://"
 _PARITY_NOTE = "opened without parity, because a pseudo-terminal has none; a board on a wire needs even parity"
 _REFUSALS: tuple[type[Exception], ...] = (*PORT_ERRORS, ValueError, NotImplementedError)
@@ -43,122 +56,187 @@ _WINDOWS_ERRORS = {"FileNotFoundError": errno.ENOENT, "PermissionError": errno.E
 """The names of the exceptions in pyserial's messages on Windows, where its exceptions have no error number."""
 
 
-PLAIN = "plain"
-MODES = (PLAIN, "no-parity", "echo", "rs485", "rs485-inverted")
-"""The words of which the name of a mode consists."""
+def open_link(url: str, *, baud: int = DEFAULT_BAUD, mode: LineMode | None = None) -> PortLink:
+    """Open the port of a board, with neither control line asserted.
+
+    Args:
+        url: a serial device, a pseudo-terminal, ``socket://host:port`` or ``rfc2217://host:port``.
+        baud: bits per second; a bare socket ignores the speed.
+        mode: how the line is driven; None for even parity and two data wires.
+
+    Raises:
+        UsageError: the URL has a different form, or the speed is invalid.
+        LinkError: the port does not exist, is busy, cannot be opened, or cannot drive the line in this mode.
+    """
+    return (_TcpLink if url.startswith(SOCKET) else _SerialLink)(url, baud, mode or LineMode())
 
 
-class Parity(Enum):
-    """The parity bit of the serial line."""
+class PortLink(ABC):
+    """An open port, with deadlines for reads. `Link` and `ControlledLink` describe the methods.
 
-    EVEN = "even"
-    NONE = "none"
-
-
-@dataclass(frozen=True)
-class LineMode:
-    """How the serial line is driven. The default is the line of AN3155 section 2: even parity and two data wires.
-
-    Attributes:
-        parity: the parity bit; the boot ROM of an STM32 needs even parity.
-        echo: whether the host receives the bytes that it sends, as on one wire or on many RS485 transceivers.
-        rs485: whether the port's RTS switches an RS485 transceiver to sending.
-        invert_rs485: whether the transceiver sends while RTS is not asserted.
+    Args:
+        name: the URL or device of the port.
+        baud: the speed in bits per second.
+        echoes: whether each sent frame comes back, and is discarded.
+        now: returns the time in seconds.
     """
 
-    parity: Parity = Parity.EVEN
-    echo: bool = False
-    rs485: bool = False
-    invert_rs485: bool = False
+    can_steer = False
+    notes: tuple[str, ...] = ()
 
-    @property
-    def words(self) -> str:
-        """The differences from the default, such as ``no-parity,echo``; ``plain`` for the default."""
-        differences = {
-            "no-parity": self.parity is Parity.NONE,
-            "echo": self.echo,
-            "rs485": self.rs485 and not self.invert_rs485,
-            "rs485-inverted": self.rs485 and self.invert_rs485,
-        }
-        return ",".join(word for word, differs in differences.items() if differs) or PLAIN
+    def __init__(
+        self, name: str, baud: int, *, echoes: bool = False, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.name, self.baud, self.echoes, self._now = name, baud, echoes, now
+        self._arrived = b""  # bytes that arrived before an echo, for the next read
+        self._has_echoed = False  # an echo was equal to its frame before
 
-    @classmethod
-    def parse(cls, text: str) -> LineMode:
-        """Parse the words of a mode, separated by commas.
-
-        Raises:
-            UsageError: a word is unknown, or two words exclude each other.
-        """
-        words = text.split(",")
-        unknown = [word for word in words if word not in MODES]
-        pairs = (("rs485", "rs485-inverted"), *((PLAIN, word) for word in MODES[1:]))
-        contradicting = [pair for pair in pairs if set(pair) <= set(words)]
-        if unknown or contradicting:
-            why = f"{unknown[0]!r:.80} is not one of {', '.join(MODES)}" if unknown else ""
-            why = why or f"{contradicting[0][0]} and {contradicting[0][1]} exclude each other"
-            raise UsageError(f"the mode {text!r:.80} of the line is not known", why=why, remedy="correct the mode")
-        inverted = "rs485-inverted" in words
-        parity = Parity.NONE if "no-parity" in words else Parity.EVEN
-        return cls(parity, echo="echo" in words, rs485=inverted or "rs485" in words, invert_rs485=inverted)
-
-
-class Port(Protocol):
-    """An open port, without deadlines. `link.PortLink` translates the exceptions of the operating system.
-
-    `notes` and `can_steer` have the same meaning as in a link.
-    """
-
-    notes: tuple[str, ...]
-    can_steer: bool
-
-    def send(self, data: bytes) -> None:
-        """Send all bytes."""
-
-    def receive(self, most: int) -> bytes:
-        """Return up to `most` bytes, or empty bytes if no byte arrives within `SLICE` seconds."""
-
-    def pending(self) -> bytes:
-        """Return the bytes that have arrived, without waiting."""
-
-    def close(self) -> None:
-        """Close the port."""
-
-    def set_baud(self, baud: int) -> None:
+    @abstractmethod
+    def set_baud(self, baud: int, /) -> None:
         """Change the speed."""
 
+    @abstractmethod
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
         """Set both control lines."""
 
-    def send_break(self, seconds: float) -> None:
+    @abstractmethod
+    def send_break(self, seconds: float, /) -> None:
         """Send a break."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Close the port."""
 
-def open_raw_port(url: str, *, baud: int, mode: LineMode) -> Port:
-    """Open a port, with neither control line asserted.
+    @abstractmethod
+    def _send(self, data: bytes) -> None:
+        """Send all bytes."""
 
-    Raises:
-        UsageError: the URL has no known form, or the speed is invalid.
-        LinkError: the port does not exist, is busy, cannot be opened, or cannot drive the line in this mode.
-    """
-    return _TcpPort(url, mode) if url.startswith(SOCKET) else _SerialPort(url, baud, mode)
+    @abstractmethod
+    def _take(self, most: int) -> bytes:
+        """Return up to `most` bytes, or empty bytes if no byte arrives within `SLICE` seconds."""
+
+    @abstractmethod
+    def _pending(self) -> bytes:
+        """Return the bytes that have arrived, without waiting."""
+
+    def write(self, data: bytes, /) -> None:
+        """Send a whole frame in one write, and compare its echo if the line has one; see `Link`.
+
+        Raises:
+            LinkError: the port was lost, or the echo is missing or differs from the frame.
+        """
+        with _loss_translated(self.name):
+            if self.echoes:
+                self._arrived += self._pending()
+            self._send(data)
+        if self.echoes:
+            self._take_echo(data)
+
+    def read(self, count: int, /, *, timeout: float) -> bytes:
+        """Return exactly `count` bytes; see `Link`."""
+        deadline = self._now() + timeout
+        data, self._arrived = self._arrived[:count], self._arrived[count:]
+        if len(data) < count:
+            data += self._receive(count - len(data))
+        while len(data) < count:
+            if self._now() >= deadline:
+                raise NoAnswerError(
+                    f"the board on {self.name} is silent",
+                    why=f"{len(data)} of {count} bytes came within {timeout:.1f} s",
+                )
+            data += self._receive(count - len(data))
+        return data
+
+    def drain(self) -> bytes:
+        """Return everything that arrives until the line is quiet; see `Link`."""
+        quiet_since = self._now()
+        deadline = quiet_since + DRAIN_LIMIT
+        drained, self._arrived = self._arrived, b""
+        while self._now() < min(deadline, quiet_since + QUIET):
+            if data := self._receive(1024):
+                drained, quiet_since = drained + data, self._now()
+        return drained
+
+    def _receive(self, most: int) -> bytes:
+        with _loss_translated(self.name):
+            return self._take(most)
+
+    def _take_echo(self, sent: bytes) -> None:
+        deadline = self._now() + len(sent) * BITS_PER_BYTE / self.baud + ECHO_SECONDS
+        echo = b""
+        while len(echo) < len(sent) and self._now() < deadline:
+            echo += self._receive(len(sent) - len(echo))
+        if echo == sent:
+            self._has_echoed = True
+            return
+        if not (echo and self._has_echoed):
+            what = "none came back" if not echo else f"{echo[:_SHOWN].hex(' ')} came back for {sent[:_SHOWN].hex(' ')}"
+            count = "1 byte was" if len(sent) == 1 else f"{len(sent)} bytes were"
+            raise LinkError(
+                f"the line on {self.name} does not return the sent bytes",
+                why=f"{count} sent, and {what} within {ECHO_SECONDS:g} s; either the line has no echo, "
+                "or another device sends on the line",
+                remedy="let only one device send, or omit the echo if the line has none",
+                action=Action.OMIT_ECHO,
+            )
+        at = next((place for place, pair in enumerate(zip(sent, echo, strict=False)) if pair[0] != pair[1]), len(echo))
+        heard = echo[at : at + _SHOWN].hex(" ") or "nothing"
+        raise LinkError(
+            f"the echo on {self.name} differs from the bytes that were sent",
+            why=f"byte {at + 1} of {len(sent)} and the next were sent as {sent[at : at + _SHOWN].hex(' ')} and came "
+            f"back as {heard}; another device sent at the same time, or the line is disturbed",
+            remedy="let only one device send at a time, check ground and termination, reset the board, and run the "
+            "command again",
+        )
 
 
-class _SerialPort:
+class _SerialLink(PortLink):
     """A port that pyserial opens."""
 
     def __init__(self, url: str, baud: int, mode: LineMode) -> None:
+        super().__init__(url, baud, echoes=mode.echo)
         if "://" in url:
             _host_and_port(url, scheme=RFC2217)
         self._mode, self._is_remote = mode, url.startswith(RFC2217)
         # A pseudo-terminal drops the parity flag silently, and refuses the second change of any setting.
         self.can_steer = not is_pseudo_terminal(url)
         parity = mode.parity if self.can_steer else Parity.NONE
-        self.notes: tuple[str, ...] = (_PARITY_NOTE,) if parity is not mode.parity else ()
+        if parity is not mode.parity:
+            self.notes = (_PARITY_NOTE,)
         if mode.rs485 and self._is_remote:
             self.notes = (*self.notes, _RS485_NOTE)
         self._port = _open_serial(url, baud, parity=parity, mode=mode)
 
-    def send(self, data: bytes) -> None:
+    def set_baud(self, baud: int, /) -> None:
+        try:
+            with _loss_translated(self.name):
+                self._port.baudrate = baud
+        except ValueError as error:
+            raise LinkError(
+                f"the port {self.name} cannot run at {baud} baud",
+                why=str(error),
+                remedy="choose another speed",
+                action=Action.LOWER_BAUD,
+            ) from error
+        self.baud = baud
+
+    def set_lines(self, *, dtr: bool, rts: bool) -> None:
+        with _loss_translated(self.name):
+            self._port.dtr = dtr
+            if not self._mode.rs485:
+                self._port.rts = rts
+
+    def send_break(self, seconds: float, /) -> None:
+        with _loss_translated(self.name):
+            self._port.break_condition = True
+            time.sleep(seconds)
+            self._port.break_condition = False
+
+    def close(self) -> None:
+        with contextlib.suppress(*PORT_ERRORS):
+            self._port.close()
+
+    def _send(self, data: bytes) -> None:
         if not (self._mode.rs485 and self._is_remote):
             self._port.write(data)
             return
@@ -168,40 +246,22 @@ class _SerialPort:
         time.sleep(len(data) * BITS_PER_BYTE / self._port.baudrate)
         self._port.rts = self._mode.invert_rs485
 
-    def receive(self, most: int) -> bytes:
+    def _take(self, most: int) -> bytes:
         return bytes(self._port.read(most))
 
-    def pending(self) -> bytes:
+    def _pending(self) -> bytes:
         return bytes(self._port.read(waiting)) if (waiting := self._port.in_waiting) else b""
 
-    def close(self) -> None:
-        self._port.close()
 
-    def set_baud(self, baud: int) -> None:
-        self._port.baudrate = baud
-
-    def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        self._port.dtr = dtr
-        if not self._mode.rs485:
-            self._port.rts = rts
-
-    def send_break(self, seconds: float) -> None:
-        self._port.break_condition = True
-        time.sleep(seconds)
-        self._port.break_condition = False
-
-
-class _TcpPort:
+class _TcpLink(PortLink):
     """A bare TCP connection to a serial line: bytes only, without speed or control lines."""
 
-    notes: tuple[str, ...] = ()
-    can_steer = False
-
-    def __init__(self, url: str, mode: LineMode) -> None:
-        self._url = url
+    def __init__(self, url: str, baud: int, mode: LineMode) -> None:
+        super().__init__(url, baud, echoes=mode.echo)
         address = _host_and_port(url, scheme=SOCKET)
         if mode.rs485:
-            raise self._unsupported("switch an RS485 transceiver", Action.SWITCH_RS485_ELSEWHERE)
+            remedy = "let the serial server switch the transceiver, in its own settings"
+            raise self._unsupported("switch an RS485 transceiver", remedy, Action.SWITCH_RS485_ELSEWHERE)
         try:
             self._socket = socket.create_connection(address, timeout=OPEN_TIMEOUT)
         except OSError as error:
@@ -209,28 +269,23 @@ class _TcpPort:
         # Without this option a frame in two packets waits 40 ms for a delayed acknowledgement (Nagle's algorithm).
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def send(self, data: bytes) -> None:
-        self._socket.sendall(data)
-
-    def receive(self, most: int) -> bytes:
-        return self._received(most, seconds=SLICE)
-
-    def pending(self) -> bytes:
-        return self._received(1 << 16, seconds=0)
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def set_baud(self, baud: int) -> NoReturn:
+    def set_baud(self, baud: int, /) -> NoReturn:
         raise self._unsupported(f"run at {baud} baud")
 
     def set_lines(self, *, dtr: bool, rts: bool) -> NoReturn:
         raise self._unsupported(f"set DTR to {int(dtr)} and RTS to {int(rts)}")
 
-    def send_break(self, seconds: float) -> NoReturn:
+    def send_break(self, seconds: float, /) -> NoReturn:
         raise self._unsupported(f"send a break of {seconds:g} s")
 
-    def _received(self, most: int, *, seconds: float) -> bytes:
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+    def _send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def _take(self, most: int, *, seconds: float = SLICE) -> bytes:
         readable, _, _ = select.select([self._socket], [], [], seconds)
         if not readable:
             return b""
@@ -238,16 +293,29 @@ class _TcpPort:
             return data
         raise ConnectionResetError(errno.ECONNRESET, "the serial server closed the connection")
 
-    def _unsupported(self, what: str, action: Action = Action.RESET_BY_HAND) -> LinkError:
-        remedy = "use a serial server that speaks RFC 2217, or reset the board by hand"
-        if action is Action.SWITCH_RS485_ELSEWHERE:
-            remedy = "let the serial server switch the transceiver, in its own settings"
-        return LinkError(
-            f"{self._url} cannot {what}",
-            why="a socket:// connection carries only bytes",
-            remedy=remedy,
-            action=action,
-        )
+    def _pending(self) -> bytes:
+        return self._take(1 << 16, seconds=0)
+
+    def _unsupported(
+        self,
+        what: str,
+        remedy: str = "use a serial server that speaks RFC 2217, or reset the board by hand",
+        action: Action = Action.RESET_BY_HAND,
+    ) -> LinkError:
+        why = "a socket:// connection carries only bytes"
+        return LinkError(f"{self.name} cannot {what}", why=why, remedy=remedy, action=action)
+
+
+@contextlib.contextmanager
+def _loss_translated(name: str) -> Iterator[None]:
+    try:
+        yield
+    except _LOSSES as error:
+        raise LinkError(
+            f"the port {name} was lost",
+            why=str(error),
+            remedy="check the cable and the adapter, reset the board with BOOT0 at 1, and run the command again",
+        ) from error
 
 
 def _host_and_port(url: str, *, scheme: str) -> tuple[str, int]:

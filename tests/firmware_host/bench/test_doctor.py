@@ -18,7 +18,7 @@ from firmware_host.bench.trials import observe
 from firmware_host.bootloader.chips import find_chip
 from firmware_host.bootloader.entry import WIRINGS, BoardLine, BoardWiring, find_wiring
 from firmware_host.bootloader.identity import BoardIdentity
-from firmware_host.line.ports import LineMode
+from firmware_host.line.link import LineMode
 from firmware_host.simulator import (
     STM32F103C8,
     Faults,

@@ -10,7 +10,7 @@ import pytest
 
 from blockota.errors import BoardProtocolError, LinkError, NoAnswerError, RefusedError
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.line.link import open_link
+from firmware_host.line.ports import open_link
 from tests.firmware_host.scripted_board import (
     ACK,
     ERASE,

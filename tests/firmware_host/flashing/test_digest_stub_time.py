@@ -10,7 +10,8 @@ import pytest
 
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.flashing.digest_stub import DigestStub, Pages
-from firmware_host.line.link import Link, open_link
+from firmware_host.line.link import Link
+from firmware_host.line.ports import open_link
 from firmware_host.simulator import SimulatedBoard, TimeModel, serve_tcp
 from tests.firmware_host.board_clock import Clock
 from tests.firmware_host.flash_scene import TimedLink

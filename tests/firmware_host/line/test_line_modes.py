@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import pytest
 
 from blockota.errors import Action, LinkError, UsageError
-from firmware_host.line.link import ControlledLink, open_link
-from firmware_host.line.ports import LineMode, Parity
+from firmware_host.line.link import ControlledLink, LineMode, Parity
+from firmware_host.line.ports import open_link
 from tests.support.waiting import DEADLINE
 
 ECHO = LineMode(echo=True)

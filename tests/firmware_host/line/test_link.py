@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from blockota.errors import LinkError, NoAnswerError, UsageError
-from firmware_host.line.link import DRAIN_LIMIT, ControlledLink, PortLink, open_link
-from firmware_host.line.ports import SLICE
+from firmware_host.line.link import ControlledLink
+from firmware_host.line.ports import DRAIN_LIMIT, SLICE, PortLink, open_link
 from tests.firmware_host.board_clock import Clock
 from tests.support.waiting import DEADLINE
 
@@ -102,21 +102,19 @@ def test_a_busy_port_is_not_shared() -> None:
     assert refusal.value.exit_status == 4
 
 
-class TimedPort:
-    """A port on which bytes arrive at given times of a simulated clock.
+class TimedLink(PortLink):
+    """A link on which bytes arrive at given times of a simulated clock.
 
     Args:
         arrivals: ⟨time, byte⟩ in order.
     """
 
-    notes: tuple[str, ...] = ()
-    can_steer = False
-
     def __init__(self, clock: Clock, arrivals: Iterable[tuple[float, int]]) -> None:
+        super().__init__("timed", 115200, now=clock.now)
         self._clock, self._arrivals = clock, iter(arrivals)
         self._next = next(self._arrivals, None)
 
-    def receive(self, most: int) -> bytes:
+    def _take(self, most: int) -> bytes:
         """Advance the clock by `SLICE`, and return the bytes that have arrived."""
         self._clock.wait(SLICE)
         data = b""
@@ -125,32 +123,32 @@ class TimedPort:
             self._next = next(self._arrivals, None)
         return data
 
-    def send(self, data: bytes) -> None:
+    def _send(self, data: bytes) -> None:
         """Not used."""
 
-    def pending(self) -> bytes:
+    def _pending(self) -> bytes:
         """Return nothing."""
         return b""
 
     def close(self) -> None:
         """Not used."""
 
-    def set_baud(self, baud: int) -> None:
+    def set_baud(self, baud: int, /) -> None:
         """Not used."""
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
         """Not used."""
 
-    def send_break(self, seconds: float) -> None:
+    def send_break(self, seconds: float, /) -> None:
         """Not used."""
 
 
-def timed(data: bytes, *, every: float) -> tuple[PortLink, Clock]:
+def timed(data: bytes, *, every: float) -> tuple[TimedLink, Clock]:
     """Return a link on which the bytes arrive one by one, and its clock."""
     clock = Clock()
     began = clock.now()
-    port = TimedPort(clock, ((began + every * number, byte) for number, byte in enumerate(data, 1)))
-    return PortLink(port, name="timed", baud=115200, now=clock.now), clock
+    link = TimedLink(clock, ((began + every * number, byte) for number, byte in enumerate(data, 1)))
+    return link, clock
 
 
 def test_silence_ends_at_the_deadline() -> None:

@@ -12,7 +12,6 @@ from serial.tools.list_ports_common import ListPortInfo
 
 from blockota.errors import LinkError
 from firmware_host.line import port_names
-from firmware_host.line.link import open_link
 from firmware_host.line.port_names import (
     example,
     find_ports,
@@ -22,6 +21,7 @@ from firmware_host.line.port_names import (
     serial_ports,
     user_of,
 )
+from firmware_host.line.ports import open_link
 
 SYSTEMS = {"linux": "/dev/ttyUSB0", "darwin": "/dev/cu.", "win32": "COM3"}
 

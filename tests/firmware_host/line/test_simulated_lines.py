@@ -16,7 +16,7 @@ from firmware_host.bench.trials import observe
 from firmware_host.bootloader.chips import find_chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.entry import BY_HAND, WIRINGS, BoardLine, BoardWiring, StartMethod, open_bootloader
-from firmware_host.line.ports import LineMode, Parity
+from firmware_host.line.link import LineMode, Parity
 from firmware_host.simulator import BoardSide, Faults, SimulatedBoard, Wiring, serve_rfc2217, serve_tcp
 
 RTS_SENDS, RTS_RECEIVES = Wiring(rs485=True), Wiring(rs485=True, invert_rs485=True)
