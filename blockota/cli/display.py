@@ -36,7 +36,7 @@ def parts_of(session: Session, file: BinaryIO, *, size: int, start: int = 0) -> 
     file.seek(start)
     done = 0
     with progress_bar(session, "Checking", total=size) as bar:
-        while part := file.read(_PART_SIZE):
+        while part := file.read(min(_PART_SIZE, size - done)):
             yield part
             done += len(part)
             bar(done)
