@@ -21,8 +21,7 @@ from firmware_host.simulator.device import UNIQUE_ID, SimulatedBoard
 from firmware_host.simulator.faults import FAULT_NAMES, Faults
 from firmware_host.simulator.line import BoardSide
 from firmware_host.simulator.profiles import PROFILES, STM32F103C8, BoardProfile
-from firmware_host.simulator.server import serve_tcp
-from firmware_host.simulator.server_pty import serve_pty
+from firmware_host.simulator.server import serve_pty, serve_tcp
 from firmware_host.simulator.server_rfc2217 import WIRINGS, serve_rfc2217
 
 SIGNAL_SECONDS = 0.5
