@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blockota.errors import shortened
 from blockota.model.release import Version, product_name
 
 if TYPE_CHECKING:
     from blockota.approval.chain_view import ChainView
     from blockota.approval.proposal import Proposal
+    from blockota.vendor.queue import ListedProposal
 
 _AFTER_EXECUTION = {
     "pairOem": "`blockota release publish IMAGE --product {product} --version VERSION -o FILE` proposes a release",
@@ -49,12 +52,37 @@ def after_proposing(file: Path, *, signed: int, threshold: int, first: str = "")
     return f"{count} Send {file} to the owners, who sign with `blockota proposal sign {name} --key KEY`"
 
 
+def after_packing(file: Path, pack: Path) -> str:
+    """Return the next step for a pack of a proposal. The execution finds a signature file that is named after FILE."""
+    sign = f"`blockota proposal sign {shlex.quote(pack.name)} --key KEY`"
+    where = f"put it beside {file}" if pack.stem == file.stem else f"execute {file} with it as --signature FILE"
+    return f"Send {pack} to the owner, who signs it with {sign} and sends back one file: {where}"
+
+
+def after_listing(listed: Sequence[ListedProposal]) -> str:
+    """Return the next step for the proposals of a folder, the next of which is the first; empty if none waits."""
+    from blockota.vendor.queue import ProposalState
+
+    if not listed or listed[0].state is not ProposalState.NEXT:
+        return ""
+    first = listed[0]
+    if first.competes_with:
+        names = shortened([first.file.name, *first.competes_with])
+        return f"Next: decide on one of {names}; the execution of one replaces the others"
+    return after_proposing(first.file, signed=len(first.signers), threshold=first.threshold)
+
+
 def after_signing(file: Path, signature: Path, *, signed: int, view: ChainView) -> str:
     """Return the next step of an owner who has signed. A signature that was made off line must be sent back."""
     if view.source:
         return f"{signed} of {view.safe.threshold} signed here. Send {signature} back to the sender of {file}"
     if signature.parent.resolve() != file.parent.resolve():
         return f"{signed} of {view.safe.threshold} signed. Move {signature} beside {file}, where the execution finds it"
+    return after_review(file, signed, view=view)
+
+
+def after_review(file: Path, signed: int, *, view: ChainView) -> str:
+    """Return the next step for a proposal with a number of signatures that can still be executed."""
     first = view.queued.get(view.safe.nonce, "")
     return after_proposing(file, signed=signed, threshold=view.safe.threshold, first=first)
 

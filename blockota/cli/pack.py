@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from blockota.cli.next_steps import after_packing
 from blockota.cli.session import Session, with_session
 from blockota.cli.signing import FILE, image_inputs, image_options, open_view
 from blockota.files import result_file
@@ -60,10 +61,5 @@ def pack(
         "missing": contents.missing,
     }
 
-    def show() -> None:
-        session.done(f"{path} has {size:,} bytes: {contents}, and the chain as of block {view.block_number:,}")
-        session.print(f"An owner signs it off line with `blockota proposal sign {path.name} --key KEY`.")
-
-    where = f"put it beside {file}" if path.stem == file.stem else f"give it to the execution of {file} by --signature"
-    then = f"Send {path} to the owner, who sends back {path.stem}.0x….signature.json: {where}"
-    session.result(fields, show, then=then)
+    sentence = f"{path} has {size:,} bytes: {contents}, and the chain as of block {view.block_number:,}"
+    session.result(fields, lambda: session.done(sentence), then=after_packing(file, path))
