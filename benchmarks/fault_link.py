@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from blockota.errors import NoAnswerError
 from firmware_host.bootloader.an3155 import Command
+from firmware_host.line.link import QUIET
 from firmware_host.simulator import SimulatedBoard
 
 _ERASES = (b"\x43\xbc", b"\x44\xbb")
@@ -132,7 +133,8 @@ class WirelessLink:
         return data
 
     def drain(self) -> bytes:
-        """Read all bytes that have arrived."""
+        """Read all bytes that arrive until the line is quiet."""
+        self.wait(QUIET)
         data, self._heard = self._heard, b""
         self.heard += data
         return data

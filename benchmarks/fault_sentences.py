@@ -90,7 +90,7 @@ _PATTERNS: Sequence[tuple[str, Rule]] = (
     (
         (
             rf"(?:the board|board [0-9a-f]{{24}}) holds {PRODUCT} {NEW_VERSION}( already)?: erased {_PART}, programmed "
-            rf"{_PART}, identical {_PART}; proven (by the stub|by reading it back), [\d.]+ s in all"
+            rf"{_PART}, identical {_PART}; proven (by hashing on the chip|by reading it back), [\d.]+ s in all"
         ),
         rule.done,
     ),

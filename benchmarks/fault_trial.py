@@ -223,6 +223,10 @@ class _JudgedSession(Session):
         """Judge that a step is done."""
         self.judge.sentence(sentence)
 
+    def check(self, number: int, what: str) -> None:
+        """Judge that a check passed."""
+        self.judge.sentence(f"{number:>2}  {what}")
+
     def note(self, sentence: str) -> None:
         """Judge a remark."""
         self.judge.sentence(sentence)

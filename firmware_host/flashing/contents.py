@@ -18,8 +18,8 @@ from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import EraseUnit
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import reconnect
-from firmware_host.flashing.digest_stub import MAX_LENGTHS, NO_PAGES, DigestStub, FlashDigests, Pages
-from firmware_host.flashing.plan import FlashBuffer, FlashPlan, Preserved, chunks, common, without
+from firmware_host.flashing.digest_stub import MAX_GROUPS, MAX_LENGTHS, DigestStub, FlashDigests, Pages
+from firmware_host.flashing.plan import LOOK_SECONDS, FlashBuffer, FlashPlan, Preserved, chunks, common, joined
 
 Answer = TypeVar("Answer")
 _WORD = 4
@@ -138,7 +138,7 @@ class OnChip(FlashContents):
         self._by_reading = proof is not Proof.STUB
         self._page_size = min(unit.size for unit in plan.units)
         self._digests: dict[tuple[int, int], bytes] = {}
-        self._sums: dict[int, int] = {}
+        self._sums: dict[range, int] = {}
         self._expected: tuple[int, list[int]] = (plan.image.load_address, [])
         self._has_proven = False  # whether a hash has proven the image since the last change
 
@@ -170,9 +170,10 @@ class OnChip(FlashContents):
 
     def checksum(self, unit: EraseUnit) -> int:
         """Return the CRC-32 of an erase unit; the first call computes those of all units on the chip."""
-        if unit.address not in self._sums:
+        if unit.span not in self._sums:
             self._ask(*self._expected)
-        return self._sums[unit.address] if unit.address in self._sums else super().checksum(unit)
+        found = self._sums.get(unit.span)
+        return super().checksum(unit) if found is None else found
 
     def changed(self) -> None:
         """Clear the cache, because the flash changes."""
@@ -186,7 +187,7 @@ class OnChip(FlashContents):
         done = 0
         # The seal is proven separately. The rest of an image is read if the whole image would be read.
         longest_read = WORTH - len(self._plan.seal)
-        for span in spans:
+        for span in joined(spans):
             by_reading = self._by_reading or len(span) <= longest_read
             steps = super().prove(wanted, [span]) if by_reading else self._prove_hash(wanted, span)
             for proven in steps:
@@ -196,95 +197,105 @@ class OnChip(FlashContents):
     def _prove_hash(self, wanted: FlashBuffer, span: range) -> Iterator[int]:
         digest = hashlib.sha256(wanted[span]).digest()
         found = self._run(span.start, [len(span)])
-        if found and found.sha256[0] != digest:
-            # Read the pages whose checksum differs, to name the first wrong address.
-            found = self._run_whole(span.start, [len(span)])
-            sums = self._unit_sums(found.pages) if found else {}
+        there = found.sha256[0] if found else None
+        if there not in (None, digest):
+            # Noise may have corrupted the answer: hash once more, and read the pages whose checksum differs.
+            self._bootloader.link.drain()
+            self.changed()
+            self._ask(span.start, [len(span)])
+            there = self._digests.get((span.start, len(span)))
             for unit in self._plan.units:
                 part = common(unit.span, span)
-                if part and sums.get(unit.address) != wanted.checksum(unit.span):
-                    there = FlashContents(self._bootloader).read(part)
-                    if there != wanted[part]:
-                        raise _differing(part, there, wanted=wanted[part])
-        if found is None:
+                if part and self.checksum(unit) != wanted.checksum(unit.span):
+                    data = FlashContents(self._bootloader).read(part)
+                    if data != wanted[part]:
+                        raise _differing(part, data, wanted=wanted[part])
+        if there is None:
             yield from super().prove(wanted, [span])
             return
-        if found.sha256[0] != digest:
+        if there != digest:
             raise FlashProofError(
                 "check 10 failed, the flash does not contain the written bytes",
-                why=f"from {span.start:#010x} to {span.stop:#010x} its SHA-256 is {found.sha256[0].hex()} "
+                why=f"from {span.start:#010x} to {span.stop:#010x} its SHA-256 is {there.hex()} "
                 f"instead of {digest.hex()}",
                 remedy="run the command again; if it fails again, replace the board",
             )
-        self._has_proven |= span in self._plan.body
+        self._has_proven |= any(common(part, span) == part for part in self._plan.body)
         yield len(span)
-
-    def _ask(self, start: int, lengths: Sequence[int]) -> None:
-        if found := self._run_whole(start, lengths):
-            self._digests |= {(start, length): sha for length, sha in zip(lengths, found.sha256, strict=True)}
-            self._sums = self._unit_sums(found.pages)
 
     def read_beside(self, span: range) -> bytes:
         """Return bytes that an erase will destroy: not read if a checksum of the chip shows that they are blank.
 
         A long span is read once, and compared with the checksum; a short one is read twice.
         """
-        # The digest program takes whole words.
-        words = range(span.start + -span.start % _WORD, span.stop - span.stop % _WORD)
-        if len(words) <= WORTH:
-            return super().read_beside(span)
-        found = self._run(span.start, [], pages=Pages(words.start, len(words), 1))
-        if found is None:
+        words = _whole_words(span)
+        there = self._sum(words) if len(words) > WORTH else None
+        if there is None:
             return super().read_beside(span)
         blank = bytes((self._plan.chip.erased_byte,)) * len(words)
-        if found.pages[0] == zlib.crc32(blank):
+        if there == zlib.crc32(blank):
             read = super().read_beside
             edges = (range(span.start, words.start), range(words.stop, span.stop))
             before, after = (read(edge) if edge else b"" for edge in edges)
             return before + blank + after
         data = FlashContents(self._bootloader).read(span)
-        if zlib.crc32(data[words.start - span.start :][: len(words)]) == found.pages[0]:
+        if zlib.crc32(data[words.start - span.start :][: len(words)]) == there:
             return data
         return super().read_beside(span)
 
     def is_rest_blank(self) -> bool:
         """Whether the chip's checksums show that all flash outside the plan is erased, or does not exist."""
         plan = self._plan
-        for span in without(plan.chip.flash(plan.flash_size), plan.span):
-            found = self._run(span.start, [], pages=Pages(span.start, len(span), 1))
-            if not found or found.pages[0] != zlib.crc32(bytes((plan.chip.erased_byte,)) * len(span)):
+        for span in plan.rest:
+            if self._sum(span) != zlib.crc32(bytes((plan.chip.erased_byte,)) * len(span)):
                 return False
         return plan.may_erase_all or bool(self._guarded(lambda stub: stub.is_alone()))
 
-    def _ask_pages(self) -> Iterator[Pages]:
-        """The pages of the plan, in parts whose checksums fit into the chip's RAM."""
-        limit = max(self._stub.page_limit, 1) if self._stub else 1
-        span = self._plan.span
-        for first in range(0, len(span), self._page_size * limit):
-            count = min(limit, (len(span) - first) // self._page_size)
-            yield Pages(span.start + first, self._page_size, count)
+    def _sum(self, span: range) -> int | None:
+        """The CRC-32 of whole words of the flash; None if the chip does not compute it."""
+        if span not in self._sums and (found := self._run(span.start, [], pages=[Pages(span.start, len(span))])):
+            self._sums[span] = found.pages[0]
+        return self._sums.get(span)
 
-    def _unit_sums(self, pages: Sequence[int]) -> dict[int, int]:
-        """The checksum of each erase unit by its address, from those of its pages."""
-        sums, rest = {}, list(pages)
-        for unit in self._plan.units:
-            count = unit.size // self._page_size
-            sums[unit.address] = joined_checksum(rest[:count], self._page_size)
-            del rest[:count]
-        return sums
-
-    def _run_whole(self, start: int, lengths: Sequence[int]) -> FlashDigests | None:
-        """Hash for these lengths, and compute the checksums of all pages of the plan, in as few runs as fit."""
-        digests: tuple[bytes, ...] = ()
+    def _ask(self, start: int, lengths: Sequence[int]) -> None:
+        """Hash for these lengths; the first time, also compute the checksums of the plan's units and of `_others`."""
+        units, page_size = self._plan.units, self._page_size
+        is_first = units[0].span not in self._sums
+        runs: list[list[Pages]] = self._runs() if is_first else [[]]
         sums: list[int] = []
-        for part in self._ask_pages():
-            found = self._run(start, lengths if not sums else (), pages=part)
+        for number, pages in enumerate(runs):
+            found = self._run(start, () if number else lengths, pages=pages)
             if found is None:
-                return None
-            digests, sums = digests or found.sha256, [*sums, *found.pages]
-        return FlashDigests(digests, tuple(sums))
+                return
+            self._digests |= {(start, length): sha for length, sha in zip(lengths, found.sha256, strict=False)}
+            sums += found.pages
 
-    def _run(self, start: int, lengths: Sequence[int], *, pages: Pages = NO_PAGES) -> FlashDigests | None:
+        if is_first:
+            for unit in units:
+                count = unit.size // page_size
+                self._sums[unit.span] = joined_checksum(sums[:count], page_size)
+                del sums[:count]
+            self._sums |= {pages.span: there for pages, there in zip(runs[-1][1:], sums, strict=True)}
+
+    def _runs(self) -> list[list[Pages]]:
+        """The groups of pages for each run: all pages of the plan, and of `_others` what fits into the last run."""
+        limit = max(self._stub.page_limit, 1) if self._stub else 1
+        starts, size = self._plan.span[:: self._page_size], self._page_size
+        parts = [starts[first : first + limit] for first in range(0, len(starts), limit)]
+        runs = [[Pages(part.start, size, len(part))] for part in parts]
+        for span in self._others():
+            if len(runs[-1]) < min(MAX_GROUPS, limit - runs[-1][0].count + 1):
+                runs[-1].append(Pages(span.start, len(span)))
+        return runs
+
+    def _others(self) -> Iterator[range]:
+        """What the flasher will look at next: bytes beside the image, and the rest if a mass erase can save time."""
+        plan = self._plan
+        yield from (words for span in plan.beside if len(words := _whole_words(span)) > WORTH)
+        if plan.mass_erase_saving(plan.units) > LOOK_SECONDS:
+            yield from plan.rest
+
+    def _run(self, start: int, lengths: Sequence[int], *, pages: Sequence[Pages] = ()) -> FlashDigests | None:
         """Run the digest program; return None if the program fails but the board's bootloader still answers."""
         return self._guarded(lambda stub: stub.run(start, lengths, pages=pages))
 
@@ -361,6 +372,11 @@ def joined_checksum(parts: Sequence[int], size: int) -> int:
     for part in parts[1:]:
         result = zlib.crc32(zeros, result) ^ unshifted ^ part
     return result
+
+
+def _whole_words(span: range) -> range:
+    """The part of a span that the digest program can sum up."""
+    return range(span.start + -span.start % _WORD, span.stop - span.stop % _WORD)
 
 
 def _block_start(span: range) -> int:

@@ -23,16 +23,20 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
+from itertools import chain
 
 from blockota.errors import Action, BoardProtocolError, NoAnswerError, RefusedError
 from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import FLASH_BASE, Chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import reconnect
+from firmware_host.line.link import QUIET
 
-PARAMETERS = struct.Struct("<5I9I9I")
-"""The parameters after the code: first page, bytes per page, number of pages, nonce, start; the ends and 0; the address
-of the watchdog, four offsets in a USART, addresses of USARTs and 0. A CRC-32 of code and parameters follows."""
+MAX_GROUPS = 3
+"""The maximum number of groups of pages in one run."""
+PARAMETERS = struct.Struct("<9I2I9I9I")
+"""The parameters after the code: the groups of pages; nonce, start; the ends and 0; the address of the watchdog, four
+offsets in a USART, addresses of USARTs and 0. A CRC-32 of code and parameters follows."""
 MAX_LENGTHS = 8
 """The maximum number of lengths in one run."""
 MAX_USARTS = 3
@@ -84,7 +88,7 @@ class Program:
 
 PROGRAMS = {
     "v7-M": Program("stub_v7m.bin", 88, 0x800, 0xC00, 146_000, 4_500, 1_854, 16, 16, reports_faults=True),
-    "v6-M": Program("stub_v6m.bin", 116, 0, 0, 53_000, 16_000, 7_450, 40, 96, reports_faults=False),
+    "v6-M": Program("stub_v6m.bin", 116, 0, 0, 55_000, 16_000, 7_450, 40, 96, reports_faults=False),
 }
 """The digest program for each instruction set."""
 STACK_SIZE = 352
@@ -99,17 +103,17 @@ _READ_INSTEAD = "read the flash back instead of hashing it on the chip"
 
 @dataclass(frozen=True)
 class Pages:
-    """The pages whose CRC-32 is computed.
+    """A group of consecutive pages of one size, whose CRC-32s are computed.
 
     Attributes:
         start: the address of the first page, a multiple of 4.
         size: the size of each page in bytes, a multiple of 4.
-        count: the number of consecutive pages.
+        count: the number of pages.
     """
 
     start: int
     size: int
-    count: int
+    count: int = 1
 
     @property
     def span(self) -> range:
@@ -117,8 +121,7 @@ class Pages:
         return range(self.start, self.start + self.size * self.count)
 
 
-NO_PAGES = Pages(FLASH_BASE, _WORD, 0)
-"""Zero pages: no CRC-32 is computed."""
+_NO_PAGES = Pages(FLASH_BASE, _WORD, 0)
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class FlashDigests:
 
     Attributes:
         sha256: one digest for each requested length, in the requested order.
-        pages: the CRC-32 (zlib's) of each page, which is a hint for planning and never a proof.
+        pages: the CRC-32 (zlib's) of each page of each group, which is a hint for planning and never a proof.
     """
 
     sha256: tuple[bytes, ...]
@@ -138,7 +141,7 @@ class FlashDigests:
 class _Job:
     start: int
     lengths: tuple[int, ...]
-    pages: Pages
+    pages: tuple[Pages, ...]
 
     @property
     def rising(self) -> tuple[int, ...]:
@@ -148,9 +151,14 @@ class _Job:
     def span(self) -> range:
         return range(self.start, self.start + max(self.lengths, default=0))
 
+    @property
+    def page_count(self) -> int:
+        return sum(pages.count for pages in self.pages)
+
     def instructions(self, program: Program) -> int:
         hashed = len(self.span) // _BLOCK_SIZE * program.per_block + len(self.rising) * program.per_length
-        summed = len(self.pages.span) // _WORD * program.per_word + self.pages.count * program.per_page
+        words = sum(len(pages.span) for pages in self.pages) // _WORD
+        summed = words * program.per_word + self.page_count * program.per_page
         return program.once + hashed + summed
 
     def parameters(self, chip: Chip, nonce: int) -> bytes:
@@ -160,10 +168,9 @@ class _Job:
         usarts = [*chip.usarts[:MAX_USARTS], *[0] * (MAX_USARTS + 1 - len(chip.usarts[:MAX_USARTS]))]
         # CR1, its bit UE, and the registers of status and data (RM0008 section 27.6; RM0394 section 38.8).
         registers = (0x00, 1, 0x1C, 0x28) if chip.has_isr else (0x0C, 1 << 13, 0x00, 0x04)
-        pages = self.pages
-        return PARAMETERS.pack(
-            pages.start, pages.size, pages.count, nonce, self.start, *ends, watchdog, *registers, *usarts
-        )
+        groups = (*self.pages, *[_NO_PAGES] * (MAX_GROUPS - len(self.pages)))
+        fields = chain.from_iterable((group.start, group.size, group.count) for group in groups)
+        return PARAMETERS.pack(*fields, nonce, self.start, *ends, watchdog, *registers, *usarts)
 
 
 def random_nonce() -> int:
@@ -197,28 +204,34 @@ class DigestStub:
         self._code = _placed(self._program, chip.bootloader_ram)
         self._results_at = self._program.results or len(self._code) + PARAMETERS.size + _WORD
 
-    def seconds(self, start: int, lengths: Sequence[int], *, pages: Pages = NO_PAGES) -> float:
+    def seconds(self, start: int, lengths: Sequence[int], *, pages: Sequence[Pages] = ()) -> float:
         """Estimate the time in seconds that `run` takes on the chip with these arguments, without the upload.
 
         Raises:
             RefusedError: the digest program cannot run on the chip, or not with these arguments.
         """
-        job = _Job(start, tuple(lengths), pages)
+        job = _Job(start, tuple(lengths), tuple(pages))
         chip, flash = self._chip, self._chip.flash(self._flash_size)
         room = self.page_limit
         hashed = f"{len(job.span)} bytes from {job.start:#010x}"
-        is_whole_words = pages.start % _WORD == pages.size % _WORD == 0 and pages.size > 0 and pages.count >= 0
+        is_whole_words = all(
+            one.start % _WORD == one.size % _WORD == 0 and one.size > 0 and one.count >= 0 for one in pages
+        )
         rules = (
             (
                 room >= 0,
                 f"the bootloader of {chip.name} leaves {len(chip.bootloader_ram)} bytes of RAM, which is too little",
             ),
-            (pages.count <= room, f"the RAM of {chip.name} has no room for {pages.count} checksums"),
+            (job.page_count <= room, f"the RAM of {chip.name} has no room for {job.page_count} checksums"),
+            (len(pages) <= MAX_GROUPS, f"{len(pages)} groups of pages were given, the limit is {MAX_GROUPS}"),
             (len(job.rising) <= MAX_LENGTHS, f"{len(job.rising)} lengths were given, the limit is {MAX_LENGTHS}"),
             (min(job.lengths, default=0) >= 0, "a length is negative"),
             (_lies_in(job.span, flash), f"{hashed} do not all lie in the flash of {self._flash_size} bytes"),
             (is_whole_words, "a page does not consist of whole words"),
-            (_lies_in(pages.span, flash), f"not all pages lie in the flash of {self._flash_size} bytes"),
+            (
+                all(_lies_in(one.span, flash) for one in pages),
+                f"not all pages lie in the flash of {self._flash_size} bytes",
+            ),
         )
         for holds, why in rules:
             if not holds:
@@ -239,13 +252,13 @@ class DigestStub:
         reserved = self._results_at + _PAGES_OFFSET + (0 if self._program.stack else STACK_SIZE)
         return (len(self._chip.bootloader_ram) - reserved) // _WORD
 
-    def run(self, start: int, lengths: Sequence[int], *, pages: Pages = NO_PAGES) -> FlashDigests:
+    def run(self, start: int, lengths: Sequence[int], *, pages: Sequence[Pages] = ()) -> FlashDigests:
         """Hash the flash from `start` on for several lengths in one run, and compute the CRC-32 of each page.
 
         Args:
             start: the address of the first byte to hash.
             lengths: the numbers of bytes to hash from `start` on; at most `MAX_LENGTHS` different ones, in any order.
-            pages: the pages whose CRC-32 is computed.
+            pages: the pages whose CRC-32 is computed, in at most `MAX_GROUPS` groups.
 
         Raises:
             RefusedError: the flash does not have these addresses, or the chip has too little RAM or is not known to
@@ -255,7 +268,7 @@ class DigestStub:
             BoardError: another board answers, or the board is silent or answers NACK.
         """
         seconds = self.seconds(start, lengths, pages=pages)
-        job, nonce = _Job(start, tuple(lengths), pages), self._nonces()
+        job, nonce = _Job(start, tuple(lengths), tuple(pages)), self._nonces()
         self._execute(job, nonce, seconds=seconds)
         return self._results(job, nonce)  # (5)
 
@@ -279,7 +292,7 @@ class DigestStub:
 
     def _checksum(self, span: range) -> int | None:
         """The CRC-32 of any addresses; None if some of them have no memory."""
-        nonce, job = self._nonces(), _Job(FLASH_BASE, (), Pages(span.start, len(span), 1))
+        nonce, job = self._nonces(), _Job(FLASH_BASE, (), (Pages(span.start, len(span)),))
         self._execute(job, nonce, seconds=self._seconds(job))
         self._last_header = self._read(0, _HEADER.size)
         return None if self._last_header == _HEADER.pack(nonce, nonce) else self._results(job, nonce).pages[0]
@@ -296,8 +309,8 @@ class DigestStub:
                 if self._bootloader.link.read(1, timeout=TIMEOUT_FACTOR * seconds) == DONE:
                     break
 
-        # (4) The same board is in its bootloader again.
-        self._wait(self._chip.ready_seconds + RESET_MARGIN)
+        # (4) The same board is in its bootloader again. To connect begins with `QUIET` seconds of listening.
+        self._wait(max(0.0, self._chip.ready_seconds + RESET_MARGIN - QUIET))
         try:
             reconnect(self._bootloader, self._chip, flash_size=self._flash_size)
         except (NoAnswerError, BoardProtocolError) as error:
@@ -348,10 +361,10 @@ class DigestStub:
         # The core computes digests in little-endian words; SHA-256 is written in big-endian ones (FIPS 180-4).
         words = struct.unpack_from(f"<{8 * count}I", answer, _HEADER.size)
         digests = {length: struct.pack(">8I", *words[8 * at : 8 * at + 8]) for at, length in enumerate(job.rising)}
-        sums = self._read(_PAGES_OFFSET, _WORD * job.pages.count)
+        sums = self._read(_PAGES_OFFSET, _WORD * job.page_count)
         return FlashDigests(
             sha256=tuple(digests[length] for length in job.lengths),
-            pages=struct.unpack(f"<{job.pages.count}I", sums),
+            pages=struct.unpack(f"<{job.page_count}I", sums),
         )
 
     def _read(self, offset: int, length: int) -> bytes:

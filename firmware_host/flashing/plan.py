@@ -73,9 +73,19 @@ class FlashPlan:
         return without(self.span, self.image.span)
 
     @property
+    def rest(self) -> tuple[range, ...]:
+        """The addresses of the flash outside the plan's erase units."""
+        return without(self.chip.flash(self.flash_size), self.span)
+
+    @property
     def body(self) -> tuple[range, ...]:
         """The image's addresses without its first words; empty if the image is not longer than these words."""
         return without(self.image.span, self.seal)
+
+    def mass_erase_saving(self, units: Sequence[EraseUnit]) -> float:
+        """Return the seconds that a mass erase saves against the erase of `units` after the first one."""
+        mass = self.chip.mass_erase_seconds  # 0 for a chip without a mass erase
+        return self.chip.unit_erase_seconds * (len(units) - 1) - mass if mass else 0.0
 
 
 class FlashBuffer:
@@ -190,11 +200,9 @@ def work(plan: FlashPlan, states: Sequence[UnitState], *, is_rest_blank: Callabl
     is_empty = all(state.blank for _, state in others if state.as_wanted)
     # Many chips report 64 KiB but have 128 KiB, and a mass erase also erases the half that is not reported.
     is_reported = plan.flash_size >= plan.chip.flash_limit or plan.may_erase_all
-    covers_chip = is_reported and len(plan.units) == len(plan.chip.erase_units(plan.flash_size))
-    # 0 s stands for a chip without a mass erase.
-    mass, by_unit = plan.chip.mass_erase_seconds, plan.chip.unit_erase_seconds * (len(erase) - 1)
-    is_worth_a_look = by_unit - mass > LOOK_SECONDS
-    at_once = is_empty and 0 < mass < by_unit and (covers_chip or (is_worth_a_look and is_rest_blank()))
+    covers_chip = is_reported and not plan.rest
+    saved = plan.mass_erase_saving(erase)
+    at_once = is_empty and saved > 0 and (covers_chip or (saved > LOOK_SECONDS and is_rest_blank()))
     return Work(erase, tuple(unit for unit, _ in written), identical, at_once)
 
 
@@ -222,6 +230,15 @@ def common(one: range, other: range) -> range:
     """Return the addresses that two ranges have in common."""
     start = max(one.start, other.start)
     return range(start, max(start, min(one.stop, other.stop)))
+
+
+def joined(spans: Iterable[range]) -> list[range]:
+    """Return ranges in which each range that begins at the end of the one before is joined to it."""
+    result: list[range] = []
+    for span in spans:
+        start = result.pop().start if result and result[-1].stop == span.start else span.start
+        result.append(range(start, span.stop))
+    return result
 
 
 def without(span: range, hole: range) -> tuple[range, ...]:

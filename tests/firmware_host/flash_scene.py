@@ -69,6 +69,11 @@ class RunningLink(DirectLink):
             self.wait(timeout)
         return super().read(count, timeout=timeout)
 
+    def drain(self) -> bytes:
+        """Let the board run until the line is quiet, and return everything received."""
+        self.wait(QUIET)
+        return super().drain()
+
 
 class WatchedLink(RunningLink):
     """A link that records the frames sent to the board, and may change frames and answers.
@@ -124,11 +129,6 @@ class TimedLink(RunningLink):
                 raise NoAnswerError("The board is silent", why=f"for {timeout:.1f} s")
             self.wait(STEP)
         return super().read(count, timeout=timeout)
-
-    def drain(self) -> bytes:
-        """Wait until the line is quiet, and return everything received."""
-        self.wait(QUIET)
-        return super().drain()
 
 
 def proven(image: FirmwareImage, *, version: Version = VERSION) -> ProvenRelease:

@@ -13,7 +13,7 @@ from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, UC_PROT_READ
 from unicorn.arm_const import UC_ARM_REG_PC, UC_ARM_REG_SP, UC_CPU_ARM_CORTEX_M0, UC_CPU_ARM_CORTEX_M3
 from unicorn.unicorn_py3 import Uc
 
-from firmware_host.flashing.digest_stub import MAX_LENGTHS, PARAMETERS, PROGRAMS, Pages
+from firmware_host.flashing.digest_stub import MAX_GROUPS, MAX_LENGTHS, PARAMETERS, PROGRAMS, Pages
 
 STUBS = Path(__file__).parents[2] / "firmware_host" / "flashing" / "stub"
 CPU_MODELS = {"v7-M": UC_CPU_ARM_CORTEX_M3, "v6-M": UC_CPU_ARM_CORTEX_M0}
@@ -48,14 +48,15 @@ class Outcome:
     writes: list[tuple[int, int]]
 
 
-def program(start: int, lengths: Sequence[int], pages: Pages, *, core: str = "v7-M") -> bytes:
+def program(start: int, lengths: Sequence[int], pages: Sequence[Pages], *, core: str = "v7-M") -> bytes:
     """Return a committed digest program with its parameters, which are encoded independently of the host."""
     given = PROGRAMS[core]
     code = bytearray((STUBS / given.file).read_bytes()[: -PARAMETERS.size - 4])
     struct.pack_into("<2I", code, 0, BASE + given.stack if given.stack else RAM + RAM_SIZE, BASE + 9)
     ends = [start + length for length in lengths] + [0] * (MAX_LENGTHS + 1 - len(lengths))
-    words = (pages.start, pages.size, pages.count, NONCE, start, *ends, WATCHDOG_KEY, *USART)
-    whole = bytes(code) + struct.pack("<23I", *words)
+    groups = [word for one in pages for word in (one.start, one.size, one.count)] + [0] * 3 * (MAX_GROUPS - len(pages))
+    words = (*groups, NONCE, start, *ends, WATCHDOG_KEY, *USART)
+    whole = bytes(code) + struct.pack("<29I", *words)
     return whole + struct.pack("<I", zlib.crc32(whole[given.head_size :]))
 
 
@@ -115,18 +116,25 @@ class Core:
 
 
 def run_stub(  # noqa: PLR0913 - what a run depends on
-    flash: bytes, start: int, *, lengths: Sequence[int], pages: Pages, status: int = 0x20C0, core: str = "v7-M"
+    flash: bytes,
+    start: int,
+    *,
+    lengths: Sequence[int],
+    pages: Sequence[Pages] = (),
+    status: int = 0x20C0,
+    core: str = "v7-M",
 ) -> Outcome:
     """Run the digest program once over a flash with these contents."""
     chip = Core(flash, status=status, core=core)
     instructions = chip.run(program(start, lengths, pages, core=core))
-    results = chip.ram(results_address(core), 264 + 4 * pages.count)
+    count = sum(one.count for one in pages)
+    results = chip.ram(results_address(core), 264 + 4 * count)
     nonce, complement = struct.unpack_from("<2I", results)
     words = [struct.unpack_from("<8I", results, 8 + 32 * number) for number in range(len(lengths))]
     return Outcome(
         header=(nonce, complement),
         sha256=[struct.pack(">8I", *eight) for eight in words],
-        pages=struct.unpack_from(f"<{pages.count}I", results, 264),
+        pages=struct.unpack_from(f"<{count}I", results, 264),
         instructions=instructions,
         writes=chip.writes,
     )

@@ -5,12 +5,16 @@
 typedef unsigned int word;
 typedef unsigned char byte;
 
-enum { DONE = 0x5A, RELOAD = 0xAAAA, BLOCK = 64, MAX_ENDS = 9, MAX_USARTS = 4, LONGEST_WAIT = 0x10000 };
+enum { DONE = 0x5A, RELOAD = 0xAAAA, BLOCK = 64, MAX_GROUPS = 3, MAX_ENDS = 9, MAX_USARTS = 4, LONGEST_WAIT = 0x10000 };
+
+struct pages {
+    const word *first;          // the first page
+    word size;                  // bytes, a multiple of 4
+    word count;
+};
 
 struct parameters {
-    const word *page;           // the first page
-    word page_size;             // bytes, a multiple of 4
-    word pages;
+    struct pages groups[MAX_GROUPS];
     word nonce;
     const byte *first;          // the first byte that is hashed
     const byte *ends[MAX_ENDS]; // rising; 0 closes the list
@@ -93,6 +97,18 @@ static void finish(word *digest, const word *hash, const byte *at, const byte *e
     compress(digest, last, constants);
 }
 
+// The CRC-32 of one page, four bits at a time. Inlined, it would not keep its variables in registers.
+__attribute__((noinline)) static word sum_page(const word *at, const word *end, const word *table)
+{
+    word sum = ~0u;
+    while (at != end) {
+        sum ^= *at++;
+        for (int nibble = 0; nibble < 8; nibble++)
+            sum = sum >> 4 ^ table[sum & 15];
+    }
+    return ~sum;
+}
+
 static void sum_pages(const struct parameters *given, word *sums)
 {
     word table[16];
@@ -102,16 +118,14 @@ static void sum_pages(const struct parameters *given, word *sums)
             sum = sum & 1 ? sum >> 1 ^ 0xEDB88320 : sum >> 1;
         table[nibble] = sum;
     }
-    const word *at = given->page;
-    for (word page = 0; page < given->pages; page++) {
-        refresh(given->watchdog);
-        word sum = ~0u;
-        for (word left = given->page_size; left; left -= 4) {
-            sum ^= *at++;
-            for (int nibble = 0; nibble < 8; nibble++)
-                sum = sum >> 4 ^ table[sum & 15];
+    for (const struct pages *group = given->groups; group != given->groups + MAX_GROUPS; group++) {
+        const word *at = group->first;
+        for (word page = 0; page < group->count; page++) {
+            refresh(given->watchdog);
+            const word *end = at + group->size / 4;
+            *sums++ = sum_page(at, end, table);
+            at = end;
         }
-        *sums++ = ~sum;
     }
 }
 

@@ -93,7 +93,7 @@ constants:
 
         .global parameters
 parameters:
-        .space  92
+        .space  116
         .space  4                               @ CRC-32 of everything from `head_end` to here
         .global checked_end
 checked_end:

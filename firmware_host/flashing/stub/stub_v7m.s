@@ -96,9 +96,10 @@ checked:
         lsrs    r2, r0, #8
         beq     1b
 
-        adr     r5, page_parameters
-        ldm     r5, {r0, r4, r5}                @ address, bytes a page, pages
+        adr.w   r8, page_groups
         adr.w   r7, page_crcs
+next_group:
+        ldmia.w r8!, {r0, r4, r5}               @ address, bytes a page, pages
         b       3f
 1:      bl      refresh_watchdog
         adds    r1, r0, r4
@@ -116,6 +117,9 @@ checked:
         stmia   r7!, {r2}
 3:      subs    r5, #1
         bpl     1b
+        adr.w   r0, nonce                       @ the word behind the last group
+        cmp     r8, r0
+        bne     next_group
 
 @ --- The constants of SHA-256. ------------------------------------------------------------------------------------
 @ FIPS 180-4 sections 4.2.2 and 5.3.3: the fractions of the cube roots of the first 64 primes, and of the square
@@ -387,7 +391,7 @@ vtor:           .word   VTOR
 
         .global parameters
 parameters:
-page_parameters:        .space  12              @ address of the first page, bytes per page, number of pages
+page_groups:    .space  36              @ three times: address of the first page, bytes per page, number of pages
 nonce:                  .space  4
 first:                  .space  4               @ address of the first byte to hash
 ends:                   .space  36              @ end addresses (exclusive), ascending; 0 ends the list
