@@ -73,6 +73,45 @@ def account_of(
     )
 
 
+def create_keystore(path: Path, *, ask_password: Callable[[str], str]) -> str:
+    """Make a key, and write it to a new keystore file, encrypted with scrypt and readable only for its owner.
+
+    Args:
+        path: the keystore file.
+        ask_password: called with a prompt to choose the password.
+
+    Returns:
+        The key's address.
+
+    Raises:
+        UsageError: the file exists, its folder cannot be written, or no password was given.
+    """
+    if os.path.lexists(path):  # before a password is asked for
+        raise _not_writable(path, "the file exists, and may contain the only copy of a key")
+    if not path.parent.is_dir():
+        raise _not_writable(path, "its folder does not exist")
+    password = ask_password(f"New password of {path.name}: ")
+    account: LocalAccount = Account.create()
+    content = json.dumps(Account.encrypt(account.key, password), indent=2).encode() + b"\n"
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise _not_writable(path, error.strerror or str(error)) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _not_writable(path, error.strerror or str(error)) from error
+    return str(account.address)
+
+
+def _not_writable(path: Path, why: str) -> UsageError:
+    return UsageError(f"{path} cannot be written", why=why, remedy="choose another file, in a folder that exists")
+
+
 def dev_account(number: int) -> LocalAccount:
     """Return account `number` of the test mnemonic (BIP-44 path ``m/44'/60'/0'/0/number``)."""
     Account.enable_unaudited_hdwallet_features()

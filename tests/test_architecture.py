@@ -57,6 +57,7 @@ HOMES = {
     "serial": ("firmware_host.line", "firmware_host.simulator.server_rfc2217"),
     "rich": ("blockota.cli",),
     "click": ("blockota.cli",),
+    "click_didyoumean": ("blockota.cli",),
     "confusable_homoglyphs": ("blockota.approval.lookalikes",),
     "unicorn": ("firmware_host.simulator",),
     "ape": ("blockota.ape_account",),

@@ -48,13 +48,17 @@ def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command]
         default=default,
         show_default=bool(default),
     )
-    password = click.option(
+    return lambda command: key(password_option(command))
+
+
+def password_option(command: _Command) -> _Command:
+    """Add ``--password-fd N``, as the parameter ``password_fd``."""
+    return click.option(
         "--password-fd",
         type=descriptor,
         metavar="N",
         help="Read the key's password from this file descriptor, up to the end of the line.",
-    )
-    return lambda command: key(password(command))
+    )(command)
 
 
 def sign_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -93,8 +97,8 @@ def password_source(descriptor: int | None) -> Callable[[str], str]:
     return ask_password if descriptor is None else lambda _: read_password(descriptor)
 
 
-def ask_password(prompt: str) -> str:
-    """Ask for a password on the terminal, with hidden input.
+def ask_password(prompt: str, *, is_new: bool = False) -> str:
+    """Ask for a password on the terminal, with hidden input. A new password is asked for twice.
 
     Raises:
         UsageError: the command does not run on a terminal.
@@ -105,7 +109,7 @@ def ask_password(prompt: str) -> str:
             why=plain(prompt.rstrip(": ")),
             remedy="give the password through a file descriptor with --password-fd, or name a key with env:NAME",
         )
-    return str(click.prompt(plain(prompt.rstrip(": ")), hide_input=True, err=True))
+    return str(click.prompt(plain(prompt.rstrip(": ")), hide_input=True, confirmation_prompt=is_new, err=True))
 
 
 def read_password(descriptor: int) -> str:

@@ -12,6 +12,7 @@ import traceback
 from typing import Any
 
 import click
+from click_didyoumean import DYMGroup
 
 from blockota import __version__
 from blockota.cli.layout import error_console, print_sentence
@@ -26,10 +27,11 @@ _NOUNS = {
     "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list, check.",
     "broker": "A broker's copies: sync them with its agreements.",
     "repository": "A server of releases over HTTP: serve, token.",
-    "proposal": "Proposals to the vendor's Safe: list, show, sign, execute, reject, simulate, merge, "
+    "proposal": "Proposals to the vendor's Safe: list, show, pack, sign, execute, reject, simulate, merge, "
     "export-view, export, import.",
     "contract": "The contract that records releases: show, pause, resume.",
-    "safe": "The Safe's owners and threshold: owners, add, remove, threshold.",
+    "safe": "The Safe's owners and threshold: owners, add, remove, replace, threshold.",
+    "key": "Keys in keystore files: new, address.",
     "transaction": "Pending transactions: list, resume, forget.",
     "flash": "Write a verified release to boards, and prove that their flash contains it.",
     "board": "An STM32 on a serial line: ports, identify, read, erase, protect, unprotect, doctor, simulate, "
@@ -41,7 +43,7 @@ _NOUNS = {
 _INTERRUPTED = 130
 
 
-class _Nouns(click.Group):
+class _Nouns(DYMGroup):
     """Imports the module of a noun only when the noun is used, so that help is printed at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -57,6 +59,19 @@ class _Nouns(click.Group):
         module = importlib.import_module(f"blockota.cli.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of a noun. For a verb without its noun, the error names the nouns that have the verb."""
+        if args[0] in _NOUNS:
+            return super().resolve_command(ctx, args)
+        verbs = [
+            f"{noun} {args[0]}" for noun in _NOUNS if args[0] in getattr(self.get_command(ctx, noun), "commands", ())
+        ]
+        if verbs:
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean one of these? {', '.join(verbs)}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the nouns without importing their modules."""

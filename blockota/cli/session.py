@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate
 
 import click
+from click_didyoumean import DYMGroup
 from rich.console import Console
 from rich.text import Text
 
@@ -188,7 +189,7 @@ def with_session(command: Callable[Concatenate[Session, ...], None]) -> Callable
     return wrapped
 
 
-class VerbGroup(click.Group):
+class VerbGroup(DYMGroup):
     """The commands of a noun. The help text lists each command with its first sentence, in the order of definition."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

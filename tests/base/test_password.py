@@ -143,9 +143,19 @@ def terminal() -> Iterator[tuple[int, int]]:
     os.close(theirs)
 
 
-def test_the_terminal_is_asked_without_echo() -> None:
-    """A password typed on the terminal is not echoed, and its prompt is not on stdout."""
-    code = "from blockota.cli.keys import ask_password; print(len(ask_password('Password of a.json: ')))"
+@pytest.mark.parametrize(
+    ("is_new", "typed"),
+    [
+        (False, ["correct horse"]),
+        (True, ["correct horse", "correct horse"]),
+        (True, ["mistyped horse", "correct horse", "correct horse", "correct horse"]),
+    ],
+    ids=["once", "twice", "until both agree"],
+)
+def test_the_terminal_is_asked_without_echo(typed: list[str], *, is_new: bool) -> None:
+    """A password typed on the terminal is not echoed, and its prompt is not on stdout; a new one is typed twice."""
+    asking = f"ask_password('Password of a.json: ', is_new={is_new})"
+    code = f"from blockota.cli.keys import ask_password; print(len({asking}))"
     with terminal() as (ours, theirs):
         process = subprocess.Popen(
             [sys.executable, "-c", code],
@@ -156,13 +166,16 @@ def test_the_terminal_is_asked_without_echo() -> None:
             text=True,
             start_new_session=True,
         )
-        asked = b""
-        while b"Password of a.json: " not in asked:  # the trailing space is printed after the echo is off
-            asked += os.read(ours, 1024)
-        os.write(ours, b"correct horse\n")
+        shown = b""
+        for word in typed:
+            asked = b""
+            while b": " not in asked:  # the trailing space is printed after the echo is off
+                asked += os.read(ours, 1024)
+            os.write(ours, word.encode() + b"\n")
+            shown += asked
         printed, _ = process.communicate(timeout=DEADLINE)
         os.set_blocking(ours, False)
-        shown = asked + os.read(ours, 1024)
+        shown += os.read(ours, 1024)
     assert (printed, b"horse" in shown) == ("13\n", False)
 
 
