@@ -299,7 +299,7 @@ def _of_owners(name: str, arguments: Mapping[str, Any], *, view: ChainView) -> I
         )
     if name == "swapOwner":
         old, new = arguments["oldOwner"], arguments["newOwner"]
-        yield RedFlag(Word.SWAP, f"the proposal replaces the owner {old} by {new}; no BlockOTA command does this")
+        yield RedFlag(Word.SWAP, f"the proposal replaces the owner {old} by {new}, who would sign from then on")
     wanted = arguments.get("_threshold", view.safe.threshold)  # adding and removing owners sets it as well
     owners = len(view.safe.owners) + {"addOwnerWithThreshold": 1, "removeOwner": -1}.get(name, 0)
     if name == "removeOwner" and wanted >= view.safe.threshold:

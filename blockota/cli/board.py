@@ -39,7 +39,7 @@ def board() -> None:
 @board.command()
 @with_session_offline
 def ports(session: Session) -> None:
-    """List the serial ports of this machine, and what to do if you may not open them.
+    """List the serial ports of this machine.
 
     \b
     Example:  blockota board ports
@@ -56,7 +56,7 @@ def ports(session: Session) -> None:
         for one in found:
             if one.stable_name:
                 session.note(
-                    f"{one.name} is always {one.stable_name}, also after another adapter was plugged in first."
+                    f"{one.name} is also {one.stable_name}, which does not depend on the order of plugging in."
                 )
         for remedy in dict.fromkeys(one.remedy for one in found if one.remedy):
             session.note(f"To open the port, {remedy}.")
@@ -103,13 +103,16 @@ def identify(session: Session, /, line: BoardLine) -> None:
 def read(
     session: Session, /, *, line: BoardLine, output: Path, address: int | None, length: int | None, force: bool
 ) -> None:
-    """Read a board's flash, or its RAM, system memory or option bytes by their addresses, into a file.
+    """Read a board's flash or other memory into a file.
+
+    RAM, system memory and option bytes are read by their addresses.
 
     The file is written whole or not at all. Nothing on the board is changed.
 
     \b
     Example:  blockota board read -o flash.bin --port /dev/ttyUSB0
-              blockota board read -o options.bin --address 0x1ffff800 --port /dev/ttyUSB0
+              blockota board read -o options.bin --address 0x1ffff800 \\
+                  --port /dev/ttyUSB0
     """
     refuse_overwriting(output, None, force=force)
     with connected(session, line) as (bootloader, identity):
@@ -131,7 +134,9 @@ def read(
 @line_options
 @with_session_offline
 def doctor(session: Session, /, line: BoardLine) -> None:
-    """Diagnose the line to a board; exit status 0 if the board can be flashed.
+    """Diagnose the line to a board.
+
+    The exit status is 0 if the board can be flashed.
 
     Nothing on the board is changed, but the board may be reset. If the port has control lines and no bootloader
     answers, other wirings and speeds are tried, and the combination that works is reported.
@@ -203,7 +208,7 @@ def simulate(session: Session, /, options: tuple[str, ...]) -> None:
 @board.command()
 @with_session_offline
 def chips(session: Session) -> None:
-    """List the chips that can be flashed, with the ids by which bootloaders and products name them.
+    """List the chips that can be flashed, with their ids and names.
 
     \b
     Example:  blockota board chips
@@ -219,7 +224,7 @@ def chips(session: Session) -> None:
 @click.option("--board", "wanted", metavar="ID", help="Show only the board whose unique id ends with ID.")
 @with_session_offline
 def log(session: Session, /, path: Path, wanted: str | None) -> None:
-    """Show the bench log, and prove that no line was removed, changed or inserted, as `blockota bench log` does.
+    """Show the bench log and prove it, as `blockota bench log` does.
 
     To detect a log that was replaced as a whole, compare the number and hash of its last line with those that were
     printed when the line was written.
@@ -236,12 +241,15 @@ def log(session: Session, /, path: Path, wanted: str | None) -> None:
 @click.option("--version", type=VERSION, help="List only boards with this version.")
 @with_session_offline
 def list_boards(session: Session, /, logs: tuple[Path, ...], product: str | None, version: Version | None) -> None:
-    """List the boards and their releases according to the bench logs LOGS; by default the log of this folder.
+    """List the boards and their releases, according to bench logs.
+
+    LOGS are bench logs; by default the log of this folder.
 
     For each board, only the newest line in all logs counts. Each log is verified as by `blockota board log`.
 
     \b
-    Example:  blockota board list --product acme-thermo2 --version 1.2.0 bench-1.jsonl bench-2.jsonl
+    Example:  blockota board list --product acme-thermo2 --version 1.2.0 \\
+                  bench-1.jsonl bench-2.jsonl
     """
     from firmware_host.bench.inventory import held_releases
     from firmware_host.bench.log import BenchLog

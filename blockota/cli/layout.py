@@ -20,6 +20,8 @@ _NUMBER = re.compile(r"((?<!\S)\(?\d[\d,]*(?:\.\d+)?) ")
 """Pattern of a number and the space behind it."""
 _BAR = "│ "
 _NARROWEST = 10
+_INDENTS = range(2, 20)
+"""The indents of the further lines of a sentence, in columns."""
 _GAP = "  "
 
 
@@ -31,9 +33,9 @@ def error_console() -> Console:
 
 def print_sentence(console: Console, sentence: str, *, mark: str = "", mark_style: str = "", style: str = "") -> None:
     """Print a sentence behind a mark such as ``✓``. On a terminal, its lines break between words, behind the mark."""
-    lines = sentence_lines(plain(sentence), width=width_of(console), indent=cell_len(mark))
+    lines = sentence_lines(plain(sentence), width=width_of(console), taken=cell_len(mark))
     # One print for all lines, so that neither another thread nor a progress bar comes between them.
-    console.print(Text.assemble((mark, mark_style), ("\n".join(lines), style)))
+    console.print(Text.assemble((mark if sentence else mark.rstrip(), mark_style), ("\n".join(lines), style)))
 
 
 def width_of(console: Console) -> int | None:
@@ -41,14 +43,15 @@ def width_of(console: Console) -> int | None:
     return console.width if console.is_terminal else None
 
 
-def sentence_lines(sentence: str, *, width: int | None, indent: int = 0) -> list[str]:
+def sentence_lines(sentence: str, *, width: int | None, taken: int = 0) -> list[str]:
     """Break a sentence between words. A word that is longer than a line stays whole, because users copy it.
 
     Args:
         sentence: the sentence, on one line.
         width: the terminal's width; None for no limit.
-        indent: the width of what stands before the sentence; further lines are indented by as much.
+        taken: the width of the mark before the sentence. Further lines are indented by as much, within limits.
     """
+    indent = taken if taken in _INDENTS else _INDENTS.start
     if width is None:
         return [sentence]
     # A number stays with its unit. Sentences do not have this space: `plain` escapes it.
@@ -56,7 +59,7 @@ def sentence_lines(sentence: str, *, width: int | None, indent: int = 0) -> list
     lines = [first]
     for word in words:
         longer = f"{lines[-1]} {word}"
-        if indent + cell_len(longer) <= width:
+        if (indent if lines[1:] else taken) + cell_len(longer) <= width:
             lines[-1] = longer
         else:
             lines.append(word)

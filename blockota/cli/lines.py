@@ -71,9 +71,7 @@ def line_options(command: Callable[..., None]) -> Callable[..., None]:
 def lines_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of serial lines to a command, which gets the lines as ``lines``; ``--port`` can be repeated."""
 
-    @click.option(
-        "--port", multiple=True, metavar="URL", help="A board's port (repeatable); else the only adapter."
-    )
+    @click.option("--port", multiple=True, metavar="URL", help="A board's port (repeatable); else the only adapter.")
     @_mode_options
     @click.option("--start", type=_STARTS, metavar="HOW", help=f"Start by {_HOW}; auto by default.")
     @functools.wraps(command)

@@ -59,6 +59,18 @@ def after_packing(file: Path, pack: Path) -> str:
     return f"Send {pack} to the owner, who signs it with {sign} and sends back one file: {where}"
 
 
+def after_merging(signatures: Path) -> str:
+    """Return the next step for signatures that were merged into one file."""
+    name = shlex.quote(str(signatures))
+    return f"Next: `blockota proposal execute FILE --signature {name} --key KEY` executes the proposal FILE"
+
+
+def after_viewing(view: Path) -> str:
+    """Return the next step for a chain view that was exported."""
+    sign = f"`blockota proposal sign FILE --view {shlex.quote(str(view))} --image IMAGE --key KEY`"
+    return f"Send {view}, the proposal FILE and its IMAGE to the owner, who signs off line with {sign}"
+
+
 def after_listing(listed: Sequence[ListedProposal]) -> str:
     """Return the next step for the proposals of a folder, the next of which is the first; empty if none waits."""
     from blockota.vendor.queue import ProposalState

@@ -15,7 +15,7 @@ import click
 from blockota.approval.intent import one_line
 from blockota.cli.keys import OpenSigner
 from blockota.cli.next_steps import after_proposing
-from blockota.cli.parameters import DURATION
+from blockota.cli.parameters import DURATION, NONCE
 from blockota.cli.session import Session
 from blockota.errors import shortened
 
@@ -100,20 +100,20 @@ def save_proposal(
     if written.signature:
         fields |= {"signature": str(written.signature), "signer": written.signer}
 
-    details = about()
-    before = names_before(proposal, reason.queued, now=reason.now)
+    details, safe = about(), read_safe(session.chain, proposal.safe)
+    earlier = names_before(proposal, reason.queued, now=reason.now).items()
+    before = [name for nonce, name in earlier if nonce >= safe.nonce]
 
     def show() -> None:
         session.done(f"{path} proposes transaction {proposal.nonce} of the Safe {proposal.safe}")
         if before:
-            session.print(f"It can be executed after {shortened(before.values())}.")
+            session.print(f"It can be executed after {shortened(before)}.")
         if written.signature:
             session.done(f"{written.signature} is the signature of {written.signer}")
         for rows in details.rows:
             session.fields(rows)
 
-    threshold = read_safe(session.chain, proposal.safe).threshold
-    then = after_proposing(path, signed=int(written.signature is not None), threshold=threshold)
+    then = after_proposing(path, signed=int(written.signature is not None), threshold=safe.threshold)
     session.result({**fields, **details.fields}, show, then=then)
 
 
@@ -144,10 +144,10 @@ def proposing_options(
     file = click.Path(path_type=Path)
 
     @click.option("-o", "--output", type=file, required=default_output is None, help=output_help)
-    @click.option("--reason", default="", help="Reason for the proposal, for the other owners.")
+    @click.option("--reason", default="", help="Your reason, for the other owners.")
     @click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Your name or role, for the other owners.")
     @click.option("--expires-in", type=DURATION, default=_WEEK, show_default="7d", help="Time until it expires.")
-    @click.option("--nonce", type=click.IntRange(0, (1 << 64) - 1), metavar="NUMBER", help=nonce_help)
+    @click.option("--nonce", type=NONCE, metavar="NUMBER", help=nonce_help)
     @functools.wraps(command)
     def wrapped(
         *args: object,

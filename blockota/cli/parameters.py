@@ -21,6 +21,7 @@ from blockota.model.release import Region, Version
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SPANS = {"m": 60, "h": 3600, "d": 86400}
 _MAX_ADDRESS = 1 << 32
+_MAX_NONCE = 1 << 64
 
 
 def version(value: Any) -> Version:
@@ -40,6 +41,14 @@ def number(value: Any) -> int:
     if not 0 <= found < _MAX_ADDRESS:
         raise click.BadParameter(f"{value!r} is not a number: write 0x410 or 1040.")
     return found
+
+
+def nonce(value: Any) -> int:
+    """Parse a nonce of a Safe, which has at most 64 bits in a proposal."""
+    text = str(value)
+    if not (text.isascii() and text.isdigit()) or int(text) >= _MAX_NONCE:
+        raise click.BadParameter(f"{value!r} is not a nonce: write a number such as 12.")
+    return int(text)
 
 
 def region(value: Any) -> Region:
@@ -103,4 +112,4 @@ def entry(value: Any) -> tuple[str, str]:
 
 
 VERSION, NUMBER, REGION, DURATION = map(FuncParamType, (version, number, region, duration))
-ADDRESS, TIME, ENTRY = map(FuncParamType, (address, time, entry))
+ADDRESS, TIME, ENTRY, NONCE = map(FuncParamType, (address, time, entry, nonce))

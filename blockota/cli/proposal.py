@@ -15,6 +15,7 @@ from blockota.approval.signature import merge as merge_signatures
 from blockota.approval.signature import to_json, waive_text
 from blockota.approval.transaction_builder import to_builder
 from blockota.cli.layout import print_sentence
+from blockota.cli.next_steps import after_listing, after_merging, after_review, after_viewing
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.pack import pack
 from blockota.cli.proposal_text import readable, show_flags, show_part, show_screen
@@ -28,6 +29,7 @@ from blockota.cli.signing import (
     is_pinned,
     open_view,
     opened_proposal,
+    require_pending,
     sign,
     signature_option,
     unsigned_text_option,
@@ -113,7 +115,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
             empty=f"No proposals in {folder.resolve()}.",
         )
 
-    session.result({"proposals": rows, "leftAside": skipped}, show)
+    session.result({"proposals": rows, "leftAside": skipped}, show, then=after_listing(listed))
 
 
 @proposal.command()
@@ -169,7 +171,12 @@ def show(
             session.note(f"Red flags were not checked: {trouble}")
 
     shown_flags = None if flags is None else flag_fields(flags)
-    session.result(review.as_fields(now=now) | {"signers": signers, "redFlags": shown_flags}, show_all)
+    signed = sum(one.counts and (chain is None or one.signer in chain.safe.owners) for one in collected)
+    # A proposal that was executed, was replaced or has expired has no next step.
+    is_pending = chain and chain.safe.nonce <= found.nonce and now < found.expires
+    then = after_review(file, signed, view=chain) if chain and is_pending else ""
+    fields = review.as_fields(now=now) | {"signers": signers, "redFlags": shown_flags}
+    session.result(fields, show_all, then=then)
 
 
 proposal.add_command(pack)
@@ -231,15 +238,13 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...], *, u
     \b
     Example:  blockota proposal simulate 1.4.0.json
     """
-    from blockota.bindings.safe import check_nonce, rehearse
+    from blockota.bindings.safe import rehearse
     from blockota.vendor.review import Review
 
     found, now = read_proposal(file), int(time.time())
-    view = open_view(session, [found], path=None)
+    view = with_queue(open_view(session, [found], path=None), file, found, now=now)
+    require_pending(session, found, view, now=now)  # a later nonce can still be simulated as a call
     show_flags(session, Review(found, view).red_flags(signer=None, now=now) or [])
-    found.check_time(now)
-    if found.nonce < view.safe.nonce:  # a later nonce can still be simulated as a call
-        check_nonce(found, view.safe)
     signed = collect_signatures(file, found, named=signatures, owners=view.safe.owners, note=session.note)
     if unsigned_text:
         signed = waive_text(signed)
@@ -266,7 +271,7 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...], *, u
                 print_sentence(session.out, line, mark="- ")
 
     fields = {"call": result.call, "execution": result.execution, "signatures": counted}
-    session.result(fields | {"threshold": view.safe.threshold}, show_all)
+    session.result(fields | {"threshold": view.safe.threshold}, show_all, then=after_review(file, counted, view=view))
 
 
 @proposal.command()
@@ -285,7 +290,8 @@ def merge(session: Session, /, signatures: tuple[Path, ...], output: Path) -> No
     write_result(output, to_json(merged))
     signers = [one.signer for one in merged]
     sentence = f"{output} contains the signatures of {', '.join(signers)}"
-    session.result({"signatures": str(output), "signers": signers}, lambda: session.done(sentence))
+    fields = {"signatures": str(output), "signers": signers}
+    session.result(fields, lambda: session.done(sentence), then=after_merging(output))
 
 
 @proposal.command("export-view")
@@ -311,7 +317,7 @@ def export_view(session: Session, /, proposals: tuple[Path, ...], output: Path) 
         show_part(session, [view_rows(view)])
         session.done(f"{output} is the chain as of block {view.block_number}")
 
-    session.result(fields, show_written)
+    session.result(fields, show_written, then=after_viewing(output))
 
 
 @proposal.command("export")

@@ -12,7 +12,7 @@ import click
 
 from blockota.cli.display import counting_bar, parts_of, search_image
 from blockota.cli.keys import OpenSigner, sign_option
-from blockota.cli.options import ProposalOptions, proposing_options, save_proposal, source_option
+from blockota.cli.options import ProposalDetails, ProposalOptions, proposing_options, save_proposal, source_option
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
 from blockota.cli.release_verify import verify
@@ -119,7 +119,8 @@ def publish(
     all other options to every release.
 
     \b
-    Example:  blockota release publish build/app.bin --product acme-thermo2 --version 1.4.0 -o 1.4.0.json
+    Example:  blockota release publish build/app.bin --product acme-thermo2 \\
+                  --version 1.4.0 -o 1.4.0.json
     """
     from blockota.desk import complete_draft
     from blockota.vendor.publish import propose_releases
@@ -144,19 +145,14 @@ def publish(
         return proposal
 
     save_proposal(
-        session, propose, proposing, about=lambda: {"releases": [as_published(r) for r in releases]}, sign=sign
+        session,
+        propose,
+        proposing,
+        about=lambda: ProposalDetails(
+            {"releases": [as_published(made) for made in releases]}, [_published_rows(made) for made in releases]
+        ),
+        sign=sign,
     )
-    if not session.as_json:
-        for made in releases:
-            session.fields(
-                {
-                    "release": f"{made.product} {made.version}",
-                    "SHA-256": made.sha256.hex(),
-                    "addresses": made.region,
-                    "active from": show_time(made.active_from) if made.active_from else "at once",
-                    "manifest": _manifest_address(made) or "none",
-                }
-            )
 
 
 @release.command()
@@ -171,7 +167,8 @@ def revoke(
     """Propose to withdraw a release permanently. The --reason is required and is recorded on the chain.
 
     \b
-    Example:  blockota release revoke --product acme-thermo2 --version 1.4.0 --reason "reboots" -o revoke.json
+    Example:  blockota release revoke --product acme-thermo2 --version 1.4.0 \\
+                  --reason "reboots" -o revoke.json
     """
     from blockota.vendor.publish import propose_revocation
 
@@ -268,7 +265,9 @@ def fetch(
     force: bool,
     source: Sequence[str],
 ) -> None:
-    """Fetch a release's image, verify it against the chain (checks 1 to 5), and write it to a file.
+    """Write a release's image to a file, after checks 1 to 5.
+
+    The image is fetched from the store or a source, and verified against the chain.
 
     Image and manifest are searched for in the store, then at the vendor's sources and the brokers, then at configured
     gateways.
@@ -312,6 +311,16 @@ def as_published(made: Release) -> dict[str, Any]:
     """Return a proposed release for JSON, without status and predecessor, which are unknown before the execution."""
     fields = made.as_fields() | {"manifest": _manifest_address(made)}
     return {name: fields[name] for name in fields if name not in {"status", "previous"}}
+
+
+def _published_rows(made: Release) -> dict[str, object]:
+    return {
+        "release": f"{made.product} {made.version}",
+        "SHA-256": made.sha256.hex(),
+        "addresses": made.region,
+        "active from": show_time(made.active_from) if made.active_from else "at once",
+        "manifest": _manifest_address(made) or "none",
+    }
 
 
 def _manifest_address(made: Release) -> str | None:

@@ -78,6 +78,26 @@ def remove(session: Session, /, owner: str, threshold: int | None, proposing: Pr
     _propose(session, lambda state: remove_call(state, owner, threshold=threshold), proposing)
 
 
+@safe.command("replace")
+@click.argument("old", type=ADDRESS)
+@click.argument("new", type=ADDRESS)
+@proposing_options
+@with_session
+def replace_(session: Session, /, old: str, new: str, proposing: ProposalOptions) -> None:
+    """Propose to replace the owner OLD of the Safe by NEW.
+
+    The threshold stays the same. Use this after the loss of a key.
+
+    \b
+    Example:  blockota safe replace 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 \\
+                  0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 \\
+                  --reason "Ann lost her key" -o replace.json
+    """
+    from blockota.vendor.propose import replace_call
+
+    _propose(session, lambda state: replace_call(state, old, new), proposing)
+
+
 @safe.command()
 @click.argument("number", type=_THRESHOLD)
 @proposing_options

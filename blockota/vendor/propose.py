@@ -132,8 +132,7 @@ def add_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
     Raises:
         RefusedError: the address is an owner already, or the owners could not meet the threshold.
     """
-    if to_checksum_address(owner) in safe.owners:
-        raise RefusedError(f"{owner} is an owner already", why=_show_owners(safe), remedy="leave it as it is")
+    _refuse_owner(safe, owner)
     wanted = _check_threshold(safe, threshold, owners=len(safe.owners) + 1)
     return interface(SAFE).encode_call("addOwnerWithThreshold", to_checksum_address(owner), wanted)
 
@@ -144,18 +143,20 @@ def remove_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
     Raises:
         RefusedError: the address is not an owner, or the remaining owners could not meet the threshold.
     """
-    if to_checksum_address(owner) not in safe.owners:
-        raise RefusedError(
-            f"{owner} is not an owner of the Safe",
-            why=_show_owners(safe),
-            remedy="name one of the owners",
-            action=Action.LIST_OWNERS,
-        )
+    place = _place_of(safe, owner)
     wanted = _check_threshold(safe, threshold, owners=len(safe.owners) - 1)
-    # getOwners() walks the linked list from its start, so the preceding owner is the one listed before.
-    place = safe.owners.index(to_checksum_address(owner))
-    before = safe.owners[place - 1] if place else _SENTINEL
-    return interface(SAFE).encode_call("removeOwner", before, safe.owners[place], wanted)
+    return interface(SAFE).encode_call("removeOwner", *place, wanted)
+
+
+def replace_call(safe: SafeState, old: str, new: str) -> bytes:
+    """Return the calldata that replaces an owner by another address, with the present threshold.
+
+    Raises:
+        RefusedError: `old` is not an owner, or `new` is an owner already.
+    """
+    place = _place_of(safe, old)
+    _refuse_owner(safe, new)
+    return interface(SAFE).encode_call("swapOwner", *place, to_checksum_address(new))
 
 
 def threshold_call(safe: SafeState, threshold: int) -> bytes:
@@ -252,6 +253,25 @@ def _waiting(contract: BlockOTAContract, safe: SafeState, reason: Reason) -> dic
         for name, one in reason.queued.items()
         if (one.chain_id, one.safe) == place and one.nonce >= safe.nonce and one.expires > reason.now
     }
+
+
+def _refuse_owner(safe: SafeState, address: str) -> None:
+    if to_checksum_address(address) in safe.owners:
+        raise RefusedError(f"{address} is an owner already", why=_show_owners(safe), remedy="leave it as it is")
+
+
+def _place_of(safe: SafeState, owner: str) -> tuple[str, str]:
+    """Return the owner before an owner in the Safe's linked list, and the owner itself."""
+    if to_checksum_address(owner) not in safe.owners:
+        raise RefusedError(
+            f"{owner} is not an owner of the Safe",
+            why=_show_owners(safe),
+            remedy="name one of the owners",
+            action=Action.LIST_OWNERS,
+        )
+    # getOwners() walks the linked list from its start, so the preceding owner is the one listed before.
+    place = safe.owners.index(to_checksum_address(owner))
+    return safe.owners[place - 1] if place else _SENTINEL, safe.owners[place]
 
 
 def _check_threshold(safe: SafeState, wanted: int | None, *, owners: int) -> int:

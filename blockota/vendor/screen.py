@@ -31,7 +31,8 @@ Rows = dict[str, object]
 _MOST_LINES = 20
 """Maximum number of lines of release notes that are shown."""
 _LABELS = {"sha256": "SHA-256", "cid": "CID"}
-_HASHES = ("SHA-256", "CID", "manifest")
+_HASHES = ("SHA-256", "CID", "manifest", "prev owner")
+"""Labels of an action that belong to the evidence."""
 _DAY = 86400
 
 
@@ -55,8 +56,9 @@ def screen_of(review: Review, *, now: int) -> Screen:
     for number, intent in enumerate(proposal.intent):
         rows, change = _labelled(intent), _today(view, intent.get("product"))
         name = {"for": f"{rows.get('product', '')} {rows.get('version', '')}"} if count > 1 else {}
+        if hashes := {label: rows.pop(label) for label in _HASHES if label in rows}:
+            evidence.append(name | hashes)
         if proposal.releases:
-            evidence.append(name | {label: rows.pop(label) for label in _HASHES})
             change = name | _release_rows(proposal.releases[number], review.images[number]) | change
             rows = {label: value for label, value in rows.items() if label not in {"size", "load address"}}
         asked.append(rows)

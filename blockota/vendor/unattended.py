@@ -118,7 +118,7 @@ def sign_review(
         raise ProposalError(
             "the proposal is not signed automatically",
             why="; ".join(f"{flag.what} (red flag {flag.word})" for flag in others),
-            remedy="make the proposal without a signature, and have owners review and sign it",
+            remedy="have an owner review the proposal, who can accept each red flag by its word",
             action=Action.SIGN_LATER,
         )
     return sign(review.proposal, account)

@@ -146,7 +146,7 @@ def test_an_expired_proposal_is_refused(workshop: Workshop) -> None:
     path = propose(workshop)
     fields = json.loads(path.read_text())
     path.write_text(json.dumps(fields | {"expires": int(time.time()) - 1}))
-    refused(workshop.run("proposal", "sign", "proposal.json", "--key", "dev:3", "--yes"), REFUSED, "flags (expired)")
+    refused(workshop.run("proposal", "sign", "proposal.json", "--key", "dev:3", "--yes"), REFUSED, "has expired")
     write_signatures(path, 1, 2)
     refused(execute(workshop, 1, 2), REFUSED, "expired")
 
@@ -155,7 +155,7 @@ def test_a_proposal_is_not_executed_twice(workshop: Workshop) -> None:
     """A second execution of a proposal is refused, because its nonce was used."""
     propose(workshop, 1, 2)
     assert execute(workshop, 1, 2).status == 0
-    refused(execute(workshop, 1, 2), REFUSED, "nonce 1", "2")
+    refused(execute(workshop, 1, 2), REFUSED, "was executed already", "nonce 1")
 
 
 def test_an_image_that_is_not_the_proposals_is_not_signed(workshop: Workshop) -> None:

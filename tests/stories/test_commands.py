@@ -132,3 +132,21 @@ def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
         words = ["bash", "-c", f"{command} {redirection}"]
         done = subprocess.run(words, cwd=workshop.folder, env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode, "defect" in done.stderr) == (status, False), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["relase", "list"], "release"),  # a noun
+        (["proposal", "excute"], "execute"),  # a verb
+        (["sign", "1.4.0.json"], "proposal sign"),  # a verb without its noun
+        (["publish", "app.bin"], "release publish"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistyped_command_is_answered_with_the_meant_one(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unknown noun or verb, or a verb without its noun, is answered with the commands that are most like it."""
+    assert run(words) == 2
+    assert f"Did you mean one of these? {meant}" in " ".join(capsys.readouterr().err.split())

@@ -202,7 +202,7 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
     ok(sign(workshop, file, "dev:1"))
     ok(sign(workshop, file, "dev:2"))
     assert "reject whatever else takes nonce 1" in ok(decide(workshop, "no.json", "dev:1", "dev:3")).out
-    refused(workshop.run("proposal", "simulate", str(file)), REFUSED, "cannot be executed any more", "nonce 1")
+    refused(workshop.run("proposal", "simulate", str(file)), REFUSED, "was replaced", "nonce 1")
     # The state comes before the key: the password of a key is never asked for in vain.
     for verb in ("sign", "execute"):
         outcome = workshop.run("proposal", verb, str(file), "--key", "keystore:missing.json")

@@ -97,7 +97,7 @@ def test_signing_offline_asks_named_sources_only(owner: Workshop) -> None:
     file = home / "blockota.toml"
     file.write_text(f'gateways = ["{NOBODY}"]\nvendor_sources = ["{NOBODY}"]\n{file.read_text()}')
     words = ("1.1.0.json", "--view", "view.json")
-    signing = ("proposal", "sign", *words, "--key", "dev:1", "--yes")
+    signing: tuple[str, ...] = ("proposal", "sign", *words, "--key", "dev:1", "--yes")
     shown = ok(without_network(home, *signing, "--image", NEW.name)).out
     assert "not known: the image of 1.0.0 was not found, and no file was given to compare with" in shown
     signing += ("-o", "again.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from eth_account.signers.local import LocalAccount
@@ -15,7 +16,7 @@ from blockota.bindings.safe import execute, read_safe
 from blockota.errors import ContractRefusalError, RefusedError
 from blockota.formats.abi import interface
 from blockota.keys import dev_account
-from blockota.vendor.propose import add_call, propose_to_itself, remove_call, threshold_call
+from blockota.vendor.propose import add_call, propose_to_itself, remove_call, replace_call, threshold_call
 from tests.conftest import REASON, Vendor
 from tests.support.networks import rpc
 from tests.support.samples import NOW
@@ -87,6 +88,30 @@ def test_an_owner_is_removed(vendor: Vendor, place: int, threshold: int | None) 
     assert after.threshold == (threshold or before.threshold)
 
 
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
+def test_an_owner_is_replaced(vendor: Vendor, place: int) -> None:
+    """An owner at any position of the Safe's list can be replaced, and the new owner takes the old one's place."""
+    before = state(vendor)
+    lost = before.owners[place]
+    proposal = decide(vendor, lambda safe: replace_call(safe, lost.lower(), DORA.address))
+    after = state(vendor)
+    assert after.owners == tuple(DORA.address if owner == lost else owner for owner in before.owners)
+    assert after.threshold == before.threshold
+    assert (proposal.intent[0]["oldOwner"], proposal.intent[0]["newOwner"]) == (lost, DORA.address)
+
+
+def test_owners_are_changed_one_proposal_after_the_other(vendor: Vendor) -> None:
+    """A change of owners is refused while another one waits, because the Safe's list would differ at its execution."""
+    first = propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, 1), reason=REASON)
+    waiting = replace(REASON, queued={"first.json": first})
+    with pytest.raises(RefusedError, match=r"first\.json changes the owners or the threshold first"):
+        propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, 3), reason=waiting)
+    rival = replace(waiting, nonce=first.nonce)
+    assert propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, 3), reason=rival).nonce == first.nonce
+    expired = replace(waiting, now=first.expires)
+    assert propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, 3), reason=expired).nonce == first.nonce
+
+
 def test_owners_are_removed_down_to_one(vendor: Vendor) -> None:
     """Owners can be removed down to one, but the last owner cannot be removed."""
     for _ in range(2):
@@ -142,6 +167,10 @@ def test_a_change_without_effect_is_refused() -> None:
         add_call(STATE, STATE.owners[1].lower(), threshold=None)
     with pytest.raises(RefusedError, match=f"{DORA.address} is not an owner of the Safe: {shown}"):
         remove_call(STATE, DORA.address, threshold=None)
+    with pytest.raises(RefusedError, match=f"{DORA.address} is not an owner of the Safe: {shown}"):
+        replace_call(STATE, DORA.address, STATE.owners[0])
+    with pytest.raises(RefusedError, match=f"{STATE.owners[1]} is an owner already: {shown}"):
+        replace_call(STATE, STATE.owners[0], STATE.owners[1])
     with pytest.raises(RefusedError, match=f"the threshold is 2 already: {shown}"):
         threshold_call(STATE, 2)
 

@@ -77,6 +77,21 @@ def test_a_nonce_may_be_chosen(vendor: Vendor, product: Product) -> None:
     assert propose(vendor.contract, pair_call(product), reason=reason).nonce == 99
 
 
+def test_a_proposal_is_queued_behind_those_that_wait(vendor: Vendor, product: Product) -> None:
+    """By default, a proposal takes the nonce behind the unexpired proposals of the same Safe that wait already."""
+    call = pair_call(product)
+    first = propose(vendor.contract, call, reason=REASON)
+    others = {
+        "ahead.json": replace(first, nonce=first.nonce + 2),
+        "foreign.json": replace(first, nonce=99, chain_id=1),
+        "expired.json": replace(first, nonce=99, expires=NOW),
+        "executed.json": replace(first, nonce=0),
+    }
+    queued = replace(REASON, queued={"first.json": first, **others})
+    assert propose(vendor.contract, call, reason=queued).nonce == first.nonce + 3
+    assert propose(vendor.contract, call, reason=replace(queued, nonce=first.nonce)).nonce == first.nonce
+
+
 def test_a_release_that_the_contract_refuses_is_not_stored(vendor: Vendor, product: Product, store: LocalStore) -> None:
     """An image is not stored if the contract would refuse its release."""
     draft = Draft(product.name, VERSION, code(), load_address=FLASH.end)
