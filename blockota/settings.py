@@ -242,12 +242,7 @@ def load_settings(
     def address(key: str) -> str | None:
         variable = f"BLOCKOTA_{key.upper()}"
         value = environment.get(variable) or section.get(key) or _deployed(path.parent, chain_id, key=key)
-        if value is None or (isinstance(value, str) and _ADDRESS.fullmatch(value)):
-            return value
-        raise UsageError(
-            f"the setting {key} (or {variable}) cannot be used",
-            why=f"{value!r} is not an address, which has 0x and 40 hexadecimal digits",
-        )
+        return None if value is None else require_address(f"{key} (or {variable})", value)
 
     return Settings(
         network=name,
@@ -285,6 +280,20 @@ def load_bench(config: Path | None, *, environment: Mapping[str, str]) -> BenchS
     section = _table("[bench]", file.get("bench", {}))
     _refuse_unknown("[bench]", section, known={one.name for one in fields(BenchSettings)})
     return BenchSettings(**{key: _bench_value(key, value) for key, value in section.items()})
+
+
+def require_address(setting: str, value: object) -> str:
+    """Return a value that is an address.
+
+    Raises:
+        UsageError: the value is not an address.
+    """
+    if isinstance(value, str) and _ADDRESS.fullmatch(value):
+        return value
+    raise UsageError(
+        f"the setting {setting} cannot be used",
+        why=f"{value!r} is not an address, which has 0x and 40 hexadecimal digits",
+    )
 
 
 def _bench_value(key: str, value: object) -> Any:

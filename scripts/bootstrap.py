@@ -82,6 +82,8 @@ def steps(target: str) -> list[Step]:
     if target == "runtime":
         # The requirements of the tests include those of the commands, at the same versions.
         return [npm, python_step("requirements.lock", (".runtime", ".tests"), (runtime, tests))]
+    if target == "docs":  # the site is made from the sources, without importing them
+        return [tool_step(target, sys.executable)]
     compiler = Step(
         "the Solidity compiler",
         (".compiler",),

@@ -9,7 +9,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from blockota.approval.intent import one_line
@@ -37,6 +36,7 @@ from blockota.settings import (
     STATE_FOLDER,
     Settings,
     load_settings,
+    require_address,
 )
 from blockota.stores.search import find_image
 from blockota.stores.store import Store
@@ -111,6 +111,9 @@ class Network:
             confirmations: blocks that must lie above a block before it is read; 0 only on a local chain.
             store: the URL of the content store, as for `open_store`.
 
+        Raises:
+            UsageError: the contract is not an address.
+
         Examples:
             >>> url, contract = network.settings.url, network.settings.contract
             >>> with Network.at(url, chain_id=1337, contract=contract, confirmations=0) as same:
@@ -121,7 +124,7 @@ class Network:
             network=f"chain {chain_id}",
             url=url,
             chain_id=chain_id,
-            contract=contract,
+            contract=require_address("contract", contract),
             replication=None,
             confirmations=confirmations,
             store=store,
@@ -135,9 +138,7 @@ class Network:
         """Return the network."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the connections to the node."""
         self.close()
 
@@ -184,6 +185,7 @@ class Network:
             product: name of the product.
 
         Raises:
+            RefusedError: the product does not exist.
             UsageError: no product can have this name.
             ChainError: the node is out of reach.
 
@@ -191,7 +193,9 @@ class Network:
             >>> [f"{release.version} {release.status}" for release in network.releases("acme-thermo2")]
             ['1.1.0 revoked', '1.0.0 active']
         """
-        return list(self._connection.contract.history(product, block=self._confirmed_block()))
+        contract = self._connection.contract
+        contract.known_product(product)
+        return list(contract.history(product, block=self._confirmed_block()))
 
     def verify(self, image: bytes | str | Path, product: str, version: Version | str | None = None) -> ProvenRelease:
         """Verify an image against the chain (checks 1 to 5).
@@ -466,18 +470,15 @@ class Network:
             Traceback (most recent call last):
             blockota.errors.LinkError: ...
         """
-        line = BoardLine(port) if isinstance(port, str) else port
-        wanted = _parsed(version) if version else None
+        line, wanted = BoardLine(port) if isinstance(port, str) else port, _parsed(version) if version else None
         return flash_board(self._connection, line, (product, wanted), consent=consent or Consent(), operator=operator)
 
     def _confirmed_block(self) -> int:
         return max(self._connection.chain.head().number - self.settings.confirmations, 0)
 
     def _review(self, proposal: Proposal, images: Sequence[str | Path]) -> Review:
-        connection = self._connection
-        inputs = ImageInputs(
-            lambda: connection.store, sources=connection.image_sources(), images=[Path(image) for image in images]
-        )
+        connection, files = self._connection, [Path(image) for image in images]
+        inputs = ImageInputs(lambda: connection.store, sources=connection.image_sources(), images=files)
         return review_on(connection, proposal, inputs)
 
     def _account(self, key: str | BaseAccount, password: str | None) -> BaseAccount:
