@@ -202,13 +202,13 @@ def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -
         StoreError: the folder cannot be read or written, or another process stores files there for too long.
     """
     with store.locked(exclusive=True):
-        needed = reachable([*store.pins(), *keep], store.read_block)
+        needed = _reachable([*store.pins(), *keep], store.read_block)
         # Blocks are listed level by level from the roots; in reverse order, children come before parents.
-        found = reachable(dropped, store.read_block)
+        found = _reachable(dropped, store.read_block)
         return sum(store.remove_block(cid) for cid in reversed(found) if cid not in needed)
 
 
-def reachable(roots: Iterable[CID], read_block: Callable[[CID], bytes]) -> dict[CID, None]:
+def _reachable(roots: Iterable[CID], read_block: Callable[[CID], bytes]) -> dict[CID, None]:
     """Return the CIDs of all blocks of files by depth, except those below a missing or corrupt block.
 
     Args:

@@ -10,14 +10,15 @@ A pack is untrusted. It has neither file names nor compression, nothing is unpac
 2. Every block is verified against its address when it is read.
 3. Proposal and chain view are read as from files (`Proposal.from_json`, `ChainView.from_json`).
 4. The pack has the images, and it is not smaller than they are together. One block cannot stand for a large image.
-5. The pack has no block that is not part of one of these files.
+5. The pack has all blocks of these files, and no others. The number of links is limited, and every block of an image
+   but the last has at least 1 MiB, so that a small pack cannot cost much time.
 
 The review then reads images and manifests from the pack as from a store (`blockota.vendor.review`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,10 +30,9 @@ from blockota.approval.proposal import Proposal
 from blockota.errors import Action, BlockOTAError, ContentError, NotInStoreError, ProposalError, UsageError
 from blockota.files import naming_file
 from blockota.formats.car import index_car, join_car
-from blockota.formats.cid import CID, RAW, Block, dag, read_file
+from blockota.formats.cid import CHUNK_SIZE, CID, RAW, Block, check_block, dag, read_file, read_links
 from blockota.model.manifest import MAX_SIZE as MAX_MANIFEST_SIZE
 from blockota.model.release import product_name
-from blockota.stores.local import reachable
 from blockota.stores.store import read_whole
 from blockota.strict_json import MAX_FILE_SIZE
 from blockota.vendor.images import ImageInputs, OpenImage, checked_images
@@ -139,8 +139,28 @@ class Pack:
 
         manifests = [CID(RAW, release["manifest"]) for release in releases if any(release["manifest"])]
         files = [*self._roots, *map(image_address, releases), *manifests, *(one.cid for one in newest)]
-        if self._places.keys() - reachable(files, self.read_block):
+        if self._places.keys() - self._reachable(cid for cid in files if self.has(cid)):
             raise ContentError("the pack has other contents", why="a block belongs to none of the pack's files")
+
+    def _reachable(self, roots: Iterable[CID]) -> set[CID]:
+        """Return the CIDs of all blocks of files; only inner blocks are read."""
+        found, count = set(roots), 0
+        waiting = [cid for cid in found if cid.codec != RAW]
+        while waiting:
+            cid = waiting.pop()
+            links = read_links(Block(cid, check_block(cid, self.read_block(cid))))
+            count += len(links)
+            if count > MAX_BLOCKS:
+                raise ContentError("an image is in too many pieces", why=f"it has more than {MAX_BLOCKS:,} links")
+            if any(link.file_size < CHUNK_SIZE for link in links[:-1]):
+                raise ContentError("an image is in too many pieces", why=f"a piece has fewer than {CHUNK_SIZE:,} bytes")
+            for child in {link.cid for link in links} - found:
+                if not self.has(child):
+                    raise ContentError("a part of an image is missing", why=f"the pack does not have {child}")
+                found.add(child)
+                if child.codec != RAW:
+                    waiting.append(child)
+        return found
 
 
 @contextmanager

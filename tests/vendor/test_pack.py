@@ -16,7 +16,7 @@ from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import publish_call
 from blockota.errors import BlockOTAError, ProposalError, StoreError, UsageError
 from blockota.formats.car import join_car
-from blockota.formats.cid import CHUNK_SIZE, CID, RAW, Block, dag
+from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, MAX_LINKS, RAW, Block, dag
 from blockota.model.draft import Draft, draft_manifest, draft_release
 from blockota.model.release import Version
 from blockota.stores.local import LocalStore
@@ -24,6 +24,7 @@ from blockota.vendor.files import is_pack, read_proposal
 from blockota.vendor.images import CheckedImage, ImageInputs
 from blockota.vendor.pack import MAX_BLOCKS, Pack, open_pack, write_pack
 from blockota.vendor.review import Review, review_proposal
+from tests.formats.test_cid_hostile import Child, inner
 from tests.support.samples import CONTRACT, FLASH, NOW, PRODUCT, SAFE, code, proposal_with, release_of
 
 VIEW = ChainView(
@@ -127,34 +128,52 @@ def repeated_leaf() -> bytes:
     return joined(proposal=proposal_with(data=publish_call([release])), more=blocks)
 
 
-HOSTILE = {
-    "an image is missing": joined(),
-    "another image": joined(OLD),
-    "other contents": joined(NEW, b"a note that nobody reads"),
-    "more than 16,384 blocks": many_blocks(),
-    "fewer than its images": repeated_leaf(),
-    "roots": b"".join(join_car([CID.of(RAW, NEW)], [Block(CID.of(RAW, NEW), NEW)])),
-    "no roots": b"".join(join_car([], [])),
-    "a missing root": b"".join(join_car([CID.of(RAW, NEW), CID.of(RAW, OLD)], [])),
-    "not JSON": b"".join(
-        join_car([CID.of(RAW, one) for one in (NEW, OLD)], [Block(CID.of(RAW, one), one) for one in (NEW, OLD)])
+def in_pieces(*nodes: list[Child]) -> bytes:
+    """Return a pack with an image whose root has these lists of links; all lead to a block of one byte."""
+    raws = [inner(links) for links in nodes]
+    sizes = [sum(size for _, _, size in links) for links in nodes]
+    raws.append(inner([(CID.of(DAG_PB, raw), size, size) for raw, size in zip(raws, sizes, strict=True)]))
+    blocks = [Block(CID.of(DAG_PB, raw), raw) for raw in raws]
+    release = release_of(b"\0", dag_root=blocks[-1].cid.digest)
+    return joined(b"\0", proposal=proposal_with(data=publish_call([release])), more=blocks)
+
+
+ONE_BYTE = CID.of(RAW, b"\0")
+HOSTILE = [
+    ("a piece has fewer than 1,048,576 bytes", in_pieces([(ONE_BYTE, 1, 1)] * MAX_LINKS)),
+    ("more than 16,384 links", in_pieces(*([(ONE_BYTE, 1, CHUNK_SIZE + n)] * MAX_LINKS for n in range(17)))),
+    ("a part of an image is missing", in_pieces([(CID.of(RAW, b"absent"), CHUNK_SIZE, CHUNK_SIZE)])),
+    ("fewer than its images", repeated_leaf()),
+    ("an image is missing", joined()),
+    ("an image is missing", joined(OLD)),
+    ("other contents", joined(NEW, b"a note that nobody reads")),
+    ("more than 16,384 blocks", many_blocks()),
+    ("the roots are not those", b"".join(join_car([CID.of(RAW, NEW)], [Block(CID.of(RAW, NEW), NEW)]))),
+    ("the roots are not those", b"".join(join_car([], []))),
+    ("a.pack does not have", b"".join(join_car([CID.of(RAW, NEW), CID.of(RAW, OLD)], []))),
+    (
+        "not strict JSON",
+        b"".join(
+            join_car([CID.of(RAW, one) for one in (NEW, OLD)], [Block(CID.of(RAW, one), one) for one in (NEW, OLD)])
+        ),
     ),
-    "trailing bytes": joined(NEW) + b"\0",
-    "half a section": joined(NEW)[:-1],
-    "a long header": b"\xff\x7f" + joined(NEW)[1:],
-    "an archive": b"PK\x03\x04".ljust(200, b"\0"),
-    "nothing": b"",
-}
+    ("a section of 0 bytes", joined(NEW) + b"\0"),
+    ("ends inside a section", joined(NEW)[:-1]),
+    ("a header of 16383 bytes", b"\xff\x7f" + joined(NEW)[1:]),
+    ("does not begin with the header", b"PK\x03\x04".ljust(200, b"\0")),
+    ("does not begin with the header", b""),
+]
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_other_files_are_not_packs(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("words", "content"), HOSTILE, ids=[f"{n} {words}" for n, (words, _) in enumerate(HOSTILE)])
+def test_other_files_are_not_packs(words: str, content: bytes, tmp_path: Path) -> None:
     """A file that differs from a pack in any way is refused before an image is read."""
     path = tmp_path / "a.pack"
-    path.write_bytes(HOSTILE[kind])
+    path.write_bytes(content)
     with pytest.raises(ProposalError) as failure, open_pack(path):
         pass
     assert "a.pack cannot be used" in failure.value.what
+    assert words in failure.value.why
 
 
 @settings(max_examples=150)
