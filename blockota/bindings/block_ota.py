@@ -197,6 +197,11 @@ class BlockOTAContract(Contract):
         """Whether the vendor stopped all releases."""
         return bool(self._ask("paused"))
 
+    def owner_and_paused(self) -> tuple[str, bool]:
+        """Return the contract's owner, and whether the owner stopped all releases, in one request."""
+        owner, paused = self._ask_all([("owner", ()), ("paused", ())])
+        return str(owner), bool(paused)
+
     def pause(self, account: BaseAccount) -> Receipt:
         """Stop all releases at once, as the contract's owner or as one owner of the vendor's Safe.
 
@@ -205,14 +210,17 @@ class BlockOTAContract(Contract):
         """
         return self._send(account, "pause")
 
-    def pause_cost(self, owner: str) -> int:
-        """Return the maximum cost of a pause by an owner of the Safe that is sent now, in wei.
+    def find_poor(self, owners: Sequence[str]) -> tuple[int, dict[str, int]]:
+        """Find the owners of the Safe that could not pay for a pause.
+
+        Returns:
+            The maximum cost of a pause that is sent now, in wei; and the balances of the owners with less.
 
         Raises:
             RefusedError: the contract is paused, or the fees exceed the limit, so that no pause could be sent now.
         """
         with refusals_in_words():
-            return self.chain.cost(owner, pause_call(), to=self.address)
+            return self.chain.find_poor(owners, pause_call(), to=self.address)
 
     def manifest_address(self, release: Release, *, from_block: int = 0) -> CID | None:
         """Return the content address of a release's manifest; None if the release has no manifest.

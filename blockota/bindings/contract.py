@@ -74,15 +74,19 @@ class Contract:
 
     def _ask_many(self, function: str, arguments: Iterable[Sequence[Any]], *, block: int | None = None) -> list[Any]:
         """Call one function with several arguments at one block, in few requests."""
+        return self._ask_all([(function, one) for one in arguments], block=block)
+
+    def _ask_all(self, calls: Sequence[tuple[str, Sequence[Any]]], *, block: int | None = None) -> list[Any]:
+        """Call several functions at one block, in few requests."""
         known = interface(self.NAME)
-        questions = [(self.address, known.encode_call(function, *one)) for one in arguments]
+        questions = [(self.address, known.encode_call(function, *arguments)) for function, arguments in calls]
         try:
             answers = self.chain.call_many(questions, block=block)
-            return [known.decode_result(function, answer) for answer in answers]
+            return [known.decode_result(call[0], answer) for call, answer in zip(calls, answers, strict=True)]
         except (DecodingError, RevertedError) as error:
             when = "" if block is None else f", at block {block},"
             raise RefusedError(
                 f"no {self.NAME} contract at {self.address}",
-                why=f"the code at this address on chain {self.chain.chain_id}{when} does not implement {function}()",
+                why=f"the code at this address on chain {self.chain.chain_id}{when} does not implement {calls[0][0]}()",
                 remedy=f"compare the settings {self.SETTING} and url in blockota.toml with the vendor's",
             ) from error

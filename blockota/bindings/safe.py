@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
 _SUCCESS = keccak(text="ExecutionSuccess(bytes32,uint256)")
-_DELEGATION = bytes.fromhex("ef0100")
 _FAILURE = keccak(text="ExecutionFailure(bytes32,uint256)")
 SAFE_ARTIFACTS = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts")
 """Folder of the npm package with the Safe's prebuilt artifacts."""
@@ -68,22 +67,6 @@ def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeSt
             why=f"the code at this address on chain {chain.chain_id} does not answer getOwners() and VERSION()",
             remedy="check that the contract's owner is the vendor's Safe",
         ) from error
-
-
-def find_contract_owners(chain: Chain, safe: SafeState, *, block: int | None = None) -> tuple[str, ...]:
-    """Return the owners that are contracts. An account that delegates to code (EIP-7702) is not a contract."""
-    codes = chain.codes(safe.owners, block=block)
-    return tuple(
-        owner for owner, code in zip(safe.owners, codes, strict=True) if code and not code.startswith(_DELEGATION)
-    )
-
-
-def find_poor_owners(chain: Chain, safe: SafeState, *, cost: int) -> dict[str, int]:
-    """Return the owners that have less than `cost`, with their balances in wei. A contract pays for no transaction."""
-    contracts = find_contract_owners(chain, safe)
-    accounts = [owner for owner in safe.owners if owner not in contracts]
-    balances = zip(accounts, chain.balances(accounts), strict=True)
-    return {owner: balance for owner, balance in balances if balance < cost}
 
 
 def execute(

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from statistics import median_low
 from typing import Any
 
-from blockota.chain.rpc import PAUSES, RpcEndpoint, RpcError, data, fields, items, quantity
+from blockota.chain.rpc import PAUSES, Question, RpcEndpoint, RpcError, data, fields, items, quantity, required
 from blockota.chain.transaction import Fees, Market
 from blockota.errors import ChainError, RefusedError, RevertedError
 from blockota.ethereum import to_checksum_address
@@ -31,9 +31,16 @@ _REVERTED = re.compile(r"revert|invalid opcode: (INVALID|0xfe)|InvalidFEOpcode")
 """Error texts for a refusal by the contract. Contracts of old compilers refuse by INVALID (0xfe, EIP-141)."""
 _UNSUPPORTED = re.compile(r"invalid opcode|NotActivated|OpcodeNotFound|BadInstruction", re.IGNORECASE)
 """Error texts of geth, Besu, ganache, anvil and Nethermind for an instruction that the chain's fork does not have."""
+_DELEGATION = bytes.fromhex("ef0100")
+"""The start of the code of an account that delegates to a contract (EIP-7702). It still sends transactions."""
 _HASH_SIZE, _ADDRESS_SIZE = 32, 20
 _NUMBER_BITS, _TIME_BITS = 63, 40
 """The maximum size of a block's number, which SQLite stores, and of its time, which the contracts compare as uint40."""
+_MARKET: tuple[Question, ...] = (
+    ("eth_getBlockByNumber", ("latest", False)),
+    ("eth_gasPrice", ()),
+    ("eth_maxPriorityFeePerGas", ()),
+)
 _USUAL_BLOCKS = 20
 """The number of newest blocks whose median price counts as the usual price."""
 
@@ -79,6 +86,21 @@ class Receipt:
     contract: str | None
     logs: tuple[Log, ...]
     succeeded: bool = True
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What a transaction would use now, and what the accounts that may send it have.
+
+    Attributes:
+        gas: the estimated units of gas.
+        market: the price of a unit of gas.
+        balances: the balance of each account, in wei, without the accounts that are contracts and send nothing.
+    """
+
+    gas: int
+    market: Market
+    balances: dict[str, int]
 
 
 class Node:
@@ -162,20 +184,24 @@ class Node:
             RevertedError: a contract refused a call.
         """
         tag = _tag(block)
-        calls = [({"to": to_checksum_address(to), "data": f"0x{calldata.hex()}"}, tag) for to, calldata in questions]
+        calls = [
+            ("eth_call", ({"to": to_checksum_address(to), "data": f"0x{calldata.hex()}"}, tag))
+            for to, calldata in questions
+        ]
         with self._translated():
-            return [data(answer) for answer in self._endpoint.request_many("eth_call", calls)]
+            return [data(answer) for answer in self._endpoint.request_many(calls)]
 
     def has_code(self, address: str) -> bool:
         """Whether an address has contract code."""
         with self._translated():
             return bool(data(self._endpoint.request("eth_getCode", to_checksum_address(address), _tag(None))))
 
-    def codes(self, addresses: Sequence[str], *, block: int | None = None) -> list[bytes]:
-        """Return the code at each address, in few requests; empty bytes for an account without code."""
-        wanted = [(to_checksum_address(address), _tag(block)) for address in addresses]
+    def find_contracts(self, addresses: Sequence[str], *, block: int | None = None) -> tuple[str, ...]:
+        """Return the addresses that have a contract's code. An account that delegates to code is not a contract."""
+        questions = [_code(address, block) for address in addresses]
         with self._translated():
-            return [data(answer) for answer in self._endpoint.request_many("eth_getCode", wanted)]
+            codes = self._endpoint.request_many(questions)
+            return tuple(address for address, code in zip(addresses, codes, strict=True) if _is_contract(data(code)))
 
     def logs(
         self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
@@ -216,18 +242,44 @@ class Node:
     def market(self) -> Market:
         """Read the current price of gas, and also the usual price if the current price is not low."""
         with self._translated():
-            base_fee = self._block(None).get("baseFeePerGas")
-            if base_fee is None:  # a chain without EIP-1559
-                price = Market(None, quantity(self._endpoint.request("eth_gasPrice")))
-                return price if price.is_ordinary else replace(price, usual_price=self._usual_gas_price())
-            market = Market(quantity(base_fee), quantity(self._endpoint.request("eth_maxPriorityFeePerGas")))
-            if market.is_ordinary:
-                return market
-            history = fields(self._endpoint.request("eth_feeHistory", hex(_USUAL_BLOCKS), "latest", [50]))
-            # The history has one more base fee than blocks: the last base fee is that of the next block.
-            bases = [quantity(fee) for fee in items(history["baseFeePerGas"])[:-1]]
-            tips = [quantity(items(one)[0]) for one in items(history.get("reward") or [])]
-            return replace(market, usual_price=median_low(bases), usual_tip=median_low(tips) if tips else 0)
+            return self._market(*self._endpoint.request_each(_MARKET))
+
+    def quote(self, senders: Sequence[str], calldata: bytes, *, to: str) -> Quote:
+        """Read what a transaction would use now, and what each possible sender has, in few requests.
+
+        Args:
+            senders: the accounts that may send the transaction; the first is the sender of the estimate.
+            calldata: the calldata.
+            to: the contract's address.
+
+        Raises:
+            RevertedError: the transaction would revert.
+        """
+        balances, codes = [_balance(one) for one in senders], [_code(one, None) for one in senders]
+        questions = [*_MARKET, _estimate(senders[0], calldata, to=to), *balances, *codes]
+        with self._translated():
+            block, gas_price, tip, gas, *found = self._endpoint.request_each(questions)
+            accounts = zip(senders, found[: len(senders)], found[len(senders) :], strict=True)
+            return Quote(
+                quantity(required(gas)),
+                self._market(block, gas_price, tip),
+                {one: quantity(required(has)) for one, has, code in accounts if not _is_contract(data(required(code)))},
+            )
+
+    def _market(self, block: Any, gas_price: Any, tip: Any) -> Market:
+        """Return the price of gas from the answers to `_MARKET`, of which a chain needs only some."""
+        base_fee = fields(required(block)).get("baseFeePerGas")
+        if base_fee is None:  # a chain without EIP-1559
+            price = Market(None, quantity(required(gas_price)))
+            return price if price.is_ordinary else replace(price, usual_price=self._usual_gas_price())
+        market = Market(quantity(base_fee), quantity(required(tip)))
+        if market.is_ordinary:
+            return market
+        history = fields(self._endpoint.request("eth_feeHistory", hex(_USUAL_BLOCKS), "latest", [50]))
+        # The history has one more base fee than blocks: the last base fee is that of the next block.
+        bases = [quantity(fee) for fee in items(history["baseFeePerGas"])[:-1]]
+        tips = [quantity(items(one)[0]) for one in items(history.get("reward") or [])]
+        return replace(market, usual_price=median_low(bases), usual_tip=median_low(tips) if tips else 0)
 
     def count(self, sender: str, *, block: int | None = None, with_pending: bool = False) -> int:
         """Count the transactions of an account in blocks. The count is the nonce of the account's next transaction.
@@ -241,11 +293,11 @@ class Node:
         with self._translated():
             return quantity(self._endpoint.request("eth_getTransactionCount", to_checksum_address(sender), tag))
 
-    def balances(self, accounts: Sequence[str]) -> list[int]:
-        """Return how much of the chain's coin each account has, in wei, in few requests."""
-        wanted = [(to_checksum_address(account), _tag(None)) for account in accounts]
+    def balance(self, account: str) -> int:
+        """Return how much of the chain's coin an account has, in wei."""
+        method, parameters = _balance(account)
         with self._translated():
-            return [quantity(answer) for answer in self._endpoint.request_many("eth_getBalance", wanted)]
+            return quantity(self._endpoint.request(method, *parameters))
 
     def estimate(self, sender: str, calldata: bytes, *, to: str | None, fees: Fees | None = None) -> int:
         """Estimate the gas that a transaction would use.
@@ -261,13 +313,9 @@ class Node:
             RevertedError: the transaction would revert.
             ChainError: the sender cannot pay the fees, or the node is out of reach.
         """
-        request = {"from": to_checksum_address(sender), "data": f"0x{calldata.hex()}"}
-        if fees:
-            request |= {name: hex(amount) for name, amount in fees.fields.items()}
-        if to:
-            request["to"] = to_checksum_address(to)
+        method, parameters = _estimate(sender, calldata, to=to, fees=fees)
         with self._translated():
-            return quantity(self._endpoint.request("eth_estimateGas", request, _tag(None)))
+            return quantity(self._endpoint.request(method, *parameters))
 
     def submit(self, raw: bytes) -> str:
         """Submit a signed transaction to the node.
@@ -402,6 +450,27 @@ class Node:
 
 def _tag(block: int | None) -> str:
     return "latest" if block is None else hex(block)
+
+
+def _balance(account: str) -> Question:
+    return "eth_getBalance", (to_checksum_address(account), _tag(None))
+
+
+def _code(address: str, block: int | None) -> Question:
+    return "eth_getCode", (to_checksum_address(address), _tag(block))
+
+
+def _estimate(sender: str, calldata: bytes, *, to: str | None, fees: Fees | None = None) -> Question:
+    request = {"from": to_checksum_address(sender), "data": f"0x{calldata.hex()}"}
+    if fees:
+        request |= {name: hex(amount) for name, amount in fees.fields.items()}
+    if to:
+        request["to"] = to_checksum_address(to)
+    return "eth_estimateGas", (request, _tag(None))
+
+
+def _is_contract(code: bytes) -> bool:
+    return bool(code) and not code.startswith(_DELEGATION)
 
 
 def _log(answer: Any) -> Log:

@@ -7,7 +7,7 @@ that transaction. Submitting the same signed bytes again is safe, because a chai
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -154,14 +154,19 @@ class Chain(Node):
         """Whether the journal has a transaction, so that `send` would continue with it."""
         return self._find(sender, data, to=to) is not None
 
-    def cost(self, sender: str, data: bytes, *, to: str) -> int:
-        """Return the maximum cost of a transaction that was sent now, in wei.
+    def find_poor(self, senders: Sequence[str], data: bytes, *, to: str) -> tuple[int, dict[str, int]]:
+        """Find the accounts that could not pay for a transaction. The arguments are those of `quote`.
+
+        Returns:
+            The maximum cost of the transaction if it was sent now, in wei; and the balances of the accounts with less.
 
         Raises:
             RevertedError: the transaction would revert.
             RefusedError: the fees exceed the limit.
         """
-        return int(self.estimate(sender, data, to=to) * _GAS_MARGIN) * self.market().offer(self._sending.max_fee).limit
+        quote = self.quote(senders, data, to=to)
+        cost = int(quote.gas * _GAS_MARGIN) * quote.market.offer(self._sending.max_fee).limit
+        return cost, {sender: balance for sender, balance in quote.balances.items() if balance < cost}
 
     def unsettled(self) -> list[SentTransaction]:
         """Return the transactions in the journal, sorted by sender and nonce."""
@@ -235,7 +240,7 @@ class Chain(Node):
             return Situation(TransactionState.WAITING, "the node has it, but no block does", head)
 
         # (4) Can its sender pay? A node drops a transaction whose sender has spent the coin meanwhile.
-        cost, balance = entry.newest.max_cost, self.balances([entry.sender])[0]
+        cost, balance = entry.newest.max_cost, self.balance(entry.sender)
         if balance < cost:
             funds = f"{entry.sender} has {coins(balance)} of the chain's coin, and it can cost {coins(cost)}"
             return Situation(TransactionState.UNFUNDED, funds, head)
@@ -309,14 +314,14 @@ class Chain(Node):
 
     def _require_funds(self, sender: str, cost: int) -> None:
         """Raise a RefusedError if an account has less than `cost`."""
-        balance = self.balances([sender])[0]
+        balance = self.balance(sender)
         if balance < cost:
             raise cannot_pay(sender, balance, needs=cost)
 
     def _recognise_funds(self, sender: str, answer: str) -> None:
         """Raise a RefusedError if the node's answer is that the account cannot pay, as far as the node knows."""
         if UNFUNDED.search(answer):
-            raise cannot_pay(sender, self.balances([sender])[0], needs=f"the node answers: {answer}")
+            raise cannot_pay(sender, self.balance(sender), needs=f"the node answers: {answer}")
 
     def _sign(self, account: BaseAccount, data: bytes, *, to: str | None) -> SentTransaction:
         """Create, sign and record a transaction without submitting it."""

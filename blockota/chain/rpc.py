@@ -25,6 +25,8 @@ from blockota.strict_json import check_depth
 from blockota.url_secrets import PrivateUrl
 
 Result = TypeVar("Result")
+Question = tuple[str, Sequence[Any]]
+"""A JSON-RPC method and its parameters."""
 _TIMEOUT = 10.0
 _REDIRECTS = 3
 _LONGEST_SHOWN = 60
@@ -113,7 +115,7 @@ class RpcEndpoint:
             RpcError: the node refused the call.
             ChainError: the node is out of reach, or the server is not an Ethereum node.
         """
-        return self._with_patience(lambda: self._ask(method, *parameters))
+        return required(self._with_patience(lambda: self._ask(method, parameters)))
 
     def request_block(self, number: int | None, *, with_transactions: bool) -> Any:
         """Request a block; None means the newest. If the node does not have the block yet, the request is repeated.
@@ -125,43 +127,51 @@ class RpcEndpoint:
         name, tag = ("no block", "latest") if number is None else (f"no block {number}", hex(number))
 
         def ask() -> Any:
-            block = self._ask("eth_getBlockByNumber", tag, with_transactions)
+            block = required(self._ask("eth_getBlockByNumber", (tag, with_transactions)))
             if block is None:
                 raise RpcError(None, f"block not found, the node has {name} yet")
             return block
 
         return self._with_patience(ask)
 
-    def request_many(self, method: str, parameters: Sequence[Sequence[Any]]) -> list[Any]:
-        """Call a method several times, in batches (JSON-RPC 2.0, section 6) if the node supports them.
+    def request_many(self, questions: Sequence[Question]) -> list[Any]:
+        """Call several methods, in batches (JSON-RPC 2.0, section 6) if the node supports them.
 
         Returns:
-            The results, in the order of the parameters.
+            The results, in the order of the questions.
 
         Raises:
             RpcError: the node refused one of the calls.
             ChainError: the node is out of reach, or the server is not an Ethereum node.
         """
-        results: list[Any] = []
-        for start in range(0, len(parameters), _BATCH):
-            part = parameters[start : start + _BATCH]
-            answers = self._with_patience(functools.partial(self._batch, method, part)) if self._takes_batches else None
-            if answers is None:
+        return [required(answer) for answer in self.request_each(questions)]
+
+    def request_each(self, questions: Sequence[Question]) -> list[Any]:
+        """Call several methods as `request_many` does, of which the node may lack some.
+
+        Returns:
+            The results, in the order of the questions; an `RpcError` in place of the result of a refused call.
+        """
+        answers: list[Any] = []
+        for start in range(0, len(questions), _BATCH):
+            part = questions[start : start + _BATCH]
+            found = self._with_patience(functools.partial(self._batch, part)) if self._takes_batches else None
+            if found is None:
                 self._takes_batches = False
-                answers = [self.request(method, *one) for one in part]
-            results += answers
-        return results
+                found = [self._with_patience(functools.partial(self._ask, *one)) for one in part]
+            answers += found
+        return answers
 
-    def _ask(self, method: str, *parameters: Any) -> Any:
-        return _result(self._post(_question(1, method, parameters)), self._private)
+    def _ask(self, method: str, parameters: Sequence[Any]) -> Any:
+        """Call a method. Returns its result, or the RpcError of a refusal that a repetition would not change."""
+        return _answer(self._post(_request(1, method, parameters)), self._private)
 
-    def _batch(self, method: str, parameters: Sequence[Sequence[Any]]) -> list[Any] | None:
-        """Call a method several times in one batch. Returns None if the node does not support batches."""
-        if len(parameters) == 1:
-            return [self._ask(method, *parameters[0])]
-        questions = [_question(number, method, one) for number, one in enumerate(parameters)]
+    def _batch(self, questions: Sequence[Question]) -> list[Any] | None:
+        """Call several methods in one batch. Returns None if the node does not support batches."""
+        if len(questions) == 1:
+            return [self._ask(*questions[0])]
         try:
-            answers = self._post(questions)
+            answers = self._post([_request(number, *one) for number, one in enumerate(questions)])
         except RpcError as error:
             if error.is_temporary:
                 raise
@@ -171,7 +181,7 @@ class RpcEndpoint:
         by_number = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
         if by_number.keys() != set(range(len(questions))):
             raise self.unreadable("the responses of a batch do not match its requests")
-        return [_result(by_number[number], self._private) for number in range(len(questions))]
+        return [_answer(by_number[number], self._private) for number in range(len(questions))]
 
     def _with_patience(self, ask: Callable[[], Result]) -> Result:
         """Make a request, and repeat it after growing pauses while it fails temporarily."""
@@ -242,7 +252,14 @@ class RpcEndpoint:
         return urllib3.PoolManager(retries=retries)
 
 
-def _question(number: int, method: str, parameters: Sequence[Any]) -> dict[str, Any]:
+def required(answer: Any) -> Any:
+    """Return an answer of `RpcEndpoint.request_each`, or raise it if it is an `RpcError`."""
+    if isinstance(answer, RpcError):
+        raise answer
+    return answer
+
+
+def _request(number: int, method: str, parameters: Sequence[Any]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}
 
 
@@ -328,6 +345,16 @@ def _result(answer: Any, private: PrivateUrl) -> Any:
         with contextlib.suppress(ValueError):
             revert_data = data(found.removeprefix("Reverted "))
     raise RpcError(code if isinstance(code, int) else None, private.hide_in(message), data=revert_data)
+
+
+def _answer(answer: Any, private: PrivateUrl) -> Any:
+    """Return the result of a JSON-RPC response, or its error if a repetition would not change it."""
+    try:
+        return _result(answer, private)
+    except RpcError as error:
+        if error.is_temporary:
+            raise
+        return error
 
 
 def _shown(value: Any) -> str:

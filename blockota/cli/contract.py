@@ -30,7 +30,8 @@ def show(session: Session, /) -> None:
     """
     from blockota.bindings.safe import read_safe
 
-    safe, paused = read_safe(session.chain, session.contract.owner()), session.contract.paused()
+    owner, paused = session.contract.owner_and_paused()
+    safe = read_safe(session.chain, owner)
     fields = {
         "contract": session.contract.address,
         "chainId": session.chain.chain_id,
@@ -52,15 +53,13 @@ def show(session: Session, /) -> None:
 
 def _warn_of_poor_owners(session: Session, safe: SafeState) -> list[str]:
     """Return the owners that could not pay for an emergency pause, and warn of them."""
-    from blockota.bindings.safe import find_poor_owners
     from blockota.chain.transaction import coins
 
     try:
-        cost = session.contract.pause_cost(safe.owners[0])
+        cost, poor = session.contract.find_poor(safe.owners)
     except RefusedError as error:
         session.note(f"Warning: no owner could pause the contract now: {error.what}, {error.why}.")
         return list(safe.owners)
-    poor = find_poor_owners(session.chain, safe, cost=cost)
     for owner, balance in poor.items():
         session.note(
             f"Warning: the owner {owner} has {coins(balance)} of the chain's coin, but an emergency pause can cost "

@@ -16,7 +16,7 @@ from blockota.approval.transaction_builder import BuilderTransaction
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.contract import refusals_in_words
 from blockota.bindings.replication import ReplicationContract
-from blockota.bindings.safe import find_contract_owners, read_safe
+from blockota.bindings.safe import read_safe
 from blockota.errors import Action, ChainError, ProposalError, RefusedError
 from blockota.ethereum import to_checksum_address
 from blockota.formats.abi import interface
@@ -207,7 +207,7 @@ def read_view(
         newest=tuple(newest),
         agreements=agreements,
         shallow=tuple(shallow),
-        contract_owners=find_contract_owners(contract.chain, safe, block=head.number),
+        contract_owners=contract.chain.find_contracts(safe.owners, block=head.number),
     )
     # A node answers by block number. Only an unchanged hash shows that all answers are of one block.
     if contract.chain.head(head.number).hash != head.hash:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import BlockOTAContract, floor_call, pair_call, publish_call, revoke_call
 from blockota.bindings.replication import ReplicationContract
-from blockota.bindings.safe import find_contract_owners, read_safe
+from blockota.bindings.safe import read_safe
 from blockota.chain import Chain
 from blockota.errors import Action, RefusedError, UsageError
 from blockota.ethereum import to_checksum_address
@@ -148,7 +148,7 @@ def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
         RefusedError: the address is not a Safe, or the Safe's owners could not sign and execute proposals.
     """
     state = read_safe(chain, safe)
-    if why := state.obstacle(find_contract_owners(chain, state)):
+    if why := state.obstacle(chain.find_contracts(state.owners)):
         raise RefusedError(
             f"the Safe {state.address} cannot own the contracts",
             why=why,

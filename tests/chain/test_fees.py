@@ -93,7 +93,7 @@ def test_a_node_that_asks_for_a_fortune_is_refused(anvil: Chain, cast: Cast) -> 
         def answer(body: bytes) -> tuple[int, bytes]:
             reply, method, fortune = json.loads(post(anvil.url, body)), method_of(body), hex(900_000 * GWEI)
             if method == "eth_getBlockByNumber":
-                reply["result"]["baseFeePerGas"] = fortune
+                reply[0]["result"]["baseFeePerGas"] = fortune  # the first answer of a batch
             if method == "eth_feeHistory" and history:
                 reply["result"] = {"baseFeePerGas": [fortune] * 21, "reward": [[fortune]] * 20}
             return 200, json.dumps(reply).encode()

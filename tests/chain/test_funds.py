@@ -15,6 +15,7 @@ from blockota.chain.outbox import TransactionState
 from blockota.chain.transaction import SignedTransaction, cannot_pay
 from blockota.errors import Action, ChainError, RefusedError
 from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow
+from tests.conftest import Cast, Vendor
 from tests.stories.conftest import ganache
 from tests.support.networks import method_of, post, rpc, stand_in
 from tests.support.samples import SAFE
@@ -46,7 +47,14 @@ def test_an_account_without_coin_is_refused_before_anything_is_sent(anvil: Chain
         assert cost
         assert f"at least {cost[1]} to this account" in error.remedy
         assert error.action is Action.USE_KEY
-    assert anvil.cost(payer.address, b"", to=SAFE) > 0
+
+
+def test_the_accounts_that_could_not_pay_are_found(vendor: Vendor, cast: Cast) -> None:
+    """Accounts with less than the cost are found; a contract is not, because it sends nothing."""
+    poor = Account.create().address
+    cost, found = vendor.chain.find_poor([poor, cast.broker.address, vendor.safe], b"", to=SAFE)
+    assert cost > 0
+    assert found == {poor: 0}
 
 
 def test_the_missing_amount_suffices(anvil: Chain) -> None:
@@ -56,7 +64,7 @@ def test_the_missing_amount_suffices(anvil: Chain) -> None:
     rpc(anvil, "anvil_setBalance", payer.address, hex(POOR))
     with pytest.raises(RefusedError, match="can cost"):
         chain.send(payer, b"", to=SAFE)
-    rpc(anvil, "anvil_setBalance", payer.address, hex(chain.cost(payer.address, b"", to=SAFE)))
+    rpc(anvil, "anvil_setBalance", payer.address, hex(chain.find_poor([payer.address], b"", to=SAFE)[0]))
     assert chain.send(payer, b"", to=SAFE).succeeded
 
 

@@ -269,7 +269,7 @@ def test_many_calls_are_sent_in_few_requests() -> None:
     """120 calls take three batches; responses in another order are assigned to the calls by their id."""
     seen: list[int] = []
     with stand_in(batch_node(lambda batch: [single(one) for one in reversed(batch)], seen)) as url:
-        assert RpcEndpoint(url).request_many("eth_call", [(number,) for number in range(120)]) == list(range(120))
+        assert RpcEndpoint(url).request_many([("eth_call", (number,)) for number in range(120)]) == list(range(120))
     assert seen == [50, 50, 20]
 
 
@@ -280,7 +280,7 @@ def test_a_node_that_takes_no_batches_is_asked_one_by_one() -> None:
     with stand_in(batch_node(lambda _: refusal, seen)) as url:
         endpoint = RpcEndpoint(url)
         for _ in range(2):
-            assert endpoint.request_many("eth_call", [(number,) for number in range(3)]) == [0, 1, 2]
+            assert endpoint.request_many([("eth_call", (number,)) for number in range(3)]) == [0, 1, 2]
     assert seen == [3, 1, 1, 1, 1, 1, 1]
 
 
@@ -291,7 +291,30 @@ def test_a_batch_with_other_answers_is_refused(spoil: Callable[[list[Any]], list
     """The response to a batch is refused if a call's response is missing or occurs twice."""
     node = batch_node(lambda batch: [single(one) for one in spoil(batch)], [])
     with stand_in(node) as url, pytest.raises(ChainError, match="the responses of a batch do not match its requests"):
-        RpcEndpoint(url).request_many("eth_call", [(number,) for number in range(3)])
+        RpcEndpoint(url).request_many([("eth_call", (number,)) for number in range(3)])
+
+
+@pytest.mark.parametrize("takes_batches", [True, False])
+def test_a_refused_call_leaves_the_others_of_its_batch(*, takes_batches: bool) -> None:
+    """Each refused call has its error in place of a result; where all results are needed, the first error is raised."""
+    questions = [("eth_call", (1,)), ("eth_newer", ("lacks",)), ("eth_call", (3,))]
+
+    def reply(body: bytes) -> tuple[int, bytes]:
+        request = json.loads(body)
+        if isinstance(request, list):
+            return 200, json.dumps([refuse(one) for one in request] if takes_batches else {"error": {}}).encode()
+        return 200, json.dumps(refuse(request)).encode()
+
+    def refuse(request: dict[str, Any]) -> dict[str, Any]:
+        if request["method"] == "eth_call":
+            return single(request)
+        return {"id": request["id"], "error": {"code": -32601, "message": "method not found"}}
+
+    with stand_in(reply) as url:
+        first, error, third = RpcEndpoint(url).request_each(questions)
+        assert (first, error.code, third) == (1, -32601, 3)
+        with pytest.raises(RpcError, match="method not found"):
+            RpcEndpoint(url).request_many(questions)
 
 
 def test_an_error_keeps_its_code() -> None:

@@ -70,7 +70,7 @@ class Line:
 
 
 def method_of(body: bytes) -> str:
-    """Return the method of a JSON-RPC request; all calls of a batch have the same method."""
+    """Return the method of a JSON-RPC request, or of the first call of a batch."""
     request = json.loads(body)
     method: str = (request[0] if isinstance(request, list) else request)["method"]
     return method
