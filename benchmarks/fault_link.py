@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from blockota.errors import NoAnswerError
 from firmware_host.bootloader.an3155 import Command
-from firmware_host.line.link import QUIET
+from firmware_host.line.link import QUIET, Link
 from firmware_host.simulator import SimulatedBoard
 
 _ERASES = (b"\x43\xbc", b"\x44\xbb")
@@ -44,7 +44,7 @@ class Mishaps:
     value: int = 0x79
 
 
-class WirelessLink:
+class WirelessLink(Link):
     """A link to a simulated board in this process; a timeout takes no real time, only time of the simulation.
 
     Args:
@@ -65,7 +65,7 @@ class WirelessLink:
         erased: the page numbers in erase commands; None stands for the erase of everything.
     """
 
-    name, baud, notes, can_steer = "the simulated board", 115200, (), True
+    name, baud, can_steer = "the simulated board", 115200, True
 
     def __init__(self, board: SimulatedBoard, mishaps: Mishaps, *, other: SimulatedBoard | None = None) -> None:
         self._board, self._mishaps = board, mishaps

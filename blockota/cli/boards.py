@@ -15,9 +15,10 @@ import click
 from blockota.cli.session import Session
 from blockota.errors import RefusedError
 from blockota.settings import BENCH_FOLDER, BENCH_LOG_NAME, JOURNALS_NAME, STATE_FOLDER
+from firmware_host.bench.port import open_port
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.bootloader.entry import FASTEST, BoardLine, open_bootloader
-from firmware_host.bootloader.identity import BoardIdentity, identify
+from firmware_host.bootloader.entry import FASTEST, BoardLine
+from firmware_host.bootloader.identity import BoardIdentity
 
 BENCH_LOG = Path(STATE_FOLDER) / BENCH_FOLDER / BENCH_LOG_NAME
 """Path of the bench log, which is stored beside the other state in the current folder."""
@@ -50,15 +51,16 @@ def connected(session: Session, line: BoardLine) -> Iterator[tuple[Bootloader, B
         UsageError: the URL or the speed is invalid.
         BoardError: the port does not exist, the board is silent, or its response violates AN3155.
     """
-    with open_bootloader(line) as bootloader:
-        for note in bootloader.link.notes:
+    with open_port(line) as port:
+        board = port.connect()
+        for note in board.notes:
             session.note(note)
         if line.baud == FASTEST:
             how = "the highest speed that the board understood"  # each trial needs a reset line
             if line.wiring.is_by_hand:
                 how = "no other speed is tried without a reset line"
-            session.note(f"{bootloader.link.baud} baud: {how}.")
-        yield bootloader, identify(bootloader)
+            session.note(f"{board.bootloader.link.baud} baud: {how}.")
+        yield board.bootloader, board.identity
 
 
 def require_confirmation(session: Session, identity: BoardIdentity, *, consequence: str, confirmed: str | None) -> None:

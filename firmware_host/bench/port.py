@@ -38,7 +38,7 @@ from firmware_host.bootloader.entry import (
     reset_board,
 )
 from firmware_host.bootloader.identity import identify
-from firmware_host.line.link import ControlledLink
+from firmware_host.line.link import Link
 from firmware_host.line.ports import open_link
 
 BOOTLOADER = frozenset({Reply.FRESH, Reply.CONNECTED})
@@ -82,7 +82,7 @@ class Started:
 class BoardPort:
     """One open port of the bench. `stop` ends waits, and ends work between two bootloader commands."""
 
-    def __init__(self, link: ControlledLink, line: BoardLine, *, stop: Stop | None = None) -> None:
+    def __init__(self, link: Link, line: BoardLine, *, stop: Stop | None = None) -> None:
         self.line = line
         self._link, self._stop = link, stop
         self._wait: Wait = stop.pause if stop else time.sleep
@@ -108,7 +108,7 @@ class BoardPort:
         bootloader = Bootloader(self._link, before_command=self._stop.check if self._stop else None)
         if is_stuck and not self.resets:
             bootloader.resynchronise()
-        connect_board(bootloader, self._link, line=self.line, wait=self._wait)
+        connect_board(bootloader, line=self.line, wait=self._wait)
         return BoardSession(bootloader, identify(bootloader), self._link.notes)
 
     def poll(self, *, reset: bool, is_stuck: bool = False) -> Reply:

@@ -15,7 +15,7 @@ from firmware_host.bootloader.an3155 import SYNC
 from firmware_host.bootloader.client import ANSWER_SECONDS, Bootloader
 from firmware_host.bootloader.entry import WIRINGS, BoardLine, Wait, reset_board
 from firmware_host.bootloader.identity import identify
-from firmware_host.line.link import BITS_PER_BYTE, DEFAULT_BAUD, ControlledLink, LineMode, Parity
+from firmware_host.line.link import BITS_PER_BYTE, DEFAULT_BAUD, LineMode, Link, Parity
 from firmware_host.line.port_names import latency_remedy, serial_ports
 from firmware_host.line.ports import PortLink, open_link
 
@@ -176,12 +176,12 @@ def _other_lines(named: BoardLine) -> Iterator[BoardLine]:
             yield BoardLine(named.url, baud, wiring, named.mode)
 
 
-def _answer(link: ControlledLink, seconds: float) -> bytes:
+def _answer(link: Link, seconds: float) -> bytes:
     link.write(bytes((SYNC,)))
     return _heard(link, seconds)
 
 
-def _heard(link: ControlledLink, seconds: float) -> bytes:
+def _heard(link: Link, seconds: float) -> bytes:
     try:
         return link.read(1, timeout=seconds) + link.drain()
     except NoAnswerError:

@@ -27,17 +27,12 @@ MAX_BLOCK = 256
 """The most bytes that one Read Memory or Write Memory transfers."""
 WRITE_MULTIPLE = 4
 """The length of a Write Memory is a multiple of this number of bytes."""
-MAX_ERASE_PAGES = 255
-"""The most pages in one Erase Memory: the frame contains the number less one, and 255 means the global erase."""
-MAX_EXTENDED_ERASE_PAGES = 0xFFF0
-"""The most pages in one Extended Erase Memory: counts from 0xFFF0 on mean special erases."""
 
 
 class Command(IntEnum):
     """The command codes of AN3155 table 2."""
 
     GET = 0x00
-    GET_VERSION = 0x01
     GET_ID = 0x02
     READ_MEMORY = 0x11
     GO = 0x21
@@ -48,7 +43,6 @@ class Command(IntEnum):
     WRITE_UNPROTECT = 0x73
     READOUT_PROTECT = 0x82
     READOUT_UNPROTECT = 0x92
-    GET_CHECKSUM = 0xA1
 
     @property
     def title(self) -> str:
@@ -56,12 +50,8 @@ class Command(IntEnum):
         return self.name.replace("_", " ").title()
 
 
-class SpecialErase(IntEnum):
-    """The special erases of Extended Erase Memory (AN3155 section 3.8)."""
-
-    MASS = 0xFFFF
-    BANK_1 = 0xFFFE
-    BANK_2 = 0xFFFD
+ERASE_LIMITS = {Command.ERASE: 255, Command.EXTENDED_ERASE: 0xFFF0}
+"""The most pages in one command: the frame contains the number less one, and greater counts mean special erases."""
 
 
 @dataclass(frozen=True)
@@ -150,28 +140,18 @@ def write_memory(address: int, data: bytes) -> Exchange:
     return _exchange(Command.WRITE_MEMORY, address_frame(address), frame, address=address)
 
 
-def erase(pages: Sequence[int]) -> Exchange:
-    """Erase 1 to 255 pages, given by one-byte page numbers (AN3155 section 3.7)."""
-    if not 1 <= len(pages) <= MAX_ERASE_PAGES:
-        raise _unsendable(f"erases 1 to {MAX_ERASE_PAGES} pages at once, not {len(pages)}")
-    return _exchange(Command.ERASE, with_checksum(_numbers((len(pages) - 1, *pages), width=1)))
+def erase(command: Command, pages: Sequence[int]) -> Exchange:
+    """Erase pages or sectors by Erase Memory or Extended Erase Memory (AN3155 sections 3.7 and 3.8)."""
+    limit = ERASE_LIMITS[command]
+    if not 1 <= len(pages) <= limit:
+        raise _unsendable(f"erases 1 to {limit} pages at once, not {len(pages)}")
+    width = 1 if command is Command.ERASE else 2
+    return _exchange(command, with_checksum(_numbers((len(pages) - 1, *pages), width=width)))
 
 
-def erase_all() -> Exchange:
-    """Erase the whole flash by the global erase of Erase Memory (AN3155 section 3.7)."""
-    return _exchange(Command.ERASE, with_complement(0xFF))
-
-
-def extended_erase(pages: Sequence[int]) -> Exchange:
-    """Erase pages or sectors, given by two-byte numbers (AN3155 section 3.8)."""
-    if not 1 <= len(pages) <= MAX_EXTENDED_ERASE_PAGES:
-        raise _unsendable(f"erases 1 to {MAX_EXTENDED_ERASE_PAGES} pages at once, not {len(pages)}")
-    return _exchange(Command.EXTENDED_ERASE, with_checksum(_numbers((len(pages) - 1, *pages), width=2)))
-
-
-def extended_erase_special(which: SpecialErase) -> Exchange:
-    """Erase the whole flash or one bank by a special erase (AN3155 section 3.8)."""
-    return _exchange(Command.EXTENDED_ERASE, with_checksum(which.to_bytes(2, "big")))
+def erase_all(command: Command) -> Exchange:
+    """Erase the whole flash by the global erase of Erase Memory or the mass erase of Extended Erase Memory."""
+    return _exchange(command, with_complement(0xFF) if command is Command.ERASE else with_checksum(b"\xff\xff"))
 
 
 def write_protect(sectors: Sequence[int]) -> Exchange:

@@ -23,14 +23,12 @@ from collections.abc import Callable, Sequence
 
 from blockota.errors import Action, BoardProtocolError, NoAnswerError, RefusedError
 from firmware_host.bootloader import an3155
-from firmware_host.bootloader.an3155 import Capabilities, Command, Exchange, SpecialErase
+from firmware_host.bootloader.an3155 import Capabilities, Command, Exchange
 from firmware_host.bootloader.chips import BoardMark, Chip
-from firmware_host.line.link import Link
+from firmware_host.line.link import BITS_PER_BYTE, Link
 
 ANSWER_SECONDS = 0.5
 """The maximum delay of an answer if the command needs no work on the chip, without the transmission time."""
-BITS_PER_BYTE = 11
-"""Bits of a byte on the wire: start bit, eight data bits, parity, stop bit (AN3155 section 2)."""
 WRITE_SECONDS = 1.0
 """The maximum time to program one block, a hundred times the data sheet's 9 ms."""
 ERASE_MARGIN = 4
@@ -203,19 +201,25 @@ class Bootloader:
         if wrong := [page for page in pages if page not in known]:
             why = f"page {wrong[0]} does not exist; the last page is {max(known)}"
             raise RefusedError("erase was not sent", why=why)
-        # A bootloader has one of the two erase commands, never both (AN3155 table 2).
-        extended = Command.EXTENDED_ERASE in self.capabilities.commands
-        limit = chip.erase_limit if extended else min(chip.erase_limit, an3155.MAX_ERASE_PAGES)
+        command = self._erase_command()
+        limit = min(chip.erase_limit, an3155.ERASE_LIMITS[command])
         for start in range(0, len(pages), limit):
             part = pages[start : start + limit]
-            exchange = an3155.extended_erase(part) if extended else an3155.erase(part)
             seconds = max(ERASE_MARGIN * chip.unit_erase_seconds, PAGE_ERASE_SECONDS) * len(part)
-            self.perform(exchange, seconds=ANSWER_SECONDS + seconds)
+            self.perform(an3155.erase(command, part), seconds=ANSWER_SECONDS + seconds)
 
     def erase_all(self) -> None:
         """Erase the whole flash with one command."""
-        extended = Command.EXTENDED_ERASE in self.capabilities.commands
-        self._erase_at_once(an3155.extended_erase_special(SpecialErase.MASS) if extended else an3155.erase_all())
+        chip, _ = self._known_target()
+        if not chip.mass_erase_seconds:
+            raise RefusedError("erase was not sent", why=f"{chip.name} has no mass erase")
+        seconds = max(ERASE_MARGIN * chip.mass_erase_seconds, MASS_ERASE_SECONDS)
+        self.perform(an3155.erase_all(self._erase_command()), seconds=ANSWER_SECONDS + seconds)
+
+    def _erase_command(self) -> Command:
+        """The erase command of the bootloader, which has one of the two, never both (AN3155 table 2)."""
+        has_extended = Command.EXTENDED_ERASE in self.capabilities.commands
+        return Command.EXTENDED_ERASE if has_extended else Command.ERASE
 
     def go(self, address: int) -> None:
         """Start the program whose vector table is at `address`; the connection to the bootloader ends."""
@@ -281,13 +285,6 @@ class Bootloader:
         if self._target is None:
             raise RefusedError("the chip is not identified yet, so no address can be checked")
         return self._target
-
-    def _erase_at_once(self, exchange: Exchange) -> None:
-        chip, _ = self._known_target()
-        if not chip.mass_erase_seconds:
-            raise RefusedError("erase was not sent", why=f"{chip.name} has no mass erase")
-        seconds = max(ERASE_MARGIN * chip.mass_erase_seconds, MASS_ERASE_SECONDS)
-        self.perform(exchange, seconds=ANSWER_SECONDS + seconds)
 
     def _acknowledged(self, exchange: Exchange, *, seconds: float) -> bool:
         answer = an3155.BUSY

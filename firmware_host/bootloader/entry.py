@@ -9,8 +9,8 @@ asserted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Self
@@ -18,8 +18,7 @@ from typing import Self
 from blockota.errors import Action, BoardError, BoardProtocolError, LinkError, NoAnswerError, UsageError
 from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, LineMode, Link
-from firmware_host.line.ports import open_link
+from firmware_host.line.link import DEFAULT_BAUD, LineMode, Link
 
 Wait = Callable[[float], None]
 """A function that waits for a number of seconds; tests pass one that advances a simulated clock."""
@@ -203,33 +202,17 @@ def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = F
     return wiring.inverted(reset=invert_reset, boot0=invert_boot0)
 
 
-@contextmanager
-def open_bootloader(line: BoardLine, *, wait: Wait = time.sleep) -> Iterator[Bootloader]:
-    """Open the port, start the board's bootloader, and connect at the speed of `line`; close the port at the end.
-
-    Raises:
-        UsageError: the URL or the speed is invalid.
-        BoardError: the port cannot be opened, or no bootloader answers as AN3155 specifies.
-    """
-    with closing(open_link(line.url, baud=line.first_baud, mode=line.mode)) as link:
-        bootloader = Bootloader(link)
-        connect_board(bootloader, link, line=line, wait=wait)
-        yield bootloader
-
-
-def connect_board(bootloader: Bootloader, link: ControlledLink, *, line: BoardLine, wait: Wait = time.sleep) -> None:
+def connect_board(bootloader: Bootloader, *, line: BoardLine, wait: Wait = time.sleep) -> None:
     """Start the board's bootloader, and connect at the speed that `line` specifies.
 
     Raises:
         BoardError: no bootloader answers as AN3155 specifies, or the port was lost.
     """
-    if line.baud == FASTEST:
-        connect_fastest(bootloader, link, wiring=line.wiring, wait=wait)
-    else:
-        enter_bootloader(bootloader, link, wiring=line.wiring, wait=wait)
+    connect = connect_fastest if line.baud == FASTEST else enter_bootloader
+    connect(bootloader, wiring=line.wiring, wait=wait)
 
 
-def reset_board(link: ControlledLink, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
+def reset_board(link: Link, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
     """Reset the board, with BOOT0 at level `boot0` if a control line drives BOOT0; by hand, do nothing.
 
     Raises:
@@ -252,9 +235,7 @@ def reset_board(link: ControlledLink, wiring: BoardWiring, *, boot0: bool, wait:
     link.set_lines(**_levels(wiring, in_reset=False, boot0=boot0))
 
 
-def enter_bootloader(
-    bootloader: Bootloader, link: ControlledLink, *, wiring: BoardWiring, wait: Wait = time.sleep
-) -> None:
+def enter_bootloader(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait = time.sleep) -> None:
     """Reset the board into its bootloader, and connect; if the board is reset by hand, only connect.
 
     A byte that arrives during start-up can make the bootloader measure a wrong speed and ignore everything until the
@@ -267,7 +248,7 @@ def enter_bootloader(
         bootloader.connect()
         return
     for settle in SETTLE_SECONDS:
-        reset_board(link, wiring, boot0=True, wait=wait)
+        reset_board(bootloader.link, wiring, boot0=True, wait=wait)
         wait(settle)
         try:
             bootloader.connect()
@@ -281,29 +262,27 @@ def enter_bootloader(
             return
     raise NoAnswerError(
         silence.what,
-        why=f"the board on {link.name} was reset {len(SETTLE_SECONDS)} times through its wiring and did not answer",
+        why=f"the board on {bootloader.link.name} was reset {len(SETTLE_SECONDS)} times through its wiring and did not "
+        "answer",
         remedy=_DOCTOR_REMEDY,
         action=Action.DIAGNOSE_LINE,
     ) from silence
 
 
-def connect_fastest(
-    bootloader: Bootloader, link: ControlledLink, *, wiring: BoardWiring, wait: Wait = time.sleep
-) -> int:
-    """Connect at the highest speed at which a block of memory is read without errors, and return this speed.
+def connect_fastest(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait = time.sleep) -> None:
+    """Connect at the highest speed at which a block of memory is read without errors, and leave the link at it.
 
     The bootloader measures the speed from the first byte after a reset, and keeps that speed (AN3155 section 2). ST
     tests up to 115200 baud, but many boards support higher speeds. A bootloader that does not support a speed ignores
     everything until it is reset. Higher speeds are therefore tried only if the port can reset the board.
 
-    The link is set to the speed that is used if no higher speed works.
-
     Raises:
         BoardError: no bootloader answers at the link's first speed.
     """
-    enter_bootloader(bootloader, link, wiring=wiring, wait=wait)
+    enter_bootloader(bootloader, wiring=wiring, wait=wait)
+    link = bootloader.link
     if wiring.is_by_hand or not link.can_steer:
-        return link.baud
+        return
     chip, first_baud = find_chip(bootloader.product_id()), link.baud
     sample = _sample(bootloader, chip)  # a higher speed is accepted if it reads the same bytes
     for baud in (one for one in FASTER if one > first_baud):
@@ -313,14 +292,13 @@ def connect_fastest(
             wait(chip.ready_seconds if chip else SETTLE_SECONDS[-1])
             bootloader.connect()
             if all(_sample(bootloader, chip) == sample for _ in range(_TRIALS)):
-                return baud
+                return
         except BoardError:
             # The board or the adapter does not support this speed.
             continue
     # No higher speed works: return to the first speed.
     link.set_baud(first_baud)
-    enter_bootloader(bootloader, link, wiring=wiring, wait=wait)
-    return first_baud
+    enter_bootloader(bootloader, wiring=wiring, wait=wait)
 
 
 def listen_to(link: Link, *, seconds: float) -> str:

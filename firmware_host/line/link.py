@@ -73,19 +73,20 @@ class LineMode:
 
 
 class Link(Protocol):
-    """Moves bytes between the host and one board. Every method raises LinkError if the port was lost."""
+    """Moves bytes between the host and one board. Every method raises LinkError if the port was lost.
 
-    @property
-    def name(self) -> str:
-        """The URL or device of the port, as the caller gave it."""
+    Attributes:
+        name: the URL or device of the port, as the caller gave it.
+        baud: the speed in bits per second, which determines the transmission time of the bytes.
+        notes: notes for the operator about how the port was opened.
+        can_steer: whether the port has a settable speed, control lines and a break; if not, the methods for them raise
+            LinkError.
+    """
 
-    @property
-    def baud(self) -> int:
-        """The speed in bits per second, which determines the transmission time of the bytes."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for the operator about how the port was opened."""
+    name: str
+    baud: int
+    notes: tuple[str, ...] = ()
+    can_steer: bool = False
 
     def write(self, data: bytes, /) -> None:
         """Send a whole frame in one write."""
@@ -96,17 +97,6 @@ class Link(Protocol):
     def drain(self) -> bytes:
         """Return everything that arrives until the line is quiet."""
 
-    def close(self) -> None:
-        """Close the port; does nothing if the port was closed or lost before."""
-
-
-class ControlledLink(Link, Protocol):
-    """A link with a settable speed and control lines. Methods raise LinkError if the port does not support them."""
-
-    @property
-    def can_steer(self) -> bool:
-        """Whether the port has a speed, control lines and a break."""
-
     def set_baud(self, baud: int, /) -> None:
         """Change the speed."""
 
@@ -115,3 +105,6 @@ class ControlledLink(Link, Protocol):
 
     def send_break(self, seconds: float, /) -> None:
         """Send a break for a number of seconds."""
+
+    def close(self) -> None:
+        """Close the port; does nothing if the port was closed or lost before."""

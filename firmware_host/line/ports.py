@@ -18,7 +18,7 @@ import os
 import select
 import socket
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ import serial
 from serial.rs485 import RS485Settings
 
 from blockota.errors import Action, LinkError, NoAnswerError, UsageError
-from firmware_host.line.link import BITS_PER_BYTE, DEFAULT_BAUD, QUIET, LineMode, Parity
+from firmware_host.line.link import BITS_PER_BYTE, DEFAULT_BAUD, QUIET, LineMode, Link, Parity
 from firmware_host.line.port_names import example, group_of, is_pseudo_terminal, open_remedy, user_of
 
 PORT_ERRORS: tuple[type[Exception], ...] = (OSError,)
@@ -71,18 +71,12 @@ def open_link(url: str, *, baud: int = DEFAULT_BAUD, mode: LineMode | None = Non
     return (_TcpLink if url.startswith(SOCKET) else _SerialLink)(url, baud, mode or LineMode())
 
 
-class PortLink(ABC):
-    """An open port, with deadlines for reads. `Link` and `ControlledLink` describe the methods.
+class PortLink(Link):
+    """An open port, with deadlines for reads.
 
-    Args:
-        name: the URL or device of the port.
-        baud: the speed in bits per second.
+    Attributes:
         echoes: whether each sent frame comes back, and is discarded.
-        now: returns the time in seconds.
     """
-
-    can_steer = False
-    notes: tuple[str, ...] = ()
 
     def __init__(
         self, name: str, baud: int, *, echoes: bool = False, now: Callable[[], float] = time.monotonic
@@ -90,22 +84,6 @@ class PortLink(ABC):
         self.name, self.baud, self.echoes, self._now = name, baud, echoes, now
         self._arrived = b""  # bytes that arrived before an echo, for the next read
         self._has_echoed = False  # an echo was equal to its frame before
-
-    @abstractmethod
-    def set_baud(self, baud: int, /) -> None:
-        """Change the speed."""
-
-    @abstractmethod
-    def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """Set both control lines."""
-
-    @abstractmethod
-    def send_break(self, seconds: float, /) -> None:
-        """Send a break."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close the port."""
 
     @abstractmethod
     def _send(self, data: bytes) -> None:
@@ -120,11 +98,7 @@ class PortLink(ABC):
         """Return the bytes that have arrived, without waiting."""
 
     def write(self, data: bytes, /) -> None:
-        """Send a whole frame in one write, and compare its echo if the line has one; see `Link`.
-
-        Raises:
-            LinkError: the port was lost, or the echo is missing or differs from the frame.
-        """
+        """Send a whole frame in one write; raise LinkError if its echo is missing or differs."""
         with _loss_translated(self.name):
             if self.echoes:
                 self._arrived += self._pending()

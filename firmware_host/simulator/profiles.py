@@ -18,7 +18,7 @@ from typing import Any
 
 K = 1024
 MIB = K * K
-FIRST_ERASE, CHECKSUM = 0x43, 0xA1
+FIRST_ERASE = 0x43
 _SHARED = ("banks", "has_isr", "core", "clock_hz", "erase_limit")
 """The fields that a profile takes from the chip table as they are."""
 
@@ -156,7 +156,6 @@ def _profile(row: Mapping[str, Any], family: Mapping[str, Any], behaviour: Mappi
     if "mass_erase_per_mib" in rest:
         mass_erase = rest.pop("mass_erase_per_mib") * flash_size / MIB
     erase = table["erase_command"]
-    commands = (0x00, 0x01, 0x02, 0x11, 0x21, 0x31, erase, 0x63, 0x73, 0x82, 0x92)
     facts = {
         "name": row["part"],
         "product_id": row["id"],
@@ -167,7 +166,7 @@ def _profile(row: Mapping[str, Any], family: Mapping[str, Any], behaviour: Mappi
         "options": range(*table.get("option_bytes", (0, 0))),
         "factory": range(*rest.pop("factory", (0, 0))),
         "layout": tuple((count, size) for count, size in layout),
-        "commands": bytes((*commands, CHECKSUM) if rest.pop("checksum", False) else commands),
+        "commands": bytes((0x00, 0x01, 0x02, 0x11, 0x21, 0x31, erase, 0x63, 0x73, 0x82, 0x92)),
         "mass_erase": mass_erase,
         "sector_erase": tuple((size, seconds) for size, seconds in rest.pop("sector_erase", ())),
         "erases_all": family["mass_erase"] > 0,

@@ -22,7 +22,6 @@ ACK, NACK = 0x79, 0x1F
 INITIALISE = 0x7F
 GLOBAL_ERASE, NACKS_BAD_ADDRESSES = 0xFF, 0x31
 FIRST_SPECIAL, WHOLE_FLASH, SPECIAL_BANKS = 0xFFF0, 0xFFFF, {0xFFFE: 1, 0xFFFD: 2}
-TOP_BIT, WORD, BYTE = 0x8000_0000, 0xFFFF_FFFF, 0xFF
 
 
 @dataclass(frozen=True)
@@ -81,18 +80,6 @@ def take(count: int) -> Script[bytes]:
     return bytes(received)
 
 
-def take_word(what: str) -> Script[int]:
-    """Receive a big-endian word and its checksum.
-
-    Raises:
-        RefusalError: the checksum is wrong.
-    """
-    frame = yield from take(5)
-    if checksum(frame):
-        raise RefusalError(f"the checksum of the {what} is wrong")
-    return int.from_bytes(frame[:4], "big")
-
-
 def take_counted(count: int, what: str) -> Script[bytes]:
     """Receive `count` + 1 bytes and the checksum of count and bytes.
 
@@ -107,7 +94,7 @@ def take_counted(count: int, what: str) -> Script[bytes]:
 
 def complements(byte: int, other: int) -> bool:
     """Whether one byte is the bitwise complement of the other byte."""
-    return byte == ~other & BYTE
+    return byte == other ^ 0xFF
 
 
 def checksum(frame: bytes) -> int:
@@ -296,23 +283,11 @@ class Rom:
         self._line.ack()
         return RESET
 
-    # Section 3.13: Get Checksum
-
-    def get_checksum(self) -> Script[None]:
-        """Receive an address, a number of words, a polynomial and an initial value, and answer the CRC-32."""
-        address = yield from self._address(self._readable)
-        values = []
-        for name in ("size", "polynomial", "initial value"):
-            values.append((yield from take_word(name)))
-            self._line.ack()
-        words, polynomial, initial = values
-        data = self._silicon.read(address, 4 * words)
-        result = crc32_of_words(data, polynomial=polynomial, initial=initial).to_bytes(4, "big")
-        self._line.ack()
-        self._line.pending += result + bytes([checksum(result)])
-
     def _address(self, usable: Callable[[int], bool]) -> Script[int]:
-        address = yield from take_word("address")
+        frame = yield from take(5)
+        if checksum(frame):
+            raise RefusalError("the checksum of the address is wrong")
+        address = int.from_bytes(frame[:4], "big")
         if not usable(address):
             # AN3155 table 3: a ROM before V3.1 ends the command without a NACK.
             nacks = int(self._profile.bootloader_version >= NACKS_BAD_ADDRESSES)
@@ -342,31 +317,7 @@ COMMANDS: dict[int, Callable[[Rom], Script[Leave | None]]] = {
     0x73: Rom.write_unprotect,
     0x82: Rom.readout_protect,
     0x92: Rom.readout_unprotect,
-    0xA1: Rom.get_checksum,
 }
 """The commands by code (AN3155 table 2). The profile of a chip lists the commands that its ROM has."""
 WHEN_PROTECTED = {0x00, 0x01, 0x02, 0x92}
 """The commands allowed under readout protection: Get, Get Version, Get ID and Readout Unprotect."""
-
-
-def crc32_of_words(data: bytes, *, polynomial: int = 0x04C1_1DB7, initial: int = WORD) -> int:
-    """Return the CRC-32 that the chip's CRC unit computes over little-endian words (RM0008 section 4).
-
-    The CRC unit neither reflects nor inverts its input or its result.
-
-    Args:
-        data: the data; its length is a multiple of four.
-        polynomial: the polynomial without its highest term.
-        initial: the initial value of the CRC register.
-    """
-    table = []
-    for byte in range(256):
-        value = byte << 24
-        for _ in range(8):
-            value = (value << 1 ^ (polynomial if value & TOP_BIT else 0)) & WORD
-        table.append(value)
-    crc = initial
-    for at in range(0, len(data), 4):
-        for byte in reversed(data[at : at + 4]):
-            crc = crc << 8 & WORD ^ table[crc >> 24 ^ byte]
-    return crc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blockota.errors import NoAnswerError
+from firmware_host.line.link import Link
 from firmware_host.simulator import SimulatedBoard
 
 
@@ -14,11 +15,10 @@ def started(flash: bytes) -> SimulatedBoard:
     return board
 
 
-class DirectLink:
+class DirectLink(Link):
     """A link without a port, on which a missing answer is an error at once."""
 
-    name, baud, notes = "the simulated board", 115200, ()
-    can_steer = False
+    name, baud = "the simulated board", 115200
 
     def __init__(self, board: SimulatedBoard) -> None:
         self._board, self._received = board, board.connect()

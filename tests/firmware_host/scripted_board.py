@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from blockota.errors import NoAnswerError
 from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.line.link import QUIET
+from firmware_host.line.link import QUIET, Link
 
 Step = tuple[str, str]
 """The bytes that the board expects, and the bytes that it answers, in hexadecimal."""
@@ -23,7 +23,7 @@ READ, WRITE, GO, ERASE, EXTENDED_ERASE = ("11 ee", ACK), ("31 ce", ACK), ("21 de
 PAGE_1: Step = ("08 00 04 00 0c", ACK)
 
 
-class ScriptedLink:
+class ScriptedLink(Link):
     """A link to a board that expects exactly the bytes of a script, and is silent after the script's end.
 
     Args:
@@ -36,7 +36,7 @@ class ScriptedLink:
         now: the simulated time in seconds.
     """
 
-    name, baud, notes = "the scripted board", 115200, ()
+    name, baud = "the scripted board", 115200
 
     def __init__(self, script: Sequence[Step], *, greeting: bytes, last_answer_after: float) -> None:
         self._script = deque((bytes.fromhex(expected), bytes.fromhex(answer)) for expected, answer in script)
@@ -77,6 +77,15 @@ class ScriptedLink:
         self._arriving.clear()
         self.now += QUIET
         return data
+
+    def set_baud(self, baud: int, /) -> None:
+        """Do nothing."""
+
+    def set_lines(self, *, dtr: bool, rts: bool) -> None:
+        """Do nothing."""
+
+    def send_break(self, seconds: float, /) -> None:
+        """Do nothing."""
 
     def close(self) -> None:
         """Do nothing."""

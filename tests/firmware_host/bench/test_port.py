@@ -11,7 +11,7 @@ from blockota.errors import NoAnswerError
 from firmware_host.bench.doctor import Reply
 from firmware_host.bench.port import BoardPort
 from firmware_host.bootloader import an3155
-from firmware_host.bootloader.an3155 import Exchange
+from firmware_host.bootloader.an3155 import Command, Exchange
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.simulator import STM32F103C8, SimulatedBoard
@@ -26,8 +26,8 @@ EXCHANGES: dict[str, Exchange] = {
     "read": an3155.read_memory(0x0800_0400, 256),
     "write": an3155.write_memory(0x0800_0400, PAGE_OF_DATA),
     "go": an3155.go(0x0800_0000),
-    "erase": an3155.erase([5]),
-    "erase-many": an3155.erase(list(range(40))),
+    "erase": an3155.erase(Command.ERASE, [5]),
+    "erase-many": an3155.erase(Command.ERASE, list(range(40))),
     "write-protect": an3155.write_protect([3]),
 }
 

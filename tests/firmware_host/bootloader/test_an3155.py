@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from blockota.errors import BoardProtocolError, RefusedError
 from firmware_host.bootloader import an3155
-from firmware_host.bootloader.an3155 import Command, Exchange, SpecialErase
+from firmware_host.bootloader.an3155 import Command, Exchange
 
 ADDRESS = 0x0800_0400
 ADDRESS_FRAME = bytes.fromhex("08 00 04 00 0c")
@@ -26,13 +27,11 @@ ADDRESS_FRAME = bytes.fromhex("08 00 04 00 0c")
         (an3155.read_memory(ADDRESS, 1), ["11 ee", "08 00 04 00 0c", "00 ff"]),
         (an3155.go(ADDRESS), ["21 de", "08 00 04 00 0c"]),
         (an3155.write_memory(ADDRESS, b"\x01\x02\x04\x08"), ["31 ce", "08 00 04 00 0c", "03 01 02 04 08 0c"]),
-        (an3155.erase([5]), ["43 bc", "00 05 05"]),
-        (an3155.erase([1, 2, 3]), ["43 bc", "02 01 02 03 02"]),
-        (an3155.erase_all(), ["43 bc", "ff 00"]),
-        (an3155.extended_erase([0x0102]), ["44 bb", "00 00 01 02 03"]),
-        (an3155.extended_erase_special(SpecialErase.MASS), ["44 bb", "ff ff 00"]),
-        (an3155.extended_erase_special(SpecialErase.BANK_1), ["44 bb", "ff fe 01"]),
-        (an3155.extended_erase_special(SpecialErase.BANK_2), ["44 bb", "ff fd 02"]),
+        (an3155.erase(Command.ERASE, [5]), ["43 bc", "00 05 05"]),
+        (an3155.erase(Command.ERASE, [1, 2, 3]), ["43 bc", "02 01 02 03 02"]),
+        (an3155.erase_all(Command.ERASE), ["43 bc", "ff 00"]),
+        (an3155.erase(Command.EXTENDED_ERASE, [0x0102]), ["44 bb", "00 00 01 02 03"]),
+        (an3155.erase_all(Command.EXTENDED_ERASE), ["44 bb", "ff ff 00"]),
         (an3155.write_protect([0, 7]), ["63 9c", "01 00 07 06"]),
         (an3155.write_unprotect(), ["73 8c"]),
         (an3155.readout_protect(), ["82 7d"]),
@@ -64,13 +63,13 @@ def test_a_write_frame_can_be_taken_apart_again(data: bytes, address: int) -> No
 @given(pages=st.lists(st.integers(0, 255), min_size=1, max_size=255))
 def test_no_page_list_is_a_global_erase(pages: list[int]) -> None:
     """The page list of Erase Memory never begins with 0xFF, which means a global erase."""
-    assert an3155.erase(pages).frames[1][0] == len(pages) - 1 < 0xFF
+    assert an3155.erase(Command.ERASE, pages).frames[1][0] == len(pages) - 1 < 0xFF
 
 
 @given(pages=st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=600))
 def test_an_extended_erase_frame_can_be_taken_apart_again(pages: list[int]) -> None:
     """Extended Erase encodes the page count and each page number in two bytes, followed by the checksum."""
-    frame = an3155.extended_erase(pages).frames[1]
+    frame = an3155.erase(Command.EXTENDED_ERASE, pages).frames[1]
     words = [int.from_bytes(frame[at : at + 2], "big") for at in range(0, len(frame) - 1, 2)]
     assert words == [len(pages) - 1, *pages]
     assert an3155.checksum(frame) == 0
@@ -82,9 +81,9 @@ UNSENDABLE: list[tuple[Callable[[Any], Exchange], object, str]] = [
         (lambda length: an3155.write_memory(ADDRESS, bytes(length)), length, "a multiple of 4")
         for length in (0, 1, 2, 3, 5, 254, 257, 260)
     ),
-    *((an3155.erase, pages, "AN3155") for pages in ([], [0] * 256, [256], [-1])),
+    *((partial(an3155.erase, Command.ERASE), pages, "AN3155") for pages in ([], [0] * 256, [256], [-1])),
     # Counts from 0xFFF0 on are reserved for special erases.
-    *((an3155.extended_erase, pages, "AN3155") for pages in ([], [0] * 0xFFF1, [0x1_0000])),
+    *((partial(an3155.erase, Command.EXTENDED_ERASE), pages, "AN3155") for pages in ([], [0] * 0xFFF1, [0x1_0000])),
     *((an3155.write_protect, sectors, "AN3155") for sectors in ([], [0] * 257, [256])),
     *((an3155.go, address, "in 4 bytes") for address in (-1, 0x1_0000_0000)),
 ]

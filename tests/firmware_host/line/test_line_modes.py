@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from blockota.errors import Action, LinkError, UsageError
-from firmware_host.line.link import ControlledLink, LineMode, Parity
+from firmware_host.line.link import LineMode, Link, Parity
 from firmware_host.line.ports import open_link
 from tests.support.waiting import DEADLINE
 
@@ -22,7 +22,7 @@ FRAME = bytes(range(40))
 
 
 @contextmanager
-def one_wire(answer: Callable[[bytes], bytes]) -> Iterator[ControlledLink]:
+def one_wire(answer: Callable[[bytes], bytes]) -> Iterator[Link]:
     """Yield a link with an echo to a far end that answers each packet by calling `answer`."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from blockota.errors import LinkError, NoAnswerError, UsageError
-from firmware_host.line.link import ControlledLink
+from firmware_host.line.link import Link
 from firmware_host.line.ports import DRAIN_LIMIT, SLICE, PortLink, open_link
 from tests.firmware_host.board_clock import Clock
 from tests.support.waiting import DEADLINE
 
 """Seconds after which a test that waits for bytes fails."""
 
-STEERING: dict[str, Callable[[ControlledLink], None]] = {
+STEERING: dict[str, Callable[[Link], None]] = {
     "speed": lambda link: link.set_baud(230400),
     "lines": lambda link: link.set_lines(dtr=True, rts=False),
     "break": lambda link: link.send_break(0.1),
@@ -28,7 +28,7 @@ STEERING: dict[str, Callable[[ControlledLink], None]] = {
 
 
 @contextmanager
-def tcp_pair() -> Iterator[tuple[ControlledLink, socket.socket]]:
+def tcp_pair() -> Iterator[tuple[Link, socket.socket]]:
     """Yield a link over TCP, and the socket of its far end."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         link = open_link(f"socket://127.0.0.1:{server.getsockname()[1]}")
@@ -39,7 +39,7 @@ def tcp_pair() -> Iterator[tuple[ControlledLink, socket.socket]]:
 
 
 @contextmanager
-def pty_pair() -> Iterator[tuple[ControlledLink, int]]:
+def pty_pair() -> Iterator[tuple[Link, int]]:
     """Yield a link over a pseudo-terminal, and the file descriptor of its far end."""
     far, near = os.openpty()
     tty.setraw(near)
@@ -274,7 +274,7 @@ def test_an_impossible_speed_is_refused() -> None:
 
 
 @pytest.mark.parametrize("steer", STEERING.values(), ids=STEERING)
-def test_a_bare_socket_has_no_lines(steer: Callable[[ControlledLink], None]) -> None:
+def test_a_bare_socket_has_no_lines(steer: Callable[[Link], None]) -> None:
     """Speed, control lines and breaks of a TCP connection raise an error that recommends RFC 2217."""
     with tcp_pair() as (link, _):
         assert not link.can_steer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -15,8 +15,9 @@ from firmware_host.bench.doctor import Finding, findings
 from firmware_host.bench.trials import observe
 from firmware_host.bootloader.chips import find_chip
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.bootloader.entry import BY_HAND, WIRINGS, BoardLine, BoardWiring, StartMethod, open_bootloader
+from firmware_host.bootloader.entry import BY_HAND, WIRINGS, BoardLine, BoardWiring, StartMethod, enter_bootloader
 from firmware_host.line.link import LineMode, Parity
+from firmware_host.line.ports import open_link
 from firmware_host.simulator import BoardSide, Faults, SimulatedBoard, Wiring, serve_rfc2217, serve_tcp
 
 RTS_SENDS, RTS_RECEIVES = Wiring(rs485=True), Wiring(rs485=True, invert_rs485=True)
@@ -71,7 +72,9 @@ def briefly(seconds: float) -> None:
 @contextmanager
 def connected(url: str, line: Line, mode: LineMode) -> Iterator[Bootloader]:
     """Connect to the bootloader of a served board in a mode."""
-    with open_bootloader(BoardLine(url, wiring=line.host, mode=mode), wait=briefly) as bootloader:
+    with closing(open_link(url, mode=mode)) as link:
+        bootloader = Bootloader(link)
+        enter_bootloader(bootloader, wiring=line.host, wait=briefly)
         yield bootloader
 
 
@@ -143,9 +146,8 @@ def test_a_flipped_bit_on_one_wire_is_a_collision() -> None:
 
 def test_a_line_with_an_echo_is_required_to_have_one() -> None:
     """If the mode expects an echo and the line has none, the error offers to omit it."""
-    line = BoardLine("", mode=LineMode(echo=True))
     with serve_tcp(SimulatedBoard()) as url, pytest.raises(LinkError, match="does not return the sent bytes") as error:
-        open_bootloader(replace(line, url=url)).__enter__()
+        connected(url, LINES["one-wire"], LineMode(echo=True)).__enter__()
     assert error.value.action is Action.OMIT_ECHO
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from firmware_host.bootloader.chips import chips, find_chip
 from firmware_host.simulator import PROFILES, BoardProfile, SimulatedBoard
-from firmware_host.simulator.rom import crc32_of_words
 from tests.firmware_host.simulator.frames import ACK, NACK, READ, SILENCE, WRITE, at, reading, summed, writing
 
 IMAGE = Path(__file__).parents[3] / "examples" / "bluepill" / "images" / "bluepill-1.0.0.bin"
@@ -238,23 +235,3 @@ def test_the_last_protection_bit_of_a_high_density_chip_covers_the_rest() -> Non
     board = SimulatedBoard(PROFILES["stm32f103rc"])
     board.protect(pages=[0, 62])
     assert board.protected_pages == {0, 1, *range(62, 128)}
-
-
-def test_get_checksum_is_there_where_get_lists_it() -> None:
-    """Get Checksum returns a CRC if the boot ROM lists the command, and is refused otherwise."""
-    assert ready(F407).feed(b"\xa1\x5e") == NACK
-    board = ready(replace(F407, bootloader_version=0x33, commands=F407.commands + b"\xa1"), used=True)
-    assert board.feed(b"\xa1\x5e" + at(0x0800_0000)) == ACK * 2
-    assert board.feed(at(64)) + board.feed(at(0x04C1_1DB7)) == ACK * 2
-    answer = board.feed(at(0xFFFF_FFFF))
-    crc = crc32_of_words(b"\x5a" * 256).to_bytes(4, "big")
-    assert answer == ACK * 2 + summed(crc)
-
-
-def test_the_checksum_unit_is_that_of_the_reference_manual() -> None:
-    """The CRC of Get Checksum is CRC-32/MPEG-2 over words, most significant byte first."""
-    data = bytes(range(200))
-    words = b"".join(data[i : i + 4][::-1] for i in range(0, len(data), 4))
-    mirrored = bytes(int(f"{byte:08b}"[::-1], 2) for byte in words)
-    expected = int(f"{zlib.crc32(mirrored) ^ 0xFFFF_FFFF:032b}"[::-1], 2)
-    assert crc32_of_words(data) == expected
