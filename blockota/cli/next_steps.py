@@ -84,6 +84,12 @@ def after_listing(listed: Sequence[ListedProposal]) -> str:
     return after_proposing(first.file, signed=len(first.signers), threshold=first.threshold)
 
 
+def before_signing(file: Path, *, view: Path | None) -> str:
+    """Return the next step of an owner without a network, who has reviewed a pack, or a proposal with a chain view."""
+    option = f" --view {shlex.quote(str(view))}" if view else ""
+    return f"Next: `blockota proposal sign {shlex.quote(str(file))}{option} --key KEY`"
+
+
 def after_signing(file: Path, signature: Path, *, signed: int, view: ChainView) -> str:
     """Return the next step of an owner who has signed. A signature that was made off line must be sent back."""
     if view.source:

@@ -9,7 +9,7 @@ import click
 
 from blockota.cli.next_steps import after_packing
 from blockota.cli.session import Session, with_session
-from blockota.cli.signing import FILE, image_inputs, image_options, open_view
+from blockota.cli.signing import FILE, image_inputs, image_options, open_view, require_pending
 from blockota.files import result_file
 from blockota.vendor.files import read_proposal, refuse_to_replace_pack
 
@@ -36,15 +36,13 @@ def pack(
     Example:  blockota proposal pack 1.4.0.json
               blockota proposal sign 1.4.0.pack --key keystore:bob.json
     """
-    from blockota.approval.red_flags import check_place
     from blockota.vendor.pack import write_pack
 
     proposal = read_proposal(file)
     path = output or file.with_suffix(".pack")
     refuse_to_replace_pack(path)
-    proposal.check_time(int(time.time()))
     view = open_view(session, [proposal], path=None)
-    check_place(proposal, view)
+    require_pending(session, proposal, view, now=int(time.time()))
     inputs = image_inputs(session, image, previous, source, open_store=lambda: session.store)
     with result_file(path) as into:
         contents = write_pack(proposal, view, inputs, into=into)

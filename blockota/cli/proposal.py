@@ -15,7 +15,7 @@ from blockota.approval.signature import merge as merge_signatures
 from blockota.approval.signature import to_json, waive_text
 from blockota.approval.transaction_builder import to_builder
 from blockota.cli.layout import print_sentence
-from blockota.cli.next_steps import after_listing, after_merging, after_review, after_viewing
+from blockota.cli.next_steps import after_listing, after_merging, after_review, after_viewing, before_signing
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.pack import pack
 from blockota.cli.proposal_text import readable, show_flags, show_part, show_screen
@@ -174,7 +174,9 @@ def show(
     signed = sum(one.counts and (chain is None or one.signer in chain.safe.owners) for one in collected)
     # A proposal that was executed, was replaced or has expired has no next step.
     is_pending = chain and chain.safe.nonce <= found.nonce and now < found.expires
-    then = after_review(file, signed, view=chain) if chain and is_pending else ""
+    then = ""
+    if chain and is_pending:
+        then = before_signing(file, view=view) if chain.source else after_review(file, signed, view=chain)
     fields = review.as_fields(now=now) | {"signers": signers, "redFlags": shown_flags}
     session.result(fields, show_all, then=then)
 

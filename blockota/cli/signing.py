@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,10 +180,12 @@ def execute(
 
 
 def with_queue(view: ChainView, file: Path, proposal: Proposal, *, now: int) -> ChainView:
-    """Add the proposals that lie beside a proposal file, and come before it, to a chain view."""
+    """Add the proposals that lie beside a proposal file or a pack, and come before it, to a chain view."""
+    from blockota.vendor.pack import read_packs_beside
     from blockota.vendor.queue import names_before, read_queue
 
-    return replace(view, queued=names_before(proposal, read_queue(file.parent), now=now))
+    queue = (read_packs_beside(file) if is_pack(file) else {}) | read_queue(file.parent)
+    return replace(view, queued=names_before(proposal, queue, now=now))
 
 
 def require_pending(session: Session, proposal: Proposal, view: ChainView, *, now: int) -> None:
@@ -229,7 +231,9 @@ def opened_proposal(
         return
     from blockota.vendor.pack import open_pack
 
-    with open_pack(file) as pack:
+    with ExitStack() as opened:
+        with progress_bar(session, "Checking", total=file.stat().st_size) as progress:
+            pack = opened.enter_context(open_pack(file, on_progress=progress))
         check_view(pack.view, session.settings)
         yield pack.proposal, lambda: read_view_file(view, session.settings) if view else pack.view, lambda: pack
 

@@ -7,7 +7,7 @@ the images of the newest releases, for the comparison. Equal contents give equal
 A pack is untrusted. It has neither file names nor compression, nothing is unpacked, and its reader takes these steps:
 
 1. The number of blocks is limited, so that the list of their places is small.
-2. Every block is verified against its address when it is read.
+2. Every block is verified against its address before anything is shown, and again when it is read for the review.
 3. Proposal and chain view are read as from files (`Proposal.from_json`, `ChainView.from_json`).
 4. The pack has the images, and it is not smaller than they are together. One block cannot stand for a large image.
 5. The pack has all blocks of these files, and no others. The number of links is limited, and every block of an image
@@ -19,7 +19,7 @@ The review then reads images and manifests from the pack as from a store (`block
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -73,17 +73,27 @@ class Pack:
         name: name of the pack's file.
     """
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO, name: str, *, on_progress: Callable[[int], object] = lambda _: None) -> None:
+        """Check a pack; `on_progress` is called with the number of bytes that were verified.
+
+        Raises:
+            ContentError, NotInStoreError, ProposalError: the file is not a pack, or is damaged.
+        """
         self._file, self.name = file, name
         self._size = file.seek(0, 2)
         index = index_car(file, most_blocks=MAX_BLOCKS)
         self._places, self._roots = index.places, index.roots
         if len(self._roots) != len(("proposal", "view")) or {root.codec for root in self._roots} != {RAW}:
             raise ContentError("the roots are not those of a pack", why="a pack has a proposal and a chain view")
+
         proposal, view = (read_whole(self, root, size=MAX_FILE_SIZE) for root in self._roots)
         self.proposal = Proposal.from_json(proposal)
         self.view = replace(ChainView.from_json(view), source=name)
         self._check_contents()
+        done = 0
+        for cid in self._places:
+            done += len(check_block(cid, self.read_block(cid)))
+            on_progress(done)
 
     def open(self, cid: CID) -> Iterator[bytes]:
         """Yield a file's bytes in order; each block is verified before it is yielded.
@@ -164,8 +174,8 @@ class Pack:
 
 
 @contextmanager
-def open_pack(path: Path) -> Iterator[Pack]:
-    """Open an untrusted pack. Nothing is written.
+def open_pack(path: Path, *, on_progress: Callable[[int], object] = lambda _: None) -> Iterator[Pack]:
+    """Open an untrusted pack. Nothing is written. `on_progress` is called with the number of bytes that were verified.
 
     Raises:
         ProposalError: the file is not a pack, is damaged, or has other contents than a pack.
@@ -175,7 +185,7 @@ def open_pack(path: Path) -> Iterator[Pack]:
         with naming_file(path), _reading(path.name):
             file = files.enter_context(path.open("rb"))
             try:
-                pack = Pack(file, path.name)
+                pack = Pack(file, path.name, on_progress=on_progress)
             except (ContentError, NotInStoreError) as error:
                 raise ProposalError(
                     "the file is not a whole pack",
@@ -184,6 +194,16 @@ def open_pack(path: Path) -> Iterator[Pack]:
                     action=Action.MAKE_PACK,
                 ) from error
         yield pack
+
+
+def read_packs_beside(path: Path) -> dict[str, Proposal]:
+    """Return the proposals of the other packs in the folder of a pack, by file name."""
+    found = {}
+    for other in sorted(path.parent.glob("*.pack")):
+        if other.name != path.name:
+            with suppress(BlockOTAError), open_pack(other) as pack:
+                found[other.name] = pack.proposal
+    return found
 
 
 def write_pack(proposal: Proposal, view: ChainView, inputs: ImageInputs, *, into: BinaryIO) -> PackContents:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,20 @@ def test_a_pack_is_reviewed_and_signed_without_a_network(workshop: Workshop) -> 
     assert str(workshop.contract.latest("acme-thermo2").version) == "1.1.0"  # type: ignore[union-attr]
 
 
+def test_packs_are_signed_in_one_visit(workshop: Workshop) -> None:
+    """Two packs lie in one folder: the first fills the gap before the nonce of the second."""
+    for image, version in ((OLD, "1.0.0"), (NEW, "1.1.0")):
+        file = propose(workshop, image, version)
+        ok(workshop.run("proposal", "pack", str(file)))
+    home = at_home(workshop, Path("1.0.0.pack"), Path("1.1.0.pack"))
+    with chdir(home):
+        shown = ok(workshop.run("proposal", "show", "1.1.0.pack"))
+        assert "2, after 1.0.0.pack; the Safe is at 1" in shown.out
+        assert shown.err.endswith("Next: `blockota proposal sign 1.1.0.pack --key KEY`\n")
+        Path("1.0.0.pack").unlink()
+        refused(workshop.run("proposal", "sign", "1.1.0.pack", "--key", "dev:1", "--yes"), REFUSED, "red flags")
+
+
 def test_mistakes_with_packs_are_answered(workshop: Workshop) -> None:
     """Each mistake with a pack names the remedy, and writes nothing."""
     file = propose(workshop, OLD, "1.0.0")
@@ -91,10 +106,11 @@ def test_mistakes_with_packs_are_answered(workshop: Workshop) -> None:
     refused(workshop.run("proposal", "pack", str(file), "-o", str(file)), USAGE, "already exists")
 
     raw = Path("1.0.0.pack").read_bytes()
-    Path("cut.pack").write_bytes(raw[:-10])
-    refused(
-        workshop.run("proposal", "sign", "cut.pack", "--key", "dev:1"), REFUSED, "cut.pack", "blockota proposal pack"
-    )
+    place = raw.index(OLD.read_bytes())
+    for content in (raw[:-10], raw[:place] + b"\xff" + raw[place + 1 :]):
+        Path("bad.pack").write_bytes(content)
+        for verb in (("show",), ("sign", "--key", "dev:1")):
+            refused(workshop.run("proposal", *verb, "bad.pack"), REFUSED, "bad.pack", "`blockota proposal pack FILE`")
     Path("other.pack").write_bytes(b"PK\x03\x04" + bytes(100))
     refused(workshop.run("proposal", "sign", "other.pack", "--key", "dev:1"), REFUSED, "other.pack")
     (workshop.folder / "blockota.toml").write_text(f'[networks.local]\ncontract = "0x{"1" * 40}"\n')
