@@ -25,6 +25,7 @@ from tests.conftest import ROOT
 from tests.plugins.ape_pocketsigner import PocketAccount
 from tests.support.networks import rpc
 from tests.support.samples import proposal_with
+from tests.support.sampling import sampled
 
 OWNER, OTHER = dev_account(8), dev_account(9)
 MESSAGE = SignableMessage(b"\x01", keccak(b"domain"), keccak(b"message"))
@@ -216,7 +217,8 @@ def test_a_missing_ape_is_reported(home: Path) -> None:
     assert "`pip install eth-ape`" in output
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"address": 5}', '{"address": "0x12"}'], ids=range(4))
+@pytest.mark.sampled
+@pytest.mark.parametrize("content", sampled(["", "{}", '{"address": 5}', '{"address": "0x12"}'], one_in=2))
 def test_a_damaged_account_file_is_reported(content: str, home: Path) -> None:
     """A damaged account file of a plugin is reported as one error."""
     (home / ".ape" / "pocketsigner" / "pocket.json").write_text(content)

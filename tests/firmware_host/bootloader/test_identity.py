@@ -14,6 +14,7 @@ from firmware_host.flashing.plan import plan
 from firmware_host.simulator import PROFILES, STM32F103C8, BoardProfile, Faults, SimulatedBoard
 from tests.firmware_host.flash_scene import BASE, FLASH_SIZE, connected
 from tests.firmware_host.scripted_board import KIB, chip
+from tests.support.sampling import sampled
 
 
 def test_a_board_is_identified() -> None:
@@ -77,7 +78,8 @@ def test_an_impossible_flash_size_is_refused() -> None:
         identify(bootloader)
 
 
-@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+@pytest.mark.sampled
+@pytest.mark.parametrize("profile", sampled(list(PROFILES.values()), one_in=4), ids=lambda profile: profile.name)
 def test_every_simulated_chip_is_identified_and_flashed_to_its_last_byte(profile: BoardProfile) -> None:
     """Every simulated chip is identified, and an image is written to the end of its flash."""
     board, data = SimulatedBoard(profile), bytes(range(1, 251)) * 9

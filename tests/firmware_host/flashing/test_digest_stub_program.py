@@ -26,6 +26,7 @@ from tests.firmware_host.stub_harness import (
     results_address,
     run_stub,
 )
+from tests.support.sampling import sampled
 
 KIB = 1024
 CONTENTS = hashlib.shake_256(b"firmware").digest(130 * KIB)
@@ -51,7 +52,8 @@ def test_the_program_is_small(core: str, most: int) -> None:
 
 
 @every_core
-@pytest.mark.parametrize("first", range(0, 301, 60))
+@pytest.mark.sampled
+@pytest.mark.parametrize("first", sampled(range(0, 301, 60), one_in=3))
 def test_every_short_length(first: int, core: str) -> None:
     """The digests of all lengths from 0 to 300 bytes are right, also from odd addresses."""
     for length in range(first, min(first + 60, 301)):

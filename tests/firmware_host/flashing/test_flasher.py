@@ -24,6 +24,7 @@ from firmware_host.simulator import PROFILES, STM32F103C8, BoardProfile, Faults,
 from tests.firmware_host.direct_link import DirectLink
 from tests.firmware_host.flash_scene import BASE, EXAMPLES, OLD, code, connected, flash, planned
 from tests.firmware_host.scripted_board import KIB, chip
+from tests.support.sampling import sampled
 
 # Flashing without faults
 
@@ -102,7 +103,8 @@ def test_only_changed_pages_are_written_and_the_first() -> None:
     )
 
 
-@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+@pytest.mark.sampled
+@pytest.mark.parametrize("profile", sampled(list(PROFILES.values()), one_in=4), ids=lambda profile: profile.name)
 def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
     """On every chip only differing pages or sectors are erased, and bytes beside the image are preserved.
 
