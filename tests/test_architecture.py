@@ -221,13 +221,16 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def imported_names(module: str) -> Iterator[str]:
-    """Yield the names that a module imports, including imports inside functions."""
+@cache
+def imported_names(module: str) -> list[str]:
+    """Return the names that a module imports, including imports inside functions."""
+    names = list[str]()
     for node in ast.walk(tree(modules()[module])):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def error_texts(module: str) -> Iterator[str]:
