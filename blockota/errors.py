@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
-from typing import TypedDict, Unpack
+from typing import Self, TypedDict, Unpack
 
 _LINE_ENDS = re.compile(r"\s*[\r\n]+\s*")
 _LISTED = 3
@@ -88,6 +88,7 @@ class Action(Enum):
     FORGET_TRANSACTION = auto()  # (hash)
     RESUME_OR_FORGET_TRANSACTION = auto()  # (hash)
     LIST_APE_ACCOUNTS = auto()
+    MAKE_KEY = auto()
     USE_KEY = auto()
     # Brokers and repositories
     LIST_AGREEMENTS = auto()
@@ -161,6 +162,15 @@ class BlockOTAError(Exception):
         self.result: Mapping[str, object] = {}
         text = f"{self.what}: {self.why}." if why else f"{self.what}."
         super().__init__(f"{text} {self.remedy[:1].upper()}{self.remedy[1:]}." if remedy else text)
+
+    def revised(self, *, what: str | None = None, **parts: Unpack[ErrorParts]) -> Self:
+        """Return an error of the same class, with some parts replaced."""
+        error = type(self).__new__(type(self))
+        vars(error).update(vars(self))
+        kept: ErrorParts = {"why": self.why, "remedy": self.remedy, "action": self.action, "values": self.values}
+        kept.update(parts)
+        BlockOTAError.__init__(error, self.what if what is None else what, **kept)
+        return error
 
 
 class ErrorParts(TypedDict, total=False):

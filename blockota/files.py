@@ -62,10 +62,33 @@ def write_durable(path: Path, data: bytes, *, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, mode=mode) as file:
         file.write(data)
-    # The new name is durable only once the folder itself is on the disk (fsync(2)). Windows cannot open a folder.
-    if sys.platform == "win32":
+    _make_names_durable(path.parent)
+
+
+def write_new(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a new file durably. An existing file is never replaced, not even one that appears meanwhile.
+
+    Raises:
+        FileExistsError: the file exists.
+        OSError: the file cannot be written.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    _make_names_durable(path.parent)
+
+
+def _make_names_durable(folder: Path) -> None:
+    """Write a folder to the disk: only then, the names of its new files are durable (fsync(2))."""
+    if sys.platform == "win32":  # it cannot open a folder
         return
-    handle = os.open(path.parent, os.O_RDONLY)
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -219,4 +242,4 @@ def naming_file(path: Path) -> Iterator[None]:
         yield
     except (ImageError, ProposalError) as error:
         what = error.what if str(path) in error.what else f"{path} cannot be used, {error.what}"
-        raise type(error)(what, why=error.why, remedy=error.remedy, action=error.action, values=error.values) from error
+        raise error.revised(what=what) from error

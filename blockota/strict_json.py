@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from blockota.errors import Action, ProposalError
+from blockota.errors import Action, BlockOTAError, ProposalError
 from blockota.ethereum import is_checksum_address
 
 MAX_FILE_SIZE = 1 << 20
@@ -80,7 +80,9 @@ def check_depth(document: str) -> None:
 
 
 def fault(error: Exception) -> str:
-    """Describe the error of a field from a KeyError, TypeError or ValueError."""
+    """Describe the error of a field from a KeyError, TypeError or ValueError, or of the whole file."""
+    if isinstance(error, BlockOTAError):
+        return error.why or error.what
     return f"its field {error} is missing" if isinstance(error, KeyError) else f"its field {error}"
 
 

@@ -17,12 +17,11 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from blockota.errors import Action, BoardError, FlashProofError, RefusedError, UsageError, VerificationError
-from blockota.formats.firmware_image import FirmwareImage
 from blockota.model.board_image import BoardImage, padded, prove_fit, prove_place, prove_written
 from blockota.model.release import Product, Release
 from blockota.shutdown import Stop
@@ -31,12 +30,12 @@ from firmware_host.bench.image_record import ImageRecord, ImageRecords, ImageSta
 from firmware_host.bench.result import BoardImageResult, ChecksPassed, Progress
 from firmware_host.bench.session import BoardSession, ClearedBoard, nothing_changed
 from firmware_host.flashing.contents import FlashContents, Proof
+from firmware_host.flashing.erasure import flash_of
 from firmware_host.flashing.events import Finished, Part, Repeated, Summary
 from firmware_host.flashing.flasher import carry_out
 from firmware_host.flashing.installed import Installed
-from firmware_host.flashing.plan import FlashPlan, common, plan, without
+from firmware_host.flashing.plan import FlashPlan, common, without
 
-_Work = Generator[Progress, None, BoardImageResult]
 _CONTENTS_DIFFER = "the bytes read back differ from the written ones"
 """Replaces the reason of a failed proof, which names bytes of the flash: these may be part of a key."""
 
@@ -46,8 +45,6 @@ class BoardImages:
     """The images made for single boards, shared by all ports.
 
     Attributes:
-        records: the records of all boards.
-        command: makes an image; None if no image can be made.
         may_make_new: whether the operator asked for a new image for each board that was given one before.
         may_replace: whether the operator allowed replacing contents that no record explains.
         made: the images that are not proven yet, by unique id and product.
@@ -75,8 +72,8 @@ class BoardImageJob:
 
     Attributes:
         product: the paired product of the image.
-        proof: how the flash is examined and proven.
         note: receives sentences for the operator.
+        progress: receives the steps of the work.
         stop: ends the command early.
     """
 
@@ -85,17 +82,18 @@ class BoardImageJob:
     product: Product
     proof: Proof
     note: Callable[[str], None]
+    progress: Callable[[Progress], None]
     stop: Stop
 
-    def run(self) -> _Work:
-        """Write the board's own image, unless the flash has it already; yield the steps, and return the proven image.
+    def run(self) -> BoardImageResult:
+        """Write the board's own image, unless the flash has it already, and return the proven image.
 
         Raises:
             RefusedError: the image has no place, cannot be made, or is lost; nothing was erased.
             BoardError: the board or its line failed, or the run was interrupted.
             KeyboardInterrupt: a stop was requested while the command ran; nothing was erased.
         """
-        yield ChecksPassed(tuple(prove_place(self.product, self._session.answer(Installed()))))  # (1)
+        self.progress(ChecksPassed(tuple(prove_place(self.product, self._session.answer(Installed())))))  # (1)
         place = self._plan(b"")
         self._require_own_pages(place)
 
@@ -107,11 +105,11 @@ class BoardImageJob:
             is_there = kept is not None and self._is_in_flash(kept, contents)
             is_cut_off = kept is not None and is_there and self._is_cut_off(kept, contents)
         if kept and is_there and not is_cut_off:
-            return (yield from self._keep(kept, place, method=contents.method))
+            return self._keep(kept, place, method=contents.method)
         with nothing_changed():
             found = self._read(kept, contents) if kept and is_there else b""
             data = found or self._made(record, contents, place)  # (3)
-        return (yield from self._write(data))
+        return self._write(data)
 
     @property
     def _session(self) -> BoardSession:
@@ -144,9 +142,9 @@ class BoardImageJob:
                 "with each release; nothing was changed",
                 remedy="flash the board without an own image, and store the data of the board outside this flash",
             )
-        program = self._session.plan(self.cleared.proven)
+        proven = self.cleared.proven
+        program, release = self._session.plan(proven.image, proven.release.load_address), proven.release
         if shared := [unit for unit in place.units if unit in program.units]:
-            release = self.cleared.proven.release
             raise self._not_own(shared[0].address, f"belongs to {release.product} {release.version}")
 
     def _require_blank(self, place: FlashPlan, contents: FlashContents, *, may_replace: bool) -> None:
@@ -187,9 +185,8 @@ class BoardImageJob:
         """Whether an interrupted run left old bytes behind its image. After the run, the program may write there."""
         if record.state is not ImageState.MADE:
             return False
-        region, chip = self.product.region, self._session.identity.chip
-        blank = bytes((chip.erased_byte,)) if chip else b""
-        return bool(contents.read(range(region.start + record.size, region.end)).strip(blank))
+        region, (chip, _) = self.product.region, flash_of(self._session.identity)
+        return bool(contents.read(range(region.start + record.size, region.end)).strip(bytes((chip.erased_byte,))))
 
     def _read(self, record: ImageRecord, contents: FlashContents) -> bytes:
         """Read the image of an interrupted run from the flash, which was just found to contain it."""
@@ -203,11 +200,11 @@ class BoardImageJob:
             )
         return data
 
-    def _keep(self, record: ImageRecord, place: FlashPlan, *, method: str) -> _Work:
+    def _keep(self, record: ImageRecord, place: FlashPlan, *, method: str) -> BoardImageResult:
         """Keep the image of an earlier run, which the flash was just found to contain."""
         image = BoardImage(self.product, record.sha256, record.size)
         units = Part(len(place.units), sum(unit.size for unit in place.units))
-        yield ChecksPassed((prove_fit(image), prove_written(image, record.sha256, method=method)))
+        self.progress(ChecksPassed((prove_fit(image), prove_written(image, record.sha256, method=method))))
         self._record_written(image)
         return BoardImageResult(image, Finished(record.sha256, method, Summary(identical=units)))
 
@@ -218,7 +215,14 @@ class BoardImageJob:
             return found
         images = self.images
         if record and not images.may_make_new:
-            raise _lost(record)
+            raise RefusedError(
+                f"the image that was made for this board is lost ({record.product})",
+                why=f"the flash does not contain the {record.size:,} bytes with SHA-256 {record.sha256.hex()} that an "
+                "earlier run made, and they are stored nowhere; nothing was changed",
+                remedy="withdraw the lost serial number or key where the command issued it, then consent to a new "
+                "image",
+                action=Action.NEW_BOARD_IMAGE,
+            )
         self._require_blank(place, contents, may_replace=images.may_replace or images.may_make_new)
         command = images.command
         if command is None:
@@ -230,13 +234,15 @@ class BoardImageJob:
             )
         with images.turn:
             self.stop.check()
-            data = command.run(self._values(), limit=self.product.region.size, show=self._show, stop=self.stop)
+            data = command.run(
+                self._values(),
+                limit=self.product.region.size,
+                show=lambda line: self.note(f"The image command says: {line}"),
+                stop=self.stop,
+            )
         prove_fit(BoardImage.of(self.product, data))
         images.made[self._key] = data
         return data
-
-    def _show(self, line: str) -> None:
-        self.note(f"The image command says: {line}")
 
     def _values(self) -> dict[str, str]:
         """The variables that describe the board to the command."""
@@ -250,10 +256,10 @@ class BoardImageJob:
             "BLOCKOTA_BOARD_IMAGE_LIMIT": str(self.product.region.size),
         }
 
-    def _write(self, data: bytes) -> _Work:
+    def _write(self, data: bytes) -> BoardImageResult:
         planned = self._plan(data)
         image = BoardImage.of(self.product, data, erased_byte=planned.chip.erased_byte)
-        yield ChecksPassed((prove_fit(image),))
+        self.progress(ChecksPassed((prove_fit(image),)))
         self._record(image, ImageState.MADE)  # (4)
         contents = self._session.contents(planned, proof=self.proof)
         finished: Finished | None = None
@@ -262,14 +268,14 @@ class BoardImageJob:
                 if isinstance(event, Finished):
                     finished = event
                 else:
-                    yield Repeated(_CONTENTS_DIFFER) if isinstance(event, Repeated) else event
+                    self.progress(Repeated(_CONTENTS_DIFFER) if isinstance(event, Repeated) else event)
         except BoardError as error:
             # The cause has neither the state of the flash, which speaks of a program, nor an own remedy.
             raise self._interrupted(error) from None
         if finished is None:
             raise AssertionError("flashing ends with Finished")
 
-        yield ChecksPassed((prove_written(image, finished.sha256, method=finished.method),))
+        self.progress(ChecksPassed((prove_written(image, finished.sha256, method=finished.method),)))
         self._record_written(image)
         return BoardImageResult(image, finished)
 
@@ -279,8 +285,7 @@ class BoardImageJob:
         if isinstance(error, FlashProofError):
             why = _CONTENTS_DIFFER
         state = f"the image of {self.product.name} is not proven, and the program was not changed"
-        return type(error)(
-            error.what,
+        return error.revised(
             why=f"{why}; {state}" if why else state,
             remedy="set BOOT0 to 1, reset this board, and flash it again; if this command has ended, first withdraw "
             "the serial number or key of this image, which is stored nowhere, and ask for a new image",
@@ -302,18 +307,6 @@ class BoardImageJob:
 
     def _plan(self, data: bytes) -> FlashPlan:
         """Plan the whole region, with erased bytes behind the image."""
-        identity, region = self._session.identity, self.product.region
-        if identity.chip is None or identity.flash_size is None:
-            raise AssertionError("a board that was not identified cannot be flashed")
-        whole = padded(self.product, data, erased_byte=identity.chip.erased_byte)
-        return plan(identity.chip, FirmwareImage(whole, region.start, "bin"), flash_size=identity.flash_size)
-
-
-def _lost(record: ImageRecord) -> RefusedError:
-    return RefusedError(
-        f"the image that was made for this board is lost ({record.product})",
-        why=f"the flash does not contain the {record.size:,} bytes with SHA-256 {record.sha256.hex()} that an earlier "
-        "run made, and they are stored nowhere; nothing was changed",
-        remedy="withdraw the lost serial number or key where the command issued it, then consent to a new image",
-        action=Action.NEW_BOARD_IMAGE,
-    )
+        chip, _ = flash_of(self._session.identity)
+        whole = padded(self.product, data, erased_byte=chip.erased_byte)
+        return self._session.plan(whole, self.product.region.start)

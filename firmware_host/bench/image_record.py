@@ -106,10 +106,9 @@ class ImageRecords:
             fields = strict_json.load(read_input(path, limit=_MAX_FILE_SIZE), form=_FORMAT)
             return ImageRecord.from_fields(fields, unique_id=unique_id, product=product)
         except (KeyError, TypeError, ValueError, BlockOTAError) as error:
-            why = error.why or error.what if isinstance(error, BlockOTAError) else strict_json.fault(error)
             raise RefusedError(
                 f"the record {path} cannot be read, so whether the board has an image of {product} is unknown",
-                why=f"{why}; nothing was changed",
+                why=f"{strict_json.fault(error)}; nothing was changed",
                 remedy="move the record away; the command then makes a new image for this board",
             ) from error
 

@@ -279,12 +279,11 @@ class Bench:
         unique_id = board.identity.unique_id or ""
         journal = FlashJournal(self.journals, unique_id).entry() if unique_id else None
         image = self.images.records.interrupted(unique_id) if unique_id else None
-        entry: _Interrupted | None = None
         if journal:
-            entry = _Interrupted(journal.product, journal.version, image.product if image else "")
+            run_product, run_version = journal.product, journal.version
         elif image:
-            entry = _Interrupted(image.program, image.version, image.product)
-        if entry is None:
+            run_product, run_version = image.program, image.version
+        else:
             others = shortened(boards(self.journals))
             raise RefusedError(
                 "no interrupted run to resume on this board",
@@ -293,41 +292,29 @@ class Bench:
                 remedy="connect the board whose run was interrupted, or name the product to flash without resuming",
                 action=Action.NAME_PRODUCT,
             )
-        if self.images.may_make_new and not entry.board_product:
+        if self.images.may_make_new and not image:
             raise UsageError(
                 "no new image can be made for this board",
-                why=f"its interrupted run of {entry.product} {entry.version} has no incomplete image of its own; "
+                why=f"its interrupted run of {run_product} {run_version} has no incomplete image of its own; "
                 "nothing was changed",
                 remedy="resume without asking for a new image",
             )
-        if product not in (None, entry.product) or version not in (None, entry.version):
+        if product not in (None, run_product) or version not in (None, run_version):
             raise RefusedError(
-                f"the flashing of {entry.product} {entry.version} was interrupted on this board",
-                why=f"the command names {product or entry.product} {version or entry.version}; nothing was changed",
+                f"the flashing of {run_product} {run_version} was interrupted on this board",
+                why=f"the command names {product or run_product} {version or run_version}; nothing was changed",
                 remedy="resume without a product and version, or flash the named release without resuming",
             )
         try:
-            return offers.offer(entry.product, entry.version, board_product=entry.board_product)
+            return offers.offer(run_product, run_version, board_product=image.product if image else "")
         except VerificationError as error:
             # The interrupted release may not be written any more: another release has to replace its half image.
-            failed = VerificationError(
-                error.number,
-                error.what.partition(", ")[2],
+            raise error.revised(
                 why=f"{error.why}; the board was not changed since the interruption",
-                remedy=f"{error.remedy}; then flash {entry.product} without resuming",
+                remedy=f"{error.remedy}; then flash {run_product} without resuming",
                 action=Action.FLASH_PRODUCT,
-            )
-            failed.values["product"] = entry.product
-            raise failed from error
-
-
-@dataclass(frozen=True)
-class _Interrupted:
-    """An interrupted run: its release, and the product of the board's own image, empty without such an image."""
-
-    product: str
-    version: Version
-    board_product: str
+                values={"product": run_product},
+            ) from error
 
 
 class FlashJob:
@@ -381,13 +368,8 @@ class FlashJob:
     def _write_board_image(self, product: Product, cleared: ClearedBoard) -> None:
         self._note(f"The image of {product.name} is made for this board alone. It passes checks {CHECKS}.")
         bench = self._bench
-        job = BoardImageJob(bench.images, cleared, product, bench.proof, note=self._note, stop=bench.stop)
-
-        def steps() -> Iterator[Progress]:
-            self._result.board_image = yield from job.run()
-
-        for event in steps():
-            self._progress(event)
+        job = BoardImageJob(bench.images, cleared, product, bench.proof, self._note, self._progress, bench.stop)
+        self._result.board_image = job.run()
 
     def _write_release(self, cleared: ClearedBoard) -> None:
         result = self._result

@@ -317,8 +317,7 @@ def _parse(raw: bytes) -> Line:
         digest(fields, "previous", prefix="")
         return Line(raw, integer(fields, "number"), fields)
     except (ProposalError, KeyError, TypeError, ValueError) as error:
-        reason = error.why if isinstance(error, ProposalError) else fault(error)
-        why = f"a line of the log cannot be parsed: {reason}"
+        why = f"a line of the log cannot be parsed: {fault(error)}"
         raise ContentError("the bench log is damaged", why=why, remedy=_REMEDY) from error
 
 

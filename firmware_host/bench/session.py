@@ -24,13 +24,12 @@ from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import BoardIdentity
 from firmware_host.flashing.contents import WORTH, FlashContents, OnChip, Proof
 from firmware_host.flashing.digest_stub import DigestStub
+from firmware_host.flashing.erasure import flash_of
 from firmware_host.flashing.events import Event, Finished
 from firmware_host.flashing.flasher import carry_out
 from firmware_host.flashing.installed import Installed, find_installed
 from firmware_host.flashing.journal import FlashJournal, JournaledRun, JournalEntry, Restore, restore
 from firmware_host.flashing.plan import FlashPlan, plan
-
-_NOTHING_TO_RESTORE = Restore()
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,6 @@ class BoardSession:
     """One board that is connected and identified.
 
     Attributes:
-        bootloader: the client of the board's bootloader.
-        identity: the identity that the board reported.
         notes: notes for the operator about how the port was opened.
         wait: waits for a number of seconds.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
@@ -62,11 +59,10 @@ class BoardSession:
         """Determine what is installed at the addresses of a release, without changing the flash.
 
         Args:
-            proven: a release that passed checks 1 to 5.
+            proven: the release to be written.
             known: the releases on the chain, which the board may already have.
             journal: the board's journal, which may record an interrupted run; None if no journal is kept.
-            proof: how the flash is examined and proven. The flash is always read back if the chip is not known to
-                run the digest program.
+            proof: how the flash is examined and proven, if the chip is known to run the digest program.
 
         Raises:
             VerificationError: check 7 failed, because the chip is not supported.
@@ -77,7 +73,7 @@ class BoardSession:
         entry = journal.entry() if journal else None
         installed: Installed | None = None
         if self._is_readable(proven.release):
-            planned = self.plan(proven)
+            planned = self.plan(proven.image, proven.release.load_address)
             contents = self.contents(planned, proof=proof)
             # The release to be written is a candidate even if it is missing in the list of known releases.
             candidates = KnownReleases((proven.release, *known.own), known.others)
@@ -97,17 +93,14 @@ class BoardSession:
             return FlashContents(self.bootloader)
         return OnChip(self.bootloader, stub, plan=planned, proof=proof)
 
-    def plan(self, proven: ProvenRelease) -> FlashPlan:
-        """Plan which pages of this board's flash the release occupies.
+    def plan(self, data: bytes, address: int) -> FlashPlan:
+        """Plan which pages of this board's flash an image at an address occupies.
 
         Raises:
             ImageError: the image does not lie within the flash.
         """
-        chip, flash_size = self.identity.chip, self.identity.flash_size
-        if chip is None or flash_size is None:
-            raise AssertionError("a board that was not identified cannot be flashed")
-        image = FirmwareImage(proven.image, proven.release.load_address, "bin")
-        return plan(chip, image, flash_size=flash_size, may_erase_all=self.may_erase_all)
+        chip, flash_size = flash_of(self.identity)
+        return plan(chip, FirmwareImage(data, address, "bin"), flash_size=flash_size, may_erase_all=self.may_erase_all)
 
     def answer(
         self, installed: Installed, *, lost: tuple[range, ...] = (), interrupted: InterruptedRun | None = None
@@ -115,7 +108,7 @@ class BoardSession:
         """The facts about the board that checks 6 to 9 need.
 
         Args:
-            installed: the contents of the flash at the release's addresses.
+            installed: what is at the release's addresses.
             lost: erased addresses beside a half written image, whose contents no journal of this bench has.
             interrupted: the interrupted run that the board's journal records; None if it records none.
         """
@@ -158,16 +151,12 @@ class BoardSession:
 
 @dataclass(frozen=True)
 class Examination:
-    """The contents of a board's flash at the addresses of one release.
+    """The contents of a board's flash at the addresses of the release to be written.
 
     Attributes:
-        board: the examined board.
-        proven: the release to be written.
         contents: the board's flash, with the bytes and digests read so far.
         installed: what is installed at the release's addresses; None if the flash was not examined.
-        entry: the interrupted run that the journal records; None if it records none.
-        journal: the board's journal; None if no journal is kept.
-        known: the releases on the chain, which the board may already have.
+        entry: the interrupted run that the journal records.
     """
 
     board: BoardSession
@@ -190,7 +179,7 @@ class Examination:
         lost: tuple[range, ...] = ()
         if installed.half_written and not entry:
             # Addresses beside a half written image are blank: only a journal at another bench can have their contents.
-            planned = self.board.plan(self.proven)
+            planned = self.board.plan(self.proven.image, release.load_address)
             blank = bytes((planned.chip.erased_byte,))
             with nothing_changed():
                 lost = tuple(span for span in planned.beside if not self.contents.read(span).strip(blank))
@@ -204,10 +193,11 @@ class Examination:
         passed = tuple(prove_board(self.proven, answer, consent=consent))
 
         # A complete image needs no restoring: its first words were written after the bytes beside it were proven.
-        back = _NOTHING_TO_RESTORE
+        back = Restore()
         if entry and installed.is_partial:
             with nothing_changed():
-                back = restore(self.board.plan(self.proven), entry, bootloader=self.board.bootloader)
+                planned = self.board.plan(self.proven.image, release.load_address)
+                back = restore(planned, entry, bootloader=self.board.bootloader)
         run = JournaledRun(self.journal, release, answer.replaced) if self.journal else None
         return ClearedBoard(self.board, self.proven, passed, self.contents, back=back, run=run)
 
@@ -217,8 +207,6 @@ class ClearedBoard:
     """A board that passed checks 6 to 9 for one release; only `Examination.clear` creates instances.
 
     Attributes:
-        board: the board that may be flashed.
-        proven: the release that may be written to the board.
         passed: the passed checks, in order.
         contents: the board's flash, with the bytes and digests read so far.
         back: the bytes beside the image that an interrupted run erased and this run restores.
@@ -229,8 +217,8 @@ class ClearedBoard:
     proven: ProvenRelease
     passed: tuple[Passed, ...]
     contents: FlashContents
-    back: Restore = _NOTHING_TO_RESTORE
-    run: JournaledRun | None = None
+    back: Restore
+    run: JournaledRun | None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -247,7 +235,8 @@ class ClearedBoard:
             RefusedError: the journal cannot be written; nothing was changed.
             BoardError: the board or its link failed; the error describes the state of the flash.
         """
-        planned, bootloader = self.board.plan(self.proven), self.board.bootloader
+        planned = self.board.plan(self.proven.image, self.proven.release.load_address)
+        bootloader = self.board.bootloader
         yield from carry_out(planned, bootloader, contents=self.contents, journal=self.run, kept=self.back.kept)
 
     def prove_flash(self, finished: Finished) -> Passed:
@@ -265,8 +254,7 @@ def nothing_changed() -> Iterator[None]:
     try:
         yield
     except BoardError as error:
-        why = f"{error.why}; nothing was changed"
-        raise type(error)(error.what, why=why, remedy=error.remedy, action=error.action, values=error.values) from error
+        raise error.revised(why=f"{error.why}; nothing was changed") from error
 
 
 def _region(span: range) -> Region:

@@ -307,11 +307,8 @@ class Bootloader:
         try:
             return self.link.read(count, timeout=seconds + self._wire_seconds(count))
         except NoAnswerError as error:
-            raise NoAnswerError(
-                f"the board on {self.link.name} fell silent in {exchange.title}",
-                why=error.why,
-                remedy=_RESET_REMEDY,
-            ) from error
+            what = f"the board on {self.link.name} fell silent in {exchange.title}"
+            raise error.revised(what=what, remedy=_RESET_REMEDY) from error
 
     def _wire_seconds(self, count: int) -> float:
         return count * BITS_PER_BYTE / self.link.baud

@@ -255,13 +255,10 @@ def enter_bootloader(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait 
         except NoAnswerError as error:
             silence = error
         except BoardProtocolError as error:
-            raise BoardProtocolError(
-                error.what, why=error.why, remedy=_DOCTOR_REMEDY, action=Action.DIAGNOSE_LINE
-            ) from error
+            raise error.revised(remedy=_DOCTOR_REMEDY, action=Action.DIAGNOSE_LINE) from error
         else:
             return
-    raise NoAnswerError(
-        silence.what,
+    raise silence.revised(
         why=f"the board on {bootloader.link.name} was reset {len(SETTLE_SECONDS)} times through its wiring and did not "
         "answer",
         remedy=_DOCTOR_REMEDY,

@@ -78,8 +78,8 @@ def _carry_out(bootloader: Bootloader, chip: Chip, *, exchange: Exchange, wait: 
     try:
         bootloader.connect()
     except BoardError as error:
-        raise type(error)(
-            f"the board acknowledged {exchange.title} and did not come back from its reset",
+        raise error.revised(
+            what=f"the board acknowledged {exchange.title} and did not come back from its reset",
             why=error.what,
             remedy="set BOOT0 to 1, reset the board, and identify it",
             action=Action.IDENTIFY_BOARD,

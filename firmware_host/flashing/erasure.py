@@ -135,13 +135,7 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
                 done += len(chunk)
                 yield done
     except BoardError as error:
-        raise type(error)(
-            error.what,
-            why=f"{error.why}; {_UNCERTAIN}",
-            remedy=error.remedy,
-            action=error.action,
-            values=error.values,
-        ) from error
+        raise error.revised(why=f"{error.why}; {_UNCERTAIN}") from error
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"{_UNCERTAIN.capitalize()}; run the command again.") from stop
 

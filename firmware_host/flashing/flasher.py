@@ -419,9 +419,9 @@ class _Flashing:
         """Return the error with the state of the flash added, and with the remedy that completes the run."""
         why = f"{error.why}; {self._state()}" if error.why else self._state()
         if isinstance(error, FlashProofError | EraseRefusedError):
-            return type(error)(error.what, why=why, remedy=error.remedy, action=error.action)
+            return error.revised(why=why)
         if self._stage is _Stage.PROVEN:
-            return type(error)(error.what, why=why, remedy="run the same command again, which changes nothing")
+            return error.revised(why=why, remedy="run the same command again, which changes nothing", action=None)
         remedy, action = "set BOOT0 to 1, reset the board, and ", Action.RESUME_FLASH
         if self._journal and self._stage is not _Stage.PLANNING:
             remedy += "complete the run"
@@ -430,12 +430,11 @@ class _Flashing:
             remedy, action = f"{remedy}run the same command again; {again}", Action.REPLACE_UNKNOWN
         if isinstance(error, AnotherBoardError):
             remedy = f"connect the first board again, and {remedy}"
-            return AnotherBoardError(error.what, why=why, remedy=remedy, action=action)
-        if self._stage is _Stage.PROVING and self._contents.method == "stub":
+        elif self._stage is _Stage.PROVING and self._contents.method == "stub":
             remedy += "; if the board stops answering at the same point again, read the flash back instead of hashing "
             remedy += "it on the chip"
             action = _WITHOUT_STUB[action]
-        return type(error)(error.what, why=why, remedy=remedy, action=action)
+        return error.revised(why=why, remedy=remedy, action=action)
 
     def _state(self) -> str:
         """Describe the present state of the flash in words."""

@@ -242,10 +242,9 @@ class FlashJournal:
             fields = strict_json.load(read_input(self.path, limit=_MAX_FILE_SIZE), form=_FORMAT)
             return JournalEntry.from_fields(fields, self.unique_id)
         except (KeyError, TypeError, ValueError, BlockOTAError) as error:
-            why = error.why or error.what if isinstance(error, BlockOTAError) else strict_json.fault(error)
             raise RefusedError(
                 f"the journal {self.path} cannot be read, so the board's interrupted run is unknown",
-                why=why,
+                why=strict_json.fault(error),
                 remedy="move the journal away; the board's contents then count as unknown, so allow replacing them",
                 action=Action.REPLACE_UNKNOWN,
             ) from error

@@ -74,7 +74,7 @@ class Maker:
     def flash(self, board: SimulatedBoard, images: BoardImages) -> None:
         """Write the image of the board and the program."""
         ready = self.cleared(board)
-        list(BoardImageJob(images, ready, KEYS, Proof.NO_STUB, self.notes.append, Stop()).run())
+        BoardImageJob(images, ready, KEYS, Proof.NO_STUB, self.notes.append, print, Stop()).run()
         list(ready.flash())
         images.complete(UNIQUE_ID, WANTED.release)
 
@@ -144,9 +144,9 @@ def test_other_data_in_the_pages_of_the_region_is_kept(maker: Maker) -> None:
     board = SimulatedBoard(flash=OLD.data.ljust(OFFSET, b"\xff") + b"other")
     inside = replace(KEYS, region=Region(KEYS.region.start + 512, KIB))
     images = replace(maker.images(may_make_new=True), may_replace=True)
-    job = BoardImageJob(images, maker.cleared(board), inside, Proof.NO_STUB, maker.notes.append, Stop())
+    job = BoardImageJob(images, maker.cleared(board), inside, Proof.NO_STUB, maker.notes.append, print, Stop())
     with pytest.raises(RefusedError, match=r"the page at 0x0800f000 .* contains other data"):
-        list(job.run())
+        job.run()
     assert board.flash[OFFSET:].startswith(b"other")
 
 
@@ -154,7 +154,7 @@ def test_a_region_may_begin_within_a_blank_page(maker: Maker) -> None:
     """A region that begins within an otherwise blank page is written."""
     board = SimulatedBoard(flash=OLD.data)
     inside = replace(KEYS, region=Region(KEYS.region.start + 512, 3 * KIB))
-    list(BoardImageJob(maker.images(), maker.cleared(board), inside, Proof.NO_STUB, print, Stop()).run())
+    BoardImageJob(maker.images(), maker.cleared(board), inside, Proof.NO_STUB, print, print, Stop()).run()
     assert board.flash[OFFSET + 512 :].startswith(IMAGE)
 
 
@@ -202,7 +202,7 @@ def test_a_chip_that_is_erased_as_a_whole_has_no_own_image(maker: Maker) -> None
     whole = replace(found.chip, layout=((1, found.chip.flash_limit),))
     cleared = replace(cleared, board=replace(cleared.board, identity=replace(found, chip=whole)))
     with pytest.raises(RefusedError, match=r"a board with this chip cannot have an image of its own.*whole flash"):
-        list(BoardImageJob(maker.images(), cleared, KEYS, Proof.NO_STUB, print, Stop()).run())
+        BoardImageJob(maker.images(), cleared, KEYS, Proof.NO_STUB, print, print, Stop()).run()
 
 
 def test_a_request_to_stop_before_the_command_changes_nothing(maker: Maker) -> None:
@@ -210,7 +210,7 @@ def test_a_request_to_stop_before_the_command_changes_nothing(maker: Maker) -> N
     board, stop, images = SimulatedBoard(flash=OLD.data), Stop(), maker.images()
     stop.ask()
     with pytest.raises(KeyboardInterrupt):
-        list(BoardImageJob(images, maker.cleared(board), KEYS, Proof.NO_STUB, maker.notes.append, stop).run())
+        BoardImageJob(images, maker.cleared(board), KEYS, Proof.NO_STUB, maker.notes.append, print, stop).run()
     assert images.records.find(UNIQUE_ID, KEYS.name) is None
     assert board.flash.startswith(OLD.data)
 
