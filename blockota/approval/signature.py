@@ -225,7 +225,7 @@ def accept(
         raise ProposalError(
             "there are too few signatures",
             why=f"{len(accepted)} of {threshold} are there",
-            remedy="have another owner sign",
+            remedy="have another owner sign, and put the signature file beside the proposal",
             action=Action.SIGN_PROPOSAL,
         )
     return sorted(counted, key=_address)

@@ -145,8 +145,8 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
     if isinstance(failure, click.UsageError):
         if failure.ctx:
             click.echo(f"{failure.ctx.get_usage()}\nTry '{failure.ctx.command_path} --help' for help.\n", err=True)
-        error: BlockOTAError = UsageError(failure.format_message().rstrip("."))
-        text = " ".join(failure.format_message().split())  # a list of choices has several lines
+        text = _usage_text(failure)
+        error: BlockOTAError = UsageError(text.rstrip("."))
     else:
         error = _translated(failure)
         text = sentence_of(error)
@@ -157,6 +157,16 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
         with contextlib.suppress(OSError):  # the reported error may be that stdout cannot be written
             click.echo(json.dumps({**error.result, "error": error_fields(error)}, indent=2))
     return error.exit_status
+
+
+def _usage_text(failure: click.UsageError) -> str:
+    """Return the message of a usage error on one line. For a missing option, its help is added."""
+    text = " ".join(failure.format_message().split())  # a list of choices has several lines
+    if not (isinstance(failure, click.MissingParameter) and isinstance(failure.param, click.Option)):
+        return text
+    meaning = (failure.param.help or "").rstrip(".")
+    # An option whose message has more words than its name explains itself.
+    return f"{text[:-1]} ({meaning[:1].lower()}{meaning[1:]})." if meaning and text.endswith("'.") else text
 
 
 def _translated(failure: BaseException) -> BlockOTAError:

@@ -35,7 +35,7 @@ OPTIONS: dict[Action, str] = {
     Action.CHOOSE_NETWORK: "--network NAME",
     Action.CHOOSE_NONCE: "--nonce N, or without it for the next one",
     Action.SIGN_LATER: "without --sign, then `blockota proposal sign FILE`",
-    Action.SIGN_PROPOSAL: "`blockota proposal sign FILE`",
+    Action.SIGN_PROPOSAL: "`blockota proposal sign FILE`; --signature FILE names a file elsewhere",
     Action.SHOW_PROPOSAL: "`blockota proposal show FILE`",
     Action.LIST_PROPOSALS: "`blockota proposal list`",
     Action.ACCEPT_UNSIGNED_TEXT: "--unsigned-text",
@@ -55,6 +55,7 @@ OPTIONS: dict[Action, str] = {
         "`blockota transaction resume {hash}`, or `blockota transaction forget {hash} --yes`"
     ),
     Action.LIST_APE_ACCOUNTS: "`ape accounts list --all`",
+    Action.MAKE_KEY: "`blockota key new FILE`",
     Action.USE_KEY: "--key URI",
     Action.LIST_AGREEMENTS: "`blockota replica list --all`",
     Action.NAME_VENDOR_SOURCE: "--vendor-source URL, or vendor_sources in blockota.toml",

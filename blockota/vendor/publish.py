@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from blockota.approval.proposal import Proposal
@@ -107,7 +107,18 @@ def propose_revocation(contract: BlockOTAContract, product: str, *, version: Ver
 
 
 def propose_pairing(contract: BlockOTAContract, product: Product, *, reason: Reason) -> Proposal:
-    """Propose to pair a product with its OEM, chip and flash region."""
+    """Propose to pair a product with its OEM, chip and flash region.
+
+    Raises:
+        RefusedError: the product is paired with these already, or the contract would refuse the call.
+    """
+    known = contract.product(product.name)
+    if known and replace(known, minimum_version=product.minimum_version) == product:
+        raise RefusedError(
+            f"{product.name} is paired already",
+            why=f"its OEM {known.oem}, its chip id 0x{known.chip_id:03x} and its region {known.region} are the same",
+            remedy="propose a release of it",
+        )
     return propose(contract, pair_call(product), reason=reason)
 
 
