@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blockota.library import (
+        CID,
         BlockOTAError,
         BoardError,
         BoardLine,
-        ChainError,
+        BoardResult,
         Consent,
-        ContentError,
         ContractEvent,
         Draft,
         Network,
         Product,
         Proposal,
         ProvenRelease,
+        Receipt,
+        RedFlag,
         RefusedError,
         Release,
+        Settings,
         Signature,
-        StoreError,
+        Store,
+        UnreachableError,
         UsageError,
         VerificationError,
         Version,
@@ -34,25 +38,37 @@ if TYPE_CHECKING:
         open_store,
         save_proposal,
     )
+else:  # hidden from type checkers, which would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Import a name of `blockota.library` at its first use (PEP 562)."""
+        if name in __all__:
+            return getattr(importlib.import_module("blockota.library"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __version__ = "0.1.0"
 __all__ = [
+    "CID",
     "BlockOTAError",
     "BoardError",
     "BoardLine",
-    "ChainError",
+    "BoardResult",
     "Consent",
-    "ContentError",
     "ContractEvent",
     "Draft",
     "Network",
     "Product",
     "Proposal",
     "ProvenRelease",
+    "Receipt",
+    "RedFlag",
     "RefusedError",
     "Release",
+    "Settings",
     "Signature",
-    "StoreError",
+    "Store",
+    "UnreachableError",
     "UsageError",
     "VerificationError",
     "Version",
@@ -60,13 +76,6 @@ __all__ = [
     "open_store",
     "save_proposal",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name of `blockota.library` at its first use (PEP 562)."""
-    if name in __all__:
-        return getattr(importlib.import_module("blockota.library"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

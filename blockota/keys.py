@@ -14,15 +14,15 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eth_account import Account
-from eth_account.signers.base import BaseAccount
-from eth_account.signers.local import LocalAccount
-
-from blockota.errors import RefusedError, UsageError
-from blockota.files import home_path, read_input
+from blockota.errors import Action, RefusedError, UsageError
+from blockota.files import home_path, read_input, write_new
 from blockota.strict_json import check_depth
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+    from eth_account.signers.local import LocalAccount
 
 DEV_MNEMONIC = "test test test test test test test test test test test junk"
 """The public development mnemonic of anvil and ganache."""
@@ -34,6 +34,8 @@ _VARIABLE = re.compile(r"[A-Za-z_]\w{0,79}", re.ASCII)
 _HEX_OF_A_KEY = re.compile(r"[0-9a-fA-F]{41}", re.ASCII)
 """More hexadecimal digits than an address has."""
 _MNEMONIC_WORDS = 12
+_SHORTEST_PASSWORD = 8
+"""The minimum number of characters of a password that a person chooses (NIST SP 800-63B)."""
 _OTHERS = 0o077
 """The permission bits of group and others."""
 
@@ -84,36 +86,50 @@ def create_keystore(path: Path, *, ask_password: Callable[[str], str]) -> str:
         The key's address.
 
     Raises:
-        UsageError: the file exists, its folder cannot be written, or no password was given.
+        UsageError: the file exists, its folder cannot be written, or the password is too short.
     """
+    from eth_account import Account
+
+    if _could_be_key(path.name):
+        raise UsageError(
+            "the name of the keystore file could be a private key, and is not shown",
+            why="a new key is made, not typed",
+            remedy="choose a file name, such as alice.json",
+        )
     if os.path.lexists(path):  # before a password is asked for
-        raise _not_writable(path, "the file exists, and may contain the only copy of a key")
+        raise _exists(path)
     if not path.parent.is_dir():
-        raise _not_writable(path, "its folder does not exist")
+        raise UsageError(f"{path} cannot be written", why="its folder does not exist", remedy="make the folder first")
+
     password = ask_password(f"New password of {path.name}: ")
+    if len(password) < _SHORTEST_PASSWORD:
+        raise UsageError(
+            "the password is too short, no key was made",
+            why=f"anyone who gets the file can try passwords, so at least {_SHORTEST_PASSWORD} characters are required",
+            remedy="choose a longer password, such as five random words",
+        )
     account: LocalAccount = Account.create()
     content = json.dumps(Account.encrypt(account.key, password), indent=2).encode() + b"\n"
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(path, content, mode=0o600)
+    except FileExistsError as error:
+        raise _exists(path) from error
     except OSError as error:
-        raise _not_writable(path, error.strerror or str(error)) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise _not_writable(path, error.strerror or str(error)) from error
+        raise UsageError(
+            f"{path} cannot be written", why=error.strerror or str(error), remedy="choose a file in another folder"
+        ) from error
     return str(account.address)
 
 
-def _not_writable(path: Path, why: str) -> UsageError:
-    return UsageError(f"{path} cannot be written", why=why, remedy="choose another file, in a folder that exists")
+def _exists(path: Path) -> UsageError:
+    why = "it may contain the only copy of a key, so it is not overwritten"
+    return UsageError(f"{path} already exists", why=why, remedy="choose another file name")
 
 
 def dev_account(number: int) -> LocalAccount:
     """Return account `number` of the test mnemonic (BIP-44 path ``m/44'/60'/0'/0/number``)."""
+    from eth_account import Account
+
     Account.enable_unaudited_hdwallet_features()
     account: LocalAccount = Account.from_mnemonic(DEV_MNEMONIC, account_path=f"m/44'/60'/0'/0/{number}")
     return account
@@ -132,6 +148,8 @@ def _dev_key(name: str, *, is_local_chain: bool) -> LocalAccount:
 
 
 def _environment_key(name: str) -> LocalAccount:
+    from eth_account import Account
+
     shown = name if _VARIABLE.fullmatch(name) and not _could_be_key(name) else "(not shown: it could be a key)"
     secret = os.environ.get(name) if name.isprintable() else None
     if secret is None:
@@ -172,7 +190,7 @@ def _ape_key(alias: str, ask_password: Callable[[str], str], *, note: Callable[[
         return _keystore_key(keyfile, ask_password, note=note)
     try:
         # Ape takes a second to load, and it is optional.
-        from blockota.ape_account import open_ape_account  # noqa: PLC0415
+        from blockota.ape_account import open_ape_account
     except ImportError as error:
         raise UsageError(
             f"ape:{alias} cannot be opened",
@@ -183,6 +201,15 @@ def _ape_key(alias: str, ask_password: Callable[[str], str], *, note: Callable[[
 
 
 def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Callable[[str], None]) -> LocalAccount:
+    from eth_account import Account
+
+    if not os.path.lexists(path):
+        raise UsageError(
+            f"the keystore {path} does not exist",
+            why="no file has this name",
+            remedy="correct the path, or make a new key",
+            action=Action.MAKE_KEY,
+        )
     content = read_input(path, limit=_MAX_KEYSTORE_SIZE)
     try:
         check_depth(content.decode())

@@ -70,6 +70,10 @@ class Settings:
         tokens: the place of each source's bearer token, ``env:NAME`` or ``file:PATH``, by the source's URL.
         max_cost: the maximum cost of a transaction, in wei.
         file: the settings file that was read; None if there was none.
+
+    Examples:
+        >>> network.settings.network, network.settings.chain_id
+        ('local', 1337)
     """
 
     network: str

@@ -89,21 +89,6 @@ class BlockOTAContract(Contract):
         """Return a product's release whose image has a given SHA-256; None if no release matches."""
         return _release(self._ask("find", product_key(product), sha256, block=block))
 
-    def known_release(self, product: str, sha256: bytes) -> Release:
-        """Return a product's release whose image has a given SHA-256.
-
-        Raises:
-            RefusedError: no release of the product has this image.
-        """
-        if release := self.find(product, sha256):
-            return release
-        raise RefusedError(
-            f"the image is not a release of {product}",
-            why=f"the contract has no record of the SHA-256 {sha256.hex()}",
-            remedy="do not use the image; fetch the image of a release",
-            action=Action.FETCH_IMAGE,
-        )
-
     def history(self, product: str, *, block: int | None = None) -> Iterator[Release]:
         """Yield all releases of a product, newest first. The contract is read page by page.
 

@@ -21,7 +21,6 @@ from blockota.errors import Action, RefusedError
 from blockota.files import refuse_overwriting, result_files
 from blockota.formats.cid import CID, RAW
 from blockota.model.draft import Draft
-from blockota.model.manifest import metadata_from
 from blockota.model.release import Release, Status, Version, show_time
 from blockota.model.verification import prove_record
 
@@ -70,7 +69,7 @@ class DraftOptions:
             accept_load_address=self.accept_load_address,
             fill=self.fill,
             notes=read_notes(self.notes),
-            metadata=metadata_from(self.metadata),
+            metadata=self.metadata,
         )
 
 

@@ -50,6 +50,11 @@ class CID:
     Attributes:
         codec: `RAW` or `DAG_PB`.
         digest: the 32 bytes of the block's SHA-256.
+
+    Examples:
+        >>> cid = CID.parse("bafkreiacaaur7a3srol7rnqdeeebzsuh5hkdxp4wt7ot4acde6km3isq3m")
+        >>> cid == network.fetch("acme-thermo2", "1.0.0").release.cid
+        True
     """
 
     codec: int

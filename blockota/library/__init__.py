@@ -14,43 +14,43 @@ Names that this package does not export are private. This example verifies the n
 from __future__ import annotations
 
 from blockota.approval.proposal import Proposal
+from blockota.approval.red_flags import RedFlag
 from blockota.approval.signature import Signature
 from blockota.bindings.block_ota import ContractEvent
-from blockota.errors import (
-    BlockOTAError,
-    BoardError,
-    ChainError,
-    ContentError,
-    RefusedError,
-    StoreError,
-    UsageError,
-    VerificationError,
-)
+from blockota.chain import Receipt
+from blockota.errors import BlockOTAError, BoardError, RefusedError, UnreachableError, UsageError, VerificationError
+from blockota.formats.cid import CID
 from blockota.library.network import Network
 from blockota.library.proposals import load_proposal, save_proposal
 from blockota.model.draft import Draft
 from blockota.model.facts import Consent, ProvenRelease
 from blockota.model.release import Product, Release, Version
-from blockota.stores.store import open_store
+from blockota.settings import Settings
+from blockota.stores.store import Store, open_store
+from firmware_host.bench.result import BoardResult
 from firmware_host.bootloader.entry import BoardLine
 
 __all__ = [
+    "CID",
     "BlockOTAError",
     "BoardError",
     "BoardLine",
-    "ChainError",
+    "BoardResult",
     "Consent",
-    "ContentError",
     "ContractEvent",
     "Draft",
     "Network",
     "Product",
     "Proposal",
     "ProvenRelease",
+    "Receipt",
+    "RedFlag",
     "RefusedError",
     "Release",
+    "Settings",
     "Signature",
-    "StoreError",
+    "Store",
+    "UnreachableError",
     "UsageError",
     "VerificationError",
     "Version",

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, overload
 
 from blockota.approval.intent import one_line
 from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import RedFlag
 from blockota.approval.signature import Signature
 from blockota.bindings import safe
-from blockota.bindings.block_ota import ContractEvent, read_event
+from blockota.bindings.block_ota import ContractEvent
 from blockota.chain import Receipt
-from blockota.chain.follow import Follower
 from blockota.connection import Connection
 from blockota.desk import complete_draft, review_on
-from blockota.errors import UsageError
-from blockota.files import naming_file
-from blockota.keys import account_of
 from blockota.library.bench import flash_board
+from blockota.library.proposals import open_key
+from blockota.library.reading import fetch_image, follow_events, verify_image
 from blockota.model.draft import Draft
 from blockota.model.facts import Consent, ProvenRelease
-from blockota.model.manifest import metadata_from
 from blockota.model.release import Product, Release, Version
-from blockota.model.verification import prove_release
 from blockota.settings import (
     DEFAULT_CONFIRMATIONS,
     DEFAULT_STORE,
@@ -38,9 +32,7 @@ from blockota.settings import (
     load_settings,
     require_address,
 )
-from blockota.stores.search import find_image
 from blockota.stores.store import Store
-from blockota.vendor.drafting import open_image
 from blockota.vendor.images import ImageInputs
 from blockota.vendor.propose import Reason
 from blockota.vendor.publish import propose_releases, propose_revocation
@@ -58,6 +50,8 @@ _WEEK = 7 * 86400
 
 class Network:
     """A vendor's contract on a chain, with a content store. Nothing is opened before it is used.
+
+    A network is not safe for use by several threads at once: open one for each thread.
 
     Args:
         settings: the settings; `from_settings` reads them from a file, and `at` makes them without one.
@@ -169,7 +163,7 @@ class Network:
         """Return all products in the order of their first pairing, as of the newest confirmed block.
 
         Raises:
-            ChainError: the node is out of reach.
+            UnreachableError: the node is out of reach.
             RefusedError: the node serves another chain, or the contract is not at its address.
 
         Examples:
@@ -187,7 +181,7 @@ class Network:
         Raises:
             RefusedError: the product does not exist.
             UsageError: no product can have this name.
-            ChainError: the node is out of reach.
+            UnreachableError: the node is out of reach.
 
         Examples:
             >>> [f"{release.version} {release.status}" for release in network.releases("acme-thermo2")]
@@ -197,34 +191,32 @@ class Network:
         contract.known_product(product)
         return list(contract.history(product, block=self._confirmed_block()))
 
-    def verify(self, image: bytes | str | Path, product: str, version: Version | str | None = None) -> ProvenRelease:
+    def verify(
+        self, image: bytes | str | Path, product: str | None = None, version: Version | str | None = None
+    ) -> ProvenRelease:
         """Verify an image against the chain (checks 1 to 5).
 
         Args:
             image: the bytes of the image, or an image file: raw, Intel HEX, S-record, UF2, DfuSe or ELF.
-            product: name of the product.
-            version: the expected version; None means that of the release with the image's SHA-256.
+            product: the expected product; None means any product of the vendor.
+            version: the expected version; None means any.
+
+        Returns:
+            The release with this image; its product and version are in `ProvenRelease.release`.
 
         Raises:
-            VerificationError: a check failed; the error has the check's number.
+            VerificationError: a check failed, such as check 3 of a revoked release; the error has the check's number.
             RefusedError: the image is not a release of the product, or the file is not an image.
             UsageError: the file does not exist.
-            ChainError: the node is out of reach.
+            UnreachableError: the node is out of reach.
 
         Examples:
-            >>> network.verify("app-1.0.0.bin", "acme-thermo2").release.version
-            Version(major=1, minor=0, patch=0)
+            >>> release = network.verify("app-1.0.0.bin").release
+            >>> release.product, str(release.version)
+            ('acme-thermo2', '1.0.0')
         """
-        contract = self._connection.contract
-        content = image if isinstance(image, bytes) else b""
-        if not isinstance(image, bytes):
-            path, start = Path(image), contract.known_product(product).region.start
-            with naming_file(path), open_image(path, load_address=start).open() as file:
-                content = file.read()
-        digest = hashlib.sha256(content).digest()
-        wanted = _parsed(version) if version else contract.known_release(product, digest).version
-        answer = contract.answer(product, wanted, confirmations=self.settings.confirmations)
-        return prove_release(answer, self._connection.trust, read_image=lambda _: content)
+        content = image if isinstance(image, bytes) else Path(image)
+        return verify_image(self._connection, content, product, _parsed(version))
 
     def fetch(
         self, product: str, version: Version | str | None = None, *, sources: Sequence[str] = ()
@@ -241,24 +233,13 @@ class Network:
 
         Raises:
             VerificationError: a check failed; the error has the check's number.
-            StoreError: no source serves the image.
-            ChainError: the node is out of reach.
+            UnreachableError: no source serves the image, or the node is out of reach.
 
         Examples:
             >>> len(network.fetch("acme-thermo2", "1.0.0").image)
             584
         """
-        connection = self._connection
-        wanted = _parsed(version) if version else None
-        answer = connection.contract.answer(product, wanted, confirmations=self.settings.confirmations)
-
-        def read_image(release: Release) -> bytes:
-            found = io.BytesIO()
-            stages = connection.image_sources(sources).stages(release)
-            find_image(release, connection.store, stages=stages, into=found)
-            return found.getvalue()
-
-        return prove_release(answer, connection.trust, read_image=read_image)
+        return fetch_image(self._connection, product, _parsed(version), sources=sources)
 
     def events(self, *, wait: bool = False, pause: float = 12.0) -> Iterator[ContractEvent]:
         """Yield the events of the contract in confirmed blocks, oldest first, from the deployment on.
@@ -271,25 +252,13 @@ class Network:
             pause: the seconds between two reads while waiting.
 
         Raises:
-            ChainError: the node is out of reach, or does not keep the events.
+            UnreachableError: the node is out of reach, or does not keep the events.
 
         Examples:
             >>> next(network.events()).name
             'OwnershipTransferred'
         """
-        contract, settings = self._connection.contract, self.settings
-        follower = Follower(contract.chain, confirmations=settings.confirmations, first_block=settings.first_block)
-        seen = 0
-        while True:
-            replaced = follower.advance().reorganised_from
-            logs = follower.events(contract.address)
-            if replaced is not None:
-                seen = min(seen, sum(log.block_number < replaced for log in logs))
-            yield from (event for log in logs[seen:] if (event := read_event(log)))
-            seen = len(logs)
-            if not wait:
-                return
-            time.sleep(pause)
+        return follow_events(self._connection, pause=pause if wait else None)
 
     def propose_release(
         self, image: str | Path, draft: Draft, *, reason: str = "", proposer: str = "", nonce: int | None = None
@@ -301,7 +270,8 @@ class Network:
             draft: product, version and the choices of the publisher; the image is added from the file.
             reason: why the release is proposed, one line for the other owners.
             proposer: your name or role, one line.
-            nonce: the Safe's nonce; None means the next one.
+            nonce: the Safe's nonce; None means the next one. A proposal behind another needs ``other.nonce + 1``, and
+                its signatures must accept the red flag ``nonce``.
 
         Returns:
             The proposal, which expires after a week.
@@ -319,7 +289,7 @@ class Network:
             'publish a release'
         """
         contract = self._connection.contract
-        whole = complete_draft(replace(draft, metadata=metadata_from(draft.metadata)), Path(image), contract=contract)
+        whole = complete_draft(draft, Path(image), contract=contract)
         return propose_releases(contract, [whole], store=self.store, reason=_reason(reason, proposer, nonce))[1]
 
     def propose_revocation(
@@ -332,16 +302,18 @@ class Network:
             version: the version to revoke.
             reason: why the release is revoked, one line.
             proposer: your name or role, one line.
-            nonce: the Safe's nonce; None means the next one.
+            nonce: the Safe's nonce; None means the next one. A proposal behind another needs ``other.nonce + 1``, and
+                its signatures must accept the red flag ``nonce``.
 
         Raises:
             UsageError: the reason is empty.
             RefusedError: the release does not exist, or is revoked already.
-            ChainError: the node is out of reach.
+            UnreachableError: the node is out of reach.
 
         Examples:
-            >>> network.propose_revocation("acme-thermo2", "1.0.0", reason="loses its clock").intent[0]["action"]
-            'revoke a release, for good'
+            >>> proposal = network.propose_revocation("acme-thermo2", "1.0.0", reason="loses its clock")
+            >>> proposal.intent[0]["reason"]
+            'loses its clock'
         """
         why = _reason(reason, proposer, nonce)
         return propose_revocation(self._connection.contract, product, version=_parsed(version), reason=why)
@@ -357,12 +329,12 @@ class Network:
             The red flags, each with the ``word`` that `sign` accepts, and a clause ``what``.
 
         Raises:
-            ProposalError: the proposal is for another chain or Safe, or an image is not the one in the calldata.
-            BlockOTAError: an image cannot be checked.
+            RefusedError: the proposal is for another chain or Safe, or an image is not the one in the calldata.
+            UnreachableError: the node is out of reach, or an image was not found.
 
         Examples:
             >>> proposal, _ = load_proposal("1.1.0.json")
-            >>> [str(flag.word) for flag in network.red_flags(proposal)]
+            >>> [str(flag.word) for flag in network.red_flags(proposal)]  # it was executed
             ['nonce']
         """
         return self._review(proposal, images).red_flags(signer=None, now=int(time.time())) or []
@@ -390,17 +362,17 @@ class Network:
             accept: the words of red flags that the owner has judged.
 
         Raises:
-            ProposalError: the proposal has another red flag, or an image is not the one in the calldata.
-            RefusedError: the password is wrong.
+            RefusedError: the proposal has another red flag, an image is not the one in the calldata, or the password is
+                wrong.
             UsageError: the key cannot be read.
-            BlockOTAError: an image cannot be checked.
+            UnreachableError: the node is out of reach, or an image was not found.
 
         Examples:
             >>> proposal = network.propose_revocation("acme-thermo2", "1.0.0", reason="loses its clock")
             >>> network.sign(proposal, "dev:3").signer
             '0x90F79bf6EB2c4f870365E785982E1f101E93b906'
         """
-        account = self._account(key, password)
+        account = open_key(self._connection, key, password=password)
         return sign_review(self._review(proposal, images), account, now=int(time.time()), accepted=accept)
 
     def execute(
@@ -423,9 +395,10 @@ class Network:
             The receipt of the transaction, after the configured number of confirmations.
 
         Raises:
-            ProposalError: the proposal has expired or was executed, or has too few signatures.
-            RefusedError: the contract or the Safe refused the call; or the key cannot be used.
-            ChainError: the node is out of reach.
+            RefusedError: the proposal has expired or was executed, or has too few signatures; the contract refused the
+                call; or the key cannot pay for the transaction.
+            UsageError: the key cannot be read.
+            UnreachableError: the node is out of reach.
 
         Examples:
             >>> proposal, signatures = load_proposal("1.1.0.json")
@@ -433,8 +406,9 @@ class Network:
             Traceback (most recent call last):
             blockota.errors.ProposalError: ...
         """
-        chain, account = self._connection.chain, self._account(key, password)
-        return safe.execute(chain, proposal, signatures=signatures, account=account, now=int(time.time()))
+        account = open_key(self._connection, key, password=password)
+        chain, now = self._connection.chain, int(time.time())
+        return safe.execute(chain, proposal, signatures=signatures, account=account, now=now)
 
     def flash(
         self,
@@ -448,7 +422,8 @@ class Network:
         """Write a verified release to one board, prove it, and record the board in the bench log.
 
         The board's bootloader must be running: set BOOT0 to 1 and reset the board, or give a `BoardLine` with the
-        wiring of its control lines. Ctrl-C stops between two commands of the bootloader.
+        wiring of its control lines. A KeyboardInterrupt, as by Ctrl-C, ends the run with a `BoardError` that describes
+        the state of the flash. The next call completes an interrupted run.
 
         Args:
             port: a serial device, ``socket://HOST:PORT`` or ``rfc2217://HOST:PORT``; or a `BoardLine`.
@@ -462,16 +437,17 @@ class Network:
 
         Raises:
             VerificationError: one of checks 1 to 9 failed; nothing was changed.
-            BoardError: the board or its line failed, or check 10 failed.
-            BlockOTAError: the chain or the store is out of reach, or the bench log cannot be written.
+            BoardError: the board or its line failed, the run was interrupted, or check 10 failed.
+            RefusedError: the bench log is damaged.
+            UnreachableError: the node is out of reach, or no source serves the image.
 
         Examples:
             >>> network.flash("socket://127.0.0.1:1", "acme-thermo2")
             Traceback (most recent call last):
             blockota.errors.LinkError: ...
         """
-        line, wanted = BoardLine(port) if isinstance(port, str) else port, _parsed(version) if version else None
-        return flash_board(self._connection, line, (product, wanted), consent=consent or Consent(), operator=operator)
+        line, wanted = BoardLine(port) if isinstance(port, str) else port, (product, _parsed(version))
+        return flash_board(self._connection, line, wanted, consent=consent or Consent(), operator=operator)
 
     def _confirmed_block(self) -> int:
         return max(self._connection.chain.head().number - self.settings.confirmations, 0)
@@ -481,19 +457,13 @@ class Network:
         inputs = ImageInputs(lambda: connection.store, sources=connection.image_sources(), images=files)
         return review_on(connection, proposal, inputs)
 
-    def _account(self, key: str | BaseAccount, password: str | None) -> BaseAccount:
-        def give_password(prompt: str) -> str:
-            if password is None:
-                raise UsageError("no password given", why=prompt.rstrip(": "), remedy="give the keystore's password")
-            return password
 
-        if not isinstance(key, str):
-            return key
-        return account_of(key, is_local_chain=self._connection.is_local_chain, ask_password=give_password)
-
-
-def _parsed(version: Version | str) -> Version:
-    return version if isinstance(version, Version) else Version.parse(version)
+@overload
+def _parsed(version: Version | str) -> Version: ...
+@overload
+def _parsed(version: Version | str | None) -> Version | None: ...
+def _parsed(version: Version | str | None) -> Version | None:
+    return Version.parse(version) if isinstance(version, str) else version
 
 
 def _reason(text: str, proposer: str, nonce: int | None) -> Reason:

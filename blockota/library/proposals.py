@@ -1,15 +1,21 @@
-"""Proposal files with the signature files beside them."""
+"""Proposal files with the signature files beside them, and the keys that sign them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blockota.approval.proposal import Proposal
 from blockota.approval.signature import Signature, to_json
+from blockota.connection import Connection
 from blockota.errors import UsageError
 from blockota.files import refuse_existing, write_result
+from blockota.keys import account_of
 from blockota.vendor.files import collect_signatures, read_proposal
 from blockota.vendor.unattended import signature_path
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
 
 
 def load_proposal(path: str | Path) -> tuple[Proposal, list[Signature]]:
@@ -23,7 +29,7 @@ def load_proposal(path: str | Path) -> tuple[Proposal, list[Signature]]:
 
     Raises:
         UsageError: the file cannot be read.
-        ProposalError: the file is not a proposal, or two files have different signatures of one owner.
+        RefusedError: the file is not a proposal, or two files have different signatures of one owner.
 
     Examples:
         >>> proposal, signatures = load_proposal("1.1.0.json")
@@ -65,6 +71,24 @@ def save_proposal(path: str | Path, proposal: Proposal, *signatures: Signature) 
     for one, content in missing.items():
         write_result(one, content)
     return list(missing)
+
+
+def open_key(connection: Connection, key: str | BaseAccount, *, password: str | None) -> BaseAccount:
+    """Return the account of a key's URI; an account is returned as it is.
+
+    Raises:
+        UsageError: the key cannot be read, or a keystore needs a password and none is given.
+        RefusedError: the password is wrong, or a development key is named on a chain that is not local.
+    """
+
+    def give_password(prompt: str) -> str:
+        if password is None:
+            raise UsageError("no password given", why=prompt.rstrip(": "), remedy="give the keystore's password")
+        return password
+
+    if not isinstance(key, str):
+        return key
+    return account_of(key, is_local_chain=connection.is_local_chain, ask_password=give_password)
 
 
 def _has(path: Path, content: bytes) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
 from blockota.errors import Action, ImageError, RefusedError
 from blockota.formats.cid import RAW, dag
 from blockota.formats.vector_table import FLASH, LinkAddress, find_link_address
-from blockota.model.manifest import Manifest
+from blockota.model.manifest import Manifest, metadata_from
 from blockota.model.program import BOOT_ADDRESS, NO_PROGRAM, find_fault
 from blockota.model.release import (
     SINGLE_BLOCK_SIZE,
@@ -55,10 +56,10 @@ class Draft:
         fill: whether gaps of an erase unit or more are filled, which are refused otherwise.
         filled: the gaps that were filled.
         notes: release notes, lines of text.
-        metadata: ⟨key, value⟩ pairs, sorted by `manifest.metadata_from`.
+        metadata: keys and values, in any order.
 
     Examples:
-        >>> draft = Draft("acme-thermo2", Version(1, 4, 0), notes="Saves power.", metadata=(("commit", "4f2a91c"),))
+        >>> draft = Draft("acme-thermo2", Version(1, 4, 0), notes="Saves power.", metadata={"commit": "4f2a91c"})
         >>> draft.active_from, draft.configuration
         (0, False)
     """
@@ -76,7 +77,7 @@ class Draft:
     fill: bool = False
     filled: tuple[Region, ...] = ()
     notes: str = ""
-    metadata: tuple[tuple[str, str], ...] = ()
+    metadata: Mapping[str, str] | Sequence[tuple[str, str]] = ()
 
     def open_image(self) -> BinaryIO:
         """Open the image; the caller closes the stream."""
@@ -127,7 +128,7 @@ def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
     return Manifest(
         *(release.product, release.version, release.sha256, release.size),
         notes=draft.notes,
-        metadata=draft.metadata,
+        metadata=metadata_from(draft.metadata),
         accepts_load_address=is_elsewhere,
         filled=draft.filled,
     )

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,9 +196,9 @@ def notes_from(raw: bytes) -> str:
     return "\n".join(line.expandtabs(_TAB_WIDTH).rstrip(" ") for line in lines).strip("\n")
 
 
-def metadata_from(entries: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+def metadata_from(entries: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Sort metadata by key, as `Manifest` requires; repeated keys are kept, so that `Manifest` refuses them."""
-    return tuple(sorted(entries))
+    return tuple(sorted(entries.items() if isinstance(entries, Mapping) else entries))
 
 
 def _from_fields(fields: dict[str, Any]) -> Manifest:

@@ -17,7 +17,13 @@ from blockota.url_secrets import shown_url
 
 
 class Store(Protocol):
-    """The interface of every content store."""
+    """The interface of every content store.
+
+    Examples:
+        >>> [release] = [release for release in network.releases("acme-thermo2") if str(release.version) == "1.0.0"]
+        >>> sum(len(part) for part in network.store.open(release.cid))
+        584
+    """
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = ...) -> CID:
         """Store and pin a file, and return its CID."""

@@ -76,8 +76,9 @@ def test_the_page_and_the_docstrings_show_what_the_library_does(workshop: Worksh
 
 
 def test_every_public_name_has_an_example() -> None:
-    """Each name of the library except the errors has an example, and so has each public method of `Network`."""
-    documented = {name: getattr(library, name) for name in library.__all__ if not name.endswith("Error")}
+    """Each name except errors and results has an example, and so has each public method of `Network`."""
+    without = {name for name in library.__all__ if name.endswith("Error")} | {"BoardResult", "Receipt"}
+    documented = {name: getattr(library, name) for name in set(library.__all__) - without}
     documented |= {name: value for name, value in vars(documented.pop("Network")).items() if not name.startswith("_")}
     assert not [name for name, value in documented.items() if ">>>" not in (inspect.getdoc(value) or "")]
 
@@ -91,8 +92,14 @@ def test_programs_get_errors_of_one_tree(workshop: Workshop) -> None:
             network.verify(bytes([image[0] ^ 1]) + image[1:], PRODUCT, "1.0.0")
         with pytest.raises(blockota.VerificationError) as missing:
             network.fetch(PRODUCT, "9.0.0")
-        with pytest.raises(blockota.RefusedError, match="is not a release of"):
+        with pytest.raises(blockota.RefusedError, match="is not a release of acme-thermo2"):
             network.verify(b"nothing", PRODUCT)
+        with pytest.raises(blockota.RefusedError, match="is not a release of any product"):
+            network.verify(b"nothing")
+        with pytest.raises(blockota.RefusedError, match=r"is not 1\.1\.0 of any product"):
+            network.verify(image, version="1.1.0")
+        with pytest.raises(blockota.VerificationError, match="check 3"):  # a revoked release
+            network.verify("app-1.1.0.bin")
         with pytest.raises(blockota.UsageError, match="is not a version"):
             network.fetch(PRODUCT, "0.0")
         proposal = network.propose_revocation(PRODUCT, "1.0.0", reason="a test", nonce=90)
