@@ -16,7 +16,7 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from http import HTTPStatus
@@ -26,9 +26,9 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from blockota.errors import Action, NotInStoreError, StoreError, UsageError
+from blockota.errors import Action, ContentError, NotInStoreError, StoreError, UsageError
 from blockota.formats.car import join_car, read_car
-from blockota.formats.cid import CID, RAW, Block, dag
+from blockota.formats.cid import CID, RAW, Block, check_block, dag
 from blockota.stores.source import split_url
 from blockota.url_secrets import PrivateUrl, shown_url
 
@@ -272,25 +272,29 @@ class KuboStore:
         self._api = KuboApi(url, authorization=authorization, timeout=timeout)
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Store and pin a file, and return its CID; `on_progress` is called with the size of each block in bytes."""
-        sent: dict[CID, None] = {}
+        """Store and pin a file, read it back, and return its CID.
 
-        def new_blocks() -> Iterator[Block]:
-            for block in dag(stream):
-                on_progress(len(block.data))
-                if block.cid not in sent:
-                    sent[block.cid] = None
-                    yield block
+        Args:
+            stream: the file, which is read from its position; a pipe is possible.
+            on_progress: called with the size of each block in bytes.
 
-        def root_alone() -> Iterator[bytes]:
-            [*_, root] = sent  # a parent comes after its children
-            yield from join_car([root], ())
-
-        # The root is known only after all blocks, so it follows in a second CAR, whose root is pinned.
-        answer = self._api.upload((join_car([], new_blocks()), root_alone()), doing="store the file")
-        [*_, root] = sent
-        self._check_import(root, answer)
-        return root
+        Raises:
+            StoreError: the node has a corrupt block of the file, which cannot be replaced; or an error of the class.
+        """
+        start = stream.tell() if stream.seekable() else None
+        cids = self._import(stream, on_progress)
+        try:
+            self._read_back(cids[-1])
+        except ContentError:
+            # An import does not replace a block that the node has already, even if the block decayed on its disk.
+            self._remove_corrupt(cids)
+            if start is None:
+                why, remedy = "the node had corrupt blocks of it, which were removed", "store it again"
+                raise StoreError(f"the file {cids[-1]} is not stored", why=why, remedy=remedy) from None
+            stream.seek(start)
+            self._import(stream, lambda _: None)
+            self._read_back(cids[-1])
+        return cids[-1]
 
     def open(self, cid: CID) -> Iterator[bytes]:
         """Yield the bytes of a file that the node itself has, in order; each block is verified first.
@@ -334,6 +338,47 @@ class KuboStore:
         except StoreError as error:
             if _NOT_PINNED not in error.why:
                 raise
+
+    def _import(self, stream: BinaryIO, on_progress: Callable[[int], object]) -> list[CID]:
+        """Send a file's blocks to the node, and return their CIDs, children before parents."""
+        sent: dict[CID, None] = {}
+
+        def new_blocks() -> Iterator[Block]:
+            for block in dag(stream):
+                on_progress(len(block.data))
+                if block.cid not in sent:
+                    sent[block.cid] = None
+                    yield block
+
+        def root_alone() -> Iterator[bytes]:
+            [*_, root] = sent  # a parent comes after its children
+            yield from join_car([root], ())
+
+        # The root is known only after all blocks, so it follows in a second CAR, whose root is pinned.
+        answer = self._api.upload((join_car([], new_blocks()), root_alone()), doing="store the file")
+        cids = list(sent)
+        self._check_import(cids[-1], answer)
+        return cids
+
+    def _read_back(self, root: CID) -> None:
+        for _ in self.open(root):
+            pass
+
+    def _remove_corrupt(self, cids: Sequence[CID]) -> None:
+        """Remove the corrupt ones of a file's blocks from the node, and the file's pin, which protects them."""
+        self.unpin(cids[-1])
+        for cid in cids:
+            try:
+                check_block(cid, self.read_block(cid))
+            except ContentError:
+                answer = self._api.call("block/rm", {"arg": str(cid)}, doing=f"remove the corrupt block {cid}")
+                match _json(answer or b"{}"):
+                    case {"Error": str(failure)} if failure:  # the HTTP status does not report it
+                        raise StoreError(
+                            f"the Kubo node at {self._api.place} cannot replace the corrupt block {cid}",
+                            why=failure,
+                            remedy=f"unpin the file that contains the block (`ipfs pin ls {cid}`), and run again",
+                        ) from None
 
     def _export(self, cid: CID, options: Mapping[str, str]) -> Iterator[bytes]:
         # The stream has each block once. The block that a file repeats is mostly padding, so a small cache is enough.

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from tests.peers.kubo.node import Node, running_node
-from tests.stories.brokers import OPTIONS, agree, announcements, serving_as_typed, vendor_of
+from tests.stories.brokers import OPTIONS, agree, announcements, serving_as_typed, vendor_of, verbs
 from tests.stories.conftest import Workshop
 from tests.stories.repositories import WAIT_SECONDS
 from tests.stories.test_bad_input import refused
@@ -62,6 +62,20 @@ def test_an_unreachable_node_is_reported_and_nothing_is_dropped(agreed: Workshop
     node.kill()
     refused(agreed.run("broker", "sync", *words), UNREACHABLE, "ipfs daemon")
     assert listed(agreed) == [(1, "accepted", "https://broker.example")]
+
+
+def test_a_spoilt_block_of_the_node_is_repaired(agreed: Workshop, vendor_url: str, node: Node) -> None:
+    """A block that decayed on the disk of the Kubo node is found by --verify, and replaced in the node."""
+    words = ("broker", "sync", *OPTIONS, "--store", f"kubo:{node.api}", "--vendor-source", vendor_url, "--json")
+    assert agreed.run(*words).status == 0
+    stored = {path: path.read_bytes() for path in (node.repo / "blocks").rglob("*.data")}
+    block = next(path for path, data in stored.items() if data == image("1.0.0").read_bytes())
+    block.write_bytes(stored[block][:-1] + b"?")
+    found = agreed.run(*words, "--verify")
+    assert (found.status, verbs(found)[:1]) == (0, ["spoilt"]), found.out
+    assert block.read_bytes() == stored[block]
+    assert node.ipfs("repo", "verify").strip().endswith("all blocks validated.")
+    assert str(address("1.0.0")) in node.pins()
 
 
 def arrivals(workshop: Workshop) -> list[Path]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from blockota.errors import StoreError
-from blockota.formats.cid import CHUNK_SIZE, CID, RAW, cid_of
+from blockota.formats.cid import CHUNK_SIZE, CID, RAW, Block, cid_of, dag
 from blockota.stores.kubo import KuboStore
 from blockota.stores.store import open_store, read_whole
 from tests.peers.kubo.node import Kind, Node, running_node
@@ -45,6 +45,36 @@ def test_repeated_blocks_come_back(node: Node) -> None:
     data = padded("repeated")
     cid = node.store.put(io.BytesIO(data))
     assert read_whole(node.store, cid, size=len(data)) == data
+
+
+@pytest.mark.parametrize("place", [0, 1, -1], ids=["first", "second", "root"])
+def test_a_corrupt_block_is_replaced(node: Node, place: int) -> None:
+    """A block of a file that decayed on the node's disk is replaced when the file is stored again."""
+    data = content(f"decays at {place}", 2 * CHUNK_SIZE + 5)
+    cid = node.store.put(io.BytesIO(data))
+    block = list(dag(io.BytesIO(data)))[place]
+    path = decay(node, block)
+    assert node.store.put(io.BytesIO(data)) == cid
+    assert path.read_bytes() == block.data
+    assert read_whole(node.store, cid, size=len(data)) == data
+    assert node.pins()[str(cid)] == "recursive"
+
+
+def test_a_corrupt_block_that_another_file_pins_is_reported(node: Node) -> None:
+    """A corrupt block that belongs to another pinned file cannot be replaced, and the error names it."""
+    first, second = (content("pinned twice", CHUNK_SIZE) + end for end in (b"a", b"b"))
+    node.store.put(io.BytesIO(first))
+    leaf = next(dag(io.BytesIO(second)))
+    decay(node, leaf)
+    with pytest.raises(StoreError, match=f"cannot replace the corrupt block {leaf.cid}: pinned"):
+        node.store.put(io.BytesIO(second))
+
+
+def decay(node: Node, block: Block) -> Path:
+    """Change the last byte of a block on the node's disk, and return the path of the block."""
+    path = next(path for path in (node.repo / "blocks").rglob("*.data") if path.read_bytes() == block.data)
+    path.write_bytes(block.data[:-1] + bytes((block.data[-1] ^ 1,)))
+    return path
 
 
 def test_a_pipe_can_be_put(node: Node) -> None:
