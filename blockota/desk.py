@@ -6,7 +6,7 @@ The module is apart from `blockota.connection`, because commands that only read 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from blockota.vendor.description import find_description
 from blockota.vendor.drafting import ChipMemory, with_image
 from blockota.vendor.images import ImageInputs
 from blockota.vendor.propose import Reason, agreements_of, read_view
-from blockota.vendor.queue import names_before
+from blockota.vendor.queue import with_queue
 from blockota.vendor.review import Review, review_proposal
 from blockota.vendor.unattended import UnattendedSigner
 from firmware_host.bootloader.chips import FLASH_BASE, Chip, find_chip
@@ -55,7 +55,7 @@ def review_on(
     proposal: Proposal,
     inputs: ImageInputs | None = None,
     *,
-    queued: Mapping[int, str] | None = None,
+    view: ChainView | None = None,
 ) -> Review:
     """Review a proposal as before a signature: check its place, hash its images, and read the chain.
 
@@ -63,14 +63,14 @@ def review_on(
         connection: the connection to the chain.
         proposal: the proposal.
         inputs: the places of the images; None means the store and the configured sources.
-        queued: the names of the proposals that come first, by their nonces (`blockota.vendor.queue.names_before`).
+        view: the state of the chain; None reads it (`view_of`).
 
     Raises:
         ProposalError: the proposal is for another chain or Safe, or an image is not the one in the calldata.
         BlockOTAError: an image cannot be checked.
     """
     places = inputs or ImageInputs(lambda: connection.store, sources=connection.image_sources())
-    view = replace(view_of(connection, [proposal]), queued=queued or {})
+    view = view or view_of(connection, [proposal])
     return review_proposal(proposal, view, places, is_pinned=True, is_required=True)
 
 
@@ -81,8 +81,8 @@ def unattended_signer(
     account = open_key(connection.settings.chain_id)
 
     def review(proposal: Proposal) -> Review:
-        queued = names_before(proposal, reason.queued, now=reason.now)
-        return review_on(connection, proposal, queued=queued)
+        view = with_queue(view_of(connection, [proposal]), proposal, reason.queued, now=reason.now)
+        return review_on(connection, proposal, view=view)
 
     return UnattendedSigner(account, review, reason.now)
 

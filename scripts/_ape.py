@@ -14,14 +14,16 @@ from typing import Any
 import click
 
 from blockota.approval.proposal import Proposal
+from blockota.bindings.safe import read_safe
 from blockota.cli.keys import OpenSigner, sign_option
-from blockota.cli.options import ProposalOptions, proposing_options, warn_of_rivals
+from blockota.cli.options import ProposalOptions, proposing_options, warnings_of
 from blockota.cli.remedies import sentence_of
 from blockota.connection import Connection
 from blockota.desk import unattended_signer
 from blockota.errors import BlockOTAError, UsageError, plain
 from blockota.settings import load_settings
 from blockota.vendor.propose import Reason
+from blockota.vendor.queue import find_place
 from blockota.vendor.unattended import write_proposal
 
 
@@ -77,7 +79,10 @@ def save_proposal(
     open_signer = partial(unattended_signer, connection, sign, reason=reason) if sign else None
     written = write_proposal(proposing.output, lambda: make(reason), open_signer=open_signer)
     proposal = written.proposal
-    warn_of_rivals(proposal, written.path, lambda sentence: click.echo(plain(sentence), err=True))
+    safe = read_safe(connection.chain, proposal.safe)
+    place = find_place(proposal, reason.queued, nonce=safe.nonce, now=reason.now)
+    for warning in warnings_of(proposal, place, safe=safe):
+        click.echo(plain(warning), err=True)
     click.echo(f"Wrote {written.path}: transaction {proposal.nonce} of the Safe {proposal.safe}")
     if written.signature:
         click.echo(f"Wrote {written.signature}: an owner's signature of the proposal")

@@ -61,6 +61,10 @@ class SafeState:
             )
         return ""
 
+    def missing_before(self, nonce: int, queued: Collection[int]) -> int | None:
+        """Return the first nonce that the Safe must use before `nonce` and that is not `queued`; None if all are."""
+        return next((earlier for earlier in range(self.nonce, nonce) if earlier not in queued), None)
+
     def as_fields(self) -> dict[str, Any]:
         """Return the JSON object of the Safe's state, as in ``contract show --json`` and in chain views."""
         return {
@@ -103,7 +107,8 @@ class ChainView:
         contract_owners: addresses of the Safe's owners that are contracts.
         source: name of the chain view file; empty if the view was read from a node.
         configured_safe: address of the Safe in the signer's settings; empty if the settings name none.
-        queued: names of the proposal files that lie beside the reviewed proposal, by their nonces.
+        queued: names of the proposal files beside the reviewed proposal that come before it, by their nonces.
+        rivals: names of the proposal files beside the reviewed proposal that compete with it for its nonce.
     """
 
     chain_id: int
@@ -121,6 +126,7 @@ class ChainView:
     source: str = field(default="", compare=False)
     configured_safe: str = field(default="", compare=False)
     queued: Mapping[int, str] = field(default_factory=dict, compare=False)
+    rivals: tuple[str, ...] = field(default=(), compare=False)
 
     def product(self, name: str) -> Product | None:
         """Return the product with a name; None if the view does not contain it."""
@@ -133,6 +139,11 @@ class ChainView:
     def agreement(self, number: int) -> Agreement | None:
         """Return the agreement with a number; None if the view does not contain it."""
         return next((agreement for agreement in self.agreements if agreement.number == number), None)
+
+    def first_before(self, nonce: int) -> str:
+        """Return the name of the proposal that must be executed next, before one with `nonce`; empty if none must."""
+        following = self.safe.nonce
+        return self.queued.get(following, f"the proposal with nonce {following}") if following < nonce else ""
 
     def to_json(self) -> bytes:
         """Return the bytes of the chain view file; equal views give equal bytes."""

@@ -88,6 +88,12 @@ class RedFlag:
         word: word that the owner types to sign in spite of the flag.
         what: description of the unusual property, a clause without a full stop.
         is_absence: whether the chain view lacks something, which may have come to the chain after the view.
+
+    Examples:
+        >>> proposal, _ = load_proposal("1.1.0.json")
+        >>> [flag] = network.red_flags(proposal)
+        >>> flag.what
+        'the proposal takes nonce ..., the Safe is at ...: this or another proposal was executed already'
     """
 
     word: Word
@@ -225,8 +231,7 @@ def _of_nonce(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     nonces = f"the proposal takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}"
     if proposal.nonce < view.safe.nonce:
         yield RedFlag(Word.NONCE, f"{nonces}: this or another proposal was executed already")
-    earlier = range(view.safe.nonce, proposal.nonce)
-    if (missing := next((nonce for nonce in earlier if nonce not in view.queued), None)) is not None:
+    if (missing := view.safe.missing_before(proposal.nonce, view.queued)) is not None:
         waits = f"{nonces}: others must be executed first, and none here takes nonce {missing}"
         yield RedFlag(Word.NONCE, waits, is_absence=True)
 

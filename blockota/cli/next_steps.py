@@ -71,13 +71,19 @@ def after_viewing(view: Path) -> str:
     return f"Send {view}, the proposal FILE and its IMAGE to the owner, who signs off line with {sign}"
 
 
-def after_listing(listed: Sequence[ListedProposal]) -> str:
-    """Return the next step for the proposals of a folder, the next of which is the first; empty if none waits."""
+def after_listing(listed: Sequence[ListedProposal], *, nonce: int) -> str:
+    """Return the next step for the proposals of a folder, the next of which is the first; empty if none waits.
+
+    `nonce` is the Safe's next one.
+    """
     from blockota.vendor.queue import ProposalState
 
-    if not listed or listed[0].state is not ProposalState.NEXT:
-        return ""
     first = listed[0]
+    if first.state is ProposalState.LATER:
+        waits = f"Nonce {nonce} must be executed first, and no pending proposal here takes it"
+        return f"{waits}: put that proposal here, or pass --nonce {nonce} when you make one"
+    if first.state is not ProposalState.NEXT:
+        return ""
     if first.competes_with:
         names = shortened([first.file.name, *first.competes_with])
         return f"Next: decide on one of {names}; the execution of one replaces the others"
@@ -90,18 +96,18 @@ def before_signing(file: Path, *, view: Path | None) -> str:
     return f"Next: `blockota proposal sign {shlex.quote(str(file))}{option} --key KEY`"
 
 
-def after_signing(file: Path, signature: Path, *, signed: int, view: ChainView) -> str:
+def after_signing(file: Path, signature: Path, proposal: Proposal, *, signed: int, view: ChainView) -> str:
     """Return the next step of an owner who has signed. A signature that was made off line must be sent back."""
     if view.source:
         return f"{signed} of {view.safe.threshold} signed here. Send {signature} back to the sender of {file}"
     if signature.parent.resolve() != file.parent.resolve():
         return f"{signed} of {view.safe.threshold} signed. Move {signature} beside {file}, where the execution finds it"
-    return after_review(file, signed, view=view)
+    return after_review(file, proposal, signed=signed, view=view)
 
 
-def after_review(file: Path, signed: int, *, view: ChainView) -> str:
+def after_review(file: Path, proposal: Proposal, *, signed: int, view: ChainView) -> str:
     """Return the next step for a proposal with a number of signatures that can still be executed."""
-    first = view.queued.get(view.safe.nonce, "")
+    first = view.first_before(proposal.nonce)
     return after_proposing(file, signed=signed, threshold=view.safe.threshold, first=first)
 
 

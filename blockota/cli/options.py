@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,10 @@ from blockota.cli.session import Session
 from blockota.errors import shortened
 
 if TYPE_CHECKING:
+    from blockota.approval.chain_view import SafeState
     from blockota.approval.proposal import Proposal
     from blockota.vendor.propose import Reason
+    from blockota.vendor.queue import QueuePlace
 
 _WEEK = 7 * 86400
 
@@ -88,26 +90,29 @@ def save_proposal(
     """
     from blockota.bindings.safe import read_safe
     from blockota.desk import unattended_signer
-    from blockota.vendor.queue import names_before
+    from blockota.vendor.queue import find_place
     from blockota.vendor.unattended import write_proposal
 
     path, reason = proposing.output, proposing.as_reason()
     open_signer = partial(unattended_signer, session.connection, sign, reason=reason) if sign else None
     written = write_proposal(path, lambda: make(reason), open_signer=open_signer)
     proposal = written.proposal
-    warn_of_rivals(proposal, path, session.note)
     fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
     if written.signature:
         fields |= {"signature": str(written.signature), "signer": written.signer}
 
     details, safe = about(), read_safe(session.chain, proposal.safe)
-    earlier = names_before(proposal, reason.queued, now=reason.now).items()
-    before = [name for nonce, name in earlier if nonce >= safe.nonce]
+    place = find_place(proposal, reason.queued, nonce=safe.nonce, now=reason.now)
+    before = [place.before[nonce] for nonce in sorted(place.before)]
+    for warning in warnings_of(proposal, place, safe=safe):
+        session.note(warning)
 
     def show() -> None:
         session.done(f"{path} proposes transaction {proposal.nonce} of the Safe {proposal.safe}")
         if before:
             session.print(f"It can be executed after {shortened(before)}.")
+        if proposal.is_rejection and place.rivals:
+            session.print(f"Its execution rejects {shortened(place.rivals)}.")
         if written.signature:
             session.done(f"{written.signature} is the signature of {written.signer}")
         for rows in details.rows:
@@ -117,16 +122,18 @@ def save_proposal(
     session.result({**fields, **details.fields}, show, then=then)
 
 
-def warn_of_rivals(proposal: Proposal, path: Path, note: Callable[[str], object]) -> None:
-    """Warn of other proposals in the folder with the nonce of a new proposal, unless it is a rejection."""
-    from blockota.vendor.queue import find_rivals
-
-    rivals = [] if proposal.is_rejection else find_rivals(proposal, path.parent)
-    if rivals:
-        note(
-            f"Warning: nonce {proposal.nonce} is taken by {shortened(rivals)} too, and only one can be executed. To "
-            "have all executed, make this proposal again without --nonce."
+def warnings_of(proposal: Proposal, place: QueuePlace, *, safe: SafeState) -> Iterator[str]:
+    """Yield warnings of other proposals with the nonce of a new proposal, and of a gap in the nonces before it."""
+    if place.rivals and not proposal.is_rejection:
+        yield (
+            f"Warning: nonce {proposal.nonce} is taken by {shortened(place.rivals)} too, and only one can be executed. "
+            "To have all executed, make this proposal again without --nonce."
         )
+    if (missing := safe.missing_before(proposal.nonce, place.before)) is not None:
+        again = f" To take it, make this proposal again with --nonce {missing}."
+        if proposal.is_rejection:  # which is for one nonce
+            again = ""
+        yield f"Warning: nonce {missing} must be executed first, and no pending proposal here takes it.{again}"
 
 
 def proposing_options(

@@ -19,6 +19,7 @@ from blockota.cli.next_steps import after_listing, after_merging, after_review, 
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.pack import pack
 from blockota.cli.proposal_text import readable, show_flags, show_part, show_screen
+from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.cli.signing import (
     FILE,
@@ -34,7 +35,7 @@ from blockota.cli.signing import (
     signature_option,
     unsigned_text_option,
     view_option,
-    with_queue,
+    with_neighbours,
 )
 from blockota.errors import BlockOTAError, UsageError, shortened
 from blockota.files import refuse_existing, write_result
@@ -80,6 +81,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
 
     found = read_folder(folder)
     listed: list[ListedProposal] = []
+    then = ""
     if found.proposals:
         chain = open_view(session, [], path=view)
         listed = list_proposals(found, chain, now=int(time.time()), note=session.note)
@@ -87,6 +89,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
         if view is None and any(one.state is ProposalState.PAST for one in listed):
             first = session.settings.first_block
             listed = settle_past(listed, executed_hashes(session.chain, chain.safe.address, from_block=first))
+        then = after_listing(listed, nonce=chain.safe.nonce)
 
     for path, why in found.skipped.items():
         session.note(f"Skipped {path.name}: {why}")
@@ -115,7 +118,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
             empty=f"No proposals in {folder.resolve()}.",
         )
 
-    session.result({"proposals": rows, "leftAside": skipped}, show, then=after_listing(listed))
+    session.result({"proposals": rows, "leftAside": skipped}, show, then=then)
 
 
 @proposal.command()
@@ -148,7 +151,7 @@ def show(
     now = int(time.time())
     with opened_proposal(session, file, view=view) as (found, read_view, open_store):
         try:
-            chain, trouble = with_queue(read_view(), file, found, now=now), ""
+            chain, trouble = with_neighbours(read_view(), file, found, now=now), ""
             check_place(found, chain)
         except BlockOTAError as error:
             if view or is_pack(file):
@@ -172,11 +175,16 @@ def show(
 
     shown_flags = None if flags is None else flag_fields(flags)
     signed = sum(one.counts and (chain is None or one.signer in chain.safe.owners) for one in collected)
-    # A proposal that was executed, was replaced or has expired has no next step.
-    is_pending = chain and chain.safe.nonce <= found.nonce and now < found.expires
     then = ""
-    if chain and is_pending:
-        then = before_signing(file, view=view) if chain.source else after_review(file, signed, view=chain)
+    if chain:
+        try:
+            require_pending(session, found, chain, now=now)
+            then = after_review(file, found, signed=signed, view=chain)
+            if chain.source:
+                then = before_signing(file, view=view)
+        except BlockOTAError as error:  # the proposal was executed, was replaced or has expired
+            sentence = sentence_of(error)
+            then = sentence[:1].upper() + sentence[1:]
     fields = review.as_fields(now=now) | {"signers": signers, "redFlags": shown_flags}
     session.result(fields, show_all, then=then)
 
@@ -244,9 +252,9 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...], *, u
     from blockota.vendor.review import Review
 
     found, now = read_proposal(file), int(time.time())
-    view = with_queue(open_view(session, [found], path=None), file, found, now=now)
+    view = with_neighbours(open_view(session, [found], path=None), file, found, now=now)
     require_pending(session, found, view, now=now)  # a later nonce can still be simulated as a call
-    show_flags(session, Review(found, view).red_flags(signer=None, now=now) or [])
+    show_flags(session.err, Review(found, view).red_flags(signer=None, now=now) or [])
     signed = collect_signatures(file, found, named=signatures, owners=view.safe.owners, note=session.note)
     if unsigned_text:
         signed = waive_text(signed)
@@ -273,7 +281,8 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...], *, u
                 print_sentence(session.out, line, mark="- ")
 
     fields = {"call": result.call, "execution": result.execution, "signatures": counted}
-    session.result(fields | {"threshold": view.safe.threshold}, show_all, then=after_review(file, counted, view=view))
+    then = after_review(file, found, signed=counted, view=view)
+    session.result(fields | {"threshold": view.safe.threshold}, show_all, then=then)
 
 
 @proposal.command()

@@ -14,6 +14,8 @@ from blockota.cli.session import Session
 from blockota.errors import RefusedError, UsageError, plain
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from blockota.approval.red_flags import RedFlag
     from blockota.model.manifest import Description
     from blockota.vendor.screen import Rows, Screen
@@ -28,7 +30,7 @@ _RUNS = re.compile(" {2,}")
 def show_screen(session: Session, screen: Screen, flags: Sequence[RedFlag] | None) -> None:
     """Print the signing screen: what is asked, what changes, what is unusual, and the evidence below a rule.
 
-    Flags of None were not checked. The red flags go to stderr.
+    Flags of None were not checked.
     """
     parts = (screen.asked, screen.changes, screen.evidence)
     width = max(len(label) for part in parts for group in part for label in group)
@@ -42,7 +44,7 @@ def show_screen(session: Session, screen: Screen, flags: Sequence[RedFlag] | Non
         session.out.print("not checked, because the state of the chain is not known")
     elif not flags:
         session.out.print("nothing")
-    show_flags(session, flags or [])
+    show_flags(session.out, flags or [])
 
     session.out.print(f"\n{'─' * min(session.out.width, _RULE)}")
     show_part(session, screen.evidence, heading="To compare with your build and your wallet", width=width)
@@ -73,10 +75,10 @@ def show_description(session: Session, found: Description) -> None:
         session.fields({"  │": line})
 
 
-def show_flags(session: Session, flags: Sequence[RedFlag]) -> None:
-    """Print red flags on stderr."""
+def show_flags(console: Console, flags: Sequence[RedFlag]) -> None:
+    """Print red flags."""
     for flag in flags:
-        print_sentence(session.err, readable(flag.what), mark=f"RED FLAG {flag.word}  ", mark_style="bold red")
+        print_sentence(console, readable(flag.what), mark=f"RED FLAG {flag.word}  ", mark_style="bold red")
 
 
 def confirm_flags(session: Session, flags: Sequence[RedFlag]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +89,7 @@ def sign(
     now = int(time.time())
     with opened_proposal(session, file, view=view) as (proposal, read_view, open_store):
         # 1. The state of the proposal: nothing is asked for one that can no longer be executed.
-        chain = with_queue(read_view(), file, proposal, now=now)
+        chain = with_neighbours(read_view(), file, proposal, now=now)
         require_pending(session, proposal, chain, now=now)
 
         # 2. The signer. The key is opened for the proposal's chain, so a development key never signs for a real chain.
@@ -104,7 +103,7 @@ def sign(
         review = review_proposal(proposal, chain, inputs, is_pinned=pinned, is_required=True)
     flags = review.red_flags(signer=account.address, now=now) or []
     if session.as_json:
-        show_flags(session, flags)
+        show_flags(session.err, flags)
     else:
         show_screen(session, screen_of(review, now=now), flags)
 
@@ -123,7 +122,7 @@ def sign(
         "redFlags": flag_fields(flags),
     }
     signed = signers(session, file, proposal, view=chain) | {account.address}
-    then = after_signing(file, path, signed=len(signed), view=chain)
+    then = after_signing(file, path, proposal, signed=len(signed), view=chain)
     session.result(fields, lambda: session.done(f"{path} is the signature of {account.address}"), then=then)
 
 
@@ -151,13 +150,15 @@ def execute(
     Example:  blockota proposal execute 1.4.0.json --key env:PAYER_KEY
     """
     from blockota.bindings.safe import execute as execute_proposal
+    from blockota.vendor.queue import check_next
     from blockota.vendor.review import Review, headline
 
     # 1. The state of the proposal, unless it is being executed: then the execution is continued, whatever the state.
     proposal, now = read_proposal(file), int(time.time())
-    view = with_queue(open_view(session, [proposal], path=None), file, proposal, now=now)
+    view = with_neighbours(open_view(session, [proposal], path=None), file, proposal, now=now)
     if not any(entry.newest.to == proposal.safe for entry in session.chain.unsettled()):
         require_pending(session, proposal, view, now=now)
+        check_next(proposal, view)
 
     # 2. The signatures and the payer.
     flags = Review(proposal, view).red_flags(signer=None, now=now) or []
@@ -171,7 +172,7 @@ def execute(
     # 3. The execution.
     if not session.as_json:
         session.print(readable(headline(proposal)))
-    show_flags(session, [flag for flag in flags if flag.word not in {Word.NONCE, Word.EXPIRED}])
+    show_flags(session.err, [flag for flag in flags if flag.word not in {Word.NONCE, Word.EXPIRED}])
     receipt = execute_proposal(session.chain, proposal, signatures=signed, account=account, now=now)
     transaction = "0x" + receipt.transaction.hex()
     fields = {"transaction": transaction, "block": receipt.block_number, "gas": receipt.gas_used}
@@ -179,13 +180,13 @@ def execute(
     session.result(fields, lambda: session.done(sentence), then=after_execution(proposal))
 
 
-def with_queue(view: ChainView, file: Path, proposal: Proposal, *, now: int) -> ChainView:
-    """Add the proposals that lie beside a proposal file or a pack, and come before it, to a chain view."""
+def with_neighbours(view: ChainView, file: Path, proposal: Proposal, *, now: int) -> ChainView:
+    """Add the place of a proposal among those beside its file, or beside its pack, to a chain view."""
     from blockota.vendor.pack import read_packs_beside
-    from blockota.vendor.queue import names_before, read_queue
+    from blockota.vendor.queue import read_queue, with_queue
 
     queue = (read_packs_beside(file) if is_pack(file) else {}) | read_queue(file.parent)
-    return replace(view, queued=names_before(proposal, queue, now=now))
+    return with_queue(view, proposal, queue, now=now)
 
 
 def require_pending(session: Session, proposal: Proposal, view: ChainView, *, now: int) -> None:

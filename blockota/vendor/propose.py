@@ -95,7 +95,7 @@ def propose_rejection(contract: BlockOTAContract, *, reason: Reason, rejected: P
     Raises:
         ProposalError: the nonce is used, or the rejected proposal is for another chain or Safe.
     """
-    safe = read_safe(contract.chain, contract.owner())
+    safe, nonce = read_safe(contract.chain, contract.owner()), reason.nonce
     if rejected:
         if (rejected.chain_id, rejected.safe) != (contract.chain.chain_id, safe.address):
             raise ProposalError(
@@ -104,7 +104,15 @@ def propose_rejection(contract: BlockOTAContract, *, reason: Reason, rejected: P
                 remedy="choose the network that the proposal was made for",
                 action=Action.CHOOSE_NETWORK,
             )
-        reason = replace(reason, nonce=rejected.nonce)
+        nonce = rejected.nonce
+    if nonce is not None and nonce < safe.nonce:
+        raise ProposalError(
+            "there is nothing to reject",
+            why=f"nonce {nonce} is used already: the Safe is at {safe.nonce}",
+            remedy="check which proposal was executed",
+            action=Action.LIST_PROPOSALS,
+        )
+    reason = replace(reason, nonce=nonce)
     return _proposal(contract, safe, reason=reason, to=safe.address, data=b"")
 
 

@@ -61,6 +61,19 @@ class ListedProposal:
         }
 
 
+@dataclass(frozen=True)
+class QueuePlace:
+    """The place of a proposal in the queue of its Safe.
+
+    Attributes:
+        before: names of the proposals that come first, by their nonces.
+        rivals: names of the proposals with another transaction at the same nonce.
+    """
+
+    before: Mapping[int, str]
+    rivals: tuple[str, ...]
+
+
 def list_proposals(
     folder: ProposalFolder, view: ChainView, *, now: int, note: Callable[[str], object] = lambda _: None
 ) -> list[ListedProposal]:
@@ -74,6 +87,8 @@ def list_proposals(
     # A Safe executes one transaction at each nonce: proposals with the same chain, Safe and nonce compete.
     rivals: dict[tuple[int, str, int], dict[Path, bytes]] = defaultdict(dict)
     for path, one in folder.proposals.items():
+        if one.expires <= now:
+            continue
         rivals[(one.chain_id, one.safe, one.nonce)][path] = one.safe_tx_hash
 
     listed = []
@@ -82,7 +97,7 @@ def list_proposals(
         competing = tuple(p.name for p, other in others.items() if other != one.safe_tx_hash)
         signatures = collect_signatures(path, one, note=note)
         signers = tuple(found.signer for found in signatures if found.counts and found.signer in view.safe.owners)
-        competes_with = () if state is ProposalState.PAST else competing
+        competes_with = () if state in {ProposalState.PAST, ProposalState.EXPIRED} else competing
         listed.append(ListedProposal(path, one, signers, view.safe.threshold, state, competes_with))
     return _sorted(listed)
 
@@ -136,6 +151,21 @@ def check_pending(
     proposal.check_time(now)
 
 
+def check_next(proposal: Proposal, view: ChainView) -> None:
+    """Refuse to execute a proposal before those that come first.
+
+    Raises:
+        ProposalError: the nonce of the proposal comes after the Safe's next one.
+    """
+    if first := view.first_before(proposal.nonce):
+        raise ProposalError(
+            "other proposals come first",
+            why=f"the proposal takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}",
+            remedy=f"execute {first} first",
+            action=Action.LIST_PROPOSALS,
+        )
+
+
 def read_queue(folder: Path) -> dict[str, Proposal]:
     """Return the readable proposals of a folder by file name; none if the folder does not exist."""
     if not folder.is_dir():
@@ -143,32 +173,25 @@ def read_queue(folder: Path) -> dict[str, Proposal]:
     return {path.name: proposal for path, proposal in read_folder(folder).proposals.items()}
 
 
-def names_before(proposal: Proposal, queue: Mapping[str, Proposal], *, now: int) -> dict[int, str]:
-    """Return the names of the unexpired proposals that come before a proposal, by their nonces of the same Safe."""
-    return {
-        other.nonce: name
-        for name, other in queue.items()
-        if _are_of_one_safe(proposal, other) and other.nonce < proposal.nonce and other.expires > now
-    }
+def find_place(proposal: Proposal, queue: Mapping[str, Proposal], *, nonce: int, now: int) -> QueuePlace:
+    """Find the place of a proposal among the unexpired proposals of a queue; `nonce` is the Safe's next one."""
+    before: dict[int, str] = {}
+    rivals = []
+    for name, other in queue.items():
+        if (proposal.chain_id, proposal.safe) != (other.chain_id, other.safe) or other.expires <= now:
+            continue
+        if nonce <= other.nonce < proposal.nonce:
+            others = before.get(other.nonce)
+            before[other.nonce] = f"{others} or {name}" if others else name
+        elif other.nonce == proposal.nonce and other.safe_tx_hash != proposal.safe_tx_hash:
+            rivals.append(name)
+    return QueuePlace(before, tuple(rivals))
 
 
-def find_rivals(proposal: Proposal, folder: Path) -> list[str]:
-    """Return the names of the proposal files in a folder that compete with a proposal.
-
-    A competing proposal has another transaction of the same Safe at the same nonce, and has not expired.
-    """
-    return [
-        path.name
-        for path, other in read_folder(folder).proposals.items()
-        if _are_of_one_safe(proposal, other)
-        and other.nonce == proposal.nonce
-        and other.safe_tx_hash != proposal.safe_tx_hash
-        and other.expires > proposal.created
-    ]
-
-
-def _are_of_one_safe(proposal: Proposal, other: Proposal) -> bool:
-    return (proposal.chain_id, proposal.safe) == (other.chain_id, other.safe)
+def with_queue(view: ChainView, proposal: Proposal, queue: Mapping[str, Proposal], *, now: int) -> ChainView:
+    """Add the place of a proposal in a queue to a chain view."""
+    place = find_place(proposal, queue, nonce=view.safe.nonce, now=now)
+    return replace(view, queued=place.before, rivals=place.rivals)
 
 
 def _state(proposal: Proposal, view: ChainView, *, now: int) -> ProposalState:

@@ -19,6 +19,7 @@ from blockota.approval.chain_view import ChainView
 from blockota.approval.intent import SAFE, KnownCall
 from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import is_named
+from blockota.errors import shortened
 from blockota.model.agreement import Agreement
 from blockota.model.difference import PAGE_SIZE
 from blockota.model.manifest import Description
@@ -130,10 +131,14 @@ def _terms(proposal: Proposal, view: ChainView | None, *, now: int) -> Rows:
 def _place_in_queue(proposal: Proposal, view: ChainView | None) -> str:
     if view is None:
         return ""
+    place = f"the Safe is at {view.safe.nonce}"
     if proposal.nonce == view.safe.nonce:
-        return ", the Safe's next"
-    before = view.queued.get(proposal.nonce - 1)
-    return f", after {before}; the Safe is at {view.safe.nonce}" if before else f", the Safe is at {view.safe.nonce}"
+        place = "the Safe's next"
+    elif proposal.nonce < view.safe.nonce:
+        place = f"used; {place}"
+    elif before := view.queued.get(proposal.nonce - 1):
+        place = f"after {before}; {place}"
+    return f", {place}; competes with {shortened(view.rivals)}" if view.rivals else f", {place}"
 
 
 def _place(proposal: Proposal, view: ChainView | None) -> Rows:

@@ -70,7 +70,7 @@ def test_a_publisher_who_insists_is_seen_by_owners_and_benches(workshop: Worksho
     ok(publish(workshop, "moved.bin", "--accept-load-address"))
     flagged = sign(workshop, "1.1.0.json", "dev:1")
     refused(flagged, REFUSED, "red flags (address)")
-    assert "RED FLAG address" in flagged.err
+    assert "RED FLAG address" in flagged.out
     execute(workshop)
     shown = workshop.run("release", "show", "--product", PRODUCT, "--json").json
     assert shown["manifest"]["loadAddressAccepted"] is True

@@ -187,8 +187,8 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
     file = propose(workshop, OLD, "1.0.0")
     refused(workshop.run("proposal", "reject", "-o", "no.json"), USAGE, "FILE", "--nonce")
     refused(workshop.run("proposal", "reject", str(file), "--nonce", "1"), USAGE, "one of FILE and --nonce")
-    ok(workshop.run("proposal", "reject", str(file), "--reason", "wrong image"))
-    assert Path("reject-1.0.0.json").exists()
+    rejected = ok(workshop.run("proposal", "reject", str(file), "--reason", "wrong image"))
+    assert "Its execution rejects 1.0.0.json." in rejected.out
     Path("reject-1.0.0.json").rename("no.json")
     floor = ("product", "floor", PRODUCT, "0.1.0", "--above-newest", "-o", "floor.json")
     competing = ok(workshop.run(*floor, "--nonce", "1"))
@@ -199,7 +199,7 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
     assert rows["1.0.0.json"]["competesWith"] == ["no.json"]
     assert rows["no.json"]["competesWith"] == ["1.0.0.json"]
     assert "COMPETES with no.json" in workshop.run("proposal", "list").out
-    ok(sign(workshop, file, "dev:1"))
+    assert "1, the Safe's next; competes with no.json" in ok(sign(workshop, file, "dev:1")).out
     ok(sign(workshop, file, "dev:2"))
     assert "reject whatever else takes nonce 1" in ok(decide(workshop, "no.json", "dev:1", "dev:3")).out
     refused(workshop.run("proposal", "simulate", str(file)), REFUSED, "was replaced", "nonce 1")
@@ -211,8 +211,13 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
         outcome = workshop.run("proposal", verb, "no.json", "--key", "keystore:missing.json")
         refused(outcome, REFUSED, "the proposal was executed already")
     assert listed(workshop)["1.0.0.json"]["state"] == "replaced"
+    shown = ok(workshop.run("proposal", "show", str(file)))
+    assert "1, used; the Safe is at 2" in shown.out
+    assert "The proposal was replaced: the Safe executed another transaction at nonce 1." in shown.err
     assert workshop.contract.latest(PRODUCT) is None
-    refused(workshop.run("proposal", "reject", "--nonce", "1", "-o", "x.json"), REFUSED, "nonce 1 is used already")
+    for words in (("--nonce", "1"), (str(file),)):
+        outcome = workshop.run("proposal", "reject", *words, "-o", "x.json")
+        refused(outcome, REFUSED, "nothing to reject: nonce 1 is used already", "blockota proposal list")
 
 
 def test_a_second_proposal_waits_for_the_first(workshop: Workshop) -> None:
@@ -222,16 +227,23 @@ def test_a_second_proposal_waits_for_the_first(workshop: Workshop) -> None:
     assert Proposal.from_json(file.read_bytes()).nonce == 2
     assert listed(workshop)["1.1.0.json"]["state"] == "waits for those before it"
     signed = ok(sign(workshop, file, "dev:1"))
-    assert "RED FLAG" not in signed.err
+    assert "RED FLAG" not in signed.out
     assert "2, after 1.0.0.json; the Safe is at 1" in signed.out
     assert signed.err.endswith(
         "1 of 2 signed. Send 1.1.0.json to the other owners; then `blockota proposal execute 1.1.0.json --key KEY`\n"
     )
     assert "Execute 1.0.0.json first" in ok(sign(workshop, file, "dev:2")).err
-    refused(workshop.run("proposal", "execute", str(file), "--key", "dev:0"), REFUSED, "other proposals come first")
+    too_early = workshop.run("proposal", "execute", str(file), "--key", "keystore:missing.json")
+    refused(too_early, REFUSED, "other proposals come first", "Execute 1.0.0.json first")
 
     # Without the proposals before it, a later nonce is unusual.
     Path("1.0.0.json").rename("1.0.0.bak")
+    assert "--nonce 1" in workshop.run("proposal", "list").err
+    floor = ok(workshop.run("product", "floor", PRODUCT, "0.1.0", "--above-newest", "-o", "floor.json"))
+    assert "transaction 3 of the Safe" in floor.out
+    assert "It can be executed after 1.1.0.json." in floor.out
+    assert "nonce 1 must be executed first, and no pending proposal here takes it" in floor.err
+    assert "again with --nonce 1" in floor.err
     refused(sign(workshop, file, "dev:3"), REFUSED, "red flags (nonce)")
     assert "the Safe is at 1" in ok(workshop.run("proposal", "simulate", str(file))).out
 

@@ -14,12 +14,12 @@ from blockota.errors import ProposalError
 from blockota.vendor.files import ProposalFolder
 from blockota.vendor.queue import (
     ProposalState,
+    check_next,
     check_pending,
-    find_rivals,
     list_proposals,
-    names_before,
     read_queue,
     settle_past,
+    with_queue,
 )
 from tests.support.samples import NOW, code, proposal_with, release_of
 from tests.vendor.test_review import OTHER_CHAIN, VIEW
@@ -35,7 +35,7 @@ def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> 
         "later": proposal_with(nonce=8),
         "next": proposal_with(),
         "rival": proposal_with(data=publish_call([release_of(code(65))])),
-        "expired": proposal_with(nonce=9, expires=NOW),
+        "expired": proposal_with(expires=NOW, data=publish_call([release_of(code(67))])),
         "foreign": OTHER_CHAIN,
     }
     folder = ProposalFolder({tmp_path / f"{name}.json": one for name, one in proposals.items()}, {})
@@ -49,7 +49,7 @@ def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> 
         ("past", "PAST"),
         ("foreign", "FOREIGN"),
     ]
-    assert [one.competes_with for one in listed[:3]] == [("rival.json",), ("next.json",), ()]
+    assert [one.competes_with for one in listed[:4]] == [("rival.json",), ("next.json",), (), ()]
     settled = {one.file.stem: one.state for one in settle_past(listed, {proposals["past"].safe_tx_hash})}
     assert (settled["past"], settled["replaced"]) == (ProposalState.EXECUTED, ProposalState.REPLACED)
 
@@ -64,27 +64,36 @@ def test_the_nonce_of_a_queued_proposal_is_not_a_red_flag() -> None:
     assert flag.what.endswith("this or another proposal was executed already")
 
 
-def test_proposals_that_come_first_are_named() -> None:
-    """Only unexpired proposals of the same Safe with a lower nonce come first."""
+def test_proposals_that_come_first_or_compete_are_named() -> None:
+    """Unexpired proposals of the same Safe come first with an unused lower nonce, and compete with the same nonce."""
+    other = publish_call([release_of(code(65))])
     queue = {
+        "used.json": proposal_with(nonce=6),
         "a.json": proposal_with(),
+        "b.json": proposal_with(data=other),
         "expired.json": proposal_with(nonce=8, expires=NOW),
         "foreign.json": OTHER_CHAIN,
         "itself.json": LATER,
+        "late-rival.json": proposal_with(nonce=9, data=other),
+        "expired-rival.json": proposal_with(nonce=9, data=other, expires=NOW),
         "z.json": proposal_with(nonce=10),
     }
-    assert names_before(LATER, queue, now=NOW) == {7: "a.json"}
+    view = with_queue(VIEW, LATER, queue, now=NOW)
+    assert (view.queued, view.rivals) == ({7: "a.json or b.json"}, ("late-rival.json",))
+    assert view.safe.missing_before(LATER.nonce, view.queued) == 8
+    with pytest.raises(ProposalError, match="other proposals come first"):
+        check_next(LATER, view)
+    check_next(proposal_with(), view)
 
 
 def test_a_folder_is_read_as_a_queue(tmp_path: Path) -> None:
-    """The queue has the readable proposals of the folder, and rivals at the same nonce are found in it."""
+    """The queue has the readable proposals of the folder."""
     assert read_queue(tmp_path / "missing") == {}
     rival = proposal_with(data=publish_call([release_of(code(65))]))
     for name, one in (("a", proposal_with()), ("rival", rival)):
         (tmp_path / f"{name}.json").write_bytes(one.to_json())
     (tmp_path / "broken.json").write_text('{"format": "blockota-proposal-1"}')
     assert read_queue(tmp_path) == {"a.json": proposal_with(), "rival.json": rival}
-    assert find_rivals(rival, tmp_path) == ["a.json"]
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,11 @@ def test_a_change_of_owners_is_shown_with_its_result(call: tuple[object, ...], a
         (7, VIEW, "7, the Safe's next"),
         (8, replace(VIEW, queued={7: "first.json"}), "8, after first.json; the Safe is at 7"),
         (9, VIEW, "9, the Safe is at 7"),
+        (6, VIEW, "6, used; the Safe is at 7"),
+        (7, replace(VIEW, rivals=("a.json", "b.json")), "7, the Safe's next; competes with a.json, b.json"),
         (7, None, "7"),
     ],
 )
 def test_the_place_in_the_queue_is_shown(nonce: int, view: ChainView | None, place: str) -> None:
-    """The nonce is shown with the proposal that comes before it."""
+    """The nonce is shown with the proposal that comes before it, and with those that compete for it."""
     assert screen(proposal_with(nonce=nonce), view).asked[-1]["nonce"] == place
