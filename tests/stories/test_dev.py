@@ -15,6 +15,7 @@ import pytest
 
 from blockota.chain.local import LocalChain, free_port
 from blockota.cli.main import run
+from blockota.settings import load_settings
 from tests.conftest import IMAGES, ROOT
 from tests.support.waiting import eventually
 
@@ -146,15 +147,16 @@ def is_json(path: Path) -> bool:
 
 
 def test_ape_deploys_what_the_commands_use(port: str) -> None:
-    """After ``ape run deploy``, the commands find the contract through the deployment file."""
+    """After ``ape run deploy``, the commands find the contract through the settings that it wrote."""
     chain = LocalChain(Path(".blockota"), int(port))
     chain.start()
     ape = Path(sys.executable).with_name("ape")
     words = ["run", "deploy", "--network", f"ethereum:local:{chain.url}", "--folder", str(Path.cwd())]
     done = subprocess.run([str(ape), *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(Path("deployments/1337.json").read_text())["threshold"] == 2
-    Path("blockota.toml").write_text(f'[networks.local]\nurl = "{chain.url}"\n')
+    deployed = json.loads(Path("deployments/1337.json").read_text())
+    settings = load_settings(None, network=None, environment={})
+    assert (settings.url, settings.contract, settings.safe) == (chain.url, deployed["contract"], deployed["safe"])
     assert run(["product", "list"]) == 0
 
 
