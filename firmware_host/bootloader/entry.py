@@ -18,7 +18,7 @@ from typing import Self
 from blockota.errors import Action, BoardError, BoardProtocolError, LinkError, NoAnswerError, UsageError
 from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.line.link import DEFAULT_BAUD, LineMode, Link
+from firmware_host.line.link import DEFAULT_BAUD, PLAIN, LineMode, Link
 
 Wait = Callable[[float], None]
 """A function that waits for a number of seconds; tests pass one that advances a simulated clock."""
@@ -136,8 +136,8 @@ class BoardLine:
             by a reset.
 
     Examples:
-        >>> BoardLine("/dev/ttyUSB0").baud
-        115200
+        >>> BoardLine.parse("/dev/ttyUSB0", wiring="dtr-rts").description
+        'wiring dtr-rts at 115200 baud'
     """
 
     url: str
@@ -162,6 +162,27 @@ class BoardLine:
                 remedy="start the program by the bootloader's Go command",
                 action=Action.CHOOSE_START,
             )
+
+    @classmethod
+    def parse(
+        cls, url: str, *, baud: int = DEFAULT_BAUD, wiring: str = "by-hand", mode: str = PLAIN, start: str = "auto"
+    ) -> Self:
+        """Return the line that the words of ``[bench]`` in ``blockota.toml`` describe.
+
+        Args:
+            url: as for the class.
+            baud: bits per second; 0 means the highest speed that the board supports.
+            wiring: ``by-hand``, ``dtr-rts``, ``rts-dtr``, ``dtr``, ``rts`` or ``break``.
+            mode: ``plain``, or words of ``no-parity``, ``echo``, ``rs485`` and ``rs485-inverted`` with commas.
+            start: ``auto``, ``reset``, ``go`` or ``none``.
+
+        Raises:
+            UsageError: a word is unknown, or the words contradict each other.
+        """
+        methods = {method.value: method for method in StartMethod}
+        if start not in methods:
+            raise UsageError(f"unknown start {start!r}", remedy=f"choose one of {', '.join(methods)}")
+        return cls(url, baud, find_wiring(wiring), LineMode.parse(mode), methods[start])
 
     @property
     def first_baud(self) -> int:

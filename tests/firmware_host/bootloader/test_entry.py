@@ -14,7 +14,9 @@ from firmware_host.bootloader.entry import (
     FASTER,
     SETTLE_SECONDS,
     WIRINGS,
+    BoardLine,
     BoardWiring,
+    StartMethod,
     connect_fastest,
     enter_bootloader,
     find_wiring,
@@ -121,6 +123,18 @@ def test_unknown_wirings_are_refused(name: str, inversions: dict[str, bool], mes
     """An unknown wiring, or an inverted line that the wiring does not use, is refused."""
     with pytest.raises(UsageError, match=message):
         find_wiring(name, **inversions)
+
+
+def test_words_describe_a_line() -> None:
+    """The words of ``[bench]`` give a line; unknown and contradicting words are refused."""
+    line = BoardLine.parse("/dev/ttyUSB0", baud=57600, wiring="dtr-rts", mode="echo", start="go")
+    assert line.description == "wiring dtr-rts at 57600 baud in mode echo"
+    assert line.start is StartMethod.GO
+    assert BoardLine.parse("/dev/ttyUSB0") == BoardLine("/dev/ttyUSB0")
+    wrong = [("usb", "plain", "auto"), ("dtr", "loud", "auto"), ("dtr", "plain", "later"), ("dtr", "plain", "reset")]
+    for wiring, mode, start in wrong:
+        with pytest.raises(UsageError):
+            BoardLine.parse("/dev/ttyUSB0", wiring=wiring, mode=mode, start=start)
 
 
 def steered(max_baud: int, *, product_id: int = 0x410) -> SteeredLink:
