@@ -153,13 +153,13 @@ class BoardImageJob:
         Bytes in the same pages outside the region are never erased: this image has no journal that could restore them
         after an interruption.
         """
-        blank, region = bytes((place.chip.erased_byte,)), place.image.span
+        chip, region = place.chip, place.image.span
         for unit in place.units:
-            if contents.checksum(unit) == zlib.crc32(blank * unit.size):
+            if contents.checksum(unit) == zlib.crc32(bytes((chip.erased_byte,)) * unit.size):
                 continue
-            if any(contents.read(part).strip(blank) for part in without(unit.span, region)):
+            if not all(chip.is_blank(contents.read(part)) for part in without(unit.span, region)):
                 raise self._not_own(unit.address, "contains other data")
-            if not may_replace and contents.read(common(unit.span, region)).strip(blank):
+            if not may_replace and not chip.is_blank(contents.read(common(unit.span, region))):
                 raise RefusedError(
                     "the place of the board's own image is not blank",
                     why=f"{self.product.region} contains bytes that no record of this bench explains; nothing was "
@@ -186,7 +186,7 @@ class BoardImageJob:
         if record.state is not ImageState.MADE:
             return False
         region, (chip, _) = self.product.region, flash_of(self._session.identity)
-        return bool(contents.read(range(region.start + record.size, region.end)).strip(bytes((chip.erased_byte,))))
+        return not chip.is_blank(contents.read(range(region.start + record.size, region.end)))
 
     def _read(self, record: ImageRecord, contents: FlashContents) -> bytes:
         """Read the image of an interrupted run from the flash, which was just found to contain it."""

@@ -180,9 +180,8 @@ class Examination:
         if installed.half_written and not entry:
             # Addresses beside a half written image are blank: only a journal at another bench can have their contents.
             planned = self.board.plan(self.proven.image, release.load_address)
-            blank = bytes((planned.chip.erased_byte,))
             with nothing_changed():
-                lost = tuple(span for span in planned.beside if not self.contents.read(span).strip(blank))
+                lost = tuple(span for span in planned.beside if planned.chip.is_blank(self.contents.read(span)))
         interrupted: InterruptedRun | None = None
         if entry and installed.is_partial and entry.product == release.product:
             revoked = {one.version for one in self.known.own if one.status is Status.REVOKED}

@@ -59,9 +59,8 @@ class Exchange:
     """One command as the frames that the host sends.
 
     Attributes:
-        command: the command's code.
         frames: the frames in order; the device answers each with ACK or NACK before the next is sent.
-        address: the address in the command, for messages; None if the command has no address.
+        address: the address in the command, for messages.
         closing_ack: whether the device sends a second ACK after the last frame, when the command is complete.
     """
 
@@ -83,7 +82,6 @@ class Capabilities:
 
     Attributes:
         version: the protocol version in packed decimal, such as 0x22 for version 2.2.
-        commands: the codes of the commands that the bootloader supports.
     """
 
     version: int
@@ -185,11 +183,7 @@ def address_frame(address: int) -> bytes:
 
 
 def parse_capabilities(payload: bytes) -> Capabilities:
-    """Decode the answer to Get, without its count and closing ACK: the version, then one byte per command.
-
-    Raises:
-        BoardProtocolError: the answer lists no command.
-    """
+    """Decode the answer to Get, without its count and closing ACK: the version, then one byte per command."""
     if not payload[1:]:
         raise BoardProtocolError("the board's answer to Get lists no command", why=f"it is {payload.hex()!r}")
     return Capabilities(version=payload[0], commands=frozenset(payload[1:]))

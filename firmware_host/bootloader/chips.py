@@ -40,8 +40,6 @@ class EraseUnit:
 
     Attributes:
         number: the unit's number in the erase commands.
-        address: the address of the unit's first byte.
-        size: the unit's size in bytes.
         other_number: the unit's number if the boot ROM counts the second bank as the flash controller does; None if
             both count alike.
     """
@@ -53,7 +51,7 @@ class EraseUnit:
 
     @property
     def span(self) -> range:
-        """The addresses of the erase unit."""
+        """The addresses of the unit."""
         return range(self.address, self.address + self.size)
 
 
@@ -79,14 +77,10 @@ class Chip:
     """All chips with one product id: a row of the table, whose head describes the fields that are not listed here.
 
     Attributes:
-        layout: the sizes of the erase units, in bytes.
         flash_limit: the flash size in bytes of the largest chip with this product id.
         bootloader_ram: the addresses of the RAM that the bootloader can read and write; empty if it leaves none.
         system_memory: the addresses of the bootloader.
         option_bytes: the addresses of the option bytes; empty if they cannot be read by address.
-        identity: the addresses of flash size and unique id; None if the chip has none.
-        usarts: base addresses of the USARTs on which the boot ROM listens.
-        erase_limit: the number of erase units that one erase command accepts.
         protected_bytes: the bytes of flash that one write-protection bit covers; 0 if unknown.
         second_bank_page: as in the table; 0 where the boot ROM and the flash controller count alike.
         second_bank: the address of the second bank on every part; 0 if it begins where the first one ends.
@@ -122,6 +116,10 @@ class Chip:
     def is_erased_whole(self) -> bool:
         """Whether the size of a page is unknown, so that only a mass erase is safe."""
         return self.layout == ((1, self.flash_limit),)
+
+    def is_blank(self, data: bytes) -> bool:
+        """Whether all these bytes of the flash are erased."""
+        return not data.strip(bytes((self.erased_byte,)))
 
     def usable(self, flash_size: int) -> int:
         """The bytes of a flash of `flash_size` bytes from `FLASH_BASE` on without a gap.
@@ -168,15 +166,7 @@ class Chip:
         return (self.flash(flash_size), self.bootloader_ram)
 
     def write_protected_units(self, option_bytes: bytes, flash_size: int) -> tuple[int, ...] | None:
-        """Return the numbers of the erase units that the option bytes protect from writing.
-
-        Args:
-            option_bytes: all option bytes, as read from the chip.
-            flash_size: the size of the flash in bytes.
-
-        Returns:
-            The numbers in ascending order; None if the chip table does not describe the write-protection bits.
-        """
+        """The numbers of the erase units that the option bytes protect from writing; None if their bits are unknown."""
         if not self.protected_bytes:
             return None
         # From offset 8: WRP0, its complement, WRP1 and so on; a cleared bit protects (PM0075 section 2.5).
@@ -196,13 +186,7 @@ class Chip:
 
 @dataclass(frozen=True)
 class BoardMark:
-    """The values that distinguish one board from another.
-
-    Attributes:
-        product_id: the product id that the bootloader answered to Get ID.
-        flash_size: the flash size in bytes, from the chip's register; 0 if the register was not read.
-        unique_id: the chip's 96-bit unique id in hexadecimal; empty if the id was not read.
-    """
+    """The values that distinguish one board from another; flash size 0 and an empty unique id if they were not read."""
 
     product_id: int
     flash_size: int = 0
@@ -215,7 +199,7 @@ class BoardMark:
 
 
 def find_chip(product_id: int) -> Chip | None:
-    """Return the chip table's row with this product id; None for an unknown product id."""
+    """Return the chip table's row with this product id, if there is one."""
     return next((chip for chip in chips() if chip.product_id == product_id), None)
 
 

@@ -68,7 +68,6 @@ class Bootloader:
         before_command: called before each command; it may raise an exception to stop the work.
 
     Attributes:
-        link: the link to the board.
         mark: the mark of the last identified board; None before that, and if the board's flash cannot be read.
     """
 
@@ -80,11 +79,7 @@ class Bootloader:
 
     @property
     def capabilities(self) -> Capabilities:
-        """The bootloader's answer to Get.
-
-        Raises:
-            RefusedError: the bootloader is not connected.
-        """
+        """The answer to Get of a bootloader that is connected."""
         if self._capabilities is None:
             raise RefusedError("the bootloader is not connected, so its commands are unknown", remedy="connect first")
         return self._capabilities
@@ -95,7 +90,6 @@ class Bootloader:
         Raises:
             NoAnswerError: the board is silent.
             BoardProtocolError: something other than a bootloader answers.
-            LinkError: the port was lost.
         """
         self._target = self._capabilities = None
         self.link.drain()
@@ -116,10 +110,6 @@ class Bootloader:
 
         `FEED` never completes a frame that broke off before its data. Of the frames that broke off within their data,
         `FEED` completes one in 256. Use this method only if the flash is verified afterwards; a reset is safer.
-
-        Raises:
-            NoAnswerError: the board stays silent.
-            LinkError: the port was lost.
         """
         self.link.write(bytes((an3155.SYNC,)))
         for start in range(0, len(FEED), _FEED_BURST):
@@ -130,11 +120,7 @@ class Bootloader:
             raise self._no_bootloader(b"")
 
     def require_flashing(self) -> None:
-        """Require that the bootloader has commands to read, write and erase.
-
-        Raises:
-            RefusedError: the bootloader lacks one of these commands.
-        """
+        """Require that the bootloader has commands to read, write and erase."""
         commands = self.capabilities.commands
         erasers = {Command.ERASE, Command.EXTENDED_ERASE}
         if not {Command.READ_MEMORY, Command.WRITE_MEMORY} <= commands or not erasers & commands:

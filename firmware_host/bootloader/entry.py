@@ -224,21 +224,13 @@ def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = F
 
 
 def connect_board(bootloader: Bootloader, *, line: BoardLine, wait: Wait = time.sleep) -> None:
-    """Start the board's bootloader, and connect at the speed that `line` specifies.
-
-    Raises:
-        BoardError: no bootloader answers as AN3155 specifies, or the port was lost.
-    """
+    """Start the board's bootloader, and connect at the speed that `line` specifies."""
     connect = connect_fastest if line.baud == FASTEST else enter_bootloader
     connect(bootloader, wiring=line.wiring, wait=wait)
 
 
 def reset_board(link: Link, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
-    """Reset the board, with BOOT0 at level `boot0` if a control line drives BOOT0; by hand, do nothing.
-
-    Raises:
-        LinkError: the port was lost, or has no control lines.
-    """
+    """Reset the board, with BOOT0 at level `boot0` if a control line drives BOOT0; by hand, do nothing."""
     if wiring.is_by_hand:
         return
     if not link.can_steer:
@@ -261,9 +253,6 @@ def enter_bootloader(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait 
 
     A byte that arrives during start-up can make the bootloader measure a wrong speed and ignore everything until the
     next reset (AN3155 section 2). A silent board is therefore reset again, with a longer wait.
-
-    Raises:
-        BoardError: no bootloader answers, or the port was lost.
     """
     if wiring.is_by_hand:
         bootloader.connect()
@@ -293,9 +282,6 @@ def connect_fastest(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait =
     The bootloader measures the speed from the first byte after a reset, and keeps that speed (AN3155 section 2). ST
     tests up to 115200 baud, but many boards support higher speeds. A bootloader that does not support a speed ignores
     everything until it is reset. Higher speeds are therefore tried only if the port can reset the board.
-
-    Raises:
-        BoardError: no bootloader answers at the link's first speed.
     """
     enter_bootloader(bootloader, wiring=wiring, wait=wait)
     link = bootloader.link

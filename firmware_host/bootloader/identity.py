@@ -25,14 +25,11 @@ class BoardIdentity:
     """The identity that a board reports; unknown values are None.
 
     Attributes:
-        product_id: the product id that the bootloader answered to Get ID.
-        bootloader_version: the bootloader's version, such as ``2.2``.
-        chip: the chip's row in the chip table; None for an unknown product id. For an unknown chip all following
-            values are unknown, because no address is guessed.
+        bootloader_version: the version in words, such as ``2.2``.
+        chip: the chip's row in the chip table. For an unknown chip all following values are unknown, because no
+            address is guessed.
         readout_protected: whether readout protection is on, which makes all following values unknown.
-        flash_size: the flash size in bytes, from the chip's register.
         unique_id: the chip's 96-bit unique id in hexadecimal, in memory order.
-        write_protected_pages: the numbers of the write-protected pages.
     """
 
     product_id: int
@@ -104,13 +101,7 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
 
 
 def reconnect(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
-    """Connect again after a reset or a silence, and require the same board (`require_same_board`).
-
-    Raises:
-        NoAnswerError: the board is silent.
-        AnotherBoardError: another board answers.
-        BoardError: the board's answer does not follow AN3155.
-    """
+    """Connect again after a reset or a silence, and require the same board (`require_same_board`)."""
     bootloader.connect()
     require_same_board(bootloader, chip, flash_size=flash_size)
 

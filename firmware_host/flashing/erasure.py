@@ -14,11 +14,7 @@ _UNCERTAIN = "some of the pages may be erased and others not"
 
 
 def known_chip(identity: BoardIdentity) -> Chip:
-    """Return the chip table's row for a board.
-
-    Raises:
-        RefusedError: the chip is not in the chip table.
-    """
+    """Return the chip table's row for a board; refuse a board whose chip has none."""
     if identity.chip is None:
         raise RefusedError(
             f"the board's chip is not supported: product id {identity.product_id:#05x}",
@@ -29,11 +25,7 @@ def known_chip(identity: BoardIdentity) -> Chip:
 
 
 def flash_of(identity: BoardIdentity) -> tuple[Chip, int]:
-    """Return a board's chip and the size of its flash in bytes.
-
-    Raises:
-        RefusedError: the chip is not in the chip table, or readout protection is on.
-    """
+    """Return a board's chip and the size of its flash; refuse a board with an unknown chip or readout protection."""
     chip = known_chip(identity)
     if identity.flash_size is None:
         raise RefusedError(
@@ -46,10 +38,7 @@ def flash_of(identity: BoardIdentity) -> tuple[Chip, int]:
 
 
 def page_numbers(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[int, ...]:
-    """Check that the pages or sectors exist on a board; None stands for all pages.
-
-    Returns:
-        The page numbers in ascending order, without duplicates.
+    """Return page numbers in ascending order without duplicates; None stands for all pages.
 
     Raises:
         RefusedError: a page does not exist, or the flash size is unknown.
@@ -92,11 +81,11 @@ def refused_erase(error: CommandRefusedError, chip: Chip) -> EraseRefusedError:
 
     Some bootloaders refuse every list of pages and accept a mass erase, which the family of the chip may lack.
     """
-    remedy = "remove write protection if it is set, and run the command again"
-    if not chip.mass_erase_seconds or chip.is_erased_whole:
-        return EraseRefusedError(error.what, why=error.why, remedy=remedy)
-    remedy += "; otherwise erase the whole flash, which destroys all its contents, and flash the board again"
-    return EraseRefusedError(error.what, why=error.why, remedy=remedy, action=Action.ERASE_EVERYTHING)
+    remedy, action = "remove write protection if it is set, and run the command again", None
+    if chip.mass_erase_seconds and not chip.is_erased_whole:
+        remedy += "; otherwise erase the whole flash, which destroys all its contents, and flash the board again"
+        action = Action.ERASE_EVERYTHING
+    return EraseRefusedError(error.what, why=error.why, remedy=remedy, action=action)
 
 
 def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], flash_size: int) -> Iterator[int]:
@@ -120,13 +109,13 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
             except CommandRefusedError as error:
                 raise refused_erase(error, chip) from error
 
-        done, blank = 0, bytes((chip.erased_byte,))
+        done = 0
         for unit in units:
             # The boot ROM may number the pages of the second bank otherwise; the first number then erased nothing.
-            if unit.other_number is not None and _is_used(bootloader, unit, blank=blank):
+            if unit.other_number is not None and is_used(bootloader, chip, unit=unit):
                 bootloader.erase_pages([unit.other_number])
             for chunk in chunks(unit.span):
-                if bootloader.read(chunk.start, len(chunk)).strip(blank):
+                if not chip.is_blank(bootloader.read(chunk.start, len(chunk))):
                     raise BoardProtocolError(
                         f"page {unit.number} is not blank after the erase",
                         why="the board acknowledged the erase, but some bytes of the page are not erased",
@@ -140,6 +129,6 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
         raise KeyboardInterrupt(f"{_UNCERTAIN.capitalize()}; run the command again.") from stop
 
 
-def _is_used(bootloader: Bootloader, unit: EraseUnit, *, blank: bytes) -> bool:
+def is_used(bootloader: Bootloader, chip: Chip, *, unit: EraseUnit) -> bool:
     """Whether a byte of a unit is not erased."""
-    return any(bootloader.read(chunk.start, len(chunk)).strip(blank) for chunk in chunks(unit.span))
+    return any(not chip.is_blank(bootloader.read(chunk.start, len(chunk))) for chunk in chunks(unit.span))

@@ -29,23 +29,14 @@ class Checked(_Counted):
 
 @dataclass(frozen=True)
 class Repeated:
-    """The proof failed, so every erase unit is written once more.
-
-    Attributes:
-        why: the difference between the flash and the image.
-    """
+    """The proof failed, for the reason `why`, so every erase unit is written once more."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Part:
-    """A number of pages or sectors, and their size.
-
-    Attributes:
-        units: the number of pages or sectors.
-        size: the total size in bytes; for programmed units, the number of bytes sent.
-    """
+    """A number of pages or sectors, and their size in bytes; for programmed units, the number of bytes sent."""
 
     units: int = 0
     size: int = 0
@@ -57,13 +48,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Summary:
-    """The work of all passes of a flashing run.
-
-    Attributes:
-        erased: the erase units that were erased.
-        programmed: the erase units that were written.
-        identical: the erase units that already had their wanted contents and were not changed.
-    """
+    """The work of all passes of a flashing run; identical units had their wanted contents and were not changed."""
 
     erased: Part = Part()
     programmed: Part = Part()
@@ -90,7 +75,6 @@ class Finished:
     Attributes:
         sha256: the digest of the flash over exactly the image's addresses.
         method: the method of the proof: ``read-back`` of every byte, or ``stub`` for a SHA-256 computed on the chip.
-        summary: the work that was done.
     """
 
     sha256: bytes

@@ -38,7 +38,7 @@ from firmware_host.bootloader.chips import FLASH_BASE, EraseUnit
 from firmware_host.bootloader.client import Bootloader, CommandRefusedError
 from firmware_host.bootloader.identity import AnotherBoardError, reconnect, require_same_board
 from firmware_host.flashing.contents import FlashContents, confirm, holds, read_twice
-from firmware_host.flashing.erasure import EraseRefusedError, refused_erase
+from firmware_host.flashing.erasure import EraseRefusedError, is_used, refused_erase
 from firmware_host.flashing.events import Checked, Erased, Event, Finished, Programmed, Repeated, Summary
 from firmware_host.flashing.journal import Changes, JournaledRun, UnitChange
 from firmware_host.flashing.plan import (
@@ -48,7 +48,6 @@ from firmware_host.flashing.plan import (
     UnitState,
     Work,
     blocks,
-    chunks,
     common,
     overlap,
     wanted_contents,
@@ -80,9 +79,9 @@ def carry_out(
 
     Args:
         plan: the place of the image in the flash.
-        bootloader: the client, connected to the board that the plan was made for.
+        bootloader: connected to the board that the plan was made for.
         contents: reads or hashes the flash; by default the flash is read back.
-        journal: records the run; None keeps no journal.
+        journal: records the run.
         kept: bytes beside the image that an interrupted run erased; they are written back.
 
     Yields:
@@ -338,15 +337,11 @@ class _Flashing:
         other = unit.other_number
         if other is None or self._counts_gap is not None:
             self._erase_page(other if other is not None and self._counts_gap else unit.number)
-        elif self._is_used(unit):  # a page that is blank already shows nothing
+        elif is_used(self._bootloader, self._plan.chip, unit=unit):  # a page that is blank already shows nothing
             self._erase_page(unit.number)
-            self._counts_gap = self._is_used(unit)
+            self._counts_gap = is_used(self._bootloader, self._plan.chip, unit=unit)
             if self._counts_gap:
                 self._erase_page(other)
-
-    def _is_used(self, unit: EraseUnit) -> bool:
-        blank = bytes((self._plan.chip.erased_byte,))
-        return any(self._bootloader.read(part.start, len(part)).strip(blank) for part in chunks(unit.span))
 
     def _erase_page(self, number: int) -> None:
         """Erase one page; a refused command has erased nothing, so it is sent once more in case of noise."""
@@ -362,18 +357,17 @@ class _Flashing:
 
     def _prove_unsealed(self) -> None:
         """Require that the image's first words are erased; otherwise a half erased or mixed program would start."""
-        seal = self._plan.seal
-        blank = bytes((self._plan.chip.erased_byte,))
+        seal, chip = self._plan.seal, self._plan.chip
         found = self._bootloader.read(seal.start, len(seal))
-        if found.strip(blank):
+        if not chip.is_blank(found):
             # Noise may have corrupted the answer: read the first words once more before reporting a defect.
             self._bootloader.link.drain()
             found = self._bootloader.read(seal.start, len(seal))
         self._seen[seal] = found
-        if not found.strip(blank):
+        if chip.is_blank(found):
             return
 
-        page, there = self._plan.units[0].number, found.lstrip(blank)
+        page, there = self._plan.units[0].number, found.lstrip(bytes((chip.erased_byte,)))
         address = seal.stop - len(there)
         raise FlashProofError(
             "check 10 failed, the flash was not erased",

@@ -24,8 +24,8 @@ class Installed:
     """The contents of the flash at the addresses of a release; blank if all attributes have their defaults.
 
     Attributes:
-        release: the installed release of the product, if the flash contains a complete one.
-        other: the installed release of another product, if the flash contains a complete one.
+        release: the complete release of the product.
+        other: the complete release of another product.
         half_written: whether an interrupted run has left these contents.
         unknown: whether the contents are neither blank, nor a known release, nor half written.
     """
@@ -65,9 +65,6 @@ def find_installed(
     5. a state that the board's journal explains.
 
     The journal is checked last because it can be outdated: contents with the digest of a release are that release.
-
-    Raises:
-        BoardError: the board is silent or answers NACK.
     """
     flash, start = plan.chip.flash(plan.flash_size), plan.image.load_address
     own = _within(flash, known.own)
@@ -91,16 +88,10 @@ def find_installed(
 def held_release(
     releases: Iterable[Release], *, sha256: Callable[[int, Sequence[int]], Sequence[bytes]]
 ) -> Release | None:
-    """Find the release that a flash contains.
+    """Find the release with the greatest version whose digest equals that of the flash.
 
     The newest releases are compared first, in batches. A board with a recent release is therefore hashed only once.
-
-    Args:
-        releases: the candidates.
-        sha256: returns the digests of the flash from an address on, one for each length.
-
-    Returns:
-        The release with the greatest version whose digest equals that of the flash; None if no release matches.
+    `sha256` returns the digests of the flash from an address on, one for each length.
     """
     for some in batches(releases):
         found: dict[tuple[int, int], bytes] = {}

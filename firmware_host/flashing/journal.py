@@ -41,11 +41,7 @@ _SHIFTED = 8
 class UnitChange:
     """The CRC-32 of one page or sector before and after a run.
 
-    Attributes:
-        address: the address of the page's first byte.
-        size: the size of the page in bytes.
-        before: the CRC-32 before the run; None if unknown. A second attempt keeps the value of the first attempt.
-        wanted: the CRC-32 after the run.
+    `before` is None if it is unknown. A second attempt keeps the value of the first attempt.
     """
 
     address: int
@@ -56,13 +52,7 @@ class UnitChange:
 
 @dataclass(frozen=True)
 class FoundUnit:
-    """The present contents of one page or sector.
-
-    Attributes:
-        unit: the page or sector.
-        checksum: the CRC-32 of the page.
-        is_blank: whether the page is erased.
-    """
+    """The CRC-32 of the present contents of one page or sector, and whether it is erased."""
 
     unit: EraseUnit
     checksum: int
@@ -74,7 +64,6 @@ class Changes:
     """The changes that a run will make to the flash.
 
     Attributes:
-        units: the image's pages or sectors.
         at_once: whether the run uses a mass erase; an interruption can then leave each page in any state.
         preserved: the bytes beside the image in erased pages.
         damaged: the bytes that the flash had in place of preserved bytes when their proof failed.
@@ -93,12 +82,7 @@ class JournalEntry:
     """An interrupted run: it was started, but its flash was not proven.
 
     Attributes:
-        unique_id: the board's unique id, in hexadecimal.
-        product: the product of the release to be written.
-        version: the version of the release to be written.
         sha256: the SHA-256 of the release's image.
-        changes: the changes that the run was going to make.
-        operator: the operator's name.
         started: the start of the run, in Unix seconds.
         replaced: the version of the product that was installed before the run; None if unknown or none.
     """
@@ -124,7 +108,7 @@ class JournalEntry:
         at least one other page must not be blank; otherwise any foreign program would fit.
 
         Args:
-            units: the pages or sectors of the image, starting with the first one.
+            units: the pages or sectors of the image, by address.
             is_sealed: whether any byte of the image's first words is not erased.
         """
         changes = {change.address: change for change in self.changes.units}
@@ -184,8 +168,7 @@ class JournalEntry:
         """Decode a board's journal entry from JSON.
 
         Raises:
-            KeyError, TypeError, ValueError, BlockOTAError: a field is missing or invalid, or the entry is that of
-                another board.
+            KeyError, TypeError, ValueError, BlockOTAError: a field is invalid, or the entry is another board's.
         """
         if fields["uniqueId"] != unique_id:
             raise ValueError(f"uniqueId is {fields['uniqueId']!r:.40}, but the file name has another board's id")
@@ -211,14 +194,7 @@ class JournalEntry:
 
 @dataclass(frozen=True)
 class FlashJournal:
-    """The journal of one board.
-
-    Attributes:
-        folder: the folder of all journals, created when needed.
-        unique_id: the board's unique id, in hexadecimal.
-        operator: the operator's name, for the journal.
-        now: returns the time in Unix seconds.
-    """
+    """The journal of one board, in a folder that is created when needed."""
 
     folder: Path
     unique_id: str
@@ -252,13 +228,7 @@ class FlashJournal:
 
 @dataclass(frozen=True)
 class JournaledRun:
-    """One flashing of a release, recorded in the board's journal.
-
-    Attributes:
-        journal: the board's journal.
-        release: the release being flashed.
-        replaced: the version of the product that was installed before the run; None if unknown or none.
-    """
+    """One flashing of a release, recorded in the board's journal; `replaced` is as in `JournalEntry`."""
 
     journal: FlashJournal
     release: Release
@@ -310,12 +280,7 @@ class JournaledRun:
 
 @dataclass(frozen=True)
 class Restore:
-    """The bytes of a journal that a run restores.
-
-    Attributes:
-        kept: the bytes to write back to the flash.
-        notes: one sentence for each range that is not restored, because the flash has newer bytes there.
-    """
+    """The bytes that a run writes back, and a sentence for each range of the journal that it does not write back."""
 
     kept: tuple[Preserved, ...] = ()
     notes: tuple[str, ...] = ()
@@ -337,14 +302,18 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
         BoardError: the board is silent or answers NACK.
     """
     blank = plan.chip.erased_byte
-    written = [one for one in entry.changes.preserved if one.data.strip(bytes((blank,)))]
-    found = {one.address: Preserved(one.address, read_twice(bootloader, one.span)) for one in written}
-    kept = [
-        one
-        for one in written
-        if _is_unfinished(one, found[one.address].data, blank=blank) or found[one.address] in entry.changes.damaged
-    ]
-    for one in kept:
+    kept: list[Preserved] = []
+    notes: list[str] = []
+    for one in entry.changes.preserved:
+        if plan.chip.is_blank(one.data):
+            continue
+        found = Preserved(one.address, read_twice(bootloader, one.span))
+        if not (_is_unfinished(one, found.data, blank=blank) or found in entry.changes.damaged):
+            notes.append(
+                f"The journal's bytes from {one.span.start:#010x} to {one.span.stop:#010x} are not restored, "
+                "because the flash has newer bytes at these addresses."
+            )
+            continue
         if common(one.span, plan.span) != one.span:
             raise RefusedError(
                 f"the flashing of {entry.product} {entry.version} was interrupted on this board, and its journal has "
@@ -355,12 +324,7 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
                 f"journal {entry.unique_id}.json away, and keep it as the only copy of these bytes",
                 action=Action.RESUME_FLASH,
             )
-    notes = (
-        f"The journal's bytes from {one.span.start:#010x} to {one.span.stop:#010x} are not restored, "
-        "because the flash has newer bytes at these addresses."
-        for one in written
-        if one not in kept
-    )
+        kept.append(one)
     return Restore(tuple(kept), tuple(notes))
 
 
