@@ -106,6 +106,7 @@ def sign(
         show_flags(session.err, flags)
     else:
         show_screen(session, screen_of(review, now=now), flags)
+        session.out.print()
 
     # 4. Consent. --yes skips the question, but no red flag.
     confirm_flags(session, flags)

@@ -439,7 +439,7 @@ class _ImageCheck:
         if self._view is None:
             return "not known: the newest release was not read from the chain"
         if newest is None:
-            return "everything: it is the first release of this product"
+            return "everything: there is no earlier release to compare with"
         old = self.open_newest(newest)
         if old is None:
             return f"not known: the image of {newest.version} was not found, and no file was given to compare with"

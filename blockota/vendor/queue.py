@@ -178,7 +178,9 @@ def find_place(proposal: Proposal, queue: Mapping[str, Proposal], *, nonce: int,
     before: dict[int, str] = {}
     rivals = []
     for name, other in queue.items():
-        if (proposal.chain_id, proposal.safe) != (other.chain_id, other.safe) or other.expires <= now:
+        # The Safe does not know when a proposal expires, so a rejection competes with expired proposals too.
+        is_pending = other.expires > now or (proposal.is_rejection and other.nonce == proposal.nonce)
+        if not is_pending or (proposal.chain_id, proposal.safe) != (other.chain_id, other.safe):
             continue
         if nonce <= other.nonce < proposal.nonce:
             others = before.get(other.nonce)

@@ -132,10 +132,10 @@ def _place_in_queue(proposal: Proposal, view: ChainView | None) -> str:
     if view is None:
         return ""
     place = f"the Safe is at {view.safe.nonce}"
+    if proposal.nonce < view.safe.nonce:
+        return f", used; {place}"
     if proposal.nonce == view.safe.nonce:
         place = "the Safe's next"
-    elif proposal.nonce < view.safe.nonce:
-        place = f"used; {place}"
     elif before := view.queued.get(proposal.nonce - 1):
         place = f"after {before}; {place}"
     return f", {place}; competes with {shortened(view.rivals)}" if view.rivals else f", {place}"
@@ -212,7 +212,8 @@ def _image_rows(image: CheckedImage | UncheckedImage) -> Rows:
     if found.first is None or found.last is None:
         return rows | {"changes": f"{sizes}, and nothing differs"}
     pages = f"{found.changed_pages:,} of {found.pages:,} pages of {PAGE_SIZE} bytes"
-    changed = f"{pages}, {found.changed_bytes:,} bytes, from 0x{found.first:08x} to 0x{found.last:08x}"
+    count = f"{found.changed_bytes:,} byte{'s' * (found.changed_bytes != 1)}"
+    changed = f"{pages}, {count}, from 0x{found.first:08x} to 0x{found.last:08x}"
     return rows | {"changes": (sizes, changed)}
 
 

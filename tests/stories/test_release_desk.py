@@ -143,7 +143,7 @@ def test_what_is_signed_is_shown_in_the_order_in_which_it_matters(workshop: Work
 def test_the_first_release_and_one_without_its_predecessor_say_so(workshop: Workshop) -> None:
     """A release without a predecessor to compare can be signed, and the reason is shown."""
     file = propose(workshop, OLD, "1.0.0")
-    assert "it is the first release of this product" in ok(sign(workshop, file, "dev:1")).out
+    assert "there is no earlier release to compare with" in ok(sign(workshop, file, "dev:1")).out
     workshop.run("proposal", "sign", str(file), "--key", "dev:2", "--yes")
     ok(workshop.run("proposal", "execute", str(file), "--key", "dev:0"))
     shutil.rmtree(".blockota/store")

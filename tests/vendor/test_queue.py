@@ -21,7 +21,7 @@ from blockota.vendor.queue import (
     settle_past,
     with_queue,
 )
-from tests.support.samples import NOW, code, proposal_with, release_of
+from tests.support.samples import NOW, SAFE, code, proposal_with, release_of
 from tests.vendor.test_review import OTHER_CHAIN, VIEW
 
 LATER = proposal_with(nonce=9)
@@ -84,6 +84,10 @@ def test_proposals_that_come_first_or_compete_are_named() -> None:
     with pytest.raises(ProposalError, match="other proposals come first"):
         check_next(LATER, view)
     check_next(proposal_with(), view)
+    # The Safe would execute an expired proposal.
+    rejection = proposal_with(nonce=9, to=SAFE, data=b"")
+    rivals = with_queue(VIEW, rejection, queue, now=NOW).rivals
+    assert rivals == ("itself.json", "late-rival.json", "expired-rival.json")
 
 
 def test_a_folder_is_read_as_a_queue(tmp_path: Path) -> None:
