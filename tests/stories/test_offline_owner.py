@@ -19,7 +19,7 @@ from tests.stories.test_release_desk import at_home, decide, ok, propose, withou
 from tests.stories.test_road import NEW, OLD
 
 PAGE = ROOT / "docs" / "vendor.md"
-HEADING = "## The first release in nine commands"
+HEADING = "## Your first day"
 OFF_LINE = "# off line"
 
 
