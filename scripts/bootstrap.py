@@ -155,6 +155,11 @@ def missing_prerequisite(target: str) -> str:
         return f"Python {found} is too old: BlockOTA needs 3.11 or newer. Choose one with `make PYTHON=python3.12 ...`."
     if importlib.util.find_spec("ensurepip") is None:
         return "Python's venv module is missing: install it (on Debian and Ubuntu the package python3-venv)."
+    return "" if target == "docs" else missing_node()
+
+
+def missing_node() -> str:
+    """Return a sentence about a missing or old Node; empty if Node and npm are installed."""
     node = shutil.which("node")
     if not node or not shutil.which("npm"):
         return "Node or npm is missing: install Node 20 or newer (nodejs.org, or your system's packages)."

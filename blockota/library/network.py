@@ -61,7 +61,7 @@ class Network:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings: Settings = settings
         self._connection = Connection(settings, purpose="blockota library")
 
     @classmethod
@@ -102,7 +102,7 @@ class Network:
             url: the JSON-RPC endpoint of a node, ``http://`` or ``https://``.
             chain_id: the chain's id (EIP-155), which the node must have.
             contract: address of the vendor's contract BlockOTA.
-            confirmations: blocks that must lie above a block before it is read; 0 only on a local chain.
+            confirmations: blocks that must lie above a block before it is read; 12 by default, 0 only on a local chain.
             store: the URL of the content store, as for `open_store`.
 
         Raises:
