@@ -20,7 +20,8 @@ from blockota.files import make_folder
 from blockota.shutdown import stop_on_signals
 
 if TYPE_CHECKING:
-    from blockota.model.release import Version
+    from blockota.model.manifest import Description
+    from blockota.model.release import Release, Version
     from firmware_host.bench.result import BoardResult
     from firmware_host.bootloader.entry import BoardLine
 
@@ -72,7 +73,6 @@ def flash(
     Example:  blockota flash --product acme-thermo2 --port /dev/ttyUSB0
     """
     from blockota.cli.flash_display import FlashDisplay, finish
-    from blockota.desk import describe
     from blockota.model.facts import Consent
     from firmware_host.bench.job import Bench, ImageSource, Offers, require_interrupted_runs
     from firmware_host.bench.log import BenchLog, login_name
@@ -90,8 +90,7 @@ def flash(
 
     with FlashDisplay(session, is_one=len(lines) == 1 and not watch) as display:
         stages = session.connection.image_sources(source).stages
-        describe_here = partial(describe, session.connection, named=source)
-        images = ImageSource(session.store, stages, display.fetching, image, describe_here)
+        images = ImageSource(session.store, stages, display.fetching, image, partial(_describe, session, source))
         offers = Offers(session.contract, session.trust, images, board_product=own.product)
         # Errors of the release are reported before a port is opened.
         if resume:
@@ -129,6 +128,12 @@ def flash(
 
             results = at_all_ports(lines, work, stop=stop, observer=display)
     finish(session, results, display=display, is_stopped=stop.is_asked)
+
+
+def _describe(session: Session, source: Sequence[str], release: Release) -> Description:
+    from blockota.desk import describe  # the vendor's side of the library, which few runs need
+
+    return describe(session.connection, release, source)
 
 
 def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watch: bool, resume: bool) -> None:
