@@ -37,7 +37,10 @@ def load(raw: bytes, *, form: str, remedy: str = "", action: Action | None = Non
     Raises:
         ProposalError: the file is not a JSON object, repeats a key, or has another format.
     """
-    fields = load_object(raw)
+    try:
+        fields = load_object(raw)
+    except ProposalError as error:
+        raise error.revised(remedy=remedy, action=action) from error
     if fields.get("format") != form:
         raise ProposalError(
             "the file is of another kind", why=f"its format is not {form}", remedy=remedy, action=action
@@ -53,7 +56,10 @@ def load_object(raw: bytes) -> dict[str, Any]:
             deeply.
     """
     try:
-        document = raw.decode()  # UnicodeDecodeError is a ValueError, as is the parser's error
+        try:
+            document = raw.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError("its bytes are not text") from error
         check_depth(document)
         fields = json.loads(document, object_pairs_hook=_unique, parse_float=_no_number, parse_constant=_no_number)
     except ValueError as error:

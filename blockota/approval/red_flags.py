@@ -119,10 +119,11 @@ def red_flags(
     check_place(proposal, view)
     found = [*_of_transaction(proposal, view), *_of_time(proposal, view, now=now)]
     if not is_pinned:
-        found.append(RedFlag(Word.UNCONFIGURED, f"your settings do not name your contract; only {view.source} does"))
+        only = f"your settings do not name your contract, only {view.source} does"
+        found.append(RedFlag(Word.UNCONFIGURED, f"{only}: copy the vendor's blockota.toml to this folder"))
     if signer is not None and signer not in view.safe.owners:
         owners = shortened(view.safe.owners)
-        found.append(RedFlag(Word.STRANGER, f"{signer} is not an owner of the Safe; its owners are {owners}"))
+        found.append(RedFlag(Word.STRANGER, f"{signer} is not an owner of the Safe, whose owners are {owners}"))
     if obstacle := view.safe.obstacle(view.contract_owners):
         found.append(RedFlag(Word.SAFE, f"the Safe cannot be operated here: {obstacle}"))
     if view.configured_safe.lower() not in ("", view.safe.address.lower()):

@@ -55,8 +55,13 @@ def after_proposing(file: Path, *, signed: int, threshold: int, first: str = "")
 def after_packing(file: Path, pack: Path) -> str:
     """Return the next step for a pack of a proposal. The execution finds a signature file that is named after FILE."""
     sign = f"`blockota proposal sign {shlex.quote(pack.name)} --key KEY`"
-    where = f"put it beside {file}" if pack.stem == file.stem else f"execute {file} with it as --signature FILE"
-    return f"Send {pack} to the owner, who signs it with {sign} and sends back one file: {where}"
+    name, beside, option = shlex.quote(str(file)), f"beside {file}", ""
+    if pack.stem != file.stem:
+        beside, option = "here", " --signature SIGNATURE"
+    execute = f"`blockota proposal execute {name}{option} --key KEY`"
+    return (
+        f"Send {pack} to the owner, who signs with {sign}. Put the signature file that returns {beside}; then {execute}"
+    )
 
 
 def after_merging(signatures: Path) -> str:
@@ -69,6 +74,11 @@ def after_viewing(view: Path) -> str:
     """Return the next step for a chain view that was exported."""
     sign = f"`blockota proposal sign FILE --view {shlex.quote(str(view))} --image IMAGE --key KEY`"
     return f"Send {view}, the proposal FILE and its IMAGE to the owner, who signs off line with {sign}"
+
+
+def after_finding_packs(packs: Sequence[Path]) -> str:
+    """Return the next step in a folder with packs, but without proposal files; empty if there are no packs."""
+    return f"Next: `blockota proposal show {shlex.quote(str(packs[0]))}` reviews a pack" if packs else ""
 
 
 def after_listing(listed: Sequence[ListedProposal], *, nonce: int) -> str:

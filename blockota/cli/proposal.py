@@ -15,7 +15,14 @@ from blockota.approval.signature import merge as merge_signatures
 from blockota.approval.signature import to_json, waive_text
 from blockota.approval.transaction_builder import to_builder
 from blockota.cli.layout import print_sentence
-from blockota.cli.next_steps import after_listing, after_merging, after_review, after_viewing, before_signing
+from blockota.cli.next_steps import (
+    after_finding_packs,
+    after_listing,
+    after_merging,
+    after_review,
+    after_viewing,
+    before_signing,
+)
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.pack import pack
 from blockota.cli.proposal_text import readable, show_flags, show_part, show_screen
@@ -81,7 +88,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
 
     found = read_folder(folder)
     listed: list[ListedProposal] = []
-    then = ""
+    then = after_finding_packs([path for path in sorted(folder.glob("*.pack")) if is_pack(path)])
     if found.proposals:
         chain = open_view(session, [], path=view)
         listed = list_proposals(found, chain, now=int(time.time()), note=session.note)

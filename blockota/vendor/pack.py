@@ -186,7 +186,7 @@ def open_pack(path: Path, *, on_progress: Callable[[int], object] = lambda _: No
             file = files.enter_context(path.open("rb"))
             try:
                 pack = Pack(file, path.name, on_progress=on_progress)
-            except (ContentError, NotInStoreError) as error:
+            except (ContentError, NotInStoreError, ProposalError) as error:
                 raise ProposalError(
                     "the file is not a whole pack",
                     why=f"{error.what}, {error.why}" if error.why else error.what,

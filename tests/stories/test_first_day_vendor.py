@@ -65,7 +65,7 @@ EXECUTING: list[Mistake] = [
     ("blockota proposal execute 1.0.0.json", USAGE, ["--key"]),
     ("blockota proposal execute 1.0.0 --key dev:0", USAGE, ["1.0.0 cannot be read", "Check the path"]),
     ("blockota proposal execute 1.0.0.json --key dev:0", REFUSED, ["1 of 2", "Have another owner sign"]),
-    ("blockota proposal execute app.bin --key dev:0", REFUSED, ["app.bin"]),
+    ("blockota proposal execute app.bin --key dev:0", REFUSED, ["are not text", "Give the proposal first"]),
     ("blockota proposal sign 1.0.0.json --key dev:1 --yes", USAGE, ["already exists", "has signed"]),
 ]
 """Mistakes before enough owners have signed."""
@@ -134,7 +134,10 @@ def test_a_newcomer_publishes_a_release(workshop: Workshop) -> None:
     shutil.copy("1.0.0.pack", home)
     sign = "blockota proposal sign 1.0.0.pack --key"
     with chdir(home):
-        refused(type_in(workshop, f"{sign} dev:2 --yes"), REFUSED, "red flags (unconfigured)")
+        assert "Next: `blockota proposal show 1.0.0.pack`" in ok(type_in(workshop, "blockota proposal list")).err
+        bare = type_in(workshop, f"{sign} dev:2 --yes")
+        refused(bare, REFUSED, "red flags (unconfigured)")
+        assert "copy the vendor's blockota.toml to this folder" in bare.out + bare.err
         settings = f'[networks.local]\nurl = "http://127.0.0.1:9"\ncontract = "{workshop.contract.address}"\n'
         Path("blockota.toml").write_text(settings)
         locked = workshop.cast.owner_b.encrypt("right", kdf="pbkdf2", iterations=2)
