@@ -32,7 +32,7 @@ check: tests slither clear-signing docs ## Check style, types, generated files, 
 
 docs: ## Build the site from docs/ and the library's docstrings into .build/site; every link is checked
 	@$(BOOTSTRAP) docs
-	@NO_MKDOCS_2_WARNING=1 .build/docs/bin/mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 .build/docs/bin/mkdocs build # --quiet would also ignore the warnings about broken links
 
 kubo: ## Build the IPFS node that some tests run, where none is installed (needs Go; takes some minutes once)
 	@$(PYTHON) -m scripts.install_kubo
