@@ -123,7 +123,8 @@ def red_flags(
         found.append(RedFlag(Word.UNCONFIGURED, f"{only}: copy the vendor's blockota.toml to this folder"))
     if signer is not None and signer not in view.safe.owners:
         owners = shortened(view.safe.owners)
-        found.append(RedFlag(Word.STRANGER, f"{signer} is not an owner of the Safe, whose owners are {owners}"))
+        stranger = f"{signer} is not an owner of the Safe, so this signature would not count"
+        found.append(RedFlag(Word.STRANGER, f"{stranger}: sign with the key of one of {owners}"))
     if obstacle := view.safe.obstacle(view.contract_owners):
         found.append(RedFlag(Word.SAFE, f"the Safe cannot be operated here: {obstacle}"))
     if view.configured_safe.lower() not in ("", view.safe.address.lower()):

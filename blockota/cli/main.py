@@ -16,7 +16,7 @@ import click
 from click_didyoumean import DYMGroup
 
 from blockota import __version__
-from blockota.cli.layout import error_console, print_sentence
+from blockota.cli.layout import console, print_sentence
 from blockota.cli.remedies import remedy_of, sentence_of
 from blockota.errors import BlockOTAError, UsageError
 from blockota.shutdown import ignore_signals, stop_on_signals
@@ -42,6 +42,8 @@ _NOUNS = {
     "demo": "Run the whole procedure once, from publishing to a flashed board.",
 }
 _INTERRUPTED = 130
+_OFFERS = "Did you mean one of these?"
+"""The words of click-didyoumean before the commands that are like an unknown one, each on a line."""
 
 
 class _Nouns(DYMGroup):
@@ -71,7 +73,8 @@ class _Nouns(DYMGroup):
             f"{noun} {args[0]}" for noun in _NOUNS if args[0] in getattr(self.get_command(ctx, noun), "commands", ())
         ]
         if verbs:
-            raise click.UsageError(f"No such command {args[0]!r}. Did you mean one of these? {', '.join(verbs)}", ctx)
+            offers = "\n".join(verbs)
+            raise click.UsageError(f"No such command {args[0]!r}. {_OFFERS}\n{offers}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -144,7 +147,9 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
         report = failure.__cause__ if isinstance(failure, click.Abort) and failure.__cause__ else failure
         is_error = bool(report.args) and isinstance(report.args[0], BlockOTAError)
         text = str(sentence_of(report.args[0]) if is_error else report)
-        print_sentence(error_console(), f"{text[:1].upper()}{text[1:]}", mark="Stopped. ", mark_style="bold yellow")
+        print_sentence(
+            console(stderr=True), f"{text[:1].upper()}{text[1:]}", mark="Stopped. ", mark_style="bold yellow"
+        )
         return _INTERRUPTED
     if isinstance(failure, click.UsageError):
         if failure.ctx:
@@ -154,7 +159,7 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
     else:
         error = _translated(failure)
         text = sentence_of(error)
-    print_sentence(error_console(), text, mark="Error: ", mark_style="bold red")
+    print_sentence(console(stderr=True), text, mark="Error: ", mark_style="bold red")
     if "--debug" in words:
         click.echo(_without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     if "--json" in words:
@@ -164,13 +169,19 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
 
 
 def _usage_text(failure: click.UsageError) -> str:
-    """Return the message of a usage error on one line. For a missing option, its help is added."""
-    text = " ".join(failure.format_message().split())  # a list of choices has several lines
-    if not (isinstance(failure, click.MissingParameter) and isinstance(failure.param, click.Option)):
-        return text
-    meaning = (failure.param.help or "").rstrip(".")
+    """Return the message of a usage error as a sentence. For a missing option, its help is added."""
+    message, has_offers, offers = failure.format_message().partition(_OFFERS)
+    text = " ".join(message.split())  # a list of choices has several lines
+    if has_offers:
+        names = [name.strip() for name in offers.split("\n") if name.strip()]
+        return f"{text} Did you mean {' or '.join(names)}?"
+    meaning = ""
+    if isinstance(failure, click.MissingParameter) and isinstance(failure.param, click.Option):
+        meaning = (failure.param.help or "").rstrip(".")
     # An option whose message has more words than its name explains itself.
-    return f"{text[:-1]} ({meaning[:1].lower()}{meaning[1:]})." if meaning and text.endswith("'.") else text
+    if meaning and text.endswith("'."):
+        return f"{text[:-1]} ({meaning[:1].lower()}{meaning[1:]})."
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def _translated(failure: BaseException) -> BlockOTAError:

@@ -149,4 +149,4 @@ def test_a_mistyped_command_is_answered_with_the_meant_one(
 ) -> None:
     """An unknown noun or verb, or a verb without its noun, is answered with the commands that are most like it."""
     assert run(words) == 2
-    assert f"Did you mean one of these? {meant}" in " ".join(capsys.readouterr().err.split())
+    assert f". Did you mean {meant}" in " ".join(capsys.readouterr().err.split())
