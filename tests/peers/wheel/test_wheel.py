@@ -14,26 +14,47 @@ from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Workshop
 from tests.stories.technicians import board
 from tests.stories.test_library_page import PAGE, copy_images
-from tests.support.page_programs import programs
+from tests.support.page_programs import Program, programs
 
 
-def test_the_wheel_does_everything_on_a_given_node(
-    workshop: Workshop, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel into an empty environment, and return its Python."""
+    return install_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_wheel_does_everything_on_a_given_node(workshop: Workshop, python: Path) -> None:
     """Every program runs with the installed wheel alone, and the installed command signs as a build server does."""
-    folder = tmp_path_factory.mktemp("wheel")
-    python = install_wheel(folder)
     copy_images()
     with serve_tcp(board(1)) as port:
-        for number, program in enumerate(programs(PAGE), 1):
-            file = folder / f"program_{number}.py"
-            file.write_text(program.source, "utf-8")
-            done = run(workshop, python, "-I", str(file), port)
+        for file, program in write_programs(workshop.folder):
+            done = run(workshop, python, "-I", file, port)
             assert program.prints(done), f"{program.source}\n{done}"
     Path("next.bin").write_bytes(Path("app-1.1.0.bin").read_bytes() + b"next")
     words = ("release", "publish", "next.bin", "--product", PRODUCT, "--version", "1.2.0", "-o", "1.2.0.json")
     run(workshop, python.with_name("blockota"), *words, "--sign", "dev:1")
     assert list(workshop.folder.glob("1.2.0.0x*.signature.json"))
+
+
+def test_the_programs_pass_a_strict_type_checker(python: Path, tmp_path: Path) -> None:
+    """The installed package has types for all that the programs use, and refuses a name that it does not have."""
+    files = [file.name for file, _ in write_programs(tmp_path)]
+    Path(tmp_path / "wrong.py").write_text("import blockota\n\nblockota.Netwrok\n")
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-executable", str(python)]
+    done = subprocess.run([*mypy, *files], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    done = subprocess.run([*mypy, "wrong.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert 'Module has no attribute "Netwrok"' in done.stdout
+
+
+def write_programs(folder: Path) -> list[tuple[Path, Program]]:
+    """Write the programs of the page to files, as a user copies them."""
+    files = []
+    for number, program in enumerate(programs(PAGE), 1):
+        file = folder / f"program_{number}.py"
+        file.write_text(program.source, "utf-8")
+        files.append((file, program))
+    return files
 
 
 def install_wheel(folder: Path) -> Path:
@@ -45,6 +66,7 @@ def install_wheel(folder: Path) -> Path:
     install = [*pip, "--python", str(python), "install"]
     subprocess.run([*install, "--require-hashes", "-r", str(ROOT / "requirements.lock")], check=True)
     subprocess.run([*install, "--no-deps", str(next(folder.glob("*.whl")))], check=True)
+    subprocess.run([*pip, "--python", str(python), "check"], check=True)  # the wheel names what the lock file installs
     return python
 
 
