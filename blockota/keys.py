@@ -205,8 +205,8 @@ def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Calla
 
     if not os.path.lexists(path):
         raise UsageError(
-            f"the keystore {path} does not exist",
-            why="no file has this name",
+            f"{path} cannot be read",
+            why="the file does not exist",
             remedy="correct the path, or make a new key",
             action=Action.MAKE_KEY,
         )

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from blockota.chain import Chain
 from blockota.errors import Action, ChainError, UsageError
@@ -49,6 +50,10 @@ class LocalChain:
     def url(self) -> str:
         """The JSON-RPC endpoint."""
         return f"http://127.0.0.1:{self.port}"
+
+    def is_at(self, url: str) -> bool:
+        """Whether a URL is that of this chain's endpoint, also under the name localhost."""
+        return urlsplit(url).netloc in (f"127.0.0.1:{self.port}", f"localhost:{self.port}")
 
     @property
     def log(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -78,9 +79,9 @@ def up(session: Session, /, port: int | None) -> None:
         labels = {"chainId": "chain id", "safe": "Safe"}
         names = ("chainId", "contract", "replication", "safe", "product")
         session.fields({labels.get(name, name): fields[name] for name in names})
-        session.note(f"Next: blockota release publish IMAGE --product {PRODUCT} --version 1.0.0 -o 1.0.0.json")
 
-    session.result(fields, show)
+    publish = f"`blockota release publish IMAGE --product {PRODUCT} --version 1.0.0 -o 1.0.0.json`"
+    session.result(fields, show, then=f"Next: {publish}")
 
 
 @dev.command()
@@ -96,8 +97,9 @@ def status(session: Session, /, port: int | None) -> None:
 
     local = _local_chain(port)
     if local.pid is None:
-        note = "The local chain is not running; `blockota dev up` starts it."
-        session.result({"running": False}, lambda: session.print(note))
+        was_started = local.last_port(FOLDER) is not None
+        note = "; `blockota dev up` starts it" if was_started else ", and was never started in this folder"
+        session.result({"running": False}, lambda: session.print(f"The local chain is not running{note}."))
         return
     chain = Chain(local.url, chain_id=LOCAL_CHAIN_ID)
     deployment = _deployed(chain)
@@ -143,14 +145,17 @@ def _refuse_other_settings(local: LocalChain) -> None:
     if not Path(FILE_NAME).exists():
         return
     settings = load_settings(Path(FILE_NAME), network=None, environment={})
-    if (settings.url, settings.chain_id) != (local.url, LOCAL_CHAIN_ID):
-        raise RefusedError(
-            f"{FILE_NAME} in this folder is for another chain, nothing was started",
-            why=f"its network {settings.network!r} has the URL {shown_url(settings.url)} and the chain id "
-            f"{settings.chain_id}, the local chain would have {local.url} and {LOCAL_CHAIN_ID}",
-            remedy="start the local chain in an empty folder, or on the port that the file names",
-            action=Action.CHOOSE_PORT,
-        )
+    is_local = settings.chain_id == LOCAL_CHAIN_ID
+    if is_local and local.is_at(settings.url):
+        return
+    is_here = is_local and urlsplit(settings.url).hostname in ("127.0.0.1", "localhost")
+    raise RefusedError(
+        f"{FILE_NAME} in this folder is for another chain, nothing was started",
+        why=f"its network {settings.network!r} has the URL {shown_url(settings.url)} and the chain id "
+        f"{settings.chain_id}, the local chain would have {local.url} and {LOCAL_CHAIN_ID}",
+        remedy="start the local chain " + ("on the port that the file names" if is_here else "in an empty folder"),
+        action=Action.CHOOSE_PORT if is_here else None,
+    )
 
 
 def _deployed(chain: Chain) -> Deployment | None:

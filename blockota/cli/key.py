@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from pathlib import Path
 
 import click
 
 from blockota.cli.keys import ask_password, open_key, password_option, password_source
 from blockota.cli.session import Session, VerbGroup, with_session_offline
+from blockota.files import home_path
 from blockota.settings import LOCAL_CHAIN_ID
+
+
+def _keystore_path(value: str) -> Path:
+    """Parse the path of a new keystore, also in the form ``keystore:FILE`` that ``--key`` takes."""
+    kind, colon, name = value.partition(":")
+    if colon and kind in ("ape", "env", "dev"):
+        raise click.BadParameter(f"{kind}: names a key that exists already; a new key is made in a file.")
+    return home_path(name if colon and kind == "keystore" else value)
 
 
 @click.group(cls=VerbGroup)
@@ -18,7 +28,7 @@ def key() -> None:
 
 
 @key.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=_keystore_path)
 @password_option
 @with_session_offline
 def new(session: Session, /, file: Path, password_fd: int | None) -> None:
@@ -31,17 +41,19 @@ def new(session: Session, /, file: Path, password_fd: int | None) -> None:
     """
     from blockota.keys import create_keystore
 
-    path = Path(str(file).removeprefix("keystore:"))  # people type the name that --key takes
     ask = functools.partial(ask_password, is_new=True) if password_fd is None else password_source(password_fd)
-    address = create_keystore(path, ask_password=ask)
-    fields = {"keystore": str(path), "address": address, "key": f"keystore:{path}"}
+    address = create_keystore(file, ask_password=ask)
+    uri = f"keystore:{file}"
 
     def show() -> None:
-        session.done(f"{path} is the keystore of {address}")
-        session.note("Keep copies of the file and of its password in other places: they cannot be restored.")
-        session.note(f"Next: send the address to the vendor, and use the key with --key keystore:{path}")
+        session.done(f"{file} contains the key of {address}, encrypted with your password")
+        session.note("Keep a copy of the file and of its password elsewhere: without both, the key is lost.")
 
-    session.result(fields, show)
+    session.result(
+        {"keystore": str(file), "address": address, "key": uri},
+        show,
+        then=f"Send the address to the vendor, never the file. Commands use the key with --key {shlex.quote(uri)}",
+    )
 
 
 @key.command()

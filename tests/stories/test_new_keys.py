@@ -8,11 +8,14 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from eth_account import Account
 
 from blockota.cli.main import run
-from blockota.keys import dev_account
+from blockota.errors import UsageError
+from blockota.keys import create_keystore, dev_account
 
 PASSWORD = "correct horse"  # noqa: S105 - opens only the keystores that this file creates
 
@@ -53,19 +56,89 @@ def test_an_existing_file_is_not_overwritten(folder: Path, capsys: pytest.Captur
     """Neither a file nor a link that leads nowhere is overwritten, and no password is asked for."""
     (folder / "alice.json").write_text("precious")
     (folder / "link.json").symlink_to(folder / "away.json")
-    for name in ("alice.json", "link.json", "missing/alice.json"):
-        assert run(["key", "new", name]) == 2
-        assert f"{name} cannot be written" in capsys.readouterr().err
+    for name, words in (
+        ("alice.json", "already exists"),
+        ("link.json", "already exists"),
+        ("missing/alice.json", "cannot be written: its folder does not exist"),
+    ):
+        with descriptor(PASSWORD) as number:
+            assert run(["key", "new", name, "--password-fd", number]) == 2
+        assert f"{name} {words}" in capsys.readouterr().err
     assert (folder / "alice.json").read_text() == "precious"
     assert not (folder / "away.json").exists()
 
 
+@pytest.fixture
+def quick_encryption(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip the encryption, which takes a second on purpose, in tests of the steps around it."""
+    monkeypatch.setattr(Account, "encrypt", lambda *_: {})
+
+
+@pytest.mark.usefixtures("quick_encryption")
+def test_a_file_that_appears_while_the_password_is_typed_is_kept(folder: Path) -> None:
+    """Of two commands that make the same file at the same time, the second one is refused."""
+    path = folder / "alice.json"
+
+    def type_slowly(_: str) -> str:
+        path.write_text("precious")
+        return PASSWORD
+
+    with pytest.raises(UsageError, match="already exists"):
+        create_keystore(path, ask_password=type_slowly)
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.usefixtures("quick_encryption")
+@pytest.mark.parametrize("moment", ["at the prompt", "at the write"])
+def test_a_stopped_command_leaves_nothing(folder: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C leaves neither a file nor a part of one."""
+
+    def stop(_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    def type_it(_: str) -> str:
+        monkeypatch.setattr(os, "fsync", stop)
+        return PASSWORD
+
+    ask = stop if moment == "at the prompt" else type_it
+    with pytest.raises(KeyboardInterrupt):
+        create_keystore(folder / "alice.json", ask_password=ask)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_word_that_is_no_new_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A URI of another kind is not a file, and what could be a private key is not repeated."""
+    secret = dev_account(1).key.hex()
+    for word, shown in (
+        ("ape:alice", "ape: names a key"),
+        (secret, "choose a file name"),
+        (f"0x{secret}", "not typed"),
+    ):
+        assert run(["key", "new", word]) == 2
+        printed = capsys.readouterr().err
+        assert shown in printed.replace("Choose", "choose")
+        assert secret[:8] not in printed
+    assert list(folder.iterdir()) == []
+
+
+def test_a_missing_key_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without `--key`, the error shows the kinds of keys; without its file, the command that makes one."""
+    assert run(["proposal", "execute", "1.4.0.json"]) == 2
+    printed = capsys.readouterr().err
+    assert "Missing option '--key'. It names the key that signs: keystore:FILE, ape:ALIAS, env:NAME" in printed
+    assert run(["key", "address", "keystore:alice.json"]) == 2
+    assert "alice.json cannot be read: the file does not exist" in (printed := capsys.readouterr().err)
+    assert "(`blockota key new FILE`)" in printed
+
+
 def test_a_password_is_never_an_argument(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a terminal and a file descriptor there is no key, and an empty password is refused."""
+    """Without a terminal and a file descriptor there is no key, and an empty or a short password is refused."""
     assert run(["key", "new", "alice.json"]) == 2
     assert "--password-fd" in capsys.readouterr().err
-    with descriptor("\n") as number:
-        assert run(["key", "new", "alice.json", "--password-fd", number]) == 2
+    for password, words in (("", "its first line is empty"), ("1234567", "at least 8 characters are required")):
+        with descriptor(f"{password}\n") as number:
+            assert run(["key", "new", "alice.json", "--password-fd", number]) == 2
+        assert words in capsys.readouterr().err
     assert list(folder.iterdir()) == []
 
 
