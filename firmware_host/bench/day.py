@@ -58,10 +58,7 @@ class Tally:
     """The boards with one product, version, operator and port on one day; in the total these four are empty.
 
     Attributes:
-        product: the product to be written; empty if no release was proven.
-        port: the port's URL; empty in log lines of earlier versions.
         good: the number of boards whose newest line is a success.
-        bad: the number of boards whose newest line is a failure.
         repeated: the number of boards with several lines.
         first: the time of the first line, in Unix seconds; `last` is that of the last one.
         mean_seconds: the mean time of the successful runs; None if no line has the time of its run.
@@ -85,11 +82,7 @@ _TOTAL: _Group = ("", "", "", "")
 
 
 def tallies(lines: Iterable[_Numbered], day: Day) -> tuple[list[Tally], Tally | None]:
-    """Sum up the boards of a day by product, version, operator and port.
-
-    Args:
-        lines: the lines of all logs, each with the name of its log and its line number.
-        day: the day.
+    """Sum up the boards of a day, from the lines of all logs: name of the log, line number, and entry.
 
     Returns:
         The groups, sorted, and the total; None if the day has no line. The total counts a board of several groups once.

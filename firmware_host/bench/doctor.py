@@ -103,7 +103,6 @@ class Observations:
             succeeded.
         misunderstood: the error if the session failed after the bootloader's first answer.
         latency: seconds from a command to its answer, without the transmission time of the bytes.
-        latency_remedy: the remedy for an adapter with a high latency, on this system.
     """
 
     line: BoardLine
@@ -129,10 +128,7 @@ class Finding:
 
     Attributes:
         about: the finding's identifier in JSON output, such as ``port`` or ``echo``.
-        what: the finding as a clause.
-        remedy: the remedy as a clause in the imperative; empty if no action is needed.
-        action: the remedy as a command or option; None if only `remedy` describes it.
-        values: values for the action's options.
+        what: the finding as a clause; `remedy`, `action` and `values` are as in an error.
         hinders: whether the finding prevents flashing over the given serial line.
     """
 

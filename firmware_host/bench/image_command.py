@@ -106,10 +106,9 @@ class ImageCommand:
         if not has_ended:
             raise self._refused("takes too long", f"it has not closed its output and ended within {self.seconds:g} s")
         # A process that writes too much was killed, so its status means nothing; the caller refuses the long output.
-        if process.returncode and not output.is_full:
-            status = f"its exit status is {process.returncode}"
+        if (status := process.returncode) and not output.is_full:
             raise self._refused(
-                "failed", f"signal {-process.returncode} ended it" if process.returncode < 0 else status
+                "failed", f"its exit status is {status}" if status > 0 else f"signal {-status} ended it"
             )
         return bytes(output.data)
 

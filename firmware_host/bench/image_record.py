@@ -69,11 +69,7 @@ class ImageRecord:
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any], *, unique_id: str, product: str) -> ImageRecord:
-        """Decode the record of a board and product.
-
-        Raises:
-            KeyError, TypeError, ValueError: a field is missing or has a wrong value.
-        """
+        """Decode the record of a board and product; a wrong field raises KeyError, TypeError or ValueError."""
         if (fields["uniqueId"], fields["product"]) != (unique_id, product):
             raise ValueError("uniqueId or product is not that of the file's name")
         return cls(
@@ -113,11 +109,7 @@ class ImageRecords:
             ) from error
 
     def interrupted(self, unique_id: str) -> ImageRecord | None:
-        """Return the record of a run that was interrupted on a board; None if there is none.
-
-        Raises:
-            RefusedError: a record of the board cannot be read.
-        """
+        """Return the record of a run that was interrupted on a board; None if there is none."""
         return next((one for one in self._all(unique_id) if one.state is not ImageState.COMPLETE), None)
 
     def has_interrupted(self) -> bool:

@@ -36,14 +36,10 @@ class Sighting:
 
 
 def held_releases(lines: Iterable[tuple[str, int, BenchEntry]]) -> list[Sighting]:
-    """Determine which releases each board has, from the lines of all logs.
+    """Determine which releases each board has, from the lines of all logs: name of the log, line number, and entry.
 
-    Args:
-        lines: the name of a log, a line number in it, and the line's entry.
-
-    Returns:
-        One sighting for each board and product, sorted by board. A board without a readable unique id cannot be
-        recognised again, so each of its log lines counts as a separate board.
+    The result has one sighting for each board and product, sorted by board. A board without a readable unique id cannot
+    be recognised again, so each of its log lines counts as a separate board.
     """
     held: dict[_Place, Sighting] = {}
     for log, number, entry in sorted(lines, key=lambda line: line[2].time):

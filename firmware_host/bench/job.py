@@ -63,12 +63,9 @@ _RESUMING = {Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB}
 
 @dataclass(frozen=True)
 class Offer:
-    """A release that passed checks 1 to 5, as of one block.
+    """A release that passed checks 1 to 5, and the other releases at the same block.
 
-    Attributes:
-        proven: the release and its image.
-        known: the releases on the chain at that block.
-        board_product: the product of the board's own image at that block; None if the run has no such image.
+    `board_product` is the product of the board's own image at that block; None if the run has no such image.
     """
 
     proven: ProvenRelease
@@ -98,11 +95,7 @@ class ImageSource:
 class Offers:
     """Proven releases by product and version. Each image is fetched once. The class is thread-safe.
 
-    Args:
-        contract: the vendor's contract.
-        trust: the trusted chain id, contract and number of confirmations.
-        source: the places of the images.
-        board_product: the name of the product of each board's own image; empty if boards have none.
+    `board_product` is the name of the product of each board's own image; empty if boards have none.
     """
 
     def __init__(
@@ -122,9 +115,7 @@ class Offers:
             board_product: the product of the board's own image in an interrupted run; empty for the usual one.
 
         Raises:
-            VerificationError: one of checks 1 to 5 failed, or the board's own image has no place beside the release.
-            RefusedError: the product of the board's own image is not paired.
-            ImageError: the image is larger than any board's flash.
+            RefusedError: one of checks 1 to 5 failed, or the board's own image has no place beside the release.
             UnreachableError: the chain or the store is unreachable.
         """
         with self._lock:
@@ -223,16 +214,10 @@ class Bench:
     """The settings and resources that all boards of a bench share.
 
     Attributes:
-        consent: the replacements that the operator allowed.
-        trust: the trusted chain id, contract and number of confirmations.
         operator: the operator's name, for the log.
-        log: the bench log.
         journals: the folder of the journals of interrupted runs.
-        observer: receives notes, progress and results.
         stop: stops the work between two bootloader commands.
-        proof: how the flash is examined and proven.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
-        busy: the boards in use.
         images: the images made for single boards.
     """
 

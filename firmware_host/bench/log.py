@@ -36,29 +36,22 @@ _REMEDY = "compare it with a copy; anyone who can write the log can have changed
 
 @dataclass(frozen=True)
 class BenchEntry:
-    """A record of the work on one board.
+    """A record of the work on one board; unknown texts are empty. Earlier versions omit the fields with a default.
 
     Attributes:
         time: the end of the work, in Unix seconds.
-        operator: the operator's name.
-        board: the chip's unique id, in hexadecimal; empty if unknown.
-        chip_id: the board's product id; None if unknown.
-        chain_id: the id of the chain that has the release record.
-        contract: the address of the BlockOTA contract on that chain.
+        board: the chip's unique id, in hexadecimal.
+        chip_id: the board's product id.
         product: the product to be written.
         before: the installed version before the work, or ``blank``, ``unknown`` or ``half written``.
         after: the version that the flash is proven to contain; empty if nothing is proven.
         sha256: the release's digest, in hexadecimal.
-        flash_sha256: the digest of the flash at the end, in hexadecimal; empty if unknown.
+        flash_sha256: the digest of the flash at the end, in hexadecimal.
         proof: the method that produced `flash_sha256`: ``stub``, ``read-back``, or empty.
         result: ``done``, ``already`` if nothing had to be written, or the error.
-        version: the version to be written; empty if no release was proven, and in lines of earlier versions.
-        port: the port's URL; empty in lines of earlier versions.
-        milliseconds: the time from the board's first answer until the end of the work; None in lines of earlier
-            versions.
+        version: the version to be written; empty if no release was proven.
+        milliseconds: the time from the board's first answer until the end of the work.
         board_product: the product of the board's own image; empty if the image was not written and proven.
-        board_image_sha256: the SHA-256 of that image, in hexadecimal.
-        board_image_size: the size of that image in bytes; None without an image.
         board_image_proof: the method that proved that image.
         board_image_checks: the checks that this image passed, and why the others do not apply.
     """
@@ -110,7 +103,6 @@ class Line:
         Raises:
             ContentError: a field is missing or has a wrong value.
         """
-        # Lines of earlier versions of BlockOTA lack the fields that have a default.
         found = {field.name: field.default for field in fields(BenchEntry) if field.default is not MISSING}
         found |= self.fields
         try:
@@ -143,10 +135,7 @@ class BenchLog:
         self._proven: tuple[int, Line | None] = 0, None
 
     def append(self, entry: BenchEntry) -> Line:
-        """Append a log line durably.
-
-        Returns:
-            The appended line, whose number and hash the caller should print.
+        """Append a log line durably, and return it; the caller should print its number and hash.
 
         Raises:
             ContentError: the end of the log differs from the head file; nothing was written.
@@ -182,10 +171,7 @@ class BenchLog:
             self._proven = len(content), last
 
     def lines(self) -> Iterator[Line]:
-        """Read the log, and verify that no line was removed, changed or inserted.
-
-        Yields:
-            Each line, in order.
+        """Read the lines of the log in order, and verify that none was removed, changed or inserted.
 
         Raises:
             ContentError: the hash chain is broken; the error names the first wrong line.
@@ -209,13 +195,7 @@ class BenchLog:
         """Read the lines that are confirmed, also from a log whose hash chain is broken.
 
         A line is confirmed by its hash in the next line, or in the head file. The last line before a break is therefore
-        not confirmed: that line itself may have been changed.
-
-        Returns:
-            The confirmed lines, and the error that `lines` raises; None if the whole log is confirmed.
-
-        Raises:
-            UsageError: the log cannot be read.
+        not confirmed: that line itself may have been changed. The error that `lines` raises is returned as well.
         """
         found: list[Line] = []
         try:
@@ -258,15 +238,12 @@ class BenchLog:
         """
         head: Line | None = None
         try:
-            head = _parse(self._head.read_bytes().removesuffix(_NEWLINE))
-        except FileNotFoundError:
-            pass
+            with suppress(FileNotFoundError):
+                head = _parse(self._head.read_bytes().removesuffix(_NEWLINE))
         except ContentError as error:
-            raise ContentError(
-                f"the head file {self._head} cannot be read",
-                why=error.why,
-                remedy="compare the log with the line numbers and hashes that were printed",
-            ) from error
+            what = f"the head file {self._head} cannot be read"
+            remedy = "compare the log with the line numbers and hashes that were printed"
+            raise error.revised(what=what, remedy=remedy) from error
         # The usual case: the log ends with a complete line, which the head file repeats.
         if not rest and head == last:
             return None

@@ -51,12 +51,7 @@ POLLS_BEFORE_FEED = 60
 
 @dataclass(frozen=True)
 class Started:
-    """The start of a board's program by RESET, GO or NONE.
-
-    Attributes:
-        text: the text that the program printed within `LISTEN_SECONDS`.
-        is_awaited: whether the bench waited for the text.
-    """
+    """The start of a board's program, and the text that it printed if the bench waited for it (`is_awaited`)."""
 
     by: StartMethod
     text: str = ""
@@ -89,24 +84,15 @@ class BoardPort:
         self._settles: Iterator[float] = cycle(SETTLE_SECONDS)
         self._unanswered = 0
 
-    @property
-    def resets(self) -> bool:
-        """Whether the board can be reset through the port's control lines."""
-        return not self.line.wiring.is_by_hand
-
     def connect(self, *, is_stuck: bool = False) -> BoardSession:
         """Start the board's bootloader, and identify the board.
 
-        Args:
-            is_stuck: whether the bootloader may wait in the middle of a frame, for example after the cable was
-                unplugged. If the port cannot reset the board, `Bootloader.resynchronise` completes the frame.
-
-        Raises:
-            BoardError: the board is silent, or its answer does not follow AN3155.
+        If the bootloader may wait in the middle of a frame (`is_stuck`), for example after the cable was unplugged, and
+        the port cannot reset the board, `Bootloader.resynchronise` completes the frame.
         """
         self._usual_speed()
         bootloader = Bootloader(self._link, before_command=self._stop.check if self._stop else None)
-        if is_stuck and not self.resets:
+        if is_stuck and self.line.wiring.is_by_hand:
             bootloader.resynchronise()
         connect_board(bootloader, line=self.line, wait=self._wait)
         return BoardSession(bootloader, identify(bootloader), self._link.notes)
@@ -118,12 +104,9 @@ class BoardPort:
             reset: whether to reset the board first, if the wiring can, so that a board running its program answers.
             is_stuck: whether the bootloader may wait in the middle of a frame, as for `connect`. If the operator
                 resets the board during a poll with `is_stuck`, in one of 20 cases the board must be reset again.
-
-        Raises:
-            LinkError: the port was lost.
         """
         self._usual_speed()
-        is_reset = reset and self.resets
+        is_reset = reset and not self.line.wiring.is_by_hand
         if is_reset:
             reset_board(self._link, self.line.wiring, boot0=True, wait=self._wait)
             self._wait(next(self._settles))

@@ -35,12 +35,9 @@ def observe(line: BoardLine, *, listen: float = LISTEN_SECONDS, wait: Wait = tim
     """Observe the serial line to a board. The board's memory is not changed, but the board may be reset.
 
     Args:
-        line: the port, wiring, speed and mode that the operator gave.
+        line: the line as the operator gave it.
         listen: seconds to listen before anything is sent.
         wait: waits for a number of seconds.
-
-    Raises:
-        UsageError: the URL or the speed is invalid.
     """
     seen = Observations(line, ports=serial_ports(), latency_remedy=latency_remedy(line.url))
     try:

@@ -37,14 +37,7 @@ def at_all_ports(
 
     Call this function in the main thread, inside `blockota.shutdown.stop_on_signals`.
 
-    Args:
-        lines: the ports, with their speeds and wirings.
-        work: does the work at one port.
-        stop: receives requests to stop; every board is then brought to a known state, despite repeated requests.
-        observer: receives a note about each request to stop.
-
-    Returns:
-        The results, port by port.
+    After a request to stop, every board is brought to a known state, despite repeated requests.
     """
     answered = 0
     with ThreadPoolExecutor(len(lines), thread_name_prefix="port") as pool:

@@ -48,10 +48,8 @@ class SerialPort:
     """A serial port of this machine.
 
     Attributes:
-        name: the name of the device.
         adapter: the product name of the adapter; empty if it is not known.
         stable_name: a name that does not depend on the order in which adapters are plugged in; empty if there is none.
-        is_usb: whether the port is a USB adapter's.
         remedy: what to do if the user may not open the port; empty if the user may.
     """
 

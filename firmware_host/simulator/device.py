@@ -53,13 +53,7 @@ class SimulatedBoard:
 
     Attributes:
         boot0: the level of BOOT0; at a reset True starts the boot ROM, and False the application in flash.
-        powered: whether the board has power.
-        application: the running application, or None.
         side: the board's side of the serial line, to be set before the board is used.
-
-    Raises:
-        UsageError: the initial contents are larger than the flash.
-        LinkError: the file cannot be used.
     """
 
     def __init__(
@@ -107,9 +101,7 @@ class SimulatedBoard:
     def protect(self, *, readout: bool = False, pages: Iterable[int] = ()) -> None:
         """Set the option bytes without a bootloader command, and reset the board.
 
-        Args:
-            readout: whether readout protection is set.
-            pages: the pages to protect from writing; pages that share a protection bit with them are protected too.
+        Pages that share a write-protection bit with one of `pages` are protected too.
         """
         per_sector = self.profile.pages_per_sector
         self._silicon.protect(readout=readout, sectors={page // per_sector for page in pages})
@@ -153,8 +145,7 @@ class SimulatedBoard:
     def connect(self, *, reset: bool = True) -> bytes:
         """Connect the cable, and restore the power if it was cut; return the noise that the host receives.
 
-        Args:
-            reset: whether to reset the board as well; ignored after an `unplug` fault, which leaves the board running.
+        `reset` is ignored after an `unplug` fault, which leaves the board running.
         """
         if (self._cable.reconnect() and reset) or not self.powered:
             self.reset()

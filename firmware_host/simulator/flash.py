@@ -22,7 +22,7 @@ class PowerCutError(Exception):
 
 
 class Supply:
-    """The power supply; it counts the flash controller's operations and fails at the operation given in `faults`.
+    """The power supply; it counts the flash controller's operations, and raises PowerCutError at the one in `faults`.
 
     The result of an interrupted operation depends only on the seed in `faults`, so that a failure can be reproduced.
     """
@@ -38,11 +38,7 @@ class Supply:
         return lasts
 
     def program(self, cells: Cells, at: int, new: bytes, *, what: str) -> None:
-        """Program one unit of flash cells in one operation.
-
-        Raises:
-            PowerCutError: power failed before or within the operation.
-        """
+        """Program one unit of flash cells in one operation, or fail."""
         self._programs += 1
         if self._programs == self._faults.power_cut_before_program:
             raise PowerCutError(f"before program operation {self._programs}")
@@ -54,11 +50,7 @@ class Supply:
             raise PowerCutError(f"while programming {what}")
 
     def erase(self, cells: Cells, spans: Sequence[range], *, erased: bytes, what: str = "") -> None:
-        """Erase spans of flash cells in one operation.
-
-        Raises:
-            PowerCutError: power failed within the operation.
-        """
+        """Erase spans of flash cells in one operation, or fail within it."""
         self._erases += 1
         fails = self._erases == self._faults.power_cut_in_erase
         old = b"".join(cells[span.start : span.stop] for span in spans)
@@ -82,6 +74,8 @@ class Supply:
 
 class Flash:
     """The cells and the controller of the main flash.
+
+    All changes raise PowerCutError if `supply` fails before or within an operation.
 
     Args:
         profile: the simulated chip.
@@ -108,9 +102,6 @@ class Flash:
         """Program data unit by unit; return False if the controller refused to program cells that are not erased.
 
         Protected pages and addresses after the end of the flash do not change, and are not reported.
-
-        Raises:
-            PowerCutError: power failed before or within an operation.
         """
         profile, first = self._profile, address - self._profile.flash_start
         end, count = first + len(data), len(data) // profile.program_unit
@@ -128,11 +119,7 @@ class Flash:
         return whole
 
     def erase_page(self, page: int) -> None:
-        """Erase one page. A protected page does not change. A protected or missing page is not reported.
-
-        Raises:
-            PowerCutError: power failed within the erase.
-        """
+        """Erase one page. A protected page does not change. A protected or missing page is not reported."""
         profile = self._profile
         self.busy_seconds += profile.erase_time(page)
         if page < profile.page_count and page not in self.protected:
@@ -141,12 +128,7 @@ class Flash:
     def erase_at_once(self, pages: range, *, despite_protection: bool = False) -> None:
         """Erase a bank or the whole flash in one operation; does nothing if one of the pages is protected.
 
-        Args:
-            pages: the numbers of the pages to erase.
-            despite_protection: whether to erase protected pages as well, as the removal of readout protection does.
-
-        Raises:
-            PowerCutError: power failed within the erase.
+        The removal of readout protection erases protected pages as well (`despite_protection`).
         """
         self.busy_seconds += self._profile.mass_erase
         if despite_protection or not self.protected.intersection(pages):
@@ -178,13 +160,10 @@ class Flash:
 
 def _cells(contents: bytes | Path, profile: BoardProfile) -> Cells:
     if isinstance(contents, bytes):
-        _check_size(len(contents), profile.flash_size)
-        return bytearray(contents.ljust(profile.flash_size, profile.erased))
+        return bytearray(contents + _rest(len(contents), profile))
     try:
         with contents.open("a+b") as file:
-            length = file.tell()
-            _check_size(length, profile.flash_size)
-            file.write(profile.erased * (profile.flash_size - length))
+            file.write(_rest(file.tell(), profile))
         with contents.open("r+b") as file:
             return mmap.mmap(file.fileno(), profile.flash_size)
     except OSError as error:
@@ -195,7 +174,9 @@ def _cells(contents: bytes | Path, profile: BoardProfile) -> Cells:
         ) from error
 
 
-def _check_size(length: int, size: int) -> None:
-    if length > size:
-        why = f"they have {length} bytes, but the chip's flash has {size} bytes"
+def _rest(length: int, profile: BoardProfile) -> bytes:
+    """The erased cells behind initial contents of this length."""
+    if length > profile.flash_size:
+        why = f"they have {length} bytes, but the chip's flash has {profile.flash_size} bytes"
         raise UsageError("the initial flash contents are too large", why=why, remedy="choose a smaller image")
+    return profile.erased * (profile.flash_size - length)

@@ -14,7 +14,6 @@ class LineSettings:
     Attributes:
         baud: the baud rate; 0 if unknown, in which case no byte is corrupted.
         parity: ``E`` (even), ``O`` (odd) or ``N`` (none).
-        data_bits: the number of data bits per byte.
     """
 
     baud: int = 0

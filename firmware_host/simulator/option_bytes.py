@@ -60,11 +60,7 @@ class OptionBytes:
         self.protected_pages = frozenset(page for page in pages if is_protected(page // per_sector))
 
     def write(self, data: bytes) -> None:
-        """Erase all option bytes, and program `data`; the hardware computes the complements.
-
-        Raises:
-            PowerCutError: power failed before or within an operation.
-        """
+        """Erase all option bytes, and program `data`; the hardware computes the complements."""
         self._supply.erase(self.raw, [range(len(self.raw))], erased=b"\xff", what=" the option bytes")
         for index, unit in enumerate(self._units(data)):
             self._supply.program(self.raw, index * len(unit), unit, what="the option bytes")

@@ -42,9 +42,7 @@ TCGETS2, TERMIOS2_SIZE, INPUT_SPEED = 0x802C_542A, 44, 36
 def serve_tcp(board: SimulatedBoard, *, port: int = 0) -> Iterator[str]:
     """Serve the board on 127.0.0.1, one connection at a time; yield its ``socket://`` URL.
 
-    Args:
-        board: the board; do not use it while it is served.
-        port: the TCP port, 0 for any free one.
+    Do not use the board while it is served. Port 0 stands for any free port.
 
     Raises:
         LinkError: the port is in use or not allowed.
@@ -173,10 +171,7 @@ def serving_thread(serve: Callable[[threading.Event], None]) -> Iterator[None]:
 def arriving(connection: socket.socket, ended: threading.Event, *, tick: Callable[[], float]) -> Iterator[bytes]:
     """Yield the received data, or empty bytes after each tick without data, until the host closes the connection.
 
-    Args:
-        connection: the connection to the host.
-        ended: an event that also ends the iteration.
-        tick: returns the number of seconds to wait for data.
+    The event `ended` ends the iteration as well. `tick` returns the number of seconds to wait for data.
     """
     while not ended.is_set():
         data = b""

@@ -69,12 +69,7 @@ WIRINGS = {
 
 @contextmanager
 def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_RTS) -> Iterator[str]:
-    """Serve the board on 127.0.0.1, one connection at a time; yield its ``rfc2217://`` URL.
-
-    Args:
-        board: the board; do not use it while it is served.
-        port: the TCP port, 0 for any free one.
-        wiring: the connection of the control lines to NRST and BOOT0.
+    """Serve the board as `serve_tcp` does, behind a serial server; yield its ``rfc2217://`` URL.
 
     Raises:
         UsageError: RTS would drive a pin of the board and a transceiver.

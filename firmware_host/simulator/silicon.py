@@ -19,18 +19,10 @@ class BusFaultError(Exception):
 class Silicon:
     """Flash, RAM, system memory and option bytes of one chip.
 
-    Args:
-        profile: the simulated chip.
-        flash: the initial contents of the flash, or the file that stores the flash (created if absent).
-        faults: the faults, of which those of the flash and the power supply are used.
-        unique_id: the chip's unique id, 96 bits.
+    A read or write of addresses without memory raises BusFaultError.
 
     Attributes:
         factory: the bytes that the factory wrote outside the system memory.
-
-    Raises:
-        UsageError: the initial contents are larger than the flash.
-        LinkError: the file cannot be used.
     """
 
     def __init__(self, profile: BoardProfile, flash: bytes | Path, *, faults: Faults, unique_id: bytes) -> None:
@@ -66,11 +58,7 @@ class Silicon:
         self.options.store(self.options.with_write_protection(sectors))
 
     def read(self, address: int, length: int) -> bytes:
-        """Return `length` bytes from `address` on.
-
-        Raises:
-            BusFaultError: some of the addresses have no memory.
-        """
+        """Return `length` bytes from `address` on."""
         profile = self.profile
         regions = (
             (profile.flash_start, self.flash.cells),
@@ -91,21 +79,13 @@ class Silicon:
         return data
 
     def write_ram(self, address: int, data: bytes) -> None:
-        """Write data to RAM.
-
-        Raises:
-            BusFaultError: the data extend past the end of RAM.
-        """
+        """Write data to RAM."""
         first = address - self.profile.ram_start
         if first + len(data) > len(self.ram):
             raise BusFaultError(f"writing {len(data)} bytes at {address:#010x}")
         self.ram[first : first + len(data)] = data
 
     def erase_despite_protection(self) -> None:
-        """Erase flash and RAM, as the removal of readout protection does.
-
-        Raises:
-            PowerCutError: power failed within the erase.
-        """
+        """Erase flash and RAM, as the removal of readout protection does."""
         self.flash.erase_at_once(range(self.profile.page_count), despite_protection=True)
         self.ram[:] = bytes(len(self.ram))
