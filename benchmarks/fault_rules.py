@@ -87,7 +87,7 @@ def digest(judge: Judge, digest: str, method: str) -> bool:
 def is_method(judge: Judge, method: str) -> bool:
     """Whether the attempt has read the whole image, or has started the digest program."""
     scene, addresses = judge.situation.scene, judge.situation.link.addresses
-    if method in ("stub", "by hashing on the chip"):
+    if method in ("hashed on the chip", "by hashing on the chip"):
         return any(command == Command.GO and address != scene.start_address for command, address in addresses)
     span = range(scene.start_address - MAX_BLOCK, scene.start_address + len(scene.new))
     reads = [address for command, address in addresses if command == Command.READ_MEMORY and address in span]

@@ -65,7 +65,7 @@ _PATTERNS: Sequence[tuple[str, Rule]] = (
         rule.no_protection,
     ),
     (r" 9  stack pointer (0x\w+) in RAM, reset vector (0x\w+) inside the image", rule.vectors),
-    (rf"10  the flash holds SHA-256 {_HASH} \((stub|read-back)\)", rule.digest),
+    (rf"10  the flash holds SHA-256 {_HASH} \((hashed on the chip|read-back)\)", rule.digest),
     (r"The proof of the flash failed \((.+)\); the whole image is written again\.", rule.repeated),
     (r"A run with (.+) was interrupted on this board: (.+)\.", rule.interrupted),
     (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.replication import ReplicationContract
@@ -26,13 +26,16 @@ class Connection:
     Args:
         settings: the settings.
         purpose: what sends transactions, recorded in their journal.
+        note: gets a sentence for each state in which a transaction waits.
 
     Attributes:
         settings: the settings.
     """
 
-    def __init__(self, settings: Settings, *, purpose: str = "") -> None:
-        self.settings, self._purpose = settings, purpose
+    def __init__(
+        self, settings: Settings, *, purpose: str = "", note: Callable[[str], object] = lambda _: None
+    ) -> None:
+        self.settings, self._purpose, self._note = settings, purpose, note
 
     def close(self) -> None:
         """Close the connections to the node, if there are any; a later read opens new ones."""
@@ -44,7 +47,7 @@ class Connection:
         """The configured chain."""
         settings = self.settings
         limits = (settings.confirmations, settings.max_fee, settings.transactions)
-        sending = Sending(*limits, purpose=self._purpose, max_cost=settings.max_cost)
+        sending = Sending(*limits, purpose=self._purpose, max_cost=settings.max_cost, note=self._note)
         try:
             return Chain(settings.url, chain_id=settings.chain_id, sending=sending)
         except ChainError as error:

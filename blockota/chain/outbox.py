@@ -7,7 +7,7 @@ that transaction. Submitting the same signed bytes again is safe, because a chai
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -103,6 +103,7 @@ class Sending:
         timeout: the maximum time without progress of a transaction, in seconds.
         outage: the maximum time for which the node may be out of reach during the wait, in seconds.
         max_cost: the maximum cost of a transaction, in wei.
+        note: gets a sentence for each state in which a transaction waits.
     """
 
     confirmations: int = 0
@@ -112,6 +113,7 @@ class Sending:
     timeout: float = 180.0
     outage: float = 3.0
     max_cost: int = MAX_COST
+    note: Callable[[str], object] = lambda _: None
 
 
 class Chain(Node):
@@ -423,6 +425,7 @@ class _Wait:
 
     def __init__(self, entry: SentTransaction, sending: Sending, *, is_journalled: bool) -> None:
         self._entry, self._sending, self._is_journalled = entry, sending, is_journalled
+        self._state: TransactionState | None = None
         self._progress: object = None
         self._progressed = self._answered = time.monotonic()
         self._pause = _FIRST_PAUSE
@@ -432,6 +435,9 @@ class _Wait:
         self._answered = time.monotonic()
         if now.state is TransactionState.UNFUNDED:
             raise self._not_confirmed(now.details, now.state)
+        if now.state is not self._state:
+            self._state = now.state
+            self._sending.note(f"Waiting for the transaction {self._entry.hash}: {now.details}.")
         if now.progress != self._progress:
             self._progress, self._progressed, self._pause = now.progress, self._answered, _FIRST_PAUSE
         if self._answered - self._progressed >= self._sending.timeout:

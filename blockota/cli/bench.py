@@ -15,6 +15,7 @@ from blockota.cli.boards import BENCH_LOG
 from blockota.cli.session import Session, VerbGroup, with_session_offline
 from blockota.errors import Action, ContentError, RefusedError, UsageError, plain
 from blockota.files import refuse_overwriting, write_result
+from blockota.model.facts import proof_words
 
 if TYPE_CHECKING:
     from firmware_host.bench.day import Day, Tally
@@ -82,8 +83,9 @@ def show_log(session: Session, path: Path, wanted: str | None) -> None:
     rows = []
     for line in shown:
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.fields["time"]))
-        names = (column.lower() for column in _COLUMNS[2:])
-        rows.append((line.number, moment, *(line.fields[name] or "-" for name in names)))
+        cells = {column: line.fields[column.lower()] for column in _COLUMNS[2:]}
+        cells["PROOF"] = proof_words(cells["PROOF"])
+        rows.append((line.number, moment, *(cell or "-" for cell in cells.values())))
 
     def show() -> None:
         session.table(_COLUMNS, rows, empty="The log has no lines of this board." if lines else "The log is empty.")

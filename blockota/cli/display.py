@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from blockota.model.release import Release
 
 _PART_SIZE = 1 << 20
+_ECHO = len("^C^C^C^C")
+"""Columns behind progress bars for what a terminal prints if Ctrl-C is pressed."""
 
 
 def search_image(session: Session, release: Release, *, named: Sequence[str], into: BinaryIO) -> None:
@@ -72,11 +74,18 @@ def counting_bar(session: Session, what: str) -> Iterator[Callable[[int], None]]
 def bars_of(session: Session, last: ProgressColumn) -> Progress:
     """Return progress bars on stderr, as wide as the terminal; `last` is their last column.
 
-    The bars make way for printed lines, and disappear at the end. Without a terminal or with ``--json``, none is shown.
+    The bars make way for printed lines, and disappear at the end. None is shown with ``--json``, and where the screen
+    cannot be controlled: without a terminal, on a dumb terminal, and with NO_COLOR.
     """
+    from rich.constrain import Constrain
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-    return Progress(
+    class Bars(Progress):
+        def get_renderables(self) -> Iterator[Constrain]:
+            """Yield the bars, narrower than the terminal: if the ^C behind them began a line, it would remain."""
+            yield Constrain(self.make_tasks_table(self.tasks), session.err.width - _ECHO)
+
+    return Bars(
         TextColumn("{task.description:<9}"),
         BarColumn(bar_width=None),
         DownloadColumn(),
@@ -84,6 +93,6 @@ def bars_of(session: Session, last: ProgressColumn) -> Progress:
         console=session.err,
         transient=True,
         expand=True,
-        disable=session.as_json or not session.err.is_terminal,
+        disable=session.as_json or session.err.color_system is None,
         redirect_stdout=session.out.is_terminal,  # output to a file must not be drawn above the bars
     )

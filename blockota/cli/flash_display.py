@@ -8,7 +8,7 @@ from typing import Self
 from rich.progress import TaskID, TimeRemainingColumn
 
 from blockota.cli.display import bars_of
-from blockota.cli.layout import print_sentence
+from blockota.cli.layout import SCREEN, print_sentence
 from blockota.cli.main import error_fields
 from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session
@@ -144,13 +144,17 @@ class FlashDisplay:
             print_sentence(self._session.out, line, mark=f"{prefix}board says: ", mark_style="cyan")
 
     def _show(self, key: str, description: str, done: int, total: int) -> None:
-        if key not in self._tasks:
-            self._tasks[key] = self._bars.add_task("", total=None)
-        self._bars.update(self._tasks[key], description=description, completed=done, total=total)
+        if key in self._tasks:
+            self._bars.update(self._tasks[key], description=description, completed=done, total=total)
+            return
+        with SCREEN:
+            self._tasks[key] = self._bars.add_task(description, completed=done, total=total)
 
     def _remove(self, key: str) -> None:
         if key in self._tasks:
-            self._bars.remove_task(self._tasks.pop(key))
+            with SCREEN:
+                self._bars.remove_task(self._tasks.pop(key))
+                self._bars.refresh()
 
 
 def _own_image(result: BoardImageResult) -> str:

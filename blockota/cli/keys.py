@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from blockota.cli.layout import console, print_sentence
 from blockota.errors import UsageError, plain
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def open_key(chain_id: int, key: str, password_fd: int | None = None) -> BaseAcc
         key,
         is_local_chain=chain_id in LOCAL_CHAIN_IDS,
         ask_password=password_source(password_fd),
-        note=lambda sentence: click.secho(plain(sentence), dim=True, err=True),
+        note=lambda sentence: print_sentence(console(stderr=True), sentence, style="dim"),
     )
 
 

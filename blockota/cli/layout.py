@@ -5,8 +5,12 @@ Output to a file or another program is not broken: there a width is None, which 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import combinations
+from threading import RLock
+from typing import Literal
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
@@ -18,6 +22,11 @@ _COPIED = re.compile(r"(?:0x)?[0-9a-fA-F]{40,64}|b[a-z2-7]{58}")
 """Pattern of an address, a hash or a content address."""
 _NUMBER = re.compile(r"((?<!\S)\(?\d[\d,]*(?:\.\d+)?) ")
 """Pattern of a number and the space behind it."""
+_COMMAND = re.compile(r"\S*`[^`]+`\S*")
+"""Pattern of a command between backticks, with what is attached to it."""
+SCREEN = RLock()
+"""Held while a sentence is printed, or a progress bar appears or disappears: rich lets a thread that prints move the
+cursor by a number of bars that another thread has changed, so that bars or sentences would be overwritten."""
 _BAR = "│ "
 _NARROWEST = 10
 _INDENTS = range(2, 20)
@@ -25,17 +34,19 @@ _INDENTS = range(2, 20)
 _GAP = "  "
 
 
-def error_console() -> Console:
-    """Return a console on stderr."""
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
+    """Return a console on stdout or stderr. With NO_COLOR (https://no-color.org), it prints no escape sequence."""
+    colors: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
     # Soft wrap leaves long words to the terminal: rich would break addresses and hashes, which users copy.
-    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    return Console(stderr=stderr, width=width, color_system=colors, highlight=False, emoji=False, soft_wrap=True)
 
 
 def print_sentence(console: Console, sentence: str, *, mark: str = "", mark_style: str = "", style: str = "") -> None:
     """Print a sentence behind a mark such as ``✓``. On a terminal, its lines break between words, behind the mark."""
     lines = sentence_lines(plain(sentence), width=width_of(console), taken=cell_len(mark))
     # One print for all lines, so that neither another thread nor a progress bar comes between them.
-    console.print(Text.assemble((mark if sentence else mark.rstrip(), mark_style), ("\n".join(lines), style)))
+    with SCREEN:
+        console.print(Text.assemble((mark if sentence else mark.rstrip(), mark_style), ("\n".join(lines), style)))
 
 
 def width_of(console: Console) -> int | None:
@@ -44,7 +55,7 @@ def width_of(console: Console) -> int | None:
 
 
 def sentence_lines(sentence: str, *, width: int | None, taken: int = 0) -> list[str]:
-    """Break a sentence between words. A word that is longer than a line stays whole, because users copy it.
+    """Break a sentence between words. What users copy stays whole: long words, and commands that fit into one line.
 
     Args:
         sentence: the sentence, on one line.
@@ -54,8 +65,15 @@ def sentence_lines(sentence: str, *, width: int | None, taken: int = 0) -> list[
     indent = taken if taken in _INDENTS else _INDENTS.start
     if width is None:
         return [sentence]
+
+    room = width - indent
+
+    def joined(command: re.Match[str]) -> str:
+        return command[0].replace(" ", "\N{NO-BREAK SPACE}") if cell_len(command[0]) <= room else command[0]
+
     # A number stays with its unit. Sentences do not have this space: `plain` escapes it.
-    first, *words = _NUMBER.sub("\\1\N{NO-BREAK SPACE}", sentence).split(" ")
+    sentence = _COMMAND.sub(joined, _NUMBER.sub("\\1\N{NO-BREAK SPACE}", sentence))
+    first, *words = sentence.split(" ")
     lines = [first]
     for word in words:
         longer = f"{lines[-1]} {word}"
@@ -90,27 +108,50 @@ def wrap(text: str, width: int) -> list[str]:
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None) -> Iterator[Text]:
     """Yield the lines of a table, the header first.
 
-    If the table is too wide, its widest columns leave it: their cells stand below each row, behind their column's name.
+    If the table is too wide, as few columns as possible leave it, the last ones if there is a choice. Their cells stand
+    below each row, behind the names of their columns.
     """
     widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
-    beside = list(range(len(columns)))
-    while width is not None and len(beside) > 1 and _total(widths[place] for place in beside) > width:
-        beside.remove(max(beside[1:], key=lambda place: widths[place]))
-    below = [place for place in range(len(columns)) if place not in beside]
+    below = [] if width is None else _too_wide(widths, width)
+    beside = [place for place in range(len(columns)) if place not in below]
 
     def line(cells: Sequence[str]) -> str:
         return _GAP.join(set_cell_size(cells[place], widths[place]) for place in beside).rstrip()
 
+    # The lines below all rows begin with the same columns, so that rows can be compared.
+    groups: list[list[int]] = []
+    for place in below:
+        sizes = (len(f"{_GAP}{columns[one]} ") + widths[one] for one in [*(groups or [[]])[-1], place])
+        if not groups or sum(sizes) > (width or 0):
+            groups.append([])
+        groups[-1].append(place)
+
     yield Text(line(columns), "bold")
-    label = max((len(columns[place]) for place in below), default=0)
     for row in rows:
         yield Text(line(row))
-        for place in below:
-            name = f"{_GAP}{columns[place]:<{label}}{_GAP}"
-            for number, part in enumerate(wrap(row[place], (width or 0) - len(name))):
-                yield Text.assemble((" " * len(name) if number else name, "dim"), part)
+        for group in groups:
+            yield from _line_below([(columns[place], row[place], widths[place]) for place in group], width or 0)
 
 
-def _total(widths: Iterator[int]) -> int:
-    found = list(widths)
-    return sum(found) + len(_GAP) * (len(found) - 1)
+def _too_wide(widths: Sequence[int], width: int) -> list[int]:
+    """Return the columns to remove from a table so that it fits a width; the first column stays."""
+    removable = range(len(widths) - 1, 0, -1)
+    for count in range(len(widths)):
+        for removed in combinations(removable, count):
+            kept = [size for place, size in enumerate(widths) if place not in removed]
+            if sum(kept) + len(_GAP) * (len(kept) - 1) <= width:
+                return sorted(removed)
+    return sorted(removable)
+
+
+def _line_below(cells: Sequence[tuple[str, str, int]], width: int) -> Iterator[Text]:
+    """Yield one line of column names, cells and their widths; further lines if the only cell is longer than a line."""
+    line, indent, others = Text(), 0, list[str]()
+    for name, cell, size in cells:
+        line.append(f"{_GAP}{name} ", "dim")
+        indent = line.cell_len
+        first, *others = wrap(cell, width - indent)
+        line.append(set_cell_size(first, size))
+    line.rstrip()
+    yield line
+    yield from (Text(" " * indent + part) for part in others)

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
-from blockota.errors import Action, UsageError, plain, shortened
+from blockota.cli.layout import console, print_sentence
+from blockota.errors import Action, UsageError, shortened
 from blockota.settings import BenchSettings, load_bench
 from firmware_host.bootloader.entry import BY_HAND, FASTEST, WIRINGS, BoardLine, BoardWiring, StartMethod, find_wiring
 from firmware_host.line.link import DEFAULT_BAUD, MODES, LineMode
@@ -131,7 +132,8 @@ def _only_adapter() -> str:
     found = find_ports()
     adapters = [port for port in found if port.is_usb]
     if len(adapters) == 1:
-        click.secho(plain(f"Port {adapters[0]}, the only USB adapter of this machine."), dim=True, err=True)
+        sentence = f"Port {adapters[0]}, the only USB adapter of this machine."
+        print_sentence(console(stderr=True), sentence, style="dim")
         return adapters[0].name
     if adapters:
         why, remedy = f"this machine has {shortened(adapters)}", "name the port of the board"

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Concatenate
 
 import click
 from click_didyoumean import DYMGroup
-from rich.console import Console
 from rich.text import Text
 
-from blockota.cli.layout import error_console, print_sentence, table_lines, width_of, wrap
+from blockota.cli.layout import console, print_sentence, table_lines, width_of, wrap
 from blockota.errors import plain
 from blockota.settings import BenchSettings, Settings, load_bench, load_settings
 
@@ -41,13 +40,13 @@ class Session:
 
     def __init__(self, config: Path | None, network: str | None, *, store: str | None, as_json: bool) -> None:
         self._config, self._network, self._store, self.as_json = config, network, store, as_json
-        self.err = error_console()
+        self.err = console(stderr=True)
         # One console for one terminal: a progress bar makes way only for lines that its own console prints.
         is_terminal = bool(sys.stdout and sys.stdout.isatty())
         self.out = self.err
         if not (is_terminal and self.err.is_terminal):
             width = None if is_terminal else _PIPED_WIDTH
-            self.out = Console(highlight=False, emoji=False, soft_wrap=True, width=width)
+            self.out = console(width=width)
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -70,7 +69,7 @@ class Session:
         for name in (argument.name for argument in context.command.params if isinstance(argument, click.Argument)):
             value = context.params.get(name or "")
             words += map(str, value if isinstance(value, tuple) else [value] * (value is not None))
-        return Connection(replace(self.settings, store=self.store_url), purpose=plain(" ".join(words)))
+        return Connection(replace(self.settings, store=self.store_url), purpose=plain(" ".join(words)), note=self.note)
 
     @property
     def chain(self) -> Chain:

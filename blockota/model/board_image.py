@@ -18,7 +18,7 @@ import hashlib
 from dataclasses import dataclass
 
 from blockota.errors import Action, FlashProofError, VerificationError
-from blockota.model.facts import BoardAnswer, Passed
+from blockota.model.facts import BoardAnswer, Passed, proof_words
 from blockota.model.release import Product, Region, Release
 
 CHECKS = "5, 7, 8 and 10; checks 1 to 4 do not apply, because no release is published for a single board"
@@ -186,4 +186,6 @@ def prove_written(image: BoardImage, digest: bytes, *, method: str) -> Passed:
             remedy="flash the board again; if the check fails again, replace the board",
         )
     rest = ", and erased bytes behind it" if image.region_sha256 and image.size < image.product.region.size else ""
-    return Passed(10, f"the flash holds the board's own image, SHA-256 {image.sha256.hex()}{rest} ({method})")
+    return Passed(
+        10, f"the flash holds the board's own image, SHA-256 {image.sha256.hex()}{rest} ({proof_words(method)})"
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from blockota.errors import shortened
 from blockota.model.manifest import NO_DESCRIPTION, Description
-from blockota.model.release import Product, Region, Release, Version
+from blockota.model.release import Product, Region, Release, Revocation, Version
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class ChainAnswer:
         version: requested version; None requests the newest active one.
         release: record of the release; None if there is none.
         newest: the newest version that is active at the block; None if there is none.
+        revocation: when and why the release was revoked; None if it was not, or if the node does not have the event.
     """
 
     chain_id: int
@@ -52,6 +53,7 @@ class ChainAnswer:
     version: Version | None
     release: Release | None
     newest: Version | None
+    revocation: Revocation | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,11 @@ class Passed:
 
     number: int
     what: str
+
+
+def proof_words(method: str) -> str:
+    """Return the method of a proof, which results and logs record as ``stub`` or ``read-back``, in words for people."""
+    return "hashed on the chip" if method == "stub" else method
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,16 @@ from collections.abc import Callable, Iterable
 
 from blockota.errors import Action, FlashProofError, VerificationError
 from blockota.formats.vector_table import LinkAddress, find_link_address
-from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, Passed, ProvenRecord, ProvenRelease, Trust
+from blockota.model.facts import (
+    BoardAnswer,
+    ChainAnswer,
+    Consent,
+    Passed,
+    ProvenRecord,
+    ProvenRelease,
+    Trust,
+    proof_words,
+)
 from blockota.model.manifest import Description
 from blockota.model.program import NO_PROGRAM, find_fault, read_vectors
 from blockota.model.release import Product, Release, Status, show_time
@@ -118,7 +127,7 @@ def prove_flash(release: Release, digest: bytes, *, method: str) -> Passed:
             why=f"the flash has SHA-256 {digest.hex()}, the record has {release.sha256.hex()}",
             remedy="flash the board again; if the check fails again, replace the board",
         )
-    return Passed(10, f"the flash holds SHA-256 {digest.hex()} ({method})")
+    return Passed(10, f"the flash holds SHA-256 {digest.hex()} ({proof_words(method)})")
 
 
 def _check_chain(answer: ChainAnswer, trust: Trust) -> Passed:
@@ -195,7 +204,7 @@ def _active_release(answer: ChainAnswer, product: str) -> Release:
         raise VerificationError(
             3,
             f"{release.product} {release.version} is revoked",
-            why="the vendor withdrew it",
+            why=f"the vendor withdrew it {answer.revocation or ''}".rstrip(),
             remedy="take the newest release",
             action=Action.LIST_RELEASES,
         )
@@ -235,7 +244,7 @@ def _check_image(release: Release, parts: Iterable[bytes]) -> Passed:
             remedy=remedy,
             action=Action.FETCH_IMAGE,
         )
-    return Passed(4, f"{size} bytes with SHA-256 {digest.hex()}")
+    return Passed(4, f"{size:,} bytes with SHA-256 {digest.hex()}")
 
 
 def _check_region(release: Release, product: Product) -> Passed:

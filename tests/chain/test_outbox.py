@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -97,17 +98,22 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_nothing_is_believed_before_its_confirmations(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """A transaction remains in the journal until it has the required confirmations."""
-    outbox = desk.outbox(confirmations=2)
+    """A transaction remains in the journal until it has the required confirmations. Each of its states is reported."""
+    notes: list[str] = []
+    outbox = desk.outbox(confirmations=2, note=notes.append)
     sent = desk.start(pool, outbox)
     states = []
-    for _ in range(3):
+    for count in (1, 2, 2):
+        eventually(partial(lambda count: len(notes) == count, count))
         states.append(outbox.locate(desk.entries[0]).state)
         assert not sent.done()
         desk.mine()
     assert states == [TransactionState.WAITING, TransactionState.CONFIRMING, TransactionState.CONFIRMING]
     receipt = sent.result(PATIENCE)
     assert desk.chain.head().number - receipt.block_number == 2
+    name = f"Waiting for the transaction 0x{receipt.transaction.hex()}"
+    where = f"it is in block {receipt.block_number}, with 0 of 2 confirmations"
+    assert notes == [f"{name}: the node has it, but no block does.", f"{name}: {where}."]
     assert not desk.entries
 
 

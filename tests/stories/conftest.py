@@ -144,6 +144,14 @@ def workshop(
     tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], templates: Path
 ) -> Iterator[Workshop]:
     """Yield a test workshop on its own anvil chain, with one paired product."""
+    monkeypatch.chdir(tmp_path)
+    with furnished(tmp_path, templates, cast=cast) as chain:
+        yield Workshop(tmp_path, chain, cast, capsys, templates)
+
+
+@contextmanager
+def furnished(folder: Path, templates: Path, *, cast: Cast) -> Iterator[Chain]:
+    """Make a test workshop in a folder, and yield its anvil chain, which has one paired product."""
 
     def make(template: Path) -> None:
         template.mkdir()
@@ -153,13 +161,12 @@ def workshop(
         finally:
             made.stop()
 
-    shutil.copytree(once(templates / "furnished", make), tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    local = LocalChain(tmp_path / ".blockota", free_port())
+    shutil.copytree(once(templates / "furnished", make), folder, dirs_exist_ok=True)
+    local = LocalChain(folder / ".blockota", free_port())
     try:
         chain = local.start()
-        use_chain(tmp_path, chain)
-        yield Workshop(tmp_path, chain, cast, capsys, templates)
+        use_chain(folder, chain)
+        yield chain
     finally:
         local.stop()
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from firmware_host.bootloader.an3155 import SYNC
-from firmware_host.simulator import STM32F103C8, BoardProfile, Faults, SimulatedBoard
+from firmware_host.simulator import STM32F103C8, BoardProfile, Faults, SimulatedBoard, TimeModel
 from firmware_host.simulator.server import TICK, arriving, serve_connections
 from tests.conftest import IMAGES, ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
@@ -29,10 +29,16 @@ TIMEOUT = 120.0
 
 
 def board(
-    number: int, *, flash: bytes = b"", faults: Faults | None = None, profile: BoardProfile = STM32F103C8
+    number: int,
+    *,
+    flash: bytes = b"",
+    faults: Faults | None = None,
+    profile: BoardProfile = STM32F103C8,
+    times: TimeModel | None = None,
 ) -> SimulatedBoard:
     """Return a simulated board with this number as its unique id."""
-    return SimulatedBoard(profile, flash=flash, faults=faults or Faults(), unique_id=number.to_bytes(12))
+    unique_id = number.to_bytes(12)
+    return SimulatedBoard(profile, flash=flash, faults=faults or Faults(), unique_id=unique_id, times=times)
 
 
 def unique_id(number: int) -> str:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import fcntl
+import multiprocessing
 import os
-import pty
 import select
 import struct
-import subprocess
 import sys
 import termios
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 
 import pyte
 
-from tests.conftest import ROOT
+from blockota.cli.main import main
 
-_ROWS = 500
-"""Rows of the screen: nothing scrolls away, except in commands with more output."""
+CTRL_C = "\x03"
+_ROWS = 300
+"""Rows of the screen: nothing scrolls away."""
 _PATIENCE = 60.0
 """Seconds without output after which a command counts as hung."""
+_SERVER = multiprocessing.get_context("forkserver")
+"""Forks a process for each command from one that has imported the commands, which takes most of a command's time."""
+_SERVER.set_forkserver_preload([__name__, "blockota.cli.flash", "blockota.connection", "rich.progress"])
 
 
 class _Screen(pyte.Screen):
@@ -42,70 +45,94 @@ class _Screen(pyte.Screen):
             self.too_long.append(self.display[self.cursor.y][: self.cursor.x] + data)
         super().draw(data)
 
+    @property
+    def text(self) -> str:
+        """The lines of the screen, without spaces at their ends."""
+        return "\n".join(line.rstrip() for line in self.display).rstrip()
+
 
 @dataclass(frozen=True)
 class Shown:
     """What a command left on the screen.
 
     Attributes:
-        status: the exit status.
-        lines: the lines of the screen, without spaces at their ends.
+        status: the exit status; negative after a hang.
+        text: the lines of the screen, without spaces at their ends.
         too_long: texts that the terminal had to continue on another line.
         is_cursor_visible: whether the cursor is visible at the end.
-        raw: all bytes that were printed.
+        raw: all that was printed.
     """
 
-    status: int
-    lines: tuple[str, ...]
+    status: int | None
+    text: str
     too_long: tuple[str, ...]
     is_cursor_visible: bool
-    raw: bytes
+    raw: str
 
     @property
-    def text(self) -> str:
-        """The whole screen."""
-        return "\n".join(self.lines)
-
-    @property
-    def words(self) -> str:
-        """The whole screen as one line, to find sentences that were wrapped."""
-        return " ".join(self.text.split())
+    def words(self) -> list[str]:
+        """The words on the screen."""
+        return self.text.split()
 
 
-def on_terminal(
-    *words: str,
-    folder: Path,
-    columns: int = 80,
-    typed: str = "",
-    term: str = "xterm-256color",
-    watch: Callable[[str, subprocess.Popen[bytes]], None] | None = None,
-    **environment: str,
-) -> Shown:
-    """Run one ``blockota`` command on a terminal, and return what it left on the screen."""
-    command = [sys.executable, "-m", "blockota", *words]
-    inherited = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLUMNS", "LINES"}}
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, columns, 0, 0))
-    screen = _Screen(columns)
-    stream, raw = pyte.ByteStream(screen), b""
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=inherited | {"PYTHONPATH": str(ROOT), "TERM": term} | environment,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-    ) as process:
-        os.close(slave)
-        os.write(master, typed.encode())
-        with suppress(OSError):  # Linux reports the end of a terminal as EIO
-            while select.select([master], [], [], _PATIENCE)[0] and (part := os.read(master, 65536)):
+@dataclass(frozen=True)
+class Terminal:
+    """A terminal in a folder.
+
+    Attributes:
+        folder: the working folder of the commands.
+        columns: the width of the terminal.
+        environment: environment variables of the commands.
+    """
+
+    folder: Path
+    columns: int = 80
+    environment: dict[str, str] = field(default_factory=lambda: {"TERM": "xterm-256color"})
+
+    def run(self, *words: str, watch: Callable[[str], str] | None = None) -> Shown:
+        """Run one ``blockota`` command, and return what it left on the screen.
+
+        `watch` gets the screen whenever it has changed, and returns the keys to press.
+        """
+        master, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, self.columns, 0, 0))
+        settings = (os.ttyname(slave), str(self.folder), self.environment)
+        process = _SERVER.Process(target=_run, args=(words, *settings), daemon=True)
+        process.start()
+        screen, raw = _Screen(self.columns), b""
+        stream = pyte.ByteStream(screen)
+        try:
+            # The slave stays open, so the end of the terminal is the end of the process.
+            while ready := select.select((master, process.sentinel), [], [], _PATIENCE)[0]:
+                if master not in ready:
+                    break
+                part = os.read(master, 1 << 16)
                 raw += part
                 stream.feed(part)
                 if watch:
-                    watch("\n".join(line.rstrip() for line in screen.display), process)
-        os.close(master)  # a command that still waits for input gets SIGHUP
-        status = process.wait()
-    lines = "\n".join(line.rstrip() for line in screen.display).rstrip().split("\n")
-    return Shown(status, tuple(lines), tuple(screen.too_long), not screen.cursor.hidden, raw)
+                    os.write(master, watch(screen.text).encode())
+            else:
+                process.kill()
+            process.join()
+        finally:
+            os.close(slave)
+            os.close(master)
+        return Shown(
+            process.exitcode, screen.text, tuple(screen.too_long), not screen.cursor.hidden, raw.decode(errors="replace")
+        )
+
+
+def _run(words: tuple[str, ...], terminal: str, folder: str, environment: dict[str, str]) -> None:
+    """Run a command in this process, on a terminal."""
+    os.login_tty(os.open(terminal, os.O_RDWR))
+    sys.stdin, sys.stdout, sys.stderr = (_stream(number, mode) for number, mode in enumerate("rww"))
+    for name in ("NO_COLOR", "COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["blockota", *words]
+    main()
+
+
+def _stream(number: int, mode: str) -> TextIOWrapper:
+    return TextIOWrapper(os.fdopen(number, f"{mode}b", closefd=False), encoding="utf-8", line_buffering=True)

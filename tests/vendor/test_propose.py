@@ -138,7 +138,7 @@ def test_an_owner_does_not_sign_for_another_image(image: bytes) -> None:
     with pytest.raises(ProposalError, match="not the one in the proposal") as refused:
         check(release_of(code()), image)
     digest = hashlib.sha256(image).hexdigest()
-    assert refused.value.why.startswith(f"the image has {len(image)} bytes with SHA-256 {digest}")
+    assert refused.value.why.startswith(f"the image has {len(image):,} bytes with SHA-256 {digest}")
     assert release_of(code()).sha256.hex() in refused.value.why
 
 

@@ -1,0 +1,186 @@
+"""What people see on terminals of 80 and 120 columns: whole words, tables that fit, and no ghosts of progress bars."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blockota.bindings.block_ota import BlockOTAContract, pair_call
+from blockota.model.release import Product, Region
+from blockota.vendor.propose import Reason, propose
+from firmware_host.simulator import TimeModel, serve_tcp
+from tests.conftest import IMAGES, Cast
+from tests.stories.conftest import PRODUCT, execute_signed, furnished
+from tests.stories.technicians import INTERRUPTED, board
+from tests.support.networks import rpc
+from tests.support.terminal import CTRL_C, Shown, Terminal
+
+LONG = "acme-thermostat-outdoor-probe-2"
+OEM = "acme-industrial-instruments-ltd"
+NEWEST = "65535.16777215.16777215"
+"""The longest names of a product and an OEM, and the longest version."""
+UNREACHABLE = "http://127.0.0.1:9/releases-of-acme/ipfs-trustless-gateway"
+REASON = "the November release for all outdoor probes, with the fix of the watchdog that reset boards below -20 degrees"
+BAR = "━"
+OLD, NEW, LARGE = (str(IMAGES / f"bluepill-{version}.bin") for version in ("1.0.0", "1.1.0", "1.2.0"))
+
+
+def answering(keys: dict[str, str]) -> Callable[[str], str]:
+    """Return a watcher that presses keys at the end of a line with given words, once for each line."""
+    answered: set[int] = set()
+
+    def watch(screen: str) -> str:
+        number = screen.count("\n")
+        last = screen.rpartition("\n")[2]
+        key = next((key for words, key in keys.items() if words in last), "")
+        if not key or number in answered:
+            return ""
+        answered.add(number)
+        return key
+
+    return watch
+
+
+SIGNING = {"Type room": "room\n", "Type grown": "grown\n", "Sign this": "y\n"}
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory, templates: Path, cast: Cast) -> Iterator[Terminal]:
+    """Yield a terminal in a folder with releases, proposals, agreements, a bench log and a transaction."""
+    folder = tmp_path_factory.mktemp("office")
+    with furnished(folder, templates, cast=cast) as chain:
+        terminal = Terminal(folder)
+
+        def succeeds(*words: str, watch: Callable[[str], str] | None = None) -> None:
+            shown = terminal.run(*words, watch=watch)
+            assert shown.status == 0, shown.text
+            check_whole(shown)
+
+        deployed = json.loads((folder / "deployments" / "1337.json").read_text())
+        contract, now = BlockOTAContract(chain, deployed["contract"]), int(time.time())
+        pairing = pair_call(Product(LONG, OEM, 0x410, Region(0x08000000, 1 << 16), minimum_version=None, paired=True))
+        execute_signed(propose(contract, pairing, reason=Reason("a story", now, 3600)), chain, cast=cast)
+
+        others = [(NEW, LONG, "65535.16777215.16777214"), (LARGE, LONG, NEWEST), (NEW, PRODUCT, "1.1.0")]
+        also = [word for other in others for word in ("--also", *other)]
+        words = ("--product", LONG, "--version", "65535.0.16777213", "--reason", REASON, "-o", "four.json")
+        succeeds("release", "publish", OLD, *also, *words, "--metadata", f"url={UNREACHABLE}")
+        for key in ("dev:1", "dev:2"):
+            succeeds("proposal", "sign", "four.json", "--key", key, watch=answering(SIGNING))
+        succeeds("proposal", "execute", "four.json", "--key", "dev:0")
+
+        succeeds("replica", "propose", "--product", LONG, "--version", NEWEST, "--key", "dev:4")
+        succeeds("replica", "accept", "1", "-o", "accept.json")
+        for key in ("dev:1", "dev:2"):
+            succeeds("proposal", "sign", "accept.json", "--key", key, watch=answering(SIGNING))
+        succeeds("proposal", "execute", "accept.json", "--key", "dev:0")
+        succeeds("replica", "announce", "1", UNREACHABLE, "--key", "dev:4")
+
+        release = ("--product", PRODUCT, "--version", "1.1.0")
+        succeeds("release", "revoke", *release, "--reason", REASON, "-o", "revoke-the-release-that-resets-boards.json")
+        succeeds("product", "floor", LONG, NEWEST, "--nonce", "4", "--reason", REASON, "-o", "floor.json")
+        rpc(chain, "evm_setAutomine", *[False])
+        offer = ("replica", "propose", *release, "--key", "dev:5")
+        stopped = terminal.run(*offer, watch=answering({"no block does.": CTRL_C}))
+        assert stopped.status == INTERRUPTED, stopped.text
+        yield terminal
+
+
+def check_whole(shown: Shown) -> None:
+    """Check that the terminal did not continue a text on another line, and that the screen is left in order."""
+    assert not shown.too_long
+    assert BAR not in shown.text
+    assert shown.is_cursor_visible
+
+
+@contextmanager
+def slow_boards() -> Iterator[tuple[str, str]]:
+    """Serve two boards that take about a second to write an image, and yield their ports."""
+    times = TimeModel(baud=460800)
+    with serve_tcp(board(1, times=times)) as one, serve_tcp(board(2, times=times)) as other:
+        yield one, other
+
+
+@pytest.fixture(scope="module")
+def flashed(office: Terminal) -> tuple[Shown, int]:
+    """Flash two boards at once, and one that is refused; return the screen, and how many bars it had at once."""
+    most = 0
+
+    def count(screen: str) -> str:
+        nonlocal most
+        most = max(most, sum(BAR in line for line in screen.splitlines()))
+        return ""
+
+    with slow_boards() as ports, serve_tcp(board(3, flash=b"other")) as third:
+        words = [word for port in (*ports, third) for word in ("--port", port)]
+        return office.run("flash", "--product", LONG, *words, watch=count), most
+
+
+LISTS = (
+    "product list",
+    f"product show {LONG}",
+    "release list",
+    f"release show --product {LONG}",
+    f"release verify {OLD}",
+    "proposal list",
+    "proposal show floor.json",
+    "proposal simulate floor.json",
+    "replica list --all",
+    "replica check",
+    "contract show",
+    "safe owners",
+    "dev status",
+    "transaction list",
+    "board chips",
+    "board ports",
+    "board log",
+    "board list",
+    "bench summary",
+)
+
+
+@pytest.mark.usefixtures("flashed")
+@pytest.mark.parametrize("command", LISTS)
+def test_lists_fit_the_terminal_and_break_between_words(office: Terminal, command: str) -> None:
+    """A list has the same words on any terminal: no line is continued, and no word is cut."""
+    complete = replace(office, columns=1000).run(*command.split())
+    for columns in (80, 120):
+        shown = replace(office, columns=columns).run(*command.split())
+        check_whole(shown)
+        assert shown.status == complete.status
+        missing = {word for word in complete.words if len(word) <= columns // 2} - set(shown.words)
+        assert not {word for word in missing if not word.replace(".", "").isdigit()}  # durations differ
+
+
+def test_two_boards_leave_no_ghosts(flashed: tuple[Shown, int]) -> None:
+    """The bars of two boards are seen at once, make way for lines, and are gone at the end."""
+    shown, most = flashed
+    check_whole(shown)
+    assert most == 2
+    assert shown.status == 3
+    assert "3 boards: 2 good, 1 bad" in shown.text
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_control_c_during_bars_leaves_a_clean_screen(office: Terminal, columns: int) -> None:
+    """Ctrl-C at two bars removes them, although the terminal prints ``^C`` behind them."""
+    pressed: list[str] = []
+
+    def press(screen: str) -> str:
+        if pressed or sum(BAR in line for line in screen.splitlines()) < 2:
+            return ""
+        pressed.append(CTRL_C)
+        return CTRL_C
+
+    with slow_boards() as ports:
+        words = [word for port in ports for word in ("--port", port)]
+        shown = replace(office, columns=columns).run("flash", "--product", LONG, *words, watch=press)
+    check_whole(shown)
+    assert shown.status == INTERRUPTED
+    assert "^C" not in shown.text
