@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _AFTER_EXECUTION = {
     "pairOem": "`blockota release publish IMAGE --product {product} --version VERSION -o FILE` proposes a release",
     "unpairOem": "`blockota product list` shows the products",
-    "publish": "`blockota flash --product {product}` installs the release on a board",
+    "publish": "`blockota flash --product {product}` installs the release on a board; "
+    "`blockota repository serve` serves its image to other machines",
     "revoke": "`blockota board list --product {product} --version {version} LOG...` lists the boards that have it",
     "setMinimumVersion": "`blockota product show {product}` shows the floor",
     "pause": "find the fault; then `blockota contract resume -o FILE` proposes to allow releases again",

@@ -32,7 +32,7 @@ PAIRING: list[Mistake] = [
     (PAIR.replace(" -o pair.json", ""), USAGE, ["'-o'", "proposal file to write"]),
     (PAIR.replace("pair.json", "out/pair.json"), USAGE, ["out/pair.json", "Name a folder that exists"]),
     (f"{PAIR} --sign alice.json", USAGE, ["keystore:FILE"]),
-    (f"{PAIR} --sign keystore:alice.json", USAGE, ["alice.json does not exist", "blockota key new"]),
+    (f"{PAIR} --sign keystore:alice.json", USAGE, ["alice.json", "does not exist", "blockota key new"]),
     (f"{PAIR} --sign dev:7", REFUSED, ["is not an owner of the Safe"]),
     (PUBLISH, REFUSED, ["acme-fan is not paired", "blockota product pair"]),
 ]
