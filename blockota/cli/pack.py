@@ -9,7 +9,8 @@ import click
 
 from blockota.cli.next_steps import after_packing
 from blockota.cli.session import Session, with_session
-from blockota.cli.signing import FILE, image_inputs, image_options, open_view, require_pending
+from blockota.cli.signing import FILE, image_inputs, image_options, open_view, require_pending, with_neighbours
+from blockota.errors import shortened
 from blockota.files import result_file
 from blockota.vendor.files import read_proposal, refuse_to_replace_pack
 
@@ -41,8 +42,9 @@ def pack(
     proposal = read_proposal(file)
     path = output or file.with_suffix(".pack")
     refuse_to_replace_pack(path)
-    view = open_view(session, [proposal], path=None)
-    require_pending(session, proposal, view, now=int(time.time()))
+    now = int(time.time())
+    view = with_neighbours(open_view(session, [proposal], path=None), file, proposal, now=now)
+    require_pending(session, proposal, view, now=now)
     inputs = image_inputs(session, image, previous, source, open_store=lambda: session.store)
     with result_file(path) as into:
         contents = write_pack(proposal, view, inputs, into=into)
@@ -50,6 +52,9 @@ def pack(
 
     for missing in contents.missing:
         session.note(f"Not in the pack: {missing}.")
+    if view.queued:
+        first = shortened(view.queued.values())
+        session.note(f"To be executed before it: {first}. Pack and send these too, else the owner meets a red flag.")
     fields = {
         "pack": str(path),
         "size": size,
