@@ -71,7 +71,8 @@ def account_of(
     raise UsageError(
         "the key cannot be found",
         why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, or dev:N on the local chain",
-        remedy="name the place of the key, never the key itself",
+        remedy="name the place of the key, never the key itself, or make a new key",
+        action=Action.MAKE_KEY,
     )
 
 

@@ -178,6 +178,11 @@ def _usage_text(failure: click.UsageError) -> str:
     meaning = ""
     if isinstance(failure, click.MissingParameter) and isinstance(failure.param, click.Option):
         meaning = (failure.param.help or "").rstrip(".")
+    if isinstance(failure, click.NoSuchOption):
+        text = text.replace(" Did you mean", ". Did you mean")
+        if failure.ctx and isinstance(failure.ctx.command, click.Group) and not failure.possibilities:
+            command = f"{failure.ctx.command_path} {'VERB' if failure.ctx.parent else 'NOUN VERB'}"
+            text = f"{text}. Options follow the verb, as in `{command} {failure.option_name}`"
     # An option whose message has more words than its name explains itself.
     if meaning and text.endswith("'."):
         return f"{text[:-1]} ({meaning[:1].lower()}{meaning[1:]})."

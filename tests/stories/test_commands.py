@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -140,13 +141,24 @@ def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
         (["relase", "list"], "release"),  # a noun
         (["proposal", "excute"], "execute"),  # a verb
         (["sign", "1.4.0.json"], "proposal sign"),  # a verb without its noun
-        (["publish", "app.bin"], "release publish"),
+        (["publish", "app.bin"], "release publish?"),
+        (["accept", "3"], "replica accept?"),
+        (["show"], "product show or release show or proposal show or contract show?"),
+        (["release", "publish", "app.bin", "--prodct", "x"], "--product?"),
+        (["--hlep"], "--help?"),
     ],
     ids=" ".join,
 )
 def test_a_mistyped_command_is_answered_with_the_meant_one(
     words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unknown noun or verb, or a verb without its noun, is answered with the commands that are most like it."""
+    """An unknown noun, verb or option, or a verb without its noun, is answered with those that are most like it."""
     assert run(words) == 2
     assert f". Did you mean {meant}" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("words", ["--config blockota.toml release list", "release --config blockota.toml list"])
+def test_an_option_before_the_verb_is_answered_with_its_place(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An option that only verbs have is refused before the verb, with the place where it belongs."""
+    assert run(words.split()) == 2
+    assert re.search(r"Options follow the verb, as in `blockota \w+ VERB --config`\.", capsys.readouterr().err)
