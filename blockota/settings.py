@@ -25,7 +25,7 @@ DEFAULT_STORE = "file:.blockota/store"
 LOCAL_URL = "http://127.0.0.1:8545"
 LOCAL_CHAIN_ID = 1337
 DEFAULT_CONFIRMATIONS = 12
-"""The default number of blocks that must lie above a block before it is read. On the local chain it is 0."""
+"""The default number of blocks that must lie above a block before it is read, except on a local chain."""
 STATE_FOLDER = ".blockota"
 """The folder for BlockOTA's own files, beside the settings file."""
 BENCH_FOLDER, BENCH_LOG_NAME = "bench", "bench-log.jsonl"
@@ -201,6 +201,11 @@ class Deployment:
         return path
 
 
+def default_confirmations(chain_id: int) -> int:
+    """Return the number of blocks that must lie above a block before it is read, if the settings do not give it."""
+    return 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
+
+
 def load_settings(
     config: Path | None, *, network: str | None, environment: Mapping[str, str], node: tuple[str, int] | None = None
 ) -> Settings:
@@ -235,7 +240,6 @@ def load_settings(
         raise UsageError(f"the setting {key} (or {variable}) cannot be used", why=f"{value!r} is not a whole number")
 
     chain_id = number("chain_id", LOCAL_CHAIN_ID)
-    default_depth = 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
 
     # A configured contract may differ from the deployed one. The deployment's first block and Safe then do not apply.
     is_named = bool(environment.get("BLOCKOTA_CONTRACT") or "contract" in section)
@@ -254,7 +258,7 @@ def load_settings(
         chain_id=chain_id,
         contract=address("contract"),
         replication=address("replication"),
-        confirmations=number("confirmations", default_depth),
+        confirmations=number("confirmations", default_confirmations(chain_id)),
         store=environment.get("BLOCKOTA_STORE") or _beside(_text(file, "store", default=DEFAULT_STORE), path.parent),
         max_fee=_amount("max_fee_gwei", environment, section, unit="gwei", decimals=_GWEI_DECIMALS),
         max_cost=MAX_COST if cost is None else cost,

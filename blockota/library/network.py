@@ -25,10 +25,10 @@ from blockota.model.draft import Draft
 from blockota.model.facts import Consent, ProvenRelease
 from blockota.model.release import Product, Release, Version
 from blockota.settings import (
-    DEFAULT_CONFIRMATIONS,
     DEFAULT_STORE,
     STATE_FOLDER,
     Settings,
+    default_confirmations,
     load_settings,
     require_address,
 )
@@ -93,7 +93,7 @@ class Network:
         *,
         chain_id: int,
         contract: str,
-        confirmations: int = DEFAULT_CONFIRMATIONS,
+        confirmations: int | None = None,
         store: str = DEFAULT_STORE,
     ) -> Self:
         """Open a network without a settings file.
@@ -102,7 +102,7 @@ class Network:
             url: the JSON-RPC endpoint of a node, ``http://`` or ``https://``.
             chain_id: the chain's id (EIP-155), which the node must have.
             contract: address of the vendor's contract BlockOTA.
-            confirmations: blocks that must lie above a block before it is read; 12 by default, 0 only on a local chain.
+            confirmations: blocks that must lie above a block before it is read; None means 12, or 0 on a local chain.
             store: the URL of the content store, as for `open_store`.
 
         Raises:
@@ -110,7 +110,7 @@ class Network:
 
         Examples:
             >>> url, contract = network.settings.url, network.settings.contract
-            >>> with Network.at(url, chain_id=1337, contract=contract, confirmations=0) as same:
+            >>> with Network.at(url, chain_id=1337, contract=contract) as same:
             ...     [product.name for product in same.products()]
             ['acme-thermo2']
         """
@@ -120,7 +120,7 @@ class Network:
             chain_id=chain_id,
             contract=require_address("contract", contract),
             replication=None,
-            confirmations=confirmations,
+            confirmations=default_confirmations(chain_id) if confirmations is None else confirmations,
             store=store,
             max_fee=None,
             transactions=Path(STATE_FOLDER) / "transactions",
@@ -289,6 +289,7 @@ class Network:
             'publish a release'
         """
         contract = self._connection.contract
+        draft = replace(draft, version=_parsed(draft.version))  # programs without types may give the version as text
         whole = complete_draft(draft, Path(image), contract=contract)
         return propose_releases(contract, [whole], store=self.store, reason=_reason(reason, proposer, nonce))[1]
 

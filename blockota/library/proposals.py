@@ -9,7 +9,7 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.signature import Signature, to_json
 from blockota.connection import Connection
 from blockota.errors import UsageError
-from blockota.files import refuse_existing, write_result
+from blockota.files import check_new_file, write_result
 from blockota.keys import account_of
 from blockota.vendor.files import collect_signatures, read_proposal
 from blockota.vendor.unattended import signature_path
@@ -67,7 +67,7 @@ def save_proposal(path: str | Path, proposal: Proposal, *signatures: Signature) 
     # All files are compared before the first is written.
     missing = {one: content for one, content in wanted.items() if not _has(one, content)}
     for one in missing:
-        refuse_existing(one, why="it has other contents")
+        check_new_file(one, why="it has other contents")
     for one, content in missing.items():
         write_result(one, content)
     return list(missing)

@@ -100,8 +100,11 @@ def test_programs_get_errors_of_one_tree(workshop: Workshop) -> None:
             network.verify(image, version="1.1.0")
         with pytest.raises(blockota.VerificationError, match="check 3"):  # a revoked release
             network.verify("app-1.1.0.bin")
-        with pytest.raises(blockota.UsageError, match="is not a version"):
-            network.fetch(PRODUCT, "0.0")
+        for version in ("0.0", ""):
+            with pytest.raises(blockota.UsageError, match="is not a version"):
+                network.fetch(PRODUCT, version)
+        untyped = blockota.Draft(PRODUCT, "1.2.0")  # type: ignore[arg-type]
+        assert network.propose_release("app-1.2.0.bin", untyped).intent[0]["version"] == "1.2.0"
         proposal = network.propose_revocation(PRODUCT, "1.0.0", reason="a test", nonce=90)
         with pytest.raises(blockota.RefusedError, match=r"not signed automatically: .*\(red flag nonce\)"):
             network.sign(proposal, "dev:1")
