@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Self
 
-from blockota.errors import Action, BoardError, BoardProtocolError, LinkError, NoAnswerError, UsageError
+from blockota.errors import Action, BoardError, BoardProtocolError, LinkError, NoAnswerError, UsageError, plain
 from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.line.link import DEFAULT_BAUD, PLAIN, LineMode, Link
@@ -318,10 +318,7 @@ def listen_to(link: Link, *, seconds: float) -> str:
             heard += link.read(1, timeout=min(silence, left))
             silence = QUIET_SECONDS
     text = heard.decode("utf-8", errors="backslashreplace").replace("\r\n", "\n")
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode("ascii")
-        for letter in text
-    )
+    return "\n".join(map(plain, text.split("\n")))
 
 
 def _sample(bootloader: Bootloader, chip: Chip | None) -> bytes:

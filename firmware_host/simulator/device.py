@@ -241,10 +241,8 @@ class SimulatedBoard:
 
     def _boot(self, moment: float) -> None:
         """Leave the reset state at the time `moment`, and start the ROM or the application."""
-        if self.application:
-            self.application.stop()
+        self._halt()
         self._silicon.load_options()
-        self.application = self._script = None
         self._measured, self._is_measured = LineSettings(), False
         if self._time.times:
             self._reset_at, self._listens_from = moment, moment + self.profile.boot_seconds
@@ -254,8 +252,7 @@ class SimulatedBoard:
             self._start(self.profile.flash_start, from_rom=False)
             return
         logger.info("reset with BOOT0 at 1: the boot ROM waits for 0x7F")
-        nacks = 2 if self._faults.double_nack else 1
-        self._script = Rom(self._silicon, self._line, nacks_when_protected=nacks).run()
+        self._script = Rom(self._silicon, self._line, faults=self._faults).run()
         next(self._script)
 
     def _start(self, vector_table: int, *, from_rom: bool) -> None:

@@ -35,15 +35,12 @@ class BoardProfile:
         commands: the command codes in the answer to Get, in their order.
         layout: the numbers and sizes of the erase units, in order; the last size repeats to the end of flash.
         flash_size_register: the address of the flash size in KiB, or of an index into `flash_size_codes`; 0 for none.
-        reported_flash_size: the flash size in the register if it differs from `flash_size`, else 0.
         unique_id_registers: the addresses of the three words of the unique id.
         second_bank_page: the number that the ROM gives to the first page of the second bank; 0 if it counts on.
         usarts: base addresses of the USARTs on which the ROM listens; the board's line is at the first.
         max_baud: the highest speed that the ROM measures correctly.
         erases_all: whether the ROM has a global erase.
         erase_limit: pages that one command accepts.
-        program_error_nacks: whether the ROM answers NACK if a cell that is not erased was to be programmed. No
-            document says what V2.2 does.
     """
 
     name: str
@@ -71,7 +68,6 @@ class BoardProfile:
     erased: bytes
     flash_size_register: int = 0
     flash_size_codes: tuple[int, ...] = ()
-    reported_flash_size: int = 0
     unique_id_registers: tuple[int, ...] = ()
     factory: range = range(0)
     factory_read: int = 1
@@ -84,7 +80,6 @@ class BoardProfile:
     blank_only: bool = True
     greets_twice: bool = False
     runs_code: bool = False
-    program_error_nacks: bool = False
     flash_start: int = 0x0800_0000
     ram_start: int = 0x2000_0000
 

@@ -103,14 +103,11 @@ def checksum(frame: bytes) -> int:
 
 
 class Rom:
-    """The bootloader in system memory, from a reset until it jumps or resets.
+    """The bootloader in system memory, from a reset until it jumps or resets."""
 
-    Some ROMs refuse commands with two NACKs under readout protection. `nacks_when_protected=2` simulates such a ROM.
-    """
-
-    def __init__(self, silicon: Silicon, line: Transmitter, *, nacks_when_protected: int = 1) -> None:
+    def __init__(self, silicon: Silicon, line: Transmitter, *, faults: Faults) -> None:
         self._silicon, self._profile, self._line = silicon, silicon.profile, line
-        self._nacks_when_protected = nacks_when_protected
+        self._nacks_when_protected = 2 if faults.double_nack else 1
 
     def run(self) -> Script[Leave]:
         """Wait for 0x7F, then serve commands (AN3155 section 2)."""
@@ -200,8 +197,6 @@ class Rom:
             silicon.write_ram(address, data)
         elif not silicon.flash.program(address, data):
             logger.warning("programming %#010x: some cells were not erased", address)
-            if self._profile.program_error_nacks:
-                raise RefusalError("the flash controller reports an error")
         logger.debug("wrote %d bytes at %#010x", len(data), address)
         self._line.ack()
         return None

@@ -118,9 +118,7 @@ def _send(master: int, data: bytes) -> None:
 def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *, port: int) -> Iterator[str]:
     """Serve connections to 127.0.0.1, one at a time, from a thread; yield ``host:port``.
 
-    Args:
-        talk: serves one connection until it ends or the event is set.
-        port: the TCP port, 0 for any free one.
+    `talk` serves one connection until it ends or the event is set.
 
     Raises:
         LinkError: the port is in use or not allowed.
@@ -136,19 +134,15 @@ def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *,
                 with connection, contextlib.suppress(ConnectionError, TimeoutError):
                     talk(connection, ended)
 
-    with socket.socket() as listener:
-        try:
-            # On Windows this option would let two servers have one port.
-            if sys.platform != "win32":
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((HOST, port))
-            listener.listen()
-        except OSError as error:
-            raise LinkError(
-                f"cannot listen on {HOST}:{port}",
-                why=error.strerror or str(error),
-                remedy="choose another port, or 0 for a free one",
-            ) from error
+    try:
+        listener = socket.create_server((HOST, port))
+    except OSError as error:
+        raise LinkError(
+            f"cannot listen on {HOST}:{port}",
+            why=os.strerror(error.errno) if error.errno else str(error),
+            remedy="choose another port, or 0 for a free one",
+        ) from error
+    with listener:
         listener.settimeout(TICK)
         with serving_thread(accept):
             yield f"{HOST}:{listener.getsockname()[1]}"

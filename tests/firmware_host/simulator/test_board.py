@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -155,13 +154,6 @@ def test_a_cell_that_is_not_erased_keeps_its_value_and_acks(board: SimulatedBoar
     assert board.flash[:4] == b"\x12\x34\x9a\xbc"
     assert board.feed(writing(FLASH, b"\x00\x00\x9a\xbc")) == ACK * 3
     assert board.flash[:4] == b"\x00\x00\x9a\xbc"
-
-
-def test_a_rom_that_reports_the_controllers_error_nacks() -> None:
-    """A profile can select NACK for a failed programming, which ST's documents do not specify for V2.2."""
-    board = ready(SimulatedBoard(replace(STM32F103C8, program_error_nacks=True)))
-    board.feed(writing(FLASH, b"\x12\x34\x56\x78"))
-    assert board.feed(writing(FLASH, b"\x56\x78\x9a\xbc")) == ACK * 2 + NACK
 
 
 def test_writes_past_the_end_of_flash_are_acknowledged_and_lost(board: SimulatedBoard) -> None:
