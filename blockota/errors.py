@@ -59,6 +59,7 @@ class Action(Enum):
     PUBLISH_BELOW_NEWEST = auto()
     PUBLISH_AT_ONCE = auto()  # without an active-from time
     GIVE_LOAD_ADDRESS = auto()  # (address)
+    GIVE_OR_ACCEPT_LOAD_ADDRESS = auto()  # (address)
     ACCEPT_LOAD_ADDRESS = auto()
     FILL_GAPS = auto()
     LIST_CHIPS = auto()

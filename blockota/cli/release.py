@@ -20,7 +20,7 @@ from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError
 from blockota.files import refuse_overwriting, result_files
 from blockota.formats.cid import CID, RAW
-from blockota.model.draft import Draft
+from blockota.model.draft import Draft, draft_manifest
 from blockota.model.release import Release, Status, Version, show_time
 from blockota.model.verification import prove_record
 
@@ -79,8 +79,8 @@ def draft_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--product", required=True, metavar="NAME", help="Product that the image is for.")
     @click.option("--version", type=VERSION, required=True, help="Version, such as 1.4.0.")
     @click.option("--load-address", type=NUMBER, help="Flash address of a .bin; else the region's.")
-    @click.option("--accept-load-address", is_flag=True, help="IMAGE may be linked for another address.")
-    @click.option("--fill", is_flag=True, help="Fill gaps in IMAGE with 0xFF.")
+    @click.option("--accept-load-address", is_flag=True, help="Images may be linked elsewhere.")
+    @click.option("--fill", is_flag=True, help="Fill gaps in images with 0xFF.")
     @click.option("--configuration", is_flag=True, help="IMAGE is data: no vector table is required.")
     @click.option("--active-from", type=TIME, default=0, help="2026-12-01T08:00+01:00 or +7d; else at once.")
     @click.option("--notes", type=_FILE, help="Release notes, a text file, up to 64 KiB.")
@@ -152,6 +152,11 @@ def publish(
         ),
         sign=sign,
     )
+    manifests = [draft_manifest(draft, made) for draft, made in zip(drafts, releases, strict=True)]
+    if drafting.accept_load_address and not any(one and one.accepts_load_address for one in manifests):
+        session.note("--accept-load-address changed nothing: no image seems to be linked for another address.")
+    if drafting.fill and not any(one and one.filled for one in manifests):
+        session.note("--fill changed nothing: no image has a gap of an erase unit or more.")
 
 
 @release.command()

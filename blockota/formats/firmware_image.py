@@ -19,7 +19,7 @@ from blockota.formats.elf import MAGIC as ELF_MAGIC
 from blockota.formats.elf import parse_elf
 from blockota.formats.foreign import refuse_foreign
 from blockota.formats.intel_hex import parse_intel_hex
-from blockota.formats.stm32_memory import find_memory
+from blockota.formats.stm32_memory import ChipFlash, find_memory
 
 MAX_IMAGE_SIZE = 16 * 1024 * 1024
 """Default limit in bytes for a file and for the image in it."""
@@ -34,6 +34,7 @@ Pieces = tuple[tuple[int, bytes], ...]
 """Pairs of an address and the bytes at that address."""
 
 # Blank lines may precede the first record of a text format.
+_ANY_FLASH = ChipFlash()
 _HEX_START = re.compile(rb"\s*:[0-9A-Fa-f]{2}")
 _READERS: tuple[tuple[Callable[[bytes], bool], Format, Callable[[bytes], Pieces]], ...] = (
     (lambda head: head.startswith(ELF_MAGIC), "elf", parse_elf),
@@ -78,17 +79,20 @@ class FirmwareImage:
         return io.BytesIO(self.data)
 
 
-def read_image(content: bytes, *, load_address: int | None = None, limit: int = MAX_IMAGE_SIZE) -> FirmwareImage:
+def read_image(
+    content: bytes, *, load_address: int | None = None, limit: int = MAX_IMAGE_SIZE, flash: ChipFlash = _ANY_FLASH
+) -> FirmwareImage:
     """Read a firmware image in any of the known formats.
 
     Args:
         content: the whole file.
         load_address: address of the first byte of a raw image; ignored for the other formats, which contain addresses.
         limit: largest size in bytes of the file, and of the image in it.
+        flash: the flash of the chip, in which each part of a file with addresses must lie.
 
     Raises:
         UsageError: a raw image was given without a load address.
-        ImageError: the content is empty, too large, damaged, of another kind, or for another machine.
+        ImageError: the content is empty, too large, damaged, of another kind, or for another machine or memory.
     """
     if not content:
         raise ImageError("the image is empty", remedy="build or fetch it again")
@@ -96,7 +100,7 @@ def read_image(content: bytes, *, load_address: int | None = None, limit: int = 
         raise too_large(len(content), limit)
     for is_format, name, read in _READERS:
         if is_format(content):
-            image = _assemble(read(content), name, limit=limit)
+            image = _assemble(read(content), name, limit=limit, flash=flash)
             return replace(image, family=uf2.family_of(content)) if name == "uf2" else image
     refuse_foreign(content)
     if load_address is None:
@@ -139,13 +143,13 @@ def show_span(span: range) -> str:
     return f"{span.start:#010x}-{span.stop - 1:#010x} ({len(span):,} bytes)"
 
 
-def _assemble(pieces: Iterable[tuple[int, bytes]], what: Format, *, limit: int) -> FirmwareImage:
+def _assemble(pieces: Iterable[tuple[int, bytes]], what: Format, *, limit: int, flash: ChipFlash) -> FirmwareImage:
     """Join the parts of an image in order of address, and fill the gaps between them."""
     parts = _join(pieces)
     if not parts:
         raise ImageError("the image is empty", why=f"the {what} file contains no data", remedy="build it again")
     spans = [range(start, start + len(data)) for start, data in parts]
-    _require_flash(spans, what)
+    _require_flash(spans, what, flash)
     gaps = tuple(range(before.stop, after.start) for before, after in pairwise(spans))
     for gap in gaps:
         if len(gap) > MAX_GAP:
@@ -171,7 +175,7 @@ def _assemble(pieces: Iterable[tuple[int, bytes]], what: Format, *, limit: int) 
 def _join(pieces: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytearray]]:
     """Join adjacent pieces. Some tools write the same bytes twice; different bytes at one address are refused."""
     parts: list[tuple[int, bytearray]] = []
-    for address, data in sorted(pieces):
+    for address, data in sorted((address, data) for address, data in pieces if data):
         if not parts or address > parts[-1][0] + len(parts[-1][1]):
             parts.append((address, bytearray(data)))
             continue
@@ -188,15 +192,21 @@ def _join(pieces: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytearray]]:
     return parts
 
 
-def _require_flash(spans: list[range], what: Format) -> None:
-    """Refuse an image with a part in a memory that is not flash, such as option bytes."""
+def _require_flash(spans: list[range], what: Format, flash: ChipFlash) -> None:
+    """Refuse an image with a part in a memory that is not the chip's flash, such as option bytes."""
     for span in spans:
-        if memory := find_memory(span.start):
+        if memory := find_memory(span.start, flash.family):
             raise ImageError(
                 f"the {what} file has a part that is not flash contents",
                 why=f"{show_span(span)} lies in {memory.name}",
                 remedy=memory.remedy,
                 action=memory.action,
+            )
+        if not flash.span.start <= span.start < span.stop <= flash.span.stop:
+            raise ImageError(
+                f"the {what} file has a part outside the chip's flash",
+                why=f"{show_span(span)} is not inside the largest flash of the chip, {show_span(flash.span)}",
+                remedy="check the addresses in the linker script, and that the product has the right chip",
             )
 
 

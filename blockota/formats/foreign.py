@@ -65,6 +65,9 @@ _WIDE_RECORDS = (
     (re.compile(rb"(?:\x00:|\x00S)(?:\x00[0-9A-Fa-f]){2}"), "utf-16-be"),
 )
 _SUFFIX_SIZE = 16
+_SUFFIX_MARK = b"UFD\x10"
+"""The signature, and the length of the suffix."""
+_DFU_VERSIONS = (b"\x00\x01", b"\x10\x01", b"\x1a\x01")
 
 
 def refuse_foreign(content: bytes) -> None:
@@ -137,10 +140,10 @@ def _find_text(content: bytes) -> ForeignKind | None:
 def _find_suffix(content: bytes) -> ForeignKind | None:
     """Recognise a DFU file by its suffix (USB DFU 1.1, appendix B); its checksum covers the whole file."""
     suffix = content[-_SUFFIX_SIZE:]
-    if len(suffix) < _SUFFIX_SIZE or suffix[8:11] != b"UFD" or content.startswith(b"DfuSe"):
+    if suffix[6:8] not in _DFU_VERSIONS or suffix[8:12] != _SUFFIX_MARK or content.startswith(b"DfuSe"):
         return None
     if zlib.crc32(content[:-4]) ^ 0xFFFF_FFFF != int.from_bytes(suffix[-4:], "little"):
-        return None
+        return ForeignKind("a raw image with a DFU suffix whose checksum is wrong", "fetch or build the file again")
     return ForeignKind("a raw image with a DFU suffix of 16 bytes", "remove the suffix: dfu-suffix --delete FILE")
 
 

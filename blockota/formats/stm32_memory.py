@@ -1,7 +1,8 @@
 """Names the memories of an STM32 that are not flash, so that an image with a part in one is refused by its name.
 
 The addresses are from ST's reference manuals: RM0008 (F1), RM0090 (F4), RM0385 (F7), RM0367 (L0), RM0351 (L4), RM0444
-(G0) and others. A few addresses belong to different memories on different families; their name lists both.
+(G0) and others. Some addresses belong to different memories on different families. If the family is not known, the name
+of such a memory lists both.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _OTP = Memory(
     "the one-time-programmable memory",
     f"build the file without it, and program it once {_PROGRAMMER}",
 )
-_OPTION_BYTES_OR_OTP = Memory("the option bytes or the one-time-programmable memory", _OPTION_BYTES.remedy)
+_EITHER = Memory("the option bytes or the one-time-programmable memory", _OPTION_BYTES.remedy)
 _SYSTEM = Memory("the system memory, which ST programs", "build the file without it")
 _RAM = Memory(
     "RAM, which a reset clears",
@@ -48,35 +49,53 @@ _REGISTERS = Memory("the registers of peripherals", f"build the file without the
 _EXTERNAL = Memory(
     "memory outside the chip", "build the file without it, and let the program or another tool write that memory"
 )
-EEPROM = Memory(
+_EEPROM = Memory(
     "the data EEPROM",
     f"build the file without it; let the program write its initial values, or write them {_PROGRAMMER}",
 )
-"""The data EEPROM of an STM32L0 or L1; other families have flash at its addresses."""
-EEPROM_SPAN = range(0x0808_0000, 0x0808_4000)
-"""The addresses of the data EEPROM of an STM32L0 or L1 (RM0367, RM0038)."""
 
-# The first match counts, so parts of a larger range come before it.
-_MEMORIES: tuple[tuple[range, Memory], ...] = (
-    (range(0x0BFA_0000, 0x0BFA_0200), _OTP),  # U5, L5
-    (range(0x1FF0_F000, 0x1FF0_F410), _OTP),  # F7
-    (range(0x1FF8_0000, 0x1FF8_00A0), _OPTION_BYTES),  # L0, L1
-    (range(0x1FFE_C000, 0x1FFE_C010), _OPTION_BYTES),  # F42x, bank 2
-    (range(0x1FFF_0000, 0x1FFF_0020), _OPTION_BYTES),  # F7
-    (range(0x1FFF_7000, 0x1FFF_7400), _OTP),  # L4, G0, G4
-    (range(0x1FFF_7800, 0x1FFF_7A10), _OPTION_BYTES_OR_OTP),  # L4, G0, G4: option bytes; F2, F4: OTP
-    (range(0x1FFF_8000, 0x1FFF_8080), _OPTION_BYTES),  # WB
-    (range(0x1FFF_C000, 0x1FFF_C010), _OPTION_BYTES),  # F2, F4
-    (range(0x1FFF_F800, 0x1FFF_F840), _OPTION_BYTES),  # F0, F1, F3; L4 and G4, bank 2
-    (range(0x1FF0_0000, 0x2000_0000), _SYSTEM),
-    (range(0x1000_0000, 0x1FF0_0000), _RAM),  # CCM, SRAM2
-    (range(0x2000_0000, 0x4000_0000), _RAM),
-    (range(0x4000_0000, 0x6000_0000), _REGISTERS),
-    (range(0x6000_0000, 0xA000_0000), _EXTERNAL),  # FMC, QUADSPI
-    (range(0xE000_0000, 0x1_0000_0000), _REGISTERS),
+_UNKNOWN = ""
+# Address range, families, and the memory that they have there. The first match counts, so parts of a larger range come
+# before it.
+_MEMORIES: tuple[tuple[range, tuple[str, ...], Memory], ...] = (
+    (range(0x0808_0000, 0x0808_4000), ("L0", "L1"), _EEPROM),  # other families can have flash there
+    (range(0x0BFA_0000, 0x0BFA_0200), (_UNKNOWN, "U5", "L5"), _OTP),
+    (range(0x1FF0_F000, 0x1FF0_F410), (_UNKNOWN, "F7"), _OTP),
+    (range(0x1FF8_0000, 0x1FF8_00A0), (_UNKNOWN, "L0", "L1"), _OPTION_BYTES),
+    (range(0x1FFE_C000, 0x1FFE_C010), (_UNKNOWN, "F4"), _OPTION_BYTES),  # of bank 2
+    (range(0x1FFF_0000, 0x1FFF_0020), (_UNKNOWN, "F7"), _OPTION_BYTES),
+    (range(0x1FFF_7000, 0x1FFF_7400), (_UNKNOWN, "C0", "G0", "G4", "L4", "WB", "WL"), _OTP),
+    (range(0x1FFF_7800, 0x1FFF_7A10), (_UNKNOWN,), _EITHER),
+    (range(0x1FFF_7800, 0x1FFF_7A10), ("F2", "F4"), _OTP),
+    (range(0x1FFF_7800, 0x1FFF_7A10), ("C0", "G0", "G4", "L4", "WL"), _OPTION_BYTES),
+    (range(0x1FFF_8000, 0x1FFF_8080), (_UNKNOWN, "WB"), _OPTION_BYTES),
+    (range(0x1FFF_C000, 0x1FFF_C010), (_UNKNOWN, "F2", "F4"), _OPTION_BYTES),
+    (range(0x1FFF_F800, 0x1FFF_F840), (_UNKNOWN, "F0", "F1", "F3", "G4", "L4"), _OPTION_BYTES),  # G4, L4: of bank 2
+    (range(0x1FF0_0000, 0x2000_0000), (), _SYSTEM),
+    (range(0x1000_0000, 0x1FF0_0000), (), _RAM),  # CCM, SRAM2
+    (range(0x2000_0000, 0x4000_0000), (), _RAM),
+    (range(0x4000_0000, 0x6000_0000), (), _REGISTERS),
+    (range(0x6000_0000, 0xA000_0000), (), _EXTERNAL),  # FMC, QUADSPI
+    (range(0xE000_0000, 0x1_0000_0000), (), _REGISTERS),
 )
 
 
-def find_memory(address: int) -> Memory | None:
-    """Return the memory at an address; None if the address may be in flash."""
-    return next((memory for span, memory in _MEMORIES if address in span), None)
+@dataclass(frozen=True)
+class ChipFlash:
+    """The flash of a chip, as far as it is known.
+
+    Attributes:
+        span: the addresses of the flash; every address if they are not known.
+        family: the chip's family without ``STM32``, such as ``F4`` or ``L4P``; empty if it is not known.
+    """
+
+    span: range = range(1 << 32)
+    family: str = _UNKNOWN
+
+
+def find_memory(address: int, family: str = _UNKNOWN) -> Memory | None:
+    """Return the memory of a family of chips at an address; None if the address may be in flash."""
+    for span, families, memory in _MEMORIES:
+        if address in span and (not families or family[:2] in families):
+            return memory
+    return None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections import Counter
 from dataclasses import dataclass
 
-from blockota.errors import ImageError
+from blockota.errors import ImageError, shortened
 
 MAGIC = b"UF2\n"
 """The first four bytes of every UF2 file."""
@@ -76,10 +77,17 @@ def parse_uf2(content: bytes) -> tuple[tuple[int, bytes], ...]:
 
     # The numbers of the blocks show whether the file is complete; blocks beside the main flash count too.
     counts = {block.count for block in blocks}
-    numbers = sorted(block.number for block in blocks)
-    if counts != {len(blocks)} or numbers != list(range(len(blocks))):
-        stated = " and ".join(f"{count:,}" for count in sorted(counts))
-        raise _damaged(f"it has {len(blocks):,} blocks, but states {stated}, or a block is repeated")
+    if len(counts) > 1:
+        raise _damaged(f"its blocks state different numbers of blocks: {shortened(map(str, sorted(counts)))}")
+    found = Counter(block.number for block in blocks)
+    for what, numbers in (
+        ("is repeated", [number for number, times in found.items() if times > 1]),
+        ("has a number that is too high", found.keys() - range(*counts)),
+        ("is missing", range(*counts) - found.keys()),
+    ):
+        if numbers:
+            names = shortened(map(str, sorted(numbers)))
+            raise _damaged(f"of the {blocks[0].count:,} blocks that it states, block {names} {what}")
 
     pieces = [(block.address, block.payload) for block in blocks if not block.flags & _NOT_MAIN_FLASH]
     for block in blocks:

@@ -49,6 +49,7 @@ class Draft:
         load_address: flash address of the first byte; None uses the start of the product's region.
         active_from: Unix time, in seconds, from which the release may be installed; 0 means at once.
         configuration: whether the image is data, which has no vector table.
+        region: the product's region; None if it is not known yet.
         ram: the ranges of RAM in which a program's initial stack pointer must be.
         flash_end: the end of the largest flash that the chip can have.
         has_address: whether the image comes from a file that contains its address, such as Intel HEX.
@@ -70,6 +71,7 @@ class Draft:
     load_address: int | None = None
     active_from: int = 0
     configuration: bool = False
+    region: Region | None = None
     ram: tuple[Region, ...] = SRAM
     flash_end: int = FLASH.stop
     has_address: bool = False
@@ -193,16 +195,22 @@ def _read_program(draft: Draft) -> bytes:
 
 def _linked_elsewhere(draft: Draft, release: Release, linked_for: LinkAddress) -> ImageError:
     what = f"the image of {release.product} {release.version} was linked for another address"
-    address = f"0x{linked_for.address:08x}"
-    why = f"its addresses begin at {address}, and it would be written at 0x{release.load_address:08x}"
+    why = f"its addresses begin at 0x{linked_for.address:08x}, and it would be written at 0x{release.load_address:08x}"
+    can_insist = not find_fault(_read_program(draft), release.region, draft.ram)
     if draft.has_address:
-        remedy = "build the file again with the address that the program is linked for"
-        return ImageError(what, why=why, remedy=remedy, action=Action.ACCEPT_LOAD_ADDRESS)
+        remedy = "build the file again with the addresses that the program is linked for"
+        return ImageError(what, why=why, remedy=remedy, action=Action.ACCEPT_LOAD_ADDRESS if can_insist else None)
+
+    start = linked_for.address if linked_for.is_certain else linked_for.probable
+    place = Region(start, release.size) if start is not None else None
+    if place and draft.region and not draft.region.contains(place):
+        likely = "" if linked_for.is_certain else ", where it probably belongs"
+        remedy = f"publish the image for a product whose region contains {place}{likely}"
+        return ImageError(what, why=why, remedy=remedy, action=Action.PAIR_PRODUCT)
+    address = "ADDRESS" if start is None else f"0x{start:08x}"
     remedy = f"publish the image with the load address {address}"
     if not linked_for.is_certain:
         remedy = "look up the start of the flash in the program's linker script, and publish with that load address"
-        address = "ADDRESS"
-        if linked_for.probable is not None:
-            address = f"0x{linked_for.probable:08x}"
-            remedy += f", which is probably {address}"
-    return ImageError(what, why=why, remedy=remedy, action=Action.GIVE_LOAD_ADDRESS, values={"address": address})
+        remedy += f", which is probably {address}" if place else ""
+    action = Action.GIVE_OR_ACCEPT_LOAD_ADDRESS if can_insist else Action.GIVE_LOAD_ADDRESS
+    return ImageError(what, why=why, remedy=remedy, action=action, values={"address": address})

@@ -380,7 +380,8 @@ def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: C
             remedy=NO_PROGRAM if is_boot else f"{NO_PROGRAM}, or declare the image as data",
             action=None if is_boot else Action.PUBLISH_AS_CONFIGURATION,
         )
-    return Passed(9, str(vectors))
+    insists = "; the publisher insists on the load address" if linked_for is not None else ""
+    return Passed(9, f"{vectors}{insists}")
 
 
 def _linked_elsewhere(release: Release, linked_for: LinkAddress, described: Description) -> VerificationError:

@@ -22,7 +22,7 @@ from blockota.formats.firmware_image import (
     show_span,
     too_large,
 )
-from blockota.formats.stm32_memory import EEPROM, EEPROM_SPAN
+from blockota.formats.stm32_memory import ChipFlash
 from blockota.formats.vector_table import FLASH
 from blockota.model.draft import Draft
 from blockota.model.manifest import MAX_NOTES_SIZE, notes_from
@@ -31,6 +31,7 @@ from blockota.model.release import Product, Region
 MAX_RAW_SIZE = 1 << 30
 """Maximum size of a raw image that is read from its file in parts, in bytes."""
 _HEAD_SIZE = 4096
+_ANY_FLASH = ChipFlash()
 _FAMILY_LENGTH = 2
 """Length of a family's name: the chip table divides some families, such as L4 into L4 and L4P."""
 
@@ -60,12 +61,13 @@ class RawFile:
             return self.path.open("rb")
 
 
-def open_image(path: Path, *, load_address: int) -> FirmwareImage | RawFile:
+def open_image(path: Path, *, load_address: int, flash: ChipFlash = _ANY_FLASH) -> FirmwareImage | RawFile:
     """Read a firmware image; a raw image larger than `MAX_IMAGE_SIZE` stays in its file.
 
     Args:
         path: image file: raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF.
         load_address: address of a raw image's first byte; the other formats contain their own.
+        flash: the flash of the chip, in which each part of a file with addresses must lie.
 
     Raises:
         UsageError: the file does not exist.
@@ -73,7 +75,7 @@ def open_image(path: Path, *, load_address: int) -> FirmwareImage | RawFile:
     """
     size = _file_size(path, limit=MAX_RAW_SIZE)
     if size <= MAX_IMAGE_SIZE:
-        return read_image_file(path, load_address=load_address)
+        return read_image_file(path, load_address=load_address, flash=flash)
     # Only raw bytes can be read in parts; the first bytes show whether the file has another format.
     raw = RawFile(path, size, load_address)
     with raw.open() as file:
@@ -84,7 +86,9 @@ def open_image(path: Path, *, load_address: int) -> FirmwareImage | RawFile:
     return raw
 
 
-def read_image_file(path: Path, *, load_address: int, limit: int = MAX_IMAGE_SIZE) -> FirmwareImage:
+def read_image_file(
+    path: Path, *, load_address: int, limit: int = MAX_IMAGE_SIZE, flash: ChipFlash = _ANY_FLASH
+) -> FirmwareImage:
     """Read a firmware image file with `read_image`; the file's size is checked before it is read.
 
     Raises:
@@ -94,7 +98,7 @@ def read_image_file(path: Path, *, load_address: int, limit: int = MAX_IMAGE_SIZ
     _file_size(path, limit=limit)
     with _translated(path):
         content = path.read_bytes()
-    return read_image(content, load_address=load_address, limit=limit)
+    return read_image(content, load_address=load_address, limit=limit, flash=flash)
 
 
 @dataclass(frozen=True)
@@ -114,9 +118,10 @@ class ChipMemory:
     family: str = ""
 
     @property
-    def flash_end(self) -> int:
-        """The end of the flash."""
-        return self.erase_units[-1].end if self.erase_units else FLASH.stop
+    def flash(self) -> ChipFlash:
+        """The flash of the largest chip."""
+        units = self.erase_units
+        return ChipFlash(range(units[0].start, units[-1].end) if units else FLASH, self.family)
 
 
 def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory) -> Draft:
@@ -126,14 +131,13 @@ def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory) 
 
     Raises:
         UsageError: the file does not exist, or contains another load address than the draft.
-        ImageError: the file is not an image, has a part in the data EEPROM, or has large gaps.
+        ImageError: the file is not an image, has a part outside the chip's flash, or has large gaps.
     """
     start = product.region.start if draft.load_address is None else draft.load_address
     with naming_file(path):
-        firmware = open_image(path, load_address=start)
+        firmware = open_image(path, load_address=start, flash=chip.flash)
         if isinstance(firmware, FirmwareImage):
             _require_family(firmware, chip)
-            _refuse_eeprom(firmware, chip)
     if draft.load_address not in (None, firmware.load_address):
         raise UsageError(
             "the load address contradicts the image",
@@ -147,8 +151,9 @@ def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory) 
         draft,
         image=firmware.data if isinstance(firmware, FirmwareImage) else firmware,
         load_address=firmware.load_address,
+        region=product.region,
         ram=chip.ram,
-        flash_end=chip.flash_end,
+        flash_end=chip.flash.span.stop,
         has_address=firmware.format != "bin",
         filled=tuple(Region(gap.start, len(gap)) for gap in gaps),
     )
@@ -172,18 +177,6 @@ def _require_family(firmware: FirmwareImage, chip: ChipMemory) -> None:
             f"the {firmware.format} file is for another chip",
             why=f"its family is {firmware.family}, the product's chip is an {wanted}",
             remedy="give the file for the product's chip",
-        )
-
-
-def _refuse_eeprom(firmware: FirmwareImage, chip: ChipMemory) -> None:
-    """Refuse an image with a part in the data EEPROM, which lies behind the flash of some chips."""
-    flash_end = chip.erase_units[-1].end if chip.erase_units else EEPROM_SPAN.start
-    last = max((firmware.load_address, *(gap.stop for gap in firmware.gaps)))
-    if last in EEPROM_SPAN and last >= flash_end:
-        raise ImageError(
-            f"the {firmware.format} file has a part that is not flash contents",
-            why=f"{show_span(range(last, firmware.span.stop))} lies in {EEPROM.name}",
-            remedy=EEPROM.remedy,
         )
 
 

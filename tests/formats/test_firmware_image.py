@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from blockota.errors import ImageError, UsageError
 from blockota.formats.firmware_image import FirmwareImage, read_image
+from blockota.formats.stm32_memory import ChipFlash
 
 BASE = 0x0800_0000
 EXAMPLES = Path(__file__).parents[2] / "examples" / "bluepill" / "images"
@@ -203,6 +204,26 @@ def test_parts_that_are_not_flash_contents_are_named(address: int, where: str) -
     for file in (content, elf(segments=[(BASE, b"code"), (address, b"\xa5\x5a")])):
         with pytest.raises(ImageError, match=why):
             read_image(file)
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "where"),
+    [
+        ("F4", 0x1FFF_7800, "lies in the one-time-programmable memory"),
+        ("L4P", 0x1FFF_7800, "lies in the option bytes"),
+        ("F1", 0x1FFF_7800, "lies in the system memory"),
+        ("L1", 0x0808_0000, "lies in the data EEPROM"),
+        ("F1", 0x0808_0000, "is not inside the largest flash of the chip, 0x08000000-0x0801ffff"),
+        ("F1", 0x07FF_0000, "is not inside the largest flash"),
+        ("F7", 0, "is not inside the largest flash"),
+        ("F4", 0x0830_0000, "is not inside the largest flash"),
+    ],
+)
+def test_parts_are_named_by_the_memory_that_the_chip_has(family: str, address: int, where: str) -> None:
+    """If the chip is known, one memory is named; a part outside its flash is refused before gaps are looked at."""
+    content = linear(BASE) + record(0, 0, b"code") + linear(address) + record(0, address & 0xFFFF, b"\xa5\x5a") + END
+    with pytest.raises(ImageError, match=re.escape(f"{address:#010x}-{address + 1:#010x} (2 bytes) {where}")):
+        read_image(content, flash=ChipFlash(range(BASE, BASE + 0x2_0000), family))
 
 
 def test_an_image_names_its_gaps() -> None:

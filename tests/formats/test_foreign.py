@@ -84,7 +84,8 @@ FOREIGN: dict[str, tuple[bytes, str, str]] = {
     "hex-comment": (b"; settings, rev C\r\n" + HEX, "an Intel HEX file after the text '; settings", "the first line,"),
     "hex-comments": ("# über\n\n# C\n".encode() + HEX, "an Intel HEX file after", "Remove the first 3 lines"),
     "srec-comment": (b"* comment\nS00600004844521B\n", "a Motorola S-record file after", "Remove the first line"),
-    "dfu": (with_suffix(PROGRAM), "a raw image with a DFU suffix", "Remove the suffix"),
+    "dfu": (with_suffix(PROGRAM), "a raw image with a DFU suffix of 16 bytes", "Remove the suffix"),
+    "dfu-damaged": (with_suffix(PROGRAM)[:-1] + b"\0", "a DFU suffix whose checksum is wrong", "Fetch or build"),
 }
 
 
@@ -94,7 +95,7 @@ def test_a_known_kind_is_refused_by_name(name: str) -> None:
     content, kind, remedy = FOREIGN[name]
     with pytest.raises(ImageError, match=f"the file is not a firmware image: it is .*{kind}.*{remedy}"):
         read_image(content, load_address=BASE)
-    if name != "dfu":  # the suffix is at the end of the file
+    if not name.startswith("dfu"):  # the suffix is at the end of the file
         with pytest.raises(ImageError, match=kind):
             check_raw(content[:4096], range(BASE, BASE + len(content)))
 
@@ -113,7 +114,7 @@ LOOKALIKES = {
     "bzip-letters": b"BZh1data of the program",
     "mz": b"MZ" + bytes(100),
     "records-inside": bytes(64) + b"\n" + HEX,
-    "wrong-suffix": with_suffix(PROGRAM)[:-1] + b"\0",
+    "no-suffix": PROGRAM + b"UFD" + bytes(5),
     "text": b"name = thermo\n",
 }
 

@@ -58,6 +58,15 @@ def test_blocks_beside_the_main_flash_are_left_out() -> None:
     assert read_image(content).data == b"abcd"
 
 
+def test_blocks_without_bytes_count_for_nothing() -> None:
+    """A block without payload may have any address, and makes no gap."""
+    content = block(BASE, b"abcd", 0, 3) + block(BASE + 0x4000, b"", 1, 3) + block(0x1FFF_F800, b"", 2, 3)
+    assert read_image(content) == FirmwareImage(b"abcd", BASE, "uf2")
+    assert read_image(content).gaps == ()
+    with pytest.raises(ImageError, match="the uf2 file contains no data"):
+        read_image(block(BASE, b"", 0, 1))
+
+
 def test_gaps_between_blocks_are_known() -> None:
     """A gap between the target addresses of two blocks is a gap of the image."""
     image = read_image(block(BASE, b"ab", 0, 2) + block(BASE + 1024, b"cd", 1, 2))
@@ -80,9 +89,11 @@ GOOD = uf2(DATA)
     ("content", "why"),
     [
         (GOOD[:-1], "are not a whole number of blocks"),
-        (GOOD[:-512], "it has 3 blocks, but states 4"),
-        (GOOD[512:], "it has 3 blocks, but states 4"),
-        (GOOD[:512] * 2 + GOOD[1024:], "or a block is repeated"),
+        (GOOD[:-512], "of the 4 blocks that it states, block 3 is missing"),
+        (GOOD[512:], "of the 4 blocks that it states, block 0 is missing"),
+        (GOOD[:512] * 2 + GOOD[1024:], "of the 4 blocks that it states, block 0 is repeated"),
+        (GOOD + block(BASE, b"abcd", 5, 4), "of the 4 blocks that it states, block 5 has a number that is too high"),
+        (GOOD + block(BASE, b"abcd", 4, 5), "its blocks state different numbers of blocks: 4, 5"),
         (block(BASE, b"abcd", 0, 1, end=0), "block 0 lacks a magic number"),
         (b"UF2\n" + bytes(508), "block 0 lacks a magic number"),
         (block(BASE, b"abcd", 0, 1, size=477), "block 0 states 477 bytes, and at most 476 fit"),

@@ -71,7 +71,8 @@ def test_a_program_for_another_address_is_refused() -> None:
     release = draft_release(MOVED, PRODUCT)
     with pytest.raises(ImageError, match="linked for another address: its addresses begin at 0x08002000") as refused:
         check_kind(MOVED, release)
-    assert (refused.value.action, refused.value.values) == (Action.GIVE_LOAD_ADDRESS, {"address": "0x08002000"})
+    assert refused.value.action is Action.GIVE_OR_ACCEPT_LOAD_ADDRESS
+    assert refused.value.values == {"address": "0x08002000"}
     check_kind(MOVED, replace(release, load_address=0x0800_2000))
     # Without functions at its handlers, a program shows no certain address.
     unclear = replace(MOVED, image=program(0x0800_2000, before=noise(5000), handlers=1, after=noise(20_000)))
@@ -79,9 +80,22 @@ def test_a_program_for_another_address_is_refused() -> None:
         check_kind(unclear, release)
     assert str(refused.value.values["address"]).startswith("0x08003")
     # A file that contains its address must be built again.
-    with pytest.raises(ImageError, match="Build the file again with the address") as refused:
+    with pytest.raises(ImageError, match="Build the file again with the addresses") as refused:
         check_kind(replace(MOVED, has_address=True), release)
     assert refused.value.action is Action.ACCEPT_LOAD_ADDRESS
+
+
+def test_what_would_not_help_is_not_offered() -> None:
+    """No address is offered outside the product's region, and to insist only if the program could then start."""
+    release = draft_release(MOVED, PRODUCT)
+    with pytest.raises(ImageError, match="for a product whose region contains 0x08002000-0x0800") as refused:
+        check_kind(replace(MOVED, region=Region(FLASH.start, 0x4000)), release)
+    assert refused.value.action is Action.PAIR_PRODUCT
+    far = replace(MOVED, image=program(0x0800_8000, after=noise(1000)))
+    for draft, action in ((far, Action.GIVE_LOAD_ADDRESS), (replace(far, has_address=True), None)):
+        with pytest.raises(ImageError, match="linked for another address") as refused:
+            check_kind(draft, draft_release(draft, PRODUCT))
+        assert refused.value.action is action
 
 
 def test_a_publisher_can_insist_on_a_load_address() -> None:

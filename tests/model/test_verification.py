@@ -345,6 +345,11 @@ def test_check_6_reports_what_is_replaced(bench: Bench, words: str) -> None:
     assert words in bench.walk()[5].what
 
 
+def test_the_insistence_of_the_publisher_is_reported() -> None:
+    """The result of check 9 says that the publisher insists on a load address that the image was not linked for."""
+    assert "insists on the load address" in BOUNDARIES["the publisher insists on the load address"].walk()[8].what
+
+
 def test_unreadable_write_protection_is_reported() -> None:
     """If the chip does not report its write protection, the result of check 8 says so."""
     eighth = with_board(write_protected=None).walk()[7]
