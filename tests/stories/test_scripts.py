@@ -153,7 +153,7 @@ def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop, ru
 
 
 def test_the_command_signs_for_a_ci(workshop: Workshop) -> None:
-    """The command names the signature and the next step, and a second owner's signature completes the proposal."""
+    """The command names the signature, and a second owner's signature to the job's pack completes the proposal."""
     key = workshop.cast.owner_a.key.hex()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OWNER_KEY", key)
@@ -163,7 +163,9 @@ def test_the_command_signs_for_a_ci(workshop: Workshop) -> None:
     assert made.json["signer"] == workshop.cast.owner_a.address
     assert from_json(Path(made.json["signature"]).read_bytes())[0].signer == workshop.cast.owner_a.address
     assert key.removeprefix("0x") not in made.out + made.err
-    execute(workshop, "1.0.0.json")
+    assert workshop.run("proposal", "pack", "1.0.0.json").status == 0
+    assert workshop.run("proposal", "sign", "1.0.0.pack", "--key", "dev:2", "--yes").status == 0
+    assert workshop.run("proposal", "execute", "1.0.0.json", "--key", "dev:0").status == 0
 
 
 def test_a_script_uses_the_settings_for_its_chain(workshop: Workshop) -> None:
