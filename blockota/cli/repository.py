@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
+from rich.text import Text
 
 from blockota.cli.parameters import ADDRESS, DURATION
 from blockota.cli.session import Session, VerbGroup, with_session
@@ -178,7 +179,12 @@ def token(session: Session, /, name: str) -> None:
     from blockota.repository.tokens import new_token
 
     secret, line = new_token(name)
-    session.result({"token": secret, "line": line}, lambda: session.fields({"token": secret, "line": line}))
+
+    def show() -> None:
+        session.fields({"token": secret})
+        session.out.print(Text.assemble(("line   ", "bold"), line))  # not broken, because it is copied into a file
+
+    session.result({"token": secret, "line": line}, show)
 
 
 def _note_what_is_missing(session: Session, catalogue: Catalogue, *, tokens: Tokens | None, broker: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from blockota.bindings.block_ota import BlockOTAContract, pair_call
+from blockota.cli.main import run
 from blockota.model.release import Product, Region
 from blockota.vendor.propose import Reason, propose
 from firmware_host.simulator import TimeModel, serve_tcp
@@ -184,3 +186,70 @@ def test_control_c_during_bars_leaves_a_clean_screen(office: Terminal, columns: 
     check_whole(shown)
     assert shown.status == INTERRUPTED
     assert "^C" not in shown.text
+
+
+def test_control_c_during_a_transfer_leaves_a_clean_screen(office: Terminal) -> None:
+    """Ctrl-C while a flash is read into a file removes the bar, and leaves no file."""
+    with slow_boards() as (port, _):
+        words = ("board", "read", "--port", port, "-o", "flash.bin")
+        shown = office.run(*words, watch=answering({BAR: CTRL_C}))
+    check_whole(shown)
+    assert BAR in shown.raw
+    assert shown.status == INTERRUPTED
+    assert not (office.folder / "flash.bin").exists()
+
+
+PLAIN = {"dumb": {"TERM": "dumb"}, "NO_COLOR": {"TERM": "xterm-256color", "NO_COLOR": "1"}}
+
+
+@pytest.mark.parametrize("environment", PLAIN.values(), ids=PLAIN)
+def test_a_plain_terminal_gets_no_escape_sequence(office: Terminal, environment: dict[str, str]) -> None:
+    """On a dumb terminal, and with NO_COLOR, there are no bars and no escape sequences."""
+    plain = replace(office, environment=environment)
+    for command in (
+        f"release fetch --product {LONG} -o app.bin --force",
+        "release list",
+        "release list --product typo",
+    ):
+        usual, shown = office.run(*command.split()), plain.run(*command.split())
+        assert "\x1b" in usual.raw
+        assert "\x1b" not in shown.raw
+        assert shown.text == usual.text
+        check_whole(shown)
+
+
+def test_output_to_a_pipe_has_no_bar_and_no_escape_sequence(
+    office: Terminal, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Output that is not a terminal has each sentence and row on one line, without bars and escape sequences."""
+    monkeypatch.chdir(office.folder)
+    for command in (f"release fetch --product {LONG} -o app.bin --force", "proposal list"):
+        wide = replace(office, columns=1000).run(*command.split())
+        capfd.readouterr()
+        assert run(command.split()) == 0
+        printed = capfd.readouterr()
+        assert (printed.out + printed.err).split() == wide.words
+
+
+def test_work_on_a_board_fits(office: Terminal) -> None:
+    """The description of a board, and the question before an erase, break between words."""
+    with serve_tcp(board(4, flash=b"other")) as port:
+        for words in (("identify",), ("erase", "--all")):
+            shown = office.run("board", *words, "--port", port, watch=answering({"Type the last 4": "0004\n"}))
+            check_whole(shown)
+            assert shown.status == 0, shown.text
+
+
+def test_a_token_of_a_long_name_can_be_copied(office: Terminal) -> None:
+    """The line for the file of tokens is one text for the terminal, which copies it as one line."""
+    name = "plant-7-in-the-north-of-the-country"
+    shown = office.run("repository", "token", name)
+    (line,) = shown.too_long
+    assert re.fullmatch(rf"line   {name} [0-9a-f]{{64}}", line)
+
+
+def test_a_round_of_a_broker_fits(office: Terminal) -> None:
+    """The steps of `broker sync` break between words."""
+    shown = office.run("broker", "sync", "--key", "dev:4", "--announce", UNREACHABLE)
+    check_whole(shown)
+    assert shown.status == 0, shown.text

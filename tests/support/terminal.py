@@ -118,7 +118,11 @@ class Terminal:
             os.close(slave)
             os.close(master)
         return Shown(
-            process.exitcode, screen.text, tuple(screen.too_long), not screen.cursor.hidden, raw.decode(errors="replace")
+            process.exitcode,
+            screen.text,
+            tuple(screen.too_long),
+            not screen.cursor.hidden,
+            raw.decode(errors="replace"),
         )
 
 
