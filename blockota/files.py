@@ -107,7 +107,7 @@ def result_file(path: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         is_full = error.errno in _FULL
-        remedy = "free space on the disk, or name another folder" if is_full else "name a folder that exists"
+        remedy = "free space on the disk, or name another folder" if is_full else "name a file in another folder"
         raise UsageError(f"{path} cannot be written", why=error.strerror or str(error), remedy=remedy) from error
 
 
@@ -147,15 +147,23 @@ def write_result(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def refuse_existing(path: Path, *, why: str = "owners may have signed it, so it is not overwritten") -> None:
-    """Refuse to overwrite a proposal file or a signature file.
+def check_new_file(path: Path, *, why: str = "owners may have signed it, so it is not overwritten") -> None:
+    """Check that a new proposal file or signature file can be written, before the work for it is done.
 
     Raises:
-        UsageError: the file exists.
+        UsageError: the file exists, or its folder does not exist or cannot be written.
     """
     if path.exists():
         remedy = "choose another file, or remove this file"
         raise UsageError(f"{path} already exists", why=why, remedy=remedy, action=Action.CHOOSE_OUTPUT)
+    if not os.access(path.parent, os.W_OK):
+        obstacle = "cannot be written" if path.parent.exists() else "does not exist"
+        raise UsageError(
+            f"{path} cannot be written",
+            why=f"its folder {obstacle}",
+            remedy="name a file in another folder",
+            action=Action.CHOOSE_OUTPUT,
+        )
 
 
 def make_folder(folder: Path) -> Path:

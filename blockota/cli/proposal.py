@@ -45,7 +45,7 @@ from blockota.cli.signing import (
     with_neighbours,
 )
 from blockota.errors import BlockOTAError, UsageError, shortened
-from blockota.files import refuse_existing, write_result
+from blockota.files import check_new_file, write_result
 from blockota.model.release import show_time
 from blockota.vendor.files import (
     collect_signatures,
@@ -303,7 +303,7 @@ def merge(session: Session, /, signatures: tuple[Path, ...], output: Path) -> No
     Example:  blockota proposal merge alice.signature.json bob.signature.json \\
                   -o 1.4.0.signatures.json
     """
-    refuse_existing(output, why="it may contain signatures")
+    check_new_file(output, why="it may contain signatures")
     merged = merge_signatures(one for path in signatures for one in read_signatures(path))
     write_result(output, to_json(merged))
     signers = [one.signer for one in merged]
@@ -348,7 +348,7 @@ def export_(session: Session, /, file: Path, output: Path) -> None:
     \b
     Example:  blockota proposal export 1.4.0.json -o transaction-builder.json
     """
-    refuse_existing(output, why="it may be the export of another proposal")
+    check_new_file(output, why="it may be the export of another proposal")
     write_result(output, to_builder(read_proposal(file)))
     session.result({"file": str(output)}, lambda: session.done(f"{output} is for Safe's Transaction Builder"))
 

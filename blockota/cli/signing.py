@@ -21,7 +21,7 @@ from blockota.cli.next_steps import after_execution, after_signing
 from blockota.cli.options import source_option
 from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_screen
 from blockota.cli.session import Session, with_session
-from blockota.files import refuse_existing, write_result
+from blockota.files import check_new_file, write_result
 from blockota.vendor.files import check_view, collect_signatures, is_pack, read_proposal, read_view_file
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def sign(
         # 2. The signer. The key is opened for the proposal's chain, so a development key never signs for a real chain.
         account = open_key(proposal.chain_id, key, password_fd)
         path = output or signature_path(file, account.address)
-        refuse_existing(path, why="this key has signed the proposal already, or an earlier one with the same file name")
+        check_new_file(path, why="this key has signed the proposal already, or an earlier one with the same file name")
 
         # 3. The review: the decoded calldata, the chain's state, and images that are hashed on this machine.
         inputs = image_inputs(session, image, previous, source, open_store=open_store)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from blockota.approval.proposal import Proposal
 from blockota.approval.signature import Signature, sign, to_json
 from blockota.errors import Action, ProposalError
-from blockota.files import refuse_existing, result_files, write_result
+from blockota.files import check_new_file, result_files, write_result
 from blockota.vendor.review import Review
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def write_proposal(
         UsageError: one of the files exists, or cannot be written.
         ProposalError: the proposal has a red flag, so that it is not signed.
     """
-    refuse_existing(path)
+    check_new_file(path)
     signer = open_signer() if open_signer else None
     if signer is None:
         proposal = make()
@@ -87,7 +87,7 @@ def write_proposal(
         return WrittenProposal(proposal, path)
 
     beside = signature_path(path, signer.account.address)
-    refuse_existing(beside, why="it can belong to an earlier proposal with the same file name")
+    check_new_file(beside, why="it can belong to an earlier proposal with the same file name")
     proposal = make()
     signed = to_json([signer.sign(proposal)])
     with result_files(path, beside) as (file, companion):

@@ -77,7 +77,7 @@ def test_a_tilde_stands_for_a_home() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "remedy"), [(errno.ENOSPC, "Free space on the disk"), (errno.EACCES, "Name a folder that exists")]
+    ("number", "remedy"), [(errno.ENOSPC, "Free space on the disk"), (errno.EACCES, "Name a file in another folder")]
 )
 def test_a_result_that_cannot_be_written_has_its_remedy(tmp_path: Path, number: int, remedy: str) -> None:
     """The error for a file that cannot be written has the remedy for its cause, such as a full disk."""

@@ -30,7 +30,7 @@ PAIRING: list[Mistake] = [
     (PAIR.replace(":64K", ""), USAGE, ["0x08000000:64K"]),
     (PAIR.replace(":64K", ":1M"), REFUSED, ["131,072 bytes", "Give the part of the flash"]),
     (PAIR.replace(" -o pair.json", ""), USAGE, ["'-o'", "proposal file to write"]),
-    (PAIR.replace("pair.json", "out/pair.json"), USAGE, ["out/pair.json", "Name a folder that exists"]),
+    (PAIR.replace("pair.json", "out/pair.json"), USAGE, ["out/pair.json", "its folder does not exist", "-o FILE"]),
     (f"{PAIR} --sign alice.json", USAGE, ["keystore:FILE"]),
     (f"{PAIR} --sign keystore:alice.json", USAGE, ["alice.json", "does not exist", "blockota key new"]),
     (f"{PAIR} --sign dev:7", REFUSED, ["is not an owner of the Safe"]),
@@ -48,6 +48,7 @@ PUBLISHING: list[Mistake] = [
     (PUBLISH.replace("acme-fan", "acme-fun"), REFUSED, ["acme-fun is not paired", "acme-fan", "Check the name"]),
     (PUBLISH.replace("--version 1.0.0", "--version v1.0"), USAGE, ["'v1.0' is not a version", "1.4.0"]),
     (PUBLISH.replace("1.0.0.json", "pair.json"), USAGE, ["pair.json already exists", "Choose another file"]),
+    (PUBLISH.replace("-o 1.0.0.json", "-o out/1.0.0.json"), USAGE, ["its folder does not exist", "another folder"]),
     (f"{PUBLISH} --expires-in 10", USAGE, ["'10' is not a duration", "7d"]),
 ]
 """Mistakes after the product is paired, before its first release."""
@@ -55,6 +56,7 @@ PUBLISHING: list[Mistake] = [
 SIGNING: list[Mistake] = [
     ("blockota proposal sign 1.0.0.json --key dev:2", USAGE, ["1.0.0.json cannot be read", "Check the path"]),
     ("blockota proposal sign 1.0.0.pack", USAGE, ["--key", "keystore:FILE"]),
+    ("blockota proposal sign 1.0.0.pack --key dev:2 --yes -o out/s.json", USAGE, ["its folder does not exist"]),
     ("blockota proposal sign 1.0.0.pack --key dev:2", USAGE, ["was not confirmed", "--yes"]),
     ("blockota proposal sign 1.0.0.pack --key dev:7 --yes", REFUSED, ["red flags (stranger)"]),
     ("blockota proposal execute 1.0.0.pack --key dev:0", USAGE, ["is a pack", "Give the proposal file"]),
