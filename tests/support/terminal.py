@@ -42,13 +42,18 @@ class _Screen(pyte.Screen):
     def draw(self, data: str) -> None:
         """Draw a text at the cursor."""
         if self.cursor.x + len(data) > self.columns:
-            self.too_long.append(self.display[self.cursor.y][: self.cursor.x] + data)
+            self.too_long.append(self._line(self.cursor.y).ljust(self.cursor.x) + data)
         super().draw(data)
 
     @property
     def text(self) -> str:
         """The lines of the screen, without spaces at their ends."""
-        return "\n".join(line.rstrip() for line in self.display).rstrip()
+        # The screen's `display` would take most of a test's time: it has all cells of all rows.
+        return "\n".join(map(self._line, range(max(self.buffer, default=0) + 1))).rstrip()
+
+    def _line(self, row: int) -> str:
+        cells = self.buffer[row]
+        return "".join(cells[column].data for column in range(max(cells, default=-1) + 1)).rstrip()
 
 
 @dataclass(frozen=True)
