@@ -24,8 +24,9 @@ from blockota.model.facts import Consent, KnownReleases, ProvenRelease
 from blockota.shutdown import Stop
 from firmware_host.bench.board_images import BoardImages
 from firmware_host.bench.image_record import ImageRecords
-from firmware_host.bench.job import Bench, FlashJob, Offer
+from firmware_host.bench.job import Bench, FlashJob
 from firmware_host.bench.log import BenchLog
+from firmware_host.bench.offers import Offer
 from firmware_host.bench.port import BoardPort
 from firmware_host.bench.result import BoardMet, BoardResult
 from firmware_host.bench.session import BoardSession, ClearedBoard, Examination

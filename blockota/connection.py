@@ -74,7 +74,7 @@ class Connection:
         if self.settings.contract is None:
             remedy, action = self._remedy("compare the file with the vendor's, and set contract")
             raise UsageError(
-                f"no contract is configured for the network {self.settings.network!r}",
+                "the vendor's contract is not known",
                 why=self._where_missing("contract"),
                 remedy=remedy,
                 action=action,
@@ -84,7 +84,9 @@ class Connection:
     def _where_missing(self, key: str) -> str:
         """Return the reason why a contract's address is not known."""
         file = self.settings.file
-        return f"{file} does not set {key}" if file else f"there is no {FILE_NAME} in this folder"
+        if file is None:
+            return f"there is no {FILE_NAME} in this folder"
+        return f"{file} does not set {key} for the network {self.settings.network!r}"
 
     @functools.cached_property
     def contract(self) -> BlockOTAContract:
@@ -104,7 +106,7 @@ class Connection:
         if address is None:
             remedy, action = self._remedy("compare the file with the vendor's, and set replication")
             raise UsageError(
-                f"no replication contract is configured for the network {self.settings.network!r}",
+                "the vendor's replication contract is not known",
                 why=self._where_missing("replication"),
                 remedy=remedy,
                 action=action,

@@ -110,6 +110,8 @@ class Action(Enum):
     RESUME_FLASH = auto()  # (line)
     RESUME_FLASH_WITHOUT_STUB = auto()  # (line)
     FLASH_PRODUCT = auto()  # (product)
+    FLASH_OTHER_RELEASE = auto()  # (product, version)
+    OMIT_IMAGE = auto()
     FLASH_WITHOUT_STUB = auto()
     LOWER_BAUD = auto()
     CHOOSE_WIRING = auto()

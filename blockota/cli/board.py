@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
 from blockota.cli.bench import show_log
 from blockota.cli.board_changes import erase, protect, unprotect
-from blockota.cli.boards import BENCH_LOG, connected, named_pages
+from blockota.cli.board_identify import identify
+from blockota.cli.boards import BENCH_LOG, connected
 from blockota.cli.display import progress_bar
 from blockota.cli.lines import line_options
 from blockota.cli.parameters import NUMBER, VERSION
@@ -20,7 +20,6 @@ from blockota.cli.session import Session, VerbGroup, with_session_offline
 from blockota.errors import BoardError, RefusedError, UsageError
 from blockota.files import refuse_overwriting, result_files
 from blockota.model.release import Version
-from firmware_host.bootloader.an3155 import Command
 from firmware_host.bootloader.chips import FLASH_BASE, Chip
 from firmware_host.bootloader.chips import chips as supported_chips
 from firmware_host.bootloader.entry import BoardLine
@@ -34,6 +33,9 @@ _KIB = 1024
 @click.group(cls=VerbGroup)
 def board() -> None:
     """Work on one STM32 that is connected to a serial line; `blockota flash` writes releases."""
+
+
+board.add_command(identify)
 
 
 @board.command()
@@ -62,35 +64,6 @@ def ports(session: Session) -> None:
             session.note(f"To open the port, {remedy}.")
 
     session.result({"ports": fields}, show)
-
-
-@board.command()
-@line_options
-@with_session_offline
-def identify(session: Session, /, line: BoardLine) -> None:
-    """Identify a board; nothing on it is changed.
-
-    First set BOOT0 to 1 and reset the board by hand, or pass --wiring if the port's control lines do this.
-
-    \b
-    Example:  blockota board identify --port /dev/ttyUSB0
-    """
-    with connected(session, line) as (bootloader, identity):
-        known = {int(command): command.title for command in Command}
-        fields = {
-            "port": bootloader.link.name,
-            "baud": bootloader.link.baud,
-            "productId": identity.product_id,
-            "chip": identity.chip.name if identity.chip else None,
-            "bootloader": identity.bootloader_version,
-            "flashSize": identity.flash_size,
-            "uniqueId": identity.unique_id,
-            "readoutProtected": identity.readout_protected,
-            "writeProtectedPages": identity.write_protected_pages,
-            "unverified": [UNVERIFIED[name] for name in identity.chip.unverified] if identity.chip else [],
-            "commands": [known.get(code, f"{code:#04x}") for code in sorted(bootloader.capabilities.commands)],
-        }
-    session.result(fields, lambda: session.fields(_identity_rows(fields)))
 
 
 @board.command()
@@ -282,41 +255,6 @@ def list_boards(session: Session, /, logs: tuple[Path, ...], product: str | None
 
 for _command in (erase, protect, unprotect):
     board.add_command(_command)
-
-
-UNVERIFIED = {
-    "clock_hz": "clock of the digest program",
-    "erase_command": "erase command",
-    "erase_limit": "pages in one erase command",
-    "erase_units": "size of a page, so the flash is erased as a whole",
-    "free_ram": "RAM that the bootloader leaves free",
-    "identity": "flash size and unique id, which are not read",
-    "option_bytes": "addresses of the option bytes",
-    "second_bank_page": "page numbers of the second bank, so both are tried",
-    "usarts": "USARTs of the bootloader",
-}
-"""What the chip table has without a document or published code that confirms it, by the name of its field."""
-
-
-def _identity_rows(fields: dict[str, Any]) -> dict[str, object]:
-    size, pages = fields["flashSize"], fields["writeProtectedPages"]
-    unknown = "unknown, because the chip is not supported" if fields["chip"] is None else "unknown"
-    readout = {True: "on: the flash cannot be read or written", False: "off", None: unknown}
-    writing = "off"
-    if pages is None:
-        writing = unknown
-    elif pages:
-        writing = named_pages(pages)
-    return {
-        "Chip": f"{fields['chip'] or 'not supported'}, product id {fields['productId']:#05x}",
-        "Bootloader": f"version {fields['bootloader']}, at {fields['baud']} baud",
-        "Flash": f"{size // _KIB} KiB" if size else unknown,
-        "Unique id": fields["uniqueId"] or unknown,
-        "Readout protection": readout[fields["readoutProtected"]],
-        "Write protection": writing,
-        "Commands": ", ".join(fields["commands"]),
-        "Not verified": ", ".join(fields["unverified"]) or "nothing",
-    }
 
 
 def _span(chip: Chip, flash_size: int, *, first: int | None, length: int | None) -> range:

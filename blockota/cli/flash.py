@@ -74,8 +74,9 @@ def flash(
     """
     from blockota.cli.flash_display import FlashDisplay, finish
     from blockota.model.facts import Consent
-    from firmware_host.bench.job import Bench, ImageSource, Offers, require_interrupted_runs
+    from firmware_host.bench.job import Bench, require_interrupted_runs
     from firmware_host.bench.log import BenchLog, login_name
+    from firmware_host.bench.offers import ImageSource, Offers
     from firmware_host.bench.watch import PortWatch, at_all_ports
     from firmware_host.flashing.contents import Proof
 

@@ -15,7 +15,7 @@ from blockota.errors import Action, RefusedError
 from blockota.files import naming_file
 from blockota.model.facts import Passed
 from blockota.model.program import BOOT_ADDRESS
-from blockota.model.recognition import Located, standing, successor
+from blockota.model.recognition import Located, ranked, standing
 from blockota.model.release import Version
 from blockota.model.verification import prove_record
 from blockota.vendor.drafting import open_image
@@ -56,12 +56,10 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
         rest, is_erased = given.size - sum(map(len, {one.span for one in found})), content.is_erased_beside(found)
 
     now = session.chain.head().time
-    named, fields = [], []
-    for one in found:
-        newer = successor(one.release, releases, now=now)
-        named.append(f"{one.release.product} {one.release.version}, {standing(one.release, releases, now=now)}")
-        superseded = {"supersededBy": str(newer.version) if newer else None}
-        fields.append(one.release.as_fields() | superseded | {"offset": one.offset})
+    named = [
+        f"{one.release.product} {one.release.version}, {standing(one.release, releases, now=now)}" for one in found
+    ]
+    fields = [ranked(one.release, releases, now=now) | {"offset": one.offset} for one in found]
     result = fields[0] | {"passed": [check.number for check in passed], "otherBytes": rest, "releases": fields}
     if not is_erased:
         error = RefusedError(
@@ -102,7 +100,7 @@ def _unknown_file(file: Path, content: ReadOut, product: str | None) -> RefusedE
     whose = product or "any product of this vendor"
     return RefusedError(
         f"{file} is not a release of {whose}",
-        why=f"no release has its SHA-256 {digest.hexdigest()}, and none is at the start of its bytes or in its region",
+        why=f"its SHA-256 {digest.hexdigest()} is not that of a release, and no release begins in it",
         remedy="do not use the file; fetch the image of a release",
         action=Action.FETCH_IMAGE,
     )

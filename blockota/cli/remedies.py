@@ -75,6 +75,8 @@ OPTIONS: dict[Action, str] = {
     Action.RESUME_FLASH: "`blockota flash --resume --port {line}`",
     Action.RESUME_FLASH_WITHOUT_STUB: "`blockota flash --resume --port {line}`, then with --no-stub",
     Action.FLASH_PRODUCT: "`blockota flash --product {product}`",
+    Action.FLASH_OTHER_RELEASE: "--product {product} --version {version}, or without --image",
+    Action.OMIT_IMAGE: "without --image",
     Action.FLASH_WITHOUT_STUB: "--no-stub",
     Action.LOWER_BAUD: "--baud RATE",
     Action.CHOOSE_WIRING: "--wiring NAME",

@@ -11,8 +11,9 @@ from blockota.settings import BENCH_LOG_NAME, BOARD_IMAGES_NAME, JOURNALS_NAME
 from blockota.shutdown import Stop
 from firmware_host.bench.board_images import BoardImages
 from firmware_host.bench.image_record import ImageRecords
-from firmware_host.bench.job import Bench, ImageSource, Offers
+from firmware_host.bench.job import Bench
 from firmware_host.bench.log import BenchLog, login_name
+from firmware_host.bench.offers import ImageSource, Offers
 from firmware_host.bench.result import BoardResult, Progress
 from firmware_host.bootloader.entry import BoardLine
 

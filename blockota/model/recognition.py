@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from blockota.model.release import Release, Status, show_time
 
@@ -82,6 +83,12 @@ def standing(release: Release, releases: Iterable[Release], *, now: int) -> str:
     if newer:
         words.append(f"superseded by {newer.version}")
     return ", ".join(words) or "the newest release"
+
+
+def ranked(release: Release, releases: Iterable[Release], *, now: int) -> dict[str, Any]:
+    """Return the fields of a release, with ``supersededBy``: the version that replaces it, or None."""
+    newer = successor(release, releases, now=now)
+    return release.as_fields() | {"supersededBy": str(newer.version) if newer else None}
 
 
 def _overlap(one: range, other: range) -> bool:

@@ -11,7 +11,7 @@ The checks (numbered as in `blockota.model.verification`):
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,9 +27,24 @@ from firmware_host.flashing.digest_stub import DigestStub
 from firmware_host.flashing.erasure import flash_of
 from firmware_host.flashing.events import Event, Finished
 from firmware_host.flashing.flasher import carry_out
-from firmware_host.flashing.installed import Installed, find_installed
+from firmware_host.flashing.installed import Installed, find_installed, find_releases, is_blank
 from firmware_host.flashing.journal import FlashJournal, JournaledRun, JournalEntry, Restore, restore
 from firmware_host.flashing.plan import FlashPlan, plan
+
+
+@dataclass(frozen=True)
+class FlashLook:
+    """What is in the part of a flash where a vendor's releases lie.
+
+    Attributes:
+        region: the part of the flash.
+        releases: the releases in it.
+        is_blank: whether the part is erased.
+    """
+
+    region: Region
+    releases: tuple[Release, ...]
+    is_blank: bool
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,30 @@ class BoardSession:
                     contents.changed()
                     installed = find_installed(planned, contents, known=candidates, entry=entry)
         return Examination(self, proven, contents, installed=installed, entry=entry, journal=journal, known=known)
+
+    def look(self, known: Iterable[Release]) -> FlashLook | None:
+        """Look for releases in the board's flash, without changing the flash.
+
+        Args:
+            known: the releases on the chain; those for other chips or a larger flash are left out.
+
+        Returns:
+            What was found; None if no release can be on this board.
+
+        Raises:
+            BoardError: the board stopped answering.
+        """
+        flash = self._flash()
+        releases = [one for one in known if one.chip_id == self.identity.product_id and flash.contains(one.region)]
+        if not releases:
+            return None
+
+        # An image as long as all places of releases together: its plan names the pages to look at.
+        start, end = min(one.region.start for one in releases), max(one.region.end for one in releases)
+        planned = self.plan(bytes(end - start), start)
+        contents = self.contents(planned, proof=Proof.STUB)
+        found = find_releases(releases, sha256=contents.sha256)
+        return FlashLook(Region(start, end - start), found, is_blank=not found and is_blank(planned, contents))
 
     def contents(self, planned: FlashPlan, *, proof: Proof) -> FlashContents:
         """Return the contents of the flash, hashed on the chip if the chip and `proof` allow it."""

@@ -9,7 +9,8 @@ from blockota.errors import BoardError, BoardProtocolError, LinkError, NoAnswerE
 from blockota.model.release import Release
 from blockota.shutdown import Stop
 from firmware_host.bench.doctor import Reply
-from firmware_host.bench.job import Bench, FlashJob, Offers
+from firmware_host.bench.job import Bench, FlashJob
+from firmware_host.bench.offers import Offers
 from firmware_host.bench.port import BOOTLOADER, BoardPort, open_port
 from firmware_host.bench.result import BenchObserver, BoardMet, BoardResult
 from firmware_host.bench.session import BoardSession

@@ -72,7 +72,7 @@ def find_installed(
     first = {release.size for some in islice(batches(own), 1) for release in some if release.load_address == start}
     contents.expect(start, sorted(first))
 
-    if all(_is_blank(plan, contents, unit) for unit in plan.units):  # (1)
+    if is_blank(plan, contents):  # (1)
         return Installed()
     if release := held_release(own, sha256=contents.sha256):  # (2)
         return Installed(release=release)
@@ -104,6 +104,18 @@ def held_release(
     return None
 
 
+def find_releases(
+    releases: Iterable[Release], *, sha256: Callable[[int, Sequence[int]], Sequence[bytes]]
+) -> tuple[Release, ...]:
+    """Find all releases that a flash contains, at addresses that do not overlap; arguments as for `held_release`."""
+    found: list[Release] = []
+    candidates = list(releases)
+    while release := held_release(candidates, sha256=sha256):
+        found.append(release)
+        candidates = [one for one in candidates if not overlap(_span(one), _span(release))]
+    return tuple(sorted(found, key=lambda one: one.load_address))
+
+
 def batches(releases: Iterable[Release]) -> Iterator[list[Release]]:
     """Split releases into groups of at most `BATCH` different sizes, the newest release first."""
     some: list[Release] = []
@@ -116,8 +128,12 @@ def batches(releases: Iterable[Release]) -> Iterator[list[Release]]:
         yield some
 
 
-def _is_blank(plan: FlashPlan, contents: FlashContents, unit: EraseUnit) -> bool:
-    """Whether the image's part of an erase unit is erased."""
+def is_blank(plan: FlashPlan, contents: FlashContents) -> bool:
+    """Whether the flash is erased at the addresses of the image."""
+    return all(_is_unit_blank(plan, contents, unit) for unit in plan.units)
+
+
+def _is_unit_blank(plan: FlashPlan, contents: FlashContents, unit: EraseUnit) -> bool:
     if contents.checksum(unit) == _blank_sum(plan, unit):
         return True
     # If the whole unit belongs to the image, its checksum has decided the question.

@@ -44,6 +44,9 @@ def test_identify_describes_a_board(bench: Bench) -> None:
     assert (fields["productId"], fields["flashSize"], fields["uniqueId"]) == (0x410, 65536, UNIQUE_ID)
     assert fields["writeProtectedPages"] == [0, 1, 2, 3, 8, 9, 10, 11]
     assert "Readout Unprotect" in fields["commands"]
+    assert fields["releases"] is None  # the folder has no settings
+    assert "not read" in fields["contents"]
+    assert "--config FILE" in fields["contents"]
 
 
 def test_identify_reports_what_is_unknown(bench: Bench) -> None:
@@ -53,7 +56,9 @@ def test_identify_reports_what_is_unknown(bench: Bench) -> None:
     closed = SimulatedBoard()
     closed.protect(readout=True)
     with serve_tcp(closed) as url:
-        assert re.search(r"Unique id +unknown", bench.run("identify", "--port", url).out)
+        printed = bench.run("identify", "--port", url).out
+    assert re.search(r"Unique id +unknown", printed)
+    assert "not read, because readout protection is on" in printed
 
 
 @pytest.mark.parametrize(("baud", "found"), [("57600", 57600), ("auto", 256000)])
@@ -238,10 +243,10 @@ def test_simulate_lists_its_options(bench: Bench) -> None:
 
 
 def test_options_of_chain_and_store_are_not_shown() -> None:
-    """The help of ``blockota board`` commands lists no chain or store option."""
+    """The help of ``blockota board`` commands lists no chain or store option; only ``identify`` reads a chain."""
     for command in board_group.commands.values():
         names: set[Any] = {parameter.name for parameter in command.params}
-        assert not names & {"network", "store"}
+        assert names & {"network", "store"} == ({"network"} if command.name == "identify" else set())
         assert "as_json" in names
 
 

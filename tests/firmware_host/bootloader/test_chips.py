@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from blockota.cli.board import UNVERIFIED
+from blockota.cli.board_identify import UNVERIFIED
 from firmware_host.bootloader.chips import FLASH_BASE, Chip, chips, chips_named, find_chip
 from tests.firmware_host.scripted_board import KIB, chip
 

@@ -1,0 +1,171 @@
+"""Find the release for a board, and prove the release and its image (checks 1 to 5)."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from blockota.bindings.block_ota import BlockOTAContract, known_releases
+from blockota.errors import Action, ImageError, RefusedError, VerificationError
+from blockota.files import read_input
+from blockota.formats.firmware_image import MAX_IMAGE_SIZE, read_image
+from blockota.formats.vector_table import find_link_address
+from blockota.model.board_image import require_place
+from blockota.model.facts import ChainAnswer, KnownReleases, ProvenRelease, Trust
+from blockota.model.manifest import Description
+from blockota.model.recognition import standing
+from blockota.model.release import Product, Release, Status, Version
+from blockota.model.verification import prove_release
+from blockota.stores.search import SearchObserver, SearchStage, find_image
+from blockota.stores.store import Store
+
+_IMAGE_CHECK = 4
+"""The number of the check that compares an image with its record."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A release that passed checks 1 to 5, and the other releases at the same block.
+
+    `board_product` is the product of the board's own image at that block; None if the run has no such image.
+    """
+
+    proven: ProvenRelease
+    known: KnownReleases
+    board_product: Product | None = None
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """The places where images are searched for.
+
+    Attributes:
+        store: the store, which is searched first.
+        stages: returns the sources to try after the store, for one release.
+        observe: returns the observer of the search for one release.
+        file: the image file to read in place of any search; None to search.
+        describe: returns the manifest of a release; called only for a release whose check 9 needs it.
+    """
+
+    store: Store
+    stages: Callable[[Release], Sequence[SearchStage]]
+    observe: Callable[[Release], SearchObserver] = lambda _: SearchObserver()
+    file: Path | None = None
+    describe: Callable[[Release], Description] = lambda _: Description()
+
+
+class Offers:
+    """Proven releases by product and version. Each image is fetched once. The class is thread-safe.
+
+    `board_product` is the name of the product of each board's own image; empty if boards have none.
+    """
+
+    def __init__(
+        self, contract: BlockOTAContract, trust: Trust, source: ImageSource, *, board_product: str = ""
+    ) -> None:
+        self._contract, self._trust, self._source = contract, trust, source
+        self._board_product = board_product
+        self._images: dict[bytes, bytes] = {}
+        self._lock = threading.Lock()
+
+    def offer(self, product: str, version: Version | None, *, board_product: str = "") -> Offer:
+        """Look up a release on the chain, and prove the release and its image.
+
+        Args:
+            product: the product's name.
+            version: the version to look up; None for the newest active version.
+            board_product: the product of the board's own image in an interrupted run; empty for the usual one.
+
+        Raises:
+            RefusedError: one of checks 1 to 5 failed, or the board's own image has no place beside the release.
+            UnreachableError: the chain or the store is unreachable.
+        """
+        with self._lock:
+            answer = self._contract.answer(product, version, confirmations=self._trust.confirmations)
+            try:
+                proven = prove_release(answer, self._trust, read_image=self._image)
+            except VerificationError as error:
+                if error.number == _IMAGE_CHECK and self._source.file and answer.release:
+                    raise self._other_file(error, self._source.file, answer=answer, wanted=answer.release) from error
+                raise
+            # No board's flash ends before the region, so check 9 finds no other address than this search.
+            end = proven.product.region.end
+            if find_link_address(proven.image, proven.release.load_address, flash_end=end) is not None:
+                proven = replace(proven, description=self._source.describe(proven.release))
+            known = known_releases(self._contract, product, block=answer.block_number)
+            own = self._own_product(board_product or self._board_product, block=answer.block_number)
+        if own:
+            require_place(own, proven.release)
+
+        def others() -> Sequence[Release]:
+            # Called later, from any port's thread, and only if a board has none of the product's releases.
+            with self._lock:
+                return known.others()
+
+        return Offer(proven, KnownReleases(known.own, others), own)
+
+    def _other_file(
+        self, error: VerificationError, file: Path, *, answer: ChainAnswer, wanted: Release
+    ) -> VerificationError:
+        """Return the error of check 4 for an image file that is not the wanted release; it names what the file is."""
+        known = known_releases(self._contract, wanted.product, block=answer.block_number)
+        releases = (*known.own, *known.others())
+        digest = hashlib.sha256(self._image(wanted)).digest()
+        there = next((one for one in releases if one.sha256 == digest), None)
+        what, now = f"{file} is not {wanted.product} {wanted.version}", answer.block_time
+        if there is None:
+            why, remedy = f"no release has its bytes; {error.why}", "omit the file; the image is then fetched"
+            return VerificationError(4, what, why=why, remedy=remedy, action=Action.OMIT_IMAGE)
+
+        why = f"it is {there.product} {there.version}, {standing(there, releases, now=now)}"
+        if there.status is Status.REVOKED or there.active_from > now:
+            return VerificationError(4, what, why=why, remedy="do not use the file; omit it", action=Action.OMIT_IMAGE)
+        values = {"product": there.product, "version": str(there.version)}
+        remedy = "to flash the file, name its release; otherwise omit the file"
+        return VerificationError(4, what, why=why, remedy=remedy, action=Action.FLASH_OTHER_RELEASE, values=values)
+
+    def _own_product(self, name: str, *, block: int) -> Product | None:
+        """Read the product of the board's own image, at the block at which checks 1 and 2 of the release passed."""
+        if not name:
+            return None
+        product = self._contract.product(name, block=block)
+        if product is None or not product.paired:
+            raise RefusedError(
+                "the board's own image has no place",
+                why=f"its product {name}, which names its region, is unknown to this vendor at block {block}",
+                remedy="check the name, or ask the vendor to pair the product",
+                action=Action.LIST_PRODUCTS,
+            )
+        return product
+
+    def _image(self, release: Release) -> bytes:
+        if release.sha256 not in self._images:
+            self._images[release.sha256] = self._fetch(release)
+        return self._images[release.sha256]
+
+    def _fetch(self, release: Release) -> bytes:
+        if release.size > MAX_IMAGE_SIZE:
+            raise ImageError(
+                f"{release.product} {release.version} cannot be flashed over a serial port",
+                why=f"its image has {release.size:,} bytes, the limit is {MAX_IMAGE_SIZE:,}",
+                remedy="fetch the image, and install it by the vendor's instructions",
+                action=Action.FETCH_IMAGE,
+            )
+        source = self._source
+        if source.file is None:
+            with tempfile.TemporaryFile() as found:
+                find_image(
+                    release, source.store, stages=source.stages(release), into=found, observer=source.observe(release)
+                )
+                found.seek(0)
+                return found.read()
+
+        content = read_input(source.file, limit=MAX_IMAGE_SIZE)
+        # A file with the release's SHA-256 is the image, in any format; only another file is parsed as .hex or .elf.
+        if not content or hashlib.sha256(content).digest() == release.sha256:
+            return content
+        return read_image(content, load_address=release.load_address).data
