@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from blockota.vendor.propose import Reason
     from blockota.vendor.queue import QueuePlace
 
-_WEEK = 7 * 86400
-
 
 @dataclass(frozen=True)
 class ProposalOptions:
@@ -153,7 +151,7 @@ def proposing_options(
     @click.option("-o", "--output", type=file, required=default_output is None, help=output_help)
     @click.option("--reason", default="", help="Your reason, for the other owners.")
     @click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Your name or role, for the other owners.")
-    @click.option("--expires-in", type=DURATION, default=_WEEK, show_default="7d", help="Time until it expires.")
+    @click.option("--expires-in", type=DURATION, default="7d", show_default=True, help="Time until it expires.")
     @click.option("--nonce", type=NONCE, metavar="NUMBER", help=nonce_help)
     @functools.wraps(command)
     def wrapped(

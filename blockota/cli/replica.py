@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from blockota.stores.probe import Probe
     from blockota.vendor.propose import Reason
 
-_QUARTER = 90 * 86400
 _NUMBER = click.IntRange(1, (1 << 64) - 1)
 _STATUSES = {"gone": "does not serve"}
 """The words on the terminal for results whose names in the JSON result are older."""
@@ -40,7 +39,7 @@ def replica() -> None:
 @replica.command()
 @click.option("--product", required=True, metavar="NAME", help="Product of the release.")
 @click.option("--version", type=VERSION, required=True, help="Version of the release to serve.")
-@click.option("--expires-in", type=DURATION, default=_QUARTER, show_default="90d", help="How long to serve it.")
+@click.option("--expires-in", type=DURATION, default="90d", show_default=True, help="How long to serve it.")
 @_KEY
 @with_session
 def propose(
