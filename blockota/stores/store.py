@@ -78,7 +78,7 @@ def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
 
     Args:
         url: ``file:FOLDER``, ``kubo:http://HOST:PORT`` for a Kubo node's RPC API, or ``https://HOST`` for a gateway.
-        credentials: the bearer tokens of gateways.
+        credentials: the bearer tokens of gateways; `Network.store` uses those of the settings.
 
     Raises:
         UsageError: the URL has another form, or the gateway's token cannot be read.
