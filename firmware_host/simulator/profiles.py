@@ -35,6 +35,7 @@ class BoardProfile:
         commands: the command codes in the answer to Get, in their order.
         layout: the numbers and sizes of the erase units, in order; the last size repeats to the end of flash.
         flash_size_register: the address of the flash size in KiB, or of an index into `flash_size_codes`; 0 for none.
+        reported_flash_size: the flash size in the register if it is less than `flash_size`, as on many chips; else 0.
         unique_id_registers: the addresses of the three words of the unique id.
         second_bank_page: the number that the ROM gives to the first page of the second bank; 0 if it counts on.
         usarts: base addresses of the USARTs on which the ROM listens; the board's line is at the first.
@@ -68,6 +69,7 @@ class BoardProfile:
     erased: bytes
     flash_size_register: int = 0
     flash_size_codes: tuple[int, ...] = ()
+    reported_flash_size: int = 0
     unique_id_registers: tuple[int, ...] = ()
     factory: range = range(0)
     factory_read: int = 1

@@ -32,7 +32,7 @@ class Silicon:
         self.options = option_bytes(profile, supply=supply)
         self.ram = bytearray(profile.ram_size)
         self.system, self.factory = bytearray(len(profile.system)), bytearray(len(profile.factory))
-        kib = profile.flash_size // 1024
+        kib = (profile.reported_flash_size or profile.flash_size) // 1024
         if kib in profile.flash_size_codes:
             kib = profile.flash_size_codes.index(kib)
         words = [(at, unique_id[4 * index :][:4]) for index, at in enumerate(profile.unique_id_registers)]
