@@ -21,6 +21,7 @@ from blockota.cli.next_steps import after_execution, after_signing
 from blockota.cli.options import source_option
 from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_screen
 from blockota.cli.session import Session, with_session
+from blockota.errors import Action, ChainError
 from blockota.files import check_new_file, write_result
 from blockota.vendor.files import check_view, collect_signatures, is_pack, read_proposal, read_view_file
 
@@ -229,7 +230,17 @@ def opened_proposal(
     """
     if not is_pack(file):
         proposal = read_proposal(file)
-        yield proposal, lambda: open_view(session, [proposal], path=view), lambda: session.store
+
+        def read_view() -> ChainView:
+            try:
+                return open_view(session, [proposal], path=view)
+            except ChainError as error:
+                if error.action:
+                    raise
+                remedy = f"{error.remedy}. Off line, sign a pack, which is made on line"
+                raise error.revised(remedy=remedy, action=Action.MAKE_PACK) from error
+
+        yield proposal, read_view, lambda: session.store
         return
     from blockota.vendor.pack import open_pack
 

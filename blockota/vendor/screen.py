@@ -34,7 +34,7 @@ _MOST_LINES = 20
 _LABELS = {"sha256": "SHA-256", "cid": "CID"}
 _HASHES = ("SHA-256", "CID", "manifest", "prev owner")
 """Labels of an action that belong to the evidence."""
-_DAY = 86400
+_UNITS = ((86400, "days"), (3600, "hours"), (60, "minutes"))
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _labelled(intent: dict[str, str]) -> Rows:
 def _terms(proposal: Proposal, view: ChainView | None, *, now: int) -> Rows:
     """Return reason, proposer, expiry and nonce, and the fields that BlockOTA's own transactions never set."""
     left = proposal.expires - now
-    remaining = f", in {left // _DAY} days" if left > 2 * _DAY else f", in {left // 3600} hours"
+    size, unit = next(((size, unit) for size, unit in _UNITS if left > 2 * size), _UNITS[-1])
     rows: Rows = {}
     if proposal.operation:
         rows["operation"] = "DELEGATECALL"
@@ -123,7 +123,7 @@ def _terms(proposal: Proposal, view: ChainView | None, *, now: int) -> Rows:
     return rows | {
         "reason": repr(proposal.reason) if proposal.reason else "none given",
         "proposer": f"{proposal.proposer!r}, not authenticated" if proposal.proposer else "not named",
-        "expires": show_time(proposal.expires) + (remaining if left > 0 else " (EXPIRED)"),
+        "expires": show_time(proposal.expires) + (f", in {left // size} {unit}" if left > 0 else " (EXPIRED)"),
         "nonce": f"{proposal.nonce}{_place_in_queue(proposal, view)}",
     }
 

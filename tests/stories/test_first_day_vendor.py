@@ -10,7 +10,7 @@ from contextlib import chdir
 from pathlib import Path
 
 from tests.stories.conftest import Outcome, Workshop
-from tests.stories.test_bad_input import REFUSED, USAGE, refused
+from tests.stories.test_bad_input import OUT_OF_REACH, REFUSED, USAGE, refused
 from tests.stories.test_new_keys import descriptor
 from tests.stories.test_release_desk import ok
 from tests.stories.test_road import NEW, OLD
@@ -49,7 +49,7 @@ PUBLISHING: list[Mistake] = [
     (PUBLISH.replace("--version 1.0.0", "--version v1.0"), USAGE, ["'v1.0' is not a version", "1.4.0"]),
     (PUBLISH.replace("1.0.0.json", "pair.json"), USAGE, ["pair.json already exists", "Choose another file"]),
     (PUBLISH.replace("-o 1.0.0.json", "-o out/1.0.0.json"), USAGE, ["its folder does not exist", "another folder"]),
-    (f"{PUBLISH} --expires-in 10", USAGE, ["'10' is not a duration", "7d"]),
+    (f"{PUBLISH} --expires-in 10", USAGE, ["'10' is", "write"]),
 ]
 """Mistakes after the product is paired, before its first release."""
 
@@ -146,6 +146,10 @@ def test_a_newcomer_publishes_a_release(workshop: Workshop) -> None:
         Path("bob.json").write_text(json.dumps(locked))
         Path("bob.json").chmod(0o600)
         answered(workshop, SIGNING)
+        shutil.copy("../1.0.0.json", ".")
+        away = type_in(workshop, "blockota proposal sign 1.0.0.json --key dev:2")
+        refused(away, OUT_OF_REACH, "does not answer", "Off line, sign a pack", "blockota proposal pack FILE")
+        Path("1.0.0.json").unlink()
         with descriptor("wrong") as number:
             wrong = type_in(workshop, f"{sign} keystore:bob.json --password-fd {number}")
         refused(wrong, REFUSED, "wrong password for bob.json", "Try again")

@@ -81,3 +81,13 @@ def test_a_change_of_owners_is_shown_with_its_result(call: tuple[object, ...], a
 def test_the_place_in_the_queue_is_shown(nonce: int, view: ChainView | None, place: str) -> None:
     """The nonce is shown with the proposal that comes before it, and with those that compete for it."""
     assert screen(proposal_with(nonce=nonce), view).asked[-1]["nonce"] == place
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [(3 * 86400, "in 3 days"), (86400, "in 24 hours"), (1800, "in 30 minutes"), (59, "in 0 minutes"), (0, "EXPIRED")],
+)
+def test_the_time_until_the_expiry_is_in_units_that_are_read_at_once(left: int, words: str) -> None:
+    """A week is not shown in hours, and half an hour is not shown as none."""
+    (_, terms) = screen(proposal_with(expires=NOW + left)).asked
+    assert words in str(terms["expires"])
