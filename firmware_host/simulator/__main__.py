@@ -113,7 +113,14 @@ def _require_possible(options: argparse.Namespace) -> None:
 def _board(options: argparse.Namespace) -> SimulatedBoard:
     rate = 0 if options.baud == RATE_OF_THE_LINE else int(options.baud or 0)
     profile = PROFILES[options.chip]
-    profile = replace(profile, max_baud=options.max_baud or profile.max_baud)
+    first = options.second_bank_page
+    if first and (profile.banks == 1 or first < profile.bank_pages(2).start):
+        raise UsageError(
+            f"the second bank of an {profile.name} cannot begin with page {first}",
+            why=f"it has {profile.page_count} pages in {profile.banks} bank{'s' * (profile.banks > 1)}",
+            remedy="omit --second-bank-page, or choose a higher number or another chip",
+        )
+    profile = replace(profile, max_baud=options.max_baud or profile.max_baud, second_bank_page=first)
     board = SimulatedBoard(
         profile,
         flash=options.flash or b"",
@@ -179,6 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--verbose", action="store_true", help="log each read and write as well")
     # The board.
     add("--chip", choices=tuple(PROFILES), default=STM32F103C8.name, help="the chip to simulate (%(default)s)")
+    text = "the number that the ROM gives to the first page of the second bank (default: it counts on)"
+    add("--second-bank-page", type=int, default=0, metavar="PAGE", help=text)
     add("--flash", type=Path, metavar="FILE", help="keep the flash contents in FILE, which is created if absent")
     add("--unique-id", type=_unique_id, default=UNIQUE_ID, metavar="HEX", help="the chip's 96-bit unique id")
     add("--boot0", type=int, choices=(0, 1), default=1, help="1 starts the boot ROM, 0 the flash (1)")

@@ -14,7 +14,7 @@ import pytest
 import serial
 
 from firmware_host.simulator import SimulatedBoard, serve_tcp
-from firmware_host.simulator.__main__ import main
+from firmware_host.simulator.__main__ import main, simulate
 from tests.support.waiting import DEADLINE
 
 COMMAND = [sys.executable, "-m", "firmware_host.simulator"]
@@ -30,6 +30,8 @@ COMMAND = [sys.executable, "-m", "firmware_host.simulator"]
         (["--write-protected", "3-1"], 2, "pages '3-1'"),
         (["--write-protected", "64"], 2, "up to 63"),
         (["--flash", "/"], 4, "flash file /"),
+        (["--second-bank-page", "256"], 2, "it has 64 pages in 1 bank"),
+        (["--chip", "stm32g0b1re", "--second-bank-page", "127"], 2, "it has 256 pages in 2 banks"),
         (["--parity", "none"], 2, "a TCP connection and a pseudo-terminal carry bytes without a parity bit"),
         (["--pty", "--rs485"], 2, "a TCP connection and a pseudo-terminal have no RTS"),
         (["--rfc2217", "--rs485"], 2, "Choose a wiring without RTS"),
@@ -91,6 +93,26 @@ def test_the_command_prints_its_url_and_ends_on_a_signal(tmp_path: Path, stop: s
     assert (simulator.returncode, rest) == (0, "")
     assert "waits for 0x7F" in log
     assert flash.read_bytes()[0x2000:0x2004] == b"abcd"
+
+
+def test_the_second_bank_can_begin_with_another_page_number(tmp_path: Path) -> None:
+    """With ``--second-bank-page``, the ROM erases the first page of the second bank for the given number."""
+    flash = tmp_path / "board.flash"
+    flash.write_bytes(bytes(512 * 1024))
+
+    def erase(url: str) -> None:
+        host, port = url.removeprefix("socket://").split(":")
+        with socket.create_connection((host, int(port)), timeout=DEADLINE) as line:
+            line.sendall(b"\x7f\x44\xbb\x00\x00\x01\x00\x01")
+            answer = b""
+            while len(answer) < 3:
+                answer += line.recv(3)
+            assert answer == b"\x79" * 3
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(["--chip", "stm32g0b1re", "--second-bank-page", "256", "--flash", str(flash)], erase)
+    assert flash.read_bytes() == bytes(256 * 1024) + b"\xff" * 2048 + bytes(254 * 1024)
 
 
 def test_a_busy_simulator_ends_on_a_signal() -> None:
