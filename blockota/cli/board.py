@@ -14,7 +14,7 @@ from blockota.cli.board_identify import identify
 from blockota.cli.boards import BENCH_LOG, connected
 from blockota.cli.display import progress_bar
 from blockota.cli.lines import line_options
-from blockota.cli.parameters import NUMBER, VERSION
+from blockota.cli.parameters import NUMBER, SIZE, VERSION
 from blockota.cli.remedies import remedy_of
 from blockota.cli.session import Session, VerbGroup, with_session_offline
 from blockota.errors import BoardError, RefusedError, UsageError
@@ -69,7 +69,7 @@ def ports(session: Session) -> None:
 @board.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write.")
 @click.option("--address", type=NUMBER, help="First address; the start of the flash by default.")
-@click.option("--length", type=NUMBER, help="Number of bytes to read; by default up to the end of the memory region.")
+@click.option("--length", type=SIZE, help="Size to read, such as 64K; by default up to the end of the memory region.")
 @click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 @line_options
 @with_session_offline
@@ -155,13 +155,13 @@ def doctor(session: Session, /, line: BoardLine) -> None:
 
 
 @board.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[SIMULATOR-OPTIONS]")
 @with_session_offline
 def simulate(session: Session, /, options: tuple[str, ...]) -> None:
     """Serve a simulated board until Ctrl-C, and print its URL for --port.
 
-    OPTIONS are those of `python -m firmware_host.simulator`: chips, faults, control lines and delays.
-    `blockota board simulate -- --help` lists the options.
+    SIMULATOR-OPTIONS select the chip, faults, control lines and delays. `blockota board simulate -- --help` lists
+    these options.
 
     \b
     Example:  blockota board simulate --tcp 3115 --flash board.flash

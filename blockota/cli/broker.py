@@ -12,7 +12,7 @@ import click
 
 from blockota.broker.plan import AgreementState, Facts, state_of
 from blockota.cli.keys import key_option, open_key
-from blockota.cli.parameters import ADDRESS, DURATION
+from blockota.cli.parameters import ADDRESS, DURATION, INTERVAL, spelled
 from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import BlockOTAError, RefusedError, UnreachableError, UsageError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from blockota.broker.sync import BrokerSync, Done
 
 _STATE = "broker.sqlite"
-_WEEK = 7 * 86400
 _FILE = click.Path(path_type=Path)
 _NOTES = {"left out": "skipped", "missed": "lost from disk, fetched again"}
 """The words on the terminal for steps whose names in the JSON result are older."""
@@ -45,9 +44,9 @@ def broker() -> None:
     "--broker", "address", type=ADDRESS, metavar="ADDRESS", help="The broker's address; by default the key's address."
 )
 @click.option("--once", is_flag=True, help="Run one round; this is the default.")
-@click.option("--every", type=click.IntRange(1, 86400), metavar="SECONDS", help="Run rounds until a signal.")
+@click.option("--every", type=INTERVAL, help="Run a round this often, such as 10m, until a signal.")
 @click.option("--verify", is_flag=True, help="Verify all copies first, and repair those that are corrupt.")
-@click.option("--verify-every", type=DURATION, default=_WEEK, show_default="7d", help="Verify each copy this often.")
+@click.option("--verify-every", type=DURATION, default="7d", show_default=True, help="Verify each copy this often.")
 @click.option("--state", "path", type=_FILE, metavar="FILE", help="State file; .blockota/broker.sqlite by default.")
 @click.option("--allow-private", is_flag=True, help="Also use other replicas in private networks.")
 @click.option("--forgive", is_flag=True, help="Ask sources again that served a wrong block.")
@@ -76,7 +75,7 @@ def sync(
 
     \b
     Example:  blockota broker sync --vendor-source https://firmware.acme.example \\
-                  --announce https://broker.example --every 60 \\
+                  --announce https://broker.example --every 1m \\
                   --key keystore:broker.json
     """
     from blockota.broker.agreements import check_uri
@@ -121,7 +120,7 @@ def sync(
         )
         rounds = _Rounds(session, work, broker=address, is_endless=every is not None)
         if every is not None and not session.as_json:
-            session.note(f"A round runs every {every} s until SIGTERM or Ctrl-C.")
+            session.note(f"A round runs every {spelled(every)} until SIGTERM or Ctrl-C.")
         rounds.run(verify_all=verify)
         while every is not None and not stop.wait(every):
             rounds.run()

@@ -52,7 +52,7 @@ def new(session: Session, /, file: Path, password_fd: int | None) -> None:
     session.result(
         {"keystore": str(file), "address": address, "key": uri},
         show,
-        then=f"Send the address to the vendor, never the file. Commands use the key with --key {shlex.quote(uri)}",
+        then=f"Send the address to the vendor, never the file. Commands use the key with `--key {shlex.quote(uri)}`",
     )
 
 

@@ -1,4 +1,4 @@
-"""Parameter types of the command line: versions, numbers, regions, durations, addresses, times, metadata.
+"""Parameter types of the command line: versions, numbers, sizes, regions, durations, addresses, times, metadata.
 
 Each parameter type is a function that parses one word of the command line. A default value already has the right type,
 and is returned unchanged.
@@ -18,8 +18,11 @@ from blockota.errors import UsageError
 from blockota.ethereum import is_address, is_checksum_address, to_checksum_address
 from blockota.model.release import Region, Version
 
+_SIZE = re.compile(r"(?:(0x[0-9a-f]{1,8})|(\d{1,10}))(?:([KMG])(?:iB)?)?", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_SPANS = {"m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"\+?([1-9]\d{0,8})([smhd]?)", re.ASCII)
+_SPANS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_DAY, _LONGEST = 86400, 9999 * 86400
 _MAX_ADDRESS = 1 << 32
 _MAX_NONCE = 1 << 64
 
@@ -51,10 +54,24 @@ def nonce(value: Any) -> int:
     return int(text)
 
 
+def size(value: Any) -> int:
+    """Parse a size such as ``64K``, ``0x400`` or ``1024``, and return it in bytes."""
+    found = -1
+    if match := _SIZE.fullmatch(str(value)):
+        hexadecimal, decimal, unit = match.groups()
+        found = (int(hexadecimal, 16) if hexadecimal else int(decimal)) * _UNITS[(unit or "").upper()]
+    if not 0 <= found <= _MAX_ADDRESS:
+        raise click.BadParameter(f"{value!r} is not a size: write 64K, 1M, 1024 or 0x400.")
+    return found
+
+
 def region(value: Any) -> Region:
     """Parse a flash region such as ``0x08000000:64K``, with its first address and its size."""
-    match = re.fullmatch(r"(0x[0-9a-fA-F]{1,8}):(\d{1,10})([KMG]?)", str(value))
-    found = Region(int(match[1], 16), int(match[2]) * _UNITS[match[3]]) if match else Region(0, 0)
+    match = re.fullmatch(r"(0x[0-9a-fA-F]{1,8}):(.*)", str(value))
+    try:
+        found = Region(int(match[1], 16), size(match[2])) if match else Region(0, 0)
+    except click.BadParameter:
+        found = Region(0, 0)
     if found.size == 0 or found.end > _MAX_ADDRESS:
         raise click.BadParameter(
             f"{value!r} is not a flash region: write START:SIZE (bytes, K, M, G), as 0x08000000:64K."
@@ -63,13 +80,35 @@ def region(value: Any) -> Region:
 
 
 def duration(value: Any) -> int:
-    """Parse a duration such as ``7d``, ``12h`` or ``30m``, and return it in seconds."""
+    """Parse a duration such as ``7d``, ``12h``, ``30m``, ``90s`` or ``90``, and return it in seconds."""
     if isinstance(value, int):
         return value
-    match = re.fullmatch(r"([1-9]\d{0,3})([mhd])", str(value))
-    if match is None:
-        raise click.BadParameter(f"{value!r} is not a duration: write 30m, 12h or 7d.")
-    return int(match[1]) * _SPANS[match[2]]
+    match = _DURATION.fullmatch(str(value))
+    found = int(match[1]) * _SPANS[match[2] or "s"] if match else 0
+    if not 0 < found <= _LONGEST:
+        raise click.BadParameter(f"{value!r} is not a duration: write 90s, 30m, 12h or 7d.")
+    return found
+
+
+def duration_between(least: int, most: int = _LONGEST) -> click.ParamType:
+    """Return the parameter type of a duration within limits, both in seconds."""
+
+    def limited(value: Any) -> int:
+        found = duration(value)
+        if not least <= found <= most:
+            # A number alone counts seconds, which is easily forgotten where days are usual.
+            raise click.BadParameter(f"{value!r} is {spelled(found)}: write {spelled(least)} to {spelled(most)}.")
+        return found
+
+    kind = FuncParamType(limited)
+    kind.name = "duration"
+    return kind
+
+
+def spelled(seconds: int) -> str:
+    """Format a duration as it is typed, such as ``7d`` or ``90s``."""
+    unit = next(unit for unit, span in _SPANS.items() if seconds % span == 0)
+    return f"{seconds // _SPANS[unit]}{unit}"
 
 
 def address(value: Any) -> str:
@@ -86,8 +125,8 @@ def time(value: Any) -> int:
     """Parse a time such as ``2026-12-01T08:00+01:00``, or ``+7d`` from now, and return it in Unix seconds."""
     if isinstance(value, int):
         return value
-    if str(value).startswith("+"):
-        return int(clock.time()) + duration(str(value)[1:])
+    if str(value).startswith("+") or re.fullmatch(r"\d+[smhd]", str(value), re.ASCII):
+        return int(clock.time()) + duration(value)
     try:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
@@ -111,5 +150,9 @@ def entry(value: Any) -> tuple[str, str]:
     return key, text
 
 
-VERSION, NUMBER, REGION, DURATION = map(FuncParamType, (version, number, region, duration))
+VERSION, NUMBER, SIZE, REGION = map(FuncParamType, (version, number, size, region))
+DURATION = duration_between(60)
+"""At least a minute, because ``--expires-in 7`` is a mistake for 7 days, not a wish for 7 seconds."""
+INTERVAL = duration_between(1, _DAY)
+"""The time between two repetitions, or until a stop."""
 ADDRESS, TIME, ENTRY, NONCE = map(FuncParamType, (address, time, entry, nonce))

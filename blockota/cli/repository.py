@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 from rich.text import Text
 
-from blockota.cli.parameters import ADDRESS, DURATION
+from blockota.cli.parameters import ADDRESS, DURATION, INTERVAL
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError
 
@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from blockota.repository.catalogue import Catalogue
     from blockota.repository.tokens import Tokens
 
-_HOUR = 3600
 _STORES = ("file:", "kubo:", "http:", "https:")
 _FILE = click.Path(path_type=Path)
 _SHOWN = 3
 _REPAIR = "`blockota broker sync --verify` verifies all copies, and fetches missing and corrupt ones again."
-_SECONDS = click.IntRange(1, 86400)
 
 
 def host_and_port(text: str) -> tuple[str, int]:
@@ -90,19 +88,19 @@ def repository() -> None:
 )
 @click.option("--tokens", "tokens_path", type=_FILE, metavar="FILE", help="Require one of these bearer tokens.")
 @click.option("--access-log", type=_FILE, metavar="FILE", help="One JSON line per request; stderr by default.")
-@click.option("--refresh", type=_SECONDS, default=30, show_default=True, help="Seconds between reads of the chain.")
+@click.option("--refresh", type=INTERVAL, default="30s", show_default=True, help="Time between reads of the chain.")
 @click.option(
     "--patience",
     type=DURATION,
-    default=_HOUR,
-    show_default="1h",
+    default="1h",
+    show_default=True,
     help="How long the last state of the chain is used if the chain is out of reach.",
 )
 @click.option(
     "--clients", type=click.IntRange(1), default=256, show_default=True, help="Responses sent at the same time."
 )
 @click.option(
-    "--stop-within", type=_SECONDS, default=30, show_default=True, help="Seconds to finish transfers at a stop."
+    "--stop-within", type=INTERVAL, default="30s", show_default=True, help="Time to finish transfers at a stop."
 )
 @with_session
 def serve(
@@ -128,7 +126,7 @@ def serve(
     \b
     Example:  blockota repository serve .blockota/store --listen 0.0.0.0:8080
               blockota repository serve kubo:http://127.0.0.1:5001 --as broker \\
-                  --broker 0x15d3…
+                  --broker 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65
     """
     from blockota.bindings.serving_rights import RightsReader
     from blockota.chain.follow import Follower
