@@ -31,10 +31,10 @@ _NOUNS = {
     "proposal": "Proposals to the vendor's Safe: list, show, pack, sign, execute, reject, simulate, merge, "
     "export-view, export, import.",
     "contract": "The contract that records releases: show, pause, resume.",
-    "safe": "The Safe's owners and threshold: owners, add, remove, replace, threshold.",
+    "safe": "The Safe's owners: owners, add, remove, replace, threshold.",
     "key": "Keys in keystore files: new, address.",
     "transaction": "Pending transactions: list, resume, forget.",
-    "flash": "Write a verified release to boards, and prove that their flash contains it.",
+    "flash": "Write a verified release to boards, and prove their flash.",
     "board": "An STM32 on a serial line: ports, identify, read, erase, protect, unprotect, doctor, simulate, "
     "chips, log, list.",
     "bench": "The bench log of flashed boards: log, summary.",

@@ -1,7 +1,8 @@
-"""Help texts fit a terminal of 80 columns, and no sentence in a list of commands is cut."""
+"""Help texts fit a terminal of 80 columns and 40 lines, their examples are valid, and no sentence in a list is cut."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import click
@@ -9,12 +10,12 @@ import pytest
 
 from blockota.cli.main import cli
 
-WIDTH = 80
+WIDTH, HEIGHT = 80, 40
 
 
 def contexts(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:
     """Yield a context for a command and for each command below it, on a terminal of 80 columns."""
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH)
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH, **command.context_settings)
     yield context
     if isinstance(command, click.Group):
         for verb in command.list_commands(context):
@@ -28,9 +29,27 @@ CONTEXTS = {context.command_path: context for context in contexts(cli, "blockota
 
 @pytest.mark.parametrize("path", CONTEXTS)
 def test_a_help_text_fits_the_terminal(path: str) -> None:
-    """No line of a help text is wider than the terminal."""
+    """A help text is not longer than the terminal, and no line of it is wider."""
     context = CONTEXTS[path]
-    assert not [line for line in context.command.get_help(context).splitlines() if len(line) > WIDTH]
+    lines = context.command.get_help(context).splitlines()
+    assert not [line for line in lines if len(line) > WIDTH]
+    assert len(lines) <= HEIGHT
+
+
+def examples(command: click.Command) -> list[list[str]]:
+    """Return the words of the commands in the examples of a help text."""
+    text = (command.help or "").partition("Example:")[2].partition("\n\n")[0].replace("\\\n", " ")
+    return [shlex.split(line) for line in text.strip().splitlines()]
+
+
+@pytest.mark.parametrize("path", [path for path, context in CONTEXTS.items() if examples(context.command)])
+def test_the_examples_of_a_help_text_are_valid(path: str) -> None:
+    """The examples of a help text are commands with their options and values; the first is the command itself."""
+    found = examples(CONTEXTS[path].command)
+    assert " ".join(found[0]).startswith(path)
+    for words in found:
+        name = max((name for name in CONTEXTS if words[: name.count(" ") + 1] == name.split()), key=len)
+        CONTEXTS[name].command.make_context(name, words[name.count(" ") + 1 :], parent=CONTEXTS[name].parent)
 
 
 @pytest.mark.parametrize("path", [path for path in CONTEXTS if path.count(" ") == 1])
