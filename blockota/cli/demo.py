@@ -24,17 +24,18 @@ from blockota.errors import BlockOTAError, UsageError
 
 _IMAGES = Path("examples/bluepill/images")
 _REFUSED = 3
-_MARK = re.compile(r"✓ ([ \d]\d  )?")
-"""The mark of a step that is done, or of a check that passed."""
+_RESULT = re.compile(r"(✓ (?P<number>[ \d]\d  )?|board says: )")
+"""The beginning of a line that states a result, with the number of a check that passed."""
 
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Keep the folder of the demonstration.")
+@click.option("--verbose", is_flag=True, help="Print the whole output of each command.")
 @with_session
-def demo(session: Session, /, *, keep: bool) -> None:
+def demo(session: Session, /, *, keep: bool, verbose: bool) -> None:
     """Publish two releases, flash a simulated board twice, and have a tampered image refused.
 
-    The demonstration runs in a temporary folder, on a local chain of its own.
+    The demonstration runs in a temporary folder, on a local chain of its own. It prints the commands and their results.
 
     \b
     Example:  blockota demo
@@ -46,7 +47,7 @@ def demo(session: Session, /, *, keep: bool) -> None:
             "the example images are missing", why=f"{_IMAGES} is not here", remedy="run `demo` in a clone of BlockOTA"
         )
     folder = Path(tempfile.mkdtemp(prefix="blockota-demo-"))
-    walk = _Walk(session, folder)
+    walk = _Walk(session, folder, is_verbose=verbose)
     try:
         _walk(walk, images)
     finally:
@@ -59,12 +60,12 @@ def demo(session: Session, /, *, keep: bool) -> None:
 
 
 class _Walk:
-    """Runs commands in the folder of the demonstration, prints them with their output, and records the results."""
+    """Runs commands in the folder of the demonstration, prints them with their results, and records their output."""
 
-    def __init__(self, session: Session, folder: Path) -> None:
+    def __init__(self, session: Session, folder: Path, *, is_verbose: bool) -> None:
         from blockota.chain.local import free_port
 
-        self.session, self.folder, self.port = session, folder, free_port()
+        self.session, self.folder, self.port, self.is_verbose = session, folder, free_port(), is_verbose
         self.steps: list[dict[str, Any]] = []
 
     def heading(self, text: str) -> None:
@@ -72,8 +73,8 @@ class _Walk:
             self.session.out.print()
             print_sentence(self.session.out, text, style="bold")
 
-    def run(self, *words: str, expect: int = 0, lines: slice = slice(None)) -> None:
-        """Run ``blockota``, print the selected lines of its output, and check its exit status."""
+    def run(self, *words: str, expect: int = 0, result: bool = True) -> None:
+        """Run ``blockota``, print the lines that state a result unless `result` is False, and check its exit status."""
         self.say(f"blockota {' '.join(words)}", mark="$ ", style="bold cyan")
         done = subprocess.run(
             [sys.executable, "-m", "blockota", *words],
@@ -84,9 +85,11 @@ class _Walk:
             check=False,
         )
         self.steps.append({"command": ["blockota", *words], "exitStatus": done.returncode, "output": done.stdout})
-        for line in done.stdout.splitlines()[lines]:
-            mark = found[0] if (found := _MARK.match(line)) else ""
-            self.say(line.removeprefix(mark), mark=mark, style="green")
+        for line in done.stdout.splitlines():
+            found = _RESULT.match(line)
+            if self.is_verbose or (result and found and not found["number"]):
+                mark = found[0] if found else ""
+                self.say(line.removeprefix(mark), mark=mark, style="green")
         if done.returncode:
             self.say(done.stderr.strip().splitlines()[-1])
             self.say(f"(exit status {done.returncode})")
@@ -112,32 +115,33 @@ def _walk(walk: _Walk, images: Path) -> None:
     _publish(walk, images, version="1.0.0")
     with _simulated_board(walk.folder) as port:
         walk.heading("A technician flashes a simulated STM32F103")
-        _flash(walk, port, version="1.0.0")
+        _flash(walk, port)
         _publish(walk, images, version="1.1.0")
         walk.heading("One byte of 1.1.0 is changed in a copy of the store: refused, nothing is erased")
         _tamper(walk.folder / ".blockota" / "store", walk.folder / "tampered", image=images / "bluepill-1.1.0.bin")
         before = _digest(walk.folder / "board.flash")
-        _flash(walk, port, "--store", "file:tampered", version="1.1.0", expect=_REFUSED)
+        _flash(walk, port, "--store", "file:tampered", expect=_REFUSED)
         is_unchanged = _digest(walk.folder / "board.flash") == before
         walk.say(f"The board's flash is {'unchanged' if is_unchanged else 'CHANGED'}.")
         walk.heading("The same from the original store")
-        _flash(walk, port, version="1.1.0")
+        _flash(walk, port)
         walk.heading("Back to 1.0.0: refused, because the board has a newer release")
-        _flash(walk, port, version="1.0.0", expect=_REFUSED)
+        _flash(walk, port, "--version", "1.0.0", expect=_REFUSED)
 
 
 def _publish(walk: _Walk, images: Path, *, version: str) -> None:
     file = f"{version}.json"
     walk.heading(f"The vendor publishes {version}: one proposes, two owners sign, anyone executes")
     words = ("--product", PRODUCT, "--version", version, "-o", file)
-    walk.run("release", "publish", str(images / f"bluepill-{version}.bin"), *words)
-    walk.run("proposal", "sign", file, "--key", "dev:1", "--yes")
-    walk.run("proposal", "sign", file, "--key", "dev:2", "--yes", lines=slice(-1, None))
+    image = shutil.copy(images / f"bluepill-{version}.bin", walk.folder)
+    walk.run("release", "publish", Path(image).name, *words)
+    walk.run("proposal", "sign", file, "--key", "dev:1", "--yes", result=False)
+    walk.run("proposal", "sign", file, "--key", "dev:2", "--yes", result=False)
     walk.run("proposal", "execute", file, "--key", "dev:0")
 
 
-def _flash(walk: _Walk, port: str, *options: str, version: str, expect: int = 0) -> None:
-    walk.run("flash", "--product", PRODUCT, "--version", version, "--port", port, *options, expect=expect)
+def _flash(walk: _Walk, port: str, *options: str, expect: int = 0) -> None:
+    walk.run("flash", "--product", PRODUCT, "--port", port, *options, expect=expect)
 
 
 def _tamper(store: Path, copy: Path, *, image: Path) -> None:
