@@ -9,7 +9,7 @@ import click
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, may_propose_options, proposing_options, save_proposal
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.errors import RefusedError, UsageError
+from blockota.errors import ChainError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from blockota.approval.chain_view import SafeState
@@ -44,15 +44,14 @@ def show(session: Session, /) -> None:
         "chain id": session.chain.chain_id,
         "paused": "YES, nothing can be published or installed" if paused else "no",
         "Safe": safe.address,
-        "owners": ", ".join(safe.owners),
-        "threshold": f"{safe.threshold} of {len(safe.owners)}",
-        "nonce": safe.nonce,
+        "owners": (*safe.owners, f"{safe.threshold} of these {len(safe.owners)} must sign"),
+        "next nonce": safe.nonce,
     }
-    session.result(fields, lambda: session.fields(rows))
+    session.result(fields, lambda: show_part(session, [rows]))
 
 
-def _warn_of_poor_owners(session: Session, safe: SafeState) -> list[str]:
-    """Return the owners that could not pay for an emergency pause, and warn of them."""
+def _warn_of_poor_owners(session: Session, safe: SafeState) -> list[str] | None:
+    """Return the owners that could not pay for an emergency pause, and warn of them. None if the node does not know."""
     from blockota.chain.transaction import coins
 
     try:
@@ -60,6 +59,9 @@ def _warn_of_poor_owners(session: Session, safe: SafeState) -> list[str]:
     except RefusedError as error:
         session.note(f"Warning: no owner could pause the contract now: {error.what}, {error.why}.")
         return list(safe.owners)
+    except ChainError as error:  # the contract can be shown nevertheless
+        session.note(f"Warning: it is unknown which owners could pay for a pause: {error.what}, {error.why}.")
+        return None
     for owner, balance in poor.items():
         session.note(
             f"Warning: the owner {owner} has {coins(balance)} of the chain's coin, but an emergency pause can cost "

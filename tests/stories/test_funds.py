@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from eth_account import Account
 
 from tests.conftest import IMAGES
 from tests.stories.conftest import PRODUCT, Workshop
-from tests.support.networks import rpc
+from tests.support.networks import post, rpc, stand_in
 
 
 def set_balance(workshop: Workshop, address: str, wei: int) -> None:
@@ -32,6 +34,25 @@ def test_an_owner_without_coin_is_warned_before_the_emergency(workshop: Workshop
     assert "(--key URI)" in refused.err
     assert workshop.run("contract", "pause", "--key", "dev:2").status == 0
     assert workshop.run("contract", "show", "--json").json["ownersUnableToPause"] == []  # the contract is paused
+
+
+def test_a_node_that_estimates_nothing_still_shows_the_contract(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an estimate from the node, ``contract show`` answers, and warns that the owners' coin is unknown."""
+    refusal = {"code": -32601, "message": "eth_estimateGas is not available"}
+
+    def refuse(body: bytes) -> tuple[int, bytes]:
+        answers = json.loads(post(workshop.chain.url, body))
+        if b"eth_estimateGas" in body:
+            answers = [{"jsonrpc": "2.0", "id": answer["id"], "error": refusal} for answer in answers]
+        return 200, json.dumps(answers).encode()
+
+    with stand_in(refuse) as url:
+        monkeypatch.setenv("BLOCKOTA_URL", url)
+        shown = workshop.run("contract", "show", "--json")
+    assert (shown.status, shown.json["ownersUnableToPause"]) == (0, None)
+    assert "it is unknown which owners could pay for a pause" in shown.err
 
 
 def test_a_payer_without_coin_executes_nothing(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
