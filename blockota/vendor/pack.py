@@ -35,6 +35,7 @@ from blockota.model.manifest import MAX_SIZE as MAX_MANIFEST_SIZE
 from blockota.model.release import product_name
 from blockota.stores.store import read_whole
 from blockota.strict_json import MAX_FILE_SIZE
+from blockota.vendor.files import is_pack
 from blockota.vendor.images import ImageInputs, OpenImage, checked_images
 
 MAX_BLOCKS = 1 << 14
@@ -200,7 +201,7 @@ def read_packs_beside(path: Path) -> dict[str, Proposal]:
     """Return the proposals of the other packs in the folder of a pack, by file name."""
     found = {}
     for other in sorted(path.parent.glob("*.pack")):
-        if other.name != path.name:
+        if other.name != path.name and is_pack(other):
             with suppress(BlockOTAError), open_pack(other) as pack:
                 found[other.name] = pack.proposal
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from blockota.model.release import Version
 from blockota.stores.local import LocalStore
 from blockota.vendor.files import is_pack, read_proposal
 from blockota.vendor.images import CheckedImage, ImageInputs
-from blockota.vendor.pack import MAX_BLOCKS, Pack, open_pack, write_pack
+from blockota.vendor.pack import MAX_BLOCKS, Pack, open_pack, read_packs_beside, write_pack
 from blockota.vendor.review import Review, review_proposal
 from tests.formats.test_cid_hostile import Child, inner
 from tests.support.samples import CONTRACT, FLASH, NOW, PRODUCT, SAFE, code, proposal_with, release_of
@@ -192,6 +193,14 @@ def test_changed_bytes_are_never_reviewed(data: st.DataObject) -> None:
         assert changed != honest
     else:
         assert (pack.proposal, pack.view) == (SMALL, PACKED_VIEW)
+
+
+def test_packs_beside_a_pack_are_read_as_far_as_they_are_packs(tmp_path: Path) -> None:
+    """A damaged pack, another file and a pipe in the folder are ignored, and no read waits for the pipe."""
+    for name, content in (("a.pack", joined(NEW)), ("b.pack", joined(NEW)), ("c.pack", joined(NEW)[:-1])):
+        (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "d.pack")
+    assert read_packs_beside(tmp_path / "a.pack") == {"b.pack": SMALL}
 
 
 def test_a_pack_is_not_a_proposal_file_nor_a_store(store: LocalStore, tmp_path: Path) -> None:
