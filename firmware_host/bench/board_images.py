@@ -203,10 +203,9 @@ class BoardImageJob:
     def _keep(self, record: ImageRecord, place: FlashPlan, *, method: str) -> BoardImageResult:
         """Keep the image of an earlier run, which the flash was just found to contain."""
         image = BoardImage(self.product, record.sha256, record.size)
-        units = Part(len(place.units), sum(unit.size for unit in place.units))
         self.progress(ChecksPassed((prove_fit(image), prove_written(image, record.sha256, method=method))))
         self._record_written(image)
-        return BoardImageResult(image, Finished(record.sha256, method, Summary(identical=units)))
+        return BoardImageResult(image, Finished(record.sha256, method, Summary(identical=Part.of(place.units))))
 
     def _made(self, record: ImageRecord | None, contents: FlashContents, place: FlashPlan) -> bytes:
         """Return the bytes of an interrupted run, or let the command make an image."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import io
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -157,12 +157,11 @@ class Offers:
             )
         source = self._source
         if source.file is None:
-            with tempfile.TemporaryFile() as found:
-                find_image(
-                    release, source.store, stages=source.stages(release), into=found, observer=source.observe(release)
-                )
-                found.seek(0)
-                return found.read()
+            found = io.BytesIO()
+            find_image(
+                release, source.store, stages=source.stages(release), into=found, observer=source.observe(release)
+            )
+            return found.getvalue()
 
         content = read_input(source.file, limit=MAX_IMAGE_SIZE)
         # A file with the release's SHA-256 is the image, in any format; only another file is parsed as .hex or .elf.

@@ -111,9 +111,6 @@ def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -
 
     The comparison of product id, flash size and unique id takes 6 ms at 115200 baud. The comparison is omitted if no
     board was identified, or if the flash of the identified board could not be read.
-
-    Raises:
-        AnotherBoardError: another board answers; nothing was written to the other board.
     """
     expected = bootloader.mark
     if expected is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from firmware_host.bootloader.chips import EraseUnit
 from firmware_host.flashing.plan import Preserved, Work
@@ -41,6 +42,11 @@ class Part:
     units: int = 0
     size: int = 0
 
+    @classmethod
+    def of(cls, units: Sequence[EraseUnit]) -> Self:
+        """Return the number and the size of erase units."""
+        return cls(len(units), sum(unit.size for unit in units))
+
     def __str__(self) -> str:
         """The part in words, such as ``3 pages (3,072 bytes)``."""
         return f"{self.units} {'page' if self.units == 1 else 'pages'} ({self.size:,} bytes)"
@@ -60,11 +66,11 @@ class Summary:
 
     def plus(self, work: Work, *, written: int) -> Summary:
         """Return the summary with one more pass, which sends `written` bytes."""
-        more = _part(work.erase)
+        more = Part.of(work.erase)
         return Summary(
             Part(self.erased.units + more.units, self.erased.size + more.size),
             Part(self.programmed.units + len(work.write), self.programmed.size + written),
-            _part(work.identical),
+            Part.of(work.identical),
         )
 
 
@@ -84,7 +90,3 @@ class Finished:
 
 Event = Preserved | Erased | Programmed | Checked | Repeated | Finished
 """The events that `flasher.carry_out` yields."""
-
-
-def _part(units: Sequence[EraseUnit]) -> Part:
-    return Part(len(units), sum(unit.size for unit in units))

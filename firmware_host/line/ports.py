@@ -62,7 +62,7 @@ def open_link(url: str, *, baud: int = DEFAULT_BAUD, mode: LineMode | None = Non
     Args:
         url: a serial device, a pseudo-terminal, ``socket://host:port`` or ``rfc2217://host:port``.
         baud: bits per second; a bare socket ignores the speed.
-        mode: how the line is driven; None for even parity and two data wires.
+        mode: how the line is driven; by default with even parity and two data wires.
 
     Raises:
         UsageError: the URL has a different form, or the speed is invalid.

@@ -52,11 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None]) -> None:
-    """Serve a simulated board until SIGINT or SIGTERM.
-
-    Args:
-        arguments: the options; None for those of the process.
-        announce: called with the URL or path to connect to.
+    """Serve a simulated board until SIGINT or SIGTERM; `announce` receives the URL or path to connect to.
 
     Raises:
         BlockOTAError: an option is invalid or contradicts another one, or the board cannot be served.

@@ -81,11 +81,7 @@ def take(count: int) -> Script[bytes]:
 
 
 def take_counted(count: int, what: str) -> Script[bytes]:
-    """Receive `count` + 1 bytes and the checksum of count and bytes.
-
-    Raises:
-        RefusalError: the checksum is wrong.
-    """
+    """Receive `count` + 1 bytes and the checksum of count and bytes; refuse a wrong checksum."""
     frame = yield from take(count + 2)
     if checksum(frame) != count:
         raise RefusalError(f"the checksum of the {what} is wrong")
@@ -267,8 +263,10 @@ class Rom:
     def readout_unprotect(self) -> Script[Leave]:
         """Erase flash and RAM, then remove readout protection."""
         # PM0075 section 2.4: in the opposite order, a power cut would expose the contents.
-        self._silicon.erase_despite_protection()
-        data = self._silicon.options.with_readout(protected=False)
+        silicon = self._silicon
+        silicon.flash.erase_at_once(range(self._profile.page_count), despite_protection=True)
+        silicon.ram[:] = bytes(len(silicon.ram))
+        data = silicon.options.with_readout(protected=False)
         return self._set_options(data, "removed readout protection, and erased everything")
 
     def _set_options(self, data: bytes, what: str) -> Script[Leave]:

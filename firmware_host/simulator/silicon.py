@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -48,10 +47,6 @@ class Silicon:
         self.options.load()
         self.flash.protected = self.options.protected_pages
 
-    def lose_power(self) -> None:
-        """Replace the contents of RAM by arbitrary bytes, as a power cut does."""
-        self.ram[:] = hashlib.shake_128(b"power-on").digest(len(self.ram))
-
     def protect(self, *, readout: bool, sectors: Iterable[int]) -> None:
         """Set the option bytes without an operation of the flash controller; they take effect at the next reset."""
         self.options.store(self.options.with_readout(protected=readout))
@@ -84,8 +79,3 @@ class Silicon:
         if first + len(data) > len(self.ram):
             raise BusFaultError(f"writing {len(data)} bytes at {address:#010x}")
         self.ram[first : first + len(data)] = data
-
-    def erase_despite_protection(self) -> None:
-        """Erase flash and RAM, as the removal of readout protection does."""
-        self.flash.erase_at_once(range(self.profile.page_count), despite_protection=True)
-        self.ram[:] = bytes(len(self.ram))
