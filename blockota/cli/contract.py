@@ -8,6 +8,7 @@ import click
 
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, may_propose_options, proposing_options, save_proposal
+from blockota.cli.proposal_text import show_part
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import ChainError, RefusedError, UsageError
 

@@ -224,9 +224,9 @@ def check(
             )
             for one, a in ((one, one.agreement) for one in probes)
         ]
-        session.result(fields, lambda: session.table(columns, rows))
-    if not probes:  # an empty table would look like a check that all replicas passed
-        session.note("No replica was asked: no agreement is accepted, unexpired and announced.")
+        # An empty table would look like a check that all replicas passed.
+        none = "No replica was asked: no agreement is accepted, unexpired and announced."
+        session.result(fields, lambda: session.table(columns, rows, empty=none))
     if error:
         raise error
 

@@ -435,7 +435,7 @@ class _Failure:
 
 
 def _broken(error: Exception) -> str:
-    reason = str(error) or type(error).__name__
+    reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     if isinstance(error, ssl.SSLError) and error.reason:
         hint = ", as of a server that speaks http://" if error.reason == "WRONG_VERSION_NUMBER" else ""
         reason = f"TLS: {error.reason.replace('_', ' ').lower()}{hint}"
