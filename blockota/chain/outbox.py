@@ -310,27 +310,27 @@ class Chain(Node):
             return int(self.estimate(sender, data, to=to, fees=fees) * _GAS_MARGIN), fees
         except ChainError as error:
             with suppress(ChainError):  # the reason may be the funds, in words of this node only
-                self._require_funds(sender, int(self.estimate(sender, data, to=to) * _GAS_MARGIN) * fees.limit)
+                self._require_funds(sender, int(self.estimate(sender, data, to=to) * _GAS_MARGIN), fees)
             self._recognise_funds(sender, error.why)
             raise
 
-    def _require_funds(self, sender: str, cost: int) -> None:
-        """Raise a RefusedError if an account has less than `cost`."""
+    def _require_funds(self, sender: str, gas: int, fees: Fees) -> None:
+        """Raise a RefusedError if an account cannot pay for an amount of gas."""
         balance = self.balance(sender)
-        if balance < cost:
-            raise cannot_pay(sender, balance, needs=cost)
+        if balance < gas * fees.limit:
+            raise cannot_pay(sender, balance, gas=gas, fees=fees)
 
     def _recognise_funds(self, sender: str, answer: str) -> None:
         """Raise a RefusedError if the node's answer is that the account cannot pay, as far as the node knows."""
         if UNFUNDED.search(answer):
-            raise cannot_pay(sender, self.balance(sender), needs=f"the node answers: {answer}")
+            raise cannot_pay(sender, self.balance(sender), answer=answer)
 
     def _sign(self, account: BaseAccount, data: bytes, *, to: str | None) -> SentTransaction:
         """Create, sign and record a transaction without submitting it."""
         sender = account.address
         gas, fees = self._price(sender, data, to=to)
         check_cost(gas, fees, most=self._sending.max_cost)
-        self._require_funds(sender, gas * fees.limit)
+        self._require_funds(sender, gas, fees)
         # A transaction with the nonce of a pending one would replace it; one with a later nonce may repeat its effect.
         mined, nonce = self.count(sender), self.count(sender, with_pending=True)
         if self._journal.is_kept and nonce > mined:
@@ -356,7 +356,7 @@ class Chain(Node):
         """Sign the transaction again with the same nonce and a higher fee. A chain accepts each nonce only once."""
         fees = self.market().outbid(entry.newest.fees, ceiling=self._sending.max_fee)
         check_cost(entry.newest.gas, fees, most=self._sending.max_cost)
-        self._require_funds(entry.sender, entry.newest.gas * fees.limit)
+        self._require_funds(entry.sender, entry.newest.gas, fees)
         raised = entry.with_attempt(entry.newest.offering(fees).signed_by(account))
         self._journal.write(raised)  # either attempt can get into a block from here on
         rejection = self._submit(raised.newest)
@@ -377,7 +377,9 @@ class Chain(Node):
         with wait.interruptible():
             if is_new and (rejection := self._submit(entry.newest)):
                 self._journal.remove(entry)
-                self._require_funds(entry.sender, entry.newest.max_cost)  # it may have spent its coin since the check
+                self._require_funds(
+                    entry.sender, entry.newest.gas, entry.newest.fees
+                )  # it may have spent its coin since the check
                 self._recognise_funds(entry.sender, rejection)
                 raise ChainError(
                     f"the node at {self.place} rejected the transaction, nothing was sent",

@@ -177,22 +177,27 @@ def check_cost(gas: int, fees: Fees, *, most: int) -> None:
         )
 
 
-def cannot_pay(account: str, balance: int, *, needs: str | int) -> RefusedError:
+def cannot_pay(account: str, balance: int, *, gas: int = 0, fees: Fees | None = None, answer: str = "") -> RefusedError:
     """Return the error for an account that has too little of the chain's coin.
 
     Args:
         account: the account that pays.
         balance: the account's balance, in wei.
-        needs: the maximum cost of the transaction, in wei, or the node's answer if it has another reason.
+        gas: the units of gas that the transaction may use.
+        fees: the fees for each unit; None if the transaction costs no more than the balance.
+        answer: the reason that the node gives in this case.
     """
     # The balance is rounded down and the cost up, so that they never look equal.
-    has, remedy = coins(balance, rounding=ROUND_FLOOR), "send coin to this account, or pay from another account"
-    if isinstance(needs, int):
-        remedy = f"send at least {coins(needs - balance, rounding=ROUND_CEILING)} to this account, or pay from another"
-        needs = f"the transaction can cost {coins(needs, rounding=ROUND_CEILING)}"
+    has = coins(balance, rounding=ROUND_FLOOR)
+    needs, remedy = f"the node answers: {answer.rstrip('.')}", "send coin to this account, or pay from another account"
+    if fees:
+        cost = gas * fees.limit
+        needs = f"{gas:,} units of gas at up to {gwei(fees.limit)} gwei can cost {coins(cost, rounding=ROUND_CEILING)}"
+        lack = coins(cost - balance, rounding=ROUND_CEILING)
+        remedy = f"send at least {lack} to this account, or pay from another"
     return RefusedError(
         f"the account {account} cannot pay for the transaction, nothing was sent",
-        why=f"it has {has} of the chain's coin, and {needs.rstrip('.')}",
+        why=f"it has {has} of the chain's coin, and {needs}",
         remedy=remedy,
         action=Action.USE_KEY,
     )

@@ -12,7 +12,7 @@ from eth_account import Account
 from blockota.chain import Chain, Sending
 from blockota.chain.node import UNFUNDED
 from blockota.chain.outbox import TransactionState
-from blockota.chain.transaction import SignedTransaction, cannot_pay
+from blockota.chain.transaction import Fees, SignedTransaction, cannot_pay
 from blockota.errors import Action, ChainError, RefusedError
 from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow
 from tests.conftest import Cast, Vendor
@@ -28,7 +28,7 @@ POOR = 10**9
 def check_empty_account(chain: Chain) -> None:
     """Check that an empty account is refused, and that the node's own rejection is recognised."""
     payer = Account.create()
-    with pytest.raises(RefusedError, match=r"it has 0 of .* can cost 0\.\d+"):
+    with pytest.raises(RefusedError, match=r"it has 0 of .* units of gas at up to .* gwei can cost 0\.\d+"):
         chain.send(payer, b"", to=SAFE)
     fees = chain.market().offer(None)
     signed = SignedTransaction(b"", chain.chain_id, 0, gas=50_000, fees=fees, to=SAFE, data=b"").signed_by(payer)
@@ -42,7 +42,9 @@ def test_an_account_without_coin_is_refused_before_anything_is_sent(anvil: Chain
         with pytest.raises(RefusedError, match="nothing was sent") as refused:
             anvil.send(payer, b"", to=to)
         error = refused.value
-        cost = re.search(r"it has 0 of the chain's coin, and the transaction can cost (0\.\d+)", error.why)
+        cost = re.search(
+            r"it has 0 of the chain's coin, and [\d,]+ units of gas at up to \S+ gwei can cost (\S+)", error.why
+        )
         assert payer.address in error.what
         assert cost
         assert f"at least {cost[1]} to this account" in error.remedy
@@ -84,7 +86,7 @@ def test_a_node_that_estimates_only_what_can_be_paid(desk: Desk, answer: str) ->
 
 def test_amounts_that_nearly_suffice_never_look_equal() -> None:
     """The balance is rounded down, and the cost and the missing amount up."""
-    error = cannot_pay(SAFE, 122_000_000_000_000 - 1, needs=122_000_000_000_000)
+    error = cannot_pay(SAFE, 122_000_000_000_000 - 1, gas=61_000, fees=Fees(2 * 10**9, None))
     assert "it has 0.0001219 of" in error.why
     assert "can cost 0.000122" in error.why
     assert "at least 0.000000000000000001 to" in error.remedy
