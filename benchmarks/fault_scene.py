@@ -146,6 +146,7 @@ class Scene:
             block_time=_NOW,
             newest_block=112,
             paused=False,
+            requested=product.name,
             product=product,
             version=None,
             release=wanted,

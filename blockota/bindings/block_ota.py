@@ -265,6 +265,7 @@ class BlockOTAContract(Contract):
             block_time=head.time,
             newest_block=newest.number,
             paused=bool(self._ask("paused", block=at)),
+            requested=product,
             product=self.product(product, block=at),
             version=version,
             release=release,

@@ -19,6 +19,8 @@ from firmware_host.bootloader.entry import BoardLine
 from firmware_host.flashing.journal import FlashJournal
 
 _KIB = 1024
+_NOT_SENT = {0x01: "Get Version", 0xA1: "Get Checksum"}
+"""Commands that a bootloader can offer, and that BlockOTA does not send."""
 
 
 @click.command()
@@ -36,7 +38,7 @@ def identify(session: Session, /, line: BoardLine) -> None:
     Example:  blockota board identify --port /dev/ttyUSB0
     """
     with connected(session, line) as (bootloader, identity):
-        known = {int(command): command.title for command in Command}
+        known = {int(command): command.title for command in Command} | _NOT_SENT
         fields: dict[str, Any] = {
             "port": bootloader.link.name,
             "baud": bootloader.link.baud,

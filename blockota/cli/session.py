@@ -191,6 +191,15 @@ def with_session(command: Callable[Concatenate[Session, ...], None]) -> Callable
 class VerbGroup(DYMGroup):
     """The commands of a noun. The help text lists each command with its first sentence, in the order of definition."""
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a verb. For the name of another command, such as `board flash`, the error names that command."""
+        root, word = ctx.find_root(), args[0]
+        if word not in self.commands and isinstance(root.command, click.Group) and root.command.get_command(root, word):
+            raise click.UsageError(f"No such command {word!r}. Did you mean `{root.command_path} {word}`?", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands with whole sentences, which click would cut to one line."""
         del ctx

@@ -36,6 +36,7 @@ class ChainAnswer:
         block_time: Unix time of the block, in seconds.
         newest_block: number of the node's newest block.
         paused: whether the contract is paused.
+        requested: name of the requested product.
         product: record of the product; None if there is none.
         version: requested version; None requests the newest active one.
         release: record of the release; None if there is none.
@@ -49,6 +50,7 @@ class ChainAnswer:
     block_time: int
     newest_block: int
     paused: bool
+    requested: str
     product: Product | None
     version: Version | None
     release: Release | None

@@ -164,7 +164,7 @@ def _paired_product(answer: ChainAnswer) -> Product:
     if answer.product is None or not answer.product.paired:
         raise VerificationError(
             2,
-            "the product is unknown to this vendor",
+            f"the product {answer.requested} is unknown to this vendor",
             why="the vendor's contract does not list it, or the vendor removed it",
             remedy="check the product's name and the settings file",
             action=Action.LIST_PRODUCTS,

@@ -146,13 +146,14 @@ def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
         (["show"], "product show or release show or proposal show or contract show?"),
         (["release", "publish", "app.bin", "--prodct", "x"], "--product?"),
         (["--hlep"], "--help?"),
+        (["board", "flash"], "`blockota flash`?"),
     ],
     ids=" ".join,
 )
 def test_a_mistyped_command_is_answered_with_the_meant_one(
     words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unknown noun, verb or option, or a verb without its noun, is answered with those that are most like it."""
+    """An unknown noun, verb or option, or a verb without or under another noun, is answered with what is most like it."""
     assert run(words) == 2
     assert f". Did you mean {meant}" in " ".join(capsys.readouterr().err.split())
 

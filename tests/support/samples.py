@@ -60,6 +60,7 @@ def answer_with(**changes: Any) -> ChainAnswer:
         "block_time": NOW,
         "newest_block": 112,
         "paused": False,
+        "requested": PRODUCT.name,
         "product": PRODUCT,
         "version": None,
         "release": release_of(code()),
