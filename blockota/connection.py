@@ -51,16 +51,19 @@ class Connection:
         try:
             return Chain(settings.url, chain_id=settings.chain_id, sending=sending)
         except ChainError as error:
-            remedy, action = self._remedy(error.remedy)
+            remedy, action = self._remedy(error.remedy, is_set=settings.url != LOCAL_URL)
             raise ChainError(error.what, why=error.why, remedy=remedy, action=action) from error
 
-    def _remedy(self, otherwise: str) -> tuple[str, Action | None]:
-        """Return the remedy for a missing chain or contract: `otherwise`, unless the folder of the settings has one."""
-        folder, url = self.settings.transactions.parent, self.settings.url
+    def _remedy(self, otherwise: str, *, is_set: bool = False) -> tuple[str, Action | None]:
+        """Return the remedy for a missing node or contract, which the environment can set without a settings file.
+
+        The remedy is `otherwise` beside a settings file, unless a local chain was started in its folder.
+        """
+        folder = self.settings.transactions.parent
         port = LocalChain.last_port(folder)
-        if port and url == LocalChain(folder, port).url:
+        if port and LocalChain(folder, port).is_at(self.settings.url):
             return f"start the local chain in {folder.parent.resolve()}", Action.START_LOCAL_CHAIN
-        if self.settings.file is None and self.settings.contract is None and url == LOCAL_URL:
+        if self.settings.file is None and not is_set:
             return f"copy the vendor's {FILE_NAME} to this folder, or name its path", Action.NAME_SETTINGS
         return otherwise, None
 
@@ -92,7 +95,7 @@ class Connection:
     def contract(self) -> BlockOTAContract:
         """The configured contract BlockOTA."""
         address = self.contract_address  # a missing setting is reported before the chain is asked
-        return BlockOTAContract(self.chain, address)
+        return BlockOTAContract(self.chain, address, first_block=self.settings.first_block)
 
     @functools.cached_property
     def replication(self) -> ReplicationContract:

@@ -92,7 +92,6 @@ def describe(connection: Connection, release: Release, named: Sequence[str] = ()
     return find_description(
         connection.contract,
         release,
-        from_block=connection.settings.first_block,
         open_store=lambda: connection.store,
         stages=connection.image_sources(named).stages(release),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +14,7 @@ from blockota.ethereum import keccak
 from blockota.formats.abi import DecodingError, interface
 from blockota.formats.cid import CID, RAW
 from blockota.model.facts import ChainAnswer, KnownReleases
-from blockota.model.release import Product, Region, Release, Status, Version, product_key, product_name
+from blockota.model.release import Product, Region, Release, Revocation, Status, Version, product_key, product_name
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _RELEASE_PUBLISHED = keccak(
     text="ReleasePublished(bytes32,uint64,bytes32,uint32,uint32,uint40,bytes32,bytes32)",
 )
+_RELEASE_REVOKED = keccak(text="ReleaseRevoked(bytes32,uint64,bytes32,string)")
 
 # The product's key, the packed version and the SHA-256 in a ``ReleasePublished`` event.
 Publication = tuple[bytes, int, bytes]
@@ -207,23 +209,15 @@ class BlockOTAContract(Contract):
         with refusals_in_words():
             return self.chain.find_poor(owners, pause_call(), to=self.address)
 
-    def manifest_address(self, release: Release, *, from_block: int = 0) -> CID | None:
+    def manifest_address(self, release: Release) -> CID | None:
         """Return the content address of a release's manifest; None if the release has no manifest.
-
-        Args:
-            release: the release.
-            from_block: a block before which no release was published, such as the block of the deployment.
 
         Raises:
             RefusedError: the node does not have the event of the publication.
+            ChainError: the node is out of reach, or does not keep the events.
         """
-        topics = [
-            _RELEASE_PUBLISHED,
-            product_key(release.product),
-            release.version.packed.to_bytes(32, "big"),
-            release.sha256,
-        ]
-        manifests = published_manifests(self.chain.logs(self.address, topics, from_block=from_block))
+        topics = _topics(_RELEASE_PUBLISHED, release)
+        manifests = published_manifests(self.chain.logs(self.address, topics, from_block=self.first_block))
         if publication_of(release) not in manifests:
             raise RefusedError(
                 f"the event that published {release.product} {release.version} cannot be found",
@@ -231,6 +225,24 @@ class BlockOTAContract(Contract):
                 remedy="ask another node: some nodes keep the logs of recent blocks only",
             )
         return manifests[publication_of(release)]
+
+    def revocation(self, release: Release, *, block: int | None = None, in_parts: bool = True) -> Revocation | None:
+        """Return when and why a release was revoked; None if the node does not have the event of a revocation.
+
+        Args:
+            release: the release.
+            block: the last block to search; None means the newest block.
+            in_parts: whether a range of blocks that the node refuses as too large is requested in parts.
+
+        Raises:
+            ChainError: the node is out of reach, or does not keep the events.
+        """
+        topics, first = _topics(_RELEASE_REVOKED, release), self.first_block
+        for log in self.chain.logs(self.address, topics, from_block=first, to_block=block, in_parts=in_parts):
+            if event := read_event(log):
+                time = self.chain.head(event.block_number).time
+                return Revocation(event.arguments["reason"], time, event.block_number)
+        return None
 
     def _newest_active(self, product: str, head: BlockHead) -> Release | None:
         """Find the newest release that is active at a block, or the newest release if all are postponed."""
@@ -258,6 +270,10 @@ class BlockOTAContract(Contract):
         at = head.number
         active = self._newest_active(product, head)
         release = self.release(product, version, block=at) if version else active
+        revocation = None
+        if release and release.status is Status.REVOKED:
+            with suppress(ChainError):  # the release is refused in any case
+                revocation = self.revocation(release, block=at, in_parts=False)
         answer = ChainAnswer(
             chain_id=self.chain.chain_id,
             contract=self.address,
@@ -270,6 +286,7 @@ class BlockOTAContract(Contract):
             version=version,
             release=release,
             newest=active.version if active else None,
+            revocation=revocation,
         )
         # (3) Check the block's hash: a node answers by number, so only the hash shows that one block was read.
         if self.chain.head(at).hash != head.hash:
@@ -391,6 +408,11 @@ def argument_release(argument: Mapping[str, Any]) -> Release | None:
         The release; None if the release's version is 0, which the contract refuses.
     """
     return _release({**argument, "chipId": 0, "status": Status.ACTIVE.value, "previous": 0})
+
+
+def _topics(event: bytes, release: Release) -> list[bytes]:
+    """Return the topics of the events that publish or revoke a release."""
+    return [event, product_key(release.product), release.version.packed.to_bytes(32, "big"), release.sha256]
 
 
 def _release(record: Mapping[str, Any]) -> Release | None:

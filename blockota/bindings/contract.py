@@ -46,15 +46,21 @@ def refusals_in_words() -> Iterator[None]:
 
 
 class Contract:
-    """A deployed contract. Each subclass is for one contract and has the contract's functions."""
+    """A deployed contract. Each subclass is for one contract and has the contract's functions.
+
+    Args:
+        chain: the chain with the contract.
+        address: address of the contract.
+        first_block: a block before which the contract has no events, such as the block of its deployment.
+    """
 
     NAME: ClassVar[str]
     """The contract's name in the Solidity source."""
     SETTING: ClassVar[str]
     """The name of the setting with the contract's address."""
 
-    def __init__(self, chain: Chain, address: str) -> None:
-        self.chain, self.address = chain, address
+    def __init__(self, chain: Chain, address: str, *, first_block: int = 0) -> None:
+        self.chain, self.address, self.first_block = chain, address, first_block
 
     @classmethod
     def _create(cls, chain: Chain, account: BaseAccount, *arguments: Any) -> tuple[Self, Receipt]:

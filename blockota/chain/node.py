@@ -204,7 +204,13 @@ class Node:
             return tuple(address for address, code in zip(addresses, codes, strict=True) if _is_contract(data(code)))
 
     def logs(
-        self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
+        self,
+        address: str,
+        topics: Sequence[bytes | None],
+        *,
+        from_block: int = 0,
+        to_block: int | None = None,
+        in_parts: bool = True,
     ) -> list[Log]:
         """Return events of a contract, oldest first.
 
@@ -213,6 +219,7 @@ class Node:
             topics: the values of the first topics; None stands for any value.
             from_block: the first block to search.
             to_block: the last block to search; None means the newest block.
+            in_parts: whether a range that the node refuses as too large is requested in parts, which can take long.
 
         Raises:
             ChainError: the node is out of reach, or does not keep the events of these blocks.
@@ -223,10 +230,10 @@ class Node:
         }
         with self._translated():
             last = quantity(self._endpoint.request("eth_blockNumber")) if to_block is None else to_block
-            return [_log(log) for log in self._logs(wanted, from_block, last=last)]
+            return [_log(log) for log in self._logs(wanted, from_block, last=last, in_parts=in_parts)]
 
-    def _logs(self, wanted: Mapping[str, Any], first: int, *, last: int) -> list[Any]:
-        """Request the events of a range of blocks. If the node refuses the range as too large, request each half."""
+    def _logs(self, wanted: Mapping[str, Any], first: int, *, last: int, in_parts: bool = True) -> list[Any]:
+        """Request the events of a range of blocks; if the node refuses it as too large and `in_parts`, each half."""
         if first > last:
             return []
         try:
@@ -234,7 +241,7 @@ class Node:
                 self._endpoint.request("eth_getLogs", {**wanted, "fromBlock": hex(first), "toBlock": hex(last)})
             )
         except RpcError as error:
-            if first == last or error.status not in _TOO_MUCH:
+            if first == last or error.status not in _TOO_MUCH or not in_parts:
                 raise
         middle = (first + last) // 2
         return self._logs(wanted, first, last=middle) + self._logs(wanted, middle + 1, last=last)

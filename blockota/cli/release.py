@@ -17,11 +17,11 @@ from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
 from blockota.cli.release_verify import verify
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.errors import Action, RefusedError
+from blockota.errors import Action, ChainError, RefusedError, UsageError
 from blockota.files import refuse_overwriting, result_files
 from blockota.formats.cid import CID, RAW
 from blockota.model.draft import Draft, draft_manifest
-from blockota.model.release import Release, Status, Version, show_time
+from blockota.model.release import Release, Revocation, Status, Version, show_time
 from blockota.model.verification import prove_record
 
 if TYPE_CHECKING:
@@ -206,17 +206,34 @@ def list_(session: Session, /, product: str | None) -> None:
 
 
 @release.command()
-@click.option("--product", required=True, metavar="NAME", help="Product of the release.")
-@click.option("--version", type=VERSION, help="Version to show; the newest that is not revoked by default.")
+@click.argument("name", metavar="NAME", required=False)
+@click.argument("number", metavar="[VERSION]", type=VERSION, required=False)
+@click.option("--product", hidden=True)  # as NAME, for scripts of 0.1
+@click.option("--version", type=VERSION, hidden=True)
 @with_session
-def show(session: Session, /, product: str, version: Version | None) -> None:
-    """Show one release with its notes and metadata.
+def show(
+    session: Session,
+    /,
+    name: str | None,
+    number: Version | None,
+    product: str | None,
+    version: Version | None,
+) -> None:
+    """Show a release of the product NAME, with its notes and metadata.
+
+    The default VERSION is the newest that is not revoked.
 
     \b
-    Example:  blockota release show --product acme-thermo2 --version 1.4.0
+    Example:  blockota release show acme-thermo2
+              blockota release show acme-thermo2 1.4.0
     """
     from blockota.vendor.description import find_description
 
+    if (name and product) or (number and version):
+        raise UsageError("the release is given twice", why="NAME and VERSION stand for --product and --version")
+    product, version = name or product, number or version
+    if product is None:
+        raise click.MissingParameter(param_hint="'NAME'", param_type="argument")
     session.contract.known_product(product)
     found = session.contract.release(product, version) if version else session.contract.latest(product)
     if found is None:
@@ -226,14 +243,17 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
             remedy="list the releases",
             action=Action.LIST_RELEASES,
         )
-    described = find_description(
-        session.contract, found, from_block=session.settings.first_block, open_store=lambda: session.store
-    )
-    fields = found.as_fields() | {"manifest": described.fields}
+    described = find_description(session.contract, found, open_store=lambda: session.store)
+    revocation = _revocation(session, found) if found.status is Status.REVOKED else None
+    fields = found.as_fields() | {
+        "revocation": revocation.as_fields() if revocation else None,
+        "manifest": described.fields,
+    }
+    status = _status(found, now=session.chain.head().time)
     rows = {
         "product": found.product,
         "version": found.version,
-        "status": _status(found, now=session.chain.head().time),
+        "status": f"{status} {revocation}" if revocation else status,
         "SHA-256": found.sha256.hex(),
         "CID": found.cid,
         "addresses": found.region,
@@ -296,7 +316,6 @@ def fetch(
             described = require_manifest(
                 session.contract,
                 proven.release,
-                from_block=settings.first_block,
                 store=session.store,
                 stages=session.connection.image_sources(source).stages(proven.release),
             )
@@ -329,6 +348,18 @@ def _published_rows(made: Release) -> dict[str, object]:
 
 def _manifest_address(made: Release) -> str | None:
     return str(CID(RAW, made.manifest)) if made.manifest else None
+
+
+def _revocation(session: Session, found: Release) -> Revocation | None:
+    """Return when and why a release was revoked; None if it cannot be found, for which a note gives the reason."""
+    try:
+        if revocation := session.contract.revocation(found):
+            return revocation
+        why = "the node does not have the event"
+    except ChainError as error:
+        why = str(error)
+    session.note(f"The time and the reason of the revocation are not known: {why}.")
+    return None
 
 
 def _status(found: Release, *, now: int) -> str:

@@ -19,6 +19,8 @@ _PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", re.ASCII)
 _NUMBER = r"(0|[1-9]\d{0,99})"
 _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}", re.ASCII)
 MAX_MAJOR, _MAX_MINOR = (1 << 16) - 1, (1 << 24) - 1
+_LONGEST_REASON = 200
+"""Largest number of characters of a revocation's reason that are shown."""
 SINGLE_BLOCK_SIZE = CHUNK_SIZE
 """Largest size in bytes of an image that is one block; the SHA-256 of such an image is the digest in its CID."""
 
@@ -169,6 +171,30 @@ class Status(enum.Enum):
     def __str__(self) -> str:
         """The word, in lower case."""
         return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """The withdrawal of a release.
+
+    Attributes:
+        reason: the vendor's reason.
+        time: Unix time of the block with the revocation, in seconds.
+        block_number: number of that block.
+    """
+
+    reason: str
+    time: int
+    block_number: int
+
+    def __str__(self) -> str:
+        """``on 2026-11-28 13:20:58 UTC with the reason 'reboots'``."""
+        reason = self.reason if len(self.reason) <= _LONGEST_REASON else f"{self.reason[:_LONGEST_REASON]}…"
+        return f"on {show_time(self.time)} with the reason {reason!r}"
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a revocation, as in ``release show --json``."""
+        return {"reason": self.reason, "time": self.time, "block": self.block_number}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ def find_description(
     contract: BlockOTAContract,
     release: Release,
     *,
-    from_block: int,
     open_store: Callable[[], Store],
     stages: Sequence[SearchStage] = (),
 ) -> Description:
@@ -27,7 +26,6 @@ def find_description(
     Args:
         contract: the vendor's contract.
         release: the release.
-        from_block: number of the first block in which the event can be.
         open_store: returns the store, which is read first.
         stages: the sources to ask after the store.
 
@@ -36,7 +34,7 @@ def find_description(
     """
     address = None
     try:
-        address = contract.manifest_address(release, from_block=from_block)
+        address = contract.manifest_address(release)
         if address is None:
             return Description()
         return Description(address, read_manifest(open_store(), address, release=release, stages=stages))
@@ -57,7 +55,7 @@ def describe_argument(argument: Mapping[str, Any], *, open_store: Callable[[], S
 
 
 def require_manifest(
-    contract: BlockOTAContract, release: Release, *, from_block: int, store: Store, stages: Sequence[SearchStage] = ()
+    contract: BlockOTAContract, release: Release, *, store: Store, stages: Sequence[SearchStage] = ()
 ) -> Manifest:
     """Read the manifest of a recorded release from the store, or else from the sources of `stages`.
 
@@ -65,7 +63,7 @@ def require_manifest(
         RefusedError: the release has no manifest, or the file is not its manifest.
         StoreError: neither the store nor a source has the manifest.
     """
-    address = contract.manifest_address(release, from_block=from_block)
+    address = contract.manifest_address(release)
     if address is None:
         raise RefusedError(
             f"{release.product} {release.version} has no manifest",

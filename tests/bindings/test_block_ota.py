@@ -16,7 +16,7 @@ from blockota.chain import Chain
 from blockota.errors import ContractRefusalError, RefusedError, UsageError
 from blockota.formats.abi import interface
 from blockota.formats.cid import CHUNK_SIZE, cid_of
-from blockota.model.release import Product, Region, Release, Status, Version, product_key
+from blockota.model.release import Product, Region, Release, Revocation, Status, Version, product_key
 from tests.conftest import Cast, Vendor
 from tests.support.networks import rpc
 from tests.support.samples import CHIP_ID, FLASH, release_of
@@ -77,6 +77,12 @@ def test_the_newest_is_the_greatest_that_is_not_revoked(vendor: Vendor, product:
     assert revoked is not None
     assert newest.version == first.version
     assert (revoked.status, revoked.previous) == (Status.REVOKED, first.version)
+
+    head = vendor.chain.head()
+    answer = vendor.contract.answer(product.name, second.version, confirmations=0)
+    assert answer.revocation == Revocation("it burns", head.time, head.number)
+    assert vendor.contract.answer(product.name, first.version, confirmations=0).revocation is None
+    assert vendor.contract.revocation(revoked, block=head.number - 1) is None
 
 
 def test_a_history_longer_than_a_page_is_whole(vendor: Vendor, product: Product) -> None:

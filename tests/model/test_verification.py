@@ -12,7 +12,7 @@ from blockota.errors import FlashProofError, VerificationError
 from blockota.formats.cid import CID, RAW
 from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, InterruptedRun, Passed, Trust
 from blockota.model.manifest import NO_DESCRIPTION, Description, Manifest
-from blockota.model.release import Product, Region, Release, Status, Version
+from blockota.model.release import Product, Region, Release, Revocation, Status, Version
 from blockota.model.verification import prove_board, prove_flash, prove_release
 from tests.support.programs import noise, program, signed
 from tests.support.samples import (
@@ -122,7 +122,12 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     (2, with_answer(paused=True), ("paused", "stopped all releases", "Ask the vendor")),
     (3, with_answer(release=None), ("no release can be installed", "block 100", "for more blocks")),
     (3, with_answer(release=None, version=Version(9, 8, 7)), ("release 9.8.7 does not exist",)),
-    (3, with_release(status=Status.REVOKED), ("acme-thermo2 1.1.0 is revoked", "newest release")),
+    (3, with_release(status=Status.REVOKED), ("acme-thermo2 1.1.0 is revoked", "withdrew it. ", "newest release")),
+    (
+        3,
+        with_answer(release=release_of(code(), status=Status.REVOKED), revocation=Revocation("reboots", 0, 9)),
+        ("the vendor withdrew it on 1970-01-01 00:00:00 UTC with the reason 'reboots'.",),
+    ),
     (
         3,
         with_release(product="acme-other"),

@@ -14,7 +14,7 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.signature import sign, to_json
 from blockota.bindings.block_ota import revoke_call
 from blockota.keys import dev_account
-from blockota.model.release import Version
+from blockota.model.release import Version, show_time
 from firmware_host.simulator import PROFILES, SimulatedBoard, serve_tcp
 from firmware_host.simulator.faults import Faults
 from tests.conftest import IMAGES
@@ -130,7 +130,7 @@ def test_a_key_that_is_not_an_owners_does_not_sign(workshop: Workshop) -> None:
     propose(workshop)
     outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:6", "--yes")
     refused(outcome, REFUSED, "red flags (stranger)")
-    assert "is not an owner of the Safe" in outcome.err
+    assert "is not an owner of the Safe" in outcome.out
     assert not list(Path().glob("*.signature.json"))
 
 
@@ -332,7 +332,11 @@ def test_a_release_is_revoked_by_proposal(workshop: Workshop) -> None:
     for owner in ("dev:1", "dev:2"):
         assert workshop.run("proposal", "sign", "revoke.json", "--key", owner, "--yes").status == 0
     assert workshop.run("proposal", "execute", "revoke.json", "--key", "dev:0").status == 0
-    assert (
-        workshop.run("release", "show", "--product", PRODUCT, "--version", "1.0.0", "--json").json["status"]
-        == "revoked"
-    )
+    shown = workshop.run("release", "show", PRODUCT, "1.0.0", "--json").json
+    assert (shown["status"], shown["revocation"]["reason"]) == ("revoked", "reboots")
+    why = f"on {show_time(shown['revocation']['time'])} with the reason 'reboots'"
+    assert f"revoked {why}" in workshop.run("release", "show", "--product", PRODUCT, "--version", "1.0.0").out
+    fetched = workshop.run("release", "fetch", "--product", PRODUCT, "--version", "1.0.0", "-o", "app.bin")
+    refused(fetched, REFUSED, "check 3", f"the vendor withdrew it {why}")
+    for given in ((PRODUCT, "--product", PRODUCT), (PRODUCT, "1.0.0", "--version", "1.0.0"), ()):
+        assert workshop.run("release", "show", *given).status == USAGE
