@@ -204,6 +204,7 @@ class OnChip(FlashContents):
             self.changed()
             self._ask(span.start, [len(span)])
             there = self._digests.get((span.start, len(span)))
+        if there not in (None, digest):
             for unit in self._plan.units:
                 part = common(unit.span, span)
                 if part and self.checksum(unit) != wanted.checksum(unit.span):

@@ -2,8 +2,8 @@
 
 The steps of a run (the digest program is ``stub``, described in ``stub/README.md``):
 
-1. Write the digest program of about 900 bytes, followed by its parameters and a CRC-32, to the chip's RAM (AN3155 Write
-   Memory). A later run in the same session writes only the parameters and the CRC-32.
+1. Write the digest program of about 1,000 bytes (ARMv6-M: 1,300), followed by its parameters and a CRC-32, to the
+   chip's RAM (AN3155 Write Memory). A later run in the same session writes only the parameters and the CRC-32.
 2. Read the first 88 bytes of the program back. These bytes check the CRC-32 of the rest before they jump to the rest,
    so only checked code runs. Reading the whole program back would take as long as hashing 48 KiB.
 3. Start the program (AN3155 Go), and wait. The host sends no byte while the program runs.
@@ -88,7 +88,7 @@ class Program:
 
 PROGRAMS = {
     "v7-M": Program("stub_v7m.bin", 88, 0x800, 0xC00, 146_000, 4_500, 1_854, 16, 16, reports_faults=True),
-    "v6-M": Program("stub_v6m.bin", 116, 0, 0, 55_000, 16_000, 7_450, 40, 96, reports_faults=False),
+    "v6-M": Program("stub_v6m.bin", 116, 0, 0, 55_000, 16_000, 7_450, 40, 72, reports_faults=False),
 }
 """The digest program for each instruction set."""
 STACK_SIZE = 352

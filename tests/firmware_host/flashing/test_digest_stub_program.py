@@ -90,9 +90,9 @@ def test_any_stretch_and_any_pages(core: str, start: int, lengths: set[int], pag
     [
         *(
             ("v7-M", lengths, pages)
-            for lengths, pages in (([], 0), ([64 * KIB], 0), ([64 * KIB], 64), ([128 * KIB], 128))
+            for lengths, pages in (([], 0), ([], 64), ([64 * KIB], 0), ([64 * KIB], 64), ([128 * KIB], 128))
         ),
-        *(("v6-M", lengths, pages) for lengths, pages in (([], 0), ([64 * KIB], 0), ([64 * KIB], 64))),
+        *(("v6-M", lengths, pages) for lengths, pages in (([], 0), ([], 64), ([64 * KIB], 0), ([64 * KIB], 64))),
     ],
 )
 def test_how_many_instructions_it_takes(core: str, lengths: list[int], pages: int) -> None:
