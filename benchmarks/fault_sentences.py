@@ -57,8 +57,8 @@ _PATTERNS: Sequence[tuple[str, Rule]] = (
     (r"Board: an unknown rule.chip, bootloader \d\.\d, its unique id cannot be read", rule.garbled),
     (r"Board: (?:.+), bootloader \d\.\d, its unique id cannot be read", rule.garbled),
     ("Reading the contents of the board's flash; nothing is changed before check 9 has passed.", rule.unchanged),
-    (r" 6  (\S+) replaces (.+), the floor is not set", rule.replaces),
-    (r" 6  the board holds (\S+) already, the floor is not set", rule.holds_already),
+    (r" 6  (\S+) replaces (.+); the vendor sets no minimum version", rule.replaces),
+    (r" 6  the board holds (\S+) already; the vendor sets no minimum version", rule.holds_already),
     (r" 7  the board's product id is (0x[0-9a-f]{3}), its flash (.+)", rule.chip),
     (
         " 8  readout (?:and write )?protection (?:is|are) off(; this chip does not report its write protection)?",

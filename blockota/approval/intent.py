@@ -29,7 +29,7 @@ _ACTIONS = {
     "pause": "pause the contract: nothing is published or installed",
     "resume": "resume the contract",
     "transferOwnership": "offer the contract to another owner",
-    "renounceOwnership": "give the contract up: nobody could publish any more",
+    "renounceOwnership": "give the contract up: no account could publish any more",
     "acceptOwnership": "take over the contract that was offered",
     "accept": "accept an agreement with a broker",
     "acceptAll": "accept an agreement with a broker",

@@ -191,7 +191,7 @@ class BrokerSync:
                     raise ContentError(
                         f"{step.file.label} is not kept",
                         why=f"the blocks of {step.file.cid} are valid, but are not the image that the chain records",
-                        remedy="tell the vendor: the release was published with the address of another image",
+                        remedy="report to the vendor that the release was published with the address of another image",
                     )
         except (RefusedError, StoreError) as error:
             yield Done(_VERBS[type(step)], step.file.label, error=error)
@@ -250,7 +250,7 @@ class BrokerSync:
             raise ContentError(
                 f"{file.cid} is not the image that the chain records",
                 why=f"the file has {size} bytes and the SHA-256 {digest.hexdigest()}",
-                remedy="tell the vendor: the file is not served",
+                remedy="report it to the vendor; the file is not served",
             )
 
     def _fetch_manifest(self, file: ReleaseFile, sources: list[Source], *, now: float) -> Iterator[Done]:

@@ -299,9 +299,10 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
             remedy=f"{other_way}, or allow the downgrade",
             action=Action.ALLOW_DOWNGRADE,
         )
+    least = f"the vendor's minimum version is {floor}" if floor else "the vendor sets no minimum version"
     if version == board.installed:
-        return Passed(6, f"the board holds {version} already, the floor is {floor or 'not set'}")
-    return Passed(6, f"{version} replaces {board.contents}, the floor is {floor or 'not set'}")
+        return Passed(6, f"the board holds {version} already; {least}")
+    return Passed(6, f"{version} replaces {board.contents}; {least}")
 
 
 def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:

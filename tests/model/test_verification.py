@@ -337,12 +337,12 @@ def test_a_passed_check_reports_what_was_compared() -> None:
 @pytest.mark.parametrize(
     ("bench", "words"),
     [
-        (Bench(), "1.1.0 replaces 1.0.0,"),
-        (BOUNDARIES["the board is blank"], "replaces blank flash,"),
-        (BOUNDARIES["an interrupted installation"], "replaces an interrupted run,"),
-        (BOUNDARIES["unknown contents may go"], "replaces unknown contents,"),
-        (BOUNDARIES["another product may go"], "replaces acme-lamp 3.2.1,"),
-        (BOUNDARIES["the version is installed already"], "the board holds 1.1.0 already,"),
+        (Bench(), "1.1.0 replaces 1.0.0;"),
+        (BOUNDARIES["the board is blank"], "replaces blank flash;"),
+        (BOUNDARIES["an interrupted installation"], "replaces an interrupted run;"),
+        (BOUNDARIES["unknown contents may go"], "replaces unknown contents;"),
+        (BOUNDARIES["another product may go"], "replaces acme-lamp 3.2.1;"),
+        (BOUNDARIES["the version is installed already"], "the board holds 1.1.0 already;"),
     ],
 )
 def test_check_6_reports_what_is_replaced(bench: Bench, words: str) -> None:

@@ -224,7 +224,7 @@ def test_right_blocks_of_the_wrong_image_are_withheld(workshop: Workshop) -> Non
         asked = vendor.asked.total()
         second = sync(workshop, vendor.url)
         assert (second.status, vendor.asked.total()) == (REFUSED, asked)
-        assert "tell the vendor" in second.json["steps"][0]["error"].lower()
+        assert "report to the vendor" in second.json["steps"][0]["error"].lower()
     assert (copies(workshop).pins(), announcements(workshop), bool(blocks(workshop))) == (set(), 0, True)
     workshop.decide(revoke_call(release.product, release.version, reason="its root is another image's"))
     assert verbs(sync(workshop)) == ["dropped"]
