@@ -308,10 +308,13 @@ class Chain(Node):
         fees = self.market().offer(self._sending.max_fee)
         try:
             return int(self.estimate(sender, data, to=to, fees=fees) * _GAS_MARGIN), fees
-        except ChainError as error:
-            with suppress(ChainError):  # the reason may be the funds, in words of this node only
+        except (ChainError, RevertedError) as error:
+            # Many nodes estimate with no more gas than the balance pays for. A call that runs out of it fails in words
+            # of the node, or reverts, as that of a Safe does on anvil and geth.
+            with suppress(ChainError, RevertedError):
                 self._require_funds(sender, int(self.estimate(sender, data, to=to) * _GAS_MARGIN), fees)
-            self._recognise_funds(sender, error.why)
+            if isinstance(error, ChainError):
+                self._recognise_funds(sender, error.why)
             raise
 
     def _require_funds(self, sender: str, gas: int, fees: Fees) -> None:

@@ -70,7 +70,11 @@ def test_the_missing_amount_suffices(anvil: Chain) -> None:
     assert chain.send(payer, b"", to=SAFE).succeeded
 
 
-@pytest.mark.parametrize("answer", ["gas required exceeds allowance (9)", "insufficient funds for transfer"])
+@pytest.mark.parametrize(
+    "answer",
+    ["gas required exceeds allowance (9)", "insufficient funds for transfer", "execution reverted"],
+    ids=["geth, a little", "geth, nothing", "a Safe, a little"],
+)
 def test_a_node_that_estimates_only_what_can_be_paid(desk: Desk, answer: str) -> None:
     """Geth refuses an estimate with fees for a poor account; the cost comes from an estimate without fees."""
 
