@@ -90,6 +90,8 @@ def test_a_node_that_limits_the_range_is_asked_in_parts(anvil: Chain, paired: Bl
     """If a node limits an event query to two blocks, all events are found, whatever HTTP status refuses a query."""
     with stingy(anvil, span=2, status=status) as url:
         assert pairings(Chain(url), paired) == pairings(anvil, paired)
+        with pytest.raises(ChainError, match=url):
+            Chain(url).logs(paired.address, [], in_parts=False)
 
 
 @pytest.mark.parametrize("status", [200, 413, 429, 500])
