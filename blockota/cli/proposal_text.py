@@ -64,11 +64,13 @@ def show_part(session: Session, groups: Sequence[Rows], *, heading: str = "", wi
 
 
 def show_description(session: Session, found: Description) -> None:
-    """Print the metadata and the notes of a release; each line of the notes begins with a bar."""
+    """Print what a release's manifest records; each line of the notes begins with a bar."""
     if found.trouble:
         session.note(f"The release's notes cannot be shown. {found.trouble}")
     if found.manifest is None:
         return
+    for label, lines in found.manifest.accepted_lines.items():
+        session.fields({f"  {label}": ", ".join(lines)})
     if found.manifest.metadata:
         session.fields({f"  {key}": value for key, value in found.manifest.metadata})
     for line in found.manifest.notes.split("\n") if found.manifest.notes else ():

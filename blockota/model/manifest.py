@@ -111,6 +111,16 @@ class Manifest:
         accepted = {"loadAddressAccepted": True} if self.accepts_load_address else {}
         return accepted | ({"filled": filled} if filled else {})
 
+    @property
+    def accepted_lines(self) -> dict[str, tuple[str, ...]]:
+        """What the publisher accepted, as labels and lines for people."""
+        lines: dict[str, tuple[str, ...]] = {}
+        if self.accepts_load_address:
+            lines["load address"] = ("the publisher insists, although the image seems to be linked for another one",)
+        if self.filled:
+            lines["filled"] = (*map(str, self.filled), "with 0xFF: gaps in the file, erased on every board")
+        return lines
+
     @classmethod
     def from_json(cls, raw: bytes) -> Manifest:
         """Read a manifest file.

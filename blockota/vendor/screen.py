@@ -228,10 +228,7 @@ def _description_rows(found: Description) -> Rows:
     if lines:
         more = [f"and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else []
         rows["notes"] = tuple([f"│ {line}" for line in lines[:_MOST_LINES]] + more)
-    if found.manifest.accepts_load_address:
-        rows["load address"] = "the publisher insists, although the image seems to be linked for another one"
-    if found.manifest.filled:
-        rows["filled"] = (*map(str, found.manifest.filled), "with 0xFF: gaps in the file, erased on every board")
+    rows |= found.manifest.accepted_lines
     if found.manifest.metadata:
         rows["metadata"] = tuple(f"│ {key} = {value}" for key, value in found.manifest.metadata)
     return rows

@@ -141,6 +141,8 @@ def test_gaps_are_filled_only_on_request(workshop: Workshop) -> None:
     assert "0x08000400-0x08001fff (7,168 bytes)" in ok(sign(workshop, "1.1.0.json", "dev:1")).out
     ok(sign(workshop, "1.1.0.json", "dev:2"))
     ok(workshop.run("proposal", "execute", "1.1.0.json", "--key", "dev:0"))
+    text = ok(workshop.run("release", "show", "--product", PRODUCT)).out
+    assert "  filled  0x08000400-0x08001fff (7,168 bytes), with 0xFF: gaps in the file" in text
     shown = workshop.run("release", "show", "--product", PRODUCT, "--json").json
     assert shown["manifest"]["filled"] == [{"start": BASE + 0x400, "size": 0x1C00}]
 
