@@ -164,7 +164,7 @@ class RpcEndpoint:
 
     def _ask(self, method: str, parameters: Sequence[Any]) -> Any:
         """Call a method. Returns its result, or the RpcError of a refusal that a repetition would not change."""
-        return _answer(self._post(_request(1, method, parameters)), self._private)
+        return _attempt(lambda: _result(self._post(_request(1, method, parameters)), self._private))
 
     def _batch(self, questions: Sequence[Question]) -> list[Any] | None:
         """Call several methods in one batch. Returns None if the node does not support batches."""
@@ -181,7 +181,8 @@ class RpcEndpoint:
         by_number = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
         if by_number.keys() != set(range(len(questions))):
             raise self.unreadable("the responses of a batch do not match its requests")
-        return [_answer(by_number[number], self._private) for number in range(len(questions))]
+        ordered = [by_number[number] for number in range(len(questions))]
+        return [_attempt(functools.partial(_result, answer, self._private)) for answer in ordered]
 
     def _with_patience(self, ask: Callable[[], Result]) -> Result:
         """Make a request, and repeat it after growing pauses while it fails temporarily."""
@@ -347,10 +348,10 @@ def _result(answer: Any, private: PrivateUrl) -> Any:
     raise RpcError(code if isinstance(code, int) else None, private.hide_in(message), data=revert_data)
 
 
-def _answer(answer: Any, private: PrivateUrl) -> Any:
-    """Return the result of a JSON-RPC response, or its error if a repetition would not change it."""
+def _attempt(ask: Callable[[], Any]) -> Any:
+    """Return a call's result, or the RpcError of a refusal that a repetition would not change."""
     try:
-        return _result(answer, private)
+        return ask()
     except RpcError as error:
         if error.is_temporary:
             raise
