@@ -113,8 +113,8 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
     if first and (profile.banks == 1 or first < profile.bank_pages(2).start):
         raise UsageError(
             f"the second bank of an {profile.name} cannot begin with page {first}",
-            why=f"it has {profile.page_count} pages in {profile.banks} bank{'s' * (profile.banks > 1)}",
-            remedy="omit --second-bank-page, or choose a higher number or another chip",
+            why=f"page {first} is in the first bank" if profile.banks > 1 else "the chip has one bank",
+            remedy="omit --second-bank-page, or choose a higher number, or a chip with two banks",
         )
     profile = replace(profile, max_baud=options.max_baud or profile.max_baud, second_bank_page=first)
     board = SimulatedBoard(
