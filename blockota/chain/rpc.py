@@ -11,7 +11,7 @@ import functools
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -146,21 +146,20 @@ class RpcEndpoint:
         """
         return [required(answer) for answer in self.request_each(questions)]
 
-    def request_each(self, questions: Sequence[Question]) -> list[Any]:
+    def request_each(self, questions: Sequence[Question]) -> Iterator[Any]:
         """Call several methods as `request_many` does, of which the node may lack some.
 
-        Returns:
+        Yields:
             The results, in the order of the questions; an `RpcError` in place of the result of a refused call.
         """
-        answers: list[Any] = []
         for start in range(0, len(questions), _BATCH):
             part = questions[start : start + _BATCH]
-            found = self._with_patience(functools.partial(self._batch, part)) if self._takes_batches else None
-            if found is None:
+            answers = self._with_patience(functools.partial(self._batch, part)) if self._takes_batches else None
+            if answers is None:
                 self._takes_batches = False
-                found = [self._with_patience(functools.partial(self._ask, *one)) for one in part]
-            answers += found
-        return answers
+                yield from (self._with_patience(functools.partial(self._ask, *one)) for one in part)
+            else:
+                yield from answers
 
     def _ask(self, method: str, parameters: Sequence[Any]) -> Any:
         """Call a method. Returns its result, or the RpcError of a refusal that a repetition would not change."""
