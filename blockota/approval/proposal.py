@@ -163,7 +163,7 @@ class Proposal(SafeTransaction):
         if load(proposal.to_json(), form=_FORMAT) != fields:
             raise ProposalError(
                 "the proposal contradicts itself",
-                why="the stated intent differs from the transaction, or the file has a field that does not belong there",
+                why="its intent differs from its transaction, or the file has a field that does not belong there",
                 remedy="do not sign the proposal; ask its proposer",
             )
         return proposal

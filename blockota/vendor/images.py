@@ -238,8 +238,8 @@ def check_image(argument: Argument, image: BinaryIO, *, on_progress: Callable[[i
     if digest.digest() != argument["sha256"] or size != argument["size"]:
         raise ProposalError(
             "the image is not the one in the proposal",
-            why=f"the image has {size:,} bytes with SHA-256 {digest.hexdigest()}, the proposal has {argument['size']:,} "
-            f"bytes with {argument['sha256'].hex()}",
+            why=f"the image has {size:,} bytes with SHA-256 {digest.hexdigest()}, the proposal has "
+            f"{argument['size']:,} bytes with {argument['sha256'].hex()}",
             remedy="do not sign the proposal; ask its proposer",
         )
     if address != image_address(argument):
