@@ -78,15 +78,15 @@ def _contents(session: Session, board: BoardSession) -> dict[str, Any]:
 
 def _without_release(session: Session, board: BoardSession, look: FlashLook) -> str:
     """Return a sentence about a flash without a release."""
-    if look.is_blank:
-        return f"blank: {look.region} is erased"
     unique_id = board.identity.unique_id
     entry = FlashJournal(session.settings.bench / JOURNALS.name, unique_id).entry() if unique_id else None
     if entry:
         return (
             f"half written: a run with {entry.product} {entry.version} was interrupted on this board. Complete it "
-            "(`blockota flash --resume`)"
+            "(`blockota flash --resume`)."
         )
+    if look.is_blank:
+        return f"blank: {look.region} is erased"
     return f"unknown: no release of this vendor is in {look.region}"
 
 

@@ -128,7 +128,8 @@ def flash(
                 return [bench.flash(line, offer)]
 
             results = at_all_ports(lines, work, stop=stop, observer=display)
-    finish(session, results, display=display, is_stopped=stop.is_asked)
+    then = "" if all(line.wiring.drives_boot0 for line in lines) else "Next: set BOOT0 back to 0, and reset the board"
+    finish(session, results, display=display, is_stopped=stop.is_asked, then=then)
 
 
 def _describe(session: Session, source: Sequence[str], release: Release) -> Description:

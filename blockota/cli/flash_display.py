@@ -165,8 +165,10 @@ def _own_image(result: BoardImageResult) -> str:
     return f"its own image of {image.product.name}{already}: {where}; proven {how}, without checks 1 to 4"
 
 
-def finish(session: Session, results: Sequence[BoardResult], *, display: FlashDisplay, is_stopped: bool) -> None:
-    """Print the results, and end the command with the worst exit status.
+def finish(
+    session: Session, results: Sequence[BoardResult], *, display: FlashDisplay, is_stopped: bool, then: str
+) -> None:
+    """Print the results and, after a success, the next step; end the command with the worst exit status.
 
     Raises:
         KeyboardInterrupt: the command was stopped.
@@ -179,10 +181,8 @@ def finish(session: Session, results: Sequence[BoardResult], *, display: FlashDi
         ],
         "counters": display.counters.fields,
     }
-    if not session.as_json:
-        display.table(results)
-    elif is_stopped or error is None:
-        session.result(fields, lambda: None)
+    if not session.as_json or is_stopped or error is None:
+        session.result(fields, lambda: display.table(results), then="" if is_stopped or error else then)
     if is_stopped:
         failed = sum(result.error is not None for result in results)
         done = len(results) - failed

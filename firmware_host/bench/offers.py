@@ -118,7 +118,8 @@ class Offers:
         there = next((one for one in releases if one.sha256 == digest), None)
         what, now = f"{file} is not {wanted.product} {wanted.version}", answer.block_time
         if there is None:
-            why, remedy = f"no release has its bytes; {error.why}", "omit the file; the image is then fetched"
+            why = f"it is not the image of a release of this vendor; {error.why}"
+            remedy = "flash without a file, so that the image is fetched"
             return VerificationError(4, what, why=why, remedy=remedy, action=Action.OMIT_IMAGE)
 
         why = f"it is {there.product} {there.version}, {standing(there, releases, now=now)}"

@@ -24,14 +24,14 @@ _EXAMPLES = {"win32": "COM3", "darwin": "/dev/cu.usbserial-110"}
 _EXAMPLE = "/dev/ttyUSB0"
 _MISSING = {
     "win32": "plug the adapter in, and name its port as the Device Manager shows it below Ports, such as COM3",
-    "darwin": "plug the adapter in, and name its port (on macOS /dev/cu.usbserial-… or /dev/cu.usbmodem…)",
+    "darwin": "plug the adapter in, and name its port, on macOS /dev/cu.usbserial-… or /dev/cu.usbmodem…",
 }
 _FORBIDDEN = {
     "win32": "close the other program that uses the port",
     "darwin": "let your user read and write the port's device file",
 }
 _REMEDIES = {
-    errno.ENOENT: "plug the adapter in, and name its port (on Linux mostly /dev/ttyUSB0 or /dev/ttyACM0)",
+    errno.ENOENT: "plug the adapter in, and name its port, on Linux mostly /dev/ttyUSB0 or /dev/ttyACM0",
     errno.EACCES: "let your user open serial ports (group dialout on Debian), and log in again",
     errno.EBUSY: "close the other program that uses the port",
     errno.ECONNREFUSED: "start the board or the serial server that should listen there",

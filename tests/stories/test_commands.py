@@ -153,7 +153,7 @@ def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
 def test_a_mistyped_command_is_answered_with_the_meant_one(
     words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unknown noun, verb or option, or a verb without or under another noun, is answered with what is most like it."""
+    """An unknown noun, verb or option, or a command at the wrong place, is answered with what is most like it."""
     assert run(words) == 2
     assert f". Did you mean {meant}" in " ".join(capsys.readouterr().err.split())
 
