@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import pty
-import select
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,36 +15,15 @@ from blockota.approval.safe_transaction import DELEGATECALL
 from blockota.bindings.block_ota import floor_call, publish_call
 from blockota.formats.abi import encode_signature_call, interface
 from blockota.model.release import Release, Status, Version
-from tests.conftest import ROOT
-from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
+from tests.stories.conftest import PRODUCT, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, refused
 from tests.stories.test_release_desk import ok, propose
 from tests.stories.test_road import LARGE, NEW, OLD
-from tests.support.waiting import DEADLINE
+from tests.stories.test_terminal import answering
+from tests.support.terminal import Terminal
 
 MONTHS = 90 * 86400
-PATIENCE = DEADLINE
-"""Seconds without output after which a command on a terminal counts as hung."""
-
-
-def on_terminal(folder: Path, *words: str, typed: str) -> Outcome:
-    """Run a command on a terminal, type input, and return all output as one text."""
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "blockota", *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave) as process:
-        os.close(slave)
-        os.write(master, typed.encode())
-        shown = b"".join(_read(master))
-        os.close(master)  # a command that still waits for input gets SIGHUP
-        status = process.wait()
-    return Outcome(status, shown.decode(), shown.decode())
-
-
-def _read(master: int) -> Iterator[bytes]:
-    with suppress(OSError):  # Linux reports the end of a terminal as EIO
-        while select.select([master], [], [], PATIENCE)[0] and (part := os.read(master, 4096)):
-            yield part
+TYPED = {"Type delegatecall": "delegatecall\n", "Type value": "value\n", "Sign this": "y\n"}
 
 
 def release(image: Path, version: Version) -> Release:
@@ -135,30 +107,33 @@ def test_an_old_view_and_a_strange_key_are_red_flags(workshop: Workshop, usual: 
 
 def test_flags_are_passed_by_typing_each_word(workshop: Workshop, usual: Proposal) -> None:
     """On a terminal, a flagged proposal is signed only if each flag's word is typed and the question is confirmed."""
-    unusual = replace(usual, operation=DELEGATECALL, value=1)
+    unusual, terminal = replace(usual, operation=DELEGATECALL, value=1), Terminal(workshop.folder)
     Path("p.json").write_bytes(unusual.to_json())
     words = ("proposal", "sign", "p.json", "--key", "dev:1", "-o", "p.signature.json")
-    wrong = on_terminal(workshop.folder, *words, "--yes", typed="delegatecall\nyes\n")
-    assert wrong.status == REFUSED
-    assert "the word value was not typed" in " ".join(wrong.out.split())
-    doubtful = on_terminal(workshop.folder, *words, typed="delegatecall\nvalue\nn\n")
-    assert doubtful.status == REFUSED
-    assert "you answered no" in doubtful.out
+    wrong = terminal.run(*words, "--yes", watch=answering(TYPED | {"Type value": "yes\n"}))
+    assert (wrong.status, "the word value was not typed" in wrong.text) == (REFUSED, True)
+    doubtful = terminal.run(*words, watch=answering(TYPED | {"Sign this": "n\n"}))
+    assert (doubtful.status, "you answered no" in doubtful.text) == (REFUSED, True)
     assert not Path("p.signature.json").exists()
-    signed = on_terminal(workshop.folder, *words, typed="delegatecall\nvalue\ny\n")
-    assert signed.status == 0, signed.out
-    places = ("What is unusual", "RED FLAG delegatecall", "────", "safeTxHash", "Type delegatecall", "Sign this")
-    assert sorted(places, key=signed.out.index) == list(places)
+
+    signed = terminal.run(*words, watch=answering(TYPED))
+    assert signed.status == 0, signed.text
+    order = ["What is asked", "What changes", "What is unusual", "RED FLAG delegatecall", "────", "safeTxHash"]
+    order += ["Type delegatecall", "Sign this", "✓ p.signature.json", "1 of 2 signed. Send p.json"]
+    assert sorted(order, key=signed.text.index) == order
     assert Path("p.signature.json").exists()
 
 
 def test_a_usual_proposal_is_signed_by_saying_yes(workshop: Workshop, usual: Proposal) -> None:
     """On a terminal, an ordinary proposal is shown completely and signed after the question is confirmed."""
     assert not usual.is_rejection
-    words = ("proposal", "sign", "1.1.0.json", "--key", "dev:1", "-o", "a.signature.json")
-    assert on_terminal(workshop.folder, *words, typed="\x04").status == 130
-    assert not Path("a.signature.json").exists()
-    signed = on_terminal(workshop.folder, *words, typed="y\n")
-    assert signed.status == 0, signed.out
-    assert signed.out.index("safeTxHash") < signed.out.index("Sign this")
-    assert Path("a.signature.json").exists()
+    words, terminal = ("proposal", "sign", "1.1.0.json", "--key", "dev:1"), Terminal(workshop.folder)
+    assert terminal.run(*words, watch=answering({"Sign this": "\x04"})).status == 130
+    assert not list(Path().glob("1.1.0.*signature*"))
+    signed = terminal.run(*words, watch=answering(TYPED))
+    assert signed.status == 0, signed.text
+    order = ["What is unusual\nnothing", "safeTxHash", "Sign this", "✓ 1.1.0.", "1 of 2 signed. Send 1.1.0.json"]
+    assert sorted(order, key=signed.text.index) == order
+    # The next step is bright.
+    assert "\x1b[1m1 of 2 signed." in signed.raw
+    assert list(Path().glob("1.1.0.*signature*"))

@@ -25,7 +25,10 @@ _PATIENCE = 60.0
 """Seconds without output after which a command counts as hung."""
 _SERVER = multiprocessing.get_context("forkserver")
 """Forks a process for each command from one that has imported the commands, which takes most of a command's time."""
-_SERVER.set_forkserver_preload([__name__, "blockota.cli.flash", "blockota.connection", "rich.progress"])
+# The server can start in any folder, where another package can be called ``tests``: it does not import this module.
+_SERVER.set_forkserver_preload(
+    ["pyte", "blockota.cli.main", "blockota.cli.flash", "blockota.connection", "rich.progress"]
+)
 
 
 class _Screen(pyte.Screen):
