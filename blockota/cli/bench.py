@@ -18,8 +18,8 @@ from blockota.files import refuse_overwriting, write_result
 from blockota.model.facts import proof_words
 
 if TYPE_CHECKING:
-    from firmware_host.bench.day import Day, Tally
     from firmware_host.bench.log import Line
+    from firmware_host.bench.reports import Day, Tally
 
 _STDOUT = "-"
 _COLUMNS = ("LINE", "TIME", "BOARD", "PRODUCT", "BEFORE", "AFTER", "PROOF", "OPERATOR", "RESULT")
@@ -127,7 +127,7 @@ def _lines_to_export(session: Session, path: Path, *, confirmed_part: bool) -> l
 
 
 def _export(session: Session, lines: Sequence[Line], wanted: str | None, output: str, *, force: bool) -> None:
-    from firmware_host.bench.export import csv_of
+    from firmware_host.bench.reports import csv_of
 
     shown = _of_board(lines, wanted)
     content = csv_of(shown)
@@ -162,8 +162,8 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
     \b
     Example:  blockota bench summary --date 2026-11-28
     """
-    from firmware_host.bench.day import Day, tallies
     from firmware_host.bench.log import BenchLog
+    from firmware_host.bench.reports import Day, tallies
 
     day = Day.of(_date(wanted))
     found = [(str(path), line) for path in logs or (BENCH_LOG,) for line in BenchLog(path).lines()]

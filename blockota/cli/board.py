@@ -224,8 +224,8 @@ def list_boards(session: Session, /, logs: tuple[Path, ...], product: str | None
     Example:  blockota board list --product acme-thermo2 --version 1.2.0 \\
                   bench-1.jsonl bench-2.jsonl
     """
-    from firmware_host.bench.inventory import held_releases
     from firmware_host.bench.log import BenchLog
+    from firmware_host.bench.reports import held_releases
 
     lines = [(str(path), line.number, line.entry()) for path in logs or (BENCH_LOG,) for line in BenchLog(path).lines()]
     shown = [one for one in held_releases(lines) if product in (None, one.product) and version in (None, one.version)]

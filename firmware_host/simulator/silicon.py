@@ -1,14 +1,277 @@
-"""The memories of a simulated chip, by absolute address, as the core and the boot ROM access them."""
+"""The memories of a simulated chip, by absolute address: flash, option bytes, RAM and system memory.
+
+The flash controller programs and erases flash and option bytes; its power supply can fail. A page or sector is
+identified by its number. Option bytes take effect at the next reset (PM0075 section 2.5). Those of the F1 are modelled
+completely; of the other families only RDP is, and write protection is stored separately.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from blockota.errors import LinkError, UsageError
 from firmware_host.simulator.faults import Faults
-from firmware_host.simulator.flash import Flash, Supply
-from firmware_host.simulator.option_bytes import option_bytes
 from firmware_host.simulator.profiles import BoardProfile
+
+READOUT_OPEN = 0xA5
+"""The only value of RDP that leaves the flash of an F1 readable (PM0075 section 2.5)."""
+WRITE_PROTECTION = slice(8, 16)
+PROTECTION_BITS = 32
+HIDDEN_SIZE = 16
+"""The number of option bytes that are kept where the ROM cannot read them."""
+ERASED = 0xFF
+LEVEL_0, LEVEL_2 = 0xAA, 0xCC
+"""RDP values of the other families; any other value means level 1. Level 2 is permanent and disables the boot ROM."""
+FORMATS = {"F0": (0, 1), "F4": (1, 0), "L0": (0, 2), "L4": (0, 4), "none": (0, 0)}
+"""The place of RDP, and the number of option bytes that are followed by their complement; 0 without complements."""
+
+Cells = bytearray | mmap.mmap
+
+
+class PowerCutError(Exception):
+    """The power supply failed, so the chip stops until power returns."""
+
+
+class Supply:
+    """The power supply; it counts the flash controller's operations, and raises PowerCutError at the one in `faults`.
+
+    The result of an interrupted operation depends only on the seed in `faults`, so that a failure can be reproduced.
+    """
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults, self._programs, self._erases = faults, 0, 0
+
+    def count_programs(self, count: int) -> bool:
+        """Return whether power lasts for that many more program operations; if it does, add them to those performed."""
+        cuts = (self._faults.power_cut_before_program, self._faults.power_cut_in_program)
+        lasts = not any(cut is not None and self._programs < cut <= self._programs + count for cut in cuts)
+        self._programs += count * lasts
+        return lasts
+
+    def program(self, cells: Cells, at: int, new: bytes, *, what: str) -> None:
+        """Program one unit of flash cells in one operation, or fail."""
+        self._programs += 1
+        if self._programs == self._faults.power_cut_before_program:
+            raise PowerCutError(f"before program operation {self._programs}")
+        span, fails = slice(at, at + len(new)), self._programs == self._faults.power_cut_in_program
+        if fails:
+            new = self._interrupted(bytes(cells[span]), new, operation=f"program {self._programs}")
+        cells[span] = new
+        if fails:
+            raise PowerCutError(f"while programming {what}")
+
+    def erase(self, cells: Cells, spans: Sequence[range], *, erased: bytes, what: str = "") -> None:
+        """Erase spans of flash cells in one operation, or fail within it."""
+        self._erases += 1
+        fails = self._erases == self._faults.power_cut_in_erase
+        old = b"".join(cells[span.start : span.stop] for span in spans)
+        new = erased * len(old)
+        if fails:
+            new = self._interrupted(old, new, operation=f"erase {self._erases}")
+        for span in spans:
+            cells[span.start : span.stop], new = new[: len(span)], new[len(span) :]
+        if fails:
+            raise PowerCutError(f"while erasing{what}")
+
+    def _interrupted(self, old: bytes, new: bytes, *, operation: str) -> bytes:
+        """Return contents in which a quarter, a half or three quarters of the bits have changed."""
+        size = len(old)
+        seed = hashlib.shake_128(f"{self._faults.seed} {operation}".encode()).digest(2 * size + 1)
+        first, second = int.from_bytes(seed[:size]), int.from_bytes(seed[size : 2 * size])
+        changed = (first & second, first, first | second)[seed[-1] % 3]
+        before = int.from_bytes(old)
+        return (before ^ (before ^ int.from_bytes(new)) & changed).to_bytes(size)
+
+
+class Flash:
+    """The cells and the controller of the main flash.
+
+    All changes raise PowerCutError if `supply` fails before or within an operation.
+
+    Args:
+        profile: the simulated chip.
+        contents: the initial contents, or the file that stores the flash (created if absent).
+        faults: the faults, of which worn-out cells and pages are used.
+        supply: the power supply of the flash controller.
+
+    Attributes:
+        busy_seconds: the time that all programming and erasing so far would have taken on the chip.
+        protected: the numbers of the pages that can be neither programmed nor erased.
+
+    Raises:
+        UsageError: the initial contents are larger than the flash.
+        LinkError: the file cannot be used.
+    """
+
+    def __init__(self, profile: BoardProfile, contents: bytes | Path, *, faults: Faults, supply: Supply) -> None:
+        self._profile, self._faults, self._supply = profile, faults, supply
+        self.busy_seconds = 0.0
+        self.protected: frozenset[int] = frozenset()
+        self.cells = _cells(contents, profile)
+
+    def program(self, address: int, data: bytes) -> bool:
+        """Program data unit by unit; return False if the controller refused to program cells that are not erased.
+
+        Protected pages and addresses after the end of the flash do not change, and are not reported.
+        """
+        profile, first = self._profile, address - self._profile.flash_start
+        end, count = first + len(data), len(data) // profile.program_unit
+        # The common case in one step: erased cells that are neither worn out nor protected, and no power cut.
+        worn = self._faults.flipped_bit
+        is_worn = worn is not None and first <= worn - profile.flash_start < end
+        is_erased = end <= len(self.cells) and self.cells[first:end] == profile.erased * len(data)
+        if is_erased and not is_worn and not self.protected and self._supply.count_programs(count):
+            self.busy_seconds += count * profile.program_time
+            self.cells[first:end] = data
+            return True
+        whole = True
+        for at in range(0, len(data), profile.program_unit):
+            whole &= self._program_unit(first + at, data[at : at + profile.program_unit])
+        return whole
+
+    def erase_page(self, page: int) -> None:
+        """Erase one page. A protected page does not change. A protected or missing page is not reported."""
+        profile = self._profile
+        self.busy_seconds += profile.erase_time(page)
+        if page < profile.page_count and page not in self.protected:
+            self._erase((page,))
+
+    def erase_at_once(self, pages: range, *, despite_protection: bool = False) -> None:
+        """Erase a bank or the whole flash in one operation; does nothing if one of the pages is protected.
+
+        The removal of readout protection erases protected pages as well (`despite_protection`).
+        """
+        self.busy_seconds += self._profile.mass_erase
+        if despite_protection or not self.protected.intersection(pages):
+            self._erase(pages)
+
+    def _program_unit(self, offset: int, value: bytes) -> bool:
+        self.busy_seconds += self._profile.program_time
+        if offset >= len(self.cells) or self._profile.page_at(offset) in self.protected:
+            return True
+        old = bytes(self.cells[offset : offset + len(value)])
+        # PM0075 section 2.3.3, "Main Flash memory programming": a cell that is not erased takes only zero.
+        if self._profile.blank_only and any(value) and old != self._profile.erased * len(value):
+            return False
+        # Bits change only away from the erased state.
+        before, wanted = int.from_bytes(old, "little"), int.from_bytes(value, "little")
+        merged = before & wanted if self._profile.erased == b"\xff" else before | wanted
+        # A worn-out cell: one of its bits is always programmed wrong.
+        worn = (self._faults.flipped_bit or 0) - self._profile.flash_start - offset
+        if 0 <= worn < len(value):
+            merged ^= 1 << 8 * worn
+        what = f"{self._profile.flash_start + offset:#010x}"
+        self._supply.program(self.cells, offset, merged.to_bytes(len(value), "little"), what=what)
+        return True
+
+    def _erase(self, pages: Iterable[int]) -> None:
+        spans = [self._profile.page_span(page) for page in pages if page != self._faults.sticky_page]
+        self._supply.erase(self.cells, spans, erased=self._profile.erased)
+
+
+class OptionBytes:
+    """The sixteen option bytes of an STM32F1: RDP, USER, two data bytes, WRP0 to WRP3, each with its complement.
+
+    Attributes:
+        raw: the option bytes as the core reads them.
+        readout_protected: whether readout protection is in effect since the last `load`.
+        protected_pages: the pages whose write protection is in effect since the last `load`.
+        boot_rom_disabled: whether readout protection is at level 2, which an F1 does not have.
+    """
+
+    boot_rom_disabled = False
+
+    def __init__(self, profile: BoardProfile, *, supply: Supply) -> None:
+        self._profile, self._supply = profile, supply
+        size = len(profile.options) or HIDDEN_SIZE
+        self.raw = bytearray(size)
+        self.store(bytes([READOUT_OPEN]).ljust(size, bytes([ERASED])))
+        self.load()
+
+    def load(self) -> None:
+        """Make the option bytes effective, as every reset does.
+
+        A byte that does not match its complement counts as erased (PM0075 section 2.5). An erased RDP byte means that
+        readout protection is on.
+        """
+        self.readout_protected = self.raw[:2] != bytes((READOUT_OPEN, READOUT_OPEN ^ 0xFF))
+        pairs = zip(self.raw[WRITE_PROTECTION][::2], self.raw[WRITE_PROTECTION][1::2], strict=True)
+        bits = int.from_bytes(bytes(byte if byte ^ other == ERASED else ERASED for byte, other in pairs), "little")
+        # Bit 31 covers the rest of the flash (PM0075 section 2.5).
+        self._protect(lambda sector: not bits >> min(sector, PROTECTION_BITS - 1) & 1)
+
+    def _protect(self, is_protected: Callable[[int], bool]) -> None:
+        pages, per_sector = range(self._profile.page_count), self._profile.pages_per_sector
+        self.protected_pages = frozenset(page for page in pages if is_protected(page // per_sector))
+
+    def write(self, data: bytes) -> None:
+        """Erase all option bytes, and program `data`; the hardware computes the complements."""
+        self._supply.erase(self.raw, [range(len(self.raw))], erased=b"\xff", what=" the option bytes")
+        for index, unit in enumerate(self._units(data)):
+            self._supply.program(self.raw, index * len(unit), unit, what="the option bytes")
+
+    def _units(self, data: bytes) -> Iterator[bytes]:
+        """Yield the units that the controller programs, one unit per operation."""
+        for at in range(0, len(data), 2):
+            yield bytes((data[at], data[at] ^ 0xFF))
+
+    def store(self, data: bytes) -> None:
+        """Set the option bytes without an operation of the flash controller."""
+        kept = b"".join(self._units(data))
+        self.raw[: len(kept)] = kept
+
+    def with_readout(self, *, protected: bool) -> bytes:
+        """Return option bytes that set or remove readout protection and keep the other settings."""
+        return bytes((ERASED if protected else READOUT_OPEN, 0)) + self.raw[2:]
+
+    def with_write_protection(self, sectors: Iterable[int]) -> bytes:
+        """Return option bytes that write-protect exactly these sectors and keep the other settings.
+
+        A sector without a protection bit is ignored, because the ROM does not check the numbers (AN3155 section 3.9).
+        """
+        bits = (1 << PROTECTION_BITS) - 1
+        for sector in sectors:
+            bits &= ~(1 << sector)
+        halfwords = b"".join(bytes((byte, 0)) for byte in (bits & 0xFFFF_FFFF).to_bytes(4, "little"))
+        return bytes(self.raw[: WRITE_PROTECTION.start]) + halfwords
+
+
+class LeveledOptionBytes(OptionBytes):
+    """The option bytes of all families but the F1: RDP has three levels."""
+
+    def __init__(self, profile: BoardProfile, *, supply: Supply) -> None:
+        self._rdp, self._complemented = FORMATS[profile.option_format]
+        self._sectors: frozenset[int] = frozenset()
+        super().__init__(profile, supply=supply)
+        self.store(self.with_readout(protected=False))
+        self.load()
+
+    def load(self) -> None:
+        """Make the option bytes effective, as every reset does."""
+        level = self.raw[self._rdp]
+        self.readout_protected, self.boot_rom_disabled = level != LEVEL_0, level == LEVEL_2
+        self._protect(self._sectors.__contains__)
+
+    def with_readout(self, *, protected: bool) -> bytes:
+        """Return option bytes that set readout protection to level 1 or 0 and keep the other settings."""
+        data = bytearray(self.raw)
+        data[self._rdp] = ERASED if protected else LEVEL_0
+        return bytes(data)
+
+    def with_write_protection(self, sectors: Iterable[int]) -> bytes:
+        """Write-protect exactly these sectors from the next reset on; return the unchanged option bytes."""
+        self._sectors = frozenset(sectors)
+        return bytes(self.raw)
+
+    def _units(self, data: bytes) -> Iterator[bytes]:
+        width = self._complemented
+        step = 2 * width or 4
+        for at in range(0, len(data), step):
+            value = data[at : at + (width or step)]
+            yield value + (bytes(byte ^ 0xFF for byte in value) if width else b"")
 
 
 class BusFaultError(Exception):
@@ -28,7 +291,7 @@ class Silicon:
         self.profile = profile
         supply = Supply(faults)
         self.flash = Flash(profile, flash, faults=faults, supply=supply)
-        self.options = option_bytes(profile, supply=supply)
+        self.options = (OptionBytes if profile.option_format == "F1" else LeveledOptionBytes)(profile, supply=supply)
         self.ram = bytearray(profile.ram_size)
         self.system, self.factory = bytearray(len(profile.system)), bytearray(len(profile.factory))
         kib = (profile.reported_flash_size or profile.flash_size) // 1024
@@ -79,3 +342,27 @@ class Silicon:
         if first + len(data) > len(self.ram):
             raise BusFaultError(f"writing {len(data)} bytes at {address:#010x}")
         self.ram[first : first + len(data)] = data
+
+
+def _cells(contents: bytes | Path, profile: BoardProfile) -> Cells:
+    if isinstance(contents, bytes):
+        return bytearray(contents + _rest(len(contents), profile))
+    try:
+        with contents.open("a+b") as file:
+            file.write(_rest(file.tell(), profile))
+        with contents.open("r+b") as file:
+            return mmap.mmap(file.fileno(), profile.flash_size)
+    except OSError as error:
+        raise LinkError(
+            f"the flash file {contents} cannot be used",
+            why=error.strerror or str(error),
+            remedy="choose a file that can be written",
+        ) from error
+
+
+def _rest(length: int, profile: BoardProfile) -> bytes:
+    """The erased cells behind initial contents of this length."""
+    if length > profile.flash_size:
+        why = f"they have {length} bytes, but the chip's flash has {profile.flash_size} bytes"
+        raise UsageError("the initial flash contents are too large", why=why, remedy="choose a smaller image")
+    return profile.erased * (profile.flash_size - length)

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from blockota.errors import UsageError
-from firmware_host.bench.day import Day, Tally, tallies
 from firmware_host.bench.log import BenchEntry
+from firmware_host.bench.reports import Day, Tally, tallies
 from tests.firmware_host.bench.test_log import ENTRY
 
 DAY = Day.of(date(2026, 11, 28), UTC)

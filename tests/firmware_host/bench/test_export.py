@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_host.bench.export import COLUMNS, csv_of
 from firmware_host.bench.log import BenchEntry, BenchLog, Line
+from firmware_host.bench.reports import COLUMNS, csv_of
 from tests.firmware_host.bench.test_log import ENTRY
 
 FORMULAS = "=+-@\t\r\n"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from blockota.errors import ContentError
-from firmware_host.bench.inventory import held_releases
 from firmware_host.bench.log import BenchEntry, Line
+from firmware_host.bench.reports import held_releases
 from tests.firmware_host.bench.test_log import ENTRY
 
 

@@ -1,0 +1,228 @@
+"""What bench logs show: a table for spreadsheets, the boards of a day, and the releases on boards.
+
+All functions are pure: no board is contacted. A board without a readable unique id cannot be recognised, so that each
+of its lines counts as another board.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+from blockota.errors import UsageError
+from blockota.model.release import Version
+from firmware_host.bench.log import BenchEntry, Line
+
+COLUMNS = (
+    *("line", "time", "operator", "port", "board", "chip_id", "product", "version", "before", "after", "result"),
+    *("milliseconds", "sha256", "flash_sha256", "proof"),
+    *("board_product", "board_image_sha256", "board_image_size", "board_image_proof", "board_image_checks"),
+    *("chain_id", "contract", "line_sha256"),
+)
+"""The columns, in the order of the file; docs/bench.md explains them."""
+# Spreadsheets also treat the full-width forms of these signs as the beginning of a formula.
+_GUARDED = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
+
+_Numbered = tuple[str, int, BenchEntry]
+"""The name of a log, the number of a line in it, and its entry."""
+_Group = tuple[str, str, str, str]
+_TOTAL: _Group = ("", "", "", "")
+_Place = tuple[str, int, str, str]
+"""The board, chain id, contract and product of an installed release."""
+
+
+def csv_of(lines: Iterable[Line]) -> bytes:
+    """Return log lines as a CSV file (RFC 4180) in UTF-8, with a header.
+
+    A spreadsheet runs a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula. The texts of a log line come
+    from people, ports and boards, so that such a cell is exported with a leading ``'``. A cell that begins with ``'``
+    gets another one: a reader restores every cell by removing one leading ``'``.
+
+    Raises:
+        ContentError: a field of a line is missing or has a wrong value.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)  # its default form is that of RFC 4180: commas, quotation marks, CRLF
+    writer.writerow(COLUMNS)
+    for line in lines:
+        cells = _cells(line, line.entry())
+        writer.writerow(_guarded(cells[column]) for column in COLUMNS)
+    # A text can contain half of a surrogate pair, which JSON allows and UTF-8 does not.
+    return text.getvalue().encode(errors="backslashreplace")
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day in a time zone, from its first moment to the one after it; `zone` None is that of this machine."""
+
+    begin: datetime
+    end: datetime
+    zone: tzinfo | None
+
+    @classmethod
+    def of(cls, day: date, zone: tzinfo | None = None) -> Day:
+        """Return a day in a time zone.
+
+        Raises:
+            UsageError: the calendar has no next day.
+        """
+        try:
+            midnights = (datetime.combine(one, time.min, zone) for one in (day, day + timedelta(days=1)))
+            begin, end = (midnight if zone else midnight.astimezone() for midnight in midnights)
+            return cls(begin, end, zone)
+        except (OverflowError, ValueError, OSError) as error:
+            raise UsageError(
+                f"{day} cannot be summed up", why="the date is outside the calendar", remedy="give another date"
+            ) from error
+
+    @property
+    def offset(self) -> str:
+        """The offset from UTC, such as ``UTC+01:00``; both offsets on the day of a change of the clock."""
+        begin, end = (f"UTC{zone[:3]}:{zone[3:5]}" for zone in (f"{self.begin:%z}", f"{self.end:%z}"))
+        return begin if begin == end else f"{begin}, later {end}"
+
+    def contains(self, seconds: int) -> bool:
+        """Whether a Unix time lies on this day."""
+        return self.begin.timestamp() <= seconds < self.end.timestamp()
+
+    def moment(self, seconds: int) -> datetime:
+        """Return a Unix time in the zone of the day, with the offset that holds at that moment."""
+        return datetime.fromtimestamp(seconds, self.zone or UTC).astimezone(self.zone)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The boards with one product, version, operator and port on one day; in the total these four are empty.
+
+    Attributes:
+        good: the number of boards whose newest line is a success.
+        repeated: the number of boards with several lines.
+        first: the time of the first line, in Unix seconds; `last` is that of the last one.
+        mean_seconds: the mean time of the successful runs; None if no line has the time of its run.
+    """
+
+    product: str
+    version: str
+    operator: str
+    port: str
+    good: int
+    bad: int
+    repeated: int
+    first: int
+    last: int
+    mean_seconds: float | None
+
+
+def tallies(lines: Iterable[_Numbered], day: Day) -> tuple[list[Tally], Tally | None]:
+    """Sum up the boards of a day. A board that was worked on several times counts by its newest line, and as repeated.
+
+    Returns:
+        The groups, sorted, and the total; None if the day has no line. The total counts a board of several groups once.
+    """
+    found = sorted((line for line in lines if day.contains(line[2].time)), key=lambda line: (line[2].time, line[:2]))
+    groups: dict[_Group, list[_Numbered]] = {}
+    for line in found:
+        entry = line[2]
+        group = entry.product, entry.version or entry.after, entry.operator, entry.port
+        groups.setdefault(group, []).append(line)
+    parts = [_tally(group, groups[group]) for group in sorted(groups)]
+    return parts, _tally(_TOTAL, found) if found else None
+
+
+def _tally(group: _Group, lines: list[_Numbered]) -> Tally:
+    boards: dict[str, list[BenchEntry]] = {}
+    for log, number, entry in lines:
+        boards.setdefault(entry.board or f"{log} {number}", []).append(entry)
+    good = sum(entries[-1].is_good for entries in boards.values())
+    runs = [entry.milliseconds for _, _, entry in lines if entry.is_good and entry.milliseconds is not None]
+    return Tally(
+        *group,
+        good=good,
+        bad=len(boards) - good,
+        repeated=sum(len(entries) > 1 for entries in boards.values()),
+        first=lines[0][2].time,
+        last=lines[-1][2].time,
+        mean_seconds=sum(runs) / len(runs) / 1000 if runs else None,
+    )
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """The newest log line that shows which release a board has, or had before a failed run."""
+
+    log: str
+    number: int
+    entry: BenchEntry
+    product: str
+    version: Version
+
+
+def held_releases(lines: Iterable[_Numbered]) -> list[Sighting]:
+    """Determine which releases the boards have: one sighting for each board and product, sorted by board.
+
+    Each log line updates the release that is listed for its board:
+
+    1. If the line has a proven release (`after`), that release is listed.
+    2. If the line has no proven release, the release found before the work (`before`) is listed, because the board may
+       still have that release.
+    3. If the board had a release of another product, a proven release replaces the entry of that product.
+    4. If the flash was found blank, unknown or half written, and no release is proven, the product's entry is removed.
+
+    A line with neither `before` nor `after`, such as the line of a board that stopped answering, changes nothing.
+    """
+    held: dict[_Place, Sighting] = {}
+    for log, number, entry in sorted(lines, key=lambda line: line[2].time):
+        board = entry.board or f"{log} {number}"
+        product, version = _found(entry)
+        if entry.after or entry.before:  # (3) and (4)
+            held.pop(_place(board, entry, product), None)
+            held.pop(_place(board, entry, entry.product), None)
+        if entry.after:  # (1), otherwise (2)
+            product, version = entry.product, _version(entry.after)
+        if version is not None:
+            held[_place(board, entry, product)] = Sighting(log, number, entry, product, version)
+    return [held[place] for place in sorted(held)]
+
+
+def _place(board: str, entry: BenchEntry, product: str) -> _Place:
+    return board, entry.chain_id, entry.contract, product
+
+
+def _found(entry: BenchEntry) -> tuple[str, Version | None]:
+    """Parse `before`, such as ``1.0.0``, or ``acme-lamp 3.2.1`` for another product, into product and version."""
+    other, _, word = entry.before.rpartition(" ")
+    version = _version(word)
+    return (other if other and version else entry.product), version
+
+
+def _version(word: str) -> Version | None:
+    """Parse a version; None for a word that is not a version, such as ``blank`` or ``unknown``."""
+    try:
+        return Version.parse(word)
+    except UsageError:
+        return None
+
+
+def _cells(line: Line, entry: BenchEntry) -> dict[str, str]:
+    cells = {name: "" if value is None else str(value) for name, value in asdict(entry).items()}
+    return cells | {
+        "line": str(line.number),
+        "line_sha256": line.sha256.hex(),
+        "time": _moment(entry.time),
+        "chip_id": "" if entry.chip_id is None else f"{entry.chip_id:#05x}",
+    }
+
+
+def _moment(seconds: int) -> str:
+    """Format a Unix time as in ISO 8601; a time beyond the calendar stays a number of seconds."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
+
+
+def _guarded(cell: str) -> str:
+    return f"'{cell}" if cell.lstrip(" ").startswith(_GUARDED) else cell
