@@ -10,10 +10,10 @@ import json
 import re
 import sys
 import traceback
+from difflib import get_close_matches
 from typing import Any
 
 import click
-from click_didyoumean import DYMGroup
 
 from blockota import __version__
 from blockota.cli.layout import console, print_sentence
@@ -46,7 +46,7 @@ _OFFERS = "Did you mean one of these?"
 """The words of click-didyoumean before the commands that are like an unknown one, each on a line."""
 
 
-class _Nouns(DYMGroup):
+class _Nouns(click.Group):
     """Imports the module of a noun only when the noun is used, so that help is printed at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -66,15 +66,16 @@ class _Nouns(DYMGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command of a noun. For a verb without its noun, the error names the nouns that have the verb."""
-        if args[0] in _NOUNS:
-            return super().resolve_command(ctx, args)
-        verbs = [
-            f"{noun} {args[0]}" for noun in _NOUNS if args[0] in getattr(self.get_command(ctx, noun), "commands", ())
-        ]
-        if verbs:
-            offers = "\n".join(verbs)
-            raise click.UsageError(f"No such command {args[0]!r}. {_OFFERS}\n{offers}", ctx)
+        """Find the command of a noun. For another word, the error names the commands with the most similar word."""
+        if args[0] not in _NOUNS:
+            # click-didyoumean compares with the nouns only, but people forget the noun, and mistype its verb.
+            meant = {noun: [noun] for noun in _NOUNS}
+            for noun in _NOUNS:
+                for verb in getattr(self.get_command(ctx, noun), "commands", ()):
+                    meant.setdefault(verb, []).append(f"{noun} {verb}")
+            if similar := get_close_matches(args[0].lower(), meant, n=1):
+                offers = "\n".join(meant[similar[0]])
+                raise click.UsageError(f"No such command {args[0]!r}. {_OFFERS}\n{offers}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

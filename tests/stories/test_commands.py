@@ -143,6 +143,8 @@ def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
         (["sign", "1.4.0.json"], "proposal sign"),  # a verb without its noun
         (["publish", "app.bin"], "release publish?"),
         (["accept", "3"], "replica accept?"),
+        (["exceute", "1.4.0.json"], "proposal execute?"),  # a mistyped verb without its noun
+        (["Release", "list"], "release?"),
         (["show"], "product show or release show or proposal show or contract show?"),
         (["release", "publish", "app.bin", "--prodct", "x"], "--product?"),
         (["--hlep"], "--help?"),
