@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
 _SKIPPED = "left out"
-_SPOILT = "spoilt"
-_NOTES = frozenset({_SKIPPED, _SPOILT, "not announced", "missed"})
+_CORRUPT = "corrupt"
+_NOTES = frozenset({_SKIPPED, _CORRUPT, "not announced", "missed"})
 VERIFY_EVERY = 7 * 86400
 """Seconds after which a copy is verified again, unless the operator gives another time."""
 _VERBS = {Drop: "drop", Fetch: "fetch", Pin: "pin", Announce: "announce", Withhold: "keep"}
@@ -166,7 +166,7 @@ class BrokerSync:
         except (ContentError, StoreError) as error:
             self.copies.has(file.cid)  # raises if the store is out of reach, so that the copy may be whole
             self.state.put(file, Stage.WANTED)
-            return Done(_SPOILT, file.label, f"{error.what}; it is fetched again")
+            return Done(_CORRUPT, file.label, f"{error.what}; it is fetched again")
         self.state.put_verification(file.cid, now)
         return Done("verified", file.label, str(file.cid))
 

@@ -72,7 +72,7 @@ def test_a_spoilt_block_of_the_node_is_repaired(agreed: Workshop, vendor_url: st
     block = next(path for path, data in stored.items() if data == image("1.0.0").read_bytes())
     block.write_bytes(stored[block][:-1] + b"?")
     found = agreed.run(*words, "--verify")
-    assert (found.status, verbs(found)[:1]) == (0, ["spoilt"]), found.out
+    assert (found.status, verbs(found)[:1]) == (0, ["corrupt"]), found.out
     assert block.read_bytes() == stored[block]
     assert node.ipfs("repo", "verify").strip().endswith("all blocks validated.")
     assert str(address("1.0.0")) in node.pins()
