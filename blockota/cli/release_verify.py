@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +17,7 @@ from blockota.files import naming_file
 from blockota.model.facts import Passed
 from blockota.model.program import BOOT_ADDRESS
 from blockota.model.recognition import Located, ranked, standing
-from blockota.model.release import Version
+from blockota.model.release import Release, Version
 from blockota.model.verification import prove_record
 from blockota.vendor.drafting import open_image
 from blockota.vendor.recognition import ReadOut
@@ -37,15 +38,22 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
     Example:  blockota release verify thermo2.bin
     """
     contract = session.contract
-    products = [contract.known_product(product)] if product else contract.products()
-    releases = contract.histories(one.name for one in products)
+    if product:
+        contract.known_product(product)
+    products = contract.products()
+    releases, now = contract.histories(one.name for one in products), session.chain.head().time
     with naming_file(file):
         given = open_image(file, load_address=BOOT_ADDRESS)
     with given.open() as opened:
         content = ReadOut(given, opened)
-        wanted = [one for one in releases if version in (None, one.version)]
         with progress_bar(session, "Searching", total=None):
-            found = content.find(wanted, {one.name: one.region for one in products})
+            there = content.find(releases, {one.name: one.region for one in products})
+        found = [
+            one for one in there if product in (None, one.release.product) and version in (None, one.release.version)
+        ]
+        if there and not found:
+            expected = " ".join(str(word) for word in (product, version) if word)
+            raise _other_release(f"{file} is not {expected}", _names(there, releases, now=now))
         if product and version and not found:  # check 3 or 4 fails, and its error has the reason
             answer = contract.answer(product, version, confirmations=session.settings.confirmations)
             prove_record(answer, session.trust, read_parts=lambda _: content.parts(range(given.size)))
@@ -55,10 +63,7 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
         passed = [check for one in found for check in _prove(session, one, opened)]
         rest, is_erased = given.size - sum(map(len, {one.span for one in found})), content.is_erased_beside(found)
 
-    now = session.chain.head().time
-    named = [
-        f"{one.release.product} {one.release.version}, {standing(one.release, releases, now=now)}" for one in found
-    ]
+    named = _names(found, releases, now=now)
     fields = [ranked(one.release, releases, now=now) | {"offset": one.offset} for one in found]
     result = fields[0] | {"passed": [check.number for check in passed], "otherBytes": rest, "releases": fields}
     if not is_erased:
@@ -82,12 +87,27 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
     session.result(result, show)
 
 
+def _names(found: Sequence[Located], releases: Sequence[Release], *, now: int) -> list[str]:
+    """Return the releases in words, such as ``acme-thermo2 1.1.0, superseded by 1.3.0``."""
+    return [f"{one.release.product} {one.release.version}, {standing(one.release, releases, now=now)}" for one in found]
+
+
 def _prove(session: Session, found: Located, file: BinaryIO) -> tuple[Passed, ...]:
     release = found.release
     answer = session.contract.answer(release.product, release.version, confirmations=session.settings.confirmations)
     # Read again, because check 4 hashes the image itself.
     parts = parts_of(session, file, size=release.size, start=found.offset)
     return prove_record(answer, session.trust, read_parts=lambda _: parts).passed
+
+
+def _other_release(what: str, named: Sequence[str]) -> RefusedError:
+    """Return the error for a file with other releases than the expected one."""
+    return RefusedError(
+        what,
+        why=f"it is {' and '.join(named)}",
+        remedy="fetch the image of the expected release",
+        action=Action.FETCH_IMAGE,
+    )
 
 
 def _unknown_file(file: Path, content: ReadOut, product: str | None) -> RefusedError:

@@ -117,7 +117,9 @@ def mistyped(newcomer: Newcomer) -> None:
     refused(newcomer.at(one, *FLASH, "--image", "app.bin"), REFUSED, "app.bin is not acme-thermo2 1.1.0", "--image")
     refused(newcomer.at(one, *FLASH, "--image", str(OLD)), REFUSED, "it is acme-thermo2 1.0.0", "--version 1.0.0")
     refused(newcomer.types("release", "verify", "app.bin"), REFUSED, "is not a release")
-    assert "is acme-thermo2 1.0.0, superseded by 1.1.0" in newcomer.types("release", "verify", str(OLD)).out
+    verify = ("release", "verify", str(OLD))
+    refused(newcomer.types(*verify, "--version", "1.1.0"), REFUSED, "is not 1.1.0: it is acme-thermo2 1.0.0")
+    assert "is acme-thermo2 1.0.0, superseded by 1.1.0" in newcomer.types(*verify).out
 
 
 def at_the_port(newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
