@@ -1,4 +1,4 @@
-"""Long values are wrapped inside their column, so that a text cannot imitate another row."""
+"""Sentences, tables and long values are wrapped, so that words stay whole and a text cannot imitate another row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from blockota.cli.layout import wrap
+from blockota.cli.layout import sentence_lines, table_lines, wrap
 from blockota.cli.session import Session
 
 WIDTH = 20
@@ -47,3 +47,48 @@ def test_a_reason_stays_in_its_column(monkeypatch: pytest.MonkeyPatch, capsys: p
     )
     labels = [line[:9].strip() for line in capsys.readouterr().out.splitlines()]
     assert (labels[0], set(labels[1:-1]), labels[-1]) == ("reason", {""}, "expires")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "lines"),
+    [
+        ("nothing was changed", ["nothing was changed"]),
+        ("the flash has 60,708 bytes now", ["the flash has", "  60,708 bytes now"]),
+        ("run `blockota dev up` first", ["run", "  `blockota dev up`", "  first"]),
+        ("run `blockota dev status`, then", ["run `blockota dev", "  status`, then"]),
+        ("it is http://127.0.0.1:8080/ipfs now", ["it is", "  http://127.0.0.1:8080/ipfs", "  now"]),
+    ],
+)
+def test_sentences_break_between_words(sentence: str, lines: list[str]) -> None:
+    """A number stays with its unit, a command on one line if it fits, and a word that is longer than a line whole."""
+    assert sentence_lines(sentence, width=WIDTH) == lines
+    assert sentence_lines(sentence, width=None) == [sentence]
+
+
+@given(
+    st.integers(1, 5).flatmap(
+        lambda count: st.lists(st.lists(st.text("abc 0", max_size=30), min_size=count, max_size=count), min_size=1)
+    ),
+    st.integers(30, 120),
+)
+def test_tables_fit_the_terminal(rows: list[list[str]], width: int) -> None:
+    """No line of a table is wider than the terminal, and no column and no word is missing."""
+    columns = [f"COLUMN{number}" for number in range(len(rows[0]))]
+    lines = [line.plain for line in table_lines(columns, rows, width=width)]
+    assert all(cell_len(line) <= width for line in lines)
+    assert set(" ".join(lines).split()) >= {word for row in rows for cell in row for word in cell.split()} | set(
+        columns
+    )
+
+
+def test_a_wide_table_moves_as_few_columns_as_possible_below_its_rows() -> None:
+    """The last columns leave the table if there is a choice; the lines below all rows are of one form."""
+    columns, row = ("A", "B", "C", "D"), ("a" * 8, "b" * 8, "c" * 8, "d" * 8)
+    lines = [line.plain for line in table_lines(columns, [row, ("1", "2", "3", "4")], width=30)]
+    assert lines == [
+        "A         B         C",
+        "aaaaaaaa  bbbbbbbb  cccccccc",
+        "  D dddddddd",
+        "1         2         3",
+        "  D 4",
+    ]
