@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blockota.cli.keys import key_option, open_key
+from blockota.cli.next_steps import after_pausing
 from blockota.cli.options import ProposalOptions, may_propose_options, proposing_options, save_proposal
 from blockota.cli.proposal_text import show_part
 from blockota.cli.session import Session, VerbGroup, with_session
@@ -101,7 +102,7 @@ def pause(session: Session, /, key: str, password_fd: int | None, proposing: Pro
     transaction = "0x" + receipt.transaction.hex()
     fields = {"paused": True, "transaction": transaction, "block": receipt.block_number}
     sentence = f"publishing and installing are paused since block {receipt.block_number}, transaction {transaction}"
-    session.result(fields, lambda: session.done(sentence))
+    session.result(fields, lambda: session.done(sentence), then=after_pausing())
 
 
 @contract.command()

@@ -109,10 +109,16 @@ def before_signing(file: Path, *, view: Path | None) -> str:
 
 def after_signing(file: Path, signature: Path, proposal: Proposal, *, signed: int, view: ChainView) -> str:
     """Return the next step of an owner who has signed. A signature that was made off line must be sent back."""
+    from blockota.vendor.files import is_beside
+
     if view.source:
         return f"{signed} of {view.safe.threshold} signed here. Send {signature} back to the sender of {file}"
-    if signature.parent.resolve() != file.parent.resolve():
-        return f"{signed} of {view.safe.threshold} signed. Move {signature} beside {file}, where the execution finds it"
+    if not is_beside(signature, file):
+        options = f"--signature {shlex.quote(str(signature))} --key KEY"
+        execute = f"`blockota proposal execute {shlex.quote(str(file))} {options}`"
+        return (
+            f"{signed} of {view.safe.threshold} signed. The execution needs the name of your signature file: {execute}"
+        )
     return after_review(file, proposal, signed=signed, view=view)
 
 
@@ -120,6 +126,11 @@ def after_review(file: Path, proposal: Proposal, *, signed: int, view: ChainView
     """Return the next step for a proposal with a number of signatures that can still be executed."""
     first = view.first_before(proposal.nonce)
     return after_proposing(file, signed=signed, threshold=view.safe.threshold, first=first)
+
+
+def after_pausing() -> str:
+    """Return the next step after an owner has paused the contract."""
+    return f"Next: {_AFTER_EXECUTION['pause']}"
 
 
 def after_execution(proposal: Proposal) -> str:

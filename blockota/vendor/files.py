@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -160,7 +161,7 @@ def collect_signatures(
     given = [signature for path in named for signature in read_signatures(path, proposal=proposal)]
     known = {path.resolve() for path in named}
     beside = {}
-    for path in sorted(file.parent.glob(f"{glob.escape(file.stem)}.*signature*.json")):
+    for path in sorted(file.parent.glob(_signature_pattern(file))):
         if path.resolve() in known:
             continue
         try:
@@ -175,6 +176,16 @@ def collect_signatures(
         else:
             note(f"Skipped the signature of {signer}: not an owner of the Safe")
     return merge(given)
+
+
+def is_beside(signature: Path, file: Path) -> bool:
+    """Return whether `collect_signatures` finds a signature file by its folder and name."""
+    is_same_folder = signature.parent.resolve() == file.parent.resolve()
+    return is_same_folder and fnmatch.fnmatchcase(signature.name, _signature_pattern(file))
+
+
+def _signature_pattern(file: Path) -> str:
+    return f"{glob.escape(file.stem)}.*signature*.json"
 
 
 def refuse_to_replace(path: Path, form: str) -> None:

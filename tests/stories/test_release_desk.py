@@ -200,6 +200,9 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
     assert rows["no.json"]["competesWith"] == ["1.0.0.json"]
     assert "COMPETES with no.json" in workshop.run("proposal", "list").out
     assert "1, the Safe's next; competes with no.json" in ok(sign(workshop, file, "dev:1")).out
+    # A signature under a name of one's own is not found by the execution.
+    own_name = ok(sign(workshop, file, "dev:3", "-o", "carol.json"))
+    assert "`blockota proposal execute 1.0.0.json --signature carol.json --key KEY`" in own_name.err
     ok(sign(workshop, file, "dev:2"))
     assert "reject whatever else takes nonce 1" in ok(decide(workshop, "no.json", "dev:1", "dev:3")).out
     refused(workshop.run("proposal", "simulate", str(file)), REFUSED, "was replaced", "nonce 1")
