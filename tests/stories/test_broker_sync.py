@@ -165,7 +165,7 @@ def test_killed_anywhere_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
 def killed_until_done(workshop: Workshop, vendor_url: str) -> int:
     """Kill rounds at ever later file operations until one succeeds; return the number of killed rounds."""
     # Every round makes the first operations, so a kill before them is always tested.
-    for number, count in enumerate(sorted({1, 5, *sampled(range(1, 60), one_in=15)})):
+    for number, count in enumerate(sorted({1, 5, *sampled(range(1, 60), one_in=15), 1000})):
         words = [sys.executable, "-c", _KILLED_AT, str(count), "broker", "sync", "--vendor-source", vendor_url]
         done = subprocess.run(
             [*words, *OPTIONS],
