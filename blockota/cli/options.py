@@ -15,7 +15,7 @@ import click
 from blockota.approval.intent import one_line
 from blockota.cli.keys import OpenSigner
 from blockota.cli.next_steps import after_proposing
-from blockota.cli.parameters import DURATION, NONCE
+from blockota.cli.parameters import NONCE, VALIDITY
 from blockota.cli.session import Session
 from blockota.errors import shortened
 
@@ -151,7 +151,7 @@ def proposing_options(
     @click.option("-o", "--output", type=file, required=default_output is None, help=output_help)
     @click.option("--reason", default="", help="Your reason, for the other owners.")
     @click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Your name or role, for the other owners.")
-    @click.option("--expires-in", type=DURATION, default="7d", show_default=True, help="Time until it expires.")
+    @click.option("--expires-in", type=VALIDITY, default="7d", show_default=True, help="Time until it expires.")
     @click.option("--nonce", type=NONCE, metavar="NUMBER", help=nonce_help)
     @functools.wraps(command)
     def wrapped(

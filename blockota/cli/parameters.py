@@ -152,7 +152,9 @@ def entry(value: Any) -> tuple[str, str]:
 
 VERSION, NUMBER, SIZE, REGION = map(FuncParamType, (version, number, size, region))
 DURATION = duration_between(60)
-"""At least a minute, because ``--expires-in 7`` is a mistake for 7 days, not a wish for 7 seconds."""
+"""At least a minute, because a number alone is seldom meant in seconds."""
+VALIDITY = duration_between(600)
+"""At least ten minutes, because ``--expires-in 7`` and ``--expires-in 90`` are mistakes for days."""
 INTERVAL = duration_between(1, _DAY)
 """The time between two repetitions, or until a stop."""
 ADDRESS, TIME, ENTRY, NONCE = map(FuncParamType, (address, time, entry, nonce))

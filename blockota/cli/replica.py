@@ -11,7 +11,7 @@ import click
 
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
-from blockota.cli.parameters import DURATION, VERSION
+from blockota.cli.parameters import VALIDITY, VERSION
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import BlockOTAError, ContentError, StoreError, UsageError, shortened
 from blockota.model.release import Status, Version, show_time
@@ -39,7 +39,7 @@ def replica() -> None:
 @replica.command()
 @click.option("--product", required=True, metavar="NAME", help="Product of the release.")
 @click.option("--version", type=VERSION, required=True, help="Version of the release to serve.")
-@click.option("--expires-in", type=DURATION, default="90d", show_default=True, help="How long to serve it.")
+@click.option("--expires-in", type=VALIDITY, default="90d", show_default=True, help="How long to serve it.")
 @_KEY
 @with_session
 def propose(

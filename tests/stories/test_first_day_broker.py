@@ -52,7 +52,7 @@ def test_a_newcomer_serves_a_copy_by_four_commands(workshop: Workshop) -> None:
             "acme-thermo",
         )
         refused(type_in("replica", "propose", "--product", PRODUCT, "--version", "1.0", *KEY), USAGE, "1.4.0")
-        refused(type_in("replica", "propose", *RELEASE, *KEY, "--expires-in", "90"), USAGE, "90", "7d")
+        refused(type_in("replica", "propose", *RELEASE, *KEY, "--expires-in", "90"), USAGE, "'90' is 90s: write 10m")
         refused(type_in("replica", "propose", *RELEASE, "--key", "keystore:broker.json"), USAGE, "broker.json")
         offered = type_in("replica", "propose", *RELEASE, *KEY)
         assert "agreement 1 is proposed" in offered.out
