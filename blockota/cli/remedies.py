@@ -34,7 +34,7 @@ OPTIONS: dict[Action, str] = {
     Action.PUBLISH_TOGETHER: "one `blockota release publish` for all of them",
     Action.GIVE_REASON: "--reason TEXT",
     Action.CHOOSE_NETWORK: "--network NAME",
-    Action.CHOOSE_NONCE: "--nonce N, or without it for the next one",
+    Action.CHOOSE_NONCE: "--nonce N, or without it for the next free one",
     Action.SIGN_LATER: "without --sign, then `blockota proposal sign FILE`",
     Action.SIGN_PROPOSAL: "`blockota proposal sign FILE`; --signature FILE names a file elsewhere",
     Action.SHOW_PROPOSAL: "`blockota proposal show FILE`",
