@@ -22,7 +22,7 @@ MAX_CHIP_ID = 0xFFFF
 
 
 def chip_id(value: Any) -> int:
-    """Parse a chip id, or the name of a chip that has only one id."""
+    """Parse a chip id, or the name or part number of a chip that has only one id."""
     if re.fullmatch(r"\d\w*", str(value)):
         return number(value)
     named = chips_named(str(value))
@@ -31,7 +31,8 @@ def chip_id(value: Any) -> int:
     if len(named) > 1:
         ids = ", ".join(f"0x{chip.product_id:03x} ({chip.name}, up to {chip.flash_limit >> 10} KiB)" for chip in named)
         raise click.BadParameter(
-            f"{value!r} has several ids: {ids}. Pass one of them; `blockota board identify` shows the id of a board."
+            f"{value!r} has several ids: {ids}. Pass one of them, or the whole part number; `blockota board identify` "
+            "shows the id of a board."
         )
     return named[0].product_id
 
@@ -44,7 +45,7 @@ def product() -> None:
 @product.command()
 @click.argument("name")
 @click.option("--oem", required=True, help="Name of the manufacturer of the device.")
-@click.option("--chip", type=chip_id, required=True, help="Id or name, as 0x410; `board chips` lists them.")
+@click.option("--chip", type=chip_id, required=True, help="Id or part number, as 0x410 or STM32F103C8.")
 @click.option("--region", type=REGION, required=True, help="Flash region of the images, such as 0x08000000:64K.")
 @proposing_options
 @sign_option

@@ -24,7 +24,7 @@ K = 1024
 _LAST_PROTECTION_BIT = 31
 _SHARED = (
     *("name", "family", "banks", "write_alignment", "core", "clock_hz", "has_isr"),
-    *("erase_limit", "protected_bytes", "second_bank_page", "second_bank"),
+    *("erase_limit", "protected_bytes", "second_bank_page", "second_bank", "parts"),
 )
 """The fields of a chip that have their names and values in the table."""
 _DESCRIPTION = re.compile(r" [A-Za-z]+[- ].*|, \d.*")
@@ -84,6 +84,7 @@ class Chip:
         protected_bytes: the bytes of flash that one write-protection bit covers; 0 if unknown.
         second_bank_page: as in the table; 0 where the boot ROM and the flash controller count alike.
         second_bank: the address of the second bank on every part; 0 if it begins where the first one ends.
+        parts: a regular expression that matches the parts' names behind ``STM32``; empty if it is not known.
     """
 
     product_id: int
@@ -111,6 +112,7 @@ class Chip:
     protected_bytes: int = 0
     second_bank_page: int = 0
     second_bank: int = 0
+    parts: str = ""
 
     @property
     def is_erased_whole(self) -> bool:
@@ -207,8 +209,8 @@ def chips_named(name: str) -> tuple[Chip, ...]:
     """Return the rows that a chip's name or part number selects, such as ``STM32F103`` or ``stm32g071rb``.
 
     A name in the table has several parts, such as ``STM32F05x/F030x8``, in which ``x`` stands for any character. The
-    rows with the most other characters in common with `name` are returned: several rows if the name does not decide
-    between them, none if no row has such a name.
+    rows with the most other characters in common with `name` are returned, or those of them whose `parts` match it:
+    several rows if the name does not decide between them, none if no row has such a name.
     """
     wanted = name.upper().removeprefix("STM32")
     found: dict[int, list[Chip]] = {0: []}
@@ -217,8 +219,10 @@ def chips_named(name: str) -> tuple[Chip, ...]:
             return (chip,)
         alike = max(_characters_alike(part, wanted) for part in _name_parts(chip.name))
         found.setdefault(alike, []).append(chip)
-    best = max(found)
-    return tuple(found[best]) if best else ()
+    if not (best := max(found)):
+        return ()
+    part = re.sub(r"^(\w{6})[A-Z]\d", r"\1", wanted)  # without the package and the temperature range, such as T6
+    return tuple(chip for chip in found[best] if chip.parts and re.match(chip.parts, part)) or tuple(found[best])
 
 
 @cache

@@ -116,11 +116,15 @@ def test_write_protection_is_read(product_id: int, kib: int, options: bytes, pro
         ("STM32G071RBT6", {0x460}),
         ("f105", {0x418}),  # a row of its own decides against the pattern F10x
         ("STM32F103", {0x410, 0x412, 0x414, 0x430, 0x641}),
+        ("STM32F103C8T6", {0x410}),  # the part number has the flash size: 8 is 64 KiB
+        ("stm32f103rc", {0x414}),
         ("STM32F030", {0x440, 0x442, 0x444}),
         ("STM32F030C8", {0x440}),
         ("STM32F417", {0x413}),
         ("STM32F303RE", {0x446}),
         ("STM32L152", {0x416, 0x427, 0x429, 0x436, 0x437}),
+        ("STM32L152RBT6", {0x416}),
+        ("STM32L152RBT6A", {0x429}),
         ("STM32W108", {0x9A8, 0x9B0}),
         ("STM32F10x low-density", {0x412}),
         ("STM32", set()),
