@@ -67,7 +67,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "ReleaseUnknown": Refusal(
         "release {product} {version} does not exist",
         "the contract has no record of it",
-        "check the version",
+        "check the product and the version",
         Action.LIST_RELEASES,
     ),
     "ReleaseAlreadyRevoked": Refusal("{product} {version} is already revoked", "a revocation is final"),
@@ -116,9 +116,9 @@ REFUSALS: Mapping[str, Refusal] = {
         Action.LIST_AGREEMENTS,
     ),
     "WrongAgreementStatus": Refusal(
-        "agreement {id} is {status}",
-        "a proposed agreement can be accepted or declined, an accepted one announced or terminated",
-        "look at the agreements, and wait for the vendor's decision if it is proposed",
+        "agreement {id} is {status}, which does not allow this step",
+        "only a proposed agreement can be accepted or declined, and only an accepted one announced or terminated",
+        "if it is proposed, wait for the vendor's decision",
         Action.LIST_AGREEMENTS,
     ),
     "AgreementExpired": Refusal("agreement {id} has expired", "it was valid until {expiresAt}", "propose it again"),

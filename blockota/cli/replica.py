@@ -56,9 +56,9 @@ def propose(
     expires_at = session.chain.head().time + expires_in
     account = open_key(session.settings.chain_id, key, password_fd)
     made = offer(session.replication, account, product=product, version=version, expires_at=expires_at)
-    session.result(
-        made.as_fields(), lambda: session.done(f"agreement {made.number} is proposed; the vendor's Safe decides")
-    )
+    sentence = f"agreement {made.number} is proposed; the vendor's Safe decides"
+    then = f"Next: when agreement {made.number} is accepted, `blockota broker sync --announce URL --key KEY`"
+    session.result(made.as_fields(), lambda: session.done(sentence), then=then)
 
 
 @replica.command()
