@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from blockota.cli.boards import JOURNALS, connected, named_pages
-from blockota.cli.display import progress_bar
+from blockota.cli.display import spinner
 from blockota.cli.lines import line_options
 from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session, with_session_offline
@@ -63,7 +63,7 @@ def _contents(session: Session, board: BoardSession) -> dict[str, Any]:
     if board.identity.chip is None or board.identity.flash_size is None:
         return {"releases": None, "contents": "not read, because the chip is not supported"}
     try:
-        with progress_bar(session, "Looking at the flash", total=None):
+        with spinner(session, "Looking at the flash"):
             contract = session.contract
             known, now = contract.histories(one.name for one in contract.products()), session.chain.head().time
             look = board.look(known)

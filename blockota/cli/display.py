@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, BinaryIO
 
 from blockota.cli.session import Session
@@ -71,6 +71,13 @@ def counting_bar(session: Session, what: str) -> Iterator[Callable[[int], None]]
         yield add
 
 
+@contextmanager
+def spinner(session: Session, what: str) -> Iterator[None]:
+    """Show a spinner on stderr while something of unknown length is done; it is shown where progress bars are."""
+    with nullcontext() if _is_plain(session) else session.err.status(what):
+        yield
+
+
 def bars_of(session: Session, last: ProgressColumn) -> Progress:
     """Return progress bars on stderr, as wide as the terminal; `last` is their last column.
 
@@ -93,6 +100,10 @@ def bars_of(session: Session, last: ProgressColumn) -> Progress:
         console=session.err,
         transient=True,
         expand=True,
-        disable=session.as_json or session.err.color_system is None,
+        disable=_is_plain(session),
         redirect_stdout=session.out.is_terminal,  # output to a file must not be drawn above the bars
     )
+
+
+def _is_plain(session: Session) -> bool:
+    return session.as_json or session.err.color_system is None

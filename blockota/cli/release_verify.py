@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import click
 
-from blockota.cli.display import parts_of, progress_bar
+from blockota.cli.display import parts_of, spinner
 from blockota.cli.parameters import VERSION
 from blockota.cli.session import Session, with_session
 from blockota.errors import Action, RefusedError
@@ -46,7 +46,7 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
         given = open_image(file, load_address=BOOT_ADDRESS)
     with given.open() as opened:
         content = ReadOut(given, opened)
-        with progress_bar(session, "Searching", total=None):
+        with spinner(session, "Searching"):
             there = content.find(releases, {one.name: one.region for one in products})
         found = [
             one for one in there if product in (None, one.release.product) and version in (None, one.release.version)
