@@ -85,7 +85,7 @@ def _run_again(board: SimulatedBoard) -> str:
     what = run(board, FIRST)
     if "holds 1.0.0 already" in what:
         return "already"
-    return what.split(" replaces ")[1].split(",")[0].split(" of another")[0]
+    return what.split(" replaces ")[1].split(";")[0].split(" of another")[0]
 
 
 @pytest.mark.sampled
