@@ -68,11 +68,12 @@ def account_of(
         return _keystore_key(home_path(name), ask_password, note=note)
     if kind == "ape" and _ALIAS.fullmatch(name) and not _could_be_key(name):
         return _ape_key(name, ask_password, note=note)
+    is_file = _names_a_file(uri) and home_path(uri).is_file()
     raise UsageError(
         "the key cannot be found",
         why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, or dev:N on the local chain",
-        remedy="name the place of the key, never the key itself, or make a new key",
-        action=Action.MAKE_KEY,
+        remedy=f"write keystore:{uri}" if is_file else "name the place of the key, never the key, or make a new key",
+        action=None if is_file else Action.MAKE_KEY,
     )
 
 

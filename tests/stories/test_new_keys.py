@@ -132,6 +132,9 @@ def test_a_missing_key_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
         printed = capsys.readouterr().err
         assert why in printed
         assert "(`blockota key new FILE`)" in printed
+    Path("alice.json").touch()
+    assert run(["key", "address", "alice.json"]) == 2
+    assert "Write keystore:alice.json." in capsys.readouterr().err
 
 
 def test_a_password_is_never_an_argument(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
