@@ -70,11 +70,7 @@ class BoardImages:
 class BoardImageJob:
     """The work on one board's own image, on a board that is cleared for the program of the same run.
 
-    Attributes:
-        product: the paired product of the image.
-        note: receives sentences for the operator.
-        progress: receives the steps of the work.
-        stop: ends the command early.
+    `product` is the paired product of the image. `note` receives sentences for the operator, `progress` the steps.
     """
 
     images: BoardImages

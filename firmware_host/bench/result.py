@@ -79,6 +79,7 @@ class BoardResult:
         port: the port's URL.
         identity: the identity that the board reported; None if the board did not answer.
         release: the release to be written; None if no release was proven.
+        passed: the checks that passed.
         before: the state before the work: a version, ``blank``, ``half written``, ``unknown``, or another product's
             name and version.
         finished: the digest, proof and summary of the run; None if the flash is not proven.
@@ -87,6 +88,8 @@ class BoardResult:
         banner: the text that the board's program printed after its start.
         started: how the program was started: ``reset``, ``go`` or ``none``; empty if the start failed.
         line: the line in the bench log; None if no line was written.
+        error: the error; None if everything succeeded.
+        board_image: the board's own image and its proof; None if the run has none.
     """
 
     port: str

@@ -34,13 +34,7 @@ from firmware_host.flashing.plan import FlashPlan, plan
 
 @dataclass(frozen=True)
 class FlashLook:
-    """What is in the part of a flash where a vendor's releases lie.
-
-    Attributes:
-        region: the part of the flash.
-        releases: the releases in it.
-        is_blank: whether the part is erased.
-    """
+    """The part of a flash where a vendor's releases lie, the releases in it, and whether the part is erased."""
 
     region: Region
     releases: tuple[Release, ...]
@@ -80,8 +74,7 @@ class BoardSession:
             proof: how the flash is examined and proven, if the chip is known to run the digest program.
 
         Raises:
-            VerificationError: check 7 failed, because the chip is not supported.
-            RefusedError: the journal cannot be read.
+            RefusedError: check 7 failed, because the chip is not supported; or the journal cannot be read.
             BoardError: the board stopped answering.
         """
         contents = FlashContents(self.bootloader)
@@ -101,16 +94,9 @@ class BoardSession:
         return Examination(self, proven, contents, installed=installed, entry=entry, journal=journal, known=known)
 
     def look(self, known: Iterable[Release]) -> FlashLook | None:
-        """Look for releases in the board's flash, without changing the flash.
+        """Look for releases in the board's flash, without changing the flash; None if no release fits on this board.
 
-        Args:
-            known: the releases on the chain; those for other chips or a larger flash are left out.
-
-        Returns:
-            What was found; None if no release can be on this board.
-
-        Raises:
-            BoardError: the board stopped answering.
+        Of the releases on the chain, `known`, those for other chips or a larger flash are left out.
         """
         flash = self._flash()
         releases = [one for one in known if one.chip_id == self.identity.product_id and flash.contains(one.region)]
@@ -245,7 +231,6 @@ class ClearedBoard:
     """A board that passed checks 6 to 9 for one release; only `Examination.clear` creates instances.
 
     Attributes:
-        passed: the passed checks, in order.
         contents: the board's flash, with the bytes and digests read so far.
         back: the bytes beside the image that an interrupted run erased and this run restores.
         run: records the run in the board's journal; None if no journal is kept.
@@ -278,11 +263,7 @@ class ClearedBoard:
         yield from carry_out(planned, bootloader, contents=self.contents, journal=self.run, kept=self.back.kept)
 
     def prove_flash(self, finished: Finished) -> Passed:
-        """Check 10: compare the flash with the chain's record.
-
-        Raises:
-            FlashProofError: the digest of the flash differs from the record.
-        """
+        """Check 10: compare the flash with the chain's record; raise FlashProofError if they differ."""
         return prove_flash(self.proven.release, finished.sha256, method=finished.method)
 
 

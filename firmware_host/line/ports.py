@@ -346,11 +346,7 @@ def _open_serial(url: str, baud: int, *, parity: Parity, mode: LineMode) -> seri
 
 
 def _let_driver_switch(port: serial.Serial, url: str, mode: LineMode) -> None:
-    """Ask the driver to switch the transceiver by RTS. The ROM answers too soon for a program that switches RTS.
-
-    Raises:
-        LinkError: the driver cannot do this.
-    """
+    """Ask the driver to switch the transceiver by RTS. The ROM answers too soon for a program that switches RTS."""
     try:
         port.rs485_mode = RS485Settings(
             rts_level_for_tx=not mode.invert_rs485, rts_level_for_rx=mode.invert_rs485, loopback=mode.echo

@@ -108,7 +108,7 @@ def _require_possible(options: argparse.Namespace) -> None:
 
 def _board(options: argparse.Namespace) -> SimulatedBoard:
     rate = 0 if options.baud == RATE_OF_THE_LINE else int(options.baud or 0)
-    profile = PROFILES[options.chip]
+    profile: BoardProfile = options.chip
     first = options.second_bank_page
     if first and (profile.banks == 1 or first < profile.bank_pages(2).start):
         raise UsageError(
@@ -152,6 +152,7 @@ def _pages(text: str, profile: BoardProfile) -> set[int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m firmware_host.simulator",
+        usage="%(prog)s [--tcp PORT | --pty | --rfc2217 [PORT]] [OPTION ...]",
         description=__doc__.splitlines()[0],
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -181,7 +182,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--latency", type=_latency, default=0.0, metavar="MS", help=text)
     add("--verbose", action="store_true", help="log each read and write as well")
     # The board.
-    add("--chip", choices=tuple(PROFILES), default=STM32F103C8.name, help="the chip to simulate (%(default)s)")
+    text = f"the chip to simulate, such as stm32g071rb ({STM32F103C8.name}); a wrong name lists all names"
+    add("--chip", type=_profile, default=STM32F103C8, metavar="NAME", help=text)
     text = "the number that the ROM gives to the first page of the second bank (default: it counts on)"
     add("--second-bank-page", type=int, default=0, metavar="PAGE", help=text)
     add("--flash", type=Path, metavar="FILE", help="keep the flash contents in FILE, which is created if absent")
@@ -193,6 +195,12 @@ def _parser() -> argparse.ArgumentParser:
     text = f"simulate a fault; may be repeated: {', '.join(FAULT_NAMES)}"
     add("--fault", action="append", default=[], metavar="NAME[=VALUE]", help=text)
     return parser
+
+
+def _profile(text: str) -> BoardProfile:
+    if text.lower() not in PROFILES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a simulated chip; choose one of {', '.join(PROFILES)}")
+    return PROFILES[text.lower()]
 
 
 def _port(text: str) -> int:

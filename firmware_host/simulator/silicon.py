@@ -89,13 +89,8 @@ class Supply:
 class Flash:
     """The cells and the controller of the main flash.
 
-    All changes raise PowerCutError if `supply` fails before or within an operation.
-
-    Args:
-        profile: the simulated chip.
-        contents: the initial contents, or the file that stores the flash (created if absent).
-        faults: the faults, of which worn-out cells and pages are used.
-        supply: the power supply of the flash controller.
+    The contents are given, or stored in a file that is created if absent. All changes raise PowerCutError if `supply`
+    fails before or within an operation.
 
     Attributes:
         busy_seconds: the time that all programming and erasing so far would have taken on the chip.
