@@ -38,7 +38,8 @@ example:
   python -m firmware_host.simulator --rfc2217 --wiring dtr --rs485 --half-duplex
 
 Each new connection resets the board, which is then in its boot ROM.
-Where a control line is wired to NRST (--rfc2217), the host must reset the board itself."""
+Where a control line is wired to NRST (--rfc2217), the host must reset the board
+itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -152,7 +153,7 @@ def _pages(text: str, profile: BoardProfile) -> set[int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m firmware_host.simulator",
-        usage="%(prog)s [--tcp PORT | --pty | --rfc2217 [PORT]] [OPTION ...]",
+        usage="%(prog)s [OPTION ...]",
         description=__doc__.splitlines()[0],
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -52,7 +52,7 @@ def test_impossible_boards_are_refused(
     ("words", "message"),
     [
         (["--tcp", "70000"], "not a TCP port"),
-        (["--chip", "z80"], "invalid choice"),
+        (["--chip", "z80"], "choose one of stm32c011f6, stm32c031c6"),
         (["--latency=-1", "--baud", "9600"], "-1 ms are out of range"),
         (["--latency", "nan", "--baud", "9600"], "nan ms are out of range"),
         (["--latency", "1e9", "--baud", "9600"], "0 to 1000 milliseconds"),
@@ -65,6 +65,14 @@ def test_malformed_options_are_refused(words: list[str], message: str, capsys: p
         main(words)
     assert end.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_help_text_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """No line of the help text is wider than a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert not [line for line in capsys.readouterr().out.splitlines() if len(line) > 80]
 
 
 def test_a_port_in_use_ends_the_command_with_status_4(capsys: pytest.CaptureFixture[str]) -> None:
