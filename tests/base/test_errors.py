@@ -1,0 +1,18 @@
+"""An error is revised without a change of its class."""
+
+from __future__ import annotations
+
+from blockota.errors import Action, VerificationError
+
+
+def test_a_revised_error_keeps_its_class_and_its_other_parts() -> None:
+    """A revised error differs from the first one only in the given parts."""
+    error = VerificationError(
+        7, "the chip is another one", why="0x411", remedy="take another board", action=Action.LIST_CHIPS
+    )
+    revised = error.revised(why="0x412", values={"product": "acme-lamp"})
+    assert type(revised) is VerificationError
+    assert (revised.number, revised.what) == (7, "check 7 failed, the chip is another one")
+    assert str(revised) == "check 7 failed, the chip is another one: 0x412. Take another board."
+    assert (revised.action, revised.values) == (Action.LIST_CHIPS, {"product": "acme-lamp"})
+    assert (error.why, error.values) == ("0x411", {})
