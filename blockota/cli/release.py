@@ -195,7 +195,7 @@ def list_(session: Session, /, product: str | None) -> None:
     releases = session.contract.histories(names)
     now = session.chain.head().time  # the chain's clock decides, not this computer's
     rows = [
-        (r.product, r.version, _status(r, now=now), f"{r.size:,}", show_time(r.active_from), f"{r.sha256.hex()[:16]}…")
+        (r.product, r.version, _status(r, now=now), f"{r.size:,}", show_time(r.active_from), f"{r.sha256.hex()[:12]}…")
         for r in releases
     ]
     columns = ("PRODUCT", "VERSION", "STATUS", "BYTES", "ACTIVE FROM", "SHA-256")

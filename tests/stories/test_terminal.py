@@ -202,6 +202,12 @@ def test_control_c_during_a_transfer_leaves_a_clean_screen(office: Terminal) -> 
 PLAIN = {"dumb": {"TERM": "dumb"}, "NO_COLOR": {"TERM": "xterm-256color", "NO_COLOR": "1"}}
 
 
+def test_a_list_of_usual_releases_has_one_line_for_each(office: Terminal) -> None:
+    """The columns of `release list` fit 80 columns, unless names or versions are long."""
+    shown = office.run("release", "list", "--product", PRODUCT)
+    assert len(shown.text.splitlines()) == 2, shown.text
+
+
 @pytest.mark.parametrize("environment", PLAIN.values(), ids=PLAIN)
 def test_a_plain_terminal_gets_no_escape_sequence(office: Terminal, environment: dict[str, str]) -> None:
     """On a dumb terminal, and with NO_COLOR, there are no bars and no escape sequences."""
