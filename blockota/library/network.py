@@ -17,7 +17,7 @@ from blockota.bindings import safe
 from blockota.bindings.block_ota import ContractEvent
 from blockota.chain import Receipt
 from blockota.connection import Connection
-from blockota.desk import complete_draft, review_on
+from blockota.desk import complete_draft, review_on, view_of
 from blockota.library.bench import flash_board
 from blockota.library.proposals import open_key
 from blockota.library.reading import fetch_image, follow_events, verify_image
@@ -36,6 +36,7 @@ from blockota.stores.store import Store
 from blockota.vendor.images import ImageInputs
 from blockota.vendor.propose import Reason
 from blockota.vendor.publish import propose_releases, propose_revocation
+from blockota.vendor.queue import with_queue
 from blockota.vendor.review import Review
 from blockota.vendor.unattended import sign_review
 from firmware_host.bench.result import BoardResult
@@ -63,6 +64,7 @@ class Network:
     def __init__(self, settings: Settings) -> None:
         self.settings: Settings = settings
         self._connection = Connection(settings, purpose="blockota library")
+        self._queue: dict[str, Proposal] = {}
 
     @classmethod
     def from_settings(
@@ -270,8 +272,7 @@ class Network:
             draft: product, version and the choices of the publisher; the image is added from the file.
             reason: why the release is proposed, one line for the other owners.
             proposer: your name or role, one line.
-            nonce: the Safe's nonce; None means the next one. A proposal behind another needs ``other.nonce + 1``, and
-                its signatures must accept the red flag ``nonce``.
+            nonce: the Safe's nonce; None means the one behind the pending proposals that this `Network` has made.
 
         Returns:
             The proposal, which expires after a week.
@@ -291,7 +292,8 @@ class Network:
         contract = self._connection.contract
         draft = replace(draft, version=_parsed(draft.version))  # programs without types may give the version as text
         whole = complete_draft(draft, Path(image), contract=contract)
-        return propose_releases(contract, [whole], store=self.store, reason=_reason(reason, proposer, nonce))[1]
+        why = self._reason(reason, proposer, nonce)
+        return self._queued(propose_releases(contract, [whole], store=self.store, reason=why)[1])
 
     def propose_revocation(
         self, product: str, version: Version | str, *, reason: str, proposer: str = "", nonce: int | None = None
@@ -303,8 +305,7 @@ class Network:
             version: the version to revoke.
             reason: why the release is revoked, one line.
             proposer: your name or role, one line.
-            nonce: the Safe's nonce; None means the next one. A proposal behind another needs ``other.nonce + 1``, and
-                its signatures must accept the red flag ``nonce``.
+            nonce: the Safe's nonce; None means the one behind the pending proposals that this `Network` has made.
 
         Raises:
             UsageError: the reason is empty.
@@ -316,8 +317,8 @@ class Network:
             >>> proposal.intent[0]["reason"]
             'loses its clock'
         """
-        why = _reason(reason, proposer, nonce)
-        return propose_revocation(self._connection.contract, product, version=_parsed(version), reason=why)
+        contract, why = self._connection.contract, self._reason(reason, proposer, nonce)
+        return self._queued(propose_revocation(contract, product, version=_parsed(version), reason=why))
 
     def red_flags(self, proposal: Proposal, *, images: Sequence[str | Path] = ()) -> list[RedFlag]:
         """Review a proposal as before a signature, and return what is unusual about it.
@@ -456,7 +457,18 @@ class Network:
     def _review(self, proposal: Proposal, images: Sequence[str | Path]) -> Review:
         connection, files = self._connection, [Path(image) for image in images]
         inputs = ImageInputs(lambda: connection.store, sources=connection.image_sources(), images=files)
-        return review_on(connection, proposal, inputs)
+        view = with_queue(view_of(connection, [proposal]), proposal, self._queue, now=int(time.time()))
+        return review_on(connection, proposal, inputs, view=view)
+
+    def _reason(self, text: str, proposer: str, nonce: int | None) -> Reason:
+        return Reason(
+            one_line(text), int(time.time()), _WEEK, nonce=nonce, proposer=one_line(proposer), queued=self._queue
+        )
+
+    def _queued(self, proposal: Proposal) -> Proposal:
+        """Remember a proposal, so that the next one comes behind it."""
+        self._queue[f"proposal {len(self._queue) + 1}"] = proposal
+        return proposal
 
 
 @overload
@@ -465,7 +477,3 @@ def _parsed(version: Version | str) -> Version: ...
 def _parsed(version: Version | str | None) -> Version | None: ...
 def _parsed(version: Version | str | None) -> Version | None:
     return Version.parse(version) if isinstance(version, str) else version
-
-
-def _reason(text: str, proposer: str, nonce: int | None) -> Reason:
-    return Reason(one_line(text), int(time.time()), _WEEK, nonce=nonce, proposer=one_line(proposer))

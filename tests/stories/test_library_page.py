@@ -104,7 +104,10 @@ def test_programs_get_errors_of_one_tree(workshop: Workshop) -> None:
             with pytest.raises(blockota.UsageError, match="is not a version"):
                 network.fetch(PRODUCT, version)
         untyped = blockota.Draft(PRODUCT, "1.2.0")  # type: ignore[arg-type]
-        assert network.propose_release("app-1.2.0.bin", untyped).intent[0]["version"] == "1.2.0"
+        first = network.propose_release("app-1.2.0.bin", untyped)
+        assert first.intent[0]["version"] == "1.2.0"
+        second = network.propose_revocation(PRODUCT, "1.0.0", reason="comes second")
+        assert (second.nonce, network.red_flags(second)) == (first.nonce + 1, [])
         proposal = network.propose_revocation(PRODUCT, "1.0.0", reason="a test", nonce=90)
         with pytest.raises(blockota.RefusedError, match=r"not signed automatically: .*\(red flag nonce\)"):
             network.sign(proposal, "dev:1")
@@ -144,16 +147,17 @@ def test_events_follow_the_chain(workshop: Workshop) -> None:
         before = list(network.events())
         followed = network.events(wait=True, pause=0.0)
         assert [next(followed) for _ in before] == before
-        revoke(network, "reboots")
+        revoke("reboots")
         event = next(followed)
         rpc(workshop.chain, "anvil_rollback", 1)
-        revoke(network, "loses its clock")
+        revoke("loses its clock")
         again = next(followed)
     assert (event.name, event.product, str(event.version)) == ("ReleaseRevoked", PRODUCT, "1.0.0")
     assert (event.arguments["reason"], again.arguments["reason"]) == ("reboots", "loses its clock")
 
 
-def revoke(network: blockota.Network, reason: str) -> None:
+def revoke(reason: str) -> None:
     """Revoke release 1.0.0 as two owners."""
-    proposal = network.propose_revocation(PRODUCT, "1.0.0", reason=reason)
-    network.execute(proposal, [network.sign(proposal, key) for key in ("dev:1", "dev:2")], "dev:0")
+    with blockota.Network.from_settings() as network:
+        proposal = network.propose_revocation(PRODUCT, "1.0.0", reason=reason)
+        network.execute(proposal, [network.sign(proposal, key) for key in ("dev:1", "dev:2")], "dev:0")
