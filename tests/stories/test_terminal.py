@@ -87,7 +87,7 @@ def office(tmp_path_factory: pytest.TempPathFactory, templates: Path, cast: Cast
         release = ("--product", PRODUCT, "--version", "1.1.0")
         succeeds("release", "revoke", *release, "--reason", REASON, "-o", "revoke-the-release-that-resets-boards.json")
         succeeds("product", "floor", LONG, NEWEST, "--nonce", "4", "--reason", REASON, "-o", "floor.json")
-        rpc(chain, "evm_setAutomine", *[False])
+        rpc(chain, "evm_setAutomine", False)  # noqa: FBT003 - a parameter of the node
         offer = ("replica", "propose", *release, "--key", "dev:5")
         stopped = terminal.run(*offer, watch=answering({"no block does.": CTRL_C}))
         assert stopped.status == INTERRUPTED, stopped.text
