@@ -49,6 +49,12 @@ def answering(keys: dict[str, str]) -> Callable[[str], str]:
     return watch
 
 
+def interrupting(is_time: Callable[[str], bool]) -> Callable[[str], str]:
+    """Return a watcher that presses Ctrl-C once, on a screen for which `is_time` is true."""
+    keys = [CTRL_C]
+    return lambda screen: keys.pop() if keys and is_time(screen) else ""
+
+
 SIGNING = {"Type room": "room\n", "Type grown": "grown\n", "Sign this": "y\n"}
 
 
@@ -89,7 +95,7 @@ def office(tmp_path_factory: pytest.TempPathFactory, templates: Path, cast: Cast
         succeeds("product", "floor", LONG, NEWEST, "--nonce", "4", "--reason", REASON, "-o", "floor.json")
         rpc(chain, "evm_setAutomine", False)  # noqa: FBT003 - a parameter of the node
         offer = ("replica", "propose", *release, "--key", "dev:5")
-        stopped = terminal.run(*offer, watch=answering({"no block does.": CTRL_C}))
+        stopped = terminal.run(*offer, watch=interrupting(lambda screen: screen.endswith(".")))
         assert stopped.status == INTERRUPTED, stopped.text
         yield terminal
 
@@ -99,6 +105,11 @@ def check_whole(shown: Shown) -> None:
     assert not shown.too_long
     assert BAR not in shown.text
     assert shown.is_cursor_visible
+
+
+def bars(screen: str) -> int:
+    """Return the number of lines with a progress bar."""
+    return sum(BAR in line for line in screen.splitlines())
 
 
 @contextmanager
@@ -116,7 +127,7 @@ def flashed(office: Terminal) -> tuple[Shown, int]:
 
     def count(screen: str) -> str:
         nonlocal most
-        most = max(most, sum(BAR in line for line in screen.splitlines()))
+        most = max(most, bars(screen))
         return ""
 
     with slow_boards() as ports, serve_tcp(board(3, flash=b"other")) as third:
@@ -172,17 +183,10 @@ def test_two_boards_leave_no_ghosts(flashed: tuple[Shown, int]) -> None:
 @pytest.mark.parametrize("columns", [80, 120])
 def test_control_c_during_bars_leaves_a_clean_screen(office: Terminal, columns: int) -> None:
     """Ctrl-C at two bars removes them, although the terminal prints ``^C`` behind them."""
-    pressed: list[str] = []
-
-    def press(screen: str) -> str:
-        if pressed or sum(BAR in line for line in screen.splitlines()) < 2:
-            return ""
-        pressed.append(CTRL_C)
-        return CTRL_C
-
+    watch = interrupting(lambda screen: bars(screen) == 2)
     with slow_boards() as ports:
         words = [word for port in ports for word in ("--port", port)]
-        shown = replace(office, columns=columns).run("flash", "--product", LONG, *words, watch=press)
+        shown = replace(office, columns=columns).run("flash", "--product", LONG, *words, watch=watch)
     check_whole(shown)
     assert shown.status == INTERRUPTED
     assert "^C" not in shown.text
@@ -192,7 +196,7 @@ def test_control_c_during_a_transfer_leaves_a_clean_screen(office: Terminal) -> 
     """Ctrl-C while a flash is read into a file removes the bar, and leaves no file."""
     with slow_boards() as (port, _):
         words = ("board", "read", "--port", port, "-o", "flash.bin")
-        shown = office.run(*words, watch=answering({BAR: CTRL_C}))
+        shown = office.run(*words, watch=interrupting(lambda screen: BAR in screen))
     check_whole(shown)
     assert BAR in shown.raw
     assert shown.status == INTERRUPTED
