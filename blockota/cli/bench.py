@@ -33,7 +33,7 @@ def bench() -> None:
 
 @bench.command()
 @click.option("--log", "path", type=click.Path(path_type=Path), default=BENCH_LOG, show_default=True, help="Bench log.")
-@click.option("--board", "wanted", metavar="ID", help="Take only the board whose unique id ends with ID.")
+@click.option("--board", "wanted", metavar="ID", help="Select the board whose unique id ends with ID.")
 @click.option("--csv", "output", metavar="FILE", help="Export the lines as CSV into FILE; - for the standard output.")
 @click.option("--confirmed-part", is_flag=True, help="Export the lines before the break of a damaged log.")
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
@@ -48,12 +48,12 @@ def log(
     confirmed_part: bool,
     force: bool,
 ) -> None:
-    """Show the bench log, or export it as CSV, and prove it.
+    """Show the bench log, or export it as CSV, and verify its hash chain.
 
-    The proof shows that no line was removed, changed or inserted.
+    A removed, changed or inserted line is detected.
 
-    A log that does not verify is refused. With --confirmed-part, the lines before the break are exported: each of them
-    is confirmed by its hash in the next line. Cells that a spreadsheet would run as a formula get a leading '.
+    A damaged log is refused. With --confirmed-part, the lines before the break are exported: each of them is confirmed
+    by its hash in the next line. Cells that a spreadsheet would run as a formula get a leading '.
 
     \b
     Example:  blockota bench log --board 0001
@@ -156,8 +156,9 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
 
     LOGS are bench logs; by default the log of this folder.
 
-    A board that was worked on several times counts once, by its newest line, and as repeated. MEAN TIME is that of the
-    successful runs. Each log is verified as by `blockota bench log`. A line that is in several LOGS counts once.
+    A board with several lines counts once, by its newest line, and is also counted as repeated. MEAN TIME is the mean
+    duration of the successful runs. Each log is verified as by `blockota bench log`. A line that is in several LOGS
+    counts once.
 
     \b
     Example:  blockota bench summary --date 2026-11-28

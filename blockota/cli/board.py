@@ -137,7 +137,7 @@ def doctor(session: Session, /, line: BoardLine) -> None:
             text = f"{finding.what}. {remedy[:1].upper()}{remedy[1:]}".rstrip(". ") + "."
             if not (finding.hinders or remedy):
                 session.done(text)
-            elif finding is not worst:  # the first hindrance is printed as the command's error
+            elif finding is not worst:  # the first obstacle is printed as the command's error
                 click.echo(f"! {text}")
 
     if worst is None or not session.as_json:
@@ -197,7 +197,7 @@ def chips(session: Session) -> None:
 @click.option("--board", "wanted", metavar="ID", help="Show only the board whose unique id ends with ID.")
 @with_session_offline
 def log(session: Session, /, path: Path, wanted: str | None) -> None:
-    """Show the bench log and prove it, as `blockota bench log` does.
+    """Show and verify the bench log, as `blockota bench log` does.
 
     To detect a log that was replaced as a whole, compare the number and hash of its last line with those that were
     printed when the line was written.

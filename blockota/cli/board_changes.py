@@ -29,7 +29,7 @@ from firmware_host.flashing.erasure import erase as erase_units
 from firmware_host.flashing.erasure import flash_of, known_chip, page_numbers, units_to_erase
 
 _ALL = "all"
-_confirm = click.option("--confirm", metavar="ID", help="The board's unique id, instead of typing it.")
+_confirm = click.option("--confirm", metavar="ID", help="The board's unique id; without it, the command asks.")
 
 
 def pages_or_all(value: Any) -> tuple[int, ...] | str:
@@ -109,7 +109,7 @@ def protect(
     """
     _require_one(readout, bool(pages))
     consequence = (
-        "With readout protection the board's flash cannot be read, written or proven, "
+        "With readout protection, the board's flash cannot be read, written or proven, "
         "until the protection is removed, which destroys all contents."
     )
     with connected(session, line) as (bootloader, identity):
@@ -118,8 +118,8 @@ def protect(
             numbers = page_numbers(identity, None if isinstance(pages, str) else pages)
             which = "all pages" if pages == _ALL else named_pages(numbers)
             consequence = (
-                f"With write protection {which} cannot be erased or written, and neither can other pages that the chip "
-                "protects together with them; the present write protection is replaced. Nothing is erased."
+                f"With write protection, {which} cannot be erased or written. The same applies to other pages that the "
+                "chip protects together with them. The present write protection is replaced; nothing is erased."
             )
         require_confirmation(session, identity, consequence=consequence, confirmed=confirm)
         after = protect_pages(bootloader, chip, pages=numbers) if pages else protect_readout(bootloader, chip)

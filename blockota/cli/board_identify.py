@@ -101,7 +101,7 @@ UNVERIFIED = {
     "second_bank_page": "page numbers of the second bank, so both are tried",
     "usarts": "USARTs of the bootloader",
 }
-"""What the chip table has without a document or published code that confirms it, by the name of its field."""
+"""The facts of the chip table that no document or published code confirms, by the name of the field."""
 
 
 def _identity_rows(fields: dict[str, Any]) -> dict[str, object]:

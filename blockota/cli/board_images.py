@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OwnImage:
-    """The options of the board's own image.
+    """The options for an image of the board's own.
 
     Attributes:
         product: the product of the image; empty if boards have no image of their own.
@@ -84,11 +84,11 @@ class OwnImage:
 
 
 def board_image_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of a board's own image to a command, which gets them as ``own``."""
+    """Add the options of a board's own image to a command, as the parameter `own`."""
 
     @click.option("--board-product", metavar="NAME", help="Product of an image made for each board.")
     @click.option("--board-image", metavar="COMMAND", help="Command that prints this image.")
-    @click.option("--new-board-image", is_flag=True, help="Make a new one for a board that had one.")
+    @click.option("--new-board-image", is_flag=True, help="Replace the image of a board that has one.")
     @functools.wraps(command)
     def wrapped(
         *args: object, board_product: str | None, board_image: str | None, new_board_image: bool, **kwargs: object

@@ -56,7 +56,7 @@ def connected(session: Session, line: BoardLine) -> Iterator[tuple[Bootloader, B
         for note in board.notes:
             session.note(note)
         if line.baud == FASTEST:
-            how = "the highest speed that the board understood"  # each trial needs a reset line
+            how = "the highest speed that the board understood"  # found by trials, of which each needs a reset line
             if line.wiring.is_by_hand:
                 how = "no other speed is tried without a reset line"
             session.note(f"{board.bootloader.link.baud} baud: {how}.")

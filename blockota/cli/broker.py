@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _STATE = "broker.sqlite"
 _FILE = click.Path(path_type=Path)
 _NOTES = {"left out": "skipped", "missed": "lost from disk, fetched again"}
-"""The words on the terminal for steps whose names in the JSON result are older."""
+"""The terminal's words for steps that keep an older name in the JSON result."""
 
 
 @click.group(cls=VerbGroup)
@@ -49,7 +49,7 @@ def broker() -> None:
 @click.option("--verify-every", type=DURATION, default="7d", show_default=True, help="Verify each copy this often.")
 @click.option("--state", "path", type=_FILE, metavar="FILE", help="State file; .blockota/broker.sqlite by default.")
 @click.option("--allow-private", is_flag=True, help="Also use other replicas in private networks.")
-@click.option("--forgive", is_flag=True, help="Ask sources again that served a wrong block.")
+@click.option("--forgive", is_flag=True, help="Ask again sources that served a wrong block.")
 @key_option("The broker's, to announce with", default="")
 @with_session
 def sync(
@@ -93,7 +93,7 @@ def sync(
         check_uri(url)
     account = open_key(session.settings.chain_id, key, password_fd) if key else None
     address = _address(account, address)
-    # A state file belongs to one broker, contract and store; the plan would be wrong with the file of another one.
+    # A state file belongs to one broker, contract and store; with another one's file, the plan would be wrong.
     identity = {
         "chain": str(session.settings.chain_id),
         "contract": session.replication.address.lower(),
@@ -220,7 +220,7 @@ class _Rounds:
         confirmations = self._session.settings.confirmations
         work, facts, has_key = self._work, self._work.facts, self._work.account is not None
         found = advice(facts, broker=self._broker, confirmations=confirmations, url=work.url, has_key=has_key)
-        sentences = tuple(found)  # printed again only if they differ from those of the last round
+        sentences = tuple(found)  # advice is printed only if it differs from that of the last round
         for sentence in sentences if sentences != self._advice else ():
             self._session.note(sentence)
         self._advice = sentences

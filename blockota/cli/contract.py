@@ -79,7 +79,7 @@ def _warn_of_poor_owners(session: Session, safe: SafeState) -> list[str] | None:
 def pause(session: Session, /, key: str, password_fd: int | None, proposing: ProposalOptions | None) -> None:
     """Stop all publishing and installing.
 
-    One owner's --key stops at once; without it, a proposal is written.
+    With --key of one owner, the stop takes effect at once; without --key, a proposal is written.
 
     Any single owner of the Safe can pause the contract; resuming the contract takes a proposal.
 

@@ -59,7 +59,7 @@ def up(session: Session, /, port: int | None) -> None:
     """
     local = _local_chain(port)
     _refuse_other_settings(local)
-    with local.locked():  # two starts at once would deploy twice
+    with local.locked():  # two simultaneous starts would deploy twice
         was_running = local.pid is not None
         chain = local.start()
         deployment = _deployed(chain) or _deploy(session, chain)
@@ -136,7 +136,7 @@ def _local_chain(port: int | None) -> LocalChain:
 
 
 def _refuse_other_settings(local: LocalChain) -> None:
-    """Refuse to start a chain that the settings file of this folder does not select, so that no command would use it.
+    """Refuse to start the chain if the settings file of this folder selects another one.
 
     Raises:
         RefusedError: the settings file selects another chain.

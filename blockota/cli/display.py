@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PART_SIZE = 1 << 20
 _ECHO = len("^C^C^C^C")
-"""Columns behind progress bars for what a terminal prints if Ctrl-C is pressed."""
+"""Columns behind progress bars for the ^C that a terminal prints if Ctrl-C is pressed."""
 
 
 def search_image(session: Session, release: Release, *, named: Sequence[str], into: BinaryIO) -> None:
@@ -73,7 +73,7 @@ def counting_bar(session: Session, what: str) -> Iterator[Callable[[int], None]]
 
 @contextmanager
 def spinner(session: Session, what: str) -> Iterator[None]:
-    """Show a spinner on stderr while something of unknown length is done; it is shown where progress bars are."""
+    """Show a spinner on stderr during work of unknown length. Without a progress bar, there is no spinner either."""
     with nullcontext() if _is_plain(session) else session.err.status(what):
         yield
 
@@ -81,15 +81,15 @@ def spinner(session: Session, what: str) -> Iterator[None]:
 def bars_of(session: Session, last: ProgressColumn) -> Progress:
     """Return progress bars on stderr, as wide as the terminal; `last` is their last column.
 
-    The bars make way for printed lines, and disappear at the end. None is shown with ``--json``, and where the screen
-    cannot be controlled: without a terminal, on a dumb terminal, and with NO_COLOR.
+    Printed lines appear above the bars, which disappear at the end. No bar is shown with ``--json``, and where the
+    screen cannot be controlled: without a terminal, on a dumb terminal, and with NO_COLOR.
     """
     from rich.constrain import Constrain
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     class Bars(Progress):
         def get_renderables(self) -> Iterator[Constrain]:
-            """Yield the bars, narrower than the terminal: if the ^C behind them began a line, it would remain."""
+            """Yield the bars, narrower than the terminal: after a full line, the user's ^C would stay on screen."""
             yield Constrain(self.make_tasks_table(self.tasks), session.err.width - _ECHO)
 
     return Bars(

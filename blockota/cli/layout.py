@@ -1,6 +1,6 @@
 """Lays out text for a terminal's width: sentences break between words, and a table's row takes more lines if need be.
 
-Output to a file or another program is not broken: there a width is None, which means unlimited.
+Output to a file or another program is not broken into lines: its width is None, which means unlimited.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ _NUMBER = re.compile(r"((?<!\S)\(?\d[\d,]*(?:\.\d+)?) ")
 _COMMAND = re.compile(r"\S*`[^`]+`\S*")
 """Pattern of a command between backticks, with what is attached to it."""
 SCREEN = RLock()
-"""Held while a sentence is printed, or a progress bar appears or disappears: rich lets a thread that prints move the
-cursor by a number of bars that another thread has changed, so that bars or sentences would be overwritten."""
+"""The lock for printing a sentence, and for showing or removing a progress bar.
+
+rich moves the cursor up by the number of bars before it prints. If another thread changed this number in between, a bar
+or a sentence would be overwritten.
+"""
 _BAR = "│ "
 _NARROWEST = 10
 _INDENTS = range(2, 20)
@@ -71,7 +74,7 @@ def sentence_lines(sentence: str, *, width: int | None, taken: int = 0) -> list[
     def joined(command: re.Match[str]) -> str:
         return command[0].replace(" ", "\N{NO-BREAK SPACE}") if cell_len(command[0]) <= room else command[0]
 
-    # A number stays with its unit. Sentences do not have this space: `plain` escapes it.
+    # A no-break space keeps a number with its unit. The sentence itself has none, because `plain` escapes it.
     sentence = _COMMAND.sub(joined, _NUMBER.sub("\\1\N{NO-BREAK SPACE}", sentence))
     first, *words = sentence.split(" ")
     lines = [first]
@@ -108,8 +111,8 @@ def wrap(text: str, width: int) -> list[str]:
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None) -> Iterator[Text]:
     """Yield the lines of a table, the header first.
 
-    If the table is too wide, as few columns as possible leave it, the last ones if there is a choice. Their cells stand
-    below each row, behind the names of their columns.
+    If the table is too wide, as few columns as possible are removed, if there is a choice the last ones. Below each
+    row, the cells of the removed columns are printed behind the names of the columns.
     """
     widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
     below = [] if width is None else _too_wide(widths, width)
@@ -118,7 +121,7 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], *, width:
     def line(cells: Sequence[str]) -> str:
         return _GAP.join(set_cell_size(cells[place], widths[place]) for place in beside).rstrip()
 
-    # The lines below all rows begin with the same columns, so that rows can be compared.
+    # The lines below a row begin with the same columns for all rows, so that rows can be compared.
     groups: list[list[int]] = []
     for place in below:
         sizes = (len(f"{_GAP}{columns[one]} ") + widths[one] for one in [*(groups or [[]])[-1], place])
@@ -145,7 +148,7 @@ def _too_wide(widths: Sequence[int], width: int) -> list[int]:
 
 
 def _line_below(cells: Sequence[tuple[str, str, int]], width: int) -> Iterator[Text]:
-    """Yield one line of column names, cells and their widths; further lines if the only cell is longer than a line."""
+    """Yield the line of removed cells, given with column names and widths; a single long cell takes further lines."""
     line, indent, others = Text(), 0, list[str]()
     for name, cell, size in cells:
         line.append(f"{_GAP}{name} ", "dim")

@@ -145,7 +145,7 @@ def _only_adapter() -> str:
 
 
 def _wiring(bench: BenchSettings, given: LineOptions) -> BoardWiring:
-    # The inversions of the settings belong to the wiring of the settings.
+    # The settings' inversions belong to the settings' wiring, so they do not apply to a wiring that is given.
     are_set = given.wiring is None
     reset = given.invert_reset or bool(are_set and bench.invert_reset)
     boot0 = given.invert_boot0 or bool(are_set and bench.invert_boot0)

@@ -43,7 +43,7 @@ _NOUNS = {
 }
 _INTERRUPTED = 130
 _OFFERS = "Did you mean one of these?"
-"""The words of click-didyoumean before the commands that are like an unknown one, each on a line."""
+"""The words of click-didyoumean before its list of similar commands, which has one command on each line."""
 
 
 class _Nouns(click.Group):
@@ -68,7 +68,7 @@ class _Nouns(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command of a noun. For another word, the error names the commands with the most similar word."""
         if args[0] not in _NOUNS:
-            # click-didyoumean compares with the nouns only, but people forget the noun, and mistype its verb.
+            # click-didyoumean compares with the nouns only, but users forget the noun, or mistype the verb.
             meant = {noun: [noun] for noun in _NOUNS}
             for noun in _NOUNS:
                 for verb in getattr(self.get_command(ctx, noun), "commands", ()):
@@ -111,9 +111,9 @@ def main() -> None:
     words = sys.argv[1:]
     with stop_on_signals(interrupt_at=1):
         failure = _execute(words)
-    status = _report(failure, words)  # outside, so that a second Ctrl-C does not cut the report short
+    status = _report(failure, words)  # after the block, so that a second Ctrl-C cannot interrupt the report
     ignore_signals()
-    gc.freeze()  # nor search at the end
+    gc.freeze()  # skips the search at the end of the process
     sys.exit(status)
 
 
@@ -184,7 +184,7 @@ def _usage_text(failure: click.UsageError) -> str:
         if failure.ctx and isinstance(failure.ctx.command, click.Group) and not failure.possibilities:
             command = f"{failure.ctx.command_path} {'VERB' if failure.ctx.parent else 'NOUN VERB'}"
             text = f"{text}. Options follow the verb, as in `{command} {failure.option_name}`"
-    # An option whose message has more words than its name explains itself.
+    # Messages with more words than the option's name need no help text.
     if meaning and text.endswith("'."):
         return f"{text[:-1]} ({meaning[:1].lower()}{meaning[1:]})."
     return text if text.endswith((".", "?")) else f"{text}."
@@ -194,7 +194,7 @@ def _translated(failure: BaseException) -> BlockOTAError:
     if isinstance(failure, BlockOTAError):
         return failure
     if isinstance(failure, OSError) and failure.filename is None:
-        # Files and devices translate their errors where they are opened: what remains is writing the output.
+        # Errors of files and devices are translated where these are opened, so this one comes from writing the output.
         return UsageError(
             "cannot write the output, although the command may have done its work",
             why=failure.strerror or str(failure),

@@ -39,7 +39,7 @@ _AFTER_EXECUTION = {
 def after_proposing(file: Path, *, signed: int, threshold: int, first: str = "") -> str:
     """Return the next step for a proposal with a number of signatures: collect more, or execute it.
 
-    `first` is the proposal file that must be executed before it; empty if it is the next one.
+    `first` is the proposal file that must be executed before this one; empty if there is none.
     """
     name = shlex.quote(str(file))
     execute = f"`blockota proposal execute {name} --key KEY`"
@@ -83,9 +83,9 @@ def after_finding_packs(packs: Sequence[Path]) -> str:
 
 
 def after_listing(listed: Sequence[ListedProposal], *, nonce: int) -> str:
-    """Return the next step for the proposals of a folder, the next of which is the first; empty if none waits.
+    """Return the next step for the proposals of a folder, listed in the order of execution; empty if none is pending.
 
-    `nonce` is the Safe's next one.
+    `nonce` is the next nonce of the Safe.
     """
     from blockota.vendor.queue import ProposalState
 

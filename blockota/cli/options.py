@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProposalOptions:
-    """Option values of a command that makes a proposal; a nonce of None is the one behind the proposals beside it."""
+    """Option values of a command that makes a proposal; None as nonce means the next one that its folder has free."""
 
     output: Path
     reason: str
@@ -129,7 +129,7 @@ def warnings_of(proposal: Proposal, place: QueuePlace, *, safe: SafeState) -> It
         )
     if (missing := safe.missing_before(proposal.nonce, place.before)) is not None:
         again = f" To take it, make this proposal again with --nonce {missing}."
-        if proposal.is_rejection:  # which is for one nonce
+        if proposal.is_rejection:  # a rejection is for one given nonce
             again = ""
         yield f"Warning: nonce {missing} must be executed first, and no pending proposal here takes it.{again}"
 
@@ -139,12 +139,12 @@ def proposing_options(
     *,
     default_output: Callable[[Mapping[str, Any]], Path | None] | None = None,
     output_help: str = "Proposal file to write.",
-    nonce_help: str = "Nonce of the Safe; behind the proposals in the folder of -o by default.",
+    nonce_help: str = "Nonce of the Safe; by default the next one after the proposals in the folder of -o.",
 ) -> Callable[..., None]:
     """Add ``-o``, ``--reason``, ``--proposer``, ``--expires-in`` and ``--nonce``, as the parameter `proposing`.
 
-    Without `default_output`, ``-o`` is required. Otherwise, `default_output` gets the command's other values, and
-    returns the proposal file; None makes `proposing` None.
+    Without `default_output`, ``-o`` is required. Otherwise, `default_output` is called with the command's other values
+    and returns the proposal file. If it returns None, `proposing` is None.
     """
     file = click.Path(path_type=Path)
 

@@ -54,7 +54,7 @@ def pack(
         session.note(f"Not in the pack: {missing}.")
     if view.queued:
         first = shortened(view.queued.values())
-        session.note(f"To be executed before it: {first}. Pack and send these too, else the owner meets a red flag.")
+        session.note(f"To be executed before: {first}. Pack and send these too, or else the owner sees a red flag.")
     fields = {
         "pack": str(path),
         "size": size,

@@ -79,7 +79,7 @@ def draft_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--product", required=True, metavar="NAME", help="Product that the image is for.")
     @click.option("--version", type=VERSION, required=True, help="Version, such as 1.4.0.")
     @click.option("--load-address", type=NUMBER, help="Flash address of a .bin; else the region's.")
-    @click.option("--accept-load-address", is_flag=True, help="Images may be linked elsewhere.")
+    @click.option("--accept-load-address", is_flag=True, help="Accept images linked elsewhere.")
     @click.option("--fill", is_flag=True, help="Fill gaps in images with 0xFF.")
     @click.option("--configuration", is_flag=True, help="IMAGE is data: no vector table is required.")
     @click.option("--active-from", type=TIME, default=0, help="2026-12-01T08:00+01:00 or +7d; else at once.")
@@ -351,7 +351,7 @@ def _manifest_address(made: Release) -> str | None:
 
 
 def _revocation(session: Session, found: Release) -> Revocation | None:
-    """Return when and why a release was revoked; None if it cannot be found, for which a note gives the reason."""
+    """Return the time and reason of a revocation; None, after a note with the cause, if they cannot be found."""
     try:
         if revocation := session.contract.revocation(found):
             return revocation

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _NUMBER = click.IntRange(1, (1 << 64) - 1)
 _STATUSES = {"gone": "does not serve"}
-"""The words on the terminal for results whose names in the JSON result are older."""
+"""The terminal's words for results that keep an older name in the JSON result."""
 _KEY = key_option("The broker's")
 
 
@@ -152,7 +152,7 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
     """List open offers and agreements, and the replicas that serve now.
 
     An agreement is open while it is proposed or accepted and not expired, and its release is not revoked. Its replica
-    serves from the announcement of a URI on.
+    counts as serving once the broker has announced a URI.
 
     \b
     Example:  blockota replica list --product acme-thermo2 --version 1.4.0
@@ -269,7 +269,10 @@ def _decide(session: Session, decision: str, proposing: ProposalOptions, *number
 def _find_agreements(
     session: Session, release: tuple[str, Version] | None, *, everything: bool = False
 ) -> tuple[list[Agreement], list[Agreement]]:
-    """Return the open agreements or all agreements, and those whose replicas serve now; of all releases or of one."""
+    """Return the open agreements, and those whose replicas serve now; with `everything`, all agreements and none.
+
+    `release` limits the result to one release.
+    """
     head = session.chain.head()
     found = [
         one

@@ -169,7 +169,7 @@ def serve(
 def token(session: Session, /, name: str) -> None:
     """Generate a bearer token for the gateway NAME.
 
-    The printed line accepts the token in the --tokens file.
+    To accept the token, add the printed line to the --tokens file.
 
     \b
     Example:  blockota repository token plant-7
@@ -180,7 +180,7 @@ def token(session: Session, /, name: str) -> None:
 
     def show() -> None:
         session.fields({"token": secret})
-        session.out.print(Text.assemble(("line   ", "bold"), line))  # not broken, because it is copied into a file
+        session.out.print(Text.assemble(("line   ", "bold"), line))  # kept on one line: it is copied into a file
 
     session.result({"token": secret, "line": line}, show)
 

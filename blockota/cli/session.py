@@ -41,7 +41,7 @@ class Session:
     def __init__(self, config: Path | None, network: str | None, *, store: str | None, as_json: bool) -> None:
         self._config, self._network, self._store, self.as_json = config, network, store, as_json
         self.err = console(stderr=True)
-        # One console for one terminal: a progress bar makes way only for lines that its own console prints.
+        # One console for one terminal, because only lines of its own console appear above a progress bar.
         is_terminal = bool(sys.stdout and sys.stdout.isatty())
         self.out = self.err
         if not (is_terminal and self.err.is_terminal):

@@ -89,7 +89,7 @@ def sign(
 
     now = int(time.time())
     with opened_proposal(session, file, view=view) as (proposal, read_view, open_store):
-        # 1. The state of the proposal: nothing is asked for one that can no longer be executed.
+        # 1. The state of the proposal. If it can no longer be executed, no password is asked for.
         chain = with_neighbours(read_view(), file, proposal, now=now)
         require_pending(session, proposal, chain, now=now)
 
@@ -155,7 +155,7 @@ def execute(
     from blockota.vendor.queue import check_next
     from blockota.vendor.review import Review, headline
 
-    # 1. The state of the proposal, unless it is being executed: then the execution is continued, whatever the state.
+    # 1. The state of the proposal. If its execution was already sent, it is continued in any state.
     proposal, now = read_proposal(file), int(time.time())
     view = with_neighbours(open_view(session, [proposal], path=None), file, proposal, now=now)
     if not any(entry.newest.to == proposal.safe for entry in session.chain.unsettled()):
@@ -183,7 +183,7 @@ def execute(
 
 
 def with_neighbours(view: ChainView, file: Path, proposal: Proposal, *, now: int) -> ChainView:
-    """Add the place of a proposal among those beside its file, or beside its pack, to a chain view."""
+    """Add the other proposals in the folder of a proposal or pack, by their nonces, to a chain view."""
     from blockota.vendor.pack import read_packs_beside
     from blockota.vendor.queue import read_queue, with_queue
 
