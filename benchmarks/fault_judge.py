@@ -41,7 +41,7 @@ Rule = Callable[..., bool]
 
 @dataclass(frozen=True)
 class Situation:
-    """One case, and everything that can be known about it.
+    """One case, and all facts about it.
 
     Attributes:
         scene: the contents of the flash before and after.

@@ -1,4 +1,4 @@
-"""A serial link without time to a simulated board in this process, with faults of single bytes."""
+"""A serial link to a simulated board in this process, with faults of single bytes. Transfers take no time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The rules of the fault campaign: is a clause true of the simulated board, the line and the files of the run?
 
-Each rule has the judge and the groups of its pattern in `fault_sentences` as parameters.
+Each rule has the judge and the groups of its pattern in `fault_sentences` as parameters, and returns whether the clause
+is true. The docstring of a rule is the meaning of its clauses.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from firmware_host.simulator.device import UNIQUE_ID
 
 
 def always(judge: Judge, *_: str) -> bool:
-    """The clause gives advice, or states a condition."""
+    """The clause gives advice or states a condition, so it is always true."""
     del judge
     return True
 
@@ -234,7 +235,7 @@ def not_erased(judge: Judge, page: str, found: str, address: str) -> bool:
 
 
 def state(is_true: Callable[[Judge], bool]) -> Callable[..., bool]:
-    """A clause that names the state of the whole flash; an error has exactly one."""
+    """Return the rule of a clause that names the state of the whole flash; an error has exactly one."""
 
     def named(judge: Judge, *_: str) -> bool:
         judge.states += 1
@@ -258,7 +259,7 @@ def only_first(judge: Judge) -> bool:
 
 
 def others_written(judge: Judge) -> bool:
-    """The attempt has written all units but the first one before."""
+    """The attempt has written all units except the first one."""
     scene = judge.situation.scene
     rest = slice(scene.units[0].stop, scene.image.stop)
     return judge.situation.is_lasting or judge.flash[rest] == scene.after[rest]
@@ -293,7 +294,7 @@ def half_erased(judge: Judge, page: str) -> bool:
 
 
 def acknowledged(judge: Judge, erased: str, to_erase: str, written: str, to_write: str) -> bool:
-    """The counts of an error. Acknowledgements are all that the flasher knows, so lasting faults are not counted."""
+    """The counts of an error. The flasher knows only acknowledgements, so lasting faults are not counted."""
     it = judge.situation
     flash, after, units = judge.flash, it.scene.after, it.scene.units
     # A frame with an inserted byte has a valid checksum in one of 256 cases, and is then acknowledged.
@@ -312,7 +313,10 @@ def _is_partly(found: bytes, whole: bytes, erased: bytes) -> bool:
 
 
 def beside(judge: Judge, first: str, stop: str, state: str) -> bool:
-    """The flasher knows only acknowledgements of bytes beside the image; a damaged frame can be acknowledged too."""
+    """These bytes beside the image are lost or unproven.
+
+    The flasher knows only acknowledgements, and a damaged frame can be acknowledged too.
+    """
     it = judge.situation
     is_right = it.at(judge.flash, first, stop) == it.at(it.scene.before, first, stop)
     is_there = it.at(it.scene.before, first, stop).strip(it.scene.erased) != b""

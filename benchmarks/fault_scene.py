@@ -173,7 +173,7 @@ def _blank(image: bytearray, *spans: range, erased: bytes) -> bytearray:
 
 
 def _f103() -> dict[str, Scene]:
-    """The first chip, with every page order: the flasher skips blank blocks, within a page or a whole page."""
+    """The F103, with pages that the flasher skips because they are unchanged or blank, wholly or in part."""
     size, pages = 5 * PAGE + 600, 6
     blank = (range(256, 768), range(PAGE, PAGE + 256), range(3 * PAGE, 3 * PAGE + 512), range(4 * PAGE, 5 * PAGE))
     new = bytes(_blank(_image("the release", size), *blank, erased=b"\xff"))

@@ -51,7 +51,7 @@ RESYNCHRONISED = ("unplug_after", "unplug_after_sent")
 
 
 def cases(count: int, *, seed: int) -> list[Case]:
-    """Choose at most `count` cases: rare kinds of faults at every place, frequent kinds at random places."""
+    """Choose at most `count` cases: kinds of faults with few places at all of them, other kinds at random places."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     kinds = [kind for scene in SCENES for proof in Proof for kind in _kinds(scene, proof)]
     draw.shuffle(kinds)
@@ -111,7 +111,7 @@ def _places(scene: str, proof: Proof) -> dict[str, range]:
         **dict.fromkeys(("silent_after", "unplug_after"), received),
         **dict.fromkeys(("flip_sent", "lose_sent", "insert_sent", "unplug_after_sent"), sent),
         **dict.fromkeys(("power_cut_before_program", "power_cut_in_program"), programs),
-        # A board that replaces the first one before its identification is simply the board that is flashed.
+        # A board that is swapped in before the identification counts as the first board.
         "swap_after": range(link.identified + 1, link.received + 1),
         "power_cut_in_erase": range(1, link.erases + 1),
         # Get and Get ID are acknowledged again after their data: at least three more ACKs than frames.

@@ -26,7 +26,7 @@ PYTHON = VENV / "bin" / "python"
 LOG = CLONE / ".build" / "setup.log"
 OLDEST_PYTHON, OLDEST_NODE = (3, 11), 20
 LINTER_PYTHON, UNBORN_PYTHON = (3, 12), 30
-"""The oldest Python for the linter of clear-signing descriptors, and a minor version that does not exist yet."""
+"""The oldest Python for the linter of clear-signing descriptors, and a minor version beyond the newest Python."""
 SHOWN_LOG_LINES = 15
 TOOLS = {"docs": "mkdocs", "slither": "slither", "halmos": "halmos", "clear-signing": "erc7730", "fuzz": "atheris"}
 """Targets whose tool has its own venv, and the tool's command, or its package if it has no command."""

@@ -61,20 +61,20 @@ class Difference:
 
 STM32FLASH, STM32LOADER, PROBE_RS = "stm32flash", "stm32loader", "probe-rs"
 
-WHOLE = "the size of a page depends on an option bit, so the table has one unit, which only a mass erase erases"
-LARGER = "parts with more flash exist since (probe-rs)"
-SMALLER = "the smaller range: what one of the readings leaves to the ROM is not used"
-NO_RAM = "theirs is not RAM of this chip, or is what the ROM uses; nothing is run in RAM"
+WHOLE = "the page size depends on an option bit, so our table has the whole flash as one unit, for mass erase only"
+LARGER = "newer parts have more flash (probe-rs)"
+SMALLER = "readings of AN2606 differ, and ours is the smaller range"
+NO_RAM = "their range is not RAM of this chip, or the ROM uses it; BlockOTA runs no program in RAM here"
 EXPLAINED: dict[tuple[int, str, str], str] = {
     (0x419, "erase_units", STM32FLASH): "theirs has three sectors of 128 K in the first bank; RM0090 has seven",
     (0x434, "erase_units", STM32FLASH): "theirs has three sectors of 128 K in the first bank; RM0386 has seven",
-    (0x434, "free_ram", STM32FLASH): "theirs ends behind the RAM (probe-rs: 320 KiB)",
-    (0x434, "free_ram", STM32LOADER): "theirs ends behind the RAM (probe-rs: 320 KiB)",
+    (0x434, "free_ram", STM32FLASH): "their range ends after the end of the RAM (probe-rs: 320 KiB)",
+    (0x434, "free_ram", STM32LOADER): "their range ends after the end of the RAM (probe-rs: 320 KiB)",
     (0x443, "free_ram", STM32LOADER): NO_RAM,
     (0x447, "free_ram", STM32LOADER): SMALLER,
     (0x451, "erase_units", STM32FLASH): WHOLE,
     (0x451, "erase_units", STM32LOADER): WHOLE,
-    (0x455, "free_ram", STM32LOADER): "theirs ends behind the RAM (probe-rs: 256 KiB)",
+    (0x455, "free_ram", STM32LOADER): "their range ends after the end of the RAM (probe-rs: 256 KiB)",
     (0x456, "free_ram", STM32FLASH): SMALLER,
     (0x464, "free_ram", STM32LOADER): SMALLER,
     (0x469, "erase_units", STM32FLASH): WHOLE,
@@ -88,9 +88,9 @@ EXPLAINED: dict[tuple[int, str, str], str] = {
     (0x480, "flash_kib", STM32LOADER): LARGER,
     (0x481, "ram", PROBE_RS): "0x24000000 is the window of GFXMMU, not RAM",
     (0x484, "free_ram", STM32LOADER): NO_RAM,
-    (0x492, "free_ram", STM32LOADER): "theirs is the part that the ROM uses (stm32loader's own reading of AN2606)",
+    (0x492, "free_ram", STM32LOADER): "their range is what the ROM uses (stm32loader's own reading of AN2606)",
     (0x494, "free_ram", STM32LOADER): NO_RAM,
-    (0x494, "ram", PROBE_RS): "SRAM2 is at 0x10000000 too, as on the other WB",
+    (0x494, "ram", PROBE_RS): "SRAM2 is at 0x10000000 too, as on the other WB chips",
     (0x495, "ram", PROBE_RS): "the table has SRAM2 and its alias at 0x10000000 too (stm32-metapac 21)",
 }
 """Why a difference of ⟨product id, field, source⟩ is accepted."""
@@ -98,7 +98,7 @@ EXPLAINED: dict[tuple[int, str, str], str] = {
 
 @dataclass(frozen=True)
 class Row:
-    """What a table says of one product id; None for what it does not say.
+    """The facts of a table about one product id; None for a fact that the table lacks.
 
     Attributes:
         flash_end: the address behind the flash of the largest part.
@@ -114,7 +114,7 @@ class Row:
 
 
 def our_rows(text: str) -> dict[int, Row]:
-    """The rows of the chip table."""
+    """Return the rows of our chip table."""
     rows = {}
     for chip in tomllib.loads(text)["chip"]:
         units = tuple(size for count, size in chip["erase_units"] for _ in range(count))
@@ -125,7 +125,7 @@ def our_rows(text: str) -> dict[int, Row]:
 
 
 def stm32flash_rows(text: str) -> dict[int, Row]:
-    """The rows of `dev_table.c`; rows that are commented out do not count."""
+    """Return the rows of `dev_table.c`, without rows that are commented out."""
     named = {name: int(value, 16) for name, value in re.findall(r"#define (SZ_\w+)\s+(0x[0-9A-Fa-f]+)", text)}
     arrays = {
         name: tuple(named[size.strip()] for size in sizes.split(",") if size.strip() in named)
@@ -140,7 +140,7 @@ def stm32flash_rows(text: str) -> dict[int, Row]:
 
 
 def stm32loader_rows(text: str) -> dict[int, Row]:
-    """The rows of `devices.py`; of several rows with one id, the range of RAM that is free in all counts."""
+    """Return the rows of `devices.py`. If several rows have one id, the RAM counts that is free in all of them."""
     rows: dict[int, Row] = {}
     for call in ast.walk(ast.parse(text)):
         if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "DeviceInfo"):
@@ -149,7 +149,7 @@ def stm32loader_rows(text: str) -> dict[int, Row]:
         product_id = _number(given.get("pid", call.args[2] if len(call.args) > POSITION_OF_ID else ZERO))
         known = rows.get(product_id, Row())
 
-        # Only the RAM at 0x20000000 is what the commands of every boot ROM reach.
+        # The commands of every boot ROM reach the RAM at 0x20000000 only.
         free = next((pair for pair in _pairs(given.get("ram")) if pair[0] >> 24 == SRAM >> 24), None)
         if known.free_ram and free:
             free = max(free[0], known.free_ram[0]), min(free[1], known.free_ram[1])
@@ -163,10 +163,10 @@ def stm32loader_rows(text: str) -> dict[int, Row]:
 
 
 def probe_rs_rows(folder: Path, parts: Mapping[int, str]) -> dict[int, Row]:
-    """Flash and RAM of the largest parts of each product id, from the target descriptions.
+    """Return flash and RAM of the largest parts of each product id, from the target descriptions.
 
     Args:
-        folder: of the crate, or its folder ``targets``.
+        folder: the folder of the crate, or its subfolder ``targets``.
         parts: by product id, a regular expression for the names of its parts behind ``STM32``.
     """
     variants = list(_variants(folder))
@@ -186,7 +186,7 @@ def probe_rs_rows(folder: Path, parts: Mapping[int, str]) -> dict[int, Row]:
 
 
 def differences(ours: Mapping[int, Row], theirs: Mapping[int, Row], source: str) -> Iterator[Difference]:
-    """Each value that both tables have, and that differs."""
+    """Yield each value that differs between two tables that have it."""
     for product_id, row in sorted(ours.items()):
         other = theirs.get(product_id, Row())
         for field, mine, its in (
@@ -200,14 +200,14 @@ def differences(ours: Mapping[int, Row], theirs: Mapping[int, Row], source: str)
 
 
 def report(rows: Mapping[int, Row], others: Mapping[str, Mapping[int, Row]], found: Iterable[Difference]) -> str:
-    """The text of ``firmware_host/chips.md``."""
+    """Return the text of ``firmware_host/chips.md``."""
     lines = [
-        "# The chip table beside the tables of others",
+        "# The chip table compared with the tables of other projects",
         "",
         "Written by `python -m scripts.compare_chips` from stm32flash 0.7 (`dev_table.c` of Debian's source package),",
         "stm32loader (`devices.py`, commit 0567d0e) and the target descriptions of the crate probe-rs 0.32.0.",
         "",
-        f"{len(rows)} product ids. What each table has of them, and where it differs from ours:",
+        f"{len(rows)} product ids. The values that both tables have, and those that differ:",
         "",
         "| table | ids in both | values compared | different |",
         "| --- | --- | --- | --- |",
@@ -226,14 +226,15 @@ def report(rows: Mapping[int, Row], others: Mapping[str, Mapping[int, Row]], fou
     lines += [f"- {source}: {', '.join(f'0x{one:03X}' for one in ids) or 'none'}" for source, ids in absent.items()]
     lines += [
         "",
-        "0x003, 0x00F, 0x023 and 0x02F are BlueNRG and 0x801 is Wiznet's W7500: no STM32, and neither table has",
+        "0x003, 0x00F, 0x023 and 0x02F are BlueNRG chips, and 0x801 is Wiznet's W7500. These chips are not",
+        "STM32, and no table has their memories.",
+        "",
     ]
-    lines += ["their memories.", ""]
     return "\n".join(lines)
 
 
 def merged(ranges: Iterable[tuple[int, ...]]) -> tuple[tuple[int, int], ...]:
-    """Ranges in ascending order, without those that touch or overlap."""
+    """Return ranges in ascending order, with ranges that touch or overlap joined."""
     result: list[tuple[int, int]] = []
     for start, end in sorted(ranges):
         if result and start <= result[-1][1]:
@@ -244,7 +245,7 @@ def merged(ranges: Iterable[tuple[int, ...]]) -> tuple[tuple[int, int], ...]:
 
 
 def shown(value: object, field: str) -> str:
-    """A value of a table for people."""
+    """Format a value of a table for readers."""
     if isinstance(value, int):
         return f"{(value - FLASH_BASE) // K} KiB"
     if isinstance(value, tuple) and value and isinstance(value[0], tuple):
