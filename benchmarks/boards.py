@@ -1,7 +1,7 @@
 """A simulated board as a separate process, and the third-party flashers that are compared with BlockOTA's flasher.
 
 If the system allows it, the board's process has a real-time priority, because other processes do not slow a real board.
-`undisturbed` gives the flashers the same priority. Every flasher uses the same simulated board, and is started as a new
+The flashers have the priority of any command. Every flasher uses the same simulated board, and is started as a new
 process for each board.
 """
 
@@ -43,24 +43,6 @@ class Board:
     def flash(self) -> bytes:
         """The present contents of the board's flash."""
         return self.file.read_bytes()
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Give this process and the ones that it starts a real-time priority, if the system allows it.
-
-    Each of the thousands of acknowledgements would otherwise also wait for the other programs of the machine.
-    """
-    try:
-        before = os.sched_getscheduler(0), os.sched_getparam(0)
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except (OSError, AttributeError):
-        yield
-        return
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, *before)
 
 
 @contextmanager

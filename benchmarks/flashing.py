@@ -2,9 +2,9 @@
 
 Each scene measures whole processes on a simulated board, at 115200 baud and with an adapter that delays every
 acknowledgement by 1 ms. One is `blockota flash` with default options and the images in the local store. The other is
-stm32flash with `-w -v -g`, over the same contents in the same turn. If the system allows it, the processes have a
-real-time priority. The script also injects faults (`benchmarks.faults`). ``--quick`` measures one turn without the
-scenes of 300 KB, and injects few faults. The exit status is 1 if a figure misses its limit.
+stm32flash with `-w -v -g`, over the same contents in the same turn. The script also injects faults
+(`benchmarks.faults`). ``--quick`` measures one turn without the scenes of 300 KB, and injects few faults. The exit
+status is 1 if a figure misses its limit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import faults
-from benchmarks.boards import board, stm32flash, stm32loader, undisturbed
+from benchmarks.boards import board, stm32flash, stm32loader
 from benchmarks.chains import local_chain, publish, release_of
 from benchmarks.figure import PERCENT, ROOT, Figure, folder_on_disk, options, report, seconds_of
 from blockota.model.release import Product, Region, Version
@@ -95,7 +95,7 @@ def figures(scenes: Sequence[Scene] = SCENES, *, turns: int = TURNS) -> Iterator
     for scene in scenes:
         old, new = scene.image(1), scene.image(2)
         kept = random.Random(3).randbytes(scene.beside)  # noqa: S311 - a filler
-        with bench(scene, old, new) as folder, undisturbed():
+        with bench(scene, old, new) as folder:
             runs = [
                 (
                     ours(scene, folder, over=old + kept, wanted=new + kept),
@@ -107,10 +107,9 @@ def figures(scenes: Sequence[Scene] = SCENES, *, turns: int = TURNS) -> Iterator
 
     scene = scenes[0]
     old, new = scene.image(1), scene.image(2)
-    with undisturbed():
-        loader = [stm32loader(new, over=old) for _ in range(turns)]
+    loader = [stm32loader(new, over=old) for _ in range(turns)]
     yield Figure(f"{scene.name}, stm32loader", statistics.median(loader), "s", runs=tuple(loader))
-    with bench(scene, old, new) as folder, undisturbed():
+    with bench(scene, old, new) as folder:
         again = [ours(scene, folder, over=new, wanted=new) for _ in range(RUNS)]
     name = "F103, 64 KiB, the same image again"
     yield Figure(name, statistics.median(again), "s", 0.8, times="The whole process.", runs=tuple(again))
