@@ -13,10 +13,10 @@ import {IOwners} from "./interfaces/IOwners.sol";
 /// @dev Storage: slot 0 paused and owner (Pausable is the first base so that they share a slot), 1 pending owner,
 /// 2 products, 3 product names. A release writes two new words (digest and facts), and a third above 1 MiB (DAG root).
 contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
-    /// @dev The first six members share one word. `head` is the greatest version ever published, so comparing with it
-    /// rejects every repeated version. Layout of a word of facts, least significant bits first: version 64 bits,
-    /// previous 64, size 32, load address 32, active from 40, chip id 16, status 8. Facts are packed explicitly because
-    /// the compiler would write the word once per member.
+    /// @dev The first six members share one word. `head` is the greatest version ever published: a version that is not
+    /// greater is a repetition or a downgrade. Layout of a word of facts, least significant bits first: version 64
+    /// bits, previous 64, size 32, load address 32, active from 40, chip id 16, status 8. The facts are packed
+    /// explicitly, because the compiler would write the word once for each member.
     struct Product {
         uint64 head;
         uint64 minimumVersion;
@@ -249,8 +249,8 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         require(severalBlocks == (item.dagRoot != 0), DagRootMismatch(product, item.version, size, item.dagRoot));
     }
 
-    /// @dev Asks the owner contract whether `account` is one of its owners. False if the owner has no code or reverts.
-    /// An answer that does not decode as a bool reverts, so it grants nothing either.
+    /// @dev Asks the owner contract whether `account` is one of its owners. Returns false if the owner has no code or
+    /// reverts. Reverts if the answer is not a bool.
     function _isOwnerOfSafe(address account) private view returns (bool) {
         address safe = owner();
         if (safe.code.length == 0) return false;

@@ -11,8 +11,8 @@ import {IFirmwareReplication} from "./interfaces/IFirmwareReplication.sol";
 /// @dev Storage: slot 0 number of agreements, 1 agreements by id, 2 indexes by product and version.
 contract FirmwareReplication is IFirmwareReplication {
     /// @dev The first three members share a word, and so do `version`, `next` and `previous`. The accepted agreements
-    /// of a release form a doubly linked list, newest first, so that ended agreements cost no gas: `next` was accepted
-    /// before this one, `previous` after it.
+    /// of a release form a doubly linked list, from which ended agreements are removed. The agreement accepted last
+    /// comes first: `next` was accepted before this agreement, `previous` after it.
     struct Entry {
         address broker;
         uint40 expiresAt;
@@ -30,7 +30,7 @@ contract FirmwareReplication is IFirmwareReplication {
         mapping(address broker => uint64 id) newest;
     }
 
-    /// @dev Longest URI in bytes. It bounds the size of a page of replicas.
+    /// @dev Greatest length of a URI in bytes, which limits the size of a page of replicas.
     uint256 private constant URI_LIMIT = 256;
 
     /// @inheritdoc IFirmwareReplication
@@ -216,7 +216,7 @@ contract FirmwareReplication is IFirmwareReplication {
         emit AgreementTerminated(id, entry.product, entry.broker, entry.version);
     }
 
-    /// @dev Removes an agreement from its release's list. Its own links are stale afterwards and are not read again.
+    /// @dev Removes an agreement from the list of its release. The links of the removed agreement are not read again.
     function _unlist(Entry storage entry) private {
         (uint64 next, uint64 previous) = (entry.next, entry.previous);
         if (next != 0) _entries[next].previous = previous;
@@ -233,8 +233,8 @@ contract FirmwareReplication is IFirmwareReplication {
         require(msg.sender == entry.broker, NotTheBroker(id, msg.sender, entry.broker));
     }
 
-    /// @dev Requires that the agreement is the one that the caller was shown. After a reorganisation its number can
-    /// belong to the proposal of another broker.
+    /// @dev Requires that the terms of the agreement are those of the call. After a reorganisation, the id can belong
+    /// to the proposal of another broker.
     function _requireSame(
         uint64 id,
         Entry storage entry,
@@ -268,7 +268,7 @@ contract FirmwareReplication is IFirmwareReplication {
         require(entry.status != Status.None, AgreementUnknown(id));
     }
 
-    /// @dev Proposed or accepted, expired or not.
+    /// @dev True if the agreement is proposed or accepted, even if it is expired.
     function _isOpen(Entry storage entry) private view returns (bool) {
         return entry.status == Status.Proposed || entry.status == Status.Accepted;
     }

@@ -8,10 +8,10 @@ pragma solidity 0.8.28;
 /// @dev The vendor is the current owner of BlockOTA (its Safe). A broker is any account that proposes. Expiry is not
 /// stored: an agreement is expired from `expiresAt` on, in any status. An expired agreement serves nothing and can be
 /// neither accepted nor announced. A release that is revoked in BlockOTA has no replicas. Ids are assigned in sequence
-/// from 1; 0 means "none". A reorganisation can give an id to another proposal, so calls that act on an agreement also
-/// name what the caller knows of it, and revert if the record differs. Versions are packed semver and times are Unix
-/// seconds, as in `IBlockOTA`. Getters do not revert for unknown keys: they return an empty record (status `None`, id
-/// 0) or an empty list.
+/// from 1; 0 means "none". A reorganisation can give an id to another proposal. A call that acts on an agreement
+/// therefore also names terms of the agreement, and reverts if the record differs. Versions are packed semver and times
+/// are Unix seconds, as in `IBlockOTA`. Getters do not revert for unknown keys: they return an empty record (status
+/// `None`, id 0) or an empty list.
 interface IFirmwareReplication {
     /// @notice Status of an agreement. Proposed becomes Accepted, Declined or Withdrawn; Accepted becomes Withdrawn or
     /// Terminated. Declined, Withdrawn and Terminated are final.
@@ -26,7 +26,7 @@ interface IFirmwareReplication {
 
     /// @notice An agreement as returned by the getters.
     /// @param id Number of the agreement; 0 if it does not exist.
-    /// @param broker Account that proposed it and serves the replica.
+    /// @param broker Account that proposed the agreement and serves the replica.
     /// @param expiresAt Time from which the agreement is expired.
     /// @param status Status, independent of expiry.
     /// @param product Name of the product.
@@ -44,10 +44,10 @@ interface IFirmwareReplication {
 
     /// @notice The terms by which the vendor names an agreement.
     /// @param id Number of the agreement.
-    /// @param broker Its broker.
-    /// @param product Its product.
-    /// @param version Packed semver of its release.
-    /// @param expiresAt Its expiry.
+    /// @param broker Broker of the agreement.
+    /// @param product Product of the release.
+    /// @param version Packed semver of the release.
+    /// @param expiresAt Expiry of the agreement.
     struct Terms {
         uint64 id;
         address broker;
@@ -136,10 +136,10 @@ interface IFirmwareReplication {
 
     /// @notice Accepts a proposal.
     /// @param id Number of the agreement.
-    /// @param broker Its broker.
-    /// @param product Its product.
-    /// @param version Packed semver of its release.
-    /// @param expiresAt Its expiry.
+    /// @param broker Broker of the agreement.
+    /// @param product Product of the release.
+    /// @param version Packed semver of the release.
+    /// @param expiresAt Expiry of the agreement.
     /// @dev Emits `AgreementAccepted`. Only the vendor may call it. Reverts with `AgreementUnknown`, `NotTheVendor`,
     /// `AgreementDiffers`, `WrongAgreementStatus`, `AgreementExpired` or `ReleaseRevokedAlready`.
     function accept(uint64 id, address broker, bytes32 product, uint64 version, uint40 expiresAt) external;
@@ -152,18 +152,18 @@ interface IFirmwareReplication {
 
     /// @notice Declines a proposal.
     /// @param id Number of the agreement.
-    /// @param broker Its broker.
-    /// @param product Its product.
-    /// @param version Packed semver of its release.
-    /// @param expiresAt Its expiry.
+    /// @param broker Broker of the agreement.
+    /// @param product Product of the release.
+    /// @param version Packed semver of the release.
+    /// @param expiresAt Expiry of the agreement.
     /// @dev Emits `AgreementDeclined`. Only the vendor may call it. Reverts with `AgreementUnknown`, `NotTheVendor`,
     /// `AgreementDiffers` or `WrongAgreementStatus`.
     function decline(uint64 id, address broker, bytes32 product, uint64 version, uint40 expiresAt) external;
 
     /// @notice Announces the URL of the replica of an accepted agreement, for the first time or because it changed.
     /// @param id Number of the agreement.
-    /// @param product Its product.
-    /// @param version Packed semver of its release.
+    /// @param product Product of the release.
+    /// @param version Packed semver of the release.
     /// @param uri URL of the replica, 1 to 256 bytes. The contract does not interpret it; clients must validate it.
     /// @dev Emits `ReplicaAnnounced`. Only the broker may call it. Reverts with `AgreementUnknown`, `NotTheBroker`,
     /// `AgreementDiffers`, `WrongAgreementStatus`, `AgreementExpired` or `InvalidUriLength`.
@@ -171,18 +171,18 @@ interface IFirmwareReplication {
 
     /// @notice Ends the caller's proposal or accepted agreement, expired or not.
     /// @param id Number of the agreement.
-    /// @param product Its product.
-    /// @param version Packed semver of its release.
+    /// @param product Product of the release.
+    /// @param version Packed semver of the release.
     /// @dev Emits `AgreementWithdrawn`. Only the broker may call it. Reverts with `AgreementUnknown`, `NotTheBroker`,
     /// `AgreementDiffers` or `WrongAgreementStatus`.
     function withdraw(uint64 id, bytes32 product, uint64 version) external;
 
     /// @notice Ends an accepted agreement, expired or not.
     /// @param id Number of the agreement.
-    /// @param broker Its broker.
-    /// @param product Its product.
-    /// @param version Packed semver of its release.
-    /// @param expiresAt Its expiry.
+    /// @param broker Broker of the agreement.
+    /// @param product Product of the release.
+    /// @param version Packed semver of the release.
+    /// @param expiresAt Expiry of the agreement.
     /// @dev Emits `AgreementTerminated`. Only the vendor may call it. Reverts with `AgreementUnknown`, `NotTheVendor`,
     /// `AgreementDiffers` or `WrongAgreementStatus`.
     function terminate(uint64 id, address broker, bytes32 product, uint64 version, uint40 expiresAt) external;
@@ -203,7 +203,7 @@ interface IFirmwareReplication {
     /// @notice Returns the latest agreement that a broker proposed for a release, in any status.
     /// @param product Name of the product.
     /// @param version Packed semver.
-    /// @param broker Account that proposed it.
+    /// @param broker Account of the broker.
     /// @return record The agreement, or an empty record if there is none.
     function newestOf(
         bytes32 product,
