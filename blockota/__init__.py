@@ -1,7 +1,7 @@
-"""BlockOTA: firmware releases as public facts on a chain, checked before a board is written.
+"""BlockOTA records firmware releases on a chain, and checks an image against its record before a board is written.
 
 The names of `blockota.library` are available here. The library is imported at the first use of a name, so that commands
-without the library start faster.
+that do not use the library start faster.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         open_store,
         save_proposal,
     )
-else:  # hidden from type checkers, which would accept any name
+else:  # hidden from type checkers: with this function they would accept any name
 
     def __getattr__(name: str) -> Any:
         """Import a name of `blockota.library` at its first use (PEP 562)."""
@@ -79,5 +79,5 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    """List the names of the library too, although they are not imported yet."""
+    """List also the names of the library that are not imported yet."""
     return sorted({*globals(), *__all__})

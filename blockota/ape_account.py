@@ -2,8 +2,8 @@
 
 This module is separate from `keys` because it imports Ape, which is optional and takes about a second to load. The
 module `keys` loads Ape only for an ``ape:`` key that is not a keystore. A plugin's signature is accepted only if the
-named account signed exactly the requested data. The recovery id of a signature is computed here, because plugins count
-the id from 0, count it from 27, or leave it constant.
+named account signed exactly the requested data. The recovery id of a signature is computed here, because plugins
+disagree about it: some count from 0, some count from 27, and some return a constant.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FIRST_V, _FIRST_EIP155_V = 27, 35
 
 
 class _PlainlyShown:
-    """A transaction that plugins can print without a node, unlike Ape's own, which looks up the contract's ABI."""
+    """A transaction that plugins can print without a node. Ape's own class asks a node for the contract's ABI."""
 
     def to_string(self, calldata_repr: CalldataRepr | None = None) -> str:
         """Format the transaction, one field on each line."""
@@ -87,7 +87,7 @@ class ApeAccount(BaseAccount):
         r, s = self._numbers(given)
         digest = keccak(b"\x19" + b"".join(signable_message))
         for v in (_FIRST_V, _FIRST_V + 1):
-            with suppress(Exception):  # eth-keys raises many kinds for numbers that are not a signature
+            with suppress(Exception):  # eth-keys raises many kinds of error for an invalid signature
                 if Account.recover_message(signable_message, vrs=(v, r, s)) == self.address:
                     return SignedMessage(HexBytes(digest), r, s, v, HexBytes(_word(r) + _word(s) + bytes([v])))
         raise self._unusable()
@@ -99,15 +99,15 @@ class ApeAccount(BaseAccount):
             RefusedError: the operator or the device refused to sign, or the signature does not match the transaction
                 and its chain.
         """
-        # The plugin may change its copy; the transaction that is sent is made from the request.
+        # The plugin gets its own copy, which it may change. Only `wanted` is returned, with the plugin's signature.
         wanted, copy = _transaction(transaction_dict), _transaction(transaction_dict)
         answer = self._asked(lambda: self.signer.sign_transaction(copy))
         r, s = self._numbers(getattr(answer, "signature", None))
-        # v is the parity (EIP-1559), or the parity and the chain (EIP-155).
+        # v encodes the parity (EIP-1559), or the parity and the chain id (EIP-155).
         is_legacy = isinstance(wanted, StaticFeeTransaction)
         first = _FIRST_EIP155_V + 2 * (wanted.chain_id or 0) if is_legacy else 0
         for v in (first, first + 1):
-            with suppress(Exception):  # Ape refuses another account's signature here, eth-keys an invalid one
+            with suppress(Exception):  # from Ape for another account's signature, from eth-keys for an invalid one
                 wanted.signature = TransactionSignature(v=v, r=_word(r), s=_word(s))
                 raw = HexBytes(wanted.serialize_transaction())
                 if Account.recover_transaction(raw) == self.address:

@@ -21,12 +21,12 @@ from blockota.stores.store import Store, open_store
 
 
 class Connection:
-    """Opens the chain, the contracts and the store of some settings, each when it is first used.
+    """Opens the chain, the contracts and the store that settings select, each at its first use.
 
     Args:
         settings: the settings.
-        purpose: what sends transactions, recorded in their journal.
-        note: gets a sentence for each state in which a transaction waits.
+        purpose: the command that sends transactions, recorded in the journal.
+        note: called with a sentence for each state in which a transaction waits.
 
     Attributes:
         settings: the settings.
@@ -55,9 +55,10 @@ class Connection:
             raise ChainError(error.what, why=error.why, remedy=remedy, action=action) from error
 
     def _remedy(self, otherwise: str, *, is_set: bool = False) -> tuple[str, Action | None]:
-        """Return the remedy for a missing node or contract, which the environment can set without a settings file.
+        """Return the remedy for a missing node or contract.
 
-        The remedy is `otherwise` beside a settings file, unless a local chain was started in its folder.
+        If the settings name the local chain of their folder, the remedy is to start that chain. If the value is not set
+        and there is no settings file, the remedy is to add the file. Otherwise, the remedy is `otherwise`.
         """
         folder = self.settings.transactions.parent
         port = LocalChain.last_port(folder)
@@ -75,7 +76,7 @@ class Connection:
             UsageError: no contract is configured.
         """
         if self.settings.contract is None:
-            remedy, action = self._remedy("compare the file with the vendor's, and set contract")
+            remedy, action = self._remedy("compare the file with the vendor's settings file, and set contract")
             raise UsageError(
                 "the vendor's contract is not known",
                 why=self._where_missing("contract"),
@@ -94,7 +95,7 @@ class Connection:
     @functools.cached_property
     def contract(self) -> BlockOTAContract:
         """The configured contract BlockOTA."""
-        address = self.contract_address  # a missing setting is reported before the chain is asked
+        address = self.contract_address  # report a missing setting before the chain is asked
         return BlockOTAContract(self.chain, address, first_block=self.settings.first_block)
 
     @functools.cached_property
@@ -107,7 +108,7 @@ class Connection:
         """
         address = self.settings.replication
         if address is None:
-            remedy, action = self._remedy("compare the file with the vendor's, and set replication")
+            remedy, action = self._remedy("compare the file with the vendor's settings file, and set replication")
             raise UsageError(
                 "the vendor's replication contract is not known",
                 why=self._where_missing("replication"),
@@ -115,7 +116,7 @@ class Connection:
                 action=action,
             )
         contract = ReplicationContract(self.chain, address)
-        # Agreements name releases of one BlockOTA contract; in another, the same names would mean other images.
+        # Agreements name releases of one BlockOTA contract. In another contract, the same names belong to other images.
         if contract.block_ota().lower() != self.contract_address.lower():
             raise RefusedError(
                 "the configured contracts do not belong together",
@@ -155,6 +156,6 @@ class Connection:
             vendor=self.settings.vendor_sources,
             gateways=self.settings.gateways,
             replicas=replicas,
-            allow_private=self.is_local_chain,  # elsewhere a broker's URL could point into this network
+            allow_private=self.is_local_chain,  # on a public chain, a broker's URL could point into this network
             credentials=self.credentials,
         )

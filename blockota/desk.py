@@ -1,7 +1,7 @@
-"""The vendor's desk: completes drafts of releases, and reviews proposals on the state of a connection's chain.
+"""The vendor's desk: completes drafts of releases, and reviews proposals against the state of the chain.
 
-The module is apart from `blockota.connection`, because commands that only read need not load the review. It is not in
-`blockota.vendor`, because the memory of a product's chip comes from the chip table of `firmware_host`.
+The module is separate from `blockota.connection`, so that commands that only read do not load the review. The module is
+not part of `blockota.vendor`, which must not import the chip table of `firmware_host`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 _SMALLEST_PAGE = 2048
 _SMALLEST_PAGES = {0x451: 16 * 1024}
-"""The smallest page of the chips whose page size depends on their option bytes, in bytes (RM0410, RM0440, RM0432)."""
+"""Bytes of the smallest page of chips whose option bytes select the page size (RM0410, RM0440, RM0432)."""
 
 
 def view_of(connection: Connection, proposals: Iterable[Proposal]) -> ChainView:
-    """Read the state of the chain that the owners need who sign these proposals.
+    """Read the state of the chain that owners need for a review of these proposals.
 
     Raises:
         ChainError: the block was replaced by a reorganisation during the reads.
@@ -57,7 +57,7 @@ def review_on(
     *,
     view: ChainView | None = None,
 ) -> Review:
-    """Review a proposal as before a signature: check its place, hash its images, and read the chain.
+    """Review a proposal before its signature: check its chain and Safe, hash its images, and read the chain's state.
 
     Args:
         connection: the connection to the chain.
@@ -77,7 +77,7 @@ def review_on(
 def unattended_signer(
     connection: Connection, open_key: Callable[[int], BaseAccount], *, reason: Reason
 ) -> UnattendedSigner:
-    """Open an owner's key for the connection's chain, and return a signer that needs no person."""
+    """Open an owner's key for the connection's chain, and return a signer that works without a person."""
     account = open_key(connection.settings.chain_id)
 
     def review(proposal: Proposal) -> Review:
@@ -88,7 +88,7 @@ def unattended_signer(
 
 
 def describe(connection: Connection, release: Release, named: Sequence[str] = ()) -> Description:
-    """Find the manifest of a release where its image is searched for; `named` are URLs to ask first."""
+    """Find the manifest of a release in the sources of its image; the URLs `named` are asked first."""
     return find_description(
         connection.contract,
         release,
@@ -108,7 +108,7 @@ def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract) -> D
     chip = require_chip(product.chip_id)
     memory = ChipMemory(
         ram=tuple(Region(part.start, len(part)) for part in chip.ram),
-        erase_units=_erase_units(chip),  # any whole unit in a gap counts
+        erase_units=_erase_units(chip),  # `with_image` looks for whole erase units in the image's gaps
         erased_byte=chip.erased_byte,
         family=chip.family,
     )
@@ -132,19 +132,19 @@ def require_chip(chip_id: int) -> Chip:
 
 
 def require_flash_region(region: Region, chip: Chip) -> None:
-    """Refuse a region that no board with a chip could have: check 7 would refuse its releases on every bench.
+    """Refuse a region that does not fit the chip: check 7 would refuse the product's releases on every bench.
 
-    A region begins and ends at erase units, so that writing one product never erases bytes of another.
+    A region consists of whole erase units, so that flashing one product never erases bytes of another.
 
     Raises:
-        RefusedError: the region leaves the largest flash of the chip, or shares an erase unit with other contents.
+        RefusedError: the region exceeds the largest flash of the chip, or contains only a part of an erase unit.
     """
     flash = Region(FLASH_BASE, chip.flash_limit)
     if not flash.contains(region):
         raise RefusedError(
             f"the region is not inside the flash of the chip 0x{chip.product_id:03x}",
-            why=f"the region is {region}, the largest flash of an {chip.name} is {flash}",
-            remedy="give the part of the flash in which the product's images lie",
+            why=f"the region is {region}, and the largest flash of an {chip.name} is {flash}",
+            remedy="give the part of the flash that the product's images occupy",
         )
 
     touched = [unit for unit in _erase_units(chip) if unit.start < region.end and region.start < unit.end]
@@ -152,13 +152,13 @@ def require_flash_region(region: Region, chip: Chip) -> None:
     if (start, end) != (region.start, region.end):
         raise RefusedError(
             "the region does not consist of whole erase units",
-            why=f"the region is {region}, the erase units in it are {Region(start, end - start)}",
+            why=f"the region is {region}, and the erase units that it touches are {Region(start, end - start)}",
             remedy=f"give 0x{start:08x}:{end - start}, or fewer erase units",
         )
 
 
 def _erase_units(chip: Chip) -> tuple[Region, ...]:
-    """Return the erase units of the largest flash, of the smallest size that they can have if the size is not known."""
+    """Return the erase units of the chip's largest flash; if their size is not known, units of the smallest size."""
     if not chip.is_erased_whole:
         return tuple(Region(unit.address, unit.size) for unit in chip.erase_units(chip.flash_limit))
     page = _SMALLEST_PAGES.get(chip.product_id, _SMALLEST_PAGE)

@@ -1,6 +1,6 @@
 """The tree of all errors.
 
-The number is the `exit_status` of a command that fails with the error::
+Each number is the `exit_status` of a command that fails with the error::
 
     BlockOTAError               1  a defect of ours
     ├── UsageError              2  an argument, setting or file is not valid
@@ -159,7 +159,7 @@ class BlockOTAError(Exception):
         action: Action | None = None,
         values: Mapping[str, object] | None = None,
     ) -> None:
-        # Messages of nodes, devices and libraries can have several lines, but an error is one sentence.
+        # Messages of nodes, devices and libraries can have several lines, but an error's text is one line.
         self.what, self.why, self.remedy = (_LINE_ENDS.sub(" ", part) for part in (what, why, remedy))
         self.action, self.values = action, dict(values or {})
         self.result: Mapping[str, object] = {}
@@ -285,7 +285,7 @@ class StoreError(UnreachableError):
 
 
 class NotInStoreError(StoreError):
-    """The store works but does not have the requested block, which another store or source may have."""
+    """The store works but does not have the requested block. Another store or source may have the block."""
 
 
 BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\U00013441\U00013442\U0001d159")

@@ -8,7 +8,7 @@ from Crypto.Hash import keccak as _keccak
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _CHECKSUM_RAISES = 8
-"""A letter is upper case if the hash has at least this hexadecimal digit at the same place (EIP-55)."""
+"""A letter is upper case if the hexadecimal digit of the hash at the same position is at least this (EIP-55)."""
 
 
 def keccak(data: bytes = b"", *, text: str = "") -> bytes:

@@ -1,7 +1,7 @@
-"""Locks between processes, by files. The operating system releases a lock when its process ends, even if it is killed.
+"""File locks between processes. The operating system releases the locks of a process that ends or is killed.
 
-A lock file is never removed, because a process that waits for the lock has the file open. The lock is not in the file
-that it protects: Windows does not let other handles read a locked byte.
+A lock file is never removed, because a waiting process would then lock the removed file. A lock file is separate from
+the file that it protects, because on Windows a locked byte cannot be read through other handles.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 SHARES = 32
 """The number of processes and threads that can have a shared lock at the same time."""
 _PAUSE = 0.01
-"""Seconds between two attempts: the locks of operating systems have no time limit."""
+"""Seconds between two attempts to lock: operating systems do not offer a lock with a timeout."""
 
 
 class LockHeldError(Exception):
@@ -45,9 +45,9 @@ def exclusive_lock(path: Path, *, timeout: float | None = None) -> Iterator[None
 def shared_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[None]:
     """Lock a resource, either shared with other holders or exclusively, while the ``with`` block runs.
 
-    A shared holder locks one of `SHARES` files, and an exclusive holder locks all of them, in order. Two exclusive
-    holders therefore wait for each other at the first file, and a new shared holder cannot delay an exclusive one
-    without end. The lock is not reentrant.
+    A shared holder locks one of `SHARES` files, and an exclusive holder locks all of them, in order. Of two exclusive
+    holders, the second therefore waits at the first file. An exclusive holder keeps each file once it is locked, so
+    that new shared holders cannot delay it forever. The lock is not reentrant.
 
     Args:
         path: the name of the lock files, to which a number is appended.

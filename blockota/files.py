@@ -29,7 +29,7 @@ def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     Raises:
         OSError: the folder cannot be written.
     """
-    # In the folder of the result: a rename is atomic only inside one file system.
+    # The temporary file is in the folder of the result, because a rename is atomic only inside one file system.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:
         with os.fdopen(handle, "w+b") as file:
@@ -66,7 +66,7 @@ def write_durable(path: Path, data: bytes, *, mode: int) -> None:
 
 
 def write_new(path: Path, data: bytes, *, mode: int) -> None:
-    """Write a new file durably. An existing file is never replaced, not even one that appears meanwhile.
+    """Write a new file durably. An existing file is never replaced, not even one that appears during the write.
 
     Raises:
         FileExistsError: the file exists.
@@ -85,8 +85,8 @@ def write_new(path: Path, data: bytes, *, mode: int) -> None:
 
 
 def _make_names_durable(folder: Path) -> None:
-    """Write a folder to the disk: only then, the names of its new files are durable (fsync(2))."""
-    if sys.platform == "win32":  # it cannot open a folder
+    """Write a folder to the disk, which makes the names of its new files durable (fsync(2))."""
+    if sys.platform == "win32":  # Windows cannot open a folder
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -148,7 +148,7 @@ def write_result(path: Path, data: bytes) -> None:
 
 
 def check_new_file(path: Path, *, why: str = "owners may have signed it, so it is not overwritten") -> None:
-    """Check that a new proposal file or signature file can be written, before the work for it is done.
+    """Check, before the work starts, that a new proposal file or signature file can be written.
 
     Raises:
         UsageError: the file exists, or its folder does not exist or cannot be written.
@@ -192,7 +192,7 @@ def refuse_overwriting(output: Path, companion: Path | None, *, force: bool) -> 
         UsageError: a file would be overwritten, a path is not a regular file, or both paths are the same.
     """
     if companion and companion.absolute() == output.absolute():
-        raise UsageError("image and manifest cannot be one file", why=f"{output} is named for both")
+        raise UsageError("image and manifest cannot be one file", why=f"{output} is given for both")
     for path in (output, companion):
         if path is None or not path.exists():
             continue

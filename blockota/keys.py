@@ -32,7 +32,7 @@ _PRIVATE_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}", re.ASCII)
 _ALIAS = re.compile(r"\w[\w .@-]*")
 _VARIABLE = re.compile(r"[A-Za-z_]\w{0,79}", re.ASCII)
 _HEX_OF_A_KEY = re.compile(r"[0-9a-fA-F]{41}", re.ASCII)
-"""More hexadecimal digits than an address has."""
+"""One hexadecimal digit more than an address has."""
 _MNEMONIC_WORDS = 12
 _SHORTEST_PASSWORD = 8
 """The minimum number of characters of a password that a person chooses (NIST SP 800-63B)."""
@@ -72,7 +72,7 @@ def account_of(
     raise UsageError(
         "the key cannot be found",
         why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, or dev:N on the local chain",
-        remedy=f"write keystore:{uri}" if is_file else "name the place of the key, never the key, or make a new key",
+        remedy=f"write keystore:{uri}" if is_file else "name the place of the key, not the key, or make a new key",
         action=None if is_file else Action.MAKE_KEY,
     )
 
@@ -94,11 +94,11 @@ def create_keystore(path: Path, *, ask_password: Callable[[str], str]) -> str:
 
     if _could_be_key(path.name):
         raise UsageError(
-            "the name of the keystore file could be a private key, and is not shown",
-            why="a new key is made, not typed",
+            "the name of the keystore file could be a private key, so it is not shown",
+            why="this command makes a new key, and does not take an existing key",
             remedy="choose a file name, such as alice.json",
         )
-    if os.path.lexists(path):  # before a password is asked for
+    if os.path.lexists(path):  # checked before the password prompt
         raise _exists(path)
     if not path.parent.is_dir():
         raise UsageError(f"{path} cannot be written", why="its folder does not exist", remedy="make the folder first")
@@ -161,7 +161,7 @@ def _environment_key(name: str) -> LocalAccount:
         raise _not_a_private_key(shown)
     try:
         account: LocalAccount = Account.from_key(secret.strip())
-    except Exception:  # noqa: BLE001 - eth-keys raises many kinds, and none may show the key
+    except Exception:  # noqa: BLE001 - eth-keys raises many kinds of error, whose texts may contain the key
         raise _not_a_private_key(shown) from None
     return account
 
@@ -191,7 +191,7 @@ def _ape_key(alias: str, ask_password: Callable[[str], str], *, note: Callable[[
     if os.path.lexists(keyfile):
         return _keystore_key(keyfile, ask_password, note=note)
     try:
-        # Ape takes a second to load, and it is optional.
+        # Ape is optional, and takes a second to load.
         from blockota.ape_account import open_ape_account
     except ImportError as error:
         raise UsageError(
@@ -237,7 +237,7 @@ def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Calla
         raise RefusedError(
             f"{path.name} is damaged",
             why=f"the file contains the key of {account.address}, but names the address {named}",
-            remedy="restore it from a copy",
+            remedy="restore the keystore from a copy",
         )
     return account
 

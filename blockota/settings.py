@@ -1,8 +1,8 @@
 """Settings: the chain, contract and store that a command uses, and the deployment file with contract addresses.
 
-Settings are read from ``blockota.toml``; ``BLOCKOTA_*`` variables override the file, except for those of the bench,
-which only options override. On the local chain, the deployment file ``deployments/1337.json`` is sufficient without
-``blockota.toml``.
+Settings are read from ``blockota.toml``, and ``BLOCKOTA_*`` variables override the file. A setting of the bench has no
+variable; only an option overrides it. On the local chain, the deployment file ``deployments/1337.json`` is sufficient
+without ``blockota.toml``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DEFAULT_STORE = "file:.blockota/store"
 LOCAL_URL = "http://127.0.0.1:8545"
 LOCAL_CHAIN_ID = 1337
 DEFAULT_CONFIRMATIONS = 12
-"""The default number of blocks that must lie above a block before it is read, except on a local chain."""
+"""The default number of confirmations: blocks that must follow a block before it is read. A local chain has 0."""
 STATE_FOLDER = ".blockota"
 """The folder for BlockOTA's own files, beside the settings file."""
 BENCH_FOLDER, BENCH_LOG_NAME = "bench", "bench-log.jsonl"
@@ -95,7 +95,7 @@ class Settings:
 
     @property
     def bench(self) -> Path:
-        """The folder of the bench, beside that of the journal of sent transactions."""
+        """The folder of the bench, beside the folder of the transaction journal."""
         return self.transactions.with_name(BENCH_FOLDER)
 
 
@@ -103,7 +103,7 @@ class Settings:
 class BenchSettings:
     """The settings of a bench, from ``[bench]``; None or empty where the file sets nothing.
 
-    The names of wirings, modes and starts are not checked here: the commands check them like their options.
+    The commands check the names of wirings, modes and starts, as they check their options.
 
     Attributes:
         product: the product to flash.
@@ -143,9 +143,9 @@ class Deployment:
         chain_id: id of the chain (EIP-155).
         contract: address of BlockOTA.
         replication: address of FirmwareReplication.
-        safe: address of the vendor's Safe, its owner.
-        owners: addresses of the Safe's owners when it was deployed.
-        threshold: how many of them must sign.
+        safe: address of the vendor's Safe, which owns the contract BlockOTA.
+        owners: addresses of the Safe's owners at its deployment.
+        threshold: the number of owners who must sign.
         block_number: the block in which the contract was created.
     """
 
@@ -202,7 +202,7 @@ class Deployment:
 
 
 def default_confirmations(chain_id: int) -> int:
-    """Return the number of blocks that must lie above a block before it is read, if the settings do not give it."""
+    """Return the confirmations of a chain if the settings do not give them."""
     return 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
 
 
@@ -215,8 +215,8 @@ def load_settings(
         config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
         network: a network's name; None means the network that the file selects.
         environment: the environment with ``BLOCKOTA_*`` variables.
-        node: URL and chain id of a node that was chosen elsewhere. The settings of the network with this chain id apply
-            to the node; without such a network, none of a network.
+        node: URL and chain id of a node that the caller chose. The settings of the network with this chain id apply; if
+            the file has no such network, the defaults apply.
 
     Raises:
         UsageError: the file cannot be read, or a setting is not valid.
@@ -376,7 +376,7 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _of_chain(file: dict[str, Any], chain_id: int, *, first: str) -> tuple[str, dict[str, Any]]:
-    """Return the network with a chain id, by preference the network `first`; an empty network if none has it."""
+    """Return a network with a chain id, preferably the network `first`. Without a match, its settings are empty."""
     networks = {"local": {}, **file.get("networks", {})}
     for name in dict.fromkeys([first, *networks]):
         default = LOCAL_CHAIN_ID if name == "local" else None

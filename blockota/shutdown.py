@@ -23,9 +23,9 @@ _OUTPUTS = (1, 2)
 class Stop:
     """A request to stop, shared by the threads of one command.
 
-    All methods may be called from any thread and from a signal handler. Waiting uses a pair of sockets instead of
-    ``threading.Event``, because a signal handler that interrupts ``Event.wait`` would deadlock on the event's lock.
-    Windows cannot wait for a pipe.
+    All methods may be called from any thread and from a signal handler. Waiting uses a pair of sockets. With
+    ``threading.Event``, a signal handler that interrupts ``Event.wait`` would deadlock on the event's lock. With a
+    pipe, Windows cannot wait.
 
     Attributes:
         is_asked: whether a signal or the program requested a stop.
@@ -42,7 +42,7 @@ class Stop:
         """Request a stop. Further calls have no effect."""
         if not self.is_asked:
             self.is_asked = True
-            self._sender.send(b"!")  # never received, so that the socket stays readable and wakes every waiting thread
+            self._sender.send(b"!")  # never received: the socket stays readable, and wakes every waiting thread
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if a stop was requested.
@@ -85,9 +85,9 @@ def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
     recorded, so that they do not interrupt the command's final report.
 
     Args:
-        interrupt_at: raise KeyboardInterrupt in the main thread at the signal with this number, counted from 1, and at
-            all later signals. Commands that may be interrupted anywhere pass 1; commands that finish a step first
-            pass 2. With None, no signal raises KeyboardInterrupt.
+        interrupt_at: the number of the first signal, counted from 1, that raises KeyboardInterrupt in the main thread;
+            later signals raise it too. Commands that may be interrupted anywhere pass 1, and commands that finish a
+            step first pass 2. With None, no signal raises KeyboardInterrupt.
 
     Yields:
         The stop request, which records the received signals.

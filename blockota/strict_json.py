@@ -86,7 +86,7 @@ def check_depth(document: str) -> None:
 
 
 def fault(error: Exception) -> str:
-    """Describe the error of a field from a KeyError, TypeError or ValueError, or of the whole file."""
+    """Describe an error in a file: a KeyError, TypeError or ValueError of a field, or an error of the whole file."""
     if isinstance(error, BlockOTAError):
         return error.why or error.what
     return f"its field {error} is missing" if isinstance(error, KeyError) else f"its field {error}"
@@ -153,7 +153,7 @@ def decimal(fields: Mapping[str, Any], name: str) -> int:
         ValueError: the field is not a decimal number of at most 256 bits.
     """
     value = fields[name]
-    # The pattern bounds the length before int() reads it.
+    # The pattern limits the length of the text before int() parses the text.
     if not isinstance(value, str) or not re.fullmatch(r"0|[1-9]\d{0,77}", value, re.ASCII) or int(value) >> 256:
         raise ValueError(f"{name} is {value!r:.80}, which is not a decimal number of at most 256 bits")
     return int(value)
@@ -203,7 +203,7 @@ def _of_kind(fields: Mapping[str, Any], name: str, *, kind: type[Kind], otherwis
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # JSON parsers differ in which of two equal keys they keep, so that two programs would read different values.
+    # Of two equal keys, some JSON parsers keep the first and some the last: two programs would read different values.
     if len({key for key, _ in pairs}) != len(pairs):
         raise ValueError("a key is repeated")
     return dict(pairs)

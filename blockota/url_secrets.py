@@ -8,7 +8,7 @@ from functools import cached_property
 from urllib.parse import parse_qsl, quote, unquote
 
 _SHORTEST_SEGMENT, _SHORTEST_PASSWORD = 4, 3
-"""Shorter parts, such as ``v3``, are too common to be a secret; without a limit, ordinary words would be hidden."""
+"""Shorter parts, such as ``v3``, are too common to be a secret, and hiding them would hide parts of ordinary words."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:\d*)?")
 """Host and port. An authority of another form may contain a part of a password, as in ``https://user:pa/ss@host``."""
@@ -57,7 +57,7 @@ class PrivateUrl:
             credentials = {user_info, *user_info.split(":", 1), base64.b64encode(unquote(user_info).encode()).decode()}
             hidden |= {part for part in credentials if len(part) >= _SHORTEST_PASSWORD}
 
-        # Servers also answer with the decoded or the encoded form.
+        # Servers may quote a part in its decoded or its encoded form.
         forms = hidden | {unquote(part) for part in hidden} | {quote(part) for part in hidden}
         longest_first = sorted(forms, key=lambda part: (-len(part), part))
         return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None

@@ -93,7 +93,7 @@ class RedFlag:
         >>> proposal, _ = load_proposal("1.1.0.json")
         >>> [flag] = network.red_flags(proposal)
         >>> flag.what
-        'the proposal takes nonce ..., the Safe is at ...: this or another proposal was executed already'
+        "the proposal has nonce ..., and the Safe's next nonce is ...: this or another proposal was executed already"
     """
 
     word: Word
@@ -230,11 +230,11 @@ def _blame_age(flags: list[RedFlag], proposal: Proposal, view: ChainView) -> lis
 
 def _of_nonce(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     """Flag a nonce that is used, or that comes after one which no proposal beside this one takes."""
-    nonces = f"the proposal takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}"
+    nonces = f"the proposal has nonce {proposal.nonce}, and the Safe's next nonce is {view.safe.nonce}"
     if proposal.nonce < view.safe.nonce:
         yield RedFlag(Word.NONCE, f"{nonces}: this or another proposal was executed already")
     if (missing := view.safe.missing_before(proposal.nonce, view.queued)) is not None:
-        waits = f"{nonces}: others must be executed first, and none here takes nonce {missing}"
+        waits = f"{nonces}: others must be executed first, and no proposal here has nonce {missing}"
         yield RedFlag(Word.NONCE, waits, is_absence=True)
 
 

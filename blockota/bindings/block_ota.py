@@ -62,7 +62,7 @@ class BlockOTAContract(Contract):
 
     @classmethod
     def deploy(cls, chain: Chain, account: BaseAccount, *, owner: str) -> tuple[Self, Receipt]:
-        """Deploy a contract that the vendor's Safe owns."""
+        """Deploy a contract whose owner is the vendor's Safe."""
         return cls._create(chain, account, owner)
 
     def owner(self, *, block: int | None = None) -> str:
@@ -95,7 +95,7 @@ class BlockOTAContract(Contract):
         """Yield all releases of a product, newest first. The contract is read page by page.
 
         Raises:
-            RefusedError: the versions do not decrease; without this check, a dishonest node could answer without end.
+            RefusedError: the versions do not decrease. Without this check, a dishonest node could send endless pages.
         """
         start: Version | None = None
         before: Version | None = None
@@ -148,7 +148,7 @@ class BlockOTAContract(Contract):
         if product is None:
             raise RefusedError(
                 f"product {name} does not exist",
-                why="the contract never paired it",
+                why="the contract has no record of this product",
                 remedy="check the name",
                 action=Action.LIST_PRODUCTS,
             )
@@ -201,10 +201,10 @@ class BlockOTAContract(Contract):
         """Find the owners of the Safe that could not pay for a pause.
 
         Returns:
-            The maximum cost of a pause that is sent now, in wei; and the balances of the owners with less.
+            The maximum cost of a pause at the current fees, in wei, and the balances that are below this cost.
 
         Raises:
-            RefusedError: the contract is paused, or the fees exceed the limit, so that no pause could be sent now.
+            RefusedError: the contract is already paused, or the fees exceed the limit.
         """
         with refusals_in_words():
             return self.chain.find_poor(owners, pause_call(), to=self.address)
@@ -245,7 +245,7 @@ class BlockOTAContract(Contract):
         return None
 
     def _newest_active(self, product: str, head: BlockHead) -> Release | None:
-        """Find the newest release that is active at a block, or the newest release if all are postponed."""
+        """Find the newest release that is in effect at a block. If none is in effect yet, return the newest."""
         newest = self.latest(product, block=head.number)
         if newest is None or newest.active_from <= head.time:
             return newest
@@ -266,13 +266,13 @@ class BlockOTAContract(Contract):
         # (1) Choose the block.
         newest = self.chain.head()
         head = self.chain.head(max(newest.number - confirmations, 0)) if confirmations else newest
-        # (2) Read everything at its number.
+        # (2) Read everything at the block's number.
         at = head.number
         active = self._newest_active(product, head)
         release = self.release(product, version, block=at) if version else active
         revocation = None
         if release and release.status is Status.REVOKED:
-            with suppress(ChainError):  # the release is refused in any case
+            with suppress(ChainError):  # a revoked release is refused even without the reason
                 revocation = self.revocation(release, block=at, in_parts=False)
         answer = ChainAnswer(
             chain_id=self.chain.chain_id,
@@ -288,7 +288,7 @@ class BlockOTAContract(Contract):
             newest=active.version if active else None,
             revocation=revocation,
         )
-        # (3) Check the block's hash: a node answers by number, so only the hash shows that one block was read.
+        # (3) Check the block's hash. The reads named only the block's number, and another block may have it by now.
         if self.chain.head(at).hash != head.hash:
             raise ChainError(
                 "the chain was reorganised while it was read", remedy="try again, or require more confirmations"
@@ -399,7 +399,7 @@ def _release_argument(release: Release) -> dict[str, Any]:
 
 
 def argument_release(argument: Mapping[str, Any]) -> Release | None:
-    """Return the release in an argument of ``publish``. The release's chip id is 0, because the argument has none.
+    """Return the release in an argument of ``publish``. Its chip id is 0, because the argument has no chip id.
 
     Args:
         argument: the argument, decoded by `Interface.decode_call`.

@@ -31,7 +31,7 @@ def status_of(kind: type[Status], number: int, *, of: str, setting: str) -> Stat
     except ValueError as error:
         raise RefusedError(
             "the contract's answer is not valid",
-            why=f"{of} has the status {number}, which this version of BlockOTA does not know",
+            why=f"{of} has the status {number}, and this version of BlockOTA does not know this status",
             remedy=f"update BlockOTA, or correct the setting {setting} in blockota.toml",
         ) from error
 
@@ -46,7 +46,7 @@ def refusals_in_words() -> Iterator[None]:
 
 
 class Contract:
-    """A deployed contract. Each subclass is for one contract and has the contract's functions.
+    """A deployed contract. Each subclass has the functions of one contract.
 
     Args:
         chain: the chain with the contract.
@@ -94,5 +94,5 @@ class Contract:
             raise RefusedError(
                 f"no {self.NAME} contract at {self.address}",
                 why=f"the code at this address on chain {self.chain.chain_id}{when} does not implement {calls[0][0]}()",
-                remedy=f"compare the settings {self.SETTING} and url in blockota.toml with the vendor's",
+                remedy=f"compare {self.SETTING} and url in blockota.toml with the vendor's settings",
             ) from error

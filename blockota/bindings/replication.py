@@ -26,7 +26,7 @@ class ReplicationContract(Contract):
 
     @classmethod
     def deploy(cls, chain: Chain, account: BaseAccount, *, block_ota: str) -> Self:
-        """Deploy a contract for the releases of a BlockOTA contract. The owner of BlockOTA decides on agreements."""
+        """Deploy a contract for the releases of a BlockOTA contract, whose owner decides on the agreements."""
         return cls._create(chain, account, block_ota)[0]
 
     def block_ota(self) -> str:
@@ -44,7 +44,7 @@ class ReplicationContract(Contract):
         return {found.number: found for record in records if (found := _agreement(record))}
 
     def shallow(self, agreements: Iterable[Agreement], *, block: int) -> list[int]:
-        """Return the numbers of the agreements that did not exist with the same terms at a given block."""
+        """Return the numbers of the agreements that did not exist at a given block, or had other terms."""
         wanted = list(agreements)
         before = self.agreements_of((one.number for one in wanted), block=block)
         return [one.number for one in wanted if one.number not in before or not one.has_terms_of(before[one.number])]
@@ -55,7 +55,7 @@ class ReplicationContract(Contract):
         while group := [(start, PAGE) for start in islice(starts, _PAGES_AT_ONCE)]:
             pages = self._ask_many("agreements", group, block=block)
             yield from (found for page in pages for record in page if (found := _agreement(record)))
-            # A dishonest node can return any count: stop at the first group that ends with an empty page.
+            # A dishonest node can return any count, so reading stops at the first group that ends with an empty page.
             if not pages[-1]:
                 return
 
@@ -87,7 +87,7 @@ class ReplicationContract(Contract):
         return self._send(account, "announce", *_release_named(agreement), uri)
 
     def is_announcing(self, agreement: Agreement, *, uri: str) -> bool:
-        """Whether the journal has the announcement, so that `announce` would continue with it."""
+        """Whether the journal has the announcement. If it has, `announce` continues with the announcement."""
         data = interface(self.NAME).encode_call("announce", *_release_named(agreement), uri)
         return self.chain.is_sending(agreement.broker, data, to=self.address)
 
@@ -99,12 +99,12 @@ class ReplicationContract(Contract):
 def decision_call(decision: str, *agreements: Agreement) -> bytes:
     """Return the calldata by which the vendor decides on one agreement, or accepts several.
 
-    The calldata names all terms of the agreements. After a reorganisation, a number can belong to another broker's
-    proposal, and the contract then refuses the call.
+    The calldata contains all terms of the agreements. After a reorganisation, an agreement's number can belong to
+    another broker's proposal. The contract then refuses the call, because the terms differ.
 
     Args:
         decision: accept, decline or terminate; only accept takes several agreements.
-        agreements: the agreements that the owners are shown.
+        agreements: the agreements, as they are shown to the owners.
     """
     terms = [
         (one.number, one.broker, product_key(one.product), one.version.packed, one.expires_at) for one in agreements

@@ -72,26 +72,26 @@ def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeSt
 def execute(
     chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature], account: BaseAccount, now: int
 ) -> Receipt:
-    """Check a signed proposal as the Safe will, simulate its execution, and send it. Any account may execute it.
+    """Check a signed proposal like the Safe, simulate its execution, and send it. Any account may execute a proposal.
 
     Args:
         chain: the chain with the Safe.
         proposal: the proposal.
         signatures: the signatures of at least as many owners as the Safe's threshold.
-        account: the account that pays for the transaction, whether an owner or not.
+        account: the account that pays for the transaction; it need not be an owner.
         now: Unix time, in seconds.
 
     Raises:
         ProposalError: the proposal has expired, is for another chain or nonce, or has too few signatures.
         ContractRefusalError: the contract or the Safe refused the call, in the simulation or on the chain.
     """
-    # (1) Expiry, chain and signatures, as the Safe will check them.
+    # (1) Check expiry, chain and signatures.
     proposal.check_time(now)
     _check_chain(proposal, chain)
     safe = read_safe(chain, proposal.safe)
     ordered = accept(proposal, signatures, owners=safe.owners, threshold=safe.threshold)
     call = proposal.execution_call(b"".join(one.signature for one in ordered))
-    # (2) Refuse a proposal that another account of this machine is executing: it would be paid for twice.
+    # (2) Refuse a proposal that another account of this machine is executing, because both accounts would pay.
     for entry in chain.unsettled():
         if entry.sender != account.address and entry.matches(call, to=proposal.safe):
             raise ProposalError(
@@ -103,18 +103,18 @@ def execute(
             )
     # (3) Simulate, and send.
     with refusals_in_words():
-        if not chain.is_sending(account.address, call, to=proposal.safe):  # else it was sent before
+        if not chain.is_sending(account.address, call, to=proposal.safe):  # else it was simulated before
             check_nonce(proposal, safe)
             _try_call(chain, proposal)
             _try_execution(chain, proposal, call=call, sender=account.address)
         receipt = chain.send(account, call, to=proposal.safe)
-    # (4) Check the call itself: the transaction can succeed although the call in it failed.
+    # (4) Check the proposal's call: the transaction can succeed although the call failed.
     _check_success(receipt, proposal)
     return receipt
 
 
 def executed_hashes(chain: Chain, safe: str, *, from_block: int) -> frozenset[bytes]:
-    """Read the safeTxHash of every transaction that a Safe executed from its events (indexed from Safe 1.4 on)."""
+    """Read from a Safe's events the safeTxHash of every executed proposal. Safe 1.4 and newer index the hash."""
     found = chain.logs(safe, [_SUCCESS], from_block=from_block)
     return frozenset(log.topics[1] if log.topics[1:] else log.data[:32] for log in found)
 
@@ -151,7 +151,7 @@ def _try_execution(chain: Chain, proposal: Proposal, *, call: bytes, sender: str
     if not int.from_bytes(chain.call(proposal.safe, call, sender=sender)):
         raise ContractRefusalError(
             "the Safe's call would fail",
-            why=f"safeTxGas or a gas price is set, so the Safe would take nonce {proposal.nonce} and change nothing",
+            why=f"safeTxGas or a gas price is set, so the Safe would only use up nonce {proposal.nonce}",
             remedy="make the proposal again without safeTxGas and gas price",
         )
 
@@ -166,9 +166,9 @@ def _check_chain(proposal: Proposal, chain: Chain) -> None:
 
 
 def _check_success(receipt: Receipt, proposal: Proposal) -> None:
-    """Report a failed call. With safeTxGas or a gas price, the Safe takes the nonce even if its call fails.
+    """Report a failed call. With safeTxGas or a gas price, the Safe uses up the nonce even if the call fails.
 
-    For a failed call, the Safe emits an event with the proposal's safeTxHash, which is indexed from Safe 1.4 on. The
+    For a failed call, the Safe emits an event with the proposal's safeTxHash, which Safe 1.4 and newer index. The
     safeTxHash is compared, because the called contract may emit an event of the same kind.
     """
     if any(
@@ -177,7 +177,7 @@ def _check_success(receipt: Receipt, proposal: Proposal) -> None:
     ):
         raise ContractRefusalError(
             "the Safe's call failed",
-            why=f"nonce {proposal.nonce} is taken in block {receipt.block_number}, and nothing else was changed",
+            why=f"nonce {proposal.nonce} was used up in block {receipt.block_number}, and nothing else was changed",
             remedy="make the proposal again without safeTxGas and gas price",
         )
 
@@ -191,15 +191,15 @@ def check_nonce(proposal: Proposal, safe: SafeState) -> None:
     if proposal.nonce < safe.nonce:
         raise ProposalError(
             "the proposal cannot be executed any more",
-            why=f"the proposal takes nonce {proposal.nonce}, the Safe is at {safe.nonce}: this proposal or another one "
-            "was executed",
+            why=f"the proposal has nonce {proposal.nonce}, and the Safe's next nonce is {safe.nonce}: this proposal or "
+            "another one was executed",
             remedy="check which proposal was executed, and make this proposal again if it is still wanted",
             action=Action.LIST_PROPOSALS,
         )
     if proposal.nonce > safe.nonce:
         raise ProposalError(
             "other proposals come first",
-            why=f"the proposal takes nonce {proposal.nonce}, the Safe is at {safe.nonce}",
+            why=f"the proposal has nonce {proposal.nonce}, and the Safe's next nonce is {safe.nonce}",
             remedy="execute the other proposals first",
         )
 
@@ -226,7 +226,7 @@ def deploy_safe(
         *(list(owners), threshold, ZERO_ADDRESS, b"", ZERO_ADDRESS, ZERO_ADDRESS, 0, ZERO_ADDRESS),
     )
     creation = encode_signature_call("createProxyWithNonce(address,bytes,uint256)", singleton, setup, 0)
-    # The address depends only on factory, singleton, setup and salt: the simulated creation returns the real address.
+    # The address depends only on factory, singleton, setup and salt, so a simulated creation returns the real address.
     address = decode(["address"], chain.call(factory, creation))[0]
     chain.send(account, creation, to=factory)
     return str(to_checksum_address(address))

@@ -1,7 +1,7 @@
 """Read from the chain which releases a repository may serve: all of a vendor, or those of a broker's agreements.
 
-All data is read at one confirmed block, so that a right begins only when a reorganisation has become unlikely. If a
-reorganisation still removes a release or an agreement, the right to serve ends at the next reading.
+All data is read at one confirmed block. A right to serve therefore begins only when a reorganisation has become
+unlikely. If a reorganisation still removes a release or an agreement, the right ends at the next reading.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Reading:
     """The releases that may be served at one block, each with its conditions.
 
     Attributes:
-        time: the newest block's time in Unix seconds, by which a repository lets agreements expire.
+        time: the newest block's time in Unix seconds; a repository compares the expiry of agreements with it.
         claims: the releases, with the conditions under which each may be served.
         manifests_known: whether the node keeps the events that name manifests.
         block: number of the confirmed block that was read.
-        block_time: the confirmed block's time in Unix seconds, by which a broker lets agreements expire.
+        block_time: the confirmed block's time in Unix seconds; a broker compares the expiry of agreements with it.
         reorganised_from: the first block that may have been replaced since the last reading; None without a
             reorganisation.
         agreements: all agreements of the replication contract, including those of other brokers; empty for a vendor.
@@ -70,18 +70,18 @@ class RightsReader:
         """Read the claims at the newest confirmed block.
 
         Raises:
-            ChainError: the node is out of reach or lags behind, or the chain was reorganised meanwhile.
+            ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.
             RefusedError: the contract's return data is not valid.
         """
         # (1) Find the newest confirmed block. After a reorganisation, everything read before is void.
         position = self._follower.advance()
         if position.reorganised_from is not None:
             self._events, self._manifests = (), {}
-        # (2) Read the manifests, which only events name.
+        # (2) Read the addresses of the manifests, which are only in events.
         manifests_known = True
         try:
             events = self._follower.events(self._contract.address)
-        except ChainError:  # the node does not keep the events; manifests that were read before stay
+        except ChainError:  # the node does not keep the events; keep the manifests read before
             manifests_known = False
         else:
             if events != self._events:

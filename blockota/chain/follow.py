@@ -1,6 +1,6 @@
 """Follow one chain: its newest confirmed block, the events up to that block, and reorganisations.
 
-All data is kept in memory. After a restart, a service reads its events again and passes the blocks that it stored::
+All data is kept in memory. After a restart, a service reads the events again, and passes its stored blocks as `known`::
 
     follower = Follower(chain, confirmations=12, first_block=18_000_000, known=stored_blocks)
     while True:
@@ -86,7 +86,7 @@ class Follower:
             )
         block = self._node.head(number) if self._confirmations else newest
 
-        # (2) Forget the blocks that a reorganisation replaced before comparing with known blocks.
+        # (2) Forget the blocks that a reorganisation replaced, so that step 3 compares with blocks of the chain only.
         reorganised_from = self._detect_reorganisation(block)
         if reorganised_from is not None:
             self._drop(reorganised_from)
@@ -99,11 +99,11 @@ class Follower:
                 remedy="wait until the node has caught up, or use another node",
             )
 
-        if 0 not in self._known:  # a development chain that was started anew differs in this block at the latest
+        if 0 not in self._known:  # kept, because a development chain that was started anew differs in block 0
             self._known[0] = self._node.head(0)
         self._known[block.number] = block
         if len(self._known) > _KNOWN_BLOCKS:
-            del self._known[sorted(self._known)[1]]  # the oldest but the chain's first block
+            del self._known[sorted(self._known)[1]]  # the oldest block after the chain's first block
         self._position = Position(block, newest, reorganised_from)
         return self._position
 
@@ -146,11 +146,11 @@ class Follower:
             raise ChainError("the chain was reorganised while it was read", remedy="try again")
 
     def _detect_reorganisation(self, block: BlockHead) -> int | None:
-        """Find the first block that may have been replaced: it follows the newest known block still on the chain."""
+        """Find the first block that may have been replaced: the one after the newest known block still on the chain."""
         numbers = sorted(number for number in self._known if number <= block.number)
         if not numbers or self._is_on_chain(numbers[-1], block):
             return None
-        # All ancestors of a block on the chain are on the chain too: the known blocks divide into two runs.
+        # Ancestors of a block on the chain are on the chain too, so replaced blocks come after all others.
         kept = bisect_right(numbers, False, key=lambda number: not self._is_on_chain(number, block))  # noqa: FBT003
         return numbers[kept - 1] + 1 if kept else 0
 

@@ -2,8 +2,8 @@
 
 A command that is repeated after an interruption finds its own transaction in the journal, and does not send a second
 one. Each transaction has one file with the signed bytes, ``<folder>/<chain id>/<sender>-<nonce>.json``. The signed
-bytes are not secret: they can only be submitted, and a chain accepts them once. The file's other fields are for people,
-and must agree with the signed bytes.
+bytes are not secret: their only use is to submit the transaction, and a chain accepts it once. The file's other fields
+are for people, and must agree with the signed bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class SentTransaction:
     """A recorded transaction.
 
     Attributes:
-        attempts: the signed transaction, then those with the same nonce and higher fees; a block includes at most one.
+        attempts: the signed transaction, then its replacements with higher fees and the same nonce. The chain includes
+            at most one attempt.
         purpose: the command that sent the transaction.
         written: Unix time of the record, in seconds.
     """
@@ -175,7 +176,7 @@ class Journal:
             raise UsageError(
                 f"{path} cannot be removed, although its transaction is settled",
                 why=error.strerror or str(error),
-                remedy="remove it by hand",
+                remedy="remove the file by hand",
             ) from error
 
     @contextmanager

@@ -52,7 +52,7 @@ class LocalChain:
         return f"http://127.0.0.1:{self.port}"
 
     def is_at(self, url: str) -> bool:
-        """Whether a URL is that of this chain's endpoint, also under the name localhost."""
+        """Whether a URL is this chain's endpoint, with 127.0.0.1 or localhost as its host."""
         return urlsplit(url).netloc in (f"127.0.0.1:{self.port}", f"localhost:{self.port}")
 
     @property
@@ -68,7 +68,7 @@ class LocalChain:
             os.kill(pid, 0)
         except (OSError, ValueError, OverflowError):
             return None
-        # The process id may by now belong to another program or a zombie. Without /proc, it is taken for anvil's.
+        # By now, the process id may belong to another program or a zombie. Systems without /proc cannot detect this.
         try:
             is_anvil = b"anvil" in Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
@@ -100,7 +100,7 @@ class LocalChain:
             ChainError: the port is in use, or anvil does not start.
         """
         if self.pid is None:
-            # (1) Check that no other program uses the port: it would answer in anvil's place.
+            # (1) Check that the port is free: another program on it would answer in anvil's place.
             if not _wait(lambda: not self._is_port_in_use(), timeout=_PORT_TIMEOUT):
                 raise ChainError(
                     f"port {self.port} is in use",
@@ -108,13 +108,13 @@ class LocalChain:
                     remedy="stop that program, or choose another port",
                     action=Action.CHOOSE_PORT,
                 )
-            # (2) Start anvil, and then copy the state, which is valid if anvil has started with it.
+            # (2) Start anvil, then copy the state: it is valid, because anvil has loaded it.
             self._start_anvil()
             if self._state_file.exists():
                 shutil.copyfile(self._state_file, self.folder / "chain.previous.json")
         chain = Chain(self.url, chain_id=CHAIN_ID)
         if time.time() - chain.head().time > _IDLE:
-            chain.mine()  # the newest block of an idle chain is old, and its time counts as the present
+            chain.mine()  # the newest block's time counts as the present, but on an idle chain it is old
         return chain
 
     def stop(self) -> bool:
@@ -148,7 +148,7 @@ class LocalChain:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self.log.open("wb") as log:
-                # In a session of its own, so that Ctrl-C on the terminal stops the command and not the chain.
+                # Anvil gets its own session, so that Ctrl-C in the terminal stops the command but not the chain.
                 process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
                 )

@@ -32,10 +32,10 @@ _REVERTED = re.compile(r"revert|invalid opcode: (INVALID|0xfe)|InvalidFEOpcode")
 _UNSUPPORTED = re.compile(r"invalid opcode|NotActivated|OpcodeNotFound|BadInstruction", re.IGNORECASE)
 """Error texts of geth, Besu, ganache, anvil and Nethermind for an instruction that the chain's fork does not have."""
 _DELEGATION = bytes.fromhex("ef0100")
-"""The start of the code of an account that delegates to a contract (EIP-7702). It still sends transactions."""
+"""The start of the code of an account that delegates to a contract (EIP-7702). The account can send transactions."""
 _HASH_SIZE, _ADDRESS_SIZE = 32, 20
 _NUMBER_BITS, _TIME_BITS = 63, 40
-"""The maximum size of a block's number, which SQLite stores, and of its time, which the contracts compare as uint40."""
+"""The maximum bits of a block's number (an integer of SQLite) and of a block's time (a uint40 of the contracts)."""
 _MARKET: tuple[Question, ...] = (
     ("eth_getBlockByNumber", ("latest", False)),
     ("eth_gasPrice", ()),
@@ -76,7 +76,7 @@ class Receipt:
     Attributes:
         block_hash: the hash of the block; after a reorganisation, a block with another hash has the same number.
         contract: the address of the created contract; None if the transaction created none.
-        succeeded: whether the transaction succeeded, or else was reverted.
+        succeeded: whether the transaction succeeded; False means that it was reverted.
     """
 
     transaction: bytes
@@ -90,12 +90,12 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Quote:
-    """What a transaction would use now, and what the accounts that may send it have.
+    """The current price of a transaction, and the balances of the accounts that may send it.
 
     Attributes:
         gas: the estimated units of gas.
         market: the price of a unit of gas.
-        balances: the balance of each account, in wei, without the accounts that are contracts and send nothing.
+        balances: the balance of each account, in wei. Contracts are left out, because they cannot send a transaction.
     """
 
     gas: int
@@ -233,7 +233,7 @@ class Node:
             return [_log(log) for log in self._logs(wanted, from_block, last=last, in_parts=in_parts)]
 
     def _logs(self, wanted: Mapping[str, Any], first: int, *, last: int, in_parts: bool = True) -> list[Any]:
-        """Request the events of a range of blocks; if the node refuses it as too large and `in_parts`, each half."""
+        """Request the events of a range of blocks; with `in_parts`, in halves if the node refuses the whole range."""
         if first > last:
             return []
         try:
@@ -252,7 +252,7 @@ class Node:
             return self._market(*self._endpoint.request_each(_MARKET))
 
     def quote(self, senders: Sequence[str], calldata: bytes, *, to: str) -> Quote:
-        """Read what a transaction would use now, and what each possible sender has, in few requests.
+        """Read the current price of a transaction and the balance of each possible sender, in few requests.
 
         Args:
             senders: the accounts that may send the transaction; the first is the sender of the estimate.
@@ -274,7 +274,7 @@ class Node:
             )
 
     def _market(self, block: Any, gas_price: Any, tip: Any) -> Market:
-        """Return the price of gas from the answers to `_MARKET`, of which a chain needs only some."""
+        """Return the price of gas from the answers to `_MARKET`. A chain without EIP-1559 may refuse some of them."""
         base_fee = fields(required(block)).get("baseFeePerGas")
         if base_fee is None:  # a chain without EIP-1559
             price = Market(None, quantity(required(gas_price)))
@@ -294,14 +294,14 @@ class Node:
         Args:
             sender: the account.
             block: the last block to count; None means the newest block.
-            with_pending: whether to count also transactions that the node has and that are not in a block yet.
+            with_pending: whether to count also the node's transactions that are not in a block yet.
         """
         tag = "pending" if with_pending else _tag(block)
         with self._translated():
             return quantity(self._endpoint.request("eth_getTransactionCount", to_checksum_address(sender), tag))
 
     def balance(self, account: str) -> int:
-        """Return how much of the chain's coin an account has, in wei."""
+        """Return the balance of an account, in wei."""
         method, parameters = _balance(account)
         with self._translated():
             return quantity(self._endpoint.request(method, *parameters))
@@ -313,8 +313,8 @@ class Node:
             sender: the account that signs and pays.
             calldata: the calldata, or the creation bytecode.
             to: the contract's address; None creates a contract.
-            fees: the offered fees, on which the use of gas can depend. Most nodes then refuse an estimate for which the
-                sender cannot pay; None estimates the gas for any sender.
+            fees: the offered fees, which can change the gas that is used. Given fees, most nodes refuse an estimate
+                that the sender cannot pay. With None, the sender's balance does not matter.
 
         Raises:
             RevertedError: the transaction would revert.
@@ -380,7 +380,7 @@ class Node:
             except RpcError as error:
                 if error.status != HTTPStatus.OK:
                     raise
-                return None  # a node that prunes its state answers with an error of JSON-RPC's own form
+                return None  # a node without the old state answers with a JSON-RPC error, not an HTTP error
             block = self._block(number, with_transactions=True) if number else {"transactions": []}
             for transaction in map(fields, items(block["transactions"])):
                 found = (
@@ -431,7 +431,7 @@ class Node:
             if error.is_temporary:
                 raise ChainError(
                     f"the node at {self.place} cannot answer now",
-                    why=f"{error.message.rstrip('.')}, also after {sum(PAUSES):.0f} s",
+                    why=f"{error.message.rstrip('.')}, also after retries for {sum(PAUSES):.0f} s",
                     remedy="wait and try again, or ask another node",
                 ) from error
             if error.status != HTTPStatus.OK:

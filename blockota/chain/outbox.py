@@ -1,4 +1,4 @@
-"""Send transactions on a chain: each is signed once, recorded, submitted, and waited for until it is confirmed.
+"""Send transactions on a chain: sign each transaction once, record it, submit it, and wait for its confirmation.
 
 A transaction is never sent twice: a command that finds its own unsettled transaction in the journal continues with
 that transaction. Submitting the same signed bytes again is safe, because a chain accepts each nonce of an account once.
@@ -30,7 +30,7 @@ _FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.05, 2.0, 1.5
 
 
 class TransactionState(Enum):
-    """The state of a transaction. A state's value is printed for people, its name for programs."""
+    """The state of a transaction. The value of a state is the text for people, its name the word for programs."""
 
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
@@ -46,18 +46,20 @@ class TransactionState(Enum):
 
 
 _SETTLED = {TransactionState.CONFIRMED, TransactionState.REVERTED, TransactionState.REPLACED}
-"""The final states. A reorganisation can change any other state, but not these, which have the required
-confirmations."""
+"""The final states: the transaction has the required confirmations. Any other state can change in a reorganisation."""
 _ADVICE = {
-    TransactionState.UNDERPAID: ("offer more for the same transaction, under a higher max_fee_gwei", Action.RAISE_FEE),
-    TransactionState.WAITING: ("continue with it, or offer more for the same transaction", Action.RAISE_FEE),
+    TransactionState.UNDERPAID: (
+        "set a higher max_fee_gwei if necessary, and raise the fee of the same transaction",
+        Action.RAISE_FEE,
+    ),
+    TransactionState.WAITING: ("continue with it, or raise the fee of the same transaction", Action.RAISE_FEE),
     TransactionState.UNFUNDED: ("send coin to its sender, then continue with it", Action.RESUME_TRANSACTION),
     TransactionState.BEHIND: (
         "wait until the earlier transactions are in blocks, then continue with this one",
         Action.RESUME_TRANSACTION,
     ),
 }
-"""The remedy for each state in which a transaction makes no progress. In all other states, it is to continue."""
+"""The remedy for each state in which a transaction makes no progress. In other states, the remedy is to continue."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Sending:
         timeout: the maximum time without progress of a transaction, in seconds.
         outage: the maximum time for which the node may be out of reach during the wait, in seconds.
         max_cost: the maximum cost of a transaction, in wei.
-        note: gets a sentence for each state in which a transaction waits.
+        note: called with a sentence for each state in which a transaction waits.
     """
 
     confirmations: int = 0
@@ -120,7 +122,7 @@ class Chain(Node):
     """A chain behind a JSON-RPC endpoint, with functions that send transactions.
 
     The arguments and errors are those of `Node`. Without `sending`, no confirmations are required and no journal is
-    kept. The class extends `Node`, because a sender also reads, but overrides no function of `Node`.
+    kept. The class extends `Node`, because a sender also reads the chain. It does not override functions of `Node`.
     """
 
     def __init__(self, url: str, *, chain_id: int | None = None, sending: Sending | None = None) -> None:
@@ -148,19 +150,19 @@ class Chain(Node):
                 self._require_all_settled(account.address)
                 return self._finish(self._sign(account, data, to=to), is_new=True)
             if self.locate(entry).state is TransactionState.UNDERPAID:
-                with suppress(RefusedError):  # the limit allows no higher offer, but fees may fall
+                with suppress(RefusedError):  # the fee limit forbids a higher offer, but fees may fall
                     entry = self._raise(entry, account)
             return self._finish(entry)
 
     def is_sending(self, sender: str, data: bytes, *, to: str | None) -> bool:
-        """Whether the journal has a transaction, so that `send` would continue with it."""
+        """Whether the journal has this transaction. If it has, `send` continues with the transaction."""
         return self._find(sender, data, to=to) is not None
 
     def find_poor(self, senders: Sequence[str], data: bytes, *, to: str) -> tuple[int, dict[str, int]]:
         """Find the accounts that could not pay for a transaction. The arguments are those of `quote`.
 
         Returns:
-            The maximum cost of the transaction if it was sent now, in wei; and the balances of the accounts with less.
+            The maximum cost of the transaction at the current fees, in wei, and the balances that are below this cost.
 
         Raises:
             RevertedError: the transaction would revert.
@@ -188,7 +190,7 @@ class Chain(Node):
             ChainError: the node is out of reach, or the transaction makes no progress.
         """
         with self._journal.locked(self._journal.find(transaction).sender, timeout=self._sending.timeout):
-            entry = self._journal.find(transaction)  # again, under the lock: it may be settled or raised by now
+            entry = self._journal.find(transaction)  # again under the lock: another process may have changed it
             if account and account.address != entry.sender:
                 raise UsageError(f"the key is not that of {entry.sender}", why=f"it is that of {account.address}")
             if account and self.locate(entry).receipt is None:
@@ -232,21 +234,21 @@ class Chain(Node):
         return self._outside_blocks(entry, head=head)
 
     def _outside_blocks(self, entry: SentTransaction, *, head: int) -> Situation:
-        """Determine the state of a transaction that is in no block, and whose turn it is."""
+        """Determine the state of a transaction that is not in a block, and whose nonce is the account's next."""
         # (3) Does it offer enough? A fee below the base fee is not accepted now, even if the node has the transaction.
         least, limit = self.market().least, entry.newest.fees.limit
         if least > limit:
             bid = f"it offers {gwei(limit)} gwei for a unit of gas, and the chain asks for {gwei(least)}"
             return Situation(TransactionState.UNDERPAID, bid, head)
         if any(self.knows(attempt.hash) for attempt in entry.attempts):
-            return Situation(TransactionState.WAITING, "the node has it, but no block does", head)
+            return Situation(TransactionState.WAITING, "the node has it, but it is not in a block yet", head)
 
         # (4) Can its sender pay? A node drops a transaction whose sender has spent the coin meanwhile.
         cost, balance = entry.newest.max_cost, self.balance(entry.sender)
         if balance < cost:
-            funds = f"{entry.sender} has {coins(balance)} of the chain's coin, and it can cost {coins(cost)}"
+            funds = f"{entry.sender} has {coins(balance)} of the chain's coin, the transaction can cost {coins(cost)}"
             return Situation(TransactionState.UNFUNDED, funds, head)
-        return Situation(TransactionState.LOST, "the node does not know it, or no longer does", head)
+        return Situation(TransactionState.LOST, "the node does not have the transaction", head)
 
     def _receipt_of(self, entry: SentTransaction) -> Receipt | None:
         found = (self.receipt(attempt.hash) for attempt in reversed(entry.attempts))
@@ -289,7 +291,7 @@ class Chain(Node):
         return next(found, None)
 
     def _require_all_settled(self, sender: str) -> None:
-        """Refuse a new transaction while an earlier one of the account is unsettled, because both may do the same."""
+        """Refuse a new transaction while an earlier one is unsettled: both may have the same effect."""
         for entry in self._journal.entries():
             if entry.sender != sender or (now := self.locate(entry)).state is TransactionState.REPLACED:
                 continue
@@ -297,7 +299,7 @@ class Chain(Node):
                 raise RefusedError(
                     "an earlier transaction of the same account is not settled, so nothing was sent",
                     why=f"{entry.hash}{f' ({entry.purpose})' if entry.purpose else ''}: {now.details}",
-                    remedy="continue with it first",
+                    remedy="continue with that transaction first",
                     action=Action.RESUME_TRANSACTION,
                     values={"hash": entry.hash},
                 )
@@ -309,8 +311,8 @@ class Chain(Node):
         try:
             return int(self.estimate(sender, data, to=to, fees=fees) * _GAS_MARGIN), fees
         except (ChainError, RevertedError) as error:
-            # Many nodes estimate with no more gas than the balance pays for. A call that runs out of it fails in words
-            # of the node, or reverts, as that of a Safe does on anvil and geth.
+            # Many nodes limit the gas of an estimate to the amount that the balance can pay. A call that runs out of
+            # gas fails with the node's own text, or reverts, as a Safe's call does on anvil and geth.
             with suppress(ChainError, RevertedError):
                 self._require_funds(sender, int(self.estimate(sender, data, to=to) * _GAS_MARGIN), fees)
             if isinstance(error, ChainError):
@@ -324,7 +326,7 @@ class Chain(Node):
             raise cannot_pay(sender, balance, gas=gas, fees=fees)
 
     def _recognise_funds(self, sender: str, answer: str) -> None:
-        """Raise a RefusedError if the node's answer is that the account cannot pay, as far as the node knows."""
+        """Raise a RefusedError if the node's error text means that the account cannot pay."""
         if UNFUNDED.search(answer):
             raise cannot_pay(sender, self.balance(sender), answer=answer)
 
@@ -334,7 +336,7 @@ class Chain(Node):
         gas, fees = self._price(sender, data, to=to)
         check_cost(gas, fees, most=self._sending.max_cost)
         self._require_funds(sender, gas, fees)
-        # A transaction with the nonce of a pending one would replace it; one with a later nonce may repeat its effect.
+        # With the nonce of a pending transaction, a new one would replace it; with the next nonce, repeat its effect.
         mined, nonce = self.count(sender), self.count(sender, with_pending=True)
         if self._journal.is_kept and nonce > mined:
             raise RefusedError(
@@ -344,7 +346,7 @@ class Chain(Node):
             )
         wanted = SignedTransaction(b"", self.chain_id, nonce, gas=gas, fees=fees, to=to, data=data)
         entry = SentTransaction((wanted.signed_by(account),), self._sending.purpose, int(time.time()))
-        self._journal.write(entry)  # before it is submitted: a crash in between must not lose it
+        self._journal.write(entry)  # written first, so that a crash after the submission does not lose the transaction
         return entry
 
     def _submit(self, signed: SignedTransaction) -> str:
@@ -382,7 +384,7 @@ class Chain(Node):
                 self._journal.remove(entry)
                 self._require_funds(
                     entry.sender, entry.newest.gas, entry.newest.fees
-                )  # it may have spent its coin since the check
+                )  # the account may have spent its coin since the check
                 self._recognise_funds(entry.sender, rejection)
                 raise ChainError(
                     f"the node at {self.place} rejected the transaction, nothing was sent",
@@ -409,7 +411,7 @@ class Chain(Node):
         return now
 
     def _settle(self, entry: SentTransaction, now: Situation) -> Receipt:
-        """Remove a transaction that is in a block from the journal. Raises an error if it was reverted or replaced."""
+        """Remove a transaction with a receipt from the journal. Raises an error for a reverted or replaced one."""
         if now.receipt is None:
             raise RefusedError(
                 f"the transaction {entry.hash} was replaced, and did nothing",

@@ -49,11 +49,11 @@ _FAILURES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.TimeoutError, f"no answer within {_TIMEOUT:.0f} s"),
     (exceptions.ProtocolError, "the connection was refused or lost"),
     (exceptions.IncompleteRead, "the connection was refused or lost"),
-    (exceptions.SSLError, "TLS cannot be agreed, or the certificate is not trusted"),
+    (exceptions.SSLError, "the TLS handshake failed, or the certificate is not trusted"),
     (exceptions.ProxyError, "the proxy of the environment cannot be reached"),
     (exceptions.LocationValueError, "the address is not valid"),
     (exceptions.DecodeError, "the answer's compression is damaged"),
-    (exceptions.ResponseError, "it redirects too often"),
+    (exceptions.ResponseError, "the server redirects too often"),
     (exceptions.HTTPError, "the request failed"),
     (ValueError, "the address is not valid"),
 )
@@ -78,7 +78,7 @@ class RpcError(Exception):
     def is_temporary(self) -> bool:
         """Whether the same request can succeed later, because the node limits requests or lags behind the chain."""
         is_limit = self.status == HTTPStatus.TOO_MANY_REQUESTS or self.code == _LIMIT_EXCEEDED
-        # Nodes refuse an event search over too many blocks with the same code, and such a search never succeeds.
+        # A search over too many blocks is refused with the same code as a request limit, but never succeeds later.
         is_too_large = bool(_TOO_LARGE.search(self.message))
         return (is_limit and not is_too_large) or bool(_LAGGING.search(self.message))
 
@@ -147,7 +147,7 @@ class RpcEndpoint:
         return [required(answer) for answer in self.request_each(questions)]
 
     def request_each(self, questions: Sequence[Question]) -> Iterator[Any]:
-        """Call several methods as `request_many` does, of which the node may lack some.
+        """Call several methods like `request_many`, but return the refusal of a call instead of raising it.
 
         Yields:
             The results, in the order of the questions; an `RpcError` in place of the result of a refused call.
@@ -162,7 +162,7 @@ class RpcEndpoint:
                 yield from answers
 
     def _ask(self, method: str, parameters: Sequence[Any]) -> Any:
-        """Call a method. Returns its result, or the RpcError of a refusal that a repetition would not change."""
+        """Call a method. Returns its result, or the RpcError of a permanent refusal; a temporary one is raised."""
         return _attempt(lambda: _result(self._post(_request(1, method, parameters)), self._private))
 
     def _batch(self, questions: Sequence[Question]) -> list[Any] | None:
@@ -176,7 +176,7 @@ class RpcEndpoint:
                 raise
             return None
         if not isinstance(answers, list):
-            return None  # a single error: batches are not supported, or this one is too large
+            return None  # a single error: batches are not supported, or this batch is too large
         by_number = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
         if by_number.keys() != set(range(len(questions))):
             raise self.unreadable("the responses of a batch do not match its requests")
@@ -348,7 +348,7 @@ def _result(answer: Any, private: PrivateUrl) -> Any:
 
 
 def _attempt(ask: Callable[[], Any]) -> Any:
-    """Return a call's result, or the RpcError of a refusal that a repetition would not change."""
+    """Return a call's result, or the RpcError of a permanent refusal; a temporary one is raised."""
     try:
         return ask()
     except RpcError as error:

@@ -27,13 +27,14 @@ _SIGNATURE_PARTS = 3
 _EIP155 = 35
 """In a legacy signature, v is this number plus twice the chain id, plus 0 or 1."""
 _RISE = (9, 8)
-"""Nodes replace a pending transaction only with one that pays at least 10 % more (geth) or 12.5 % (others)."""
+"""The factor of a raised fee. Nodes replace a transaction only if the new fee is 10 % (geth) or 12.5 % higher."""
 
 _LOW_BASE_FEE, _BASE_FEE_FACTOR = GWEI, 10
-"""Without max_fee_gwei, a base fee or gas price is paid up to the greater of this amount and this multiple of the usual
-price."""
+"""Without max_fee_gwei, the highest base fee or gas price is the first value (in wei) or the second value times the
+usual price, whichever is greater."""
 _LOW_TIP, _TIP_FACTOR = 3 * GWEI, 2
-"""Without max_fee_gwei, a tip is paid up to the greater of this amount and this multiple of the usual tip."""
+"""Without max_fee_gwei, the highest tip is the first value (in wei) or the second value times the usual tip, whichever
+is greater."""
 _WAIT_OR_PAY = "wait until fees fall, or set a higher max_fee_gwei in blockota.toml (or BLOCKOTA_MAX_FEE_GWEI)"
 
 
@@ -106,7 +107,7 @@ class Market:
             self._require_usual(name)
         if self.base_fee is None:
             return Fees(self.tip, None)
-        # A full block raises the base fee by an eighth, so twice the base fee lasts for six of them.
+        # A full block raises the base fee by an eighth, so twice the base fee suffices for six full blocks.
         wanted = 2 * self.base_fee + self.tip
         limit = wanted if ceiling is None else min(wanted, ceiling)
         return Fees(limit, min(self.tip, limit))
@@ -184,8 +185,8 @@ def cannot_pay(account: str, balance: int, *, gas: int = 0, fees: Fees | None = 
         account: the account that pays.
         balance: the account's balance, in wei.
         gas: the units of gas that the transaction may use.
-        fees: the fees for each unit; None if the transaction costs no more than the balance.
-        answer: the reason that the node gives in this case.
+        fees: the fees for each unit; None if only the node's answer shows that the balance is too low.
+        answer: the node's answer, shown if `fees` is None.
     """
     # The balance is rounded down and the cost up, so that they never look equal.
     has = coins(balance, rounding=ROUND_FLOOR)
@@ -205,7 +206,7 @@ def cannot_pay(account: str, balance: int, *, gas: int = 0, fees: Fees | None = 
 
 @dataclass(frozen=True)
 class SignedTransaction:
-    """A signed transaction. Anyone with the signed bytes can submit a transaction, but a chain accepts it only once.
+    """A signed transaction. Anyone who has the signed bytes can submit them, but a chain accepts them only once.
 
     Attributes:
         raw: the encoding that nodes accept; empty before the transaction is signed.
@@ -303,7 +304,7 @@ class SignedTransaction:
             pass
         raise RefusedError(
             "the key signed another transaction than the requested one, nothing was sent",
-            why=f"the transaction from {account.address} has another content or another signer",
+            why=f"the signed transaction differs from the requested one, or {account.address} did not sign it",
             remedy="check the wallet or plugin that has the key",
         )
 

@@ -272,8 +272,8 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...], *, u
     if result.execution:
         whole = f"the execution succeeds, with {count}"
     elif found.nonce > view.safe.nonce:
-        whole = f"the execution was not tried: it takes nonce {found.nonce}, the Safe is at {view.safe.nonce}; "
-        whole += f"it has {count}"
+        whole = f"the execution was not tried: the proposal has nonce {found.nonce} and {count}, "
+        whole += f"and the Safe's next nonce is {view.safe.nonce}"
     else:
         whole = f"the execution was not tried: it has {count}"
     call = "the call was not tried alone: it is not a plain call"

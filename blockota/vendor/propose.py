@@ -77,7 +77,7 @@ def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], by
             continue
         raise RefusedError(
             f"{name} changes the owners or the threshold first",
-            why=f"it takes nonce {other.nonce}, and this change must be made for the owners after it",
+            why=f"it has nonce {other.nonce}, and this change must be made for the owners after it",
             remedy="execute or reject that proposal, then make this one",
             action=Action.LIST_PROPOSALS,
         )
@@ -108,7 +108,7 @@ def propose_rejection(contract: BlockOTAContract, *, reason: Reason, rejected: P
     if nonce is not None and nonce < safe.nonce:
         raise ProposalError(
             "there is nothing to reject",
-            why=f"nonce {nonce} is used already: the Safe is at {safe.nonce}",
+            why=f"nonce {nonce} is used already: the Safe's next nonce is {safe.nonce}",
             remedy="check which proposal was executed",
             action=Action.LIST_PROPOSALS,
         )
@@ -233,7 +233,7 @@ def _proposal(contract: BlockOTAContract, safe: SafeState, *, reason: Reason, to
     if reason.nonce is not None and reason.nonce < safe.nonce:
         raise ProposalError(
             f"nonce {reason.nonce} is used already",
-            why=f"the Safe is at {safe.nonce}",
+            why=f"the Safe's next nonce is {safe.nonce}",
             remedy="use the next nonce",
             action=Action.CHOOSE_NONCE,
         )

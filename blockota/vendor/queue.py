@@ -133,7 +133,7 @@ def check_pending(
         if read_executed is None:
             raise ProposalError(
                 "the proposal was executed or replaced already",
-                why=f"the proposal takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}",
+                why=f"the proposal has nonce {proposal.nonce}, and the Safe's next nonce is {view.safe.nonce}",
                 remedy="check which one was executed",
                 action=Action.LIST_PROPOSALS,
             )
@@ -160,7 +160,7 @@ def check_next(proposal: Proposal, view: ChainView) -> None:
     if first := view.first_before(proposal.nonce):
         raise ProposalError(
             "other proposals come first",
-            why=f"the proposal takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}",
+            why=f"the proposal has nonce {proposal.nonce}, and the Safe's next nonce is {view.safe.nonce}",
             remedy=f"execute {first} first",
             action=Action.LIST_PROPOSALS,
         )

@@ -131,7 +131,7 @@ def _terms(proposal: Proposal, view: ChainView | None, *, now: int) -> Rows:
 def _place_in_queue(proposal: Proposal, view: ChainView | None) -> str:
     if view is None:
         return ""
-    place = f"the Safe is at {view.safe.nonce}"
+    place = f"the Safe's next nonce is {view.safe.nonce}"
     if proposal.nonce < view.safe.nonce:
         return f", used; {place}"
     if proposal.nonce == view.safe.nonce:

@@ -450,7 +450,7 @@ def test_a_view_that_is_older_than_the_proposal_is_outdated_and_nothing_worse() 
     """What an older chain view file lacks is reported as its age; what it contradicts keeps its own flag."""
     older = replace(VIEW, source="view.json", block_time=NOW - 60)
     later = {
-        "a later nonce": (proposal_with(nonce=9, data=publish_call([image(Version(1, 1, 0))])), "takes nonce 7"),
+        "a later nonce": (proposal_with(nonce=9, data=publish_call([image(Version(1, 1, 0))])), "has nonce 7"),
         "a new product": (publishing(image(Version(1, 0, 0), product="new-one")), "new-one is not paired"),
     }
     for proposal, what in later.values():

@@ -76,7 +76,7 @@ def test_a_call_that_would_only_cost_its_nonce_is_found_before_sending(vendor: V
     priced = replace(proposal, gas_price=1, safe_tx_gas=TOO_LITTLE_GAS)
     paying = replace(proposal, value=1, safe_tx_gas=1)
     for doomed in (priced, paying):
-        with pytest.raises(ContractRefusalError, match=f"the Safe's call would fail: .* take nonce {proposal.nonce} a"):
+        with pytest.raises(ContractRefusalError, match=f"the Safe's call would fail: .* use up nonce {proposal.nonce}"):
             run(vendor, doomed)
         with pytest.raises(ContractRefusalError, match="the Safe's call would fail"):
             try_out(vendor, doomed, vendor.cast.owner_a, vendor.cast.owner_b)
@@ -90,7 +90,7 @@ def test_a_call_that_fails_only_in_the_block_is_reported(vendor: Vendor, proposa
     trapped = replace(proposal, to=trap, data=b"", safe_tx_gas=ENOUGH_GAS)
     assert try_out(vendor, trapped, vendor.cast.owner_a, vendor.cast.owner_b) == Rehearsal(call=True, execution=True)
     with pytest.raises(
-        ContractRefusalError, match=rf"the Safe's call failed: nonce {proposal.nonce} is taken in block"
+        ContractRefusalError, match=rf"the Safe's call failed: nonce {proposal.nonce} was used up in block"
     ):
         run(vendor, trapped)
     assert nonce(vendor) == proposal.nonce + 1

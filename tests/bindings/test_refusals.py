@@ -88,7 +88,7 @@ def test_every_error_becomes_a_message(name: str) -> None:
     ("name", "words"),
     [
         ("VersionNotNewer", ("acme-thermo2 1.2.3 is not newer", "4.5.6", "above 4.5.6")),
-        ("VersionBelowMinimum", ("acme-thermo2 1.2.3 is below", "older than 7.8.9")),
+        ("VersionBelowMinimum", ("acme-thermo2 1.2.3 is below", "a version below 7.8.9")),
         ("ImageAlreadyPublished", ("version 1.2.3", bytes(range(32)).hex(), "Put the new version into the image")),
         ("ImageOutsideRegion", ("70000 bytes at 0x08000000", "65536 bytes at 0x08004000")),
         ("DagRootMismatch", ("acme-thermo2 1.2.3", "70000 bytes")),
@@ -96,7 +96,7 @@ def test_every_error_becomes_a_message(name: str) -> None:
         ("NameInvalid", ("two words",)),
         ("WrongAgreementStatus", ("agreement 3 is accepted",)),
         ("AgreementExpired", ("agreement 3", "2027-01-15")),
-        ("OwnableUnauthorizedAccount", (SAFE, "only the contract's owner")),
+        ("OwnableUnauthorizedAccount", (SAFE, "it does not own the contract")),
     ],
 )
 def test_a_message_contains_the_values(name: str, words: tuple[str, ...]) -> None:

@@ -61,7 +61,7 @@ def test_all_three_owners_may_sign(vendor: Vendor, proposal: Proposal, cast: Cas
 def test_a_proposal_is_executed_once(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
     """A second execution of a proposal is refused with an error that contains both nonces."""
     run(vendor, proposal, cast.owner_a, cast.owner_b)
-    words = f"takes nonce {proposal.nonce}, the Safe is at {proposal.nonce + 1}: this proposal or another one was exec"
+    words = f"has nonce {proposal.nonce}, and the Safe's next nonce is {proposal.nonce + 1}: this proposal or another"
     with pytest.raises(ProposalError, match=words):
         run(vendor, proposal, cast.owner_a, cast.owner_b)
 
@@ -69,7 +69,7 @@ def test_a_proposal_is_executed_once(vendor: Vendor, proposal: Proposal, cast: C
 def test_a_proposal_waits_for_those_before_it(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
     """A proposal with a later nonce is refused until the proposals before it were executed."""
     later = replace(proposal, nonce=proposal.nonce + 1)
-    with pytest.raises(ProposalError, match=r"other proposals come first: .* takes nonce .* Execute the other"):
+    with pytest.raises(ProposalError, match=r"other proposals come first: .* has nonce .* Execute the other"):
         run(vendor, later, cast.owner_a, cast.owner_b)
     vendor.decide(publish_call([release_of(b"before", product=product_of(proposal), version=Version(1, 0, 0))]))
     run(vendor, later, cast.owner_a, cast.owner_b)
@@ -107,7 +107,7 @@ def test_an_error_of_the_contract_is_reported_through_the_safe(vendor: Vendor, p
     release = release_of(b"faster", product=product_of(proposal), version=Version(3, 0, 0))
     vendor.decide(publish_call([release]))
     overtaken = replace(proposal, nonce=proposal.nonce + 1)
-    with pytest.raises(ContractRefusalError, match=r"1\.1\.0 is not newer .* the last version published is 3\.0\.0"):
+    with pytest.raises(ContractRefusalError, match=r"1\.1\.0 is not newer .* the last published version is 3\.0\.0"):
         run(vendor, overtaken, cast.owner_a, cast.owner_b)
 
 

@@ -188,7 +188,7 @@ def test_an_offer_that_is_too_low_is_reported(stuck: Desk) -> None:
     """A pending transaction below the base fee is reported with both fees, and not replaced without a higher limit."""
     now = stuck.outbox().locate(stuck.entries[0])
     assert now.state is TransactionState.UNDERPAID
-    with pytest.raises(ChainError, match=r"offers \S+ gwei .* asks for \S+; .*Offer more for the same"):
+    with pytest.raises(ChainError, match=r"offers \S+ gwei .* asks for \S+; .*raise the fee of the same"):
         stuck.outbox(timeout=0).send(stuck.payer, b"stuck", to=SAFE)
     with pytest.raises(RefusedError, match="the chain asks for more than you want to pay"):
         stuck.outbox().resume(stuck.entries[0].hash, account=stuck.payer)

@@ -113,7 +113,7 @@ def test_nothing_is_believed_before_its_confirmations(desk: Desk, pool: ThreadPo
     assert desk.chain.head().number - receipt.block_number == 2
     name = f"Waiting for the transaction 0x{receipt.transaction.hex()}"
     where = f"it is in block {receipt.block_number}, with 0 of 2 confirmations"
-    assert notes == [f"{name}: the node has it, but no block does.", f"{name}: {where}."]
+    assert notes == [f"{name}: the node has it, but it is not in a block yet.", f"{name}: {where}."]
     assert not desk.entries
 
 
@@ -309,7 +309,9 @@ def test_a_line_that_breaks_before_signing_leaves_nothing(desk: Desk) -> None:
 
 def test_what_is_not_mined_is_reported(desk: Desk) -> None:
     """If no block includes a transaction within the timeout, the error contains its state and the remedy."""
-    with pytest.raises(ChainError, match=r"the node has it, but no block does; nothing changed in 0 s\. Continue"):
+    with pytest.raises(
+        ChainError, match=r"the node has it, but it is not in a block yet; nothing changed in 0 s\. Continue"
+    ):
         desk.outbox(timeout=0.2).send(desk.payer, DATA, to=SAFE)
     assert desk.outbox().locate(desk.entries[0]).state is TransactionState.WAITING
 

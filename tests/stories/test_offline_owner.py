@@ -92,7 +92,7 @@ def test_packs_are_signed_in_one_visit(workshop: Workshop) -> None:
     home = at_home(workshop, Path("1.0.0.pack"), Path("1.1.0.pack"))
     with chdir(home):
         shown = ok(workshop.run("proposal", "show", "1.1.0.pack"))
-        assert "2, after 1.0.0.pack; the Safe is at 1" in shown.out
+        assert "2, after 1.0.0.pack; the Safe's next nonce is 1" in shown.out
         assert shown.err.endswith("Next: `blockota proposal sign 1.1.0.pack --key KEY`\n")
         Path("1.0.0.pack").unlink()
         refused(workshop.run("proposal", "sign", "1.1.0.pack", "--key", "dev:1", "--yes"), REFUSED, "red flags")

@@ -215,7 +215,7 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
         refused(outcome, REFUSED, "the proposal was executed already")
     assert listed(workshop)["1.0.0.json"]["state"] == "replaced"
     shown = ok(workshop.run("proposal", "show", str(file)))
-    assert "1, used; the Safe is at 2" in shown.out
+    assert "1, used; the Safe's next nonce is 2" in shown.out
     assert "The proposal was replaced: the Safe executed another transaction at nonce 1." in shown.err
     assert workshop.contract.latest(PRODUCT) is None
     for words in (("--nonce", "1"), (str(file),)):
@@ -231,7 +231,7 @@ def test_a_second_proposal_waits_for_the_first(workshop: Workshop) -> None:
     assert listed(workshop)["1.1.0.json"]["state"] == "waits for those before it"
     signed = ok(sign(workshop, file, "dev:1"))
     assert "RED FLAG" not in signed.out
-    assert "2, after 1.0.0.json; the Safe is at 1" in signed.out
+    assert "2, after 1.0.0.json; the Safe's next nonce is 1" in signed.out
     assert signed.err.endswith(
         "1 of 2 signed. Send 1.1.0.json to the other owners; then `blockota proposal execute 1.1.0.json --key KEY`\n"
     )
@@ -248,7 +248,7 @@ def test_a_second_proposal_waits_for_the_first(workshop: Workshop) -> None:
     assert "nonce 1 must be executed first, and no pending proposal here takes it" in floor.err
     assert "again with --nonce 1" in floor.err
     refused(sign(workshop, file, "dev:3"), REFUSED, "red flags (nonce)")
-    assert "the Safe is at 1" in ok(workshop.run("proposal", "simulate", str(file))).out
+    assert "the Safe's next nonce is 1" in ok(workshop.run("proposal", "simulate", str(file))).out
 
 
 def test_the_safe_changes_its_owners_and_threshold(workshop: Workshop) -> None:

@@ -118,7 +118,7 @@ def test_a_floor_lists_what_it_excludes(vendor: Vendor, product: Product) -> Non
     assert refused.value.action is Action.PUBLISH_BELOW_NEWEST
     meant = propose_floor(vendor.contract, high, reason=REASON, above_newest=True)
     assert meant.data == floor_call(product.name, high.version)
-    with pytest.raises(ContractRefusalError, match=r"it is 1\.3\.0, and a floor only rises"):
+    with pytest.raises(ContractRefusalError, match=r"the floor is 1\.3\.0, and can only be raised"):
         propose_floor(vendor.contract, floor, reason=REASON, above_newest=True)
 
 

@@ -59,7 +59,7 @@ def test_the_nonce_of_a_queued_proposal_is_not_a_red_flag() -> None:
     filled = replace(VIEW, queued={7: "a.json", 8: "b.json"})
     assert red_flags(LATER, filled, signer=None, now=NOW) == []
     (flag,) = red_flags(LATER, replace(VIEW, queued={7: "a.json"}), signer=None, now=NOW)
-    assert (flag.word, flag.what.endswith("none here takes nonce 8")) == (Word.NONCE, True)
+    assert (flag.word, flag.what.endswith("no proposal here has nonce 8")) == (Word.NONCE, True)
     (flag,) = red_flags(proposal_with(nonce=6), filled, signer=None, now=NOW)
     assert flag.what.endswith("this or another proposal was executed already")
 

@@ -71,9 +71,9 @@ def test_a_change_of_owners_is_shown_with_its_result(call: tuple[object, ...], a
     ("nonce", "view", "place"),
     [
         (7, VIEW, "7, the Safe's next"),
-        (8, replace(VIEW, queued={7: "first.json"}), "8, after first.json; the Safe is at 7"),
-        (9, VIEW, "9, the Safe is at 7"),
-        (6, VIEW, "6, used; the Safe is at 7"),
+        (8, replace(VIEW, queued={7: "first.json"}), "8, after first.json; the Safe's next nonce is 7"),
+        (9, VIEW, "9, the Safe's next nonce is 7"),
+        (6, VIEW, "6, used; the Safe's next nonce is 7"),
         (7, replace(VIEW, rivals=("a.json", "b.json")), "7, the Safe's next; competes with a.json, b.json"),
         (7, None, "7"),
     ],
