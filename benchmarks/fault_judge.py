@@ -1,9 +1,9 @@
 """Judge every sentence that a run of the flasher prints: is it true of the simulated board?
 
-`Judge.sentence` takes a note of the display, `Judge.error` the parts of an error. A text is split into its clauses, and
-each clause must match one rule of `fault_sentences`. A clause that matches no rule counts as wrong, so that a new
-sentence needs a new rule there. A rule compares the clause with the flash of the simulated board at the moment of the
-sentence, with the bytes that the host has received, and with the files of the run.
+`Judge.sentence` judges a sentence of the display, and `Judge.error` judges the parts of an error. A text is split into
+its clauses, and each clause must match one rule of `fault_sentences`. A clause that matches no rule counts as wrong, so
+that a new sentence needs a new rule there. A rule compares the clause with the flash of the simulated board at the
+moment of the sentence, with the bytes that the host has received, and with the files of the run.
 
 Values of the identity (product id, version, unique id, list of commands) have no checksum on the line. They are judged
 only if no fault of the line has changed bytes from the board so far.

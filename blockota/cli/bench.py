@@ -60,7 +60,7 @@ def log(
               blockota bench log --csv boards.csv
     """
     if output is None and (confirmed_part or force):
-        raise UsageError("--confirmed-part and --force apply to an export", remedy="give --csv FILE")
+        raise UsageError("--confirmed-part and --force apply to an export only", remedy="give --csv FILE")
     if output is None:
         show_log(session, path, wanted)
     else:

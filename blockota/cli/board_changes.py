@@ -119,7 +119,7 @@ def protect(
             which = "all pages" if pages == _ALL else named_pages(numbers)
             consequence = (
                 f"With write protection, {which} cannot be erased or written. The same applies to other pages that the "
-                "chip protects together with them. The present write protection is replaced; nothing is erased."
+                "chip protects together with them. Nothing is erased; the present write protection is replaced."
             )
         require_confirmation(session, identity, consequence=consequence, confirmed=confirm)
         after = protect_pages(bootloader, chip, pages=numbers) if pages else protect_readout(bootloader, chip)

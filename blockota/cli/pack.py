@@ -54,7 +54,7 @@ def pack(
         session.note(f"Not in the pack: {missing}.")
     if view.queued:
         first = shortened(view.queued.values())
-        session.note(f"To be executed before: {first}. Pack and send these too, or else the owner sees a red flag.")
+        session.note(f"Must be executed first: {first}. Pack and send them too, or else the owner sees a red flag.")
     fields = {
         "pack": str(path),
         "size": size,

@@ -1,4 +1,4 @@
-"""Prints proposals, manifests and red flags, and asks the signer. Printed text cannot control the terminal."""
+"""Prints proposals, manifests and red flags, and asks for consent. Printed text cannot control the terminal."""
 
 from __future__ import annotations
 

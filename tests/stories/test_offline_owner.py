@@ -88,7 +88,7 @@ def test_packs_are_signed_in_one_visit(workshop: Workshop) -> None:
     for image, version in ((OLD, "1.0.0"), (NEW, "1.1.0")):
         file = propose(workshop, image, version)
         packed = ok(workshop.run("proposal", "pack", str(file)))
-    assert "before it: 1.0.0.json. Pack and send" in packed.err
+    assert "first: 1.0.0.json. Pack and send" in packed.err
     home = at_home(workshop, Path("1.0.0.pack"), Path("1.1.0.pack"))
     with chdir(home):
         shown = ok(workshop.run("proposal", "show", "1.1.0.pack"))
