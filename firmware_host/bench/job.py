@@ -295,7 +295,7 @@ class FlashJob:
             unlogged = UsageError(
                 f"the board holds {result.held}, but the bench log has no line for this run",
                 why=f"{error.what}: {error.why}",
-                remedy=error.remedy,
+                remedy=f"{error.remedy}; then run the command again, which records the board",
                 action=error.action,
             )
             result.error = result.error or unlogged

@@ -10,10 +10,12 @@ a log line's number and hash, which are printed with each result, reveals a repl
 
 from __future__ import annotations
 
+import errno
 import getpass
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -22,7 +24,7 @@ from typing import Any
 
 from blockota.errors import Action, ContentError, ProposalError, UsageError
 from blockota.file_locks import exclusive_lock
-from blockota.files import whole_file
+from blockota.files import is_disk_full, whole_file
 from blockota.strict_json import digest, fault, integer, load_object, text
 
 _NO_LINE = hashlib.sha256().hexdigest()
@@ -167,7 +169,7 @@ class BenchLog:
             content = self.path.read_bytes()
             start, last = self._proven if self._proven[0] <= len(content) else (0, None)
             for raw in content[start:].split(_NEWLINE)[:-1]:
-                last = _successor(raw, last)
+                last = self._successor(raw, last)
             self._proven = len(content), last
 
     def lines(self) -> Iterator[Line]:
@@ -178,6 +180,8 @@ class BenchLog:
             UsageError: the log cannot be read.
         """
         try:
+            if self.path.exists():  # otherwise reading reports the missing file
+                _require_regular(self.path.stat().st_mode)
             content = self.path.read_bytes()
         except OSError as error:
             raise UsageError(
@@ -186,7 +190,7 @@ class BenchLog:
         *whole, rest = content.split(_NEWLINE)
         last: Line | None = None
         for raw in whole:
-            last = _successor(raw, last)
+            last = self._successor(raw, last)
             yield last
         if missing := self._missing(last, rest):
             yield missing
@@ -211,21 +215,25 @@ class BenchLog:
             with exclusive_lock(self.path.with_name(f"{self.path.name}.lock")):
                 file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o644)
                 try:
+                    _require_regular(os.fstat(file).st_mode)
                     yield file
                 finally:
                     os.close(file)
         except OSError as error:
+            remedy = "free space on its disk, or choose a log file on another disk"
             raise UsageError(
                 f"cannot write the bench log {self.path}",
                 why=error.strerror or str(error),
-                remedy="choose a log file in a writable folder",
+                remedy=remedy if is_disk_full(error) else "choose a log file in a writable folder",
                 action=Action.NAME_LOG,
             ) from error
+        except ContentError as error:
+            raise error.revised(remedy=f"{error.remedy}; or start a new log", action=Action.NAME_LOG) from error
 
     def _mended_end(self, file: int) -> Line | None:
         """Return the last log line, after appending it to the log if only the head file has it."""
         whole, _, rest = self.path.read_bytes().rpartition(_NEWLINE)
-        last = _parse(whole.rpartition(_NEWLINE)[2]) if whole else None
+        last = self._parse(whole.rpartition(_NEWLINE)[2], whole.count(_NEWLINE) + 1) if whole else None
         if missing := self._missing(last, rest):
             os.ftruncate(file, len(whole) + 1 if whole else 0)
             _write(file, missing.raw + _NEWLINE)
@@ -239,7 +247,7 @@ class BenchLog:
         head: Line | None = None
         try:
             with suppress(FileNotFoundError):
-                head = _parse(self._head.read_bytes().removesuffix(_NEWLINE))
+                head = self._parse(self._head.read_bytes().removesuffix(_NEWLINE), 0)
         except ContentError as error:
             what = f"the head file {self._head} cannot be read"
             remedy = "compare the log with the line numbers and hashes that were printed"
@@ -253,10 +261,31 @@ class BenchLog:
 
         in_head, in_log = head.number if head else 0, last.number if last else 0
         if in_head == in_log:
-            raise _broken(in_log, "it differs from the line in the head file")
+            raise self._broken(in_log, "it differs from the line in the head file")
         end = f"the log ends with line {in_log}" if in_log else "the log is empty"
         in_file = f"the head file has line {in_head}" if head else f"the head file {self._head} is missing"
-        raise _broken(min(in_head, in_log) + 1, f"{in_file}, and {end}")
+        raise self._broken(min(in_head, in_log) + 1, f"{in_file}, and {end}")
+
+    def _successor(self, raw: bytes, last: Line | None) -> Line:
+        number, previous = _next(last)
+        line = self._parse(raw, number)
+        if line.number != number:
+            raise self._broken(number, f"line {line.number} is in its place")
+        if line.fields["previous"] != previous:
+            why = "it does not contain the hash of the previous line; one of the two lines was changed"
+            raise self._broken(number, why)
+        return line
+
+    def _parse(self, raw: bytes, number: int) -> Line:
+        try:
+            fields = load_object(raw)
+            digest(fields, "previous", prefix="")
+            return Line(raw, integer(fields, "number"), fields)
+        except (ProposalError, KeyError, TypeError, ValueError) as error:
+            raise self._broken(number, f"it is not a line of a bench log: {fault(error)}") from error
+
+    def _broken(self, number: int, why: str) -> ContentError:
+        return ContentError(f"the bench log {self.path} is damaged from line {number} on", why=why, remedy=_REMEDY)
 
 
 def _optional(fields: Mapping[str, Any], name: str) -> int | None:
@@ -279,24 +308,7 @@ def _next(last: Line | None) -> tuple[int, str]:
     return (last.number + 1, last.sha256.hex()) if last else (1, _NO_LINE)
 
 
-def _successor(raw: bytes, last: Line | None) -> Line:
-    line, (number, previous) = _parse(raw), _next(last)
-    if line.number != number:
-        raise _broken(number, f"line {line.number} is in its place")
-    if line.fields["previous"] != previous:
-        raise _broken(number, "it does not contain the hash of the previous line; one of the two lines was changed")
-    return line
-
-
-def _parse(raw: bytes) -> Line:
-    try:
-        fields = load_object(raw)
-        digest(fields, "previous", prefix="")
-        return Line(raw, integer(fields, "number"), fields)
-    except (ProposalError, KeyError, TypeError, ValueError) as error:
-        why = f"a line of the log cannot be parsed: {fault(error)}"
-        raise ContentError("the bench log is damaged", why=why, remedy=_REMEDY) from error
-
-
-def _broken(number: int, why: str) -> ContentError:
-    return ContentError(f"the bench log is damaged from line {number} on", why=why, remedy=_REMEDY)
+def _require_regular(mode: int) -> None:
+    """Refuse devices and pipes: reading one may never end."""
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # for a folder, the system reports the error
+        raise OSError(errno.EINVAL, "it is not a regular file")

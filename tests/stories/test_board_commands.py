@@ -201,7 +201,7 @@ def test_the_log_is_shown_and_proven(bench: Bench) -> None:
     lines = kept.path.read_text().splitlines(keepends=True)
     for left in (lines[1:], lines[:1] + lines[2:], lines[:1], []):
         kept.path.write_text("".join(left))
-        ends(bench.run("log"), 3, "the bench log is damaged")
+        ends(bench.run("log"), 3, "is damaged from line")
 
 
 def test_simulate_serves_a_board(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import threading
 from collections.abc import Callable, Iterator
@@ -97,7 +98,7 @@ def test_a_removed_or_changed_line_shows(tmp_path: Path, name: str) -> None:
     """A removed or changed line is detected at every position, including the last."""
     log = filled(tmp_path)
     log.path.write_bytes(b"".join(SPOILT[name](rows(log))))
-    with pytest.raises(ContentError, match="the bench log is damaged"):
+    with pytest.raises(ContentError, match=r"the bench log .* is damaged from line \d on"):
         list(log.lines())
 
 
@@ -186,8 +187,9 @@ def test_a_line_that_cannot_be_parsed_has_its_reason(tmp_path: Path, raw: bytes)
     """The reason of a line that cannot be parsed is one clause without a doubled full stop."""
     path = tmp_path / "log"
     path.write_bytes(raw + b"\n")
-    with pytest.raises(ContentError, match=r"a line of the log cannot be parsed: ..") as error:
+    with pytest.raises(ContentError, match=r"is damaged from line 1 on: it is not a line of a bench log: ..") as error:
         list(BenchLog(path).lines())
+    assert str(path) in error.value.what
     assert not {".)", "..", ". ("} & {str(error.value)[at : at + 2] for at in range(len(str(error.value)))}
 
 
@@ -220,6 +222,29 @@ def test_a_log_that_cannot_be_written_is_reported(tmp_path: Path, name: str) -> 
     """A log path that is a folder or has no parent folder is reported."""
     with pytest.raises(BlockOTAError, match="cannot write the bench log") as error:
         BenchLog(tmp_path / name).append(ENTRY)
+    assert error.value.action is Action.NAME_LOG
+
+
+@pytest.mark.parametrize("name", ["fifo", "zero"])
+def test_a_log_that_is_not_a_regular_file_is_not_read(tmp_path: Path, name: str) -> None:
+    """A pipe, which may never send anything, and a device, which may never end, are refused as logs."""
+    path = tmp_path / name
+    if name == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match=r"cannot write the bench log .* it is not a regular file"):
+        BenchLog(path).check()
+    with pytest.raises(UsageError, match=r"cannot read the bench log .* it is not a regular file"):
+        list(BenchLog(path).lines())
+
+
+def test_a_damaged_log_has_a_remedy_at_the_bench(tmp_path: Path) -> None:
+    """Before a board is changed, the remedy of a damaged log includes a new log."""
+    log = filled(tmp_path)
+    log.path.write_bytes(b"".join(rows(log)) + b"\n")
+    with pytest.raises(ContentError, match=r"is damaged from line 5 on: .* start a new log") as error:
+        log.check()
     assert error.value.action is Action.NAME_LOG
 
 
