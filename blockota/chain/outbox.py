@@ -313,7 +313,7 @@ class Chain(Node):
         except (ChainError, RevertedError) as error:
             # Many nodes limit the gas of an estimate to the amount that the balance can pay. A call that runs out of
             # gas fails with the node's own text, or reverts, as a Safe's call does on anvil and geth.
-            with suppress(ChainError, RevertedError):
+            with suppress(ChainError):  # a revert has its own reason, which lack of coin had hidden
                 self._require_funds(sender, int(self.estimate(sender, data, to=to) * _GAS_MARGIN), fees)
             if isinstance(error, ChainError):
                 self._recognise_funds(sender, error.why)

@@ -47,7 +47,7 @@ def new(session: Session, /, file: Path, password_fd: int | None) -> None:
 
     def show() -> None:
         session.done(f"{file} contains the key of {address}, encrypted with your password")
-        session.note("Keep a copy of the file and of its password elsewhere: without both, the key is lost.")
+        session.note("Keep a copy of the file and of its password elsewhere: if one of them is lost, so is the key.")
 
     session.result(
         {"keystore": str(file), "address": address, "key": uri},

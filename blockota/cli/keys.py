@@ -122,6 +122,8 @@ def read_password(descriptor: int) -> str:
     line = b""
     while len(line) <= _MAX_PASSWORD_SIZE:
         try:
+            if not os.get_inheritable(descriptor):  # a socket or file that this process opened itself: reading may hang
+                raise _no_password(descriptor, "the caller did not open it")
             byte = os.read(descriptor, 1)  # a single byte: other processes that share the descriptor may read the rest
         except OSError as error:
             raise _no_password(descriptor, error.strerror or str(error)) from error

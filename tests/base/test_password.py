@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from blockota.cli.keys import key_option, read_password
 from blockota.errors import UsageError
 from tests.conftest import ROOT
+from tests.support.descriptors import inherit
 from tests.support.waiting import DEADLINE
 
 Pipe = Callable[[bytes], int]
@@ -32,6 +33,7 @@ def pipe() -> Iterator[Pipe]:
         reader, writer = os.pipe()
         with closing(os.fdopen(writer, "wb")) as file:
             file.write(content)
+        inherit(reader)
         opened.append(reader)
         return reader
 
@@ -90,6 +92,7 @@ def test_an_invalid_password_is_reported(content: bytes, why: str, pipe: Pipe) -
 def test_a_descriptor_that_is_not_open_is_reported(pipe: Pipe) -> None:
     """A file descriptor that is closed or open only for writing is refused."""
     reader, writer = os.pipe()
+    inherit(writer)
     os.close(reader)
     for descriptor in (reader, writer, 999_999):
         with pytest.raises(
@@ -100,9 +103,19 @@ def test_a_descriptor_that_is_not_open_is_reported(pipe: Pipe) -> None:
     assert read_password(pipe(b"still there")) == "still there"
 
 
+def test_a_descriptor_of_this_process_is_not_read() -> None:
+    """If the shell opened no descriptor 3, it can be a socket of the process itself, which would be read for ever."""
+    reader, writer = os.pipe()
+    with pytest.raises(UsageError, match="the caller did not open it"):
+        read_password(reader)
+    os.close(reader)
+    os.close(writer)
+
+
 def test_a_folder_is_reported(tmp_path: Path) -> None:
     """A file descriptor of a folder is refused."""
     descriptor = os.open(tmp_path, os.O_RDONLY)
+    inherit(descriptor)
     try:
         with pytest.raises(UsageError, match="Is a directory"):
             read_password(descriptor)

@@ -13,7 +13,7 @@ from blockota.chain import Chain, Sending
 from blockota.chain.node import UNFUNDED
 from blockota.chain.outbox import TransactionState
 from blockota.chain.transaction import Fees, SignedTransaction, cannot_pay
-from blockota.errors import Action, ChainError, RefusedError
+from blockota.errors import Action, ChainError, ContractRefusalError, RefusedError
 from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow
 from tests.conftest import Cast, Vendor
 from tests.stories.conftest import ganache
@@ -49,6 +49,12 @@ def test_an_account_without_coin_is_refused_before_anything_is_sent(anvil: Chain
         assert cost
         assert f"at least {cost[1]} to this account" in error.remedy
         assert error.action is Action.USE_KEY
+
+
+def test_a_call_that_reverts_is_not_blamed_on_the_node(vendor: Vendor) -> None:
+    """An empty account that may not pause the contract learns this, and not that its node ran out of gas."""
+    with pytest.raises(ContractRefusalError, match="may not pause the contract"):
+        vendor.contract.pause(Account.create())
 
 
 def test_the_accounts_that_could_not_pay_are_found(vendor: Vendor, cast: Cast) -> None:

@@ -16,6 +16,7 @@ from eth_account.signers.local import LocalAccount
 from tests.conftest import IMAGES, ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
+from tests.support.descriptors import inherit
 
 PASSWORD = "correct horse"  # noqa: S105 - opens only the keystore that this file creates
 OFFER = ("replica", "propose", "--product", PRODUCT, "--version", "1.0.0")
@@ -40,7 +41,9 @@ def descriptor(tmp_path: Path) -> Descriptor:
     def make(text: str) -> str:
         path = tmp_path / "password"
         path.write_text(text)
-        return str(os.open(path, os.O_RDONLY))
+        number = os.open(path, os.O_RDONLY)
+        inherit(number)
+        return str(number)
 
     return make
 

@@ -17,6 +17,7 @@ from eth_account import Account
 from blockota.cli.main import run
 from blockota.errors import UsageError
 from blockota.keys import create_keystore, dev_account
+from tests.support.descriptors import inherit
 
 PASSWORD = "correct horse"  # noqa: S105 - opens only the keystores that this file creates
 
@@ -27,6 +28,7 @@ def descriptor(text: str) -> Iterator[str]:
     reader, writer = os.pipe()
     os.write(writer, text.encode())
     os.close(writer)
+    inherit(reader)
     yield str(reader)
     os.close(reader)
 
@@ -113,7 +115,7 @@ def test_a_word_that_is_no_new_file_is_refused(folder: Path, capsys: pytest.Capt
     for word, shown in (
         ("ape:alice", "ape: names a key"),
         (secret, "choose a file name"),
-        (f"0x{secret}", "not typed"),
+        (f"0x{secret}", "existing key"),
     ):
         assert run(["key", "new", word]) == 2
         printed = capsys.readouterr().err
