@@ -1,8 +1,8 @@
 """Derive a broker's next steps and the states of its agreements from chain facts and its memory. Pure functions.
 
 A file is kept while at least one valid claim (`model.rights`) includes the file. A wanted file passes through the
-stages in their order. An interrupted step is planned again and continues with the result of the last run. The steps are
-in the order drop, fetch, pin, announce: space is freed first, and only kept files are announced.
+stages in their order. An interrupted step is planned again, and reuses the work of the last run. The steps are in the
+order drop, fetch, pin, announce, so that space is freed first, and only kept files are announced.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Facts:
 
     Attributes:
         time: the block's time in Unix seconds.
-        agreements: the broker's agreements that were not ended, sorted by number.
+        agreements: the broker's agreements that have not ended, sorted by number.
         block: the block's number.
         is_reorganised: whether blocks were replaced since the last reading.
     """
@@ -87,10 +87,11 @@ class BrokerMemory:
 
 @dataclass(frozen=True)
 class Drop:
-    """Stop keeping a file. Blocks that the file shares with the roots in `keep` stay."""
+    """Stop keeping a file, for the reason `why`. Blocks that the file shares with the roots in `keep` stay."""
 
     file: ReleaseFile
     keep: frozenset[CID]
+    why: str
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Fetch:
         file: the file.
         sources: the URLs of the vendor's repositories.
         replicas: the URLs that other brokers announced, as untrusted text.
-        skipped: the sources that are not asked now, with the Unix time in seconds until which each one is skipped.
+        skipped: the sources that are not asked now, each with the Unix time in seconds until which it is skipped.
     """
 
     file: ReleaseFile
@@ -119,7 +120,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Announce:
-    """Announce the URL of a replica after its image is kept. The agreement is read at the newest block."""
+    """Announce the URL of a replica whose image is kept. The agreement is read at the newest block."""
 
     agreement: Agreement
     url: str
@@ -149,13 +150,13 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
         url: the URL at which the broker serves, as returned by `stores.source.base_url`; empty to announce nothing.
     """
     good = [one for one in facts.agreements if one.claim.is_good(facts.time)]
-    # Several releases can have the same file; the first names it.
+    # Several releases can have the same file. The first release gives the file its label.
     wanted: dict[CID, ReleaseFile] = {}
     for file in (file for one in good for file in one.claim.files()):
         wanted.setdefault(file.cid, file)
 
     steps: list[Step] = [
-        Drop(file, frozenset(wanted))
+        Drop(file, frozenset(wanted), _why_unwanted(file, facts))
         for cid, (file, stage) in memory.files.items()
         if cid not in wanted and stage is not Stage.DROPPED
     ]
@@ -164,7 +165,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
     for file in wanted.values():
         known, stage = memory.files.get(file.cid, (file, Stage.WANTED))
         if known != file or stage in {Stage.DROPPED, Stage.DROPPING}:
-            stage = Stage.WANTED  # a file that was dropped, or is recorded differently, begins again
+            stage = Stage.WANTED  # a file that was dropped, or has another record now, begins again
         if stage is Stage.UNFIT:
             steps.append(Withhold(file))
             withheld.add(file.cid)
@@ -184,12 +185,22 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
             steps.append(Pin(file))
 
     for one in good:
-        # Continue an announcement that was sent and is not confirmed. The newest block shows a mined announcement.
+        # An announcement is due if the newest block does not show it, or to continue one that is not confirmed yet.
         is_due = base_url(one.newest.uri) != url or one.is_announcing
         is_open = one.newest.status is AgreementStatus.ACCEPTED and one.claim.release.cid not in withheld
         if url and is_open and is_due:
             steps.append(Announce(one.newest, url, next(one.claim.files())))
     return tuple(steps)
+
+
+def _why_unwanted(file: ReleaseFile, facts: Facts) -> str:
+    """Return why no agreement covers a file. Of the agreements that ended, the facts have only the expired ones."""
+    for one in (one for one in facts.agreements if file.cid in {other.cid for other in one.claim.files()}):
+        if one.claim.release.status is not Status.ACTIVE:
+            return "the vendor revoked the release"
+        if facts.time >= one.newest.expires_at:
+            return f"agreement {one.newest.number} has expired"
+    return "no accepted agreement covers it any more"
 
 
 def _replicas(file: ReleaseFile, good: Sequence[AgreementFacts], *, own: set[str]) -> list[str]:

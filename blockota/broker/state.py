@@ -44,7 +44,7 @@ class BrokerState:
 
     Args:
         path: the file.
-        identity: the parties to which the file belongs, such as the addresses of broker and contracts.
+        identity: the values to which the file belongs, such as the addresses of broker and contracts.
 
     Raises:
         RefusedError: another run has locked the file, or the file belongs to another broker, store or contract.
@@ -88,7 +88,7 @@ class BrokerState:
 
     def put(self, file: ReleaseFile, stage: Stage) -> None:
         """Record the stage of a file."""
-        # Not REPLACE: the column is_foreign keeps the value that `add` recorded.
+        # An UPDATE keeps the value of is_foreign that `add` recorded; a REPLACE would delete it.
         self._write(
             "INSERT INTO files (cid, size, sha256, label, stage) VALUES (?, ?, ?, ?, ?) ON CONFLICT (cid) DO UPDATE "
             "SET size = excluded.size, sha256 = excluded.sha256, label = excluded.label, stage = excluded.stage",
@@ -100,7 +100,7 @@ class BrokerState:
 
         Args:
             file: the file.
-            is_foreign: whether another program has pinned the file already, so that its pin must stay.
+            is_foreign: whether another program has already pinned the file. The pin must then stay.
         """
         self._write(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
@@ -117,7 +117,7 @@ class BrokerState:
         return self._rows("SELECT is_foreign FROM files WHERE cid = ?", (str(file.cid),)) == [(1,)]
 
     def verified_at(self) -> dict[CID, float]:
-        """Return the Unix time at which each copy was last verified; a copy that never was is missing."""
+        """Return the Unix time at which each copy was last verified. Copies that were never verified are left out."""
         rows = self._rows("SELECT cid, time FROM verifications")
         return {CID.parse(cid): time for cid, time in rows}
 
@@ -154,7 +154,7 @@ class BrokerState:
         for block in (*known[: _BLOCKS - 1], *known[-1:]):
             if block.number not in recorded:
                 self._write("INSERT OR REPLACE INTO heads VALUES (?, ?, ?)", (block.number, block.hash, block.time))
-        # The chain's first block stays: it shows whether the node still serves the same chain.
+        # The chain's first block stays, because it shows whether the node still serves the same chain.
         self._write(
             "DELETE FROM heads WHERE number != 0 AND number NOT IN "
             "(SELECT number FROM heads ORDER BY number DESC LIMIT ?)",
@@ -164,7 +164,7 @@ class BrokerState:
     def forget_blocks(self, first: int) -> None:
         """Forget a replaced block, all later blocks, and the manifests, which may have been replaced too."""
         with self._translated():
-            # In one transaction: no manifest outlives the block at which it was read.
+            # One transaction deletes both, so that no manifest is kept without the block at which it was read.
             self._database.execute("BEGIN")
             self._database.execute("DELETE FROM heads WHERE number >= ?", (first,))
             self._database.execute("DELETE FROM manifests")
@@ -207,8 +207,11 @@ class BrokerState:
             yield
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-                what, why = "another broker is running", f"that broker uses {self.path}"
-                raise RefusedError(what, why=why, remedy="wait until that broker ends, or stop it") from error
+                raise RefusedError(
+                    "another round is running",
+                    why=f"another process uses the state file {self.path}",
+                    remedy="wait until it ends, or stop the service that runs rounds; then try again",
+                ) from error
             why, remedy = str(error), "check the file's folder and the disk, or use another state file"
             if isinstance(error, OSError) or self.path.is_dir():
                 why = (error.strerror if isinstance(error, OSError) else "") or "it is a folder"

@@ -1,7 +1,7 @@
 """A broker's rounds. Each step of the plan is carried out and recorded before the next step begins.
 
-Every run plans its steps anew from the chain and the state file, however the last run ended. Fetched blocks are kept,
-pins are idempotent, and the transaction journal prevents a second announcement.
+Every run plans its steps anew from the chain and the state file. An interrupted run does no harm: fetched blocks are
+kept, pins are idempotent, and the transaction journal prevents a second announcement.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SKIPPED = "left out"
 _CORRUPT = "corrupt"
 _NOTES = frozenset({_SKIPPED, _CORRUPT, "not announced", "missed"})
 VERIFY_EVERY = 7 * 86400
-"""Seconds after which a copy is verified again, unless the operator gives another time."""
+"""The default number of seconds after which a copy is verified again."""
 _VERBS = {Drop: "drop", Fetch: "fetch", Pin: "pin", Announce: "announce", Withhold: "keep"}
 _KINDS = (ContentError, ContractRefusalError, RefusedError, ChainError, StoreError)
 
@@ -87,9 +87,9 @@ class BrokerSync:
         account: the account that signs announcements; None only reports due announcements.
         allow_private: whether an announced URL may lead into a private network.
         credentials: the tokens of repositories.
-        limits: the limits after which a source is abandoned.
+        limits: the limits after which a source is not asked any more.
         verify_every: seconds after which a copy is verified again.
-        must_stop: returns whether to end before the next step.
+        must_stop: returns whether the round must end before the next step.
         facts: the chain facts of the last round, updated with its announcements.
         left: the number of steps that the last round did not begin.
     """
@@ -114,7 +114,7 @@ class BrokerSync:
 
         Args:
             now: Unix time in seconds.
-            verify_all: whether to verify all copies first, whenever they were verified last.
+            verify_all: whether to verify all copies first, including those that were verified recently.
 
         Raises:
             ChainError: the chain cannot be read.
@@ -124,7 +124,7 @@ class BrokerSync:
         self.facts, self.left = None, 0
         self.facts = self.reader.read(url=self.url)
         if self.facts.is_reorganised:
-            yield Done("re-read", "the chain", f"it was reorganised; decided upon block {self.facts.block}")
+            yield Done("re-read", "the chain", f"it was reorganised; the plan is for block {self.facts.block}")
         yield from self._examine_copies(now, verify_all=verify_all)
 
         steps = plan(self.facts, self.state.memory(), now=now, sources=self.sources, url=self.url)
@@ -149,7 +149,7 @@ class BrokerSync:
                     failed.add(step.file.cid)
 
     def _examine_copies(self, now: float, *, verify_all: bool) -> Iterator[Done]:
-        """Begin again with copies that are lost or corrupt, for example after a fault of the disk."""
+        """Mark copies that are missing or corrupt as not fetched, for example after a disk fault."""
         verified = self.state.verified_at()
         for file, stage in self.state.memory().files.values():
             if stage is not Stage.PINNED or self.must_stop():
@@ -164,7 +164,7 @@ class BrokerSync:
         try:
             self.copies.verify(file.cid)
         except (ContentError, StoreError) as error:
-            self.copies.has(file.cid)  # raises if the store is out of reach, so that the copy may be whole
+            self.copies.has(file.cid)  # raises if the store is out of reach: the copy may be intact
             self.state.put(file, Stage.WANTED)
             return Done(_CORRUPT, file.label, f"{error.what}; it is fetched again")
         self.state.put_verification(file.cid, now)
@@ -174,12 +174,12 @@ class BrokerSync:
         try:
             match step:
                 case Drop():
-                    # The stage is recorded first: after an interruption the blocks may be incomplete.
+                    # The stage is recorded first, because an interruption may leave only some of the blocks.
                     self.state.put(step.file, Stage.DROPPING)
                     is_foreign = self.state.is_foreign(step.file)
                     self.copies.drop(step.file.cid, keep=step.keep, is_foreign=is_foreign)
                     self.state.put(step.file, Stage.DROPPED)
-                    yield Done("dropped", step.file.label, str(step.file.cid))
+                    yield Done("dropped", step.file.label, f"{step.file.cid}, because {step.why}")
                 case Fetch():
                     yield from self._fetch(step, now=now)
                 case Pin():
@@ -218,10 +218,10 @@ class BrokerSync:
             yield Done("fetch", file.label, error=error)
             return
         except StoreError as error:
-            # A fetch without any source still succeeds if the store already has all blocks.
+            # A fetch without sources is tried too: it succeeds if the store already has all blocks.
             if not sources:
                 raise _no_source(step) from error
-            if error.action is Action.NAME_SOURCE:  # the option of commands that fetch one file
+            if error.action is Action.NAME_SOURCE:  # this option belongs to commands that fetch one file
                 error.action = Action.NAME_VENDOR_SOURCE
             raise
         state.put(file, Stage.WHOLE)
@@ -250,7 +250,7 @@ class BrokerSync:
             raise ContentError(
                 f"{file.cid} is not the image that the chain records",
                 why=f"the file has {size} bytes and the SHA-256 {digest.hexdigest()}",
-                remedy="report it to the vendor; the file is not served",
+                remedy="report this release to the vendor; the file is not served",
             )
 
     def _fetch_manifest(self, file: ReleaseFile, sources: list[Source], *, now: float) -> Iterator[Done]:
@@ -286,7 +286,7 @@ class BrokerSync:
         try:
             self.copies.pin(file.cid)
         except (ContentError, StoreError):
-            self.state.put(file, Stage.WANTED)  # a block is missing or corrupt; the others are not fetched again
+            self.state.put(file, Stage.WANTED)  # fetch the missing or corrupt blocks again; the other blocks are kept
             raise
         self.state.put(file, Stage.PINNED)
         self.state.put_verification(file.cid, now)
@@ -306,7 +306,7 @@ class BrokerSync:
 def failure_of(steps: Sequence[Done]) -> BlockOTAError | None:
     """Combine the errors of a round's failed steps into one error; None if no step failed.
 
-    The combined error has the lowest exit status: a refusal takes precedence over a source that is out of reach.
+    The combined error has the lowest exit status of the errors, so a refusal precedes a source that is out of reach.
     """
     errors = [(done, done.error) for done in steps if done.error]
     if not errors:
@@ -324,12 +324,12 @@ def _no_source(step: Fetch) -> StoreError:
         return StoreError(
             f"no source is left for {step.file.cid}",
             why=f"these sources served wrong blocks and are not asked: {until}",
-            remedy="wait, name another repository of the vendor, or forgive the source if it was repaired",
+            remedy="wait, name another repository of the vendor, or forgive the source after it was repaired",
             action=Action.FORGIVE_SOURCE,
         )
     return StoreError(
         f"no source is known for {step.file.cid}",
-        why="no repository of the vendor is named, and no other broker has announced this release",
-        remedy="ask the vendor for the URL of its repository, and name it",
+        why="no repository of the vendor is given, and no other broker has announced this release",
+        remedy="ask the vendor for the URL of its repository, and give this URL",
         action=Action.NAME_VENDOR_SOURCE,
     )

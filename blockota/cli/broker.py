@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.broker.plan import AgreementState, Facts, state_of
+from blockota.broker.plan import AgreementFacts, AgreementState, Facts, state_of
 from blockota.cli.keys import key_option, open_key
+from blockota.cli.next_steps import after_announcing
 from blockota.cli.parameters import ADDRESS, DURATION, INTERVAL, spelled
 from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import BlockOTAError, RefusedError, UnreachableError, UsageError
 from blockota.shutdown import stop_on_signals
 from blockota.stores.source import base_url
+from blockota.url_secrets import shown_url
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
@@ -163,7 +165,7 @@ class _Rounds:
 
     def __init__(self, session: Session, work: BrokerSync, *, broker: str, is_endless: bool) -> None:
         self._session, self._work, self._broker, self._is_endless = session, work, broker, is_endless
-        self._advice: tuple[str, ...] = ()
+        self._advice: tuple[str, ...] | None = None
 
     def run(self, *, verify_all: bool = False) -> None:
         """Run one round, which can first verify all copies.
@@ -192,13 +194,16 @@ class _Rounds:
             errors = [done.error for done in steps if done.error] + ([failure] if failure else [])
             click.echo(json.dumps(self._fields(steps) | {"errors": [sentence_of(error) for error in errors]}))
         elif self._is_endless:
-            self._print_advice(has_steps=True)
+            self._print_advice(has_steps=bool(steps or failure))
+            if then := after_announcing(steps, broker=self._broker):
+                self._session.note(then)
         else:
             fields = self._fields(steps)
             if failure := failure_of(steps):
                 failure.result = fields
                 raise failure
-            self._session.result(fields, lambda: self._print_advice(has_steps=bool(steps)))
+            then = after_announcing(steps, broker=self._broker)
+            self._session.result(fields, lambda: self._print_advice(has_steps=bool(steps)), then=then)
             if self._work.left:
                 raise KeyboardInterrupt(f"{self._work.left} steps of the round are left: the next run continues.")
 
@@ -206,6 +211,8 @@ class _Rounds:
         if self._session.as_json:
             return
         text = f"{done.subject}: {done.detail}" if done.detail else done.subject
+        if done.verb == "not announced":
+            return  # the advice has the remedy, and is not repeated in each round
         if done.error:
             self._session.note(f"could not {done.verb} {done.subject}: {sentence_of(done.error)}")
         elif done.is_good:
@@ -220,11 +227,11 @@ class _Rounds:
         confirmations = self._session.settings.confirmations
         work, facts, has_key = self._work, self._work.facts, self._work.account is not None
         found = advice(facts, broker=self._broker, confirmations=confirmations, url=work.url, has_key=has_key)
-        sentences = tuple(found)  # advice is printed only if it differs from that of the last round
-        for sentence in sentences if sentences != self._advice else ():
+        sentences, before = tuple(found), self._advice
+        for sentence in sentences if sentences != before else ():
             self._session.note(sentence)
         self._advice = sentences
-        if not has_steps and not sentences:
+        if not has_steps and not sentences and sentences != before:
             self._session.done("nothing to do: the copies match the agreements")
 
     def _fields(self, steps: Sequence[Done]) -> dict[str, Any]:
@@ -275,11 +282,19 @@ def advice(facts: Facts, *, broker: str, confirmations: int, url: str, has_key: 
         agreement = f"Agreement {one.newest.number} for {one.claim.label}"
         match state_of(one, facts.time):
             case AgreementState.PROPOSED:
-                yield f"{agreement} is proposed: the vendor has not decided yet."
+                yield (
+                    f"{agreement} is proposed: the vendor has not decided yet. "
+                    f"The vendor accepts with `blockota replica accept {one.newest.number} -o FILE`."
+                )
             case AgreementState.UNCONFIRMED:
                 yield f"{agreement} is accepted: it counts once {confirmations} blocks lie above the acceptance."
             case AgreementState.UNANNOUNCED if not url:
                 yield f"{agreement} is not announced: gateways find the copy once you pass --announce URL."
             case AgreementState.UNANNOUNCED if not has_key:
-                words = f"blockota replica announce {one.newest.number} {url} --key URI"
-                yield f"{agreement} is not announced: pass --key URI, or run `{words}`."
+                yield f"{agreement} is not announced: {_to_announce(one, url)}."
+            case AgreementState.ANNOUNCED if url and not has_key and base_url(one.newest.uri) != url:
+                yield f"{agreement} is announced at {shown_url(one.newest.uri)}: {_to_announce(one, url)}."
+
+
+def _to_announce(one: AgreementFacts, url: str) -> str:
+    return f"pass --key URI, or run `blockota replica announce {one.newest.number} {url} --key URI`"

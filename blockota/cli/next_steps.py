@@ -13,6 +13,7 @@ from blockota.model.release import Version, product_name
 if TYPE_CHECKING:
     from blockota.approval.chain_view import ChainView
     from blockota.approval.proposal import Proposal
+    from blockota.broker.sync import Done
     from blockota.vendor.queue import ListedProposal
 
 _AFTER_EXECUTION = {
@@ -131,6 +132,14 @@ def after_review(file: Path, proposal: Proposal, *, signed: int, view: ChainView
 def after_pausing() -> str:
     """Return the next step after an owner has paused the contract."""
     return f"Next: {_AFTER_EXECUTION['pause']}"
+
+
+def after_announcing(steps: Sequence[Done], *, broker: str) -> str:
+    """Return the next step after a round of a broker that announced a copy; empty if it announced none."""
+    if not any(done.verb == "announced" and not done.error for done in steps):
+        return ""
+    serve = f"`blockota repository serve --as broker --broker {broker} --listen HOST:PORT`"
+    return f"Next: serve the copy with {serve}; then `blockota replica check` tests the announced URL"
 
 
 def after_execution(proposal: Proposal) -> str:

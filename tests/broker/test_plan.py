@@ -36,6 +36,7 @@ MANIFEST = CID(RAW, hashlib.sha256(b"manifest").digest())
 AGREEMENT = Agreement(1, "0xb", PRODUCT.name, Version(1, 1, 0), NOW + 60, AgreementStatus.ACCEPTED, "")
 CLAIM = Claim(RELEASE, agreement=AGREEMENT)
 AGREED = AgreementFacts(CLAIM, AGREEMENT)
+ENDED = "no accepted agreement covers it any more"
 NEXT_STEPS: dict[Stage, list[type[Step]]] = {
     Stage.WANTED: [Fetch, Pin, Announce],
     Stage.WHOLE: [Pin, Announce],
@@ -76,13 +77,15 @@ def test_a_wanted_file_goes_on_where_it_was(stage: Stage) -> None:
 def test_only_what_is_good_is_wanted(
     status: AgreementStatus, release_status: Status, *, is_late: bool, stage: Stage | None
 ) -> None:
-    """Without a valid agreement and an active release, a file is dropped and no other step is planned."""
+    """Without a valid agreement and an active release, a file is dropped with its reason, and no step follows."""
     agreed = facts_of(replace(AGREEMENT, status=status), replace(RELEASE, status=release_status))
     found = steps(agreed, memory=remembered(stage), time=AGREEMENT.expires_at if is_late else NOW)
     if status is AgreementStatus.ACCEPTED and release_status is Status.ACTIVE and not is_late:
         assert [type(step) for step in found] == NEXT_STEPS[stage or Stage.WANTED]
     else:
-        assert found == (() if stage in {None, Stage.DROPPED} else (Drop(IMAGE, frozenset()),))
+        why = "agreement 1 has expired" if is_late else ENDED
+        why = why if release_status is Status.ACTIVE else "the vendor revoked the release"
+        assert found == (() if stage in {None, Stage.DROPPED} else (Drop(IMAGE, frozenset(), why),))
 
 
 def test_an_agreement_ends_in_the_second_that_it_names() -> None:
@@ -93,7 +96,7 @@ def test_an_agreement_ends_in_the_second_that_it_names() -> None:
 
 def test_without_agreements_all_is_dropped() -> None:
     """Without agreements, the broker drops all files."""
-    assert steps(memory=remembered(Stage.PINNED)) == (Drop(IMAGE, frozenset()),)
+    assert steps(memory=remembered(Stage.PINNED)) == (Drop(IMAGE, frozenset(), ENDED),)
 
 
 def test_one_good_agreement_is_enough_to_keep_a_file() -> None:
@@ -108,7 +111,7 @@ def test_drops_come_first_and_know_what_to_keep() -> None:
     """Drops are planned first, and keep the blocks that a wanted file shares with the dropped one."""
     other = ReleaseFile(MANIFEST, 3, b"x" * 32, "old")
     found = steps(AGREED, memory=remembered(Stage.PINNED, other))
-    assert found[0] == Drop(other, frozenset({IMAGE.cid}))
+    assert found[0] == Drop(other, frozenset({IMAGE.cid}), ENDED)
     assert [type(step) for step in found] == [Drop, Fetch, Pin, Announce]
 
 

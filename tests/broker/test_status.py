@@ -57,6 +57,15 @@ def test_an_announcement_that_is_due_is_advised_only_without_a_key() -> None:
     assert f"`blockota replica announce 1 {URL} --key URI`" in advised(facts, url=URL, has_key=False)[0]
 
 
+def test_a_move_is_advised_only_without_a_key() -> None:
+    """If the chain has another URL, the announcement of the new one is advised only if no key can send it."""
+    facts = Facts(NOW, (CASES[AgreementState.ANNOUNCED][0],))
+    moved = "https://moved.example"
+    assert (advised(facts, url=moved), advised(facts, url=URL, has_key=False)) == ([], [])
+    [sentence] = advised(facts, url=moved, has_key=False)
+    assert f"is announced at {URL}: pass --key URI, or run `blockota replica announce 1 {moved}" in sentence
+
+
 @pytest.mark.parametrize("confirmations", [0, 12])
 def test_advice_without_agreements_names_block_and_confirmations(confirmations: int) -> None:
     """If a broker has no agreement, the advice names its address, the block and the confirmations."""

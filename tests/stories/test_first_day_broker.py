@@ -61,6 +61,7 @@ def test_a_newcomer_serves_a_copy_by_four_commands(workshop: Workshop) -> None:
         # Before the vendor has decided.
         early = workshop.run("broker", "sync", *KEY)
         assert (early.status, "the vendor has not decided yet" in early.err) == (0, True)
+        assert "`blockota replica accept 1 -o FILE`" in early.err
         refused(type_in("replica", "announce", "1", URL, *KEY), REFUSED, "proposed")
         with chdir(workshop.folder):
             decide(workshop, "accept", 1)
@@ -85,6 +86,7 @@ def test_a_newcomer_serves_a_copy_by_four_commands(workshop: Workshop) -> None:
             assert "serving 1 release (2 files)" in line
             announced = type_in("broker", "sync", *KEY, "--announce", url)
             assert f"agreement 1 at {url}" in announced.out
+            assert f"--broker {address} --listen HOST:PORT`; then `blockota replica check`" in announced.err
             assert workshop.run("replica", "check").status == 0
         assert workshop.run("replica", "check").status == OUT_OF_REACH
     assert len(typed) <= 5, typed
