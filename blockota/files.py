@@ -131,7 +131,7 @@ def result_files(output: Path, companion: Path | None) -> Iterator[tuple[BinaryI
                 with result_file(companion) as second:
                     yield file, second
                 companion_written = True
-    except UsageError:
+    except BaseException:
         if companion and companion_written:
             companion.unlink(missing_ok=True)
         raise
@@ -153,11 +153,11 @@ def check_new_file(path: Path, *, why: str = "owners may have signed it, so it i
     Raises:
         UsageError: the file exists, or its folder does not exist or cannot be written.
     """
-    if path.exists():
+    if os.path.lexists(path):
         remedy = "choose another file, or remove this file"
         raise UsageError(f"{path} already exists", why=why, remedy=remedy, action=Action.CHOOSE_OUTPUT)
     if not os.access(path.parent, os.W_OK):
-        obstacle = "cannot be written" if path.parent.exists() else "does not exist"
+        obstacle = "cannot be written" if os.path.lexists(path.parent) else "does not exist"
         raise UsageError(
             f"{path} cannot be written",
             why=f"its folder {obstacle}",
@@ -194,7 +194,7 @@ def refuse_overwriting(output: Path, companion: Path | None, *, force: bool) -> 
     if companion and companion.absolute() == output.absolute():
         raise UsageError("image and manifest cannot be one file", why=f"{output} is given for both")
     for path in (output, companion):
-        if path is None or not path.exists():
+        if path is None or not os.path.lexists(path):
             continue
         if not path.is_file():
             raise UsageError(
@@ -231,16 +231,27 @@ def read_input(path: Path, *, limit: int) -> bytes:
     Raises:
         UsageError: the file is missing, not a regular file, unreadable, or larger than `limit`.
     """
-    try:
+    with reading(path):
         if path.exists() and not path.is_file():
             raise UsageError(f"{path} is not a regular file", why="only regular files are read")
         with path.open("rb") as file:
             data = file.read(limit + 1)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read", why=error.strerror or str(error), remedy="check the path") from error
     if len(data) > limit:
         raise UsageError(f"{path} is too large", why=f"files of more than {limit} bytes are not accepted here")
     return data
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Translate errors of the operating system while a file that the operator named is read.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", why=error.strerror or str(error), remedy="check the path") from error
 
 
 @contextmanager

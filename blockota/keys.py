@@ -68,7 +68,7 @@ def account_of(
         return _keystore_key(home_path(name), ask_password, note=note)
     if kind == "ape" and _ALIAS.fullmatch(name) and not _could_be_key(name):
         return _ape_key(name, ask_password, note=note)
-    is_file = _names_a_file(uri) and home_path(uri).is_file()
+    is_file = _names_a_file(uri) and os.access(home_path(uri), os.R_OK)
     raise UsageError(
         "the key cannot be found",
         why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, or dev:N on the local chain",
@@ -100,7 +100,7 @@ def create_keystore(path: Path, *, ask_password: Callable[[str], str]) -> str:
         )
     if os.path.lexists(path):  # checked before the password prompt
         raise _exists(path)
-    if not path.parent.is_dir():
+    if not (os.path.lexists(path.parent) and path.parent.is_dir()):
         raise UsageError(f"{path} cannot be written", why="its folder does not exist", remedy="make the folder first")
 
     password = ask_password(f"New password of {path.name}: ")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from blockota.cli.session import Session, with_session
-from blockota.errors import UsageError
+from blockota.files import reading
 from blockota.formats.cid import cid_of
 
 
@@ -20,9 +20,6 @@ def cid(session: Session, file: Path) -> None:
     \b
     Example:  blockota cid examples/bluepill/images/bluepill-1.0.0.bin
     """
-    try:
-        with file.open("rb") as stream:
-            address = cid_of(stream)
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read", why=error.strerror or str(error), remedy="check the path") from error
+    with reading(file), file.open("rb") as stream:
+        address = cid_of(stream)
     session.result({"file": str(file), "cid": str(address)}, lambda: click.echo(str(address)))

@@ -12,7 +12,7 @@ from blockota.cli.session import Session, with_session
 from blockota.cli.signing import FILE, image_inputs, image_options, open_view, require_pending, with_neighbours
 from blockota.errors import shortened
 from blockota.files import result_file
-from blockota.vendor.files import read_proposal, refuse_to_replace_pack
+from blockota.vendor.files import PACK_MARK, read_proposal, refuse_to_replace
 
 
 @click.command()
@@ -41,7 +41,7 @@ def pack(
 
     proposal = read_proposal(file)
     path = output or file.with_suffix(".pack")
-    refuse_to_replace_pack(path)
+    refuse_to_replace(path, PACK_MARK)
     now = int(time.time())
     view = with_neighbours(open_view(session, [proposal], path=None), file, proposal, now=now)
     require_pending(session, proposal, view, now=now)

@@ -48,6 +48,7 @@ from blockota.errors import BlockOTAError, UsageError, shortened
 from blockota.files import check_new_file, write_result
 from blockota.model.release import show_time
 from blockota.vendor.files import (
+    VIEW_MARK,
     collect_signatures,
     is_pack,
     read_builder,
@@ -326,7 +327,7 @@ def export_view(session: Session, /, proposals: tuple[Path, ...], output: Path) 
     """
     from blockota.vendor.screen import view_rows
 
-    refuse_to_replace(output, "blockota-view-")
+    refuse_to_replace(output, VIEW_MARK)
     view = open_view(session, [read_proposal(path) for path in proposals], path=None)
     write_result(output, view.to_json())
     fields = {"view": str(output), "block": view.block_number, "blockHash": "0x" + view.block_hash.hex()}

@@ -9,7 +9,7 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.signature import Signature, to_json
 from blockota.connection import Connection
 from blockota.errors import UsageError
-from blockota.files import check_new_file, write_result
+from blockota.files import check_new_file, reading, write_result
 from blockota.keys import account_of
 from blockota.vendor.files import collect_signatures, read_proposal
 from blockota.vendor.unattended import signature_path
@@ -65,7 +65,11 @@ def save_proposal(path: str | Path, proposal: Proposal, *signatures: Signature) 
     wanted = {file: proposal.to_json()}
     wanted |= {signature_path(file, one.signer): to_json([one]) for one in signatures}
     # All files are compared before the first is written.
-    missing = {one: content for one, content in wanted.items() if not _has(one, content)}
+    missing = {}
+    for one, content in wanted.items():
+        with reading(one):
+            if not one.is_file() or one.read_bytes() != content:
+                missing[one] = content
     for one in missing:
         check_new_file(one, why="it has other contents")
     for one, content in missing.items():
@@ -89,10 +93,3 @@ def open_key(connection: Connection, key: str | BaseAccount, *, password: str | 
     if not isinstance(key, str):
         return key
     return account_of(key, is_local_chain=connection.is_local_chain, ask_password=give_password)
-
-
-def _has(path: Path, content: bytes) -> bool:
-    try:
-        return path.is_file() and path.read_bytes() == content
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read", why=error.strerror or str(error)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +20,9 @@ from blockota.settings import Settings
 from blockota.strict_json import MAX_FILE_SIZE
 
 _HEAD_SIZE = 256
-"""Number of bytes at the beginning of a file in which the name of its format must be."""
-_PACK_MARK = b"\xa2\x65roots"
+"""Number of bytes at the beginning of a file in which the mark of its format must be."""
+_PROPOSAL_MARK, VIEW_MARK = b"blockota-proposal-", b"blockota-view-"
+PACK_MARK = b"\xa2\x65roots"
 """The beginning of a CARv1's header, which is not valid UTF-8, so that no JSON file contains it."""
 
 
@@ -123,12 +125,12 @@ def read_folder(folder: Path) -> ProposalFolder:
     Raises:
         UsageError: the folder does not exist.
     """
-    if not folder.is_dir():
+    if not (os.path.lexists(folder) and folder.is_dir()):
         why = "this command lists the proposals of a folder"
         raise UsageError(f"{folder} is not a folder", why=why, remedy="name a folder")
     found = ProposalFolder({}, {})
     for path in sorted(folder.glob("*.json")):
-        if not names_format(path, "blockota-proposal-"):
+        if _PROPOSAL_MARK not in _head(path):
             continue
         try:
             found.proposals[path] = read_proposal(path)
@@ -188,38 +190,21 @@ def _signature_pattern(file: Path) -> str:
     return f"{glob.escape(file.stem)}.*signature*.json"
 
 
-def refuse_to_replace(path: Path, form: str) -> None:
-    """Refuse to overwrite a file, unless it has a format that can be exported again at any time.
+def refuse_to_replace(path: Path, mark: bytes) -> None:
+    """Refuse to overwrite a file, unless it has the mark of a format that can be exported again at any time.
 
     Raises:
         UsageError: the file exists and has another format.
     """
-    if path.exists() and not names_format(path, form):
+    if os.path.lexists(path) and mark not in _head(path):
         raise UsageError(
             f"{path} already exists", why="the existing file has another format", remedy="choose another output file"
         )
 
 
-def refuse_to_replace_pack(path: Path) -> None:
-    """Refuse to overwrite a file, unless it is a pack, which can be made again at any time.
-
-    Raises:
-        UsageError: the file exists and is not a pack.
-    """
-    if path.exists() and not is_pack(path):
-        raise UsageError(
-            f"{path} already exists", why="the existing file is not a pack", remedy="choose another output file"
-        )
-
-
 def is_pack(path: Path) -> bool:
     """Whether the first bytes of a file are those of a pack (`blockota.vendor.pack`)."""
-    return _PACK_MARK in _head(path)
-
-
-def names_format(path: Path, form: str) -> bool:
-    """Return whether the first bytes of a file contain the name of a format."""
-    return form.encode() in _head(path)
+    return PACK_MARK in _head(path)
 
 
 def _head(path: Path) -> bytes:

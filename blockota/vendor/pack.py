@@ -28,7 +28,7 @@ from blockota.approval.chain_view import ChainView
 from blockota.approval.intent import image_address
 from blockota.approval.proposal import Proposal
 from blockota.errors import Action, BlockOTAError, ContentError, NotInStoreError, ProposalError, UsageError
-from blockota.files import naming_file
+from blockota.files import naming_file, reading
 from blockota.formats.car import index_car, join_car
 from blockota.formats.cid import CHUNK_SIZE, CID, RAW, Block, check_block, dag, read_file, read_links
 from blockota.model.manifest import MAX_SIZE as MAX_MANIFEST_SIZE
@@ -118,7 +118,7 @@ class Pack:
         if cid not in self._places:
             raise NotInStoreError(f"{self.name} does not have {cid}", why="the pack was made without this file")
         position, size = self._places[cid]
-        with _reading(self.name):
+        with reading(Path(self.name)):
             self._file.seek(position)
             return self._file.read(size)
 
@@ -183,7 +183,7 @@ def open_pack(path: Path, *, on_progress: Callable[[int], object] = lambda _: No
         UsageError: the file cannot be read.
     """
     with ExitStack() as files:
-        with naming_file(path), _reading(path.name):
+        with naming_file(path), reading(path):
             file = files.enter_context(path.open("rb"))
             try:
                 pack = Pack(file, path.name, on_progress=on_progress)
@@ -250,11 +250,3 @@ def _blocks(images: list[OpenImage]) -> Iterator[Block]:
     for image in images:
         image.file.seek(0)
         yield from dag(image.file)
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read", why=error.strerror or str(error), remedy="check the path") from error

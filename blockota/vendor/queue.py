@@ -11,7 +11,7 @@ from typing import Any
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.proposal import Proposal
-from blockota.errors import Action, ProposalError
+from blockota.errors import Action, ProposalError, UsageError
 from blockota.vendor.files import ProposalFolder, collect_signatures, read_folder
 from blockota.vendor.review import headline
 
@@ -168,9 +168,11 @@ def check_next(proposal: Proposal, view: ChainView) -> None:
 
 def read_queue(folder: Path) -> dict[str, Proposal]:
     """Return the readable proposals of a folder by file name; none if the folder does not exist."""
-    if not folder.is_dir():
+    try:
+        found = read_folder(folder).proposals
+    except UsageError:
         return {}
-    return {path.name: proposal for path, proposal in read_folder(folder).proposals.items()}
+    return {path.name: proposal for path, proposal in found.items()}
 
 
 def find_place(proposal: Proposal, queue: Mapping[str, Proposal], *, nonce: int, now: int) -> QueuePlace:

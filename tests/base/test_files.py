@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 from blockota.errors import UsageError
-from blockota.files import home_path, read_input, result_file, whole_file, write_result
+from blockota.files import (
+    check_new_file,
+    home_path,
+    read_input,
+    refuse_overwriting,
+    result_file,
+    result_files,
+    whole_file,
+    write_result,
+)
+from blockota.keys import account_of, create_keystore
+from blockota.vendor.files import PACK_MARK, read_folder, refuse_to_replace
+from blockota.vendor.queue import read_queue
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -48,6 +60,43 @@ def test_a_result_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     for path in (tmp_path / "missing" / "x", tmp_path / "file" / "x", tmp_path / "folder", Path("/proc/x")):
         with pytest.raises(UsageError, match=f"{path} cannot be written"):
             write_result(path, b"")
+
+
+def test_a_name_that_the_system_refuses_is_a_usage_error(tmp_path: Path) -> None:
+    """Each command reports a path with too long a name, instead of failing with an error of the operating system."""
+    long = tmp_path / ("xy." * 100)
+    check_new_file(long)  # the write reports this name
+    refuse_overwriting(long, long.with_suffix(".json"), force=False)
+    refuse_to_replace(long, PACK_MARK)
+    assert read_queue(long) == {}
+    for refused in (
+        lambda: write_result(long, b""),
+        lambda: check_new_file(long / "x"),
+        lambda: read_input(long, limit=1),
+        lambda: read_folder(long),
+        lambda: create_keystore(long / "x", ask_password=str),
+        lambda: account_of("xy." * 100, is_local_chain=True, ask_password=str),
+    ):
+        with pytest.raises(UsageError):
+            refused()
+
+
+def test_two_results_appear_together_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interruption after the second file was written removes that file too."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    synced: list[int] = []
+
+    def stop_at_second(handle: int) -> None:
+        synced.append(handle)
+        if len(synced) > 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117
+        with result_files(first, second):
+            pass
+    assert len(synced) == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_input_is_read_up_to_its_limit(tmp_path: Path) -> None:
