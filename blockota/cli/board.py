@@ -17,7 +17,7 @@ from blockota.cli.lines import line_options
 from blockota.cli.parameters import NUMBER, SIZE, VERSION
 from blockota.cli.remedies import remedy_of
 from blockota.cli.session import Session, VerbGroup, with_session_offline
-from blockota.errors import BoardError, RefusedError, UsageError
+from blockota.errors import BoardError, RefusedError
 from blockota.files import refuse_overwriting, result_files
 from blockota.model.release import Version
 from firmware_host.bootloader.chips import FLASH_BASE, Chip
@@ -171,11 +171,10 @@ def simulate(session: Session, /, options: tuple[str, ...]) -> None:
     from firmware_host.simulator.__main__ import simulate as serve
 
     try:
-        serve(options, lambda url: session.result({"url": url}, lambda: click.echo(url)))
-    except SystemExit as end:
-        if end.code:
-            remedy = "list the options with `blockota board simulate -- --help`"
-            raise UsageError("the simulator does not understand its options", remedy=remedy) from None
+        program = "blockota board simulate --"
+        serve(options, lambda url: session.result({"url": url}, lambda: click.echo(url)), program=program)
+    except SystemExit:  # argparse has printed the help text
+        return
 
 
 @board.command()

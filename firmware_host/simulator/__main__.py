@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
+from typing import NoReturn
 
 from blockota.errors import BlockOTAError, UsageError
 from blockota.shutdown import stop_on_signals
@@ -24,6 +25,7 @@ from firmware_host.simulator.profiles import PROFILES, STM32F103C8, BoardProfile
 from firmware_host.simulator.server import serve_pty, serve_tcp
 from firmware_host.simulator.server_rfc2217 import WIRINGS, serve_rfc2217
 
+PROGRAM = "python -m firmware_host.simulator"
 SIGNAL_SECONDS = 0.5
 """Seconds of one wait for a signal: Windows handles signals only between two waits."""
 RATES = ("9600", "57600", "115200", "230400", "256000", "460800")
@@ -32,14 +34,19 @@ MAX_LATENCY = 1000.0
 """The maximum latency in milliseconds; the client stops waiting for an answer after half of this time."""
 EXAMPLE = """\
 example:
-  python -m firmware_host.simulator --tcp 3115 --flash board.flash
-  python -m firmware_host.simulator --pty --fault silent-after=5000
-  python -m firmware_host.simulator --rfc2217 --wiring dtr-rts --baud line
-  python -m firmware_host.simulator --rfc2217 --wiring dtr --rs485 --half-duplex
+  %(prog)s --tcp 3115 --flash board.flash
+  %(prog)s --pty --fault silent-after=5000
+  %(prog)s --rfc2217 --wiring dtr-rts --baud line
+  %(prog)s --rfc2217 --wiring dtr --rs485 --half-duplex
 
 Each new connection resets the board, which is then in its boot ROM.
 Where a control line is wired to NRST (--rfc2217), the host must reset the board
 itself."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, remedy=f"list the options with `{self.prog} --help`")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,14 +59,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None]) -> None:
-    """Serve a simulated board until SIGINT or SIGTERM; `announce` receives the URL or path to connect to.
+def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None], *, program: str = PROGRAM) -> None:
+    """Serve a simulated board until SIGINT or SIGTERM.
+
+    Args:
+        arguments: the options; those of the process if None.
+        announce: receives the URL or path to connect to.
+        program: the command in the help text.
 
     Raises:
         BlockOTAError: an option is invalid or contradicts another one, or the board cannot be served.
         SystemExit: the options are malformed, or request help; argparse has printed the message.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser(program).parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO,
         stream=sys.stderr,
@@ -150,9 +162,9 @@ def _pages(text: str, profile: BoardProfile) -> set[int]:
     return pages
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m firmware_host.simulator",
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=program,
         usage="%(prog)s [OPTION ...]",
         description=__doc__.splitlines()[0],
         epilog=EXAMPLE,
@@ -205,7 +217,7 @@ def _profile(text: str) -> BoardProfile:
 
 
 def _port(text: str) -> int:
-    port = int(text)
+    port = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else -1
     if not 0 <= port < 1 << 16:
         raise argparse.ArgumentTypeError(f"{text} is not a TCP port")
     return port

@@ -344,6 +344,12 @@ def _cells(contents: bytes | Path, profile: BoardProfile) -> Cells:
         return bytearray(contents + _rest(len(contents), profile))
     try:
         with contents.open("a+b") as file:
+            if file.tell() not in (0, profile.flash_size):
+                raise UsageError(
+                    f"{contents} is not a flash file of an {profile.name}",
+                    why=f"it has {file.tell():,} bytes, the flash has {profile.flash_size:,}; it was not overwritten",
+                    remedy="name a new file, or a flash file of this chip",
+                )
             file.write(_rest(file.tell(), profile))
         with contents.open("r+b") as file:
             return mmap.mmap(file.fileno(), profile.flash_size)

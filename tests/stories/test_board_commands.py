@@ -221,9 +221,9 @@ def test_simulate_serves_a_board(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "says"),
     [
-        (("--chip", "z80"), 2, "the simulator does not understand its options"),
+        (("--chip", "z80"), 2, "List the options with `blockota board simulate -- --help`"),
         (("--fault", "gremlins"), 2, "unknown fault 'gremlins'"),
-        (("--tcp", "70000"), 2, "the simulator does not understand its options"),
+        (("--tcp", "70000"), 2, "argument --tcp: 70000 is not a TCP port"),
     ],
     ids=["chip", "fault", "port"],
 )

@@ -52,6 +52,11 @@ def test_impossible_boards_are_refused(
     ("words", "message"),
     [
         (["--tcp", "70000"], "not a TCP port"),
+        (
+            ["--tcp", "seventy"],
+            "seventy is not a TCP port. List the options with `python -m firmware_host.simulator --help`",
+        ),
+        (["--wat"], "unrecognized arguments: --wat"),
         (["--chip", "z80"], "choose one of stm32c011f6, stm32c031c6"),
         (["--latency=-1", "--baud", "9600"], "-1 ms are out of range"),
         (["--latency", "nan", "--baud", "9600"], "nan ms are out of range"),
@@ -61,10 +66,20 @@ def test_impossible_boards_are_refused(
 )
 def test_malformed_options_are_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A malformed option ends the command with status 2."""
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    assert end.value.code == 2
+    assert main(words) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [620, 65_537])
+def test_a_file_that_is_not_the_flash_of_the_chip_is_not_overwritten(
+    tmp_path: Path, size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--flash`` with an image, a settings file or another chip's flash refuses the file, and leaves it unchanged."""
+    file = tmp_path / "app.bin"
+    file.write_bytes(bytes(size))
+    assert main(["--flash", str(file)]) == 2
+    assert f"{file} is not a flash file of an stm32f103c8: it has {size:,} bytes" in capsys.readouterr().err
+    assert file.read_bytes() == bytes(size)
 
 
 def test_the_help_text_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
