@@ -87,7 +87,7 @@ class Situation:
         return dict(json.loads(path.read_bytes())) if path.exists() else None
 
     def at(self, flash: bytes, first: str, stop: str = "") -> bytes:
-        """The bytes of a flash from one address, given in hexadecimal, to another; one byte without `stop`."""
+        """Return the bytes of a flash between two hexadecimal addresses; without `stop`, a single byte."""
         start = int(first, 16) - self.scene.base
         return flash[start : int(stop, 16) - self.scene.base if stop else start + 1]
 

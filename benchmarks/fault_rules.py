@@ -306,7 +306,7 @@ def acknowledged(judge: Judge, erased: str, to_erase: str, written: str, to_writ
 
 
 def _is_partly(found: bytes, whole: bytes, erased: bytes) -> bool:
-    """Whether every programmed bit is one of the wanted ones, as after an erase."""
+    """Whether every programmed bit is also programmed in the wanted contents, as after an interrupted erase."""
     numbers = (int.from_bytes(data) for data in (found, whole, erased * len(whole)))
     there, wanted, blank = numbers
     return (there ^ blank) & ~(wanted ^ blank) == 0

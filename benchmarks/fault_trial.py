@@ -301,7 +301,7 @@ def _wrongly_done(judge: Judge) -> Iterator[str]:
 
 
 def _wrongly_failed(message: str, judge: Judge) -> Iterator[str]:
-    """Yield what an error after check 9 does not report."""
+    """Yield each fact that an error after check 9 fails to report."""
     scene, flash = judge.situation.scene, judge.situation.board.flash
     if judge.states != 1:
         yield f"{judge.states} states of the flash are named: {message}"

@@ -51,7 +51,7 @@ RESYNCHRONISED = ("unplug_after", "unplug_after_sent")
 
 
 def cases(count: int, *, seed: int) -> list[Case]:
-    """Choose at most `count` cases: kinds of faults with few places at all of them, other kinds at random places."""
+    """Choose at most `count` cases: faults with few possible places at each place, others at random places."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     kinds = [kind for scene in SCENES for proof in Proof for kind in _kinds(scene, proof)]
     draw.shuffle(kinds)

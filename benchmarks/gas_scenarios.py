@@ -52,7 +52,7 @@ class Cost:
 def own_contracts(number: int, way: str) -> Iterator[Cost]:
     """Measure every function of BlockOTA and FirmwareReplication at a release, counted from 1.
 
-    `way` is the vendor's way of calling; calls of brokers and reads are measured only without the Safe.
+    `way` is how the vendor calls; calls of brokers and reads are measured only without the Safe.
     """
     with cast(way) as (founder, vendor):
         record = deploy(founder.node, "BlockOTA", artifact("BlockOTA"), founder.address)

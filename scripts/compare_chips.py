@@ -140,7 +140,7 @@ def stm32flash_rows(text: str) -> dict[int, Row]:
 
 
 def stm32loader_rows(text: str) -> dict[int, Row]:
-    """Return the rows of `devices.py`. If several rows have one id, the RAM counts that is free in all of them."""
+    """Return the rows of `devices.py`; rows with the same id become one row with the RAM that is free in all."""
     rows: dict[int, Row] = {}
     for call in ast.walk(ast.parse(text)):
         if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "DeviceInfo"):

@@ -1,7 +1,7 @@
 """A hook of MkDocs for ``make docs``: README and the other pages of the repository's root become pages of the site.
 
 On GitHub, links between these pages and docs/ go through the root of the repository. On the site, all pages lie in one
-folder, so that the links are rewritten.
+folder, so the hook rewrites the links.
 """
 
 from __future__ import annotations

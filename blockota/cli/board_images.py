@@ -110,7 +110,7 @@ def _require_whole(own: OwnImage, product: str | None) -> None:
     if own.command and not own.product:
         raise UsageError(
             "the product of the board's own image is not given",
-            why="its region on the chain decides where the image lies",
+            why="the product's region on the chain decides where the image lies",
             remedy="name the product",
             action=Action.NAME_BOARD_PRODUCT,
         )

@@ -63,7 +63,7 @@ def sentence_lines(sentence: str, *, width: int | None, taken: int = 0) -> list[
     Args:
         sentence: the sentence, on one line.
         width: the terminal's width; None for no limit.
-        taken: the width of the mark before the sentence. Further lines are indented by as much, within limits.
+        taken: the width of the mark before the sentence. Further lines have the same indent, within limits.
     """
     indent = taken if taken in _INDENTS else _INDENTS.start
     if width is None:
@@ -111,8 +111,8 @@ def wrap(text: str, width: int) -> list[str]:
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None) -> Iterator[Text]:
     """Yield the lines of a table, the header first.
 
-    If the table is too wide, as few columns as possible are removed, if there is a choice the last ones. Below each
-    row, the cells of the removed columns are printed behind the names of the columns.
+    If the table is too wide, as few columns as possible are removed, starting with the last. Below each row, the cells
+    of the removed columns are printed behind the names of the columns.
     """
     widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
     below = [] if width is None else _too_wide(widths, width)

@@ -118,7 +118,7 @@ def sentence_of(error: BlockOTAError) -> str:
 def line_options(line: BoardLine, given: BoardLine | None = None) -> str:
     """Return the options that name a board's wiring, speed and mode, such as ``--wiring dtr-rts --baud 115200``.
 
-    The usual mode is named only if it differs from the mode of the line `given`, which the settings can have.
+    The plain mode is named only if the line `given` has another mode, for example from the settings.
     """
     from firmware_host.bootloader.entry import BoardLine, StartMethod
 

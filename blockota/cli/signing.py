@@ -209,7 +209,7 @@ def require_pending(session: Session, proposal: Proposal, view: ChainView, *, no
 
 
 def signers(session: Session, file: Path, proposal: Proposal, *, view: ChainView) -> set[str]:
-    """Return the owners whose signatures beside a proposal count."""
+    """Return the owners with a valid signature beside a proposal."""
     found = collect_signatures(file, proposal, owners=view.safe.owners, note=session.note)
     return {one.signer for one in found if one.counts}
 
@@ -226,7 +226,8 @@ def opened_proposal(
         view: a chain view file, which is used instead of the node's view or the pack's.
 
     Raises:
-        ProposalError: the file is neither, or the pack's view is of another contract than the settings name.
+        ProposalError: the file is neither a proposal file nor a pack, or the settings name another contract than the
+        pack.
     """
     if not is_pack(file):
         proposal = read_proposal(file)
