@@ -227,7 +227,7 @@ def opened_proposal(
 
     Raises:
         ProposalError: the file is neither a proposal file nor a pack, or the settings name another contract than the
-        pack.
+            pack.
     """
     if not is_pack(file):
         proposal = read_proposal(file)
