@@ -101,6 +101,7 @@ class Action(Enum):
     # Boards and benches
     NAME_PRODUCT = auto()
     ALLOW_DOWNGRADE = auto()
+    RESUME_OR_ALLOW_DOWNGRADE = auto()
     REPLACE_PRODUCT = auto()  # (product)
     REPLACE_UNKNOWN = auto()
     UNPROTECT_READOUT = auto()

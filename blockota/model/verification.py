@@ -9,21 +9,21 @@ that nothing was changed. The error of check 10 is `FlashProofError`.
 1.  (a) The chain id and (b) the contract are the configured ones, and (c) enough blocks follow the block that was read.
 2.  (a) The product is paired, and (b) the contract is not paused.
 3.  (a) The release exists, (b) is the requested one, (c) is not revoked, and (d) is active at the block's time.
-4.  (a) The length and (b) the SHA-256 of the image are those of the record.
+4.  (a) The length and (b) the SHA-256 of the image equal those in the record.
 5.  The addresses of the image are inside the product's region.
 
 `prove_board` runs checks 6 to 9 on the board's answers:
 
 6.  (a) The version is not below the floor. The board contains (b) no other product, (c) no unknown contents and (d) no
-    newer version, except a revoked one that the newest active release replaces. The operator can override 6b, 6c and
-    6d; see `Consent`.
+    newer version, unless that version is revoked and the new one is the newest active release. The operator can
+    override 6b, 6c and 6d; see `Consent`.
 7.  (a) The board's product id is the record's chip id. (b) The image and (c) the product's region are inside the flash.
 8.  (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not
     report its write protection, the result of the check says so, and check 10 detects a protected page.
-9.  (a) The program was linked for its load address, or the manifest records that the publisher insists. (b) The image
-    is long enough for a vector table, (c) the initial stack pointer is in RAM, and (d) the reset vector is in the
-    image. The vector table of an MCUboot image follows its header. If the operator consents, a data image outside the
-    start of the flash needs no vector table.
+9.  (a) The program was linked for its load address, or the manifest records that the publisher accepted another. (b)
+    The image is long enough for a vector table, (c) the initial stack pointer is in RAM, and (d) the reset vector is in
+    the image. The vector table of an MCUboot image follows its header. If the operator consents, a data image needs no
+    vector table, unless it is at the start of the flash.
 
 `prove_flash` runs check 10 on the flash after writing:
 
@@ -147,13 +147,13 @@ def _check_chain(answer: ChainAnswer, trust: Trust) -> Passed:
             why=f"the answer comes from {answer.contract}, the configured contract is {trust.contract}",
             remedy="correct the contract's address in blockota.toml",
         )
-    # (1c) A block with fewer blocks after it can still be replaced by a reorganisation.
+    # (1c) If fewer blocks follow, a reorganisation can still replace the block.
     depth = answer.newest_block - answer.block_number
     if depth < trust.confirmations:
         raise VerificationError(
             1,
             "the chain's answer can still change",
-            why=f"{depth} blocks follow the block that was read, {trust.confirmations} are required",
+            why=f"{depth} blocks follow the block that was read, and {trust.confirmations} are required",
             remedy="wait for more blocks, then try again",
         )
     return Passed(1, f"chain {answer.chain_id}, contract {answer.contract}, block {answer.block_number}")
@@ -184,11 +184,15 @@ def _active_release(answer: ChainAnswer, product: str) -> Release:
     # (3a)
     release = answer.release
     if release is None:
+        block = f"block {answer.block_number}, the newest confirmed block"
+        what, why = f"{product} has no active release", f"at {block}, each is revoked or not active yet, or none exists"
+        if answer.version:
+            what, why = f"{product} {answer.version} does not exist", f"the contract has no such release at {block}"
         raise VerificationError(
             3,
-            f"release {answer.version} does not exist" if answer.version else "no release can be installed",
-            why=f"the contract has no matching release at block {answer.block_number}, the newest confirmed block",
-            remedy="wait for more blocks if the release was published just now, or check the version",
+            what,
+            why=why,
+            remedy="wait for more blocks if the release was published just now, or look at the product's releases",
             action=Action.LIST_RELEASES,
         )
     # (3b)
@@ -208,13 +212,13 @@ def _active_release(answer: ChainAnswer, product: str) -> Release:
             remedy="take the newest release",
             action=Action.LIST_RELEASES,
         )
-    # (3d) The block's time counts: the local clock could be wrong.
+    # (3d) The block's time is compared, because the local clock could be wrong.
     if answer.block_time < release.active_from:
         raise VerificationError(
             3,
             f"{release.product} {release.version} is not active yet",
-            why=f"active from {show_time(release.active_from)}, while the block time is {show_time(answer.block_time)}",
-            remedy="wait until then",
+            why=f"active from {show_time(release.active_from)}, and the block's time is {show_time(answer.block_time)}",
+            remedy="wait until that time",
         )
     return release
 
@@ -224,7 +228,7 @@ def _check_image(release: Release, parts: Iterable[bytes]) -> Passed:
     for part in parts:
         hashed.update(part)
         size += len(part)
-    remedy = "fetch the image again, and do not use this one"
+    remedy = "fetch the image again, and do not use this file"
     # (4a)
     if size != release.size:
         raise VerificationError(
@@ -251,8 +255,8 @@ def _check_region(release: Release, product: Product) -> Passed:
     if not product.region.contains(release.region):
         raise VerificationError(
             5,
-            "the image leaves the product's region",
-            why=f"the image covers {release.region}, the region is {product.region}",
+            "the image is not inside the product's region",
+            why=f"the image occupies {release.region}, and the region is {product.region}",
             remedy="ask the vendor whether the product was paired again",
         )
     return Passed(5, f"{release.region} lies inside the product's region")
@@ -260,12 +264,12 @@ def _check_region(release: Release, product: Product) -> Passed:
 
 def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> Passed:
     version, floor = proven.release.version, proven.product.minimum_version
-    # (6a) No consent overrides the floor.
+    # (6a) The operator's consent cannot override the floor.
     if floor is not None and version < floor:
         raise VerificationError(
             6,
             f"version {version} is below the floor",
-            why=f"the vendor allows no version older than {floor}",
+            why=f"the vendor does not allow versions below {floor}",
             remedy=f"take {floor} or newer",
         )
     # (6b)
@@ -290,14 +294,18 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
         )
     # (6d)
     newer = board.newer_than(version, is_newest=proven.is_newest)
-    other_way = "take the newest active release" if board.is_revoked else "leave the board as it is"
     if newer and not consent.allow_downgrade:
+        run, action = board.interrupted, Action.ALLOW_DOWNGRADE
+        other_way = "take the newest active release" if board.is_revoked else "leave the board as it is"
+        if board.installed is None and run:  # the board does not start until a run is complete
+            other_way = "take the newest active release" if run.is_revoked else "complete the interrupted run"
+            action = action if run.is_revoked else Action.RESUME_OR_ALLOW_DOWNGRADE
         raise VerificationError(
             6,
             f"version {version} is not newer than the installed one",
             why=newer,
             remedy=f"{other_way}, or allow the downgrade",
-            action=Action.ALLOW_DOWNGRADE,
+            action=action,
         )
     least = f"the vendor's minimum version is {floor}" if floor else "the vendor sets no minimum version"
     if version == board.installed:
@@ -313,14 +321,15 @@ def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
             7,
             "the board has another chip",
             why=f"the board's product id is 0x{board.chip_id:03x}, the release is for 0x{release.chip_id:03x}",
-            remedy="take the board that the release is for",
+            remedy="take the board that the release is for, or name the product of this board",
+            action=Action.LIST_PRODUCTS,
         )
     # (7b)
     if not board.flash.contains(release.region):
         raise VerificationError(
             7,
             "the image does not fit the board's flash",
-            why=f"the image covers {release.region}, the flash is {board.flash}",
+            why=f"the image occupies {release.region}, and the flash is {board.flash}",
             remedy="take the board that the release is for",
         )
     # (7c)
@@ -361,7 +370,7 @@ def _check_protection(release: Release, board: BoardAnswer) -> Passed:
 
 def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> Passed:
     release = proven.release
-    # (9) The chip starts at the beginning of the flash, so data are never accepted there.
+    # (9) The chip reads its vector table at the start of the flash, so a data image is never accepted there.
     is_boot = release.load_address == board.flash.start
     if consent.configuration and not is_boot:
         return Passed(9, "a configuration image has no vector table")
@@ -381,25 +390,25 @@ def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: C
             remedy=NO_PROGRAM if is_boot else f"{NO_PROGRAM}, or declare the image as data",
             action=None if is_boot else Action.PUBLISH_AS_CONFIGURATION,
         )
-    insists = "; the publisher insists on the load address" if linked_for is not None else ""
+    insists = "; the publisher accepted the load address" if linked_for is not None else ""
     return Passed(9, f"{vectors}{insists}")
 
 
 def _linked_elsewhere(release: Release, linked_for: LinkAddress, described: Description) -> VerificationError:
     what = "the image was linked for another address"
-    why = f"its addresses begin at 0x{linked_for.address:08x}, the load address is 0x{release.load_address:08x}"
+    why = f"its addresses begin at 0x{linked_for.address:08x}, and the load address is 0x{release.load_address:08x}"
     if described.trouble:
         name = f"the manifest {described.address}" if described.address else "the manifest"
         return VerificationError(
             9,
             what,
-            why=f"{why}, and {name}, which can record that the publisher insists, was not found: {described.trouble}",
+            why=f"{why}, and {name}, in which the publisher can accept this, was not found: {described.trouble}",
             remedy="name a source that serves the release with its manifest",
             action=Action.NAME_SOURCE,
         )
     return VerificationError(
         9,
         what,
-        why=f"{why}, and no manifest records that the publisher insists",
+        why=f"{why}, and the publisher did not accept this in a manifest",
         remedy="ask the vendor to publish the image with the right load address",
     )
