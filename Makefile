@@ -1,4 +1,4 @@
-# `make demo` and `make test` install what they need the first time. Everything stays in this folder.
+# `make demo` and `make test` install what they need the first time, into this folder and the tools' cache folders.
 PYTHON ?= python3
 PY := .venv/bin/python
 # Without cached bytecode, each of the hundreds of processes that the tests start would compile all sources again.
@@ -10,16 +10,16 @@ endef
 .DEFAULT_GOAL := help
 .PHONY: help demo test peers check docs kubo clique cometbft slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
 
-help: ## Say what there is to make
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
-demo: runtime ## Walk the whole road once: publish, sign, flash a simulated board, refuse a tampered image
+demo: runtime ## Publish and sign a release, flash a simulated board, and refuse a tampered image
 	@$(PY) -m blockota demo
 
-test: tests ## Run all tests that need Python and Node only
+test: tests ## Run all tests that need only Python and Node
 	@$(PY) -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder --ignore tests/peers tests
 
-peers: tests ## Run the tests with foreign programs; lists what is missing (ONLY=kubo,nginx runs some)
+peers: tests ## Run the tests with third-party programs; lists missing programs (ONLY=kubo,nginx runs some)
 	@$(PY) -m scripts.peers --only "$(ONLY)"
 
 check: tests slither clear-signing docs ## Check style, types, generated files, structure, contracts, wallet texts and docs
@@ -34,16 +34,16 @@ docs: ## Build the site from docs/ and the library's docstrings into .build/site
 	@$(BOOTSTRAP) docs
 	@NO_MKDOCS_2_WARNING=1 .build/docs/bin/mkdocs build # --quiet would also ignore the warnings about broken links
 
-kubo: ## Build the IPFS node that some tests run, where none is installed (needs Go; takes some minutes once)
+kubo: ## Build Kubo, the IPFS node for some tests, if none is installed (needs Go; takes some minutes once)
 	@$(PYTHON) -m scripts.install_kubo
 
-clique: ## Build the geth that seals the test networks (needs Go; takes some minutes once)
+clique: ## Build geth for the Clique test networks (needs Go; takes some minutes once)
 	@$(PYTHON) -m scripts.install_geth
 
-cometbft: ## Build the validators of a network with finality, for make deep (needs Go; takes some minutes once)
+cometbft: ## Build the validators of a CometBFT network, for make deep (needs Go; takes some minutes once)
 	@$(PYTHON) -m scripts.install_cometbft
 
-slither: ## Look for known mistakes in the contracts
+slither: ## Analyse the contracts statically
 	@$(BOOTSTRAP) slither
 	@$(PY) -m scripts.run_slither
 
@@ -51,46 +51,46 @@ halmos: ## Prove the contracts' checks for all inputs
 	@$(BOOTSTRAP) halmos
 	@$(PY) -m scripts.run_halmos
 
-clear-signing: ## Check what a wallet shows of transactions, by the ERC-7730 linter (needs Python 3.12)
+clear-signing: ## Check the wallet descriptions of transactions with the ERC-7730 linter (needs Python 3.12)
 	@$(BOOTSTRAP) clear-signing
 	@$(PY) -m scripts.lint_clear_signing
 
-mutants: tests ## Spoil the contracts in every way, and see that the tests notice
+mutants: tests ## Change the contracts in one place at a time, and check that a test fails; takes half an hour
 	@$(PY) -m scripts.mutants
 
-coverage: tests ## Name lines and branches of the contracts that no test reaches
+coverage: tests ## List the lines and branches of the contracts that no test reaches
 	@$(PY) -m scripts.run_coverage
 
-fuzz: ## Look for a CAR stream that the reader takes wrongly, for a minute
+fuzz: ## Fuzz the CAR reader for a minute
 	@$(BOOTSTRAP) fuzz
 	@.build/fuzz/bin/python -m scripts.fuzz_car 60
 
-deep: tests coverage ## All that is known against mistakes, and an image of 1 GiB; takes half an hour
+deep: tests coverage ## Run all long campaigns, proofs and mutants, and process an image of 1 GiB; takes more than an hour
 	@FOUNDRY_PROFILE=deep $(PY) scripts/forge.py test
 	@$(PY) -m pytest -q tests/deep/artifacts_elsewhere.py tests/deep/one_gibibyte.py
 	@$(MAKE) --no-print-directory cometbft
 	@$(PY) -m pytest -q tests/deep/cometbft/validators_stop.py
 	@BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -n 2 -m sampled --ignore tests/peers tests
-	@if [ -n "$$($(PY) -m scripts.install_kubo --find)" ]; then BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -m sampled tests/peers/kubo; else echo "Without Kubo its sweep is left out; \`make kubo\` installs it." >&2; fi
+	@if [ -n "$$($(PY) -m scripts.install_kubo --find)" ]; then BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -m sampled tests/peers/kubo; else echo "Kubo is missing, so its exhaustive tests are skipped; \`make kubo\` builds it." >&2; fi
 	@$(PY) -m benchmarks.faults
 	@$(MAKE) --no-print-directory fuzz halmos mutants
 
-bench: tests ## Measure the figures of docs/figures.md
+bench: tests ## Measure the figures of docs/figures.md, except those of flashing
 	@$(PY) -m benchmarks
 
 bench-flash: tests ## Measure flashing beside stm32flash and stm32loader, and inject 10,000 faults; takes half an hour
 	@$(PY) -m benchmarks.flashing
 
-gas: tests ## Measure what the contracts cost; write the table and the snapshot
+gas: tests ## Measure the gas of the contracts; write the tables and the snapshot
 	@$(PY) -m benchmarks.gas --write
 
-format: tests ## Lay out the Python sources
+format: tests ## Format the Python sources
 	@$(PY) -m ruff format
 
 artifacts: tests ## Write the contracts' ABIs and bytecode into the package
 	@$(PY) -m scripts.build_artifacts
 
-lock: ## Pin anew what pyproject.toml asks for (needs uv)
+lock: ## Update the lock files after a change of pyproject.toml (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --all-extras pyproject.toml -o requirements-dev.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
 	echo slither-analyzer==0.11.6 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-slither.lock
