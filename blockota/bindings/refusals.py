@@ -24,6 +24,14 @@ class Refusal(NamedTuple):
 
 
 _ASK_VENDOR = "ask the vendor, who decides this through its Safe"
+_STATUS_REMEDIES = {
+    "proposed": "wait for the vendor's decision; the vendor can decline the offer, and its broker can withdraw it",
+    "accepted": "leave the agreement out; the vendor can terminate it, and its broker can withdraw it",
+}
+_STATUS_REMEDIES |= dict.fromkeys(
+    ("declined", "withdrawn", "terminated"),
+    "leave the agreement out, because it has ended; its broker can make a new offer",
+)
 REFUSALS: Mapping[str, Refusal] = {
     # BlockOTA
     "NothingToPublish": Refusal(
@@ -118,8 +126,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "WrongAgreementStatus": Refusal(
         "agreement {id} is {status}, which does not allow this step",
         "a proposed agreement can be accepted or declined, an accepted agreement can be announced or terminated",
-        "if the agreement is proposed, wait for the vendor's decision",
-        Action.LIST_AGREEMENTS,
+        action=Action.LIST_AGREEMENTS,
     ),
     "AgreementExpired": Refusal("agreement {id} has expired", "it was valid until {expiresAt}", "propose a new one"),
     "AgreementStillOpen": Refusal(
@@ -195,7 +202,7 @@ def explain(error: RevertedError) -> ContractRefusalError:
         return ContractRefusalError(
             refusal.what.format(**shown),
             why=refusal.why.format(**shown),
-            remedy=refusal.remedy.format(**shown),
+            remedy=refusal.remedy.format(**shown) or _STATUS_REMEDIES.get(shown.get("status", ""), ""),
             action=refusal.action,
         )
 

@@ -50,7 +50,8 @@ def after_proposing(file: Path, *, signed: int, threshold: int, first: str = "")
     if signed >= threshold:
         return f"{count} Next: {execute}"
     if signed:
-        return f"{count} Send {file} to the other owners; then {execute}"
+        others = f"Send {file} to the owners who have not signed"
+        return f"{count} {others}, and put all signature files beside it on one machine; then {execute}"
     return f"{count} Send {file} to the owners, who sign with `blockota proposal sign {name} --key KEY`"
 
 
@@ -132,6 +133,12 @@ def after_review(file: Path, proposal: Proposal, *, signed: int, view: ChainView
 def after_pausing() -> str:
     """Return the next step after an owner has paused the contract."""
     return f"Next: {_AFTER_EXECUTION['pause']}"
+
+
+def after_offering(number: int) -> str:
+    """Return the next steps after a broker has offered to serve a release: the vendor's, then the broker's."""
+    accept = f"`blockota replica accept {number} -o FILE`"
+    return f"Ask the vendor for {accept}; once it is executed, `blockota broker sync --announce URL --key KEY`"
 
 
 def after_announcing(steps: Sequence[Done], *, broker: str) -> str:

@@ -24,7 +24,7 @@ _DURATION = re.compile(r"\+?([1-9]\d{0,8})([smhd]?)", re.ASCII)
 _SPANS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DAY, _LONGEST = 86400, 9999 * 86400
 _MAX_ADDRESS = 1 << 32
-_MAX_NONCE = 1 << 64
+_MAX_NONCE = _MAX_ID = 1 << 64
 
 
 def version(value: Any) -> Version:
@@ -51,6 +51,15 @@ def nonce(value: Any) -> int:
     text = str(value)
     if not (text.isascii() and text.isdigit()) or int(text) >= _MAX_NONCE:
         raise click.BadParameter(f"{value!r} is not a nonce: write a number such as 12.")
+    return int(text)
+
+
+def agreement(value: Any) -> int:
+    """Parse the number of an agreement, which has at most 64 bits on the chain."""
+    text = str(value)
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < _MAX_ID:
+        words = "write a number such as 3; where several can be given, separate them with spaces."
+        raise click.BadParameter(f"{value!r} is not the number of an agreement: {words}")
     return int(text)
 
 
@@ -157,4 +166,4 @@ VALIDITY = duration_between(600)
 """At least ten minutes, because ``--expires-in 7`` and ``--expires-in 90`` are mistakes for days."""
 INTERVAL = duration_between(1, _DAY)
 """The time between two repetitions, or until a stop."""
-ADDRESS, TIME, ENTRY, NONCE = map(FuncParamType, (address, time, entry, nonce))
+ADDRESS, TIME, ENTRY, NONCE, AGREEMENT = map(FuncParamType, (address, time, entry, nonce, agreement))

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 import click
 
 from blockota.cli.keys import key_option, open_key
+from blockota.cli.next_steps import after_offering
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
-from blockota.cli.parameters import VALIDITY, VERSION
+from blockota.cli.parameters import AGREEMENT, VALIDITY, VERSION
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.errors import BlockOTAError, ContentError, StoreError, UsageError, shortened
+from blockota.errors import Action, BlockOTAError, ContentError, StoreError, UsageError, shortened
+from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Status, Version, show_time
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
-    from blockota.model.agreement import Agreement
     from blockota.stores.probe import Probe
     from blockota.vendor.propose import Reason
 
-_NUMBER = click.IntRange(1, (1 << 64) - 1)
 _STATUSES = {"gone": "does not serve"}
 """The terminal's words for results that keep an older name in the JSON result."""
 _KEY = key_option("The broker's")
@@ -57,12 +57,11 @@ def propose(
     account = open_key(session.settings.chain_id, key, password_fd)
     made = offer(session.replication, account, product=product, version=version, expires_at=expires_at)
     sentence = f"agreement {made.number} is proposed; the vendor's Safe decides"
-    then = f"Next: when agreement {made.number} is accepted, `blockota broker sync --announce URL --key KEY`"
-    session.result(made.as_fields(), lambda: session.done(sentence), then=then)
+    session.result(made.as_fields(), lambda: session.done(sentence), then=after_offering(made.number))
 
 
 @replica.command()
-@click.argument("numbers", type=_NUMBER, nargs=-1, required=True, metavar="NUMBER…")
+@click.argument("numbers", type=AGREEMENT, nargs=-1, required=True, metavar="NUMBER…")
 @proposing_options
 @with_session
 def accept(session: Session, /, numbers: tuple[int, ...], proposing: ProposalOptions) -> None:
@@ -77,7 +76,7 @@ def accept(session: Session, /, numbers: tuple[int, ...], proposing: ProposalOpt
 
 
 @replica.command()
-@click.argument("number", type=_NUMBER)
+@click.argument("number", type=AGREEMENT)
 @proposing_options
 @with_session
 def decline(session: Session, /, number: int, proposing: ProposalOptions) -> None:
@@ -90,7 +89,7 @@ def decline(session: Session, /, number: int, proposing: ProposalOptions) -> Non
 
 
 @replica.command()
-@click.argument("number", type=_NUMBER)
+@click.argument("number", type=AGREEMENT)
 @proposing_options
 @with_session
 def terminate(session: Session, /, number: int, proposing: ProposalOptions) -> None:
@@ -103,7 +102,7 @@ def terminate(session: Session, /, number: int, proposing: ProposalOptions) -> N
 
 
 @replica.command()
-@click.argument("number", type=_NUMBER)
+@click.argument("number", type=AGREEMENT)
 @click.argument("uri")
 @_KEY
 @with_session
@@ -122,11 +121,12 @@ def announce(session: Session, /, number: int, uri: str, key: str, password_fd: 
     agreement = broker.find_agreement(session.replication, number)
     broker.announce(session.replication, account, agreement=agreement, uri=uri)
     sentence = f"agreement {number} is served from {uri}"
-    session.result(broker.find_agreement(session.replication, number).as_fields(), lambda: session.done(sentence))
+    fields = broker.find_agreement(session.replication, number).as_fields()
+    session.result(fields, lambda: session.done(sentence), then="Next: `blockota replica check` tests the URL")
 
 
 @replica.command()
-@click.argument("number", type=_NUMBER)
+@click.argument("number", type=AGREEMENT)
 @_KEY
 @with_session
 def withdraw(session: Session, /, number: int, key: str, password_fd: int | None) -> None:
@@ -140,7 +140,8 @@ def withdraw(session: Session, /, number: int, key: str, password_fd: int | None
     account = open_key(session.settings.chain_id, key, password_fd)
     session.replication.withdraw(account, find_agreement(session.replication, number))
     fields = find_agreement(session.replication, number).as_fields()
-    session.result(fields, lambda: session.done(f"agreement {number} is withdrawn"))
+    then = "Next: `blockota broker sync --key KEY` drops the copy, if there is one"
+    session.result(fields, lambda: session.done(f"agreement {number} is withdrawn"), then=then)
 
 
 @replica.command("list")
@@ -159,16 +160,19 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
     """
     _require_both(product, version)
     release = (product, version) if product and version else None
-    found, serving = _find_agreements(session, release, everything=everything)
+    now, found, serving = _find_agreements(session, release, everything=everything)
     columns = ("NUMBER", "RELEASE", "STATUS", "UNTIL", "BROKER", "URI")
     rows = [
-        (a.number, f"{a.product} {a.version}", a.status, show_time(a.expires_at), a.broker, a.uri or "-") for a in found
+        (a.number, f"{a.product} {a.version}", _status(a, now), show_time(a.expires_at), a.broker, a.uri or "-")
+        for a in found
     ]
     none = "No agreements." if everything else "No agreement is open; --all lists ended agreements too."
+    has_offers = not everything and any(one.status is AgreementStatus.PROPOSED for one in found)
+    then = "The vendor accepts offers with `blockota replica accept NUMBER… -o FILE`" if has_offers else ""
     fields = {"agreements": found if everything else serving}
     fields |= {} if everything else {"open": [one for one in found if one not in serving]}
     as_json = {name: [one.as_fields() for one in agreements] for name, agreements in fields.items()}
-    session.result(as_json, lambda: session.table(columns, rows, empty=none))
+    session.result(as_json, lambda: session.table(columns, rows, empty=none), then=then)
 
 
 @replica.command()
@@ -193,7 +197,7 @@ def check(
     from blockota.stores.probe import Challenge, probe_all
 
     _require_both(product, version)
-    _, found = _find_agreements(session, (product, version) if product and version else None)
+    _, _, found = _find_agreements(session, (product, version) if product and version else None)
     challenge = Challenge(
         secrets.randbelow,
         time.monotonic,
@@ -225,7 +229,9 @@ def check(
             for one, a in ((one, one.agreement) for one in probes)
         ]
         # An empty table would look like a check that all replicas passed.
-        none = "No replica was asked: no agreement is accepted, unexpired and announced."
+        none = (
+            "No replica was asked: no agreement is accepted, unexpired and announced (`blockota replica list --all`)."
+        )
         session.result(fields, lambda: session.table(columns, rows, empty=none))
     if error:
         raise error
@@ -236,6 +242,12 @@ def _require_both(product: str | None, version: Version | None) -> None:
         raise UsageError("--product and --version go together", why="a release is named by both")
 
 
+def _status(agreement: Agreement, time: int) -> str:
+    """Return the status for a reader: an agreement can expire as an offer, or after it was accepted."""
+    ended = agreement.status not in (AgreementStatus.PROPOSED, AgreementStatus.ACCEPTED)
+    return str(agreement.status) if ended or agreement.is_open(time) else "expired"
+
+
 def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
     """Return the error of a check, in which wrong bytes take precedence over absence; None if all replicas serve."""
     from blockota.stores.probe import ProbeStatus
@@ -244,10 +256,16 @@ def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
     absent = [one.agreement.uri for one in probes if one.status in (ProbeStatus.GONE, ProbeStatus.UNUSABLE)]
     if wrong:
         remedy = "report these replicas to the vendor, who can end the agreement by `blockota replica terminate`"
-        return ContentError(f"{len(wrong)} of {len(probes)} replicas lie", why=shortened(wrong), remedy=remedy)
+        verb = "lies" if len(wrong) == 1 else "lie"
+        return ContentError(f"{len(wrong)} of {len(probes)} replicas {verb}", why=shortened(wrong), remedy=remedy)
     if absent:
-        remedy = "report these replicas to the brokers, and check again"
-        return StoreError(f"{len(absent)} of {len(probes)} replicas do not serve", why=shortened(absent), remedy=remedy)
+        verb = "does" if len(absent) == 1 else "do"
+        return StoreError(
+            f"{len(absent)} of {len(probes)} replicas {verb} not serve",
+            why=shortened(absent),
+            remedy="the broker checks whether its repository runs, and whether URL/health answers from outside",
+            action=Action.LIST_AGREEMENTS,
+        )
     return None
 
 
@@ -268,10 +286,10 @@ def _decide(session: Session, decision: str, proposing: ProposalOptions, *number
 
 def _find_agreements(
     session: Session, release: tuple[str, Version] | None, *, everything: bool = False
-) -> tuple[list[Agreement], list[Agreement]]:
-    """Return the open agreements, and those whose replicas serve now; with `everything`, all agreements and none.
+) -> tuple[int, list[Agreement], list[Agreement]]:
+    """Return the chain's time, the open agreements, and those of them whose replicas serve now.
 
-    `release` limits the result to one release.
+    With `everything`, the first list has all agreements, and the second none. `release` limits both to one release.
     """
     head = session.chain.head()
     found = [
@@ -280,9 +298,9 @@ def _find_agreements(
         if release in (None, (one.product, one.version)) and (everything or one.is_open(head.time))
     ]
     if everything:
-        return found, []
+        return head.time, found, []
     names = ((one.product, one.version) for one in found)
     releases = session.contract.releases(names, block=head.number)
     active = {name for name, record in releases.items() if record.status is Status.ACTIVE}
     found = [one for one in found if (one.product, one.version) in active]
-    return found, [one for one in found if one.serves(head.time)]
+    return head.time, found, [one for one in found if one.serves(head.time)]

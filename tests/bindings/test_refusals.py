@@ -94,7 +94,7 @@ def test_every_error_becomes_a_message(name: str) -> None:
         ("DagRootMismatch", ("acme-thermo2 1.2.3", "70000 bytes")),
         ("MinimumVersionNotRaised", ("cannot become 1.0.0", "7.8.9")),
         ("NameInvalid", ("two words",)),
-        ("WrongAgreementStatus", ("agreement 3 is accepted",)),
+        ("WrongAgreementStatus", ("agreement 3 is accepted", "Leave the agreement out; the vendor can terminate it")),
         ("AgreementExpired", ("agreement 3", "2027-01-15")),
         ("OwnableUnauthorizedAccount", (SAFE, "it does not own the contract")),
     ],
@@ -103,6 +103,18 @@ def test_a_message_contains_the_values(name: str, words: tuple[str, ...]) -> Non
     """Versions, names, addresses and digests appear in readable form in the error message."""
     text = str(explain(reverted(name)))
     assert [word for word in words if word not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(1, "Wait for the vendor's decision"), (3, "its broker can make a new offer"), (4, "a new offer"), (5, "ended")],
+)
+def test_the_remedy_depends_on_the_status_of_the_agreement(
+    monkeypatch: pytest.MonkeyPatch, status: int, words: str
+) -> None:
+    """An offer awaits a decision, and an agreement that has ended needs a new offer."""
+    monkeypatch.setitem(VALUES, "status", status)
+    assert words in str(explain(reverted("WrongAgreementStatus")))
 
 
 @pytest.mark.parametrize("code", sorted(SAFE_CODES))

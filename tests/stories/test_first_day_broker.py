@@ -56,6 +56,7 @@ def test_a_newcomer_serves_a_copy_by_four_commands(workshop: Workshop) -> None:
         refused(type_in("replica", "propose", *RELEASE, "--key", "keystore:broker.json"), USAGE, "broker.json")
         offered = type_in("replica", "propose", *RELEASE, *KEY)
         assert "agreement 1 is proposed" in offered.out
+        assert "Ask the vendor for `blockota replica accept 1 -o FILE`" in offered.err
         refused(type_in("replica", "propose", *RELEASE, *KEY), REFUSED, "agreement 1")
 
         # Before the vendor has decided.
@@ -88,5 +89,5 @@ def test_a_newcomer_serves_a_copy_by_four_commands(workshop: Workshop) -> None:
             assert f"agreement 1 at {url}" in announced.out
             assert f"--broker {address} --listen HOST:PORT`; then `blockota replica check`" in announced.err
             assert workshop.run("replica", "check").status == 0
-        assert workshop.run("replica", "check").status == OUT_OF_REACH
+        refused(workshop.run("replica", "check"), OUT_OF_REACH, "1 of 1 replicas does not serve", "URL/health")
     assert len(typed) <= 5, typed

@@ -68,6 +68,7 @@ def test_a_replica_is_agreed_announced_moved_and_ended(released: Workshop) -> No
     assert listed(released) == []
     assert listed(released, "--all") == [(1, "proposed", "")]
     assert opened(released) == [(1, "proposed")]
+    assert "accepts offers with `blockota replica accept" in released.run("replica", "list").err
     decide(released, "accept", 1)
     assert listed(released) == []
     assert opened(released, *RELEASE) == [(1, "accepted")]
@@ -143,7 +144,7 @@ def test_a_declined_offer_serves_nothing(released: Workshop) -> None:
     """A broker whose offer was declined cannot announce a URL."""
     propose(released)
     decide(released, "decline", 1)
-    refused(released.run("replica", "announce", "1", URI, *BROKER), REFUSED, "agreement 1", "declined")
+    refused(released.run("replica", "announce", "1", URI, *BROKER), REFUSED, "agreement 1", "declined", "new offer")
 
 
 def test_a_broker_withdraws(released: Workshop) -> None:
@@ -175,6 +176,10 @@ def test_strangers_and_mistakes_are_refused(released: Workshop) -> None:
     refused(run("replica", "withdraw", "1", *OTHER), REFUSED, "another broker")
     refused(run("replica", "announce", "1", "ftp://broker.example", *BROKER), USAGE, "http")
     refused(run("replica", "list", "--product", PRODUCT), USAGE, "--version")
+    for word in ("1,2", "#1", "0", "http://x"):
+        refused(
+            run("replica", "accept", word, "-o", "seven.json"), USAGE, f"'{word}' is not the number of an agreement"
+        )
     refused(run("replica", "announce", "1", f"https://broker.example/{'x' * 300}", *BROKER), REFUSED, "agreement 1")
     assert not Path("seven.json").exists()
 
@@ -189,6 +194,7 @@ def test_an_expired_agreement_serves_nothing(released: Workshop) -> None:
     rpc(released.chain, "evm_mine")
     assert listed(released, *RELEASE) == []
     refused(released.run("replica", "announce", "1", URI, *BROKER), REFUSED, "expired")
+    assert "1.0.0  expired  " in released.run("replica", "list", "--all").out
 
 
 def test_the_broker_proposes_by_ape(released: Workshop) -> None:
