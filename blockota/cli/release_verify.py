@@ -52,13 +52,16 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
             one for one in there if product in (None, one.release.product) and version in (None, one.release.version)
         ]
         if there and not found:
+            remedy = "fetch the image of the expected release"
             expected = " ".join(str(word) for word in (product, version) if word)
-            raise _other_release(f"{file} is not {expected}", _names(there, releases, now=now))
+            verb = "is" if given.size == sum(map(len, {one.span for one in there})) else "contains"
+            why = f"it {verb} {' and '.join(_names(there, releases, now=now))}"
+            raise RefusedError(f"{file} is not {expected}", why=why, remedy=remedy, action=Action.FETCH_IMAGE)
         if product and version and not found:  # check 3 or 4 fails, and its error has the reason
             answer = contract.answer(product, version, confirmations=session.settings.confirmations)
             prove_record(answer, session.trust, read_parts=lambda _: content.parts(range(given.size)))
         if not found:
-            raise _unknown_file(file, content, product)
+            raise _unknown_file(file, content, releases, product)
 
         passed = [check for one in found for check in _prove(session, one, opened)]
         rest, is_erased = given.size - sum(map(len, {one.span for one in found})), content.is_erased_beside(found)
@@ -100,23 +103,21 @@ def _prove(session: Session, found: Located, file: BinaryIO) -> tuple[Passed, ..
     return prove_record(answer, session.trust, read_parts=lambda _: parts).passed
 
 
-def _other_release(what: str, named: Sequence[str]) -> RefusedError:
-    """Return the error for a file with other releases than the expected one."""
-    return RefusedError(
-        what,
-        why=f"it is {' and '.join(named)}",
-        remedy="fetch the image of the expected release",
-        action=Action.FETCH_IMAGE,
-    )
-
-
-def _unknown_file(file: Path, content: ReadOut, product: str | None) -> RefusedError:
+def _unknown_file(file: Path, content: ReadOut, releases: Sequence[Release], product: str | None) -> RefusedError:
     """Return the error for a file in which no release was found."""
     if content.is_erased_beside([]):
         return RefusedError(f"{file} has no release", why="all its bytes are erased", remedy="flash the board")
     digest = hashlib.sha256()
     for part in content.parts(range(content.given.size)):
         digest.update(part)
+    moved = next((one for one in releases if one.sha256 == digest.digest()), None)
+    if moved and content.given.load_address != moved.load_address:
+        return RefusedError(
+            f"{file} has the bytes of {moved.product} {moved.version}, but another address",
+            why=f"it begins at {content.given.load_address:#010x}, the release at {moved.load_address:#010x}",
+            remedy="do not use the file; fetch the image of the release",
+            action=Action.FETCH_IMAGE,
+        )
     whose = product or "any product of this vendor"
     return RefusedError(
         f"{file} is not a release of {whose}",

@@ -234,7 +234,7 @@ def _check_image(release: Release, parts: Iterable[bytes]) -> Passed:
         raise VerificationError(
             4,
             "the image is not the release",
-            why=f"the image has {size} bytes, the record has {release.size}",
+            why=f"the image has {size:,} bytes, the record has {release.size:,}",
             remedy=remedy,
             action=Action.FETCH_IMAGE,
         )
@@ -390,8 +390,8 @@ def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: C
             remedy=NO_PROGRAM if is_boot else f"{NO_PROGRAM}, or declare the image as data",
             action=None if is_boot else Action.PUBLISH_AS_CONFIGURATION,
         )
-    insists = "; the publisher accepted the load address" if linked_for is not None else ""
-    return Passed(9, f"{vectors}{insists}")
+    accepted = "; the publisher accepted the load address" if linked_for is not None else ""
+    return Passed(9, f"{vectors}{accepted}")
 
 
 def _linked_elsewhere(release: Release, linked_for: LinkAddress, described: Description) -> VerificationError:

@@ -114,15 +114,21 @@ class Offers:
         """Return the error of check 4 for an image file that is not the wanted release; it names what the file is."""
         known = known_releases(self._contract, wanted.product, block=answer.block_number)
         releases = (*known.own, *known.others())
-        digest = hashlib.sha256(self._image(wanted)).digest()
-        there = next((one for one in releases if one.sha256 == digest), None)
+        image = self._image(wanted)
+        # A read-out of a board begins with a release.
+        begins = [one for one in releases if hashlib.sha256(image[: one.size]).digest() == one.sha256]
+        there = max(begins, key=lambda one: one.size, default=None)
         what, now = f"{file} is not {wanted.product} {wanted.version}", answer.block_time
         if there is None:
             why = f"it is not the image of a release of this vendor; {error.why}"
             remedy = "flash without a file, so that the image is fetched"
             return VerificationError(4, what, why=why, remedy=remedy, action=Action.OMIT_IMAGE)
 
-        why = f"it is {there.product} {there.version}, {standing(there, releases, now=now)}"
+        name = f"{there.product} {there.version}, {standing(there, releases, now=now)}"
+        if rest := len(image) - there.size:
+            what, why = f"{file} is not only a release", f"it begins with {name}, and has {rest:,} more bytes"
+            return VerificationError(4, what, why=why, remedy="omit the file", action=Action.OMIT_IMAGE)
+        why = f"it is {name}"
         if there.status is Status.REVOKED or there.active_from > now:
             return VerificationError(4, what, why=why, remedy="do not use the file; omit it", action=Action.OMIT_IMAGE)
         values = {"product": there.product, "version": str(there.version)}
@@ -168,4 +174,12 @@ class Offers:
         # A file with the release's SHA-256 is the image, in any format; only another file is parsed as .hex or .elf.
         if not content or hashlib.sha256(content).digest() == release.sha256:
             return content
-        return read_image(content, load_address=release.load_address).data
+        image = read_image(content, load_address=release.load_address)
+        if image.load_address != release.load_address and hashlib.sha256(image.data).digest() == release.sha256:
+            raise ImageError(
+                f"{source.file} is for another address than {release.product} {release.version}",
+                why=f"it begins at {image.load_address:#010x}, the release at {release.load_address:#010x}",
+                remedy="flash without a file, so that the image is fetched",
+                action=Action.OMIT_IMAGE,
+            )
+        return image.data

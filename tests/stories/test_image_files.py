@@ -109,6 +109,31 @@ def test_every_format_gives_the_same_release(workshop: Workshop) -> None:
         ok(workshop.flash(url, "--image", "app.uf2"))
 
 
+def test_a_file_that_is_almost_a_release_is_named(workshop: Workshop) -> None:
+    """A read-out, and a file with the bytes of a release for another address, are refused by their names."""
+    publish_first(workshop)
+    old = (IMAGES / "bluepill-1.0.0.bin").read_bytes()
+    Path("read.bin").write_bytes(old + b"x" * 440)
+    Path("moved.srec").write_bytes(
+        s_record(3, BASE + 0x4000, old[:240])
+        + s_record(3, BASE + 0x40F0, old[240:480])
+        + s_record(3, BASE + 0x41E0, old[480:])
+        + s_record(7, BASE)
+    )
+    moved = ("begins at 0x08004000, the release at 0x08000000",)
+    with serve_tcp(board(1)) as url:
+        words = (
+            "read.bin is not only a release: it begins with acme-thermo2 1.0.0, the newest release, and has 440 more",
+        )
+        refused(workshop.flash(url, "--image", "read.bin"), REFUSED, *words, "without --image")
+        refused(workshop.flash(url, "--image", "moved.srec"), REFUSED, "moved.srec is for another address", *moved)
+    refused(
+        workshop.run("release", "verify", "moved.srec"), REFUSED, "bytes of acme-thermo2 1.0.0, but another", *moved
+    )
+    read = workshop.run("release", "verify", "read.bin", "--version", "1.0.1")
+    refused(read, REFUSED, "read.bin is not 1.0.1: it contains acme-thermo2 1.0.0")
+
+
 def test_a_uf2_file_for_another_family_is_refused(workshop: Workshop) -> None:
     """A UF2 file is accepted only for chips of its family, which it can state by a chip's name."""
     pair(workshop, "acme-f4", chip_id=0x413, region=Region(BASE, 0x1_0000))
