@@ -58,16 +58,16 @@ def erase(
                   --port /dev/ttyUSB0
     """
     if everything is (pages is not None):
-        raise UsageError("no pages given", remedy="pass one of --pages 3-7,9 and --all")
+        raise UsageError("name the pages, or all of them", remedy="pass either --pages 3-7,9 or --all")
     with connected(session, line) as (bootloader, identity):
         units = units_to_erase(identity, pages)
         size = sum(unit.size for unit in units)
         which = "the whole flash" if pages is None else named_pages(pages)
-        recovery, journal = "nothing brings them back", _journal(identity)
+        recovery, journal = "they cannot be restored", _journal(identity)
         if journal and pages is None:
-            recovery += f", and the journal of its interrupted run, {journal}, is removed"
+            recovery += f", and {journal}, the journal of its interrupted run, is removed"
         elif journal:
-            recovery = f"a flash restores only the bytes in {journal}, the journal of its interrupted run"
+            recovery = f"only the bytes in {journal}, the journal of its interrupted run, can be restored"
         consequence = f"Erasing {which} destroys {size:,} bytes; {recovery}."
         require_confirmation(session, identity, consequence=consequence, confirmed=confirm)
         chip, flash_size = flash_of(identity)
@@ -149,7 +149,7 @@ def unprotect(session: Session, /, *, line: BoardLine, readout: bool, write: boo
     consequence = "Removing the write protection lets every page be erased and written again; nothing is erased now."
     if readout:
         consequence = (
-            "Removing the readout protection destroys all contents of the board's flash; nothing brings them back, "
+            "Removing the readout protection destroys all contents of the board's flash. They cannot be restored, "
             "and the journal of an interrupted run is removed."
         )
     with connected(session, line) as (bootloader, identity):
@@ -163,7 +163,7 @@ def unprotect(session: Session, /, *, line: BoardLine, readout: bool, write: boo
 
 def _require_one(*named: bool) -> None:
     if sum(named) != 1:
-        raise UsageError("no protection given", remedy="pass one of --readout and --write")
+        raise UsageError("name the kind of protection", remedy="pass either --readout or --write")
 
 
 def _journal(identity: BoardIdentity) -> Path | None:
@@ -178,7 +178,9 @@ def _remove_journal(session: Session, identity: BoardIdentity) -> None:
         try:
             journal.unlink()
         except OSError as error:
-            session.note(f"cannot remove {journal} ({error.strerror}): remove it, or a flash restores its bytes.")
+            session.note(
+                f"cannot remove {journal} ({error.strerror}). Remove it, or the next flash restores its bytes."
+            )
 
 
 def _show(session: Session, before: BoardIdentity, *, after: BoardIdentity) -> None:
