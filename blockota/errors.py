@@ -74,7 +74,6 @@ class Action(Enum):
     SHOW_PROPOSAL = auto()
     LIST_PROPOSALS = auto()
     ACCEPT_UNSIGNED_TEXT = auto()
-    GIVE_PROPOSAL_FIRST = auto()
     EXPORT_VIEW = auto()
     MAKE_PACK = auto()
     LIST_OWNERS = auto()

@@ -153,6 +153,9 @@ def check_new_file(path: Path, *, why: str = "owners may have signed it, so it i
     Raises:
         UsageError: the file exists, or its folder does not exist or cannot be written.
     """
+    if path.is_dir():
+        remedy = "name a file in it"
+        raise UsageError(f"{path} cannot be written", why="it is a folder", remedy=remedy, action=Action.CHOOSE_OUTPUT)
     if os.path.lexists(path):
         remedy = "choose another file, or remove this file"
         raise UsageError(f"{path} already exists", why=why, remedy=remedy, action=Action.CHOOSE_OUTPUT)

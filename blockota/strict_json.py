@@ -41,10 +41,9 @@ def load(raw: bytes, *, form: str, remedy: str = "", action: Action | None = Non
         fields = load_object(raw)
     except ProposalError as error:
         raise error.revised(remedy=remedy, action=action) from error
-    if fields.get("format") != form:
-        raise ProposalError(
-            "the file is of another kind", why=f"its format is not {form}", remedy=remedy, action=action
-        )
+    if (found := fields.get("format")) != form:
+        why = f"its format is {found!r:.40}, not {form!r}" if found else f"it does not name the format {form!r}"
+        raise ProposalError("the file is of another kind", why=why, remedy=remedy, action=action)
     return fields
 
 
@@ -55,6 +54,8 @@ def load_object(raw: bytes) -> dict[str, Any]:
         ProposalError: the file is not a JSON object, repeats a key, has a number that is not whole, or is nested too
             deeply.
     """
+    if not raw.strip():
+        raise ProposalError("the file cannot be read", why="it is empty")
     try:
         try:
             document = raw.decode()
@@ -63,7 +64,7 @@ def load_object(raw: bytes) -> dict[str, Any]:
         check_depth(document)
         fields = json.loads(document, object_pairs_hook=_unique, parse_float=_no_number, parse_constant=_no_number)
     except ValueError as error:
-        raise ProposalError("the file cannot be read", why=f"it is not strict JSON ({error})") from error
+        raise ProposalError("the file cannot be read", why=f"it is not valid JSON ({error})") from error
     if not isinstance(fields, dict):
         raise ProposalError("the file cannot be read", why="it is not a JSON object")
     return fields

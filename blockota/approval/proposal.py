@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from blockota.approval.intent import KnownCall, describe, one_line, read_call
 from blockota.approval.safe_transaction import CALL, DELEGATECALL, SafeTransaction, signable
-from blockota.errors import Action, ProposalError
+from blockota.errors import ProposalError
 from blockota.ethereum import keccak
 from blockota.formats.abi import encode
 from blockota.model.release import show_time
@@ -133,8 +133,8 @@ class Proposal(SafeTransaction):
         Raises:
             ProposalError: the file is not a proposal, or its intent differs from its calldata.
         """
-        remedy = "give the proposal first, then the signatures"
-        fields = load(raw, form=_FORMAT, remedy=remedy, action=Action.GIVE_PROPOSAL_FIRST)
+        remedy = "give the proposal file, or ask its sender for it again"
+        fields = load(raw, form=_FORMAT, remedy=remedy)
         try:
             proposal = cls(
                 chain_id=integer(fields, "chainId"),
@@ -155,10 +155,10 @@ class Proposal(SafeTransaction):
                 expires=integer(fields, "expires"),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ProposalError("the file is not a proposal", why=fault(error)) from error
+            raise ProposalError("the file is not a proposal", why=fault(error), remedy=remedy) from error
         if proposal.operation not in (CALL, DELEGATECALL):
             why = f"its field operation is {proposal.operation}, which is neither 0 (call) nor 1 (delegatecall)"
-            raise ProposalError("the file is not a proposal", why=why)
+            raise ProposalError("the file is not a proposal", why=why, remedy=remedy)
         # Writing the proposal again decodes the calldata, and detects unknown fields and values in another notation.
         if load(proposal.to_json(), form=_FORMAT) != fields:
             raise ProposalError(

@@ -142,8 +142,8 @@ def from_json(raw: bytes) -> list[Signature]:
     Raises:
         ProposalError: the file is not a signature file.
     """
-    remedy = "give the proposal first, then the signatures"
-    fields = load(raw, form=_FORMAT, remedy=remedy, action=Action.GIVE_PROPOSAL_FIRST)
+    remedy = "give the signature file, or ask its signer for it again"
+    fields = load(raw, form=_FORMAT, remedy=remedy)
     try:
         _check_fields(fields)
         proposal, safe_tx_hash = digest(fields, "proposal", prefix="").hex(), digest(fields, "safeTxHash")
@@ -158,7 +158,7 @@ def from_json(raw: bytes) -> list[Signature]:
             for one in fields["signatures"]
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise ProposalError("the file is not a signature file", why=fault(error)) from error
+        raise ProposalError("the file is not a signature file", why=fault(error), remedy=remedy) from error
 
 
 def merge(signatures: Iterable[Signature]) -> list[Signature]:

@@ -88,7 +88,7 @@ def save_proposal(
     """
     from blockota.bindings.safe import read_safe
     from blockota.desk import unattended_signer
-    from blockota.vendor.queue import find_place
+    from blockota.vendor.queue import find_place, read_queue
     from blockota.vendor.unattended import write_proposal
 
     path, reason = proposing.output, proposing.as_reason()
@@ -100,7 +100,8 @@ def save_proposal(
         fields |= {"signature": str(written.signature), "signer": written.signer}
 
     details, safe = about(), read_safe(session.chain, proposal.safe)
-    place = find_place(proposal, reason.queued, nonce=safe.nonce, now=reason.now)
+    queue = read_queue(path.parent)  # read again: in a shared folder, another person may have proposed meanwhile
+    place = find_place(proposal, queue, nonce=safe.nonce, now=reason.now)
     before = [place.before[nonce] for nonce in sorted(place.before)]
     for warning in warnings_of(proposal, place, safe=safe):
         session.note(warning)

@@ -40,7 +40,6 @@ OPTIONS: dict[Action, str] = {
     Action.SHOW_PROPOSAL: "`blockota proposal show FILE`",
     Action.LIST_PROPOSALS: "`blockota proposal list`",
     Action.ACCEPT_UNSIGNED_TEXT: "--unsigned-text",
-    Action.GIVE_PROPOSAL_FIRST: "FILE is the proposal, --signature FILE a signature",
     Action.EXPORT_VIEW: "`blockota proposal export-view`",
     Action.MAKE_PACK: "`blockota proposal pack FILE`",
     Action.LIST_OWNERS: "`blockota safe owners`",

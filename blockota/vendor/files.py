@@ -104,7 +104,7 @@ def check_view(view: ChainView, settings: Settings) -> None:
             "the chain view is of another contract",
             why=f"the view is of {view.contract} on chain {view.chain_id}, the settings name {settings.contract} on "
             f"chain {settings.chain_id}",
-            remedy="export the view again from your network, or choose the network of the view",
+            remedy="do not sign; ask the sender for a view of your contract, or choose the network of this view",
             action=Action.CHOOSE_NETWORK,
         )
     for what, found, wanted in (

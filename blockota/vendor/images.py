@@ -388,7 +388,7 @@ class _ImageCheck:
             raise StoreError(
                 f"the image of {name} cannot be checked",
                 why=f"{error.what}, {error.why}" if error.why else error.what,
-                remedy="give the image file, or name a store or a source that has the image",
+                remedy="give the image file, name a store or a source that has it, or ask the proposer for a pack",
                 action=Action.TAKE_IMAGE_ELSEWHERE,
             ) from error
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from blockota.approval.proposal import Proposal
 from blockota.approval.signature import Signature, sign, to_json
-from blockota.errors import Action, ProposalError
+from blockota.errors import Action, ProposalError, UsageError
 from blockota.files import check_new_file, result_files, write_result
 from blockota.vendor.review import Review
 
@@ -76,9 +76,15 @@ def write_proposal(
         open_signer: opens the key that signs the proposal; None leaves the signatures to the owners.
 
     Raises:
-        UsageError: one of the files exists, or cannot be written.
+        UsageError: the file's name does not end in .json, or one of the files exists, or cannot be written.
         ProposalError: the proposal has a red flag, so that it is not signed.
     """
+    if path.suffix != ".json":
+        raise UsageError(
+            f"{path} cannot be the name of a proposal",
+            why="the proposals of a folder, and so the next nonce, are found by names that end in .json",
+            remedy=f"name it {path}.json",
+        )
     check_new_file(path)
     signer = open_signer() if open_signer else None
     if signer is None:

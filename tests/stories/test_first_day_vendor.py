@@ -43,7 +43,7 @@ PUBLISHING: list[Mistake] = [
     ("blockota release publish app.bin acme-fan 1.0.0", USAGE, ["--product", "the image is for"]),
     (PUBLISH.replace("app.bin", "ap.bin"), USAGE, ["ap.bin does not exist", "Check the image's name"]),
     (PUBLISH.replace("app.bin", "app.zip"), REFUSED, ["ZIP archive", "Unpack it"]),
-    (PUBLISH.replace("app.bin", "empty.bin"), REFUSED, ["empty", "Build or fetch it again"]),
+    (PUBLISH.replace("app.bin", "empty.bin"), REFUSED, ["empty", "Build or fetch the image again"]),
     (PUBLISH.replace("app.bin", "pair.json"), REFUSED, ["JSON file", "Give the .bin"]),
     (PUBLISH.replace("acme-fan", "acme-fun"), REFUSED, ["acme-fun is not paired", "acme-fan", "Check the name"]),
     (PUBLISH.replace("--version 1.0.0", "--version v1.0"), USAGE, ["'v1.0' is not a version", "1.4.0"]),
@@ -67,7 +67,7 @@ EXECUTING: list[Mistake] = [
     ("blockota proposal execute 1.0.0.json", USAGE, ["--key"]),
     ("blockota proposal execute 1.0.0 --key dev:0", USAGE, ["1.0.0 cannot be read", "Check the path"]),
     ("blockota proposal execute 1.0.0.json --key dev:0", REFUSED, ["1 of 2", "Have another owner sign"]),
-    ("blockota proposal execute app.bin --key dev:0", REFUSED, ["are not text", "Give the proposal first"]),
+    ("blockota proposal execute app.bin --key dev:0", REFUSED, ["are not text", "Give the proposal file"]),
     ("blockota proposal sign 1.0.0.json --key dev:1 --yes", USAGE, ["already exists", "has signed"]),
 ]
 """Mistakes before enough owners have signed."""

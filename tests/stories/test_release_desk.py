@@ -233,7 +233,8 @@ def test_a_second_proposal_waits_for_the_first(workshop: Workshop) -> None:
     assert "RED FLAG" not in signed.out
     assert "2, after 1.0.0.json; the Safe's next nonce is 1" in signed.out
     assert signed.err.endswith(
-        "1 of 2 signed. Send 1.1.0.json to the other owners; then `blockota proposal execute 1.1.0.json --key KEY`\n"
+        "1 of 2 signed. Send 1.1.0.json to the owners who have not signed, and put all signature files beside it on "
+        "one machine; then `blockota proposal execute 1.1.0.json --key KEY`\n"
     )
     assert "Execute 1.0.0.json first" in ok(sign(workshop, file, "dev:2")).err
     too_early = workshop.run("proposal", "execute", str(file), "--key", "keystore:missing.json")

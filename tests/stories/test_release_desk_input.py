@@ -16,9 +16,11 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.signature import sign as sign_proposal
 from blockota.approval.signature import to_json
 from blockota.bindings.block_ota import pair_call, revoke_call
+from blockota.files import write_result
 from blockota.formats.abi import interface
 from blockota.keys import dev_account
 from blockota.model.release import Product, Region, Version
+from blockota.vendor import unattended
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.test_bad_input import OUT_OF_REACH, REFUSED, USAGE, refused
 from tests.stories.test_release_desk import ok, propose, sign
@@ -237,10 +239,10 @@ def test_what_is_not_a_file_is_refused(desk: Workshop) -> None:
 
 
 NO_PROPOSALS = [
-    (b"", "not strict JSON"),
-    (b"\xff\xfe", "not strict JSON"),
+    (b"", "it is empty"),
+    (b"\xff\xfe", "not valid JSON"),
     (b"[]", "not a JSON object"),
-    (b"[" * 100_000, "not strict JSON"),
+    (b"[" * 100_000, "not valid JSON"),
     (b'{"format": "x"}', "another kind"),
     (b'{"format": "blockota-proposal-1", "format": "blockota-proposal-1"}', "repeated"),
     (b'{"a": {"b": 1, "b": 2}}', "repeated"),
@@ -260,6 +262,41 @@ def test_what_is_not_a_proposal_is_refused(desk: Workshop) -> None:
                 assert "bad.json" in error["what"]
                 if role == "proposal":
                     assert words in str(error)
+
+
+def test_a_file_of_another_kind_is_named_with_both_formats(desk: Workshop) -> None:
+    """If a signature is given in place of its proposal, the error shows what the file is."""
+    ok(sign(desk, "1.0.0.json", "dev:1"))
+    [signature] = Path().glob("1.0.0.*.signature.json")
+    outcome = sign(desk, str(signature), "dev:2")
+    refused(outcome, REFUSED, "'blockota-signatures-2', not 'blockota-proposal-1'. Give the proposal file")
+
+
+def test_a_proposal_gets_a_name_that_its_folder_finds(workshop: Workshop) -> None:
+    """A name that does not end in .json would hide the proposal from the list and from the next nonce."""
+    Path("proposals").mkdir()
+    words = ("product", "floor", PRODUCT, "1.0.0", "--above-newest", "-o")
+    refused(workshop.run(*words, "floor"), USAGE, "names that end in .json", "Name it floor.json")
+    refused(workshop.run(*words, "proposals"), USAGE, "names that end in .json")
+    Path("folder.json").mkdir()
+    refused(workshop.run(*words, "folder.json"), USAGE, "it is a folder", "Name a file in it (-o FILE)")
+
+
+def test_a_proposal_that_another_person_made_at_the_same_time_is_reported(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a shared folder, two people can take the same nonce at once: the one who writes last is warned."""
+    words = ("product", "floor", PRODUCT)
+    ok(workshop.run(*words, "1.0.0", "--above-newest", "-o", "other.json"))
+    other = Path("other.json").rename("other.bak")
+
+    def write_after_another(path: Path, content: bytes) -> None:
+        other.rename("other.json")
+        write_result(path, content)
+
+    monkeypatch.setattr(unattended, "write_result", write_after_another)
+    mine = ok(workshop.run(*words, "2.0.0", "--above-newest", "-o", "mine.json"))
+    assert "Warning: nonce 1 is taken by other.json too" in mine.err
 
 
 def test_a_proposal_of_another_place_is_refused(desk: Workshop) -> None:

@@ -153,7 +153,7 @@ HOSTILE = [
     ("the roots are not those", b"".join(join_car([], []))),
     ("a.pack does not have", b"".join(join_car([CID.of(RAW, NEW), CID.of(RAW, OLD)], []))),
     (
-        "not strict JSON",
+        "not valid JSON",
         b"".join(
             join_car([CID.of(RAW, one) for one in (NEW, OLD)], [Block(CID.of(RAW, one), one) for one in (NEW, OLD)])
         ),
