@@ -1,8 +1,8 @@
 """A simulated board as a separate process, and the third-party flashers that are compared with BlockOTA's flasher.
 
 If the system allows it, the board's process has a real-time priority, because other processes do not slow a real board.
-The flashers have the priority of any command. Every flasher uses the same simulated board, and is started as a new
-process for each board.
+The flashers run at normal priority. Every flasher uses the same simulated board, and is started as a new process for
+each board.
 """
 
 from __future__ import annotations

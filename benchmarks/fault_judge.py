@@ -130,7 +130,7 @@ class Judge:
         return self.situation.board.flash
 
     def event(self, event: object) -> None:
-        """Take note of an event of the run."""
+        """Record an event of the run."""
         if isinstance(event, ChecksPassed):
             self.is_cleared |= event.checks[-1].number >= _CLEARED
         self.is_repeated |= isinstance(event, Repeated)

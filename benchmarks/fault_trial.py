@@ -258,7 +258,7 @@ class _Board(BoardSession):
     spoil: Spoil = field(default=lambda ready: ready)
 
     def examine(self, proven: ProvenRelease, **facts: Any) -> Examination:
-        """Examine the board, and let `spoil` change what is cleared."""
+        """Examine the board, and return the cleared board as `spoil` changed it."""
         found = super().examine(proven, **facts)
         return _Examination(**vars(found), spoil=self.spoil)
 

@@ -38,7 +38,7 @@ TURNS, RUNS, QUICK_FAULTS = 3, 5, 500
 
 @dataclass(frozen=True)
 class Scene:
-    """One chip, an image, and what is around it.
+    """One chip, an image, and the bytes around it.
 
     Attributes:
         name: the name of the figure.
@@ -91,7 +91,7 @@ SCENES = (
 
 
 def figures(scenes: Sequence[Scene] = SCENES, *, turns: int = TURNS) -> Iterator[Figure]:
-    """Yield one figure for each scene; then those of stm32loader, and of the same image again, on the first scene."""
+    """Yield a figure for each scene; for the first one, also with stm32loader, and with the same image again."""
     for scene in scenes:
         old, new = scene.image(1), scene.image(2)
         kept = random.Random(3).randbytes(scene.beside)  # noqa: S311 - a filler

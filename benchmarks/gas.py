@@ -67,7 +67,7 @@ Job = tuple[str, dict[str, Any] | None, int, str]
 
 
 def own_jobs(numbers: Iterable[int]) -> list[Job]:
-    """Return the measurements of our contracts at some releases, the longest first."""
+    """Return the measurements of our contracts at some releases; those that take longest come first."""
     return [("", None, number, way) for number in sorted(numbers, reverse=True) for way in WAYS]
 
 
