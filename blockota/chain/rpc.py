@@ -28,6 +28,11 @@ Result = TypeVar("Result")
 Question = tuple[str, Sequence[Any]]
 """A JSON-RPC method and its parameters."""
 _TIMEOUT = 10.0
+"""Seconds of silence after which a request ends."""
+_WHOLE_TIMEOUT = 60.0
+"""Seconds after which a response that is still arriving ends."""
+_MAX_RESPONSE = 1 << 28
+_PART = 1 << 16
 _REDIRECTS = 3
 _LONGEST_SHOWN = 60
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -198,8 +203,14 @@ class RpcEndpoint:
         """Send a JSON document, and return the JSON document of the response."""
         try:
             response = self._pool.request(
-                "POST", self._url, body=json.dumps(document).encode(), headers=self._headers, timeout=_TIMEOUT
+                "POST",
+                self._url,
+                body=json.dumps(document).encode(),
+                headers=self._headers,
+                timeout=_TIMEOUT,
+                preload_content=False,
             )
+            content = self._content(response)
         except (exceptions.HTTPError, ValueError) as error:
             # The HTTP client wraps the cause if it has counted attempts. Both messages may contain the URL.
             cause = error.reason if isinstance(error, exceptions.MaxRetryError) and error.reason else error
@@ -211,11 +222,23 @@ class RpcEndpoint:
             reason = f" ({HTTPStatus(status).phrase})" if status in set(HTTPStatus) else ""
             raise RpcError(None, f"the response has the HTTP status {status}{reason}", status=status)
         try:
-            text = response.data.decode()
+            text = content.decode()
             check_depth(text)
             return json.loads(text)
         except ValueError as error:
             raise self.unreadable(error) from error
+
+    def _content(self, response: urllib3.BaseHTTPResponse) -> bytes:
+        """Read the body of a response. The HTTP client limits neither its size nor its time as a whole."""
+        content, end = bytearray(), time.monotonic() + _WHOLE_TIMEOUT
+        while part := response.read1(_PART):
+            content += part
+            if len(content) > _MAX_RESPONSE or time.monotonic() > end:
+                response.close()
+                limit = f"{_WHOLE_TIMEOUT:.0f} s" if len(content) <= _MAX_RESPONSE else f"{_MAX_RESPONSE:,} bytes"
+                raise self.unreachable(f"the response did not end within {limit}")
+        response.release_conn()
+        return bytes(content)
 
     def close(self) -> None:
         """Close the connections; a later request opens new ones."""

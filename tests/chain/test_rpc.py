@@ -115,6 +115,15 @@ def test_a_node_that_does_not_answer_is_not_waited_for_long(monkeypatch: pytest.
         Chain(f"http://127.0.0.1:{port}")
 
 
+@pytest.mark.parametrize(("limit", "words"), [("_WHOLE_TIMEOUT", "-1 s"), ("_MAX_RESPONSE", "-1 bytes")])
+def test_a_response_that_does_not_end_is_cut(limit: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response that goes on for too long, or has too many bytes, is not read to its end."""
+    monkeypatch.setattr(rpc, limit, -1)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n{"
+    with listener([], answer) as port, pytest.raises(ChainError, match=rf"the response did not end within {words}"):
+        Chain(f"http://127.0.0.1:{port}")
+
+
 @contextmanager
 def listener(seen: list[bytes], answer: bytes) -> Iterator[int]:
     """Start a server that records one request and sends one response, or no response; yield its port."""
