@@ -47,7 +47,7 @@ _ADVICE = (
     "take the board that the release is for",
     "replace the board: its chip may be a copy or damaged",
     "remove the readout protection, which erases the whole flash",
-    "diagnose the line.*",
+    "(?:reset the board by hand, or )?diagnose the line.*",
 )
 """Advice that holds in every state of the board."""
 
