@@ -143,20 +143,24 @@ def serve(
     log = open_log(access_log)
     if (role == "broker") != (broker is not None):
         why = "agreements are looked up by the broker's address"
-        raise UsageError("--as broker and --broker ADDRESS go together", why=why)
+        remedy = "pass both, or neither to serve the vendor's releases; `blockota key address URI` prints the address"
+        raise UsageError("--as broker and --broker ADDRESS go together", why=why, remedy=remedy)
     settings, contract = session.settings, session.contract
     follower = Follower(contract.chain, confirmations=settings.confirmations, first_block=settings.first_block)
     rights = RightsReader(contract, follower)
     if broker:
         rights = RightsReader(contract, follower, replication=session.replication, broker=broker)
-    catalogue = Catalogue(rights.read, _store(session, source), refresh=refresh, timeout=patience)
+    catalogue = Catalogue(
+        rights.read, _store(session, source, is_broker=bool(broker)), refresh=refresh, timeout=patience
+    )
     catalogue.repair = _REPAIR if broker else ""
 
     # Called when the socket accepts connections, so that a supervisor can wait for the printed line.
     def show(url: str) -> None:
         health = catalogue.health()
-        releases, files = health["releases"], health["files"]
-        sentence = f"serving {releases} release{'s' * (releases != 1)} ({files} file{'s' * (files != 1)}) at {url}"
+        releases, files, missing = health["releases"], len(catalogue.files.trees), len(catalogue.files.missing)
+        count = f"{files} of {files + missing} files" if missing else f"{files} file{'s' * (files != 1)}"
+        sentence = f"serving {releases} release{'s' * (releases != 1)} ({count}) at {url}"
         session.result({"url": url, **health}, lambda: session.done(sentence))
 
     _note_what_is_missing(session, catalogue, tokens=tokens, broker=broker)
@@ -197,10 +201,10 @@ def _note_what_is_missing(session: Session, catalogue: Catalogue, *, tokens: Tok
         depth = session.settings.confirmations
         session.note(f"Nothing may be served yet: {whose}" + (f", {depth} blocks deep." if depth else "."))
     for cid, error in itertools.islice(files.missing.items(), _SHOWN):
-        session.note(f"Not served yet: {cid}. {catalogue.explain(error)}")
+        session.note(f"{catalogue.label(cid)} is not served yet: {catalogue.explain(error)}")
 
 
-def _store(session: Session, source: str | None) -> BlockStore:
+def _store(session: Session, source: str | None, *, is_broker: bool) -> BlockStore:
     from blockota.repository.blocks import BlockStore
     from blockota.repository.catalogue import check_reach
     from blockota.stores.local import LocalStore
@@ -216,10 +220,11 @@ def _store(session: Session, source: str | None) -> BlockStore:
         )
     # Without this check, a missing folder would look like a store in which every image is missing.
     if isinstance(store, LocalStore) and not store.folder.is_dir():
+        create = "run `blockota broker sync`, which creates it" if is_broker else "create it with `mkdir`"
         raise UsageError(
             f"the store {store.folder} cannot be served",
             why="it is not a folder" if store.folder.exists() else "the folder does not exist",
-            remedy="name the folder with the images, or create an empty folder with `mkdir` for later images",
+            remedy=f"name the folder with the images, or {create} for later images",
         )
     check_reach(store)
     return store

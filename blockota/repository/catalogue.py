@@ -65,8 +65,8 @@ class Catalogue:
         files: the files that are currently served.
         blocks: reads and verifies the blocks.
         refresh_seconds: seconds between two readings of the chain.
-        repair: what the operator does about missing and corrupt blocks, as a sentence; empty if this is not known.
-        trouble: the reason why the last reading of the chain failed; empty if the reading succeeded.
+        repair: a sentence for the operator: how to repair missing and corrupt blocks; empty if this is not known.
+        trouble: the reason why the chain could not be read last time; empty if it was read.
 
     Raises:
         ChainError: the chain is out of reach.
@@ -105,7 +105,7 @@ class Catalogue:
 
     @property
     def pause(self) -> float:
-        """Seconds until the next refresh, which is earlier if an agreement expires before."""
+        """Seconds until the next refresh: `refresh_seconds`, or less if an agreement expires earlier."""
         changes_at = self.files.rights.changes_at
         until_change = self.refresh_seconds if changes_at is None else changes_at - self._time()
         return max(min(self.refresh_seconds, until_change), _MIN_PAUSE)
@@ -146,21 +146,26 @@ class Catalogue:
         }
 
     def explain(self, error: BlockOTAError) -> str:
-        """Return why a block is not served, and what the operator does about it."""
+        """Return the reason why a block is not served, and the operator's remedy."""
         return f"{error.what}: {error.why}. {self.repair}" if self.repair else str(error)
 
+    def label(self, root: CID) -> str:
+        """Return the name of a file: its release, or whose manifest it is."""
+        files = (file for claim in self._reading.claims for file in claim.files())
+        return next((file.label for file in files if file.cid == root), str(root))
+
     def refresh(self) -> None:
-        """Read chain and store again. If the chain is out of reach, its last reading is kept, but agreements expire."""
+        """Read chain and store again. If the chain is out of reach, the last reading stays, but agreements expire."""
         began = self._clock()
         try:
             reading = self._read_chain()
         except BlockOTAError as error:
             self.trouble = str(error)
         else:
-            # The age counts from before the request, because the node's answer may be as old.
+            # The age counts from the start of the request, because the node's answer may be that old.
             self.trouble, self._read_at, self._reading = "", began, reading
 
-        # Remove files whose rights ended before reading the store, which may take long to answer.
+        # First remove the files whose rights ended, because reading the store may take long.
         self.files = self.files.within(self._rights())
 
         self._store_since, self._reads_store = self._clock(), True
@@ -171,7 +176,7 @@ class Catalogue:
             self._store_failure = str(error)
         else:
             self.files, self._store_failure = found, ""
-            self.blocks.failed -= failed & found.places.keys()  # they were read without an error
+            self.blocks.failed -= failed & found.places.keys()  # these blocks could be read
         finally:
             self._reads_store = False
 
@@ -195,8 +200,8 @@ def find_files(
     Args:
         rights: the rights to serve files.
         store: the store with the blocks.
-        before: the files that the last search found, whose trees are not read again.
-        failed: blocks that could not be sent to a client, and are read again.
+        before: the files that the last search found. Their trees are not read again.
+        failed: blocks that could not be sent to a client. They are read again.
 
     Raises:
         StoreError: the store is out of reach.
@@ -207,7 +212,7 @@ def find_files(
     for root, size in rights.roots.items():
         try:
             known = before.trees.get(root, ()) if before else ()
-            # A Kubo node is asked only for the root of a known file: asking for all blocks takes long.
+            # A Kubo node is asked only for the root of a known file, because asking for all blocks takes long.
             asked = known if isinstance(store, FileStore) else known[:1]
             if not known or not all(store.has(block.cid) for block in asked):
                 known = _complete_tree(root, store, size=size)
@@ -215,7 +220,7 @@ def find_files(
             for cid in {block.cid for block in trees[root]}.intersection(failed):
                 check_block(cid, store.read_block(cid))
         except (StoreError, ContentError) as error:
-            check_reach(store)  # a store that is out of reach does not make its files missing
+            check_reach(store)  # if the store is out of reach, the file is not missing
             trees.pop(root, None)
             missing[root] = error
     return ServedFiles(rights, trees, missing, _places(trees))
@@ -242,5 +247,5 @@ def _complete_tree(root: CID, store: BlockStore, *, size: int) -> tuple[TreeBloc
     blocks = read_tree(root, store.read_block, size=size)
     absent = sum(not store.has(cid) for cid in {block.cid for block in blocks})
     if absent:
-        raise StoreError(f"the store has parts of {root} only", why=f"{absent} of its blocks are missing")
+        raise StoreError(f"the store has only parts of {root}", why=f"{absent} of the file's blocks are missing")
     return blocks

@@ -1,7 +1,7 @@
 """The repository's HTTP server: its socket and TLS, its connections, and its shutdown.
 
-The server is built on asyncio and h11. No common server has public settings that limit the time for headers, the number
-of headers, and a client that stops reading.
+The server is built on asyncio and h11, because no common server has public settings for these limits: the time for
+headers, the number of headers, and the time in which a client does not read.
 """
 
 from __future__ import annotations
@@ -88,14 +88,14 @@ def serve(
     log: Callable[[str], None],
     on_ready: Callable[[str], None],
 ) -> None:
-    """Serve until a signal asks to stop. Transfers may then continue for `stop_seconds` or until a second signal.
+    """Serve until a signal requests a stop. Transfers may then continue for `stop_seconds` or until a second signal.
 
     Args:
         catalogue: the files to serve.
         listening: the settings of the server.
         tokens: the accepted bearer tokens; None serves every client.
-        log: receives each line of the access log.
-        on_ready: receives the URL when the server answers requests.
+        log: called with each line of the access log.
+        on_ready: called with the URL when the server answers requests.
 
     Raises:
         UsageError: the address, the certificate or its key cannot be used.
@@ -104,6 +104,13 @@ def serve(
     with listen(listening) as listener, stop_on_signals() as stop:
         server = _Server(catalogue, listening, tokens=tokens, log=log)
         asyncio.run(server.run(listener, context, stop=stop, on_ready=on_ready))
+
+
+_LISTEN_REMEDIES = {
+    errno.EADDRINUSE: "find the process that listens there with `ss -ltnp`, or choose another address",
+    errno.EADDRNOTAVAIL: "choose an address of this computer, or 0.0.0.0 for all of its addresses",
+    errno.EACCES: "allow ports below 1024, in systemd by AmbientCapabilities=CAP_NET_BIND_SERVICE, or choose another",
+}
 
 
 @contextmanager
@@ -117,12 +124,10 @@ def listen(listening: Listening) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((listening.host, listening.port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
-        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        advice = "see with `ss -ltnp` which process listens there, or " if is_taken else ""
         raise UsageError(
             f"cannot listen on {listening.host} port {listening.port}",
             why=(getattr(error, "strerror", None) or str(error)).partition(" (while")[0],
-            remedy=f"{advice}choose another address",
+            remedy=_LISTEN_REMEDIES.get(getattr(error, "errno", None) or 0, "choose another address"),
             action=Action.LISTEN_ELSEWHERE,
         ) from error
     with contextlib.closing(listener):
@@ -133,7 +138,7 @@ def tls_context(listening: Listening) -> ssl.SSLContext | None:
     """Load the certificate and its key. Returns None for plain HTTP.
 
     Raises:
-        UsageError: the certificate or the key cannot be used, or the key is another certificate's.
+        UsageError: the certificate or the key cannot be used, or the key belongs to another certificate.
     """
     certificate, key = listening.certificate, listening.private_key
     if certificate is None or key is None:
@@ -147,7 +152,7 @@ def tls_context(listening: Listening) -> ssl.SSLContext | None:
         reason = getattr(error, "reason", None) or str(error)
         raise UsageError(
             f"{certificate} and {key} cannot be used",
-            why="the key is not the certificate's" if reason == "KEY_VALUES_MISMATCH" else f"OpenSSL reports {reason}",
+            why="they do not belong together" if reason == "KEY_VALUES_MISMATCH" else f"OpenSSL reports {reason}",
             remedy="use a certificate chain and its unencrypted key, both as PEM",
         ) from error
     return context
@@ -157,7 +162,7 @@ def _check_pem(path: Path, label: bytes, kind: str) -> None:
     """Check the kind of a PEM file, because OpenSSL's errors do not name a file of the wrong kind."""
     text = read_input(path, limit=_MAX_PEM_SIZE)
     if label not in text or b"ENCRYPTED" in text:
-        raise UsageError(f"{path} cannot be used", why=f"it contains no {kind} as PEM")
+        raise UsageError(f"{path} cannot be used", why=f"it does not contain a PEM block with a {kind}")
 
 
 class _Server:
@@ -195,8 +200,8 @@ class _Server:
         while not await asyncio.to_thread(stop.wait, 1.0):
             pass
 
-        # Python 3.11 neither serves nor closes a connection that was accepted just before the server closes. Therefore
-        # stop accepting first, and let the event loop finish with the accepted connections.
+        # In Python 3.11, a connection that is accepted just before the server closes is neither served nor closed.
+        # Therefore, stop accepting first, and let the event loop process the accepted connections.
         asyncio.get_running_loop().remove_reader(listener)
         for _ in range(_ACCEPT_STEPS):
             await asyncio.sleep(0)
@@ -204,7 +209,7 @@ class _Server:
         for task in refreshing:
             task.cancel()
 
-        # Close idle connections now, and the others when their transfer has finished or the time is over.
+        # Close idle connections now, and other connections when their transfer has finished or the time is over.
         self._is_stopping = True
         for connection in self._idle:
             connection.abort()
@@ -217,7 +222,7 @@ class _Server:
             await asyncio.wait(self._connections)
 
     def _refreshing(self) -> Iterator[Any]:
-        """Yield the periodic readings. Each reading has its own task, so that a slow node does not delay the others."""
+        """Yield the periodic readings. Each has its own task, so that a slow node does not delay other readings."""
         catalogue, tokens = self._catalogue, self._tokens
 
         def read_chain_and_store() -> str:
@@ -235,7 +240,7 @@ class _Server:
             yield self._keep_fresh("tokens", read_tokens, lambda: min(catalogue.refresh_seconds, _TOKENS_SECONDS))
 
     async def _keep_fresh(self, part: str, read: Callable[[], str], pause: Callable[[], float]) -> None:
-        """Call `read` periodically, and log each change of the trouble that `read` returns."""
+        """Call `read` periodically, and log each change of its result, which describes a failure."""
         logged = ""
         while True:
             await asyncio.sleep(pause())
@@ -286,12 +291,12 @@ class _Server:
         is_full = self._answers > self._listening.clients and record.request.path != HEALTH
         response = _TOO_BUSY if is_crowded or is_full else self._responder.answer(record.request)
 
-        # The first part is read before the status is sent, while a corrupt block can still be answered with 500.
+        # The first part is read before the status is sent, so that a corrupt block can still be answered with 500.
         stream = functools.partial(self._catalogue.blocks.stream, part_size=self._part_size)
         parts = stream(response.pieces if record.request.method != "HEAD" else ())
         try:
             first = await anext(parts, b"")
-        except BlockOTAError as error:  # the error's text names files of the operator, and is for the log only
+        except BlockOTAError as error:  # for the log only, because the text contains the operator's paths
             record.trouble, response = self._catalogue.explain(error), _UNREADABLE
             parts, first = stream(response.pieces), b""
 
@@ -315,11 +320,11 @@ def _connection_limit(clients: int, *, log: Callable[[str], None]) -> int:
     """Raise the limit of open files as far as allowed.
 
     Returns:
-        The number of connections above which requests are answered with 503. Without this limit, clients would hang
-        when the process cannot open another file.
+        The number of connections above which requests are answered with 503. Without this limit, clients would get no
+        answer when the process cannot open another file.
     """
     connections = _CONNECTIONS_PER_CLIENT * clients + _SPARE_CONNECTIONS
-    others = clients + _SPARE_FILES  # an answer has a block's file open
+    others = clients + _SPARE_FILES  # each response has the file of a block open
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = max(soft, min(connections + others, hard)) if hard >= 0 else max(soft, connections + others)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import socket
 import time
 from pathlib import Path
 
@@ -72,7 +74,7 @@ def test_a_vendor_serves_its_releases_and_nothing_else(stocked: Workshop) -> Non
         secret = CID(RAW, hashlib.sha256(SECRET).digest())
         answer = served.block(secret)
         assert (answer.status_code, SECRET in answer.content) == (404, False)
-        assert "not yet known here: the file belongs to no release that this" in answer.text
+        assert "not yet known here: the file does not belong to a release that this" in answer.text
 
 
 def test_a_revoked_release_is_gone(stocked: Workshop) -> None:
@@ -141,10 +143,14 @@ def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
     run, serve = workshop.run, ("repository", "serve", ".blockota/store")
     refused(run(*serve, "--listen", "nowhere"), USAGE, "HOST:PORT")
     foreign = run(*serve, "--listen", "192.0.2.1:80")
-    refused(foreign, USAGE, "192.0.2.1 port 80: Cannot assign requested address. Choose", "(--listen HOST:PORT)")
+    refused(foreign, USAGE, "192.0.2.1 port 80: Cannot assign requested address. Choose an address of this computer")
     taken = workshop.chain.url.removeprefix("http://")
     refused(run(*serve, "--listen", taken), USAGE, "Address already in use. ", "choose another", "ss -ltnp")
-    refused(run(*serve, "--as", "broker"), USAGE, "--broker")
+    refused(run(*serve, "--as", "broker"), USAGE, "Pass both, or neither")
+    first = ("--as", "broker", "--broker", workshop.cast.broker.address)
+    refused(
+        run("repository", "serve", *first, "--store", "file:copies"), USAGE, "`blockota broker sync`, which creates"
+    )
     refused(run(*serve, "--access-log", "missing/log"), USAGE, "access log")
     refused(run(*serve, "--proxy-headers", "127.0.0.1,*"), USAGE, "'*' is not a proxy")
     refused(run("repository", "token", "two words"), USAGE, "cannot name a token")
@@ -171,6 +177,18 @@ def test_a_store_that_cannot_be_served_is_reported_at_the_start(
     refused(workshop.run("repository", "serve", store, "--listen", "127.0.0.1:0"), status, sentence)
 
 
+def test_a_port_that_only_root_may_use_names_the_right(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that listens on port 443 as a normal user learns how a service gets the right to do so."""
+    Path(".blockota/store").mkdir(parents=True)
+
+    def deny(*_: object, **__: object) -> socket.socket:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "create_server", deny)
+    outcome = workshop.run("repository", "serve", ".blockota/store", "--listen", "127.0.0.1:443")
+    refused(outcome, USAGE, "cannot listen on 127.0.0.1 port 443: Permission denied.", "CAP_NET_BIND_SERVICE")
+
+
 def test_an_unusable_certificate_is_reported(workshop: Workshop) -> None:
     """An unusable TLS certificate or key is refused with an error that names the file and the reason."""
     for name, file in (("one", CERTIFICATE), ("two", OTHER_CERTIFICATE)):
@@ -179,7 +197,7 @@ def test_an_unusable_certificate_is_reported(workshop: Workshop) -> None:
     Path("locked.key").write_bytes(LOCKED_KEY.read_bytes())
     Path("broken.pem").write_text(Path("one.pem").read_text().replace("MII", "MIX"))
     for certificate, key, sentence in (
-        ("one.pem", "two.key", "the key is not the certificate's"),
+        ("one.pem", "two.key", "they do not belong together"),
         ("one.key", "one.pem", "one.key cannot be used: it contains no certificate"),
         ("one.pem", "two.pem", "two.pem cannot be used: it contains no unencrypted private key"),
         ("one.pem", "locked.key", "locked.key cannot be used: it contains no unencrypted private key"),
@@ -208,7 +226,7 @@ def test_reasons_why_clients_are_not_served_are_reported(workshop: Workshop) -> 
     with serving(workshop.folder) as served:
         served.stop()
         assert served.process.stderr
-        assert f"Not served yet: {address('1.0.0')}. the store" in served.process.stderr.read()
+        assert f"{PRODUCT} 1.0.0 is not served yet: the store" in served.process.stderr.read()
 
 
 def test_a_release_is_served_when_the_settings_believe_it(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
