@@ -24,6 +24,7 @@ FILE_NAME = "blockota.toml"
 DEFAULT_STORE = "file:.blockota/store"
 LOCAL_URL = "http://127.0.0.1:8545"
 LOCAL_CHAIN_ID = 1337
+"""The chain id of the local chain, and of Ape's ``local`` network."""
 DEFAULT_CONFIRMATIONS = 12
 """The default number of confirmations: blocks that must follow a block before it is read. A local chain has 0."""
 STATE_FOLDER = ".blockota"

@@ -18,10 +18,11 @@ from blockota.approval.signature import sign
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.safe import deploy_safe, execute
 from blockota.chain import Chain, Receipt
-from blockota.chain.local import CHAIN_ID, find_anvil, free_port
+from blockota.chain.local import find_anvil, free_port
 from blockota.errors import ChainError
 from blockota.keys import dev_account
 from blockota.model.release import Product
+from blockota.settings import LOCAL_CHAIN_ID
 from blockota.vendor.propose import Reason, propose
 from blockota.vendor.publish import deploy, propose_pairing
 from tests.support.samples import NOW, PRODUCT
@@ -66,7 +67,7 @@ def cast() -> Cast:
 def anvil() -> Iterator[Chain]:
     """A real anvil chain for each test worker; all tests of a worker share the chain, but not products."""
     port = free_port()
-    command = [str(find_anvil()), "--chain-id", str(CHAIN_ID), "--prune-history", "256", "--port", str(port)]
+    command = [str(find_anvil()), "--chain-id", str(LOCAL_CHAIN_ID), "--prune-history", "256", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             yield wait_for_chain(f"http://127.0.0.1:{port}")
@@ -79,7 +80,7 @@ def wait_for_chain(url: str) -> Chain:
 
     def connect() -> Chain | None:
         try:
-            return Chain(url, chain_id=CHAIN_ID)
+            return Chain(url, chain_id=LOCAL_CHAIN_ID)
         except ChainError:
             return None
 

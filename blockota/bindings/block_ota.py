@@ -87,10 +87,6 @@ class BlockOTAContract(Contract):
         found = {name: _release(record) for name, record in zip(wanted, records, strict=True)}
         return {name: release for name, release in found.items() if release}
 
-    def find(self, product: str, sha256: bytes, *, block: int | None = None) -> Release | None:
-        """Return a product's release whose image has a given SHA-256; None if no release matches."""
-        return _release(self._ask("find", product_key(product), sha256, block=block))
-
     def history(self, product: str, *, block: int | None = None) -> Iterator[Release]:
         """Yield all releases of a product, newest first. The contract is read page by page.
 
@@ -179,10 +175,6 @@ class BlockOTAContract(Contract):
             products += [product for record in page if (product := _product(record))]
             if len(page) < PAGE:
                 return products
-
-    def paused(self) -> bool:
-        """Whether the vendor stopped all releases."""
-        return bool(self._ask("paused"))
 
     def owner_and_paused(self) -> tuple[str, bool]:
         """Return the contract's owner, and whether the owner stopped all releases, in one request."""
@@ -373,10 +365,7 @@ def published_manifests(logs: Iterable[Log]) -> dict[Publication, CID | None]:
     """
     manifests: dict[Publication, CID | None] = {}
     for log in logs:
-        try:
-            event = interface("BlockOTA").decode_event(log.topics, log.data)
-        except DecodingError:
-            continue
+        event = read_event(log)
         if event and event.name == "ReleasePublished":
             found = event.arguments
             digest = _word(found["manifest"])

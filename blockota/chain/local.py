@@ -21,9 +21,8 @@ from urllib.parse import urlsplit
 from blockota.chain import Chain
 from blockota.errors import Action, ChainError, UsageError
 from blockota.file_locks import exclusive_lock
+from blockota.settings import LOCAL_CHAIN_ID
 
-CHAIN_ID = 1337
-"""The chain id of Ape's ``local`` network."""
 _START_TIMEOUT, _STOP_TIMEOUT, _POLL = 15.0, 20.0, 0.05
 _PORT_TIMEOUT = 1.0  # a stopped chain's sockets close shortly after the process ends
 _STATE_INTERVAL = 5
@@ -112,7 +111,7 @@ class LocalChain:
             self._start_anvil()
             if self._state_file.exists():
                 shutil.copyfile(self._state_file, self.folder / "chain.previous.json")
-        chain = Chain(self.url, chain_id=CHAIN_ID)
+        chain = Chain(self.url, chain_id=LOCAL_CHAIN_ID)
         if time.time() - chain.head().time > _IDLE:
             chain.mine()  # the newest block's time counts as the present, but on an idle chain it is old
         return chain
@@ -142,7 +141,7 @@ class LocalChain:
 
     def _start_anvil(self) -> None:
         """Start anvil, and wait until it answers requests."""
-        command = [str(find_anvil()), "--port", str(self.port), "--chain-id", str(CHAIN_ID)]
+        command = [str(find_anvil()), "--port", str(self.port), "--chain-id", str(LOCAL_CHAIN_ID)]
         command += ["--prune-history", str(_PRUNE_HISTORY)]
         command += ["--state", str(self._state_file), "--state-interval", str(_STATE_INTERVAL)]
         try:
@@ -172,7 +171,7 @@ class LocalChain:
 
     def _answers(self) -> bool:
         try:
-            Chain(self.url, chain_id=CHAIN_ID)
+            Chain(self.url, chain_id=LOCAL_CHAIN_ID)
         except ChainError:
             return False
         return True

@@ -18,12 +18,12 @@ from blockota.chain.journal import Journal, SentTransaction
 from blockota.chain.node import UNFUNDED, Node, Receipt
 from blockota.chain.transaction import Fees, SignedTransaction, cannot_pay, check_cost, coins, gwei
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
-from blockota.settings import MAX_COST
+from blockota.settings import LOCAL_CHAIN_ID, MAX_COST
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
-LOCAL_CHAIN_IDS = frozenset({1337, 31337})
+LOCAL_CHAIN_IDS = frozenset({LOCAL_CHAIN_ID, 31337})
 """Chain ids (EIP-155) of development nodes. The public test keys may be used on these chains only."""
 _GAS_MARGIN = 1.2
 _FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.05, 2.0, 1.5

@@ -43,8 +43,6 @@ MAX_USARTS = 3
 """The maximum number of USARTs on which the program reports its end."""
 DONE = b"\x5a"
 """The byte that the program sends before its reset, on the USARTs that the bootloader has left on."""
-ALIGNMENT = 256
-"""The program is written to a multiple of this address."""
 
 CYCLES_PER_INSTRUCTION = 1.3
 """The estimated number of clock cycles per instruction; not measured on silicon."""

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from blockota.chain import Chain
-from blockota.chain.local import CHAIN_ID, LocalChain, find_anvil, free_port, project_folders
+from blockota.chain.local import LocalChain, find_anvil, free_port, project_folders
 from blockota.errors import ChainError, UsageError
+from blockota.settings import LOCAL_CHAIN_ID
 from tests.conftest import ROOT, Cast
 from tests.support.networks import rpc
 from tests.support.samples import SAFE
@@ -40,7 +41,7 @@ def test_a_chain_keeps_its_state(local: LocalChain, cast: Cast) -> None:
     assert local.stop()
     assert local.pid is None
     again = local.start()
-    assert (again.chain_id, again.head().number, balance(again, SAFE)) == (CHAIN_ID, block, 12345)
+    assert (again.chain_id, again.head().number, balance(again, SAFE)) == (LOCAL_CHAIN_ID, block, 12345)
 
 
 def test_an_idle_chain_makes_a_block_when_it_is_started(local: LocalChain, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from blockota.bindings.block_ota import publish_call, revoke_call
-from blockota.chain.local import CHAIN_ID
 from blockota.formats.cid import CID, dag
 from blockota.model.release import Release, Status, Version
 from blockota.repository.tokens import new_token
+from blockota.settings import LOCAL_CHAIN_ID
 from tests.conftest import ROOT
 from tests.stories import large_images
 from tests.stories.brokers import OPTIONS, agree, announcements, blocks, copies, is_kept, offer, sync, vendor_of, verbs
@@ -202,10 +202,10 @@ def test_another_replica_is_asked_in_a_private_network_only_where_that_is_allowe
 @contextmanager
 def on_another_chain(workshop: Workshop) -> Iterator[str]:
     """Yield the name of a network that has the same chain under another chain id."""
-    deployed = json.loads((workshop.folder / "deployments" / f"{CHAIN_ID}.json").read_text())
+    deployed = json.loads((workshop.folder / "deployments" / f"{LOCAL_CHAIN_ID}.json").read_text())
 
     def answer(body: bytes) -> tuple[int, bytes]:
-        return 200, post(workshop.chain.url, body).replace(b'"%s"' % hex(CHAIN_ID).encode(), b'"0x3e7"')
+        return 200, post(workshop.chain.url, body).replace(b'"%s"' % hex(LOCAL_CHAIN_ID).encode(), b'"0x3e7"')
 
     with stand_in(answer) as url, Path("blockota.toml").open("a") as settings:
         settings.write(f'[networks.elsewhere]\nurl = "{url}"\nchain_id = {0x3E7}\nconfirmations = 0\n')

@@ -13,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from blockota.chain import Chain
-from blockota.chain.local import CHAIN_ID, find_anvil, free_port
+from blockota.chain.local import find_anvil, free_port
+from blockota.settings import LOCAL_CHAIN_ID
 from tests.conftest import wait_for_chain
 
 
@@ -21,7 +22,8 @@ from tests.conftest import wait_for_chain
 def fresh_anvil(*options: str) -> Iterator[Chain]:
     """Start a separate anvil chain with these options."""
     port = free_port()
-    command = [str(find_anvil()), "--chain-id", str(CHAIN_ID), "--prune-history", "256", "--port", str(port), *options]
+    command = [str(find_anvil()), "--chain-id", str(LOCAL_CHAIN_ID), "--port", str(port), *options]
+    command += ["--prune-history", "256"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             yield wait_for_chain(f"http://127.0.0.1:{port}")
