@@ -62,9 +62,7 @@ def after_packing(file: Path, pack: Path) -> str:
     if pack.stem != file.stem:
         beside, option = "here", " --signature SIGNATURE"
     execute = f"`blockota proposal execute {name}{option} --key KEY`"
-    return (
-        f"Send {pack} to the owner, who signs with {sign}. Put the signature file that returns {beside}; then {execute}"
-    )
+    return f"Send {pack} to the owner, who signs with {sign}. Put the owner's signature file {beside}; then {execute}"
 
 
 def after_merging(signatures: Path) -> str:
