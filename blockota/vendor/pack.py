@@ -198,12 +198,15 @@ def open_pack(path: Path, *, on_progress: Callable[[int], object] = lambda _: No
 
 
 def read_packs_beside(path: Path) -> dict[str, Proposal]:
-    """Return the proposals of the other packs in the folder of a pack, by file name."""
+    """Return the proposals of the other packs in the folder of a pack, by file name. Their images are not read."""
     found = {}
     for other in sorted(path.parent.glob("*.pack")):
         if other.name != path.name and is_pack(other):
-            with suppress(BlockOTAError), open_pack(other) as pack:
-                found[other.name] = pack.proposal
+            with suppress(BlockOTAError, OSError, LookupError), other.open("rb") as file:
+                index = index_car(file, most_blocks=MAX_BLOCKS)
+                position, size = index.places[index.roots[0]]
+                file.seek(position)
+                found[other.name] = Proposal.from_json(check_block(index.roots[0], file.read(size)))
     return found
 
 

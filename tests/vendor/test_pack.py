@@ -197,7 +197,8 @@ def test_changed_bytes_are_never_reviewed(data: st.DataObject) -> None:
 
 def test_packs_beside_a_pack_are_read_as_far_as_they_are_packs(tmp_path: Path) -> None:
     """A damaged pack, another file and a pipe in the folder are ignored, and no read waits for the pipe."""
-    for name, content in (("a.pack", joined(NEW)), ("b.pack", joined(NEW)), ("c.pack", joined(NEW)[:-1])):
+    others = joined(NEW), joined(NEW)[:-1], b"".join(join_car([], [])), b"".join(join_car([CID.of(RAW, NEW)], []))
+    for name, content in zip(("b.pack", "c.pack", "e.pack", "f.pack"), others, strict=True):
         (tmp_path / name).write_bytes(content)
     os.mkfifo(tmp_path / "d.pack")
     assert read_packs_beside(tmp_path / "a.pack") == {"b.pack": SMALL}
