@@ -62,7 +62,8 @@ def after_packing(file: Path, pack: Path) -> str:
     if pack.stem != file.stem:
         beside, option = "here", " --signature SIGNATURE"
     execute = f"`blockota proposal execute {name}{option} --key KEY`"
-    return f"Send {pack} to the owner, who signs with {sign}. Put the owner's signature file {beside}; then {execute}"
+    signing = f"Send {pack} to the owner, who signs with {sign}"
+    return f"{signing}. Put the signature file of this owner {beside}; then {execute}"
 
 
 def after_merging(signatures: Path) -> str:
