@@ -12,6 +12,9 @@ _SHORTEST_SEGMENT, _SHORTEST_PASSWORD = 4, 3
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:\d*)?")
 """Host and port. An authority of another form may contain a part of a password, as in ``https://user:pa/ss@host``."""
+_URL = re.compile(r"https?://[^\s'\"()<>]*[^\s'\"()<>.,:;]")
+_TARGET = re.compile(r"(with url:) \S+")
+"""The path and query of a request in the errors of urllib3."""
 
 
 class PrivateUrl:
@@ -66,3 +69,8 @@ class PrivateUrl:
 def shown_url(url: str) -> str:
     """Return the parts of a URL that a message may show: scheme, host and port, and "/…" if the URL has more parts."""
     return PrivateUrl(url).shown
+
+
+def without_secrets(text: str) -> str:
+    """Shorten all URLs in a foreign text, such as a traceback, like `shown_url`."""
+    return _TARGET.sub(r"\1 …", _URL.sub(lambda url: shown_url(url[0]), text))

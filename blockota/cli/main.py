@@ -7,7 +7,6 @@ import gc
 import importlib
 import io
 import json
-import re
 import sys
 import traceback
 from difflib import get_close_matches
@@ -20,6 +19,7 @@ from blockota.cli.layout import console, print_sentence
 from blockota.cli.remedies import remedy_of, sentence_of
 from blockota.errors import BlockOTAError, UsageError
 from blockota.shutdown import ignore_signals, stop_on_signals
+from blockota.url_secrets import without_secrets
 
 _NOUNS = {
     "cid": "Print the content address of a file.",
@@ -162,7 +162,7 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
         text = sentence_of(error)
     print_sentence(console(stderr=True), text, mark="Error: ", mark_style="bold red")
     if "--debug" in words:
-        click.echo(_without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
+        click.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     if "--json" in words:
         with contextlib.suppress(OSError):  # the reported error may be that stdout cannot be written
             click.echo(json.dumps({**error.result, "error": error_fields(error)}, indent=2))
@@ -202,17 +202,11 @@ def _translated(failure: BaseException) -> BlockOTAError:
         )
     defect = BlockOTAError(
         "this is a defect of BlockOTA",
-        why=_without_secrets(f"{type(failure).__name__}: {failure}"),
+        why=without_secrets(f"{type(failure).__name__}: {failure}"),
         remedy="run the command again with --debug, and report the output",
     )
     defect.__cause__ = failure
     return defect
-
-
-def _without_secrets(text: str) -> str:
-    """Return a traceback with URL paths and credentials removed: on hosted nodes the path is the API key."""
-    text = re.sub(r"(https?://)(?:[^@/\s'\"]*@)?([^/\s'\"]+)/[^\s'\")]+", r"\1\2/…", text)
-    return re.sub(r"(with url:) \S+", r"\1 …", text)
 
 
 def error_fields(error: BlockOTAError) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockota.url_secrets import PrivateUrl, shown_url
+from blockota.url_secrets import PrivateUrl, shown_url, without_secrets
 
 URL = "https://vendor:pass%21word@node.example:8443/v3/0123456789abcdef?token=tell-no-one#frag-ment"
 
@@ -72,3 +72,18 @@ def test_a_path_is_never_left(secret: str, before: str, after: str) -> None:
             len(before) : -len(after) or None
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"GET {URL}: refused", "GET https://node.example:8443/…: refused"),
+        ("('https://vendor:pass@node.example')", "('https://node.example')"),
+        ("<https://node.example?key=0123456789>.", "<https://node.example/…>."),
+        ("http://127.0.0.1:8545, http://[::1]:8545/", "http://127.0.0.1:8545, http://[::1]:8545"),
+        ("Max retries exceeded with url: /v3/0123 (Caused by", "Max retries exceeded with url: … (Caused by"),
+    ],
+)
+def test_a_foreign_text_is_shown_without_secrets(text: str, shown: str) -> None:
+    """Path, query and credentials of each URL in a foreign text are hidden, also where a URL has only some of them."""
+    assert without_secrets(text) == shown
