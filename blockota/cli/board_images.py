@@ -87,7 +87,7 @@ def board_image_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a board's own image to a command, as the parameter `own`."""
 
     @click.option("--board-product", metavar="NAME", help="Product of an image made for each board.")
-    @click.option("--board-image", metavar="COMMAND", help="Command that prints this image.")
+    @click.option("--board-image", metavar="COMMAND", help="Command that writes this image to stdout.")
     @click.option("--new-board-image", is_flag=True, help="Replace the image of a board that has one.")
     @functools.wraps(command)
     def wrapped(

@@ -67,7 +67,7 @@ def flash(
     log: Path | None,
     operator: str | None,
 ) -> None:
-    """Write a verified release to boards, and prove it. First set BOOT0 to 1 and reset the board, or pass --wiring.
+    """Write a verified release to boards, and prove the flash. First reset the board with BOOT0 at 1, or pass --wiring.
 
     \b
     Example:  blockota flash --product acme-thermo2 --port /dev/ttyUSB0

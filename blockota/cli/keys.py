@@ -65,7 +65,7 @@ def password_option(command: _Command) -> _Command:
 def sign_option(command: Callable[..., None]) -> Callable[..., None]:
     """Add ``--sign URI`` and ``--password-fd N``, as the parameter `sign`: an `OpenSigner`, or None without a key."""
 
-    @click.option("--sign", metavar="URI", help="Sign too, unless there is a red flag.")
+    @click.option("--sign", metavar="URI", help="Sign with this key, unless there is a red flag.")
     @click.option("--password-fd", type=descriptor, metavar="N", help="Read the key's password from this descriptor.")
     @functools.wraps(command)
     def wrapped(*args: object, sign: str | None, password_fd: int | None, **kwargs: object) -> None:

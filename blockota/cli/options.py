@@ -152,7 +152,7 @@ def proposing_options(
     @click.option("-o", "--output", type=file, required=default_output is None, help=output_help)
     @click.option("--reason", default="", help="Your reason, for the other owners.")
     @click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Your name or role, for the other owners.")
-    @click.option("--expires-in", type=VALIDITY, default="7d", show_default=True, help="Time until it expires.")
+    @click.option("--expires-in", type=VALIDITY, default="7d", show_default=True, help="Validity of the proposal.")
     @click.option("--nonce", type=NONCE, metavar="NUMBER", help=nonce_help)
     @functools.wraps(command)
     def wrapped(

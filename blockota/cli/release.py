@@ -97,7 +97,7 @@ def draft_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("image", type=_FILE)
 @draft_options
 @click.option("--also", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Another release to propose; repeatable.")
-@click.option("--also-configuration", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Data as --also.")
+@click.option("--also-configuration", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="As --also, for data.")
 @proposing_options
 @sign_option
 @with_session
