@@ -44,6 +44,11 @@ class SafeState:
         if not _SAFE_VERSION.fullmatch(self.version):
             raise ValueError(f"version is {self.version!r:.40}, which is not the version of a Safe")
 
+    @property
+    def quorum(self) -> tuple[str, ...]:
+        """The owners, and how many of them must sign, as lines to print."""
+        return (*self.owners, f"{self.threshold} of these {len(self.owners)} must sign")
+
     def obstacle(self, contract_owners: Collection[str]) -> str:
         """Return why this program cannot sign and execute proposals of the Safe; empty if it can.
 

@@ -46,7 +46,7 @@ def show(session: Session, /) -> None:
         "chain id": session.chain.chain_id,
         "paused": "YES, nothing can be published or installed" if paused else "no",
         "Safe": safe.address,
-        "owners": (*safe.owners, f"{safe.threshold} of these {len(safe.owners)} must sign"),
+        "owners": safe.quorum,
         "next nonce": safe.nonce,
     }
     session.result(fields, lambda: show_part(session, [rows]))

@@ -38,7 +38,7 @@ def owners(session: Session) -> None:
     del fields["address"]
     rows = {
         "Safe": state.address,
-        "owners": (*state.owners, f"{state.threshold} of these {len(state.owners)} must sign"),
+        "owners": state.quorum,
         "next nonce": state.nonce,
     }
     session.result(fields, lambda: show_part(session, [rows]))

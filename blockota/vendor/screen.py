@@ -11,8 +11,7 @@ The parts of the screen have this order:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from blockota.approval.chain_view import ChainView
@@ -86,7 +85,7 @@ def view_rows(view: ChainView) -> Rows:
     """Return the owners of the Safe and the block of a chain view, as rows to print."""
     origin = f"from {view.source}, not checked: " if view.source else ""
     return {
-        "owners": _owners(view.safe.owners, view.safe.threshold),
+        "owners": view.safe.quorum,
         "chain view": f"{origin}block {view.block_number:,} of {show_time(view.block_time)}",
         "block hash": "0x" + view.block_hash.hex(),
     }
@@ -190,14 +189,9 @@ def _owner_changes(call: KnownCall, view: ChainView) -> Rows:
         owners = [owner for owner in owners if owner != arguments["owner"]]
     elif call.name == "swapOwner":
         owners = [arguments["newOwner"] if owner == arguments["oldOwner"] else owner for owner in owners]
-    return {
-        "today": _owners(view.safe.owners, view.safe.threshold),
-        "afterwards": _owners(owners, arguments.get("_threshold", view.safe.threshold)),
-    }
-
-
-def _owners(owners: Sequence[str], threshold: int) -> tuple[str, ...]:
-    return (*owners, f"{threshold} of these {len(owners)} must sign")
+    threshold = arguments.get("_threshold", view.safe.threshold)
+    afterwards = replace(view.safe, owners=tuple(owners), threshold=threshold)
+    return {"today": view.safe.quorum, "afterwards": afterwards.quorum}
 
 
 def _image_rows(image: CheckedImage | UncheckedImage) -> Rows:
