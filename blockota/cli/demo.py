@@ -49,7 +49,7 @@ def demo(session: Session, /, *, keep: bool, verbose: bool) -> None:
     folder = Path(tempfile.mkdtemp(prefix="blockota-demo-"))
     walk = _Walk(session, folder, is_verbose=verbose)
     try:
-        _walk(walk, images)
+        _publish_and_flash(walk, images)
     finally:
         walk.stop_chain()  # the node would outlive this process
         if keep:
@@ -109,7 +109,7 @@ class _Walk:
             print_sentence(self.session.out, line, mark=mark, mark_style=style)
 
 
-def _walk(walk: _Walk, images: Path) -> None:
+def _publish_and_flash(walk: _Walk, images: Path) -> None:
     walk.heading("A local chain: a 2-of-3 Safe, the contract it owns, one product")
     walk.run("dev", "up", "--port", str(walk.port))
     _publish(walk, images, version="1.0.0")

@@ -54,19 +54,15 @@ def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command]
 
 def password_option(command: _Command) -> _Command:
     """Add ``--password-fd N``, as the parameter ``password_fd``."""
-    return click.option(
-        "--password-fd",
-        type=descriptor,
-        metavar="N",
-        help="Read the key's password from this file descriptor, up to the end of the line.",
-    )(command)
+    words = "Read the key's password from this file descriptor."
+    return click.option("--password-fd", type=descriptor, metavar="N", help=words)(command)
 
 
 def sign_option(command: Callable[..., None]) -> Callable[..., None]:
     """Add ``--sign URI`` and ``--password-fd N``, as the parameter `sign`: an `OpenSigner`, or None without a key."""
 
     @click.option("--sign", metavar="URI", help="Sign with this key, unless there is a red flag.")
-    @click.option("--password-fd", type=descriptor, metavar="N", help="Read the key's password from this descriptor.")
+    @password_option
     @functools.wraps(command)
     def wrapped(*args: object, sign: str | None, password_fd: int | None, **kwargs: object) -> None:
         opener = (lambda chain_id: open_key(chain_id, sign, password_fd)) if sign else None
