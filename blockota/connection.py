@@ -52,7 +52,9 @@ class Connection:
             return Chain(settings.url, chain_id=settings.chain_id, sending=sending)
         except ChainError as error:
             remedy, action = self._remedy(error.remedy, is_set=settings.url != LOCAL_URL)
-            raise ChainError(error.what, why=error.why, remedy=remedy, action=action) from error
+            is_missing = action is Action.NAME_SETTINGS
+            why = f"{error.why}, and no {FILE_NAME} in this folder names another node" if is_missing else error.why
+            raise ChainError(error.what, why=why, remedy=remedy, action=action) from error
 
     def _remedy(self, otherwise: str, *, is_set: bool = False) -> tuple[str, Action | None]:
         """Return the remedy for a missing node or contract.

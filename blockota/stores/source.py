@@ -24,18 +24,18 @@ _MAX_TOKEN_FILE = 1 << 13
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits after which a source is abandoned; times are in seconds.
+    """The limits after which a source is not asked any more. Times are in seconds.
 
     Attributes:
         connect: time to connect and negotiate TLS.
         silence: time without a received byte.
-        grace: time during which a response may be slower than `slowest`.
-        slowest: bytes per second, averaged over one response, after `grace`.
-        duplicate_after: time until another source is asked for the same block as well.
-        joining: time until other sources join the active ones, if these together deliver too little.
-        total: time for all requests of one client; name lookups and connecting may add to it.
-        redirects: number of redirects of one request.
-        attempts: number of consecutive failures without a new block.
+        grace: time at the start of a response in which `slowest` does not apply.
+        slowest: the minimum bytes per second after `grace`, averaged over one response.
+        duplicate_after: time after which another source is also asked for the same block.
+        joining: time after which other sources join if the active sources together deliver too little.
+        total: time for all requests of one client, without name lookups and connecting.
+        redirects: the maximum number of redirects of one request.
+        attempts: the maximum number of consecutive failures without a new block.
     """
 
     connect: float = 10.0
@@ -64,7 +64,7 @@ class Verdict(StrEnum):
 
 
 BAD = frozenset({Verdict.WRONG, Verdict.UNUSABLE, Verdict.STALLED, Verdict.REFUSED, Verdict.ABSENT, Verdict.FAILED})
-"""Verdicts after which a source is not asked again; a source that was only late may be faster the next time."""
+"""Verdicts after which a source is not asked again. `LATE` is not among them: the source may be faster next time."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Source:
         url: ``https://host[:port][/path]`` or ``http://…``, the part before ``/ipfs/…``.
         token: a bearer token, sent to this source only, over TLS or to this machine.
         tls: the accepted certificate authorities; by default those of the system.
-        public_only: whether connections are made to public addresses only, as for URLs announced on a public chain.
+        public_only: whether the client connects to public addresses only, as for URLs announced on a public chain.
 
     Raises:
         UsageError: the URL has another scheme, no host, a user, a query or a fragment, or the token may not be sent
@@ -108,8 +108,8 @@ class Source:
         if parts is None or "?" in self.url or "#" in self.url:
             raise UsageError(
                 f"{shown_url(self.url)!r} is not the URL of a gateway",
-                why="a URL like https://host or https://host/path is needed, without user, query or fragment",
-                remedy="check the URL",
+                why=_fault_of(self.url),
+                remedy="write a URL like https://host or https://host/path",
             )
         if not self.token:
             return
@@ -135,7 +135,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Credentials:
-    """References to the bearer tokens of sources; a token is read when its source is to be asked.
+    """References to the bearer tokens of sources. A token is read when its source is to be asked.
 
     A token belongs to one source, which is identified by scheme, host, port and path.
 
@@ -179,7 +179,7 @@ class Credentials:
             if not token:
                 raise _unreadable(url, f"the token is expected in the environment variable {place}, which is not set")
         if not TOKEN.fullmatch(token):
-            raise _unreadable(url, f"{reference} does not contain a token, one word of letters, digits and -._~+/")
+            raise _unreadable(url, f"{reference} does not contain a token, a word of letters, digits and -._~+/")
         return token
 
 
@@ -218,7 +218,7 @@ class SourceError(StoreError):
         source: URL of the source.
         verdict: the outcome.
         why: the reason, a clause.
-        again: seconds after which another attempt is worthwhile; None if no attempt is.
+        again: seconds after which another attempt can succeed; None if another attempt cannot succeed.
     """
 
     def __init__(self, source: str, verdict: Verdict, *, why: str, again: float | None = None) -> None:
@@ -236,6 +236,19 @@ def split_url(url: str) -> SplitResult | None:
     except ValueError:
         pass
     return None
+
+
+def _fault_of(url: str) -> str:
+    """Return why a text is not the URL of a gateway. The text can contain a password, which is not repeated."""
+    host = url.partition("//")[2].partition("/")[0]
+    faults = {
+        "the URL does not begin with https:// or http://": not url.lower().startswith(("https://", "http://")),
+        "the URL contains a user name (before @)": "@" in host,
+        "the URL has a query or a fragment (from ? or # on)": "?" in url or "#" in url,
+        "the URL has characters outside ASCII (write such a host name as xn--…)": not url.isascii(),
+        "the URL contains a space or a control character": " " in url or not url.isprintable(),
+    }
+    return next((fault for fault, is_there in faults.items() if is_there), "the host or the port is not valid")
 
 
 def origin_of(parts: SplitResult) -> Origin:
@@ -263,5 +276,5 @@ def _unreadable(url: str, why: str) -> UsageError:
 
 
 def _location(source: Source) -> tuple[Origin, str]:
-    """Return the origin and the path to which a token belongs, without a trailing ``/ipfs``, which requests add."""
+    """Return the origin and the path to which a token belongs, without the ``/ipfs`` that requests append."""
     return source.origin, source.path.removesuffix("/ipfs")

@@ -216,6 +216,26 @@ def test_an_invalid_gateway_url_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("broker.example", "does not begin with https:// or http://"),
+        ("ftp://host", "does not begin with https:// or http://"),
+        ("https://me:geheim@host", "a user name"),
+        ("https://host?a=geheim", "a query or a fragment"),
+        ("https://höst", "characters outside ASCII"),
+        ("https://ho st", "a space or a control character"),
+        ("https://host:99999", "the host or the port is not valid"),
+        ("https://", "the host or the port is not valid"),
+    ],
+)
+def test_the_fault_of_a_url_is_named_without_its_secrets(url: str, fault: str) -> None:
+    """The error names what is wrong with a URL, because a URL without its password looks valid."""
+    with pytest.raises(UsageError, match=fault) as caught:
+        Source(url)
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("url", "authority"),
     [
         ("https://host", "host"),

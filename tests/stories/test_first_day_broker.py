@@ -41,7 +41,7 @@ def test_a_newcomer_serves_a_copy_by_four_commands(workshop: Workshop) -> None:
 
     with vendor_of(workshop) as vendor, chdir(folder):
         # Before the settings file is here.
-        assert "blockota.toml" in type_in("replica", "list").err
+        assert "no blockota.toml in this folder names another node" in type_in("replica", "list").err
         Path("blockota.toml").write_text(settings_from(workshop, vendor_source=vendor))
 
         # The offer.
