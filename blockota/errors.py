@@ -54,6 +54,7 @@ class Action(Enum):
     LIST_PRODUCTS = auto()
     PAIR_PRODUCT = auto()
     LIST_RELEASES = auto()
+    RESUME_CONTRACT = auto()
     OMIT_MANIFEST = auto()
     PUBLISH_AS_CONFIGURATION = auto()
     PUBLISH_BELOW_NEWEST = auto()
@@ -72,6 +73,7 @@ class Action(Enum):
     SIGN_LATER = auto()  # make the proposal without a signature, then have owners sign it
     SIGN_PROPOSAL = auto()
     SHOW_PROPOSAL = auto()
+    REJECT_PROPOSAL = auto()
     LIST_PROPOSALS = auto()
     ACCEPT_UNSIGNED_TEXT = auto()
     EXPORT_VIEW = auto()

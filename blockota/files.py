@@ -240,7 +240,11 @@ def read_input(path: Path, *, limit: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     if len(data) > limit:
-        raise UsageError(f"{path} is too large", why=f"files of more than {limit} bytes are not accepted here")
+        raise UsageError(
+            f"{path} is too large",
+            why=f"files of more than {limit:,} bytes are not accepted here",
+            remedy="check the path",
+        )
     return data
 
 

@@ -148,7 +148,12 @@ REFUSALS: Mapping[str, Refusal] = {
     # OpenZeppelin
     "OwnableUnauthorizedAccount": Refusal("{account} may not do that", "it does not own the contract", _ASK_VENDOR),
     "OwnableInvalidOwner": Refusal("{owner} cannot own the contract", "the zero address has no key", "name the Safe"),
-    "EnforcedPause": Refusal("the contract is paused", "the vendor stopped all releases", _ASK_VENDOR),
+    "EnforcedPause": Refusal(
+        "the contract is paused",
+        "the vendor stopped all releases",
+        "the owners of the vendor's Safe decide when to resume it",
+        Action.RESUME_CONTRACT,
+    ),
     "ExpectedPause": Refusal("the contract is not paused", "only a paused contract can be resumed"),
 }
 """The error messages, by the name of the contract's custom error."""

@@ -7,7 +7,8 @@ Safe; on a local chain, a Safe is deployed from the artifacts of the npm package
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,7 +103,7 @@ def execute(
                 values={"hash": entry.hash},
             )
     # (3) Simulate, and send.
-    with refusals_in_words():
+    with _refusals_of_proposals():
         if not chain.is_sending(account.address, call, to=proposal.safe):  # else it was simulated before
             check_nonce(proposal, safe)
             _try_call(chain, proposal)
@@ -130,12 +131,25 @@ def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature
     safe = read_safe(chain, proposal.safe)
     ordered = accept(proposal, signatures, owners=safe.owners, threshold=0)
     is_whole = len(ordered) >= safe.threshold and proposal.nonce == safe.nonce
-    with refusals_in_words():
+    with _refusals_of_proposals():
         tried = _try_call(chain, proposal)
         if is_whole:
             call = proposal.execution_call(b"".join(one.signature for one in ordered))
             _try_execution(chain, proposal, call=call, sender=ordered[0].signer)
     return Rehearsal(call=tried, execution=is_whole)
+
+
+@contextmanager
+def _refusals_of_proposals() -> Iterator[None]:
+    """Raise a revert as a ContractRefusalError. If its cause cannot be corrected, the remedy is a rejection."""
+    try:
+        with refusals_in_words():
+            yield
+    except ContractRefusalError as error:
+        if error.remedy:
+            raise
+        remedy = "reject this proposal, because the proposals behind it wait for its nonce"
+        raise error.revised(remedy=remedy, action=Action.REJECT_PROPOSAL) from error
 
 
 def _try_call(chain: Chain, proposal: Proposal) -> bool:

@@ -7,6 +7,7 @@ import gc
 import importlib
 import io
 import json
+import re
 import sys
 import traceback
 from difflib import get_close_matches
@@ -69,7 +70,7 @@ class _Nouns(click.Group):
         """Find the command of a noun. For another word, the error names the commands with the most similar word."""
         if args[0] not in _NOUNS:
             # click-didyoumean compares with the nouns only, but users forget the noun, or mistype the verb.
-            meant = {noun: [noun] for noun in _NOUNS}
+            meant = {noun: [noun] for noun in _NOUNS} | {"help": ["--help"], "version": ["--version"]}
             for noun in _NOUNS:
                 for verb in getattr(self.get_command(ctx, noun), "commands", ()):
                     meant.setdefault(verb, []).append(f"{noun} {verb}")
@@ -176,6 +177,9 @@ def _usage_text(failure: click.UsageError) -> str:
     if has_offers:
         names = [name.strip() for name in offers.split("\n") if name.strip()]
         return f"{text} Did you mean {' or '.join(names)}?"
+    extra = re.fullmatch(r"Got unexpected extra argument \((\S+)\)\.?", text)
+    if extra and failure.ctx and any("--product" in option.opts for option in failure.ctx.command.params):
+        return f"{text.rstrip('.')}. Did you mean --product {extra[1]}?"
     meaning = ""
     if isinstance(failure, click.MissingParameter) and isinstance(failure.param, click.Option):
         meaning = (failure.param.help or "").rstrip(".")

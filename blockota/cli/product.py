@@ -12,7 +12,7 @@ from blockota.cli.options import ProposalDetails, ProposalOptions, proposing_opt
 from blockota.cli.parameters import REGION, VERSION, number
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.model.release import Product, Region, Version, show_time
-from firmware_host.bootloader.chips import chips_named
+from firmware_host.bootloader.chips import chips_named, find_chip
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
@@ -24,7 +24,10 @@ MAX_CHIP_ID = 0xFFFF
 def chip_id(value: Any) -> int:
     """Parse a chip id, or the name or part number of a chip that has only one id."""
     if re.fullmatch(r"\d\w*", str(value)):
-        return number(value)
+        found = number(value)
+        if str(value).isdigit() and not find_chip(found) and find_chip(int(value, 16)):
+            raise click.BadParameter(f"no chip has the decimal id {value}. Did you mean 0x{value}?")
+        return found
     named = chips_named(str(value))
     if not named:
         raise click.BadParameter(f"{value!r} is not a chip's id or name: `blockota board chips` lists them.")

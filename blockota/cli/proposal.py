@@ -99,8 +99,8 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
             listed = settle_past(listed, executed_hashes(session.chain, chain.safe.address, from_block=first))
         then = after_listing(listed, nonce=chain.safe.nonce)
 
-    for path, why in found.skipped.items():
-        session.note(f"Skipped {path.name}: {why}")
+    for why in found.skipped.values():  # the reason begins with the file
+        session.note(f"Skipped: {why}")
     skipped = [{"file": path.name, "why": why} for path, why in found.skipped.items()]
     rows = [one.fields for one in listed]
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, overload
+from typing import TYPE_CHECKING, Self, TypeVar, cast, overload
 
 from blockota.approval.intent import one_line
 from blockota.approval.proposal import Proposal
@@ -45,14 +45,15 @@ from firmware_host.bootloader.entry import BoardLine
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
+_Value = TypeVar("_Value")
 _WEEK = 7 * 86400
 """The time until a proposal expires, in seconds."""
 
 
 class Network:
-    """A vendor's contract on a chain, with a content store. Nothing is opened before it is used.
+    """A vendor's contract on a chain, with a content store. Connections are opened at their first use.
 
-    A network is not safe for use by several threads at once: open one for each thread.
+    Several threads must not use the same network: open a network for each thread.
 
     Args:
         settings: the settings; `from_settings` reads them from a file, and `at` makes them without one.
@@ -70,12 +71,12 @@ class Network:
     def from_settings(
         cls, config: str | Path | None = None, *, network: str | None = None, store: str | None = None
     ) -> Self:
-        """Open a network of the settings that the commands use too.
+        """Open a network with the settings that the commands also use.
 
         Args:
             config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
             network: a network's name; None means the network that the file selects.
-            store: the URL of the content store, as for `open_store`; None means that of the settings.
+            store: the URL of the content store, as for `open_store`; None means the store of the settings.
 
         Raises:
             UsageError: the file cannot be read, or a setting is not valid.
@@ -102,7 +103,7 @@ class Network:
 
         Args:
             url: the JSON-RPC endpoint of a node, ``http://`` or ``https://``.
-            chain_id: the chain's id (EIP-155), which the node must have.
+            chain_id: the required chain id of the node (EIP-155).
             contract: address of the vendor's contract BlockOTA.
             confirmations: blocks that must lie above a block before it is read; None means 12, or 0 on a local chain.
             store: the URL of the content store, as for `open_store`.
@@ -139,7 +140,7 @@ class Network:
         self.close()
 
     def close(self) -> None:
-        """Close the connections to the node; a later call opens new ones.
+        """Close the connections to the node. A later call opens new connections.
 
         Examples:
             >>> network.close()
@@ -151,7 +152,7 @@ class Network:
         """The content store: ``put``, ``open``, ``has``, ``pin`` and ``unpin``.
 
         Raises:
-            UsageError: the URL in the settings is not that of a store.
+            UsageError: the URL in the settings is not the URL of a store.
 
         Examples:
             >>> import io
@@ -175,7 +176,7 @@ class Network:
         return self._connection.contract.products(block=self._confirmed_block())
 
     def releases(self, product: str) -> list[Release]:
-        """Return all releases of a product, newest first, including revoked and postponed ones.
+        """Return all releases of a product, newest first, including revoked and postponed releases.
 
         Args:
             product: name of the product.
@@ -207,7 +208,7 @@ class Network:
             The release with this image; its product and version are in `ProvenRelease.release`.
 
         Raises:
-            VerificationError: a check failed, such as check 3 of a revoked release; the error has the check's number.
+            VerificationError: a check failed, such as check 3 for a revoked release. The error has the check's number.
             RefusedError: the image is not a release of the product, or the file is not an image.
             UsageError: the file does not exist.
             UnreachableError: the node is out of reach.
@@ -234,23 +235,23 @@ class Network:
             The release with its image in memory. A writable local store keeps the image.
 
         Raises:
-            VerificationError: a check failed; the error has the check's number.
+            VerificationError: a check failed. The error has the check's number.
             UnreachableError: no source serves the image, or the node is out of reach.
 
         Examples:
             >>> len(network.fetch("acme-thermo2", "1.0.0").image)
             584
         """
-        return fetch_image(self._connection, product, _parsed(version), sources=sources)
+        return fetch_image(self._connection, product, _parsed(version), sources=_several(sources))
 
     def events(self, *, wait: bool = False, pause: float = 12.0) -> Iterator[ContractEvent]:
         """Yield the events of the contract in confirmed blocks, oldest first, from the deployment on.
 
-        An event is yielded once. If a reorganisation replaces a confirmed block, the events of the new blocks follow;
-        the replaced ones are not taken back, so choose `confirmations` of the settings accordingly.
+        An event is yielded once. If a reorganisation replaces a confirmed block, the events of the new blocks follow,
+        but the events of the replaced block cannot be withdrawn. Choose `confirmations` of the settings accordingly.
 
         Args:
-            wait: whether to wait for further blocks, without end.
+            wait: whether to wait for further blocks; the iteration then does not end.
             pause: the seconds between two reads while waiting.
 
         Raises:
@@ -265,7 +266,7 @@ class Network:
     def propose_release(
         self, image: str | Path, draft: Draft, *, reason: str = "", proposer: str = "", nonce: int | None = None
     ) -> Proposal:
-        """Put an image into the store, and propose it as a release; the Safe's owners decide.
+        """Put an image into the store, and propose it as a release. The Safe's owners decide.
 
         Args:
             image: the image file: raw, Intel HEX, S-record, UF2, DfuSe or ELF.
@@ -278,8 +279,8 @@ class Network:
             The proposal, which expires after a week.
 
         Raises:
-            RefusedError: the image, the version or the notes are not acceptable, or the contract would refuse them;
-                nothing is stored.
+            RefusedError: the image, the version or the notes are not acceptable, or the contract would refuse them.
+                Nothing is stored.
             UsageError: the file does not exist, or contradicts the draft.
             UnreachableError: the chain or the store is out of reach.
 
@@ -290,7 +291,7 @@ class Network:
             'publish a release'
         """
         contract = self._connection.contract
-        draft = replace(draft, version=_parsed(draft.version))  # programs without types may give the version as text
+        draft = replace(draft, version=_parsed(draft.version))  # accept text too, from programs without type checks
         whole = complete_draft(draft, Path(image), contract=contract)
         why = self._reason(reason, proposer, nonce)
         return self._queued(propose_releases(contract, [whole], store=self.store, reason=why)[1])
@@ -321,7 +322,7 @@ class Network:
         return self._queued(propose_revocation(contract, product, version=_parsed(version), reason=why))
 
     def red_flags(self, proposal: Proposal, *, images: Sequence[str | Path] = ()) -> list[RedFlag]:
-        """Review a proposal as before a signature, and return what is unusual about it.
+        """Review a proposal as `sign` does, and return its unusual properties.
 
         Args:
             proposal: the proposal.
@@ -331,7 +332,7 @@ class Network:
             The red flags, each with the ``word`` that `sign` accepts, and a clause ``what``.
 
         Raises:
-            RefusedError: the proposal is for another chain or Safe, or an image is not the one in the calldata.
+            RefusedError: the proposal is for another chain or Safe, or an image is not the image in the calldata.
             UnreachableError: the node is out of reach, or an image was not found.
 
         Examples:
@@ -352,8 +353,8 @@ class Network:
     ) -> Signature:
         """Review a proposal, and sign it as an owner of the Safe unless it has a red flag.
 
-        The calldata is decoded, and each image is hashed on this machine. No question is asked: show the proposal's
-        `intent` to the owner first.
+        The calldata is decoded, and each image is hashed on this machine. The method does not ask for confirmation, so
+        show the proposal's `intent` to the owner first.
 
         Args:
             proposal: the proposal.
@@ -364,8 +365,8 @@ class Network:
             accept: the words of red flags that the owner has judged.
 
         Raises:
-            RefusedError: the proposal has another red flag, an image is not the one in the calldata, or the password is
-                wrong.
+            RefusedError: the proposal has another red flag, an image is not the image in the calldata, or the password
+                is wrong.
             UsageError: the key cannot be read.
             UnreachableError: the node is out of reach, or an image was not found.
 
@@ -375,7 +376,7 @@ class Network:
             '0x90F79bf6EB2c4f870365E785982E1f101E93b906'
         """
         account = open_key(self._connection, key, password=password)
-        return sign_review(self._review(proposal, images), account, now=int(time.time()), accepted=accept)
+        return sign_review(self._review(proposal, images), account, now=int(time.time()), accepted=_several(accept))
 
     def execute(
         self,
@@ -385,12 +386,12 @@ class Network:
         *,
         password: str | None = None,
     ) -> Receipt:
-        """Check a signed proposal as the Safe does, simulate its execution, and send it.
+        """Check a signed proposal like the Safe, simulate its execution, and send it.
 
         Args:
             proposal: the proposal.
             signatures: signatures of at least as many owners as the Safe's threshold.
-            key: the key that pays for the transaction, which need not be an owner's; as for `sign`.
+            key: the key that pays for the transaction, in the forms of `sign`. The payer need not be an owner.
             password: the password of a keystore.
 
         Returns:
@@ -424,14 +425,14 @@ class Network:
         """Write a verified release to one board, prove it, and record the board in the bench log.
 
         The board's bootloader must be running: set BOOT0 to 1 and reset the board, or give a `BoardLine` with the
-        wiring of its control lines. A KeyboardInterrupt, as by Ctrl-C, ends the run with a `BoardError` that describes
-        the state of the flash. The next call completes an interrupted run.
+        wiring of its control lines. A KeyboardInterrupt, for example from Ctrl-C, ends the run with a `BoardError` that
+        describes the state of the flash. The next call completes an interrupted run.
 
         Args:
             port: a serial device, ``socket://HOST:PORT`` or ``rfc2217://HOST:PORT``; or a `BoardLine`.
             product: name of the product.
             version: the version; None means the newest active version.
-            consent: what the operator allows to replace; None allows nothing that is refused by default.
+            consent: the contents of the board that the operator allows to replace; None keeps all refusals.
             operator: the operator's name in the bench log; empty for the login name.
 
         Returns:
@@ -455,7 +456,7 @@ class Network:
         return max(self._connection.chain.head().number - self.settings.confirmations, 0)
 
     def _review(self, proposal: Proposal, images: Sequence[str | Path]) -> Review:
-        connection, files = self._connection, [Path(image) for image in images]
+        connection, files = self._connection, [Path(image) for image in _several(images)]
         inputs = ImageInputs(lambda: connection.store, sources=connection.image_sources(), images=files)
         view = with_queue(view_of(connection, [proposal]), proposal, self._queue, now=int(time.time()))
         return review_on(connection, proposal, inputs, view=view)
@@ -466,7 +467,7 @@ class Network:
         )
 
     def _queued(self, proposal: Proposal) -> Proposal:
-        """Remember a proposal, so that the next one comes behind it."""
+        """Remember a proposal, so that the next proposal gets a later nonce."""
         self._queue[f"proposal {len(self._queue) + 1}"] = proposal
         return proposal
 
@@ -477,3 +478,11 @@ def _parsed(version: Version | str) -> Version: ...
 def _parsed(version: Version | str | None) -> Version | None: ...
 def _parsed(version: Version | str | None) -> Version | None:
     return Version.parse(version) if isinstance(version, str) else version
+
+
+def _several(values: Collection[_Value]) -> list[_Value]:
+    """Return the values of an argument. A single text or path in their place, as untyped programs pass, is one value.
+
+    Without this rule, the word "unpairing" would also accept the red flag "pairing", which it contains.
+    """
+    return [cast("_Value", values)] if isinstance(values, str | Path) else list(values)

@@ -1,4 +1,4 @@
-"""The manifest of a release: a JSON file with notes, metadata and what the publisher accepted. Pure.
+"""The manifest of a release: a JSON file with notes, metadata and the publisher's exceptions from checks. Pure.
 
 The contract's event ``ReleasePublished`` contains the manifest's SHA-256. A manifest is a single block, so its SHA-256
 is also the digest in its CID. A manifest contains the SHA-256 of its image, and is refused for any other image.
@@ -20,7 +20,7 @@ from blockota.model.release import Region, Release, Version, product_key
 from blockota.strict_json import digest, integer, load, mapping, mappings, text
 
 MAX_SIZE = CHUNK_SIZE
-"""Maximum size of a manifest in bytes: it must be a single block."""
+"""Maximum size of a manifest in bytes, so that a manifest is a single block."""
 MAX_NOTES_SIZE = 1 << 16
 """Maximum size of the notes in bytes of UTF-8."""
 MAX_ENTRIES, MAX_VALUE_LENGTH = 64, 1024
@@ -41,8 +41,8 @@ class Manifest:
         size: size of the image in bytes.
         notes: release notes, lines of printable text.
         metadata: ⟨key, value⟩ pairs in ascending order of the keys; a value is one line.
-        accepts_load_address: whether the publisher insists on a load address that the image was not linked for.
-        filled: gaps of an erase unit or more in the image file that the publisher had filled with 0xFF, in order.
+        accepts_load_address: whether the publisher accepted a load address that the image was not linked for.
+        filled: gaps of at least an erase unit in the image file, which were filled with 0xFF, in order.
     """
 
     product: str
@@ -60,19 +60,23 @@ class Manifest:
         Raises:
             RefusedError: notes or metadata cannot be published.
         """
-        # A lone surrogate is counted here, and refused below with the number of its line.
+        # A lone surrogate is only counted here. It is refused below, with the number of its line.
         if (size := len(self.notes.encode("utf-8", "surrogatepass"))) > MAX_NOTES_SIZE:
-            raise _unusable("the notes are too long", f"they have {size} bytes, at most {MAX_NOTES_SIZE} are allowed")
+            raise _unusable("the notes are too long", f"they have {size} bytes, and {MAX_NOTES_SIZE} are allowed")
         for number, line in enumerate(self.notes.split("\n"), 1):
             _require_printable(f"line {number} of the notes", line)
         if len(self.metadata) > MAX_ENTRIES:
-            raise _unusable("the metadata is too long", f"{len(self.metadata)} entries, {MAX_ENTRIES} are allowed")
+            raise _unusable(
+                "the metadata is too long", f"there are {len(self.metadata)} entries, and {MAX_ENTRIES} are allowed"
+            )
         for key, value in self.metadata:
             if not _KEY.fullmatch(key):
                 why = "a key has 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit"
                 raise _unusable(f"{key[:80]!a} cannot be a key of the metadata", why)
+            if not isinstance(value, str):  # from a program without types
+                raise _unusable(f"the metadata {key} is not text", "a manifest contains texts only")
             if len(value) > MAX_VALUE_LENGTH:
-                why = f"it has {len(value)} characters, at most {MAX_VALUE_LENGTH} are allowed"
+                why = f"it has {len(value)} characters, and at most {MAX_VALUE_LENGTH} are allowed"
                 raise _unusable(f"the metadata {key} is too long", why)
             _require_printable(f"the metadata {key}", value)
         # The order is fixed, so that equal manifests have one content address.
@@ -82,17 +86,17 @@ class Manifest:
         if len(self.filled) > MAX_FILLED:
             raise RefusedError(
                 "the image has too many gaps",
-                why=f"{len(self.filled)} gaps would be filled, at most {MAX_FILLED} are allowed",
+                why=f"{len(self.filled)} gaps would be filled, and at most {MAX_FILLED} are allowed",
                 remedy="build an image without gaps",
             )
 
     @property
     def cid(self) -> CID:
-        """The content address of the manifest; its digest is in the contract's event."""
+        """The content address of the manifest. Its digest is in the contract's event."""
         return CID(RAW, hashlib.sha256(self.to_json()).digest())
 
     def to_json(self) -> bytes:
-        """Encode the manifest as a JSON file; equal manifests give equal bytes."""
+        """Encode the manifest as a JSON file. Equal manifests give equal bytes."""
         fields = {
             "format": _FORMAT,
             "product": self.product,
@@ -106,17 +110,17 @@ class Manifest:
 
     @property
     def accepted(self) -> dict[str, Any]:
-        """What the publisher accepted, as fields of the file; earlier versions of BlockOTA refuse a file with them."""
+        """The exceptions that the publisher accepted, as fields of the file. BlockOTA 0.1 refuses files with them."""
         filled = [{"start": gap.start, "size": gap.size} for gap in self.filled]
         accepted = {"loadAddressAccepted": True} if self.accepts_load_address else {}
         return accepted | ({"filled": filled} if filled else {})
 
     @property
     def accepted_lines(self) -> dict[str, tuple[str, ...]]:
-        """What the publisher accepted, as labels and lines for people."""
+        """The exceptions that the publisher accepted, as labels and lines for people."""
         lines: dict[str, tuple[str, ...]] = {}
         if self.accepts_load_address:
-            lines["load address"] = ("the publisher insists, although the image seems to be linked for another one",)
+            lines["load address"] = ("accepted by the publisher: the image seems to be linked for another address",)
         if self.filled:
             lines["filled"] = (*map(str, self.filled), "with 0xFF: gaps in the file, erased on every board")
         return lines
@@ -129,7 +133,7 @@ class Manifest:
             RefusedError: the file is too large, not a manifest, or cannot be shown safely.
         """
         if len(raw) > MAX_SIZE:
-            raise _unreadable(f"it has {len(raw)} bytes, at most {MAX_SIZE} are allowed")
+            raise _unreadable(f"it has {len(raw)} bytes, and at most {MAX_SIZE} are allowed")
         try:
             fields = load(raw, form=_FORMAT)
             manifest = _from_fields(fields)
@@ -139,9 +143,9 @@ class Manifest:
             raise _unreadable(f"its field {error} is missing") from error
         except (TypeError, ValueError) as error:
             raise _unreadable(f"it is not a manifest ({error})") from error
-        # Writing the manifest again must give the same fields: unknown fields would not be shown.
+        # Encoding the manifest again must give the same fields. This refuses unknown fields, which would not be shown.
         if json.loads(manifest.to_json()) != fields:
-            raise _unreadable("it has fields that do not belong there")
+            raise _unreadable("it has fields that a manifest cannot have")
         return manifest
 
     def require_about(self, release: Release) -> None:
@@ -167,7 +171,7 @@ class Description:
     Attributes:
         address: content address of the manifest; None if the release has none, or if the address is unknown.
         manifest: the manifest; None if the release has none, or if it cannot be shown.
-        trouble: sentence that explains why the manifest cannot be shown; empty if it can be shown.
+        trouble: the reason why the manifest cannot be shown, as a sentence; empty if it can be shown.
     """
 
     address: CID | None = None
@@ -207,7 +211,7 @@ def notes_from(raw: bytes) -> str:
 
 
 def metadata_from(entries: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Sort metadata by key, as `Manifest` requires; repeated keys are kept, so that `Manifest` refuses them."""
+    """Sort metadata by key, as `Manifest` requires. Repeated keys are kept, so that `Manifest` refuses them."""
     return tuple(sorted(entries.items() if isinstance(entries, Mapping) else entries))
 
 

@@ -148,7 +148,10 @@ def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
         (["show"], "product show or release show or proposal show or contract show?"),
         (["release", "publish", "app.bin", "--prodct", "x"], "--product?"),
         (["--hlep"], "--help?"),
+        (["version"], "--version?"),
+        (["help"], "--help?"),
         (["board", "flash"], "`blockota flash`?"),
+        (["flash", "acme-thermo2"], "--product acme-thermo2?"),
     ],
     ids=" ".join,
 )

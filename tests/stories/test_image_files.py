@@ -139,7 +139,7 @@ def test_a_uf2_file_for_another_family_is_refused(workshop: Workshop) -> None:
     pair(workshop, "acme-f4", chip_id=0x413, region=Region(BASE, 0x1_0000))
     for name, family in (("f1.uf2", F1), ("f4.uf2", 0x5775_5A57), ("f407.uf2", 0x6D09_22FA)):
         Path(name).write_bytes(uf2(APPLICATION, family=family))
-    words = ("the uf2 file is for another chip", "its family is STM32F4, the product's chip is an STM32F1")
+    words = ("the uf2 file is for another chip", "its family is STM32F4, and the product's chip is an STM32F1")
     refused(publish(workshop, "f4.uf2"), REFUSED, *words)
     assert not Path("1.1.0.json").exists()
     ok(publish(workshop, "f1.uf2"))
@@ -271,6 +271,7 @@ def test_a_product_is_paired_with_a_chip_and_a_part_of_its_flash(workshop: Works
     # A name that has several ids, or none, is refused with what to pass.
     words = ("product", "pair", "acme-new", "--oem", "acme", "--region", "0x08000000:16K", "-o", "named.json")
     refused(workshop.run(*words, "--chip", "STM32F103"), USAGE, "has several ids", "0x410", "0x414", "board identify")
+    refused(workshop.run(*words, "--chip", "410"), USAGE, "no chip has the decimal id 410. Did you mean 0x410?")
     refused(workshop.run(*words, "--chip", "ESP32"), USAGE, "`blockota board chips` lists them")
     ok(workshop.run(*words, "--chip", "stm32f407vg"))
     assert "0x413" in ok(workshop.run("proposal", "show", "named.json")).out

@@ -106,12 +106,19 @@ def test_programs_get_errors_of_one_tree(workshop: Workshop) -> None:
         untyped = blockota.Draft(PRODUCT, "1.2.0")  # type: ignore[arg-type]
         first = network.propose_release("app-1.2.0.bin", untyped)
         assert first.intent[0]["version"] == "1.2.0"
+        assert network.sign(first, "dev:1", images="app-1.2.0.bin", accept=["grown"]).signer  # one path, not a list
+        number = blockota.Draft(PRODUCT, blockota.Version(1, 2, 0), metadata={"build": 42})  # type: ignore[dict-item]
+        with pytest.raises(blockota.RefusedError, match="the metadata build is not text"):
+            network.propose_release("app-1.2.0.bin", number)
         second = network.propose_revocation(PRODUCT, "1.0.0", reason="comes second")
         assert (second.nonce, network.red_flags(second)) == (first.nonce + 1, [])
         proposal = network.propose_revocation(PRODUCT, "1.0.0", reason="a test", nonce=90)
         with pytest.raises(blockota.RefusedError, match=r"not signed automatically: .*\(red flag nonce\)"):
             network.sign(proposal, "dev:1")
         assert network.sign(proposal, "dev:1", accept=["nonce"]).signer == workshop.cast.owner_a.address
+        with pytest.raises(blockota.RefusedError, match="red flag nonce"):  # a part of a word accepts nothing
+            network.sign(proposal, "dev:1", accept="nonces")
+        assert network.sign(proposal, "dev:1", accept="nonce").signer == workshop.cast.owner_a.address
         Path("owner.json").write_text(json.dumps(workshop.cast.owner_c.encrypt(SECRET, kdf="pbkdf2", iterations=2)))
         signed = network.sign(proposal, "keystore:owner.json", password=SECRET, accept=["nonce"])
         assert signed.signer == workshop.cast.owner_c.address

@@ -152,7 +152,7 @@ def test_signatures_of_other_tools_need_consent(desk: Workshop) -> None:
     Path("safe.hex").write_text(f"0x{joined}\n")
     words = ("--signature", "safe.hex")
     shown = ok(desk.run("proposal", "show", "1.0.0.json", *words)).out
-    assert shown.count("valid, an owner's, by eth_sign; the TEXT IS NOT SIGNED: another tool made the signature") == 2
+    assert shown.count("valid, by an owner, by eth_sign; the TEXT IS NOT SIGNED: another tool made the signature") == 2
     assert "it has 0 signatures, 2 needed" in ok(desk.run("proposal", "simulate", "1.0.0.json", *words)).out
     execute = ("proposal", "execute", "1.0.0.json", "--key", "dev:0", *words)
     refused(desk.run(*execute), REFUSED, "reason, proposer and expiry are not signed by", "--unsigned-text")
@@ -217,7 +217,7 @@ def test_files_of_a_gibibyte_are_refused_unread(desk: Workshop) -> None:
     with Path("huge.json").open("r+b") as file:
         file.write(b'{\n  "format": "blockota-proposal-1"')
     listed = ok(desk.run("proposal", "list"))
-    assert "Skipped huge.json" in listed.err
+    assert "Skipped: huge.json" in listed.err
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < GIB // 4 // 1024  # ru_maxrss is in KiB
     assert not Path("out.json").exists()
 
@@ -276,8 +276,8 @@ def test_a_proposal_gets_a_name_that_its_folder_finds(workshop: Workshop) -> Non
     """A name that does not end in .json would hide the proposal from the list and from the next nonce."""
     Path("proposals").mkdir()
     words = ("product", "floor", PRODUCT, "1.0.0", "--above-newest", "-o")
-    refused(workshop.run(*words, "floor"), USAGE, "names that end in .json", "Name it floor.json")
-    refused(workshop.run(*words, "proposals"), USAGE, "names that end in .json")
+    refused(workshop.run(*words, "floor"), USAGE, "end in .json", "Name it floor.json")
+    refused(workshop.run(*words, "proposals"), USAGE, "end in .json")
     Path("folder.json").mkdir()
     refused(workshop.run(*words, "folder.json"), USAGE, "it is a folder", "Name a file in it (-o FILE)")
 

@@ -273,7 +273,7 @@ def test_a_floor_excludes_older_releases(workshop: Workshop, board_url: str) -> 
     assert workshop.run("product", "show", PRODUCT, "--json").json["minimumVersion"] == "1.1.0"
     refused(workshop.flash(board_url, "--version", "1.0.0"), REFUSED, "check 6", "1.1.0")
     assert workshop.flash(board_url).status == 0
-    refused(workshop.run("product", "floor", PRODUCT, "1.0.0", "-o", "down.json"), REFUSED, "only rises")
+    refused(workshop.run("product", "floor", PRODUCT, "1.0.0", "-o", "down.json"), REFUSED, "can only be raised")
     assert not Path("down.json").exists()
 
 
@@ -299,9 +299,13 @@ def test_one_owner_stops_everything_and_all_resume(workshop: Workshop, board_url
     assert (shown["paused"], shown["safe"]["threshold"], len(shown["safe"]["owners"])) == (True, 2, 3)
     assert "YES, nothing can be published or installed" in workshop.run("contract", "show").out
     refused(workshop.flash(board_url), REFUSED, "check 2", "paused")
-    refused(workshop.run("contract", "pause", "--key", "dev:1"), REFUSED, "the contract is paused")
-    assert workshop.run("contract", "resume", "-o", "resume.json").status == 0
+    again = workshop.run("contract", "pause", "--key", "dev:1")
+    refused(again, REFUSED, "the contract is paused", "decide when to resume it (`blockota contract resume -o FILE`)")
+    for name in ("resume.json", "twice.json"):
+        assert workshop.run("contract", "resume", "-o", name).status == 0
     decide(workshop, "resume.json")
+    useless = workshop.run("proposal", "simulate", "twice.json")
+    refused(useless, REFUSED, "the contract is not paused", "Reject this proposal", "`blockota proposal reject FILE`")
     assert workshop.run("contract", "show", "--json").json["paused"] is False
     assert workshop.flash(board_url).status == 0
     refused(workshop.run("contract", "resume", "-o", "again.json"), REFUSED, "not paused")
