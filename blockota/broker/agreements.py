@@ -42,8 +42,8 @@ def announce(contract: ReplicationContract, account: BaseAccount, *, agreement: 
 
     Raises:
         UsageError: gateways cannot fetch from the URL.
-        ContractRefusalError: the agreement is not accepted, has expired, or is another broker's, or its number is now
-            that of another agreement.
+        ContractRefusalError: the agreement is not accepted, has expired, or belongs to another broker, or a
+            reorganisation gave its number to another agreement.
     """
     check_uri(uri)
     return contract.announce(account, agreement, uri=uri)
@@ -77,7 +77,7 @@ def find_deep_agreement(contract: ReplicationContract, number: int, *, confirmat
     if contract.shallow([found], block=max(head - confirmations, 0)):
         raise RefusedError(
             f"agreement {number} is not confirmed yet",
-            why=f"fewer than {confirmations} blocks lie above the proposal, which a reorganisation can replace",
+            why=f"fewer than {confirmations} blocks follow the proposal's block, so a reorganisation can replace it",
             remedy="wait for more blocks, and repeat the command",
         )
     return found
@@ -124,14 +124,14 @@ class AgreementReader:
             url: the URL at which the broker serves; empty if the broker announces nothing.
 
         Raises:
-            ChainError: the node is out of reach or lags behind, or the chain was reorganised meanwhile.
+            ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.
             RefusedError: a contract's return data is not valid.
         """
         reading = self._reader.read()
         if reading.reorganised_from is not None:
             self._state.forget_blocks(reading.reorganised_from)
         agreements = tuple(self._facts(reading, url=url))
-        # Check that no block was replaced during the reading: facts of replaced blocks do not belong together.
+        # Check that no block was replaced during the reading, because facts of different chains must not be combined.
         self._follower.check()
         self._state.remember_blocks(self._follower.known)
         return Facts(reading.block_time, agreements, reading.block, is_reorganised=reading.reorganised_from is not None)
@@ -139,7 +139,7 @@ class AgreementReader:
     def _facts(self, reading: Reading, *, url: str) -> Iterator[AgreementFacts]:
         open_ones = [(one, one.agreement) for one in reading.claims if one.agreement]
         open_ones = [(claim, agreement) for claim, agreement in open_ones if agreement.status not in _OVER]
-        # The newest block is the first one that shows an announcement that was just sent.
+        # An announcement that was just sent is visible only at the newest block.
         newest = self._replication.agreements_of(agreement.number for _, agreement in open_ones)
         for claim, agreement in open_ones:
             # If the node no longer keeps the events, use the manifest that was read before.
@@ -156,9 +156,9 @@ class AgreementReader:
 
 
 def _replicas(own: Agreement, reading: Reading) -> tuple[str, ...]:
-    """Return the URLs that other brokers announced for a release, in the order from the newest agreement.
+    """Return the URLs that other brokers announced for a release, those of the newest agreements first.
 
-    Whether a URL leads to a public address is checked when the connection is made.
+    The client checks that a URL leads to a public address when it connects.
     """
     others = (
         one

@@ -21,7 +21,7 @@ class Copies:
 
     Args:
         store: the store in which the copies are kept.
-        folder: the folder in which files are assembled for a Kubo node; not used with the embedded store.
+        folder: the folder in which files for a Kubo node are assembled; not used with the embedded store.
 
     Attributes:
         staging: the store that receives the blocks of a fetched file; the embedded store is its own staging store.
@@ -42,8 +42,8 @@ class Copies:
         self.staging = store if isinstance(store, LocalStore) else LocalStore(folder)
 
     def is_pinned(self, cid: CID) -> bool:
-        """Whether a file is pinned. False for a Kubo node, which does not record the owner of a pin."""
-        # No file is ever pinned in the staging folder of a Kubo node.
+        """Whether a file is pinned. Always False for a Kubo node, which does not record the owner of a pin."""
+        # With a Kubo node, no file is pinned in the staging folder.
         return cid in self.staging.pins()
 
     def has(self, cid: CID) -> bool:
@@ -70,7 +70,7 @@ class Copies:
         except (ContentError, StoreError):
             if not self._store.has(cid):
                 raise
-            self._store.pin(cid)  # an earlier run was killed after the put, while it emptied the staging folder
+            self._store.pin(cid)  # an earlier run stored the file, and was killed while it emptied the staging folder
         collect(self.staging, [cid], keep=())
 
     def drop(self, cid: CID, *, keep: Iterable[CID], is_foreign: bool) -> None:
@@ -85,7 +85,7 @@ class Copies:
     def _put(self, cid: CID) -> None:
         """Put a file from the staging folder into the Kubo node, which pins the file."""
         try:
-            # The copy is in the staging folder: a file can be larger than a temporary folder in memory.
+            # The temporary file is in the staging folder, because the system's temporary folder may be in memory.
             with tempfile.TemporaryFile(dir=self.staging.folder) as copy:
                 for part in self.staging.open(cid):
                     copy.write(part)

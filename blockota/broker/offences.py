@@ -1,8 +1,9 @@
 """Decide which sources a broker does not use for a while, because they served wrong blocks. Pure functions.
 
-One wrong block does not ban a source, which may have one damaged file among hundreds of good files.
+One wrong block does not ban a source, because the source may have one damaged file among hundreds of good files.
 
-1. After a wrong block, the source is not asked for the block's file for 1 minute, then for 2, 4 … up to 60 minutes.
+1. After a wrong block, the source is not asked for the block's file for 1 minute. Each further wrong block of the file
+   doubles this pause, up to 60 minutes.
 2. After wrong blocks of three files within an hour, the source is not asked for any file for 1 minute. Each further
    file with a wrong block doubles this pause, up to 60 minutes.
 """
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from blockota.formats.cid import CID
 
 _WINDOW = 3600.0
-"""Seconds within which wrong blocks of several files count together."""
+"""Seconds within which wrong blocks of different files are counted together."""
 _ADDRESSES = 3
 """The number of files with wrong blocks after which the source is not asked for any file."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 3600.0

@@ -27,7 +27,7 @@ class AccessRecord:
         status: the HTTP status of the response; 0 before the response is sent.
         sent: bytes of the body that were passed to the kernel.
         is_complete: whether the whole response was sent.
-        trouble: the reason why the response is not complete, if there was a failure.
+        trouble: the reason why the response is incomplete; empty if it is complete.
         began: the start of the request, in monotonic seconds.
     """
 

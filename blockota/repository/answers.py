@@ -45,7 +45,7 @@ class HttpAnswer:
 
 
 def content_headers(cid: CID | str, wanted: Wanted, *, etag: str, is_private: bool) -> dict[str, str]:
-    """Return the headers of content. Content is immutable under its address; shared caches keep only public content."""
+    """Return the headers of content. Content of an address never changes. Shared caches keep only public content."""
     headers = {
         "Content-Type": wanted.content_type,
         "Content-Disposition": disposition(f"{cid}.{'car' if wanted.is_car else 'bin'}"),
@@ -62,15 +62,15 @@ def content_headers(cid: CID | str, wanted: Wanted, *, etag: str, is_private: bo
 
 
 def disposition(filename: str) -> str:
-    """Return the ``Content-Disposition`` header that saves a file under a name (RFC 6266, encoded by RFC 8187)."""
+    """Return the ``Content-Disposition`` header that gives a download its file name (RFC 6266, encoded by RFC 8187)."""
     encoded = quote(filename, safe="")
-    # For clients without the extended form: no separators, quotes or control characters.
+    # The name for clients that do not read filename*, without separators, quotes and control characters.
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", filename)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
 
 
 def text_response(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> HttpAnswer:
-    """Return a plain-text response of one sentence, which caches must not keep."""
+    """Return a plain-text response of one sentence. Caches must not keep the response."""
     body = f"{sentence}\n".encode()
     fixed = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
     fixed |= {"X-Content-Type-Options": "nosniff", "Content-Length": str(len(body))}

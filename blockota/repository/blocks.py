@@ -16,9 +16,9 @@ from blockota.formats.cid import CID, check_block
 from blockota.repository.answers import Piece
 
 CAPACITY = 64 << 20
-"""Bytes of blocks that are kept in memory. If blocks are files, which the kernel caches, a quarter is kept."""
+"""Bytes of blocks that are kept in memory. A quarter of this is kept if blocks are files, which the kernel caches."""
 PART_SIZE = 1 << 17
-"""Bytes of a block that are sent at once. A client that does not read occupies as many bytes of memory."""
+"""Bytes of a block that are sent at once. A client that does not read occupies this much memory."""
 _READERS = 4
 
 
@@ -35,17 +35,17 @@ class BlockStore(Protocol):
 
 @runtime_checkable
 class FileStore(Protocol):
-    """A store in which each block is a file, so that a slow client occupies an open file and not a block in memory."""
+    """A store in which each block is a file. A slow client then occupies an open file instead of a block in memory."""
 
     def open_block(self, cid: CID) -> FileIO:
         """Open the unverified file of a block. The caller closes the file."""
 
 
 class Blocks:
-    """Reads verified blocks, and keeps the blocks that were used last in memory.
+    """Reads verified blocks, and keeps in memory the blocks that were used last.
 
     Args:
-        store: the store to read from, in threads.
+        store: the store, which is read in threads.
         capacity: bytes of blocks to keep in memory; None means the default.
 
     Attributes:
@@ -70,7 +70,7 @@ class Blocks:
             StoreError: the store does not have a block.
             ContentError: a block is corrupt.
         """
-        waiting = b""  # a few bytes before a block are sent with the block, which saves a packet
+        waiting = b""  # the few bytes before a block, sent in one packet with the block
         for number, piece in enumerate(pieces):
             if isinstance(piece, bytes):
                 waiting += piece
@@ -78,7 +78,7 @@ class Blocks:
             following = next((other for other in pieces[number + 1 : number + 3] if isinstance(other, Piece)), None)
             cid = following.block.cid if following else None
             if cid and cid not in self._kept and cid not in self._pending and cid not in self._verified:
-                # Begin to read the next block. An error is reported when the block itself is sent.
+                # Begin to read the next block. An error of this read is reported when that block is sent.
                 reading = asyncio.ensure_future(self.get(cid))
                 reading.add_done_callback(lambda done: done.cancelled() or done.exception())
             async for part in self._parts(piece, part_size):
@@ -123,23 +123,23 @@ class Blocks:
         file = self.open(block.cid, size=block.size)
         data = b"" if file else await self.get(block.cid)
         if file is None and len(data) != block.size:
-            # The client has already received the length that the parent records.
+            # The response's length, which the client already has, is computed from the length in the parent.
             why = f"the block has {len(data)} bytes, its parent records {block.size}"
             raise ContentError(f"{block.cid} is not served", why=why)
         if file is None and isinstance(self._store, FileStore):
-            file = self.open(block.cid, size=block.size)  # the block is verified now
+            file = self.open(block.cid, size=block.size)  # the file is known to be verified
         if file is None:
             for first in range(piece.first, piece.stop, size):
                 yield data[first : min(first + size, piece.stop)]
             return
 
-        del data  # a slow client occupies the file, and not the block
+        del data  # a slow client occupies the open file, not the block in memory
         with file:
             for first in range(piece.first, piece.stop, size):
                 count = min(size, piece.stop - first)
                 part = os.pread(file.fileno(), count, first)
                 if len(part) != count:
-                    raise ContentError(f"{block.cid} is corrupt", why="the block's file became shorter during sending")
+                    raise ContentError(f"{block.cid} is corrupt", why="its file became shorter while it was sent")
                 yield part
 
     def _read(self, cid: CID) -> bytes:

@@ -6,8 +6,9 @@ h11 parses requests and frames responses (RFC 9112). This module reads and waits
    `MAX_HEADERS` fields.
 2. No data is read while a request is answered. Request bodies are never read: the connection is closed after the
    response to a request with a body.
-3. A part of a response is produced only when the kernel has accepted the previous part, so that a client that does not
-   read occupies one part in memory. A client that acknowledges fewer than `slowest` bytes per second is disconnected.
+3. A part of a response is produced only when the kernel has accepted the previous part. A client that does not read
+   therefore occupies only one part in memory. A client that acknowledges fewer than `slowest` bytes per second is
+   disconnected.
 4. Between two requests, a connection may be idle for `idle_seconds`.
 """
 
@@ -33,7 +34,7 @@ MAX_HEADER_SIZE = 1 << 15
 MAX_HEADERS = 100
 """The maximum number of header fields of a request."""
 READ_SIZE = 1 << 12
-"""Bytes that are read at once. A request may exceed its size limit by as many bytes before it is refused."""
+"""Bytes that are read at once. A request may exceed the size limit by this number before it is refused."""
 _VERSIONS = (b"1.0", b"1.1")
 
 
@@ -82,8 +83,8 @@ class HttpConnection:
             TimeoutError: the request did not arrive in time.
             ConnectionError: the connection was lost.
         """
-        # An h11 connection for each request: this way empty lines before a request can be skipped (RFC 9112 section
-        # 2.2), which h11 refuses, and a request that was received together with the last one is kept.
+        # Each request has its own h11 connection. This way, empty lines before a request can be skipped (RFC 9112
+        # section 2.2), which h11 would refuse. A request that arrived together with the previous one is kept.
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_SIZE)
         limits, clock = self._limits, asyncio.get_running_loop().time
         async with asyncio.timeout(limits.header_seconds if self._is_new else limits.idle_seconds) as limit:
@@ -115,7 +116,7 @@ class HttpConnection:
         Args:
             response: the status and headers of the response, including the length.
             parts: the parts of the body.
-            is_last: whether to close the connection afterwards.
+            is_last: whether the connection is closed after the response.
 
         Raises:
             LocalProtocolError: the body is shorter or longer than announced.
@@ -123,14 +124,14 @@ class HttpConnection:
             ConnectionError: the connection was lost.
         """
         headers = [*response.headers.items(), ("Date", formatdate(usegmt=True))]
-        # A body that follows or a protocol that is offered (RFC 9110 section 7.8) leave the request incomplete.
+        # The request is incomplete if it has a body or offers another protocol (RFC 9110 section 7.8).
         if is_last or self._http.their_state is not h11.DONE:
             headers.append(("Connection", "close"))
         reason = HTTPStatus(response.status).phrase
         head = self._http.send(h11.Response(status_code=response.status, headers=headers, reason=reason.encode()))
         waiting = head or b""
         async for part in parts:
-            # The head goes with the first part, in one packet.
+            # The head is sent with the first part, in one packet.
             self._write(waiting + (self._http.send(h11.Data(data=part)) or b""))
             waiting = b""
             await self._drain()
@@ -154,7 +155,7 @@ class HttpConnection:
         self._is_closed = True
 
     def abort(self) -> None:
-        """Close the connection at once, and discard the data that is not sent yet."""
+        """Close the connection immediately, and discard the data that is not sent yet."""
         if not self._is_closed:
             self._writer.transport.abort()
 
@@ -178,10 +179,11 @@ class HttpConnection:
                 return
 
     def _acknowledged(self) -> int:
-        """Count the bytes that the client acknowledged, or on systems other than Linux, that the kernel accepted.
+        """Count the bytes that the client acknowledged. On systems other than Linux, count those the kernel accepted.
 
-        The kernel accepts a part as a whole when a third of its send buffer of up to 4 MiB is free, which takes minutes
-        with a slow client. The length of the send queue (tcp(7), SIOCOUTQ) shows the client's progress in between.
+        The kernel accepts new data only when a third of its send buffer of up to 4 MiB is free, which takes minutes
+        with a slow client. During this time, the length of the send queue (tcp(7), SIOCOUTQ) shows the client's
+        progress.
         """
         transport = self._writer.transport
         queued = transport.get_write_buffer_size()
@@ -192,14 +194,14 @@ class HttpConnection:
 
 
 def _request(event: h11.Request, peer: str) -> HttpRequest:
-    # A request that arrived all at once may still be too large.
+    # h11 limits only a request that arrives in several reads.
     fields = event.headers.raw_items()
     size = len(event.target) + sum(len(name) + len(value) + 4 for name, value in fields)
     if size > MAX_HEADER_SIZE or len(fields) > MAX_HEADERS or event.http_version not in _VERSIONS:
         raise h11.RemoteProtocolError("the request is too large, or has another version of HTTP")
     headers: dict[str, str] = {}
     for name, value in event.headers:
-        # RFC 9110 section 5.3: fields of one name are one list.
+        # RFC 9110 section 5.3: fields of the same name form one list.
         text, known = value.decode("latin-1"), headers.get(name.decode("ascii"))
         headers[name.decode("ascii")] = text if known is None else f"{known}, {text}"
     return HttpRequest(event.method.decode("ascii"), event.target.decode("latin-1"), headers, peer)

@@ -55,18 +55,18 @@ class HttpRequest:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The query's fields by name; the last field counts if a name is repeated."""
+        """The query's fields by name. If a name is repeated, its last field counts."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
     @property
     def _parts(self) -> tuple[str, str]:
-        """Path and query; the target may be an absolute URL (RFC 9112 section 3.2.2)."""
+        """Path and query. The target may be an absolute URL (RFC 9112 section 3.2.2)."""
         path, _, query = _AUTHORITY.sub("", self.target).partition("?")
         return path, query
 
 
 class RefusedRequestError(RefusedError):
-    """A request was refused; `status` and `headers` are the HTTP status and additional headers of the response."""
+    """A request was refused. `status` and `headers` are the HTTP status and additional headers of the response."""
 
     def __init__(
         self, status: int, what: str, *, why: str = "", remedy: str = "", headers: Mapping[str, str] | None = None
@@ -80,12 +80,12 @@ class Wanted:
     """The form of the content that a request asks for.
 
     Attributes:
-        is_car: whether a CAR is requested, or else one raw block.
+        is_car: whether a CAR is requested; otherwise, one raw block is requested.
         scope: which blocks of the tree the CAR contains (``dag-scope``).
-        repeat: whether the CAR contains a block as often as the tree names the block (``dups=y``).
+        repeat: whether the CAR contains a block as often as it occurs in the tree (``dups=y``).
         span: offsets of the first and last byte that the CAR proves (``entity-bytes``); negative offsets count from
             the file's end, and None means the end.
-        is_named: whether the URL itself names the form, so that the response does not vary with ``Accept``.
+        is_named: whether the URL itself gives the form, so that the response does not vary with ``Accept``.
     """
 
     is_car: bool
@@ -119,7 +119,7 @@ def read_wanted(query: Mapping[str, str], accept: str) -> Wanted:
     """Read the form of the content that a request asks for. The query takes precedence over the ``Accept`` header.
 
     Raises:
-        RefusedRequestError: with status 400 if the request names no form or a query field is not valid; with 406 if
+        RefusedRequestError: with status 400 if the request gives no form or a query field is not valid; with 406 if
             the form is not served.
     """
     choices = [choice for choice in _choices(accept) if choice[0] in (RAW_TYPE, CAR_TYPE) and _is_served(choice[1])]
@@ -138,7 +138,7 @@ def read_wanted(query: Mapping[str, str], accept: str) -> Wanted:
         return Wanted(is_car=False, is_named=False) if kind == RAW_TYPE else _car(query, parameters, is_named=False)
     remedy = f"ask with ?format=raw or ?format=car, or with Accept: {RAW_TYPE} or {CAR_TYPE}"
     if accept.strip() in ("", "*/*"):
-        raise RefusedRequestError(400, "the request does not name a form of the content", remedy=remedy)
+        raise RefusedRequestError(400, "the request does not give a form of the content", remedy=remedy)
     raise RefusedRequestError(406, "the repository serves no form that the request accepts", remedy=remedy)
 
 
@@ -146,8 +146,8 @@ def read_address(text: str) -> CID:
     """Read the content address in a request's path.
 
     Raises:
-        RefusedRequestError: with status 400 if the address is malformed; with 404 if images never have an address of
-            this kind.
+        RefusedRequestError: with status 400 if the address is malformed; with 404 if an image cannot have an address
+            of this kind.
     """
     try:
         return CID.parse_any(text)
@@ -186,10 +186,10 @@ def has_etag(header: str, etag: str) -> bool:
 
 
 def client_of(peer: str, forwarded: str, proxies: Sequence[IPv4Network | IPv6Network]) -> str:
-    """Return the IP address of the client that made a request, which proxies may have forwarded.
+    """Return the IP address of the client that made a request. Proxies may have forwarded the request.
 
-    Each proxy appends the address of its own peer to ``X-Forwarded-For``. An entry of ``X-Forwarded-For`` is therefore
-    trusted only if all later entries and the connection's peer are trusted proxies.
+    Each proxy appends the address of its own peer to ``X-Forwarded-For``. An entry is therefore trusted only if all
+    later entries and the connection's peer are trusted proxies.
 
     Args:
         peer: IP address of the connection's peer.

@@ -29,8 +29,8 @@ _CROSS_ORIGIN = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag, X-Ipfs-Path, X-Ipfs-Roots",
 }
-"""Any web page may read the responses (Fetch standard, "CORS protocol"), as with Kubo's gateway. Content is public, or
-protected by a token that the page must know; cookies are not used."""
+"""Any web page may read the responses (Fetch standard, "CORS protocol"), as with Kubo's gateway. This is safe, because
+content is public, or protected by a token that the page must know, and cookies are not used."""
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": ", ".join(_METHODS),
     "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, If-None-Match, Range, User-Agent, "
@@ -44,7 +44,7 @@ _RETRY = {"Retry-After": "60"}
 class Responder:
     """Chooses the response to each request. Without `tokens`, every client is served.
 
-    The responder does not read the store: a response only names the pieces of its body.
+    The responder does not read the store: a response lists the pieces of its body, which the server reads.
     """
 
     def __init__(self, catalogue: Catalogue, tokens: Tokens | None = None) -> None:
@@ -55,7 +55,7 @@ class Responder:
         return self._tokens.holder(request.headers.get("authorization", "")) if self._tokens else None
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
-        """Return the response to a request. A refusal is a response as well."""
+        """Return the response to a request, which may be a refusal."""
         try:
             found = self._route(request)
         except RefusedRequestError as refusal:
@@ -69,7 +69,7 @@ class Responder:
         if request.method not in _METHODS:
             sentence, allow = "Only GET, HEAD and OPTIONS are supported.", {"Allow": ", ".join(_METHODS)}
             return text_response(HTTPStatus.METHOD_NOT_ALLOWED, sentence, allow)
-        if request.method == "OPTIONS":  # before the token: a preflight carries none
+        if request.method == "OPTIONS":  # before the token is checked: a preflight has no token
             return HttpAnswer(HTTPStatus.OK, {**_PREFLIGHT, "Cache-Control": "no-store"})
         if path == HEALTH:
             return self._health()
@@ -82,7 +82,7 @@ class Responder:
         address, slash, _ = path.removeprefix(_CONTENT).partition("/")
         if slash:
             raise RefusedRequestError(
-                400, "a content address has no paths below it", why="images and manifests are files, not folders"
+                400, "a content address cannot be followed by a path", why="images and manifests are files, not folders"
             )
         return self._content(request, address)
 
@@ -121,11 +121,11 @@ class Responder:
 
         Raises:
             RefusedRequestError: with status 503 if the chain or the store is out of reach; with 410 if the right to
-                serve the block has ended; else with 404 or 412 if the block is not served.
+                serve the block has ended; with 404 or 412 if the block is not served for another reason.
         """
         catalogue = self._catalogue
         if not catalogue.is_open:
-            why = "the chain, which records what may be served, is out of reach"
+            why = "the chain is out of reach, which records the files that may be served"
             raise RefusedRequestError(503, "nothing is served now", why=why, headers=_RETRY)
         if catalogue.store_trouble:
             raise RefusedRequestError(503, "nothing is served now", why="the store is out of reach", headers=_RETRY)
@@ -141,7 +141,7 @@ class Responder:
         if cid in catalogue.files.missing:
             why = "parts of the file are missing or corrupt in the store"
             raise RefusedRequestError(status, f"{cid} is not served yet", why=why)
-        why = "the file belongs to no release that this repository has read from the chain"
+        why = "the file does not belong to a release that this repository has read from the chain"
         remedy = f"ask again after {catalogue.refresh_seconds:.0f} s if the release is new"
         raise RefusedRequestError(status, f"{cid} is not yet known here", why=why, remedy=remedy)
 

@@ -162,7 +162,7 @@ def _check_pem(path: Path, label: bytes, kind: str) -> None:
     """Check the kind of a PEM file, because OpenSSL's errors do not name a file of the wrong kind."""
     text = read_input(path, limit=_MAX_PEM_SIZE)
     if label not in text or b"ENCRYPTED" in text:
-        raise UsageError(f"{path} cannot be used", why=f"it does not contain a PEM block with a {kind}")
+        raise UsageError(f"{path} cannot be used", why=f"the file does not contain a PEM block with the {kind}")
 
 
 class _Server:

@@ -1,7 +1,7 @@
-"""Bearer tokens of clients (RFC 6750). The token file lists the tokens' names and SHA-256, but not the tokens.
+"""Bearer tokens of clients (RFC 6750). The token file lists the name and the SHA-256 of each token, not the token.
 
-A line of the token file is ``NAME SHA256``; a line that begins with ``#`` is a comment. A token has 256 random bits, so
-that a plain hash, without salt or many rounds, protects the token.
+A line of the token file is ``NAME SHA256``; a line that begins with ``#`` is a comment. A plain hash, without salt or
+many rounds, is sufficient, because a token has 256 random bits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Tokens:
     """The accepted tokens, read from a file.
 
     Attributes:
-        trouble: the reason why the last reading of the file failed, with the file's name; empty if it succeeded.
+        trouble: the reason why the file could not be read last time, with the file's name; empty if it was read.
         why: the same reason without the file's name, for clients.
 
     Raises:
@@ -47,15 +47,15 @@ class Tokens:
         return bool(self.trouble) and not self._names
 
     def reload(self) -> None:
-        """Read the token file again. After two failures in a row, no token is accepted until a reading succeeds.
+        """Read the token file again. After two failures in a row, no token is accepted until the file can be read.
 
-        One failure is tolerated, because the file may be half written. A second failure in a row is not tolerated,
-        because it may hide that a token was removed from the file.
+        A first failure changes nothing, because the file may be half written. After a second failure, the old tokens
+        are no longer accepted, because the file may no longer list them.
         """
         try:
             self._names, self.trouble, self.why = read_tokens(self._path), "", ""
         except UsageError as error:
-            if self.trouble:  # the second time in a row
+            if self.trouble:  # the second failure in a row
                 self._names = {}
             self.trouble, self.why = str(error), error.why
 
@@ -63,13 +63,13 @@ class Tokens:
         """Return the name of the token in an ``Authorization`` header; None if the token is not accepted."""
         kind, _, token = authorization.partition(" ")
         digest = hashlib.sha256(token.strip().encode()).digest()
-        # Compare with all tokens in constant time, so that the time reveals neither the match nor its length.
+        # Compare with all tokens in constant time, so that the duration reveals nothing about the tokens.
         found = [name for known, name in self._names.items() if hmac.compare_digest(known, digest)]
         return found[0] if found and kind.lower() == "bearer" else None
 
 
 def new_token(name: str) -> tuple[str, str]:
-    """Generate a token, and the line of the token file by which a repository accepts the token.
+    """Generate a token, and its line for the token file of a repository.
 
     Raises:
         UsageError: the name is malformed.
@@ -97,7 +97,7 @@ def read_tokens(path: Path) -> dict[bytes, str]:
             raise UsageError(
                 f"{path} cannot be used",
                 why=f"line {number} is not NAME SHA256",
-                remedy="generate its lines",
+                remedy="generate the lines of this file",
                 action=Action.MAKE_TOKEN,
             )
         names[bytes.fromhex(match[2])] = match[1]

@@ -1,4 +1,4 @@
-"""List the blocks of a file in the order of sending, with their lengths, before any leaf is read. Pure functions."""
+"""List the blocks of a file in the order of sending, with their lengths, without reading a leaf. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TreeBlock:
     Attributes:
         cid: the block's content address.
         size: the block's length in bytes.
-        start: offset in the file, in bytes, of the content below the block.
-        stop: offset in the file, in bytes, of the end of the content below the block.
+        start: offset in the file, in bytes, at which the content below the block begins.
+        stop: offset in the file, in bytes, at which the content below the block ends.
     """
 
     cid: CID
@@ -70,7 +70,7 @@ def blocks_for_bytes(blocks: tuple[TreeBlock, ...], *, first: int, last: int) ->
 
 
 def _walk(link: DagLink, read_block: Callable[[CID], bytes], *, start: int, depth: int) -> Iterator[TreeBlock]:
-    # A leaf's size is in its parent, so the leaf is not read here.
+    # The parent records the size of a leaf, so the leaf is not read.
     if link.cid.codec == RAW and link.file_size >= 0:
         yield TreeBlock(link.cid, link.file_size, start, start + link.file_size)
         return

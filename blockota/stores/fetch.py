@@ -1,10 +1,11 @@
-"""Fetches one file from many untrusted sources concurrently.
+"""Fetch one file from many untrusted sources concurrently.
 
-For each source a thread requests the blocks of a shared `FetchPlan`, one after the other. A source that serves a wrong
-block, stalls, redirects to a forbidden address or fails too often is reported and not asked again. If only one source
-is active, the whole file is first requested as a CAR; if the CAR breaks off, the missing blocks are requested singly.
+Each source has a thread, which requests blocks of the shared `FetchPlan`, one after the other. A source that serves a
+wrong block, stalls, redirects to a forbidden address or fails too often is reported and not asked again. If only one
+source is active, it is first asked for the whole file as a CAR. If the CAR breaks off, the missing blocks are requested
+one by one.
 
-A source can be slow on purpose without exceeding a limit, so a fetch never depends on a single source. When the active
+A malicious source can be slow without exceeding a limit, so a fetch never depends on a single source. When the active
 sources together deliver too little, other sources join: first the waiting sources, then the next stage of the search.
 """
 
@@ -26,11 +27,11 @@ from blockota.stores.local import LocalStore
 from blockota.stores.source import BAD, Limits, Source, SourceError, SourceReport, Verdict
 
 MAX_SOURCES = 8
-"""Maximum number of sources that are asked concurrently; others replace those that are given up."""
+"""The maximum number of sources that are asked concurrently. When a source is given up, another replaces it."""
 MAX_SLOW_SOURCES = 32
 """Maximum number of sources that are asked concurrently if they are slow."""
 FAST_ENOUGH = 1 << 20
-"""Bytes (one block) that the active sources must together deliver in `Limits.joining`; else others join."""
+"""Bytes that the active sources must together deliver within `Limits.joining`, or other sources join: one block."""
 _TICK = 0.1
 _JOIN_SECONDS = 1.0
 _BACKOFF = 0.2
@@ -60,7 +61,7 @@ def fetch(
     into: Destination,
     on_progress: Callable[[int], object] = lambda _: None,
 ) -> FetchReport:
-    """Fetch a file with the default limits; each block is verified before it is stored.
+    """Fetch a file with the default limits. Each block is verified before it is stored.
 
     `FileFetch` fetches with other limits.
 
@@ -72,7 +73,7 @@ def fetch(
         on_progress: called with the number of bytes of the file that were added.
 
     Raises:
-        UnservedError: no source is left, and the file is incomplete; the error lists the verdict on every source.
+        UnservedError: no source is left, and the file is incomplete. The error lists the verdict on every source.
         StoreError: the destination cannot store the file.
         ContentError: the blocks match their CIDs, but are not a file of this size.
     """
@@ -80,7 +81,7 @@ def fetch(
 
 
 class FileFetch:
-    """A fetch of one file, with the arguments of `fetch`; `report` can be called after a failure, too."""
+    """A fetch of one file, with the arguments of `fetch`. `report` can also be called after a failure."""
 
     def __init__(
         self, cid: CID, sources: Sequence[Source], *, size: int, into: Destination, limits: Limits | None = None
@@ -105,8 +106,8 @@ class FileFetch:
 
         Args:
             on_progress: called in this thread with the number of bytes of the file that were added.
-            more: returns further sources, or None if none are left; called in this thread when the active sources
-                deliver too little, or no source is active. A source that `more` returns twice joins once.
+            more: returns further sources, or None if none are left. It is called in this thread when no source is
+                active, or when the active sources deliver too little. A source that `more` returns twice joins once.
 
         Raises:
             UnservedError: no source is left, and the file is incomplete.
@@ -125,7 +126,7 @@ class FileFetch:
                     on_progress(placed - reported)
                     reported = placed
         finally:
-            # Abort all requests. A thread that still waits for a name lookup is abandoned, which has no effect.
+            # Abort all requests. A name lookup cannot be aborted, so its thread is left running; it has no effect.
             plan.stop()
             for worker in self._workers.values():
                 worker.dismiss()
@@ -147,16 +148,16 @@ class FileFetch:
         return self.report()
 
     def _staff(self, plan: FetchPlan, *, is_slow: bool, more: Callable[[], Iterable[Source] | None]) -> bool:
-        """Let other sources join if needed; returns whether any source is active."""
-        # (1) Ask for other sources, until one of them is new, or none are left.
+        """Let other sources join if needed. Returns whether any source is active."""
+        # (1) Ask for other sources until a source is new, or none are left.
         busy = [worker for worker in self._workers.values() if worker.is_busy]
         needed = is_slow or not (busy or self._waiting)
         while needed and (others := more()) is not None:
             needed = not self._invite(others)
-        # (2) Let waiting sources join. Slow sources must not block the others, so they get more sources beside them.
+        # (2) Let waiting sources join. Slow sources must not take up all places, so the limit is then higher.
         room = min(len(busy) + MAX_SOURCES, MAX_SLOW_SOURCES) if is_slow else MAX_SOURCES
         joining = [self._waiting.popleft() for _ in range(min(len(self._waiting), room - len(busy)))]
-        # (3) A CAR is requested from a single active source only: two sources would send the same blocks.
+        # (3) Request a CAR only while one source is active, because two sources would send the same blocks.
         for worker in (*busy, *joining):
             worker.is_only = len(busy) + len(joining) == 1
         for worker in joining:
@@ -164,7 +165,7 @@ class FileFetch:
         return bool(busy or joining)
 
     def _invite(self, sources: Iterable[Source]) -> bool:
-        """Append new sources to the queue; returns whether one was new. Of equal URLs, the first source is used."""
+        """Append new sources to the queue. Returns whether a source was new. Of equal URLs, the first source counts."""
         new = {source.url.rstrip("/"): source for source in reversed(list(sources))}
         joining = {url: Worker(new[url], self._limits) for url in reversed(new) if url not in self._workers}
         self._workers |= joining
@@ -180,7 +181,7 @@ class _Pace:
         self._since = time.monotonic()
 
     def is_slow(self, placed: int) -> bool:
-        """Whether a span of time has ended in which too little arrived."""
+        """Whether too little of the file arrived in the last full span of time."""
         now = time.monotonic()
         if now - self._since < self._span:
             return False
@@ -191,12 +192,12 @@ class _Pace:
 
 @dataclass(eq=False)
 class Worker:
-    """A source and its thread; the thread writes the attributes after `is_only`, and other threads read them.
+    """A source and its thread. The thread writes the attributes after `is_only`, and other threads read them.
 
     Attributes:
         source: the source.
         limits: the limits of the source.
-        is_only: whether no other source is active; then a CAR is requested.
+        is_only: whether this source is the only active source, so that it is asked for a CAR.
         size: size in bytes of the valid blocks that the source served.
         blocks: number of the valid blocks that the source served.
         seconds: time during which a request to the source was pending.
@@ -232,12 +233,12 @@ class Worker:
         self._thread.start()
 
     def dismiss(self) -> None:
-        """Abort the request; a source that served nothing gets its last failure as verdict, or `LATE`."""
+        """Abort the request. The verdict on a source that served nothing is that of its last failure, or `LATE`."""
         since = self.asked_since
         if self.verdict == Verdict.UNUSED and self.failure is not None:
             self.verdict, self.reason = self.failure.verdict, self.failure.why
         elif self.verdict == Verdict.UNUSED and since and time.monotonic() - since > self.limits.duplicate_after:
-            self.verdict, self.reason = Verdict.LATE, "the others were ready before it answered"
+            self.verdict, self.reason = Verdict.LATE, "other sources served the whole file before it answered"
         if self._client is not None:
             self._client.abort()
 
@@ -276,12 +277,12 @@ class Worker:
             plan.stop(error)
 
     def _fetch_car(self, plan: FetchPlan, client: TrustlessClient) -> None:
-        """Request a CAR; if the source has none, or the CAR breaks off, `_fetch_blocks` fetches the rest."""
+        """Request a CAR. If the source has none, or the CAR breaks off, `_fetch_blocks` fetches the missing blocks."""
         try:
             with self._asking():
                 for block in client.blocks(plan.root, size=plan.size, earlier=plan.known):
                     self._arrived(block, plan)
-                    # Another source has joined: two must not send the same blocks.
+                    # End the CAR if another source has joined, because both would send the same blocks.
                     if plan.is_over or not self.is_only:
                         return
         except SourceError as error:
@@ -301,7 +302,7 @@ class Worker:
                 failures = 0
             except SourceError as error:
                 failures += 1
-                # A request that fails after the end was aborted by `dismiss`: the source did not fail.
+                # After the end of the fetch, `dismiss` aborts the request: the source did not fail.
                 if not plan.is_over:
                     self.failure = error
                 plan.give_back(self)
@@ -315,26 +316,26 @@ class Worker:
             self.verdict, self.reason = error.verdict, error.why
 
     def _duplicate_after(self) -> float:
-        """Return twice this source's time per block: it also requests blocks for which others need longer."""
+        """Return twice this source's time per block. A block that others do not deliver in this time is requested."""
         longest = self.limits.duplicate_after
         own = 2 * self.seconds / self.blocks if self.blocks else longest
         return min(max(own, _TICK), longest)
 
 
 class FileDestination:
-    """Writes a file's leaves at their offsets; called from several threads.
+    """Writes a file's leaves at their offsets. Several threads call its methods.
 
-    As a context manager, `FileDestination` locks the store, so that no other process removes the blocks found in the
-    store before they are pinned. A missing store is created with the first block, so a fetch without any block does not
-    create a store.
+    As a context manager, `FileDestination` locks the store, so that no other process removes blocks of the file before
+    they are pinned. A missing store is created with the first block, so a fetch without any block does not create a
+    store.
 
     Args:
         file: an empty, seekable file, open for reading and writing.
-        store: a store in which the blocks are stored as well, so that a later fetch can resume. If the store fails,
-            the file is fetched all the same.
+        store: a store that also keeps the blocks, so that a later fetch can resume. A failure of the store does not end
+            the fetch.
 
     Attributes:
-        store_error: the error after which blocks are no longer stored in the store.
+        store_error: the error of the store; None while the store is in use.
     """
 
     def __init__(self, file: BinaryIO, *, store: LocalStore | None = None) -> None:
@@ -388,7 +389,7 @@ class FileDestination:
         self._use_store(lambda store: store.pin(cid))
 
     def _use_store(self, action: Callable[[LocalStore], None]) -> None:
-        """Run an action on the store under its lock; after the first error the store is not used again."""
+        """Run an action on the store under its lock. After the first error, the store is not used again."""
         if self._store is None or self.store_error:
             return
         try:
@@ -402,7 +403,7 @@ class FileDestination:
 
 
 class StoreDestination:
-    """Stores a file's blocks in the local store; `LocalStore.open` yields the file after the fetch."""
+    """Stores a file's blocks in the local store. After the fetch, `LocalStore.open` yields the file."""
 
     def __init__(self, store: LocalStore) -> None:
         self._store = store

@@ -1,8 +1,8 @@
-"""Records which blocks a fetch still needs, and which sources were asked for them; all threads of a fetch share a plan.
+"""The plan of a fetch: which blocks are missing, and which sources were asked for them. All threads share one plan.
 
-The DAG is discovered from the root down: inner blocks are requested before leaves, and leaves in file order. A free
-source takes the next block, so a fast source fetches more blocks. When every block has been requested, a block whose
-source is slow is requested from a second source as well; the first response is used.
+The DAG is discovered from the root down: inner blocks are requested before leaves, and leaves in file order. A source
+that is free takes the next block, so a fast source fetches more blocks. When every block has been requested, a block
+whose source is slow is also requested from a second source, and the first response is used.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from blockota.formats.cid import CID, RAW, Block, read_links
 
 _MAX_DEPTH = 8
 _LINK_SIZE = 50
-"""Minimum number of bytes that a link takes in an inner block, with its entry in the UnixFS data."""
+"""The minimum size of a link in an inner block, in bytes, including the link's entry in the UnixFS data."""
 _WAIT = 0.05
 
 
 class Destination(Protocol):
-    """The destination of the blocks of a fetch; called from several threads."""
+    """The destination of the blocks of a fetch. Several threads call its methods."""
 
     def kept(self, cid: CID) -> bytes | None:
-        """Return the bytes of a block that this fetch or an earlier one stored; the caller verifies them again."""
+        """Return the bytes of a block that this or an earlier fetch stored. The caller verifies the bytes again."""
 
     def keep(self, block: Block, offsets: Sequence[int]) -> None:
-        """Store a verified block at its offsets in the file; an inner block has no offsets."""
+        """Store a verified block at its offsets in the file. An inner block has no offsets."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A place of a block in the DAG: its depth, and the offset and size of its bytes in the file."""
+    """A place of a block in the DAG: the block's depth, and the offset and size of its bytes in the file."""
 
     offset: int
     size: int
@@ -49,7 +49,7 @@ class FetchPlan:
     Attributes:
         changed: notified when a block arrived, or the fetch was stopped.
         placed: number of bytes of the file that are at the destination.
-        error: the error that stopped the fetch; None if no error did.
+        error: the error that stopped the fetch; None if no error stopped it.
     """
 
     def __init__(self, root: CID, *, size: int, destination: Destination) -> None:
@@ -83,7 +83,7 @@ class FetchPlan:
         return self.root in self._needed
 
     def take_kept(self) -> None:
-        """Use all blocks that an earlier fetch stored; must be called before any source is asked."""
+        """Use all blocks that an earlier fetch stored. Call this method before the first source is asked."""
         missing = []
         while (cid := self._next_queued()) is not None:
             if (data := self.known(cid)) is None:
@@ -101,7 +101,7 @@ class FetchPlan:
                 self.changed.wait(left)
 
     def stop(self, error: BaseException | None = None) -> None:
-        """Stop the fetch; only the first error is stored."""
+        """Stop the fetch. Only the first error is stored."""
         with self.changed:
             self.error = self.error or error
             self._is_stopped = True
@@ -110,7 +110,7 @@ class FetchPlan:
     def take(self, asker: Hashable, *, duplicate_after: float) -> CID | None:
         """Wait for a block to request, and return its CID; None when the fetch is over.
 
-        A block that was requested from others more than `duplicate_after` seconds ago is requested again.
+        A block that another asker took, and did not deliver for `duplicate_after` seconds, is requested again.
         """
         while True:
             with self.changed:
@@ -130,7 +130,7 @@ class FetchPlan:
             self.arrived(Block(cid, data))
 
     def give_back(self, asker: Hashable) -> None:
-        """Queue the blocks that an asker took and did not deliver again, unless another asker took them too."""
+        """Return the blocks that an asker did not deliver to the queue, unless another asker has also taken them."""
         with self.changed:
             for cid, askers in list(self._asked.items()):
                 if askers.pop(asker, None) is not None and not askers:
@@ -150,7 +150,7 @@ class FetchPlan:
         return largest_block(cid, size=size)
 
     def arrived(self, block: Block) -> bool:
-        """Use a block that matches its CID; returns whether the block was still needed.
+        """Use a block that matches its CID. Returns whether the block was still needed.
 
         Raises:
             ContentError: the tree cannot belong to a file of this size.
@@ -183,9 +183,9 @@ class FetchPlan:
         return None
 
     def _overdue(self, asker: Hashable, now: float, *, duplicate_after: float) -> CID | None:
-        """Return the longest overdue block that this asker has not been asked for; None if no block is overdue."""
+        """Return the longest overdue block that this asker has not taken; None if no block is overdue."""
         late = {
-            # The more sources were asked in vain, the sooner the next one is asked: delays must not add up.
+            # Each further asker makes the next wait shorter, so that many slow sources do not add up to a long delay.
             cid: max(askers.values()) + duplicate_after / len(askers)
             for cid, askers in self._asked.items()
             if askers and asker not in askers
@@ -199,11 +199,11 @@ class FetchPlan:
         size = sum(link.file_size for link in links) if links else len(block.data)
         for place in places:
             if place.size != size:
-                raise self._refused(f"{block.cid} has {size} bytes where {place.size} belong")
+                raise self._refused(f"{block.cid} has {size} bytes, and its parent records {place.size}")
         if links:
             self._inner[block.cid] = block.data
         for place in places:
-            # A tree of repeated inner blocks can have far more links than blocks, so the links are limited as well.
+            # A tree of repeated inner blocks can have far more links than blocks, so the links are also limited.
             self._links_left -= len(links)
             if self._links_left < 0 or (links and place.depth == _MAX_DEPTH):
                 raise self._refused("its tree is deeper, or has smaller pieces, than any image needs")

@@ -27,11 +27,11 @@ CAR_REQUEST = f"{CAR_TYPE}; version=1; order=dfs; dups=y"
 """Accept header for a CAR in depth-first order with repeated blocks."""
 _CAR_EXTRA = 1 << 16
 PARTS_AHEAD = 8
-"""Maximum number of parts of a response that are read before they are verified."""
+"""The maximum number of parts of a response that are read ahead of their verification."""
 
 
 class TrustlessClient:
-    """Requests blocks from one source and verifies them; `abort` may be called from any thread."""
+    """Requests blocks from one source and verifies them. Any thread may call `abort`."""
 
     def __init__(self, source: Source, limits: Limits) -> None:
         self.source = source
@@ -63,12 +63,12 @@ class TrustlessClient:
                 return Block(cid, data)
             kind = response.header("Content-Type").partition(";")[0].strip().lower()
             if kind != RAW_TYPE:
-                why = f"it answers with {kind[:60] or 'no media type'} where a block was requested"
+                why = f"a block was requested, and it answers with {kind[:60] or 'no media type'}"
                 raise SourceError(self.source.url, Verdict.UNUSABLE, why=why)
             raise SourceError(self.source.url, Verdict.WRONG, why=f"block {cid} has another hash")
 
     def blocks(self, cid: CID, *, size: int, earlier: Callable[[CID], bytes | None]) -> Iterator[Block]:
-        """Fetch all blocks of a file, depth first, with one request; yields none if the source has no depth-first CAR.
+        """Fetch all blocks of a file with one request, depth first. Without a depth-first CAR, no block is yielded.
 
         Args:
             cid: the file's content address.
@@ -93,7 +93,7 @@ class TrustlessClient:
                     if not ahead.ended:
                         verdict = Verdict.WRONG if isinstance(error, HashMismatchError) else Verdict.UNUSABLE
                         raise SourceError(self.source.url, verdict, why=f"{error.what}, {error.why}") from error
-                    # A server that fails in the middle can only end the stream; the blocks so far were valid.
+                    # A server that fails in the middle can only end the stream. The blocks before that were valid.
                     raise SourceError(
                         self.source.url, Verdict.FAILED, why="the response ends too early", again=0.0
                     ) from error
@@ -122,7 +122,7 @@ class TrustlessClient:
 
 
 class GatewayStore:
-    """A gateway as a read-only store; `blockota.stores.fetch` fetches from many gateways at once."""
+    """A gateway as a read-only store. To fetch from several gateways at once, use `blockota.stores.fetch`."""
 
     def __init__(self, source: Source, *, limits: Limits | None = None) -> None:
         self.source = source
@@ -133,7 +133,7 @@ class GatewayStore:
         raise self._read_only(stream, on_progress)
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes in order; each block is verified before it is yielded.
+        """Yield a file's bytes in order. Each block is verified before it is yielded.
 
         Raises:
             StoreError: the gateway does not have the file, stalls, or breaks off too often.
@@ -182,7 +182,7 @@ class GatewayStore:
         return UsageError(
             f"nothing can be stored in {shown_url(self.source.url)}",
             why="a gateway is read-only",
-            remedy="name a writable store, like file:FOLDER",
+            remedy="name a writable store, such as file:FOLDER",
             action=Action.CHOOSE_STORE,
         )
 
@@ -191,8 +191,8 @@ class ReadAhead:
     """Reads parts of a stream ahead in a thread, so that network and hashing do not wait for each other.
 
     Args:
-        parts: the stream; its exceptions are raised in the thread that iterates over `ReadAhead`.
-        stop: makes `parts` end soon; called if the ``with`` block is left before all parts were yielded.
+        parts: the stream. Its exceptions are raised again in the thread that iterates over `ReadAhead`.
+        stop: called to end `parts` early, if the ``with`` block ends before all parts were yielded.
 
     Attributes:
         ended: whether all parts were yielded.
@@ -240,6 +240,6 @@ class ReadAhead:
 
 
 def is_depth_first(content_type: str) -> bool:
-    """Whether a Content-Type announces a CARv1 in depth-first order; without this order a CAR may have any blocks."""
+    """Whether a Content-Type announces a CARv1 in depth-first order. Without this order, a CAR may have any blocks."""
     kind, *parameters = (part.strip().replace('"', "") for part in content_type.lower().split(";"))
     return kind == CAR_TYPE and "order=dfs" in parameters and "version=1" in parameters

@@ -1,13 +1,13 @@
 """An HTTP/1.1 client for untrusted sources: every wait has a deadline, and every response a size limit.
 
-h11 parses the protocol (RFC 9112), and this module owns the socket: it connects to the address that it checked, and
-times and counts every read. Proxies, cookies and compression are not used.
+h11 parses the protocol (RFC 9112). This module opens the socket, and limits the time and the bytes of every read.
+Proxies, cookies and compression are not used.
 
 A source must not direct our requests into networks that the source itself cannot reach (SSRF). A redirect may lead to
 public addresses, or to the address at which the configured source answered. So a gateway on this machine may redirect
-to this machine, but a gateway on the internet may not, whatever other addresses its name has. A source whose URL was
-announced on a public chain must have a public address. The client connects to the address that it checked, so DNS
-rebinding has no effect.
+to this machine, but a gateway on the internet may not, even if its name also resolves to this machine. A source whose
+URL was announced on a public chain must have a public address. The client connects to the same address that it
+checked, so DNS rebinding has no effect.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from blockota.stores.source import Limits, Origin, Source, SourceError, Verdict,
 from blockota.url_secrets import PrivateUrl
 
 READ_SIZE = 1 << 18
-"""Bytes of a body that are read at a time, few enough for h11's copies of them to stay in the processor's cache."""
+"""Bytes of a body that are read at a time. With this size, h11's copies fit in the processor's cache."""
 _HEAD_READ_SIZE = 1 << 16
 _MAX_HEAD_SIZE = 1 << 16
 """Maximum size in bytes of a response head, of a chunk header, and of trailers."""
@@ -85,7 +85,7 @@ def resolve(host: str, port: int) -> list[Endpoint]:
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether an address belongs to the public internet; of an IPv6 address with embedded IPv4, the IPv4 address."""
+    """Whether an address is on the public internet. An IPv6 address with embedded IPv4 counts as the IPv4 address."""
     public = _embedded_ipv4(address) or address
     is_unicast = isinstance(public, IPv4Address) or public in _UNICAST
     return is_unicast and not any(public in network for network in _SPECIAL)
@@ -101,7 +101,7 @@ def _embedded_ipv4(address: IPAddress) -> IPv4Address | None:
 
 
 def allowed_endpoints(endpoints: list[Endpoint], *, own: Collection[IPAddress]) -> list[Endpoint]:
-    """Return the endpoints to which a redirect may lead; `own` are the addresses at which the source answered."""
+    """Return the endpoints to which a redirect may lead. `own` contains the addresses at which the source answered."""
     return [endpoint for endpoint in endpoints if endpoint.address in own or is_public(endpoint.address)]
 
 
@@ -122,8 +122,7 @@ class ResponseBudget:
     def allow(self, size: int) -> None:
         """Allow the bytes of a body, and a tenth more for the framing of chunks.
 
-        One read beyond the end of the body is allowed, so that the error of the body's own limit, which is more exact,
-        is raised first.
+        One further read is allowed, so that a body that is too large is refused by its own limit, with a clearer error.
         """
         self._allowed += size + size // 10 + READ_SIZE
 
@@ -213,14 +212,14 @@ class HttpResponse:
         if encoding != "identity":
             why = f"it answers with the content encoding {encoding[:20]!r}, which was not requested"
             raise SourceError(self._source.url, Verdict.UNUSABLE, why=why)
-        # Transfer-Encoding overrides Content-Length. Without either, only the end of the connection would end the
-        # body, and a truncated body could not be distinguished from a whole one (RFC 9112, 6.3).
+        # Transfer-Encoding overrides Content-Length. Without both headers, the body would end with the connection, so
+        # that a truncated body would look complete (RFC 9112, 6.3).
         length = self.header("Content-Length")
         if not self.header("Transfer-Encoding"):
             if not length:
                 raise self._refused("its response has neither a length nor chunks")
             if int(length) > limit:
-                raise self._refused(f"it announces {length} bytes where at most {limit} are possible")
+                raise self._refused(f"it announces {length} bytes, and at most {limit} are possible")
 
     def header(self, name: str, default: str = "") -> str:
         """Return the value of the first header field with a name."""
@@ -237,11 +236,11 @@ class HttpResponse:
             while isinstance(event := self._connection.next_event(self._budget, READ_SIZE), h11.Data):
                 total += len(event.data)
                 if total > self._limit:
-                    raise self._refused(f"its response is larger than the {self._limit} bytes that are possible")
-                yield event.data  # a bytearray, uncopied
+                    raise self._refused(f"its response is larger than the maximum of {self._limit} bytes")
+                yield event.data  # a bytearray, not copied
 
     def body(self) -> bytes:
-        """Read the whole body; raises as `parts`."""
+        """Read the whole body; raises the errors of `parts`."""
         return b"".join(self.parts())
 
     def _refused(self, why: str) -> SourceError:
@@ -286,7 +285,7 @@ class HttpClient:
         try:
             with translated(self._source):
                 connection, _, budget = self._request("HEAD", path, accept=accept)
-                connection.next_event(budget, _HEAD_READ_SIZE)  # read to the end, so that the connection is reusable
+                connection.next_event(budget, _HEAD_READ_SIZE)  # the end, after which the connection is reusable
         except AbsentError:
             return False
         return True
@@ -345,7 +344,7 @@ class HttpClient:
             # DNS decides to which address ``localhost`` resolves.
             peer = connection.sock.getpeername()[0]
             if connection.origin.scheme != "https" and not is_this_machine(peer):
-                raise self._error(Verdict.REFUSED, f"it leads to {peer}, to which a token would be sent unencrypted")
+                raise self._error(Verdict.REFUSED, f"it leads to {peer}, and the token would be sent there unencrypted")
             headers.append(("Authorization", f"Bearer {token}"))
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return h11.Request(method=method, target=target, headers=headers)
@@ -358,7 +357,7 @@ class HttpClient:
         if status in _ABSENT:
             raise AbsentError(self._source.url, Verdict.ABSENT, why="the source does not have the requested content")
         if status == _UNAUTHORISED:
-            why = "it answers with the status 401: it requires a valid token, see [tokens] in blockota.toml"
+            why = "it answers with the status 401: add a valid token to [tokens] in blockota.toml"
             raise self._error(Verdict.REFUSED, why)
         again = None
         if status in _BUSY:
@@ -378,13 +377,13 @@ class HttpClient:
             self._own = (Endpoint(connection.sock.family, connection.sock.getpeername()).address,)
         with self._lock:
             self._connection = connection
-        # `abort` may have been called while this connection was made, when it had no connection to shut down.
+        # `abort` may have been called while the connection was being opened, and then had nothing to close.
         if self._aborted:
             raise ConnectionAbortedError("the fetch is over")
         return connection
 
     def _endpoints(self, origin: Origin) -> list[Endpoint]:
-        """Return the addresses of an origin to which a connection may be made; the module docstring has the rules."""
+        """Return the addresses of an origin that the rules in the module docstring allow."""
         endpoints = self._resolver(origin.host, origin.port)
         is_named = origin == self._source.origin
         if is_named and not self._source.public_only:
@@ -437,13 +436,13 @@ class _Failure:
 def _broken(error: Exception) -> str:
     reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     if isinstance(error, ssl.SSLError) and error.reason:
-        hint = ", as of a server that speaks http://" if error.reason == "WRONG_VERSION_NUMBER" else ""
+        hint = ", as if the server expected http://" if error.reason == "WRONG_VERSION_NUMBER" else ""
         reason = f"TLS: {error.reason.replace('_', ' ').lower()}{hint}"
     return f"the connection broke ({reason[:100]})"
 
 
 _FAILURES: dict[type[Exception], _Failure] = {
-    TimeoutError: _Failure(Verdict.STALLED, lambda _: "it is silent, or too slow"),
+    TimeoutError: _Failure(Verdict.STALLED, lambda _: "it does not answer, or is too slow"),
     ssl.SSLCertVerificationError: _Failure(
         Verdict.REFUSED, lambda error: f"its certificate cannot be verified ({error.verify_message})"
     ),

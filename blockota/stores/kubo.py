@@ -1,9 +1,9 @@
 """A Kubo node as a store: blocks are imported and exported as CAR files over the node's RPC API.
 
-This module builds the DAG and imports its blocks (``dag/import``), so settings of the node do not change a CID. An
-import request contains two CARs, the blocks and then their root, so that the node's pin lock prevents garbage
-collection until the root is pinned. Exported blocks (``dag/export``) are verified one by one: a node reports an error
-in the middle of a stream only in an HTTP trailer, which Python clients do not read.
+This module builds the DAG and imports its blocks (``dag/import``), so settings of the node do not change a CID. One
+import request contains two CARs: all blocks, and then the root, which the node pins. During the request, the node's pin
+lock prevents garbage collection. Exported blocks (``dag/export``) are verified one by one, because a node reports an
+error in the middle of a stream only in an HTTP trailer, which Python clients do not read.
 
 The node is the operator's own: its blocks are not trusted, but the size and duration of its responses are not limited.
 
@@ -49,7 +49,7 @@ _TOKEN = re.compile(r"[!-~]+")
 _FORBIDDEN = (401, 403)
 _LARGEST_FILE = 1 << 40
 _OFFLINE = {"offline": "true"}
-"""Restricts the node to its own blocks."""
+"""The option that restricts a command to the node's own blocks."""
 
 
 class KuboApi:
@@ -69,8 +69,8 @@ class KuboApi:
         self._private = PrivateUrl(url)
         self.place = self._private.shown
         self._authorization = {"Authorization": _authorization_header(authorization)} if authorization else {}
-        # urllib3 uses neither proxies of the environment nor .netrc, so the authorization goes to this node only. An
-        # RPC API does not redirect. Requests are not retried, because a failed request may have been executed.
+        # urllib3 ignores the environment's proxies and .netrc, so the authorization goes to this node only. Requests
+        # are not repeated, because the node may have executed a failed request. An RPC API does not redirect.
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=timeout),
             retries=False,
@@ -88,7 +88,7 @@ class KuboApi:
 
         Raises:
             NotInStoreError: the node does not have a block.
-            StoreError: the node cannot be reached, is too old, is not a Kubo node, refuses, or fails.
+            StoreError: the node cannot be reached, is too old, is not a Kubo node, or refuses the command, or fails.
         """
         with self._translated(doing):
             return self._send(command, query, doing=doing).data
@@ -192,7 +192,7 @@ class KuboApi:
         try:
             yield
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            # The outer exceptions only name connection pools; the innermost exception has the reason.
+            # The outer exceptions name only connection pools. The innermost exception has the reason.
             cause: BaseException = error
             while deeper := cause.__cause__ or cause.__context__:
                 cause = deeper
@@ -200,7 +200,7 @@ class KuboApi:
             remedy = "check that `ipfs daemon` runs, and that the address is the one from `ipfs config Addresses.API`"
             if isinstance(cause, TimeoutError):
                 why = "the node did not respond in time"
-                remedy = "check that the node runs; it may be searching the network for blocks that no node has"
+                remedy = "check that the node runs; it may be searching the IPFS network for missing blocks"
             raise StoreError(f"the Kubo node at {self.place} could not {doing}", why=why, remedy=remedy) from error
 
 
@@ -229,7 +229,7 @@ def _api_base(url: str) -> str:
     if "@" in url.partition("//")[2].partition("/")[0]:
         raise UsageError(
             "the URL of a Kubo node must not contain a password",
-            why="other users can read a command line, and settings are shared",
+            why="other users of this computer can read command lines, and settings files are shared",
             remedy=f"put basic:USER:PASSWORD into the environment variable {AUTHORIZATION_VARIABLE}",
         )
     parts = split_url(url)
@@ -279,17 +279,17 @@ class KuboStore:
             on_progress: called with the size of each block in bytes.
 
         Raises:
-            StoreError: the node has a corrupt block of the file, which cannot be replaced; or an error of the class.
+            StoreError: the node cannot replace a corrupt block of the file; or an error that the class describes.
         """
         start = stream.tell() if stream.seekable() else None
         cids = self._import(stream, on_progress)
         try:
             self._read_back(cids[-1])
         except ContentError:
-            # An import does not replace a block that the node has already, even if the block decayed on its disk.
+            # An import does not replace a block that the node already has, even if that block is corrupt on the disk.
             self._remove_corrupt(cids)
             if start is None:
-                why, remedy = "the node had corrupt blocks of it, which were removed", "store it again"
+                why, remedy = "the node had corrupt blocks of the file, which were removed", "store the file again"
                 raise StoreError(f"the file {cids[-1]} is not stored", why=why, remedy=remedy) from None
             stream.seek(start)
             self._import(stream, lambda _: None)
@@ -316,7 +316,7 @@ class KuboStore:
         return self._export(cid, {})
 
     def has(self, cid: CID) -> bool:
-        """Whether the node itself has the root block; only `open` shows whether the file is whole."""
+        """Whether the node itself has the root block. Only `open` shows whether the file is complete."""
         try:
             self._api.call("block/stat", {"arg": str(cid), **_OFFLINE}, doing=f"look for {cid}")
         except NotInStoreError:
@@ -354,7 +354,7 @@ class KuboStore:
             [*_, root] = sent  # a parent comes after its children
             yield from join_car([root], ())
 
-        # The root is known only after all blocks, so it follows in a second CAR, whose root is pinned.
+        # The root is known only after all blocks. It follows in a second CAR, and the node pins the root of that CAR.
         answer = self._api.upload((join_car([], new_blocks()), root_alone()), doing="store the file")
         cids = list(sent)
         self._check_import(cids[-1], answer)
@@ -365,7 +365,7 @@ class KuboStore:
             pass
 
     def _remove_corrupt(self, cids: Sequence[CID]) -> None:
-        """Remove the corrupt ones of a file's blocks from the node, and the file's pin, which protects them."""
+        """Remove the corrupt blocks of a file from the node, after the pin that protects them."""
         self.unpin(cids[-1])
         for cid in cids:
             try:
@@ -373,7 +373,7 @@ class KuboStore:
             except ContentError:
                 answer = self._api.call("block/rm", {"arg": str(cid)}, doing=f"remove the corrupt block {cid}")
                 match _json(answer or b"{}"):
-                    case {"Error": str(failure)} if failure:  # the HTTP status does not report it
+                    case {"Error": str(failure)} if failure:  # the HTTP status does not report this failure
                         raise StoreError(
                             f"the Kubo node at {self._api.place} cannot replace the corrupt block {cid}",
                             why=failure,
@@ -381,7 +381,7 @@ class KuboStore:
                         ) from None
 
     def _export(self, cid: CID, options: Mapping[str, str]) -> Iterator[bytes]:
-        # The stream has each block once. The block that a file repeats is mostly padding, so a small cache is enough.
+        # The stream has each block once. A repeated block is mostly padding, so a small cache is enough.
         earlier = lru_cache(maxsize=2)(self.read_block)
         with closing(self._api.parts("dag/export", {"arg": str(cid), **options}, doing=f"read {cid}")) as parts:
             for block in read_car(parts, cid, size=_LARGEST_FILE, earlier=earlier):
@@ -389,7 +389,7 @@ class KuboStore:
                     yield block.data
 
     def _check_import(self, root: CID, answer: bytes) -> None:
-        """Check in the response body that the node stored and pinned the root; the HTTP status does not report it."""
+        """Check that the node stored and pinned the root. The response body shows this, the HTTP status does not."""
         match _json(answer):
             case {"Root": {"Cid": {"/": str(found)}, "PinErrorMsg": str(failure)}}:
                 pass
@@ -403,5 +403,5 @@ class KuboStore:
             raise StoreError(
                 f"the Kubo node at {self._api.place} stored {root}, but did not pin it",
                 why=failure,
-                remedy=f"try `ipfs pin add {root}` on the node before its next garbage collection",
+                remedy=f"run `ipfs pin add {root}` on the node before its next garbage collection",
             )

@@ -1,8 +1,9 @@
 """The embedded content store: a folder, without a daemon.
 
-A block is the file ``blocks/<shard>/<cid>``; the shard is the two characters before the last one of the CID (the
+A block is the file ``blocks/<shard>/<cid>``; the shard is the two characters before the last character of the CID (the
 function ``next-to-last/2`` of Kubo's flatfs). A block file is created atomically. A pin is an empty file
-``pins/<cid>``. The files ``lock.0``, ``lock.1`` … are locked while files are stored (shared) or removed (exclusive).
+``pins/<cid>``. The files ``lock.0``, ``lock.1`` … are the lock of the store: shared while files are stored, exclusive
+while files are removed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from blockota.formats.car import MAX_BLOCK_SIZE
 from blockota.formats.cid import CID, RAW, Block, check_block, dag, read_file, read_links
 
 _WRITERS = 4
-"""Number of blocks that are written concurrently; more would take more memory and not be faster."""
+"""The number of blocks that are written concurrently. A larger number takes more memory and is not faster."""
 
 
 class LocalStore:
@@ -37,23 +38,23 @@ class LocalStore:
         self.folder, self._timeout = folder, timeout
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Store and pin a file, and return its CID; on return the whole file has been synced to the disk.
+        """Store and pin a file, and return its CID. On return, the whole file has been synced to the disk.
 
-        After a failure, whole blocks without a pin may remain; storing the file again reuses the blocks, and `collect`
-        removes them. `on_progress` is called with the size of each stored block in bytes.
+        After a failure, complete blocks without a pin may remain. To store the file again reuses these blocks, and
+        `collect` removes them. `on_progress` is called with the size of each stored block in bytes.
         """
         root = None
         with self._translated(), self.locked(exclusive=False):
             for block in self._written(dag(stream)):
                 on_progress(len(block.data))
-                root = block.cid  # the last one is the root
+                root = block.cid  # the last block is the root
             if root is None:
                 raise AssertionError("a DAG has at least one block")
             self.pin(root)
         return root
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes in order; each block is verified before it is yielded.
+        """Yield a file's bytes in order. Each block is verified before it is yielded.
 
         Raises:
             StoreError: a block is missing, or the folder cannot be read.
@@ -62,18 +63,18 @@ class LocalStore:
         return read_file(cid, self.read_block)
 
     def has(self, cid: CID) -> bool:
-        """Whether the store has the root block; only `open` shows whether the file is whole."""
+        """Whether the store has the root block. Only `open` shows whether the file is complete."""
         with self._translated():
             return self._block_path(cid).is_file()
 
     def read_block(self, cid: CID) -> bytes:
-        """Read a block, at most `MAX_BLOCK_SIZE` + 1 bytes, without verifying it; a missing block is a `StoreError`."""
+        """Read at most `MAX_BLOCK_SIZE` + 1 bytes of a block without verifying them; raises as `open_block`."""
         with self._translated(), self.open_block(cid) as file:
-            # Not `MAX_BLOCK_SIZE` at once: allocating that much takes longer than reading a small block.
+            # read() allocates the requested size; for a small block, allocating `MAX_BLOCK_SIZE` would take longer.
             return file.read(min(os.fstat(file.fileno()).st_size, MAX_BLOCK_SIZE) + 1)
 
     def open_block(self, cid: CID) -> FileIO:
-        """Open the file of a block without verifying the block; the caller closes the file.
+        """Open the file of a block without verifying the block. The caller closes the file.
 
         Raises:
             NotInStoreError: the block is missing.
@@ -91,7 +92,7 @@ class LocalStore:
                 ) from error
 
     def write_block(self, block: Block) -> None:
-        """Store a block that the caller has verified; a corrupt file of the same CID is replaced."""
+        """Store a block that the caller has verified. A corrupt file of the same CID is replaced."""
         path = self._block_path(block.cid)
         with self._translated():
             with suppress(OSError):  # a file that cannot be read is replaced
@@ -102,7 +103,7 @@ class LocalStore:
                 file.write(block.data)
 
     def _written(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """Write blocks, and yield each block in order when it is on the disk; the next blocks are hashed meanwhile."""
+        """Write blocks, and yield each in order when it is on the disk. Meanwhile, the next blocks are hashed."""
         pending: deque[tuple[Block, Future[None]]] = deque()
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="store") as writers:
             for block in blocks:
@@ -121,12 +122,12 @@ class LocalStore:
             self._pin_path(cid).touch()
 
     def unpin(self, cid: CID) -> None:
-        """Remove the pin of a file; the blocks stay until `collect` removes them."""
+        """Remove the pin of a file. The blocks stay until `collect` removes them."""
         with self._translated():
             self._pin_path(cid).unlink(missing_ok=True)
 
     def pins(self) -> set[CID]:
-        """Return the pinned roots; files in ``pins`` whose name is not a CID are ignored."""
+        """Return the pinned roots. Files in ``pins`` whose name is not a CID are ignored."""
         found = set()
         with self._translated():
             for path in (self.folder / "pins").glob("b*"):
@@ -135,7 +136,7 @@ class LocalStore:
         return found
 
     def remove_block(self, cid: CID) -> bool:
-        """Remove a block and its partial files from interrupted writes; returns whether the block existed."""
+        """Remove a block and its partial files of interrupted writes. Returns whether the block existed."""
         path = self._block_path(cid)
         with self._translated():
             existed = path.exists()
@@ -148,14 +149,14 @@ class LocalStore:
     def locked(self, *, exclusive: bool) -> Iterator[None]:
         """Lock the store against other processes: shared while files are stored, exclusively while files are removed.
 
-        A shared lock lasts from the first block of a file to its pin, so that blocks that were found in the store are
-        not removed. The operating system releases the lock when the process ends. The lock is not reentrant: code with
-        a shared lock must not request an exclusive lock.
+        A shared lock lasts from the first block of a file to its pin, so that no other process removes blocks of the
+        file in between. The operating system releases the lock when the process ends. The lock is not reentrant: code
+        with a shared lock must not request an exclusive lock.
 
         Raises:
             StoreError: another process keeps the lock for too long, or the folder cannot be written.
         """
-        with self._translated(), suppress(FileExistsError):  # a file in its place fails below, with a better error
+        with self._translated(), suppress(FileExistsError):  # if a file has this name, the lock fails below
             self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             try:
@@ -166,7 +167,7 @@ class LocalStore:
                 others = "stores or fetches" if exclusive else "removes"
                 raise StoreError(
                     f"the store {self.folder} is in use",
-                    why=f"another process {others} files there, and did not end in time",
+                    why=f"another process {others} files in the store, and did not end in time",
                     remedy="try again when the other process has ended",
                 ) from error
             yield
@@ -193,13 +194,13 @@ class LocalStore:
 def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -> int:
     """Remove files from a store under its exclusive lock, and return the number of removed blocks.
 
-    `keep` lists roots that are kept besides the pinned roots, such as the roots of files that are being fetched.
+    `keep` lists roots that are kept in addition to the pinned roots, such as the roots of files that are being fetched.
 
-    A block of a dropped file is removed unless a pinned or kept file contains the block too. Blocks are removed before
-    the blocks that link to them, so that the same call completes an interrupted removal.
+    A block of a dropped file is removed unless a pinned or kept file also contains the block. Blocks are removed before
+    the blocks that link to them, so that the same call can complete an interrupted removal.
 
     Raises:
-        StoreError: the folder cannot be read or written, or another process stores files there for too long.
+        StoreError: the folder cannot be read or written, or another process keeps the lock for too long.
     """
     with store.locked(exclusive=True):
         needed = _reachable([*store.pins(), *keep], store.read_block)
@@ -209,7 +210,7 @@ def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -
 
 
 def _reachable(roots: Iterable[CID], read_block: Callable[[CID], bytes]) -> dict[CID, None]:
-    """Return the CIDs of all blocks of files by depth, except those below a missing or corrupt block.
+    """Return the CIDs of all blocks of files by depth, except the blocks below a missing or corrupt block.
 
     Args:
         roots: the content addresses of the files.

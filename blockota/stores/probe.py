@@ -22,7 +22,7 @@ from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, 
 
 _AT_ONCE = 8
 PROBE_SECONDS = 30.0
-"""Seconds within which a replica must answer a probe; a slower replica does not serve."""
+"""Seconds within which a replica must answer a probe. A slower replica counts as one that does not serve."""
 _MAX_DEPTH = 8
 
 
@@ -36,7 +36,7 @@ class ProbeStatus(StrEnum):
 
 
 _STATUSES = {Verdict.WRONG: ProbeStatus.LIES, Verdict.UNUSABLE: ProbeStatus.UNUSABLE}
-"""The probe status for a verdict; every other verdict means that the replica does not serve."""
+"""The probe status for a verdict. Every other verdict means that the replica does not serve."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Probe:
         status: the result.
         blocks: number of valid blocks that the replica served.
         seconds: duration of the probe.
-        block: CID of the last requested block; if the replica lies, the block that it served wrong.
-        why: the reason if the replica does not serve.
+        block: CID of the last requested block; if the replica lies, the block in whose place it served other bytes.
+        why: the reason, if the replica does not serve correct blocks.
     """
 
     agreement: Agreement
@@ -97,7 +97,7 @@ class Challenge:
 
 
 def probe_all(replicas: Sequence[tuple[Agreement, Release]], challenge: Challenge) -> list[Probe]:
-    """Probe several replicas concurrently; the results are in the order of the replicas."""
+    """Probe several replicas concurrently. The results are in the order of the replicas."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda one: probe(*one, challenge=challenge), replicas))
 
@@ -118,13 +118,13 @@ def probe(agreement: Agreement, release: Release, *, challenge: Challenge) -> Pr
             status = _STATUSES.get(error.verdict, ProbeStatus.GONE)
             why = error.why
         except ContentError as error:
-            # The recorded CID is not the root of a file: a replica that serves its blocks is honest all the same.
+            # The recorded CID is not the root of a file. A replica that serves these blocks is honest nevertheless.
             why = str(error)
     return Probe(agreement, status, walk.count, challenge.clock() - began, walk.asked, why)
 
 
 class _Walk:
-    """Walks from the root to random leaves; stores the last requested CID and the number of valid blocks."""
+    """Walks from the root to random leaves, and records the last requested CID and the number of valid blocks."""
 
     def __init__(self, release: Release, challenge: Challenge) -> None:
         self._release, self._randbelow = release, challenge.randbelow

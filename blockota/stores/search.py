@@ -1,8 +1,8 @@
-"""Finds a release's image in the store, else at the vendor and the brokers, else at gateways.
+"""Search a release's image: in the store, then at the vendor and the brokers, then at gateways.
 
 Sources are untrusted: every block is verified against the content address in the chain's record, and a source that
-serves a wrong block is reported and not asked again. A writable local store keeps the fetched blocks, so that the next
-search needs no source.
+serves a wrong block is reported and not asked again. A writable local store keeps the fetched blocks for the next
+search.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SearchStage:
 
     Attributes:
         name: name of the group, for messages.
-        candidates: returns the sources; called only if the earlier stages do not serve the image, or are slow.
+        candidates: returns the sources; called only if the earlier stages are slow or do not serve the image.
     """
 
     name: str
@@ -81,8 +81,8 @@ class ImageSources:
         vendor: the vendor's URLs, from the settings.
         gateways: other gateways, from the settings.
         replicas: returns the agreements of brokers that serve a release; called only when brokers are to be asked.
-        allow_private: whether announced URLs may lead to this machine or a private network. `allow_private` is True
-            only on a local development chain: on other chains a stranger could direct requests into our own network.
+        allow_private: whether announced URLs may lead to this machine or a private network. Allow this only on a local
+            development chain: on a public chain, a stranger could direct requests into our own network.
         credentials: the bearer tokens of sources.
     """
 
@@ -94,7 +94,7 @@ class ImageSources:
     credentials: Credentials = NO_CREDENTIALS
 
     def stages(self, release: Release) -> tuple[SearchStage, ...]:
-        """Return the stages of a search; URLs from the operator and the settings are checked immediately.
+        """Return the stages of a search. URLs from the operator and the settings are checked immediately.
 
         Raises:
             UsageError: a URL from the operator or the settings is not the URL of a gateway.
@@ -116,7 +116,7 @@ class ImageSources:
 
 
 def named(urls: Iterable[str], credentials: Credentials) -> Iterator[Candidate]:
-    """Yield the sources from the operator or the settings; a source whose token cannot be read is reported instead.
+    """Yield the sources from the operator or the settings, or a report for a source whose token cannot be read.
 
     Raises:
         UsageError: a URL is not the URL of a gateway.
@@ -140,8 +140,8 @@ def announced(
 
     Args:
         agreements: agreements with the announced URLs, which are untrusted text.
-        is_local_chain: whether the chain is a local development chain. Only on a local chain may a URL lead to this
-            machine or a private network: on a public chain a stranger could direct requests into our own network.
+        is_local_chain: whether the chain is a local development chain. Otherwise, a URL may not lead to this machine or
+            a private network: on a public chain, a stranger could direct requests into our own network.
         credentials: the bearer tokens of sources.
     """
     for agreement in agreements:
@@ -160,23 +160,23 @@ def find_image(
     into: BinaryIO,
     observer: SearchObserver = SearchObserver(),
 ) -> None:
-    """Write a release's image into a file, from the store or a source; `blockota.model.verification` proves it.
+    """Write a release's image into a file, from the store or a source. `blockota.model.verification` verifies the file.
 
     Args:
         release: the chain's record.
         store: the store, which is read first; a writable local store keeps the blocks that are found elsewhere.
-        stages: the stages, which are asked in order; the next stage joins a slow one. If `NETWORK` is a stage, and the
-            store is an IPFS node, the node searches the IPFS network last.
+        stages: the stages in the order in which they are asked; if one is slow, the next is asked too. If `NETWORK` is
+            a stage and the store is a Kubo node, the node searches the IPFS network last.
         into: an empty file, open for reading and writing; its position is undefined afterwards.
         observer: receives the progress, and the sources that are not asked again.
 
     Raises:
-        VerificationError: check 4 failed, only other bytes were found.
+        VerificationError: check 4 failed: all bytes that were found differ from the image.
         StoreError: no source serves the image, or the image cannot be written.
     """
     search = _Search(release, stages, into=into, observer=observer)
 
-    # (1) The store. A gateway as the store is asked like a source: if it is slow, other sources must be able to join.
+    # (1) The store. A gateway as the store is asked as a source, so that other sources can join if it is slow.
     if isinstance(store, GatewayStore):
         search.prepend(SearchStage("the store", lambda: [store.source]))
     elif search.copy_from_store(store):
@@ -187,19 +187,19 @@ def find_image(
     if search.fetch(keeper):
         return
 
-    # (3) The IPFS network, through the store's node: the search may take minutes if no node has the image.
+    # (3) The IPFS network, through the store's node. It is last, because its search may take minutes.
     if NETWORK in stages and isinstance(store, SearchingStore) and search.search_network(store):
         return
     raise search.failure()
 
 
 def find_small_file(cid: CID, store: Store, *, stages: Sequence[SearchStage], size: int, what: str) -> bytes:
-    """Read a small file, such as a manifest, from the store, or else from the first source that serves the file.
+    """Read a small file, such as a manifest, from the store, or from the first source that serves the file.
 
     Args:
         cid: the content address.
         store: the store, which is read first; a writable local store keeps a file that is found elsewhere.
-        stages: the stages, which are asked in order, and their sources one after another.
+        stages: the stages; their sources are asked in order, one after another.
         size: the largest accepted file, in bytes.
         what: the name of the file, for errors.
 
@@ -223,7 +223,7 @@ def find_small_file(cid: CID, store: Store, *, stages: Sequence[SearchStage], si
             failures.append(f"{error.what} ({error.why})")
             continue
         if isinstance(store, LocalStore) and _is_writable(store.folder):
-            # The file is complete, so a store that cannot keep it is no error.
+            # The file is complete, so a failure to keep it in the store is ignored.
             with suppress(StoreError):
                 store.put(io.BytesIO(content))
         return content
@@ -245,7 +245,7 @@ def find_small_file(cid: CID, store: Store, *, stages: Sequence[SearchStage], si
 
 
 class _Search:
-    """The search for one image, with the results so far; each step returns whether the image is complete."""
+    """The search for one image, with the results so far. Each step returns whether the image is complete."""
 
     def __init__(
         self, release: Release, stages: Sequence[SearchStage], *, into: BinaryIO, observer: SearchObserver
@@ -270,7 +270,7 @@ class _Search:
         return True
 
     def search_network(self, store: SearchingStore) -> bool:
-        if not isinstance(self._store_error, NotInStoreError):  # the node is out of reach, or failed
+        if not isinstance(self._store_error, NotInStoreError):  # the node cannot search
             return False
         node = shown_url(store.url)
         self._observer.note(f"Asking the IPFS network through the Kubo node at {node}; it may take minutes.")
@@ -282,7 +282,7 @@ class _Search:
         return True
 
     def fetch(self, keeper: LocalStore | None) -> bool:
-        """Ask all stages; the blocks are also stored in `keeper`, unless it cannot be locked or written."""
+        """Ask all stages. The blocks are also stored in `keeper`, if `keeper` can be locked and written."""
         release, found = self._release, 0
 
         def count(size: int) -> None:
@@ -388,7 +388,7 @@ def _refused(url: str, why: str) -> SourceReport:
 
 
 def _as_check_4(error: StoreError | ContentError) -> StoreError | VerificationError:
-    """Turn the error for wrong bytes in the store into a failure of check 4; return other errors unchanged."""
+    """Convert the error for wrong bytes in the store into a failure of check 4. Other errors are returned unchanged."""
     if isinstance(error, StoreError):
         return error
     return VerificationError(

@@ -29,7 +29,7 @@ class Store(Protocol):
         """Store and pin a file, and return its CID."""
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes in order; each block is verified before it is yielded."""
+        """Yield a file's bytes in order. Each block is verified before it is yielded."""
 
     def has(self, cid: CID) -> bool:
         """Whether the store has the root block of a file."""
@@ -48,7 +48,7 @@ class SearchingStore(Protocol):
     url: str
 
     def search(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes like `Store.open`; the search may take minutes if no node has the file."""
+        """Yield a file's bytes like `Store.open`. If no node has the file, the search may take minutes."""
 
 
 @runtime_checkable
@@ -78,7 +78,7 @@ def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
 
     Args:
         url: ``file:FOLDER``, ``kubo:http://HOST:PORT`` for a Kubo node's RPC API, or ``https://HOST`` for a gateway.
-        credentials: the bearer tokens of gateways; `Network.store` uses those of the settings.
+        credentials: the bearer tokens of gateways; `Network.store` uses the tokens of the settings.
 
     Raises:
         UsageError: the URL has another form, or the gateway's token cannot be read.

@@ -86,7 +86,7 @@ def test_what_comes_later_is_served_later(store: LocalStore) -> None:
     blocks = list(dag(io.BytesIO(LARGE)))
     store.write_block(blocks[-1])
     catalogue.refresh()
-    assert "12 of its blocks are missing" in str(catalogue.files.missing[LARGE_ROOT])
+    assert "12 of the file's blocks are missing" in str(catalogue.files.missing[LARGE_ROOT])
     for block in blocks:
         store.write_block(block)
     catalogue.refresh()
@@ -118,7 +118,7 @@ def test_a_leaf_that_cannot_be_served_makes_its_file_missing(store: LocalStore, 
             asyncio.run(catalogue.blocks.get(leaf))
     catalogue.refresh()
     assert (catalogue.files.find(ROOT), catalogue.health()["status"]) == (None, "incomplete")
-    assert {"gone": "1 of its blocks are missing", "rotten": f"{leaf} is corrupt"}[harm] in str(
+    assert {"gone": "1 of the file's blocks are missing", "rotten": f"{leaf} is corrupt"}[harm] in str(
         catalogue.files.missing[ROOT]
     )
     store.write_block(Block(leaf, IMAGE[:CHUNK_SIZE]))

@@ -26,15 +26,15 @@ BAD: dict[str, tuple[Vice, Verdict, str]] = {
     "lies in the last bit": (vices.flips_bit(1), Verdict.WRONG, "has another hash"),
     "truncates": (vices.truncates, Verdict.FAILED, "the connection broke"),
     "truncates silently": (vices.truncates_silently, Verdict.WRONG, "has another hash"),
-    "stalls": (vices.stalls, Verdict.STALLED, "silent"),
-    "stalls at once": (vices.stalls_at_once, Verdict.STALLED, "silent"),
+    "stalls": (vices.stalls, Verdict.STALLED, "does not answer"),
+    "stalls at once": (vices.stalls_at_once, Verdict.STALLED, "does not answer"),
     "drips": (vices.drips, Verdict.STALLED, "too slow"),
     "drips headers": (vices.drips_headers, Verdict.STALLED, "too slow"),
     "continues for ever": (vices.continues_for_ever, Verdict.FAILED, "more than"),
     "trails for ever": (vices.trails_for_ever, Verdict.FAILED, "buffer too long"),
     "sends without end": (vices.sends_without_end, Verdict.REFUSED, "larger than the"),
     "gzip": (vices.zips, Verdict.UNUSABLE, "content encoding 'gzip'"),
-    "login page": (vices.shows_a_page, Verdict.UNUSABLE, "answers with text/html where a block was requested"),
+    "login page": (vices.shows_a_page, Verdict.UNUSABLE, "a block was requested, and it answers with text/html"),
     "1 TiB": (vices.announces_a_tebibyte, Verdict.REFUSED, "announces 1099511627776 bytes"),
     "busy": (vices.is_busy, Verdict.FAILED, "status 503"),
     "another machine's loopback": (
@@ -204,7 +204,7 @@ def test_one_that_is_only_late_is_not_called_bad() -> None:
         data, report = run(late, quick)
     assert data == IMAGE
     assert report.bad == ()
-    assert str(report.sources[0]) == f"{late.url} late: the others were ready before it answered"
+    assert str(report.sources[0]) == f"{late.url} late: other sources served the whole file before it answered"
 
 
 def test_a_fast_source_serves_more_than_a_slow_one() -> None:

@@ -102,7 +102,7 @@ def test_a_root_of_another_size_is_refused() -> None:
     """A root block that states another file size is refused before a child is requested."""
     tree = balanced([b"one", b"two"], width=2)
     plan = FetchPlan(tree.root, size=7, destination=FileDestination(io.BytesIO()))
-    with pytest.raises(ContentError, match="has 6 bytes where 7 belong"):
+    with pytest.raises(ContentError, match="has 6 bytes, and its parent records 7"):
         plan.arrived(Block(tree.root, tree.blocks[tree.root]))
 
 
@@ -113,7 +113,7 @@ def test_a_leaf_whose_size_differs_from_its_parent_s_entry_is_refused() -> None:
     tree = node([lying])
     plan = FetchPlan(tree.root, size=6, destination=FileDestination(io.BytesIO()))
     plan.arrived(Block(tree.root, tree.blocks[tree.root]))
-    with pytest.raises(ContentError, match="has 4 bytes where 6 belong"):
+    with pytest.raises(ContentError, match="has 4 bytes, and its parent records 6"):
         plan.arrived(Block(child.root, b"four"))
 
 

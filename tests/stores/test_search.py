@@ -186,11 +186,11 @@ def test_a_corrupt_store_without_sources_fails_check_four(store: LocalStore, sea
 def test_more_bytes_than_recorded_fail_check_four(store: LocalStore, search: Search, serve: Serve) -> None:
     """An image that is longer than its record fails check 4, whether it comes from the store or from a source."""
     short = release_of(IMAGE, dag_root=ROOT.digest, size=CHUNK_SIZE)
-    with pytest.raises(VerificationError, match=r"has .* bytes where 1048576 belong") as failed:
+    with pytest.raises(VerificationError, match=r"has .* bytes, and its parent records 1048576") as failed:
         search(short, asked(serve(), serve()))
     assert failed.value.number == 4
     store.put(io.BytesIO(IMAGE))
-    with pytest.raises(VerificationError, match=r"has .* bytes where 1048576 belong") as failed:
+    with pytest.raises(VerificationError, match=r"has .* bytes, and its parent records 1048576") as failed:
         search(short)
     assert failed.value.number == 4
 

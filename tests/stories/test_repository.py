@@ -198,9 +198,17 @@ def test_an_unusable_certificate_is_reported(workshop: Workshop) -> None:
     Path("broken.pem").write_text(Path("one.pem").read_text().replace("MII", "MIX"))
     for certificate, key, sentence in (
         ("one.pem", "two.key", "they do not belong together"),
-        ("one.key", "one.pem", "one.key cannot be used: it contains no certificate"),
-        ("one.pem", "two.pem", "two.pem cannot be used: it contains no unencrypted private key"),
-        ("one.pem", "locked.key", "locked.key cannot be used: it contains no unencrypted private key"),
+        ("one.key", "one.pem", "one.key cannot be used: the file does not contain a PEM block with the certificate"),
+        (
+            "one.pem",
+            "two.pem",
+            "two.pem cannot be used: the file does not contain a PEM block with the unencrypted private key",
+        ),
+        (
+            "one.pem",
+            "locked.key",
+            "locked.key cannot be used: the file does not contain a PEM block with the unencrypted private key",
+        ),
         ("broken.pem", "one.key", "broken.pem and one.key cannot be used: OpenSSL reports"),
         ("missing.pem", "one.key", "missing.pem cannot be read: No such file"),
         (".", "one.key", ". is not a regular file"),
@@ -217,16 +225,14 @@ def test_reasons_why_clients_are_not_served_are_reported(workshop: Workshop) -> 
     broker = workshop.cast.broker.address
     with serving(workshop.folder, "--as", "broker", "--broker", broker, "--tokens", "tokens") as served:
         served.stop()
-        assert served.process.stderr
-        printed = served.process.stderr.read()
+        printed = served.process.errors
     assert f"Nothing may be served yet: {broker} has no accepted agreement that is still valid." in printed
     assert "No client is accepted yet: the file of tokens is empty." in printed
     workshop.publish("1.0.0", image("1.0.0"))
     LocalStore(Path(".blockota/store")).remove_block(address("1.0.0"))
     with serving(workshop.folder) as served:
         served.stop()
-        assert served.process.stderr
-        assert f"{PRODUCT} 1.0.0 is not served yet: the store" in served.process.stderr.read()
+        assert f"{PRODUCT} 1.0.0 is not served yet: the store" in served.process.errors
 
 
 def test_a_release_is_served_when_the_settings_believe_it(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
