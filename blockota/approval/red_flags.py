@@ -26,7 +26,7 @@ MUCH_LARGER = 1.5
 FAR_POSTPONED = 365 * 86400
 """Largest time until a release becomes active that is not flagged, in seconds."""
 MOST_RELEASES = 4
-"""Largest number of releases in a proposal that is not flagged; more do not fit a screen, at about 12 lines each."""
+"""Largest number of releases in a proposal that is not flagged. More do not fit on a screen, at about 12 lines each."""
 SLOW_CLOCK = 3600
 """Largest time that the local clock may be behind the chain view's block, in seconds."""
 _STATUS_BEFORE = {
@@ -35,14 +35,14 @@ _STATUS_BEFORE = {
     "decline": AgreementStatus.PROPOSED,
     "terminate": AgreementStatus.ACCEPTED,
 }
-"""Status that an agreement must have before each decision."""
+"""The status that an agreement must have for each decision."""
 _DECIDED = {"accept": "accepted", "acceptAll": "accepted", "decline": "declined", "terminate": "terminated"}
 
 
 class Word(StrEnum):
     """The word of each red flag, in the order of the checks. An owner types the word to sign in spite of the flag."""
 
-    DELEGATECALL = auto()  # the transaction runs foreign code as the Safe itself
+    DELEGATECALL = auto()  # the transaction runs foreign code with the Safe's own rights
     VALUE = auto()  # the transaction sends ether
     REFUND = auto()  # the transaction sets gas limits or a refund
     SELECTOR = auto()  # the call cannot be decoded
@@ -51,26 +51,26 @@ class Word(StrEnum):
     FAR = auto()  # the proposal expires more than FAR_EXPIRY from now
     OLD = auto()  # the chain view is older than OLD_VIEW
     CLOCK = auto()  # the local clock is more than SLOW_CLOCK behind the chain
-    UNCONFIGURED = auto()  # the signer's settings do not name the contract, only the chain view does
+    UNCONFIGURED = auto()  # only the chain view names the contract, not the signer's settings
     STRANGER = auto()  # the signer is not an owner of the Safe
     SAFE = auto()  # this program cannot operate the Safe
-    NONCE = auto()  # the nonce is used, or comes after one that no proposal in the folder takes
+    NONCE = auto()  # the nonce is used, or the folder lacks a proposal for an earlier nonce
     MOVED = auto()  # the contract's owner is not the Safe that the signer's settings name
-    MANY = auto()  # the proposal publishes more releases than fit a screen
+    MANY = auto()  # the proposal publishes more releases than fit on a screen
     UNPAIRED = auto()  # a release is for a product without a pairing
     POSTPONED = auto()  # a release becomes active more than FAR_POSTPONED after the block
-    LOWER = auto()  # a release is not newer than the newest one of its product
-    ROOM = auto()  # a version leaves no room for a greater one
-    JUMP = auto()  # a version is more than one major version above the newest
+    LOWER = auto()  # a release is not newer than the product's newest release
+    ROOM = auto()  # a version is the highest possible one, or nearly
+    JUMP = auto()  # a version is more than one major version above the newest version
     REGION = auto()  # an image lies outside the product's region
     ADDRESS = auto()  # a program was linked for another address than its load address
-    GROWN = auto()  # an image is more than MUCH_LARGER times as large as the newest one
+    GROWN = auto()  # an image is more than MUCH_LARGER times as large as the newest image
     OWNERSHIP = auto()  # the contract would get another owner, or none
     FLOOR = auto()  # the floor would exclude every release that can be installed
     UNPAIRING = auto()  # a product would be unpaired
     LOOKALIKE = auto()  # a new product or OEM has a name that resembles a known one
     PAIRING = auto()  # a product would be paired with other hardware than before
-    AGREEMENT = auto()  # the agreement does not exist, differs from the one in the call, or has another status
+    AGREEMENT = auto()  # the agreement does not exist, or differs from the call in its terms or status
     SHALLOW = auto()  # too few blocks lie above the agreement: a reorganisation can replace it
     OWNER = auto()  # the Safe would get an additional owner
     SWAP = auto()  # an owner of the Safe would be replaced
@@ -87,7 +87,7 @@ class RedFlag:
     Attributes:
         word: word that the owner types to sign in spite of the flag.
         what: description of the unusual property, a clause without a full stop.
-        is_absence: whether the chain view lacks something, which may have come to the chain after the view.
+        is_absence: whether the flag reports that the chain view lacks something, which a newer view could contain.
 
     Examples:
         >>> proposal, _ = load_proposal("1.1.0.json")
@@ -111,7 +111,7 @@ def red_flags(
         view: the state of the chain.
         signer: address of the owner who is about to sign; None to omit the check of the signer.
         now: current time, in Unix seconds.
-        is_pinned: whether the signer's settings name the contract; otherwise only the chain view does.
+        is_pinned: whether the signer's settings name the contract. Otherwise, only the chain view names it.
 
     Raises:
         ProposalError: the proposal is for another chain or Safe than the chain view.
@@ -119,7 +119,7 @@ def red_flags(
     check_place(proposal, view)
     found = [*_of_transaction(proposal, view), *_of_time(proposal, view, now=now)]
     if not is_pinned:
-        only = f"your settings do not name your contract, only {view.source} does"
+        only = f"your settings do not name the contract, so {view.source} cannot be checked"
         found.append(RedFlag(Word.UNCONFIGURED, f"{only}: copy the vendor's blockota.toml to this folder"))
     if signer is not None and signer not in view.safe.owners:
         owners = shortened(view.safe.owners)
@@ -128,7 +128,7 @@ def red_flags(
     if obstacle := view.safe.obstacle(view.contract_owners):
         found.append(RedFlag(Word.SAFE, f"the Safe cannot be operated here: {obstacle}"))
     if view.configured_safe.lower() not in ("", view.safe.address.lower()):
-        moved = f"the contract's owner is {view.safe.address}, your settings name the Safe {view.configured_safe}"
+        moved = f"the contract's owner is {view.safe.address}, and your settings name the Safe {view.configured_safe}"
         found.append(RedFlag(Word.MOVED, moved))
     found += [*_of_nonce(proposal, view), *_of_releases(proposal, view), *_of_call(proposal, view)]
     is_outdated = bool(view.source) and view.block_time < proposal.created <= now
@@ -141,25 +141,25 @@ def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
         RedFlag(
             Word.TEXT,
             f"the signature of {one.signer} was made with another tool{' (eth_sign)' * one.is_eth_sign}: reason, "
-            "proposer and expiry are not signed, and may have been changed since",
+            "proposer and expiry are not signed, and may have been changed later",
         )
         for one in signatures
         if not one.text_signature
     ]
 
 
-def address_flag(name: str, load_address: int, *, linked_for: int, insists: str) -> RedFlag:
+def address_flag(name: str, load_address: int, *, linked_for: int, accepted: str) -> RedFlag:
     """Flag a program that was linked for another address than its load address.
 
-    `insists` is a clause on whether the manifest records that the publisher insists; otherwise no bench installs the
+    `accepted` is a clause on whether the publisher accepted this in the manifest; otherwise no bench installs the
     release.
     """
     addresses = f"0x{linked_for:08x}, and would be written at 0x{load_address:08x}"
-    return RedFlag(Word.ADDRESS, f"the image of {name} seems to be linked for {addresses}; {insists}")
+    return RedFlag(Word.ADDRESS, f"the image of {name} seems to be linked for {addresses}; {accepted}")
 
 
 def check_place(proposal: Proposal, view: ChainView) -> None:
-    """Refuse a proposal for another chain or Safe than the chain view. No typed word overrides this refusal.
+    """Refuse a proposal for another chain or Safe than the chain view. An owner cannot override this refusal.
 
     Raises:
         ProposalError: the proposal is for another chain or Safe than the chain view.
@@ -181,9 +181,11 @@ def check_place(proposal: Proposal, view: ChainView) -> None:
 
 def _of_transaction(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     if proposal.operation == DELEGATECALL:
-        yield RedFlag(Word.DELEGATECALL, "the transaction runs foreign code as the Safe, and can take the Safe over")
+        yield RedFlag(
+            Word.DELEGATECALL, "the transaction runs foreign code with the Safe's rights, and can take over the Safe"
+        )
     if proposal.value:
-        yield RedFlag(Word.VALUE, f"the transaction sends {proposal.value} wei, which no call of BlockOTA needs")
+        yield RedFlag(Word.VALUE, f"the transaction sends {proposal.value} wei, but BlockOTA never sends ether")
     refund = (proposal.safe_tx_gas, proposal.base_gas, proposal.gas_price)
     if any(refund) or (proposal.gas_token, proposal.refund_receiver) != (ZERO_ADDRESS, ZERO_ADDRESS):
         yield RedFlag(
@@ -212,13 +214,13 @@ def _of_time(proposal: Proposal, view: ChainView, *, now: int) -> Iterator[RedFl
     if view.block_time - now > SLOW_CLOCK:
         yield RedFlag(
             Word.CLOCK,
-            f"this machine's clock is at {show_time(now)}, before block {view.block_number} of "
+            f"this machine's clock shows {show_time(now)}, which is before block {view.block_number} of "
             f"{show_time(view.block_time)}, so expired proposals are not detected",
         )
 
 
 def _blame_age(flags: list[RedFlag], proposal: Proposal, view: ChainView) -> list[RedFlag]:
-    """Report a chain view that is older than the proposal as old, in place of what it lacks."""
+    """If the chain view is older than the proposal, report the old view instead of the things that it lacks."""
     lacking = [flag for flag in flags if flag.is_absence]
     if not lacking:
         return flags
@@ -229,7 +231,7 @@ def _blame_age(flags: list[RedFlag], proposal: Proposal, view: ChainView) -> lis
 
 
 def _of_nonce(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
-    """Flag a nonce that is used, or that comes after one which no proposal beside this one takes."""
+    """Flag a nonce that is used, or that comes after a nonce without a proposal in the folder."""
     nonces = f"the proposal has nonce {proposal.nonce}, and the Safe's next nonce is {view.safe.nonce}"
     if proposal.nonce < view.safe.nonce:
         yield RedFlag(Word.NONCE, f"{nonces}: this or another proposal was executed already")
@@ -242,20 +244,20 @@ def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     """Compare each release with the newest release of its product, and with earlier releases of the same proposal."""
     if len(proposal.releases) > MOST_RELEASES:
         count = len(proposal.releases)
-        yield RedFlag(Word.MANY, f"the proposal publishes {count} releases, more than fit a screen: read all")
+        yield RedFlag(Word.MANY, f"the proposal publishes {count} releases, too many for one screen: read all")
     before = {release.product: (release.version.packed, release.size) for release in view.newest}
     for release in proposal.releases:
         name, version, size = product_name(release["product"]), release["version"], release["size"]
         older, smaller = before.get(name, (0, size))
         product = view.product(name)
         if product is None or not product.paired:
-            unpaired = f"{name} is not paired with an OEM: no board would accept a release of it"
+            unpaired = f"{name} is not paired with an OEM, so no bench would install its releases"
             yield RedFlag(Word.UNPAIRED, unpaired, is_absence=product is None)
         if release["activeFrom"] - view.block_time > FAR_POSTPONED:
             active = (
                 f"{name} {Version.unpack(version) or 'no version'} becomes active on {show_time(release['activeFrom'])}"
             )
-            yield RedFlag(Word.POSTPONED, f"{active}, and no older version can follow it")
+            yield RedFlag(Word.POSTPONED, f"{active}, and a lower version cannot be published after it")
         image = Region(release["loadAddress"], size)
         if product and not product.region.contains(image):
             yield RedFlag(Word.REGION, f"the image of {name} lies at {image}, outside the region {product.region}")
@@ -271,9 +273,9 @@ def _of_version(name: str, packed: int, *, older: int) -> Iterator[RedFlag]:
     if packed <= older:
         yield RedFlag(Word.LOWER, f"{name} {version or 'no version'} is not newer than {newest or 'no version'}")
     if version and version.major == MAX_MAJOR:
-        yield RedFlag(Word.ROOM, f"{name} {version} has the greatest major version: little or nothing can follow it")
+        yield RedFlag(Word.ROOM, f"{name} {version} has the highest major version: few or no versions can follow it")
     elif version and newest and version.major > newest.major + 1:
-        yield RedFlag(Word.JUMP, f"{name} jumps from {newest} to {version}, and no version in between can follow it")
+        yield RedFlag(Word.JUMP, f"{name} jumps from {newest} to {version}, and versions in between become impossible")
 
 
 def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
@@ -306,14 +308,14 @@ def _of_owners(name: str, arguments: Mapping[str, Any], *, view: ChainView) -> I
         )
     if name == "swapOwner":
         old, new = arguments["oldOwner"], arguments["newOwner"]
-        yield RedFlag(Word.SWAP, f"the proposal replaces the owner {old} by {new}, who would sign from then on")
-    wanted = arguments.get("_threshold", view.safe.threshold)  # adding and removing owners sets it as well
+        yield RedFlag(Word.SWAP, f"the proposal replaces the owner {old} by {new}, who could then sign")
+    wanted = arguments.get("_threshold", view.safe.threshold)  # adding or removing an owner also sets it
     owners = len(view.safe.owners) + {"addOwnerWithThreshold": 1, "removeOwner": -1}.get(name, 0)
     if name == "removeOwner" and wanted >= view.safe.threshold:
         removed = f"the owner {arguments['owner']} is removed, and {wanted} of the remaining {owners} must sign"
         yield RedFlag(Word.REMOVAL, removed)
     if wanted == owners > 1 and "_threshold" in arguments:
-        yield RedFlag(Word.ALL, f"all {owners} owners would have to sign: one lost key stops every decision for good")
+        yield RedFlag(Word.ALL, f"all {owners} owners would have to sign: one lost key would prevent every decision")
     if wanted == 1 and "_threshold" in arguments:
         yield RedFlag(Word.THRESHOLD, "a single owner would decide everything")
     elif wanted < view.safe.threshold:
@@ -351,7 +353,7 @@ def _of_pairing(arguments: Mapping[str, Any], view: ChainView) -> Iterator[RedFl
 
 
 def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -> Iterator[RedFlag]:
-    """Flag a decision that the agreement's present state does not allow: the broker could change the state later."""
+    """Flag a decision that the agreement's present state does not allow. The broker could change the state later."""
     number, wanted = arguments["id"], _STATUS_BEFORE.get(name)
     agreement = view.agreement(number)
     if agreement is None:
@@ -368,7 +370,7 @@ def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -
 
 
 def is_named(agreement: Agreement, arguments: Mapping[str, Any]) -> bool:
-    """Return whether the arguments of a call have the same terms as the agreement on the chain."""
+    """Return whether the arguments of a call have the terms of the agreement on the chain."""
     terms = (agreement.broker, agreement.product, agreement.version.packed, agreement.expires_at)
     names = ("broker", "product", "version", "expiresAt")
     broker, product, version, expires_at = (arguments.get(name) for name in names)

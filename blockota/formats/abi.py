@@ -65,7 +65,7 @@ class AbiType:
 
     @functools.cached_property
     def is_dynamic(self) -> bool:
-        """Whether the type is dynamic: the head is an offset to the value, which follows all heads."""
+        """Whether the type is dynamic: its head is only an offset, and the value follows all heads."""
         return self.name in {"bytes", "string", "list"} or any(part.is_dynamic for part in self.parts)
 
     @functools.cached_property
@@ -128,7 +128,7 @@ class AbiType:
                 return dict(zip(self.labels, values, strict=True)), used
             case "list":
                 count = _number(data)
-                # Each element has a head, so a forged length is refused before memory is allocated for it.
+                # Each element has a head, so a forged number of elements is refused before memory is allocated.
                 if count * self.parts[0].head_size > len(data) - _WORD:
                     raise DecodingError(f"a list of {count} elements exceeds the data")
                 values, used = decode_all(self.parts * count, data[_WORD:])
@@ -182,7 +182,7 @@ def encode_all(types: Sequence[AbiType], values: Sequence[Any]) -> bytes:
 
 
 def decode_all(types: Sequence[AbiType], data: memoryview) -> tuple[list[Any], int]:
-    """Decode several values, the reverse of `encode_all`; also returns the number of bytes read."""
+    """Decode several values, the reverse of `encode_all`. Returns the values and the number of bytes read."""
     values, head, tail = [], 0, sum(kind.head_size for kind in types)
     for kind in types:
         if kind.is_dynamic:
@@ -219,7 +219,7 @@ def decode(types: Iterable[str], data: bytes) -> list[Any]:
 
 @functools.cache
 def parse_type(text: str) -> AbiType:
-    """Parse a type name of a function signature; tuples are supported in the JSON ABI only.
+    """Parse a type name of a function signature. Tuples are supported only in the JSON ABI.
 
     Raises:
         ValueError: the type is not supported.
@@ -260,7 +260,7 @@ class Interface:
                 self._constructor = entry
 
     def encode_call(self, function: str, *arguments: Any) -> bytes:
-        """Encode the calldata of a function; a struct argument is a dict or a tuple.
+        """Encode the calldata of a function. A struct argument is a dict or a tuple.
 
         Raises:
             UsageError: an argument is not valid for its parameter's type, or the number of arguments is wrong.
@@ -305,7 +305,7 @@ class Interface:
         entry = self._events.get(topics[0]) if topics else None
         if entry is None:
             return None
-        # Our events index static types only; the topic of a dynamic type would be a hash.
+        # Our events index only static types. The topic of a dynamic type would be a hash.
         parameters = list(zip(entry.inputs.labels, entry.inputs.parts, entry.indexed, strict=True))
         indexed = {label: kind for label, kind, is_indexed in parameters if is_indexed}
         others = {label: kind for label, kind, is_indexed in parameters if not is_indexed}
@@ -324,7 +324,7 @@ class Interface:
 
 
 class _Entry:
-    """One entry of a JSON ABI; its types are parsed on first use."""
+    """One entry of a JSON ABI. Its types are parsed at their first use."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self._fields = fields
@@ -343,17 +343,17 @@ class _Entry:
 
     @functools.cached_property
     def topic(self) -> bytes:
-        """Hash of the signature: the first topic of an event; the selector is its first four bytes."""
+        """Hash of the signature. An event's first topic is this hash; a selector is its first four bytes."""
         return keccak(text=f"{self.name}{self.inputs.canonical}")
 
     @property
     def indexed(self) -> list[bool]:
-        """For each parameter of an event, whether it is indexed, and so a topic."""
+        """For each parameter of an event, whether the parameter is indexed, which makes it a topic."""
         return [bool(parameter["indexed"]) for parameter in self._fields["inputs"]]
 
 
 def encode_signature_call(signature: str, *arguments: Any) -> bytes:
-    """Encode a call from a function signature such as ``getOwners()``; tuple arguments are not supported."""
+    """Encode a call from a function signature such as ``getOwners()``. Tuple arguments are not supported."""
     types = [part for part in signature[signature.index("(") + 1 : -1].split(",") if part]
     return keccak(text=signature)[:SELECTOR_SIZE] + encode(types, arguments)
 
@@ -419,6 +419,6 @@ def _utf8(text: str) -> bytes:
 
 
 def _has_no_wrong_checksum(address: str) -> bool:
-    """Whether an address has a valid EIP-55 checksum, or none because its letters are all in one case."""
+    """Whether an address has a valid EIP-55 checksum, or has no checksum because all its letters have the same case."""
     digits = address[2:]
     return digits in {digits.lower(), digits.upper()} or is_checksum_address(address)

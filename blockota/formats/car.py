@@ -1,14 +1,14 @@
 """CARv1: the blocks of one file in one stream.
 
 A CARv1 is a header followed by sections, each ``varint length | CID | block`` (CARv1 specification, "Format
-Description"). Blocks come depth first from the root. A block with several links to it may be repeated in the stream
+Description"). Blocks come depth first from the root. If several links lead to a block, the stream may repeat the block
 (``dups=y``) or not (``dups=n``); the reader accepts both. The roots in the header are ignored, because the caller gives
 the root.
 
 A CAR stream is untrusted. A block has at most 2 MiB, and all blocks together at most the file's size plus `overhead`.
-The size limits bound the reader's time, and its memory to two blocks and the links of one path.
+These limits also limit the reader's time, and its memory to two blocks and the links of one path.
 
-A CARv1 on a disk can contain several files, and its blocks are read in place: `index_car` finds them.
+A CARv1 on a disk can contain several files. `index_car` finds its blocks, so that they can be read in place.
 
 Sources: CARv1 specification (ipld.io/specs/transport/car/carv1), Trustless Gateway specification
 (specs.ipfs.tech/http-gateways/trustless-gateway, section "CAR Responses").
@@ -34,7 +34,7 @@ _MAX_VARINT_SIZE = 4
 # The header is DAG-CBOR: a map {roots: [links], version: 1}, in this order of keys.
 _HEADER_BEGIN, _HEADER_END = b"\xa2\x65roots", b"\x67version\x01"
 _MAX_ROOTS = 23
-"""Largest number of roots whose array has a head of one byte (RFC 8949, section 3)."""
+"""Largest number of roots: a longer array has a head of more than one byte (RFC 8949, section 3)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CarIndex:
 
     Attributes:
         roots: the roots in the header.
-        places: position and size of each block's bytes; of a repeated block, those of its last repetition.
+        places: position and size of each block's bytes. For a repeated block, the last repetition counts.
     """
 
     roots: tuple[CID, ...]
@@ -51,7 +51,7 @@ class CarIndex:
 
 
 def overhead(size: int) -> int:
-    """Return the bytes allowed for a file's blocks beyond the file's size, which are 64 KiB plus 2 % of the size."""
+    """Return the bytes that a file's blocks may have in addition to the file's size: 64 KiB plus 2 % of the size."""
     return (1 << 16) + size // 50
 
 
@@ -59,14 +59,14 @@ def largest_block(cid: CID, *, size: int) -> int:
     """Return the size in bytes of the largest valid block of a file.
 
     Args:
-        cid: the block's CID; the codec distinguishes leaves from inner blocks.
-        size: the file's size in bytes; for a leaf, the leaf's size that the parent block states, if known.
+        cid: the block's CID. Its codec distinguishes leaves from inner blocks.
+        size: the file's size in bytes. For a leaf whose parent is known, the leaf's size in the parent.
     """
     return min(size if cid.codec == RAW else overhead(size), MAX_BLOCK_SIZE)
 
 
 def join_car(roots: Sequence[CID], blocks: Iterable[Block]) -> Iterator[bytes]:
-    """Encode blocks as a CARv1 in the given order, without checking them; yields the stream in pieces.
+    """Encode blocks as a CARv1 in the given order, without checking them. Yields the stream in pieces.
 
     Args:
         roots: the roots in the header, at most 23.
@@ -82,14 +82,14 @@ def join_car(roots: Sequence[CID], blocks: Iterable[Block]) -> Iterator[bytes]:
 def read_car(
     parts: Iterable[bytes], root: CID, *, size: int, earlier: Callable[[CID], bytes | None]
 ) -> Iterator[Block]:
-    """Yield a file's blocks, depth first, from an untrusted CAR stream; each block is verified before it is yielded.
+    """Yield a file's blocks, depth first, from an untrusted CAR stream. Each block is verified before it is yielded.
 
     Args:
         parts: the stream, in parts of any size.
         root: the file's content address.
         size: the largest accepted file, in bytes.
-        earlier: returns the bytes of a block that was yielded before, or None; called for a block that is not next in
-            the stream (``dups=n``). `read_car` verifies the returned bytes as well.
+        earlier: returns the bytes of a block that was yielded before, or None. It is called for a block that is not
+            next in the stream (``dups=n``). `read_car` also verifies these bytes.
 
     Raises:
         ContentError: the stream is not a depth-first CARv1 of exactly this file, or exceeds the limits.
@@ -99,13 +99,13 @@ def read_car(
     for block in walk(root, lambda cid: sections.block(cid, earlier)):
         left -= len(block.data) if block.cid.codec == RAW else 0
         if left < 0:
-            raise _refused(root, f"its file is larger than the {size} bytes allowed")
+            raise _refused(root, f"its file is larger than the allowed {size} bytes")
         yield block
     sections.check_end()
 
 
 def index_car(file: BinaryIO, *, most_blocks: int) -> CarIndex:
-    """Find the blocks of an untrusted CARv1 in a seekable file. The blocks are neither read nor verified.
+    """Find the blocks of an untrusted CARv1 in a seekable file, without reading or verifying the blocks.
 
     Raises:
         ContentError: the file is not a CARv1, breaks off, or has more than `most_blocks` blocks.
@@ -117,7 +117,7 @@ def index_car(file: BinaryIO, *, most_blocks: int) -> CarIndex:
     links = header[len(_HEADER_BEGIN) + 1 : -len(_HEADER_END)]
     roots = [CID.decode(links[place - _CID_SIZE : place]) for place in range(_LINK_SIZE, len(links) + 1, _LINK_SIZE)]
     if len(roots) > _MAX_ROOTS or _encode_header(roots) != header:
-        raise _no_index("its header is not in the form of a CARv1")
+        raise _no_index("it does not begin with the header of a CARv1")
 
     places: dict[CID, tuple[int, int]] = {}
     for _ in range(most_blocks + 1):
@@ -132,7 +132,7 @@ def index_car(file: BinaryIO, *, most_blocks: int) -> CarIndex:
 
 
 class _Sections:
-    """Reads the sections of a CARv1; a section's block is read only if its CID is the wanted one."""
+    """Reads the sections of a CARv1. The block of a section is read only if its CID is the wanted CID."""
 
     def __init__(self, parts: Iterable[bytes], root: CID, *, allowed: int) -> None:
         self._root, self._allowed = root, allowed
@@ -142,18 +142,18 @@ class _Sections:
         self._reader.header()
 
     def block(self, wanted: CID, earlier: Callable[[CID], bytes | None]) -> bytes:
-        """Return the wanted block from the next section if the CID matches, else from `earlier`."""
+        """Return the wanted block: from the next section if its CID matches, otherwise from `earlier`."""
         if self._next is None and (length := self._reader.section()) is not None:
             self._next = CID.decode(self._reader.exactly(_CID_SIZE)), length - _CID_SIZE
         if self._next and self._next[0] == wanted:
             size, self._next = self._next[1], None
-            self._spend(size)  # before it is read: a block above the limit is not loaded
+            self._spend(size)  # checked first, so that a block above the limit is not read
             return self._reader.exactly(size)
 
         known = earlier(wanted)
         if known is None:
             found = f"the stream has {self._next[0]}" if self._next else "the stream ends"
-            raise self._refused(f"{found} where {wanted} comes next")
+            raise self._refused(f"{wanted} is expected next, and {found}")
         self._spend(len(known))
         return known
 
@@ -178,7 +178,7 @@ class _Readable(Protocol):
 
 
 class _Reader:
-    """Reads the header and the lengths of a CARv1; `refused` makes an error from a reason."""
+    """Reads the header and the lengths of a CARv1. `refused` makes an error from a reason."""
 
     def __init__(self, stream: _Readable, refused: Callable[[str], ContentError]) -> None:
         self._stream, self._refused = stream, refused
@@ -193,7 +193,7 @@ class _Reader:
         return header
 
     def section(self) -> int | None:
-        """Read the length of the next section, which is that of a CID and a block; None at the end of the stream."""
+        """Read the length of the next section, a CID and a block; None at the end of the stream."""
         length = self._length()
         if length is not None and not _CID_SIZE <= length <= _CID_SIZE + MAX_BLOCK_SIZE:
             raise self._refused(f"a section of {length} bytes is shorter than a CID, or larger than any block")
@@ -214,7 +214,7 @@ class _Reader:
             byte = self.exactly(1)
             number += byte
         value = sum((digit & 0x7F) << 7 * place for place, digit in enumerate(number))
-        # With zero padding, one length would have several encodings, and equal files different streams.
+        # With zero padding, a length would have several encodings, so that equal files could have different streams.
         if varint(value) != number:
             raise self._refused("a length is not in its shortest form, or too large")
         return value
@@ -232,7 +232,7 @@ class _Stream:
         """Return the next `count` bytes, or fewer at the end of the stream."""
         if count <= len(self._rest):
             return self._cut(count).tobytes()
-        # One buffer, not a list of pieces: a sender that splits its stream into single bytes must not cost more memory.
+        # One buffer instead of a list of pieces, so that a stream of single bytes does not take more memory.
         if len(self._buffer) < count:
             self._buffer = bytearray(count)
         gathered = self._take(0, count)
@@ -244,7 +244,7 @@ class _Stream:
         return bytes(memoryview(self._buffer)[:gathered])
 
     def _take(self, start: int, stop: int) -> int:
-        """Copy available bytes into the buffer; returns the position after the last copied byte."""
+        """Copy available bytes into the buffer. Returns the position after the last copied byte."""
         piece = self._cut(stop - start)
         self._buffer[start : start + len(piece)] = piece
         return start + len(piece)

@@ -88,7 +88,7 @@ class CID:
 
         Raises:
             UsageError: the text is not base32, or not in canonical form.
-            ContentError: as `decode`.
+            ContentError: the CID is of an unsupported kind, as in `decode`.
         """
         try:
             raw = base64.b32decode(text[1:].upper() + "=" * (-len(text[1:]) % 8))
@@ -109,7 +109,7 @@ class CID:
 
         Raises:
             UsageError: the text is not a CID in one of these bases.
-            ContentError: as `decode`.
+            ContentError: the CID is of an unsupported kind, as in `decode`.
         """
         if text.startswith("B"):
             return cls.parse(text.lower())
@@ -120,7 +120,7 @@ class CID:
                 return cls.decode(bytes((1, DAG_PB)) + _from_digits(text))
             return cls.decode(decode(text[1:])) if decode else cls.parse(text)
         except ValueError:
-            return cls.parse(text)  # for its error
+            return cls.parse(text)  # raises the error
 
     @classmethod
     def of(cls, codec: int, block: bytes) -> CID:
@@ -152,9 +152,9 @@ class DagLink:
 
 
 def dag(stream: BinaryIO) -> Iterator[Block]:
-    """Yield the blocks of a file's DAG; children come before parents, and the root comes last.
+    """Yield the blocks of a file's DAG. Children come before parents, and the root comes last.
 
-    The memory used is one chunk and the links of one path through the tree, whatever the file's size.
+    For a file of any size, memory is used for one chunk and for the links of one path through the tree.
     """
     levels: list[list[DagLink]] = [[]]  # the open links by height, leaves first
     # An empty file has one empty chunk.
@@ -162,13 +162,13 @@ def dag(stream: BinaryIO) -> Iterator[Block]:
         leaf = Block(CID.of(RAW, chunk), chunk)
         yield leaf
         levels[0].append(DagLink(leaf.cid, len(chunk), len(chunk)))
-        # A node with all its links is closed, which may complete the node above it.
+        # A node with the maximum number of links is closed. This adds a link to the node above, which may also be full.
         for height, links in enumerate(levels):
             if len(links) < MAX_LINKS:
                 break
             yield _close(levels, height)
 
-    # At the end every open node is closed. A single link at the top is not wrapped: its block is the root.
+    # At the end, every open node is closed. A single link at the top does not get a node: its block is the root.
     for height, links in enumerate(levels):
         is_top = height == len(levels) - 1
         if links and not (is_top and len(links) == 1):
@@ -186,7 +186,7 @@ def cid_of(stream: BinaryIO) -> CID:
 
 
 def read_file(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[bytes]:
-    """Yield a file's bytes in order; each block from `fetch` is verified before its bytes are yielded.
+    """Yield a file's bytes in order. Each block from `fetch` is verified before its bytes are yielded.
 
     Raises:
         ContentError: a block does not match its CID, or is not part of a UnixFS file.
@@ -195,9 +195,9 @@ def read_file(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[bytes]:
 
 
 def walk(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[Block]:
-    """Yield all blocks of a file, depth first from the root; each block is verified before it is yielded.
+    """Yield all blocks of a file, depth first from the root. Each block is verified before it is yielded.
 
-    A block with several links to it is fetched and yielded once for each link. The raw blocks, in order, are the file.
+    A block is fetched and yielded once for each link to it. The file consists of the raw blocks, in this order.
 
     Args:
         root: the file's content address.
@@ -229,7 +229,7 @@ def read_links(block: Block) -> list[DagLink]:
         links = [DagLink(child, total, size) for (child, total), size in zip(named, sizes, strict=True)]
     except (LookupError, ValueError) as error:
         raise _not_a_file(cid, "its inner block cannot be read") from error
-    # Encoding the links again must give the same bytes: with a second form, one file would have two addresses.
+    # Encoding the links again must give the same bytes. Otherwise, one file could have several addresses.
     if not 0 < len(links) <= MAX_LINKS or not all(link.file_size for link in links) or _encode_inner(links) != data:
         raise _not_a_file(cid, "its inner block is not in the profile's form")
     return links
@@ -261,7 +261,7 @@ def varint(number: int) -> bytes:
 
 
 def _from_digits(text: str, digits: str = _BASE58) -> bytes:
-    """Decode a base58btc or base36 number to bytes; each leading zero digit gives one leading zero byte."""
+    """Decode a base58btc or base36 number to bytes. Each leading zero digit gives one leading zero byte."""
     value = 0
     for letter in text:
         value = value * len(digits) + digits.index(letter)
@@ -276,7 +276,7 @@ _BASES: dict[str, Callable[[str], bytes]] = {
     "U": lambda text: base64.b64decode(text, altchars=b"-_", validate=True),
     "z": _from_digits,
 }
-"""Decoders by multibase prefix (github.com/multiformats/multibase); `CID.parse` decodes base32."""
+"""Decoders by multibase prefix (github.com/multiformats/multibase), except base32, which `CID.parse` decodes."""
 
 
 def _base32(raw: bytes) -> str:
@@ -284,7 +284,7 @@ def _base32(raw: bytes) -> str:
 
 
 def _read_chunk(stream: BinaryIO) -> bytes:
-    """Read one whole chunk, also from a pipe or socket that returns fewer bytes than requested."""
+    """Read one whole chunk, even if a pipe or socket returns fewer bytes than requested."""
     chunk = stream.read(CHUNK_SIZE)
     while 0 < len(chunk) < CHUNK_SIZE and (more := stream.read(CHUNK_SIZE - len(chunk))):
         chunk += more
@@ -304,7 +304,7 @@ def _close(levels: list[list[DagLink]], height: int) -> Block:
 
 
 def _encode_inner(links: list[DagLink]) -> bytes:
-    """Encode a PBNode with its links before its data, against the order of field numbers (DAG-PB, "Serial Format").
+    """Encode a PBNode. Its links come before its data, although their field number is higher (DAG-PB, "Serial Format").
 
     The data is a UnixFS message with the fields Type (1, File), filesize (3) and blocksizes (4).
     """
@@ -325,9 +325,9 @@ def _walk(link: DagLink, fetch: Callable[[CID], bytes], *, depth: int) -> Iterat
     block = Block(link.cid, check_block(link.cid, fetch(link.cid)))
     children = read_links(block) if link.cid.codec == DAG_PB else []
     size = sum(child.file_size for child in children) if children else len(block.data)
-    if link.file_size not in (-1, size):  # -1: the root, whose size no parent states
-        raise _not_a_file(link.cid, f"it has {size} bytes where its parent states {link.file_size}")
-    # The tree of the largest file has fewer levels: a deeper tree would only exhaust the stack.
+    if link.file_size not in (-1, size):  # -1: the root, which has no parent that records its size
+        raise _not_a_file(link.cid, f"it has {size} bytes, and its parent records {link.file_size}")
+    # The tree of the largest file has fewer levels. A deeper tree could exhaust the stack.
     if children and depth == _MAX_DEPTH:
         raise _not_a_file(link.cid, f"its tree is deeper than {_MAX_DEPTH}")
     yield block
@@ -336,7 +336,7 @@ def _walk(link: DagLink, fetch: Callable[[CID], bytes], *, depth: int) -> Iterat
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield ⟨field number, value⟩ for each field of a protobuf message; a varint is given as 8 big-endian bytes."""
+    """Yield ⟨field number, value⟩ for each field of a protobuf message. The value of a varint is 8 big-endian bytes."""
     position = 0
     while position < len(data):
         tag, position = _read_varint(data, position)
@@ -356,7 +356,7 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
         position, shift = position + 1, shift + 7
         if byte < _VARINT_MORE:
             return value, position
-        # Without a limit, one number of a hostile block could be as long as the block.
+        # Without a limit, a number in a hostile block could be as long as the block.
         if shift > _VARINT_MAX_SHIFT:
             raise ValueError("a varint of more than 9 bytes")
 

@@ -37,10 +37,10 @@ def parse_dfuse(content: bytes) -> tuple[tuple[int, bytes], ...]:
     body = _check_suffix(content)
     magic, version, size, count = _unpack(_PREFIX, body, 0)
     if magic != MAGIC or version != _VERSION:
-        raise _damaged(f"its prefix has version {version}, and version {_VERSION} is known")
-    # UM0391 does not say whether the size includes the suffix, and tools disagree.
+        raise _damaged(f"its prefix has version {version}, and only version {_VERSION} is supported")
+    # UM0391 does not define whether the size includes the suffix, and tools disagree.
     if size not in (len(body), len(content)):
-        raise _damaged(f"its prefix states {size:,} bytes, but it has {len(body):,} before the suffix")
+        raise _damaged(f"its prefix states {size:,} bytes, but {len(body):,} bytes precede the suffix")
 
     pieces: list[tuple[int, bytes]] = []
     at = _PREFIX.size
@@ -58,7 +58,7 @@ def parse_dfuse(content: bytes) -> tuple[tuple[int, bytes], ...]:
             pieces += [(address, body[at : at + length])] if length else []
             at += length
         if at != end:
-            raise _damaged(f"target {number} states {target_size:,} bytes, but its elements have another length")
+            raise _damaged(f"target {number} states {target_size:,} bytes, but its elements have another total size")
     if at != len(body):
         raise _damaged(f"{len(body) - at:,} bytes follow its last target")
     return tuple(pieces)
@@ -73,7 +73,7 @@ def _check_suffix(content: bytes) -> bytes:
         raise _damaged("it has no DfuSe suffix, so it is probably truncated")
     found = zlib.crc32(content[:-4]) ^ 0xFFFF_FFFF
     if found != checksum:
-        raise _damaged(f"its checksum is {found:#010x}, but the suffix has {checksum:#010x}")
+        raise _damaged(f"its contents have the checksum {found:#010x}, but the suffix states {checksum:#010x}")
     return content[: -_SUFFIX.size]
 
 
@@ -85,4 +85,4 @@ def _unpack(form: struct.Struct, body: bytes, at: int) -> tuple[Any, ...]:
 
 
 def _damaged(why: str) -> ImageError:
-    return ImageError("the DfuSe file is damaged", why=why, remedy="fetch or build it again")
+    return ImageError("the DfuSe file is damaged", why=why, remedy="fetch or build the file again")

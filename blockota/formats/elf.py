@@ -63,7 +63,7 @@ def parse_elf(content: bytes) -> tuple[tuple[int, bytes], ...]:
     header = _read_header(content)
     pieces = []
     for kind, offset, _, address, size, *_ in _rows(_SEGMENT, content, header.segments_at, header.segment_count):
-        # Bytes that are not in the file, such as .bss, are zeroed by the start-up code.
+        # The start-up code writes the zeros of sections that are not in the file, such as .bss.
         if kind != _SEGMENT_LOAD or not size:
             continue
         skipped = _count_header_bytes(content, header, range(offset, offset + size))
@@ -78,7 +78,7 @@ def parse_elf(content: bytes) -> tuple[tuple[int, bytes], ...]:
 
 def _read_header(content: bytes) -> _Header:
     if len(content) < _HEADER.size:
-        why = f"its {len(content)} bytes are fewer than the {_HEADER.size} of an ELF header"
+        why = f"it has {len(content)} bytes, and an ELF header has {_HEADER.size}"
         raise ImageError("the ELF file is truncated", why=why, remedy="fetch or build it again")
     # (1) The machine. The identification bytes give the byte order of the machine field.
     ident = content[:16].ljust(16, b"\0")
@@ -88,7 +88,7 @@ def _read_header(content: bytes) -> _Header:
         name = _MACHINES.get(machine, "ARM" if machine == _MACHINE_ARM else f"machine {machine}")
         raise ImageError(
             "the ELF file is for another machine",
-            why=f"the file is for {name} with {bits} bits and {order}-endian; an STM32 is 32-bit ARM, little-endian",
+            why=f"the file is for {name} with {bits} bits and {order}-endian; an STM32 is ARM, 32 bits, little-endian",
             remedy=_REMEDY,
         )
     # (2) The type. Only the addresses of an executable are final.
@@ -106,10 +106,10 @@ def _read_header(content: bytes) -> _Header:
 
 
 def _count_header_bytes(content: bytes, header: _Header, segment: range) -> int:
-    """Count the bytes of the ELF headers at the start of a segment; `segment` is the range of its file offsets.
+    """Count the bytes of the ELF headers at the start of a segment. `segment` is the range of its file offsets.
 
-    GNU ld maps the ELF headers into the first segment unless the flash begins at a multiple of 64 KiB or `-n` is given.
-    `objcopy` omits the ELF headers, because no section contains them.
+    GNU ld maps the ELF headers into the first segment, unless the flash begins at a multiple of 64 KiB or `-n` is
+    given. The headers do not belong to a section, so `objcopy` omits them.
     """
     # The program header table follows the header.
     if segment.start >= header.size + header.segment_count * _SEGMENT.size:

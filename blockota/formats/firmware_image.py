@@ -1,7 +1,7 @@
 """Reads firmware images from raw, Intel HEX, Motorola S-record, UF2, DfuSe and ELF files.
 
 The format is recognised by content, not by file name, so that an ELF header is never flashed as raw bytes. Other known
-kinds of files, such as archives, are refused by name (`formats.foreign`).
+kinds of files, such as archives, are refused with an error that names the kind (`formats.foreign`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from blockota.formats.intel_hex import parse_intel_hex
 from blockota.formats.stm32_memory import ChipFlash, find_memory
 
 MAX_IMAGE_SIZE = 16 * 1024 * 1024
-"""Default limit in bytes for a file and for the image in it."""
+"""Default maximum size in bytes of a file, and of the image in it."""
 MAX_GAP = 1024 * 1024
 """Largest gap, in bytes, that is filled between two parts of an image."""
 GAP_FILL = b"\xff"
@@ -43,7 +43,7 @@ _READERS: tuple[tuple[Callable[[bytes], bool], Format, Callable[[bytes], Pieces]
     (lambda head: head.startswith(uf2.MAGIC), "uf2", uf2.parse_uf2),
     (lambda head: head.startswith(dfuse.MAGIC), "dfuse", dfuse.parse_dfuse),
 )
-"""The formats that contain addresses: how the first bytes are recognised, the format's name, and its reader."""
+"""The formats that contain addresses: the test of a file's first bytes, the format's name, and its reader."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class FirmwareImage:
         data: the bytes, with gaps filled.
         load_address: address of the first byte.
         format: the format of the file.
-        gaps: addresses that the file leaves out between two of its parts.
+        gaps: the ranges of addresses between the parts of the file, for which the file has no bytes.
         family: the family of chips that the file is for, such as ``STM32F4``; empty if the file does not state it.
     """
 
@@ -88,14 +88,14 @@ def read_image(
         content: the whole file.
         load_address: address of the first byte of a raw image; ignored for the other formats, which contain addresses.
         limit: largest size in bytes of the file, and of the image in it.
-        flash: the flash of the chip, in which each part of a file with addresses must lie.
+        flash: the flash of the chip; each part of a file with addresses must lie in it.
 
     Raises:
         UsageError: a raw image was given without a load address.
         ImageError: the content is empty, too large, damaged, of another kind, or for another machine or memory.
     """
     if not content:
-        raise ImageError("the image is empty", remedy="build or fetch it again")
+        raise ImageError("the image is empty", remedy="build or fetch the image again")
     if len(content) > limit:
         raise too_large(len(content), limit)
     for is_format, name, read in _READERS:
@@ -104,7 +104,7 @@ def read_image(
             return replace(image, family=uf2.family_of(content)) if name == "uf2" else image
     refuse_foreign(content)
     if load_address is None:
-        raise UsageError("a raw image contains no load address", remedy="give its load address")
+        raise UsageError("a raw image contains no load address", remedy="give the load address")
     image = FirmwareImage(content, load_address, "bin")
     _check_address_space(image.span)
     return image
@@ -155,11 +155,11 @@ def _assemble(pieces: Iterable[tuple[int, bytes]], what: Format, *, limit: int, 
         if len(gap) > MAX_GAP:
             raise ImageError(
                 "the image is in two places",
-                why=f"no data lies between {gap.start:#010x} and {gap.stop:#010x}, more than {MAX_GAP:,} bytes",
+                why=f"the gap from {gap.start:#010x} to {gap.stop:#010x} has more than {MAX_GAP:,} bytes",
                 remedy="build one image for each place, and publish them as two products",
             )
 
-    # The size is checked before memory is allocated for it.
+    # The size is checked before memory is allocated for the image.
     first, size = spans[0].start, spans[-1].stop - spans[0].start
     if size > limit:
         raise too_large(size, limit)
@@ -173,7 +173,7 @@ def _assemble(pieces: Iterable[tuple[int, bytes]], what: Format, *, limit: int, 
 
 
 def _join(pieces: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytearray]]:
-    """Join adjacent pieces. Some tools write the same bytes twice; different bytes at one address are refused."""
+    """Join adjacent pieces. Pieces may repeat the same bytes, but different bytes at one address are refused."""
     parts: list[tuple[int, bytearray]] = []
     for address, data in sorted((address, data) for address, data in pieces if data):
         if not parts or address > parts[-1][0] + len(parts[-1][1]):
@@ -193,11 +193,11 @@ def _join(pieces: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytearray]]:
 
 
 def _require_flash(spans: list[range], what: Format, flash: ChipFlash) -> None:
-    """Refuse an image with a part in a memory that is not the chip's flash, such as option bytes."""
+    """Refuse an image with a part outside the chip's flash, for example in the option bytes."""
     for span in spans:
         if memory := find_memory(span.start, flash.family):
             raise ImageError(
-                f"the {what} file has a part that is not flash contents",
+                f"the {what} file has a part that is not in the flash",
                 why=f"{show_span(span)} lies in {memory.name}",
                 remedy=memory.remedy,
                 action=memory.action,

@@ -1,7 +1,7 @@
-"""Recognises files that are not firmware images, but are often taken for one: archives, web pages, text and others.
+"""Recognises files that are often mistaken for firmware images: archives, web pages, text and others.
 
-Such a file is refused by its name, with the way to get the image out of it. A raw image is any bytes, so every file
-that is not recognised as another format would otherwise be flashed as it is.
+A raw image may consist of any bytes, so a file in an unknown format is flashed as it is. A recognised file is refused
+with an error that names its kind, and the way to get the image.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from blockota.errors import ImageError
 
 _HEAD_SIZE = 1 << 16
-"""Number of bytes at the beginning of a file in which text before the first record is recognised."""
+"""The number of bytes at the start of a file in which text before the first record is searched for."""
 _UNPACK = "unpack it, and give the .bin, .hex or .elf file that it contains"
 _DECOMPRESS = "decompress it, and give the .bin, .hex or .elf file that it contains"
 _FROM_BUILD = "give the .bin, .hex or .elf file of the build"
@@ -84,7 +84,7 @@ def refuse_foreign(content: bytes) -> None:
 
 
 def find_foreign(content: bytes) -> ForeignKind | None:
-    """Return the kind of a file that is not a firmware image; None for every other file."""
+    """Return the kind of a file that is recognised as not a firmware image; None for every other file."""
     for signature, kind in _SIGNATURES:
         if content.startswith(signature) and (signature != b"BZh" or _BZIP2.match(content)):
             return kind
@@ -102,7 +102,7 @@ def _find_program(content: bytes) -> ForeignKind | None:
     at = int.from_bytes(content[0x3C:0x40], "little")
     if content[at : at + 4] != b"PE\0\0":
         return None
-    return ForeignKind("a program for Windows", "run it where it belongs, or unpack the firmware file that it contains")
+    return ForeignKind("a program for Windows", "run it on Windows, or unpack the firmware file in it")
 
 
 def _find_json(content: bytes) -> ForeignKind | None:
@@ -111,7 +111,7 @@ def _find_json(content: bytes) -> ForeignKind | None:
     try:
         fields = json.loads(content)
     except (ValueError, RecursionError):
-        # A file that is cut off is recognised by its first bytes.
+        # A truncated JSON file is recognised by its first bytes.
         return ForeignKind("a damaged JSON file", _FROM_BUILD) if _is_text(content[:_HEAD_SIZE]) else None
     magic = fields.get("magic") if isinstance(fields, dict) else None
     if isinstance(magic, str) and magic in _AUTOPILOTS:
@@ -138,7 +138,7 @@ def _find_text(content: bytes) -> ForeignKind | None:
 
 
 def _find_suffix(content: bytes) -> ForeignKind | None:
-    """Recognise a DFU file by its suffix (USB DFU 1.1, appendix B); its checksum covers the whole file."""
+    """Recognise a DFU file by its suffix (USB DFU 1.1, appendix B), whose checksum covers the whole file."""
     suffix = content[-_SUFFIX_SIZE:]
     if suffix[6:8] not in _DFU_VERSIONS or suffix[8:12] != _SUFFIX_MARK or content.startswith(b"DfuSe"):
         return None
@@ -151,7 +151,7 @@ def _is_utf16(head: bytes) -> bool:
     for form, codec in _WIDE_RECORDS:
         if form.match(head):
             return True
-        # With a mark, the rest must be text: data may begin with the same two bytes.
+        # After a byte order mark, the rest must be text, because data may begin with the same two bytes.
         mark = "\ufeff".encode(codec)
         if head.startswith(mark):
             sample = head[2:258]
@@ -164,7 +164,7 @@ def _is_text(content: bytes) -> bool:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # A letter may be cut at the end of the sample.
+        # The end of the sample may split a character.
         if error.start < len(content) - 3:
             return False
         text = content[: error.start].decode("utf-8-sig")

@@ -47,7 +47,7 @@ def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
         Pairs of an address and the bytes at that address.
 
     Raises:
-        ImageError: a record violates the specification, or the end record is missing or not the last one.
+        ImageError: a record violates the specification, or the last record is not the end record.
     """
     pieces, base, ended = [], 0, False
     for number, line in enumerate(content.splitlines(), start=1):
@@ -55,25 +55,27 @@ def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
             continue
         kind, offset, data = _parse_record(number, line.rstrip())
         if ended:
-            raise _refused(number, "it follows the end record")
+            raise _refused(number, "the record follows the end record")
         ended = kind is RecordType.END_OF_FILE
         if kind in _BASE_SHIFTS:
             base = int.from_bytes(data) << _BASE_SHIFTS[kind]
         elif kind is RecordType.DATA and data:
             pieces.append((base + offset, data))
     if not ended:
-        raise ImageError("the HEX file has no end record", why="it was truncated", remedy="fetch or build it again")
+        raise ImageError(
+            "the HEX file has no end record", why="it was truncated", remedy="fetch or build the file again"
+        )
     return tuple(pieces)
 
 
 def _parse_record(line: int, text: bytes) -> tuple[RecordType, int, bytes]:
-    """Parse one record into its type, offset and data; `line` is the line number for error messages."""
+    """Parse one record into its type, offset and data. `line` is the line number for error messages."""
     if not text.startswith(b":"):
         raise _refused(line, "it does not begin with a colon")
     try:
         record = binascii.unhexlify(text[1:])
     except ValueError as error:
-        raise _refused(line, "it is not a row of pairs of hexadecimal digits") from error
+        raise _refused(line, "it does not consist of pairs of hexadecimal digits") from error
     if len(record) <= _HEADER_SIZE:
         raise _refused(line, "it is too short")
 
@@ -88,7 +90,8 @@ def _parse_record(line: int, text: bytes) -> tuple[RecordType, int, bytes]:
 
     kind = RecordType(code)
     if kind is RecordType.DATA:
-        # Data across the boundary wraps inside a segment, but continues after a linear address: readers disagree.
+        # Data that crosses the boundary wraps after a segment address, and continues after a linear address. Readers
+        # disagree about this.
         if offset + count > _OFFSET_LIMIT:
             raise _refused(line, "its data crosses a 64 KiB boundary")
     elif count != _SIZES[kind] or offset:
@@ -97,4 +100,4 @@ def _parse_record(line: int, text: bytes) -> tuple[RecordType, int, bytes]:
 
 
 def _refused(line: int, why: str) -> ImageError:
-    return ImageError(f"line {line} of the HEX file is wrong", why=why, remedy="fetch or build it again")
+    return ImageError(f"line {line} of the HEX file is wrong", why=why, remedy="fetch or build the file again")

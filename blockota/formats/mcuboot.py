@@ -1,7 +1,7 @@
 """Reads the header of an MCUboot image (MCUboot, docs/design.md, "Image format").
 
-A signed image begins with a header, usually padded to 0x200 bytes or more; the program's vector table follows it, and
-signatures follow the program. The image lies in a slot, which begins at the header.
+A signed image begins with a header, which is usually padded to 0x200 bytes or more. The program follows the header and
+begins with its vector table, and signatures follow the program. The image lies in a slot, which begins at the header.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _WORD = 4
 
 @dataclass(frozen=True)
 class McubootHeader:
-    """The header of an MCUboot image, as far as the place of the program depends on it.
+    """The fields of an MCUboot header that show where the program is in the image.
 
     Attributes:
-        size: size of the header with its padding, in bytes (``ih_hdr_size``); the vector table follows it.
+        size: size of the header with its padding, in bytes (``ih_hdr_size``). The vector table follows the header.
         image_size: size of the program, in bytes (``ih_img_size``).
         flags: the flags (``ih_flags``).
     """
@@ -33,17 +33,17 @@ class McubootHeader:
     flags: int
 
     def trouble(self, size: int) -> str:
-        """Return why no program can be found behind the header; empty if one can.
+        """Return why the program behind the header cannot be examined; empty if it can.
 
         Args:
             size: size of the whole image, in bytes.
         """
         if self.flags & _ENCRYPTED:
-            return "its MCUboot header says that the program is encrypted"
+            return "its MCUboot header states that the program is encrypted"
         if self.flags & _COMPRESSED:
-            return "its MCUboot header says that the program is compressed"
+            return "its MCUboot header states that the program is compressed"
         if self.size < HEADER_SIZE or self.size % _WORD:
-            return f"its MCUboot header states a size of {self.size} bytes for itself"
+            return f"its MCUboot header states a header size of {self.size} bytes, which is not possible"
         if self.size + self.image_size > size:
             stated = f"{self.size:,} bytes of header and {self.image_size:,} bytes of program"
             return f"its MCUboot header states {stated}, but the image has {size:,} bytes"
@@ -59,6 +59,6 @@ def read_header(head: bytes) -> McubootHeader | None:
 
 
 def program_offset(head: bytes) -> int:
-    """Return the offset of the vector table in an image: behind an MCUboot header, otherwise 0."""
+    """Return the offset of the vector table in an image: the size of the MCUboot header, or 0 without one."""
     header = read_header(head)
     return header.size if header else 0

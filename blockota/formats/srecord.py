@@ -38,25 +38,27 @@ def parse_srecord(content: bytes) -> tuple[tuple[int, bytes], ...]:
             continue
         kind, address, data = _parse_record(number, line.strip())
         if last in _ENDS:
-            raise _refused(number, "it follows the end record")
+            raise _refused(number, "the record follows the end record")
         last = kind
         if kind in _DATA:
             count += 1
             pieces += [(address, data)] if data else []
         elif kind in _COUNTS and address != count % (1 << 8 * _ADDRESS_SIZES[kind]):
-            raise _refused(number, f"it counts {address} records of data, but {count} precede it")
+            raise _refused(number, f"it states {address} data records, but the file has {count}")
         if kind not in (*_DATA, _HEADER) and data:
             raise _refused(number, f"a record of type S{kind} has no data")
-    # Some tools write no end record without a start address; the count of the records shows that none is missing.
+    # Without a start address, some tools write no end record. The count record then shows that the file is complete.
     if last not in (*_ENDS, *_COUNTS):
         raise ImageError(
-            "the S-record file has no end record and no count", why="it was truncated", remedy="fetch or build it again"
+            "the S-record file has no end record and no count",
+            why="it was truncated",
+            remedy="fetch or build the file again",
         )
     return tuple(pieces)
 
 
 def _parse_record(line: int, text: bytes) -> tuple[int, int, bytes]:
-    """Parse one record into its type, address and data; `line` is the line number for error messages."""
+    """Parse one record into its type, address and data. `line` is the line number for error messages."""
     if not re.match(rb"S[0-9]", text):
         raise _refused(line, "it does not begin with S and a digit")
     kind = int(text[1:2])
@@ -65,7 +67,7 @@ def _parse_record(line: int, text: bytes) -> tuple[int, int, bytes]:
     try:
         record = binascii.unhexlify(text[2:])
     except ValueError as error:
-        raise _refused(line, "it is not a row of pairs of hexadecimal digits") from error
+        raise _refused(line, "it does not consist of pairs of hexadecimal digits") from error
     size = _ADDRESS_SIZES[kind]
     if len(record) < 1 + size + 1:
         raise _refused(line, "it is too short")
@@ -77,4 +79,4 @@ def _parse_record(line: int, text: bytes) -> tuple[int, int, bytes]:
 
 
 def _refused(line: int, why: str) -> ImageError:
-    return ImageError(f"line {line} of the S-record file is wrong", why=why, remedy="fetch or build it again")
+    return ImageError(f"line {line} of the S-record file is wrong", why=why, remedy="fetch or build the file again")

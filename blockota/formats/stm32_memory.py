@@ -1,4 +1,4 @@
-"""Names the memories of an STM32 that are not flash, so that an image with a part in one is refused by its name.
+"""Names the memories of an STM32 that are not flash, so that an error can name the memory of an image's part.
 
 The addresses are from ST's reference manuals: RM0008 (F1), RM0090 (F4), RM0385 (F7), RM0367 (L0), RM0351 (L4), RM0444
 (G0) and others. Some addresses belong to different memories on different families. If the family is not known, the name
@@ -20,8 +20,8 @@ class Memory:
 
     Attributes:
         name: the name of the memory with its article.
-        remedy: what to do with them, a clause in the imperative.
-        action: the command that does it, if there is one.
+        remedy: what to do with the part in this memory, a clause in the imperative.
+        action: the command that carries out the remedy, if there is one.
     """
 
     name: str
@@ -32,7 +32,8 @@ class Memory:
 _PROGRAMMER = "with ST's programmer in production"
 _OPTION_BYTES = Memory(
     "the option bytes",
-    f"build the file without them; set other options {_PROGRAMMER}, and the protection on each board after flashing",
+    "build the file without the option bytes; set the protection on each board after flashing, and other options "
+    f"{_PROGRAMMER}",
     Action.PROTECT_BOARD,
 )
 _OTP = Memory(
@@ -55,8 +56,8 @@ _EEPROM = Memory(
 )
 
 _UNKNOWN = ""
-# Address range, families, and the memory that they have there. The first match counts, so parts of a larger range come
-# before it.
+# An address range, the families that it applies to, and their memory in it. The first match counts, so a part of a
+# larger range comes before the larger range.
 _MEMORIES: tuple[tuple[range, tuple[str, ...], Memory], ...] = (
     (range(0x0808_0000, 0x0808_4000), ("L0", "L1"), _EEPROM),  # other families can have flash there
     (range(0x0BFA_0000, 0x0BFA_0200), (_UNKNOWN, "U5", "L5"), _OTP),
@@ -85,7 +86,7 @@ class ChipFlash:
     """The flash of a chip, as far as it is known.
 
     Attributes:
-        span: the addresses of the flash; every address if they are not known.
+        span: the addresses of the flash; all addresses if the flash is not known.
         family: the chip's family without ``STM32``, such as ``F4`` or ``L4P``; empty if it is not known.
     """
 

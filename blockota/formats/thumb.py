@@ -1,8 +1,9 @@
 """Recognises where functions begin in Thumb code, and reads its constants (ARMv7-M Architecture Reference Manual).
 
-The code is not decoded: a function begins where an instruction with which handlers begin follows the end of another
-function. Of random bytes, one place in a hundred looks like this, and of other code one in thirty. Two functions in
-three and almost every handler do; handlers have no parameters, so they begin with fewer kinds of instructions.
+The code is not decoded. A function seems to begin where the end of a function is followed by an instruction with which
+handlers typically begin. This is true for two functions in three, and for almost every handler: handlers have no
+parameters, so they begin with fewer kinds of instructions. It is true by chance for one place in a hundred in random
+bytes, and for one in thirty in other code.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import sys
 from array import array
 
 _Pattern = tuple[int, int]
-"""A mask and the value of the masked bits, for two half words; the first one is the upper half."""
+"""A mask and the value of the masked bits, for two half words. The first half word is the upper half."""
 _WORD = 4
 _HALF_MASK = 0xFFFF
 _FLASH_HALVES = range(0x0800, 0x0840)
 """The upper halves of flash addresses."""
 
 _BRANCH: _Pattern = (0x0000_F800, 0x0000_E000)
-"""An unconditional branch as the last half word."""
+"""The pattern of an unconditional branch in the last half word."""
 _LOOP = 0xE7FE
 """A branch to itself."""
 
@@ -35,9 +36,9 @@ _ENDS: tuple[_Pattern, ...] = (
     (0x0000_FFFF, 0x0000_0000),  # padding
     (0x0000_FFFF, 0x0000_FFFF),  # padding
 )
-"""Instructions that end a function, and padding behind one."""
+"""Instructions that end a function, and the padding behind a function."""
 _LITERAL_ENDS = frozenset({0x08, 0x10, 0x20, 0x24, 0x30, 0x40, 0x48, 0x50, 0x58, 0xE0})
-"""The upper bytes of addresses of an STM32: constants lie behind the function that uses them."""
+"""The upper bytes of STM32 addresses: the constants that a function uses lie behind its code."""
 _BEGINNINGS: tuple[_Pattern, ...] = (
     (0xFE00_0000, 0xB400_0000),  # push
     (0xFFFF_0000, 0xE92D_0000),  # push.w
@@ -63,7 +64,7 @@ _BEGINNINGS: tuple[_Pattern, ...] = (
 _MOVW, _MOVT, _MOVE_MASK = 0xF240, 0xF2C0, 0xFBF0
 _REGISTER_MASK, _FIRST_BIT = 0x8F00, 0x8000
 _REACH = 8
-"""Number of half words between ``movw`` and ``movt`` of one constant, at most."""
+"""The maximum number of half words between ``movw`` and ``movt`` of one constant."""
 
 
 def begins_function(image: bytes, at: int) -> bool:
@@ -74,7 +75,8 @@ def begins_function(image: bytes, at: int) -> bool:
     # In a table of addresses, every word would look like a function.
     if at % _WORD == 0 and first & _HALF_MASK in _FLASH_HALVES:
         return False
-    # A table of numbers from 0xE000 to 0xE7FF would look like many functions; `b .` is one, as in start-up files.
+    # In a table of numbers from 0xE000 to 0xE7FF, every number would look like a function that begins with a branch.
+    # `b .` is accepted, because handlers in start-up files begin with it.
     if _matches(before, (_BRANCH,)) and first >> 16 & _BRANCH[0] == _BRANCH[1] and first >> 16 != _LOOP:
         return False
     is_behind_end = _matches(before, _ENDS) or image[at - 1] in _LITERAL_ENDS
@@ -82,7 +84,7 @@ def begins_function(image: bytes, at: int) -> bool:
 
 
 def loaded_constants(image: bytes) -> list[int]:
-    """Return the constants that pairs of ``movw`` and ``movt`` put into a register.
+    """Return the constants that pairs of ``movw`` and ``movt`` load into a register.
 
     Compilers for ARMv7-M can use these instructions in place of words in memory.
     """
@@ -91,7 +93,7 @@ def loaded_constants(image: bytes) -> list[int]:
     for at in range(2, len(halves) - 1):
         if halves[at] & _MOVE_MASK != _MOVT or halves[at + 1] & _FIRST_BIT:
             continue
-        # The nearest ``movw`` to the same register counts: other constants may precede it.
+        # The nearest ``movw`` to the same register belongs to this ``movt``. Those before it load other constants.
         register = halves[at + 1] & _REGISTER_MASK
         for before in range(at - 2, max(at - _REACH - 1, -1), -1):
             if halves[before] & _MOVE_MASK == _MOVW and halves[before + 1] & _REGISTER_MASK == register:
@@ -102,7 +104,7 @@ def loaded_constants(image: bytes) -> list[int]:
 
 
 def unpack(form: str, content: bytes) -> array[int]:
-    """Return the little-endian words (``I``) or half words (``H``) of an image; an incomplete last one is left out."""
+    """Return the little-endian words (``I``) or half words (``H``) of an image, without an incomplete last word."""
     values = array(form)
     values.frombytes(content[: len(content) // values.itemsize * values.itemsize])
     if sys.byteorder == "big":

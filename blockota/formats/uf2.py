@@ -69,13 +69,13 @@ def parse_uf2(content: bytes) -> tuple[tuple[int, bytes], ...]:
         ImageError: a block is malformed, missing, repeated, for another family, or contradicts its MD5 digest.
     """
     if len(content) % _BLOCK_SIZE:
-        why = f"its {len(content):,} bytes are not a whole number of blocks of {_BLOCK_SIZE}"
+        why = f"its size, {len(content):,} bytes, is not a multiple of {_BLOCK_SIZE}"
         raise _damaged(why)
     rows = [content[at : at + _BLOCK_SIZE] for at in range(0, len(content), _BLOCK_SIZE)]
     blocks = [_parse_block(number, row) for number, row in enumerate(rows)]
     _check_family(blocks)
 
-    # The numbers of the blocks show whether the file is complete; blocks beside the main flash count too.
+    # The numbers of the blocks show whether the file is complete. Blocks outside the main flash are numbered too.
     counts = {block.count for block in blocks}
     if len(counts) > 1:
         raise _damaged(f"its blocks state different numbers of blocks: {shortened(map(str, sorted(counts)))}")
@@ -87,7 +87,7 @@ def parse_uf2(content: bytes) -> tuple[tuple[int, bytes], ...]:
     ):
         if numbers:
             names = shortened(map(str, sorted(numbers)))
-            raise _damaged(f"of the {blocks[0].count:,} blocks that it states, block {names} {what}")
+            raise _damaged(f"it states {blocks[0].count:,} blocks, and block {names} {what}")
 
     pieces = [(block.address, block.payload) for block in blocks if not block.flags & _NOT_MAIN_FLASH]
     for block in blocks:
@@ -108,7 +108,7 @@ def _parse_block(index: int, row: bytes) -> _Block:
     if struct.pack("<I", first) != MAGIC or second != _SECOND_MAGIC or not row.endswith(_END_MAGIC):
         raise _damaged(f"block {index} lacks a magic number")
     if size > _MAX_PAYLOAD:
-        raise _damaged(f"block {index} states {size:,} bytes, and at most {_MAX_PAYLOAD} fit")
+        raise _damaged(f"block {index} states {size:,} bytes of data, and at most {_MAX_PAYLOAD} fit")
     if flags & _FILE_CONTAINER:
         raise ImageError(
             "the UF2 file contains files, not a firmware image",
@@ -127,24 +127,24 @@ def _check_family(blocks: list[_Block]) -> None:
             why=", ".join(sorted(FAMILIES.get(family, f"family {family:#010x}") for family in families)),
             remedy="give the UF2 file for one family",
         )
-    # Family ids were added to the format later. Without one, the target addresses must do.
+    # Old UF2 files have no family id. For these, only the target addresses are checked.
     for family in families - {0} - FAMILIES.keys():
         raise ImageError(
             "the UF2 file is for another chip",
-            why=f"its family id {family:#010x} is not that of an STM32",
+            why=f"its family id {family:#010x} does not belong to an STM32",
             remedy="give the UF2 file for the product's chip",
         )
 
 
 def _check_digest(block: _Block, pieces: list[tuple[int, bytes]]) -> None:
-    """Compare the MD5 digest at the end of a block's data with the bytes that the file has at these addresses."""
+    """Compare a block's MD5 digest of an address range with the file's bytes in this range."""
     start, size, digest = _DIGEST.unpack_from(block.data, _MAX_PAYLOAD - _DIGEST.size)
     parts = sorted((address, data) for address, data in pieces if start <= address < start + size)
     found = b"".join(data for _, data in parts)[:size]
-    # MD5 detects damage here; the release is identified by its SHA-256.
+    # MD5 only detects damage here. The release is identified by its SHA-256.
     if hashlib.md5(found, usedforsecurity=False).digest() != digest:
         raise _damaged(f"the bytes from {start:#010x} do not have the MD5 digest of block {block.number}")
 
 
 def _damaged(why: str) -> ImageError:
-    return ImageError("the UF2 file is damaged", why=why, remedy="fetch or build it again")
+    return ImageError("the UF2 file is damaged", why=why, remedy="fetch or build the file again")

@@ -1,21 +1,21 @@
-"""Finds out whether a program was linked for another address than the one at which it would be written.
+"""Finds out whether a program was linked for an address other than its load address.
 
-A program runs only at the address that it was linked for. A raw image does not contain this address, but the program
-in it does: its vector table (ARMv7-M Architecture Reference Manual, B1.5.3) has the addresses of its handlers. A
-program that is linked for an address B behind its load address L looks as follows:
+A program runs only at the address that it was linked for. A raw image does not state this address, but its vector table
+(ARMv7-M Architecture Reference Manual, B1.5.3) contains the addresses of the program's handlers. Let L be the load
+address, at which the image would be written. Three signs show that the program was linked for a higher address B:
 
-1. Every handler lies at B or above. So does every other address in the program: no word of the image, and no pair of
-   instructions ``movw`` and ``movt``, is an address from L to B.
-2. At the places of the handlers, counted from L, no functions begin. A program that is linked for L can have all its
-   handlers far behind its vector table, but its handlers are functions.
-3. At the place of the reset handler, counted from B, the image is not blank. A program that is linked for L can leave a
-   gap between its vector table and its code.
+1. All addresses in the program are at or above B: those of the handlers, the words of the image, and the constants of
+   ``movw`` and ``movt`` pairs. None is between L and B.
+2. If the image is at L, no functions begin at the addresses of the handlers. (A program that is linked for L can have
+   its handlers far behind its vector table, but they are functions.)
+3. If the image is at B, the address of the reset handler is not blank. (A program that is linked for L can have a gap
+   between its vector table and its code.)
 
-B is between L and the lowest address that the program uses, less the size of the vector table. Which address in this
-range it is cannot be seen from the addresses alone: B is certain only if the handlers are functions at one B.
+B is between L and the lowest address that the program uses, minus the size of the vector table. B is certain only if
+there is a single address in this range for which functions begin at the handlers.
 
-A program that is linked for an address below L, or behind the end of the flash, has handlers outside the flash from L
-on. They are evidence if they are most of the handlers, or if no functions begin at the places of the others.
+A program that is linked for an address below L, or behind the flash, has handlers outside the range from L to the end
+of the flash. This is evidence if most handlers are outside, or if no functions begin at the other handlers.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from blockota.formats.thumb import begins_function, loaded_constants, unpack
 FLASH = range(0x0800_0000, 0x0C00_0000)
 """The addresses of the main flash of every STM32, with a wide margin."""
 NEAREST = 2 * 1024
-"""The smallest distance of B from L, in bytes: hardly any boot loader is smaller than 2 KiB."""
+"""The smallest distance of B from L, in bytes, because hardly any boot loader is smaller than 2 KiB."""
 _GRAIN = 1024
-"""B is a multiple of this number of bytes: boot loader and program do not share an erase unit."""
+"""B is a multiple of this number of bytes, because boot loader and program do not share an erase unit."""
 _TABLE_ALIGNMENT = 0x200
 """The alignment of a vector table of up to 128 words (ARMv7-M, VTOR)."""
 _EXCEPTIONS = 16
 """Number of words of a vector table before the chip's interrupts."""
 _RESERVED = frozenset((7, 8, 9, 10, 13))
-"""Words of a vector table that the core ignores; linkers and programs put checksums and versions there."""
+"""Words of a vector table that the core ignores. Linkers and programs use them for checksums and versions."""
 _MIN_HANDLERS = 3
-"""Number of different handlers from which an address is certain: fewer look like functions elsewhere by chance."""
+"""The minimum number of different handlers for a certain address. Fewer may look like functions by chance."""
 _WORD = 4
 _BLANK = (b"\xff" * _WORD, b"\x00" * _WORD)
 
@@ -50,9 +50,9 @@ class LinkAddress:
 
     Attributes:
         address: the address; if it is not certain, the lowest address that the program uses.
-        is_certain: whether the program can be written at the address.
+        is_certain: whether the program was certainly linked for `address`.
         probable: if the address is not certain, the start of the erase unit in which the program probably begins;
-            None if nothing shows one.
+            None if it cannot be estimated.
     """
 
     address: int
@@ -70,7 +70,7 @@ class _Program:
         offset: offset of the vector table in the image.
         table_size: size of the vector table, in bytes.
         reset: address of the reset handler.
-        handlers: addresses of all handlers from the load address on, each once, in ascending order.
+        handlers: addresses of all handlers at or above the load address, each once, in ascending order.
         outside: addresses of handlers of exceptions below the load address or behind the flash, in ascending order.
         is_outside: whether most handlers of exceptions are `outside`.
     """
@@ -86,23 +86,23 @@ class _Program:
 
     @property
     def highest(self) -> int:
-        """The highest address of the image, with the vector table before all handlers."""
+        """The highest possible address of the image: its vector table must end before the first handler."""
         return self.handlers[0] - self.table_size - self.offset
 
     def fits(self, address: int) -> bool:
-        """Whether the reset handler lies behind the vector table, and is not blank, if the image is at an address."""
+        """Whether, with the image at an address, the reset handler lies behind the vector table and is not blank."""
         at = self.reset - address
         inside = self.offset + self.table_size <= at <= len(self.image) - _WORD
         return inside and self.image[at : at + _WORD] not in _BLANK
 
     def has_functions(self, address: int) -> int:
-        """The number of handlers at which a function begins, if the image is at an address; 0 if it is below half."""
+        """Count the handlers at which a function begins, with the image at an address; 0 if fewer than half."""
         found = sum(begins_function(self.image, handler - address) for handler in self.handlers)
         return found if 2 * found >= len(self.handlers) else 0
 
 
 def find_link_address(image: bytes, load_address: int, *, flash_end: int = FLASH.stop) -> LinkAddress | None:
-    """Find the address that the program in an image was linked for, if it is not the load address.
+    """Find the address that the program in an image was linked for, if this is not the load address.
 
     Args:
         image: the whole image.
@@ -118,14 +118,14 @@ def find_link_address(image: bytes, load_address: int, *, flash_end: int = FLASH
     if program.is_outside or (program.outside and not program.has_functions(load_address)):
         return LinkAddress(program.outside[0], is_certain=False)
 
-    # (1) The cheap part of the search comes first.
+    # The signs have the numbers of the module docstring. (1) The words of the image are cheap, and come first.
     addresses = _addresses(program)
     lowest = min((*addresses, program.highest))
     nearest = lowest // _GRAIN * _GRAIN
     if min(program.highest, nearest) - load_address < NEAREST:
         return None
-    # (2) The handlers are functions where the image would be written. (3) The code would be blank. (1) The constants
-    # in instructions.
+    # (2) The handlers are functions if the image is at L, or (3) the reset handler is blank if the image is at B, or
+    # (1) the constants in instructions include an address from L to B.
     is_here = program.has_functions(load_address) or not program.fits(nearest)
     if is_here or any(load_address <= address < nearest for address in loaded_constants(image)):
         return None
@@ -163,7 +163,7 @@ def _read_program(image: bytes, load_address: int, flash_end: int) -> _Program |
 
 
 def _only_address(program: _Program, lowest: int) -> int | None:
-    """Return the only address up to `lowest` at which functions begin at nearly all handlers; None if it is unknown."""
+    """Return the address up to `lowest` for which nearly all handlers are functions; None without exactly one."""
     if len(program.handlers) < _MIN_HANDLERS:
         return None
     first = program.load_address + _TABLE_ALIGNMENT - program.load_address % _TABLE_ALIGNMENT
@@ -176,9 +176,10 @@ def _only_address(program: _Program, lowest: int) -> int | None:
 
 
 def _addresses(program: _Program) -> list[int]:
-    """Return the words of the image that are addresses from the load address up to the lowest handler from there.
+    """Return the words of the image that are addresses between the load address and the lowest handler.
 
-    For an MCUboot image, they are counted from the start of its header, as the load address is.
+    In an MCUboot image, the size of the header is subtracted from the words, because the load address is that of the
+    header.
     """
     first = program.load_address + program.offset
     end = program.handlers[0]

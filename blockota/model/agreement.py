@@ -12,7 +12,7 @@ from blockota.strict_json import address, integer, text
 
 
 class AgreementStatus(enum.Enum):
-    """The status of an agreement. Expiry is not a status, because it follows from the time."""
+    """The recorded status of an agreement. Expiry is not recorded, because it follows from the time."""
 
     PROPOSED = 1
     ACCEPTED = 2
@@ -45,7 +45,7 @@ class Agreement:
     uri: str
 
     def has_terms_of(self, other: Agreement) -> bool:
-        """Whether number, broker, release and expiry equal those of `other`; status and URI may differ."""
+        """Whether number, broker, release and expiry equal those of `other`. Status and URI may differ."""
         return replace(other, status=self.status, uri=self.uri) == self
 
     def is_open(self, time: int) -> bool:
@@ -55,7 +55,7 @@ class Agreement:
     def serves(self, time: int) -> bool:
         """Whether the agreement is accepted, announced and not expired at a chain time, in Unix seconds.
 
-        The contract lists the agreement's replica if, in addition, the release is not revoked.
+        The contract also requires that the release is not revoked.
         """
         return self.status is AgreementStatus.ACCEPTED and bool(self.uri) and time < self.expires_at
 

@@ -1,15 +1,15 @@
-"""Decides whether an image made for one board may be written to it, beside a program that is a release. Pure.
+"""Decides whether an image made for one board may be written to that board, beside the program of a release. Pure.
 
-No release is published for a single board, so checks 1 to 4 of `verification` do not apply to its image: the bytes come
-from a command of the bench, and nothing on the chain confirms them. The chain decides only where the image lies, by the
-region and chip id of a paired product. The checks that apply have the same numbers as in `verification`:
+An image for a single board is not published as a release, so checks 1 to 4 of `verification` do not apply: a command of
+the bench makes the bytes, and the chain does not confirm them. The chain decides only where the image is written: a
+paired product gives its region and chip id. The checks that apply have the same numbers as in `verification`:
 
 5.  (a) The region does not overlap the program, and (b) the image is not empty and fits into the region.
-7.  (a) The product is for the chip of the program, (b) its region is inside the flash, and (c) is not at the start of
+7.  (a) The product is for the chip of the program, and (b) its region is inside the flash, (c) but not at the start of
     the flash, where the chip reads its vector table.
 8.  (a) Readout protection is off, and (b) write protection is off in the region.
-10. The SHA-256 of the flash in the range of the image equals that of the image. After a run that wrote the image, the
-    rest of the region is erased, so that no earlier key remains there.
+10. The flash in the range of the image has the SHA-256 of the image. After a run that wrote the image, the rest of the
+    region is erased, so that no earlier key remains there.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from blockota.model.facts import BoardAnswer, Passed, proof_words
 from blockota.model.release import Product, Region, Release
 
 CHECKS = "5, 7, 8 and 10; checks 1 to 4 do not apply, because no release is published for a single board"
-"""The checks that an image for one board passes, for the log and the screen."""
+"""The checks that an image for one board must pass, for the log and the screen."""
 
 
 @dataclass(frozen=True)
 class BoardImage:
-    """An image made for one board. Its bytes may contain keys, so that they appear in no text of this class.
+    """An image made for one board. No text of this class contains bytes of the image, because they may be keys.
 
     Attributes:
-        product: the paired product, whose region begins with the image.
+        product: the paired product; the image is written at the start of its region.
         sha256: SHA-256 of the image, 32 bytes.
         size: size of the image in bytes.
-        region_sha256: SHA-256 of the whole region, with erased bytes behind the image; empty if the image stays from an
-            earlier run.
+        region_sha256: SHA-256 of the whole region, with erased bytes behind the image; empty if an earlier run wrote
+            the image.
     """
 
     product: Product
@@ -44,7 +44,7 @@ class BoardImage:
 
     @classmethod
     def of(cls, product: Product, data: bytes, *, erased_byte: int = 0xFF) -> BoardImage:
-        """Return the description of an image that is to be written."""
+        """Describe an image that will be written."""
         region = padded(product, data, erased_byte=erased_byte)
         return cls(product, hashlib.sha256(data).digest(), len(data), hashlib.sha256(region).digest())
 
@@ -60,7 +60,7 @@ def padded(product: Product, data: bytes, *, erased_byte: int) -> bytes:
 
 
 def require_place(product: Product, program: Release) -> None:
-    """Run the checks 5a and 7a, which need no board.
+    """Run checks 5a and 7a, for which a board is not needed.
 
     Args:
         product: the paired product of the board's own image.
@@ -74,7 +74,7 @@ def require_place(product: Product, program: Release) -> None:
         raise VerificationError(
             5,
             "the board's own image would overlap the program",
-            why=f"the region of {product.name} is {product.region}, {program.product} {program.version} covers "
+            why=f"the region of {product.name} is {product.region}, and {program.product} {program.version} occupies "
             f"{program.region}",
             remedy="ask the vendor to pair the product with a region behind the program",
             action=Action.LIST_PRODUCTS,
@@ -84,15 +84,15 @@ def require_place(product: Product, program: Release) -> None:
         raise VerificationError(
             7,
             "the board's own image is for another chip",
-            why=f"{product.name} is paired with chip 0x{product.chip_id:03x}, {program.product} {program.version} is "
-            f"for 0x{program.chip_id:03x}",
+            why=f"{product.name} is paired with chip 0x{product.chip_id:03x}, and {program.product} {program.version} "
+            f"is for chip 0x{program.chip_id:03x}",
             remedy="name the product that belongs to this board",
             action=Action.LIST_PRODUCTS,
         )
 
 
 def prove_place(product: Product, board: BoardAnswer) -> list[Passed]:
-    """Run the checks 7b, 7c and 8 on the board's answers, before the image is made.
+    """Run checks 7b, 7c and 8 on the board's answers, before the image is made.
 
     Raises:
         VerificationError: a check failed; nothing was changed.
@@ -158,7 +158,7 @@ def prove_fit(image: BoardImage) -> Passed:
     if image.size > product.region.size:
         raise VerificationError(
             5,
-            "the board's own image leaves the product's region",
+            "the board's own image does not fit into the product's region",
             why=f"the command wrote more than {product.region.size:,} bytes, the region of {product.name} is "
             f"{product.region}",
             remedy=remedy,
@@ -171,8 +171,8 @@ def prove_written(image: BoardImage, digest: bytes, *, method: str) -> Passed:
 
     Args:
         image: the image that was made.
-        digest: SHA-256 of the board's flash in the whole region; in the range of the image if it stays from an earlier
-            run.
+        digest: SHA-256 of the board's flash in the whole region, or in the range of the image if an earlier run wrote
+            the image.
         method: name of the method by which the digest was computed.
 
     Raises:
@@ -182,7 +182,7 @@ def prove_written(image: BoardImage, digest: bytes, *, method: str) -> Passed:
     if digest != expected:
         raise FlashProofError(
             "check 10 failed, the flash does not hold the board's own image",
-            why=f"the flash has SHA-256 {digest.hex()} there, and should have {expected.hex()}",
+            why=f"the region has SHA-256 {digest.hex()}, and {expected.hex()} is expected",
             remedy="flash the board again; if the check fails again, replace the board",
         )
     rest = ", and erased bytes behind it" if image.region_sha256 and image.size < image.product.region.size else ""

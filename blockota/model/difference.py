@@ -1,4 +1,4 @@
-"""Compares a new image with the previous image, by pages and bytes of flash. Pure."""
+"""Counts the pages and bytes of flash in which a new image differs from the previous image. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 PAGE_SIZE = 1024
-"""Size of a page in bytes, as erased on the smallest STM32F1 parts (RM0008, section 3.3.3)."""
+"""Size in bytes of a page, as on the smallest STM32F1 parts (RM0008, section 3.3.3)."""
 _ERASED = b"\xff"
 _STEP = 1024 * PAGE_SIZE
 """Bytes of flash that are compared at once."""
@@ -54,7 +54,7 @@ class Difference:
     Attributes:
         pages: number of pages of `PAGE_SIZE` bytes in the range of either image.
         changed_pages: number of pages that differ.
-        changed_bytes: number of bytes that differ; outside an image, flash counts as erased.
+        changed_bytes: number of bytes that differ. Flash outside an image counts as erased.
         first: address of the first byte that differs; None if the images are equal.
         last: address of the last byte that differs; None if the images are equal.
         old_size: size of the previous image, in bytes.
@@ -116,13 +116,13 @@ def compare(new: Placed, old: Placed, *, on_progress: Callable[[int], object] = 
 
 
 def _differing_pages(start: int, now: bytes, before: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the address of each differing page and the XOR of both contents; `start` is the first page's address."""
+    """Yield the address of each page that differs, and the XOR of both contents. `start` is the first address."""
     if now == before:
         return
     for place in range(0, len(now), PAGE_SIZE):
         one, other = now[place : place + PAGE_SIZE], before[place : place + PAGE_SIZE]
         if one != other:
-            # XOR of one large number: byte by byte, a large image would take seconds.
+            # The page is one large number, because an XOR of single bytes takes seconds for a large image.
             yield start + place, (int.from_bytes(one) ^ int.from_bytes(other)).to_bytes(PAGE_SIZE)
 
 

@@ -1,4 +1,4 @@
-"""Drafts of releases: checks before publication, and the record and manifest that result. Pure."""
+"""Drafts of releases: their checks before publication, and their records and manifests. Pure."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from blockota.model.release import (
 SRAM = (Region(0x2000_0000, 0x2000_0000),)
 """Address range of the RAM of every Cortex-M (ARMv7-M Architecture Reference Manual, B3.1)."""
 GRACE = 600
-"""Seconds by which the activation time may be in the past, because clocks differ and typing takes time."""
+"""Seconds by which the activation time may be in the past, because clocks differ and a command takes time."""
 _MAX_PROGRAM = 1 << 26
-"""Number of bytes of a program that are examined; no STM32 has as much flash."""
+"""The maximum number of bytes of a program that are examined, which is more than the flash of any STM32."""
 
 
 class ImageFile(Protocol):
     """An image that is read from its file, because it may be too large for memory."""
 
     def open(self) -> BinaryIO:
-        """Open the image; the caller closes the stream."""
+        """Open the image. The caller closes the stream."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Draft:
         version: the new version.
         image: the image, or its file.
         load_address: flash address of the first byte; None uses the start of the product's region.
-        active_from: Unix time, in seconds, from which the release may be installed; 0 means at once.
+        active_from: Unix time, in seconds, from which the release may be installed; 0 means immediately.
         configuration: whether the image is data, which has no vector table.
         region: the product's region; None if it is not known yet.
         ram: the ranges of RAM in which a program's initial stack pointer must be.
         flash_end: the end of the largest flash that the chip can have.
         has_address: whether the image comes from a file that contains its address, such as Intel HEX.
-        accept_load_address: whether the publisher insists on a load address that the image was not linked for.
-        fill: whether gaps of an erase unit or more are filled, which are refused otherwise.
+        accept_load_address: whether the publisher accepts a load address that the image was not linked for.
+        fill: whether gaps of at least an erase unit are filled; otherwise, they are refused.
         filled: the gaps that were filled.
         notes: release notes, lines of text.
         metadata: keys and values, in any order.
@@ -82,7 +82,7 @@ class Draft:
     metadata: Mapping[str, str] | Sequence[tuple[str, str]] = ()
 
     def open_image(self) -> BinaryIO:
-        """Open the image; the caller closes the stream."""
+        """Open the image. The caller closes the stream."""
         return io.BytesIO(self.image) if isinstance(self.image, bytes) else self.image.open()
 
 
@@ -119,7 +119,7 @@ def draft_release(draft: Draft, product: Product) -> Release:
 
 
 def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
-    """Compute the manifest of a draft; None if the draft has nothing that a manifest records.
+    """Compute the manifest of a draft; None if there is nothing to record in a manifest.
 
     Raises:
         RefusedError: the notes or metadata of the draft cannot be published.
@@ -137,9 +137,9 @@ def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
 
 
 def check_kind(draft: Draft, release: Release) -> None:
-    """Check that a program can start at its addresses, and that data are not at the boot address.
+    """Check that a program can start at its addresses, and that a data image is not at the boot address.
 
-    Check 9 of `model.verification` would refuse a release that fails this check on every bench.
+    If this check fails, check 9 of `model.verification` would refuse the release on every bench.
 
     Raises:
         ImageError: the program was linked for another address, or has no plausible vector table, or the data are at
@@ -149,7 +149,7 @@ def check_kind(draft: Draft, release: Release) -> None:
     if draft.configuration and is_boot:
         raise ImageError(
             f"{release.product} {release.version} cannot be configuration",
-            why=f"the chip boots at 0x{BOOT_ADDRESS:08x}, so every bench requires a vector table there",
+            why=f"the chip boots at 0x{BOOT_ADDRESS:08x}, so every bench requires a vector table at this address",
             remedy="pair another product, with a separate region, for the configuration",
         )
     if draft.configuration:
@@ -176,13 +176,13 @@ def check_time(draft: Draft, *, now: int) -> None:
         raise RefusedError(
             f"the activation time of {draft.product} {draft.version} is in the past",
             why=f"the activation time is {show_time(draft.active_from)}, the current time is {show_time(now)}",
-            remedy="choose a later time, or omit the time to activate the release at once",
+            remedy="choose a later time, or omit the time to activate the release immediately",
             action=Action.PUBLISH_AT_ONCE,
         )
 
 
 def _find_link_address(draft: Draft, release: Release) -> LinkAddress | None:
-    """Return the address that a program was linked for, if it is not the load address; None for data."""
+    """Return the address that a program was linked for, if this is not the load address; None for data."""
     if draft.configuration:
         return None
     return find_link_address(_read_program(draft), release.load_address, flash_end=draft.flash_end)
@@ -196,10 +196,10 @@ def _read_program(draft: Draft) -> bytes:
 def _linked_elsewhere(draft: Draft, release: Release, linked_for: LinkAddress) -> ImageError:
     what = f"the image of {release.product} {release.version} was linked for another address"
     why = f"its addresses begin at 0x{linked_for.address:08x}, and it would be written at 0x{release.load_address:08x}"
-    can_insist = not find_fault(_read_program(draft), release.region, draft.ram)
+    can_accept = not find_fault(_read_program(draft), release.region, draft.ram)
     if draft.has_address:
         remedy = "build the file again with the addresses that the program is linked for"
-        return ImageError(what, why=why, remedy=remedy, action=Action.ACCEPT_LOAD_ADDRESS if can_insist else None)
+        return ImageError(what, why=why, remedy=remedy, action=Action.ACCEPT_LOAD_ADDRESS if can_accept else None)
 
     start = linked_for.address if linked_for.is_certain else linked_for.probable
     place = Region(start, release.size) if start is not None else None
@@ -212,5 +212,5 @@ def _linked_elsewhere(draft: Draft, release: Release, linked_for: LinkAddress) -
     if not linked_for.is_certain:
         remedy = "look up the start of the flash in the program's linker script, and publish with that load address"
         remedy += f", which is probably {address}" if place else ""
-    action = Action.GIVE_OR_ACCEPT_LOAD_ADDRESS if can_insist else Action.GIVE_LOAD_ADDRESS
+    action = Action.GIVE_OR_ACCEPT_LOAD_ADDRESS if can_accept else Action.GIVE_LOAD_ADDRESS
     return ImageError(what, why=why, remedy=remedy, action=action, values={"address": address})

@@ -38,10 +38,10 @@ class ChainAnswer:
         paused: whether the contract is paused.
         requested: name of the requested product.
         product: record of the product; None if there is none.
-        version: requested version; None requests the newest active one.
+        version: requested version; None requests the newest active version.
         release: record of the release; None if there is none.
         newest: the newest version that is active at the block; None if there is none.
-        revocation: when and why the release was revoked; None if it was not, or if the node does not have the event.
+        revocation: when and why the release was revoked; None without a revocation, or if the node has no event of it.
     """
 
     chain_id: int
@@ -77,7 +77,7 @@ class InterruptedRun:
 
 @dataclass(frozen=True)
 class BoardAnswer:
-    """The state of a board before a run; "the range" below means the address range of the release.
+    """The state of a board before a run. Below, "the range" means the address range of the release.
 
     Attributes:
         chip_id: product id reported by the bootloader (AN3155, Get ID).
@@ -87,11 +87,10 @@ class BoardAnswer:
         write_protected: protected ranges of the flash; None if the chip does not report them.
         installed: version of the product in the range; None if there is none.
         other: release of another product in the range; None if there is none.
-        holds_unknown: whether the contents of the range are not a release of any product, not blank, and not
-            `half_written`.
-        half_written: whether the range contains what an interrupted run leaves. Then the first words of the image are
-            erased and every other byte is erased or equal to the image, or the contents match the board's journal.
-        lost: erased ranges beside a half-written image, if no journal has the former contents of the ranges.
+        holds_unknown: whether the range contains something else than a release, blank flash or a half-written image.
+        half_written: whether the range contains the remains of an interrupted run: either its first words are erased
+            and each other byte is erased or equals the image, or the contents match the board's journal.
+        lost: erased ranges beside a half-written image whose former contents are not in a journal.
         interrupted: the interrupted run in the board's journal; None if there is none.
         is_revoked: whether `installed` is revoked.
     """
@@ -110,9 +109,9 @@ class BoardAnswer:
     is_revoked: bool = False
 
     def newer_than(self, version: Version, *, is_newest: bool) -> str:
-        """Return why writing a version is a downgrade that needs consent; empty if it is not.
+        """Return why writing a version is a downgrade that needs consent; empty if consent is not needed.
 
-        The newest active release may replace a revoked release without consent, even if the revoked one is newer.
+        The newest active release may replace a revoked release without consent, even if the revoked release is newer.
         Completing an interrupted run needs no new consent, because the operator consented when the run began.
 
         Args:
@@ -129,14 +128,14 @@ class BoardAnswer:
             return ""
         is_left = run.is_replaced_revoked and is_newest
         if run.replaced is not None and version < run.replaced and not is_left:
-            return f"the board held {run.replaced} when a run with {run.version} was interrupted on it"
-        # A revoked version may be replaced by an older one.
+            return f"a run that replaced {run.replaced} by {run.version} was interrupted on the board"
+        # An older version may replace a revoked one.
         is_older = version < run.version and not run.is_revoked
         return f"a run with {run.version} was interrupted on the board" if is_older else ""
 
     @property
     def replaced(self) -> Version | None:
-        """The version that a run replaces; after an interrupted run, the version that was installed before it."""
+        """The version that a run replaces; after an interrupted run, the version that was installed before that run."""
         return self.installed or (self.interrupted.replaced if self.interrupted else None)
 
     @property
@@ -161,7 +160,7 @@ class Consent:
     """The operator's consent to actions that are refused by default.
 
     Attributes:
-        allow_downgrade: replace a newer version; a version below the floor is refused all the same.
+        allow_downgrade: replace a newer version. A version below the floor is refused nevertheless.
         replace_unknown: replace contents that are not a release of any product.
         replace_product: name of another product that may be replaced; None for none.
         configuration: the image is data without a vector table; ignored for an image at the start of the flash.
@@ -191,7 +190,7 @@ class Passed:
 
 
 def proof_words(method: str) -> str:
-    """Return the method of a proof, which results and logs record as ``stub`` or ``read-back``, in words for people."""
+    """Return a proof's method in words for people. Results and logs record the method as ``stub`` or ``read-back``."""
     return "hashed on the chip" if method == "stub" else method
 
 
@@ -203,7 +202,7 @@ class ProvenRecord:
         release: record of the release.
         product: record of the product.
         passed: the passed checks, in order.
-        is_newest: whether the release is the newest active one of its product.
+        is_newest: whether the release is the newest active release of its product.
     """
 
     release: Release
@@ -218,7 +217,7 @@ class ProvenRelease(ProvenRecord):
 
     Attributes:
         image: the image, whose SHA-256 equals the record's.
-        description: the manifest of the release, for check 9; without contents if it was not needed.
+        description: the manifest of the release, for check 9; empty if check 9 does not need the manifest.
 
     Examples:
         >>> proven = network.fetch("acme-thermo2")

@@ -1,7 +1,7 @@
-"""Decides whether an image is a plausible program for its addresses; used at publication and at the bench. Pure.
+"""Decides whether an image is a plausible program for its addresses. Pure.
 
-Publication and check 9 of `model.verification` use the same functions, so a bench refuses no image for a reason that
-was known at publication.
+Publication and check 9 of `model.verification` use the same functions, so an image that check 9 would refuse is already
+refused at publication.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from blockota.formats import mcuboot
 from blockota.model.release import Region, is_stack_top, show_ranges
 
 BOOT_ADDRESS = 0x0800_0000
-"""Start address of an STM32's main flash, where it boots (AN2606)."""
+"""Start address of the main flash, from which an STM32 boots (AN2606)."""
 NO_PROGRAM = "publish the linked image of a program"
-"""The remedy for an image that is not a plausible program; data are an alternative, but not at the boot address."""
+"""The remedy for an image that is not a plausible program. Outside the boot address, data are an alternative."""
 _START_SIZE = 8
 
 
@@ -27,7 +27,7 @@ class Vectors:
     Attributes:
         offset: offset of the vector table in the image; not 0 behind an MCUboot header.
         stack: the initial stack pointer.
-        reset: the reset vector; bit 0 selects the Thumb state, the only one of a Cortex-M.
+        reset: the reset vector. Its bit 0 must be set: it selects the Thumb state, the only state of a Cortex-M.
     """
 
     offset: int
@@ -58,7 +58,7 @@ def find_fault(image: bytes, region: Region, ram: Iterable[Region]) -> str:
     """
     header = mcuboot.read_header(image)
     if header and region.start == BOOT_ADDRESS:
-        return f"it begins with an MCUboot header, and the chip boots with a vector table at 0x{BOOT_ADDRESS:08x}"
+        return f"it begins with an MCUboot header, and the chip needs a vector table at 0x{BOOT_ADDRESS:08x} to boot"
     if header and (trouble := header.trouble(len(image))):
         return trouble
     vectors = read_vectors(image)

@@ -1,4 +1,4 @@
-"""Find releases in the bytes of a flash, and name how a release stands among the releases of its product."""
+"""Find releases in the bytes of a flash, and describe the standing of a release among those of its product."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Located:
 
     Attributes:
         release: the release.
-        offset: the number of bytes before its image.
+        offset: the position of the release's image in the file.
     """
 
     release: Release
@@ -36,13 +36,13 @@ def locate_releases(
 ) -> list[Located]:
     """Find the releases whose images are in a file, in the order of their positions.
 
-    Of images that overlap, only the longest counts; several releases can have the same image.
+    Of images that overlap, only the longest counts. Several releases can have the same image.
 
     Args:
         releases: the candidates.
         size: the size of the file in bytes.
-        bases: returns the addresses that the first byte of the file can have, if the file contains this release.
-        sha256: returns the digests of the file from a position on, one for each length.
+        bases: returns the possible addresses of the file's first byte, if the file contains the given release.
+        sha256: given a position and lengths, returns the digest of the bytes from the position on, for each length.
     """
     candidates = {Located(one, one.load_address - base) for one in releases for base in bases(one)}
     candidates = {one for one in candidates if one.offset >= 0 and one.span.stop <= size}
@@ -60,7 +60,7 @@ def locate_releases(
 
 
 def successor(release: Release, releases: Iterable[Release], *, now: int) -> Release | None:
-    """Return the newest release that replaces a release at the time `now`; None if nothing newer can be installed."""
+    """Return the newest release that replaces a release at the time `now`; None if there is none."""
     newer = [
         one
         for one in releases
@@ -73,7 +73,7 @@ def successor(release: Release, releases: Iterable[Release], *, now: int) -> Rel
 
 
 def standing(release: Release, releases: Iterable[Release], *, now: int) -> str:
-    """Return how a release stands, such as ``superseded by 1.3.0``, ``revoked`` or ``the newest release``."""
+    """Describe the standing of a release, such as ``superseded by 1.3.0``, ``revoked`` or ``the newest release``."""
     newer = successor(release, releases, now=now)
     words = []
     if release.status is Status.REVOKED:
@@ -86,7 +86,7 @@ def standing(release: Release, releases: Iterable[Release], *, now: int) -> str:
 
 
 def ranked(release: Release, releases: Iterable[Release], *, now: int) -> dict[str, Any]:
-    """Return the fields of a release, with ``supersededBy``: the version that replaces it, or None."""
+    """Return the fields of a release, and the field ``supersededBy``: the version that replaces it, or None."""
     newer = successor(release, releases, now=now)
     return release.as_fields() | {"supersededBy": str(newer.version) if newer else None}
 

@@ -15,12 +15,12 @@ from blockota.strict_json import boolean, digest, integer, mapping, text
 
 _Member = TypeVar("_Member", bound=enum.Enum)
 _PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", re.ASCII)
-# Bounded, because int() refuses thousands of digits with an error of its own.
+# The number of digits is limited, because int() raises an error of its own for thousands of digits.
 _NUMBER = r"(0|[1-9]\d{0,99})"
 _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}", re.ASCII)
 MAX_MAJOR, _MAX_MINOR = (1 << 16) - 1, (1 << 24) - 1
 _LONGEST_REASON = 200
-"""Largest number of characters of a revocation's reason that are shown."""
+"""The maximum number of characters that are shown of a revocation's reason."""
 SINGLE_BLOCK_SIZE = CHUNK_SIZE
 """Largest size in bytes of an image that is one block; the SHA-256 of such an image is the digest in its CID."""
 
@@ -117,7 +117,7 @@ class Product:
         oem: name of the original equipment manufacturer that the product is paired with.
         chip_id: product id reported by the chip's bootloader (AN3155, Get ID).
         region: range of flash for its images.
-        minimum_version: the floor, below which nothing may be installed; None if not set.
+        minimum_version: the floor: lower versions may not be installed; None if not set.
         paired: whether releases can be published and installed.
 
     Examples:
@@ -209,8 +209,8 @@ class Release:
         chip_id: product id of the chip that the release was published for.
         previous: the version published before this release; None for the first.
         dag_root: SHA-256 of the root block of the DAG; None for an image of at most `SINGLE_BLOCK_SIZE` bytes.
-        manifest: SHA-256 of the manifest of a release to be published; None in a record read from the contract, which
-            puts the manifest's SHA-256 in the event only.
+        manifest: SHA-256 of the manifest of a release to be published; None in a record of the contract, which writes
+            the manifest's SHA-256 only to an event.
 
     Examples:
         >>> release = network.releases("acme-thermo2")[-1]
@@ -267,7 +267,7 @@ class Release:
             cid = CID.parse(text(fields, "cid"))
         except BlockOTAError as error:
             raise ValueError(f"cid is {fields['cid']!r:.60}, which is not a content address") from error
-        # The CID of a raw block contains the image's SHA-256; the root of a DAG can be verified with the image only.
+        # The CID of a raw block contains the image's SHA-256. The root of a DAG can be verified only with the image.
         if cid.codec == RAW and cid.digest != sha256:
             raise ValueError("cid is not the content address of sha256")
         return cls(
@@ -299,7 +299,7 @@ def product_key(name: str) -> bytes:
 
 
 def product_name(key: bytes) -> str:
-    """Decode a name from the contract's bytes32; bytes that are not printable ASCII are escaped."""
+    """Decode a name from the contract's bytes32. Bytes that are not printable ASCII are escaped."""
     name = key.rstrip(b"\0").decode("ascii", "backslashreplace")
     return name if name.isprintable() else repr(name)[1:-1]
 

@@ -57,7 +57,7 @@ class Claim:
 
     @property
     def was_good(self) -> bool:
-        """Whether it has ever been allowed to serve the release."""
+        """Whether the release could be served at some time, now or in the past."""
         return self.agreement is None or self.agreement.status in _ONCE_ACCEPTED
 
     @property
@@ -92,13 +92,13 @@ class Rights:
 
 
 def rights_at(time: int, claims: Iterable[Claim]) -> Rights:
-    """Determine which files may be served at a chain time, in Unix seconds: those with at least one valid claim."""
+    """Determine which files may be served at a chain time, in Unix seconds: each file with at least one valid claim."""
     known = list(claims)
     good = [claim for claim in known if claim.is_good(time)]
 
     roots: dict[CID, int] = {}
     for file in (file for claim in good for file in claim.files()):
-        # A manifest's size is a limit, an image's size is exact; a file that is both gets the larger one.
+        # The size of a manifest is a limit, that of an image is exact. A file can be both, and gets the larger size.
         roots[file.cid] = max(file.size, roots.get(file.cid, 0))
 
     gone = {file.cid for claim in known if claim.was_good for file in claim.files()} - roots.keys()

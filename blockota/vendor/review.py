@@ -3,14 +3,14 @@
 An owner's machine takes these steps before a signature:
 
 1. The proposal's intent equals its decoded calldata (`Proposal.from_json`).
-2. Chain and Safe of the proposal are those of the chain view (`check_place`).
+2. Chain and Safe of the proposal equal those of the chain view (`check_place`).
 3. Each image is found and hashed, and has the SHA-256, size and content address in the calldata (`check_images`).
 4. The owner sees the decoded calldata, the changes since the newest release, and the hashes to compare with a wallet
    (`blockota.vendor.screen`).
 5. The owner types the word of each red flag (`Review.red_flags`), and confirms the signature.
 
-The key is opened before the images are read, because one red flag concerns the signer, and because an owner with a
-wrong key or password should not read the whole screen first.
+The key is opened before the images are read: a red flag depends on the signer, and a wrong key or password should be
+reported before the owner reads the whole screen.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Review:
     Attributes:
         view: the state of the chain; None if it is not known.
         images: results of the image checks, one for each release that the proposal publishes.
-        is_pinned: whether the signer's settings name the contract; otherwise only the chain view does.
+        is_pinned: whether the signer's settings name the contract. Otherwise, only the chain view names it.
     """
 
     proposal: Proposal
@@ -52,7 +52,7 @@ class Review:
         return [*flags, *self._address_flags()]
 
     def as_fields(self, *, now: int) -> dict[str, Any]:
-        """Return the JSON object, with the fields of the proposal file and values that are computed from them."""
+        """Return the review as a JSON object: the fields of the proposal file, and values computed from them."""
         proposal = self.proposal
         fields: dict[str, Any] = json.loads(proposal.to_json())
         return fields | {
@@ -68,13 +68,13 @@ class Review:
             if not isinstance(image, CheckedImage) or image.linked_for is None:
                 continue
             manifest = image.description.manifest
-            insists = "its manifest does not record that the publisher insists, so no bench would install the release"
+            accepted = "the publisher did not accept this in the manifest, so no bench would install the release"
             if image.description.trouble:
-                insists = "its manifest, which may record that the publisher insists, was not found"
+                accepted = "the manifest, in which the publisher may have accepted this, was not found"
             elif manifest and manifest.accepts_load_address:
-                insists = "the publisher insists"
+                accepted = "the publisher accepted this"
             name, address = product_name(release["product"]), release["loadAddress"]
-            flags.append(address_flag(name, address, linked_for=image.linked_for, insists=insists))
+            flags.append(address_flag(name, address, linked_for=image.linked_for, accepted=accepted))
         return flags
 
 
@@ -83,8 +83,8 @@ def review_proposal(
 ) -> Review:
     """Check chain, Safe and images of a proposal (steps 2 and 3 in the module's docstring).
 
-    A `view` of None means that the state of the chain is not known. If `is_required` is set, as before a signature, an
-    image that cannot be checked is an error.
+    A `view` of None means that the state of the chain is not known. With `is_required`, which is set before a
+    signature, an image that cannot be checked is an error.
 
     Raises:
         ProposalError: the proposal is for another chain or Safe, or an image is not the one in the calldata.
@@ -115,9 +115,9 @@ def signature_status(proposal: Proposal, signature: Signature, *, view: ChainVie
     if view is None:
         status = "valid; the execution checks whether the signer is an owner"
     elif signature.signer in view.safe.owners:
-        status = "valid, an owner's"
+        status = "valid, by an owner"
     else:
-        status = "valid, but NOT AN OWNER'S"
+        status = "valid, but NOT BY AN OWNER"
     if signature.is_eth_sign:
         status += ", by eth_sign"
     return status if signature.text_signature else f"{status}; the TEXT IS NOT SIGNED: another tool made the signature"

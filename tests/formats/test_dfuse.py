@@ -51,7 +51,7 @@ GOOD = dfuse(target((BASE, b"code")))
     [
         (GOOD[:-1], "it has no DfuSe suffix, so it is probably truncated"),
         (b"DfuSe\x01", "it is truncated"),
-        (GOOD[:290] + b"X" + GOOD[291:], "its checksum is 0x"),
+        (GOOD[:290] + b"X" + GOOD[291:], "its contents have the checksum 0x"),
         (dfuse(target((BASE, b"code")), version=2), "its prefix has version 2"),
         (dfuse(target((BASE, b"code")), size=7), "its prefix states 7 bytes"),
         (dfuse(target((BASE, b"code")), dfu=0x0100), "no DfuSe suffix"),
@@ -59,7 +59,7 @@ GOOD = dfuse(target((BASE, b"code")))
         (dfuse(target((BASE, b"code")), count=0), "bytes follow its last target"),
         (dfuse(b"Tarket" + target((BASE, b"code"))[6:]), "target 0 does not begin with its signature"),
         (dfuse(target((BASE, b"code"), size=11)), "is longer than the target"),
-        (dfuse(target((BASE, b"code"), size=13)), "its elements have another length"),
+        (dfuse(target((BASE, b"code"), size=13)), "its elements have another total size"),
         (dfuse(), "the dfuse file contains no data"),
         (dfuse(target((BASE, b"code")), target((0x1FFF_F800, b"\xa5\x5a"), alternate=1)), "lies in the option bytes"),
     ],

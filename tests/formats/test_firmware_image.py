@@ -58,7 +58,7 @@ def test_raw_bytes_take_the_given_address() -> None:
 
 def test_raw_bytes_without_an_address_are_refused() -> None:
     """A raw image without a load address is refused."""
-    with pytest.raises(UsageError, match="Give its load address"):
+    with pytest.raises(UsageError, match="Give the load address"):
         read_image(b"firmware")
 
 
@@ -97,7 +97,7 @@ def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
         (linear(BASE) + record(0, 0, b"abcd") + record(0, 3, b"x") + END, "overlap at 0x08000003"),
         (
             linear(BASE) + record(0, 0, b"code") + linear(BASE + 0x20_0000) + record(0, 0, b"more") + END,
-            "in two places: no data lies between 0x08000004 and 0x08200000",
+            "in two places: the gap from 0x08000004 to 0x08200000",
         ),
         # ELF: the error names the target or the defect.
         (elf(segments=[(BASE, b"x")], machine=62, ident=b"\x02\x01"), "the file is for x86-64 with 64 bits"),
@@ -111,7 +111,7 @@ def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
         (elf(segments=[(BASE, b"x")])[:60], "the ELF header or a table is truncated"),
         (elf(segments=[(BASE, b"xyz")])[:-1], "a segment is truncated"),
         (elf(segments=[(BASE, b"xy"), (BASE + 1, b"z")]), "overlap"),
-        (b"\x7fELF", "the ELF file is truncated: its 4 bytes are fewer than the 52"),
+        (b"\x7fELF", "the ELF file is truncated: it has 4 bytes, and an ELF header has 52"),
     ],
 )
 def test_foreign_and_malformed_files_are_refused(content: bytes, why: str) -> None:
@@ -186,7 +186,7 @@ def test_the_same_bytes_twice_in_a_hex_file_agree() -> None:
 @pytest.mark.parametrize(
     ("address", "where"),
     [
-        (0x1FFF_F800, "the option bytes. Build the file without them; set other options with ST's programmer"),
+        (0x1FFF_F800, "the option bytes. Build the file without the option bytes; set the protection"),
         (0x1FF8_0000, "the option bytes"),
         (0x1FFF_7800, "the option bytes or the one-time-programmable memory"),
         (0x1FFF_7000, "the one-time-programmable memory. Build the file without it, and program it once"),

@@ -25,8 +25,8 @@ def test_the_program_follows_the_header() -> None:
         (signed(PROGRAM, flags=0x4), "is encrypted"),
         (signed(PROGRAM, flags=0x8), "is encrypted"),
         (signed(PROGRAM, flags=0x400), "is compressed"),
-        (signed(PROGRAM, header=16), "states a size of 16 bytes for itself"),
-        (signed(PROGRAM, header=0x202), "states a size of 514 bytes"),
+        (signed(PROGRAM, header=16), "states a header size of 16 bytes"),
+        (signed(PROGRAM, header=0x202), "states a header size of 514 bytes"),
         (signed(PROGRAM, size=1 << 20), "1,048,576 bytes of program, but the image has"),
     ],
 )

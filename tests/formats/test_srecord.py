@@ -58,7 +58,7 @@ def test_a_count_can_end_a_file() -> None:
         (record(3, BASE, b"a") + b"S4030000FC\n", "record type S4 does not exist"),
         (record(3, BASE, b"a") + b"; end\n", "line 2 .* does not begin with S and a digit"),
         (b"S306080000006190\n"[:-3] + b"9000\n" + record(7, 0), "it states 6 bytes, but has 7"),
-        (record(3, BASE, b"a") + record(5, 2) + record(7, 0), "it counts 2 records of data, but 1 precede it"),
+        (record(3, BASE, b"a") + record(5, 2) + record(7, 0), "it states 2 data records, but the file has 1"),
         (record(3, BASE, b"a") + record(7, 0, b"x"), "a record of type S7 has no data"),
         (record(0, 0, b"name") + record(7, 0), "the srec file contains no data"),
         (record(3, BASE, b"ab") + record(3, BASE + 1, b"c") + record(7, 0), "overlap at 0x08000001"),

@@ -66,7 +66,11 @@ CASES: dict[str, tuple[int, str, Callable[[], object]]] = {
         lambda: prove_place(KEYS, replace(BOARD, write_protected=(Region(REGION.end - 1, 1),))),
     ),
     "empty": (5, "is empty", lambda: prove_fit(BoardImage.of(KEYS, b""))),
-    "too large": (5, "leaves the product's region", lambda: prove_fit(BoardImage.of(KEYS, bytes(REGION.size + 1)))),
+    "too large": (
+        5,
+        "does not fit into the product's region",
+        lambda: prove_fit(BoardImage.of(KEYS, bytes(REGION.size + 1))),
+    ),
 }
 
 

@@ -129,7 +129,7 @@ def test_an_mcuboot_image_is_a_program_at_its_slot() -> None:
     check_kind(draft, draft_release(draft, PRODUCT))
     for image, why in (
         (signed(program(slot + 0x200), flags=4), "is encrypted"),
-        (signed(program(slot + 0x200), header=16), "a size of 16 bytes for itself"),
+        (signed(program(slot + 0x200), header=16), "a header size of 16 bytes"),
         (signed(code(stack=0)), "initial stack pointer 0x00000000"),
         (signed(code(reset=slot + 9)), "reset vector 0x08004009 is not a Thumb address inside the image"),
     ):
@@ -137,5 +137,5 @@ def test_an_mcuboot_image_is_a_program_at_its_slot() -> None:
         with pytest.raises(ImageError, match=f"no plausible vector table: .*{why}"):
             check_kind(broken, draft_release(broken, PRODUCT))
     booting = Draft(PRODUCT.name, VERSION, signed(program(FLASH.start + 0x200)))
-    with pytest.raises(ImageError, match="begins with an MCUboot header, and the chip boots with a vector table"):
+    with pytest.raises(ImageError, match="begins with an MCUboot header, and the chip needs a vector table"):
         check_kind(booting, draft_release(booting, PRODUCT))

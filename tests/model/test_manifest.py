@@ -127,11 +127,11 @@ def test_limits_are_enforced() -> None:
         replace(MANIFEST, notes="x" * (MAX_NOTES_SIZE - 1) + "ä")
     with pytest.raises(RefusedError, match="65 entries, and 64 are allowed"):
         replace(MANIFEST, metadata=metadata_from((f"k{number}", "") for number in range(65)))
-    with pytest.raises(RefusedError, match="1025 characters, at most 1024"):
+    with pytest.raises(RefusedError, match="1025 characters, and at most 1024"):
         replace(MANIFEST, metadata=(("k", "x" * 1025),))
     with pytest.raises(RefusedError, match="a key is repeated"):
         replace(MANIFEST, metadata=metadata_from([("k", "1"), ("k", "2")]))
-    with pytest.raises(RefusedError, match="257 gaps would be filled, at most 256"):
+    with pytest.raises(RefusedError, match="257 gaps would be filled, and at most 256"):
         replace(MANIFEST, filled=tuple(Region(number, 1) for number in range(257)))
 
 

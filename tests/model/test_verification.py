@@ -171,7 +171,7 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
         with_board(other=OTHER, installed=None),
         ("holds another product", "acme-lamp 3.2.1, and acme-thermo2 would replace it", "replacing acme-lamp"),
     ),
-    (6, with_product(FLOOR), ("1.1.0 is below the floor", "older than 1.1.1", "Take 1.1.1 or newer")),
+    (6, with_product(FLOOR), ("1.1.0 is below the floor", "versions below 1.1.1", "Take 1.1.1 or newer")),
     (7, with_board(chip_id=OTHER_CHIP_ID), ("another chip", "0x414", "0x410", "name the product of this board")),
     (7, with_board(flash=Region(FLASH.start, 63)), ("does not fit", "64 bytes", "63 bytes", "Take the board")),
     (
@@ -181,11 +181,15 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     ),
     (8, with_board(readout_protected=True), ("readout protected", "erases the whole flash")),
     (8, with_board(write_protected=(Region(FLASH.start, 4096),)), ("write protected", "4,096 bytes", "Remove")),
-    (9, with_image(MOVED), ("linked for another address", "at 0x08002000", "no manifest records", "Ask the vendor")),
+    (
+        9,
+        with_image(MOVED),
+        ("linked for another address", "at 0x08002000", "did not accept this in a manifest", "Ask the vendor"),
+    ),
     (
         9,
         replace(with_image(MOVED), description=described(MOVED)),
-        ("linked for another address", "no manifest records"),
+        ("linked for another address", "did not accept this in a manifest"),
     ),
     (
         9,
@@ -193,7 +197,7 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
         (f"the manifest {LOST},", "was not found: the store is empty", "Name a source"),
     ),
     (9, with_image(signed(code()), load_address=FLASH.start + 1024), ("reset vector 0x08000009", "inside the image")),
-    (9, with_image(signed(program(FLASH.start + 0x200))), ("MCUboot header", "boots with a vector table")),
+    (9, with_image(signed(program(FLASH.start + 0x200))), ("MCUboot header", "needs a vector table")),
     (9, with_image(code(7)), ("vector table", "too short", "linked image of a program")),
     (9, with_image(code(stack=RAM.start)), ("vector table", "0x20000000", "0x20000000-0x20004fff", "linked image")),
     (9, with_image(code(stack=RAM.end + 4)), ("vector table", "0x20005004")),

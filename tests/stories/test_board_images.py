@@ -108,7 +108,7 @@ def test_the_image_is_stored_nowhere(paired: Workshop) -> None:
     [
         ("import sys; print('the vault is closed', file=sys.stderr); sys.exit(3)", "its exit status is 3"),
         ("pass", "check 5 failed, the board's own image is empty"),
-        ("print('k' * 1024)", "check 5 failed, the board's own image leaves the product's region"),
+        ("print('k' * 1024)", "check 5 failed, the board's own image does not fit into the product's region"),
     ],
     ids=["failure", "empty", "too large"],
 )

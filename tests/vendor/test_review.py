@@ -108,12 +108,12 @@ def test_an_image_for_another_address_is_a_red_flag(tmp_path: Path) -> None:
     (flag,) = review.red_flags(signer=OWNERS[0], now=NOW) or []
     assert flag.word is Word.ADDRESS
     assert "seems to be linked for 0x08002000, and would be written at 0x08000000" in flag.what
-    assert "its manifest does not record that the publisher insists" in flag.what
+    assert "the publisher did not accept this in the manifest" in flag.what
     assert review.images[0].fields["linkedFor"] == 0x0800_2000
 
 
 def test_what_the_publisher_accepted_is_shown(tmp_path: Path) -> None:
-    """An owner sees the gaps that were filled and the load address on which the publisher insists."""
+    """An owner sees the gaps that were filled and the load address that the publisher accepted."""
     content = program(0x0800_2000, after=noise(20_000))
     gap = Region(0x0800_4000, 0x1000)
     draft = Draft(PRODUCT.name, Version(1, 1, 0), content, accept_load_address=True, filled=(gap,))
@@ -127,13 +127,13 @@ def test_what_the_publisher_accepted_is_shown(tmp_path: Path) -> None:
     review = review_proposal(proposal, VIEW, ImageInputs(lambda: store), is_pinned=True, is_required=True)
     (rows,) = screen_of(review, now=NOW).changes
     assert rows["filled"] == (str(gap), "with 0xFF: gaps in the file, erased on every board")
-    assert "the publisher insists" in str(rows["load address"])
+    assert "accepted by the publisher" in str(rows["load address"])
     (flag,) = review.red_flags(signer=OWNERS[0], now=NOW) or []
-    assert flag.what.endswith("; the publisher insists")
+    assert flag.what.endswith("; the publisher accepted this")
     (tmp_path / "moved.bin").write_bytes(content)
     elsewhere = ImageInputs(no_store, images=[tmp_path / "moved.bin"])
     review_elsewhere = review_proposal(proposal, VIEW, elsewhere, is_pinned=True, is_required=True)
     (flag,) = review_elsewhere.red_flags(signer=OWNERS[0], now=NOW) or []
-    assert flag.what.endswith("; its manifest, which may record that the publisher insists, was not found")
+    assert flag.what.endswith("; the manifest, in which the publisher may have accepted this, was not found")
     shown = review.images[0].fields["manifest"]
     assert (shown["loadAddressAccepted"], shown["filled"]) == (True, [{"start": gap.start, "size": gap.size}])
