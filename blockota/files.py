@@ -59,10 +59,12 @@ def write_durable(path: Path, data: bytes, *, mode: int) -> None:
     Raises:
         OSError: the file cannot be written.
     """
+    new = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, mode=mode) as file:
         file.write(data)
-    _make_names_durable(path.parent)
+    for folder in (path.parent, *(one.parent for one in new)):
+        _make_names_durable(folder)
 
 
 def write_new(path: Path, data: bytes, *, mode: int) -> None:
@@ -153,7 +155,7 @@ def check_new_file(path: Path, *, why: str = "owners may have signed it, so it i
     Raises:
         UsageError: the file exists, or its folder does not exist or cannot be written.
     """
-    if path.is_dir():
+    if os.path.lexists(path) and path.is_dir():
         remedy = "name a file in it"
         raise UsageError(f"{path} cannot be written", why="it is a folder", remedy=remedy, action=Action.CHOOSE_OUTPUT)
     if os.path.lexists(path):

@@ -24,12 +24,13 @@ from typing import Any
 
 from blockota.errors import Action, ContentError, ProposalError, UsageError
 from blockota.file_locks import exclusive_lock
-from blockota.files import is_disk_full, whole_file
+from blockota.files import is_disk_full, write_durable
 from blockota.strict_json import digest, fault, integer, load_object, text
 
 _NO_LINE = hashlib.sha256().hexdigest()
 """The previous hash in the first line of a log."""
 _NEWLINE = b"\n"
+_MODE = 0o644
 _BINARY = getattr(os, "O_BINARY", 0)
 """On Windows, a file that is opened without this flag gets a carriage return before each newline."""
 _GOOD = ("done", "already")
@@ -148,8 +149,7 @@ class BenchLog:
             fields = {"number": number, "previous": previous, **asdict(entry)}
             line = Line(json.dumps(fields, separators=(",", ":")).encode(), number, fields)
             # (1) Write the head file, (2) the log: after a crash in between, the head file has the missing line.
-            with whole_file(self._head) as head:
-                head.write(line.raw + _NEWLINE)
+            write_durable(self._head, line.raw + _NEWLINE, mode=_MODE)
             # The line is durable in the head file: if writing the log fails, the next writer appends it.
             with suppress(OSError):
                 _write(file, line.raw + _NEWLINE)
@@ -213,7 +213,7 @@ class BenchLog:
     def _locked(self) -> Iterator[int]:
         try:
             with exclusive_lock(self.path.with_name(f"{self.path.name}.lock")):
-                file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o644)
+                file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, _MODE)
                 try:
                     _require_regular(os.fstat(file).st_mode)
                     yield file

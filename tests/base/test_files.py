@@ -17,6 +17,7 @@ from blockota.files import (
     result_file,
     result_files,
     whole_file,
+    write_durable,
     write_result,
 )
 from blockota.keys import account_of, create_keystore
@@ -79,6 +80,17 @@ def test_a_name_that_the_system_refuses_is_a_usage_error(tmp_path: Path) -> None
     ):
         with pytest.raises(UsageError):
             refused()
+
+
+def test_a_durable_file_has_durable_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is flushed to the disk first, then its name, then the names of the folders that were made for it."""
+    flushed: list[os.stat_result] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.fstat(handle)))
+    file = tmp_path / "new" / "inner" / "file"
+    for folders in ([file.parent, file.parent.parent, tmp_path], [file.parent]):
+        write_durable(file, b"whole", mode=0o600)
+        assert [one.st_ino for one in flushed] == [path.stat().st_ino for path in (file, *folders)]
+        flushed.clear()
 
 
 def test_two_results_appear_together_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
