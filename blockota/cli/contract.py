@@ -53,7 +53,7 @@ def show(session: Session, /) -> None:
 
 
 def _warn_of_poor_owners(session: Session, safe: SafeState) -> list[str] | None:
-    """Return the owners that could not pay for an emergency pause, and warn of them. None if the node does not know."""
+    """Return the owners that could not pay for an emergency pause, and warn of them; None if they are not known."""
     from blockota.chain.transaction import coins
 
     try:

@@ -73,7 +73,7 @@ def counting_bar(session: Session, what: str) -> Iterator[Callable[[int], None]]
 
 @contextmanager
 def spinner(session: Session, what: str) -> Iterator[None]:
-    """Show a spinner on stderr during work of unknown length. Without a progress bar, there is no spinner either."""
+    """Show a spinner on stderr during work of unknown length. It is omitted where progress bars are omitted."""
     with nullcontext() if _is_plain(session) else session.err.status(what):
         yield
 

@@ -34,7 +34,7 @@ def key() -> None:
 def new(session: Session, /, file: Path, password_fd: int | None) -> None:
     """Make a key, and write it to the keystore FILE.
 
-    FILE must be new. It is encrypted with a password, which is asked for twice.
+    FILE must be new. The file is encrypted with a password, which is asked for twice.
 
     \b
     Example:  blockota key new alice.json

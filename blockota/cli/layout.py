@@ -1,4 +1,4 @@
-"""Lays out text for a terminal's width: sentences break between words, and a table's row takes more lines if need be.
+"""Lays out text for a terminal's width: sentences break between words, and a table's row takes more lines if necessary.
 
 Output to a file or another program is not broken into lines: its width is None, which means unlimited.
 """

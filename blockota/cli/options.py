@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProposalOptions:
-    """Option values of a command that makes a proposal; None as nonce means the next one that its folder has free."""
+    """Option values of a command that makes a proposal. A nonce of None stands for the next free one in the folder."""
 
     output: Path
     reason: str
@@ -57,7 +57,7 @@ class ProposalOptions:
 
 @dataclass(frozen=True)
 class ProposalDetails:
-    """What a command shows of its proposal: further fields of the JSON result, and rows for the terminal."""
+    """Details of a proposal that a command shows: further fields of the JSON result, and rows for the terminal."""
 
     fields: Mapping[str, Any]
     rows: Sequence[Mapping[str, object]] = ()
