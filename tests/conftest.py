@@ -7,6 +7,7 @@ import itertools
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from blockota.model.release import Product
 from blockota.settings import LOCAL_CHAIN_ID
 from blockota.vendor.propose import Reason, propose
 from blockota.vendor.publish import deploy, propose_pairing
+from tests.support import forks
 from tests.support.samples import NOW, PRODUCT
 from tests.support.sampling import SEED
 from tests.support.waiting import eventually
@@ -35,6 +37,14 @@ settings.load_profile("patient")
 gc.disable()
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "examples" / "bluepill" / "images"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run the server that forks the tests' programs; all workers share it."""
+    if not hasattr(config, "workerinput"):
+        stack = ExitStack()
+        stack.enter_context(forks.server())
+        config.add_cleanup(stack.close)
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.support.waiting import eventually
 
 RAW_PATH, CAR_PATH = f"/ipfs/{SMALL_ROOT}?format=raw", f"/ipfs/{LARGE_ROOT}?format=car&car-dups=y"
 GET_CAR = f"GET {CAR_PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+_, HARD_LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)
 LAST = CID.of(RAW, LARGE[-CHUNK_SIZE:])
 
 
@@ -111,15 +113,15 @@ def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "connections", "is_reported"),
-    [("ulimit -S -n 100", 4 * 30 + 64, False), ("ulimit -n 160", 80, True)],
+    ("open_files", "connections", "is_reported"),
+    [((100, HARD_LIMIT), 4 * 30 + 64, False), ((160, 160), 80, True)],
     ids=["soft", "hard"],
 )
 def test_connections_end_before_open_files_do(
-    tmp_path: Path, before: str, connections: int, *, is_reported: bool
+    tmp_path: Path, open_files: tuple[int, int], connections: int, *, is_reported: bool
 ) -> None:
     """The number of connections is limited so that open files suffice; further clients receive status 503."""
-    with running(tmp_path, clients=30, header_seconds=60, before=before) as repository:
+    with running(tmp_path, clients=30, header_seconds=60, open_files=open_files) as repository:
         idle = [repository.connect() for _ in range(connections - 2)]
         assert repository.get(RAW_PATH).content == SMALL
         idle += [repository.connect() for _ in range(4)]
@@ -132,7 +134,7 @@ def test_connections_end_before_open_files_do(
 
 def test_no_more_open_files_is_a_line_of_the_log(tmp_path: Path) -> None:
     """If clients that do not begin TLS use up all open files, the access log records it and service continues."""
-    with running(tmp_path, tls=True, clients=30, before="ulimit -n 160") as repository:
+    with running(tmp_path, tls=True, clients=30, open_files=(160, 160)) as repository:
         idle = [socket.create_connection(("127.0.0.1", repository.port)) for _ in range(300)]
         eventually(lambda: any(line.get("part") == "server" for line in repository.lines))
         for connection in idle:

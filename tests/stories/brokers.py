@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from blockota.stores.local import LocalStore
-from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
-from tests.stories.repositories import WAIT_SECONDS, serving
+from tests.stories.repositories import serving
 from tests.stories.test_repository import address, decide, image
+from tests.support import forks
 
 URL = "https://broker.example"
 BROKER = ("--key", "dev:4")
@@ -96,19 +93,19 @@ def announcements(workshop: Workshop) -> int:
 class Process:
     """A running ``broker sync`` process."""
 
-    process: subprocess.Popen[str]
+    process: forks.Process
 
     def line(self) -> dict[str, Any]:
         """Return the JSON output of the next round."""
-        fields: dict[str, Any] = json.loads(self.process.stdout.readline() if self.process.stdout else "")
+        fields: dict[str, Any] = json.loads(self.process.stdout.readline())
         return fields
 
     def stop(self, *numbers: int) -> tuple[int, str]:
         """Send signals, by default SIGTERM, and return the exit status and the remaining output."""
         for number in numbers or (signal.SIGTERM,):
             self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=WAIT_SECONDS)
-        return self.process.returncode, out + err
+        out, err = self.process.communicate()
+        return self.process.wait(), out + err
 
 
 @contextmanager
@@ -121,29 +118,15 @@ def running(workshop: Workshop, *options: str, script: str = "") -> Iterator[Pro
         script: Python source that replaces ``python -m blockota``.
     """
     program = ("-c", script) if script else ("-m", "blockota")
-    command = [sys.executable, *program, "broker", "sync", *options, *OPTIONS]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, cwd=workshop.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield Process(process)
-        finally:
-            process.kill()
+    with forks.started([*program, "broker", "sync", *options, *OPTIONS], folder=workshop.folder) as process:
+        yield Process(process)
 
 
 @contextmanager
 def serving_as_typed(folder: Path, *words: str) -> Iterator[str]:
     """Run a ``blockota`` command in a process, and yield its first line of output."""
-    command = [sys.executable, "-m", "blockota", *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with (
         (folder / "access.jsonl").open("w") as log,
-        subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
-        ) as process,
+        forks.started(["-m", "blockota", *words], folder=folder, streams={2: log.fileno()}) as process,
     ):
-        try:
-            yield process.stdout.readline() if process.stdout else ""
-        finally:
-            process.terminate()
+        yield process.stdout.readline()

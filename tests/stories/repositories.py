@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +13,7 @@ from typing import Any
 
 import requests
 
-from tests.conftest import ROOT
+from tests.support import forks
 from tests.support.waiting import DEADLINE, eventually
 
 WAIT_SECONDS = DEADLINE
@@ -35,7 +32,7 @@ class Served:
     """
 
     url: str
-    process: subprocess.Popen[str]
+    process: forks.Process
     log: Path
     verify: str | bool = True
 
@@ -68,22 +65,16 @@ def serving(folder: Path, *options: str, verify: str | bool = True) -> Iterator[
     """Run ``repository serve`` in this folder on a free port, with a refresh every second."""
     log = folder / f"access-{time.monotonic_ns()}.jsonl"
     words = ["repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0", "--refresh", "1", "--json"]
-    command = [sys.executable, "-m", "blockota", *words, "--access-log", str(log), *options]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield Served(_url(process), process, log, verify)
-        finally:
-            process.kill()
+    command = ["-m", "blockota", *words, "--access-log", str(log), *options]
+    with forks.started(command, folder=folder) as process:
+        yield Served(_url(process), process, log, verify)
 
 
-def _url(process: subprocess.Popen[str]) -> str:
+def _url(process: forks.Process) -> str:
     """Return the URL in the JSON object that ``repository serve`` prints when it is ready."""
     text = ""
-    for line in process.stdout or ():
+    for line in process.stdout:
         text += line
         if line == "}\n":
             return str(json.loads(text)["url"])
-    raise AssertionError((process.stderr.read() if process.stderr else "") + text)
+    raise AssertionError(process.errors + text)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,14 +20,13 @@ from blockota.formats.cid import CID, dag
 from blockota.model.release import Release, Status, Version
 from blockota.repository.tokens import new_token
 from blockota.settings import LOCAL_CHAIN_ID
-from tests.conftest import ROOT
 from tests.stories import large_images
 from tests.stories.brokers import OPTIONS, agree, announcements, blocks, copies, is_kept, offer, sync, vendor_of, verbs
 from tests.stories.conftest import PRODUCT, Workshop, publish_first
 from tests.stories.repositories import serving
 from tests.stories.test_bad_input import REFUSED, refused
 from tests.stories.test_repository import decide, image
-from tests.support import hostile_gateway
+from tests.support import forks, hostile_gateway
 from tests.support.networks import post, stand_in
 from tests.support.sampling import sampled
 
@@ -70,12 +66,10 @@ def vendor_url(agreed: Workshop) -> Iterator[str]:
 
 def killed_until_done(workshop: Workshop, *options: str) -> int:
     """Kill rounds at ever later writes to the state file until one succeeds; return the number of killed rounds."""
-    command = [sys.executable, "-c", _KILLED_AT]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     # Every round makes the first writes, so a kill before them is always tested.
     for number, count in enumerate(sorted({1, 5, *sampled(range(1, 100), one_in=20), 1000})):
-        words = [*command, str(count), "broker", "sync", *OPTIONS, *options]
-        done = subprocess.run(words, cwd=workshop.folder, env=environment, capture_output=True, text=True, check=False)
+        words = ["-c", _KILLED_AT, str(count), "broker", "sync", *OPTIONS, *options]
+        done = forks.run(words, folder=workshop.folder)
         if done.returncode == 0:
             return number
         assert done.returncode == -signal.SIGKILL, done.stderr

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir
 from pathlib import Path
@@ -16,7 +13,6 @@ import pytest
 from blockota.bindings.block_ota import revoke_call
 from blockota.broker.state import BrokerState
 from blockota.model.release import Version
-from tests.conftest import ROOT
 from tests.stories.brokers import (
     ALL_DONE,
     BROKER,
@@ -38,7 +34,7 @@ from tests.stories.repositories import serving
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
 from tests.stories.test_replication import listed, propose
 from tests.stories.test_repository import address, decide, image
-from tests.support import hostile_gateway
+from tests.support import forks, hostile_gateway
 from tests.support.networks import rpc
 from tests.support.sampling import sampled
 
@@ -167,15 +163,8 @@ def killed_until_done(workshop: Workshop, vendor_url: str) -> int:
     """Kill rounds at ever later file operations until one succeeds; return the number of killed rounds."""
     # Every round makes the first operations, so a kill before them is always tested.
     for number, count in enumerate(sorted({1, 5, *sampled(range(1, 60), one_in=15), 1000})):
-        words = [sys.executable, "-c", _KILLED_AT, str(count), "broker", "sync", "--vendor-source", vendor_url]
-        done = subprocess.run(
-            [*words, *OPTIONS],
-            cwd=workshop.folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        words = ["-c", _KILLED_AT, str(count), "broker", "sync", "--vendor-source", vendor_url]
+        done = forks.run([*words, *OPTIONS], folder=workshop.folder)
         if done.returncode == 0:
             return number
         assert done.returncode == -signal.SIGKILL, done.stderr

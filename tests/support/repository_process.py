@@ -1,7 +1,7 @@
 """A repository process without a chain, with three images and a file that is not an image.
 
 Usage: ``python -m tests.support.repository_process FOLDER OPTIONS``. OPTIONS is a JSON object with fields of
-`Listening`, ``tokens``, ``store`` and ``refresh``.
+`Listening`, ``tokens``, ``store``, ``refresh``, and ``open_files``, the soft and the hard limit.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import resource
 import socket
 import ssl
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ from blockota.repository.server import Listening, serve
 from blockota.repository.tokens import Tokens
 from blockota.stores.local import LocalStore
 from blockota.stores.store import open_store
-from tests.conftest import ROOT as FOLDER
+from tests.support import forks
 from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT, blocks_of
 from tests.support.tls import CERTIFICATE, PRIVATE_KEY
 from tests.support.waiting import eventually
@@ -93,7 +93,7 @@ class Running:
     """
 
     url: str
-    process: subprocess.Popen[str]
+    process: forks.Process
     store: LocalStore
     log: Path
     authority: Path | None = None
@@ -160,29 +160,26 @@ def receive_all(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def running(folder: Path, *, tls: bool = False, before: str = "", **options: Any) -> Iterator[Running]:
-    """Run a repository whose store is in a folder; `before` is a shell command that runs first."""
+def running(folder: Path, *, tls: bool = False, **options: Any) -> Iterator[Running]:
+    """Run a repository whose store is in a folder."""
     if tls:
         options |= {"certificate": str(CERTIFICATE), "private_key": str(PRIVATE_KEY)}
     authority = Path(options["certificate"]) if "certificate" in options else None
     store = LocalStore(folder / "store")
     for data in (IMAGE, SMALL, LARGE, SECRET):
         store.put(io.BytesIO(data))
-    command = [sys.executable, "-m", "tests.support.repository_process", str(folder), json.dumps(options)]
-    if before:
-        command = ["sh", "-c", f'{before}; exec "$@"', "sh", *command]
-    with subprocess.Popen(command, cwd=FOLDER, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            url = process.stdout.readline().strip() if process.stdout else ""
-            assert url, "it did not start"
-            yield Running(url, process, store, folder / "access.jsonl", authority)
-        finally:
-            process.kill()
+    words = ["-m", "tests.support.repository_process", str(folder), json.dumps(options)]
+    with forks.started(words, folder=forks.ROOT) as process:
+        url = process.stdout.readline().strip()
+        assert url, "it did not start"
+        yield Running(url, process, store, folder / "access.jsonl", authority)
 
 
 def main(folder: Path, *, tokens: str | None = None, store: str | None = None, **options: Any) -> None:
     """Serve the repository, with shorter timeouts than the defaults."""
     refresh = options.pop("refresh", 30.0)
+    if open_files := options.pop("open_files", None):
+        resource.setrlimit(resource.RLIMIT_NOFILE, open_files)
     for name in ("certificate", "private_key"):
         options[name] = Path(options[name]) if name in options else None
     options["proxies"] = tuple(map(ip_network, options.get("proxies", ())))

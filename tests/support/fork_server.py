@@ -1,0 +1,188 @@
+"""A process that forks Python programs, after it imported what they import: that takes most of their time.
+
+`tests.support.forks` starts it, and passes a listening socket as stdin. A program is one connection: the client sends
+a line of JSON with the program's descriptors, the server answers with the process id, and at last with the exit
+status. Each further byte of the client is a signal for the program; the end of the connection kills it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from importlib import import_module
+from io import TextIOWrapper
+from typing import Any
+
+PRELOADED = (
+    *("blockota.cli.main", "blockota.cli.broker", "blockota.cli.flash", "blockota.cli.proposal"),
+    *("blockota.cli.release", "blockota.cli.repository", "blockota.connection", "blockota.repository.server"),
+    *("eth_account", "filelock", "requests", "rich.progress", "tests.support.fetch_samples"),
+    *("ethpm_types", "pydantic_settings", "web3", "yaml"),  # of Ape, which itself reads HOME when it is imported
+)
+_MAX_LINE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a client asks for.
+
+    Attributes:
+        words: the arguments of Python: ``-m MODULE``, ``-c CODE`` or a file, and the program's own arguments.
+        folder: the working folder.
+        environment: all environment variables.
+        descriptors: stdin, stdout and stderr; a terminal that is stdin becomes the program's controlling terminal.
+    """
+
+    words: list[str]
+    folder: str
+    environment: dict[str, str]
+    descriptors: list[int]
+
+    def enter(self) -> None:
+        """Give this process the program's descriptors, folder and environment."""
+        if os.isatty(self.descriptors[0]):
+            os.login_tty(os.dup(self.descriptors[0]))
+        for number, descriptor in enumerate(self.descriptors):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        sys.stdin, sys.stdout, sys.stderr = (_stream(number, mode) for number, mode in enumerate("rww"))
+
+        os.chdir(self.folder)
+        os.environ.clear()
+        os.environ.update(self.environment)
+        time.tzset()  # TZ is read again
+        sys.path[:0] = self.environment.get("PYTHONPATH", "").split(os.pathsep)
+
+    def run(self) -> None:
+        """Run the program as ``python WORDS`` does."""
+        kind, *rest = self.words
+        if kind == "-m":
+            sys.argv = rest
+            runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+        elif kind == "-c":
+            sys.argv = ["-c", *rest[1:]]
+            exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102 - a test's program
+        else:
+            sys.argv = self.words
+            runpy.run_path(kind, run_name="__main__")
+
+
+class Server:
+    """Forks programs until its last client is gone."""
+
+    def __init__(self, listener: socket.socket, life: int) -> None:
+        """Serve at a listening socket, until the descriptor `life` is at its end."""
+        self._listener = listener
+        self._clients: dict[int, socket.socket] = {}
+        self._selector = selectors.DefaultSelector()
+        self._wake, wakes = socket.socketpair()
+        for end in (self._wake, wakes):
+            end.settimeout(0)
+        self._wakes = wakes
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakes.fileno())
+        for source in (listener, self._wake, life):
+            self._selector.register(source, selectors.EVENT_READ)
+        self._life = life
+
+    def serve(self) -> Program | None:
+        """Fork programs. Returns the program in its own process, and None in the server's, at the end."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._listener:
+                    if program := self._accept():
+                        return program
+                elif key.fileobj is self._wake:
+                    self._wake.recv(1 << 12)
+                    self._reap()
+                elif key.fileobj == self._life:
+                    return None
+                else:
+                    self._signal(key.data)
+
+    def _accept(self) -> Program | None:
+        client, _ = self._listener.accept()
+        for module in PRELOADED:
+            import_module(module)
+        fields, descriptors = receive(client)
+        gc.freeze()
+        if pid := os.fork():
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._clients[pid] = client
+            self._selector.register(client, selectors.EVENT_READ, pid)
+            client.sendall(b"%d\n" % pid)
+            return None
+
+        self._leave(client)
+        return Program(descriptors=descriptors, **fields)
+
+    def _leave(self, client: socket.socket) -> None:
+        """Close in a new process what belongs to the server."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._selector.close()
+        for end in (client, *self._clients.values(), self._listener, self._wake, self._wakes):
+            end.close()
+        os.close(self._life)
+
+    def _signal(self, pid: int) -> None:
+        try:
+            numbers = self._clients[pid].recv(16)
+        except ConnectionError:
+            numbers = b""
+        if not numbers:
+            self._selector.unregister(self._clients[pid])
+        # The process was not waited for yet, so the number is its own.
+        for number in numbers or (signal.SIGKILL,):
+            os.kill(pid, number)
+
+    def _reap(self) -> None:
+        """Report the exit status of each program that ended."""
+        while self._clients:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            client = self._clients.pop(pid)
+            if client in {key.fileobj for key in self._selector.get_map().values()}:
+                self._selector.unregister(client)
+                client.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+            client.close()
+
+
+def _stream(number: int, mode: str) -> TextIOWrapper:
+    """Open a standard stream as Python does at its start."""
+    errors = "backslashreplace" if number == 2 else "strict"
+    has_lines = number == 2 or os.isatty(number)
+    binary = os.fdopen(number, f"{mode}b", closefd=False)
+    return TextIOWrapper(binary, encoding="utf-8", errors=errors, line_buffering=has_lines)
+
+
+def receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Receive a line of JSON, and the descriptors that were sent with its first byte."""
+    line, descriptors, _, _ = socket.recv_fds(client, _MAX_LINE, 3)
+    while not line.endswith(b"\n"):
+        line += client.recv(_MAX_LINE)
+    return json.loads(line), descriptors
+
+
+def main() -> None:
+    """Serve at the socket that is stdin, until the descriptor in the first argument is at its end."""
+    listener = socket.socket(fileno=os.dup(0))
+    if program := Server(listener, int(sys.argv[1])).serve():
+        program.enter()
+        program.run()
+
+
+if __name__ == "__main__":
+    main()

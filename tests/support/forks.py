@@ -1,0 +1,141 @@
+"""Runs Python programs as processes that are forked from one that has imported the libraries.
+
+A program has a process of its own, as one that `subprocess` starts; only the time of the imports is saved.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from tests.support.waiting import DEADLINE
+
+ROOT = Path(__file__).resolve().parents[2]
+ADDRESS = "BLOCKOTA_FORK_SERVER"
+"""The environment variable with the path of the server's socket, which all test workers share."""
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """Run the server that forks programs; it imports the libraries when the first program is started."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = str(Path(folder) / "server")
+        listener.bind(path)
+        listener.listen(64)
+        life, ends = os.pipe()
+        command = [sys.executable, "-m", "tests.support.fork_server", str(life)]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=listener.fileno(), stdout=subprocess.DEVNULL, pass_fds=[life]
+        )
+        os.close(life)
+        os.environ[ADDRESS] = path
+        try:
+            yield
+        finally:
+            del os.environ[ADDRESS]
+            os.close(ends)
+            process.wait()
+
+
+@dataclass
+class Process:
+    """A program that was started.
+
+    Attributes:
+        pid: the process id.
+        stdout: the program's output.
+        returncode: the exit status, the negative number of a signal that ended it, or None before `wait`.
+    """
+
+    pid: int
+    stdout: IO[str]
+    _connection: socket.socket
+    _errors: IO[bytes]
+    returncode: int | None = field(default=None, init=False)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal."""
+        with suppress(ConnectionError):  # the program has ended
+            self._connection.sendall(bytes((number,)))
+
+    def kill(self) -> None:
+        """Kill the program."""
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float = DEADLINE) -> int:
+        """Wait until the program has ended, and return its exit status."""
+        if self.returncode is None:
+            self._connection.settimeout(timeout)
+            self.returncode = int(self._connection.recv(16))
+        return self.returncode
+
+    def communicate(self, timeout: float = DEADLINE) -> tuple[str, str]:
+        """Return the rest of the output and the errors, when the program has ended."""
+        out = self.stdout.read()
+        self.wait(timeout)
+        return out, self.errors
+
+    @property
+    def errors(self) -> str:
+        """What the program has written to stderr."""
+        number = self._errors.fileno()  # the program shares the position in the file
+        return os.pread(number, os.fstat(number).st_size, 0).decode()
+
+
+@contextmanager
+def started(
+    words: Sequence[str],
+    *,
+    folder: Path | None = None,
+    environment: dict[str, str] | None = None,
+    streams: dict[int, int] | None = None,
+) -> Iterator[Process]:
+    """Run a Python program, and kill it at the end of the `with` block.
+
+    Args:
+        words: the arguments of Python: ``-m MODULE``, ``-c CODE`` or a file, and the program's own arguments.
+        folder: the working folder; by default the present one.
+        environment: further environment variables.
+        streams: descriptors in place of stdin (0), which is empty, stdout (1), which is `Process.stdout`, and
+            stderr (2), which is `Process.errors`. A terminal that is stdin becomes the program's own.
+    """
+    read, write = os.pipe()
+    with (
+        nullcontext() if ADDRESS in os.environ else server(),  # outside of pytest
+        tempfile.TemporaryFile() as errors,
+        os.fdopen(read) as stdout,
+        socket.socket(socket.AF_UNIX) as connection,
+        Path(os.devnull).open() as nothing,
+    ):
+        given = {0: nothing.fileno(), 1: write, 2: errors.fileno()} | (streams or {})
+        variables = os.environ | (environment or {})
+        request = {"words": list(words), "folder": str(folder or Path.cwd()), "environment": variables}
+        connection.settimeout(DEADLINE)
+        connection.connect(os.environ[ADDRESS])
+        socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], [given[number] for number in range(3)])
+        os.close(write)
+        process = Process(int(connection.recv(16)), stdout, connection, errors)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def run(
+    words: Sequence[str], *, folder: Path | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a Python program to its end, and return its status and output; the arguments are those of `started`."""
+    with started(words, folder=folder, environment=environment) as process:
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(list(words), process.wait(), out, err)
