@@ -147,7 +147,7 @@ def require_flash_region(region: Region, chip: Chip) -> None:
             remedy="give the part of the flash that the product's images occupy",
         )
 
-    touched = [unit for unit in _erase_units(chip) if unit.start < region.end and region.start < unit.end]
+    touched = [unit for unit in _erase_units(chip) if unit.overlaps(region)]
     start, end = touched[0].start, touched[-1].end
     if (start, end) != (region.start, region.end):
         raise RefusedError(

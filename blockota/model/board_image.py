@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from blockota.errors import Action, FlashProofError, VerificationError
 from blockota.model.facts import BoardAnswer, Passed, proof_words
 from blockota.model.release import Product, Region, Release
+from blockota.model.verification import check_protection
 
 CHECKS = "5, 7, 8 and 10; checks 1 to 4 do not apply, because no release is published for a single board"
 """The checks that an image for one board must pass, for the log and the screen."""
@@ -70,7 +71,7 @@ def require_place(product: Product, program: Release) -> None:
         VerificationError: a check failed.
     """
     # (5a) The whole region counts, because the size of the image is not known before it is made.
-    if product.region.start < program.region.end and program.region.start < product.region.end:
+    if product.region.overlaps(program.region):
         raise VerificationError(
             5,
             "the board's own image would overlap the program",
@@ -115,28 +116,8 @@ def prove_place(product: Product, board: BoardAnswer) -> list[Passed]:
             "flash",
             remedy="ask the vendor to pair the product with another region",
         )
-    # (8a)
-    if board.readout_protected:
-        raise VerificationError(
-            8,
-            "the board is readout protected",
-            why="the flash cannot be read, so the written image could not be verified",
-            remedy="remove the readout protection, which erases the whole flash",
-            action=Action.UNPROTECT_READOUT,
-        )
-    # (8b)
-    for protected in board.write_protected or ():
-        if protected.start < region.end and region.start < protected.end:
-            raise VerificationError(
-                8,
-                "the board is write protected",
-                why=f"{protected} would silently keep its old contents",
-                remedy="remove the write protection first",
-                action=Action.UNPROTECT_WRITE,
-            )
-    off = "readout and write protection are off"
-    if board.write_protected is None:
-        off = "readout protection is off; this chip does not report its write protection"
+    # (8) The same check as for a release.
+    off = check_protection(region, board).what
     return [
         Passed(7, f"the region of {product.name}, {region}, is inside the flash"),
         Passed(8, f"{off} in the region of {product.name}"),

@@ -93,6 +93,10 @@ class Region:
         """Whether `other` lies entirely inside this region."""
         return self.start <= other.start and other.end <= self.end
 
+    def overlaps(self, other: Region) -> bool:
+        """Whether `other` has an address of this region."""
+        return self.start < other.end and other.start < self.end
+
     def __str__(self) -> str:
         """``0x08000000-0x0800ffff (65,536 bytes)``."""
         return f"0x{self.start:08x}-0x{self.end - 1:08x} ({self.size:,} bytes)"

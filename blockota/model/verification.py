@@ -49,7 +49,7 @@ from blockota.model.facts import (
 )
 from blockota.model.manifest import Description
 from blockota.model.program import NO_PROGRAM, find_fault, read_vectors
-from blockota.model.release import Product, Release, Status, show_time
+from blockota.model.release import Product, Region, Release, Status, show_time
 
 
 def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Release], bytes]) -> ProvenRelease:
@@ -105,7 +105,7 @@ def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) 
     return [
         _check_version(proven, board, consent=consent),
         _check_chip(proven, board),
-        _check_protection(proven.release, board),
+        check_protection(proven.release.region, board),
         _check_vector_table(proven, board, consent=consent),
     ]
 
@@ -343,7 +343,12 @@ def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
     return Passed(7, f"the board's product id is 0x{board.chip_id:03x}, its flash {board.flash}")
 
 
-def _check_protection(release: Release, board: BoardAnswer) -> Passed:
+def check_protection(region: Region, board: BoardAnswer) -> Passed:
+    """Run check 8 for the addresses to be written.
+
+    Raises:
+        VerificationError: the board is readout protected, or one of the addresses is write protected.
+    """
     # (8a)
     if board.readout_protected:
         raise VerificationError(
@@ -354,12 +359,12 @@ def _check_protection(release: Release, board: BoardAnswer) -> Passed:
             action=Action.UNPROTECT_READOUT,
         )
     # (8b)
-    for region in board.write_protected or ():
-        if region.start < release.region.end and release.region.start < region.end:
+    for protected in board.write_protected or ():
+        if protected.overlaps(region):
             raise VerificationError(
                 8,
                 "the board is write protected",
-                why=f"{region} would silently keep its old contents",
+                why=f"{protected} would silently keep its old contents",
                 remedy="remove the write protection first",
                 action=Action.UNPROTECT_WRITE,
             )
