@@ -81,7 +81,7 @@ class _Walk:
             cwd=self.folder,
             env=_environment(),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         self.steps.append({"command": ["blockota", *words], "exitStatus": done.returncode, "output": done.stdout})
@@ -178,4 +178,4 @@ def _environment() -> dict[str, str]:
     """Return the environment without the user's BLOCKOTA_* settings, and with this package on the module path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BLOCKOTA_")}
     here = str(Path(__file__).resolve().parents[2])
-    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, (here, kept.get("PYTHONPATH"))))}
+    return kept | {"PYTHONUTF8": "1", "PYTHONPATH": os.pathsep.join(filter(None, (here, kept.get("PYTHONPATH"))))}

@@ -100,7 +100,7 @@ def user_of(name: str) -> str:
         with contextlib.suppress(OSError):  # the file was closed, or another user has it open
             if str(opened.readlink()) == device:
                 process = opened.parent.parent
-                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+                return f"{(process / 'comm').read_text(errors='replace').strip()} (process {process.name})"
     return ""
 
 
