@@ -19,8 +19,8 @@ contract FirmwareUpdate {
 }
 
 /// @title A vendor's list of releases, each a contract of its own
-/// @notice Our own minimal reconstruction of how a published framework records releases: the vendor creates one contract for
-/// each. It is here to be measured, never to be deployed.
+/// @notice A minimal reconstruction of how a published framework records releases: the vendor creates one contract for
+/// each release. The contract is only for measurements; do not deploy it.
 contract ContractPerRelease is Ownable {
     FirmwareUpdate[] private _updates;
 

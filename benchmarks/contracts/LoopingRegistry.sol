@@ -4,8 +4,8 @@ pragma solidity 0.8.28;
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 
 /// @title A list of releases that is searched for duplicates
-/// @notice Our own minimal reconstruction of how a published system refuses to record the same image twice: it compares the
-/// new content address with every one before. It is here to be measured, never to be deployed.
+/// @notice A minimal reconstruction of how a published system refuses to record the same image twice: it compares the new
+/// content address with each earlier one. The contract is only for measurements; do not deploy it.
 contract LoopingRegistry is Ownable {
     struct Firmware {
         string version;

@@ -3,9 +3,9 @@ pragma solidity 0.8.28;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 
-/// @title A list of firmware that keeps five arguments as they come
-/// @notice Our own minimal reconstruction of how a published system stores releases: each upload brings five arguments, four
-/// of them strings, and the newest alone can be read. It is here to be measured, never to be deployed.
+/// @title A list of firmware that stores five arguments unchanged
+/// @notice A minimal reconstruction of how a published system stores releases: each upload has five arguments, four of
+/// them strings, and only the newest release can be read. The contract is only for measurements; do not deploy it.
 contract StringRegistry is Ownable {
     struct Firmware {
         string name;
