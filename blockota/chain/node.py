@@ -434,6 +434,12 @@ class Node:
                     why=f"{error.message.rstrip('.')}, also after retries for {sum(PAUSES):.0f} s",
                     remedy="wait and try again, or ask another node",
                 ) from error
+            if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+                raise ChainError(
+                    f"the node at {self.place} denies access",
+                    why=error.message,
+                    remedy="check the key in the network's url in blockota.toml, or ask the node's operator",
+                ) from error
             if error.status != HTTPStatus.OK:
                 raise self._endpoint.unreachable(error.message) from error
             if error.data or _REVERTED.search(error.message):

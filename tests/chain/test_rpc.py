@@ -32,8 +32,9 @@ def test_an_http_status_is_named_and_no_secret_is(status: int) -> None:
     """An error contains the HTTP status, but neither the path of the node's URL (often an API key) nor the password."""
     with stand_in(lambda _: (status, answer_of())) as url:
         secret = url.replace("http://", "http://user:password@") + "/v2/apikey?token=secret"
+        fault = "denies access" if status in {401, 403} else "does not answer"
         with pytest.raises(
-            ChainError, match=f"the node at {url} does not answer: the response has the HTTP status {status}"
+            ChainError, match=f"the node at {url} {fault}: the response has the HTTP status {status}"
         ) as e:
             Chain(secret)
     chained: BaseException | None = e.value
