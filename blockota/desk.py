@@ -55,7 +55,7 @@ def review_on(
     proposal: Proposal,
     inputs: ImageInputs | None = None,
     *,
-    view: ChainView | None = None,
+    view: ChainView,
 ) -> Review:
     """Review a proposal before its signature: check its chain and Safe, hash its images, and read the chain's state.
 
@@ -63,14 +63,13 @@ def review_on(
         connection: the connection to the chain.
         proposal: the proposal.
         inputs: the places of the images; None means the store and the configured sources.
-        view: the state of the chain; None reads it (`view_of`).
+        view: the state of the chain, as from `view_of`.
 
     Raises:
         ProposalError: the proposal is for another chain or Safe, or an image is not the one in the calldata.
         BlockOTAError: an image cannot be checked.
     """
     places = inputs or ImageInputs(lambda: connection.store, sources=connection.image_sources())
-    view = view or view_of(connection, [proposal])
     return review_proposal(proposal, view, places, is_pinned=True, is_required=True)
 
 

@@ -13,14 +13,14 @@ from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError
 from blockota.files import write_result
 from blockota.model.release import Product, Region
-from blockota.settings import FILE_NAME, LOCAL_CHAIN_ID, Deployment, load_settings
+from blockota.settings import FILE_NAME, LOCAL_CHAIN_ID, STATE_FOLDER, Deployment, load_settings
 from blockota.url_secrets import shown_url
 
 if TYPE_CHECKING:
     from blockota.chain import Chain
     from blockota.chain.local import LocalChain
 
-FOLDER = Path(".blockota")
+FOLDER = Path(STATE_FOLDER)
 PORT = 8545
 PRODUCT, OEM, CHIP_ID = "acme-thermo2", "acme", 0x410
 FLASH_START, FLASH_SIZE = 0x08000000, 1 << 16

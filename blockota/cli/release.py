@@ -148,7 +148,7 @@ def publish(
         propose,
         proposing,
         about=lambda: ProposalDetails(
-            {"releases": [as_published(made) for made in releases]}, [_published_rows(made) for made in releases]
+            {"releases": [_as_published(made) for made in releases]}, [_published_rows(made) for made in releases]
         ),
         sign=sign,
     )
@@ -330,7 +330,7 @@ def fetch(
 release.add_command(verify)
 
 
-def as_published(made: Release) -> dict[str, Any]:
+def _as_published(made: Release) -> dict[str, Any]:
     """Return a proposed release for JSON, without status and predecessor, which are unknown before the execution."""
     fields = made.as_fields() | {"manifest": _manifest_address(made)}
     return {name: fields[name] for name in fields if name not in {"status", "previous"}}

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.intent import SAFE, KnownCall
@@ -59,7 +58,9 @@ def screen_of(review: Review, *, now: int) -> Screen:
         if hashes := {label: rows.pop(label) for label in _HASHES if label in rows}:
             evidence.append(name | hashes)
         if proposal.releases:
-            change = name | _release_rows(proposal.releases[number], review.images[number]) | change
+            release, image = proposal.releases[number], review.images[number]
+            place = {"addresses": Region(release["loadAddress"], release["size"])}
+            change = name | place | _image_rows(image) | _description_rows(image.description) | change
             rows = {label: value for label, value in rows.items() if label not in {"size", "load address"}}
         asked.append(rows)
         if change:
@@ -144,11 +145,6 @@ def _place(proposal: Proposal, view: ChainView | None) -> Rows:
     contract = f"{proposal.call.contract} " if proposal.call else ""
     rows: Rows = {"calls": f"{contract}{proposal.to}", "Safe": proposal.safe, "chain id": proposal.chain_id}
     return rows | view_rows(view) if view else rows
-
-
-def _release_rows(release: dict[str, Any], image: CheckedImage | UncheckedImage) -> Rows:
-    rows: Rows = {"addresses": Region(release["loadAddress"], release["size"])}
-    return rows | _image_rows(image) | _description_rows(image.description)
 
 
 def _today(view: ChainView | None, name: str | None) -> Rows:
