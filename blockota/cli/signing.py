@@ -21,7 +21,7 @@ from blockota.cli.next_steps import after_execution, after_signing
 from blockota.cli.options import source_option
 from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_screen
 from blockota.cli.session import Session, with_session
-from blockota.errors import Action, ChainError
+from blockota.errors import Action, ChainError, UsageError
 from blockota.files import check_new_file, write_result
 from blockota.vendor.files import check_view, collect_signatures, is_pack, read_proposal, read_view_file
 
@@ -96,7 +96,9 @@ def sign(
         # 2. The signer. The key is opened for the proposal's chain, so a development key never signs for a real chain.
         account = open_key(proposal.chain_id, key, password_fd)
         path = output or signature_path(file, account.address)
-        check_new_file(path, why="this key has signed the proposal already, or an earlier one with the same file name")
+        if path.exists() and account.address in signers(session, file, proposal, view=chain):
+            raise _signed_already(path, account.address)
+        check_new_file(path, why="it can belong to an earlier proposal with the same file name")
 
         # 3. The review: the decoded calldata, the chain's state, and images that are hashed on this machine.
         inputs = image_inputs(session, image, previous, source, open_store=open_store)
@@ -206,6 +208,13 @@ def require_pending(session: Session, proposal: Proposal, view: ChainView, *, no
     check_place(proposal, view)
     # Only the events on the chain distinguish executed from replaced proposals, so a node is needed.
     check_pending(proposal, view, now=now, read_executed=None if view.source else read_executed)
+
+
+def _signed_already(path: Path, signer: str) -> UsageError:
+    remedy = "nothing is left to sign with this key; send the file to the proposer, if they do not have it"
+    return UsageError(
+        "this key has signed the proposal already", why=f"{path} is the signature of {signer}", remedy=remedy
+    )
 
 
 def signers(session: Session, file: Path, proposal: Proposal, *, view: ChainView) -> set[str]:

@@ -68,7 +68,11 @@ EXECUTING: list[Mistake] = [
     ("blockota proposal execute 1.0.0 --key dev:0", USAGE, ["1.0.0 cannot be read", "Check the path"]),
     ("blockota proposal execute 1.0.0.json --key dev:0", REFUSED, ["1 of 2", "Have another owner sign"]),
     ("blockota proposal execute app.bin --key dev:0", REFUSED, ["are not text", "Give the proposal file"]),
-    ("blockota proposal sign 1.0.0.json --key dev:1 --yes", USAGE, ["already exists", "has signed"]),
+    (
+        "blockota proposal sign 1.0.0.json --key dev:1 --yes",
+        USAGE,
+        ["has signed the proposal already", "Nothing is left to sign"],
+    ),
 ]
 """Mistakes before enough owners have signed."""
 
@@ -156,7 +160,12 @@ def test_a_newcomer_publishes_a_release(workshop: Workshop) -> None:
         with descriptor("right") as number:
             signed = ok(type_in(workshop, f"{sign} keystore:bob.json --password-fd {number} --yes"))
         assert "back to the sender of 1.0.0.pack" in signed.err
-        refused(type_in(workshop, f"{sign} dev:2 --yes"), USAGE, "already exists", "has signed")
+        refused(
+            type_in(workshop, f"{sign} dev:2 --yes"),
+            USAGE,
+            "has signed the proposal already",
+            "Nothing is left to sign",
+        )
         (signature,) = Path().glob("*.signature.json")
 
     answered(workshop, EXECUTING)
