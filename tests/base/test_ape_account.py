@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from blockota.errors import RefusedError, UsageError
 from blockota.keys import dev_account
 from tests.conftest import ROOT
 from tests.plugins.ape_pocketsigner import PocketAccount
+from tests.support import forks
 from tests.support.networks import rpc
 from tests.support.samples import proposal_with
 from tests.support.sampling import sampled
@@ -167,9 +165,9 @@ def test_an_unknown_alias_is_reported() -> None:
 
 
 def opened_elsewhere(home: Path, uri: str, *, before: str = "") -> str:
-    """Open an account in a new interpreter with the plugin installed.
+    """Open an account in a new process with the plugin installed.
 
-    Returns what the interpreter printed: the address or the error, and whether Ape was imported.
+    Returns what the process printed: the address or the error, and whether Ape was imported.
     """
     code = f"""
 import sys
@@ -181,10 +179,9 @@ try:
 except BlockOTAError as error:
     print(error, "ape" in sys.modules)
 """
-    environment = os.environ | {"HOME": str(home), "PYTHONPATH": f"{PLUGINS}:{ROOT}"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=home, env=environment, capture_output=True, text=True, check=True
-    )
+    environment = {"HOME": str(home), "PYTHONPATH": f"{PLUGINS}:{ROOT}"}
+    done = forks.run(["-c", code], folder=home, environment=environment)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from firmware_host.bootloader.an3155 import SYNC
 from firmware_host.simulator import STM32F103C8, BoardProfile, Faults, SimulatedBoard, TimeModel
 from firmware_host.simulator.server import TICK, arriving, serve_connections
-from tests.conftest import IMAGES, ROOT
+from tests.conftest import IMAGES
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.support import forks
 
 OLD, NEW, LARGE = (IMAGES / f"bluepill-{version}.bin" for version in ("1.0.0", "1.1.0", "1.2.0"))
 STATE = Path(".blockota", "bench")
@@ -98,17 +98,19 @@ class Command:
 
     Attributes:
         process: the process of the command.
+        errors: its stderr.
         printed: the lines on stderr so far.
     """
 
-    process: subprocess.Popen[str]
+    process: forks.Process
+    errors: IO[str]
     printed: list[str] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _has_ended: bool = False
 
     def listen(self) -> None:
         """Collect the command's lines on stderr until its process ends."""
-        for line in self.process.stderr or ():
+        for line in self.errors:
             with self._changed:
                 self.printed.append(line.rstrip("\n"))
                 self._changed.notify_all()
@@ -132,7 +134,7 @@ class Command:
 
     def end(self) -> Outcome:
         """Wait until the command has ended, and return its status and output."""
-        out = self.process.stdout.read() if self.process.stdout else ""
+        out = self.process.stdout.read()
         status = self.process.wait(TIMEOUT)
         with self._changed:
             assert self._changed.wait_for(lambda: self._has_ended, TIMEOUT)
@@ -150,12 +152,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
 @contextmanager
 def running(*words: str) -> Iterator[Command]:
     """Run a ``blockota`` command in this folder, and kill its process if it is still running at the end."""
-    pipe = subprocess.PIPE
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "blockota", *words], env=environment, stdout=pipe, stderr=pipe, text=True
-    ) as process:
-        command = Command(process)
+    read, write = os.pipe()
+    with os.fdopen(read) as errors, forks.started(["-m", "blockota", *words], streams={2: write}) as process:
+        os.close(write)
+        command = Command(process, errors)
         listener = threading.Thread(target=command.listen, daemon=True)
         listener.start()
         try:

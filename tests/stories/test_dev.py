@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from blockota.chain.local import LocalChain, free_port
 from blockota.cli.main import run
 from blockota.settings import load_settings
 from tests.conftest import IMAGES, ROOT
+from tests.support import forks
 from tests.support.terminal import Terminal
 from tests.support.waiting import eventually
 
@@ -166,9 +165,8 @@ def test_ape_deploys_what_the_commands_use(port: str) -> None:
     """After ``ape run deploy``, the commands find the contract through the settings that it wrote."""
     chain = LocalChain(Path(".blockota"), int(port))
     chain.start()
-    ape = Path(sys.executable).with_name("ape")
     words = ["run", "deploy", "--network", f"ethereum:local:{chain.url}", "--folder", str(Path.cwd())]
-    done = subprocess.run([str(ape), *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = forks.run([forks.APE, *words], folder=ROOT)
     assert done.returncode == 0, done.stderr
     deployed = json.loads(Path("deployments/1337.json").read_text())
     settings = load_settings(None, network=None, environment={})

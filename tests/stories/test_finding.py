@@ -9,8 +9,6 @@ import pty
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,11 +17,12 @@ import pytest
 
 from blockota.formats.cid import CID
 from blockota.stores.local import LocalStore
-from tests.conftest import IMAGES, ROOT
+from tests.conftest import IMAGES
 from tests.stories import repositories
 from tests.stories.conftest import PRODUCT, Workshop
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
 from tests.stories.test_repository import decide
+from tests.support import forks
 from tests.support import hostile_gateway as vices
 from tests.support.fetch_samples import blocks_of
 from tests.support.hostile_gateway import Gateway, Handler, serving
@@ -191,7 +190,7 @@ def test_an_invalid_source_is_refused_at_once(bench: Workshop, word: str) -> Non
 def test_a_progress_bar_is_shown_on_a_terminal_only(bench: Workshop) -> None:
     """A progress bar is shown on stderr only if it is a terminal and ``--json`` is not given."""
     with gateways(vices.honest) as (gateway,):
-        words = [sys.executable, "-m", "blockota", *FETCH, "--force", "--source", gateway.url]
+        words = ["-m", "blockota", *FETCH, "--force", "--source", gateway.url]
         for more, is_shown in (([], True), (["--json"], False)):
             shutil.rmtree(".blockota/store", ignore_errors=True)
             assert ("Fetching" in on_a_terminal([*words, *more])) == is_shown
@@ -201,23 +200,21 @@ def test_a_progress_bar_is_shown_on_a_terminal_only(bench: Workshop) -> None:
 @pytest.mark.usefixtures("bench")
 def test_a_terminated_fetch_leaves_nothing_behind() -> None:
     """SIGTERM ends a fetch with exit status 130 and leaves no partial file."""
-    with gateways(vices.drips) as (slow,):
-        words = [sys.executable, "-m", "blockota", *FETCH, "--source", slow.url]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(words, stderr=subprocess.PIPE, env=environment, text=True) as process:
-            eventually(lambda: slow.asked and list(Path().glob(".found.bin.*.partial")), what="a partial file")
-            process.send_signal(signal.SIGTERM)
-            _, printed = process.communicate(timeout=DEADLINE)
+    command = ["-m", "blockota", *FETCH]
+    with gateways(vices.drips) as (slow,), forks.started([*command, "--source", slow.url]) as process:
+        eventually(lambda: slow.asked and list(Path().glob(".found.bin.*.partial")), what="a partial file")
+        process.send_signal(signal.SIGTERM)
+        _, printed = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130, printed
     assert printed.endswith("Stopped.\n")
     assert not list(Path().glob("*found.bin*"))
 
 
 def on_a_terminal(words: list[str]) -> str:
-    """Run a command whose stderr is a terminal, and return the text printed there."""
+    """Run a Python program whose stderr is a terminal, and return the text printed there."""
     terminal, end = pty.openpty()
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
-    done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=end, env=environment, check=False)
+    with forks.started(words, environment={"TERM": "xterm"}, streams={2: end}) as process:
+        process.communicate()
     os.close(end)
     printed = bytearray()
     try:
@@ -226,5 +223,5 @@ def on_a_terminal(words: list[str]) -> str:
     except OSError:
         pass  # Linux reports the end of a terminal as EIO
     os.close(terminal)
-    assert done.returncode == 0, printed.decode()
+    assert process.returncode == 0, printed.decode()
     return printed.decode()

@@ -8,8 +8,6 @@ import os
 import pty
 import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,7 +23,6 @@ from blockota.model.release import Version
 from firmware_host.bench.job import BusyBoards
 from firmware_host.bench.log import BenchLog
 from firmware_host.simulator import STM32F103C8, Faults, SimulatedBoard, TimeModel, serve_tcp
-from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.technicians import (
     INTERRUPTED,
@@ -40,6 +37,7 @@ from tests.stories.technicians import (
     unique_id,
     wait_until,
 )
+from tests.support import forks
 
 FLASH_SIZE = 1 << 16
 
@@ -241,9 +239,8 @@ def test_a_terminal_that_goes_away_ends_the_work_as_control_c_does(slow: tuple[S
     """Closing the terminal ends ``flash`` with status 130 and a line in the bench log."""
     one, url = slow
     terminal, end = pty.openpty()
-    words = ["setsid", "--ctty", sys.executable, "-m", "blockota", *WORDS, "--port", url, "--no-stub"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
-    with subprocess.Popen(words, stdin=end, stdout=end, stderr=end, env=environment) as process:
+    words, streams = ["-m", "blockota", *WORDS, "--port", url, "--no-stub"], dict.fromkeys(range(3), end)
+    with forks.started(words, environment={"TERM": "xterm"}, streams=streams) as process:
         os.close(end)
         until = time.monotonic() + TIMEOUT
         while not is_erased(one) and time.monotonic() < until:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from eth_account.signers.local import LocalAccount
 from tests.conftest import IMAGES, ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
+from tests.support import forks
 from tests.support.descriptors import inherit
 
 PASSWORD = "correct horse"  # noqa: S105 - opens only the keystore that this file creates
@@ -74,20 +73,14 @@ def test_a_keystore_that_others_may_read_is_noted_on_stderr(released: Workshop, 
 
 def test_a_script_of_ape_takes_the_same_options(released: Workshop, descriptor: Descriptor) -> None:
     """``ape run propose_replication`` accepts a keystore and a password from a file descriptor."""
-    number = descriptor(PASSWORD)
+    number = int(descriptor(PASSWORD))
     deployed = json.loads(Path("deployments/1337.json").read_text())["replication"]
     words = ["propose_replication", "--network", f"ethereum:local:{released.chain.url}", "--contract", deployed]
-    words += ["--key", f"keystore:{released.folder / 'broker.json'}", "--password-fd", number]
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("ape")), "run", *words, *OFFER[2:]],
-        cwd=ROOT,
-        pass_fds=(int(number),),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Proposed agreement 1" in done.stdout
+    words += ["--key", f"keystore:{released.folder / 'broker.json'}", "--password-fd", "0"]
+    with forks.started([forks.APE, "run", *words, *OFFER[2:]], folder=ROOT, streams={0: number}) as process:
+        out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "Proposed agreement 1" in out
 
 
 @pytest.fixture
@@ -106,15 +99,8 @@ def plug_in(released: Workshop) -> Callable[[LocalAccount, str], None]:
 def run_with_plugin(workshop: Workshop, *words: str) -> Outcome:
     """Run a command in a process with the plugin installed and the workshop's folder as home."""
     plugins = ROOT / "tests" / "plugins"
-    environment = os.environ | {"HOME": str(workshop.folder), "PYTHONPATH": f"{plugins}:{ROOT}"}
-    done = subprocess.run(
-        [sys.executable, "-m", "blockota", *words],
-        cwd=workshop.folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {"HOME": str(workshop.folder), "PYTHONPATH": f"{plugins}:{ROOT}"}
+    done = forks.run(["-m", "blockota", *words], folder=workshop.folder, environment=environment)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,8 +11,9 @@ from threading import Event
 
 import pytest
 
-from tests.conftest import ROOT, Cast
+from tests.conftest import Cast
 from tests.stories.conftest import Workshop, furnish
+from tests.support import forks
 from tests.support.networks import Line, fresh_anvil, line_to, rpc
 from tests.support.waiting import DEADLINE, eventually
 
@@ -47,18 +45,6 @@ def field(
 def used(workshop: Workshop) -> int:
     """Return the number of the payer's transactions in blocks."""
     return workshop.chain.count(workshop.cast.payer.address)
-
-
-@contextmanager
-def started(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a command in a separate process."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "blockota", *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 @contextmanager
@@ -141,7 +127,7 @@ def test_a_command_that_is_ended_while_it_waits(field: tuple[Workshop, Line], en
     workshop, line = field
     before = used(workshop)
     rpc(workshop.chain, "evm_setAutomine", False)  # noqa: FBT003 - the node's own parameter
-    with started(*EXECUTE) as process:
+    with forks.started(["-m", "blockota", *EXECUTE]) as process:
         eventually(lambda: workshop.chain.count(workshop.cast.payer.address, with_pending=True) > before)
         process.send_signal(ending)
         _, errors = process.communicate(timeout=PATIENCE)
@@ -169,7 +155,7 @@ def test_a_reorganisation_after_executing(field: tuple[Workshop, Line]) -> None:
     """A transaction that a reorganisation removes before its confirmation is included in another block."""
     workshop, _ = field
     before = used(workshop)
-    with started(*EXECUTE) as process:
+    with forks.started(["-m", "blockota", *EXECUTE]) as process:
         eventually(lambda: used(workshop) > before)
         rpc(workshop.chain, "anvil_reorg", 1, [])
         eventually(lambda: used(workshop) > before)

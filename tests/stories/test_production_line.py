@@ -27,6 +27,7 @@ from tests.stories.pages import commands, missing
 from tests.stories.technicians import LOG, board, publish_all, unique_id
 from tests.stories.test_bench_page import LINE, PAGE
 from tests.stories.test_board_images import publish_and_pair
+from tests.support import forks
 
 EXAMPLE = ROOT / "examples" / "board_images" / "make_keys.py"
 NOON = int(datetime(2026, 11, 28, 12).astimezone().timestamp())
@@ -35,10 +36,8 @@ MINUTE = 60
 
 def offline(*words: str, folder: Path, zone: str = "") -> Outcome:
     """Run a ``blockota bench`` command in a folder and a time zone."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"TZ": zone} if zone else {})
-    line = [sys.executable, "-m", "blockota", "bench", *words]
-    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, check=False)
-    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+    done = forks.run(["-m", "blockota", "bench", *words], folder=folder, environment={"TZ": zone} if zone else {})
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 def write_log(path: Path, *entries: BenchEntry) -> BenchLog:

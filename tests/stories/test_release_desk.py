@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +14,10 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.signature import sign as sign_knowingly
 from blockota.approval.signature import to_json
 from blockota.keys import dev_account
-from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import OUT_OF_REACH, REFUSED, USAGE, refused
 from tests.stories.test_road import NEW, OLD
+from tests.support import forks
 
 CONFIG = "acme-thermo2-cfg"
 WITHOUT_NETWORK = """
@@ -81,9 +78,7 @@ def at_home(workshop: Workshop, *files: Path) -> Path:
 
 def without_network(folder: Path, *words: str) -> Outcome:
     """Run a command in another folder, in a process that may not open a connection."""
-    command = [sys.executable, "-c", WITHOUT_NETWORK, *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = forks.run(["-c", WITHOUT_NETWORK, *words], folder=folder)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
@@ -152,7 +147,12 @@ def test_the_first_release_and_one_without_its_predecessor_say_so(workshop: Work
         "not known: the image of 1.0.0 was not found, and no file was given to compare with"
         in ok(sign(workshop, file, "dev:1")).out
     )
-    refused(sign(workshop, file, "dev:2", "--previous", str(NEW)), REFUSED, "is not the one published before", "1.0.0")
+    refused(
+        sign(workshop, file, "dev:2", "--previous", str(NEW)),
+        REFUSED,
+        "not the image that was published before",
+        "1.0.0",
+    )
 
 
 def test_release_notes_are_read_before_signing(workshop: Workshop) -> None:

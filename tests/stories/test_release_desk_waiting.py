@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.large_images import MEBIBYTE, pair
 from tests.stories.large_images import PRODUCT as LARGE_PRODUCT
@@ -21,6 +17,7 @@ from tests.stories.test_finding import on_a_terminal
 from tests.stories.test_release_desk import propose
 from tests.stories.test_release_desk_images import blocks
 from tests.stories.test_road import NEW, OLD
+from tests.support import forks
 from tests.support import hostile_gateway as vices
 from tests.support.hostile_gateway import serving
 from tests.support.sampling import sampled
@@ -57,7 +54,7 @@ def test_a_progress_bar_is_shown_on_a_terminal_only(desk: Workshop) -> None:
     """Progress bars are shown on stderr only if it is a terminal and ``--json`` is not given."""
     for name, (words, bars) in sampled(list(LONG.items()), one_in=2):
         writing = ("-o", f"{name}.out") if name in WRITES else ()
-        command = [sys.executable, "-m", "blockota", *words, *writing]
+        command = ["-m", "blockota", *words, *writing]
         assert shown_in(on_a_terminal(command)) == bars, name
         for more in (["--json"], []):
             Path(f"{name}.out").unlink(missing_ok=True)
@@ -106,15 +103,12 @@ def test_storing_a_large_image_is_stopped_at_once(workshop: Workshop) -> None:
 
 def interrupted(*words: str, when: Callable[[], bool]) -> Outcome:
     """Run a command, and press Ctrl-C as soon as a condition is true."""
-    command = [sys.executable, "-m", "blockota", *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+    with forks.started(["-m", "blockota", *words]) as process:
         eventually(lambda: process.poll() is not None or when())
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=AT_ONCE)
-    return Outcome(process.returncode, out, err)
+    return Outcome(process.wait(), out, err)
 
 
 def stopped(outcome: Outcome) -> None:

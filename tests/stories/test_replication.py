@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from blockota.model.release import Version
 from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
+from tests.support import forks
 from tests.support.networks import rpc
 
 RELEASE = ("--product", PRODUCT, "--version", "1.0.0")
@@ -199,11 +197,9 @@ def test_an_expired_agreement_serves_nothing(released: Workshop) -> None:
 
 def test_the_broker_proposes_by_ape(released: Workshop) -> None:
     """``ape run propose_replication`` makes the same offer as ``replica propose``."""
-    command = [str(Path(sys.executable).with_name("ape")), "run", "propose_replication"]
+    command = [forks.APE, "run", "propose_replication"]
     command += ["--network", f"ethereum:local:{released.chain.url}", *RELEASE, *BROKER]
     deployed = json.loads(Path("deployments/1337.json").read_text())["replication"]
-    done = subprocess.run(
-        [*command, "--contract", deployed], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False
-    )
+    done = forks.run([*command, "--contract", deployed], folder=ROOT)
     assert done.returncode == 0, done.stderr
     assert listed(released, "--all") == [(1, "proposed", "")]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +13,7 @@ from tests.conftest import IMAGES, ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, USAGE
 from tests.stories.test_road import NEW, OLD
+from tests.support import forks
 from tests.support.programs import noise, program
 
 LARGE = IMAGES / "bluepill-1.2.0.bin"
@@ -23,15 +21,8 @@ LARGE = IMAGES / "bluepill-1.2.0.bin"
 
 def ape(workshop: Workshop, *words: str, environment: dict[str, str] | None = None) -> Outcome:
     """Run an ``ape`` script from the repository in a process, as a CI does, on the workshop's chain."""
-    command = [str(Path(sys.executable).with_name("ape")), *arguments(workshop, *words)]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | variables(workshop) | (environment or {}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [forks.APE, *arguments(workshop, *words)]
+    done = forks.run(command, folder=ROOT, environment=variables(workshop) | (environment or {}))
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,8 @@ from typing import IO
 from tests.support.waiting import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
+APE = str(Path(sys.executable).with_name("ape"))
+"""The program of Ape."""
 ADDRESS = "BLOCKOTA_FORK_SERVER"
 """The environment variable with the path of the server's socket, which all test workers share."""
 
@@ -79,10 +83,23 @@ class Process:
             self.returncode = int(self._connection.recv(16))
         return self.returncode
 
+    def poll(self) -> int | None:
+        """Return the exit status if the program has ended."""
+        return self.wait() if self.returncode is None and select.select([self], [], [], 0)[0] else self.returncode
+
+    def fileno(self) -> int:
+        """Return a descriptor that can be read from when the program has ended, for `select`."""
+        return self._connection.fileno()
+
     def communicate(self, timeout: float = DEADLINE) -> tuple[str, str]:
-        """Return the rest of the output and the errors, when the program has ended."""
-        out = self.stdout.read()
-        self.wait(timeout)
+        """Return the rest of the output and the errors, when the program has ended; kill it after the timeout."""
+        timer = threading.Timer(timeout, self.kill)
+        timer.start()
+        try:
+            out = self.stdout.read()
+            self.wait()
+        finally:
+            timer.cancel()
         return out, self.errors
 
     @property
@@ -97,7 +114,7 @@ def started(
     words: Sequence[str],
     *,
     folder: Path | None = None,
-    environment: dict[str, str] | None = None,
+    environment: Mapping[str, str | None] | None = None,
     streams: dict[int, int] | None = None,
 ) -> Iterator[Process]:
     """Run a Python program, and kill it at the end of the `with` block.
@@ -105,7 +122,7 @@ def started(
     Args:
         words: the arguments of Python: ``-m MODULE``, ``-c CODE`` or a file, and the program's own arguments.
         folder: the working folder; by default the present one.
-        environment: further environment variables.
+        environment: further environment variables; None removes one.
         streams: descriptors in place of stdin (0), which is empty, stdout (1), which is `Process.stdout`, and
             stderr (2), which is `Process.errors`. A terminal that is stdin becomes the program's own.
     """
@@ -113,12 +130,13 @@ def started(
     with (
         nullcontext() if ADDRESS in os.environ else server(),  # outside of pytest
         tempfile.TemporaryFile() as errors,
-        os.fdopen(read) as stdout,
+        os.fdopen(read, newline="\n") as stdout,
         socket.socket(socket.AF_UNIX) as connection,
         Path(os.devnull).open() as nothing,
     ):
         given = {0: nothing.fileno(), 1: write, 2: errors.fileno()} | (streams or {})
-        variables = os.environ | (environment or {})
+        changed = {**os.environ, **(environment or {})}
+        variables = {name: value for name, value in changed.items() if value is not None}
         request = {"words": list(words), "folder": str(folder or Path.cwd()), "environment": variables}
         connection.settimeout(DEADLINE)
         connection.connect(os.environ[ADDRESS])
@@ -133,7 +151,7 @@ def started(
 
 
 def run(
-    words: Sequence[str], *, folder: Path | None = None, environment: dict[str, str] | None = None
+    words: Sequence[str], *, folder: Path | None = None, environment: Mapping[str, str | None] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a Python program to its end, and return its status and output; the arguments are those of `started`."""
     with started(words, folder=folder, environment=environment) as process:

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import fcntl
-import multiprocessing
 import os
 import select
 import struct
-import sys
 import termios
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from io import TextIOWrapper
 from pathlib import Path
 
 import pyte
 
-from blockota.cli.main import main
+from tests.support import forks
 
 CTRL_C = "\x03"
 _ROWS = 300
 """Rows of the screen: nothing scrolls away."""
 _PATIENCE = 60.0
 """Seconds without output after which a command counts as hung."""
-_SERVER = multiprocessing.get_context("forkserver")
-"""Forks a process for each command from one that has imported the commands, which takes most of a command's time."""
-# The server can start in any folder, where another package can be called ``tests``: it does not import this module.
-_SERVER.set_forkserver_preload(
-    ["pyte", "blockota.cli.main", "blockota.cli.flash", "blockota.connection", "rich.progress"]
-)
 
 
 class _Screen(pyte.Screen):
@@ -71,7 +62,7 @@ class Shown:
         raw: all that was printed.
     """
 
-    status: int | None
+    status: int
     text: str
     too_long: tuple[str, ...]
     is_cursor_visible: bool
@@ -104,47 +95,35 @@ class Terminal:
         """
         master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, self.columns, 0, 0))
-        settings = (os.ttyname(slave), str(self.folder), self.environment)
-        process = _SERVER.Process(target=_run, args=(words, *settings), daemon=True)
-        process.start()
+        environment = {"NO_COLOR": None, "COLUMNS": None, "LINES": None} | self.environment
         screen, raw = _Screen(self.columns), b""
         stream = pyte.ByteStream(screen)
         try:
-            # The slave stays open, so the end of the terminal is the end of the process.
-            while ready := select.select((master, process.sentinel), [], [], _PATIENCE)[0]:
-                if master not in ready:
-                    break
-                part = os.read(master, 1 << 16)
-                raw += part
-                stream.feed(part)
-                if watch:
-                    os.write(master, watch(screen.text).encode())
-            else:
-                process.kill()
-            process.join()
+            with forks.started(
+                ["-m", "blockota", *words],
+                folder=self.folder,
+                environment=environment,
+                streams=dict.fromkeys(range(3), slave),
+            ) as process:
+                # The slave stays open, so the end of the terminal is the end of the process.
+                while ready := select.select((master, process), [], [], _PATIENCE)[0]:
+                    if master not in ready:
+                        break
+                    part = os.read(master, 1 << 16)
+                    raw += part
+                    stream.feed(part)
+                    if watch:
+                        os.write(master, watch(screen.text).encode())
+                else:
+                    process.kill()
+                status = process.wait()
         finally:
             os.close(slave)
             os.close(master)
         return Shown(
-            process.exitcode,
+            status,
             screen.text,
             tuple(screen.too_long),
             not screen.cursor.hidden,
             raw.decode(errors="replace"),
         )
-
-
-def _run(words: tuple[str, ...], terminal: str, folder: str, environment: dict[str, str]) -> None:
-    """Run a command in this process, on a terminal."""
-    os.login_tty(os.open(terminal, os.O_RDWR))
-    sys.stdin, sys.stdout, sys.stderr = (_stream(number, mode) for number, mode in enumerate("rww"))
-    for name in ("NO_COLOR", "COLUMNS", "LINES"):
-        os.environ.pop(name, None)
-    os.environ.update(environment)
-    os.chdir(folder)
-    sys.argv = ["blockota", *words]
-    main()
-
-
-def _stream(number: int, mode: str) -> TextIOWrapper:
-    return TextIOWrapper(os.fdopen(number, f"{mode}b", closefd=False), encoding="utf-8", line_buffering=True)
