@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from blockota.errors import Action, UsageError, shortened
 from blockota.files import home_path, make_folder, read_input, write_result
@@ -308,7 +308,7 @@ def require_address(setting: str, value: object) -> str:
 def _bench_value(key: str, value: object) -> Any:
     if key == "port":
         ports = value if isinstance(value, list) else [value]
-        if ports and all(isinstance(one, str) and one for one in ports):
+        if ports and all(_is_text(one) and one for one in ports):
             return tuple(ports)
         shape = 'the name of a port, such as "/dev/ttyUSB0", or a list of names'
     elif key in _FLAGS:
@@ -320,7 +320,7 @@ def _bench_value(key: str, value: object) -> Any:
             return str(value)
         shape = 'a number of bits per second, or "auto"'
     else:
-        if isinstance(value, str) and value:
+        if _is_text(value) and value:
             return value
         shape = "a text in quotes"
     raise UsageError(
@@ -388,9 +388,14 @@ def _of_chain(file: dict[str, Any], chain_id: int, *, first: str) -> tuple[str, 
 
 def _text(section: Mapping[str, Any], key: str, *, default: str) -> str:
     value = section.get(key, default)
-    if not isinstance(value, str):
+    if not _is_text(value):
         raise UsageError(f"the setting {key} cannot be used", why="it is not text")
     return value
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is a text that the system accepts as a path or an argument."""
+    return isinstance(value, str) and "\0" not in value
 
 
 def _urls(environment: Mapping[str, str], key: str, *, found: Mapping[str, Any]) -> tuple[str, ...]:
@@ -416,7 +421,7 @@ def _tokens(environment: Mapping[str, str], table: object, *, folder: Path) -> d
     if not isinstance(table, dict):
         raise _not_a_reference("tokens", 'a table [tokens] with lines "URL" = "env:NAME" or "URL" = "file:PATH"')
     for number, value in enumerate(table.values(), 1):
-        if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+        if not _is_text(value) or not _REFERENCE.fullmatch(value):
             raise _not_a_reference(f"[tokens], line {number},", '"URL" = "env:NAME" or "URL" = "file:PATH"')
     return {url: _beside(value, folder) for url, value in table.items()}
 

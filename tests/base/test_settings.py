@@ -213,6 +213,7 @@ WRONG_FILES = {
     "networks as a list": ("networks = [1]", "is not a table"),
     "the network's name as a list": ("network = ['x']", "setting network cannot be used"),
     "the store as a number": ("store = 5", "setting store cannot be used: it is not text"),
+    "a store with a null byte": ('store = "file:a\\u0000b"', "setting store cannot be used: it is not text"),
     "a url as a number": ("[networks.local]\nurl = 5", "setting url cannot be used: it is not text"),
     "a contract as a number": ("[networks.local]\ncontract = 5", "setting contract .*5 is not an address"),
     "a short address": ("[networks.local]\ncontract = '0x12'", "'0x12' is not an address"),
