@@ -91,8 +91,9 @@ class Contract:
             return [known.decode_result(call[0], answer) for call, answer in zip(calls, answers, strict=True)]
         except (DecodingError, RevertedError) as error:
             when = "" if block is None else f", at block {block},"
+            wait = "" if block is None else "; if the contract was deployed after that block, wait for confirmations"
             raise RefusedError(
                 f"no {self.NAME} contract at {self.address}",
                 why=f"the code at this address on chain {self.chain.chain_id}{when} does not implement {calls[0][0]}()",
-                remedy=f"compare {self.SETTING} and url in blockota.toml with the vendor's settings",
+                remedy=f"compare {self.SETTING} and url in blockota.toml with the vendor's settings{wait}",
             ) from error

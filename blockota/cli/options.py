@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from blockota.vendor.queue import QueuePlace
 
 
+_URGENT = frozenset({"pause", "resume", "revoke"})
+"""Calls that should not wait for others: while the contract is paused, a release before a resumption cannot succeed."""
+
+
 @dataclass(frozen=True)
 class ProposalOptions:
     """Option values of a command that makes a proposal. A nonce of None stands for the next free one in the folder."""
@@ -122,7 +126,13 @@ def save_proposal(
 
 
 def warnings_of(proposal: Proposal, place: QueuePlace, *, safe: SafeState) -> Iterator[str]:
-    """Yield warnings of other proposals with the nonce of a new proposal, and of a gap in the nonces before it."""
+    """Yield warnings of other proposals with the nonce of a new proposal or before it, and of a gap before it."""
+    first = place.before.get(safe.nonce)
+    if first and proposal.call and proposal.call.name in _URGENT:
+        yield (
+            f"Warning: {first} must be executed before it. If it is urgent, make this proposal again with --nonce "
+            f"{safe.nonce}: its execution then replaces {first}."
+        )
     if place.rivals and not proposal.is_rejection:
         yield (
             f"Warning: nonce {proposal.nonce} is taken by {shortened(place.rivals)} too, and only one can be executed. "

@@ -302,7 +302,10 @@ def test_one_owner_stops_everything_and_all_resume(workshop: Workshop, board_url
     again = workshop.run("contract", "pause", "--key", "dev:1")
     refused(again, REFUSED, "the contract is paused", "decide when to resume it (`blockota contract resume -o FILE`)")
     for name in ("resume.json", "twice.json"):
-        assert workshop.run("contract", "resume", "-o", name).status == 0
+        made = workshop.run("contract", "resume", "-o", name)
+        assert made.status == 0
+    nonce = workshop.run("safe", "owners", "--json").json["nonce"]
+    assert f"make this proposal again with --nonce {nonce}: its execution then replaces resume.json" in made.err
     decide(workshop, "resume.json")
     useless = workshop.run("proposal", "simulate", "twice.json")
     refused(useless, REFUSED, "the contract is not paused", "Reject this proposal", "`blockota proposal reject FILE`")
