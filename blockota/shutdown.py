@@ -11,7 +11,7 @@ import signal
 import socket
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -30,11 +30,13 @@ class Stop:
     Attributes:
         is_asked: whether a signal or the program requested a stop.
         requests: the numbers of the signals received so far, in order.
+        sentence: written to standard error at the first signal; empty to write nothing.
     """
 
     def __init__(self) -> None:
         self.is_asked = False
         self.requests: list[int] = []
+        self.sentence = ""
         self._receiver, self._sender = socket.socketpair()
         weakref.finalize(self, _close, self._receiver, self._sender)
 
@@ -101,6 +103,9 @@ def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
             _redirect_to_null(terminals)
         stop.requests.append(number)
         stop.ask()
+        if stop.sentence and len(stop.requests) == 1 and not is_over:
+            with suppress(OSError):  # standard error can be closed
+                os.write(2, f"{stop.sentence}\n".encode())  # a buffered stream cannot be used in a signal handler
         if interrupt_at is not None and len(stop.requests) >= interrupt_at and not is_over:
             raise KeyboardInterrupt
 

@@ -156,7 +156,7 @@ class BrokerSync:
                 continue
             if not self.copies.has(file.cid):
                 self.state.put(file, Stage.WANTED)
-                yield Done("missed", file.label, f"the store does not have {file.cid} any more")
+                yield Done("missed", file.label, f"the store does not have {file.cid} any more; it is fetched again")
             elif verify_all or now - verified.get(file.cid, 0) >= self.verify_every:
                 yield self._verify(file, now)
 

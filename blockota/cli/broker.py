@@ -17,7 +17,7 @@ from blockota.cli.parameters import ADDRESS, DURATION, INTERVAL, spelled
 from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import BlockOTAError, RefusedError, UnreachableError, UsageError
-from blockota.shutdown import stop_on_signals
+from blockota.shutdown import Stop, stop_on_signals
 from blockota.stores.source import base_url
 from blockota.url_secrets import shown_url
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 _STATE = "broker.sqlite"
 _FILE = click.Path(path_type=Path)
-_NOTES = {"left out": "skipped", "missed": "lost from disk, fetched again"}
+_STOPPING = "Stopping after the current step; another Ctrl-C or SIGTERM aborts the step."
+_NOTES = {"left out": "skipped", "missed": "lost from disk"}
 """The terminal's words for steps that keep an older name in the JSON result."""
 
 
@@ -120,7 +121,7 @@ def sync(
             verify_every=verify_every,
             must_stop=lambda: stop.is_asked,
         )
-        rounds = _Rounds(session, work, broker=address, is_endless=every is not None)
+        rounds = _Rounds(session, work, broker=address, stop=stop, is_endless=every is not None)
         if every is not None and not session.as_json:
             session.note(f"A round runs every {spelled(every)} until SIGTERM or Ctrl-C.")
         rounds.run(verify_all=verify)
@@ -163,8 +164,9 @@ class _Rounds:
     With endless rounds, the error of a round is printed and not raised.
     """
 
-    def __init__(self, session: Session, work: BrokerSync, *, broker: str, is_endless: bool) -> None:
-        self._session, self._work, self._broker, self._is_endless = session, work, broker, is_endless
+    def __init__(self, session: Session, work: BrokerSync, *, broker: str, stop: Stop, is_endless: bool) -> None:
+        self._session, self._work, self._broker = session, work, broker
+        self._stop, self._is_endless = stop, is_endless
         self._advice: tuple[str, ...] | None = None
 
     def run(self, *, verify_all: bool = False) -> None:
@@ -179,6 +181,7 @@ class _Rounds:
 
         steps: list[Done] = []
         failure: BlockOTAError | None = None
+        self._stop.sentence = "" if self._session.as_json else _STOPPING
         try:
             for done in self._work.round(time.time(), verify_all=verify_all):
                 steps.append(done)
@@ -190,6 +193,7 @@ class _Rounds:
             if not self._session.as_json:
                 self._session.note(f"this round failed: {sentence_of(error)}")
 
+        self._stop.sentence = ""
         if self._is_endless and self._session.as_json:
             errors = [done.error for done in steps if done.error] + ([failure] if failure else [])
             click.echo(json.dumps(self._fields(steps) | {"errors": [sentence_of(error) for error in errors]}))

@@ -27,6 +27,11 @@ _WRITERS = 4
 """The number of blocks that are written concurrently. A larger number takes more memory and is not faster."""
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting: the opening of a named pipe, in place of a block, would never end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has no such flag, and no pipes in folders
+
+
 class LocalStore:
     """A content store in a folder, which is created when the first file is stored.
 
@@ -71,7 +76,7 @@ class LocalStore:
         """Read at most `MAX_BLOCK_SIZE` + 1 bytes of a block without verifying them; raises as `open_block`."""
         with self._translated(), self.open_block(cid) as file:
             # read() allocates the requested size; for a small block, allocating `MAX_BLOCK_SIZE` would take longer.
-            return file.read(min(os.fstat(file.fileno()).st_size, MAX_BLOCK_SIZE) + 1)
+            return file.read(min(os.fstat(file.fileno()).st_size, MAX_BLOCK_SIZE) + 1) or b""
 
     def open_block(self, cid: CID) -> FileIO:
         """Open the file of a block without verifying the block. The caller closes the file.
@@ -82,7 +87,7 @@ class LocalStore:
         """
         with self._translated():
             try:
-                return FileIO(self._block_path(cid))
+                return FileIO(self._block_path(cid), opener=_open_at_once)
             except FileNotFoundError as error:
                 raise NotInStoreError(
                     f"the store {self.folder} does not have {cid}",

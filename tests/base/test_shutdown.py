@@ -59,6 +59,15 @@ def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
     assert (stop.requests, signal.getsignal(number)) == ([], signal.SIG_IGN)
 
 
+def test_the_first_signal_is_answered_by_a_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+    """A command that finishes a step first says so at the first signal, and only then."""
+    with stop_on_signals() as stop:
+        stop.sentence = "Stopping after the current step."
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr().err == "Stopping after the current step.\n"
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("interrupt_at", [1, 2])
 def test_a_request_interrupts_from_the_given_one_on(interrupt_at: int, number: signal.Signals) -> None:

@@ -164,6 +164,22 @@ def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
             action()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
+@pytest.mark.parametrize("has_writer", [False, True])
+def test_a_pipe_in_place_of_a_block_is_not_waited_for(store: LocalStore, *, has_writer: bool) -> None:
+    """A named pipe in place of a block is a corrupt block: a repository that opens it must not hang for ever."""
+    cid = store.put(io.BytesIO(b"image"))
+    path = path_of(store, cid)
+    path.unlink()
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR) if has_writer else None
+    try:
+        assert store.read_block(cid) == b""
+    finally:
+        if writer is not None:
+            os.close(writer)
+
+
 def test_a_folder_in_place_of_a_block_is_reported(store: LocalStore) -> None:
     """A folder in place of a block file is an error when the file is stored or read."""
     cid = cid_of(io.BytesIO(b"hello"))
