@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -219,11 +220,12 @@ def _store(session: Session, source: str | None, *, is_broker: bool) -> BlockSto
             remedy="name a folder, or a Kubo node as kubo:http://HOST:PORT",
         )
     # Without this check, a missing folder would look like a store in which every image is missing.
-    if isinstance(store, LocalStore) and not store.folder.is_dir():
+    is_there = isinstance(store, LocalStore) and os.path.lexists(store.folder)
+    if isinstance(store, LocalStore) and not (is_there and store.folder.is_dir()):
         create = "run `blockota broker sync`, which creates it" if is_broker else "create it with `mkdir`"
         raise UsageError(
             f"the store {store.folder} cannot be served",
-            why="it is not a folder" if store.folder.exists() else "the folder does not exist",
+            why="it is not a folder" if is_there else "the folder does not exist",
             remedy=f"name the folder with the images, or {create} for later images",
         )
     check_reach(store)

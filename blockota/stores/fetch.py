@@ -11,6 +11,7 @@ sources together deliver too little, other sources join: first the waiting sourc
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -347,7 +348,7 @@ class FileDestination:
 
     def __enter__(self) -> Self:
         """Lock the store if it exists."""
-        if self._store and self._store.folder.exists():
+        if self._store and os.path.lexists(self._store.folder):
             self._use_store(lambda _: None)
         return self
 

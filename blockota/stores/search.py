@@ -402,7 +402,7 @@ def _as_check_4(error: StoreError | ContentError) -> StoreError | VerificationEr
 
 def _is_writable(folder: Path) -> bool:
     """Whether a folder can be written or created."""
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     return nearest.is_dir() and os.access(nearest, os.W_OK)
 
 

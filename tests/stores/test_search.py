@@ -324,6 +324,13 @@ def test_a_search_that_finds_nothing_creates_no_store(tmp_path: Path, serve: Ser
     assert store.pins() == {LARGE.cid}
 
 
+def test_a_store_whose_name_the_system_refuses_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
+    """If the store's name is too long for the system, the image is fetched all the same."""
+    search = Search(LocalStore(tmp_path / ("x" * 300)))
+    assert search(LARGE, asked(serve())) == IMAGE
+    assert any("File name too long" in note for note in search.notes)
+
+
 def test_a_store_in_use_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
     """If the store is locked by another process, the image is fetched and not stored."""
     store = LocalStore(tmp_path / "store", timeout=0.1)

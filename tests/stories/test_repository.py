@@ -165,10 +165,11 @@ def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
     [
         ("https://gateway.example", USAGE, "that of another repository or a gateway"),
         ("nowhere", USAGE, "the folder does not exist"),
+        ("n" * 300, USAGE, "the folder does not exist"),
         ("blockota.toml", USAGE, "it is not a folder"),
         ("kubo:http://127.0.0.1:9", 5, "Connection refused. Check that `ipfs daemon` runs"),
     ],
-    ids=["gateway", "missing", "file", "stopped"],
+    ids=["gateway", "missing", "too long", "file", "stopped"],
 )
 def test_a_store_that_cannot_be_served_is_reported_at_the_start(
     workshop: Workshop, store: str, status: int, sentence: str
