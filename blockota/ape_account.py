@@ -126,7 +126,10 @@ class ApeAccount(BaseAccount):
 
     def _asked(self, sign: Callable[[], Any]) -> Any:
         """Call the plugin. The plugin's output goes to stderr, because stdout is reserved for the command's result."""
-        self.note(f"Waiting for ape:{self.alias} ({self.address}): approve on the device what this command showed.")
+        self.note(
+            f"Waiting for ape:{self.alias} ({self.address}): check that the device shows the data of this command, and "
+            "approve on the device."
+        )
         try:
             with redirect_stdout(sys.stderr):
                 answer = sign()

@@ -11,7 +11,8 @@ _SHORTEST_SEGMENT, _SHORTEST_PASSWORD = 4, 3
 """Shorter parts, such as ``v3``, are too common to be a secret, and hiding them would hide parts of ordinary words."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:\d*)?")
-"""Host and port. An authority of another form may contain a part of a password, as in ``https://user:pa/ss@host``."""
+"""Host and port in the only form that is shown. Another form may contain a part of a password, as in
+``https://user:pa/ss@host``."""
 _URL = re.compile(r"https?://[^\s'\"()<>]*[^\s'\"()<>.,:;]")
 _TARGET = re.compile(r"(with url:) \S+")
 """The path and query of a request in the errors of urllib3."""

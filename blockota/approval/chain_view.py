@@ -1,4 +1,4 @@
-"""A chain view has the state of the chain that a signer needs. As a file, it serves a machine without a network. Pure.
+"""A chain view: the state of the chain that a signer needs. Exported to a file, it is for machines off line. Pure.
 
 A chain view is the state at one block, as reported by one node. A signer who uses a chain view file trusts the machine
 that exported it. The block's hash and time are shown, so that a signer can compare the block with another source.
@@ -40,7 +40,7 @@ class SafeState:
     version: str
 
     def __post_init__(self) -> None:
-        """Refuse a malformed `version`: an arbitrary contract can return any string, and the string is displayed."""
+        """Refuse a malformed `version`, because the version is displayed, and any contract can claim to be a Safe."""
         if not _SAFE_VERSION.fullmatch(self.version):
             raise ValueError(f"version is {self.version!r:.40}, which is not the version of a Safe")
 
@@ -53,11 +53,11 @@ class SafeState:
         """Return why this program cannot sign and execute proposals of the Safe; empty if it can.
 
         Args:
-            contract_owners: addresses of the owners that are contracts, and so have no key.
+            contract_owners: addresses of the owners that are contracts. A contract has no key.
         """
         if tuple(map(int, self.version.split(".")[:2])) < _OLDEST_SAFE:
             # Older versions have no chain id in their EIP-712 domain.
-            return f"its version is {self.version}, which hashes transactions in another way than 1.3 and newer"
+            return f"its version is {self.version}, and only 1.3 and newer are supported"
         with_key = len(set(self.owners) - set(contract_owners))
         if with_key < self.threshold:
             return (
@@ -67,7 +67,7 @@ class SafeState:
         return ""
 
     def missing_before(self, nonce: int, queued: Collection[int]) -> int | None:
-        """Return the first nonce that the Safe must use before `nonce` and that is not `queued`; None if all are."""
+        """Return the first nonce before `nonce` that is neither used nor `queued`; None if there is none."""
         return next((earlier for earlier in range(self.nonce, nonce) if earlier not in queued), None)
 
     def as_fields(self) -> dict[str, Any]:
@@ -112,8 +112,8 @@ class ChainView:
         contract_owners: addresses of the Safe's owners that are contracts.
         source: name of the chain view file; empty if the view was read from a node.
         configured_safe: address of the Safe in the signer's settings; empty if the settings name none.
-        queued: names of the proposal files beside the reviewed proposal that come before it, by their nonces.
-        rivals: names of the proposal files beside the reviewed proposal that compete with it for its nonce.
+        queued: the proposal files in the same folder that come before the reviewed proposal: their names by nonce.
+        rivals: the names of the proposal files in the same folder that have the nonce of the reviewed proposal.
     """
 
     chain_id: int
@@ -146,12 +146,12 @@ class ChainView:
         return next((agreement for agreement in self.agreements if agreement.number == number), None)
 
     def first_before(self, nonce: int) -> str:
-        """Return the name of the proposal that must be executed next, before one with `nonce`; empty if none must."""
+        """Return the name of the next proposal to execute if it comes before `nonce`; otherwise, an empty text."""
         following = self.safe.nonce
         return self.queued.get(following, f"the proposal with nonce {following}") if following < nonce else ""
 
     def to_json(self) -> bytes:
-        """Return the bytes of the chain view file; equal views give equal bytes."""
+        """Return the bytes of the chain view file. Equal views give equal bytes."""
         return dump(
             {
                 "format": FORMAT,
@@ -202,7 +202,7 @@ class ChainView:
             raise ProposalError("the file is not a chain view", why=fault(error)) from error
         # The readers ignore unknown fields. Writing the view again detects them.
         if load(view.to_json(), form=FORMAT) != fields:
-            raise ProposalError("the file is not a chain view", why="the file has fields that do not belong there")
+            raise ProposalError("the file is not a chain view", why="the file has fields that a chain view cannot have")
         return view
 
 
@@ -213,7 +213,7 @@ def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _unique(fields: Mapping[str, Any], name: str, *, key: str) -> list[dict[str, Any]]:
-    """Return a list of JSON objects; two objects with the same `key` are refused, because only one would be shown."""
+    """Return a list of JSON objects. Two objects with the same `key` are refused, because only one would be shown."""
     found = mappings(fields, name)
     keys = [str(one[key]) for one in found]
     if len(set(keys)) != len(keys):

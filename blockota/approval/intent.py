@@ -1,4 +1,4 @@
-"""Describes a Safe transaction in words, which come from the decoded calldata and never from a file. Pure."""
+"""Describes a Safe transaction in words. The words are always made from the decoded calldata. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ACTIONS = {
     "changeThreshold": "change how many owners must sign",
 }
 _LISTS = {"publish": "releases", "acceptAll": "terms"}
-"""Calls that take a list, with its name."""
+"""Calls that take a list, with the name of the list."""
 _STATUSES = ("unknown", "proposed", "accepted", "declined", "withdrawn", "terminated")
 
 
@@ -72,8 +72,8 @@ def read_call(transaction: SafeTransaction) -> KnownCall | None:
 
     Returns:
         The decoded call; None for a call that a vendor's Safe does not make. The Safe's own functions are accepted
-        only if the Safe calls itself. Getters, and calls with an empty list, are not accepted, because a proposal with
-        such a call would seem to change something.
+        only if the Safe calls itself. Getters and calls with an empty list are not accepted, because they change
+        nothing, and owners would expect a change.
     """
     for contract in (SAFE,) if transaction.to == transaction.safe else CONTRACTS:
         call = interface(contract).decode_call(transaction.data)
@@ -86,10 +86,10 @@ def read_call(transaction: SafeTransaction) -> KnownCall | None:
 
 
 def describe(transaction: SafeTransaction, call: KnownCall | None) -> list[dict[str, str]]:
-    """Describe a transaction in words; `call` is the result of `read_call` for the transaction.
+    """Describe a transaction in words. `call` is the result of `read_call` for the transaction.
 
     Returns:
-        One dict of labels and values for each action; the label ``action`` has the action in words.
+        One dict of labels and values for each action. Under the label ``action`` is the action in words.
     """
     if transaction.is_rejection:
         return [{"action": f"reject whatever else takes nonce {transaction.nonce}, and do nothing"}]
@@ -106,7 +106,7 @@ def describe(transaction: SafeTransaction, call: KnownCall | None) -> list[dict[
 
 
 def image_address(release: Mapping[str, Any]) -> CID:
-    """Return the content address of a release's image; the release is an argument of ``publish``."""
+    """Return the content address of a release's image. The release is an argument of ``publish``."""
     root = release["dagRoot"]
     return CID(DAG_PB, root) if any(root) else CID(RAW, release["sha256"])
 
@@ -115,7 +115,7 @@ def one_line(text: Any) -> str:
     """Return the text unchanged if it can be shown safely on one line.
 
     Raises:
-        ProposalError: the value is not a string, has more than `MAX_TEXT` characters, or contains runs of spaces or
+        ProposalError: the value is not a string, has more than `MAX_TEXT` characters, or contains runs of spaces, or
             control, line-break, invisible, combining or right-to-left characters.
     """
     if not isinstance(text, str) or not text.isprintable():
@@ -126,7 +126,7 @@ def one_line(text: Any) -> str:
             "the reason or the proposer cannot be shown safely",
             why=f"the text has U+{ord(hidden):04X}, an invisible, combining or right-to-left character, which could "
             "imitate rows of the review",
-            remedy="use plain characters, such as é as one character in place of e and a combining accent",
+            remedy="use plain characters, for example a single character é instead of e with a combining accent",
         )
     if len(text) > MAX_TEXT or "  " in text:
         why = f"the text has more than {MAX_TEXT} characters, or runs of spaces, which could move a line"
@@ -148,7 +148,7 @@ def show_value(name: str, value: Any) -> str:
 
 
 def _is_plain(letter: str) -> bool:
-    """Return whether a character is visible, takes a column of its own, and is written from left to right."""
+    """Return whether a character is visible, occupies its own column, and is written from left to right."""
     is_combining = unicodedata.category(letter).startswith("M")
     is_leftward = unicodedata.bidirectional(letter) in {"R", "AL", "AN"}
     return letter.isprintable() and letter not in BLANK and not is_combining and not is_leftward

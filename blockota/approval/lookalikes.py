@@ -44,15 +44,15 @@ def _skeleton(name: str) -> str:
 
 @functools.cache
 def _representatives() -> Mapping[str, str]:
-    """Map each confusable ASCII text to the representative of its class; the contract accepts only ASCII in names."""
-    # The library reads a table of 900 KB, which takes 0.2 s, and only the review of a pairing needs the table.
+    """Map each confusable ASCII text to the representative of its class. The contract accepts only ASCII in names."""
+    # Imported here, because the library reads a table of 900 KB (0.2 s), and only the review of a pairing needs it.
     from confusable_homoglyphs.confusables import confusables_data
 
     table: dict[str, str] = {}
     for text, homoglyphs in confusables_data.items():
         group = {one for one in (text, *(homoglyph["c"] for homoglyph in homoglyphs)) if one.isascii()}
-        # The table lists the whole class under one member, and only this member under each of the others. The greatest
-        # letter of the class is in each of these groups.
+        # The table lists the whole class under one member, and under each other member only this member. The greatest
+        # letter of the class is in each of these groups, so it represents the class.
         best = max(group, key=lambda one: (len(one) == 1, one.isalpha(), one), default="")
         table |= dict.fromkeys(group - {best}, best)
     return table

@@ -1,11 +1,11 @@
 """A proposal is a file with one transaction of the vendor's Safe, which the owners sign independently. Pure.
 
 The file contains the Safe transaction, a reason, the proposer's name and an expiry time. The description that owners
-see is always decoded from the calldata. The file's field ``intent`` has the same description for people who open the
-file; a file whose ``intent`` differs from the calldata is refused.
+see is always decoded from the calldata. For people who open the file, its field ``intent`` has the same description. A
+file whose ``intent`` differs from the calldata is refused.
 
-The message that a Safe verifies contains neither reason nor proposer nor expiry. Owners therefore sign a second EIP-712
-message, the text message. The type of the text message is `TEXT_TYPE`. The domain of the text message is
+The message that a Safe verifies does not contain reason, proposer and expiry. Owners therefore sign a second EIP-712
+message, the text message, with the type `TEXT_TYPE`. Its domain is
 ``EIP712Domain(string name,uint256 chainId,address verifyingContract)`` with `TEXT_DOMAIN_NAME`, the chain id, and the
 address of the Safe.
 """
@@ -43,7 +43,7 @@ class Proposal(SafeTransaction):
         reason: why the transaction is proposed, one line for the other owners.
         proposer: name or role that the proposer entered, one line; not authenticated.
         created: creation time of the proposal, in Unix seconds.
-        expires: time, in Unix seconds, from which the proposal must be neither signed nor executed.
+        expires: time, in Unix seconds, from which the proposal must not be signed or executed.
 
     Examples:
         >>> proposal, _ = load_proposal("1.1.0.json")
@@ -58,7 +58,7 @@ class Proposal(SafeTransaction):
 
     @cached_property
     def call(self) -> KnownCall | None:
-        """The decoded calldata; None for a call that a vendor's Safe does not make. Decoded once."""
+        """The decoded calldata; None for a call that a vendor's Safe does not make. The calldata is decoded once."""
         return read_call(self)
 
     @cached_property
@@ -91,7 +91,7 @@ class Proposal(SafeTransaction):
 
     @property
     def text_message_hash(self) -> bytes:
-        """EIP-712 struct hash of the text message; the message contains the digest of the whole file."""
+        """EIP-712 struct hash of the text message. The message contains the digest of the whole file."""
         reason, proposer = keccak(text=self.reason), keccak(text=self.proposer)
         values = [keccak(text=TEXT_TYPE), self.safe_tx_hash, reason, proposer, self.expires, bytes.fromhex(self.digest)]
         return keccak(encode(["bytes32", "bytes32", "bytes32", "bytes32", "uint256", "bytes32"], values))
@@ -102,7 +102,7 @@ class Proposal(SafeTransaction):
         return signable(self.text_domain_hash, self.text_message_hash)
 
     def to_json(self) -> bytes:
-        """Return the bytes of the proposal file; equal proposals give equal bytes."""
+        """Return the bytes of the proposal file. Equal proposals give equal bytes."""
         return dump(
             {
                 "format": _FORMAT,
@@ -159,11 +159,12 @@ class Proposal(SafeTransaction):
         if proposal.operation not in (CALL, DELEGATECALL):
             why = f"its field operation is {proposal.operation}, which is neither 0 (call) nor 1 (delegatecall)"
             raise ProposalError("the file is not a proposal", why=why, remedy=remedy)
-        # Writing the proposal again decodes the calldata, and detects unknown fields and values in another notation.
+        # Encode the proposal again, and compare. This decodes the calldata, and detects unknown fields and values in
+        # another notation.
         if load(proposal.to_json(), form=_FORMAT) != fields:
             raise ProposalError(
                 "the proposal contradicts itself",
-                why="its intent differs from its transaction, or the file has a field that does not belong there",
+                why="its intent differs from its transaction, or the file has a field that a proposal cannot have",
                 remedy="do not sign the proposal; ask its proposer",
             )
         return proposal
@@ -180,6 +181,6 @@ class Proposal(SafeTransaction):
 
 
 def _token(fields: dict[str, Any], name: str) -> str:
-    """Return an address. The zero address is accepted too: it has no letters, so it can have no checksum."""
+    """Return an address. The zero address is accepted too, although it has no letters and so no checksum."""
     value = fields[name]
     return value if isinstance(value, str) and re.fullmatch("0x0{40}", value) else address(fields, name)

@@ -224,9 +224,9 @@ def _blame_age(flags: list[RedFlag], proposal: Proposal, view: ChainView) -> lis
     lacking = [flag for flag in flags if flag.is_absence]
     if not lacking:
         return flags
-    times = f"block {view.block_number} of {show_time(view.block_time)}, before the proposal of"
+    times = f"block {view.block_number} of {show_time(view.block_time)} is older than the proposal of"
     what = "; ".join(flag.what for flag in lacking)
-    old = f"the chain view is outdated: it is {times} {show_time(proposal.created)}. In it, {what}"
+    old = f"the chain view is outdated: its {times} {show_time(proposal.created)}. In the view, {what}"
     return [RedFlag(Word.OLD, old), *(flag for flag in flags if flag not in lacking and flag.word is not Word.OLD)]
 
 
@@ -309,7 +309,7 @@ def _of_owners(name: str, arguments: Mapping[str, Any], *, view: ChainView) -> I
     if name == "swapOwner":
         old, new = arguments["oldOwner"], arguments["newOwner"]
         yield RedFlag(Word.SWAP, f"the proposal replaces the owner {old} by {new}, who could then sign")
-    wanted = arguments.get("_threshold", view.safe.threshold)  # adding or removing an owner also sets it
+    wanted = arguments.get("_threshold", view.safe.threshold)  # also in the calls that add or remove an owner
     owners = len(view.safe.owners) + {"addOwnerWithThreshold": 1, "removeOwner": -1}.get(name, 0)
     if name == "removeOwner" and wanted >= view.safe.threshold:
         removed = f"the owner {arguments['owner']} is removed, and {wanted} of the remaining {owners} must sign"

@@ -1,9 +1,9 @@
 """Makes, reads, merges and checks the signatures of a proposal's owners. Pure.
 
 An owner signs two messages: the Safe transaction, and the text message with reason, proposer and expiry
-(`Proposal.text_signable`). The Safe checks only the signature of the transaction, and other tools sign only the
-transaction. Without a signed text message, reason, proposer and expiry can be changed later. A signature of the
-transaction alone therefore counts only if the executor accepts an unsigned text (`waive_text`).
+(`Proposal.text_signable`). The Safe checks only the first signature, and other tools make only the first signature.
+Without the second signature, reason, proposer and expiry can be changed later. A signature of the transaction alone
+therefore counts only if the executor accepts an unsigned text (`waive_text`).
 
 The rules for v come from ``checkNSignatures`` in ``Safe.sol`` (Safe smart account 1.5). ECDSA signatures with v of 27
 or 28 sign the EIP-712 message. Signatures with v of 31 or 32 sign the message's hash with ``eth_sign``.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _FORMAT = "blockota-signatures-2"
 _SIZE = 65
 _EIP712, _ETH_SIGN = (27, 28), (31, 32)
-"""Values of v that are supported. The library eth-account accepts others, which have another meaning for a Safe."""
+"""Supported values of v. The library eth-account accepts other values too, which have another meaning for a Safe."""
 _ETH_SIGN_OFFSET = 4
 _MOST = 256
 """Maximum number of signatures in one file."""
@@ -65,7 +65,7 @@ class Signature:
 
     @property
     def is_eth_sign(self) -> bool:
-        """Whether the hash was signed as a personal message, so that the owner's wallet showed only the hash."""
+        """Whether the hash was signed as a personal message. The owner's wallet then showed only the hash."""
         return len(self.signature) == _SIZE and self.signature[-1] in _ETH_SIGN
 
 
@@ -76,12 +76,12 @@ def sign(proposal: Proposal, account: BaseAccount) -> Signature:
 
 
 def waive_text(signatures: Iterable[Signature]) -> list[Signature]:
-    """Return the signatures, marked as accepted by the executor without a signed text message."""
+    """Return copies of the signatures that count although the text message is not signed."""
     return [replace(signature, text_waived=True) for signature in signatures]
 
 
 def from_other_tool(raw: bytes, proposal: Proposal) -> list[Signature]:
-    """Read signatures of the Safe transaction that another tool wrote in hexadecimal, one after the other.
+    """Read signatures of the Safe transaction from another tool: hexadecimal text, one signature after the other.
 
     Raises:
         ProposalError: the file is not hexadecimal, or a signature is of an unsupported kind.
@@ -89,7 +89,7 @@ def from_other_tool(raw: bytes, proposal: Proposal) -> list[Signature]:
     text = re.sub(rb"\s|0x", b"", raw)
     if not re.fullmatch(rb"(?:[0-9a-fA-F]{130})+", text):
         raise ProposalError(
-            "the file is not a signature file", why="the file has neither JSON nor 65-byte signatures in hexadecimal"
+            "the file is not a signature file", why="it contains neither JSON nor 65-byte signatures in hexadecimal"
         )
     joined = bytes.fromhex(text.decode())
     found = [joined[place : place + _SIZE] for place in range(0, len(joined), _SIZE)]
@@ -184,7 +184,7 @@ def merge(signatures: Iterable[Signature]) -> list[Signature]:
 def accept(
     proposal: Proposal, signatures: Iterable[Signature], *, owners: Sequence[str], threshold: int
 ) -> list[Signature]:
-    """Check signatures as the Safe does, and check that they cover the proposal's text.
+    """Check signatures like the Safe, and check that they cover the proposal's text.
 
     Args:
         proposal: the signed proposal.
@@ -196,7 +196,7 @@ def accept(
         The signatures that count, in ascending order of the signers' addresses, as the Safe requires.
 
     Raises:
-        ProposalError: a signature is invalid, repeated or not an owner's, or too few signatures count.
+        ProposalError: a signature is invalid, repeated, or not by an owner, or too few signatures count.
     """
     accepted: dict[str, Signature] = {}
     for signature in signatures:
@@ -217,14 +217,14 @@ def accept(
         signers = shortened(signer for signer, signature in accepted.items() if not signature.counts)
         raise ProposalError(
             f"reason, proposer and expiry are not signed by {signers}",
-            why="these signatures were made with another tool, and the proposal's text may have been changed since",
+            why="these signatures were made with another tool, and the proposal's text may have been changed later",
             remedy="have these owners sign with BlockOTA, or accept that the proposal's text is not signed",
             action=Action.ACCEPT_UNSIGNED_TEXT,
         )
     if len(counted) < threshold:
         raise ProposalError(
             "there are too few signatures",
-            why=f"{len(accepted)} of {threshold} are there",
+            why=f"{len(accepted)} of {threshold} required signatures were found",
             remedy="have another owner sign, and put the signature file beside the proposal",
             action=Action.SIGN_PROPOSAL,
         )
@@ -265,13 +265,13 @@ def _check_fields(fields: dict[str, Any]) -> None:
     if not isinstance(found, list) or not 0 < len(found) <= _MOST or not all(isinstance(one, dict) for one in found):
         raise ValueError(f"signatures is not a list of 1 to {_MOST} signatures")
     if fields.keys() != {"format", "proposal", "safeTxHash", "signatures"}:
-        raise ValueError("names are not format, proposal, safeTxHash and signatures")
+        raise ValueError("the fields are not format, proposal, safeTxHash and signatures")
     if any(one.keys() != {"signer", "signature", "textSignature"} for one in found):
-        raise ValueError("names in a signature are not signer, signature and textSignature")
+        raise ValueError("the fields of a signature are not signer, signature and textSignature")
 
 
 def _unsupported(signature: bytes) -> str:
-    """Return why a kind of signature that a Safe may accept is not supported here; empty if it is supported."""
+    """Return why a kind of signature is not supported here, although a Safe may accept it; empty if it is supported."""
     if len(signature) != _SIZE or signature[-1] in _EIP712 + _ETH_SIGN:
         return ""
     kinds = {0: "it is the signature of a contract (v is 0)", 1: "it is an approval recorded on the chain (v is 1)"}

@@ -40,7 +40,7 @@ class BuilderTransaction:
 
 
 def to_builder(proposal: Proposal) -> bytes:
-    """Write a proposal as a Transaction Builder file. The format has neither nonce nor proposer nor expiry.
+    """Write a proposal as a Transaction Builder file. The format does not contain nonce, proposer and expiry.
 
     Raises:
         ProposalError: the proposal has gas limits, a refund or a delegatecall, which the format does not support.
@@ -49,7 +49,7 @@ def to_builder(proposal: Proposal) -> bytes:
     if proposal.operation != CALL or any(gas) or {proposal.gas_token, proposal.refund_receiver} != {ZERO_ADDRESS}:
         raise ProposalError(
             "the proposal cannot be exported",
-            why="the format of the Transaction Builder supports neither gas limits nor refunds nor delegatecalls",
+            why="the format of the Transaction Builder does not support gas limits, refunds and delegatecalls",
         )
     meta = {
         "name": proposal.intent[0]["action"],
@@ -92,12 +92,11 @@ def checksum(fields: Mapping[str, Any]) -> str:
     """Compute the value of ``meta.checksum`` over all fields except the name and the checksum itself.
 
     Returns:
-        The keccak-256, as ``0x`` and hex digits, of the fields as ``serializeJSONObject`` in ``checksum.ts``
-        serialises them.
+        ``0x`` and the keccak-256 in hex of the fields, serialised like ``serializeJSONObject`` of ``checksum.ts``.
     """
     meta = {key: value for key, value in fields["meta"].items() if key != "checksum"}
     serialized = _serialized({**fields, "meta": {**meta, "name": None}})
-    # JSON.stringify escapes lone surrogates, and no other character outside ASCII (ECMA-262, 25.5.2.3).
+    # Of the characters outside ASCII, JSON.stringify escapes only lone surrogates (ECMA-262, 25.5.2.3).
     return "0x" + keccak(serialized.encode("utf-8", "backslashreplace")).hex()
 
 
@@ -117,13 +116,13 @@ def _stringified(value: Any) -> str:
 
 
 def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
-    # (1) One transaction, in a file that was not changed.
+    # (1) The file was not changed, and has one transaction.
     transactions, meta = mappings(fields, "transactions"), mapping(fields, "meta")
     if len(transactions) != 1:
         raise ProposalError(
             "the file cannot be imported",
             why=f"the file has {len(transactions)} transactions, and a Safe executes several only by a delegatecall",
-            remedy="export each transaction alone; one call can publish several releases",
+            remedy="export each transaction to its own file; one call can publish several releases",
             action=Action.PUBLISH_TOGETHER,
         )
     claimed = meta.get("checksum")
@@ -134,7 +133,7 @@ def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
             remedy="export the file again",
         )
 
-    # (2) A plain call with calldata.
+    # (2) The transaction is a plain call with calldata.
     transaction = transactions[0]
     if transaction["data"] is None:
         raise ProposalError(
@@ -164,7 +163,7 @@ def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
 
 
 def _any_address(fields: Mapping[str, Any], name: str) -> str:
-    """Return an address. An address in mixed case must have a correct checksum; one in a single case has none."""
+    """Return an address. In mixed case, it must have a correct checksum; in a single case, it has no checksum."""
     value = text(fields, name)
     digits = value.removeprefix("0x")
     if not re.fullmatch("0x[0-9a-fA-F]{40}", value) or not (

@@ -229,7 +229,7 @@ class RpcEndpoint:
             raise self.unreadable(error) from error
 
     def _content(self, response: urllib3.BaseHTTPResponse) -> bytes:
-        """Read the body of a response. The HTTP client limits neither its size nor its time as a whole."""
+        """Read the body of a response, with limits for its size and its total time, which the HTTP client lacks."""
         content, end = bytearray(), time.monotonic() + _WHOLE_TIMEOUT
         while part := response.read1(_PART):
             content += part

@@ -84,7 +84,7 @@ def refuse_foreign(content: bytes) -> None:
 
 
 def find_foreign(content: bytes) -> ForeignKind | None:
-    """Return the kind of a file that is recognised as not a firmware image; None for every other file."""
+    """Return the kind of a file in a known format that is not for firmware images; None for every other file."""
     for signature, kind in _SIGNATURES:
         if content.startswith(signature) and (signature != b"BZh" or _BZIP2.match(content)):
             return kind

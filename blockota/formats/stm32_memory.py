@@ -2,7 +2,7 @@
 
 The addresses are from ST's reference manuals: RM0008 (F1), RM0090 (F4), RM0385 (F7), RM0367 (L0), RM0351 (L4), RM0444
 (G0) and others. Some addresses belong to different memories on different families. If the family is not known, the name
-of such a memory lists both.
+lists both memories.
 """
 
 from __future__ import annotations

@@ -27,15 +27,15 @@ def flash_board(
         connection: the chain, the contract and the store.
         line: the serial line to the board.
         wanted: the product, and the version; None means the newest active version.
-        consent: what the operator allows to replace.
+        consent: the contents of the board that the operator allows to replace.
         operator: the operator's name in the log; empty for the login name.
 
     Raises:
-        BlockOTAError: the board does not hold the release, or the log has no line for the board.
+        BlockOTAError: the board was not flashed, or could not be recorded in the log.
     """
     folder = make_folder(connection.settings.bench)
     log = BenchLog(folder / BENCH_LOG_NAME)
-    log.check()  # a damaged log is reported before the board is changed
+    log.check()  # report a damaged log before the board is changed
     stages = connection.image_sources().stages
     images = ImageSource(connection.store, stages, describe=lambda release: describe(connection, release))
     offer = Offers(connection.contract, connection.trust, images).offer(*wanted)

@@ -481,7 +481,7 @@ def _parsed(version: Version | str | None) -> Version | None:
 
 
 def _several(values: Collection[_Value]) -> list[_Value]:
-    """Return the values of an argument. A single text or path in their place, as untyped programs pass, is one value.
+    """Return the values of an argument as a list. An untyped program may pass a single text or path: it is one value.
 
     Without this rule, the word "unpairing" would also accept the red flag "pairing", which it contains.
     """

@@ -22,10 +22,10 @@ def load_proposal(path: str | Path) -> tuple[Proposal, list[Signature]]:
     """Read a proposal file, and the signature files beside it.
 
     Args:
-        path: the proposal file, such as ``1.4.0.json``; signature files are named ``1.4.0.*signature*.json``.
+        path: the proposal file, such as ``1.4.0.json``. Its signature files are named ``1.4.0.*signature*.json``.
 
     Returns:
-        The proposal, and its valid signatures. A file beside it that is not a valid signature is skipped.
+        The proposal, and its valid signatures. A signature file that is not valid is skipped.
 
     Raises:
         UsageError: the file cannot be read.
@@ -78,7 +78,7 @@ def save_proposal(path: str | Path, proposal: Proposal, *signatures: Signature) 
 
 
 def open_key(connection: Connection, key: str | BaseAccount, *, password: str | None) -> BaseAccount:
-    """Return the account of a key's URI; an account is returned as it is.
+    """Return the account of a key's URI. An account is returned unchanged.
 
     Raises:
         UsageError: the key cannot be read, or a keystore needs a password and none is given.

@@ -73,11 +73,11 @@ def fetch_image(
 
 
 def follow_events(connection: Connection, *, pause: float | None) -> Iterator[ContractEvent]:
-    """Yield the events of the contract in confirmed blocks, oldest first; after a reorganisation, the new blocks' too.
+    """Yield the events of confirmed blocks, oldest first. After a reorganisation, events of the new blocks follow.
 
     Args:
         connection: the chain and the contract.
-        pause: the seconds to wait before further blocks are read; None ends at the newest confirmed block.
+        pause: the seconds between two reads; None ends the events at the newest confirmed block.
 
     Raises:
         UnreachableError: the node is out of reach, or does not keep the events.
@@ -103,7 +103,7 @@ def _read(path: Path) -> bytes:
 
 
 def _find(releases: Sequence[Release], content: bytes, product: str | None, version: Version | None) -> Release:
-    """Return the release with an image; of several products with the same image, the first."""
+    """Return the release with an image. If several products have the same image, return the first."""
     digest = hashlib.sha256(content).digest()
     for release in releases:
         if release.sha256 == digest and version in {None, release.version}:

@@ -65,7 +65,7 @@ class InterruptedRun:
     Attributes:
         version: version that the run was writing.
         replaced: version installed before the run; None if there was none.
-        is_revoked: whether `version` has been revoked since.
+        is_revoked: whether `version` is revoked now.
         is_replaced_revoked: whether `replaced` is revoked.
     """
 

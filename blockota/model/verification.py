@@ -234,7 +234,7 @@ def _check_image(release: Release, parts: Iterable[bytes]) -> Passed:
         raise VerificationError(
             4,
             "the image is not the release",
-            why=f"the image has {size:,} bytes, the record has {release.size:,}",
+            why=f"the image has {size:,} bytes, and the record has {release.size:,}",
             remedy=remedy,
             action=Action.FETCH_IMAGE,
         )

@@ -1,4 +1,4 @@
-"""Search a release's image: in the store, then at the vendor and the brokers, then at gateways.
+"""Search for a release's image: in the store, then at the vendor and the brokers, then at gateways.
 
 Sources are untrusted: every block is verified against the content address in the chain's record, and a source that
 serves a wrong block is reported and not asked again. A writable local store keeps the fetched blocks for the next

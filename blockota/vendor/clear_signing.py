@@ -1,7 +1,7 @@
 """Makes ERC-7730 descriptors, with which a wallet shows BlockOTA's transactions in words (clear signing).
 
-A descriptor is bound to the address of a contract on one chain. The packaged descriptors have no address, so
-wallets refuse them until a vendor adds the addresses of its contracts. Wallet screens are described in docs/vendor.md.
+A descriptor applies to the address of a contract on one chain. The packaged descriptors have no address, so wallets
+refuse them until a vendor adds the addresses of its contracts. Wallet screens are described in docs/vendor.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VENDOR_LENGTH = 22
 
 
 def file_name(contract: str) -> str:
-    """Return the file name of a descriptor; the public registry recognises descriptors by the prefix ``calldata-``."""
+    """Return the file name of a descriptor. The public registry recognises descriptors by the prefix ``calldata-``."""
     return f"calldata-{contract}.json"
 
 
@@ -34,12 +34,12 @@ def descriptor(contract: str) -> dict[str, Any]:
 
 
 def descriptor_for(contract: str, deployment: Deployment, *, vendor: str) -> dict[str, Any]:
-    """Return the descriptor of a contract, bound to the addresses of a deployment.
+    """Return the descriptor of a contract with the addresses of a deployment.
 
     Args:
         contract: one of `CONTRACTS`.
         deployment: addresses of the contracts.
-        vendor: vendor's name that wallets show, with 1 to 22 printable ASCII characters, not only spaces.
+        vendor: the vendor's name that wallets show: 1 to 22 printable ASCII characters, not only spaces.
 
     Raises:
         UsageError: a wallet cannot show the vendor's name.

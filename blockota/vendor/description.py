@@ -1,4 +1,4 @@
-"""Finds a release's manifest: gets its address from the chain or a proposal, its bytes from the store or a source."""
+"""Finds a release's manifest: its address in the chain or a proposal, and its bytes in the store or at a source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def find_description(
     open_store: Callable[[], Store],
     stages: Sequence[SearchStage] = (),
 ) -> Description:
-    """Find the manifest of a recorded release by the event of its publication.
+    """Find the manifest of a recorded release. The event of the publication has the manifest's address.
 
     Args:
         contract: the vendor's contract.
@@ -43,7 +43,7 @@ def find_description(
 
 
 def describe_argument(argument: Mapping[str, Any], *, open_store: Callable[[], Store]) -> Description:
-    """Find the manifest of a release that a proposal publishes; errors are returned as `trouble`, not raised."""
+    """Find the manifest of a release that a proposal publishes. Errors are returned as `trouble`, not raised."""
     release = argument_release(argument)
     if release is None or release.manifest is None:
         return Description()
@@ -57,7 +57,7 @@ def describe_argument(argument: Mapping[str, Any], *, open_store: Callable[[], S
 def require_manifest(
     contract: BlockOTAContract, release: Release, *, store: Store, stages: Sequence[SearchStage] = ()
 ) -> Manifest:
-    """Read the manifest of a recorded release from the store, or else from the sources of `stages`.
+    """Read the manifest of a recorded release from the store, or from the sources of `stages`.
 
     Raises:
         RefusedError: the release has no manifest, or the file is not its manifest.

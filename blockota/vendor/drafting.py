@@ -33,12 +33,12 @@ MAX_RAW_SIZE = 1 << 30
 _HEAD_SIZE = 4096
 _ANY_FLASH = ChipFlash()
 _FAMILY_LENGTH = 2
-"""Length of a family's name: the chip table divides some families, such as L4 into L4 and L4P."""
+"""Length of a family's name. The chip table divides some families, such as L4 into L4 and L4P."""
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw image that is too large for memory, and is read from its file in parts.
+    """A raw image that is read from its file in parts, because it is too large for memory.
 
     Attributes:
         size: size of the file when it was first opened, in bytes.
@@ -62,12 +62,12 @@ class RawFile:
 
 
 def open_image(path: Path, *, load_address: int, flash: ChipFlash = _ANY_FLASH) -> FirmwareImage | RawFile:
-    """Read a firmware image; a raw image larger than `MAX_IMAGE_SIZE` stays in its file.
+    """Read a firmware image. A raw image larger than `MAX_IMAGE_SIZE` stays in its file.
 
     Args:
         path: image file: raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF.
-        load_address: address of a raw image's first byte; the other formats contain their own.
-        flash: the flash of the chip, in which each part of a file with addresses must lie.
+        load_address: address of a raw image's first byte; the other formats contain the address.
+        flash: the flash of the chip; each part of a file with addresses must lie in it.
 
     Raises:
         UsageError: the file does not exist.
@@ -76,7 +76,7 @@ def open_image(path: Path, *, load_address: int, flash: ChipFlash = _ANY_FLASH) 
     size = _file_size(path, limit=MAX_RAW_SIZE)
     if size <= MAX_IMAGE_SIZE:
         return read_image_file(path, load_address=load_address, flash=flash)
-    # Only raw bytes can be read in parts; the first bytes show whether the file has another format.
+    # Only raw bytes can be read in parts. The first bytes show whether the file has another format.
     raw = RawFile(path, size, load_address)
     with raw.open() as file:
         head = file.read(_HEAD_SIZE)
@@ -89,7 +89,7 @@ def open_image(path: Path, *, load_address: int, flash: ChipFlash = _ANY_FLASH) 
 def read_image_file(
     path: Path, *, load_address: int, limit: int = MAX_IMAGE_SIZE, flash: ChipFlash = _ANY_FLASH
 ) -> FirmwareImage:
-    """Read a firmware image file with `read_image`; the file's size is checked before it is read.
+    """Read a firmware image file with `read_image`. The file's size is checked before the file is read.
 
     Raises:
         UsageError: the file does not exist.
@@ -119,7 +119,7 @@ class ChipMemory:
 
     @property
     def flash(self) -> ChipFlash:
-        """The flash of the largest chip."""
+        """The flash of the largest chip with this memory."""
         units = self.erase_units
         return ChipFlash(range(units[0].start, units[-1].end) if units else FLASH, self.family)
 
@@ -127,7 +127,7 @@ class ChipMemory:
 def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory) -> Draft:
     """Add the image of a file to a draft, with its load address and the memory of the product's chip.
 
-    Gaps of an erase unit or more are refused, unless `draft.fill` is set.
+    Gaps of at least an erase unit are refused, unless `draft.fill` is set.
 
     Raises:
         UsageError: the file does not exist, or contains another load address than the draft.
@@ -170,12 +170,12 @@ def read_notes(path: Path | None) -> str:
 
 
 def _require_family(firmware: FirmwareImage, chip: ChipMemory) -> None:
-    """Refuse an image for another family of chips; its file can name a family, or a chip of the family."""
+    """Refuse an image for another family of chips. The file can name a family, or a chip of the family."""
     wanted = f"STM32{chip.family[:_FAMILY_LENGTH]}"
     if chip.family and firmware.family and not firmware.family.startswith(wanted):
         raise ImageError(
             f"the {firmware.format} file is for another chip",
-            why=f"its family is {firmware.family}, the product's chip is an {wanted}",
+            why=f"its family is {firmware.family}, and the product's chip is an {wanted}",
             remedy="give the file for the product's chip",
         )
 
@@ -191,7 +191,7 @@ def _large_gaps(firmware: FirmwareImage, chip: ChipMemory) -> tuple[range, ...]:
 
 
 def _has_gaps(path: Path, gaps: tuple[range, ...], chip: ChipMemory) -> ImageError:
-    consequence = "every board would lose what it has there"
+    consequence = "every board would lose its contents at these addresses"
     if chip.erased_byte != GAP_FILL[0]:
         consequence += f", and 0xFF is not blank on this chip: its erased bytes are 0x{chip.erased_byte:02X}"
     return ImageError(
@@ -219,6 +219,6 @@ def _translated(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UsageError(f"file {path} does not exist", remedy="check the image's name and folder") from error
     except (OSError, ValueError) as error:
-        # ValueError: a null byte in the path.
+        # A null byte in the path is a ValueError.
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(f"{path} cannot be read", why=reason, remedy="check the file's permissions") from error

@@ -1,4 +1,4 @@
-"""Reads proposals, signatures, chain views and Transaction Builder files; errors name the file."""
+"""Reads proposals, signatures, chain views and Transaction Builder files. Errors name the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from blockota.settings import Settings
 from blockota.strict_json import MAX_FILE_SIZE
 
 _HEAD_SIZE = 256
-"""Number of bytes at the beginning of a file in which the mark of its format must be."""
+"""The mark of a file's format must be within this number of bytes at the start of the file."""
 _PROPOSAL_MARK, VIEW_MARK = b"blockota-proposal-", b"blockota-view-"
 PACK_MARK = b"\xa2\x65roots"
 """The beginning of a CARv1's header, which is not valid UTF-8, so that no JSON file contains it."""
@@ -49,8 +49,8 @@ def read_proposal(path: Path) -> Proposal:
     if is_pack(path):
         raise UsageError(
             f"{path} is a pack",
-            why="a pack is for owners without a network, who review and sign it",
-            remedy="give the proposal file that the pack was made of",
+            why="packs are only for owners off line, to review and sign",
+            remedy="give the proposal file from which the pack was made",
         )
     raw = read_input(path, limit=MAX_FILE_SIZE)
     with naming_file(path):
@@ -62,7 +62,7 @@ def read_signatures(path: Path, *, proposal: Proposal | None = None) -> list[Sig
 
     Args:
         path: the signature file.
-        proposal: the signed proposal, which is needed to read signatures of other tools; None refuses these signatures.
+        proposal: the signed proposal. Without a proposal, signatures of other tools cannot be read, and are refused.
     """
     raw = read_input(path, limit=MAX_FILE_SIZE)
     with naming_file(path):
@@ -92,7 +92,7 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
 
 
 def check_view(view: ChainView, settings: Settings) -> None:
-    """Compare an untrusted chain view with the contracts and the Safe that the settings name, if they name any.
+    """Compare an untrusted chain view with the contracts and the Safe, as far as the settings name them.
 
     Raises:
         ProposalError: the view is of another chain, contract or Safe than the settings name.
@@ -114,7 +114,7 @@ def check_view(view: ChainView, settings: Settings) -> None:
         if wanted and (found or "").lower() != wanted.lower():
             raise ProposalError(
                 f"the chain view is of another {what}",
-                why=f"the view names {found or 'none'}, the settings name {wanted}",
+                why=f"the view names {found or 'none'}, and the settings name {wanted}",
                 remedy="ask the person who exported the view; if the vendor has a new address, correct the settings",
             )
 
@@ -150,10 +150,10 @@ def collect_signatures(
     """Read the signature files that the user named, and the signature files in the folder of the proposal.
 
     Args:
-        file: path of the proposal file. Files ``NAME.*signature*.json`` in the folder of ``NAME.json`` are read too.
+        file: path of the proposal file, ``NAME.json``. Files ``NAME.*signature*.json`` in its folder are also read.
         proposal: the proposal in `file`.
-        named: signature files that the user named. Signatures in named files are returned unchecked: a bad named file
-            must be refused when its signatures are used, and not be skipped.
+        named: signature files that the user named. Their signatures are returned unchecked, so that an invalid one is
+            refused when it is used, and not skipped.
         owners: owners of the Safe, or None. If given, signatures of other signers in the folder are skipped.
         note: called with a sentence for each file or signature that is skipped.
 
@@ -170,7 +170,7 @@ def collect_signatures(
             for signature in read_signatures(path):
                 check_signature(proposal, signature)
                 beside[signature.signer] = signature
-        except BlockOTAError as error:  # a bad file that the user did not name must not prevent the execution
+        except BlockOTAError as error:  # an invalid file that the user did not name is only skipped
             note(f"Skipped {path.name}: {error.what}: {error.why}")
     for signer in sorted(beside.keys() - {signature.signer for signature in given}):
         if owners is None or signer in owners:
@@ -208,7 +208,7 @@ def is_pack(path: Path) -> bool:
 
 
 def _head(path: Path) -> bytes:
-    """Return the first bytes of a file; none if it is not a regular file, or cannot be read."""
+    """Return the first bytes of a file; empty if it is not a regular file, or cannot be read."""
     try:
         if not path.is_file():
             return b""

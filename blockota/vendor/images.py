@@ -1,6 +1,6 @@
-"""Checks the images that a proposal publishes: finds each, hashes it, and compares it with the newest release.
+"""Checks the images that a proposal publishes: finds and hashes each image, and compares it with the newest release.
 
-An image comes from a file that the signer gave, or else from the store, or else from sources on the network. Files,
+An image comes from a file that the signer gave, otherwise from the store, and last from sources on the network. Files,
 store and sources are not trusted: the image is hashed on the signer's machine, and must have the SHA-256 and the
 content address in the calldata.
 """
@@ -40,7 +40,7 @@ Argument = Mapping[str, Any]
 
 
 class ImageObserver:
-    """Receives notes and progress of the image checks. This base class ignores them."""
+    """Receives notes and progress of the image checks. This base class ignores both."""
 
     def note(self, sentence: str) -> None:
         """Report a remark that is not part of the result."""
@@ -53,7 +53,7 @@ class ImageObserver:
             total: number of bytes that the step processes.
 
         Returns:
-            A context manager that lasts as long as the step, and yields a function that takes the number of bytes done.
+            A context manager for the duration of the step. It yields a function that takes the number of bytes done.
         """
         del what, total
         return nullcontext(lambda _: None)
@@ -64,7 +64,7 @@ class ImageInputs:
     """The files, the store and the sources from which the images of a proposal are read.
 
     Attributes:
-        open_store: function that returns the store; called only if an image or a manifest is needed from the store.
+        open_store: returns the store; called only if an image or a manifest is needed from the store.
         sources: sources that are asked after the store. A signer who is off line asks only sources that the user named.
         images: files of images that the proposal publishes.
         previous: files of images that were published before, for the comparison.
@@ -88,8 +88,8 @@ class CheckedImage:
         since: version of the product's newest release; None if the product has none, or if the chain was not read.
         difference: difference from the newest release; a sentence if no difference can be computed.
         description: the manifest of the release.
-        linked_for: address at which the addresses of the program in the image begin, if it was not linked for its
-            load address; None without evidence of that.
+        linked_for: the lowest address of the program, if the program was linked for another address than its load
+            address; None without evidence of this.
     """
 
     source: str
@@ -138,7 +138,7 @@ class OpenImage:
         origin: file or place from which the image was read.
         file: seekable file with the bytes of the image, from position 0.
         sha256: hash of the image (SHA-256), computed on this machine.
-        load_address: load address in a file of another format; 0 for raw bytes, which have none.
+        load_address: load address in the file; 0 for raw bytes, which do not contain a load address.
     """
 
     origin: str
@@ -170,19 +170,19 @@ def check_images(
     """Hash every image of a proposal, and compare each with the newest release of its product.
 
     Args:
-        proposal: the proposal, which need not publish a release.
+        proposal: the proposal. If it publishes no releases, there is nothing to check.
         view: the state of the chain, with the newest releases; None if it is not known.
         inputs: files, store and sources. Files that were given must be images of the proposal or of newest releases.
-        is_required: whether an image that cannot be checked is an error. Otherwise an unchecked image is
-            reported as `UncheckedImage`. A wrong file that the signer gave is always an error.
+        is_required: whether an image that cannot be checked is an error. Otherwise, such an image is returned as an
+            `UncheckedImage`. A wrong file that the signer gave is always an error.
 
     Returns:
         One result for each release, in the order of the calldata.
 
     Raises:
-        ProposalError: an image is not the one in the calldata.
+        ProposalError: an image is not the image in the calldata.
         VerificationError: check 4 failed, because only other images were found.
-        StoreError: an image was neither given nor found.
+        StoreError: an image was not given, and was not found.
         UsageError: a given file or URL cannot be used.
         ImageError: a given file is not an image.
     """
@@ -204,10 +204,10 @@ def check_images(
 def checked_images(
     proposal: Proposal, view: ChainView, inputs: ImageInputs
 ) -> Iterator[tuple[list[OpenImage], list[OpenImage]]]:
-    """Open the images of a proposal, which are hashed, and those of the newest releases that were found.
+    """Open and hash the images of a proposal, and open the images of the newest releases that were found.
 
     Raises:
-        ProposalError, VerificationError, StoreError, UsageError, ImageError: as `check_images`.
+        ProposalError, VerificationError, StoreError, UsageError, ImageError: the errors of `check_images`.
     """
     with ExitStack() as files:
         check = _ImageCheck(proposal, view, inputs, files=files)
@@ -225,7 +225,7 @@ def check_image(argument: Argument, image: BinaryIO, *, on_progress: Callable[[i
         on_progress: called with the number of bytes hashed so far.
 
     Raises:
-        ProposalError: the image is not the one in the calldata, or the calldata has a wrong content address.
+        ProposalError: the image is not the image in the calldata, or the calldata has a wrong content address.
     """
     size, digest, address = 0, hashlib.sha256(), None
     for block in dag(image):
@@ -238,7 +238,7 @@ def check_image(argument: Argument, image: BinaryIO, *, on_progress: Callable[[i
     if digest.digest() != argument["sha256"] or size != argument["size"]:
         raise ProposalError(
             "the image is not the one in the proposal",
-            why=f"the image has {size:,} bytes with SHA-256 {digest.hexdigest()}, the proposal has "
+            why=f"the image has {size:,} bytes with SHA-256 {digest.hexdigest()}, and the proposal has "
             f"{argument['size']:,} bytes with {argument['sha256'].hex()}",
             remedy="do not sign the proposal; ask its proposer",
         )
@@ -268,7 +268,7 @@ class _ImageCheck:
         description = describe_argument(release, open_store=self._inputs.open_store)
         difference = self._compare(Placed(image, release["loadAddress"]), newest)
         since = newest.version if newest else None
-        # A program is not larger than a flash. Data do not have a vector table, so nothing is found in them.
+        # A larger image cannot be a program. In a data image, no link address is found, because it has no vector table.
         content = image[:] if image.size <= MAX_IMAGE_SIZE else b""
         found = find_link_address(content, release["loadAddress"])
         linked_for = found.address if found else None
@@ -277,14 +277,14 @@ class _ImageCheck:
     def open(self, release: Argument) -> OpenImage:
         """Find the image of a release, and hash it."""
         image = self._given.get(release["sha256"]) or self._find_proposed(release)
-        # The image is read again for its content address. A change of the file since it was opened is detected too.
+        # The image is read again to compute its content address. This also detects a change of the file in between.
         with self._inputs.observer.progress("Checking", image.size) as progress, _reading(image.origin):
             image.file.seek(0)
             check_image(release, image.file, on_progress=progress)
         return image
 
     def open_newest(self, newest: Release) -> OpenImage | None:
-        """Find the image of a product's newest release; None if it was not found, or if only other bytes were."""
+        """Find the image of a product's newest release; None if no image or only wrong images were found."""
         try:
             found = self._previous.get(newest.sha256) or self._find(newest, asks_network=False)
         except BlockOTAError:
@@ -303,7 +303,7 @@ class _ImageCheck:
             wanted = shortened(f"{release['size']:,} bytes with {release['sha256'].hex()}" for release in releases)
             raise ProposalError(
                 f"the image {path} is not the one in the proposal",
-                why=f"the file has {image.size:,} bytes with SHA-256 {image.sha256.hex()}, the proposal publishes "
+                why=f"the file has {image.size:,} bytes with SHA-256 {image.sha256.hex()}, and the proposal publishes "
                 f"{wanted or 'no image at all'}",
                 remedy="do not sign the proposal; give the right file, or ask the proposer",
             )
@@ -323,7 +323,7 @@ class _ImageCheck:
         if image.sha256 not in {release.sha256 for release in newest}:
             known = shortened(f"{release.product} {release.version} has {release.sha256.hex()}" for release in newest)
             raise ProposalError(
-                f"the image {path} is not the one published before",
+                f"the image {path} is not the image that was published before",
                 why=f"the file has SHA-256 {image.sha256.hex()}, {known or 'and no release was published'}",
                 remedy="omit the previous image, or fetch the published one",
                 action=Action.FETCH_IMAGE,
@@ -336,14 +336,14 @@ class _ImageCheck:
         Args:
             path: image file: raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF.
             wanted: size and SHA-256 of each expected image. A file that equals an expected image is used as raw bytes,
-                even if it looks like another format. A file that is too large for another format is used as raw bytes
-                too.
+                even if it looks like another format. A file that is too large for other formats is also used as raw
+                bytes.
 
         Raises:
             UsageError: the file does not exist.
             ImageError: the file is not an image, is larger than every expected image, or cannot be read.
         """
-        # (1) Raw bytes of an expected size, read in parts.
+        # (1) Compare the raw bytes, in parts, if the file has an expected size.
         sizes = {size for size, _ in wanted}
         try:
             size = path.stat().st_size if path.is_file() else -1
@@ -362,7 +362,7 @@ class _ImageCheck:
                 why=f"the file has {size:,} bytes, but the largest expected image has {max(sizes):,}",
                 remedy="check that the file is the right one",
             )
-        # (2) Another format, read into memory.
+        # (2) Otherwise, read a file of another format into memory.
         with naming_file(path):
             image = read_image_file(path, load_address=0)
         digest = hashlib.sha256(image.data).digest()
@@ -400,11 +400,11 @@ class _ImageCheck:
             asks_network: whether the IPFS network may be asked, which can take minutes.
 
         Raises:
-            UsageError: a URL in the settings is not that of a gateway.
+            UsageError: a URL in the settings is not the URL of a gateway.
             VerificationError: check 4 failed, because only other images were found.
             StoreError: the image was not found.
         """
-        # The image is kept in a file, not in memory, because images have up to 1 GiB.
+        # The image is written to a file, because an image can have 1 GiB.
         file = self._files.enter_context(_temporary_file())
         store, observer = self._inputs.open_store(), self._inputs.observer
         with suppress(StoreError, VerificationError):
@@ -412,7 +412,7 @@ class _ImageCheck:
                 find_image(release, store, stages=[], into=file, observer=SearchObserver(progress=progress))
             return self._measure(store.name if isinstance(store, NamedStore) else "the store", file)
 
-        # Sources of the settings cannot answer off line, so an owner who signs off line does not wait for them.
+        # Off line, the sources of the settings are not asked, because the owner would wait for their timeout.
         is_on_line = self._view is not None and not self._view.source
         stages, what = [SearchStage("the named sources", lambda: self._named)], "Reading"
         if is_on_line:

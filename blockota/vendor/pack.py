@@ -4,16 +4,18 @@ A pack is a CARv1 (`blockota.formats.car`). The roots in its header are the prop
 blocks follow in this order: the proposal, the chain view, the images and the manifests that the proposal publishes, and
 the images of the newest releases, for the comparison. Equal contents give equal bytes.
 
-A pack is untrusted. It has neither file names nor compression, nothing is unpacked, and its reader takes these steps:
+A pack is untrusted. It contains no file names and no compressed data, and no file is written. Its reader takes these
+steps:
 
 1. The number of blocks is limited, so that the list of their places is small.
 2. Every block is verified against its address before anything is shown, and again when it is read for the review.
-3. Proposal and chain view are read as from files (`Proposal.from_json`, `ChainView.from_json`).
-4. The pack has the images, and it is not smaller than they are together. One block cannot stand for a large image.
+3. Proposal and chain view are read like files (`Proposal.from_json`, `ChainView.from_json`).
+4. The pack has the images, and is at least as large as all images together, so that one block that is repeated cannot
+   stand for a large image.
 5. The pack has all blocks of these files, and no others. The number of links is limited, and every block of an image
-   but the last has at least 1 MiB, so that a small pack cannot cost much time.
+   except the last has at least 1 MiB, so that a small pack cannot take much time.
 
-The review then reads images and manifests from the pack as from a store (`blockota.vendor.review`).
+The review (`blockota.vendor.review`) then reads images and manifests from the pack, which it uses as a store.
 """
 
 from __future__ import annotations
@@ -39,17 +41,17 @@ from blockota.vendor.files import is_pack
 from blockota.vendor.images import ImageInputs, OpenImage, checked_images
 
 MAX_BLOCKS = 1 << 14
-"""Largest number of blocks in a pack; images of 16 GiB have as many."""
+"""The maximum number of blocks in a pack, which is enough for images of 16 GiB."""
 
 
 @dataclass(frozen=True)
 class PackContents:
-    """What was written into a pack.
+    """A summary of the contents of a pack.
 
     Attributes:
         images: number of images that the proposal publishes.
         previous: number of images of newest releases.
-        missing: what was not found, as sentences without a full stop; a signature does not need it.
+        missing: the parts that were not found, as sentences without a full stop. An owner can sign without them.
     """
 
     images: int
@@ -75,7 +77,7 @@ class Pack:
     """
 
     def __init__(self, file: BinaryIO, name: str, *, on_progress: Callable[[int], object] = lambda _: None) -> None:
-        """Check a pack; `on_progress` is called with the number of bytes that were verified.
+        """Check a pack. `on_progress` is called with the number of bytes that were verified.
 
         Raises:
             ContentError, NotInStoreError, ProposalError: the file is not a pack, or is damaged.
@@ -97,7 +99,7 @@ class Pack:
             on_progress(done)
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes in order; each block is verified before it is yielded.
+        """Yield a file's bytes in order. Each block is verified before it is yielded.
 
         Raises:
             NotInStoreError: the pack does not have a block.
@@ -138,7 +140,7 @@ class Pack:
         return UsageError(f"nothing can be stored in {self.name}", why="a pack is read-only")
 
     def _check_contents(self) -> None:
-        """Take the steps 4 and 5 of the module's docstring."""
+        """Take steps 4 and 5 of the module's docstring."""
         releases = self.proposal.releases
         names = {product_name(release["product"]) for release in releases}
         newest = [one for one in self.view.newest if one.product in names and self.has(one.cid)]
@@ -151,10 +153,10 @@ class Pack:
         manifests = [CID(RAW, release["manifest"]) for release in releases if any(release["manifest"])]
         files = [*self._roots, *map(image_address, releases), *manifests, *(one.cid for one in newest)]
         if self._places.keys() - self._reachable(cid for cid in files if self.has(cid)):
-            raise ContentError("the pack has other contents", why="a block belongs to none of the pack's files")
+            raise ContentError("the pack has other contents", why="a block does not belong to any of the pack's files")
 
     def _reachable(self, roots: Iterable[CID]) -> set[CID]:
-        """Return the CIDs of all blocks of files; only inner blocks are read."""
+        """Return the CIDs of all blocks of files. Only inner blocks are read."""
         found, count = set(roots), 0
         waiting = [cid for cid in found if cid.codec != RAW]
         while waiting:
@@ -179,7 +181,7 @@ def open_pack(path: Path, *, on_progress: Callable[[int], object] = lambda _: No
     """Open an untrusted pack. Nothing is written. `on_progress` is called with the number of bytes that were verified.
 
     Raises:
-        ProposalError: the file is not a pack, is damaged, or has other contents than a pack.
+        ProposalError: the file is not a pack, is damaged, or has contents that a pack cannot have.
         UsageError: the file cannot be read.
     """
     with ExitStack() as files:
@@ -189,7 +191,7 @@ def open_pack(path: Path, *, on_progress: Callable[[int], object] = lambda _: No
                 pack = Pack(file, path.name, on_progress=on_progress)
             except (ContentError, NotInStoreError, ProposalError) as error:
                 raise ProposalError(
-                    "the file is not a whole pack",
+                    "the file is not a complete pack",
                     why=f"{error.what}, {error.why}" if error.why else error.what,
                     remedy="do not sign it, and ask for the pack again",
                     action=Action.MAKE_PACK,
@@ -213,7 +215,8 @@ def read_packs_beside(path: Path) -> dict[str, Proposal]:
 def write_pack(proposal: Proposal, view: ChainView, inputs: ImageInputs, *, into: BinaryIO) -> PackContents:
     """Write a pack: find and hash the images, and copy them with the manifests.
 
-    Images of newest releases, and manifests, are left out if they are not found: owners can sign without them.
+    Manifests and the images of newest releases are left out if they are not found, because owners can sign without
+    them.
 
     Args:
         proposal: the proposal.
@@ -222,7 +225,7 @@ def write_pack(proposal: Proposal, view: ChainView, inputs: ImageInputs, *, into
         into: a file that is open for writing.
 
     Raises:
-        ProposalError, VerificationError, StoreError, UsageError, ImageError: as `check_images`.
+        ProposalError, VerificationError, StoreError, UsageError, ImageError: the errors of `check_images`.
     """
     head = [Block(CID.of(RAW, raw), raw) for raw in (proposal.to_json(), view.to_json())]
     with checked_images(proposal, view, inputs) as (published, newest):

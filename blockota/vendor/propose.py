@@ -34,9 +34,9 @@ class Reason:
         text: why the transaction is proposed, one line for the other owners.
         now: current time, in Unix seconds.
         lifetime: time until the proposal expires, in seconds.
-        nonce: nonce of the Safe to use; None uses the one behind the `queued` proposals.
+        nonce: nonce of the Safe to use; None uses the first nonce after the `queued` proposals.
         proposer: name or role that the proposer entered, one line.
-        queued: the proposals that wait already, by file name; those of other Safes are ignored.
+        queued: the proposals that already wait, by file name. Proposals of other Safes are ignored.
     """
 
     text: str
@@ -66,19 +66,19 @@ def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], by
     `make` takes the Safe's present state and returns the calldata, for example by `add_call`.
 
     Raises:
-        RefusedError: `make` refuses the change, or a proposal with a lower nonce changes the owners too.
+        RefusedError: `make` refuses the change, or a proposal with a lower nonce also changes the owners.
         ContractRefusalError: the Safe would refuse the call.
     """
     safe = read_safe(contract.chain, contract.owner())
-    # The Safe names an owner by the owner before it, so the call is valid only for the present list of owners.
+    # The call names an owner and the preceding owner, so it is valid only for the present list of owners.
     for name, other in _waiting(contract, safe, reason).items():
         is_before = reason.nonce is None or other.nonce < reason.nonce
         if other.to != safe.address or other.is_rejection or not is_before:
             continue
         raise RefusedError(
             f"{name} changes the owners or the threshold first",
-            why=f"it has nonce {other.nonce}, and this change must be made for the owners after it",
-            remedy="execute or reject that proposal, then make this one",
+            why=f"it has nonce {other.nonce}, and the new proposal must be made for the owners after that change",
+            remedy="execute or reject that proposal, then make the new one",
             action=Action.LIST_PROPOSALS,
         )
     call = make(safe)
@@ -90,7 +90,7 @@ def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], by
 def propose_rejection(contract: BlockOTAContract, *, reason: Reason, rejected: Proposal | None = None) -> Proposal:
     """Make a proposal of an empty transaction, whose execution prevents every other transaction at its nonce.
 
-    The nonce is that of the proposal `rejected`; if it is None, the nonce of `reason`.
+    The nonce is that of the proposal `rejected`. If `rejected` is None, the nonce is that of `reason`.
 
     Raises:
         ProposalError: the nonce is used, or the rejected proposal is for another chain or Safe.
@@ -135,7 +135,7 @@ def propose_built(contract: BlockOTAContract, built: BuilderTransaction, *, reas
 
 
 def add_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
-    """Return the calldata that adds an owner; a `threshold` of None keeps the present threshold.
+    """Return the calldata that adds an owner. A `threshold` of None keeps the present threshold.
 
     Raises:
         RefusedError: the address is an owner already, or the owners could not meet the threshold.
@@ -146,7 +146,7 @@ def add_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
 
 
 def remove_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
-    """Return the calldata that removes an owner; a `threshold` of None keeps the present threshold.
+    """Return the calldata that removes an owner. A `threshold` of None keeps the present threshold.
 
     Raises:
         RefusedError: the address is not an owner, or the remaining owners could not meet the threshold.
@@ -171,7 +171,7 @@ def threshold_call(safe: SafeState, threshold: int) -> bytes:
     """Return the calldata that changes the number of owners that must sign.
 
     Raises:
-        RefusedError: the threshold is the present one, or greater than the number of owners.
+        RefusedError: the threshold equals the present threshold, or exceeds the number of owners.
     """
     if threshold == safe.threshold:
         raise RefusedError(f"the threshold is {threshold} already", why=_show_owners(safe), remedy="leave it as it is")
@@ -188,7 +188,7 @@ def read_view(
         contract: the configured contract.
         replication: the configured replication contract, if there is one.
         about: numbers of the agreements to read (`agreements_of`).
-        confirmations: number of blocks that must lie above an agreement; with fewer, the agreement is shallow.
+        confirmations: number of blocks that must lie above an agreement. With fewer, the agreement is `shallow`.
 
     Raises:
         ChainError: the block was replaced by a reorganisation during the reads.
@@ -200,7 +200,7 @@ def read_view(
     shallow: list[int] = []
     if replication:
         agreements = tuple(replication.agreements_of(about, block=head.number).values())
-        # If an agreement was different some blocks ago, a reorganisation can restore the earlier agreement.
+        # If an agreement was different at an earlier block, a reorganisation can bring the earlier agreement back.
         shallow = replication.shallow(agreements, block=max(head.number - confirmations, 0))
     safe = read_safe(contract.chain, contract.owner(block=head.number), block=head.number)
     view = ChainView(
@@ -217,7 +217,7 @@ def read_view(
         shallow=tuple(shallow),
         contract_owners=contract.chain.find_contracts(safe.owners, block=head.number),
     )
-    # A node answers by block number. Only an unchanged hash shows that all answers are of one block.
+    # A node answers by block number. Only an unchanged hash shows that all answers are for the same block.
     if contract.chain.head(head.number).hash != head.hash:
         raise ChainError("the chain was reorganised during the reads", remedy="try again")
     return view
@@ -238,7 +238,7 @@ def _proposal(contract: BlockOTAContract, safe: SafeState, *, reason: Reason, to
             action=Action.CHOOSE_NONCE,
         )
     waiting = _waiting(contract, safe, reason)
-    # As in Safe's own queue, a new transaction takes the nonce behind those that wait.
+    # As in Safe's own queue, a new transaction gets the first nonce after those that wait.
     behind = max((one.nonce for one in waiting.values()), default=safe.nonce - 1) + 1
     return Proposal(
         chain_id=contract.chain.chain_id,
@@ -277,7 +277,7 @@ def _place_of(safe: SafeState, owner: str) -> tuple[str, str]:
             remedy="name one of the owners",
             action=Action.LIST_OWNERS,
         )
-    # getOwners() walks the linked list from its start, so the preceding owner is the one listed before.
+    # getOwners() walks the linked list from its start, so the preceding owner in the list is the one before.
     place = safe.owners.index(to_checksum_address(owner))
     return safe.owners[place - 1] if place else _SENTINEL, safe.owners[place]
 

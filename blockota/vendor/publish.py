@@ -54,7 +54,7 @@ def propose_releases(
 
     Args:
         contract: the contract that will record the releases.
-        drafts: drafts of the releases; those of one product in ascending order of versions.
+        drafts: drafts of the releases. Drafts of one product are in ascending order of versions.
         store: store for the images and manifests. If any release is refused, nothing is stored.
         reason: reason, lifetime and nonce of the proposal.
         on_progress: called with the size of each block that was stored, in bytes.
@@ -74,7 +74,7 @@ def propose_releases(
     for draft, release in zip(drafts, releases, strict=True):
         check_kind(draft, release)
 
-    # (2) Store only after all checks, so that a refusal leaves nothing in the store.
+    # (2) Store the files only after all checks, so that nothing is stored if a release is refused.
     for draft, release in zip(drafts, releases, strict=True):
         if manifest := draft_manifest(draft, release):
             store.put(io.BytesIO(manifest.to_json()))
@@ -83,7 +83,7 @@ def propose_releases(
         if stored != release.cid:
             raise RefusedError(
                 f"the image of {release.product} {release.version} was changed while it was stored",
-                why="the content address of the stored image is not the one in the proposal",
+                why="the content address of the stored image differs from the address in the proposal",
                 remedy="wait until the build has ended, then publish again",
             )
     return releases, proposal
@@ -117,13 +117,13 @@ def propose_pairing(contract: BlockOTAContract, product: Product, *, reason: Rea
         raise RefusedError(
             f"{product.name} is paired already",
             why=f"its OEM {known.oem}, its chip id 0x{known.chip_id:03x} and its region {known.region} are the same",
-            remedy="propose a release of it",
+            remedy="propose a release of this product",
         )
     return propose(contract, pair_call(product), reason=reason)
 
 
 def propose_floor(contract: BlockOTAContract, floor: Floor, *, reason: Reason, above_newest: bool = False) -> Proposal:
-    """Propose to raise the floor of a product permanently; `above_newest` allows a floor above every release.
+    """Propose to raise the floor of a product permanently. `above_newest` allows a floor above every release.
 
     Raises:
         RefusedError: no release could be installed any more, or the contract would refuse the call.
@@ -153,7 +153,7 @@ def find_floor(contract: BlockOTAContract, product: str, *, version: Version) ->
 
 
 def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
-    """Deploy the contract BlockOTA with a Safe as its owner, and the contract FirmwareReplication for BlockOTA.
+    """Deploy the contract BlockOTA, with a Safe as its owner, and the contract FirmwareReplication for its releases.
 
     Raises:
         RefusedError: the address is not a Safe, or the Safe's owners could not sign and execute proposals.

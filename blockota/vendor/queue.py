@@ -1,4 +1,4 @@
-"""The queue of the Safe's transactions: the proposals of a folder, their states, and which of them come first."""
+"""The queue of the Safe's transactions: the proposals of a folder, their states, and their order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ListedProposal:
     """A proposal in the list of its folder.
 
     Attributes:
-        signers: owners whose valid signature, which also covers the text, is in a file beside the proposal.
+        signers: owners with a valid signature in a file beside the proposal. The signature must also cover the text.
         threshold: number of owners that must sign.
         competes_with: names of the proposal files with another transaction at the same nonce.
     """
@@ -82,9 +82,9 @@ def list_proposals(
     `note` is called with a sentence for each signature file that is skipped.
 
     Returns:
-        The proposals, beginning with those that can be executed next.
+        The proposals; the proposals that can be executed next come first.
     """
-    # A Safe executes one transaction at each nonce: proposals with the same chain, Safe and nonce compete.
+    # A Safe executes one transaction at each nonce, so proposals with the same chain, Safe and nonce compete.
     rivals: dict[tuple[int, str, int], dict[Path, bytes]] = defaultdict(dict)
     for path, one in folder.proposals.items():
         if one.expires <= now:
@@ -103,7 +103,7 @@ def list_proposals(
 
 
 def settle_past(listed: list[ListedProposal], executed: Collection[bytes]) -> list[ListedProposal]:
-    """Replace the state PAST by EXECUTED or REPLACED; `executed` has the safeTxHash of each executed transaction."""
+    """Replace the state PAST by EXECUTED or REPLACED. `executed` has the safeTxHash of all executed transactions."""
     settled = []
     for one in listed:
         if one.state is ProposalState.PAST:
@@ -116,14 +116,14 @@ def settle_past(listed: list[ListedProposal], executed: Collection[bytes]) -> li
 def check_pending(
     proposal: Proposal, view: ChainView, *, now: int, read_executed: Callable[[], Collection[bytes]] | None = None
 ) -> None:
-    """Refuse a proposal that can no longer be executed, before its signer or its payer does any work.
+    """Refuse a proposal that cannot be executed any more, before the signer or the payer does any work.
 
     Args:
         proposal: the proposal.
         view: the state of the chain.
         now: the current time, in Unix seconds.
-        read_executed: reads the safeTxHash of each executed transaction from the chain; called only if the nonce of the
-            proposal is used. None if no node can be asked.
+        read_executed: reads the safeTxHash of each executed transaction from the chain; called only if the proposal's
+            nonce is used. None means that there is no node to ask.
 
     Raises:
         ProposalError: the proposal was executed, replaced by another transaction, or has expired.
@@ -134,7 +134,7 @@ def check_pending(
             raise ProposalError(
                 "the proposal was executed or replaced already",
                 why=f"the proposal has nonce {proposal.nonce}, and the Safe's next nonce is {view.safe.nonce}",
-                remedy="check which one was executed",
+                remedy="check which proposal was executed",
                 action=Action.LIST_PROPOSALS,
             )
         if proposal.safe_tx_hash in read_executed():
@@ -152,10 +152,10 @@ def check_pending(
 
 
 def check_next(proposal: Proposal, view: ChainView) -> None:
-    """Refuse to execute a proposal before those that come first.
+    """Refuse to execute a proposal before other proposals that come first.
 
     Raises:
-        ProposalError: the nonce of the proposal comes after the Safe's next one.
+        ProposalError: the nonce of the proposal is higher than the Safe's next nonce.
     """
     if first := view.first_before(proposal.nonce):
         raise ProposalError(
@@ -176,7 +176,7 @@ def read_queue(folder: Path) -> dict[str, Proposal]:
 
 
 def find_place(proposal: Proposal, queue: Mapping[str, Proposal], *, nonce: int, now: int) -> QueuePlace:
-    """Find the place of a proposal among the unexpired proposals of a queue; `nonce` is the Safe's next one."""
+    """Find the place of a proposal among the unexpired proposals of a queue. `nonce` is the Safe's next nonce."""
     before: dict[int, str] = {}
     rivals = []
     for name, other in queue.items():

@@ -1,4 +1,4 @@
-"""Recognise a file: an image of a release, or a read-out of a flash with releases in it."""
+"""Recognises releases in a file, which can be an image or a read-out of a flash."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blockota.model.release import Region, Release
 from blockota.vendor.drafting import RawFile
 
 _PART_SIZE = 1 << 20
-_ERASED = ({0xFF}, {0x00})  # all chips but those of the families L0 and L1 erase to 0xFF
+_ERASED = ({0xFF}, {0x00})  # the families L0 and L1 erase to 0x00, all others to 0xFF
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class ReadOut:
     file: BinaryIO
 
     def find(self, releases: Iterable[Release], regions: Mapping[str, Region]) -> list[Located]:
-        """Find the releases in the file; `regions` are those of their products.
+        """Find the releases in the file. `regions` contains the regions of the products.
 
-        A raw file without an address can begin with a release, at the start of its product's region, or at the start
-        of the flash.
+        A raw file has no address. It is assumed to begin at a release, at the start of the product's region, or at the
+        start of the flash.
         """
         given = self.given
 
@@ -45,7 +45,7 @@ class ReadOut:
         return locate_releases(releases, size=given.size, bases=bases, sha256=self._sha256)
 
     def parts(self, span: range) -> Iterator[bytes]:
-        """Yield the bytes at these positions in parts."""
+        """Yield the bytes at the positions `span` in parts."""
         self.file.seek(span.start)
         position = span.start
         while part := self.file.read(min(_PART_SIZE, span.stop - position)):
@@ -53,7 +53,7 @@ class ReadOut:
             position += len(part)
 
     def is_erased_beside(self, found: Sequence[Located]) -> bool:
-        """Whether all bytes outside these releases are those of an erased flash."""
+        """Whether all bytes outside the found releases are erased."""
         values: set[int] = set()
         position = 0
         for span in [*(one.span for one in found), range(self.given.size, self.given.size)]:

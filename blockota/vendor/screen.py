@@ -2,7 +2,7 @@
 
 The parts of the screen have this order:
 
-1. What is asked: the decoded calldata, the reason, the expiry and the nonce.
+1. What is proposed: the decoded calldata, the reason, the expiry and the nonce.
 2. What changes: images and products compared with the chain, agreements, and the owners of the Safe.
 3. What is unusual: the red flags (`blockota.vendor.review.Review.red_flags`).
 4. Below a rule, the evidence: addresses, and the hashes to compare with the screen of a wallet.
@@ -26,12 +26,12 @@ from blockota.vendor.images import CheckedImage, UncheckedImage
 from blockota.vendor.review import Review, hash_fields
 
 Rows = dict[str, object]
-"""A group of labels and values to print; a tuple is printed as one line for each item."""
+"""A group of labels and values to print. A tuple is printed as one line for each item."""
 _MOST_LINES = 20
 """Maximum number of lines of release notes that are shown."""
 _LABELS = {"sha256": "SHA-256", "cid": "CID"}
 _HASHES = ("SHA-256", "CID", "manifest", "prev owner")
-"""Labels of an action that belong to the evidence."""
+"""Labels of an action that are shown with the evidence (part 4)."""
 _UNITS = ((86400, "days"), (3600, "hours"), (60, "minutes"))
 
 
@@ -45,7 +45,7 @@ class Screen:
 
 
 def screen_of(review: Review, *, now: int) -> Screen:
-    """Return the signing screen of a reviewed proposal; `now` is the current time, in Unix seconds."""
+    """Return the signing screen of a reviewed proposal. `now` is the current time, in Unix seconds."""
     proposal, view = review.proposal, review.view
     asked, changes, evidence = list[Rows](), list[Rows](), list[Rows]()
     count = len(proposal.intent)
@@ -77,7 +77,7 @@ def screen_of(review: Review, *, now: int) -> Screen:
 
 
 def hash_rows(proposal: Proposal) -> Rows:
-    """Return the hashes with the names that wallets use; a wallet shows the text hashes in its second request."""
+    """Return the hashes with the names that wallets use. A wallet shows the text hashes in its second request."""
     labels = ("domain hash", "message hash", "safeTxHash", "text domain", "text message")
     return dict(zip(labels, hash_fields(proposal).values(), strict=True))
 
@@ -103,13 +103,13 @@ def agreement_rows(agreement: Agreement) -> Rows:
 
 
 def _labelled(intent: dict[str, str]) -> Rows:
-    """Return an action with labels: the parameter ``activeFrom`` becomes ``active from``."""
+    """Return an action with labels made from its parameters: ``activeFrom`` becomes ``active from``."""
     words = {name: re.sub("[A-Z]", lambda letter: f" {letter[0].lower()}", name) for name in intent}
     return {_LABELS.get(name, words[name]): value for name, value in intent.items()}
 
 
 def _terms(proposal: Proposal, view: ChainView | None, *, now: int) -> Rows:
-    """Return reason, proposer, expiry and nonce, and the fields that BlockOTA's own transactions never set."""
+    """Return reason, proposer, expiry and nonce, and if set, the fields that BlockOTA's own transactions never set."""
     left = proposal.expires - now
     size, unit = next(((size, unit) for size, unit in _UNITS if left > 2 * size), _UNITS[-1])
     rows: Rows = {}

@@ -2,10 +2,10 @@
 
 The rules of an unattended signature:
 
-1. The key is opened, and both output files are free, before anything is stored.
-2. The proposal passes the same review as before an owner's signature: each image is hashed again.
-3. A red flag refuses the signature, because only a person can judge it.
-4. The proposal file and the signature file are written together, or neither.
+1. Before anything is stored, the key is opened, and the paths of both output files are checked.
+2. The proposal is reviewed as for an owner's signature: each image is hashed again.
+3. A proposal with a red flag is not signed, because only a person can judge the flag.
+4. The proposal file and the signature file are both written, or neither is.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class WrittenProposal:
 def write_proposal(
     path: Path, make: Callable[[], Proposal], *, open_signer: Callable[[], UnattendedSigner] | None = None
 ) -> WrittenProposal:
-    """Make a proposal, have it signed if a signer is given, and write both files or none.
+    """Make a proposal, sign it if a signer is given, and write both files or none.
 
     Args:
         path: the proposal file; the signature file is written beside it.
@@ -76,13 +76,13 @@ def write_proposal(
         open_signer: opens the key that signs the proposal; None leaves the signatures to the owners.
 
     Raises:
-        UsageError: the file's name does not end in .json, or one of the files exists, or cannot be written.
+        UsageError: the file's name does not end in .json, or a file already exists or cannot be written.
         ProposalError: the proposal has a red flag, so that it is not signed.
     """
     if path.suffix != ".json":
         raise UsageError(
             f"{path} cannot be the name of a proposal",
-            why="the proposals of a folder, and so the next nonce, are found by names that end in .json",
+            why="proposals in a folder are found only if their names end in .json, and the next nonce depends on them",
             remedy=f"name it {path}.json",
         )
     check_new_file(path)
@@ -124,7 +124,7 @@ def sign_review(
         raise ProposalError(
             "the proposal is not signed automatically",
             why="; ".join(f"{flag.what} (red flag {flag.word})" for flag in others),
-            remedy="have an owner review the proposal, who can accept each red flag by its word",
+            remedy="have an owner review the proposal: an owner can accept each red flag by its word",
             action=Action.SIGN_LATER,
         )
     return sign(review.proposal, account)

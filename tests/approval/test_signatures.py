@@ -63,7 +63,9 @@ def test_signatures_come_in_the_order_of_the_signers(cast: Cast, owners: list[st
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_signatures_are_refused(count: int, cast: Cast, owners: list[str]) -> None:
     """Fewer signatures than the threshold are refused with an error that contains both numbers."""
-    with pytest.raises(ProposalError, match=f"too few signatures: {count} of 2 are there.* another owner"):
+    with pytest.raises(
+        ProposalError, match=f"too few signatures: {count} of 2 required signatures were found.* another owner"
+    ):
         accepted(*[by(cast.owner_a)][:count], owners=owners)
 
 

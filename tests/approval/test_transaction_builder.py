@@ -261,7 +261,7 @@ def test_a_file_of_another_kind_is_refused(fields: Any) -> None:
 )
 def test_what_the_format_cannot_express_is_not_exported(changes: dict[str, Any]) -> None:
     """A proposal with a gas limit, a refund or a delegatecall is not exported."""
-    with pytest.raises(ProposalError, match="neither gas limits nor refunds nor delegatecalls"):
+    with pytest.raises(ProposalError, match="does not support gas limits, refunds and delegatecalls"):
         to_builder(proposal_with(**changes))
 
 

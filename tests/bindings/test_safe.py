@@ -95,7 +95,7 @@ def test_a_proposal_for_another_chain_is_not_executed(vendor: Vendor, proposal: 
 
 def test_too_few_or_foreign_signatures_cost_nothing(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
     """Execution with too few or foreign signatures is refused, and later succeeds with valid signatures."""
-    with pytest.raises(ProposalError, match="1 of 2 are there"):
+    with pytest.raises(ProposalError, match="1 of 2 required signatures were found"):
         run(vendor, proposal, cast.owner_a)
     with pytest.raises(ProposalError, match="is not an owner"):
         run(vendor, proposal, cast.owner_a, cast.mallory)
