@@ -86,7 +86,10 @@ def lines_options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         bench = load_bench(config, environment=os.environ)
         method = StartMethod(start or _parsed("start", bench.start, _STARTS) or StartMethod.AUTO.value)
-        lines = tuple(replace(line, start=method) for line in board_lines(bench, port, given, is_single=False))
+        lines = tuple(
+            replace(line, start=method)
+            for line in board_lines(bench, tuple(filter(None, port)), given, is_single=False)
+        )
         command(*args, lines=lines, config=config, **kwargs)
 
     return wrapped

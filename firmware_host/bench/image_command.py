@@ -28,6 +28,8 @@ _POLL_SECONDS = 0.01
 _PART = 1 << 12
 _MAX_MESSAGES = 1 << 13
 """The part of the error output that is read, in bytes."""
+_SHELL_WORDS = frozenset(("|", ">", ">>", "<", ";", "&", "&&", "||"))
+"""Words that a program would get as arguments: `echo 1 | tr 1 2` prints its own second half into the image."""
 _MAX_LINES = 20
 """The lines of the error output that are shown."""
 
@@ -60,6 +62,12 @@ class ImageCommand:
                 "the command that makes the board's own image cannot be run",
                 why=f"no program {words[0]!r:.80} can be executed" if words else "the command is empty",
                 remedy="give a program and its arguments; the command runs without a shell",
+            )
+        if used := _SHELL_WORDS.intersection(words):
+            raise UsageError(
+                "the command that makes the board's own image needs a shell",
+                why=f"it has the word {min(used)}, and the command runs without a shell",
+                remedy="write the commands into a script, and give the script",
             )
         return cls(words)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import select
 import socket
 import time
@@ -48,6 +49,7 @@ _SHOWN = 8
 OPEN_TIMEOUT = 5.0
 """The timeout for opening a connection, and for a port to accept a frame, in seconds."""
 SOCKET, RFC2217 = "socket://", "rfc2217://"
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d+")
 _PARITY_NOTE = "opened without parity, because a pseudo-terminal has none; a board on a wire needs even parity"
 _REFUSALS: tuple[type[Exception], ...] = (*PORT_ERRORS, ValueError, NotImplementedError)
 """The exceptions with which pyserial reports that a driver has no mode for RS485."""
@@ -312,6 +314,10 @@ def _cannot_open(url: str, reason: BaseException) -> LinkError:
         why = f"{why}, {program} uses it"
     if number == errno.ENOENT:
         action = Action.LIST_PORTS
+        if _HOST_AND_PORT.fullmatch(url):
+            remedy, action = f"write {SOCKET}{url} or {RFC2217}{url} for a board on a serial server", None
+    if isinstance(reason, socket.gaierror) or isinstance(reason.__context__, socket.gaierror):
+        why, remedy = "the host's name cannot be resolved", "check the host's name, and the network"
     if number == errno.ENOTTY:
         why = "it is not a serial device"
     # pyserial reports a failed negotiation with the state of each Telnet option, and without an errno.

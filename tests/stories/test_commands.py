@@ -151,6 +151,8 @@ def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
         (["version"], "--version?"),
         (["help"], "--help?"),
         (["board", "flash"], "`blockota flash`?"),
+        (["broker", "announce"], "`blockota replica announce`?"),
+        (["replica", "sync"], "`blockota broker sync`?"),
         (["flash", "acme-thermo2"], "--product acme-thermo2?"),
     ],
     ids=" ".join,

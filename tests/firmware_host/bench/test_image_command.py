@@ -111,3 +111,10 @@ def test_a_command_line_is_split_without_a_shell() -> None:
     command = ImageCommand.parse(f"{sys.executable} -c 'import sys; print(sys.argv[1], end=\"\")' $HOME;ls")
     assert command.words[3:] == ("$HOME;ls",)
     assert command.run({}, limit=LIMIT, show=lambda _: None) == b"$HOME;ls"
+
+
+@pytest.mark.parametrize("text", ["echo 1 | tr 1 2", "make > key.bin", "true && false", "echo 1 ; echo 2"])
+def test_a_command_for_a_shell_is_refused(text: str) -> None:
+    """A command with a pipe or a redirection is refused, because its words would become the image of each board."""
+    with pytest.raises(UsageError, match="needs a shell: it has the word"):
+        ImageCommand.parse(text)

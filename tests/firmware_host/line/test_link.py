@@ -92,6 +92,20 @@ def test_a_pseudo_terminal_can_be_opened_again() -> None:
     os.close(near)
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("127.0.0.1:3115", r"Write socket://127\.0\.0\.1:3115 or rfc2217://127\.0\.0\.1:3115 for a board"),
+        ("socket://host.invalid:1", "the host's name cannot be resolved. Check the host's name"),
+        ("rfc2217://host.invalid:1", "the host's name cannot be resolved. Check the host's name"),
+    ],
+)
+def test_the_address_of_a_serial_server_is_corrected(url: str, words: str) -> None:
+    """An address without its scheme gets one, and a wrong host name is reported as such."""
+    with pytest.raises(LinkError, match=words):
+        open_link(url)
+
+
 def test_a_busy_port_is_not_shared() -> None:
     """A port that another program uses is refused, because each would read the other's answers."""
     with (
