@@ -106,7 +106,8 @@ def duration_between(least: int, most: int = _LONGEST) -> click.ParamType:
         found = duration(value)
         if not least <= found <= most:
             # A number alone counts seconds, which is easily forgotten where days are usual.
-            raise click.BadParameter(f"{value!r} is {spelled(found)}: write {spelled(least)} to {spelled(most)}.")
+            days = f", such as {value}d" if str(value).isdigit() and found * _DAY <= most else ""
+            raise click.BadParameter(f"{value!r} is {spelled(found)}: write {spelled(least)} to {spelled(most)}{days}.")
         return found
 
     kind = FuncParamType(limited)

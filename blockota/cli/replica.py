@@ -263,7 +263,8 @@ def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
         return StoreError(
             f"{len(absent)} of {len(probes)} replicas {verb} not serve",
             why=shortened(absent),
-            remedy="the broker checks whether its repository runs, and whether URL/health answers from outside",
+            remedy="check that the repository runs, and that URL/health answers from outside; the list of agreements "
+            "names the broker",
             action=Action.LIST_AGREEMENTS,
         )
     return None

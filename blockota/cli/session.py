@@ -188,16 +188,25 @@ def with_session(command: Callable[Concatenate[Session, ...], None]) -> Callable
     return wrapped
 
 
+_OFFERED = 2
+"""The largest number of other commands that the error for an unknown verb offers: many nouns have `list` and `show`."""
+
+
 class VerbGroup(DYMGroup):
     """The commands of a noun. The help text lists each command with its first sentence, in the order of definition."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a verb. For the name of another command, such as `board flash`, the error names that command."""
+        """Find a verb. For another command, or another noun's verb, such as `board flash`, the error names it."""
         root, word = ctx.find_root(), args[0]
-        if word not in self.commands and isinstance(root.command, click.Group) and root.command.get_command(root, word):
-            raise click.UsageError(f"No such command {word!r}. Did you mean `{root.command_path} {word}`?", ctx)
+        if word not in self.commands and isinstance(root.command, click.Group):
+            nouns = {noun: root.command.get_command(root, noun) for noun in root.command.list_commands(root)}
+            meant = [noun for noun in nouns if noun == word]
+            meant += [f"{noun} {word}" for noun, command in nouns.items() if word in getattr(command, "commands", ())]
+            if 0 < len(meant) <= _OFFERED:
+                offers = " or ".join(f"`{root.command_path} {command}`" for command in meant)
+                raise click.UsageError(f"No such command {word!r}. Did you mean {offers}?", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -89,7 +89,7 @@ def test_a_malformed_word_is_a_usage_error(kind: click.ParamType, word: str) -> 
 
 def test_a_number_alone_counts_seconds() -> None:
     """Where a few seconds are a mistake for days, the error names both."""
-    with pytest.raises(click.BadParameter, match="'7' is 7s: write 1m to 9999d"):
+    with pytest.raises(click.BadParameter, match="'7' is 7s: write 1m to 9999d, such as 7d"):
         DURATION.convert("7", None, None)
     assert [spelled(seconds) for seconds in (1, 90, 60, 7200, 86_400)] == ["1s", "90s", "1m", "2h", "1d"]
 
