@@ -218,12 +218,8 @@ def check_nonce(proposal: Proposal, safe: SafeState) -> None:
         )
 
 
-def deploy_safe(
-    chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int, artifacts: Path | None = None
-) -> str:
+def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int) -> str:
     """Deploy a Safe on a local chain: the singleton, the factory, and a proxy with the given owners.
-
-    The artifacts are searched for in the project's folders, unless the folder `artifacts` is given.
 
     Returns:
         The Safe's checksummed address.
@@ -231,7 +227,7 @@ def deploy_safe(
     Raises:
         UsageError: the npm package is not installed.
     """
-    folders = [artifacts] if artifacts else [folder / SAFE_ARTIFACTS for folder in project_folders()]
+    folders = [folder / SAFE_ARTIFACTS for folder in project_folders()]
     found = next((folder for folder in folders if folder.is_dir()), folders[0])
     singleton = _created(chain, account, artifact=found / "Safe.sol/Safe.json")
     factory = _created(chain, account, artifact=found / "proxies/SafeProxyFactory.sol/SafeProxyFactory.json")

@@ -317,11 +317,6 @@ class Interface:
         """Names of all functions."""
         return frozenset(self._functions)
 
-    @property
-    def errors(self) -> frozenset[str]:
-        """Names of all custom errors."""
-        return frozenset(entry.name for entry in self._by_selector.values() if entry.kind == "error")
-
 
 class _Entry:
     """One entry of a JSON ABI. Its types are parsed at their first use."""

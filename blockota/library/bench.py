@@ -14,7 +14,7 @@ from firmware_host.bench.image_record import ImageRecords
 from firmware_host.bench.job import Bench
 from firmware_host.bench.log import BenchLog, login_name
 from firmware_host.bench.offers import ImageSource, Offers
-from firmware_host.bench.result import BoardResult, Progress
+from firmware_host.bench.result import BoardResult
 from firmware_host.bootloader.entry import BoardLine
 
 
@@ -59,11 +59,7 @@ def flash_board(
 class _Silent:
     """An observer that ignores all events, because the result has everything that a program needs."""
 
-    def note(self, port: str, sentence: str, /) -> None:
+    def note(self, *_: object) -> None:
         pass
 
-    def progress(self, port: str, event: Progress, /) -> None:
-        pass
-
-    def ended(self, port: str, result: BoardResult, /) -> None:
-        pass
+    progress = ended = note

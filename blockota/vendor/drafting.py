@@ -86,19 +86,17 @@ def open_image(path: Path, *, load_address: int, flash: ChipFlash = _ANY_FLASH) 
     return raw
 
 
-def read_image_file(
-    path: Path, *, load_address: int, limit: int = MAX_IMAGE_SIZE, flash: ChipFlash = _ANY_FLASH
-) -> FirmwareImage:
+def read_image_file(path: Path, *, load_address: int, flash: ChipFlash = _ANY_FLASH) -> FirmwareImage:
     """Read a firmware image file with `read_image`. The file's size is checked before the file is read.
 
     Raises:
         UsageError: the file does not exist.
         ImageError: the file is not a firmware image, is too large, or cannot be read.
     """
-    _file_size(path, limit=limit)
+    _file_size(path, limit=MAX_IMAGE_SIZE)
     with _translated(path):
         content = path.read_bytes()
-    return read_image(content, load_address=load_address, limit=limit, flash=flash)
+    return read_image(content, load_address=load_address, flash=flash)
 
 
 @dataclass(frozen=True)

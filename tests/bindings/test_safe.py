@@ -178,7 +178,10 @@ def test_an_impossible_threshold_is_refused(anvil: Chain, cast: Cast, threshold:
         deploy_safe(anvil, cast.payer, owners=owners, threshold=threshold)
 
 
-def test_missing_artifacts_are_reported(anvil: Chain, cast: Cast, tmp_path: Path) -> None:
+def test_missing_artifacts_are_reported(
+    anvil: Chain, cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error for missing contract artifacts names the command that installs them."""
+    monkeypatch.setattr("blockota.bindings.safe.project_folders", lambda: [tmp_path])
     with pytest.raises(UsageError, match=r"Safe\.json is missing\. Run `npm ci`"):
-        deploy_safe(anvil, cast.payer, owners=[], threshold=1, artifacts=tmp_path)
+        deploy_safe(anvil, cast.payer, owners=[], threshold=1)
