@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -66,7 +67,7 @@ class Settings:
         transactions: folder of the journal of sent transactions.
         first_block: the first block that is searched for the contract's events.
         vendor_sources: the URLs of the vendor's repositories, asked for images that are not in the store.
-        safe: the expected address of the vendor's Safe, compared with that of a chain view; None if not configured.
+        safe: the expected address of the vendor's Safe, compared with the Safe of a chain view; None if not configured.
         gateways: the URLs of gateways, asked for images that neither the vendor nor its brokers serve.
         tokens: the place of each source's bearer token, ``env:NAME`` or ``file:PATH``, by the source's URL.
         max_cost: the maximum cost of a transaction, in wei.
@@ -332,9 +333,15 @@ def _bench_value(key: str, value: object) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        file = tomllib.loads(read_input(path, limit=_MAX_FILE_SIZE).decode())
+        # Editors on Windows begin a file in UTF-8 with a byte order mark.
+        file = tomllib.loads(read_input(path, limit=_MAX_FILE_SIZE).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} cannot be read", why="it is not text in UTF-8", remedy="save it with the encoding UTF-8"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}") from error
+        remedy = "correct the file, or copy the vendor's settings file again"
+        raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}", remedy=remedy) from error
     _refuse_unknown(path.name, file, known=_KNOWN)
     for name, section in _table("[networks]", file.get("networks", {})).items():
         _refuse_unknown(f"[networks.{name}]", _table(f"[networks.{name}]", section), known=_KNOWN_NETWORK)
@@ -353,7 +360,12 @@ def _table(where: str, found: object) -> dict[str, Any]:
 def _refuse_unknown(where: str, found: dict[str, Any], *, known: set[str]) -> None:
     if unknown := sorted(set(found) - known):
         names = ", ".join(sorted(known))
-        raise UsageError(f"{where} has an unknown setting {unknown[0]!r}", why=f"the settings there are {names}")
+        meant = get_close_matches(unknown[0].lower(), known, n=1)
+        raise UsageError(
+            f"{where} has an unknown setting {unknown[0]!r}",
+            why=f"the settings there are {names}",
+            remedy=f"write {meant[0]}" if meant else "remove it",
+        )
 
 
 def _section(file: dict[str, Any], name: str) -> dict[str, Any]:

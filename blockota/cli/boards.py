@@ -85,6 +85,12 @@ def require_confirmation(session: Session, identity: BoardIdentity, *, consequen
         confirmed = str(click.prompt(f"Type the last {len(end)} characters of {name} to continue", err=True)).strip()
         if confirmed.lower() == end:
             confirmed = name
+    if confirmed.lower() != name and identity.unique_id is None:
+        raise RefusedError(
+            "nothing was changed",
+            why=f"the board's unique id cannot be read, so {confirmed} cannot be compared with it",
+            remedy=f"make sure that this is the right board, then confirm it by its product id, --confirm {name}",
+        )
     if confirmed.lower() != name:
         raise RefusedError(
             "nothing was changed",

@@ -196,7 +196,7 @@ def test_a_token_in_the_settings_is_refused_unread(write: Write, text: str) -> N
 
 WRONG_FILES = {
     "no TOML": ("network = ", "is not TOML"),
-    "no UTF-8": ("\udcff", "is not TOML"),
+    "no UTF-8": ("\udcff", "it is not text in UTF-8. Save it with the encoding UTF-8"),
     "nested without end": ("a = " + "[" * 30_000, "is not TOML"),
     "an unknown key": (
         'netwrok = "x"',
@@ -207,6 +207,7 @@ WRONG_FILES = {
         r"\[networks.x\] has an unknown setting 'chain': the settings there are chain_id",
     ),
     "a network that is not there": ('network = "y"\n[networks.x]', "unknown network 'y': the settings have local, x"),
+    "a mistyped key": ("[networks.local]\nchainid = 5", "unknown setting 'chainid': .* Write chain_id"),
     "networks as a number": ("networks = 5", "it is not a table"),
     "a network as a number": ("[networks]\nlocal = 5", "it is not a table"),
     "a network as a text": ('[networks]\nlocal = "abc"', "it is not a table"),
@@ -232,6 +233,13 @@ WRONG_FILES = {
     "a vendor's source as a number": ("[networks.local]\nvendor_sources = [5]", "setting vendor_sources .*not a list"),
     "confirmations below zero": ("[networks.local]\nconfirmations = -1", "-1 is not a whole number"),
 }
+
+
+def test_a_byte_order_mark_is_skipped(write: Write, tmp_path: Path) -> None:
+    """A settings file that an editor on Windows saved is read."""
+    write("")
+    (tmp_path / "blockota.toml").write_text('store = "file:there"', encoding="utf-8-sig")
+    assert load().store == "file:there"
 
 
 @pytest.mark.parametrize(("text", "sentence"), WRONG_FILES.values(), ids=WRONG_FILES)

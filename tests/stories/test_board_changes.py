@@ -133,6 +133,8 @@ def test_protections_that_are_not_meant_are_left(bench: Bench) -> None:
             ends(bench.run(command, "--readout", "--write", *port), 2, "either --readout or --write")
             ends(bench.run(command, "--write", *port), 3, "unprotect --readout")
         ends(bench.run("protect", "--readout", *port), 3, "readout protection of the")
+        named = bench.run("unprotect", "--readout", *port[:2], "--confirm", "ab" * 12)
+        ends(named, 3, "unique id cannot be read", "confirm it by its product id, --confirm 0x410")
         ends(bench.run("read", "-o", "x", *port[:2]), 3, "unprotect --readout")
     with serve_tcp(SimulatedBoard(PROFILES["stm32f407vg"])) as url:
         ends(bench.run("protect", "--write", "1", "--port", url, *CONFIRMED), 3, "ST's own tool")
