@@ -127,6 +127,11 @@ def save_proposal(
 
 def warnings_of(proposal: Proposal, place: QueuePlace, *, safe: SafeState) -> Iterator[str]:
     """Yield warnings of other proposals with the nonce of a new proposal or before it, and of a gap before it."""
+    if place.equal:
+        yield (
+            f"Warning: {shortened(place.equal)} proposes the same already, and this proposal can hardly succeed after "
+            "it. Remove this file if you made it twice."
+        )
     first = place.before.get(safe.nonce)
     if first and proposal.call and proposal.call.name in _URGENT:
         yield (

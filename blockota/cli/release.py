@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -143,12 +144,14 @@ def publish(
         releases.extend(made)
         return proposal
 
+    stored = _stored_row(session.settings.store, proposing.output)
     save_proposal(
         session,
         propose,
         proposing,
         about=lambda: ProposalDetails(
-            {"releases": [_as_published(made) for made in releases]}, [_published_rows(made) for made in releases]
+            {"releases": [_as_published(made) for made in releases]},
+            [*map(_published_rows, releases[:-1]), _published_rows(releases[-1]) | stored],
         ),
         sign=sign,
     )
@@ -334,6 +337,15 @@ def _as_published(made: Release) -> dict[str, Any]:
     """Return a proposed release for JSON, without status and predecessor, which are unknown before the execution."""
     fields = made.as_fields() | {"manifest": _manifest_address(made)}
     return {name: fields[name] for name in fields if name not in {"status", "previous"}}
+
+
+def _stored_row(store: str, proposal: Path) -> dict[str, object]:
+    """Return the row about a store that is a folder: `proposal sign` on another machine does not find the images."""
+    kind, _, folder = store.partition(":")
+    if kind != "file":
+        return {}
+    pack = f"`blockota proposal pack {shlex.quote(str(proposal))}`"
+    return {"stored in": f"{folder}: an owner without this folder needs a pack ({pack})"}
 
 
 def _published_rows(made: Release) -> dict[str, object]:

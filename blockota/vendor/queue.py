@@ -68,10 +68,12 @@ class QueuePlace:
     Attributes:
         before: names of the proposals that come first, by their nonces.
         rivals: names of the proposals with another transaction at the same nonce.
+        equal: names of the proposals that come first and make the same call; a rejection makes none.
     """
 
     before: Mapping[int, str]
     rivals: tuple[str, ...]
+    equal: tuple[str, ...] = ()
 
 
 def list_proposals(
@@ -178,7 +180,7 @@ def read_queue(folder: Path) -> dict[str, Proposal]:
 def find_place(proposal: Proposal, queue: Mapping[str, Proposal], *, nonce: int, now: int) -> QueuePlace:
     """Find the place of a proposal among the unexpired proposals of a queue. `nonce` is the Safe's next nonce."""
     before: dict[int, str] = {}
-    rivals = []
+    rivals, equal = [], []
     for name, other in queue.items():
         # The Safe does not know when a proposal expires, so a rejection competes with expired proposals too.
         is_pending = other.expires > now or (proposal.is_rejection and other.nonce == proposal.nonce)
@@ -187,9 +189,11 @@ def find_place(proposal: Proposal, queue: Mapping[str, Proposal], *, nonce: int,
         if nonce <= other.nonce < proposal.nonce:
             others = before.get(other.nonce)
             before[other.nonce] = f"{others} or {name}" if others else name
+            if (other.to, other.data) == (proposal.to, proposal.data) and not proposal.is_rejection:
+                equal.append(name)
         elif other.nonce == proposal.nonce and other.safe_tx_hash != proposal.safe_tx_hash:
             rivals.append(name)
-    return QueuePlace(before, tuple(rivals))
+    return QueuePlace(before, tuple(rivals), tuple(equal))
 
 
 def with_queue(view: ChainView, proposal: Proposal, queue: Mapping[str, Proposal], *, now: int) -> ChainView:

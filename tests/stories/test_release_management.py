@@ -303,7 +303,8 @@ def test_one_owner_stops_everything_and_all_resume(workshop: Workshop, board_url
     refused(again, REFUSED, "the contract is paused", "decide when to resume it (`blockota contract resume -o FILE`)")
     for name in ("resume.json", "twice.json"):
         made = workshop.run("contract", "resume", "-o", name)
-        assert made.status == 0
+        assert made.status == 0, made.err
+    assert "Warning: resume.json proposes the same already" in made.err
     nonce = workshop.run("safe", "owners", "--json").json["nonce"]
     assert f"make this proposal again with --nonce {nonce}: its execution then replaces resume.json" in made.err
     decide(workshop, "resume.json")
