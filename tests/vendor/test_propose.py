@@ -7,11 +7,11 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safe_eth.eth import contracts
 
 from blockota.bindings.block_ota import pair_call, publish_call
 from blockota.bindings.replication import ReplicationContract
@@ -29,6 +29,8 @@ from tests.conftest import REASON, Cast, Vendor
 from tests.support.networks import rpc
 from tests.support.samples import FLASH, NOW, PRODUCT, code, proposal_with, release_of
 
+# Importing safe-eth-py would take half a second, in each worker that collects the tests.
+ABIS = Path(str(distribution("safe-eth-py").locate_file("safe_eth/eth/contracts/abis")))
 LARGE = code(CHUNK_SIZE + 1)
 LARGE_ROOT = cid_of(io.BytesIO(LARGE)).digest
 VERSION = Version(1, 1, 0)
@@ -182,7 +184,7 @@ def restored(vendor: Vendor) -> Iterator[Chain]:
 def test_a_safe_of_an_old_version_is_refused(restored: Chain, vendor: Vendor, cast: Cast) -> None:
     """A Safe older than 1.3.0, whose EIP-712 domain has no chain id, cannot own the contracts."""
     for version in ("V1_1_1", "V1_3_0"):
-        abi = json.loads((Path(contracts.__file__).parent / "abis" / f"GnosisSafe_{version}.json").read_text())
+        abi = json.loads((ABIS / f"GnosisSafe_{version}.json").read_text())
         singleton = restored.send(cast.payer, bytes.fromhex(abi["bytecode"][2:])).contract
         assert singleton is not None
         rpc(restored, "anvil_setStorageAt", vendor.safe, f"0x{0:064x}", f"0x{int(singleton, 16):064x}")
