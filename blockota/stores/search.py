@@ -326,6 +326,9 @@ class _Search:
         of_store = self._store_error
         # No source was asked: the store's own error is more precise.
         if of_store and not (self._reports or self._network_failure):
+            if isinstance(of_store, NotInStoreError):
+                remedy = "ask the vendor for the address of its repository, and name it here or in vendor_sources"
+                return of_store.revised(remedy=remedy, action=Action.NAME_SOURCE)
             return _as_check_4(of_store)
         verdicts = shortened(self._reports.values(), "; ")
         of_others = "; ".join(filter(None, (verdicts, self._network_failure)))
