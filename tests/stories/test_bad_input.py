@@ -216,7 +216,7 @@ def test_a_revoked_release_is_refused(workshop: Workshop, board_url: str) -> Non
     workshop.after(publish_first)
     workshop.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="boots into a wall"))
     refused(workshop.flash(board_url, "--version", "1.0.0"), REFUSED, "check 3", "revoked")
-    refused(workshop.flash(board_url), REFUSED, "check 3", "no release")
+    refused(workshop.flash(board_url), REFUSED, "check 3", "no active release")
 
 
 def test_a_port_without_a_device_is_refused(workshop: Workshop) -> None:
