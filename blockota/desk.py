@@ -66,7 +66,7 @@ def review_on(
         view: the state of the chain, as from `view_of`.
 
     Raises:
-        ProposalError: the proposal is for another chain or Safe, or an image is not the one in the calldata.
+        ProposalError: the proposal is for another chain or Safe, or an image is not the image in the calldata.
         BlockOTAError: an image cannot be checked.
     """
     places = inputs or ImageInputs(lambda: connection.store, sources=connection.image_sources())
@@ -124,7 +124,7 @@ def require_chip(chip_id: int) -> Chip:
         return chip
     raise RefusedError(
         f"the chip id 0x{chip_id:03x} is not supported",
-        why="the chip table has no row for it, so no bench could flash the board",
+        why="the chip table has no row for this id, so no bench could flash the board",
         remedy="check the id that the board reports, or choose one of the supported ids",
         action=Action.LIST_CHIPS,
     )

@@ -8,7 +8,7 @@ from functools import cached_property
 from urllib.parse import parse_qsl, quote, unquote
 
 _SHORTEST_SEGMENT, _SHORTEST_PASSWORD = 4, 3
-"""Shorter parts, such as ``v3``, are too common to be a secret, and hiding them would hide parts of ordinary words."""
+"""Shorter parts, such as ``v3``, are not hidden: they occur in ordinary words, and are too short for a secret."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:\d*)?")
 """Host and port in the only form that is shown. Another form may contain a part of a password, as in

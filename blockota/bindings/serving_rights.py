@@ -1,4 +1,4 @@
-"""Read from the chain which releases a repository may serve: all of a vendor, or those of a broker's agreements.
+"""Read from the chain which releases may be served: by a vendor all, by a broker the releases of its agreements.
 
 All data is read at one confirmed block. A right to serve therefore begins only when a reorganisation has become
 unlikely. If a reorganisation still removes a release or an agreement, the right ends at the next reading.

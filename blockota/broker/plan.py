@@ -185,7 +185,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
             steps.append(Pin(file))
 
     for one in good:
-        # An announcement is due if the newest block does not show it, or to continue one that is not confirmed yet.
+        # An announcement is due if the newest block does not show it. One that is not confirmed yet is continued.
         is_due = base_url(one.newest.uri) != url or one.is_announcing
         is_open = one.newest.status is AgreementStatus.ACCEPTED and one.claim.release.cid not in withheld
         if url and is_open and is_due:

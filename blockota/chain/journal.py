@@ -216,7 +216,7 @@ class Journal:
         check_depth(document)
         entry = SentTransaction.from_fields(json.loads(document))
         if self._chain_id != entry.newest.chain_id or path.name != _file_name(entry):
-            raise ValueError("the file's name is that of another transaction")
+            raise ValueError("the file's name belongs to another transaction")
         return entry
 
 

@@ -192,7 +192,7 @@ class Chain(Node):
         with self._journal.locked(self._journal.find(transaction).sender, timeout=self._sending.timeout):
             entry = self._journal.find(transaction)  # again under the lock: another process may have changed it
             if account and account.address != entry.sender:
-                raise UsageError(f"the key is not that of {entry.sender}", why=f"it is that of {account.address}")
+                raise UsageError(f"the key does not belong to {entry.sender}", why=f"it belongs to {account.address}")
             if account and self.locate(entry).receipt is None:
                 entry = self._raise(entry, account)
             return self._finish(entry)
@@ -313,7 +313,7 @@ class Chain(Node):
         except (ChainError, RevertedError) as error:
             # Many nodes limit the gas of an estimate to the amount that the balance can pay. A call that runs out of
             # gas fails with the node's own text, or reverts, as a Safe's call does on anvil and geth.
-            with suppress(ChainError):  # a revert has its own reason, which lack of coin had hidden
+            with suppress(ChainError):  # a revert is raised: its reason is the real one
                 self._require_funds(sender, int(self.estimate(sender, data, to=to) * _GAS_MARGIN), fees)
             if isinstance(error, ChainError):
                 self._recognise_funds(sender, error.why)

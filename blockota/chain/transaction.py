@@ -1,8 +1,8 @@
 """Signed transactions as values, and the fees that they offer.
 
 Sources: EIP-155 (the chain id in a signature), EIP-1559 (fees), EIP-2718 (typed transactions), Yellow Paper appendix B
-(RLP). Fees are in wei per unit of gas, unless a name contains gwei. The functions that need eth-account and rlp import
-them, because commands that only read do not need these packages.
+(RLP). Fees are in wei per unit of gas, unless a name contains gwei. The packages eth-account and rlp are imported in
+functions, because commands that only read do not need them.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Market:
         if ceiling is not None and limit > ceiling:
             raise RefusedError(
                 "the fee cannot be raised within your max_fee_gwei, nothing was sent",
-                why=f"a fee of {gwei(_risen(before.limit))} gwei is needed to replace that of {gwei(before.limit)}, "
+                why=f"a fee of {gwei(_risen(before.limit))} gwei is needed to replace the fee of {gwei(before.limit)}, "
                 f"your max_fee_gwei is {gwei(ceiling)}",
                 remedy=_WAIT_OR_PAY,
             )

@@ -276,7 +276,7 @@ class Interface:
         return encode_all(self._constructor.inputs.parts, arguments)
 
     def decode_call(self, data: bytes) -> Decoded | None:
-        """Decode a call or an error of this contract; None if the data is neither, or bytes are left over."""
+        """Decode a call or an error of this contract; None for other data, or if bytes are left over."""
         entry = self._by_selector.get(data[:SELECTOR_SIZE])
         if entry is None:
             return None

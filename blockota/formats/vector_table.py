@@ -8,8 +8,8 @@ address, at which the image would be written. Three signs show that the program 
    ``movw`` and ``movt`` pairs. None is between L and B.
 2. If the image is at L, no functions begin at the addresses of the handlers. (A program that is linked for L can have
    its handlers far behind its vector table, but they are functions.)
-3. If the image is at B, the address of the reset handler is not blank. (A program that is linked for L can have a gap
-   between its vector table and its code.)
+3. If the image is at B, it is not blank at the address of the reset handler. (A program that is linked for L can have a
+   gap between its vector table and its code.)
 
 B is between L and the lowest address that the program uses, minus the size of the vector table. B is certain only if
 there is a single address in this range for which functions begin at the handlers.

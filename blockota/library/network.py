@@ -273,7 +273,7 @@ class Network:
             draft: product, version and the choices of the publisher; the image is added from the file.
             reason: why the release is proposed, one line for the other owners.
             proposer: your name or role, one line.
-            nonce: the Safe's nonce; None means the one behind the pending proposals that this `Network` has made.
+            nonce: the Safe's nonce; None means the first nonce after the pending proposals of this `Network`.
 
         Returns:
             The proposal, which expires after a week.
@@ -306,7 +306,7 @@ class Network:
             version: the version to revoke.
             reason: why the release is revoked, one line.
             proposer: your name or role, one line.
-            nonce: the Safe's nonce; None means the one behind the pending proposals that this `Network` has made.
+            nonce: the Safe's nonce; None means the first nonce after the pending proposals of this `Network`.
 
         Raises:
             UsageError: the reason is empty.

@@ -2,7 +2,7 @@
 
 An image for a single board is not published as a release, so checks 1 to 4 of `verification` do not apply: a command of
 the bench makes the bytes, and the chain does not confirm them. The chain decides only where the image is written: a
-paired product gives its region and chip id. The checks that apply have the same numbers as in `verification`:
+paired product gives the region and the chip id. The checks that apply have the same numbers as in `verification`:
 
 5.  (a) The region does not overlap the program, and (b) the image is not empty and fits into the region.
 7.  (a) The product is for the chip of the program, and (b) its region is inside the flash, (c) but not at the start of

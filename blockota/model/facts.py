@@ -41,7 +41,7 @@ class ChainAnswer:
         version: requested version; None requests the newest active version.
         release: record of the release; None if there is none.
         newest: the newest version that is active at the block; None if there is none.
-        revocation: when and why the release was revoked; None without a revocation, or if the node has no event of it.
+        revocation: when and why the release was revoked; None if it was not, or if the node lacks the event.
     """
 
     chain_id: int

@@ -110,7 +110,7 @@ class Manifest:
 
     @property
     def accepted(self) -> dict[str, Any]:
-        """The exceptions that the publisher accepted, as fields of the file. BlockOTA 0.1 refuses files with them."""
+        """The exceptions that the publisher accepted, as fields of the file. Older versions of BlockOTA refuse them."""
         filled = [{"start": gap.start, "size": gap.size} for gap in self.filled]
         accepted = {"loadAddressAccepted": True} if self.accepts_load_address else {}
         return accepted | ({"filled": filled} if filled else {})

@@ -1,7 +1,6 @@
 """Decides whether an image is a plausible program for its addresses. Pure.
 
-Publication and check 9 of `model.verification` use the same functions, so an image that check 9 would refuse is already
-refused at publication.
+Publication and check 9 of `model.verification` use the same functions, so that both follow the same rules.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ class HttpConnection:
                 return
 
     def _acknowledged(self) -> int:
-        """Count the bytes that the client acknowledged. On systems other than Linux, count those the kernel accepted.
+        """Count the bytes that the client acknowledged (on Linux), or that the kernel accepted (on other systems).
 
         The kernel accepts new data only when a third of its send buffer of up to 4 MiB is free, which takes minutes
         with a slow client. During this time, the length of the send queue (tcp(7), SIOCOUTQ) shows the client's

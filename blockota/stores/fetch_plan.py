@@ -130,7 +130,7 @@ class FetchPlan:
             self.arrived(Block(cid, data))
 
     def give_back(self, asker: Hashable) -> None:
-        """Return the blocks that an asker did not deliver to the queue, unless another asker has also taken them."""
+        """Queue again the blocks that an asker took and did not deliver, except those that another asker also took."""
         with self.changed:
             for cid, askers in list(self._asked.items()):
                 if askers.pop(asker, None) is not None and not askers:

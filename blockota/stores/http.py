@@ -106,7 +106,7 @@ def allowed_endpoints(endpoints: list[Endpoint], *, own: Collection[IPAddress]) 
 
 
 class ResponseBudget:
-    """The bytes that may still be read of one response, and the time that may still be spent waiting for them.
+    """The remaining bytes of a response that may be read, and the remaining time to wait for them.
 
     Args:
         limits: the limits of the source.

@@ -88,7 +88,7 @@ class KuboApi:
 
         Raises:
             NotInStoreError: the node does not have a block.
-            StoreError: the node cannot be reached, is too old, is not a Kubo node, or refuses the command, or fails.
+            StoreError: the node cannot be reached, is too old, is not a Kubo node, refuses the command, or fails.
         """
         with self._translated(doing):
             return self._send(command, query, doing=doing).data
@@ -210,7 +210,7 @@ def _authorization_header(text: str) -> str:
         return f"Bearer {secret}"
     if kind == "basic":
         try:
-            is_encoded = b":" in base64.b64decode(secret, validate=True)  # Kubo accepts this form as well
+            is_encoded = b":" in base64.b64decode(secret, validate=True)  # Kubo also accepts this form
         except ValueError:
             is_encoded = False
         if is_encoded:
@@ -365,7 +365,7 @@ class KuboStore:
             pass
 
     def _remove_corrupt(self, cids: Sequence[CID]) -> None:
-        """Remove the corrupt blocks of a file from the node, after the pin that protects them."""
+        """Unpin a file, whose pin protects its blocks, and remove the corrupt blocks from the node."""
         self.unpin(cids[-1])
         for cid in cids:
             try:

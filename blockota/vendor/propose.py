@@ -90,7 +90,7 @@ def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], by
 def propose_rejection(contract: BlockOTAContract, *, reason: Reason, rejected: Proposal | None = None) -> Proposal:
     """Make a proposal of an empty transaction, whose execution prevents every other transaction at its nonce.
 
-    The nonce is that of the proposal `rejected`. If `rejected` is None, the nonce is that of `reason`.
+    The proposal has the nonce of `rejected`, or if `rejected` is None, the nonce in `reason`.
 
     Raises:
         ProposalError: the nonce is used, or the rejected proposal is for another chain or Safe.

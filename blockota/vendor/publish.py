@@ -116,7 +116,7 @@ def propose_pairing(contract: BlockOTAContract, product: Product, *, reason: Rea
     if known and replace(known, minimum_version=product.minimum_version) == product:
         raise RefusedError(
             f"{product.name} is paired already",
-            why=f"its OEM {known.oem}, its chip id 0x{known.chip_id:03x} and its region {known.region} are the same",
+            why=f"the pairing has the same OEM {known.oem}, chip id 0x{known.chip_id:03x} and region {known.region}",
             remedy="propose a release of this product",
         )
     return propose(contract, pair_call(product), reason=reason)

@@ -87,7 +87,7 @@ def review_proposal(
     signature, an image that cannot be checked is an error.
 
     Raises:
-        ProposalError: the proposal is for another chain or Safe, or an image is not the one in the calldata.
+        ProposalError: the proposal is for another chain or Safe, or an image is not the image in the calldata.
         VerificationError, StoreError, UsageError, ImageError: an image cannot be checked (`check_images`).
     """
     if view is not None:

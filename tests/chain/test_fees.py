@@ -220,7 +220,7 @@ def test_a_transaction_is_resumed_by_its_first_hash(stuck: Desk, pool: ThreadPoo
     first = stuck.entries[0].newest
     name = f"0x{first.hash.hex()}"
     stranger = Account.create()
-    with pytest.raises(UsageError, match=f"the key is not that of {stuck.payer.address}: it is that of 0x"):
+    with pytest.raises(UsageError, match=f"the key does not belong to {stuck.payer.address}: it belongs to 0x"):
         stuck.outbox(max_fee=1000 * GWEI).resume(name, account=stranger)
     resumed = pool.submit(stuck.outbox(max_fee=1000 * GWEI).resume, name, account=stuck.payer)
     second = newest_after(stuck, first)

@@ -156,7 +156,7 @@ def test_a_damaged_file_is_refused(journal: Journal, path: Path, text: str) -> N
 def test_a_file_of_another_chain_or_place_is_refused(journal: Journal, path: Path) -> None:
     """A journal file under the name of another transaction is refused."""
     path.rename(path.with_name(f"{SAFE.lower()}-5.json"))
-    with pytest.raises(RefusedError, match="the file's name is that of another transaction"):
+    with pytest.raises(RefusedError, match="the file's name belongs to another transaction"):
         journal.entries()
 
 
