@@ -86,7 +86,7 @@ class _Program:
 
     @property
     def highest(self) -> int:
-        """The highest possible address of the image: its vector table must end before the first handler."""
+        """The highest address at which the image can be, because its vector table must end before the first handler."""
         return self.handlers[0] - self.table_size - self.offset
 
     def fits(self, address: int) -> bool:

@@ -135,7 +135,7 @@ class BoardAnswer:
 
     @property
     def replaced(self) -> Version | None:
-        """The version that a run replaces; after an interrupted run, the version that was installed before that run."""
+        """The version that a run replaces. After an interrupted run, this is the version before the interrupted run."""
         return self.installed or (self.interrupted.replaced if self.interrupted else None)
 
     @property

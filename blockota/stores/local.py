@@ -45,7 +45,7 @@ class LocalStore:
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
         """Store and pin a file, and return its CID. On return, the whole file has been synced to the disk.
 
-        After a failure, complete blocks without a pin may remain. To store the file again reuses these blocks, and
+        After a failure, complete blocks without a pin may remain. Storing the file again reuses these blocks, and
         `collect` removes them. `on_progress` is called with the size of each stored block in bytes.
         """
         root = None
