@@ -38,6 +38,7 @@ from blockota.model.release import Product, Region, Version
 from blockota.stores.fetch import FileDestination, fetch
 from blockota.stores.local import LocalStore
 from blockota.stores.source import Source
+from tests.conftest import ROOT
 from tests.peers.kubo.node import Kind, Node, environment, running_node
 from tests.stories import repositories
 from tests.stories.large_images import check_image, peak_of, write_image
@@ -225,8 +226,8 @@ def memory() -> Iterator[Figure]:
         image.unlink()
         words = ("release", "fetch", "--product", PRODUCT.name, "--store", "file:own", "-o", str(image))
         with repositories.serving(folder) as served:
-            idle = peak_of("release", "list")
-            peak = peak_of(*words, "--source", served.url)
+            idle = peak_of("release", "list", run=_in_a_new_interpreter)
+            peak = peak_of(*words, "--source", served.url, run=_in_a_new_interpreter)
         check_image(image, digest)
     yield Figure(
         f"peak memory of a fetch of {LARGEST // MEBIBYTE} MiB, above an idle process",
@@ -237,6 +238,12 @@ def memory() -> Iterator[Figure]:
         "repository serve`, stores the blocks in its own store, writes the image and verifies it against the chain; "
         "minus the peak of `blockota release list`, which only reads the same chain. Measured once.",
     )
+
+
+def _in_a_new_interpreter(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a Python program as users do, not in a process that has imported the libraries before."""
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, *words], env=variables, capture_output=True, text=True, check=False)
 
 
 def kubo_push(program: Path) -> Iterator[Figure]:

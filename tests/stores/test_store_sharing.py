@@ -36,7 +36,7 @@ def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) ->
         with pytest.raises(StoreError, match=r"is in use: another process stores or fetches files"):
             collect(store, [old], keep=())
         release.set()
-        assert process.communicate(timeout=DEADLINE)[0] == "done\n"
+        assert process.end() == "done\n"
     assert collect(store, [old], keep=()) == 2
     assert b"".join(store.open(ROOT)) == IMAGE
 
@@ -47,7 +47,7 @@ def test_a_killed_fetch_does_not_block_others(tmp_path: Path) -> None:
     old = store.put(io.BytesIO(b"old"))
     store.unpin(old)
     with working(tmp_path, "hold") as process:
-        process.kill()
+        process.process.kill()
         assert collect(store, [old], keep=()) == 1
 
 
@@ -56,7 +56,7 @@ def test_who_removes_is_waited_for(tmp_path: Path) -> None:
     with working(tmp_path, "hold", "alone") as process:
         with pytest.raises(StoreError, match=r"is in use: another process removes files"):
             LocalStore(tmp_path, timeout=0.3).put(io.BytesIO(b"new"))
-        timer = threading.Timer(0.5, lambda: process.communicate("\n"))
+        timer = threading.Timer(0.5, process.end)
         began = time.monotonic()
         timer.start()
         cid = LocalStore(tmp_path).put(io.BytesIO(b"new"))
@@ -78,5 +78,5 @@ def test_processes_that_put_and_remove_at_random_lose_nothing(tmp_path: Path) ->
         sweepers = [stack.enter_context(working(tmp_path, "sweep")) for _ in range(2)]
         putters = [stack.enter_context(working(tmp_path, "put", str(number))) for number in range(len(FILES))]
         for process in (*putters, *sweepers):
-            assert process.communicate("\n", timeout=DEADLINE)[0] == "done\n"
+            assert process.end() == "done\n"
     assert not [path for path in (tmp_path / "blocks").rglob("*") if path.is_file()]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from blockota.approval.proposal import Proposal
@@ -15,9 +14,9 @@ from blockota.bindings.block_ota import BlockOTAContract
 from blockota.model.release import Product, Region
 from blockota.vendor.propose import Reason
 from blockota.vendor.publish import propose_pairing
-from tests.conftest import ROOT
 from tests.stories import repositories
 from tests.stories.conftest import Workshop, execute_signed
+from tests.support import forks
 
 PRODUCT = Product("acme-linux", "acme", 0x450, Region(0x8000_0000, 1 << 30), minimum_version=None, paired=True)
 MEBIBYTE = 1 << 20
@@ -108,10 +107,8 @@ def check_image(path: Path, digest: str) -> None:
     path.unlink()
 
 
-def peak_of(*words: str) -> int:
-    """Run a command in a separate process, and return its peak memory in bytes."""
-    command = [sys.executable, "-c", _MEASURED, "peak", *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def peak_of(*words: str, run: Callable[[list[str]], subprocess.CompletedProcess[str]] = forks.run) -> int:
+    """Run a command in a process that `run` starts with these arguments of Python; return its peak memory in bytes."""
+    done = run(["-c", _MEASURED, "peak", *words])
     assert done.returncode == 0, done.stderr
     return int(Path("peak").read_text()) * 1024

@@ -9,18 +9,18 @@ import hashlib
 import io
 import os
 import select
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from blockota.formats.cid import CHUNK_SIZE, CID, cid_of
 from blockota.stores.local import LocalStore, collect
 from blockota.stores.search import SearchStage, find_image
 from blockota.stores.source import Source
-from tests.conftest import ROOT as FOLDER
+from tests.support import forks
 from tests.support.fetch_samples import IMAGE, ROOT
 from tests.support.samples import release_of
 
@@ -75,17 +75,36 @@ def say(word: str) -> None:
     print(word, flush=True)  # noqa: T201 - the parent process reads it
 
 
+@dataclass(frozen=True)
+class Worker:
+    """A process that works on a store.
+
+    Attributes:
+        process: the process.
+        stdin: the descriptor of the end from which lines are sent to it.
+    """
+
+    process: forks.Process
+    stdin: int
+
+    def end(self) -> str:
+        """Send a line, and return what the process printed until its end."""
+        os.write(self.stdin, b"\n")
+        return self.process.communicate()[0]
+
+
 @contextmanager
-def working(folder: Path, work: str, argument: str = "") -> Iterator[subprocess.Popen[str]]:
+def working(folder: Path, work: str, argument: str = "") -> Iterator[Worker]:
     """Start a process on the store, and wait until it is ready."""
-    command = [sys.executable, "-m", "tests.support.store_process", str(folder), work, argument]
-    with subprocess.Popen(command, cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            assert process.stdout.readline() == "ready\n"
-            yield process
-        finally:
-            process.kill()
+    words = ["-m", "tests.support.store_process", str(folder), work, argument]
+    read, write = os.pipe()
+    with (
+        os.fdopen(read),
+        os.fdopen(write, "wb"),
+        forks.started(words, folder=forks.ROOT, streams={0: read}) as process,
+    ):
+        assert process.stdout.readline() == "ready\n"
+        yield Worker(process, write)
 
 
 WORK: dict[str, Callable[[LocalStore, str], None]] = {"fetch": fetch, "hold": hold, "put": put, "sweep": sweep}
