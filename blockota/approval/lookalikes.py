@@ -51,8 +51,8 @@ def _representatives() -> Mapping[str, str]:
     table: dict[str, str] = {}
     for text, homoglyphs in confusables_data.items():
         group = {one for one in (text, *(homoglyph["c"] for homoglyph in homoglyphs)) if one.isascii()}
-        # The table lists the whole class under one member, and under each other member only this member. The greatest
-        # letter of the class is in each of these groups, so it represents the class.
+        # For one member of a class, the table lists all members; for every other member, only that first member. The
+        # greatest letter of the class is in each of these groups, so it represents the class.
         best = max(group, key=lambda one: (len(one) == 1, one.isalpha(), one), default="")
         table |= dict.fromkeys(group - {best}, best)
     return table
