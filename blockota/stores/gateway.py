@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -121,16 +122,30 @@ class TrustlessClient:
             raise
 
 
-class GatewayStore:
+class ReadOnlyStore(ABC):
+    """The functions of a store in which nothing can be stored."""
+
+    def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
+        """Raise a `UsageError`: the store is read-only."""
+        raise self._read_only(stream, on_progress)
+
+    def pin(self, cid: CID) -> None:
+        """Raise a `UsageError`: the store is read-only."""
+        raise self._read_only(cid)
+
+    unpin = pin
+
+    @abstractmethod
+    def _read_only(self, *_: object) -> UsageError:
+        """Return the error, with the store's name."""
+
+
+class GatewayStore(ReadOnlyStore):
     """A gateway as a read-only store. To fetch from several gateways at once, use `blockota.stores.fetch`."""
 
     def __init__(self, source: Source, *, limits: Limits | None = None) -> None:
         self.source = source
         self._limits = limits or Limits()
-
-    def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Raise a `UsageError`: a gateway is read-only."""
-        raise self._read_only(stream, on_progress)
 
     def open(self, cid: CID) -> Iterator[bytes]:
         """Yield a file's bytes in order. Each block is verified before it is yielded.
@@ -169,14 +184,6 @@ class GatewayStore:
         """
         with TrustlessClient(self.source, self._limits) as client:
             return client.has(cid)
-
-    def pin(self, cid: CID) -> None:
-        """Raise a `UsageError`: a gateway is read-only."""
-        raise self._read_only(cid)
-
-    def unpin(self, cid: CID) -> None:
-        """Raise a `UsageError`: a gateway is read-only."""
-        raise self._read_only(cid)
 
     def _read_only(self, *_: object) -> UsageError:
         return UsageError(

@@ -35,6 +35,7 @@ from blockota.formats.car import index_car, join_car
 from blockota.formats.cid import CHUNK_SIZE, CID, RAW, Block, check_block, dag, read_file, read_links
 from blockota.model.manifest import MAX_SIZE as MAX_MANIFEST_SIZE
 from blockota.model.release import product_name
+from blockota.stores.gateway import ReadOnlyStore
 from blockota.stores.store import read_whole
 from blockota.strict_json import MAX_FILE_SIZE
 from blockota.vendor.files import is_pack
@@ -67,7 +68,7 @@ class PackContents:
         return ", ".join(parts)
 
 
-class Pack:
+class Pack(ReadOnlyStore):
     """A pack in an open file, which is also a read-only store of its images and manifests.
 
     Attributes:
@@ -123,18 +124,6 @@ class Pack:
         with reading(Path(self.name)):
             self._file.seek(position)
             return self._file.read(size)
-
-    def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Raise a `UsageError`: a pack is read-only."""
-        raise self._read_only(stream, on_progress)
-
-    def pin(self, cid: CID) -> None:
-        """Raise a `UsageError`: a pack is read-only."""
-        raise self._read_only(cid)
-
-    def unpin(self, cid: CID) -> None:
-        """Raise a `UsageError`: a pack is read-only."""
-        raise self._read_only(cid)
 
     def _read_only(self, *_: object) -> UsageError:
         return UsageError(f"nothing can be stored in {self.name}", why="a pack is read-only")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UnattendedSigner:
-    """An owner's key that signs proposals without red flags.
+    """An owner's key, and the review of the proposals that it signs without a person.
 
     Attributes:
         account: the owner's account.
@@ -38,15 +38,6 @@ class UnattendedSigner:
     account: BaseAccount
     review: Callable[[Proposal], Review]
     now: int
-
-    def sign(self, proposal: Proposal) -> Signature:
-        """Review a proposal, and sign it.
-
-        Raises:
-            ProposalError: the proposal has a red flag.
-            BlockOTAError: an image cannot be checked.
-        """
-        return sign_review(self.review(proposal), self.account, now=self.now)
 
 
 @dataclass(frozen=True)
@@ -95,7 +86,7 @@ def write_proposal(
     beside = signature_path(path, signer.account.address)
     check_new_file(beside, why="it can belong to an earlier proposal with the same file name")
     proposal = make()
-    signed = to_json([signer.sign(proposal)])
+    signed = to_json([sign_review(signer.review(proposal), signer.account, now=signer.now)])
     with result_files(path, beside) as (file, companion):
         file.write(proposal.to_json())
         if companion:
