@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO
 
@@ -260,7 +261,19 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UsageError(f"{path} cannot be read", why=error.strerror or str(error), remedy="check the path") from error
+        remedy = find_similar(path, remedy="check the path")
+        raise UsageError(f"{path} cannot be read", why=error.strerror or str(error), remedy=remedy) from error
+
+
+def find_similar(path: Path, *, remedy: str) -> str:
+    """Add the file that was probably meant to the remedy for a missing file, such as 1.4.0.json for 1.4.0."""
+    try:
+        names = [] if os.path.lexists(path) else sorted(other.name for other in path.parent.iterdir())
+    except OSError:
+        return remedy
+    begun = sorted((name for name in names if name.startswith(f"{path.name}.")), key=len)  # .json before .pack
+    similar = begun or get_close_matches(path.name, names, n=1, cutoff=0.8)
+    return f"{remedy}; a similar file is {path.parent / similar[0]}" if similar else remedy
 
 
 @contextmanager

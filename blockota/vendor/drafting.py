@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blockota.errors import Action, ImageError, UsageError, shortened
-from blockota.files import naming_file, read_input
+from blockota.files import find_similar, naming_file, read_input
 from blockota.formats.firmware_image import (
     GAP_FILL,
     MAX_IMAGE_SIZE,
@@ -215,7 +215,8 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise UsageError(f"file {path} does not exist", remedy="check the image's name and folder") from error
+        remedy = find_similar(path, remedy="check the image's name and folder")
+        raise UsageError(f"file {path} does not exist", remedy=remedy) from error
     except (OSError, ValueError) as error:
         # A null byte in the path is a ValueError.
         reason = getattr(error, "strerror", None) or str(error)

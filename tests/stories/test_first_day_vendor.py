@@ -41,7 +41,11 @@ PAIRING: list[Mistake] = [
 PUBLISHING: list[Mistake] = [
     (f"{PAIR.replace('pair.json', 'again.json')}", REFUSED, ["acme-fan is paired already", "Propose a release"]),
     ("blockota release publish app.bin acme-fan 1.0.0", USAGE, ["--product", "the image is for"]),
-    (PUBLISH.replace("app.bin", "ap.bin"), USAGE, ["ap.bin does not exist", "Check the image's name"]),
+    (
+        PUBLISH.replace("app.bin", "ap.bin"),
+        USAGE,
+        ["ap.bin does not exist", "a similar file is app.bin"],
+    ),
     (PUBLISH.replace("app.bin", "app.zip"), REFUSED, ["ZIP archive", "Unpack it"]),
     (PUBLISH.replace("app.bin", "empty.bin"), REFUSED, ["empty", "Build or fetch the image again"]),
     (PUBLISH.replace("app.bin", "pair.json"), REFUSED, ["JSON file", "Give the .bin"]),
@@ -65,7 +69,11 @@ SIGNING: list[Mistake] = [
 
 EXECUTING: list[Mistake] = [
     ("blockota proposal execute 1.0.0.json", USAGE, ["--key"]),
-    ("blockota proposal execute 1.0.0 --key dev:0", USAGE, ["1.0.0 cannot be read", "Check the path"]),
+    (
+        "blockota proposal execute 1.0.0 --key dev:0",
+        USAGE,
+        ["1.0.0 cannot be read", "a similar file is 1.0.0.json"],
+    ),
     ("blockota proposal execute 1.0.0.json --key dev:0", REFUSED, ["1 of 2", "Have another owner sign"]),
     ("blockota proposal execute app.bin --key dev:0", REFUSED, ["are not text", "Give the proposal file"]),
     (
