@@ -248,7 +248,7 @@ def test_the_vendor_s_private_address_is_asked_though_a_broker_announces_the_sam
 )
 def test_an_announced_text_that_is_not_a_url_is_reported(search: Search, uri: str) -> None:
     """An announced text that is not a URL is skipped, and the reason is reported."""
-    with pytest.raises(StoreError, match="refused: the URL (does not begin|contains|has) "):
+    with pytest.raises(StoreError, match=r"refused: the URL (does not begin|contains|has) "):
         search(LARGE, list(announced([replica(uri)], is_local_chain=True)))
 
 
