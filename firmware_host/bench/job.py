@@ -158,7 +158,7 @@ class Bench:
         if product not in (None, run_product) or version not in (None, run_version):
             raise RefusedError(
                 f"the flashing of {run_product} {run_version} was interrupted on this board",
-                why=f"the command names {product or run_product} {version or run_version}; nothing was changed",
+                why=f"the command names {' '.join(str(one) for one in (product, version) if one)}; nothing was changed",
                 remedy="resume without a product and version, or flash the named release without resuming",
             )
         try:

@@ -337,7 +337,7 @@ class Bootloader:
         if heard:
             return BoardProtocolError(
                 f"the answer on {self.link.name} is not that of an STM32 bootloader",
-                why=f"the answer was {heard[:_QUOTED]!r}",
+                why=f"the answer was {repr(heard[:_QUOTED])[1:]}",
                 remedy=f"{_RESET_REMEDY}: its application may be running; also check the speed and even parity",
             )
         return NoAnswerError(

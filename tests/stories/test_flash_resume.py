@@ -146,9 +146,11 @@ def test_another_board_is_not_resumed(published: Workshop) -> None:
     with serve_tcp(holding_old(power_cut_in_program=20_000)) as url:
         interrupted_flash(published, url)
         named = published.run("flash", "--resume", "--port", url, "--product", PRODUCT, "--version", "1.0.0")
+        other = published.run("flash", "--resume", "--port", url, "--version", "1.0.0")
     with serve_tcp(board(2)) as url:
         outcome = published.run("flash", "--resume", "--port", url)
-    assert (named.status, outcome.status) == (3, 3)
+    assert (named.status, other.status, outcome.status) == (3, 3, 3)
+    assert "the command names 1.0.0; nothing was changed" in other.err
     assert "acme-thermo2 1.2.0 was interrupted on this board: the command names acme-thermo2 1.0.0" in named.err
     assert f"no journal for {unique_id(2)}, only for {unique_id(1)}" in outcome.err
     assert journals()
