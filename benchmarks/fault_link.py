@@ -28,11 +28,11 @@ class Mishaps:
     """Faults of the serial line, which affect single bytes; bytes are counted from 1, and 0 means no fault.
 
     Attributes:
-        lose_received: number of a byte to the board that is lost.
-        lose_sent: number of a byte from the board that is lost.
-        insert_received: number of a byte to the board before which a byte is inserted.
-        insert_sent: number of a byte from the board before which a byte is inserted.
-        swap_after: number of bytes to the board after which another board replaces it.
+        lose_received: the byte, of those sent to the board, that is lost.
+        lose_sent: the byte, of those sent by the board, that is lost.
+        insert_received: the byte, of those sent to the board, before which another byte is inserted.
+        insert_sent: the byte, of those sent by the board, before which another byte is inserted.
+        swap_after: the byte, of those sent to the board, after which another board replaces it.
         value: the byte that is inserted.
     """
 

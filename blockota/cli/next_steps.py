@@ -38,7 +38,7 @@ _AFTER_EXECUTION = {
 
 
 def after_proposing(file: Path, *, signed: int, threshold: int, first: str = "") -> str:
-    """Return the next step for a proposal with a number of signatures: collect more, or execute it.
+    """Return the next step for a proposal that has a number of signatures: collect more, or execute it.
 
     `first` is the proposal file that must be executed before this one; empty if there is none.
     """
