@@ -100,7 +100,7 @@ def duration(value: Any) -> int:
 
 
 def duration_between(least: int, most: int = _LONGEST) -> click.ParamType:
-    """Return the parameter type of a duration within limits, both in seconds."""
+    """Return the parameter type of a duration between two limits, given in seconds."""
 
     def limited(value: Any) -> int:
         found = duration(value)
