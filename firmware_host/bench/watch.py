@@ -23,7 +23,7 @@ REMOVED = 3
 ABSENT = len(SETTLE_SECONDS) + 1
 """The number of unanswered polls (each after a reset, if possible) after which a port counts as empty."""
 _POLL_SECONDS = 0.1
-_STOPPING = "Stopping: finishing the page that is being written."
+_STOPPING = "Stopping: a page that is being written is finished first."
 _STILL_STOPPING = "Still stopping; another Ctrl-C changes nothing, because no board may be left half written."
 
 

@@ -289,7 +289,7 @@ def _loss_translated(name: str) -> Iterator[None]:
     except _LOSSES as error:
         raise LinkError(
             f"the port {name} was lost",
-            why=str(error),
+            why=getattr(error, "strerror", None) or str(error),  # without the number of the error
             remedy="check the cable and the adapter, reset the board with BOOT0 at 1, and run the command again",
         ) from error
 

@@ -220,7 +220,7 @@ def test_a_connection_that_ends_is_a_lost_port(data: bytes) -> None:
     with tcp_pair() as (link, far):
         far.sendall(data)
         far.close()
-        with pytest.raises(LinkError, match="was lost") as lost:
+        with pytest.raises(LinkError, match="was lost: the serial server closed") as lost:
             link.read(16, timeout=DEADLINE)
         assert lost.value.remedy
 
