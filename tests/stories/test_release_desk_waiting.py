@@ -53,16 +53,16 @@ def propose_second(workshop: Workshop) -> None:
 def test_a_progress_bar_is_shown_on_a_terminal_only(desk: Workshop) -> None:
     """Progress bars are shown on stderr only if it is a terminal and ``--json`` is not given."""
     for name, (words, bars) in sampled(list(LONG.items()), one_in=2):
-        writing = ("-o", f"{name}.out") if name in WRITES else ()
+        writing = ("-o", f"{name}.json") if name in WRITES else ()
         command = ["-m", "blockota", *words, *writing]
         assert shown_in(on_a_terminal(command)) == bars, name
         for more in (["--json"], []):
-            Path(f"{name}.out").unlink(missing_ok=True)
+            Path(f"{name}.json").unlink(missing_ok=True)
             piped = desk.run(*words, *writing, *more)
             assert piped.status == 0, piped.err
             assert not shown_in(piped.err), name
             assert not more or isinstance(piped.json, dict)
-        Path(f"{name}.out").unlink(missing_ok=True)
+        Path(f"{name}.json").unlink(missing_ok=True)
         assert not shown_in(on_a_terminal([*command, "--json"])), name
 
 

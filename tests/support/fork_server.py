@@ -2,7 +2,7 @@
 
 `tests.support.forks` starts it, and passes a listening socket as stdin. A program is one connection: the client sends
 a line of JSON with the program's descriptors, the server answers with the process id, and at last with the exit
-status. Each further byte of the client is a signal for the program; the end of the connection kills it.
+status. The end of the client's connection kills the program.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from io import TextIOWrapper
@@ -106,8 +107,9 @@ class Server:
                     self._reap()
                 elif key.fileobj == self._life:
                     return None
-                else:
-                    self._signal(key.data)
+                elif key.data in self._clients:
+                    self._selector.unregister(key.fileobj)
+                    os.kill(key.data, signal.SIGKILL)  # it was not waited for yet, so the number is its own
 
     def _accept(self) -> Program | None:
         client, _ = self._listener.accept()
@@ -136,17 +138,6 @@ class Server:
             end.close()
         os.close(self._life)
 
-    def _signal(self, pid: int) -> None:
-        try:
-            numbers = self._clients[pid].recv(16)
-        except ConnectionError:
-            numbers = b""
-        if not numbers:
-            self._selector.unregister(self._clients[pid])
-        # The process was not waited for yet, so the number is its own.
-        for number in numbers or (signal.SIGKILL,):
-            os.kill(pid, number)
-
     def _reap(self) -> None:
         """Report the exit status of each program that ended."""
         while self._clients:
@@ -156,7 +147,8 @@ class Server:
             client = self._clients.pop(pid)
             if client in {key.fileobj for key in self._selector.get_map().values()}:
                 self._selector.unregister(client)
-                client.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+                with suppress(ConnectionError):
+                    client.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
             client.close()
 
 

@@ -68,9 +68,10 @@ class Process:
     returncode: int | None = field(default=None, init=False)
 
     def send_signal(self, number: int) -> None:
-        """Send a signal."""
-        with suppress(ConnectionError):  # the program has ended
-            self._connection.sendall(bytes((number,)))
+        """Send a signal, unless the program has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Kill the program."""
