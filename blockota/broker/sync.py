@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -90,6 +90,7 @@ class BrokerSync:
         limits: the limits after which a source is not asked any more.
         verify_every: seconds after which a copy is verified again.
         must_stop: returns whether the round must end before the next step.
+        progress: shows the fetch of an image, and yields a function that takes the number of bytes added.
         facts: the chain facts of the last round, updated with its announcements.
         left: the number of steps that the last round did not begin.
     """
@@ -106,6 +107,9 @@ class BrokerSync:
     limits: Limits = field(default_factory=Limits)
     verify_every: int = VERIFY_EVERY
     must_stop: Callable[[], bool] = lambda: False
+    progress: Callable[[ReleaseFile], AbstractContextManager[Callable[[int], object]]] = lambda _: nullcontext(
+        lambda _: None
+    )
     facts: Facts | None = None
     left: int = 0
 
@@ -232,7 +236,8 @@ class BrokerSync:
         fetch = FileFetch(file.cid, sources, size=file.size, into=StoreDestination(staging), limits=self.limits)
         failure = None
         try:
-            fetch.run()
+            with self.progress(file) as added:
+                fetch.run(added)
         except BlockOTAError as error:
             failure = error  # raised below, after the newly skipped sources are reported
         finally:  # wrong blocks are recorded even if the fetch is interrupted

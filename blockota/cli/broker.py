@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.broker.plan import AgreementFacts, AgreementState, Facts, state_of
+from blockota.cli.display import counting_bar
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.next_steps import after_announcing
 from blockota.cli.parameters import ADDRESS, DURATION, INTERVAL, spelled
@@ -120,6 +121,7 @@ def sync(
             credentials=session.connection.credentials,
             verify_every=verify_every,
             must_stop=lambda: stop.is_asked,
+            progress=lambda file: counting_bar(session, "Fetching", total=file.size),
         )
         rounds = _Rounds(session, work, broker=address, stop=stop, is_endless=every is not None)
         if every is not None and not session.as_json:

@@ -58,10 +58,10 @@ def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[
 
 
 @contextmanager
-def counting_bar(session: Session, what: str) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar without a known total, and yield a function that takes the number of bytes added."""
+def counting_bar(session: Session, what: str, *, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar, and yield a function that takes the number of bytes added."""
     done = 0
-    with progress_bar(session, what, total=None) as bar:
+    with progress_bar(session, what, total=total) as bar:
 
         def add(size: int) -> None:
             nonlocal done

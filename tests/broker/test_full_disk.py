@@ -1,9 +1,10 @@
-"""A broker's sync round on a full disk ends at the first failure, with one error."""
+"""A broker's sync round reports its fetches; on a full disk it ends at the first failure, with one error."""
 
 from __future__ import annotations
 
 import errno
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,23 @@ def test_a_full_disk_ends_the_round_at_the_first_failure(tmp_path: Path) -> None
     assert done == []
     assert sum(vendor.asked.values()) == 1
     assert (refused.value.exit_status, "steps are left" in refused.value.why) == (5, True)
+
+
+def test_the_fetch_of_an_image_reports_its_bytes(tmp_path: Path) -> None:
+    """The fetch of each image is shown with its number of bytes: a large image can take many minutes."""
+    image, added = code(64), list[int]()
+    with serving({release_of(image).cid: image}) as vendor, BrokerState(tmp_path / "state", {}) as state:
+        work = BrokerSync(
+            FixedReader([image]),
+            Copies(LocalStore(tmp_path / "store"), tmp_path / "arrivals"),
+            state,
+            ReplicationContract.__new__(ReplicationContract),
+            sources=(vendor.url,),
+            allow_private=True,
+            progress=lambda file: nullcontext(lambda size: added.append(size * (file.size == len(image)))),
+        )
+        assert [done.verb for done in work.round(NOW)] == ["fetched", "pinned"]
+    assert sum(added) == len(image)
 
 
 @pytest.mark.parametrize(
