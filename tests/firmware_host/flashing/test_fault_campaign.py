@@ -247,8 +247,12 @@ LIES: dict[str, Callable[[ClearedBoard], ClearedBoard]] = {
         ready, "The flash is read back, because the chip did not hash it itself (no bootloader answers on X: silent)."
     ),
     "not restored": lambda ready: replace(ready, back=Restore((), (NOT_RESTORED,))),
-    "replaced": lambda ready: with_check(ready, Passed(6, "1.1.0 replaces blank flash; the vendor sets no minimum version")),
-    "held already": lambda ready: with_check(ready, Passed(6, "the board holds 1.1.0 already; the vendor sets no minimum version")),
+    "replaced": lambda ready: with_check(
+        ready, Passed(6, "1.1.0 replaces blank flash; the vendor sets no minimum version")
+    ),
+    "held already": lambda ready: with_check(
+        ready, Passed(6, "the board holds 1.1.0 already; the vendor sets no minimum version")
+    ),
     "another size": lambda ready: with_check(ready, Passed(7, "the board's product id is 0x410, its flash 0x0+1")),
     "no known protection": lambda ready: with_check(
         ready, Passed(8, "readout protection is off; this chip does not report its write protection")
