@@ -33,7 +33,7 @@ def test_an_interruption_does_not_permit_a_downgrade(tmp_path: Path) -> None:
         journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
         for one in (older, oldest):
             releases = known(WANTED.release, BEFORE.release, older.release, oldest.release)
-            with pytest.raises(VerificationError, match=r"held 1\.0\.0 when a run with 1\.1\.0 was interrupted"):
+            with pytest.raises(VerificationError, match=r"a run that replaced 1\.0\.0 by 1\.1\.0 was interrupted"):
                 bench.examine(one, known=releases, journal=journal).clear(Consent())
 
 
