@@ -34,12 +34,18 @@ class Forgetful(Chain):
     first_block = 0
 
     def logs(
-        self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
+        self,
+        address: str,
+        topics: Sequence[bytes | None],
+        *,
+        from_block: int = 0,
+        to_block: int | None = None,
+        in_parts: bool = True,
     ) -> list[Log]:
         """Return events, or raise an error if the search begins at too old a block."""
         if from_block < self.first_block:
             raise ChainError("the node has no history of these blocks")
-        return super().logs(address, topics, from_block=from_block, to_block=to_block)
+        return super().logs(address, topics, from_block=from_block, to_block=to_block, in_parts=in_parts)
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,16 @@ class ScriptedNode(Node):
         return BlockHead(number, 1000 + number, self.blocks[: number + 1].encode())
 
     def logs(
-        self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
+        self,
+        address: str,
+        topics: Sequence[bytes | None],
+        *,
+        from_block: int = 0,
+        to_block: int | None = None,
+        in_parts: bool = True,
     ) -> list[Log]:
         """Return one event for each requested block."""
-        assert (address, topics) == (CONTRACT, [])
+        assert (address, topics, in_parts) == (CONTRACT, [], True)
         assert to_block is not None
         if not self.has_logs:
             raise ChainError("the node has no history of these blocks")
@@ -171,10 +177,16 @@ def test_events_of_blocks_not_asked_for_are_refused() -> None:
 
     class Careless(ScriptedNode):
         def logs(
-            self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
+            self,
+            address: str,
+            topics: Sequence[bytes | None],
+            *,
+            from_block: int = 0,
+            to_block: int | None = None,
+            in_parts: bool = True,
         ) -> list[Log]:
             del from_block
-            return super().logs(address, topics, from_block=0, to_block=to_block)
+            return super().logs(address, topics, from_block=0, to_block=to_block, in_parts=in_parts)
 
     node = Careless("ab")
     follower = Follower(node)
