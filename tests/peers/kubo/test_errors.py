@@ -203,7 +203,7 @@ def imported(cid: CID, *, pin_error: str = "") -> object:
     [
         (imported(OTHER_CID), f"stored another file: its root is {OTHER_CID}"),
         # Kubo reports a failed pin with status 200.
-        (imported(CID_OF_DATA, pin_error="the pinner is closed"), "did not pin it: the pinner is closed. Try `ipfs p"),
+        (imported(CID_OF_DATA, pin_error="the pinner is closed"), "did not pin it: the pinner is closed. Run `ipfs p"),
         *((answer, "is not the RPC API of a Kubo node") for answer in UNKNOWN_ANSWERS),
     ],
     ids=["another root", "failed pin", "empty", "no root", "no CID", "list", "text"],
