@@ -119,21 +119,23 @@ class Offers:
         begins = [one for one in releases if hashlib.sha256(image[: one.size]).digest() == one.sha256]
         there = max(begins, key=lambda one: one.size, default=None)
         what, now = f"{file} is not {wanted.product} {wanted.version}", answer.block_time
+        remedy, action = "omit the file", Action.OMIT_IMAGE
+        values: dict[str, str] = {}
         if there is None:
             why = f"it is not the image of a release of this vendor; {error.why}"
             remedy = "flash without a file, so that the image is fetched"
-            return VerificationError(4, what, why=why, remedy=remedy, action=Action.OMIT_IMAGE)
+            return VerificationError(error.number, what, why=why, remedy=remedy, action=action)
 
         name = f"{there.product} {there.version}, {standing(there, releases, now=now)}"
+        why = f"it is {name}"
         if rest := len(image) - there.size:
             what, why = f"{file} is not only a release", f"it begins with {name}, and has {rest:,} more bytes"
-            return VerificationError(4, what, why=why, remedy="omit the file", action=Action.OMIT_IMAGE)
-        why = f"it is {name}"
-        if there.status is Status.REVOKED or there.active_from > now:
-            return VerificationError(4, what, why=why, remedy="do not use the file; omit it", action=Action.OMIT_IMAGE)
-        values = {"product": there.product, "version": str(there.version)}
-        remedy = "to flash the file, name its release; otherwise omit the file"
-        return VerificationError(4, what, why=why, remedy=remedy, action=Action.FLASH_OTHER_RELEASE, values=values)
+        elif there.status is Status.REVOKED or there.active_from > now:
+            remedy = "do not use the file; omit it"
+        else:
+            remedy, action = "to flash the file, name its release; otherwise omit the file", Action.FLASH_OTHER_RELEASE
+            values = {"product": there.product, "version": str(there.version)}
+        return VerificationError(error.number, what, why=why, remedy=remedy, action=action, values=values)
 
     def _own_product(self, name: str, *, block: int) -> Product | None:
         """Read the product of the board's own image, at the block at which checks 1 and 2 of the release passed."""
@@ -141,9 +143,10 @@ class Offers:
             return None
         product = self._contract.product(name, block=block)
         if product is None or not product.paired:
+            state = "no longer paired" if product else "unknown to this vendor"
             raise RefusedError(
                 "the board's own image has no place",
-                why=f"its product {name}, which names its region, is unknown to this vendor at block {block}",
+                why=f"its product {name}, which names its region, is {state} at block {block}",
                 remedy="check the name, or ask the vendor to pair the product",
                 action=Action.LIST_PRODUCTS,
             )

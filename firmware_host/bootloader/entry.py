@@ -1,4 +1,4 @@
-"""Open a board's port, start its bootloader, choose the speed of the serial line, and listen to the application.
+"""Start a board's bootloader, choose the speed of the serial line, and listen to the application.
 
 A board enters its bootloader when it leaves reset with BOOT0 at 1. A USB adapter's control lines can drive NRST and
 BOOT0. TTL adapters invert the control lines: an asserted line pulls its pin low. The common wiring connects DTR to NRST

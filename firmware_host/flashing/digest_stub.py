@@ -307,7 +307,7 @@ class DigestStub:
                 if self._bootloader.link.read(1, timeout=TIMEOUT_FACTOR * seconds) == DONE:
                     break
 
-        # (4) The same board is in its bootloader again. To connect begins with `QUIET` seconds of listening.
+        # (4) The same board is in its bootloader again. `reconnect` listens for `QUIET` seconds first.
         self._wait(max(0.0, self._chip.ready_seconds + RESET_MARGIN - QUIET))
         try:
             reconnect(self._bootloader, self._chip, flash_size=self._flash_size)

@@ -87,7 +87,9 @@ def group_of(name: str) -> str:
     """Return the group whose members may open a port; empty if no such group is known."""
     try:
         path = Path(name)
-        may_open = path.stat().st_mode & stat.S_IRGRP and path.stat().st_gid
+        status = path.stat()
+        # The remedy is to join the group, and no user is to join group 0.
+        may_open = status.st_mode & stat.S_IRGRP and status.st_gid != 0
         return path.group() if may_open else ""
     except (OSError, KeyError, NotImplementedError):  # Windows has no groups, and a group may have no name
         return ""

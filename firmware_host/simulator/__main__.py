@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -45,6 +46,8 @@ itself."""
 
 
 class _Parser(argparse.ArgumentParser):
+    """Raises UsageError where argparse prints a message of its own form and exits."""
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, remedy=f"list the options with `{self.prog} --help`")
 
@@ -69,7 +72,7 @@ def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None], *
 
     Raises:
         BlockOTAError: an option is invalid or contradicts another one, or the board cannot be served.
-        SystemExit: the options are malformed, or request help; argparse has printed the message.
+        SystemExit: the options request help, which argparse has printed.
     """
     options = _parser(program).parse_args(arguments)
     logging.basicConfig(
@@ -225,9 +228,9 @@ def _port(text: str) -> int:
 
 def _latency(text: str) -> float:
     """Convert milliseconds to seconds."""
-    latency = float(text)
-    if not 0 <= latency <= MAX_LATENCY:
-        raise argparse.ArgumentTypeError(f"{text} ms are out of range; write 0 to {MAX_LATENCY:g} milliseconds")
+    latency = float(text) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) else math.inf
+    if latency > MAX_LATENCY:
+        raise argparse.ArgumentTypeError(f"{text} is not a delay of 0 to {MAX_LATENCY:g} milliseconds")
     return latency / 1000
 
 

@@ -58,9 +58,10 @@ def test_impossible_boards_are_refused(
         ),
         (["--wat"], "unrecognized arguments: --wat"),
         (["--chip", "z80"], "choose one of stm32c011f6, stm32c031c6"),
-        (["--latency=-1", "--baud", "9600"], "-1 ms are out of range"),
-        (["--latency", "nan", "--baud", "9600"], "nan ms are out of range"),
-        (["--latency", "1e9", "--baud", "9600"], "0 to 1000 milliseconds"),
+        (["--latency=-1", "--baud", "9600"], "-1 is not a delay of 0 to 1000 milliseconds"),
+        (["--latency", "nan", "--baud", "9600"], "nan is not a delay"),
+        (["--latency", "1001", "--baud", "9600"], "1001 is not a delay"),
+        (["--latency", "soon", "--baud", "9600"], "soon is not a delay"),
         (["--unique-id", "12"], "24 hex digits"),
     ],
 )
