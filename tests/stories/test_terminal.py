@@ -21,7 +21,7 @@ from tests.conftest import IMAGES, Cast
 from tests.stories.conftest import PRODUCT, execute_signed, furnished
 from tests.stories.technicians import INTERRUPTED, board
 from tests.support.networks import rpc
-from tests.support.terminal import CTRL_C, Shown, Terminal
+from tests.support.terminal import CTRL_C, ShownScreen, Terminal
 
 LONG = "acme-thermostat-outdoor-probe-2"
 OEM = "acme-industrial-instruments-ltd"
@@ -100,7 +100,7 @@ def office(tmp_path_factory: pytest.TempPathFactory, templates: Path, cast: Cast
         yield terminal
 
 
-def check_whole(shown: Shown) -> None:
+def check_whole(shown: ShownScreen) -> None:
     """Check that the terminal did not continue a text on another line, and that the screen is left in order."""
     assert not shown.too_long
     assert BAR not in shown.text
@@ -121,7 +121,7 @@ def slow_boards() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def flashed(office: Terminal) -> tuple[Shown, int]:
+def flashed(office: Terminal) -> tuple[ShownScreen, int]:
     """Flash two boards at once, and one that is refused; return the screen, and how many bars it had at once."""
     most = 0
 
@@ -171,7 +171,7 @@ def test_lists_fit_the_terminal_and_break_between_words(office: Terminal, comman
         assert not {word for word in missing if not word.replace(".", "").isdigit()}  # durations differ
 
 
-def test_two_boards_leave_no_ghosts(flashed: tuple[Shown, int]) -> None:
+def test_two_boards_leave_no_ghosts(flashed: tuple[ShownScreen, int]) -> None:
     """The bars of two boards are seen at once, make way for lines, and are gone at the end."""
     shown, most = flashed
     check_whole(shown)
@@ -214,7 +214,7 @@ def test_a_list_of_usual_releases_has_one_line_for_each(office: Terminal) -> Non
 
 @pytest.mark.parametrize("environment", PLAIN.values(), ids=PLAIN)
 def test_a_plain_terminal_gets_no_escape_sequence(office: Terminal, environment: dict[str, str]) -> None:
-    """On a dumb terminal, and with NO_COLOR, there are no bars and no escape sequences."""
+    """A dumb terminal, and any terminal with NO_COLOR, gets neither bars nor escape sequences."""
     plain = replace(office, environment=environment)
     for command in (
         f"release fetch --product {LONG} -o app.bin --force",

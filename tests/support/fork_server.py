@@ -32,8 +32,8 @@ _MAX_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Program:
-    """What a client asks for.
+class ForkedProgram:
+    """A Python program, as a client asks for it.
 
     Attributes:
         words: the arguments of Python: ``-m MODULE``, ``-c CODE`` or a file, and the program's own arguments.
@@ -76,11 +76,10 @@ class Program:
             runpy.run_path(kind, run_name="__main__")
 
 
-class Server:
-    """Forks programs until its last client is gone."""
+class ForkServer:
+    """Forks programs until the descriptor `life` is at its end, which is when the tests have ended."""
 
     def __init__(self, listener: socket.socket, life: int) -> None:
-        """Serve at a listening socket, until the descriptor `life` is at its end."""
         self._listener = listener
         self._clients: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
@@ -95,8 +94,8 @@ class Server:
             self._selector.register(source, selectors.EVENT_READ)
         self._life = life
 
-    def serve(self) -> Program | None:
-        """Fork programs. Returns the program in its own process, and None in the server's, at the end."""
+    def serve(self) -> ForkedProgram | None:
+        """Fork programs; return the program in its own process, and None at the end in the server's process."""
         while True:
             for key, _ in self._selector.select():
                 if key.fileobj is self._listener:
@@ -111,22 +110,27 @@ class Server:
                     self._selector.unregister(key.fileobj)
                     os.kill(key.data, signal.SIGKILL)  # it was not waited for yet, so the number is its own
 
-    def _accept(self) -> Program | None:
+    def _accept(self) -> ForkedProgram | None:
         client, _ = self._listener.accept()
         for module in PRELOADED:
             import_module(module)
-        fields, descriptors = receive(client)
+        try:
+            fields, descriptors = receive(client)
+        except ConnectionError:  # the client was killed
+            client.close()
+            return None
         gc.freeze()
         if pid := os.fork():
             for descriptor in descriptors:
                 os.close(descriptor)
             self._clients[pid] = client
             self._selector.register(client, selectors.EVENT_READ, pid)
-            client.sendall(b"%d\n" % pid)
+            with suppress(ConnectionError):
+                client.sendall(b"%d\n" % pid)
             return None
 
         self._leave(client)
-        return Program(descriptors=descriptors, **fields)
+        return ForkedProgram(descriptors=descriptors, **fields)
 
     def _leave(self, client: socket.socket) -> None:
         """Close in a new process what belongs to the server."""
@@ -161,17 +165,24 @@ def _stream(number: int, mode: str) -> TextIOWrapper:
 
 
 def receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Receive a line of JSON, and the descriptors that were sent with its first byte."""
+    """Receive a line of JSON, and the descriptors that were sent with its first byte.
+
+    Raises:
+        ConnectionError: the connection ended within the line.
+    """
     line, descriptors, _, _ = socket.recv_fds(client, _MAX_LINE, 3)
     while not line.endswith(b"\n"):
-        line += client.recv(_MAX_LINE)
+        part = client.recv(_MAX_LINE)
+        if not part:
+            raise ConnectionError
+        line += part
     return json.loads(line), descriptors
 
 
 def main() -> None:
     """Serve at the socket that is stdin, until the descriptor in the first argument is at its end."""
     listener = socket.socket(fileno=os.dup(0))
-    if program := Server(listener, int(sys.argv[1])).serve():
+    if program := ForkServer(listener, int(sys.argv[1])).serve():
         program.enter()
         program.run()
 

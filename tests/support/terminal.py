@@ -18,7 +18,7 @@ from tests.support import forks
 CTRL_C = "\x03"
 _ROWS = 300
 """Rows of the screen: nothing scrolls away."""
-_PATIENCE = 60.0
+_TIMEOUT = 60.0
 """Seconds without output after which a command counts as hung."""
 
 
@@ -51,7 +51,7 @@ class _Screen(pyte.Screen):
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownScreen:
     """What a command left on the screen.
 
     Attributes:
@@ -88,7 +88,7 @@ class Terminal:
     columns: int = 80
     environment: dict[str, str] = field(default_factory=lambda: {"TERM": "xterm-256color"})
 
-    def run(self, *words: str, watch: Callable[[str], str] | None = None) -> Shown:
+    def run(self, *words: str, watch: Callable[[str], str] | None = None) -> ShownScreen:
         """Run one ``blockota`` command, and return what it left on the screen.
 
         `watch` gets the screen whenever it has changed, and returns the keys to press.
@@ -106,7 +106,7 @@ class Terminal:
                 streams=dict.fromkeys(range(3), slave),
             ) as process:
                 # The slave stays open, so the end of the terminal is the end of the process.
-                while ready := select.select((master, process), [], [], _PATIENCE)[0]:
+                while ready := select.select((master, process), [], [], _TIMEOUT)[0]:
                     if master not in ready:
                         break
                     part = os.read(master, 1 << 16)
@@ -120,7 +120,7 @@ class Terminal:
         finally:
             os.close(slave)
             os.close(master)
-        return Shown(
+        return ShownScreen(
             status,
             screen.text,
             tuple(screen.too_long),

@@ -116,7 +116,7 @@ def test_a_busy_port_is_not_shared() -> None:
     assert refusal.value.exit_status == 4
 
 
-class TimedLink(PortLink):
+class ClockedLink(PortLink):
     """A link on which bytes arrive at given times of a simulated clock.
 
     Args:
@@ -157,11 +157,11 @@ class TimedLink(PortLink):
         """Not used."""
 
 
-def timed(data: bytes, *, every: float) -> tuple[TimedLink, Clock]:
+def timed(data: bytes, *, every: float) -> tuple[ClockedLink, Clock]:
     """Return a link on which the bytes arrive one by one, and its clock."""
     clock = Clock()
     began = clock.now()
-    link = TimedLink(clock, ((began + every * number, byte) for number, byte in enumerate(data, 1)))
+    link = ClockedLink(clock, ((began + every * number, byte) for number, byte in enumerate(data, 1)))
     return link, clock
 
 
