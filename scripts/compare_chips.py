@@ -41,7 +41,7 @@ NAMED_UNITS: Mapping[str, tuple[int, ...]] = {
 
 
 @dataclass(frozen=True, order=True)
-class Difference:
+class TableDifference:
     """A value of the chip table that another table gives differently.
 
     Attributes:
@@ -185,7 +185,7 @@ def probe_rs_rows(folder: Path, parts: Mapping[int, str]) -> dict[int, Row]:
     return rows
 
 
-def differences(ours: Mapping[int, Row], theirs: Mapping[int, Row], source: str) -> Iterator[Difference]:
+def differences(ours: Mapping[int, Row], theirs: Mapping[int, Row], source: str) -> Iterator[TableDifference]:
     """Yield each value that differs between two tables that have it."""
     for product_id, row in sorted(ours.items()):
         other = theirs.get(product_id, Row())
@@ -196,10 +196,10 @@ def differences(ours: Mapping[int, Row], theirs: Mapping[int, Row], source: str)
             ("ram", row.ram, other.ram),
         ):
             if its is not None and mine != its:
-                yield Difference(product_id, field, source, shown(mine, field), shown(its, field))
+                yield TableDifference(product_id, field, source, shown(mine, field), shown(its, field))
 
 
-def report(rows: Mapping[int, Row], others: Mapping[str, Mapping[int, Row]], found: Iterable[Difference]) -> str:
+def report(rows: Mapping[int, Row], others: Mapping[str, Mapping[int, Row]], found: Iterable[TableDifference]) -> str:
     """Return the text of ``firmware_host/chips.md``."""
     lines = [
         "# The chip table compared with the tables of other projects",
