@@ -245,7 +245,7 @@ def state(is_true: Callable[[Judge], bool]) -> Callable[..., bool]:
 
 
 def unknown(judge: Judge, *_: str) -> bool:
-    """The flash has contents at the image's addresses, and these are no release."""
+    """The flash has contents at the image's addresses, and these are not a release."""
     scene = judge.situation.scene
     there = judge.flash[scene.image]
     return there not in (scene.old, scene.new) and there.strip(scene.erased) != b""

@@ -41,6 +41,7 @@ class Reply(Enum):
 _REPLIES = {
     bytes([code] * count): reply for code, reply in ((ACK, Reply.FRESH), (NACK, Reply.CONNECTED)) for count in (1, 2)
 }
+"""The kinds of whole answers; some boot ROMs send the byte twice."""
 
 
 @dataclass(frozen=True)

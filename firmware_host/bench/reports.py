@@ -56,7 +56,7 @@ def csv_of(lines: Iterable[Line]) -> bytes:
 
 @dataclass(frozen=True)
 class Day:
-    """One day in a time zone, from its first moment to the one after it; `zone` None is that of this machine."""
+    """One day, until `end`, the first moment of the next day; `zone` is None for the time zone of this machine."""
 
     begin: datetime
     end: datetime

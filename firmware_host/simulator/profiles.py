@@ -1,8 +1,8 @@
 """The chips that can be simulated: one part for each row of ``firmware_host/chips.toml``.
 
-The memory map is that of the row; ``families.toml`` beside this file adds how the chips of a family behave, and says
-which of its values are assumed. The simulator shares these facts with the client, and no code: what the facts are worth
-is shown by their comparison with the tables of others (``scripts/compare_chips.py``).
+The row has the memory map. ``families.toml`` beside this file adds how the chips of a family behave, and lists the
+values that are assumed. The simulator shares the facts of the chip table with the client, but no code. The comparison
+with the tables of other projects (``scripts/compare_chips.py``) checks these facts.
 """
 
 from __future__ import annotations
