@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import click
@@ -58,7 +57,7 @@ def proposing_script(command: Callable[..., None]) -> Callable[..., None]:
     @proposing_options
     @sign_option
     @click.option("--contract", help="Address of BlockOTA; by default that of the settings.")
-    @functools.wraps(command)
+    @wraps(command)
     def wrapped(**options: object) -> None:
         with errors_reported():
             command(**options)
