@@ -46,7 +46,7 @@ class ImageCommand:
         """Split a command line into words, as a shell does; nothing is expanded.
 
         Raises:
-            UsageError: a quotation is not closed, or the program does not exist.
+            UsageError: a quotation is not closed, the program does not exist, or a word is an operator of a shell.
         """
         try:
             words = tuple(shlex.split(text, posix=os.name == "posix"))
