@@ -26,9 +26,9 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from blockota.errors import Action, ContentError, NotInStoreError, StoreError, UsageError
+from blockota.errors import Action, NotInStoreError, StoreError, UsageError
 from blockota.formats.car import join_car, read_car
-from blockota.formats.cid import CID, RAW, Block, check_block, dag
+from blockota.formats.cid import CID, RAW, Block, dag
 from blockota.stores.source import split_url
 from blockota.url_secrets import PrivateUrl, shown_url
 
@@ -272,7 +272,7 @@ class KuboStore:
         self._api = KuboApi(url, authorization=authorization, timeout=timeout)
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Store and pin a file, read it back, and return its CID.
+        """Store and pin a file, and return its CID. Corrupt blocks of the file in the node are replaced.
 
         Args:
             stream: the file, which is read from its position; a pipe is possible.
@@ -282,19 +282,17 @@ class KuboStore:
             StoreError: the node cannot replace a corrupt block of the file; or an error that the class describes.
         """
         start = stream.tell() if stream.seekable() else None
-        cids = self._import(stream, on_progress)
-        try:
-            self._read_back(cids[-1])
-        except ContentError:
+        root, corrupt, answer = self._import(stream, on_progress)
+        if corrupt:
             # An import does not replace a block that the node already has, even if that block is corrupt on the disk.
-            self._remove_corrupt(cids)
+            self._remove(corrupt, root=root)
             if start is None:
                 why, remedy = "the node had corrupt blocks of the file, which were removed", "store the file again"
-                raise StoreError(f"the file {cids[-1]} is not stored", why=why, remedy=remedy) from None
+                raise StoreError(f"the file {root} is not stored", why=why, remedy=remedy)
             stream.seek(start)
-            self._import(stream, lambda _: None)
-            self._read_back(cids[-1])
-        return cids[-1]
+            root, _, answer = self._import(stream, lambda _: None)
+        self._check_import(root, answer)
+        return root
 
     def open(self, cid: CID) -> Iterator[bytes]:
         """Yield the bytes of a file that the node itself has, in order; each block is verified first.
@@ -339,15 +337,22 @@ class KuboStore:
             if _NOT_PINNED not in error.why:
                 raise
 
-    def _import(self, stream: BinaryIO, on_progress: Callable[[int], object]) -> list[CID]:
-        """Send a file's blocks to the node, and return their CIDs, children before parents."""
+    def _import(self, stream: BinaryIO, on_progress: Callable[[int], object]) -> tuple[CID, list[CID], bytes]:
+        """Send a file's blocks to the node.
+
+        Returns:
+            ⟨root, blocks that are corrupt in the node, the node's response⟩.
+        """
         sent: dict[CID, None] = {}
+        corrupt: list[CID] = []
 
         def new_blocks() -> Iterator[Block]:
             for block in dag(stream):
                 on_progress(len(block.data))
                 if block.cid not in sent:
                     sent[block.cid] = None
+                    if self._is_corrupt(block):
+                        corrupt.append(block.cid)
                     yield block
 
         def root_alone() -> Iterator[bytes]:
@@ -356,29 +361,28 @@ class KuboStore:
 
         # The root is known only after all blocks. It follows in a second CAR, and the node pins the root of that CAR.
         answer = self._api.upload((join_car([], new_blocks()), root_alone()), doing="store the file")
-        cids = list(sent)
-        self._check_import(cids[-1], answer)
-        return cids
+        return list(sent)[-1], corrupt, answer
 
-    def _read_back(self, root: CID) -> None:
-        for _ in self.open(root):
-            pass
+    def _is_corrupt(self, block: Block) -> bool:
+        """Whether the node has other bytes under the CID of a block."""
+        try:
+            query = {"arg": str(block.cid), **_OFFLINE}
+            return self._api.call("block/get", query, doing="store the file") != block.data
+        except NotInStoreError:
+            return False
 
-    def _remove_corrupt(self, cids: Sequence[CID]) -> None:
-        """Unpin a file, whose pin protects its blocks, and remove the corrupt blocks from the node."""
-        self.unpin(cids[-1])
+    def _remove(self, cids: Sequence[CID], *, root: CID) -> None:
+        """Remove blocks of a file from the node, and the file's pin, which protects the blocks."""
+        self.unpin(root)
         for cid in cids:
-            try:
-                check_block(cid, self.read_block(cid))
-            except ContentError:
-                answer = self._api.call("block/rm", {"arg": str(cid)}, doing=f"remove the corrupt block {cid}")
-                match _json(answer or b"{}"):
-                    case {"Error": str(failure)} if failure:  # the HTTP status does not report this failure
-                        raise StoreError(
-                            f"the Kubo node at {self._api.place} cannot replace the corrupt block {cid}",
-                            why=failure,
-                            remedy=f"unpin the file that contains the block (`ipfs pin ls {cid}`), and run again",
-                        ) from None
+            answer = self._api.call("block/rm", {"arg": str(cid)}, doing=f"remove the corrupt block {cid}")
+            match _json(answer or b"{}"):
+                case {"Error": str(failure)} if failure:  # the HTTP status does not report this failure
+                    raise StoreError(
+                        f"the Kubo node at {self._api.place} cannot replace the corrupt block {cid}",
+                        why=failure,
+                        remedy=f"unpin the file that contains the block (`ipfs pin ls {cid}`), and run again",
+                    )
 
     def _export(self, cid: CID, options: Mapping[str, str]) -> Iterator[bytes]:
         # The stream has each block once. A repeated block is mostly padding, so a small cache is enough.

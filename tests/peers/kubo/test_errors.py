@@ -184,12 +184,13 @@ def test_an_old_node_is_refused(version: str) -> None:
 @pytest.mark.parametrize("version", ["0.40.0", "0.44.0-dev", "1.0.0"])
 def test_a_new_node_is_taken(version: str) -> None:
     """Any Kubo version from 0.40 on is accepted."""
-    absent = Answer(500, json.dumps({"Message": "ipld: could not find it", "Code": 0, "Type": "error"}).encode())
-    answers = {"version": Answer(200, json.dumps({"Version": version}).encode()), "block/stat": absent}
+    answers = {"version": Answer(200, json.dumps({"Version": version}).encode()), "block/stat": ABSENT}
     with stranger(answers) as url:
         assert not KuboStore(url).has(CID_OF_DATA)
 
 
+ABSENT = Answer(500, json.dumps({"Message": "ipld: could not find it", "Code": 0, "Type": "error"}).encode())
+"""Kubo's response for a block that the node does not have."""
 UNKNOWN_ANSWERS: list[object] = [{}, {"Root": None}, {"Root": {"Cid": {}}}, [], "done"]
 
 
@@ -210,7 +211,8 @@ def imported(cid: CID, *, pin_error: str = "") -> object:
 )
 def test_a_wrong_answer_to_an_import_is_an_error(answer: object, message: str) -> None:
     """An import that returns another root, a failed pin or an unknown response raises an error."""
-    answers = {"version": Answer(200, NEW), "dag/import": Answer(200, json.dumps(answer).encode())}
+    response = Answer(200, json.dumps(answer).encode())
+    answers = {"version": Answer(200, NEW), "block/get": ABSENT, "dag/import": response}
     with stranger(answers) as url, pytest.raises(StoreError, match=message):
         KuboStore(url).put(io.BytesIO(DATA))
 
