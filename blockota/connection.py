@@ -38,7 +38,7 @@ class Connection:
         self.settings, self._purpose, self._note = settings, purpose, note
 
     def close(self) -> None:
-        """Close the connections to the node, if there are any; a later read opens new ones."""
+        """Close the open connections to the node. A later read opens new connections."""
         if "chain" in self.__dict__:
             self.chain.close()
 
@@ -78,21 +78,16 @@ class Connection:
             UsageError: no contract is configured.
         """
         if self.settings.contract is None:
-            remedy, action = self._remedy("compare the file with the vendor's settings file, and set contract")
-            raise UsageError(
-                "the vendor's contract is not known",
-                why=self._where_missing("contract"),
-                remedy=remedy,
-                action=action,
-            )
+            raise self._not_set("contract", "the vendor's contract")
         return self.settings.contract
 
-    def _where_missing(self, key: str) -> str:
-        """Return the reason why a contract's address is not known."""
-        file = self.settings.file
-        if file is None:
-            return f"there is no {FILE_NAME} in this folder"
-        return f"{file} does not set {key} for the network {self.settings.network!r}"
+    def _not_set(self, key: str, name: str) -> UsageError:
+        """Return the error for a contract whose address is not set."""
+        file, why = self.settings.file, f"there is no {FILE_NAME} in this folder"
+        if file is not None:
+            why = f"{file} does not set {key} for the network {self.settings.network!r}"
+        remedy, action = self._remedy(f"compare the file with the vendor's settings file, and set {key}")
+        return UsageError(f"{name} is not known", why=why, remedy=remedy, action=action)
 
     @functools.cached_property
     def contract(self) -> BlockOTAContract:
@@ -110,13 +105,7 @@ class Connection:
         """
         address = self.settings.replication
         if address is None:
-            remedy, action = self._remedy("compare the file with the vendor's settings file, and set replication")
-            raise UsageError(
-                "the vendor's replication contract is not known",
-                why=self._where_missing("replication"),
-                remedy=remedy,
-                action=action,
-            )
+            raise self._not_set("replication", "the vendor's replication contract")
         contract = ReplicationContract(self.chain, address)
         # Agreements name releases of one BlockOTA contract. In another contract, the same names belong to other images.
         if contract.block_ota().lower() != self.contract_address.lower():
