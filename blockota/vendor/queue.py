@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -86,20 +85,13 @@ def list_proposals(
     Returns:
         The proposals; the proposals that can be executed next come first.
     """
-    # A Safe executes one transaction at each nonce, so proposals with the same chain, Safe and nonce compete.
-    rivals: dict[tuple[int, str, int], dict[Path, bytes]] = defaultdict(dict)
-    for path, one in folder.proposals.items():
-        if one.expires <= now:
-            continue
-        rivals[(one.chain_id, one.safe, one.nonce)][path] = one.safe_tx_hash
-
+    queue = {path.name: one for path, one in folder.proposals.items()}
     listed = []
     for path, one in folder.proposals.items():
-        state, others = _state(one, view, now=now), rivals[(one.chain_id, one.safe, one.nonce)]
-        competing = tuple(p.name for p, other in others.items() if other != one.safe_tx_hash)
+        state, place = _state(one, view, now=now), find_place(one, queue, nonce=view.safe.nonce, now=now)
         signatures = collect_signatures(path, one, note=note)
         signers = tuple(found.signer for found in signatures if found.counts and found.signer in view.safe.owners)
-        competes_with = () if state in {ProposalState.PAST, ProposalState.EXPIRED} else competing
+        competes_with = () if state in {ProposalState.PAST, ProposalState.EXPIRED} else place.rivals
         listed.append(ListedProposal(path, one, signers, view.safe.threshold, state, competes_with))
     return _sorted(listed)
 
@@ -178,7 +170,10 @@ def read_queue(folder: Path) -> dict[str, Proposal]:
 
 
 def find_place(proposal: Proposal, queue: Mapping[str, Proposal], *, nonce: int, now: int) -> QueuePlace:
-    """Find the place of a proposal among the unexpired proposals of a queue. `nonce` is the Safe's next nonce."""
+    """Find the place of a proposal among the unexpired proposals of a queue. `nonce` is the Safe's next nonce.
+
+    A Safe executes one transaction at each nonce, so proposals with the same chain, Safe and nonce compete.
+    """
     before: dict[int, str] = {}
     rivals, equal = [], []
     for name, other in queue.items():

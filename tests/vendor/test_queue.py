@@ -54,6 +54,14 @@ def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> 
     assert (settled["past"], settled["replaced"]) == (ProposalState.EXECUTED, ProposalState.REPLACED)
 
 
+def test_a_listed_rejection_competes_with_an_expired_proposal(tmp_path: Path) -> None:
+    """The list names the rivals of a rejection like the signing screen, including an expired proposal."""
+    proposals = {"expired": proposal_with(expires=NOW), "no": proposal_with(to=SAFE, data=b"")}
+    folder = ProposalFolder({tmp_path / f"{name}.json": one for name, one in proposals.items()}, {})
+    rivals = {one.file.stem: one.competes_with for one in list_proposals(folder, VIEW, now=NOW)}
+    assert rivals == {"expired": (), "no": ("expired.json",)}
+
+
 def test_the_nonce_of_a_queued_proposal_is_not_a_red_flag() -> None:
     """A later nonce is a red flag unless the proposals beside it take every nonce before it."""
     filled = replace(VIEW, queued={7: "a.json", 8: "b.json"})
