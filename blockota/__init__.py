@@ -4,40 +4,14 @@ The names of `blockota.library` are available here. The library is imported at t
 that do not use the library start faster.
 """
 
+# ruff: noqa: F403, F405 - only type checkers read this import, and a test compares the names below with the library's
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blockota.library import (
-        CID,
-        BlockOTAError,
-        BoardError,
-        BoardLine,
-        BoardResult,
-        Consent,
-        ContractEvent,
-        Draft,
-        Network,
-        Product,
-        Proposal,
-        ProvenRelease,
-        Receipt,
-        RedFlag,
-        RefusedError,
-        Release,
-        Settings,
-        Signature,
-        Store,
-        UnreachableError,
-        UsageError,
-        VerificationError,
-        Version,
-        load_proposal,
-        open_store,
-        save_proposal,
-    )
+    from blockota.library import *
 else:  # hidden from type checkers: with this function they would accept any name
 
     def __getattr__(name: str) -> Any:
