@@ -19,7 +19,7 @@ from blockota.formats.elf import MAGIC as ELF_MAGIC
 from blockota.formats.elf import parse_elf
 from blockota.formats.foreign import refuse_foreign
 from blockota.formats.intel_hex import parse_intel_hex
-from blockota.formats.stm32_memory import ChipFlash, find_memory
+from blockota.formats.stm32_memory import ANY_FLASH, ChipFlash, find_memory
 
 MAX_IMAGE_SIZE = 16 * 1024 * 1024
 """Default maximum size in bytes of a file, and of the image in it."""
@@ -34,7 +34,6 @@ Pieces = tuple[tuple[int, bytes], ...]
 """Pairs of an address and the bytes at that address."""
 
 # Blank lines may precede the first record of a text format.
-_ANY_FLASH = ChipFlash()
 _HEX_START = re.compile(rb"\s*:[0-9A-Fa-f]{2}")
 _READERS: tuple[tuple[Callable[[bytes], bool], Format, Callable[[bytes], Pieces]], ...] = (
     (lambda head: head.startswith(ELF_MAGIC), "elf", parse_elf),
@@ -80,7 +79,7 @@ class FirmwareImage:
 
 
 def read_image(
-    content: bytes, *, load_address: int | None = None, limit: int = MAX_IMAGE_SIZE, flash: ChipFlash = _ANY_FLASH
+    content: bytes, *, load_address: int | None = None, limit: int = MAX_IMAGE_SIZE, flash: ChipFlash = ANY_FLASH
 ) -> FirmwareImage:
     """Read a firmware image in any of the known formats.
 

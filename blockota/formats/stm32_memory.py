@@ -94,6 +94,10 @@ class ChipFlash:
     family: str = _UNKNOWN
 
 
+ANY_FLASH = ChipFlash()
+"""The flash of an unknown chip."""
+
+
 def find_memory(address: int, family: str = _UNKNOWN) -> Memory | None:
     """Return the memory of a family of chips at an address; None if the address may be in flash."""
     for span, families, memory in _MEMORIES:

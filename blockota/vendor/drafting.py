@@ -22,7 +22,7 @@ from blockota.formats.firmware_image import (
     show_span,
     too_large,
 )
-from blockota.formats.stm32_memory import ChipFlash
+from blockota.formats.stm32_memory import ANY_FLASH, ChipFlash
 from blockota.formats.vector_table import FLASH
 from blockota.model.draft import Draft
 from blockota.model.manifest import MAX_NOTES_SIZE, notes_from
@@ -31,7 +31,6 @@ from blockota.model.release import Product, Region
 MAX_RAW_SIZE = 1 << 30
 """Maximum size of a raw image that is read from its file in parts, in bytes."""
 _HEAD_SIZE = 4096
-_ANY_FLASH = ChipFlash()
 _FAMILY_LENGTH = 2
 """Length of a family's name. The chip table divides some families, such as L4 into L4 and L4P."""
 
@@ -61,7 +60,7 @@ class RawFile:
             return self.path.open("rb")
 
 
-def open_image(path: Path, *, load_address: int, flash: ChipFlash = _ANY_FLASH) -> FirmwareImage | RawFile:
+def open_image(path: Path, *, load_address: int, flash: ChipFlash = ANY_FLASH) -> FirmwareImage | RawFile:
     """Read a firmware image. A raw image larger than `MAX_IMAGE_SIZE` stays in its file.
 
     Args:
@@ -86,7 +85,7 @@ def open_image(path: Path, *, load_address: int, flash: ChipFlash = _ANY_FLASH) 
     return raw
 
 
-def read_image_file(path: Path, *, load_address: int, flash: ChipFlash = _ANY_FLASH) -> FirmwareImage:
+def read_image_file(path: Path, *, load_address: int, flash: ChipFlash = ANY_FLASH) -> FirmwareImage:
     """Read a firmware image file with `read_image`. The file's size is checked before the file is read.
 
     Raises:
