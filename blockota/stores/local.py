@@ -208,19 +208,13 @@ def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -
         StoreError: the folder cannot be read or written, or another process keeps the lock for too long.
     """
     with store.locked(exclusive=True):
-        needed = _reachable([*store.pins(), *keep], store.read_block)
+        needed = _reachable([*store.pins(), *keep], store)
         # Blocks are listed level by level from the roots; in reverse order, children come before parents.
-        found = _reachable(dropped, store.read_block)
-        return sum(store.remove_block(cid) for cid in reversed(found) if cid not in needed)
+        return sum(store.remove_block(cid) for cid in reversed(_reachable(dropped, store)) if cid not in needed)
 
 
-def _reachable(roots: Iterable[CID], read_block: Callable[[CID], bytes]) -> dict[CID, None]:
-    """Return the CIDs of all blocks of files by depth, except the blocks below a missing or corrupt block.
-
-    Args:
-        roots: the content addresses of the files.
-        read_block: returns the untrusted bytes of a block; only inner blocks are read.
-    """
+def _reachable(roots: Iterable[CID], store: LocalStore) -> dict[CID, None]:
+    """Return the CIDs of all blocks of files by depth, except the blocks below a missing or corrupt block."""
     found = dict.fromkeys(roots)
     level = list(found)
     while level:
@@ -228,7 +222,7 @@ def _reachable(roots: Iterable[CID], read_block: Callable[[CID], bytes]) -> dict
         for cid in level:
             if cid.codec != RAW:
                 with suppress(StoreError, ContentError):
-                    links = read_links(Block(cid, check_block(cid, read_block(cid))))
+                    links = read_links(Block(cid, check_block(cid, store.read_block(cid))))
                     below |= dict.fromkeys(link.cid for link in links)
         level = [cid for cid in below if cid not in found]
         found |= dict.fromkeys(level)
