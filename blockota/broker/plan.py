@@ -8,7 +8,7 @@ order drop, fetch, pin, announce, so that space is freed first, and only kept fi
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from blockota.broker.offences import Offence, skipped_until
@@ -195,7 +195,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
 
 def _why_unwanted(file: ReleaseFile, facts: Facts) -> str:
     """Return why no agreement covers a file. Of the agreements that ended, the facts have only the expired ones."""
-    for one in (one for one in facts.agreements if file.cid in {other.cid for other in one.claim.files()}):
+    for one in _covering(file, facts.agreements):
         if one.claim.release.status is not Status.ACTIVE:
             return "the vendor revoked the release"
         if facts.time >= one.newest.expires_at:
@@ -205,9 +205,13 @@ def _why_unwanted(file: ReleaseFile, facts: Facts) -> str:
 
 def _replicas(file: ReleaseFile, good: Sequence[AgreementFacts], *, own: set[str]) -> list[str]:
     """Return the URLs at which other brokers serve the releases to which a file belongs."""
-    covering = (one for one in good if file.cid in {other.cid for other in one.claim.files()})
-    urls = dict.fromkeys(url for one in covering for url in one.replicas)
+    urls = dict.fromkeys(url for one in _covering(file, good) for url in one.replicas)
     return [url for url in urls if url not in own]
+
+
+def _covering(file: ReleaseFile, agreements: Iterable[AgreementFacts]) -> Iterator[AgreementFacts]:
+    """Yield the agreements on a release to which a file belongs."""
+    return (one for one in agreements if file.cid in {other.cid for other in one.claim.files()})
 
 
 class AgreementState(enum.StrEnum):
