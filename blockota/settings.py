@@ -363,7 +363,7 @@ def _refuse_unknown(where: str, found: dict[str, Any], *, known: set[str]) -> No
         meant = get_close_matches(unknown[0].lower(), known, n=1)
         raise UsageError(
             f"{where} has an unknown setting {unknown[0]!r}",
-            why=f"the settings there are {names}",
+            why=f"the known settings are {names}",
             remedy=f"write {meant[0]}" if meant else "remove it",
         )
 

@@ -109,7 +109,7 @@ REFUSALS: Mapping[str, Refusal] = {
         "use the key that proposed the agreement",
     ),
     "NothingToAccept": Refusal(
-        "no agreement is given", "the list of agreements is empty", "give an agreement", Action.LIST_AGREEMENTS
+        "nothing can be accepted", "the list of agreements is empty", "give an agreement", Action.LIST_AGREEMENTS
     ),
     "AgreementUnknown": Refusal(
         "agreement {id} does not exist",

@@ -62,13 +62,14 @@ class Manifest:
         """
         # A lone surrogate is only counted here. It is refused below, with the number of its line.
         if (size := len(self.notes.encode("utf-8", "surrogatepass"))) > MAX_NOTES_SIZE:
-            raise _unusable("the notes are too long", f"they have {size} bytes, and {MAX_NOTES_SIZE} are allowed")
+            raise _unusable(
+                "the notes are too long", f"they have {size} bytes, and at most {MAX_NOTES_SIZE} are allowed"
+            )
         for number, line in enumerate(self.notes.split("\n"), 1):
             _require_printable(f"line {number} of the notes", line)
         if len(self.metadata) > MAX_ENTRIES:
-            raise _unusable(
-                "the metadata is too long", f"there are {len(self.metadata)} entries, and {MAX_ENTRIES} are allowed"
-            )
+            why = f"it has {len(self.metadata)} entries, and at most {MAX_ENTRIES} are allowed"
+            raise _unusable("the metadata is too long", why)
         for key, value in self.metadata:
             if not _KEY.fullmatch(key):
                 why = "a key has 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit"

@@ -108,7 +108,7 @@ def propose_rejection(contract: BlockOTAContract, *, reason: Reason, rejected: P
     if nonce is not None and nonce < safe.nonce:
         raise ProposalError(
             "there is nothing to reject",
-            why=f"nonce {nonce} is used already: the Safe's next nonce is {safe.nonce}",
+            why=f"nonce {nonce} is used already, and the Safe's next nonce is {safe.nonce}",
             remedy="check which proposal was executed",
             action=Action.LIST_PROPOSALS,
         )

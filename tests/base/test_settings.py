@@ -200,11 +200,11 @@ WRONG_FILES = {
     "nested without end": ("a = " + "[" * 30_000, "is not TOML"),
     "an unknown key": (
         'netwrok = "x"',
-        "unknown setting 'netwrok': the settings there are bench, gateways, network, networks, store, tokens, vendor_",
+        "unknown setting 'netwrok': the known settings are bench, gateways, network, networks, store, tokens, vendor_",
     ),
     "an unknown key of a network": (
         "[networks.x]\nchain = 5",
-        r"\[networks.x\] has an unknown setting 'chain': the settings there are chain_id",
+        r"\[networks.x\] has an unknown setting 'chain': the known settings are chain_id",
     ),
     "a network that is not there": ('network = "y"\n[networks.x]', "unknown network 'y': the settings have local, x"),
     "a mistyped key": ("[networks.local]\nchainid = 5", "unknown setting 'chainid': .* Write chain_id"),

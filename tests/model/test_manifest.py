@@ -123,9 +123,9 @@ def test_a_key_is_a_word(key: str) -> None:
 def test_limits_are_enforced() -> None:
     """Notes above 64 KiB, 65 metadata entries, long values and duplicate keys are refused."""
     assert replace(MANIFEST, notes="x" * MAX_NOTES_SIZE).cid
-    with pytest.raises(RefusedError, match="65537 bytes, and 65536"):
+    with pytest.raises(RefusedError, match="65537 bytes, and at most 65536"):
         replace(MANIFEST, notes="x" * (MAX_NOTES_SIZE - 1) + "ä")
-    with pytest.raises(RefusedError, match="65 entries, and 64 are allowed"):
+    with pytest.raises(RefusedError, match="65 entries, and at most 64 are allowed"):
         replace(MANIFEST, metadata=metadata_from((f"k{number}", "") for number in range(65)))
     with pytest.raises(RefusedError, match="1025 characters, and at most 1024"):
         replace(MANIFEST, metadata=(("k", "x" * 1025),))
