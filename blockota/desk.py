@@ -43,7 +43,7 @@ def view_of(connection: Connection, proposals: Iterable[Proposal]) -> ChainView:
         ChainError: the block was replaced by a reorganisation during the reads.
     """
     settings = connection.settings
-    # Without a replication contract there are no agreements to read, and none can be proposed.
+    # Without a replication contract, agreements can be neither made nor decided, so none are read.
     replication = connection.replication if settings.replication else None
     about, confirmations = agreements_of(proposals), settings.confirmations
     view = read_view(connection.contract, replication, about=about, confirmations=confirmations)
@@ -51,11 +51,7 @@ def view_of(connection: Connection, proposals: Iterable[Proposal]) -> ChainView:
 
 
 def review_on(
-    connection: Connection,
-    proposal: Proposal,
-    inputs: ImageInputs | None = None,
-    *,
-    view: ChainView,
+    connection: Connection, proposal: Proposal, inputs: ImageInputs | None = None, *, view: ChainView
 ) -> Review:
     """Review a proposal before its signature: check its chain and Safe, hash its images, and read the chain's state.
 

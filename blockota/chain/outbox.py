@@ -382,9 +382,8 @@ class Chain(Node):
         with wait.interruptible():
             if is_new and (rejection := self._submit(entry.newest)):
                 self._journal.remove(entry)
-                self._require_funds(
-                    entry.sender, entry.newest.gas, entry.newest.fees
-                )  # the account may have spent its coin since the check
+                # The account may have spent its coin since the check.
+                self._require_funds(entry.sender, entry.newest.gas, entry.newest.fees)
                 self._recognise_funds(entry.sender, rejection)
                 raise ChainError(
                     f"the node at {self.place} rejected the transaction, nothing was sent",

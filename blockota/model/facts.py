@@ -87,7 +87,7 @@ class BoardAnswer:
         write_protected: protected ranges of the flash; None if the chip does not report them.
         installed: version of the product in the range; None if there is none.
         other: release of another product in the range; None if there is none.
-        holds_unknown: whether the range contains something else than a release, blank flash or a half-written image.
+        holds_unknown: whether the range is not blank, and contains neither a release nor a half-written image.
         half_written: whether the range contains the remains of an interrupted run: either its first words are erased
             and each other byte is erased or equals the image, or the contents match the board's journal.
         lost: erased ranges beside a half-written image whose former contents are not in a journal.

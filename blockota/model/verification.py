@@ -20,9 +20,9 @@ that nothing was changed. The error of check 10 is `FlashProofError`.
 7.  (a) The board's product id is the record's chip id. (b) The image and (c) the product's region are inside the flash.
 8.  (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not
     report its write protection, the result of the check says so, and check 10 detects a protected page.
-9.  (a) The program was linked for its load address, or the manifest records that the publisher accepted another. (b)
-    The image is long enough for a vector table, (c) the initial stack pointer is in RAM, and (d) the reset vector is in
-    the image. The vector table of an MCUboot image follows its header. If the operator consents, a data image needs no
+9.  (a) The program was linked for its load address, or the publisher accepted the load address in the manifest. (b) The
+    image is long enough for a vector table, (c) the initial stack pointer is in RAM, and (d) the reset vector is in the
+    image. The vector table of an MCUboot image follows its header. If the operator consents, a data image needs no
     vector table, unless it is at the start of the flash.
 
 `prove_flash` runs check 10 on the flash after writing:

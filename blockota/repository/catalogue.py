@@ -189,11 +189,7 @@ class Catalogue:
 
 
 def find_files(
-    rights: Rights,
-    store: BlockStore,
-    *,
-    before: ServedFiles | None = None,
-    failed: Collection[CID] = (),
+    rights: Rights, store: BlockStore, *, before: ServedFiles | None = None, failed: Collection[CID] = ()
 ) -> ServedFiles:
     """Find the files that may be served and are complete in the store.
 
