@@ -12,7 +12,7 @@ from blockota.cli.lines import line_options
 from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session, with_session_offline
 from blockota.errors import RefusedError, UnreachableError, UsageError
-from blockota.model.recognition import ranked, standing
+from blockota.model.recognition import describe_release, ranked
 from firmware_host.bench.session import BoardSession, FlashLook
 from firmware_host.bootloader.an3155 import Command
 from firmware_host.bootloader.entry import BoardLine
@@ -69,7 +69,7 @@ def _contents(session: Session, board: BoardSession) -> dict[str, Any]:
             look = board.look(known)
         if look is None:
             return {"releases": [], "contents": "unknown: this vendor has no release for this chip"}
-        sentence = "; ".join(f"{one.product} {one.version}, {standing(one, known, now=now)}" for one in look.releases)
+        sentence = "; ".join(describe_release(one, known, now=now) for one in look.releases)
         sentence = sentence or _without_release(session, board, look)
     except (UsageError, RefusedError, UnreachableError) as error:  # the board is identified all the same
         return {"releases": None, "contents": f"not read: {sentence_of(error)}"}

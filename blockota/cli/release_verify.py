@@ -16,7 +16,7 @@ from blockota.errors import Action, RefusedError
 from blockota.files import naming_file
 from blockota.model.facts import Passed
 from blockota.model.program import BOOT_ADDRESS
-from blockota.model.recognition import Located, ranked, standing
+from blockota.model.recognition import Located, describe_release, ranked
 from blockota.model.release import Release, Version
 from blockota.model.verification import prove_record
 from blockota.vendor.drafting import open_image
@@ -92,7 +92,7 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
 
 def _names(found: Sequence[Located], releases: Sequence[Release], *, now: int) -> list[str]:
     """Return the releases in words, such as ``acme-thermo2 1.1.0, superseded by 1.3.0``."""
-    return [f"{one.release.product} {one.release.version}, {standing(one.release, releases, now=now)}" for one in found]
+    return [describe_release(one.release, releases, now=now) for one in found]
 
 
 def _prove(session: Session, found: Located, file: BinaryIO) -> tuple[Passed, ...]:

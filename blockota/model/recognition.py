@@ -1,4 +1,4 @@
-"""Find releases in the bytes of a flash, and describe the standing of a release among those of its product."""
+"""Find releases in the bytes of a flash, and describe a release among the releases of its product."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def successor(release: Release, releases: Iterable[Release], *, now: int) -> Rel
     return max(newer, key=lambda one: one.version, default=None)
 
 
-def standing(release: Release, releases: Iterable[Release], *, now: int) -> str:
-    """Describe the standing of a release, such as ``superseded by 1.3.0``, ``revoked`` or ``the newest release``."""
+def describe_release(release: Release, releases: Iterable[Release], *, now: int) -> str:
+    """Describe a release and its status, such as ``acme-thermo2 1.2.0, superseded by 1.3.0``."""
     newer = successor(release, releases, now=now)
     words = []
     if release.status is Status.REVOKED:
@@ -82,7 +82,7 @@ def standing(release: Release, releases: Iterable[Release], *, now: int) -> str:
         words.append(f"not active before {show_time(release.active_from)}")
     if newer:
         words.append(f"superseded by {newer.version}")
-    return ", ".join(words) or "the newest release"
+    return ", ".join([f"{release.product} {release.version}", *(words or ["the newest release"])])
 
 
 def ranked(release: Release, releases: Iterable[Release], *, now: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from blockota.formats.vector_table import find_link_address
 from blockota.model.board_image import require_place
 from blockota.model.facts import ChainAnswer, KnownReleases, ProvenRelease, Trust
 from blockota.model.manifest import Description
-from blockota.model.recognition import standing
+from blockota.model.recognition import describe_release
 from blockota.model.release import Product, Release, Status, Version
 from blockota.model.verification import prove_release
 from blockota.stores.search import SearchObserver, SearchStage, find_image
@@ -126,7 +126,7 @@ class Offers:
             remedy = "flash without a file, so that the image is fetched"
             return VerificationError(error.number, what, why=why, remedy=remedy, action=action)
 
-        name = f"{there.product} {there.version}, {standing(there, releases, now=now)}"
+        name = describe_release(there, releases, now=now)
         why = f"it is {name}"
         if rest := len(image) - there.size:
             what, why = f"{file} is not only a release", f"it begins with {name}, and has {rest:,} more bytes"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from blockota.model.recognition import Located, locate_releases, standing
+from blockota.model.recognition import Located, describe_release, locate_releases
 from blockota.model.release import Release, Status, Version
 from tests.support.samples import release_of
 
@@ -52,9 +52,11 @@ def test_a_release_is_named_with_its_successor() -> None:
     """A release is the newest, superseded, revoked or postponed; revoked and postponed releases supersede nothing."""
     later = replace(NEW, active_from=100)
     withdrawn = replace(NEW, status=Status.REVOKED)
-    assert standing(NEW, [NEW, OLD], now=0) == "the newest release"
-    assert standing(OLD, [NEW, OLD], now=0) == "superseded by 1.1.0"
-    assert standing(OLD, [replace(NEW, product="other"), OLD], now=0) == "the newest release"
-    assert standing(OLD, [later, OLD], now=99) == standing(OLD, [withdrawn, OLD], now=0) == "the newest release"
-    assert standing(later, [later, OLD], now=99).startswith("not active before 1970-01-01")
-    assert standing(replace(OLD, status=Status.REVOKED), [NEW, OLD], now=0) == "revoked, superseded by 1.1.0"
+    old, new = f"{OLD.product} 1.0.0", f"{NEW.product} 1.1.0"
+    assert describe_release(NEW, [NEW, OLD], now=0) == f"{new}, the newest release"
+    assert describe_release(OLD, [NEW, OLD], now=0) == f"{old}, superseded by 1.1.0"
+    for others, now in (([replace(NEW, product="other")], 0), ([later], 99), ([withdrawn], 0)):
+        assert describe_release(OLD, [*others, OLD], now=now) == f"{old}, the newest release"
+    assert describe_release(later, [later, OLD], now=99).startswith(f"{new}, not active before 1970-01-01")
+    revoked = replace(OLD, status=Status.REVOKED)
+    assert describe_release(revoked, [NEW, OLD], now=0) == f"{old}, revoked, superseded by 1.1.0"
