@@ -43,6 +43,8 @@ from blockota.vendor.images import ImageInputs, OpenImage, checked_images
 
 MAX_BLOCKS = 1 << 14
 """The maximum number of blocks in a pack, which is enough for images of 16 GiB."""
+_ROOTS = 2
+"""The number of roots in the header: the proposal and the chain view."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Pack(ReadOnlyStore):
         self._size = file.seek(0, 2)
         index = index_car(file, most_blocks=MAX_BLOCKS)
         self._places, self._roots = index.places, index.roots
-        if len(self._roots) != len(("proposal", "view")) or {root.codec for root in self._roots} != {RAW}:
+        if len(self._roots) != _ROOTS or {root.codec for root in self._roots} != {RAW}:
             raise ContentError("the roots are not those of a pack", why="a pack has a proposal and a chain view")
 
         proposal, view = (read_whole(self, root, size=MAX_FILE_SIZE) for root in self._roots)
