@@ -104,12 +104,12 @@ def test_a_descriptor_that_is_not_open_is_reported(pipe: Pipe) -> None:
 
 
 def test_a_descriptor_of_this_process_is_not_read() -> None:
-    """If the shell opened no descriptor 3, it can be a socket of the process itself, which would be read for ever."""
+    """A descriptor that the caller did not open is refused: it can be a socket of this process, which never ends."""
     reader, writer = os.pipe()
+    os.close(writer)
     with pytest.raises(UsageError, match="the caller did not open it"):
         read_password(reader)
     os.close(reader)
-    os.close(writer)
 
 
 def test_a_folder_is_reported(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_amounts_that_nearly_suffice_never_look_equal() -> None:
     assert "it has 0.0001219 of" in error.why
     assert "can cost 0.000122" in error.why
     assert "at least 0.000000000000000001 to" in error.remedy
+    assert "at least 0.000122 to" in cannot_pay(SAFE, 1, gas=61_000, fees=Fees(2 * 10**9, None)).remedy
 
 
 @pytest.mark.parametrize(
