@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call, revoke_call
 from blockota.bindings.replication import ReplicationContract, decision_call
 from blockota.bindings.serving_rights import Reading, RightsReader
-from blockota.chain import BlockHead, Chain, Log
+from blockota.chain import BlockHead, Chain
 from blockota.chain.follow import Follower
 from blockota.errors import ChainError
 from blockota.formats.cid import CID, RAW
@@ -21,31 +22,11 @@ from blockota.model.rights import Rights, rights_at
 from blockota.repository.catalogue import Catalogue
 from blockota.stores.local import LocalStore
 from tests.conftest import Cast
-from tests.support.networks import fresh_anvil, rpc
+from tests.support.networks import fresh_anvil, method_of, post, rpc, stand_in
 from tests.support.samples import PRODUCT, release_of
 
 DEPTH = 3
 MANIFESTS = [bytes((number,)) * 32 for number in (1, 2)]
-
-
-class Forgetful(Chain):
-    """A node that rejects event searches that begin at too old a block, as public nodes do."""
-
-    first_block = 0
-
-    def logs(
-        self,
-        address: str,
-        topics: Sequence[bytes | None],
-        *,
-        from_block: int = 0,
-        to_block: int | None = None,
-        in_parts: bool = True,
-    ) -> list[Log]:
-        """Return events, or raise an error if the search begins at too old a block."""
-        if from_block < self.first_block:
-            raise ChainError("the node has no history of these blocks")
-        return super().logs(address, topics, from_block=from_block, to_block=to_block, in_parts=in_parts)
 
 
 @dataclass(frozen=True)
@@ -225,18 +206,24 @@ def test_a_restarted_chain_is_read_again(scene: Scene, cast: Cast) -> None:
 
 
 def test_events_are_searched_from_the_first_block_on(scene: Scene) -> None:
-    """All manifests are found although the node rejects event searches from block 0."""
-    chain = Forgetful(scene.chain.url)
-    chain.first_block = scene.first_block
-    reader = scene.vendor(chain)
-    scene.publish(b"image", Version(1, 1, 0), manifest=MANIFESTS[0])
-    scene.mine(DEPTH)
-    for _ in range(2):
-        found = reader.read()
-        assert (found.manifests_known, found.claims[0].manifest) == (True, CID(RAW, MANIFESTS[0]))
-    scene.mine(600)
-    chain.first_block = scene.chain.head().number - 300
-    assert reader.read().claims[0].manifest == CID(RAW, MANIFESTS[0])
+    """All manifests are found although the node, like many public ones, has no events of earlier blocks."""
+    oldest = scene.first_block
+
+    def answer(body: bytes) -> tuple[int, bytes]:
+        if method_of(body) == "eth_getLogs" and int(json.loads(body)["params"][0]["fromBlock"], 16) < oldest:
+            return 200, b'{"jsonrpc":"2.0","id":0,"error":{"code":4444,"message":"pruned history unavailable"}}'
+        return 200, post(scene.chain.url, body)
+
+    with stand_in(answer) as url:
+        reader = scene.vendor(Chain(url))
+        scene.publish(b"image", Version(1, 1, 0), manifest=MANIFESTS[0])
+        scene.mine(DEPTH)
+        for _ in range(2):
+            found = reader.read()
+            assert (found.manifests_known, found.claims[0].manifest) == (True, CID(RAW, MANIFESTS[0]))
+        scene.mine(600)
+        oldest = scene.chain.head().number - 300
+        assert reader.read().claims[0].manifest == CID(RAW, MANIFESTS[0])
 
 
 def test_a_contract_that_is_too_new_is_waited_for(scene: Scene) -> None:
