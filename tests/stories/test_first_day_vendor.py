@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tests.stories.conftest import Outcome, Workshop
 from tests.stories.test_bad_input import OUT_OF_REACH, REFUSED, USAGE, refused
-from tests.stories.test_new_keys import descriptor
 from tests.stories.test_release_desk import ok
 from tests.stories.test_road import NEW, OLD
+from tests.support.descriptors import descriptor
 
 Mistake = tuple[str, int, Sequence[str]]
 """A command as it is typed, its exit status, and words of the answer: what is wrong, or what to do."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,7 @@ from eth_account.signers.local import LocalAccount
 from tests.conftest import IMAGES, ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
-from tests.support import forks
-from tests.support.descriptors import inherit
+from tests.support import descriptors, forks
 
 PASSWORD = "correct horse"  # noqa: S105 - opens only the keystore that this file creates
 OFFER = ("replica", "propose", "--product", PRODUCT, "--version", "1.0.0")
@@ -34,17 +33,10 @@ def released(workshop: Workshop) -> Workshop:
 
 
 @pytest.fixture
-def descriptor(tmp_path: Path) -> Descriptor:
+def descriptor() -> Iterator[Descriptor]:
     """Return a function that makes a file descriptor from which a text can be read."""
-
-    def make(text: str) -> str:
-        path = tmp_path / "password"
-        path.write_text(text)
-        number = os.open(path, os.O_RDONLY)
-        inherit(number)
-        return str(number)
-
-    return make
+    with ExitStack() as stack:
+        yield lambda text: stack.enter_context(descriptors.descriptor(text))
 
 
 def test_a_password_comes_by_descriptor(released: Workshop, descriptor: Descriptor) -> None:

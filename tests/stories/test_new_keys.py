@@ -6,8 +6,6 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,20 +15,9 @@ from eth_account import Account
 from blockota.cli.main import run
 from blockota.errors import UsageError
 from blockota.keys import create_keystore, dev_account
-from tests.support.descriptors import inherit
+from tests.support.descriptors import descriptor
 
 PASSWORD = "correct horse"  # noqa: S105 - opens only the keystores that this file creates
-
-
-@contextmanager
-def descriptor(text: str) -> Iterator[str]:
-    """Yield the number of a file descriptor from which a text can be read."""
-    reader, writer = os.pipe()
-    os.write(writer, text.encode())
-    os.close(writer)
-    inherit(reader)
-    yield str(reader)
-    os.close(reader)
 
 
 @pytest.fixture(autouse=True)
@@ -109,17 +96,17 @@ def test_a_stopped_command_leaves_nothing(folder: Path, moment: str, monkeypatch
     assert list(folder.iterdir()) == []
 
 
-def test_a_word_that_is_no_new_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_word_that_is_not_a_new_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A URI of another kind is not a file, and what could be a private key is not repeated."""
     secret = dev_account(1).key.hex()
     for word, shown in (
         ("ape:alice", "ape: names a key"),
-        (secret, "choose a file name"),
+        (secret, "Choose a file name"),
         (f"0x{secret}", "existing key"),
     ):
         assert run(["key", "new", word]) == 2
         printed = capsys.readouterr().err
-        assert shown in printed.replace("Choose", "choose")
+        assert shown in printed
         assert secret[:8] not in printed
     assert list(folder.iterdir()) == []
 
@@ -140,7 +127,7 @@ def test_a_missing_key_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_password_is_never_an_argument(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a terminal and a file descriptor there is no key, and an empty or a short password is refused."""
+    """Without a terminal and a file descriptor, `key new` fails; an empty or a short password is refused."""
     assert run(["key", "new", "alice.json"]) == 2
     assert "--password-fd" in capsys.readouterr().err
     for password, words in (("", "its first line is empty"), ("1234567", "at least 8 characters are required")):
