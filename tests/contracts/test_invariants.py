@@ -5,7 +5,6 @@ A model of the contract in Python performs the same random calls, and its state 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,8 @@ from ape.contracts import ContractInstance
 from ape.exceptions import ContractLogicError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tests.support.sampling import EXHAUSTIVE
 
 MakeRelease = Callable[..., dict[str, Any]]
 SMALL = st.integers(0, 7)
@@ -71,7 +72,7 @@ class Rules:
 
 @pytest.mark.sampled
 @settings(
-    max_examples=20 if os.environ.get("BLOCKOTA_EXHAUSTIVE") else 5,
+    max_examples=20 if EXHAUSTIVE else 5,
     deadline=None,
     derandomize=True,
     database=None,
