@@ -90,7 +90,7 @@ def announcements(workshop: Workshop) -> int:
 
 
 @dataclass(frozen=True)
-class Process:
+class SyncProcess:
     """A running ``broker sync`` process."""
 
     process: forks.Process
@@ -109,7 +109,7 @@ class Process:
 
 
 @contextmanager
-def running(workshop: Workshop, *options: str, script: str = "") -> Iterator[Process]:
+def running(workshop: Workshop, *options: str, script: str = "") -> Iterator[SyncProcess]:
     """Run ``broker sync`` in a process with these options and the common ones.
 
     Args:
@@ -119,7 +119,7 @@ def running(workshop: Workshop, *options: str, script: str = "") -> Iterator[Pro
     """
     program = ("-c", script) if script else ("-m", "blockota")
     with forks.started([*program, "broker", "sync", *options, *OPTIONS], folder=workshop.folder) as process:
-        yield Process(process)
+        yield SyncProcess(process)
 
 
 @contextmanager

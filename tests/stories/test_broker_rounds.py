@@ -13,7 +13,7 @@ import pytest
 from blockota.chain.local import free_port
 from tests.stories.brokers import (
     ALL_DONE,
-    Process,
+    SyncProcess,
     agree,
     announcements,
     blocks,
@@ -52,7 +52,7 @@ def vendor_url(agreed: Workshop) -> Iterator[str]:
         yield url
 
 
-def until(broker: Process, condition: Callable[[dict[str, object]], bool]) -> dict[str, object]:
+def until(broker: SyncProcess, condition: Callable[[dict[str, object]], bool]) -> dict[str, object]:
     """Return the output of the first round that meets a condition."""
     return next(found for _ in range(int(WAIT_SECONDS)) if condition(found := broker.line()))
 

@@ -11,7 +11,7 @@ OMITTED = "…"
 
 
 @dataclass(frozen=True)
-class Program:
+class PageProgram:
     """A program of a page.
 
     Attributes:
@@ -27,6 +27,6 @@ class Program:
         return bool(re.fullmatch(".*?".join(map(re.escape, self.shown.split(OMITTED))), output))
 
 
-def programs(page: Path) -> list[Program]:
+def programs(page: Path) -> list[PageProgram]:
     """Return the programs of a page, from top to bottom."""
-    return [Program(source, shown) for source, shown in _PROGRAM.findall(page.read_text("utf-8"))]
+    return [PageProgram(source, shown) for source, shown in _PROGRAM.findall(page.read_text("utf-8"))]

@@ -23,11 +23,12 @@ from blockota.stores.source import Source
 from tests.support import forks
 from tests.support.fetch_samples import IMAGE, ROOT
 from tests.support.samples import release_of
+from tests.support.sampling import EXHAUSTIVE
 
 SHARED = hashlib.shake_128(b"shared").digest(CHUNK_SIZE)
 FILES = [SHARED + bytes((number,)) * 1000 for number in range(4)]
 """Files of two leaves and a root, which share their first leaf."""
-TURNS = 10 if os.environ.get("BLOCKOTA_EXHAUSTIVE") else 4
+TURNS = 10 if EXHAUSTIVE else 4
 
 
 def fetch(store: LocalStore, url: str) -> None:
@@ -76,7 +77,7 @@ def say(word: str) -> None:
 
 
 @dataclass(frozen=True)
-class Worker:
+class StoreProcess:
     """A process that works on a store.
 
     Attributes:
@@ -94,7 +95,7 @@ class Worker:
 
 
 @contextmanager
-def working(folder: Path, work: str, argument: str = "") -> Iterator[Worker]:
+def working(folder: Path, work: str, argument: str = "") -> Iterator[StoreProcess]:
     """Start a process on the store, and wait until it is ready."""
     words = ["-m", "tests.support.store_process", str(folder), work, argument]
     read, write = os.pipe()
@@ -104,7 +105,7 @@ def working(folder: Path, work: str, argument: str = "") -> Iterator[Worker]:
         forks.started(words, folder=forks.ROOT, streams={0: read}) as process,
     ):
         assert process.stdout.readline() == "ready\n"
-        yield Worker(process, write)
+        yield StoreProcess(process, write)
 
 
 WORK: dict[str, Callable[[LocalStore, str], None]] = {"fetch": fetch, "hold": hold, "put": put, "sweep": sweep}

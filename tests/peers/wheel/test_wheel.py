@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Workshop
 from tests.stories.technicians import board
 from tests.stories.test_library_page import PAGE, copy_images
-from tests.support.page_programs import Program, programs
+from tests.support.page_programs import PageProgram, programs
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_the_wheel_does_everything_on_a_given_node(workshop: Workshop, python: P
 def test_the_programs_pass_a_strict_type_checker(python: Path, tmp_path: Path) -> None:
     """The installed package has types for all that the programs use, and refuses a name that it does not have."""
     files = [file.name for file, _ in write_programs(tmp_path)]
-    Path(tmp_path / "wrong.py").write_text("import blockota\n\nblockota.Netwrok\n")
+    (tmp_path / "wrong.py").write_text("import blockota\n\nblockota.Netwrok\n")
     mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-executable", str(python)]
     done = subprocess.run([*mypy, *files], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -47,7 +47,7 @@ def test_the_programs_pass_a_strict_type_checker(python: Path, tmp_path: Path) -
     assert 'Module has no attribute "Netwrok"' in done.stdout
 
 
-def write_programs(folder: Path) -> list[tuple[Path, Program]]:
+def write_programs(folder: Path) -> list[tuple[Path, PageProgram]]:
     """Write the programs of the page to files, as a user copies them."""
     files = []
     for number, program in enumerate(programs(PAGE), 1):
