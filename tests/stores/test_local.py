@@ -164,7 +164,6 @@ def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
             action()
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
 @pytest.mark.parametrize("has_writer", [False, True])
 def test_a_pipe_in_place_of_a_block_is_not_waited_for(store: LocalStore, *, has_writer: bool) -> None:
     """A named pipe in place of a block is a corrupt block: a repository that opens it must not hang for ever."""

@@ -198,7 +198,6 @@ def test_a_line_in_two_logs_counts_once(tmp_path: Path) -> None:
     assert "6 lines are repeated in these logs, and count once" in told.err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_control_characters_do_not_reach_a_terminal(tmp_path: Path) -> None:
     """On a terminal, ``--csv -`` escapes the control characters of a name; a file gets them unchanged."""
     write_log(tmp_path / "log", replace(ENTRY, operator="\x1b[31mIda"))
