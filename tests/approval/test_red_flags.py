@@ -458,7 +458,7 @@ def test_a_view_that_is_older_than_the_proposal_is_outdated_and_nothing_worse() 
         assert flag.word is Word.OLD
         assert "the chain view is outdated" in flag.what
         assert what in flag.what
-        # A view from the node is not outdated, and neither does a time in the future make it so.
+        # A view from the node is not outdated. A file is not outdated either if the proposal's time is in the future.
         for view, now in ((replace(older, source=""), NOW), (older, NOW - 30)):
             assert Word.OLD not in [flag.word for flag in red_flags(proposal, view, signer=OWNERS[0], now=now)]
     assert flags(proposal_with(nonce=6, data=publish_call([image(Version(1, 1, 0))])), older) == ["nonce"]

@@ -38,7 +38,7 @@ def refused(vendor: Vendor, call: bytes) -> str:
 
 
 def test_a_release_is_read_as_it_was_published(vendor: Vendor, product: Product) -> None:
-    """A published release is read back by its version, as the and as the newest release."""
+    """A published release is read back by its version, and as the newest release."""
     wanted = numbered(product, 1)
     vendor.decide(publish_call([wanted]))
     found = vendor.contract.release(product.name, wanted.version)

@@ -170,7 +170,7 @@ def test_tls_is_never_given_up() -> None:
     assert not plain.asked
 
 
-def test_a_plain_server_in_the_place_of_tls_is_gone() -> None:
+def test_a_plain_server_in_the_place_of_tls_is_reported() -> None:
     """The error for a plain HTTP server at an https URL has a readable TLS reason, without a C source location."""
     with serving(SMALL_BLOCKS, honest) as gateway, pytest.raises(SourceError, match=r"TLS: [a-z ]+") as caught:
         read_small(Source(gateway.url.replace("http:", "https:")))

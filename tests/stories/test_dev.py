@@ -122,8 +122,8 @@ def test_the_local_chain_is_offered_only_where_it_was_started(
     monkeypatch.delenv("BLOCKOTA_CONTRACT")
     monkeypatch.delenv("BLOCKOTA_URL")
 
-    (Path(".blockota")).mkdir()
-    (Path(".blockota") / "anvil.port").write_text(port)
+    Path(".blockota").mkdir()
+    Path(".blockota", "anvil.port").write_text(port)
     settings = f'[networks.local]\nurl = "http://127.0.0.1:{port}"\ncontract = "0x{"11" * 20}"\n'
     Path("blockota.toml").write_text(settings)
     assert run(["release", "list"]) == 5
