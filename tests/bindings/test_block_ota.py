@@ -17,7 +17,7 @@ from blockota.formats.abi import interface
 from blockota.formats.cid import CHUNK_SIZE, cid_of
 from blockota.model.release import Product, Region, Release, Revocation, Status, Version, product_key
 from tests.conftest import Cast, Vendor
-from tests.support.networks import rpc
+from tests.support.networks import method_of, post, refusal, rpc, stand_in
 from tests.support.samples import CHIP_ID, FLASH, release_of
 
 BATCHES = ((0, 40), (40, 80), (80, PAGE * 2 + 1))
@@ -80,6 +80,25 @@ def test_the_newest_is_the_greatest_that_is_not_revoked(vendor: Vendor, product:
     assert answer.revocation == Revocation("it burns", head.time, head.number)
     assert vendor.contract.answer(product.name, first.version, confirmations=0).revocation is None
     assert vendor.contract.revocation(revoked, block=head.number - 1) is None
+
+
+def test_a_revoked_release_is_answered_without_its_reason(vendor: Vendor, product: Product) -> None:
+    """A node that refuses the search for the reason is asked once, and the answer is complete without the reason."""
+    made = numbered(product, 1)
+    vendor.decide(publish_call([made]))
+    vendor.decide(revoke_call(product.name, made.version, reason="it burns"))
+    asked: list[str] = []
+
+    def refuse_search(body: bytes) -> tuple[int, bytes]:
+        asked.append(method_of(body))
+        return 200, refusal("block range too large") if asked[-1] == "eth_getLogs" else post(vendor.chain.url, body)
+
+    with stand_in(refuse_search) as url:
+        contract = BlockOTAContract(Chain(url), vendor.contract.address)
+        answer = contract.answer(product.name, made.version, confirmations=0)
+    assert answer.release is not None
+    assert (answer.release.status, answer.revocation) == (Status.REVOKED, None)
+    assert asked.count("eth_getLogs") == 1
 
 
 def test_a_history_longer_than_a_page_is_whole(vendor: Vendor, product: Product) -> None:

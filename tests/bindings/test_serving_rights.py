@@ -22,7 +22,7 @@ from blockota.model.rights import Rights, rights_at
 from blockota.repository.catalogue import Catalogue
 from blockota.stores.local import LocalStore
 from tests.conftest import Cast
-from tests.support.networks import fresh_anvil, method_of, post, rpc, stand_in
+from tests.support.networks import fresh_anvil, method_of, post, refusal, rpc, stand_in
 from tests.support.samples import PRODUCT, release_of
 
 DEPTH = 3
@@ -211,7 +211,7 @@ def test_events_are_searched_from_the_first_block_on(scene: Scene) -> None:
 
     def answer(body: bytes) -> tuple[int, bytes]:
         if method_of(body) == "eth_getLogs" and int(json.loads(body)["params"][0]["fromBlock"], 16) < oldest:
-            return 200, b'{"jsonrpc":"2.0","id":0,"error":{"code":4444,"message":"pruned history unavailable"}}'
+            return 200, refusal("pruned history unavailable", code=4444)
         return 200, post(scene.chain.url, body)
 
     with stand_in(answer) as url:

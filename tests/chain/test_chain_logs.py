@@ -15,7 +15,7 @@ from blockota.chain import Chain, Log
 from blockota.errors import ChainError
 from blockota.model.release import Product, Region
 from tests.conftest import Cast, Vendor
-from tests.support.networks import post, stand_in
+from tests.support.networks import post, refusal, stand_in
 
 OWNERSHIP = keccak(text="OwnershipTransferred(address,address)")
 FLASH = Region(0x08000000, 1 << 16)
@@ -42,7 +42,7 @@ def stingy(chain: Chain, *, span: int, status: int) -> Iterator[str]:
         yield url
 
 
-REFUSAL = b'{"jsonrpc":"2.0","id":0,"error":{"code":-32005,"message":"block range too large"}}'
+REFUSAL = refusal("block range too large", code=-32005)
 
 
 def is_too_much(request: dict[str, Any], *, span: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +16,7 @@ from blockota.errors import Action, ChainError, ContractRefusalError, RefusedErr
 from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow
 from tests.conftest import Cast, Vendor
 from tests.stories.conftest import ganache
-from tests.support.networks import method_of, post, rpc, stand_in
+from tests.support.networks import method_of, post, refusal, rpc, stand_in
 from tests.support.samples import SAFE
 from tests.support.waiting import eventually
 
@@ -86,7 +85,7 @@ def test_a_node_that_estimates_only_what_can_be_paid(desk: Desk, answer: str) ->
 
     def refuse(body: bytes) -> tuple[int, bytes]:
         if method_of(body) == "eth_estimateGas" and b"maxFeePerGas" in body:
-            return 200, json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": answer}}).encode()
+            return 200, refusal(answer)
         return 200, post(desk.chain.url, body)
 
     rpc(desk.chain, "anvil_setBalance", desk.payer.address, hex(POOR))
@@ -120,7 +119,7 @@ def test_a_node_that_rejects_for_lack_of_funds_is_not_blamed(desk: Desk, code: i
         if method_of(body) != "eth_sendRawTransaction":
             return 200, post(desk.chain.url, body)
         rpc(desk.chain, "anvil_setBalance", desk.payer.address, hex(POOR))
-        return 200, json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": answer}}).encode()
+        return 200, refusal(answer, code=code)
 
     with (
         stand_in(spend_then_reject) as url,
@@ -138,7 +137,7 @@ def test_the_answer_of_a_node_with_another_balance_is_quoted(desk: Desk, method:
     def reject(body: bytes) -> tuple[int, bytes]:
         if method_of(body) != method:
             return 200, post(desk.chain.url, body)
-        return 200, json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": answer}}).encode()
+        return 200, refusal(answer)
 
     with stand_in(reject) as url, pytest.raises(RefusedError, match=r"it has 100 of .* queued cost 9\. Send coin"):
         desk.outbox(url).send(desk.payer, b"", to=SAFE)

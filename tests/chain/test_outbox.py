@@ -19,7 +19,7 @@ from blockota.chain.journal import Journal, SentTransaction
 from blockota.chain.outbox import TransactionState
 from blockota.chain.transaction import SignedTransaction
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
-from tests.support.networks import fresh_anvil, line_to, method_of, post, rpc, stand_in
+from tests.support.networks import fresh_anvil, line_to, method_of, post, refusal, rpc, stand_in
 from tests.support.samples import SAFE
 from tests.support.waiting import DEADLINE, eventually
 
@@ -203,8 +203,7 @@ def test_a_node_without_old_state_cannot_tell_which_transaction_has_the_nonce(de
     def answer(body: bytes) -> tuple[int, bytes]:
         is_count = method_of(body) == "eth_getTransactionCount"
         at_a_block = is_count and json.loads(body)["params"][1].startswith("0x")
-        refusal = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"missing trie node"}}'
-        return 200, refusal if at_a_block else post(desk.chain.url, body)
+        return 200, refusal("missing trie node") if at_a_block else post(desk.chain.url, body)
 
     with stand_in(answer) as url:
         outbox = desk.outbox(url, timeout=0.1)

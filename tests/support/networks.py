@@ -78,6 +78,11 @@ def method_of(body: bytes) -> str:
     return method
 
 
+def refusal(message: str, *, code: int = -32000) -> bytes:
+    """Return the response of a node that refuses a JSON-RPC request."""
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": message}}).encode()
+
+
 @contextmanager
 def stand_in(answer: Callable[[bytes], tuple[int, bytes] | None]) -> Iterator[str]:
     """Run a server on loopback in place of a node, and yield its URL.

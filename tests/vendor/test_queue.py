@@ -112,7 +112,11 @@ def test_a_folder_is_read_as_a_queue(tmp_path: Path) -> None:
     ("proposal", "executed", "what"),
     [
         (proposal_with(nonce=6), [proposal_with(nonce=6).safe_tx_hash], "was executed already"),
-        (proposal_with(nonce=6), [], "was replaced: the Safe executed another transaction at nonce 6"),
+        (
+            proposal_with(nonce=6),
+            [LATER.safe_tx_hash],
+            "was replaced: the Safe executed another transaction at nonce 6",
+        ),
         (proposal_with(nonce=6), None, "was executed or replaced already"),
         (proposal_with(expires=NOW), [], "has expired"),
     ],
