@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.figure import seconds_of
+from firmware_host.simulator import PROFILES, SimulatedBoard
 
 BAUD, LATENCY = 115200, 0.001
 """The speed of the serial line in bits per second, and the latency of its adapter in seconds."""
@@ -52,7 +53,7 @@ def board(
     """Start a simulated board with this chip; `is_timed` simulates the times of line and flash."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "flash"
-        file.write_bytes(contents)
+        file.write_bytes(SimulatedBoard(PROFILES[part], flash=contents).flash)  # the rest of the flash is erased
         words = ["--chip", part, "--flash", str(file), *(["--pty"] if terminal else [])]
         if is_timed:
             words += ["--baud", str(BAUD), "--latency", f"{LATENCY * 1000:g}"]

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.boards import board
 from benchmarks.clients import Task, crowd
 from benchmarks.commands import process_figures
 from benchmarks.figure import Figure, duration, in_turns, report, throughput
 from benchmarks.flashing import SCENES, compared
+from firmware_host.simulator import PROFILES
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT
 from tests.support.hostile_gateway import Server, flips_bit, honest, serving
 
@@ -129,6 +131,14 @@ def test_flashing_is_compared_with_stm32flash(seconds: float, is_met: bool) -> N
     assert figure.value == pytest.approx(10 * seconds)
     assert figure.limit == 65
     assert figure.is_met == is_met
+
+
+@pytest.mark.parametrize("part", ["stm32f103c8", "stm32f407vg"])
+def test_a_board_with_a_short_image_can_be_flashed(part: str) -> None:
+    """The board of a scene starts with contents that are shorter than its flash, and returns all of the flash."""
+    with board(b"an older image", part=part, is_timed=False) as one:
+        assert one.url.startswith("socket://")
+        assert one.flash == b"an older image".ljust(PROFILES[part].flash_size, b"\xff")
 
 
 def test_the_start_up_times_have_the_documented_limits(monkeypatch: pytest.MonkeyPatch) -> None:
