@@ -16,7 +16,7 @@ from blockota.bindings.safe import execute, read_safe
 from blockota.errors import ContractRefusalError, RefusedError
 from blockota.formats.abi import interface
 from blockota.keys import dev_account
-from blockota.vendor.propose import add_call, propose_to_itself, remove_call, replace_call, threshold_call
+from blockota.vendor.propose import Reason, add_call, propose_to_itself, remove_call, replace_call, threshold_call
 from tests.conftest import REASON, Vendor
 from tests.support.networks import rpc
 from tests.support.samples import NOW
@@ -102,14 +102,20 @@ def test_an_owner_is_replaced(vendor: Vendor, place: int) -> None:
 
 def test_owners_are_changed_one_proposal_after_the_other(vendor: Vendor) -> None:
     """A change of owners is refused while another one waits, because the Safe's list would differ at its execution."""
-    first = propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, 1), reason=REASON)
+
+    def propose_threshold(threshold: int, reason: Reason) -> Proposal:
+        return propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, threshold), reason=reason)
+
+    executed = decide(vendor, lambda safe: threshold_call(safe, 1))
+    first = propose_threshold(2, replace(REASON, queued={"executed.json": executed}))
+    assert first.nonce == executed.nonce + 1
     waiting = replace(REASON, queued={"first.json": first})
     with pytest.raises(RefusedError, match=r"first\.json changes the owners or the threshold first"):
-        propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, 3), reason=waiting)
-    rival = replace(waiting, nonce=first.nonce)
-    assert propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, 3), reason=rival).nonce == first.nonce
-    expired = replace(waiting, now=first.expires)
-    assert propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, 3), reason=expired).nonce == first.nonce
+        propose_threshold(3, waiting)
+    assert propose_threshold(3, replace(waiting, nonce=first.nonce)).nonce == first.nonce
+    assert propose_threshold(3, replace(waiting, now=first.expires)).nonce == first.nonce
+    rejection = replace(first, data=b"")
+    assert propose_threshold(3, replace(REASON, queued={"no.json": rejection})).nonce == first.nonce + 1
 
 
 def test_owners_are_removed_down_to_one(vendor: Vendor) -> None:

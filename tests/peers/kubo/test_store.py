@@ -9,7 +9,10 @@ import os
 import socket
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -77,9 +80,9 @@ def decay(node: Node, block: Block) -> Path:
     return path
 
 
-def test_a_pipe_can_be_put(node: Node) -> None:
-    """A pipe can be stored, because a file is read only once."""
-    data = content("a pipe", 2 * CHUNK_SIZE + 5)
+@contextmanager
+def pipe(data: bytes) -> Iterator[BinaryIO]:
+    """Yield the end of a pipe from which the data can be read once."""
     reading, writing = os.pipe()
 
     def write() -> None:
@@ -88,7 +91,26 @@ def test_a_pipe_can_be_put(node: Node) -> None:
 
     threading.Thread(target=write).start()
     with os.fdopen(reading, "rb") as end:
+        yield end
+
+
+def test_a_pipe_can_be_put(node: Node) -> None:
+    """A pipe can be stored, because a file is read only once."""
+    data = content("a pipe", 2 * CHUNK_SIZE + 5)
+    with pipe(data) as end:
         assert node.store.put(end) == cid_of(io.BytesIO(data))
+
+
+def test_a_corrupt_block_is_not_replaced_from_a_pipe(node: Node) -> None:
+    """A pipe cannot be read again, so the corrupt block is removed, and the error asks for the file once more."""
+    data = content("decays before a pipe", CHUNK_SIZE + 5)
+    cid = node.store.put(io.BytesIO(data))
+    decay(node, next(dag(io.BytesIO(data))))
+    with pipe(data) as end, pytest.raises(StoreError, match=r"which were removed\. Store the file again"):
+        node.store.put(end)
+    with pipe(data) as end:
+        assert node.store.put(end) == cid
+    assert read_whole(node.store, cid, size=len(data)) == data
 
 
 def test_a_file_is_put_from_where_it_stands(node: Node) -> None:
