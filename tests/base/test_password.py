@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import subprocess
 import sys
 import traceback
@@ -183,6 +184,7 @@ def test_the_terminal_is_asked_without_echo(typed: list[str], *, is_new: bool) -
         for word in typed:
             asked = b""
             while not asked.endswith((b"a.json: ", b"confirmation: ")):  # the prompts are printed after the echo is off
+                assert select.select([ours], [], [], DEADLINE)[0], shown + asked
                 asked += os.read(ours, 1024)
             os.write(ours, word.encode() + b"\n")
             shown += asked
