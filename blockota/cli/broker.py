@@ -196,29 +196,28 @@ class _Rounds:
                 self._session.note(f"this round failed: {sentence_of(error)}")
 
         self._stop.sentence = ""
+        then = after_announcing(steps, broker=self._broker)
         if self._is_endless and self._session.as_json:
             errors = [done.error for done in steps if done.error] + ([failure] if failure else [])
             click.echo(json.dumps(self._fields(steps) | {"errors": [sentence_of(error) for error in errors]}))
         elif self._is_endless:
             self._print_advice(has_steps=bool(steps or failure))
-            if then := after_announcing(steps, broker=self._broker):
+            if then:
                 self._session.note(then)
         else:
             fields = self._fields(steps)
             if failure := failure_of(steps):
                 failure.result = fields
                 raise failure
-            then = after_announcing(steps, broker=self._broker)
             self._session.result(fields, lambda: self._print_advice(has_steps=bool(steps)), then=then)
             if self._work.left:
                 raise KeyboardInterrupt(f"{self._work.left} steps of the round are left: the next run continues.")
 
     def _print_step(self, done: Done) -> None:
-        if self._session.as_json:
+        # The advice has the remedy of a missing key, and is not repeated in each round.
+        if self._session.as_json or done.verb == "not announced":
             return
         text = f"{done.subject}: {done.detail}" if done.detail else done.subject
-        if done.verb == "not announced":
-            return  # the advice has the remedy, and is not repeated in each round
         if done.error:
             self._session.note(f"could not {done.verb} {done.subject}: {sentence_of(done.error)}")
         elif done.is_good:

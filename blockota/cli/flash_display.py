@@ -25,7 +25,7 @@ from firmware_host.bench.result import (
     combined_error,
 )
 from firmware_host.bench.result import Progress as BoardProgress
-from firmware_host.flashing.events import Checked, Erased, Programmed, Repeated
+from firmware_host.flashing.events import Checked, Erased, Finished, Programmed, Repeated
 
 _STAGES = {Erased: "erasing", Programmed: "writing", Checked: "proving"}
 
@@ -131,9 +131,8 @@ class FlashDisplay:
         prefix, finished = self._prefix(port), result.finished
         board = "the board" if self._is_one else f"board {result.unique_id}"
         already = " already" if result.result == "already" else ""
-        how = "by hashing on the chip" if finished and finished.method == "stub" else "by reading it back"
         summary = finished.summary if finished else ""
-        proof = f"proven {how}, {result.seconds:.1f} s in all"
+        proof = f"proven {_proven_by(finished)}, {result.seconds:.1f} s in all"
         self._session.done(f"{prefix}{board} holds {result.held}{already}: {summary}; {proof}")
         if result.preserved:
             beside = "bytes beside the image, in the same pages, were written back"
@@ -157,10 +156,14 @@ class FlashDisplay:
                 self._bars.refresh()
 
 
+def _proven_by(finished: Finished | None) -> str:
+    return "by hashing on the chip" if finished and finished.method == "stub" else "by reading it back"
+
+
 def _own_image(result: BoardImageResult) -> str:
     image, finished = result.image, result.finished
     already = " already" if result.is_unchanged else ""
-    how = "by hashing on the chip" if finished.method == "stub" else "by reading it back"
+    how = _proven_by(finished)
     where = f"{image.size:,} bytes at {image.region.start:#010x} with SHA-256 {image.sha256.hex()}"
     return f"its own image of {image.product.name}{already}: {where}; proven {how}, without checks 1 to 4"
 

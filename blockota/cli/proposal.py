@@ -89,7 +89,6 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
 
     found = read_folder(folder)
     listed: list[ListedProposal] = []
-    then = after_finding_packs([path for path in sorted(folder.glob("*.pack")) if is_pack(path)])
     if found.proposals:
         chain = open_view(session, [], path=view)
         listed = list_proposals(found, chain, now=int(time.time()), note=session.note)
@@ -98,6 +97,8 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
             first = session.settings.first_block
             listed = settle_past(listed, executed_hashes(session.chain, chain.safe.address, from_block=first))
         then = after_listing(listed, nonce=chain.safe.nonce)
+    else:
+        then = after_finding_packs([path for path in sorted(folder.glob("*.pack")) if is_pack(path)])
 
     for why in found.skipped.values():  # the reason begins with the file
         session.note(f"Skipped: {why}")

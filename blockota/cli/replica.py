@@ -140,7 +140,7 @@ def withdraw(session: Session, /, number: int, key: str, password_fd: int | None
     account = open_key(session.settings.chain_id, key, password_fd)
     session.replication.withdraw(account, find_agreement(session.replication, number))
     fields = find_agreement(session.replication, number).as_fields()
-    then = "Next: `blockota broker sync --key KEY` drops the copy, if there is one"
+    then = "Next: `blockota broker sync --key KEY` drops the copy, if it exists"
     session.result(fields, lambda: session.done(f"agreement {number} is withdrawn"), then=then)
 
 
@@ -160,7 +160,7 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
     """
     _require_both(product, version)
     release = (product, version) if product and version else None
-    now, found, serving = _find_agreements(session, release, everything=everything)
+    now, found = _find_agreements(session, release, everything=everything)
     columns = ("NUMBER", "RELEASE", "STATUS", "UNTIL", "BROKER", "URI")
     rows = [
         (a.number, f"{a.product} {a.version}", _status(a, now), show_time(a.expires_at), a.broker, a.uri or "-")
@@ -169,8 +169,10 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
     none = "No agreements." if everything else "No agreement is open; --all lists ended agreements too."
     has_offers = not everything and any(one.status is AgreementStatus.PROPOSED for one in found)
     then = "The vendor accepts offers with `blockota replica accept NUMBER… -o FILE`" if has_offers else ""
-    fields = {"agreements": found if everything else serving}
-    fields |= {} if everything else {"open": [one for one in found if one not in serving]}
+    fields = {"agreements": found}
+    if not everything:
+        serving = [one for one in found if one.serves(now)]
+        fields = {"agreements": serving, "open": [one for one in found if not one.serves(now)]}
     as_json = {name: [one.as_fields() for one in agreements] for name, agreements in fields.items()}
     session.result(as_json, lambda: session.table(columns, rows, empty=none), then=then)
 
@@ -197,7 +199,8 @@ def check(
     from blockota.stores.probe import Challenge, probe_all
 
     _require_both(product, version)
-    _, _, found = _find_agreements(session, (product, version) if product and version else None)
+    now, listed = _find_agreements(session, (product, version) if product and version else None)
+    found = [one for one in listed if one.serves(now)]
     challenge = Challenge(
         secrets.randbelow,
         time.monotonic,
@@ -287,11 +290,8 @@ def _decide(session: Session, decision: str, proposing: ProposalOptions, *number
 
 def _find_agreements(
     session: Session, release: tuple[str, Version] | None, *, everything: bool = False
-) -> tuple[int, list[Agreement], list[Agreement]]:
-    """Return the chain's time, the open agreements, and those of them whose replicas serve now.
-
-    With `everything`, the first list has all agreements, and the second none. `release` limits both to one release.
-    """
+) -> tuple[int, list[Agreement]]:
+    """Return the chain's time and the open agreements, or all with `everything`. `release` limits them to a release."""
     head = session.chain.head()
     found = [
         one
@@ -299,9 +299,8 @@ def _find_agreements(
         if release in (None, (one.product, one.version)) and (everything or one.is_open(head.time))
     ]
     if everything:
-        return head.time, found, []
+        return head.time, found
     names = ((one.product, one.version) for one in found)
     releases = session.contract.releases(names, block=head.number)
     active = {name for name, record in releases.items() if record.status is Status.ACTIVE}
-    found = [one for one in found if (one.product, one.version) in active]
-    return head.time, found, [one for one in found if one.serves(head.time)]
+    return head.time, [one for one in found if (one.product, one.version) in active]
