@@ -69,6 +69,7 @@ class _Walk:
         self.steps: list[dict[str, Any]] = []
 
     def heading(self, text: str) -> None:
+        """Print the heading of a part of the demonstration, unless the result is JSON."""
         if not self.session.as_json:
             self.session.out.print()
             print_sentence(self.session.out, text, style="bold")

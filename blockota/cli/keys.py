@@ -61,7 +61,7 @@ def password_option(command: _Command) -> _Command:
 def sign_option(command: Callable[..., None]) -> Callable[..., None]:
     """Add ``--sign URI`` and ``--password-fd N``, as the parameter `sign`: an `OpenSigner`, or None without a key."""
 
-    @click.option("--sign", metavar="URI", help="Sign with this key, unless there is a red flag.")
+    @click.option("--sign", metavar="URI", help="Sign with this key, if no red flag is raised.")
     @password_option
     @functools.wraps(command)
     def wrapped(*args: object, sign: str | None, password_fd: int | None, **kwargs: object) -> None:

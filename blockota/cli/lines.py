@@ -107,8 +107,8 @@ def board_lines(
         is_single: whether the command works on one board.
 
     Raises:
-        UsageError: no port is named and there is not exactly one USB adapter, several ports are set for a command that
-            works on one board, or a setting is invalid.
+        UsageError: no port is named and the machine has no USB adapter or several, several ports are set for a command
+            that works on one board, or a setting is invalid.
     """
     urls = ports or bench.port or (_only_adapter(),)
     if is_single and len(urls) > 1:
@@ -130,7 +130,7 @@ def _only_adapter() -> str:
     A port that is not an adapter's is never chosen: a built-in port exists whether or not a board is connected to it.
 
     Raises:
-        UsageError: there is no adapter, or several.
+        UsageError: the machine has no USB adapter, or several.
     """
     found = find_ports()
     adapters = [port for port in found if port.is_usb]

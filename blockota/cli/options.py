@@ -129,14 +129,14 @@ def warnings_of(proposal: Proposal, place: QueuePlace, *, safe: SafeState) -> It
     """Yield warnings of other proposals with the nonce of a new proposal or before it, and of a gap before it."""
     if place.equal:
         yield (
-            f"Warning: {shortened(place.equal)} proposes the same already, and this proposal can hardly succeed after "
-            "it. Remove this file if you made it twice."
+            f"Warning: {shortened(place.equal)} proposes the same already. After its execution, this proposal can "
+            "hardly succeed. If you proposed the same twice by mistake, remove the new file."
         )
     first = place.before.get(safe.nonce)
     if first and proposal.call and proposal.call.name in _URGENT:
         yield (
-            f"Warning: {first} must be executed before it. If it is urgent, make this proposal again with --nonce "
-            f"{safe.nonce}: its execution then replaces {first}."
+            f"Warning: {first} must be executed before this proposal. If you cannot wait, make this proposal again "
+            f"with --nonce {safe.nonce}: its execution then replaces {first}."
         )
     if place.rivals and not proposal.is_rejection:
         yield (

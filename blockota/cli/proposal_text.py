@@ -99,7 +99,7 @@ def confirm_flags(session: Session, flags: Sequence[RedFlag]) -> None:
         )
     for flag in flags:
         session.note(f"{readable(flag.what)}.")
-        if click.prompt(f"Type {flag.word} to sign in spite of it", err=True).strip() != flag.word:
+        if click.prompt(f"Type {flag.word} to sign in spite of this red flag", err=True).strip() != flag.word:
             raise RefusedError(
                 "nothing was signed",
                 why=f"the word {flag.word} was not typed",
