@@ -147,8 +147,10 @@ def _programs() -> int:
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_a_run_that_is_cut_anywhere_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
     """A run that loses power or its cable at any byte can be resumed."""
-    outcomes = ladder(fault, step=163, folder=tmp_path, proof=proof)
-    assert outcomes["will not start a half written image"]
+    # A board that is hashed on the chip sends only 130 to 150 bytes while its image is half written.
+    step = 31 if fault == "unplug_after_sent" and proof is Proof.STUB else 163
+    outcomes = ladder(fault, step=step, folder=tmp_path, proof=proof)
+    assert outcomes["will not start a half written image"] > 3
 
 
 @pytest.mark.sampled
