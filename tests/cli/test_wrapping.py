@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,13 +74,15 @@ def test_sentences_break_between_words(sentence: str, lines: list[str]) -> None:
     st.integers(30, 120),
 )
 def test_tables_fit_the_terminal(rows: list[list[str]], width: int) -> None:
-    """No line of a table is wider than the terminal, and no column and no word is missing."""
+    """No line is wider than the terminal. No column and no character is missing, and words that fit are whole."""
     columns = [f"COLUMN{number}" for number in range(len(rows[0]))]
     lines = [line.plain for line in table_lines(columns, rows, width=width)]
     assert all(cell_len(line) <= width for line in lines)
-    assert set(" ".join(lines).split()) >= {word for row in rows for cell in row for word in cell.split()} | set(
-        columns
-    )
+    words = [word for row in rows for cell in row for word in cell.split()]
+    # A word that does not fit behind the name of its column is broken.
+    whole = {word for word in words if len(f"  {columns[0]} {word}") <= width}
+    assert set(" ".join(lines).split()) >= whole | set(columns)
+    assert not Counter("".join(words)) - Counter("".join(lines))
 
 
 def test_a_wide_table_moves_as_few_columns_as_possible_below_its_rows() -> None:
