@@ -7,23 +7,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
 import click
 
 from blockota.approval.proposal import Proposal
-from blockota.bindings.safe import read_safe
-from blockota.cli.keys import OpenSigner, sign_option
-from blockota.cli.options import ProposalOptions, proposing_options, warnings_of
+from blockota.cli.options import ProposalOptions, proposing_options, write_proposed
 from blockota.cli.remedies import sentence_of
 from blockota.connection import Connection
-from blockota.desk import unattended_signer
 from blockota.errors import BlockOTAError, UsageError, plain
 from blockota.settings import load_settings
 from blockota.vendor.propose import Reason
-from blockota.vendor.queue import find_place
-from blockota.vendor.unattended import write_proposal
 
 
 def connect(provider: Any, *, purpose: str, contract: str | None = None, store: str | None = None) -> Connection:
@@ -46,16 +41,17 @@ def connect(provider: Any, *, purpose: str, contract: str | None = None, store: 
             remedy="choose with --network a provider that uses JSON-RPC over HTTP",
         )
     settings = load_settings(None, network=None, environment=os.environ, node=(url, provider.chain_id))
-    if contract and contract != settings.contract:  # the settings' other addresses belong to their contract
+    if (
+        contract and contract.lower() != (settings.contract or "").lower()
+    ):  # the settings' other addresses belong to their contract
         settings = replace(settings, contract=contract, replication=None, safe=None)
     return Connection(replace(settings, store=store or settings.store), purpose=purpose)
 
 
 def proposing_script(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--contract``, ``--sign`` and the options of every command that makes a proposal."""
+    """Add ``--contract`` and the options of every command that makes a proposal."""
 
     @proposing_options
-    @sign_option
     @click.option("--contract", help="Address of BlockOTA; by default that of the settings.")
     @wraps(command)
     def wrapped(**options: object) -> None:
@@ -65,23 +61,17 @@ def proposing_script(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def save_proposal(
-    connection: Connection, make: Callable[[Reason], Proposal], proposing: ProposalOptions, *, sign: OpenSigner | None
-) -> None:
+def save_proposal(connection: Connection, make: Callable[[Reason], Proposal], proposing: ProposalOptions) -> None:
     """Make a proposal, sign it if a key is given, write both files or none, and print their names.
 
     Raises:
         UsageError: a file exists already, or the key cannot be read.
         RefusedError: the contract would refuse the call, or the proposal has a red flag that a person must judge.
     """
-    reason = proposing.as_reason()
-    open_signer = partial(unattended_signer, connection, sign, reason=reason) if sign else None
-    written = write_proposal(proposing.output, lambda: make(reason), open_signer=open_signer)
+    written, _, _ = write_proposed(
+        connection, make, proposing, note=lambda warning: click.echo(plain(warning), err=True)
+    )
     proposal = written.proposal
-    safe = read_safe(connection.chain, proposal.safe)
-    place = find_place(proposal, reason.queued, nonce=safe.nonce, now=reason.now)
-    for warning in warnings_of(proposal, place, safe=safe):
-        click.echo(plain(warning), err=True)
     click.echo(f"Wrote {written.path}: transaction {proposal.nonce} of the Safe {proposal.safe}")
     if written.signature:
         click.echo(f"Wrote {written.signature}: an owner's signature of the proposal")

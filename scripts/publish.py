@@ -15,7 +15,6 @@ from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
 from blockota.approval.proposal import Proposal
-from blockota.cli.keys import OpenSigner
 from blockota.cli.options import ProposalOptions
 from blockota.cli.release import DraftOptions, draft_options
 from blockota.desk import complete_draft
@@ -36,7 +35,6 @@ def cli(
     drafting: DraftOptions,
     store: str | None,
     contract: str | None,
-    sign: OpenSigner | None,
     proposing: ProposalOptions,
 ) -> None:
     """Store IMAGE and propose it as a release; the Safe's owners decide."""
@@ -46,4 +44,4 @@ def cli(
     def propose(reason: Reason) -> Proposal:
         return propose_releases(connection.contract, [draft], store=connection.store, reason=reason)[1]
 
-    save_proposal(connection, propose, proposing, sign=sign)
+    save_proposal(connection, propose, proposing)

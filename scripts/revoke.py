@@ -11,7 +11,6 @@ from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
 from blockota.approval.proposal import Proposal
-from blockota.cli.keys import OpenSigner
 from blockota.cli.options import ProposalOptions
 from blockota.cli.parameters import VERSION
 from blockota.model.release import Version
@@ -30,7 +29,6 @@ def cli(
     version: Version,
     *,
     contract: str | None,
-    sign: OpenSigner | None,
     proposing: ProposalOptions,
 ) -> None:
     """Propose to withdraw a release permanently. The --reason is required and is recorded on the chain."""
@@ -39,4 +37,4 @@ def cli(
     def propose(reason: Reason) -> Proposal:
         return propose_revocation(connection.contract, product, version=version, reason=reason)
 
-    save_proposal(connection, propose, proposing, sign=sign)
+    save_proposal(connection, propose, proposing)

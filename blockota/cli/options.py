@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.approval.intent import one_line
-from blockota.cli.keys import OpenSigner
+from blockota.cli.keys import OpenSigner, sign_option
 from blockota.cli.next_steps import after_proposing
 from blockota.cli.parameters import NONCE, VALIDITY
 from blockota.cli.session import Session
@@ -22,8 +22,10 @@ from blockota.errors import shortened
 if TYPE_CHECKING:
     from blockota.approval.chain_view import SafeState
     from blockota.approval.proposal import Proposal
+    from blockota.connection import Connection
     from blockota.vendor.propose import Reason
     from blockota.vendor.queue import QueuePlace
+    from blockota.vendor.unattended import WrittenProposal
 
 
 _URGENT = frozenset({"pause", "resume", "revoke"})
@@ -32,13 +34,19 @@ _URGENT = frozenset({"pause", "resume", "revoke"})
 
 @dataclass(frozen=True)
 class ProposalOptions:
-    """Option values of a command that makes a proposal. A nonce of None stands for the next free one in the folder."""
+    """Option values of a command that makes a proposal.
+
+    Attributes:
+        nonce: the nonce of the Safe; None stands for the next free one in the folder.
+        sign: opens the key of an owner who signs too; None leaves the proposal without a signature.
+    """
 
     output: Path
     reason: str
     proposer: str
     expires_in: int
     nonce: int | None
+    sign: OpenSigner | None = None
 
     def as_reason(self) -> Reason:
         """Return the option values as a `Reason` for the proposal, with the current time and the proposals beside it.
@@ -79,36 +87,23 @@ def save_proposal(
     proposing: ProposalOptions,
     *,
     about: Callable[[], ProposalDetails] = lambda: ProposalDetails({}),
-    sign: OpenSigner | None = None,
 ) -> None:
     """Make a proposal, write the proposal file, and print its name and the next step.
 
-    `about` is called after the proposal was made. If `sign` is given, its owner signs too, and the signature is written
-    beside the proposal (`blockota.vendor.unattended`).
+    `about` is called after the proposal was made. The signature of `proposing.sign` is written beside the proposal
+    (`blockota.vendor.unattended`).
 
     Raises:
         UsageError: the file exists or cannot be written.
         ProposalError: the proposal has a red flag, so that it is not signed without a person.
     """
-    from blockota.bindings.safe import read_safe
-    from blockota.desk import unattended_signer
-    from blockota.vendor.queue import find_place, read_queue
-    from blockota.vendor.unattended import write_proposal
-
-    path, reason = proposing.output, proposing.as_reason()
-    open_signer = partial(unattended_signer, session.connection, sign, reason=reason) if sign else None
-    written = write_proposal(path, lambda: make(reason), open_signer=open_signer)
-    proposal = written.proposal
+    written, safe, place = write_proposed(session.connection, make, proposing, note=session.note)
+    path, proposal, details = written.path, written.proposal, about()
     fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
     if written.signature:
         fields |= {"signature": str(written.signature), "signer": written.signer}
 
-    details, safe = about(), read_safe(session.chain, proposal.safe)
-    queue = read_queue(path.parent)  # read again: in a shared folder, another person may have proposed meanwhile
-    place = find_place(proposal, queue, nonce=safe.nonce, now=reason.now)
     before = [place.before[nonce] for nonce in sorted(place.before)]
-    for warning in warnings_of(proposal, place, safe=safe):
-        session.note(warning)
 
     def show() -> None:
         session.done(f"{path} proposes transaction {proposal.nonce} of the Safe {proposal.safe}")
@@ -125,7 +120,39 @@ def save_proposal(
     session.result({**fields, **details.fields}, show, then=then)
 
 
-def warnings_of(proposal: Proposal, place: QueuePlace, *, safe: SafeState) -> Iterator[str]:
+def write_proposed(
+    connection: Connection,
+    make: Callable[[Reason], Proposal],
+    proposing: ProposalOptions,
+    *,
+    note: Callable[[str], object],
+) -> tuple[WrittenProposal, SafeState, QueuePlace]:
+    """Make a proposal, write the proposal file, and warn of what stands in its way, by calls of `note`.
+
+    Returns:
+        ⟨written files, state of the Safe, place of the proposal among those in its folder⟩.
+
+    Raises:
+        UsageError: the file exists or cannot be written.
+        ProposalError: the proposal has a red flag, so that it is not signed without a person.
+    """
+    from blockota.bindings.safe import read_safe
+    from blockota.desk import unattended_signer
+    from blockota.vendor.queue import find_place, read_queue
+    from blockota.vendor.unattended import write_proposal
+
+    path, sign, reason = proposing.output, proposing.sign, proposing.as_reason()
+    open_signer = partial(unattended_signer, connection, sign, reason=reason) if sign else None
+    written = write_proposal(path, lambda: make(reason), open_signer=open_signer)
+    safe = read_safe(connection.chain, written.proposal.safe)
+    queue = read_queue(path.parent)  # read again: in a shared folder, another person may have proposed meanwhile
+    place = find_place(written.proposal, queue, nonce=safe.nonce, now=reason.now)
+    for warning in _warnings_of(written.proposal, place, safe=safe):
+        note(warning)
+    return written, safe, place
+
+
+def _warnings_of(proposal: Proposal, place: QueuePlace, *, safe: SafeState) -> Iterator[str]:
     """Yield warnings of other proposals with the nonce of a new proposal or before it, and of a gap before it."""
     if place.equal:
         yield (
@@ -154,22 +181,24 @@ def proposing_options(
     command: Callable[..., None],
     *,
     default_output: Callable[[Mapping[str, Any]], Path | None] | None = None,
+    can_sign: bool = True,
     output_help: str = "Proposal file to write.",
     nonce_help: str = "Nonce of the Safe; by default the next one after the proposals in the folder of -o.",
 ) -> Callable[..., None]:
-    """Add ``-o``, ``--reason``, ``--proposer``, ``--expires-in`` and ``--nonce``, as the parameter `proposing`.
+    """Add ``-o``, ``--reason``, ``--proposer``, ``--expires-in``, ``--nonce`` and ``--sign``, as `proposing`.
 
     Without `default_output`, ``-o`` is required. Otherwise, `default_output` is called with the command's other values
     and returns the proposal file. If it returns None, `proposing` is None.
     """
     file = click.Path(path_type=Path)
+    inner = _with_signer(command) if can_sign else command
 
     @click.option("-o", "--output", type=file, required=default_output is None, help=output_help)
     @click.option("--reason", default="", help="Your reason, for the other owners.")
     @click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Your name or role, for the other owners.")
     @click.option("--expires-in", type=VALIDITY, default="7d", show_default=True, help="Validity of the proposal.")
     @click.option("--nonce", type=NONCE, metavar="NUMBER", help=nonce_help)
-    @functools.wraps(command)
+    @functools.wraps(inner)
     def wrapped(
         *args: object,
         output: Path | None,
@@ -182,10 +211,21 @@ def proposing_options(
         if output is None and default_output:
             output = default_output(kwargs | {"nonce": nonce})
         proposing = ProposalOptions(output, reason, proposer, expires_in, nonce) if output else None
-        command(*args, proposing=proposing, **kwargs)
+        inner(*args, proposing=proposing, **kwargs)
 
     return wrapped
 
 
-may_propose_options = functools.partial(proposing_options, default_output=lambda _: None)
-"""`proposing_options` for a command that can also act without a proposal."""
+def _with_signer(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--sign`` to a command that has the parameter `proposing`."""
+
+    @sign_option
+    @functools.wraps(command)
+    def wrapped(*args: object, proposing: ProposalOptions | None, sign: OpenSigner | None, **kwargs: object) -> None:
+        command(*args, proposing=replace(proposing, sign=sign) if proposing else None, **kwargs)
+
+    return wrapped
+
+
+may_propose_options = functools.partial(proposing_options, default_output=lambda _: None, can_sign=False)
+"""`proposing_options` for a command with a key of its own, which can also act without a proposal."""

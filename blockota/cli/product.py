@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.keys import OpenSigner, sign_option
 from blockota.cli.options import ProposalDetails, ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import REGION, VERSION, number
 from blockota.cli.session import Session, VerbGroup, with_session
@@ -51,7 +50,6 @@ def product() -> None:
 @click.option("--chip", type=chip_id, required=True, help="Id or part number, as 0x410 or STM32F103C8.")
 @click.option("--region", type=REGION, required=True, help="Flash region of the images, such as 0x08000000:64K.")
 @proposing_options
-@sign_option
 @with_session
 def pair(
     session: Session,
@@ -61,7 +59,6 @@ def pair(
     chip: int,
     region: Region,
     proposing: ProposalOptions,
-    sign: OpenSigner | None,
 ) -> None:
     """Propose to pair the product NAME with an OEM, a chip and a region.
 
@@ -78,9 +75,7 @@ def pair(
         raise click.BadParameter(f"0x{chip:x} is not a chip id: it has more than 16 bits", param_hint="--chip")
     require_flash_region(region, require_chip(chip))
     wanted = Product(name, oem, chip, region, minimum_version=None, paired=True)
-    save_proposal(
-        session, lambda reason: propose_pairing(session.contract, wanted, reason=reason), proposing, sign=sign
-    )
+    save_proposal(session, lambda reason: propose_pairing(session.contract, wanted, reason=reason), proposing)
 
 
 @product.command()

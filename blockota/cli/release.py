@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.display import counting_bar, parts_of, search_image
-from blockota.cli.keys import OpenSigner, sign_option
 from blockota.cli.options import ProposalDetails, ProposalOptions, proposing_options, save_proposal, source_option
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
@@ -100,7 +99,6 @@ def draft_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--also", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Another release to propose; repeatable.")
 @click.option("--also-configuration", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="As --also, for data.")
 @proposing_options
-@sign_option
 @with_session
 def publish(
     session: Session,
@@ -111,7 +109,6 @@ def publish(
     also: Sequence[tuple[Path, str, Version]],
     also_configuration: Sequence[tuple[Path, str, Version]],
     proposing: ProposalOptions,
-    sign: OpenSigner | None,
 ) -> None:
     """Store IMAGE and propose it as a release; the Safe's owners decide.
 
@@ -153,7 +150,6 @@ def publish(
             {"releases": [_as_published(made) for made in releases]},
             [*map(_published_rows, releases[:-1]), _published_rows(releases[-1]) | stored],
         ),
-        sign=sign,
     )
     manifests = [draft_manifest(draft, made) for draft, made in zip(drafts, releases, strict=True)]
     if drafting.accept_load_address and not any(one and one.accepts_load_address for one in manifests):
@@ -166,11 +162,8 @@ def publish(
 @click.option("--product", required=True, metavar="NAME", help="Product of the release.")
 @click.option("--version", type=VERSION, required=True, help="Version to withdraw permanently.")
 @proposing_options
-@sign_option
 @with_session
-def revoke(
-    session: Session, /, product: str, version: Version, proposing: ProposalOptions, sign: OpenSigner | None
-) -> None:
+def revoke(session: Session, /, product: str, version: Version, proposing: ProposalOptions) -> None:
     """Propose to withdraw a release permanently. The --reason is required and is recorded on the chain.
 
     \b
@@ -182,7 +175,7 @@ def revoke(
     def propose(reason: Reason) -> Proposal:
         return propose_revocation(session.contract, product, version=version, reason=reason)
 
-    save_proposal(session, propose, proposing, sign=sign)
+    save_proposal(session, propose, proposing)
 
 
 @release.command("list")

@@ -59,6 +59,13 @@ def test_the_help_of_a_noun_lists_its_verbs_in_whole_sentences(noun: str, capsys
             assert words[1] in nouns
 
 
+def test_every_command_that_proposes_can_sign() -> None:
+    """Every command that makes a proposal has ``--sign``, except ``contract pause``, which has ``--key``."""
+    options = {words: {option for one in command.params for option in one.opts} for words, command in ALL.items()}
+    proposing = {words for words, found in options.items() if "--proposer" in found}
+    assert {words for words in proposing if "--sign" not in options[words]} == {("contract", "pause")}
+
+
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_every_command_takes_json(words: tuple[str, ...]) -> None:
     """Every command accepts ``--json``."""

@@ -324,6 +324,19 @@ def test_the_safe_pauses_by_proposal(workshop: Workshop) -> None:
     assert workshop.run("contract", "show", "--json").json["paused"] is True
 
 
+def test_a_command_that_proposes_signs_too(workshop: Workshop) -> None:
+    """With ``--sign``, a proposal is written with a signature. With a red flag, neither of them is written."""
+    signed = workshop.run("proposal", "reject", "--nonce", "1", "--sign", "dev:1", "--json").json
+    assert (signed["signer"], Path(signed["signature"]).is_file()) == (workshop.cast.owner_a.address, True)
+    refused(
+        workshop.run("product", "unpair", PRODUCT, "-o", "unpair.json", "--sign", "dev:1"),
+        REFUSED,
+        "not signed automatically",
+        "unpairing",
+    )
+    assert not list(Path().glob("unpair*"))
+
+
 def test_fetch_writes_over_nothing(workshop: Workshop) -> None:
     """``release fetch`` does not overwrite an existing file without ``--force``."""
     Path("notes.md").write_text(NOTES)
