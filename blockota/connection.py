@@ -60,7 +60,7 @@ class Connection:
         """Return the remedy for a missing node or contract.
 
         If the settings name the local chain of their folder, the remedy is to start that chain. If the value is not set
-        and there is no settings file, the remedy is to add the file. Otherwise, the remedy is `otherwise`.
+        and the folder lacks a settings file, the remedy is to add the file. Otherwise, the remedy is `otherwise`.
         """
         folder = self.settings.transactions.parent
         port = LocalChain.last_port(folder)

@@ -79,7 +79,7 @@ def after_viewing(view: Path) -> str:
 
 
 def after_finding_packs(packs: Sequence[Path]) -> str:
-    """Return the next step in a folder with packs, but without proposal files; empty if there are no packs."""
+    """Return the next step in a folder with packs, but without proposal files; empty for a folder without packs."""
     return f"Next: `blockota proposal show {shlex.quote(str(packs[0]))}` reviews a pack" if packs else ""
 
 
