@@ -30,11 +30,11 @@ from blockota.bindings.replication import decision_call
 from blockota.bindings.safe import deploy_safe
 from blockota.chain import Chain
 from blockota.chain.local import LocalChain, free_port
+from blockota.deployment import Deployment
 from blockota.formats.abi import interface
 from blockota.keys import dev_account
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Product, Region, Release, Status, Version, product_key
-from blockota.settings import Deployment
 from blockota.stores.local import LocalStore
 from blockota.vendor.publish import deploy
 

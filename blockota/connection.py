@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from blockota.bindings.block_ota import BlockOTAContract
+from blockota.bindings.contract import Contract
 from blockota.bindings.replication import ReplicationContract
 from blockota.chain import LOCAL_CHAIN_IDS, Chain, Sending
 from blockota.chain.local import LocalChain
@@ -18,6 +20,8 @@ from blockota.settings import FILE_NAME, LOCAL_URL, Settings
 from blockota.stores.search import ImageSources
 from blockota.stores.source import Credentials
 from blockota.stores.store import Store, open_store
+
+Opened = TypeVar("Opened", bound=Contract)
 
 
 class Connection:
@@ -115,6 +119,17 @@ class Connection:
                 remedy="correct the setting contract or replication in blockota.toml",
             )
         return contract
+
+    def open(self, kind: type[Opened]) -> Opened:
+        """Open a contract at the address in the settings, for example ``open(ProducersContract)``.
+
+        Raises:
+            UsageError: the settings do not name the contract.
+        """
+        address = self.settings.registries.get(kind.SETTING)
+        if address is None:
+            raise self._not_set(kind.SETTING, f"the contract {kind.NAME}")
+        return kind(self.chain, address, first_block=self.settings.first_block)
 
     @property
     def trust(self) -> Trust:

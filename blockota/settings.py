@@ -1,4 +1,4 @@
-"""Settings: the chain, contract and store that a command uses, and the deployment file with contract addresses.
+"""Settings: the chains, contracts and store that a command uses.
 
 Settings are read from ``blockota.toml``, and ``BLOCKOTA_*`` variables override the file. A setting of the bench has no
 variable; only an option overrides it. On the local chain, the deployment file ``deployments/1337.json`` is sufficient
@@ -7,25 +7,23 @@ without ``blockota.toml``.
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from blockota.errors import Action, UsageError, shortened
-from blockota.files import home_path, make_folder, read_input, write_result
-from blockota.strict_json import check_depth
+from blockota.deployment import LOCAL_CHAIN_ID, LOCAL_CHAINS, Deployment
+from blockota.errors import UsageError, shortened
+from blockota.files import home_path, read_input
 
 FILE_NAME = "blockota.toml"
 DEFAULT_STORE = "file:.blockota/store"
 LOCAL_URL = "http://127.0.0.1:8545"
-LOCAL_CHAIN_ID = 1337
-"""The chain id of the local chain, and of Ape's ``local`` network."""
 DEFAULT_CONFIRMATIONS = 12
 """The default number of confirmations: blocks that must follow a block before it is read. A local chain has 0."""
 STATE_FOLDER = ".blockota"
@@ -44,9 +42,24 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 _TOKEN_WORD = re.compile(rf"(https?://\S+?)=({_REFERENCE.pattern})")
 _SOURCES = {"gateways", "vendor_sources"}
-_KNOWN = {"network", "store", "networks", "tokens", "bench", *_SOURCES}
+REGISTRIES = ("producers", "configurations", "identities", "devices", "ledger", "orders")
+"""The settings with the addresses of further contracts: Producers and the city's own BlockOTA on the producer chain;
+IdentityRegistry, DeviceRegistry, UpdateLedger and UpdateOrders on the gateway chain."""
+
+
+class Role(StrEnum):
+    """The chain that a command uses. The setting ``<role>_network`` names its network."""
+
+    PRODUCER = "producer"
+    """The chain with the vendor's releases, and with the producers that the consortium admits."""
+    GATEWAY = "gateway"
+    """The chain with the city's identities, devices, orders and logs."""
+
+
+_KNOWN = {"network", "store", "networks", "tokens", "bench", *(f"{role}_network" for role in Role), *_SOURCES}
 _KNOWN_NETWORK = {
     *("url", "chain_id", "contract", "replication", "safe", "confirmations", "max_fee_gwei", "max_cost", "first_block"),
+    *REGISTRIES,
     *_SOURCES,
 }
 
@@ -72,6 +85,7 @@ class Settings:
         tokens: the place of each source's bearer token, ``env:NAME`` or ``file:PATH``, by the source's URL.
         max_cost: the maximum cost of a transaction, in wei.
         file: the settings file that was read; None if there was none.
+        registries: addresses of the configured contracts among `REGISTRIES`, by setting.
 
     Examples:
         >>> network.settings.network, network.settings.chain_id
@@ -94,6 +108,7 @@ class Settings:
     tokens: Mapping[str, str] = field(default_factory=dict)
     max_cost: int = MAX_COST
     file: Path | None = None
+    registries: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def bench(self) -> Path:
@@ -137,79 +152,18 @@ class BenchSettings:
 _FLAGS = {"invert_reset", "invert_boot0"}
 
 
-@dataclass(frozen=True)
-class Deployment:
-    """The contracts of a deployment, as recorded in a deployment file.
-
-    Attributes:
-        chain_id: id of the chain (EIP-155).
-        contract: address of BlockOTA.
-        replication: address of FirmwareReplication.
-        safe: address of the vendor's Safe, which owns the contract BlockOTA.
-        owners: addresses of the Safe's owners at its deployment.
-        threshold: the number of owners who must sign.
-        block_number: the block in which the contract was created.
-    """
-
-    chain_id: int
-    contract: str
-    replication: str
-    safe: str
-    owners: Sequence[str]
-    threshold: int
-    block_number: int
-
-    def __post_init__(self) -> None:
-        """Refuse fields of the wrong type, which a file can contain."""
-        numbers = (self.chain_id, self.threshold, self.block_number)
-        words = (self.contract, self.replication, self.safe, *self.owners)
-        if not all(type(one) is int for one in numbers) or not all(isinstance(one, str) for one in words):
-            raise TypeError("a field has the wrong type")
-
-    @staticmethod
-    def path(folder: Path, chain_id: int) -> Path:
-        """Return the path of a chain's deployment file, ``deployments/<chain id>.json``."""
-        return folder / "deployments" / f"{chain_id}.json"
-
-    @classmethod
-    def read(cls, path: Path) -> Deployment:
-        """Read a deployment file.
-
-        Raises:
-            UsageError: the file cannot be read, or is not a deployment file.
-        """
-        try:
-            document = read_input(path, limit=_MAX_FILE_SIZE).decode()
-            check_depth(document)
-            deployment = cls(**json.loads(document))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise UsageError(
-                f"{path} cannot be read",
-                why="the file is not a deployment of BlockOTA",
-                remedy="remove it and deploy again",
-                action=Action.START_LOCAL_CHAIN if path.stem == str(LOCAL_CHAIN_ID) else Action.DEPLOY,
-            ) from error
-        return deployment
-
-    def write(self, folder: Path) -> Path:
-        """Write the deployment file below a folder, and return the file's path.
-
-        Raises:
-            UsageError: the folder cannot be written.
-        """
-        path = self.path(folder, self.chain_id)
-        make_folder(path.parent)
-        write_result(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
-        return path
-
-
 def default_confirmations(chain_id: int) -> int:
     """Return the confirmations of a chain if the settings do not give them."""
-    return 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
+    return 0 if chain_id in LOCAL_CHAINS else DEFAULT_CONFIRMATIONS
 
 
 def load_settings(
-    config: Path | None, *, network: str | None, environment: Mapping[str, str], node: tuple[str, int] | None = None
+    config: Path | None,
+    *,
+    network: str | None,
+    environment: Mapping[str, str],
+    role: Role = Role.PRODUCER,
+    node: tuple[str, int] | None = None,
 ) -> Settings:
     """Read the settings.
 
@@ -217,6 +171,7 @@ def load_settings(
         config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
         network: a network's name; None means the network that the file selects.
         environment: the environment with ``BLOCKOTA_*`` variables.
+        role: the chain whose network is selected. A file that names no network for it uses its ``network``.
         node: URL and chain id of a node that the caller chose. The settings of the network with this chain id apply; if
             the file has no such network, the defaults apply.
 
@@ -227,7 +182,9 @@ def load_settings(
     named = config or environment.get("BLOCKOTA_CONFIG")
     path = Path(named or FILE_NAME)
     file = _read(path) if named or path.exists() else {}
-    name = network or environment.get("BLOCKOTA_NETWORK") or _text(file, "network", default="local")
+    key = f"{role}_network"
+    name = network or environment.get(f"BLOCKOTA_{key.upper()}") or _text(file, key, default="")
+    name = name or environment.get("BLOCKOTA_NETWORK") or _text(file, "network", default="local")
     section = _section(file, name)
     if node:
         name, section = _of_chain(file, node[1], first=name)
@@ -247,11 +204,11 @@ def load_settings(
     is_named = bool(environment.get("BLOCKOTA_CONTRACT") or "contract" in section)
     has_safe = bool(environment.get("BLOCKOTA_SAFE") or "safe" in section)
     cost = _amount("max_cost", environment, section, unit="coins", decimals=_COIN_DECIMALS)
-    created = None if is_named else _deployed(path.parent, chain_id, key="block_number")
+    deployment = _deployed(path.parent, chain_id)
 
     def address(key: str) -> str | None:
         variable = f"BLOCKOTA_{key.upper()}"
-        value = environment.get(variable) or section.get(key) or _deployed(path.parent, chain_id, key=key)
+        value = environment.get(variable) or section.get(key) or (deployment.address(key) if deployment else None)
         return None if value is None else require_address(f"{key} (or {variable})", value)
 
     return Settings(
@@ -265,12 +222,13 @@ def load_settings(
         max_fee=_amount("max_fee_gwei", environment, section, unit="gwei", decimals=_GWEI_DECIMALS),
         max_cost=MAX_COST if cost is None else cost,
         transactions=path.parent / STATE_FOLDER / "transactions",
-        first_block=number("first_block", created or 0),
+        first_block=number("first_block", 0 if is_named or not deployment else deployment.block_number),
         safe=address("safe") if has_safe or not is_named else None,
         vendor_sources=_urls(environment, "vendor_sources", found=file | section),
         gateways=_urls(environment, "gateways", found=file | section),
         tokens=_tokens(environment, file.get("tokens", {}), folder=path.parent),
         file=path if named or path.exists() else None,
+        registries={key: found for key in REGISTRIES if (found := address(key))},
     )
 
 
@@ -471,6 +429,6 @@ def _beside(url: str, folder: Path) -> str:
     return f"file:{folder / home_path(rest)}" if kind == "file" and rest else url
 
 
-def _deployed(folder: Path, chain_id: int, *, key: str) -> object:
+def _deployed(folder: Path, chain_id: int) -> Deployment | None:
     path = Deployment.path(folder, chain_id)
-    return getattr(Deployment.read(path), key) if path.exists() else None
+    return Deployment.read(path) if path.exists() else None

@@ -17,10 +17,11 @@ from ape.cli import ConnectedProviderCommand
 from blockota.bindings.safe import deploy_safe
 from blockota.chain import LOCAL_CHAIN_IDS
 from blockota.cli.keys import key_option, open_key
+from blockota.deployment import Deployment
 from blockota.errors import UsageError
 from blockota.files import write_result
 from blockota.keys import dev_account
-from blockota.settings import FILE_NAME, Deployment
+from blockota.settings import FILE_NAME
 from blockota.vendor.publish import deploy
 from scripts._ape import connect, errors_reported
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from blockota.deployment import Deployment
 from blockota.formats.abi import artifact
-from blockota.settings import Deployment
 from blockota.vendor.clear_signing import CONTRACTS, write_descriptors
 
 CLONE = Path(__file__).resolve().parent.parent

@@ -20,10 +20,10 @@ from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.safe import deploy_safe, execute
 from blockota.chain import Chain, Receipt
 from blockota.chain.local import find_anvil, free_port
+from blockota.deployment import LOCAL_CHAIN_ID
 from blockota.errors import ChainError
 from blockota.keys import dev_account
 from blockota.model.release import Product
-from blockota.settings import LOCAL_CHAIN_ID
 from blockota.vendor.propose import Reason, propose
 from blockota.vendor.publish import deploy, propose_pairing
 from tests.support import forks

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from blockota.bindings.contract import PAGE, Contract, refusals_in_words, status_of
+from blockota.bindings.contract import PAGE, OwnedContract, refusals_in_words, status_of
 from blockota.chain import BlockHead, Chain, Log, Receipt
 from blockota.errors import Action, ChainError, RefusedError, shortened
 from blockota.ethereum import keccak
@@ -55,7 +55,7 @@ class ContractEvent:
     arguments: Mapping[str, Any]
 
 
-class BlockOTAContract(Contract):
+class BlockOTAContract(OwnedContract):
     """The contract that records releases."""
 
     NAME, SETTING = "BlockOTA", "contract"
@@ -64,10 +64,6 @@ class BlockOTAContract(Contract):
     def deploy(cls, chain: Chain, account: BaseAccount, *, owner: str) -> tuple[Self, Receipt]:
         """Deploy a contract whose owner is the vendor's Safe."""
         return cls._create(chain, account, owner)
-
-    def owner(self, *, block: int | None = None) -> str:
-        """Return the address of the contract's owner, the vendor's Safe."""
-        return str(self._ask("owner", block=block))
 
     def latest(self, product: str, *, block: int | None = None) -> Release | None:
         """Return a product's release with the greatest version that is not revoked; None if the product has none."""

@@ -97,3 +97,11 @@ class Contract:
                 why=f"the code at this address on chain {self.chain.chain_id}{when} does not implement {calls[0][0]}()",
                 remedy=f"compare {self.SETTING} and url in blockota.toml with the vendor's settings{wait}",
             ) from error
+
+
+class OwnedContract(Contract):
+    """A contract that has an owner, usually a Safe. Only the owner may call some of the functions."""
+
+    def owner(self, *, block: int | None = None) -> str:
+        """Return the address of the contract's owner."""
+        return str(self._ask("owner", block=block))

@@ -19,9 +19,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from blockota.chain import Chain
+from blockota.deployment import LOCAL_CHAIN_ID
 from blockota.errors import Action, ChainError, UsageError
 from blockota.file_locks import exclusive_lock
-from blockota.settings import LOCAL_CHAIN_ID
 
 _START_TIMEOUT, _STOP_TIMEOUT, _POLL = 15.0, 20.0, 0.05
 _PORT_TIMEOUT = 1.0  # a stopped chain's sockets close shortly after the process ends

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 from blockota.chain.journal import Journal, SentTransaction
 from blockota.chain.node import UNFUNDED, Node, Receipt
 from blockota.chain.transaction import Fees, SignedTransaction, cannot_pay, check_cost, coins, gwei
+from blockota.deployment import LOCAL_CHAINS
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
-from blockota.settings import LOCAL_CHAIN_ID, MAX_COST
+from blockota.settings import MAX_COST
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
-LOCAL_CHAIN_IDS = frozenset({LOCAL_CHAIN_ID, 31337})
+LOCAL_CHAIN_IDS = LOCAL_CHAINS | {31337}
 """Chain ids (EIP-155) of development nodes. The public test keys may be used on these chains only."""
 _GAS_MARGIN = 1.2
 _FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.05, 2.0, 1.5
@@ -150,7 +151,7 @@ class Chain(Node):
                 self._require_all_settled(account.address)
                 return self._finish(self._sign(account, data, to=to), is_new=True)
             if self.locate(entry).state is TransactionState.UNDERPAID:
-                with suppress(RefusedError):  # the fee limit forbids a higher offer, but fees may fall
+                with suppress(RefusedError):  # the limit forbids a higher fee, but fees may fall
                     entry = self._raise(entry, account)
             return self._finish(entry)
 
@@ -177,11 +178,12 @@ class Chain(Node):
         return self._journal.entries()
 
     def resume(self, transaction: str, *, account: BaseAccount | None = None) -> Receipt:
-        """Continue with a transaction of the journal until it is confirmed.
+        """Wait until a transaction of the journal is confirmed, and submit it again if the node lost it.
 
         Args:
             transaction: the transaction's hash, with 0x.
-            account: the sender, which signs a higher fee if the transaction is not in a block yet; None keeps the fee.
+            account: the sender, which signs the transaction again with a higher fee if no block includes it yet; None
+                keeps the fee.
 
         Raises:
             UsageError: the journal does not have the transaction, or the account is not its sender.
@@ -291,7 +293,7 @@ class Chain(Node):
         return next(found, None)
 
     def _require_all_settled(self, sender: str) -> None:
-        """Refuse a new transaction while an earlier one is unsettled: both may have the same effect."""
+        """Refuse a new transaction while an earlier one is unsettled, because both may have the same effect."""
         for entry in self._journal.entries():
             if entry.sender != sender or (now := self.locate(entry)).state is TransactionState.REPLACED:
                 continue
@@ -368,9 +370,9 @@ class Chain(Node):
         if rejection and self.locate(entry).state in {TransactionState.WAITING, TransactionState.UNDERPAID}:
             self._journal.write(entry)
             raise ChainError(
-                f"the node at {self.place} rejected the higher offer of {gwei(fees.limit)} gwei",
+                f"the node at {self.place} rejected the higher fee of {gwei(fees.limit)} gwei",
                 why=rejection,
-                remedy="continue with the first offer",
+                remedy="continue with the transaction at its earlier fee",
                 action=Action.RESUME_TRANSACTION,
                 values={"hash": entry.hash},
             )

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import click
 
 from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.deployment import LOCAL_CHAIN_ID, Deployment
 from blockota.errors import Action, RefusedError
 from blockota.files import write_result
 from blockota.model.release import Product, Region
-from blockota.settings import FILE_NAME, LOCAL_CHAIN_ID, STATE_FOLDER, Deployment, load_settings
+from blockota.settings import FILE_NAME, STATE_FOLDER, load_settings
 from blockota.url_secrets import shown_url
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import click
 
 from blockota.cli.keys import ask_password, open_key, password_option, password_source
 from blockota.cli.session import Session, VerbGroup, with_session_offline
+from blockota.deployment import LOCAL_CHAIN_ID
 from blockota.files import home_path
-from blockota.settings import LOCAL_CHAIN_ID
 
 
 def _keystore_path(value: str) -> Path:

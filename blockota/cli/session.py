@@ -17,7 +17,7 @@ from rich.text import Text
 
 from blockota.cli.layout import console, print_sentence, table_lines, width_of, wrap
 from blockota.errors import plain
-from blockota.settings import BenchSettings, Settings, load_bench, load_settings
+from blockota.settings import BenchSettings, Role, Settings, load_bench, load_settings
 
 if TYPE_CHECKING:
     from blockota.bindings.block_ota import BlockOTAContract
@@ -50,7 +50,7 @@ class Session:
 
     @functools.cached_property
     def settings(self) -> Settings:
-        """The settings."""
+        """The settings, with the network of the producer chain."""
         return load_settings(self._config, network=self._network, environment=os.environ)
 
     @functools.cached_property
@@ -60,7 +60,16 @@ class Session:
 
     @functools.cached_property
     def connection(self) -> Connection:
-        """The chain, the contracts and the store of the settings and of ``--store``."""
+        """The producer chain, the contracts and the store of the settings and of ``--store``."""
+        return self._connect(self.settings)
+
+    @functools.cached_property
+    def gateway(self) -> Connection:
+        """The gateway chain and its contracts; the same as `connection` if the settings name one network for both."""
+        settings = load_settings(self._config, network=self._network, environment=os.environ, role=Role.GATEWAY)
+        return self.connection if settings == self.settings else self._connect(settings)
+
+    def _connect(self, settings: Settings) -> Connection:
         from blockota.connection import Connection
 
         # The journal of transactions shows the command with its arguments, without its options.
@@ -69,7 +78,7 @@ class Session:
         for name in (argument.name for argument in context.command.params if isinstance(argument, click.Argument)):
             value = context.params.get(name or "")
             words += map(str, value if isinstance(value, tuple) else [value] * (value is not None))
-        return Connection(replace(self.settings, store=self.store_url), purpose=plain(" ".join(words)), note=self.note)
+        return Connection(replace(settings, store=self.store_url), purpose=plain(" ".join(words)), note=self.note)
 
     @property
     def chain(self) -> Chain:

@@ -11,9 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from blockota.deployment import Deployment
 from blockota.errors import UsageError
 from blockota.files import write_result
-from blockota.settings import Deployment
 
 CONTRACTS = ("BlockOTA", "FirmwareReplication")
 """The contracts that have a descriptor."""

@@ -12,11 +12,11 @@ from blockota.bindings.block_ota import BlockOTAContract, floor_call, pair_call,
 from blockota.bindings.replication import ReplicationContract
 from blockota.bindings.safe import read_safe
 from blockota.chain import Chain
+from blockota.deployment import Deployment
 from blockota.errors import Action, RefusedError, UsageError
 from blockota.ethereum import to_checksum_address
 from blockota.model.draft import Draft, check_kind, check_time, draft_manifest, draft_release
 from blockota.model.release import Product, Release, Status, Version
-from blockota.settings import Deployment
 from blockota.stores.store import Store
 from blockota.vendor.propose import Reason, propose
 

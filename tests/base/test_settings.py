@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from blockota.deployment import Deployment
 from blockota.errors import UsageError
-from blockota.settings import DEFAULT_CONFIRMATIONS, LOCAL_URL, Deployment, Settings, load_settings
+from blockota.settings import DEFAULT_CONFIRMATIONS, LOCAL_URL, Role, Settings, load_settings
 from tests.support.samples import CONTRACT, SAFE
 
 JOURNAL = Path(".blockota") / "transactions"
@@ -46,9 +47,12 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     return write_file
 
 
-def load(path: Path | None = None, *, network: str | None = None, **variables: str) -> Settings:
+def load(
+    path: Path | None = None, *, network: str | None = None, role: Role = Role.PRODUCER, **variables: str
+) -> Settings:
     """Load the settings with the given environment variables."""
-    return with_variables(variables, path=path, network=network)
+    environment = {f"BLOCKOTA_{name}": value for name, value in variables.items()}
+    return load_settings(path, network=network, environment=environment, role=role)
 
 
 def with_variables(variables: dict[str, str], *, path: Path | None = None, network: str | None = None) -> Settings:
@@ -200,13 +204,22 @@ WRONG_FILES = {
     "nested without end": ("a = " + "[" * 30_000, "is not TOML"),
     "an unknown key": (
         'netwrok = "x"',
-        "unknown setting 'netwrok': the known settings are bench, gateways, network, networks, store, tokens, vendor_",
+        "unknown setting 'netwrok': the known settings are bench, gateway_network, .* Write network",
     ),
     "an unknown key of a network": (
         "[networks.x]\nchain = 5",
         r"\[networks.x\] has an unknown setting 'chain': the known settings are chain_id",
     ),
     "a network that is not there": ('network = "y"\n[networks.x]', "unknown network 'y': the settings have local, x"),
+    "a mistyped registry": (
+        "[networks.local]\nidentites = '0x0'",
+        "unknown setting 'identites': .* Write identities",
+    ),
+    "a registry that is not an address": (
+        "[networks.local]\nledger = '0x0'",
+        "setting ledger .*'0x0' is not an address",
+    ),
+    "a gateway network that is not there": ('producer_network = "y"', "unknown network 'y': the settings have local"),
     "a mistyped key": ("[networks.local]\nchainid = 5", "unknown setting 'chainid': .* Write chain_id"),
     "networks as a number": ("networks = 5", "it is not a table"),
     "a network as a number": ("[networks]\nlocal = 5", "it is not a table"),
@@ -240,6 +253,52 @@ def test_a_byte_order_mark_is_skipped(write: Write, tmp_path: Path) -> None:
     write("")
     (tmp_path / "blockota.toml").write_text('store = "file:there"', encoding="utf-8-sig")
     assert load().store == "file:there"
+
+
+TWO_CHAINS = f"""
+network = "field"
+gateway_network = "city"
+
+[networks.field]
+url = "https://node.example"
+chain_id = 100
+producers = "{OTHER}"
+
+[networks.city]
+url = "https://city.example"
+chain_id = 200
+identities = "{CONTRACT}"
+"""
+
+
+def test_each_role_has_its_network(write: Write) -> None:
+    """A role's network is the one that the file names for it, and by default ``network``; an option selects both."""
+    write(TWO_CHAINS)
+    producer, gateway = load(), load(role=Role.GATEWAY)
+    assert (producer.network, gateway.network) == ("field", "city")
+    assert (producer.registries, gateway.registries) == ({"producers": OTHER}, {"identities": CONTRACT})
+    assert [load(network="city", role=role).network for role in Role] == ["city", "city"]
+    write(TWO_CHAINS.replace("gateway_network", "producer_network"))
+    assert [load(role=role).network for role in Role] == ["city", "field"]
+
+
+def test_a_variable_names_a_roles_network(write: Write) -> None:
+    """BLOCKOTA_GATEWAY_NETWORK overrides the file; BLOCKOTA_NETWORK overrides only what no role's setting names."""
+    write(TWO_CHAINS)
+    assert load(role=Role.GATEWAY, GATEWAY_NETWORK="field").network == "field"
+    assert [load(role=role, NETWORK="local").network for role in Role] == ["local", "city"]
+
+
+def test_a_registry_comes_from_the_first_place_that_names_it(write: Write, tmp_path: Path) -> None:
+    """A registry's address is read from its variable, then the network's section, then the deployment file."""
+    write("[networks.local]\n" + f'devices = "{OTHER}"')
+    replace(LOCAL, registries={"devices": CONTRACT, "orders": CONTRACT}).write(tmp_path)
+    assert load().registries == {"devices": OTHER, "orders": CONTRACT}
+    assert load(DEVICES=SAFE, LEDGER=OTHER).registries == {
+        "devices": SAFE,
+        "ledger": OTHER,
+        "orders": CONTRACT,
+    }
 
 
 @pytest.mark.parametrize(("text", "sentence"), WRONG_FILES.values(), ids=WRONG_FILES)

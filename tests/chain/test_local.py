@@ -12,8 +12,8 @@ import pytest
 
 from blockota.chain import Chain
 from blockota.chain.local import LocalChain, find_anvil, free_port, project_folders
+from blockota.deployment import LOCAL_CHAIN_ID
 from blockota.errors import ChainError, UsageError
-from blockota.settings import LOCAL_CHAIN_ID
 from tests.conftest import ROOT, Cast
 from tests.support.networks import rpc
 from tests.support.samples import SAFE

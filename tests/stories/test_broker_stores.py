@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from blockota.bindings.block_ota import publish_call, revoke_call
+from blockota.deployment import LOCAL_CHAIN_ID
 from blockota.formats.cid import CID, dag
 from blockota.model.release import Release, Status, Version
 from blockota.repository.tokens import new_token
-from blockota.settings import LOCAL_CHAIN_ID
 from tests.stories import large_images
 from tests.stories.brokers import OPTIONS, agree, announcements, blocks, copies, is_kept, offer, sync, vendor_of, verbs
 from tests.stories.conftest import PRODUCT, Workshop, publish_first

@@ -14,7 +14,7 @@ from typing import Any
 
 from blockota.chain import Chain
 from blockota.chain.local import find_anvil, free_port
-from blockota.settings import LOCAL_CHAIN_ID
+from blockota.deployment import LOCAL_CHAIN_ID
 from tests.conftest import wait_for_chain
 
 

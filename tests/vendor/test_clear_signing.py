@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blockota.deployment import Deployment
 from blockota.errors import UsageError
 from blockota.formats.abi import artifact, interface
 from blockota.model.release import Version, product_key
-from blockota.settings import Deployment
 from blockota.vendor.clear_signing import CONTRACTS, descriptor, descriptor_for, file_name, write_descriptors
 from tests.conftest import ROOT
 from tests.support.samples import CONTRACT, SAFE

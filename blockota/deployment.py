@@ -1,0 +1,97 @@
+"""Deployment files, with the addresses of the contracts that were deployed to a chain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from blockota.errors import Action, UsageError
+from blockota.files import make_folder, read_input, write_result
+from blockota.strict_json import check_depth
+
+LOCAL_CHAIN_ID = 1337
+"""The chain id of the local chain, and of Ape's ``local`` network."""
+LOCAL_GATEWAY_CHAIN_ID = 1338
+"""The chain id of the local gateway chain, if it is a chain of its own."""
+LOCAL_CHAINS = frozenset({LOCAL_CHAIN_ID, LOCAL_GATEWAY_CHAIN_ID})
+"""The chain ids of the chains that `blockota.chain.local` starts."""
+_MAX_FILE_SIZE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The contracts of a deployment, as recorded in a deployment file.
+
+    Attributes:
+        chain_id: id of the chain (EIP-155).
+        contract: address of BlockOTA.
+        replication: address of FirmwareReplication.
+        safe: address of the vendor's Safe, which owns the contract BlockOTA. On a chain without the vendor's contracts,
+            `contract` and `replication` are empty, and `safe` is the city's.
+        owners: addresses of the Safe's owners at its deployment.
+        threshold: the number of owners who must sign.
+        block_number: the block in which the first contract was created.
+        registries: addresses of the deployed contracts among `blockota.settings.REGISTRIES`, by setting.
+        safes: addresses of the Safes that own these contracts, by owner: ``consortium`` and ``city``.
+    """
+
+    chain_id: int
+    contract: str
+    replication: str
+    safe: str
+    owners: Sequence[str]
+    threshold: int
+    block_number: int
+    registries: Mapping[str, str] = field(default_factory=dict)
+    safes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse fields of the wrong type, which a file can contain."""
+        numbers = (self.chain_id, self.threshold, self.block_number)
+        words = (self.contract, self.replication, self.safe, *self.owners)
+        words += (*self.registries.values(), *self.safes.values())
+        if not all(type(one) is int for one in numbers) or not all(isinstance(one, str) for one in words):
+            raise TypeError("a field has the wrong type")
+
+    def address(self, setting: str) -> str | None:
+        """Return the address of a contract or Safe by its setting; None if it is not part of the deployment."""
+        named = {"contract": self.contract, "replication": self.replication, "safe": self.safe}
+        return (named | dict(self.registries)).get(setting) or None
+
+    @staticmethod
+    def path(folder: Path, chain_id: int) -> Path:
+        """Return the path of a chain's deployment file, ``deployments/<chain id>.json``."""
+        return folder / "deployments" / f"{chain_id}.json"
+
+    @classmethod
+    def read(cls, path: Path) -> Deployment:
+        """Read a deployment file.
+
+        Raises:
+            UsageError: the file cannot be read, or is not a deployment file.
+        """
+        try:
+            document = read_input(path, limit=_MAX_FILE_SIZE).decode()
+            check_depth(document)
+            deployment = cls(**json.loads(document))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(
+                f"{path} cannot be read",
+                why="the file is not a deployment of BlockOTA",
+                remedy="remove it and deploy again",
+                action=Action.START_LOCAL_CHAIN if path.stem in map(str, LOCAL_CHAINS) else Action.DEPLOY,
+            ) from error
+        return deployment
+
+    def write(self, folder: Path) -> Path:
+        """Write the deployment file below a folder, and return the file's path.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        path = self.path(folder, self.chain_id)
+        make_folder(path.parent)
+        write_result(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        return path
