@@ -19,7 +19,7 @@ import yaml
 from solcx.install import get_executable
 
 CLONE = Path(__file__).resolve().parent.parent
-CONTRACTS = ("BlockOTA", "FirmwareReplication")
+CONTRACTS = ("BlockOTA", "FirmwareReplication", "UpdateLedger", "UpdateOrders")
 """Contracts whose ABI and bytecode the package contains."""
 Selection = dict[str, dict[str, list[str]]]
 
