@@ -6,26 +6,34 @@ not part of `blockota.vendor`, which must not import the chip table of `firmware
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blockota.approval.chain_view import ChainView
+from blockota.approval.intent import CONTRACTS
 from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import BlockOTAContract
+from blockota.bindings.replication import ReplicationContract
+from blockota.chain import Chain
 from blockota.connection import Connection
-from blockota.errors import Action, RefusedError
+from blockota.errors import Action, ProposalError, RefusedError, shortened
+from blockota.ethereum import to_checksum_address
+from blockota.formats.abi import DecodingError, interface
 from blockota.model.draft import Draft
 from blockota.model.manifest import Description
 from blockota.model.release import Region, Release
+from blockota.settings import REGISTRIES
 from blockota.vendor.description import find_description
 from blockota.vendor.drafting import ChipMemory, with_image
 from blockota.vendor.images import ImageInputs
-from blockota.vendor.propose import Reason, agreements_of, read_view
+from blockota.vendor.propose import Reason
 from blockota.vendor.queue import with_queue
 from blockota.vendor.review import Review, review_proposal
 from blockota.vendor.unattended import UnattendedSigner
+from blockota.vendor.view import Desk, read_view
 from firmware_host.bootloader.chips import FLASH_BASE, Chip, find_chip
 
 if TYPE_CHECKING:
@@ -36,18 +44,65 @@ _SMALLEST_PAGES = {0x451: 16 * 1024}
 """Bytes of the smallest page of chips whose option bytes select the page size (RM0410, RM0440, RM0432)."""
 
 
-def view_of(connection: Connection, proposals: Iterable[Proposal]) -> ChainView:
-    """Read the state of the chain that owners need for a review of these proposals.
+def view_of(connection: Connection, proposals: Sequence[Proposal]) -> ChainView:
+    """Read the state of the chain that owners need for a review of these proposals, which are of one Safe.
 
     Raises:
+        ProposalError: the Safe of the first proposal owns none of the configured contracts.
         ChainError: the block was replaced by a reorganisation during the reads.
     """
-    settings = connection.settings
-    # Without a replication contract, agreements can be neither made nor decided, so none are read.
-    replication = connection.replication if settings.replication else None
-    about, confirmations = agreements_of(proposals), settings.confirmations
-    view = read_view(connection.contract, replication, about=about, confirmations=confirmations)
-    return replace(view, configured_safe=settings.safe or "")
+    settings, desk = connection.settings, find_desk(connection, proposals[0].safe if proposals else "")
+    calls = [proposal.call for proposal in proposals if proposal.call]
+    view = read_view(desk, calls, confirmations=settings.confirmations)
+    # The setting `safe` names the owner of the configured BlockOTA. Without one, it names the owner of the registries.
+    is_expected = settings.contract is None or view.contract == to_checksum_address(settings.contract)
+    return replace(view, configured_safe=settings.safe or "") if is_expected else view
+
+
+def find_desk(connection: Connection, safe: str = "") -> Desk:
+    """Find the configured contracts of a Safe.
+
+    An empty `safe` stands for the owner of the configured BlockOTA, or of the first registry if there is no BlockOTA.
+
+    Raises:
+        ProposalError: the Safe owns none of the configured contracts.
+    """
+    settings, chain = connection.settings, connection.chain
+    registries = {key: place for key, place in settings.registries.items() if REGISTRIES[key] in CONTRACTS}
+    if not registries:
+        return Desk(chain, contract=connection.contract, replication=_replication(connection))
+
+    owner = connection.contract.owner() if settings.contract else ""
+    owners = _owners_of(chain, registries)
+    safe = safe or owner or next(iter(owners.values()), "")
+    held = {REGISTRIES[key]: place for key, place in registries.items() if owners.get(key) == safe}
+    if owner == safe:
+        return Desk(chain, safe, connection.contract, _replication(connection), held)
+    if not held:
+        known = shortened(dict.fromkeys([owner, *owners.values()] if owner else owners.values()))
+        raise ProposalError(
+            "the proposal is for another Safe",
+            why=f"the proposal is for {safe}, but the configured contracts are owned by {known or 'no Safe'}",
+            remedy="choose the network that the proposal was made for",
+            action=Action.CHOOSE_NETWORK,
+        )
+    own = held.pop("BlockOTA", None)  # the city's, for configurations
+    return Desk(chain, safe, BlockOTAContract(chain, own) if own else None, registries=held)
+
+
+def _replication(connection: Connection) -> ReplicationContract | None:
+    """Return the replication contract; without one, agreements can be neither made nor decided."""
+    return connection.replication if connection.settings.replication else None
+
+
+def _owners_of(chain: Chain, registries: Mapping[str, str]) -> dict[str, str]:
+    """Return the owners of contracts by setting, without the contracts that do not exist on this chain."""
+    known, owners = interface("BlockOTA"), {}
+    results = chain.try_calls([(place, known.encode_call("owner")) for place in registries.values()])
+    for key, result in zip(registries, results, strict=True):
+        with suppress(DecodingError):
+            owners[key] = str(known.decode_result("owner", result or b""))
+    return owners
 
 
 def review_on(

@@ -42,9 +42,16 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 _TOKEN_WORD = re.compile(rf"(https?://\S+?)=({_REFERENCE.pattern})")
 _SOURCES = {"gateways", "vendor_sources"}
-REGISTRIES = ("producers", "configurations", "identities", "devices", "ledger", "orders")
-"""The settings with the addresses of further contracts: Producers and the city's own BlockOTA on the producer chain;
-IdentityRegistry, DeviceRegistry, UpdateLedger and UpdateOrders on the gateway chain."""
+REGISTRIES: Mapping[str, str] = {
+    "producers": "Producers",
+    "configurations": "BlockOTA",
+    "identities": "IdentityRegistry",
+    "devices": "DeviceRegistry",
+    "ledger": "UpdateLedger",
+    "orders": "UpdateOrders",
+}
+"""The settings with the addresses of further contracts, and the contracts' names: first those of the producer chain,
+where the city has a BlockOTA of its own for configurations, then those of the gateway chain."""
 
 
 class Role(StrEnum):

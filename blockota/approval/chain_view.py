@@ -11,10 +11,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from blockota.approval.intent import REGISTRIES, SAFE
 from blockota.errors import Action, ProposalError, shortened
 from blockota.model.agreement import Agreement
 from blockota.model.release import Product, Release
-from blockota.strict_json import address, digest, dump, fault, integer, load, mapping, mappings, text
+from blockota.strict_json import address, digest, dump, fault, hexadecimal, integer, load, mapping, mappings, text
 
 FORMAT = "blockota-view-2"
 _SAFE_VERSION = re.compile(r"\d{1,3}\.\d{1,3}\.\d{1,3}(?:\+[0-9A-Za-z.-]{1,20})?", re.ASCII)
@@ -104,12 +105,14 @@ class ChainView:
         chain_id: chain id (EIP-155).
         block_hash: hash of the block, 32 bytes.
         block_time: time of the block, in Unix seconds.
-        contract: address of the contract BlockOTA, checksummed.
+        contract: address of the Safe's contract BlockOTA, checksummed; None if the Safe owns none.
         replication: address of the contract FirmwareReplication, checksummed; None if none is configured.
         newest: for each product, its newest release that is not revoked.
         agreements: the agreements with brokers that the proposals decide about.
         shallow: numbers of the agreements in blocks that are too new; a reorganisation can replace these agreements.
         contract_owners: addresses of the Safe's owners that are contracts.
+        registries: addresses of the further contracts that the Safe owns, checksummed, by the contract's name.
+        answers: the results of getters that the red flags need, by address and calldata; None for a call that failed.
         source: name of the chain view file; empty if the view was read from a node.
         configured_safe: address of the Safe in the signer's settings; empty if the settings name none.
         queued: the proposal files in the same folder that come before the reviewed proposal: their names by nonce.
@@ -120,7 +123,7 @@ class ChainView:
     block_number: int
     block_hash: bytes
     block_time: int
-    contract: str
+    contract: str | None
     replication: str | None
     safe: SafeState
     products: tuple[Product, ...] = ()
@@ -128,10 +131,22 @@ class ChainView:
     agreements: tuple[Agreement, ...] = ()
     shallow: tuple[int, ...] = ()
     contract_owners: tuple[str, ...] = ()
+    registries: Mapping[str, str] = field(default_factory=dict)
+    answers: Mapping[tuple[str, bytes], bytes | None] = field(default_factory=dict)
     source: str = field(default="", compare=False)
     configured_safe: str = field(default="", compare=False)
     queued: Mapping[int, str] = field(default_factory=dict, compare=False)
     rivals: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def contracts(self) -> dict[str, str]:
+        """Addresses of the contracts that the Safe may call, by their names; the Safe may also call itself."""
+        known = {"BlockOTA": self.contract, "FirmwareReplication": self.replication, SAFE: self.safe.address}
+        return {name: place for name, place in (known | dict(self.registries)).items() if place}
+
+    def name_of(self, place: str) -> str:
+        """Return the name of the contract at an address; empty if it is not a contract of the Safe."""
+        return next((name for name, known in self.contracts.items() if known == place), "")
 
     def product(self, name: str) -> Product | None:
         """Return the product with a name; None if the view does not contain it."""
@@ -152,24 +167,29 @@ class ChainView:
 
     def to_json(self) -> bytes:
         """Return the bytes of the chain view file. Equal views give equal bytes."""
-        return dump(
-            {
-                "format": FORMAT,
-                "chainId": self.chain_id,
-                "block": {
-                    "number": self.block_number,
-                    "hash": "0x" + self.block_hash.hex(),
-                    "time": self.block_time,
-                },
-                "contracts": {"BlockOTA": self.contract, "FirmwareReplication": self.replication},
-                "safe": self.safe.as_fields(),
-                "products": [product.as_fields() for product in self.products],
-                "newest": [release.as_fields() for release in self.newest],
-                "agreements": [agreement.as_fields() for agreement in self.agreements],
-                "shallow": list(self.shallow),
-                "contractOwners": list(self.contract_owners),
-            }
-        )
+        fields = {
+            "format": FORMAT,
+            "chainId": self.chain_id,
+            "block": {
+                "number": self.block_number,
+                "hash": "0x" + self.block_hash.hex(),
+                "time": self.block_time,
+            },
+            "contracts": {"BlockOTA": self.contract, "FirmwareReplication": self.replication, **self.registries},
+            "safe": self.safe.as_fields(),
+            "products": [product.as_fields() for product in self.products],
+            "newest": [release.as_fields() for release in self.newest],
+            "agreements": [agreement.as_fields() for agreement in self.agreements],
+            "shallow": list(self.shallow),
+            "contractOwners": list(self.contract_owners),
+        }
+        # A view of a vendor's contracts has no answers; its file has the same fields as before there were others.
+        if self.answers:
+            fields["answers"] = [
+                {"to": to, "call": f"0x{call.hex()}", "result": None if result is None else f"0x{result.hex()}"}
+                for (to, call), result in self.answers.items()
+            ]
+        return dump(fields)
 
     @classmethod
     def from_json(cls, raw: bytes) -> ChainView:
@@ -181,14 +201,15 @@ class ChainView:
         fields = load(raw, form=FORMAT, remedy="export the view again", action=Action.EXPORT_VIEW)
         try:
             block, contracts = mapping(fields, "block"), mapping(fields, "contracts")
-            has_replication = contracts["FirmwareReplication"] is not None
+            names = ["BlockOTA", "FirmwareReplication", *(name for name in REGISTRIES if name in contracts)]
+            named = {name: address(contracts, name) for name in names if contracts[name] is not None}
             view = cls(
                 chain_id=integer(fields, "chainId"),
                 block_number=integer(block, "number"),
                 block_hash=digest(block, "hash"),
                 block_time=integer(block, "time"),
-                contract=address(contracts, "BlockOTA"),
-                replication=address(contracts, "FirmwareReplication") if has_replication else None,
+                contract=named.pop("BlockOTA", None),
+                replication=named.pop("FirmwareReplication", None),
                 safe=SafeState.from_fields(mapping(fields, "safe")),
                 products=tuple(map(Product.from_fields, _unique(fields, "products", key="product"))),
                 newest=tuple(map(Release.from_fields, _unique(fields, "newest", key="product"))),
@@ -197,6 +218,8 @@ class ChainView:
                 contract_owners=tuple(
                     address({"contractOwners": owner}, "contractOwners") for owner in _list(fields, "contractOwners")
                 ),
+                registries=named,
+                answers=dict(map(_answer, mappings(fields, "answers"))) if "answers" in fields else {},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ProposalError("the file is not a chain view", why=fault(error)) from error
@@ -210,6 +233,11 @@ def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
     if not isinstance(fields[name], list):
         raise TypeError(f"{name} is {fields[name]!r:.40}, which is not a list")
     return list(fields[name])
+
+
+def _answer(fields: Mapping[str, Any]) -> tuple[tuple[str, bytes], bytes | None]:
+    result = None if fields["result"] is None else hexadecimal(fields, "result")
+    return (address(fields, "to"), hexadecimal(fields, "call")), result
 
 
 def _unique(fields: Mapping[str, Any], name: str, *, key: str) -> list[dict[str, Any]]:

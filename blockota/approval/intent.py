@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from blockota.approval.safe_transaction import SafeTransaction
@@ -13,34 +13,71 @@ from blockota.formats.abi import SELECTOR_SIZE, interface
 from blockota.formats.cid import CID, DAG_PB, RAW
 from blockota.model.release import Version, product_name, show_time
 
-CONTRACTS = ("BlockOTA", "FirmwareReplication")
-"""Contracts whose calls and errors are decoded."""
+REGISTRIES: tuple[str, ...] = ()
+"""The contracts with records of producers, identities and devices that a Safe owns."""
+CONTRACTS = ("BlockOTA", "FirmwareReplication", *REGISTRIES)
+"""The contracts whose functions a Safe calls."""
 SAFE = "Safe"
 """Name of the ABI with which calls of a Safe to itself are decoded."""
 MAX_TEXT = 200
 """Maximum length of a reason and of a proposer's name, in characters."""
 # These texts are part of the proposal file. A file is refused if its intent differs from the texts for its calldata.
-_ACTIONS = {
-    "publish": "publish a release",
-    "pairOem": "pair a product with an OEM, a chip and a flash region",
-    "unpairOem": "unpair a product: nothing can be published for it",
-    "revoke": "revoke a release, for good",
-    "setMinimumVersion": "raise the floor, for good: nothing older may be installed",
-    "pause": "pause the contract: nothing is published or installed",
-    "resume": "resume the contract",
+_OWNERSHIP = {
     "transferOwnership": "offer the contract to another owner",
     "renounceOwnership": "give the contract up: no account could publish any more",
     "acceptOwnership": "take over the contract that was offered",
-    "accept": "accept an agreement with a broker",
-    "acceptAll": "accept an agreement with a broker",
-    "decline": "decline an agreement with a broker",
-    "terminate": "terminate an agreement with a broker",
-    "addOwnerWithThreshold": "add an owner to the Safe",
-    "removeOwner": "remove an owner from the Safe",
-    "swapOwner": "replace an owner of the Safe",
-    "changeThreshold": "change how many owners must sign",
 }
-_LISTS = {"publish": "releases", "acceptAll": "terms"}
+_ACTIONS: Mapping[str, Mapping[str, str]] = {
+    "BlockOTA": {
+        "publish": "publish a release",
+        "pairOem": "pair a product with an OEM, a chip and a flash region",
+        "unpairOem": "unpair a product: nothing can be published for it",
+        "revoke": "revoke a release, for good",
+        "setMinimumVersion": "raise the floor, for good: nothing older may be installed",
+        "pause": "pause the contract: nothing is published or installed",
+        "resume": "resume the contract",
+        **_OWNERSHIP,
+    },
+    "FirmwareReplication": {
+        "accept": "accept an agreement with a broker",
+        "acceptAll": "accept an agreement with a broker",
+        "decline": "decline an agreement with a broker",
+        "terminate": "terminate an agreement with a broker",
+    },
+    "Producers": {
+        "admit": "admit a producer: gateways follow the releases of its contract",
+        "suspend": "suspend a producer: gateways install nothing of it",
+        "restore": "restore a suspended producer",
+        **_OWNERSHIP,
+    },
+    "IdentityRegistry": {
+        "enrol": "enrol an identity, whose account and keys are its own for good",
+        "enrolAll": "enrol an identity, whose account and keys are its own for good",
+        "rotate": "replace the account and the keys of an identity",
+        "retire": "retire an identity, for good",
+        "ban": "ban an identity: from now on, its transactions and new entries do not count",
+        "unban": "lift the ban of an identity",
+        **_OWNERSHIP,
+    },
+    "DeviceRegistry": {
+        "admitRegistrant": "admit a registrant, who registers devices under its own name",
+        "suspendRegistrant": "suspend a registrant: it registers nothing",
+        "restoreRegistrant": "restore a suspended registrant",
+        "giveBlocks": "give a site blocks of 256 device numbers, for good",
+        "importThing": "import a thing of IOTRegistry, whose old signature does not cover its nonce",
+        "ban": "ban a device",
+        "unban": "lift the ban of a device",
+        **_OWNERSHIP,
+    },
+    SAFE: {
+        "addOwnerWithThreshold": "add an owner to the Safe",
+        "removeOwner": "remove an owner from the Safe",
+        "swapOwner": "replace an owner of the Safe",
+        "changeThreshold": "change how many owners must sign",
+    },
+}
+"""The calls that a Safe makes, in words."""
+_LISTS = {"publish": "releases", "acceptAll": "terms", "enrolAll": "enrolments"}
 """Calls that take a list, with the name of the list."""
 _STATUSES = ("unknown", "proposed", "accepted", "declined", "withdrawn", "terminated")
 
@@ -50,21 +87,30 @@ class KnownCall:
     """A decoded call to one of BlockOTA's contracts, or of a Safe to itself.
 
     Attributes:
-        contract: name of the called contract, which is BlockOTA, FirmwareReplication or Safe.
+        contracts: names of the contracts that have the called function: one of `CONTRACTS` or `SAFE`. A function such
+            as ``transferOwnership`` belongs to several contracts.
         name: name of the called function.
         arguments: decoded arguments by parameter name; a struct is a dict, and an array is a list.
     """
 
-    contract: str
+    contracts: tuple[str, ...]
     name: str
     arguments: dict[str, Any]
 
     @property
+    def contract(self) -> str:
+        """Name of the called contract, or of the first that has the called function."""
+        return self.contracts[0]
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """The arguments of each action: the elements of the list that the call takes, or all arguments."""
+        return self.arguments[_LISTS[self.name]] if self.name in _LISTS else [self.arguments]
+
+    @property
     def agreements(self) -> list[dict[str, Any]]:
         """The terms of each agreement on which the call decides."""
-        if self.contract != "FirmwareReplication":
-            return []
-        return self.arguments["terms"] if self.name == "acceptAll" else [self.arguments]
+        return self.items if self.contract == "FirmwareReplication" else []
 
 
 def read_call(transaction: SafeTransaction) -> KnownCall | None:
@@ -75,14 +121,14 @@ def read_call(transaction: SafeTransaction) -> KnownCall | None:
         only if the Safe calls itself. Getters and calls with an empty list are not accepted, because they change
         nothing, and owners would expect a change.
     """
+    found = []
     for contract in (SAFE,) if transaction.to == transaction.safe else CONTRACTS:
         call = interface(contract).decode_call(transaction.data)
-        if call is None:
-            continue
-        items = call.arguments.get(_LISTS[call.name]) if call.name in _LISTS else [call.arguments]
-        if call.name in _ACTIONS and items:
-            return KnownCall(contract, call.name, call.arguments)
-    return None
+        if call and call.name in _ACTIONS[contract]:
+            found.append(KnownCall((contract,), call.name, call.arguments))
+    if not found or not found[0].items:
+        return None
+    return replace(found[0], contracts=tuple(one.contract for one in found))
 
 
 def describe(transaction: SafeTransaction, call: KnownCall | None) -> list[dict[str, str]]:
@@ -96,13 +142,10 @@ def describe(transaction: SafeTransaction, call: KnownCall | None) -> list[dict[
     if call is None:
         selector = f"0x{transaction.data[:SELECTOR_SIZE].hex()}"
         return [{"action": f"UNKNOWN: {selector} with {len(transaction.data)} bytes", "called": transaction.to}]
-    action = {"action": _ACTIONS[call.name]}
+    action = {"action": _ACTIONS[call.contract][call.name]}
     if call.name == "publish":
-        return [action | _show_release(release) for release in call.arguments["releases"]]
-    return [
-        action | {name.lstrip("_"): show_value(name, value) for name, value in arguments.items()}
-        for arguments in call.agreements or [call.arguments]
-    ]
+        return [action | _show_release(release) for release in call.items]
+    return [action | _show_arguments(arguments) for arguments in call.items]
 
 
 def image_address(release: Mapping[str, Any]) -> CID:
@@ -165,6 +208,19 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
     "chipId": lambda number: f"0x{number:03x}",
     "status": lambda number: _STATUSES[number] if number < len(_STATUSES) else str(number),
 }
+
+
+def _show_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return labels and values of arguments; the fields of a struct take the place of the struct."""
+    shown: dict[str, str] = {}
+    for name, value in arguments.items():
+        if isinstance(value, dict):
+            shown |= _show_arguments(value)
+        elif isinstance(value, list):
+            shown[name] = ", ".join(show_value(name, item) for item in value) or "none"
+        else:
+            shown[name.lstrip("_")] = show_value(name, value)
+    return shown
 
 
 def _show_release(release: dict[str, Any]) -> dict[str, str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum, auto
 from typing import Any
 
 from blockota.approval.chain_view import ChainView
+from blockota.approval.flags import RedFlag, Word
 from blockota.approval.intent import SAFE
 from blockota.approval.lookalikes import find_lookalike
 from blockota.approval.proposal import Proposal
+from blockota.approval.registry_flags import registry_flags
 from blockota.approval.safe_transaction import DELEGATECALL, ZERO_ADDRESS
 from blockota.approval.signature import Signature
 from blockota.errors import Action, ProposalError, shortened
@@ -37,68 +37,6 @@ _STATUS_BEFORE = {
 }
 """The status that an agreement must have for each decision."""
 _DECIDED = {"accept": "accepted", "acceptAll": "accepted", "decline": "declined", "terminate": "terminated"}
-
-
-class Word(StrEnum):
-    """The word of each red flag, in the order of the checks. An owner types the word to sign in spite of the flag."""
-
-    DELEGATECALL = auto()  # the transaction runs foreign code with the Safe's own rights
-    VALUE = auto()  # the transaction sends ether
-    REFUND = auto()  # the transaction sets gas limits or a refund
-    SELECTOR = auto()  # the call cannot be decoded
-    TARGET = auto()  # the called address is not the vendor's contract for this call
-    EXPIRED = auto()  # the proposal has expired
-    FAR = auto()  # the proposal expires more than FAR_EXPIRY from now
-    OLD = auto()  # the chain view is older than OLD_VIEW
-    CLOCK = auto()  # the local clock is more than SLOW_CLOCK behind the chain
-    UNCONFIGURED = auto()  # only the chain view names the contract, not the signer's settings
-    STRANGER = auto()  # the signer is not an owner of the Safe
-    SAFE = auto()  # this program cannot operate the Safe
-    NONCE = auto()  # the nonce is used, or the folder lacks a proposal for an earlier nonce
-    MOVED = auto()  # the contract's owner is not the Safe that the signer's settings name
-    MANY = auto()  # the proposal publishes more releases than fit on a screen
-    UNPAIRED = auto()  # a release is for a product without a pairing
-    POSTPONED = auto()  # a release becomes active more than FAR_POSTPONED after the block
-    LOWER = auto()  # a release is not newer than the product's newest release
-    ROOM = auto()  # a version is the highest possible one, or nearly
-    JUMP = auto()  # a version is more than one major version above the newest version
-    REGION = auto()  # an image lies outside the product's region
-    ADDRESS = auto()  # a program was linked for another address than its load address
-    GROWN = auto()  # an image is more than MUCH_LARGER times as large as the newest image
-    OWNERSHIP = auto()  # the contract would get another owner, or none
-    FLOOR = auto()  # the floor would exclude every release that can be installed
-    UNPAIRING = auto()  # a product would be unpaired
-    LOOKALIKE = auto()  # a new product or OEM has a name that resembles a known one
-    PAIRING = auto()  # a product would be paired with other hardware than before
-    AGREEMENT = auto()  # the agreement does not exist, or differs from the call in its terms or status
-    SHALLOW = auto()  # too few blocks lie above the agreement: a reorganisation can replace it
-    OWNER = auto()  # the Safe would get an additional owner
-    SWAP = auto()  # an owner of the Safe would be replaced
-    REMOVAL = auto()  # an owner of the Safe would be removed, with as many signatures as today
-    ALL = auto()  # every owner would have to sign
-    THRESHOLD = auto()  # fewer signatures than today would be enough, or a single one
-    TEXT = auto()  # a signature was made with another tool, and does not cover reason, proposer and expiry
-
-
-@dataclass(frozen=True)
-class RedFlag:
-    """An unusual property of a proposal or of its signatures.
-
-    Attributes:
-        word: word that the owner types to sign in spite of the flag.
-        what: description of the unusual property, a clause without a full stop.
-        is_absence: whether the flag reports that the chain view lacks something, which a newer view could contain.
-
-    Examples:
-        >>> proposal, _ = load_proposal("1.1.0.json")
-        >>> [flag] = network.red_flags(proposal)
-        >>> flag.what
-        "the proposal has nonce ..., and the Safe's next nonce is ...: this or another proposal was executed already"
-    """
-
-    word: Word
-    what: str
-    is_absence: bool = field(default=False, compare=False)
 
 
 def red_flags(
@@ -131,6 +69,7 @@ def red_flags(
         moved = f"the contract's owner is {view.safe.address}, and your settings name the Safe {view.configured_safe}"
         found.append(RedFlag(Word.MOVED, moved))
     found += [*_of_nonce(proposal, view), *_of_releases(proposal, view), *_of_call(proposal, view)]
+    found += registry_flags(proposal.call, view)
     is_outdated = bool(view.source) and view.block_time < proposal.created <= now
     return _blame_age(found, proposal, view) if is_outdated else found
 
@@ -195,12 +134,12 @@ def _of_transaction(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
             f"the receiver {proposal.refund_receiver}",
         )
 
-    known = {"BlockOTA": view.contract, "FirmwareReplication": view.replication, SAFE: view.safe.address}
+    known = view.contracts
     if not proposal.is_known:
         yield RedFlag(Word.SELECTOR, f"the call cannot be decoded: its data begin with 0x{proposal.data[:4].hex()}")
-    expected = [known[proposal.call.contract]] if proposal.call else list(known.values())
+    expected = [known.get(name) for name in proposal.call.contracts] if proposal.call else list(known.values())
     if proposal.to not in expected:
-        yield RedFlag(Word.TARGET, f"the called address {proposal.to} is not the vendor's contract for this call")
+        yield RedFlag(Word.TARGET, f"the called address {proposal.to} is not the Safe's contract for this call")
 
 
 def _of_time(proposal: Proposal, view: ChainView, *, now: int) -> Iterator[RedFlag]:
@@ -284,7 +223,7 @@ def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         return
     name, arguments = call.name, call.arguments
     if name in ("transferOwnership", "renounceOwnership"):
-        yield RedFlag(Word.OWNERSHIP, "the contract is given away: the vendor's Safe could not publish any more")
+        yield RedFlag(Word.OWNERSHIP, "the contract is given away: the Safe could not use it any more")
     if name == "setMinimumVersion" and (floor := Version.unpack(arguments["version"])):
         yield from _of_floor(product_name(arguments["product"]), floor, view=view)
     if name == "unpairOem":

@@ -183,13 +183,16 @@ class Node:
         Raises:
             RevertedError: a contract refused a call.
         """
-        tag = _tag(block)
-        calls = [
-            ("eth_call", ({"to": to_checksum_address(to), "data": f"0x{calldata.hex()}"}, tag))
-            for to, calldata in questions
-        ]
+        calls = [_call(to, calldata, block) for to, calldata in questions]
         with self._translated():
             return [data(answer) for answer in self._endpoint.request_many(calls)]
+
+    def try_calls(self, questions: Sequence[tuple[str, bytes]], *, block: int | None = None) -> list[bytes | None]:
+        """Make several contract calls like `call_many`; the result of a call that the node refuses is None."""
+        calls = [_call(to, calldata, block) for to, calldata in questions]
+        with self._translated():
+            answers = self._endpoint.request_each(calls)
+            return [None if isinstance(answer, RpcError) else data(answer) for answer in answers]
 
     def has_code(self, address: str) -> bool:
         """Whether an address has contract code."""
@@ -463,6 +466,10 @@ class Node:
 
 def _tag(block: int | None) -> str:
     return "latest" if block is None else hex(block)
+
+
+def _call(to: str, calldata: bytes, block: int | None) -> Question:
+    return "eth_call", ({"to": to_checksum_address(to), "data": f"0x{calldata.hex()}"}, _tag(block))
 
 
 def _balance(account: str) -> Question:

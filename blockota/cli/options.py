@@ -87,17 +87,20 @@ def save_proposal(
     proposing: ProposalOptions,
     *,
     about: Callable[[], ProposalDetails] = lambda: ProposalDetails({}),
+    connection: Connection | None = None,
 ) -> None:
     """Make a proposal, write the proposal file, and print its name and the next step.
 
-    `about` is called after the proposal was made. The signature of `proposing.sign` is written beside the proposal
+    `about` is called after the proposal was made. `connection` is that of the Safe's chain, by default the producer
+    chain. The signature of `proposing.sign` is written beside the proposal
     (`blockota.vendor.unattended`).
 
     Raises:
         UsageError: the file exists or cannot be written.
         ProposalError: the proposal has a red flag, so that it is not signed without a person.
     """
-    written, safe, place = write_proposed(session.connection, make, proposing, note=session.note)
+    connection = connection or session.connection
+    written, safe, place = write_proposed(connection, make, proposing, note=session.note)
     path, proposal, details = written.path, written.proposal, about()
     fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
     if written.signature:

@@ -267,7 +267,7 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...], *, u
     signed = collect_signatures(file, found, named=signatures, owners=view.safe.owners, note=session.note)
     if unsigned_text:
         signed = waive_text(signed)
-    result = rehearse(session.chain, found, signatures=signed)
+    result = rehearse(session.connection_to(found.chain_id).chain, found, signatures=signed)
 
     counted = sum(one.counts for one in signed)
     count = f"{counted} signature{'s' * (counted != 1)}, {view.safe.threshold} needed"

@@ -16,7 +16,7 @@ from blockota.errors import RefusedError, UsageError, plain
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from blockota.approval.red_flags import RedFlag
+    from blockota.approval.flags import RedFlag
     from blockota.model.manifest import Description
     from blockota.vendor.screen import Rows, Screen
 

@@ -69,6 +69,11 @@ class Session:
         settings = load_settings(self._config, network=self._network, environment=os.environ, role=Role.GATEWAY)
         return self.connection if settings == self.settings else self._connect(settings)
 
+    def connection_to(self, chain_id: int) -> Connection:
+        """Return `gateway` if only the gateway chain has the chain id, else `connection`."""
+        is_gateway = chain_id != self.settings.chain_id and chain_id == self.gateway.settings.chain_id
+        return self.gateway if is_gateway else self.connection
+
     def _connect(self, settings: Settings) -> Connection:
         from blockota.connection import Connection
 

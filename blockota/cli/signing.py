@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.approval.chain_view import ChainView
+from blockota.approval.flags import RedFlag, Word
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import RedFlag, Word, check_place, signature_flags
+from blockota.approval.red_flags import check_place, signature_flags
 from blockota.approval.signature import accept, to_json, waive_text
 from blockota.approval.signature import sign as sign_proposal
 from blockota.cli.display import progress_bar
@@ -160,7 +161,8 @@ def execute(
     # 1. The state of the proposal. If its execution was already sent, it is continued in any state.
     proposal, now = read_proposal(file), int(time.time())
     view = with_neighbours(open_view(session, [proposal], path=None), file, proposal, now=now)
-    if not any(entry.newest.to == proposal.safe for entry in session.chain.unsettled()):
+    chain = session.connection_to(proposal.chain_id).chain
+    if not any(entry.newest.to == proposal.safe for entry in chain.unsettled()):
         require_pending(session, proposal, view, now=now)
         check_next(proposal, view)
 
@@ -171,13 +173,13 @@ def execute(
         signed = waive_text(signed)
         flags += signature_flags(signed)
     accept(proposal, signed, owners=view.safe.owners, threshold=view.safe.threshold)
-    account = open_key(session.settings.chain_id, key, password_fd)
+    account = open_key(chain.chain_id, key, password_fd)
 
     # 3. The execution.
     if not session.as_json:
         session.print(readable(headline(proposal)))
     show_flags(session.err, [flag for flag in flags if flag.word not in {Word.NONCE, Word.EXPIRED}])
-    receipt = execute_proposal(session.chain, proposal, signatures=signed, account=account, now=now)
+    receipt = execute_proposal(chain, proposal, signatures=signed, account=account, now=now)
     transaction = "0x" + receipt.transaction.hex()
     fields = {"transaction": transaction, "block": receipt.block_number, "gas": receipt.gas_used}
     sentence = f"executed in block {receipt.block_number} for {receipt.gas_used:,} gas, transaction {transaction}"
@@ -203,7 +205,8 @@ def require_pending(session: Session, proposal: Proposal, view: ChainView, *, no
     from blockota.vendor.queue import check_pending
 
     def read_executed() -> frozenset[bytes]:
-        return executed_hashes(session.chain, view.safe.address, from_block=session.settings.first_block)
+        connection = session.connection_to(view.chain_id)
+        return executed_hashes(connection.chain, view.safe.address, from_block=connection.settings.first_block)
 
     check_place(proposal, view)
     # Only the events on the chain distinguish executed from replaced proposals, so a node is needed.
@@ -257,24 +260,29 @@ def opened_proposal(
     with ExitStack() as opened:
         with progress_bar(session, "Checking", total=file.stat().st_size) as progress:
             pack = opened.enter_context(open_pack(file, on_progress=progress))
-        check_view(pack.view, session.settings)
-        yield pack.proposal, lambda: read_view_file(view, session.settings) if view else pack.view, lambda: pack
+        settings = session.connection_to(pack.proposal.chain_id).settings
+        check_view(pack.view, settings)
+        yield pack.proposal, lambda: read_view_file(view, settings) if view else pack.view, lambda: pack
 
 
 def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | None) -> ChainView:
-    """Return the state of the chain, from a chain view file, or from a node if no file is named.
+    """Return the state of the proposals' chain, from a chain view file, or from a node if no file is named.
+
+    Without proposals, the chain is the producer chain.
 
     Raises:
         ProposalError: the chain view is of another chain or contract than the settings name.
     """
     from blockota.desk import view_of
 
-    return view_of(session.connection, proposals) if path is None else read_view_file(path, session.settings)
+    connection = session.connection_to(proposals[0].chain_id) if proposals else session.connection
+    return view_of(connection, proposals) if path is None else read_view_file(path, connection.settings)
 
 
 def is_pinned(session: Session, view: ChainView) -> bool:
-    """Return whether the settings name the contract of a view, as they always do for a view read from a node."""
-    return not view.source or session.settings.contract is not None
+    """Return whether the settings name the contracts of a view, as they always do for a view read from a node."""
+    settings = session.connection_to(view.chain_id).settings
+    return not view.source or settings.contract is not None or bool(settings.registries)
 
 
 def image_inputs(

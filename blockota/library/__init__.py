@@ -13,8 +13,8 @@ Names that this package does not export are private. This example verifies the n
 
 from __future__ import annotations
 
+from blockota.approval.flags import RedFlag
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import RedFlag
 from blockota.approval.signature import Signature
 from blockota.bindings.block_ota import ContractEvent
 from blockota.chain import Receipt

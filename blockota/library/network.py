@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar, cast, overload
 
+from blockota.approval.flags import RedFlag
 from blockota.approval.intent import one_line
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import RedFlag
 from blockota.approval.signature import Signature
 from blockota.bindings import safe
 from blockota.bindings.block_ota import ContractEvent

@@ -16,7 +16,7 @@ from blockota.approval.signature import from_json as read_signature_file
 from blockota.approval.transaction_builder import BuilderTransaction, from_builder
 from blockota.errors import Action, BlockOTAError, ProposalError, UsageError
 from blockota.files import naming_file, read_input
-from blockota.settings import Settings
+from blockota.settings import REGISTRIES, Settings
 from blockota.strict_json import MAX_FILE_SIZE
 
 _HEAD_SIZE = 256
@@ -92,29 +92,37 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
 
 
 def check_view(view: ChainView, settings: Settings) -> None:
-    """Compare an untrusted chain view with the contracts and the Safe, as far as the settings name them.
+    """Compare an untrusted chain view with the contracts and the Safe, as far as the settings name contracts.
 
     Raises:
         ProposalError: the view is of another chain, contract or Safe than the settings name.
     """
-    if settings.contract is None:
+    if settings.contract is None and not settings.registries:
         return
-    if (settings.chain_id, settings.contract.lower()) != (view.chain_id, view.contract.lower()):
-        raise ProposalError(
-            "the chain view is of another contract",
-            why=f"the view is of {view.contract} on chain {view.chain_id}, the settings name {settings.contract} on "
-            f"chain {settings.chain_id}",
-            remedy="do not sign; ask the sender for a view of your contract, or choose the network of this view",
-            action=Action.CHOOSE_NETWORK,
-        )
-    for what, found, wanted in (
-        ("replication contract", view.replication, settings.replication),
+    named = {"BlockOTA": view.contract, **view.registries}
+    found = {name: place for name, place in named.items() if place}
+    for name, place in found.items() or [("no contract", "")]:
+        known = [settings.contract or ""] if name == "BlockOTA" else []
+        known += [known_place for key, known_place in settings.registries.items() if REGISTRIES[key] == name]
+        if settings.chain_id != view.chain_id or place.lower() not in map(str.lower, known):
+            raise ProposalError(
+                "the chain view is of another contract",
+                why=f"the view is of {name} {place} on chain {view.chain_id}, the settings name "
+                f"{' and '.join(filter(None, known)) or 'none'} on chain {settings.chain_id}",
+                remedy="do not sign; ask the sender for a view of your contract, or choose the network of this view",
+                action=Action.CHOOSE_NETWORK,
+            )
+    # Replication contract and Safe are those of the configured BlockOTA.
+    if settings.contract and (view.contract or "").lower() != settings.contract.lower():
+        return
+    for what, place, wanted in (
+        ("replication contract", view.replication or "", settings.replication),
         ("Safe", view.safe.address, settings.safe),
     ):
-        if wanted and (found or "").lower() != wanted.lower():
+        if wanted and place.lower() != wanted.lower():
             raise ProposalError(
                 f"the chain view is of another {what}",
-                why=f"the view names {found or 'none'}, and the settings name {wanted}",
+                why=f"the view names {place or 'none'}, and the settings name {wanted}",
                 remedy="ask the person who exported the view; if the vendor has a new address, correct the settings",
             )
 

@@ -1,4 +1,4 @@
-"""Makes proposals for the vendor's Safe, and reads the state of the chain that owners need before they sign.
+"""Makes proposals for the Safe that owns a contract.
 
 Changes of owners follow ``OwnerManager.sol`` of Safe smart account 1.5. A Safe stores its owners as a linked list, so
 the call that removes an owner must also name the preceding owner.
@@ -6,21 +6,19 @@ the call that removes an owner must also name the preceding owner.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from blockota.approval.chain_view import ChainView, SafeState
+from blockota.approval.chain_view import SafeState
 from blockota.approval.intent import SAFE
 from blockota.approval.proposal import Proposal
 from blockota.approval.transaction_builder import BuilderTransaction
-from blockota.bindings.block_ota import BlockOTAContract
-from blockota.bindings.contract import refusals_in_words
-from blockota.bindings.replication import ReplicationContract
+from blockota.bindings.contract import OwnedContract, refusals_in_words
 from blockota.bindings.safe import read_safe
-from blockota.errors import Action, ChainError, ProposalError, RefusedError
+from blockota.errors import Action, ProposalError, RefusedError
 from blockota.ethereum import to_checksum_address
 from blockota.formats.abi import interface
-from blockota.model.agreement import Agreement
 
 _SENTINEL = "0x" + "00" * 19 + "01"
 """Start of the linked list of owners (``SENTINEL_OWNERS``)."""
@@ -47,8 +45,8 @@ class Reason:
     queued: Mapping[str, Proposal] = field(default_factory=dict)
 
 
-def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason, target: str | None = None) -> Proposal:
-    """Make a proposal that calls `target`, by default BlockOTA. The call is first simulated from the Safe's address.
+def propose(contract: OwnedContract, call: bytes, *, reason: Reason, target: str | None = None) -> Proposal:
+    """Make a proposal that calls `target`, by default the contract. The call is simulated from the Safe's address.
 
     Raises:
         ContractRefusalError: the called contract would refuse the call.
@@ -60,7 +58,16 @@ def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason, target: 
     return _proposal(contract, safe, reason=reason, to=address, data=call)
 
 
-def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], bytes], *, reason: Reason) -> Proposal:
+def propose_call(contract: OwnedContract, function: str, *arguments: Any, reason: Reason) -> Proposal:
+    """Make a proposal that calls a function of a contract, by the Safe that owns the contract. The call is simulated.
+
+    Raises:
+        ContractRefusalError: the contract would refuse the call.
+    """
+    return propose(contract, interface(contract.NAME).encode_call(function, *arguments), reason=reason)
+
+
+def propose_to_itself(contract: OwnedContract, make: Callable[[SafeState], bytes], *, reason: Reason) -> Proposal:
     """Make a proposal by which the Safe changes its own owners or threshold.
 
     `make` takes the Safe's present state and returns the calldata, for example by `add_call`.
@@ -87,7 +94,7 @@ def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], by
     return _proposal(contract, safe, reason=reason, to=safe.address, data=call)
 
 
-def propose_rejection(contract: BlockOTAContract, *, reason: Reason, rejected: Proposal | None = None) -> Proposal:
+def propose_rejection(contract: OwnedContract, *, reason: Reason, rejected: Proposal | None = None) -> Proposal:
     """Make a proposal of an empty transaction, whose execution prevents every other transaction at its nonce.
 
     The proposal has the nonce of `rejected`, or if `rejected` is None, the nonce in `reason`.
@@ -116,7 +123,7 @@ def propose_rejection(contract: BlockOTAContract, *, reason: Reason, rejected: P
     return _proposal(contract, safe, reason=reason, to=safe.address, data=b"")
 
 
-def propose_built(contract: BlockOTAContract, built: BuilderTransaction, *, reason: Reason) -> Proposal:
+def propose_built(contract: OwnedContract, built: BuilderTransaction, *, reason: Reason) -> Proposal:
     """Make a proposal from a transaction of the Transaction Builder. The call is not simulated.
 
     Raises:
@@ -135,7 +142,7 @@ def propose_built(contract: BlockOTAContract, built: BuilderTransaction, *, reas
 
 
 def add_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
-    """Return the calldata that adds an owner. A `threshold` of None keeps the present threshold.
+    """Return the calldata that adds an owner. A `threshold` of None keeps the current threshold.
 
     Raises:
         RefusedError: the address is an owner already, or the owners could not meet the threshold.
@@ -146,7 +153,7 @@ def add_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
 
 
 def remove_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
-    """Return the calldata that removes an owner. A `threshold` of None keeps the present threshold.
+    """Return the calldata that removes an owner. A `threshold` of None keeps the current threshold.
 
     Raises:
         RefusedError: the address is not an owner, or the remaining owners could not meet the threshold.
@@ -157,7 +164,7 @@ def remove_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
 
 
 def replace_call(safe: SafeState, old: str, new: str) -> bytes:
-    """Return the calldata that replaces an owner by another address, with the present threshold.
+    """Return the calldata that replaces an owner by another address, and keeps the threshold.
 
     Raises:
         RefusedError: `old` is not an owner, or `new` is an owner already.
@@ -171,7 +178,7 @@ def threshold_call(safe: SafeState, threshold: int) -> bytes:
     """Return the calldata that changes the number of owners that must sign.
 
     Raises:
-        RefusedError: the threshold equals the present threshold, or exceeds the number of owners.
+        RefusedError: the threshold equals the current threshold, or exceeds the number of owners.
     """
     if threshold == safe.threshold:
         raise RefusedError(f"the threshold is {threshold} already", why=_show_owners(safe), remedy="leave it as it is")
@@ -179,57 +186,7 @@ def threshold_call(safe: SafeState, threshold: int) -> bytes:
     return interface(SAFE).encode_call("changeThreshold", wanted)
 
 
-def read_view(
-    contract: BlockOTAContract, replication: ReplicationContract | None, *, about: Iterable[int], confirmations: int = 0
-) -> ChainView:
-    """Read the state of the chain at its newest block.
-
-    Args:
-        contract: the configured contract.
-        replication: the configured replication contract, if there is one.
-        about: numbers of the agreements to read (`agreements_of`).
-        confirmations: number of blocks that must lie above an agreement. With fewer, the agreement is `shallow`.
-
-    Raises:
-        ChainError: the block was replaced by a reorganisation during the reads.
-    """
-    head = contract.chain.head()
-    products = tuple(contract.products(block=head.number))
-    newest = contract.newest((product.name for product in products), block=head.number)
-    agreements: tuple[Agreement, ...] = ()
-    shallow: list[int] = []
-    if replication:
-        agreements = tuple(replication.agreements_of(about, block=head.number).values())
-        # If an agreement was different at an earlier block, a reorganisation can bring the earlier agreement back.
-        shallow = replication.shallow(agreements, block=max(head.number - confirmations, 0))
-    safe = read_safe(contract.chain, contract.owner(block=head.number), block=head.number)
-    view = ChainView(
-        chain_id=contract.chain.chain_id,
-        block_number=head.number,
-        block_hash=head.hash,
-        block_time=head.time,
-        contract=to_checksum_address(contract.address),
-        replication=to_checksum_address(replication.address) if replication else None,
-        safe=safe,
-        products=products,
-        newest=tuple(newest),
-        agreements=agreements,
-        shallow=tuple(shallow),
-        contract_owners=contract.chain.find_contracts(safe.owners, block=head.number),
-    )
-    # A node answers by block number. Only an unchanged hash shows that all answers are for the same block.
-    if contract.chain.head(head.number).hash != head.hash:
-        raise ChainError("the chain was reorganised during the reads", remedy="try again")
-    return view
-
-
-def agreements_of(proposals: Iterable[Proposal]) -> list[int]:
-    """Return the numbers of the agreements that proposals accept, decline or terminate."""
-    calls = [proposal.call for proposal in proposals if proposal.call]
-    return sorted({terms["id"] for call in calls for terms in call.agreements})
-
-
-def _proposal(contract: BlockOTAContract, safe: SafeState, *, reason: Reason, to: str, data: bytes) -> Proposal:
+def _proposal(contract: OwnedContract, safe: SafeState, *, reason: Reason, to: str, data: bytes) -> Proposal:
     if reason.nonce is not None and reason.nonce < safe.nonce:
         raise ProposalError(
             f"nonce {reason.nonce} is used already",
@@ -253,7 +210,7 @@ def _proposal(contract: BlockOTAContract, safe: SafeState, *, reason: Reason, to
     )
 
 
-def _waiting(contract: BlockOTAContract, safe: SafeState, reason: Reason) -> dict[str, Proposal]:
+def _waiting(contract: OwnedContract, safe: SafeState, reason: Reason) -> dict[str, Proposal]:
     """Return the queued proposals of the Safe that can still be executed."""
     place = (contract.chain.chain_id, safe.address)
     return {

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from blockota.approval.chain_view import ChainView
+from blockota.approval.flags import RedFlag
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import RedFlag, address_flag, check_place, red_flags
+from blockota.approval.red_flags import address_flag, check_place, red_flags
 from blockota.approval.signature import Signature, check_signature
 from blockota.errors import ProposalError
 from blockota.model.release import product_name

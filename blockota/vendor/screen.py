@@ -142,8 +142,8 @@ def _place_in_queue(proposal: Proposal, view: ChainView | None) -> str:
 
 
 def _place(proposal: Proposal, view: ChainView | None) -> Rows:
-    contract = f"{proposal.call.contract} " if proposal.call else ""
-    rows: Rows = {"calls": f"{contract}{proposal.to}", "Safe": proposal.safe, "chain id": proposal.chain_id}
+    contract = view.name_of(proposal.to) if view else proposal.call.contract if proposal.call else ""
+    rows: Rows = {"calls": f"{contract} {proposal.to}".lstrip(), "Safe": proposal.safe, "chain id": proposal.chain_id}
     return rows | view_rows(view) if view else rows
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.approval.chain_view import ChainView, SafeState
+from blockota.approval.flags import RedFlag, Word
 from blockota.approval.intent import SAFE as SAFE_INTERFACE
 from blockota.approval.lookalikes import find_lookalike
 from blockota.approval.proposal import Proposal
@@ -22,8 +23,6 @@ from blockota.approval.red_flags import (
     MUCH_LARGER,
     OLD_VIEW,
     SLOW_CLOCK,
-    RedFlag,
-    Word,
     red_flags,
 )
 from blockota.approval.safe_transaction import CALL, DELEGATECALL
@@ -135,7 +134,7 @@ def test_what_is_in_good_order_has_no_flag(proposal: Proposal) -> None:
 
 
 def test_several_offers_are_accepted_at_once() -> None:
-    """A proposal that accepts several offers raises no flag, and its words name each of them."""
+    """A proposal that accepts several offers raises no flag, and its intent names each of them."""
     offered = tuple(agreement(number, AgreementStatus.PROPOSED) for number in (1, 3))
     proposal = accepting(1, 3)
     assert flags(proposal, replace(VIEW, agreements=offered)) == []
@@ -447,7 +446,10 @@ def test_the_guide_lists_every_word() -> None:
 
 
 def test_a_view_that_is_older_than_the_proposal_is_outdated_and_nothing_worse() -> None:
-    """What an older chain view file lacks is reported as its age; what it contradicts keeps its own flag."""
+    """If a view file older than the proposal lacks something, it is only flagged as outdated.
+
+    A used nonce, which a newer view has too, keeps its own flag.
+    """
     older = replace(VIEW, source="view.json", block_time=NOW - 60)
     later = {
         "a later nonce": (proposal_with(nonce=9, data=publish_call([image(Version(1, 1, 0))])), "has nonce 7"),

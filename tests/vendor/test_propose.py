@@ -23,8 +23,9 @@ from blockota.model.draft import Draft, draft_release
 from blockota.model.release import Product, Region, Release, Version
 from blockota.stores.local import LocalStore
 from blockota.vendor.images import check_image
-from blockota.vendor.propose import Reason, propose, read_view
+from blockota.vendor.propose import Reason, propose
 from blockota.vendor.publish import deploy, propose_releases
+from blockota.vendor.view import Desk, read_view
 from tests.conftest import REASON, Cast, Vendor
 from tests.support.networks import rpc
 from tests.support.samples import FLASH, NOW, PRODUCT, code, proposal_with, release_of
@@ -80,7 +81,7 @@ def test_a_nonce_may_be_chosen(vendor: Vendor, product: Product) -> None:
 
 
 def test_a_proposal_is_queued_behind_those_that_wait(vendor: Vendor, product: Product) -> None:
-    """By default, a proposal takes the nonce behind the unexpired proposals of the same Safe that wait already."""
+    """By default, a proposal takes the nonce after the unexpired proposals of the same Safe that wait already."""
     call = pair_call(product)
     first = propose(vendor.contract, call, reason=REASON)
     others = {
@@ -199,7 +200,7 @@ def test_a_safe_with_too_few_keys_is_refused(restored: Chain, vendor: Vendor, ca
     delegation = "0xef0100" + vendor.safe[2:]
     for owner, found in ((cast.owner_a, "0x00"), (cast.owner_b, delegation)):
         rpc(restored, "anvil_setCode", owner.address, found)
-    assert read_view(vendor.contract, None, about=()).contract_owners == (cast.owner_a.address,)
+    assert read_view(Desk(vendor.contract.chain, contract=vendor.contract)).contract_owners == (cast.owner_a.address,)
     deploy(restored, cast.payer, safe=vendor.safe)
     rpc(restored, "anvil_setCode", cast.owner_b.address, "0x00")
     with pytest.raises(RefusedError, match="2 owners must sign, and only 1 of 3 have a key"):

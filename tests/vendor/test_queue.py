@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from blockota.approval.flags import Word
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import Word, red_flags
+from blockota.approval.red_flags import red_flags
 from blockota.bindings.block_ota import publish_call
 from blockota.errors import ProposalError
 from blockota.vendor.files import ProposalFolder

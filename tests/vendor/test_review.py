@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from blockota.approval.chain_view import ChainView, SafeState
+from blockota.approval.flags import Word
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import Word
 from blockota.bindings.block_ota import publish_call
 from blockota.errors import ProposalError, StoreError
 from blockota.keys import dev_account
