@@ -23,6 +23,8 @@ class Refusal(NamedTuple):
     action: Action | None = None
 
 
+EXPLAINED = (*CONTRACTS,)
+"""The contracts whose errors are explained."""
 _ASK_VENDOR = "ask the vendor, who decides this through its Safe"
 _STATUS_REMEDIES = {
     "proposed": "wait for the vendor's decision; the vendor can decline the offer, and its broker can withdraw it",
@@ -200,7 +202,7 @@ SAFE_CODES: Mapping[str, tuple[str, str]] = {
 
 def explain(error: RevertedError) -> ContractRefusalError:
     """Translate an error's revert data into a message. Returns the error unchanged if its revert data is unknown."""
-    decoded = next(filter(None, (interface(name).decode_call(error.data) for name in CONTRACTS)), None)
+    decoded = next(filter(None, (interface(name).decode_call(error.data) for name in EXPLAINED)), None)
     if decoded is not None and decoded.name in REFUSALS:
         refusal = REFUSALS[decoded.name]
         shown = {name: show_value(name, value) for name, value in decoded.arguments.items()}

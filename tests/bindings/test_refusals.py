@@ -10,8 +10,7 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from blockota.approval.intent import CONTRACTS
-from blockota.bindings.refusals import REFUSALS, SAFE_CODES, explain
+from blockota.bindings.refusals import EXPLAINED, REFUSALS, SAFE_CODES, explain
 from blockota.errors import RevertedError
 from blockota.formats.abi import artifact
 from blockota.model.release import Version, product_key
@@ -19,7 +18,7 @@ from tests.conftest import ROOT
 from tests.support.samples import SAFE
 
 SAFE_SOURCES = ROOT / "node_modules" / "@safe-global" / "safe-smart-account" / "contracts"
-ERRORS = {e["name"]: e for contract in CONTRACTS for e in artifact(contract)["abi"] if e["type"] == "error"}
+ERRORS = {e["name"]: e for contract in EXPLAINED for e in artifact(contract)["abi"] if e["type"] == "error"}
 VALUES: dict[str, Any] = {
     "product": product_key("acme-thermo2"),
     "name": b"two words".ljust(32, b"\0"),
