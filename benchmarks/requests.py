@@ -36,7 +36,7 @@ from blockota.keys import dev_account
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Product, Region, Release, Status, Version, product_key
 from blockota.stores.local import LocalStore
-from blockota.vendor.publish import deploy
+from blockota.vendor.deploy import deploy
 
 PRODUCT = "acme-thermo2"
 URL = "http://127.0.0.1:1/broker"

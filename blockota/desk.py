@@ -1,4 +1,4 @@
-"""The vendor's desk: completes drafts of releases, and reviews proposals against the state of the chain.
+"""The desk of a Safe: completes drafts of releases, and reviews proposals against the state of the chain.
 
 The module is separate from `blockota.connection`, so that commands that only read do not load the review. The module is
 not part of `blockota.vendor`, which must not import the chip table of `firmware_host`.

@@ -22,7 +22,7 @@ from blockota.errors import UsageError
 from blockota.files import write_result
 from blockota.keys import dev_account
 from blockota.settings import FILE_NAME
-from blockota.vendor.publish import deploy
+from blockota.vendor.deploy import deploy
 from scripts._ape import connect, errors_reported
 
 OWNERS, THRESHOLD = (1, 2, 3), 2

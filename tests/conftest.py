@@ -24,8 +24,9 @@ from blockota.deployment import LOCAL_CHAIN_ID
 from blockota.errors import ChainError
 from blockota.keys import dev_account
 from blockota.model.release import Product
+from blockota.vendor.deploy import deploy
 from blockota.vendor.propose import Reason, propose
-from blockota.vendor.publish import deploy, propose_pairing
+from blockota.vendor.publish import propose_pairing
 from tests.support import forks
 from tests.support.samples import NOW, PRODUCT
 from tests.support.sampling import SEED

@@ -45,6 +45,23 @@ def refusals_in_words() -> Iterator[None]:
         raise explain(error) from error
 
 
+def create(chain: Chain, account: BaseAccount, name: str, *arguments: Any) -> tuple[str, Receipt]:
+    """Deploy a packaged contract, and return its address and the receipt.
+
+    Args:
+        chain: the chain.
+        account: the account that pays.
+        name: the contract's name in the Solidity source.
+        arguments: the arguments of its constructor.
+    """
+    creation = bytes.fromhex(artifact(name)["bytecode"].removeprefix("0x"))
+    with refusals_in_words():
+        receipt = chain.send(account, creation + interface(name).encode_constructor(*arguments))
+    if receipt.contract is None:
+        raise AssertionError("the receipt of a contract creation has no contract address")
+    return receipt.contract, receipt
+
+
 class Contract:
     """A deployed contract. Each subclass has the functions of one contract.
 
@@ -64,12 +81,8 @@ class Contract:
 
     @classmethod
     def _create(cls, chain: Chain, account: BaseAccount, *arguments: Any) -> tuple[Self, Receipt]:
-        creation = bytes.fromhex(artifact(cls.NAME)["bytecode"].removeprefix("0x"))
-        with refusals_in_words():
-            receipt = chain.send(account, creation + interface(cls.NAME).encode_constructor(*arguments))
-        if receipt.contract is None:
-            raise AssertionError("the receipt of a contract creation has no contract address")
-        return cls(chain, receipt.contract), receipt
+        address, receipt = create(chain, account, cls.NAME, *arguments)
+        return cls(chain, address), receipt
 
     def _send(self, account: BaseAccount, function: str, *arguments: Any) -> Receipt:
         with refusals_in_words():

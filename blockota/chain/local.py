@@ -32,10 +32,17 @@ _PRUNE_HISTORY = 256
 
 @dataclass(frozen=True)
 class LocalChain:
-    """A local chain on this machine, running or stopped."""
+    """A local chain on this machine, running or stopped.
+
+    Attributes:
+        folder: the folder of the chain.
+        port: TCP port of the node.
+        chain_id: id of the chain.
+    """
 
     folder: Path
     port: int
+    chain_id: int = LOCAL_CHAIN_ID
 
     @staticmethod
     def last_port(folder: Path) -> int | None:
@@ -111,7 +118,7 @@ class LocalChain:
             self._start_anvil()
             if self._state_file.exists():
                 shutil.copyfile(self._state_file, self.folder / "chain.previous.json")
-        chain = Chain(self.url, chain_id=LOCAL_CHAIN_ID)
+        chain = Chain(self.url, chain_id=self.chain_id)
         if time.time() - chain.head().time > _IDLE:
             chain.mine()  # the newest block's time counts as the present, but on an idle chain it is old
         return chain
@@ -141,7 +148,7 @@ class LocalChain:
 
     def _start_anvil(self) -> None:
         """Start anvil, and wait until it answers requests."""
-        command = [str(find_anvil()), "--port", str(self.port), "--chain-id", str(LOCAL_CHAIN_ID)]
+        command = [str(find_anvil()), "--port", str(self.port), "--chain-id", str(self.chain_id)]
         command += ["--prune-history", str(_PRUNE_HISTORY)]
         command += ["--state", str(self._state_file), "--state-interval", str(_STATE_INTERVAL)]
         try:
@@ -171,7 +178,7 @@ class LocalChain:
 
     def _answers(self) -> bool:
         try:
-            Chain(self.url, chain_id=LOCAL_CHAIN_ID)
+            Chain(self.url, chain_id=self.chain_id)
         except ChainError:
             return False
         return True

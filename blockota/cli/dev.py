@@ -174,8 +174,9 @@ def _deploy(session: Session, chain: Chain) -> Deployment:
     from blockota.bindings.block_ota import BlockOTAContract
     from blockota.bindings.safe import deploy_safe, execute
     from blockota.keys import dev_account
+    from blockota.vendor.deploy import deploy
     from blockota.vendor.propose import Reason
-    from blockota.vendor.publish import deploy, propose_pairing
+    from blockota.vendor.publish import propose_pairing
 
     session.note("Deploying the Safe and the contract, pairing a product ...")
     payer = dev_account(PAYER)

@@ -1,4 +1,4 @@
-"""Deploys the contracts, and proposes pairings, releases, revocations and minimum versions (floors)."""
+"""Proposes pairings, releases, revocations and minimum versions (floors)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,14 @@ from typing import TYPE_CHECKING
 
 from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import BlockOTAContract, floor_call, pair_call, publish_call, revoke_call
-from blockota.bindings.replication import ReplicationContract
-from blockota.bindings.safe import read_safe
-from blockota.chain import Chain
-from blockota.deployment import Deployment
 from blockota.errors import Action, RefusedError, UsageError
-from blockota.ethereum import to_checksum_address
 from blockota.model.draft import Draft, check_kind, check_time, draft_manifest, draft_release
 from blockota.model.release import Product, Release, Status, Version
 from blockota.stores.store import Store
 from blockota.vendor.propose import Reason, propose
 
 if TYPE_CHECKING:
-    from eth_account.signers.base import BaseAccount
+    pass
 
 _ZERO = Version(0, 0, 0)
 
@@ -150,29 +145,3 @@ def find_floor(contract: BlockOTAContract, product: str, *, version: Version) ->
     active = [release for release in contract.history(known.name) if release.status is Status.ACTIVE]
     excluded = tuple(release for release in active if (known.minimum_version or _ZERO) <= release.version < version)
     return Floor(known.name, version, excluded, tuple(release for release in active if release.version >= version))
-
-
-def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
-    """Deploy the contract BlockOTA, with a Safe as its owner, and the contract FirmwareReplication for its releases.
-
-    Raises:
-        RefusedError: the address is not a Safe, or the Safe's owners could not sign and execute proposals.
-    """
-    state = read_safe(chain, safe)
-    if why := state.obstacle(chain.find_contracts(state.owners)):
-        raise RefusedError(
-            f"the Safe {state.address} cannot own the contracts",
-            why=why,
-            remedy="choose a Safe of version 1.3 or newer in which enough owners have keys to reach the threshold",
-        )
-    contract, receipt = BlockOTAContract.deploy(chain, account, owner=state.address)
-    replication = ReplicationContract.deploy(chain, account, block_ota=contract.address)
-    return Deployment(
-        chain_id=chain.chain_id,
-        contract=to_checksum_address(contract.address),
-        replication=to_checksum_address(replication.address),
-        safe=state.address,
-        owners=list(state.owners),
-        threshold=state.threshold,
-        block_number=receipt.block_number,
-    )

@@ -22,8 +22,9 @@ from blockota.chain import Chain
 from blockota.chain.local import LocalChain, free_port
 from blockota.cli.main import run
 from blockota.model.release import Product, Region
+from blockota.vendor.deploy import deploy
 from blockota.vendor.propose import Reason, propose
-from blockota.vendor.publish import deploy, propose_pairing
+from blockota.vendor.publish import propose_pairing
 from firmware_host.simulator import SimulatedBoard, serve_tcp
 from tests.conftest import IMAGES, ROOT, Cast, wait_for_chain
 from tests.support.once import once

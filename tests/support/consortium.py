@@ -14,7 +14,7 @@ from blockota.bindings.safe import deploy_safe
 from blockota.chain import Chain
 from blockota.chain.local import free_port
 from blockota.keys import dev_account
-from blockota.vendor.publish import deploy
+from blockota.vendor.deploy import deploy
 from tests.conftest import IMAGES, Cast
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.support.networks import call

@@ -22,9 +22,10 @@ from blockota.formats.cid import CHUNK_SIZE, cid_of
 from blockota.model.draft import Draft, draft_release
 from blockota.model.release import Product, Region, Release, Version
 from blockota.stores.local import LocalStore
+from blockota.vendor.deploy import deploy
 from blockota.vendor.images import check_image
 from blockota.vendor.propose import Reason, propose
-from blockota.vendor.publish import deploy, propose_releases
+from blockota.vendor.publish import propose_releases
 from blockota.vendor.view import Desk, read_view
 from tests.conftest import REASON, Cast, Vendor
 from tests.support.networks import rpc
