@@ -19,7 +19,15 @@ import yaml
 from solcx.install import get_executable
 
 CLONE = Path(__file__).resolve().parent.parent
-CONTRACTS = ("BlockOTA", "FirmwareReplication", "UpdateLedger", "UpdateOrders")
+CONTRACTS = (
+    "BlockOTA",
+    "FirmwareReplication",
+    "DeviceRegistry",
+    "UpdateLedger",
+    "UpdateOrders",
+    "Producers",
+    "IdentityRegistry",
+)
 """Contracts whose ABI and bytecode the package contains."""
 Selection = dict[str, dict[str, list[str]]]
 
