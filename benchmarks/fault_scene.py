@@ -73,7 +73,7 @@ class Scene:
 
     @property
     def seal_stop(self) -> int:
-        """The offset behind the bytes that are written last: the first words, or the first half pages of an L0."""
+        """The offset after the bytes that are written last: the first words, or the first half pages of an L0."""
         unit = max(SEAL, 128 if self.erased == b"\x00" else 0)
         return len(self.front) - len(self.front) % unit + unit
 

@@ -45,7 +45,7 @@ class Scene:
         part: the simulated chip.
         size: the bytes of the old and of the new image.
         limit: the limit in percent of stm32flash's time.
-        beside: the bytes behind the image that must be kept.
+        beside: the bytes after the image that must be kept.
         changed: the pages of 1 KiB that differ; empty if every byte differs.
         words: options of `blockota flash`.
     """
@@ -64,7 +64,7 @@ class Scene:
         return self.size > 128 * KIB
 
     def image(self, seed: int) -> bytes:
-        """Return an image of random bytes behind a program that starts, or behind a vector table.
+        """Return an image of random bytes after a program that starts, or after a vector table.
 
         Programs of the other families are not emulated, so `blockota flash` waits for their first byte in vain.
         """

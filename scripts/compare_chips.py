@@ -101,7 +101,7 @@ class Row:
     """The facts of a table about one product id; None for a fact that the table lacks.
 
     Attributes:
-        flash_end: the address behind the flash of the largest part.
+        flash_end: the first address after the flash of the largest part.
         units: the first sizes of erase units, in order; the last one repeats.
         free_ram: the RAM that the boot ROM leaves free.
         ram: the ranges of RAM, merged.

@@ -105,7 +105,7 @@ class _Walk:
         LocalChain(self.folder / ".blockota", self.port).stop()
 
     def say(self, line: str, *, mark: str = "", style: str = "") -> None:
-        """Print a line of text behind a mark, unless the result is JSON."""
+        """Print a line of text after a mark, unless the result is JSON."""
         if not self.session.as_json:
             print_sentence(self.session.out, line, mark=mark, mark_style=style)
 

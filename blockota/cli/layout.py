@@ -21,7 +21,7 @@ from blockota.errors import plain
 _COPIED = re.compile(r"(?:0x)?[0-9a-fA-F]{40,64}|b[a-z2-7]{58}")
 """Pattern of an address, a hash or a content address."""
 _NUMBER = re.compile(r"((?<!\S)\(?\d[\d,]*(?:\.\d+)?) ")
-"""Pattern of a number and the space behind it."""
+"""Pattern of a number and the space after it."""
 _COMMAND = re.compile(r"\S*`[^`]+`\S*")
 """Pattern of a command between backticks, with what is attached to it."""
 SCREEN = RLock()
@@ -45,7 +45,7 @@ def console(*, stderr: bool = False, width: int | None = None) -> Console:
 
 
 def print_sentence(console: Console, sentence: str, *, mark: str = "", mark_style: str = "", style: str = "") -> None:
-    """Print a sentence behind a mark such as ``✓``. On a terminal, its lines break between words, behind the mark."""
+    """Print a sentence after a mark such as ``✓``. On a terminal, its lines break between words, after the mark."""
     lines = sentence_lines(plain(sentence), width=width_of(console), taken=cell_len(mark))
     # One print for all lines, so that neither another thread nor a progress bar comes between them.
     with SCREEN:
@@ -112,7 +112,7 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], *, width:
     """Yield the lines of a table, the header first.
 
     If the table is too wide, as few columns as possible are removed, starting with the last. Below each row, the cells
-    of the removed columns are printed behind the names of the columns.
+    of the removed columns are printed after the names of the columns.
     """
     widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
     below = [] if width is None else _too_wide(widths, width)

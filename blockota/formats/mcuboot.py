@@ -33,7 +33,7 @@ class McubootHeader:
     flags: int
 
     def trouble(self, size: int) -> str:
-        """Return why the program behind the header cannot be examined; empty if it can.
+        """Return why the program after the header cannot be examined; empty if it can.
 
         Args:
             size: size of the whole image, in bytes.

@@ -36,9 +36,9 @@ _ENDS: tuple[_Pattern, ...] = (
     (0x0000_FFFF, 0x0000_0000),  # padding
     (0x0000_FFFF, 0x0000_FFFF),  # padding
 )
-"""Instructions that end a function, and the padding behind a function."""
+"""Instructions that end a function, and the padding after a function."""
 _LITERAL_ENDS = frozenset({0x08, 0x10, 0x20, 0x24, 0x30, 0x40, 0x48, 0x50, 0x58, 0xE0})
-"""The upper bytes of STM32 addresses: the constants that a function uses lie behind its code."""
+"""The upper bytes of STM32 addresses: the constants that a function uses lie after its code."""
 _BEGINNINGS: tuple[_Pattern, ...] = (
     (0xFE00_0000, 0xB400_0000),  # push
     (0xFFFF_0000, 0xE92D_0000),  # push.w

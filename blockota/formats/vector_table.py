@@ -7,14 +7,14 @@ address, at which the image would be written. Three signs show that the program 
 1. All addresses in the program are at or above B: those of the handlers, the words of the image, and the constants of
    ``movw`` and ``movt`` pairs. None is between L and B.
 2. If the image is at L, no functions begin at the addresses of the handlers. (A program that is linked for L can have
-   its handlers far behind its vector table, but they are functions.)
+   its handlers far after its vector table, but they are functions.)
 3. If the image is at B, it is not blank at the address of the reset handler. (A program that is linked for L can have a
    gap between its vector table and its code.)
 
 B is between L and the lowest address that the program uses, minus the size of the vector table. B is certain only if
 there is a single address in this range for which functions begin at the handlers.
 
-A program that is linked for an address below L, or behind the flash, has handlers outside the range from L to the end
+A program that is linked for an address below L, or beyond the flash, has handlers outside the range from L to the end
 of the flash. This is evidence if most handlers are outside, or if no functions begin at the other handlers.
 """
 
@@ -71,7 +71,7 @@ class _Program:
         table_size: size of the vector table, in bytes.
         reset: address of the reset handler.
         handlers: addresses of all handlers at or above the load address, each once, in ascending order.
-        outside: addresses of handlers of exceptions below the load address or behind the flash, in ascending order.
+        outside: addresses of handlers of exceptions below the load address or beyond the flash, in ascending order.
         is_outside: whether most handlers of exceptions are `outside`.
     """
 
@@ -90,7 +90,7 @@ class _Program:
         return self.handlers[0] - self.table_size - self.offset
 
     def fits(self, address: int) -> bool:
-        """Whether, with the image at an address, the reset handler lies behind the vector table and is not blank."""
+        """Whether, with the image at an address, the reset handler lies after the vector table and is not blank."""
         at = self.reset - address
         inside = self.offset + self.table_size <= at <= len(self.image) - _WORD
         return inside and self.image[at : at + _WORD] not in _BLANK

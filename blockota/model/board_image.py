@@ -34,7 +34,7 @@ class BoardImage:
         product: the paired product; the image is written at the start of its region.
         sha256: SHA-256 of the image, 32 bytes.
         size: size of the image in bytes.
-        region_sha256: SHA-256 of the whole region, with erased bytes behind the image; empty if an earlier run wrote
+        region_sha256: SHA-256 of the whole region, with erased bytes after the image; empty if an earlier run wrote
             the image.
     """
 
@@ -56,7 +56,7 @@ class BoardImage:
 
 
 def padded(product: Product, data: bytes, *, erased_byte: int) -> bytes:
-    """Return the wanted contents of the whole region: the image, and erased bytes behind it."""
+    """Return the wanted contents of the whole region: the image, and erased bytes after it."""
     return data.ljust(product.region.size, bytes((erased_byte,)))
 
 
@@ -77,7 +77,7 @@ def require_place(product: Product, program: Release) -> None:
             "the board's own image would overlap the program",
             why=f"the region of {product.name} is {product.region}, and {program.product} {program.version} occupies "
             f"{program.region}",
-            remedy="ask the vendor to pair the product with a region behind the program",
+            remedy="ask the vendor to pair the product with a region that begins after the program",
             action=Action.LIST_PRODUCTS,
         )
     # (7a)
@@ -166,7 +166,7 @@ def prove_written(image: BoardImage, digest: bytes, *, method: str) -> Passed:
             why=f"the region has SHA-256 {digest.hex()}, and {expected.hex()} is expected",
             remedy="flash the board again; if the check fails again, replace the board",
         )
-    rest = ", and erased bytes behind it" if image.region_sha256 and image.size < image.product.region.size else ""
+    rest = ", and erased bytes after it" if image.region_sha256 and image.size < image.product.region.size else ""
     return Passed(
         10, f"the flash holds the board's own image, SHA-256 {image.sha256.hex()}{rest} ({proof_words(method)})"
     )

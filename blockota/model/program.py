@@ -24,7 +24,7 @@ class Vectors:
     """The first two words of a vector table (ARMv7-M Architecture Reference Manual, B1.5.3).
 
     Attributes:
-        offset: offset of the vector table in the image; not 0 behind an MCUboot header.
+        offset: offset of the vector table in the image; not 0 after an MCUboot header.
         stack: the initial stack pointer.
         reset: the reset vector. Its bit 0 must be set: it selects the Thumb state, the only state of a Cortex-M.
     """
@@ -35,7 +35,7 @@ class Vectors:
 
     def __str__(self) -> str:
         """The vectors in words, for the result of check 9."""
-        header = f", behind an MCUboot header of {self.offset} bytes" if self.offset else ""
+        header = f", after an MCUboot header of {self.offset} bytes" if self.offset else ""
         return f"stack pointer 0x{self.stack:08x} in RAM, reset vector 0x{self.reset:08x} inside the image{header}"
 
 

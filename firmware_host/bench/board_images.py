@@ -5,8 +5,8 @@ The image is written first, so that the new program never starts without it. The
 1. Prove that the image has a place of its own (checks 7 and 8), in pages that the program does not use.
 2. Find out whether an earlier run has written an image. If the flash has the image of the board's record, it stays.
 3. Run the command, unless this process still has the bytes of an interrupted run (check 5).
-4. Record the SHA-256 and size of the image, erase and write its region, and prove the region (check 10). Behind the
-   image, the region ends erased: a key of an earlier, longer image does not remain.
+4. Record the SHA-256 and size of the image, erase and write its region, and prove the region (check 10). The
+   rest of the region is erased, so that a key of an earlier, longer image does not remain.
 5. After the program is proven too, record that the run is complete (`BoardImages.complete`).
 
 The bytes of an image are stored nowhere. If a run is interrupted in step 4 and the process ends, the image is lost: the
@@ -178,7 +178,7 @@ class BoardImageJob:
         return 0 < record.size <= region.size and contents.sha256(region.start, [record.size]) == (record.sha256,)
 
     def _is_cut_off(self, record: ImageRecord, contents: FlashContents) -> bool:
-        """Whether an interrupted run left old bytes behind its image. After the run, the program may write there."""
+        """Whether an interrupted run left old bytes beyond its image. After the run, the program may write there."""
         if record.state is not ImageState.MADE:
             return False
         region, (chip, _) = self.product.region, flash_of(self._session.identity)
@@ -301,7 +301,7 @@ class BoardImageJob:
         self.images.records.write(record)
 
     def _plan(self, data: bytes) -> FlashPlan:
-        """Plan the whole region, with erased bytes behind the image."""
+        """Plan the whole region, with erased bytes after the image."""
         chip, _ = flash_of(self._session.identity)
         whole = padded(self.product, data, erased_byte=chip.erased_byte)
         return self._session.plan(whole, self.product.region.start)

@@ -126,7 +126,7 @@ class Chip:
     def usable(self, flash_size: int) -> int:
         """The bytes of a flash of `flash_size` bytes from `FLASH_BASE` on without a gap.
 
-        The second bank of some parts begins at a fixed address, and leaves a gap behind a first bank that is smaller.
+        The second bank of some parts begins at a fixed address, and leaves a gap after a first bank that is smaller.
         """
         has_gap = self.second_bank and flash_size // self.banks < self.second_bank - FLASH_BASE
         return flash_size // self.banks if has_gap else flash_size

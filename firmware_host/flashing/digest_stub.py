@@ -63,7 +63,7 @@ class Program:
         file: the file with the code, in ``stub/``.
         head_size: the size in bytes of the first part, which checks the rest.
         stack: the offset of the end of the stack; 0 for the end of the RAM.
-        results: the offset of the results; 0 for the address behind the program.
+        results: the offset of the results; 0 for the address after the program.
         once: instructions of a run that hashes nothing (self-check, tables, constants).
         per_length: the maximum of instructions that complete one digest.
         per_block: instructions that hash 64 bytes.
@@ -271,11 +271,11 @@ class DigestStub:
         return self._results(job, nonce)  # (5)
 
     def is_alone(self) -> bool:
-        """Whether nothing but erased cells lies behind the reported flash, up to the size of the largest chip.
+        """Whether nothing but erased cells lies beyond the reported flash, up to the size of the largest chip.
 
         Chips that report less flash than they have are common. A mass erase erases the flash that they do not report.
         Reading memory that does not exist is a fault, which the program for ARMv7-M reports; on other cores nothing
-        behind the reported flash is read, and the result is False.
+        beyond the reported flash is read, and the result is False.
 
         Raises:
             BoardError: as `run`.
@@ -283,7 +283,7 @@ class DigestStub:
         hidden = range(self._chip.flash(self._flash_size).stop, self._chip.flash(self._chip.flash_limit).stop)
         if not hidden or not self._program.reports_faults:
             return not hidden
-        # Memory that begins behind the flash and ends before the range faults as well, so its first word comes first.
+        # Memory that begins beyond the flash and ends before the range faults as well, so its first word comes first.
         if self._checksum(hidden[:_WORD]) is None:
             return True
         return self._checksum(hidden) == zlib.crc32(bytes((self._chip.erased_byte,)) * len(hidden))

@@ -79,7 +79,7 @@ def test_tables_fit_the_terminal(rows: list[list[str]], width: int) -> None:
     lines = [line.plain for line in table_lines(columns, rows, width=width)]
     assert all(cell_len(line) <= width for line in lines)
     words = [word for row in rows for cell in row for word in cell.split()]
-    # A word that does not fit behind the name of its column is broken.
+    # A word that does not fit after the name of its column is broken.
     whole = {word for word in words if len(f"  {columns[0]} {word}") <= width}
     assert set(" ".join(lines).split()) >= whole | set(columns)
     assert not Counter("".join(words)) - Counter("".join(lines))

@@ -223,11 +223,11 @@ def test_decoding_is_strict(words: list[int], kind: str) -> None:
 BAD_DATA = {
     "nothing": ("uint256", ""),
     "a cut word": ("uint256", "00" * 31),
-    "bytes behind the value": ("uint256", "00" * 33),
+    "bytes after the value": ("uint256", "00" * 33),
     "a number too large": ("uint8", f"{256:064x}"),
     "a bool of two": ("bool", f"{2:064x}"),
     "an address of 21 bytes": ("address", f"{1 << 160:064x}"),
-    "short bytes with more behind them": ("bytes4", f"{1:064x}"),
+    "short bytes with more after them": ("bytes4", f"{1:064x}"),
     "an offset into the heads": ("bytes", f"{0:064x}"),
     "an offset with a gap": ("bytes", f"{64:064x}{0:064x}{0:064x}"),
     "a content that does not fit": ("bytes", f"{32:064x}{33:064x}{0:064x}"),

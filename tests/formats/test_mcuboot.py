@@ -12,7 +12,7 @@ PROGRAM = program(SLOT + 0x200)
 
 
 def test_the_program_follows_the_header() -> None:
-    """The vector table lies behind the header with its padding; an image without a header begins with it."""
+    """The vector table lies after the header with its padding; an image without a header begins with it."""
     for size in (HEADER_SIZE, 0x200, 0x400):
         assert program_offset(signed(PROGRAM, header=size)) == size
     assert program_offset(PROGRAM) == program_offset(signed(PROGRAM)[: HEADER_SIZE - 1]) == 0

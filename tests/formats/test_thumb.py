@@ -27,7 +27,7 @@ RETURN = struct.pack("<2H", 0xBF00, 0x4770)
     ],
 )
 def test_a_function_begins_behind_another(before: tuple[int, int], first: tuple[int, int]) -> None:
-    """A function is recognised behind the end of another one, and not in the middle of one."""
+    """A function is recognised after the end of another one, and not in the middle of one."""
     image = struct.pack("<4H", *before, *first)
     assert begins_function(image, 4)
     assert not begins_function(struct.pack("<4H", 0x1AC0, 0x1AC0, *first), 4)

@@ -26,14 +26,14 @@ def test_a_program_behind_a_boot_loader_is_found() -> None:
     image = random_program(MOVED)
     assert find_link_address(image, BASE) == LinkAddress(MOVED + 0x3A0, is_certain=False, probable=MOVED)
     assert find_link_address(image, MOVED) is None
-    # The reset vector of a distant address lies behind the end of the image.
+    # The reset vector of a distant address lies beyond the end of the image.
     assert find_link_address(random_program(0x0810_0000), BASE)
 
 
 @pytest.mark.parametrize("moved", [0x0800_0800, 0x0800_2000, 0x0800_7000, 0x0800_8800, 0x0801_0000, 0x0802_0000])
 @pytest.mark.parametrize("handlers", [2, 4, 12])
 def test_the_functions_at_the_handlers_give_the_exact_address(moved: int, handlers: int) -> None:
-    """The address is the one at which the handlers are functions, however far behind the vector table they lie."""
+    """The address is the one at which the handlers are functions, however far after the vector table they lie."""
     image = program(moved, before=noise(5000), handlers=handlers, after=noise(200_000))
     assert find_link_address(image, BASE) == LinkAddress(moved, is_certain=True)
     assert find_link_address(image, moved) is None
@@ -82,7 +82,7 @@ MOST = (2, 3, 4, 5, 6, 11, 12, 14, 15)
 
 @pytest.mark.parametrize("address", [0x0800_0041, 0x0800_1FFF, 0x0804_0001, 0x0807_0001])
 def test_handlers_outside_the_flash_are_found(address: int) -> None:
-    """Handlers below the load address or behind the flash show that the program was linked for another address."""
+    """Handlers below the load address or beyond the flash show that the program was linked for another address."""
     image = with_exceptions(MOVED, address, MOST)
     assert find_link_address(image, MOVED, flash_end=BASE + 0x4_0000) == LinkAddress(address & ~1, is_certain=False)
 
@@ -107,7 +107,7 @@ RODATA = b"text of the program, which its code refers to\0\0\0"
 OWN: dict[str, bytes] = {
     "small": program(BASE),
     "only a vector table and a loop": program(BASE, handlers=0, interrupts=0),
-    "code behind the handlers": program(BASE, after=FUNCTION * 5000),
+    "code after the handlers": program(BASE, after=FUNCTION * 5000),
     "handlers behind 40 KB of code without addresses": program(BASE, before=FUNCTION * 5000, after=noise(4000)),
     "handlers behind 40 KB of constants, position-independent": program(BASE, before=noise(40_000), after=noise(9000)),
     "handlers behind constants with a pointer to them": program(
@@ -122,7 +122,7 @@ OWN: dict[str, bytes] = {
         BASE, before=b"\xff" * (0x8000 - 4 * 76) + noise(0x4000), after=noise(90_000)
     ),
     "a long vector table": program(BASE, interrupts=166, after=noise(9000)),
-    "random code with handlers behind the vector table": random_program(BASE),
+    "random code with handlers after the vector table": random_program(BASE),
     "random code that contains its own start": random_program(MOVED) + pointers(BASE),
     "data": noise(4000),
     "erased": b"\xff" * 4000,

@@ -31,7 +31,7 @@ def test_an_image_beside_the_program_passes() -> None:
     passed = [*prove_place(KEYS, BOARD), prove_fit(image), prove_written(image, region, method="read-back")]
     assert [check.number for check in passed] == [7, 8, 5, 10]
     assert str(Region(REGION.start, 15)) in passed[2].what
-    assert f"SHA-256 {image.sha256.hex()}, and erased bytes behind it" in passed[3].what
+    assert f"SHA-256 {image.sha256.hex()}, and erased bytes after it" in passed[3].what
 
 
 def test_a_kept_image_is_compared_in_its_own_range() -> None:
@@ -41,7 +41,7 @@ def test_a_kept_image_is_compared_in_its_own_range() -> None:
 
 
 def test_old_bytes_behind_the_image_fail_check_10() -> None:
-    """Check 10 fails if the region contains other bytes behind the image."""
+    """Check 10 fails if the region contains other bytes after the image."""
     image = BoardImage.of(KEYS, b"key")
     region = hashlib.sha256(b"key".ljust(KEYS.region.size, b"3")).digest()
     with pytest.raises(FlashProofError, match="check 10 failed"):

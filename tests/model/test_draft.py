@@ -123,7 +123,7 @@ def test_filled_gaps_are_recorded() -> None:
 
 
 def test_an_mcuboot_image_is_a_program_at_its_slot() -> None:
-    """The vector table of an MCUboot image is behind its header; at the boot address the image cannot start."""
+    """The vector table of an MCUboot image is after its header; at the boot address the image cannot start."""
     slot = 0x0800_4000
     draft = Draft(PRODUCT.name, VERSION, signed(program(slot + 0x200)), load_address=slot)
     check_kind(draft, draft_release(draft, PRODUCT))

@@ -238,11 +238,11 @@ def test_foreign_contents_need_consent(paired: Workshop) -> None:
 
 
 def test_a_shorter_image_leaves_no_byte_of_the_old_contents(paired: Workshop) -> None:
-    """Behind the board's own image, its region ends erased: no byte of an earlier, longer image remains."""
+    """The region after the board's own image is erased: no byte of an earlier, longer image remains."""
     one = board(1, flash=b"\xff" * OFFSET + b"3" * PAGE)
     outcome = flash(paired, one, "--replace-unknown")
     assert (outcome.status, own(one, PAGE)) == (0, keys_of(1).ljust(PAGE, b"\xff")), outcome.err
-    assert f"SHA-256 {hashlib.sha256(keys_of(1)).hexdigest()}, and erased bytes behind it" in outcome.out + outcome.err
+    assert f"SHA-256 {hashlib.sha256(keys_of(1)).hexdigest()}, and erased bytes after it" in outcome.out + outcome.err
 
 
 def test_a_new_image_is_made_when_asked(paired: Workshop) -> None:
@@ -285,7 +285,7 @@ def test_a_new_image_of_a_run_without_own_images_is_refused(paired: Workshop) ->
 
 
 def test_an_image_that_was_cut_off_is_lost(paired: Workshop) -> None:
-    """After an interruption of the board's own image, the next run says that it is lost, and consent completes it."""
+    """After an interruption of the board's own image, the next run reports it as lost, and consent completes it."""
     one = board(1, faults=Faults(power_cut_in_program=10))
     cut = flash(paired, one)
     assert (cut.status, one.flash[:620] == NEW.read_bytes(), calls()) == (4, False, 1)

@@ -173,7 +173,7 @@ def test_gaps_are_filled_only_on_request(workshop: Workshop) -> None:
 
 
 def test_a_gap_on_a_chip_with_another_erased_byte_says_so(workshop: Workshop) -> None:
-    """On an STM32L0, whose erased byte is 0x00, the error says that 0xFF is not blank; EEPROM data is named."""
+    """On an STM32L0, whose erased byte is 0x00, the error states that 0xFF is not blank, and names EEPROM data."""
     pair(workshop, "acme-valve", chip_id=0x417, region=Region(BASE, 0x1_0000))
     code = program(BASE)
     lines = [linear(BASE), *(hex_record(0, at, code[at : at + 32]) for at in range(0, len(code), 32))]
@@ -224,7 +224,7 @@ def test_option_bytes_are_named_with_their_remedy(workshop: Workshop) -> None:
 
 
 def test_an_mcuboot_image_is_flashed_into_its_slot(workshop: Workshop) -> None:
-    """A signed MCUboot image is published for its slot; check 9 reads the vector table behind its header."""
+    """A signed MCUboot image is published for its slot; check 9 reads the vector table after its header."""
     slot = Region(BASE + 0x4000, 0x8000)
     pair(workshop, "acme-slot", region=slot)
     Path("signed.bin").write_bytes(signed(program(slot.start + 0x200, after=noise(4000))))
@@ -232,7 +232,7 @@ def test_an_mcuboot_image_is_flashed_into_its_slot(workshop: Workshop) -> None:
     execute(workshop)
     with serve_tcp(board(1)) as url:
         outcome = ok(workshop.run("flash", "--product", "acme-slot", "--port", url))
-    assert "behind an MCUboot header of 512 bytes" in outcome.out
+    assert "after an MCUboot header of 512 bytes" in outcome.out
 
 
 def test_chips_outside_the_table_are_refused_before_publication(workshop: Workshop) -> None:

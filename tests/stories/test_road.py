@@ -46,7 +46,7 @@ def test_a_large_image_is_flashed_and_booted(workshop: Workshop, board_url: str)
 
 
 def test_only_the_addressed_range_is_written(workshop: Workshop) -> None:
-    """Flashing an image leaves the flash behind the image's pages unchanged."""
+    """Flashing an image leaves the flash after the image's pages unchanged."""
     board = SimulatedBoard(flash=b"\xff" * 1024 + bytes(range(256)) * 252)
     workshop.after(publish_first)
     with serve_tcp(board) as url:

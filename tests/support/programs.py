@@ -19,7 +19,7 @@ def program(base: int, *, before: bytes = b"", handlers: int = 4, after: bytes =
         base: the address that the program is linked for.
         before: the bytes between the vector table and the handlers; their number is a multiple of four.
         handlers: the number of different handlers, beside the default handler.
-        after: the bytes behind the handlers.
+        after: the bytes after the handlers.
         interrupts: the number of interrupts in the vector table.
     """
     table_size = 4 * (16 + interrupts)

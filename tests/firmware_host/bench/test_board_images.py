@@ -160,7 +160,7 @@ def test_a_region_may_begin_within_a_blank_page(maker: Maker) -> None:
 
 @pytest.mark.parametrize("number", range(8, 200, 6))
 def test_an_interrupted_run_leaves_no_old_bytes_behind_the_image(maker: Maker, number: int) -> None:
-    """If old bytes behind the image survive an interruption, the next run erases them, without a second image."""
+    """If old bytes beyond the image survive an interruption, the next run erases them, without a second image."""
     old = bytes(range(1, 200)) * 11
     flash = OLD.data.ljust(OFFSET, b"\xff") + old[: KEYS.region.size]
     board = SimulatedBoard(flash=flash, faults=Faults(lost_ack=number))
@@ -186,7 +186,7 @@ def test_a_cut_off_image_is_completed_from_the_flash(maker: Maker) -> None:
 
 
 def test_what_the_program_writes_behind_the_image_is_kept(maker: Maker) -> None:
-    """After a complete run, the program may use the region behind the image: another run changes nothing there."""
+    """After a complete run, the program may use the region beyond the image: another run changes nothing there."""
     board = SimulatedBoard(flash=OLD.data)
     maker.flash(board, maker.images())
     used = SimulatedBoard(flash=board.flash[: OFFSET + len(IMAGE)] + b"a counter")

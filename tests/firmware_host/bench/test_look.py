@@ -46,6 +46,6 @@ def test_a_look_names_the_releases_in_a_flash(flash: bytes, found: list[str]) ->
 
 
 def test_a_board_is_not_read_for_releases_that_cannot_be_on_it() -> None:
-    """Releases for another chip, or behind the end of the flash, are left out."""
+    """Releases for another chip, or beyond the end of the flash, are left out."""
     elsewhere = [replace(KNOWN[0], chip_id=0x413), replace(KNOWN[0], load_address=BASE + 0x1_0000)]
     assert look(LOADER.data, elsewhere) is None
