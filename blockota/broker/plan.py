@@ -226,7 +226,7 @@ class AgreementState(enum.StrEnum):
 
 
 def state_of(one: AgreementFacts, time: int) -> AgreementState:
-    """Return the state of an agreement at a chain time, in Unix seconds."""
+    """Return the state of an agreement at `time`, the chain's time in Unix seconds."""
     claim = one.claim
     if claim.is_good(time):
         return AgreementState.ANNOUNCED if one.newest.uri else AgreementState.UNANNOUNCED

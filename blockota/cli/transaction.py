@@ -53,9 +53,9 @@ def list_(session: Session, /) -> None:
 @key_option("The sender's, to sign it again with a higher fee", default="")
 @with_session
 def resume(session: Session, /, transaction: str, key: str, password_fd: int | None) -> None:
-    """Continue with the transaction HASH until it is confirmed.
+    """Wait until the transaction HASH is confirmed.
 
-    No second transaction is sent.
+    If the node lost the transaction, the same signed bytes are submitted again.
 
     With --key, a transaction that is in no block is signed again with the same nonce and a fee that is at least one
     eighth higher. Only one of the two transactions can get into a block.

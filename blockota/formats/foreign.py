@@ -71,13 +71,13 @@ _DFU_VERSIONS = (b"\x00\x01", b"\x10\x01", b"\x1a\x01")
 
 
 def refuse_foreign(content: bytes) -> None:
-    """Refuse a file of a kind that is not a firmware image.
+    """Refuse a file in a known format that is not for firmware images, such as a ZIP archive.
 
     Args:
         content: the whole file, or at least its first 4 KiB.
 
     Raises:
-        ImageError: the file is of such a kind; the error names the kind and the way to get the image.
+        ImageError: the file has such a format; the error names the format and the way to get the image.
     """
     if kind := find_foreign(content):
         raise ImageError("the file is not a firmware image", why=f"it is {kind.name}", remedy=kind.remedy)

@@ -21,7 +21,7 @@ class AgreementStatus(enum.Enum):
     TERMINATED = 5
 
     def __str__(self) -> str:
-        """The word, in lower case."""
+        """The name of the status, in lower case."""
         return self.name.lower()
 
 
@@ -49,11 +49,11 @@ class Agreement:
         return replace(other, status=self.status, uri=self.uri) == self
 
     def is_open(self, time: int) -> bool:
-        """Whether the agreement is proposed or accepted, and not expired at a chain time, in Unix seconds."""
+        """Whether the agreement is proposed or accepted, and not expired at `time`, a chain time in Unix seconds."""
         return self.status in (AgreementStatus.PROPOSED, AgreementStatus.ACCEPTED) and time < self.expires_at
 
     def serves(self, time: int) -> bool:
-        """Whether the agreement is accepted, announced and not expired at a chain time, in Unix seconds.
+        """Whether the agreement is accepted, announced and not expired at `time`, a chain time in Unix seconds.
 
         The contract also requires that the release is not revoked.
         """

@@ -49,7 +49,7 @@ class Claim:
     agreement: Agreement | None = None
 
     def is_good(self, time: int) -> bool:
-        """Whether the release may be served at a block timestamp, in Unix seconds."""
+        """Whether the release may be served at `time`, a block's timestamp in Unix seconds."""
         agreement = self.agreement
         # As in the contract, an agreement has expired at the second `expires_at`.
         is_agreed = agreement is None or (agreement.status is AgreementStatus.ACCEPTED and time < agreement.expires_at)
@@ -81,7 +81,7 @@ class Rights:
         releases: the number of releases that may be served.
         roots: CID of each file that may be served, with the file's largest possible size in bytes.
         gone: CIDs of files that may not be served any more.
-        changes_at: Unix time at which the next agreement expires; None if no agreement is in force.
+        changes_at: Unix time of the earliest expiry among the agreements in force; None if no agreement is in force.
     """
 
     time: int
@@ -92,7 +92,7 @@ class Rights:
 
 
 def rights_at(time: int, claims: Iterable[Claim]) -> Rights:
-    """Determine which files may be served at a chain time, in Unix seconds: each file with at least one valid claim."""
+    """Determine which files may be served at `time`, in Unix seconds: each file with at least one valid claim."""
     known = list(claims)
     good = [claim for claim in known if claim.is_good(time)]
 

@@ -115,7 +115,7 @@ def sign_review(
         raise ProposalError(
             "the proposal is not signed automatically",
             why="; ".join(f"{flag.what} (red flag {flag.word})" for flag in others),
-            remedy="have an owner review the proposal: an owner can accept each red flag by its word",
+            remedy="have an owner review the proposal: the owner can accept a red flag by typing its word",
             action=Action.SIGN_LATER,
         )
     return sign(review.proposal, account)

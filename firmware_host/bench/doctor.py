@@ -63,7 +63,7 @@ class Trial:
     def reply(self) -> Reply:
         """The kind of the received answer; a zero byte before an ACK and a repeated ACK or NACK are accepted.
 
-        An answer behind an echo counts; an echo without an answer is ECHO.
+        If the line returns an echo, the answer is what follows the echo. An echo alone is `Reply.ECHO`.
         """
         received = self.first or self.second
         if not received:
@@ -82,18 +82,18 @@ class Trial:
 
     @property
     def true_line(self) -> BoardLine:
-        """The line with the echo that it was seen to have."""
+        """A copy of the line whose mode has the echo that was observed."""
         return replace(self.line, mode=replace(self.line.mode, echo=self.has_echo))
 
     @property
     def found(self) -> bool:
-        """Whether a bootloader answered. If the wiring resets the board, only a bootloader after a reset counts."""
+        """Whether a bootloader answered. If the wiring resets the board, the answer must follow a reset."""
         return self.reply is Reply.FRESH or (self.reply is Reply.CONNECTED and self.line.wiring.is_by_hand)
 
 
 @dataclass(frozen=True)
 class Observations:
-    """Observations on the serial line that the operator gave; one that was not made is None or empty.
+    """Observations on the serial line that the operator gave. An observation that was not made is None or empty.
 
     Attributes:
         ports: the serial ports of this machine.

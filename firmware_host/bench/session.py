@@ -176,7 +176,7 @@ class BoardSession:
 
 @dataclass(frozen=True)
 class Examination:
-    """The contents of a board's flash at the addresses of the release to be written.
+    """The result of examining a board's flash for one release, before checks 6 to 9.
 
     Attributes:
         contents: the board's flash, with the bytes and digests read so far.

@@ -173,7 +173,8 @@ class BoardLine:
             url: as for the class.
             baud: bits per second; 0 means the highest speed that the board supports.
             wiring: ``by-hand``, ``dtr-rts``, ``rts-dtr``, ``dtr``, ``rts`` or ``break``.
-            mode: ``plain``, or words of ``no-parity``, ``echo``, ``rs485`` and ``rs485-inverted`` with commas.
+            mode: ``plain``, or one or more of ``no-parity``, ``echo``, ``rs485`` and ``rs485-inverted``, separated by
+                commas.
             start: ``auto``, ``reset``, ``go`` or ``none``.
 
         Raises:
@@ -230,7 +231,10 @@ def connect_board(bootloader: Bootloader, *, line: BoardLine, wait: Wait = time.
 
 
 def reset_board(link: Link, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
-    """Reset the board, with BOOT0 at level `boot0` if a control line drives BOOT0; by hand, do nothing."""
+    """Reset the board, with BOOT0 at level `boot0` if a control line drives BOOT0.
+
+    If the board is reset by hand, the function does nothing.
+    """
     if wiring.is_by_hand:
         return
     if not link.can_steer:
