@@ -28,7 +28,7 @@ amounts = st.integers(0, 10**15)
 
 @given(amounts, amounts, amounts)
 def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int) -> None:
-    """A base fee above the maximum fee is refused; otherwise fee and tip of an offer stay within the maximum fee."""
+    """A base fee above the maximum fee is refused; otherwise a transaction's fee and tip stay within it."""
     market = Market(base_fee, tip)
     if base_fee > ceiling:
         with pytest.raises(RefusedError, match="the chain asks for more than you want to pay"):
@@ -42,7 +42,7 @@ def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int
 
 @given(amounts, amounts, st.integers(1, 10**15), amounts)
 def test_a_higher_offer_is_an_eighth_higher(base_fee: int, tip: int, limit: int, old_tip: int) -> None:
-    """A replacement offers at least 12.5 % more fee and tip, or is refused if the maximum fee is too low for it."""
+    """A replacement has a fee and a tip at least 12.5 % higher, or is refused if the maximum fee is too low for it."""
     before = Fees(limit, min(old_tip, limit))
     raised = Market(base_fee, tip).outbid(before, ceiling=10**16)
     assert raised.tip is not None
@@ -142,7 +142,7 @@ def test_a_ceiling_refuses_before_anything_is_signed(anvil: Chain, cast: Cast) -
 
 
 def test_a_ceiling_caps_the_offer(anvil: Chain, cast: Cast) -> None:
-    """If the usual offer exceeds the maximum fee, the transaction offers exactly the maximum fee."""
+    """If the usual fee exceeds the maximum fee, the transaction offers exactly the maximum fee."""
     base_fee = anvil.market().base_fee or 0
     receipt = Chain(anvil.url, sending=Sending(max_fee=base_fee + 1)).send(cast.broker, b"", to=SAFE)
     sent = rpc(anvil, "eth_getTransactionByHash", f"0x{receipt.transaction.hex()}")
@@ -185,7 +185,7 @@ def stuck(desk: Desk) -> Iterator[Desk]:
 
 
 def test_an_offer_that_is_too_low_is_reported(stuck: Desk) -> None:
-    """A pending transaction below the base fee is reported with both fees, and not replaced without a higher limit."""
+    """If a pending transaction offers less than the base fee, the error has both fees, and a low limit is kept."""
     now = stuck.outbox().locate(stuck.entries[0])
     assert now.state is TransactionState.UNDERPAID
     with pytest.raises(ChainError, match=r"offers \S+ gwei .* asks for \S+; .*raise the fee of the same"):

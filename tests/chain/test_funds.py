@@ -164,7 +164,7 @@ def test_a_dropped_transaction_without_funds_waits_for_coin(desk: Desk, pool: Th
 
 
 def test_a_higher_offer_needs_coin_too(desk: Desk) -> None:
-    """A fee is not raised beyond what the account can pay; the first offer stays as it is."""
+    """A fee is not raised beyond what the account can pay; the transaction keeps its first fee."""
     with pytest.raises(ChainError):
         desk.outbox(timeout=0).send(desk.payer, b"", to=SAFE)
     (entry,) = desk.entries

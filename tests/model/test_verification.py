@@ -232,7 +232,7 @@ BOUNDARIES: dict[str, Bench] = {
         Version(1, 2, 0), Version(1, 1, 1), is_revoked=True, is_replaced_revoked=True
     ),
     "protected up to the image": with_board(write_protected=(Region(FLASH.start - 64, 64),)),
-    "protected behind the image": with_board(write_protected=(Region(FLASH.start + 64, 64),)),
+    "protected after the image": with_board(write_protected=(Region(FLASH.start + 64, 64),)),
     "the stack begins in the last word of RAM": with_image(code(stack=RAM.start + 4)),
     "the stack begins at the end of RAM": with_image(code(stack=RAM.end)),
     "the publisher accepted the load address": replace(
@@ -359,7 +359,7 @@ def test_check_6_reports_what_is_replaced(bench: Bench, words: str) -> None:
 
 
 def test_the_insistence_of_the_publisher_is_reported() -> None:
-    """The result of check 9 says that the publisher accepted a load address that the image was not linked for."""
+    """The result of check 9 states that the publisher accepted a load address that the image was not linked for."""
     assert "accepted the load address" in BOUNDARIES["the publisher accepted the load address"].walk()[8].what
 
 

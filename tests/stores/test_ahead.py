@@ -49,7 +49,7 @@ def test_an_error_is_raised_where_the_parts_are_taken() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_leaving_early_leaves_no_thread(count: int) -> None:
-    """The reading thread ends if the consumer stops early, whether the thread waits for the network or for room."""
+    """The reading thread ends if the consumer stops early, while it waits for the network or for space in the queue."""
     gate, threads = threading.Event(), threading.active_count()
 
     def waiting() -> Iterator[bytes]:

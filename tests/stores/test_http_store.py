@@ -52,7 +52,7 @@ def test_a_store_that_does_not_answer_is_out_of_reach(vice: object) -> None:
 
 
 def test_a_missing_image_is_out_of_reach() -> None:
-    """The error for a missing image says that the gateway does not have it."""
+    """The error for a missing image states that the gateway does not have it."""
     with serving(BLOCKS) as gateway, pytest.raises(StoreError, match="does not have"):
         list(open_store(gateway.url).open(SMALL_ROOT))
 

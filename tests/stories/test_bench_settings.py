@@ -79,7 +79,7 @@ def test_several_ports_are_flashed(workshop: Workshop) -> None:
     ],
 )
 def test_the_start_is_chosen(workshop: Workshop, start: str, words: str) -> None:
-    """The program is started by Go, or not at all, although the wiring could reset the board."""
+    """The setting ``start`` has precedence over the wiring: ``go`` and ``none`` do not reset the board."""
     workshop.after(publish_first)
     with serve_rfc2217(SimulatedBoard(), wiring=WIRINGS["dtr-rts"]) as url:
         add_bench(f'product = "{PRODUCT}"', f'port = "{url}"', 'wiring = "dtr-rts"', f'start = "{start}"')
@@ -91,7 +91,7 @@ def test_the_start_is_chosen(workshop: Workshop, start: str, words: str) -> None
 
 
 def test_a_silent_program_is_not_called_running(workshop: Workshop) -> None:
-    """If a program sends nothing after its start, the report says that it is not known whether it runs."""
+    """If a program sends nothing after its start, the report does not state that the program runs."""
     silent = bytearray(OLD.read_bytes())
     start = int.from_bytes(silent[4:8], "little") - 1 - 0x0800_0000
     silent[start : start + 2] = b"\xfe\xe7"  # a branch to itself
@@ -124,7 +124,7 @@ def test_the_settings_are_read_from_the_named_file(bench: Bench) -> None:
 
 
 def test_the_remedy_of_a_wrong_setting_overrides_it(bench: Bench) -> None:
-    """The option that an error names for a wrong setting is one that overrides the setting."""
+    """If a setting causes an error, the option that the error names overrides the setting."""
     with serve_tcp(SimulatedBoard()) as url:
         for setting, remedy, words in (
             ('mode = "echo"', "(--mode plain, or --mode LIST without echo)", ("--mode", "plain")),
@@ -178,7 +178,7 @@ def test_wrong_settings_are_refused(bench: Bench, text: str) -> None:
 
 
 def test_a_wrong_start_is_refused(workshop: Workshop) -> None:
-    """A start that does not exist, or that the wiring cannot do, is refused before a port is opened."""
+    """An unknown value of ``start``, or one that the wiring does not allow, is refused before a port is opened."""
     for text, words in (
         ('start = "boot"', "the setting start in [bench] cannot be used: 'boot' is not one of"),
         ('start = "reset"', "the wiring by-hand cannot start the program by a reset"),
@@ -222,7 +222,7 @@ def test_a_command_without_a_port_takes_the_only_adapter(bench: Bench, monkeypat
 
 
 def test_a_flashed_board_on_one_wire(workshop: Workshop) -> None:
-    """A board on one wire is flashed, proven and started, and a collision is reported truly."""
+    """A board on a half-duplex line is flashed, proven and started."""
     workshop.after(publish_first)
     one = SimulatedBoard(flash=APPLICATION)
     one.side = BoardSide(half_duplex=True)

@@ -107,7 +107,7 @@ def test_signing_offline_asks_named_sources_only(owner: Workshop) -> None:
 
 
 def test_an_owner_sees_the_image_before_signing(owner: Workshop) -> None:
-    """`proposal show` hashes and compares images as `proposal sign` does, and marks images not checked."""
+    """`proposal show` hashes and compares images as `proposal sign` does, and marks each image that was not checked."""
     shown = ok(owner.run("proposal", "show", "1.1.0.json"))
     assert f"image         NOT CHECKED: the image of {PRODUCT} 1.1.0 cannot be checked" in shown.out
     (image,) = ok(owner.run("proposal", "show", "1.1.0.json", "--json")).json["images"]
@@ -124,7 +124,7 @@ def test_an_owner_sees_the_image_before_signing(owner: Workshop) -> None:
 
 
 def test_a_chain_out_of_reach_leaves_the_difference_unknown(owner: Workshop) -> None:
-    """Without a chain, the image is still hashed, but its difference to the previous release is unknown."""
+    """Without a chain, the image is still hashed, but its difference from the previous release is unknown."""
     Path("blockota.toml").write_text(f'[networks.local]\nurl = "{NOBODY}"\n')
     shown = ok(owner.run("proposal", "show", "1.1.0.json", "--image", str(NEW)))
     assert "hashed here from" in shown.out

@@ -38,7 +38,7 @@ def variables(workshop: Workshop) -> dict[str, str]:
 
 
 def ape_here(workshop: Workshop, *words: str, environment: dict[str, str] | None = None) -> Outcome:
-    """Run an ``ape`` script in this process, which saves the two seconds of loading Ape in a new one."""
+    """Run an ``ape`` script in this process. A new process would need two seconds to load Ape."""
     return ape_with(workshop, *arguments(workshop, *words), environment=variables(workshop) | (environment or {}))
 
 
@@ -129,7 +129,7 @@ def test_without_a_key_only_the_proposal_is_written(workshop: Workshop) -> None:
 
 @by_script_and_command
 def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop, run: Callable[..., Outcome]) -> None:
-    """Nothing is written if the key is not an owner's or if the proposal raises a red flag, also one of its image."""
+    """Nothing is written if the key is not an owner's, or if the proposal or its image raises a red flag."""
     workshop.after(publish_first)
     owner, sign = workshop.cast.owner_a.key.hex(), ("--sign", "env:OWNER_KEY")
     stranger = publish(workshop, NEW, "1.1.0", *sign, key=workshop.cast.mallory.key.hex(), run=run)
@@ -185,7 +185,7 @@ def test_mistakes_in_a_ci_are_reported(workshop: Workshop) -> None:
 
 @pytest.mark.parametrize("name", ["1.0.0.json", "1.0.0.0x70997970.signature.json"], ids=["proposal", "signature"])
 def test_an_existing_file_is_not_overwritten(workshop: Workshop, name: str) -> None:
-    """A script and the command write neither the proposal nor the signature if one of the files exists."""
+    """If the proposal file or the signature file exists, neither is written, by a script or by the command."""
     Path(name).write_text("mine")
     key = workshop.cast.owner_a.key.hex()
     for run in (ape_here, command_here):

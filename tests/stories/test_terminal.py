@@ -1,4 +1,4 @@
-"""What people see on terminals of 80 and 120 columns: whole words, tables that fit, and no ghosts of progress bars."""
+"""What people see on terminals of 80 and 120 columns: whole words, tables that fit, and no remains of progress bars."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def office(tmp_path_factory: pytest.TempPathFactory, templates: Path, cast: Cast
 
 
 def check_whole(shown: ShownScreen) -> None:
-    """Check that the terminal did not continue a text on another line, and that the screen is left in order."""
+    """Check that the terminal did not wrap a line, and that the screen has no bar and a visible cursor."""
     assert not shown.too_long
     assert BAR not in shown.text
     assert shown.is_cursor_visible
@@ -122,7 +122,7 @@ def slow_boards() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def flashed(office: Terminal) -> tuple[ShownScreen, int]:
-    """Flash two boards at once, and one that is refused; return the screen, and how many bars it had at once."""
+    """Flash two boards at once, and one that is refused; return the screen, and the largest number of bars on it."""
     most = 0
 
     def count(screen: str) -> str:
@@ -161,7 +161,7 @@ LISTS = (
 @pytest.mark.usefixtures("flashed")
 @pytest.mark.parametrize("command", LISTS)
 def test_lists_fit_the_terminal_and_break_between_words(office: Terminal, command: str) -> None:
-    """A list has the same words on any terminal: no line is continued, and no word is cut."""
+    """A list has the same words on any terminal: no line is wrapped by the terminal, and no word is cut."""
     complete = replace(office, columns=1000).run(*command.split())
     for columns in (80, 120):
         shown = replace(office, columns=columns).run(*command.split())
@@ -172,7 +172,7 @@ def test_lists_fit_the_terminal_and_break_between_words(office: Terminal, comman
 
 
 def test_two_boards_leave_no_ghosts(flashed: tuple[ShownScreen, int]) -> None:
-    """The bars of two boards are seen at once, make way for lines, and are gone at the end."""
+    """Two boards have their bars on the screen at the same time, and no bar remains at the end."""
     shown, most = flashed
     check_whole(shown)
     assert most == 2
@@ -182,7 +182,7 @@ def test_two_boards_leave_no_ghosts(flashed: tuple[ShownScreen, int]) -> None:
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_control_c_during_bars_leaves_a_clean_screen(office: Terminal, columns: int) -> None:
-    """Ctrl-C at two bars removes them, although the terminal prints ``^C`` behind them."""
+    """Ctrl-C at two bars removes them, although the terminal prints ``^C`` after them."""
     watch = interrupting(lambda screen: bars(screen) == 2)
     with slow_boards() as ports:
         words = [word for port in ports for word in ("--port", port)]
@@ -231,7 +231,7 @@ def test_a_plain_terminal_gets_no_escape_sequence(office: Terminal, environment:
 def test_output_to_a_pipe_has_no_bar_and_no_escape_sequence(
     office: Terminal, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Output that is not a terminal has each sentence and row on one line, without bars and escape sequences."""
+    """Output to a pipe has each sentence and row on one line, without bars and escape sequences."""
     monkeypatch.chdir(office.folder)
     for command in (f"release fetch --product {LONG} -o app.bin --force", "proposal list"):
         wide = replace(office, columns=1000).run(*command.split())
@@ -251,7 +251,7 @@ def test_work_on_a_board_fits(office: Terminal) -> None:
 
 
 def test_a_token_of_a_long_name_can_be_copied(office: Terminal) -> None:
-    """The line for the file of tokens is one text for the terminal, which copies it as one line."""
+    """The line for the token file is not broken, so that it can be copied from the terminal as one line."""
     name = "plant-7-in-the-north-of-the-country"
     shown = office.run("repository", "token", name)
     (line,) = shown.too_long

@@ -357,7 +357,7 @@ def test_an_untrue_sentence_of_the_bench_is_caught(sentence: str, tmp_path: Path
 
 
 def test_bytes_beside_the_image_are_not_reported_if_their_page_stays(tmp_path: Path) -> None:
-    """No sentence says that bytes beside the image were written back if their page was not erased."""
+    """No sentence states that bytes beside the image were written back if their page was not erased."""
     link = WirelessLink(SCENES[UNCHANGED_TAIL].board(Faults()), Mishaps())
     case = replace(NO_FAULT, scene=UNCHANGED_TAIL)
     judge = judge_at(case, link, tmp_path)

@@ -91,7 +91,7 @@ def test_a_short_echo_is_a_collision() -> None:
 
 @pytest.mark.parametrize(("answer", "words"), [(b"", "none came back"), (b"\x79", "79 came back for 7f")])
 def test_a_line_without_the_expected_echo_is_refused(answer: bytes, words: str) -> None:
-    """If the first frame does not come back, the error says that the line can have no echo, and offers to omit it."""
+    """If the first frame does not come back, the error suggests that the line has no echo, and to omit it."""
     with one_wire(lambda _: answer) as link, pytest.raises(LinkError, match="does not return the sent bytes") as error:
         link.write(b"\x7f")
     assert words in error.value.why
