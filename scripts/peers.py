@@ -32,6 +32,7 @@ PARTS = {
         "dfuse-pack": "dfu-util",
         "srec_cat": "srecord",
     },
+    "iotregistry": {},
     "kubo": {"ipfs": ""},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
     "stm32flash": {"stm32flash": "stm32flash"},

@@ -1,0 +1,1 @@
+"""Tests against Go's protobuf and signature packages, with which IOTRegistry is written."""

@@ -1,0 +1,24 @@
+"""IOTRegistry's messages, as Go's packages write many random ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from scripts.go_programs import GO
+from tests.formats import test_iotregistry as messages
+
+COUNT = 300
+
+
+def test_random_messages_of_go_should_be_read_and_written() -> None:
+    """Random messages pass the tests of tests/formats; the first of them are the vectors of these tests."""
+    command = [GO, "run", ".", str(COUNT)]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, check=True)
+    vectors = json.loads(done.stdout)
+    assert len(vectors) == COUNT
+    assert vectors[: len(messages.VECTORS)] == messages.VECTORS
+    for vector in vectors:
+        messages.test_records_should_be_those_of_go(vector)
+        messages.test_transactions_should_be_read_and_their_signatures_verified(vector)
