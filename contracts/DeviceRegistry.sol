@@ -49,11 +49,7 @@ contract DeviceRegistry is DeviceRecords {
         bytes memory model = abi.encodePacked(prefix, registration.spec, "/");
         string[] calldata aliases = registration.aliases;
         for (uint256 i = 0; i < aliases.length; ++i) {
-            bytes memory text = bytes(aliases[i]);
-            bool formed = i == 0
-                ? Texts.startsWith(text, model) && text.length > model.length && Texts.isText(text, model.length, false)
-                : Texts.startsWith(text, prefix) && Texts.isText(text, prefix.length, true);
-            require(formed, AliasInvalid(aliases[i]));
+            _requireNative(aliases[i], i == 0 ? model : prefix, i != 0);
         }
         return _register(registration, index, "");
     }
@@ -67,7 +63,7 @@ contract DeviceRegistry is DeviceRecords {
             bytes memory prefix = abi.encodePacked(Texts.textOf(thing.registrant), "/");
             for (uint256 j = 0; j < thing.aliases.length; ++j) {
                 bytes memory text = bytes(thing.aliases[j]);
-                bool formed = Texts.startsWith(text, prefix) || !_hasSlash(text);
+                bool formed = Texts.startsWith(text, prefix) || !Texts.hasSlash(text, 0);
                 require(formed, AliasInvalid(thing.aliases[j]));
             }
             _register(thing, _knownRegistrant(thing.registrant), things[i].signature);
@@ -184,6 +180,14 @@ contract DeviceRegistry is DeviceRecords {
         _devices[number].version = version.write();
     }
 
+    /// @dev Requires visible characters after a beginning, without "/" unless `slash` is true.
+    function _requireNative(string calldata aliasText, bytes memory beginning, bool slash) private pure {
+        bytes memory text = bytes(aliasText);
+        uint256 offset = beginning.length;
+        bool formed = Texts.startsWith(text, beginning) && text.length > offset && Texts.isVisible(text, offset);
+        require(formed && (slash || !Texts.hasSlash(text, offset)), AliasInvalid(aliasText));
+    }
+
     function _takeNonce(uint64 number, bytes calldata nonce) private {
         require(nonce.length != 0 && nonce.length <= NONCE_LIMIT, NonceInvalid(nonce.length, NONCE_LIMIT));
         bytes32 key = IOTRecords.thingKey(nonce);
@@ -236,13 +240,6 @@ contract DeviceRegistry is DeviceRecords {
         bytes32 name = _registrants[_callingRegistrant()].name;
         require(device(number).registrant == name, DeviceOfAnother(number, msg.sender));
         return (Ban.Registrant, 0);
-    }
-
-    function _hasSlash(bytes memory text) private pure returns (bool) {
-        for (uint256 i = 0; i < text.length; ++i) {
-            if (text[i] == "/") return true;
-        }
-        return false;
     }
 
     /// @dev The EIP-712 hash that the registrant signs.

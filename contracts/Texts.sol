@@ -3,14 +3,13 @@ pragma solidity 0.8.28;
 
 /// @title Names and texts of visible ASCII characters, from "!" to "~"
 library Texts {
-    /// @notice Whether a word is a name: 1 to 31 visible ASCII characters, followed by zero bytes only.
+    /// @notice Whether a word is a name: 1 to 31 visible characters, followed by zero bytes only.
     /// @param name The word.
-    /// @param slash Whether the name may contain "/".
     /// @return answer True if it is a name.
-    function isName(bytes32 name, bool slash) internal pure returns (bool answer) {
+    function isName(bytes32 name) internal pure returns (bool answer) {
         bytes memory text = textOf(name);
         uint256 length = text.length;
-        return length != 0 && length != 32 && name << (8 * length) == 0 && isText(text, 0, slash);
+        return length != 0 && length != 32 && name << (8 * length) == 0 && isVisible(text, 0);
     }
 
     /// @notice Returns the characters of a name, which end before the first zero byte.
@@ -25,17 +24,26 @@ library Texts {
         }
     }
 
-    /// @notice Whether a text consists of visible ASCII characters from an offset on.
+    /// @notice Whether a text consists of visible characters from an offset on.
     /// @param text The text.
     /// @param offset Number of bytes to skip.
-    /// @param slash Whether the text may contain "/".
     /// @return answer True if it does, or if nothing follows the offset.
-    function isText(bytes memory text, uint256 offset, bool slash) internal pure returns (bool answer) {
+    function isVisible(bytes memory text, uint256 offset) internal pure returns (bool answer) {
         for (uint256 i = offset; i < text.length; ++i) {
-            bytes1 character = text[i];
-            if (character < "!" || character > "~" || (character == "/" && !slash)) return false;
+            if (text[i] < "!" || text[i] > "~") return false;
         }
         return true;
+    }
+
+    /// @notice Whether a text contains "/" from an offset on.
+    /// @param text The text.
+    /// @param offset Number of bytes to skip.
+    /// @return answer True if it does.
+    function hasSlash(bytes memory text, uint256 offset) internal pure returns (bool answer) {
+        for (uint256 i = offset; i < text.length; ++i) {
+            if (text[i] == "/") return true;
+        }
+        return false;
     }
 
     /// @notice Whether a text begins with another.

@@ -38,7 +38,7 @@ abstract contract DeviceRegistrants is IDeviceRegistrants, Ownable2Step {
     /// @inheritdoc IDeviceRegistrants
     function admitRegistrant(bytes32 name, bytes calldata publicKey, address account) external onlyOwner {
         bytes32 key = IOTRecords.registrantKey(publicKey);
-        require(Texts.isName(name, false), NameInvalid(name));
+        require(Texts.isName(name) && !Texts.hasSlash(Texts.textOf(name), 0), NameInvalid(name));
         require(publicKey.length == 33, PublicKeyInvalid(publicKey));
         require(publicKey[0] == 0x02 || publicKey[0] == 0x03, PublicKeyInvalid(publicKey));
         require(_registrantIndexes[name] == 0, RegistrantKnown(name));

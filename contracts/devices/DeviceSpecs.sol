@@ -36,7 +36,9 @@ abstract contract DeviceSpecs is DeviceRegistrants {
 
     /// @inheritdoc IDeviceRegistrants
     function registerSpec(string calldata name, string calldata data) external {
-        _registerSpec(_callingRegistrant(), name, data, "");
+        uint256 registrantIndex = _callingRegistrant();
+        require(Texts.isVisible(bytes(name), 0), SpecNameInvalid(name));
+        _registerSpec(registrantIndex, name, data, "");
     }
 
     /// @inheritdoc IDeviceRegistrants
@@ -54,7 +56,7 @@ abstract contract DeviceSpecs is DeviceRegistrants {
     function allow(bytes32 specHash, uint64 chain, address blockOta, bytes32 product) external {
         SpecEntry storage entry = _specs[_ownSpec(specHash, _callingRegistrant())];
         require(chain != 0 && blockOta != address(0), UpdateInvalid(chain, blockOta));
-        require(Texts.isName(product, true), NameInvalid(product));
+        require(Texts.isName(product), NameInvalid(product));
         _setUpdate(entry, Update(chain, blockOta, product, true));
 
         emit UpdateAllowed(specHash, chain, blockOta, product);
@@ -106,7 +108,7 @@ abstract contract DeviceSpecs is DeviceRegistrants {
         bytes32 specHash = keccak256(bytes(name));
         uint256 length = bytes(name).length;
         require(length != 0 && length <= SPEC_LIMIT, SpecNameInvalid(name));
-        require(Texts.isText(bytes(name), 0, false), SpecNameInvalid(name));
+        require(!Texts.hasSlash(bytes(name), 0), SpecNameInvalid(name));
         require(_specIndexes[specHash] == 0, SpecKnown(name));
         _requireData(data);
 

@@ -111,8 +111,8 @@ interface IDeviceRegistrants {
     /// @notice No spec has this hash.
     error SpecUnknown(bytes32 specHash);
 
-    /// @notice The name of a spec is empty, longer than 64 characters, or has characters other than visible ASCII, or a
-    /// "/".
+    /// @notice The name of a spec is empty, longer than 64 bytes, or has a "/"; or it is not imported and has characters
+    /// other than visible ASCII.
     error SpecNameInvalid(string name);
 
     /// @notice A text is longer than `limit` bytes.
@@ -164,8 +164,8 @@ interface IDeviceRegistrants {
 
     /// @notice Imports a spec from IOTRegistry with its original signature.
     /// @param registrant Name of the registrant.
-    /// @param name Name of the spec.
-    /// @param data Text of the spec.
+    /// @param name Name of the spec: 1 to 64 bytes without "/".
+    /// @param data Text of the spec, at most 2,048 bytes.
     /// @param signature IOTRegistry's signature, 1 to 255 bytes. The contract does not verify it.
     /// @dev Emits `SpecRegistered`. Only the owner may call it. Reverts with `SignatureLengthInvalid`,
     /// `RegistrantUnknown`, `SpecNameInvalid`, `SpecKnown` or `TextTooLong`.
