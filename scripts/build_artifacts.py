@@ -17,8 +17,8 @@ from typing import Any
 from scripts.compilation import CLONE, CONTRACTS, file_of, laid_out
 
 SAFE_ARTIFACT = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts/Safe.sol/Safe.json")
-SAFE_FUNCTIONS = {"addOwnerWithThreshold", "removeOwner", "swapOwner", "changeThreshold"}
-"""Functions by which a Safe changes its owners and threshold; the package contains their ABI."""
+SAFE_FUNCTIONS = {"addOwnerWithThreshold", "removeOwner", "swapOwner", "changeThreshold", "getThreshold"}
+"""Functions by which a Safe changes its owners and threshold, and a getter; the package contains their ABI."""
 
 
 def main(arguments: list[str] | None = None) -> int:

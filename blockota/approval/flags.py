@@ -50,7 +50,6 @@ class Word(StrEnum):
     KEYS = auto()  # the account or the keys of an identity would change
     UNBAN = auto()  # a ban or a suspension would be lifted
     IMPORT = auto()  # a thing would be imported whose original signature does not cover its nonce
-    BATCH = auto()  # devices would be registered by a root, which cannot be inspected
     BLOCKS = auto()  # a site would get many device numbers
     TEXT = auto()  # a signature was made with another tool, and does not cover reason, proposer and expiry
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from typing import Any
+from uuid import UUID
 
-from blockota.approval.safe_transaction import SafeTransaction
+from blockota.approval.safe_transaction import ZERO_ADDRESS, SafeTransaction
 from blockota.errors import BLANK, ProposalError
 from blockota.formats.abi import SELECTOR_SIZE, interface
 from blockota.formats.cid import CID, DAG_PB, RAW
 from blockota.model.release import Version, product_name, show_time
 
-REGISTRIES: tuple[str, ...] = ()
+REGISTRIES = ("Producers", "IdentityRegistry", "DeviceRegistry")
 """The contracts with records of producers, identities and devices that a Safe owns."""
 CONTRACTS = ("BlockOTA", "FirmwareReplication", *REGISTRIES)
 """The contracts whose functions a Safe calls."""
@@ -46,7 +49,7 @@ _ACTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "Producers": {
         "admit": "admit a producer: gateways follow the releases of its contract",
-        "suspend": "suspend a producer: gateways install nothing of it",
+        "suspend": "suspend a producer: gateways install nothing from it",
         "restore": "restore a suspended producer",
         **_OWNERSHIP,
     },
@@ -55,17 +58,21 @@ _ACTIONS: Mapping[str, Mapping[str, str]] = {
         "enrolAll": "enrol an identity, whose account and keys are its own for good",
         "rotate": "replace the account and the keys of an identity",
         "retire": "retire an identity, for good",
-        "ban": "ban an identity: from now on, its transactions and new entries do not count",
+        "ban": "ban an identity: it can anchor, order and ban nothing any more",
         "unban": "lift the ban of an identity",
         **_OWNERSHIP,
     },
     "DeviceRegistry": {
-        "admitRegistrant": "admit a registrant, who registers devices under its own name",
-        "suspendRegistrant": "suspend a registrant: it registers nothing",
+        "admitRegistrant": "admit a registrant, who registers devices under its name",
+        "suspendRegistrant": "suspend a registrant: it can register and change nothing",
         "restoreRegistrant": "restore a suspended registrant",
+        "setRegistrantAccount": "replace the account of a registrant",
         "giveBlocks": "give a site blocks of 256 device numbers, for good",
-        "importThing": "import a thing of IOTRegistry, whose old signature does not cover its nonce",
-        "ban": "ban a device",
+        "replaceSite": "give the device numbers of a site to another gateway",
+        "importSpec": "import a spec of IOTRegistry, with a signature that nothing verifies",
+        "importThings": "import a thing of IOTRegistry, with a signature that nothing verifies",
+        "transfer": "transfer a device to another registrant",
+        "ban": "ban a device: gateways offer it nothing",
         "unban": "lift the ban of a device",
         **_OWNERSHIP,
     },
@@ -77,8 +84,15 @@ _ACTIONS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """The calls that a Safe makes, in words."""
-_LISTS = {"publish": "releases", "acceptAll": "terms", "enrolAll": "enrolments"}
+_LISTS = {"publish": "releases", "acceptAll": "terms", "enrolAll": "enrolments", "importThings": "things"}
 """Calls that take a list, with the name of the list."""
+_KINDS = ("none", "validator", "gateway", "ADMINISTRATOR", "fog", "cloud", "operator", "technician")
+"""The kinds of identities, in the order of IdentityRegistry. An administrator can ban identities and devices."""
+_KEY_KINDS = ("none", "P-256", "Ed25519", "RSA")
+_OPTIONAL = {"account", "replication"}
+"""Parameters with an address that can be missing."""
+_UUID_SIZE, _LONGEST_HEX = 16, 65
+"""Bytes of a UUID, and of the longest value that is shown as a whole: a P-256 key, or a signature."""
 _STATUSES = ("unknown", "proposed", "accepted", "declined", "withdrawn", "terminated")
 
 
@@ -184,10 +198,21 @@ def show_value(name: str, value: Any) -> str:
         name: name of the parameter in the contract, which selects the format.
         value: decoded value.
     """
-    if name in _SHOWN:
+    if name in _SHOWN and not isinstance(value, str):
         return _SHOWN[name](value)
-    text = value.hex() if isinstance(value, bytes) else str(value)
+    if value == ZERO_ADDRESS and name in _OPTIONAL:
+        return "none"
+    text = _hex(value) if isinstance(value, bytes) else str(value)
     return text if all(map(_is_plain, text)) else ascii(text)
+
+
+def _hex(value: bytes) -> str:
+    """Format bytes. Of a long value, such as an RSA key, the SHA-256 is shown."""
+    if not any(value):
+        return "none"
+    if len(value) > _LONGEST_HEX:
+        return f"{len(value)} bytes with SHA-256 {hashlib.sha256(value).hexdigest()}"
+    return value.hex()
 
 
 def _is_plain(letter: str) -> bool:
@@ -201,7 +226,12 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(
         ("version", "head", "minimumVersion", "requested"), lambda packed: str(Version.unpack(packed) or "none")
     ),
-    **dict.fromkeys(("product", "oem", "name"), product_name),
+    **dict.fromkeys(("product", "oem", "name", "registrant", "reason"), product_name),
+    **dict.fromkeys(("uuid", "site", "from"), lambda uuid: str(UUID(bytes=uuid))),
+    "to": lambda place: str(UUID(bytes=place)) if len(place) == _UUID_SIZE else product_name(place),
+    "kind": lambda number: _KINDS[number] if number < len(_KINDS) else str(number),
+    "keyKind": lambda number: _KEY_KINDS[number] if number < len(_KEY_KINDS) else str(number),
+    "virtualIp": lambda number: str(IPv4Address(number)) if number else "none",
     **dict.fromkeys(("loadAddress", "flashStart"), lambda address: f"0x{address:08x}"),
     **dict.fromkeys(("expiresAt", "blockTime"), show_time),
     "activeFrom": lambda seconds: show_time(seconds) if seconds else "at once",
@@ -219,7 +249,7 @@ def _show_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
         elif isinstance(value, list):
             shown[name] = ", ".join(show_value(name, item) for item in value) or "none"
         else:
-            shown[name.lstrip("_")] = show_value(name, value)
+            shown[name.strip("_")] = show_value(name.strip("_"), value)
     return shown
 
 

@@ -14,6 +14,7 @@ from blockota.approval.registry_flags import registry_flags
 from blockota.approval.safe_transaction import DELEGATECALL, ZERO_ADDRESS
 from blockota.approval.signature import Signature
 from blockota.errors import Action, ProposalError, shortened
+from blockota.formats.abi import SELECTOR_SIZE, encode_signature_call
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import MAX_MAJOR, Region, Version, product_name, show_time
 
@@ -36,6 +37,8 @@ _STATUS_BEFORE = {
     "terminate": AgreementStatus.ACCEPTED,
 }
 """The status that an agreement must have for each decision."""
+_MULTI_SEND = encode_signature_call("multiSend(bytes)", b"")[:SELECTOR_SIZE]
+"""The selector of MultiSend and MultiSendCallOnly, libraries of the Safe."""
 _DECIDED = {"accept": "accepted", "acceptAll": "accepted", "decline": "declined", "terminate": "terminated"}
 
 
@@ -135,7 +138,9 @@ def _of_transaction(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         )
 
     known = view.contracts
-    if not proposal.is_known:
+    if proposal.data.startswith(_MULTI_SEND):
+        yield RedFlag(Word.SELECTOR, "the transaction is a MultiSend: it makes several calls, which are not decoded")
+    elif not proposal.is_known:
         yield RedFlag(Word.SELECTOR, f"the call cannot be decoded: its data begin with 0x{proposal.data[:4].hex()}")
     expected = [known.get(name) for name in proposal.call.contracts] if proposal.call else list(known.values())
     if proposal.to not in expected:

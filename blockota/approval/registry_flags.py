@@ -6,24 +6,27 @@ chain view contains the answers: its maker asks the chain the `open_questions` o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.flags import RedFlag, Word
-from blockota.approval.intent import SAFE, KnownCall
+from blockota.approval.intent import SAFE, KnownCall, show_value
 from blockota.approval.lookalikes import find_lookalike
 from blockota.approval.safe_transaction import ZERO_ADDRESS
 from blockota.errors import shortened
 from blockota.formats.abi import DecodingError, interface
-from blockota.model.release import product_name
+from blockota.model.release import product_name, show_time
 
 MOST_ENROLMENTS = 8
 """Largest number of enrolments in a proposal that is not flagged."""
 MOST_BLOCKS = 64
 """Largest number of blocks of device numbers for one site that is not flagged: 16,384 devices."""
 _PAGE = 256
+_ADMINISTRATOR = "ADMINISTRATOR"
+_KEYS = {"account": "its account", "key": "its key", "logKey": "the key of its log", "tunnelKey": "its tunnel's key"}
+"""The parts of an identity that a rotation can change, in words."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,12 @@ def _examine(call: KnownCall | None, view: ChainView) -> tuple[list[RedFlag], li
 
 def _of_producers(call: KnownCall, view: ChainView, ask: _Ask) -> Iterator[RedFlag]:
     if call.name == "restore":
-        name = product_name(call.arguments["name"])
-        yield RedFlag(Word.UNBAN, f"gateways would install releases of the suspended producer {name} again")
+        yield RedFlag(Word.UNBAN, f"gateways would install releases of {product_name(call.arguments['name'])} again")
     if call.name != "admit":
         return
-    name, contract = product_name(call.arguments["name"]), call.arguments["blockOta"]
-    known = ask(Question(view.registries.get("Producers", ""), "Producers", "producers", (0, _PAGE))) or []
-    if other := find_lookalike(name, [product_name(one["name"]) for one in known]):
-        yield RedFlag(Word.LOOKALIKE, f"the new producer {name} can be taken for {other}")
+    name, contract, replication = product_name(call.arguments["name"]), *list(call.arguments.values())[1:]
+    yield from _of_new_name("producer", name, ask(_registry(view, "Producers", "producers", 0, _PAGE)))
+
     owner = ask(Question(contract, "BlockOTA", "owner"))
     if owner is None:
         yield RedFlag(Word.PRODUCER, f"{contract}, the contract of {name}, is not a BlockOTA: it names no owner")
@@ -104,12 +105,84 @@ def _of_producers(call: KnownCall, view: ChainView, ask: _Ask) -> Iterator[RedFl
     if threshold is None:
         yield RedFlag(Word.PRODUCER, f"the BlockOTA of {name} is owned by {owner}, which is not a Safe")
     elif threshold == 1:
-        yield RedFlag(Word.PRODUCER, f"a single owner of the Safe {owner} publishes for {name}")
-    pending = ask(Question(contract, "BlockOTA", "pendingOwner"))
-    if pending not in (None, ZERO_ADDRESS):
-        yield RedFlag(Word.PRODUCER, f"the BlockOTA of {name} is offered to {pending}, who can take it over any time")
+        yield RedFlag(Word.PRODUCER, f"a single owner of the Safe {owner} could publish for {name}")
+    if (pending := ask(Question(contract, "BlockOTA", "pendingOwner"))) not in (None, ZERO_ADDRESS):
+        yield RedFlag(
+            Word.PRODUCER, f"the BlockOTA of {name} is offered to {pending}, who can take it over at any time"
+        )
+    if replication != ZERO_ADDRESS and ask(Question(replication, "FirmwareReplication", "blockOta")) != contract:
+        yield RedFlag(Word.PRODUCER, f"{replication} does not record agreements about the releases of {contract}")
 
 
-_FINDERS: dict[str, Callable[[KnownCall, ChainView, _Ask], Iterator[RedFlag]]] = {
+def _of_identities(call: KnownCall, view: ChainView, ask: _Ask) -> Iterator[RedFlag]:
+    if call.name in ("enrol", "enrolAll"):
+        enrolments = call.items if call.name == "enrolAll" else [call.arguments["enrolment"]]
+        if len(enrolments) > MOST_ENROLMENTS:
+            yield RedFlag(Word.MANY, f"the proposal enrols {len(enrolments)} identities: read all of them")
+        for one in enrolments:
+            if show_value("kind", one["kind"]) == _ADMINISTRATOR:
+                uuid = show_value("uuid", one["uuid"])
+                yield RedFlag(
+                    Word.ADMINISTRATOR, f"{uuid} becomes an Administrator, who can ban identities and devices"
+                )
+    if call.name not in ("rotate", "unban"):
+        return
+    uuid = show_value("uuid", call.arguments["uuid"])
+    identity = ask(_registry(view, "IdentityRegistry", "identity", call.arguments["uuid"]))
+    if identity is None:
+        word = Word.UNBAN if call.name == "unban" else Word.KEYS
+        yield RedFlag(word, f"the identity {uuid} would be changed, and its record cannot be read")
+        return
+    kind = show_value("kind", identity["kind"])
+    if call.name == "unban":
+        since = f"banned on {show_time(identity['bannedAt'])}" if identity["banned"] else "not banned"
+        yield RedFlag(Word.UNBAN, f"the {kind} {uuid}, {since}, would be active again")
+        return
+    changes = [name for name in _KEYS if identity[name] != call.arguments[name]]
+    words = ", ".join(f"{_KEYS[name]} from {show_value(name, identity[name])}" for name in changes) or "nothing"
+    yield RedFlag(Word.KEYS, f"the {kind} {uuid} changes {words}")
+    if kind == _ADMINISTRATOR:
+        yield RedFlag(Word.ADMINISTRATOR, f"the keys of the Administrator {uuid} change: who has the new ones can ban")
+
+
+def _of_devices(call: KnownCall, view: ChainView, ask: _Ask) -> Iterator[RedFlag]:
+    arguments = call.arguments
+    match call.name:
+        case "admitRegistrant":
+            known = ask(_registry(view, "DeviceRegistry", "registrants", 0, _PAGE))
+            yield from _of_new_name("registrant", product_name(arguments["name"]), known)
+        case "setRegistrantAccount":
+            registrant = ask(_registry(view, "DeviceRegistry", "registrant", arguments["name"]))
+            before = registrant["account"] if registrant else "an account that is not known"
+            name = product_name(arguments["name"])
+            yield RedFlag(Word.KEYS, f"{arguments['account']} would register devices for {name}, in place of {before}")
+        case "restoreRegistrant":
+            yield RedFlag(Word.UNBAN, f"the registrant {product_name(arguments['name'])} could register devices again")
+        case "unban":
+            yield RedFlag(Word.UNBAN, f"gateways would offer releases to the device {arguments['number']} again")
+        case "importThings" | "importSpec":
+            what = f"{len(call.items)} things are" if call.name == "importThings" else "a spec is"
+            yield RedFlag(
+                Word.IMPORT,
+                f"{what} imported on the word of the proposer: the old signature does not cover the nonce, "
+                "and nothing verifies it",
+            )
+        case "giveBlocks" if arguments["count"] > MOST_BLOCKS:
+            numbers = f"{arguments['count']:,} blocks, {arguments['count'] * 256:,} device numbers"
+            yield RedFlag(Word.BLOCKS, f"the site {show_value('site', arguments['site_'])} gets {numbers}, for good")
+
+
+def _registry(view: ChainView, contract: str, getter: str, *arguments: Any) -> Question:
+    return Question(view.registries.get(contract, ZERO_ADDRESS), contract, getter, arguments)
+
+
+def _of_new_name(what: str, name: str, known: Sequence[Mapping[str, Any]] | None) -> Iterator[RedFlag]:
+    if other := find_lookalike(name, [product_name(one["name"]) for one in known or ()]):
+        yield RedFlag(Word.LOOKALIKE, f"the new {what} {name} can be taken for {other}")
+
+
+_FINDERS: Mapping[str, Callable[[KnownCall, ChainView, _Ask], Iterator[RedFlag]]] = {
     "Producers": _of_producers,
+    "IdentityRegistry": _of_identities,
+    "DeviceRegistry": _of_devices,
 }

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.approval.chain_view import ChainView, SafeState
+from blockota.approval.intent import REGISTRIES
 from blockota.approval.proposal import Proposal
 from blockota.approval.signature import from_json as read_signatures
 from blockota.approval.transaction_builder import from_builder
@@ -81,8 +82,12 @@ views = st.builds(
     block_number=uint64,
     block_hash=hashes,
     block_time=uint64,
-    contract=addresses,
+    contract=st.none() | addresses,
     replication=st.none() | addresses,
+    registries=st.dictionaries(st.sampled_from(REGISTRIES), addresses),
+    answers=st.dictionaries(
+        st.tuples(addresses, st.binary(max_size=40)), st.none() | st.binary(max_size=40), max_size=3
+    ),
     safe=st.builds(
         SafeState, addresses, st.lists(addresses, max_size=4).map(tuple), uint64, uint64, st.just("1.3.0+L2")
     ),

@@ -1,0 +1,297 @@
+"""Calls of a Safe to Producers, IdentityRegistry and DeviceRegistry: their words, and their red flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from eth_abi.abi import encode
+
+from blockota.approval.chain_view import ChainView, SafeState
+from blockota.approval.intent import CONTRACTS, REGISTRIES, describe
+from blockota.approval.intent import SAFE as SAFE_NAME
+from blockota.approval.proposal import Proposal
+from blockota.approval.red_flags import red_flags
+from blockota.approval.registry_flags import MOST_BLOCKS, MOST_ENROLMENTS, Question, open_questions
+from blockota.approval.safe_transaction import DELEGATECALL, ZERO_ADDRESS
+from blockota.formats.abi import artifact, interface
+from blockota.keys import dev_account
+from blockota.model.release import product_key
+from tests.support.samples import CONTRACT, NOW, SAFE, proposal_with
+
+OWNERS = tuple(dev_account(number).address for number in range(1, 4))
+ACCOUNT, OTHER, VENDOR = (dev_account(number).address for number in (7, 8, 9))
+PLACES = {name: dev_account(20 + number).address for number, name in enumerate(REGISTRIES)}
+GATEWAY, ADMINISTRATOR = 2, 3
+UUID_BYTES = UUID("0f6b3c1e-5a77-4b1c-9b1e-1f0a3a5d7c11").bytes
+KEY = bytes(range(1, 65))
+VIEW = ChainView(1337, 100, bytes(32), NOW, None, None, SafeState(SAFE, OWNERS, 2, 7, "1.5.0"), registries=PLACES)
+ENROLMENT = {
+    "uuid": UUID_BYTES,
+    "kind": GATEWAY,
+    "account": ACCOUNT,
+    "keyKind": 1,
+    "key": KEY,
+    "logKey": bytes(range(32)),
+    "tunnelKey": bytes(32),
+    "virtualIp": 0x0A00_0001,
+}
+IDENTITY = ENROLMENT | {
+    "banned": True,
+    "bannedAt": NOW,
+    "retired": False,
+    "since": 5,
+    "fromBlock": 9,
+    "previous": bytes(16),
+}
+THING = {
+    "registrant": product_key("acme"),
+    "nonce": b"\x0a",
+    "aliases": ["acme/thermo2/17", "acme/seventeen"],
+    "data": "",
+    "spec": "acme/thermo2",
+    "site": UUID_BYTES,
+    "keyX": bytes(32),
+    "keyY": bytes(32),
+}
+
+
+def calling(contract: str, function: str, *arguments: Any, **changes: Any) -> Proposal:
+    """Return a proposal of the Safe that calls a registry."""
+    data = interface(contract).encode_call(function, *arguments)
+    return proposal_with(**({"to": PLACES[contract], "data": data} | changes))
+
+
+def answering(*answers: tuple[Question, Any]) -> ChainView:
+    """Return the view with the results of getters; None is the result of a call that failed."""
+    known = {
+        (question.address, question.calldata): None if value is None else result(question, value)
+        for question, value in answers
+    }
+    return replace(VIEW, answers=known)
+
+
+def result(question: Question, value: Any) -> bytes:
+    """Return the ABI encoding of a getter's result."""
+    getter = next(e for e in artifact(question.contract)["abi"] if e.get("name") == question.getter)
+    return encode([kind_of(output) for output in getter["outputs"]], [shaped(getter["outputs"][0], value)])
+
+
+def kind_of(parameter: Mapping[str, Any]) -> str:
+    """Return the type of a parameter, in which a struct is a tuple."""
+    kind: str = parameter["type"]
+    if not kind.startswith("tuple"):
+        return kind
+    return f"({','.join(map(kind_of, parameter['components']))}){kind.removeprefix('tuple')}"
+
+
+def shaped(parameter: Mapping[str, Any], value: Any) -> Any:
+    """Return a value with tuples in place of dicts."""
+    if isinstance(value, list):
+        return [shaped(parameter, one) for one in value]
+    if isinstance(value, dict):
+        return tuple(shaped(part, value[part["name"]]) for part in parameter["components"])
+    return value
+
+
+def words(proposal: Proposal, view: ChainView) -> list[str]:
+    """Return the words of the red flags of a proposal."""
+    return [flag.word for flag in red_flags(proposal, view, signer=OWNERS[0], now=NOW)]
+
+
+def admitting(name: str = "acme", replication: str = ZERO_ADDRESS) -> Proposal:
+    """Return a proposal to admit a producer."""
+    return calling("Producers", "admit", product_key(name), CONTRACT, replication)
+
+
+PRODUCERS = Question(PLACES["Producers"], "Producers", "producers", (0, 256))
+ACME = {"name": product_key("acme"), "blockOta": OTHER, "replication": ZERO_ADDRESS, "suspended": False, "since": 5}
+OWNER = Question(CONTRACT, "BlockOTA", "owner")
+PENDING = Question(CONTRACT, "BlockOTA", "pendingOwner")
+THRESHOLD = Question(VENDOR, SAFE_NAME, "getThreshold")
+REPLICATION = Question(OTHER, "FirmwareReplication", "blockOta")
+SOUND: tuple[tuple[Question, Any], ...] = (
+    (PRODUCERS, []),
+    (OWNER, VENDOR),
+    (THRESHOLD, 2),
+    (PENDING, ZERO_ADDRESS),
+    (REPLICATION, CONTRACT),
+)
+WHO = Question(PLACES["IdentityRegistry"], "IdentityRegistry", "identity", (UUID_BYTES,))
+REGISTRANT = {"name": product_key("acme"), "account": OTHER, "suspended": False, "since": 5, "publicKey": b"\x02" * 33}
+REGISTRANTS = Question(PLACES["DeviceRegistry"], "DeviceRegistry", "registrants", (0, 256))
+ONE_REGISTRANT = Question(PLACES["DeviceRegistry"], "DeviceRegistry", "registrant", (product_key("acme"),))
+rotation = calling("IdentityRegistry", "rotate", UUID_BYTES, OTHER, 1, KEY, IDENTITY["logKey"], bytes(32))
+
+UNREMARKABLE: Mapping[str, tuple[Proposal, ChainView]] = {
+    "admit": (admitting(replication=OTHER), answering(*SOUND)),
+    "suspend": (calling("Producers", "suspend", product_key("acme")), VIEW),
+    "enrol": (calling("IdentityRegistry", "enrol", ENROLMENT), VIEW),
+    "enrol several": (calling("IdentityRegistry", "enrolAll", [ENROLMENT] * MOST_ENROLMENTS), VIEW),
+    "ban": (calling("IdentityRegistry", "ban", UUID_BYTES, b"stolen".ljust(32, b"\0")), VIEW),
+    "retire": (calling("IdentityRegistry", "retire", UUID_BYTES), VIEW),
+    "take over": (calling("IdentityRegistry", "acceptOwnership"), VIEW),
+    "admit a registrant": (
+        calling("DeviceRegistry", "admitRegistrant", product_key("acme"), b"\x02" * 33, ACCOUNT),
+        answering((REGISTRANTS, [])),
+    ),
+    "give blocks": (calling("DeviceRegistry", "giveBlocks", UUID_BYTES, MOST_BLOCKS), VIEW),
+    "replace a site": (calling("DeviceRegistry", "replaceSite", UUID_BYTES, bytes(15) + b"\1"), VIEW),
+    "ban a device": (calling("DeviceRegistry", "ban", 300, b"stolen".ljust(32, b"\0")), VIEW),
+    "transfer": (calling("DeviceRegistry", "transfer", 300, product_key("other")), VIEW),
+}
+REMARKABLE: Mapping[str, tuple[Proposal, ChainView, list[str]]] = {
+    "not a BlockOTA": (admitting(), answering((PRODUCERS, []), (OWNER, None)), ["producer"]),
+    "owned by an account": (admitting(), answering(*SOUND, (THRESHOLD, None)), ["producer"]),
+    "owned by one person": (admitting(), answering(*SOUND, (THRESHOLD, 1)), ["producer"]),
+    "offered to another": (admitting(), answering(*SOUND, (PENDING, OTHER)), ["producer"]),
+    "another's replication": (admitting(replication=OTHER), answering(*SOUND, (REPLICATION, OTHER)), ["producer"]),
+    "a similar name": (admitting("acrne"), answering(*SOUND, (PRODUCERS, [ACME])), ["lookalike"]),
+    "restore": (calling("Producers", "restore", product_key("acme")), VIEW, ["unban"]),
+    "offer": (calling("Producers", "transferOwnership", OTHER), VIEW, ["ownership"]),
+    "an administrator": (
+        calling("IdentityRegistry", "enrol", ENROLMENT | {"kind": ADMINISTRATOR}),
+        VIEW,
+        ["administrator"],
+    ),
+    "an administrator among others": (
+        calling("IdentityRegistry", "enrolAll", [ENROLMENT, ENROLMENT | {"kind": ADMINISTRATOR}]),
+        VIEW,
+        ["administrator"],
+    ),
+    "many": (calling("IdentityRegistry", "enrolAll", [ENROLMENT] * (MOST_ENROLMENTS + 1)), VIEW, ["many"]),
+    "rotate": (rotation, answering((WHO, IDENTITY)), ["keys"]),
+    "rotate an administrator": (
+        rotation,
+        answering((WHO, IDENTITY | {"kind": ADMINISTRATOR})),
+        ["keys", "administrator"],
+    ),
+    "unban": (calling("IdentityRegistry", "unban", UUID_BYTES), answering((WHO, IDENTITY)), ["unban"]),
+    "a similar registrant": (
+        calling("DeviceRegistry", "admitRegistrant", product_key("acrne"), b"\x02" * 33, ACCOUNT),
+        answering((REGISTRANTS, [REGISTRANT])),
+        ["lookalike"],
+    ),
+    "another account": (
+        calling("DeviceRegistry", "setRegistrantAccount", product_key("acme"), ACCOUNT),
+        answering((ONE_REGISTRANT, REGISTRANT)),
+        ["keys"],
+    ),
+    "restore a registrant": (calling("DeviceRegistry", "restoreRegistrant", product_key("acme")), VIEW, ["unban"]),
+    "unban a device": (calling("DeviceRegistry", "unban", 300), VIEW, ["unban"]),
+    "import things": (
+        calling("DeviceRegistry", "importThings", [{"thing": THING, "signature": b"\x30"}]),
+        VIEW,
+        ["import"],
+    ),
+    "import a spec": (
+        calling("DeviceRegistry", "importSpec", product_key("acme"), "acme/thermo2", "", b"\x30"),
+        VIEW,
+        ["import"],
+    ),
+    "many blocks": (calling("DeviceRegistry", "giveBlocks", UUID_BYTES, MOST_BLOCKS + 1), VIEW, ["blocks"]),
+}
+
+
+@pytest.mark.parametrize(("proposal", "view"), UNREMARKABLE.values(), ids=UNREMARKABLE)
+def test_a_usual_call_has_no_flag(proposal: Proposal, view: ChainView) -> None:
+    """A usual call to a registry is decoded and raises no red flag."""
+    assert words(proposal, view) == []
+    assert Proposal.from_json(proposal.to_json()) == proposal
+
+
+@pytest.mark.parametrize(("proposal", "view", "flags"), REMARKABLE.values(), ids=REMARKABLE)
+def test_an_unusual_call_has_its_flag(proposal: Proposal, view: ChainView, flags: list[str]) -> None:
+    """Each unusual call to a registry raises exactly its own red flags."""
+    assert words(proposal, view) == flags
+
+
+def test_the_words_describe_the_arguments() -> None:
+    """A struct is shown by its fields, a UUID and an address in their usual notation, and missing values as none."""
+    (shown,) = calling("IdentityRegistry", "enrol", ENROLMENT).intent
+    assert shown == {
+        "action": "enrol an identity, whose account and keys are its own for good",
+        "uuid": str(UUID(bytes=UUID_BYTES)),
+        "kind": "gateway",
+        "account": ACCOUNT,
+        "keyKind": "P-256",
+        "key": KEY.hex(),
+        "logKey": bytes(range(32)).hex(),
+        "tunnelKey": "none",
+        "virtualIp": "10.0.0.1",
+    }
+    (thing,) = calling("DeviceRegistry", "importThings", [{"thing": THING, "signature": b"\x30"}]).intent
+    assert (thing["aliases"], thing["spec"], thing["keyX"]) == (
+        "acme/thermo2/17, acme/seventeen",
+        "acme/thermo2",
+        "none",
+    )
+    (long,) = calling("IdentityRegistry", "enrol", ENROLMENT | {"keyKind": 3, "key": b"\x30" * 294}).intent
+    assert long["key"].startswith("294 bytes with SHA-256 ")
+
+
+@pytest.mark.parametrize("function", ["transferOwnership", "acceptOwnership"])
+def test_a_call_of_several_contracts_is_for_the_called_one(function: str) -> None:
+    """A function that several contracts have is accepted at the address of each of them, and at no other address."""
+    arguments = [OTHER] if function == "transferOwnership" else []
+    for name in REGISTRIES:
+        assert "target" not in words(calling(name, function, *arguments), VIEW)
+    assert "target" in words(calling("Producers", function, *arguments, to=OTHER), VIEW)
+
+
+def test_functions_of_several_contracts_have_the_same_words() -> None:
+    """A proposal's file does not name the called contract, so a function that several have has the same words."""
+    calls: dict[tuple[str, ...], list[str]] = {}
+    for name in CONTRACTS:
+        for entry in artifact(name)["abi"]:
+            if entry["type"] == "function" and entry["stateMutability"] not in ("view", "pure"):
+                signature = (entry["name"], *map(kind_of, entry["inputs"]))
+                calls.setdefault(signature, []).append(name)
+    shared = {signature for signature, names in calls.items() if len(names) > 1}
+    assert shared == {("transferOwnership", "address"), ("acceptOwnership",)}
+    for signature in shared:
+        proposal = calling("Producers", signature[0], *[OTHER] * (len(signature) - 1))
+        assert proposal.call
+        assert list(proposal.call.contracts) == calls[signature]
+        described = [describe(proposal, replace(proposal.call, contracts=(name,))) for name in proposal.call.contracts]
+        assert all(one == described[0] for one in described)
+
+
+@pytest.mark.parametrize(("name", "place"), [("Producers", "IdentityRegistry"), ("IdentityRegistry", "DeviceRegistry")])
+def test_a_call_at_another_contracts_address_is_flagged(name: str, place: str) -> None:
+    """A call to one registry at the address of another, or on a chain where it is not configured, is flagged."""
+    function = {"Producers": "suspend", "IdentityRegistry": "retire"}[name]
+    argument = product_key("acme") if name == "Producers" else UUID_BYTES
+    assert words(calling(name, function, argument, to=PLACES[place]), VIEW) == ["target"]
+    without = replace(VIEW, registries={other: at for other, at in PLACES.items() if other != name})
+    assert words(calling(name, function, argument), without) == ["target"]
+
+
+def test_a_bundle_of_calls_is_flagged() -> None:
+    """A MultiSend is not decoded: it runs foreign code at an address that is not the Safe's contract."""
+    data = bytes.fromhex("8d80ff0a") + encode(["bytes"], [b"\0" * 85])
+    bundle = proposal_with(to=OTHER, data=data, operation=DELEGATECALL)
+    flags = red_flags(bundle, VIEW, signer=OWNERS[0], now=NOW)
+    assert [flag.word for flag in flags] == ["delegatecall", "selector", "target"]
+    assert "MultiSend" in flags[1].what
+
+
+def test_records_that_are_missing_are_flagged() -> None:
+    """A view without the records that a flag needs raises a flag; the answer to one question can raise another."""
+    assert words(rotation, VIEW) == ["keys", "unread"]
+    assert words(rotation, replace(VIEW, source="view.json", block_time=NOW - 1)) == ["old", "keys"]
+    call = admitting().call
+    assert open_questions(call, VIEW) == [PRODUCERS, OWNER]
+    assert open_questions(call, answering((PRODUCERS, []), (OWNER, VENDOR))) == [THRESHOLD, PENDING]
+    assert open_questions(call, answering(*SOUND)) == []
+
+
+def test_a_view_with_records_is_read_back() -> None:
+    """A view file has the registries and the records. A record that cannot be decoded does not remove a flag."""
+    view = answering(*SOUND, (WHO, None))
+    assert ChainView.from_json(view.to_json()) == view
+    garbled = replace(VIEW, answers={(WHO.address, WHO.calldata): b"\1"})
+    assert words(rotation, garbled) == ["keys"]
