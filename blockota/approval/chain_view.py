@@ -167,6 +167,7 @@ class ChainView:
 
     def to_json(self) -> bytes:
         """Return the bytes of the chain view file. Equal views give equal bytes."""
+        registries = {name: self.registries[name] for name in REGISTRIES if name in self.registries}
         fields = {
             "format": FORMAT,
             "chainId": self.chain_id,
@@ -175,7 +176,7 @@ class ChainView:
                 "hash": "0x" + self.block_hash.hex(),
                 "time": self.block_time,
             },
-            "contracts": {"BlockOTA": self.contract, "FirmwareReplication": self.replication, **self.registries},
+            "contracts": {"BlockOTA": self.contract, "FirmwareReplication": self.replication, **registries},
             "safe": self.safe.as_fields(),
             "products": [product.as_fields() for product in self.products],
             "newest": [release.as_fields() for release in self.newest],
