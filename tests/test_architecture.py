@@ -62,6 +62,7 @@ HOMES = {
     "unicorn": ("firmware_host.simulator",),
     "ape": ("blockota.ape_account",),
     "filelock": ("blockota.file_locks",),
+    "cbor2": ("blockota.formats.cbor",),
     "h11": ("blockota.repository", "blockota.stores.http"),
 }
 """Foreign libraries, and the packages where their exceptions are translated."""

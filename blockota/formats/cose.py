@@ -1,0 +1,131 @@
+"""COSE_Sign1 (RFC 9052) with ES256 (RFC 9053, section 2.1): the signed statement of a device. Pure.
+
+A statement is the untagged array ``[protected, {}, payload, signature]`` in deterministic CBOR:
+
+- protected: the byte string of the map ``{1: -7, 16: type}``. Header 1 is the algorithm, and -7 is ES256. Header 16 is
+  the type of the statement (RFC 9596): a key that signs statements of several types signs none in place of another.
+- payload: a byte string with the statement.
+- signature: r and s, 32 bytes each, with s at most half of the order of P-256 (low-s). Each ECDSA signature has a
+  second form with the other s, so that without this rule the bytes of a signed statement could be changed.
+  OpenZeppelin's `P256` has the same rule. A signer that computes a high s replaces it by the order minus s.
+
+The signature covers the array ``["Signature1", protected, external_aad, payload]``, whose external_aad is empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    ECDSA,
+    SECP256R1,
+    EllipticCurvePublicKey,
+    EllipticCurvePublicNumbers,
+)
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from blockota.formats import cbor
+
+KEY_SIZE = 64
+"""Size in bytes of a public P-256 key: x and y."""
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""The order of P-256 (FIPS 186-5)."""
+_HALF = ORDER // 2
+_ITEMS, _SIGNATURE_SIZE = 4, 64
+_ALGORITHM, _ES256, _TYPE = 1, -7, 16
+_EXTERNAL = b""
+
+
+@dataclass(frozen=True)
+class SignedStatement:
+    """A COSE_Sign1 structure.
+
+    Attributes:
+        type: the type of the statement, header 16.
+        payload: the statement.
+        signature: r and s, 64 bytes, with a low s.
+    """
+
+    type: str
+    payload: bytes
+    signature: bytes
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Self:
+        """Decode a statement.
+
+        Raises:
+            ValueError: the bytes are not a statement in the form that this module describes.
+        """
+        items = cbor.decode(raw)
+        if not isinstance(items, list) or len(items) != _ITEMS:
+            raise ValueError(f"it is not an array of {_ITEMS} items")
+        protected, unprotected, payload, signature = items
+        if not all(isinstance(part, bytes) for part in (protected, payload, signature)) or unprotected != {}:
+            raise ValueError("its items are not three byte strings and an empty map")
+        headers = cbor.decode(protected)
+        kind = headers.get(_TYPE) if isinstance(headers, dict) else None
+        if not isinstance(kind, str) or headers != {_ALGORITHM: _ES256, _TYPE: kind}:
+            raise ValueError("its protected headers are not the algorithm ES256 and a type")
+        if len(signature) != _SIGNATURE_SIZE:
+            raise ValueError(f"its signature has {len(signature)} bytes, an ES256 signature has {_SIGNATURE_SIZE}")
+        r, s = _numbers(signature)
+        if not 0 < r < ORDER or not 0 < s <= _HALF:
+            raise ValueError("its signature has numbers that ES256 with a low s does not allow")
+        return cls(kind, payload, signature)
+
+    def encode(self) -> bytes:
+        """Return the bytes of the structure."""
+        return cbor.encode([_protected(self.type), {}, self.payload, self.signature])
+
+    def is_signed_by(self, key: bytes) -> bool:
+        """Whether the signature belongs to a public key.
+
+        Args:
+            key: the P-256 key: x and y, 64 bytes.
+
+        Raises:
+            ValueError: the key is not a point of P-256.
+        """
+        try:
+            _public_key(key).verify(
+                encode_dss_signature(*_numbers(self.signature)), to_be_signed(self.type, self.payload), ECDSA(SHA256())
+            )
+        except InvalidSignature:
+            return False
+        return True
+
+
+def to_be_signed(kind: str, payload: bytes) -> bytes:
+    """Return the bytes that the signature of a statement covers (RFC 9052, section 4.4)."""
+    return cbor.encode(["Signature1", _protected(kind), _EXTERNAL, payload])
+
+
+def check_key(key: bytes) -> None:
+    """Check that a public key is x and y of a point of P-256.
+
+    Raises:
+        ValueError: the key is not a point of P-256.
+    """
+    _public_key(key)
+
+
+def _public_key(key: bytes) -> EllipticCurvePublicKey:
+    if len(key) != KEY_SIZE:
+        raise ValueError(f"a P-256 key has {KEY_SIZE} bytes, not {len(key)}")
+    try:
+        return EllipticCurvePublicNumbers(*_numbers(key), SECP256R1()).public_key()
+    except ValueError as error:
+        raise ValueError("the key is not a point of P-256") from error
+
+
+def _protected(kind: str) -> bytes:
+    return cbor.encode({_ALGORITHM: _ES256, _TYPE: kind})
+
+
+def _numbers(pair: bytes) -> tuple[int, int]:
+    half = len(pair) // 2
+    return int.from_bytes(pair[:half]), int.from_bytes(pair[half:])

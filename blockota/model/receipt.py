@@ -1,0 +1,433 @@
+"""The entries of a log, and what an entry proves. Pure.
+
+An entry is one array of exactly 17 items in deterministic CBOR. A gateway, a validator or a bench appends an entry to
+its log for each installation and each event; the entry of an installation is called a receipt.
+
+==  ====================  ==================================================================================
+ 0  kind                  one byte, `EntryKind`
+ 1  device                8 bytes: the number in DeviceRegistry; 0 for a board that is not registered
+ 2  release               32 bytes: `ReleaseId.digest` of the items 3 to 6, or zeros
+ 3  chain id              number; the items 3 to 6 name the release, and are 0, zeros, "" and 0 without one
+ 4  contract              20 bytes: the BlockOTA contract
+ 5  product               text
+ 6  version               number, packed as in the contract
+ 7  image                 32 bytes: SHA-256 of the image; zeros without one
+ 8  previous              32 bytes: SHA-256 of the image that the device ran before; or null
+ 9  level                 "A", "B" or "C", `EvidenceLevel`; or null
+10  counter               number: the device's counter of statements; or null
+11  unique id             1 to 32 bytes that the chip reports; or null
+12  time                  number: Unix time in seconds, of the log's clock
+13  gateway               16 bytes: UUID of the identity that keeps the log; zeros for a log that is not enrolled
+14  source                text: the source of the image; in an event, postponement, refusal or warning, its text
+15  order                 number of the order that was carried out; or null
+16  signature             the device's statement, `blockota.formats.cose`; or null
+==  ====================  ==================================================================================
+
+The first 45 bytes have fixed positions, so that UpdateLedger reads them without a CBOR decoder: 0x91, the kind, 0x48
+and the device number, 0x58 0x20 and the release.
+
+A device signs a statement of the type ``blockota-runs+cbor``, or ``blockota-postpones+cbor`` for a postponement. The
+payload is the array ``[nonce, counter, image]`` in deterministic CBOR: 16 bytes that the gateway drew for this
+statement, the device's counter, and the SHA-256 of the image. The version is not signed: a device knows its image, and
+the chain knows the version of an image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any, NoReturn, Self
+
+from blockota.errors import RefusedError, UsageError
+from blockota.ethereum import is_checksum_address, keccak, to_checksum_address
+from blockota.formats import cbor
+from blockota.formats.cose import SignedStatement
+from blockota.model.release import Version, product_key
+
+MAX_ENTRY_SIZE = 8192
+"""Maximum size of an entry in bytes."""
+MAX_TEXT_SIZE = 4096
+"""Maximum size of the item `source` in bytes of UTF-8."""
+NONCE_SIZE = 16
+"""Size in bytes of the nonce in a device's statement."""
+RUNS, POSTPONES = "blockota-runs+cbor", "blockota-postpones+cbor"
+"""The types of a device's statement."""
+_ITEMS = 17
+_HASH_SIZE, _ADDRESS_SIZE, _UUID_SIZE, _NUMBER_SIZE, _MAX_UNIQUE_ID = 32, 20, 16, 8, 32
+_NUMBER_BITS, _TIME_BITS = 64, 40
+_NO_HASH, _NO_ADDRESS = bytes(_HASH_SIZE), bytes(_ADDRESS_SIZE)
+
+
+class EntryKind(IntEnum):
+    """The kind of an entry."""
+
+    INSTALL = 0
+    REINSTALL = 1
+    """The device runs a release that it had installed before, for example after a repair."""
+    EQUIVALENT = 2
+    """The device runs the image of a release, which it got under another product or version."""
+    CLAIMED = 3
+    """The device reports the image, and the report does not count as an installation."""
+    CONFIGURATION = 4
+    EVENT = 5
+    POSTPONEMENT = 6
+    REFUSAL = 7
+    WARNING = 8
+
+    def __str__(self) -> str:
+        """The word, in lower case."""
+        return self.name.lower()
+
+    @property
+    def names_running_image(self) -> bool:
+        """Whether an entry of this kind states which image the device runs."""
+        return self <= EntryKind.CONFIGURATION
+
+    @property
+    def statement(self) -> str | None:
+        """The type of the statement that a device signs for an entry of this kind; None if it signs none."""
+        if self is EntryKind.POSTPONEMENT:
+            return POSTPONES
+        return RUNS if self.names_running_image and self is not EntryKind.CLAIMED else None
+
+
+class EvidenceLevel(StrEnum):
+    """Who determined which image the device runs."""
+
+    A = "A"
+    """The device signed it."""
+    B = "B"
+    """The device reported it without a signature."""
+    C = "C"
+    """The keeper of the log read the device's flash."""
+
+
+@dataclass(frozen=True)
+class ReleaseId:
+    """The name of a release on all chains.
+
+    Attributes:
+        chain_id: the id of the producer chain.
+        contract: address of the BlockOTA contract, checksummed.
+    """
+
+    chain_id: int
+    contract: str
+    product: str
+    version: Version
+
+    @property
+    def digest(self) -> bytes:
+        """The hash by which UpdateLedger names the release: Keccak-256 of the four ABI-encoded values."""
+        contract = bytes.fromhex(self.contract[2:]).rjust(_HASH_SIZE, b"\0")
+        product = product_key(self.product)
+        return keccak(self.chain_id.to_bytes(32) + contract + product + self.version.packed.to_bytes(32))
+
+    def __str__(self) -> str:
+        """``acme-thermo2 1.1.0``."""
+        return f"{self.product} {self.version}"
+
+
+@dataclass(frozen=True)
+class DeviceStatement:
+    """The payload of a device's signed statement: the image that it runs or postpones.
+
+    Attributes:
+        nonce: 16 bytes that the gateway drew for this statement.
+        counter: the device's counter of statements, which only rises: a missing number shows an omitted entry.
+        image: SHA-256 of the image, 32 bytes.
+    """
+
+    nonce: bytes
+    counter: int
+    image: bytes
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return cbor.encode([self.nonce, self.counter, self.image])
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Self:
+        """Decode the payload.
+
+        Raises:
+            ValueError: the bytes are not a payload.
+        """
+        match cbor.decode(raw):
+            case [bytes(nonce), int(counter), bytes(image)] if (
+                (len(nonce), len(image)) == (NONCE_SIZE, _HASH_SIZE) and type(counter) is int and _fits(counter)
+            ):
+                return cls(nonce, counter, image)
+        raise ValueError("its payload is not a nonce, a counter and the SHA-256 of an image")
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """An entry of a log. The table in this module's docstring explains the items.
+
+    A wrong value is refused in the constructor, so that each value has an encoding that `decode` accepts.
+
+    Raises:
+        RefusedError: a value is out of range, or the values contradict each other.
+    """
+
+    kind: EntryKind
+    time: int
+    device: int = 0
+    release: ReleaseId | None = None
+    image: bytes | None = None
+    previous: bytes | None = None
+    level: EvidenceLevel | None = None
+    counter: int | None = None
+    unique_id: bytes | None = None
+    gateway: bytes = bytes(_UUID_SIZE)
+    source: str | None = None
+    order: int | None = None
+    signature: bytes | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        try:
+            self._check_ranges()
+            self._check_kind()
+            if self.signature is not None:
+                self._check_statement(SignedStatement.decode(self.signature))
+        except ValueError as error:
+            raise RefusedError("the log entry cannot be used", why=str(error)) from error
+
+    def encode(self) -> bytes:
+        """Return the entry's bytes, whose hash is a leaf of the log's tree."""
+        release = self.release
+        return cbor.encode(
+            [
+                int(self.kind),
+                self.device.to_bytes(_NUMBER_SIZE),
+                release.digest if release else _NO_HASH,
+                release.chain_id if release else 0,
+                bytes.fromhex(release.contract[2:]) if release else _NO_ADDRESS,
+                release.product if release else "",
+                release.version.packed if release else 0,
+                self.image or _NO_HASH,
+                self.previous,
+                self.level and str(self.level),
+                self.counter,
+                self.unique_id,
+                self.time,
+                self.gateway,
+                self.source,
+                self.order,
+                self.signature,
+            ]
+        )
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Self:
+        """Decode an entry. An entry has exactly one encoding; any other bytes are refused.
+
+        Raises:
+            RefusedError: the bytes are not an entry.
+        """
+        if len(raw) > MAX_ENTRY_SIZE:
+            _refuse(f"it has {len(raw):,} bytes, and at most {MAX_ENTRY_SIZE:,} are allowed")
+        try:
+            entry = cls(**_values(cbor.decode(raw)))
+        except ValueError as error:
+            _refuse(str(error), error)
+        # The items 2 to 7 repeat each other, so only the encoding of the values shows whether they agree.
+        if entry.encode() != raw:
+            _refuse("its release is not the hash of chain, contract, product and version")
+        return entry
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of an entry, as in ``log verify --json``."""
+        release = self.release
+        return {
+            "kind": str(self.kind),
+            "device": self.device,
+            "release": release.digest.hex() if release else None,
+            "chainId": release.chain_id if release else None,
+            "contract": release.contract if release else None,
+            "product": release.product if release else None,
+            "version": str(release.version) if release else None,
+            "image": self.image.hex() if self.image else None,
+            "previous": self.previous.hex() if self.previous else None,
+            "level": self.level and str(self.level),
+            "counter": self.counter,
+            "uniqueId": self.unique_id.hex() if self.unique_id else None,
+            "time": self.time,
+            "gateway": self.gateway.hex() if any(self.gateway) else None,
+            "source": self.source,
+            "order": self.order,
+            "signature": self.signature.hex() if self.signature else None,
+        }
+
+    def _check_ranges(self) -> None:
+        numbers = {"device number": self.device, "counter": self.counter, "order": self.order}
+        for name, number in numbers.items():
+            if number is not None and not _fits(number):
+                raise ValueError(f"the {name} {number} has more than {_NUMBER_BITS} bits")
+        if not _fits(self.time, _TIME_BITS):
+            raise ValueError(f"the time {self.time} is not a time in seconds")
+        sizes = {"image": _HASH_SIZE, "previous": _HASH_SIZE, "gateway": _UUID_SIZE}
+        for name, size in sizes.items():
+            value = getattr(self, name)
+            if value is not None and len(value) != size:
+                raise ValueError(f"the item {name} has {len(value)} bytes, not {size}")
+        if self.image == _NO_HASH:
+            raise ValueError("an image whose SHA-256 is zero does not exist")
+        if self.unique_id is not None and not 0 < len(self.unique_id) <= _MAX_UNIQUE_ID:
+            raise ValueError(f"the unique id has {len(self.unique_id)} bytes, not 1 to {_MAX_UNIQUE_ID}")
+        if self.source is not None:
+            _check_text(self.source)
+        if self.release:
+            _check_release(self.release)
+
+    def _check_kind(self) -> None:
+        if self.kind.names_running_image:
+            if not self.release or not self.image or not self.level:
+                raise ValueError(f"an entry of the kind {self.kind} needs a release, an image and an evidence level")
+            if not self.device and not self.unique_id:
+                raise ValueError("a board that is not registered needs its unique id")
+        elif self.level not in (None, EvidenceLevel.A):
+            raise ValueError(f"an entry of the kind {self.kind} has no evidence level {self.level}")
+        if self.kind is EntryKind.CLAIMED and self.level is not EvidenceLevel.B:
+            raise ValueError("an image that is only claimed has the evidence level B")
+        if (self.level is EvidenceLevel.A) != (self.signature is not None):
+            raise ValueError("exactly the entries with the evidence level A have a device's signature")
+
+    def _check_statement(self, signed: SignedStatement) -> None:
+        if signed.type != self.kind.statement:
+            raise ValueError(f"a device signs no {signed.type!r:.40} for an entry of the kind {self.kind}")
+        if not self.device:
+            raise ValueError("only a registered device has a key to sign with")
+        statement = DeviceStatement.decode(signed.payload)
+        if (statement.counter, statement.image) != (self.counter, self.image):
+            raise ValueError("the device signed another counter or another image")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an entry proves, given that the log has the entry.
+
+    Attributes:
+        kind: the kind that the entry counts as.
+        level: the level that the entry reaches; None if it is not about an image.
+        signature: whether the device's signature is valid; None if it was not checked or there is none.
+        proves: what the entry proves, as a clause.
+        remark: why the entry proves less than it states; empty if it does not.
+    """
+
+    kind: EntryKind
+    level: EvidenceLevel | None
+    signature: bool | None
+    proves: str
+    remark: str = ""
+
+
+_PROVES = {
+    None: "the keeper of the log states it",
+    EvidenceLevel.A: "the device signed it with its own key",
+    EvidenceLevel.B: "the keeper of the log states that the device reported it",
+    EvidenceLevel.C: "the keeper of the log states that it read the device's flash",
+}
+
+
+def judge(entry: LogEntry, device_key: bytes | None) -> Evidence:
+    """Decide what an entry proves.
+
+    Args:
+        entry: the entry.
+        device_key: the trusted key of the entry's device, x and y; None if no key of the device is trusted.
+
+    Raises:
+        RefusedError: the device's signature does not belong to its key.
+        ValueError: the key is not a point of P-256.
+    """
+    # (1) A signature under the trusted key: only the device could have made it.
+    if entry.signature is not None and device_key is not None:
+        if not SignedStatement.decode(entry.signature).is_signed_by(device_key):
+            raise RefusedError(
+                "the device's signature is forged",
+                why=f"it does not belong to the trusted key of device {entry.device}",
+                remedy="do not rely on the receipt; report the log to the city",
+            )
+        return Evidence(entry.kind, EvidenceLevel.A, signature=True, proves=_PROVES[EvidenceLevel.A])
+
+    # (2) A signature that cannot be checked proves as much as a report without a signature.
+    if entry.signature is not None:
+        remark = f"the device's signature was not checked: no key of device {entry.device} is trusted"
+        level = EvidenceLevel.B if entry.kind.names_running_image else None
+        return Evidence(entry.kind, level, signature=None, proves=_PROVES[level], remark=remark)
+
+    # (3) A device that has a key signs its reports, so a report without a signature does not count.
+    if device_key is not None and entry.level is EvidenceLevel.B and entry.kind is not EntryKind.CLAIMED:
+        remark = f"device {entry.device} has a key but did not sign, so the {entry.kind} counts as claimed"
+        return Evidence(EntryKind.CLAIMED, entry.level, signature=None, proves=_PROVES[entry.level], remark=remark)
+
+    # (4) The keeper of the log vouches for the entry.
+    return Evidence(entry.kind, entry.level, signature=None, proves=_PROVES[entry.level])
+
+
+def _check_text(text: str) -> None:
+    if (size := len(text.encode("utf-8", "surrogatepass"))) > MAX_TEXT_SIZE:
+        raise ValueError(f"its text has {size:,} bytes, and at most {MAX_TEXT_SIZE:,} are allowed")
+    if not text.isprintable():
+        raise ValueError("its text has characters that cannot be printed")
+
+
+def _check_release(release: ReleaseId) -> None:
+    if not 0 < release.chain_id < 1 << _NUMBER_BITS:
+        raise ValueError(f"{release.chain_id} is not a chain id")
+    if not is_checksum_address(release.contract):
+        raise ValueError(f"{release.contract!r:.60} is not a checksummed address")
+    try:
+        product_key(release.product)
+    except UsageError as error:
+        raise ValueError(error.what) from error
+
+
+def _values(items: Any) -> dict[str, Any]:
+    """Return the arguments of a `LogEntry` from the items of an entry, after a check of their types.
+
+    Raises:
+        ValueError: an item has a wrong type, or a size or number that its field cannot have.
+    """
+    if not isinstance(items, list) or len(items) != _ITEMS:
+        raise ValueError(f"it is not an array of {_ITEMS} items")
+    kinds = (int, bytes, bytes, int, bytes, str, int, bytes, bytes, str, int, bytes, int, bytes, str, int, bytes)
+    optional = {8, 9, 10, 11, 14, 15, 16}
+    for number, (item, kind) in enumerate(zip(items, kinds, strict=True)):
+        # Not isinstance: a bool is an int.
+        if type(item) is not kind and not (item is None and number in optional):
+            raise ValueError(f"its item {number} has the wrong type")
+    number, release, chain_id, contract, product, version, image = items[1:8]
+    sizes = (number, _NUMBER_SIZE), (release, _HASH_SIZE), (contract, _ADDRESS_SIZE), (image, _HASH_SIZE)
+    if any(len(value) != size for value, size in sizes):
+        raise ValueError("its device number, release, contract or image has a wrong length")
+    if version >> _NUMBER_BITS:
+        raise ValueError(f"its version has more than {_NUMBER_BITS} bits")
+    unpacked = Version.unpack(version)
+    named = ReleaseId(chain_id, to_checksum_address(contract), product, unpacked) if unpacked else None
+    return {
+        "kind": EntryKind(items[0]),
+        "device": int.from_bytes(number),
+        "release": named,
+        "image": None if image == _NO_HASH else image,
+        "previous": items[8],
+        "level": None if items[9] is None else EvidenceLevel(items[9]),
+        "counter": items[10],
+        "unique_id": items[11],
+        "time": items[12],
+        "gateway": items[13],
+        "source": items[14],
+        "order": items[15],
+        "signature": items[16],
+    }
+
+
+def _fits(number: int, bits: int = _NUMBER_BITS) -> bool:
+    return 0 <= number < 1 << bits
+
+
+def _refuse(why: str, cause: Exception | None = None) -> NoReturn:
+    raise RefusedError("the bytes are not a log entry", why=why) from cause

@@ -1,0 +1,251 @@
+"""An entry has exactly one encoding, and is judged by the keys that its reader trusts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockota.errors import RefusedError
+from blockota.ethereum import keccak
+from blockota.formats import cbor
+from blockota.formats.abi import encode
+from blockota.formats.cose import SignedStatement
+from blockota.model.receipt import (
+    MAX_ENTRY_SIZE,
+    MAX_TEXT_SIZE,
+    POSTPONES,
+    RUNS,
+    EntryKind,
+    EvidenceLevel,
+    LogEntry,
+    ReleaseId,
+    judge,
+)
+from blockota.model.release import Version, product_key
+from tests.support.receipts import DEVICE, IMAGE, RELEASE, SigningDevice, install, signed_install
+from tests.support.sampling import sampled
+
+pytestmark = pytest.mark.sampled
+SIGNER = SigningDevice()
+SIGNED = signed_install(SIGNER)
+RAW = SIGNED.encode()
+EVENT = LogEntry(EntryKind.EVENT, time=1, source="check 9 failed: stack pointer 0x00000000 is not in RAM")
+
+
+def test_the_contract_finds_kind_device_and_release_at_fixed_places() -> None:
+    """Bytes 0 to 44 have one form for all entries, which UpdateLedger reads without a CBOR decoder."""
+    for entry in (SIGNED, install(kind=EntryKind.REINSTALL, device=(1 << 64) - 1), EVENT):
+        raw, release = entry.encode(), entry.release.digest if entry.release else bytes(32)
+        head = bytes([0x91, entry.kind, 0x48]) + entry.device.to_bytes(8) + b"\x58\x20" + release
+        assert raw[:45] == head
+
+
+def test_a_release_has_the_hash_that_contracts_compute() -> None:
+    """The hash of a release is Keccak-256 of ``abi.encode(chain, contract, product, version)``."""
+    values = [RELEASE.chain_id, RELEASE.contract, product_key(RELEASE.product), RELEASE.version.packed]
+    assert RELEASE.digest == keccak(encode(["uint64", "address", "bytes32", "uint64"], values))
+
+
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", fullmatch=True)
+releases = st.builds(
+    ReleaseId,
+    st.integers(1, (1 << 64) - 1),
+    st.just(RELEASE.contract),
+    names,
+    st.builds(Version, st.integers(0, 65535), st.integers(0, 1 << 23), st.integers(1, 1 << 23)),
+)
+words = st.integers(0, (1 << 64) - 1)
+entries = st.builds(
+    LogEntry,
+    kind=st.sampled_from([EntryKind.INSTALL, EntryKind.REINSTALL, EntryKind.EQUIVALENT, EntryKind.CONFIGURATION]),
+    time=st.integers(0, (1 << 40) - 1),
+    device=words,
+    release=releases,
+    image=st.binary(min_size=32, max_size=32).filter(any),
+    previous=st.none() | st.binary(min_size=32, max_size=32),
+    level=st.sampled_from([EvidenceLevel.B, EvidenceLevel.C]),
+    counter=st.none() | words,
+    unique_id=st.binary(min_size=1, max_size=32),
+    gateway=st.binary(min_size=16, max_size=16),
+    source=st.none() | st.text(st.characters(categories=("L", "N", "P", "S")), max_size=60),
+    order=st.none() | words,
+)
+
+
+@given(entries)
+@settings(max_examples=60)
+def test_entries_survive_encoding(entry: LogEntry) -> None:
+    """Decoding the encoding of any entry returns the entry."""
+    assert LogEntry.decode(entry.encode()) == entry
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=60)
+def test_other_bytes_are_refused(raw: bytes) -> None:
+    """Bytes that are not an entry are refused, and never raise another error."""
+    with pytest.raises(RefusedError):
+        LogEntry.decode(raw)
+
+
+def test_an_entry_changed_in_any_bit_has_another_meaning_or_none() -> None:
+    """With one bit changed, an entry is refused or differs: no two encodings have the same meaning."""
+    for bit in sampled(range(8 * len(RAW)), one_in=8):
+        spoiled = bytearray(RAW)
+        spoiled[bit // 8] ^= 1 << bit % 8
+        try:
+            entry = LogEntry.decode(bytes(spoiled))
+        except RefusedError:
+            continue
+        assert entry != SIGNED, bit
+        assert entry.encode() == spoiled, bit
+
+
+def test_a_cut_entry_is_refused() -> None:
+    """An entry without its last bytes is refused."""
+    for size in sampled(range(len(RAW)), one_in=8):
+        with pytest.raises(RefusedError):
+            LogEntry.decode(RAW[:size])
+
+
+def changed(number: int, value: object) -> bytes:
+    """Return the signed receipt with one item replaced."""
+    items = cbor.decode(RAW)
+    items[number] = value
+    return cbor.encode(items)
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (RAW + b"\0", "deterministic"),
+        (cbor.encode(cbor.decode(RAW)[:-1]), "17 items"),
+        (cbor.encode([*cbor.decode(RAW), None]), "17 items"),
+        (cbor.encode({}), "17 items"),
+        (b"\x91\x18\x00" + RAW[2:], "deterministic"),  # the kind in two bytes
+        (changed(0, 9), "9 is not a valid EntryKind"),
+        (changed(0, True), "item 0 has the wrong type"),  # noqa: FBT003 - a value of CBOR
+        (changed(1, bytes(7)), "wrong length"),
+        (changed(1, 300), "item 1 has the wrong type"),
+        (changed(2, bytes(31)), "wrong length"),
+        (changed(2, b"\1" * 32), "not the hash"),
+        (changed(3, 1338), "not the hash"),
+        (changed(3, 1 << 63), "not the hash"),
+        (changed(4, bytes(21)), "wrong length"),
+        (changed(5, "acme thermo2"), "cannot be a name"),
+        (changed(6, 0), "needs a release"),
+        (changed(7, bytes(32)), "needs a release"),
+        (changed(7, None), "item 7 has the wrong type"),
+        (changed(8, bytes(31)), "previous has 31 bytes"),
+        (changed(9, "D"), "'D' is not a valid EvidenceLevel"),
+        (changed(9, "B"), "exactly the entries with the evidence level A"),
+        (changed(10, None), "another counter"),
+        (changed(10, 2), "another counter"),
+        (changed(10, -1), "more than 64 bits"),
+        (changed(11, b""), "unique id has 0 bytes"),
+        (changed(11, bytes(33)), "unique id has 33 bytes"),
+        (changed(12, 1 << 40), "not a time"),
+        (changed(12, None), "item 12 has the wrong type"),
+        (changed(13, bytes(15)), "gateway has 15 bytes"),
+        (changed(14, "two\nlines"), "cannot be printed"),
+        (changed(14, "\u202eright to left"), "cannot be printed"),
+        (changed(14, b"bytes"), "item 14 has the wrong type"),
+        (changed(14, "x" * (MAX_TEXT_SIZE + 1)), "at most 4,096"),
+        (changed(14, "x" * MAX_ENTRY_SIZE), "at most 8,192"),
+        (changed(15, "7"), "item 15 has the wrong type"),
+        (changed(16, None), "exactly the entries with the evidence level A"),
+        (changed(16, b""), "not CBOR"),
+        (changed(16, SIGNER.sign(b"no statement")), "not CBOR|deterministic|payload"),
+        (changed(16, SIGNER.sign(cbor.encode([bytes(16), 1, IMAGE, 0]))), "payload is not"),
+        (changed(16, SIGNER.sign(cbor.encode([bytes(15), 1, IMAGE]))), "payload is not"),
+        (changed(16, SIGNER.sign(cbor.encode([bytes(16), True, IMAGE]))), "payload is not"),
+        (changed(16, SIGNER.sign(cbor.encode([bytes(16), 1, bytes(32)]))), "another image"),
+        (changed(16, SIGNER.sign(cbor.encode([bytes(16), 1, IMAGE]), POSTPONES)), "signs no"),
+    ],
+)
+def test_wrong_items_are_refused(raw: bytes, why: str) -> None:
+    """Other encodings, types, lengths, ranges and contradictions are refused with the reason."""
+    with pytest.raises(RefusedError, match=why):
+        LogEntry.decode(raw)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"release": None},
+        {"image": None},
+        {"level": None},
+        {"device": 0, "unique_id": None},
+        {"kind": EntryKind.CLAIMED},  # level C
+        {"kind": EntryKind.EVENT},  # level C
+        {"device": -1},
+        {"release": replace(RELEASE, contract=RELEASE.contract.lower())},
+        {"release": replace(RELEASE, chain_id=0)},
+        {"source": "\ud800"},
+    ],
+)
+def test_contradictions_are_refused_at_once(changes: dict[str, Any]) -> None:
+    """An entry that could not be decoded cannot be made either."""
+    with pytest.raises(RefusedError):
+        install(**changes)
+
+
+def test_a_board_that_is_not_registered_has_its_unique_id() -> None:
+    """A board without a number, and an event without a release, are entries too."""
+    board = install(device=0, gateway=bytes(16))
+    assert LogEntry.decode(board.encode()).unique_id == board.unique_id
+    assert LogEntry.decode(EVENT.encode()) == EVENT
+
+
+def test_a_signed_receipt_proves_level_a() -> None:
+    """With the device's key, a signed receipt has level A, and one signed with another key is refused as forged."""
+    assert judge(SIGNED, SIGNER.key).level is EvidenceLevel.A
+    assert judge(SIGNED, SIGNER.key).signature
+    with pytest.raises(RefusedError, match=f"forged.*device {DEVICE}"):
+        judge(SIGNED, SigningDevice(5).key)
+
+
+def test_without_the_device_s_key_a_signature_counts_as_a_report() -> None:
+    """A signature that was not checked proves level B, with a remark."""
+    evidence = judge(SIGNED, None)
+    assert (evidence.level, evidence.signature) == (EvidenceLevel.B, None)
+    assert "was not checked" in evidence.remark
+
+
+def test_a_device_with_a_key_must_sign() -> None:
+    """A report without a signature counts as claimed if the device has a key, and as an installation if not."""
+    reported = install(level=EvidenceLevel.B)
+    assert judge(reported, None).kind is EntryKind.INSTALL
+    evidence = judge(reported, SIGNER.key)
+    assert (evidence.kind, evidence.level) == (EntryKind.CLAIMED, EvidenceLevel.B)
+    assert "did not sign" in evidence.remark
+
+
+def test_a_read_flash_needs_no_signature() -> None:
+    """At level C, the keeper of the log read the flash, whether or not the device has a key."""
+    for key in (None, SIGNER.key):
+        evidence = judge(install(), key)
+        assert (evidence.kind, evidence.level, evidence.remark) == (EntryKind.INSTALL, EvidenceLevel.C, "")
+
+
+def test_a_postponement_is_signed_as_one() -> None:
+    """A device's signature for a postponement is not one for an installation, and the other way round."""
+    counter, signature = SIGNER.state(IMAGE, kind=POSTPONES)
+    postponed = LogEntry(
+        EntryKind.POSTPONEMENT,
+        time=1,
+        device=DEVICE,
+        release=RELEASE,
+        image=IMAGE,
+        level=EvidenceLevel.A,
+        counter=counter,
+        source="until 2026-12-01 by the device",
+        signature=signature,
+    )
+    assert judge(LogEntry.decode(postponed.encode()), SIGNER.key).signature
+    with pytest.raises(RefusedError, match="signs no"):
+        replace(postponed, signature=SIGNER.state(IMAGE, kind=RUNS)[1])
+    assert SignedStatement.decode(signature).type == POSTPONES
