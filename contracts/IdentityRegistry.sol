@@ -3,18 +3,15 @@ pragma solidity 0.8.28;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
-import {P256} from "@openzeppelin/contracts/utils/cryptography/P256.sol";
 
-import {CodeRecord} from "./CodeRecord.sol";
+import {IdentityKeys} from "./IdentityKeys.sol";
 import {IIdentityRegistry} from "./interfaces/IIdentityRegistry.sol";
 
 /// @title The identities of a city: validators, gateways, administrators, services and people
 /// @notice See `IIdentityRegistry`, which is the specification.
 /// @dev Storage: slot 0 owner, 1 pending owner, 2 newest identity and number of identities, 3 facts by UUID, 4 accounts,
-/// 5 UUIDs by the hash of a key, 6 used virtual IPs, 7 earlier generations, 8 recent bans by administrator.
-///
-/// Each generation of keys is one record of code (`CodeRecord`): first block 5 bytes, previous identity 16, virtual IP 4,
-/// account 20, log key 32, tunnel key 32, kind of the key 1, key.
+/// 5 UUIDs by the hash of a key, 6 used virtual IPs, 7 earlier generations, 8 recent bans by administrator. The keys of a
+/// generation are one record of code (`IdentityKeys`).
 contract IdentityRegistry is IIdentityRegistry, Ownable2Step {
     /// @dev Layout of a word of facts, least significant bits first: newest generation's record 160 bits, time of the
     /// enrolment 40, time of the newest ban 40, kind 8, banned 1, retired 1. The word of an unknown identity is 0.
@@ -24,19 +21,6 @@ contract IdentityRegistry is IIdentityRegistry, Ownable2Step {
     uint256 private constant BANNED = 1 << 248;
     uint256 private constant RETIRED = 1 << 249;
     uint256 private constant BAN_TIME = uint256(type(uint40).max) << BANNED_AT;
-
-    /// @dev Places in the record of a generation.
-    uint256 private constant PREVIOUS_AT = 5;
-    uint256 private constant IP_AT = 21;
-    uint256 private constant ACCOUNT_AT = 25;
-    uint256 private constant LOG_KEY_AT = 45;
-    uint256 private constant TUNNEL_KEY_AT = 77;
-    uint256 private constant KEY_KIND_AT = 109;
-    uint256 private constant KEY_AT = 110;
-
-    /// @dev DER bytes around the modulus of an RSA key, whose length determines the lengths in the prefix.
-    uint256 private constant RSA_PREFIX = 33;
-    bytes5 private constant RSA_EXPONENT = 0x0203010001;
 
     uint256 private constant BANS_PER_HOUR = 10;
 
@@ -82,12 +66,12 @@ contract IdentityRegistry is IIdentityRegistry, Ownable2Step {
     ) external onlyOwner {
         uint256 word = _known(uuid);
         require(word & RETIRED == 0, IdentityIsRetired(uuid));
+        require(IdentityKeys.isKey(keyKind, key), KeyInvalid(uuid, keyKind, key.length));
         address former = address(uint160(word));
 
-        // The previous identity and the virtual IP stay.
-        bytes memory kept = CodeRecord.read(former, PREVIOUS_AT, ACCOUNT_AT - PREVIOUS_AT);
-        address record = _writeRecord(uuid, kept, account, keyKind, key, logKey, tunnelKey);
-        _facts[uuid] = (word & ~uint256(type(uint160).max)) | uint160(record);
+        Generation memory keys = Generation(account, keyKind, key, logKey, tunnelKey, 0, 0);
+        address record = _writeRecord(uuid, IdentityKeys.seatOf(former), keys);
+        _facts[uuid] = (word ^ uint160(former)) | uint160(record);
         _earlier[record] = former;
 
         emit KeysRotated(uuid, account);
@@ -143,9 +127,9 @@ contract IdentityRegistry is IIdentityRegistry, Ownable2Step {
         found.bannedAt = uint40(word >> BANNED_AT);
         found.retired = word & RETIRED != 0;
         found.since = uint40(word >> SINCE_AT);
-        found.previous = _previousOf(record);
-        found.virtualIp = uint32(bytes4(CodeRecord.read(record, IP_AT, 4)));
-        Generation memory keys = _generation(record);
+        found.previous = IdentityKeys.previousOf(record);
+        found.virtualIp = IdentityKeys.virtualIpOf(record);
+        Generation memory keys = IdentityKeys.read(record);
         found.account = keys.account;
         found.keyKind = keys.keyKind;
         found.key = keys.key;
@@ -172,7 +156,7 @@ contract IdentityRegistry is IIdentityRegistry, Ownable2Step {
         list = new Generation[](length);
         uint64 toBlock = 0;
         for (uint256 i = 0; i < length; ++i) {
-            list[i] = _generation(newest);
+            list[i] = IdentityKeys.read(newest);
             list[i].toBlock = toBlock;
             toBlock = list[i].fromBlock;
             newest = _earlier[newest];
@@ -215,18 +199,20 @@ contract IdentityRegistry is IIdentityRegistry, Ownable2Step {
         require(uuid != 0, UuidMissing());
         require(item.kind != Kind.None, KindMissing(uuid));
         require(_facts[uuid] == 0, IdentityKnown(uuid));
+        require(IdentityKeys.isKey(item.keyKind, item.key), KeyInvalid(uuid, item.keyKind, item.key.length));
         _takeVirtualIp(item.virtualIp);
 
-        bytes memory kept = abi.encodePacked(_newest, item.virtualIp);
-        address record = _writeRecord(
-            uuid,
-            kept,
+        bytes memory seat = abi.encodePacked(_newest, item.virtualIp);
+        Generation memory keys = Generation(
             item.account,
             item.keyKind,
             item.key,
             item.logKey,
-            item.tunnelKey
+            item.tunnelKey,
+            0,
+            0
         );
+        address record = _writeRecord(uuid, seat, keys);
         _facts[uuid] = uint160(record) | (block.timestamp << SINCE_AT) | (uint256(item.kind) << KIND_AT);
         _newest = uuid;
         ++identityCount;
@@ -234,37 +220,23 @@ contract IdentityRegistry is IIdentityRegistry, Ownable2Step {
         emit IdentityEnrolled(uuid, item.kind, item.account);
     }
 
-    /// @dev Checks a generation of keys, and stores it as a record.
-    function _writeRecord(
-        bytes16 uuid,
-        bytes memory kept,
-        address account,
-        KeyKind keyKind,
-        bytes calldata key,
-        bytes32 logKey,
-        bytes32 tunnelKey
-    ) private returns (address record) {
-        require(_isKey(keyKind, key), KeyInvalid(uuid, keyKind, key.length));
-        _takeKey(uuid, keccak256(key));
-        if (logKey != 0) _takeKey(uuid, keccak256(abi.encode(logKey)));
-        if (tunnelKey != 0) _takeKey(uuid, keccak256(abi.encode(tunnelKey)));
+    /// @dev Stores a generation of keys. Its keys and account then belong to the identity.
+    function _writeRecord(bytes16 uuid, bytes memory seat, Generation memory keys) private returns (address record) {
+        _takeKey(uuid, keccak256(keys.key));
+        if (keys.logKey != 0) _takeKey(uuid, keccak256(abi.encode(keys.logKey)));
+        if (keys.tunnelKey != 0) _takeKey(uuid, keccak256(abi.encode(keys.tunnelKey)));
+        record = IdentityKeys.write(seat, keys);
+        if (keys.account == address(0)) return record;
 
-        record = CodeRecord.write(
-            abi.encodePacked(uint40(block.number), kept, account, logKey, tunnelKey, keyKind, key)
-        );
-        if (account != address(0)) _takeAccount(uuid, account, record);
-    }
-
-    function _takeAccount(bytes16 uuid, address account, address record) private {
-        bytes16 owner_ = bytes16(_accounts[account]);
-        require(owner_ == 0 || owner_ == uuid, AccountTaken(account, owner_));
-        _accounts[account] = bytes32(uuid) | bytes32(uint256(uint96(uint160(record))));
+        bytes16 holder = bytes16(_accounts[keys.account]);
+        require(holder == 0 || holder == uuid, AccountTaken(keys.account, holder));
+        _accounts[keys.account] = bytes32(uuid) | bytes32(uint256(uint96(uint160(record))));
     }
 
     function _takeKey(bytes16 uuid, bytes32 keyHash) private {
-        bytes16 owner_ = _keys[keyHash];
-        if (owner_ == uuid) return;
-        require(owner_ == 0, KeyTaken(keyHash, owner_));
+        bytes16 holder = _keys[keyHash];
+        if (holder == uuid) return;
+        require(holder == 0, KeyTaken(keyHash, holder));
         _keys[keyHash] = uuid;
     }
 
@@ -297,49 +269,9 @@ contract IdentityRegistry is IIdentityRegistry, Ownable2Step {
         require(word != 0, IdentityUnknown(uuid));
     }
 
-    function _generation(address record) private view returns (Generation memory keys) {
-        keys.fromBlock = uint40(bytes5(CodeRecord.read(record, 0, 5)));
-        keys.account = address(bytes20(CodeRecord.read(record, ACCOUNT_AT, 20)));
-        keys.logKey = bytes32(CodeRecord.read(record, LOG_KEY_AT, 32));
-        keys.tunnelKey = bytes32(CodeRecord.read(record, TUNNEL_KEY_AT, 32));
-        keys.keyKind = KeyKind(uint8(bytes1(CodeRecord.read(record, KEY_KIND_AT, 1))));
-        keys.key = CodeRecord.read(record, KEY_AT, CodeRecord.size(record) - KEY_AT);
-    }
-
-    function _previousOf(address record) private view returns (bytes16) {
-        return bytes16(CodeRecord.read(record, PREVIOUS_AT, 16));
-    }
-
     /// @dev Counts the identities from `uuid` back to the first one, up to `limit`.
     function _listLength(bytes16 uuid, uint256 limit) private view returns (uint256 length) {
-        for (; length < limit && _facts[uuid] != 0; ++length) uuid = _previousOf(address(uint160(_facts[uuid])));
-    }
-
-    function _isKey(KeyKind kind, bytes calldata key) private pure returns (bool) {
-        if (kind == KeyKind.Ed25519) return key.length == 32;
-        if (kind == KeyKind.Rsa) return _isRsaKey(key);
-        return kind == KeyKind.P256 && key.length == 64 && P256.isValidPublicKey(bytes32(key[:32]), bytes32(key[32:]));
-    }
-
-    /// @dev Compares the DER bytes around the modulus, which must have its highest and lowest bits set.
-    function _isRsaKey(bytes calldata der) private pure returns (bool) {
-        uint256 length = der.length;
-        if (length != 294 && length != 422 && length != 550) return false;
-        bytes memory prefix = abi.encodePacked(
-            hex"3082",
-            uint16(length - 4),
-            hex"300d06092a864886f70d01010105000382",
-            uint16(length - 23),
-            hex"003082",
-            uint16(length - 28),
-            hex"0282",
-            uint16(length - 37),
-            hex"00"
-        );
-        uint256 end = length - 5;
-        bool odd = uint8(der[end - 1]) & 1 == 1;
-        bool whole = uint8(der[RSA_PREFIX]) & 0x80 != 0;
-        return keccak256(der[:RSA_PREFIX]) == keccak256(prefix) && bytes5(der[end:]) == RSA_EXPONENT && odd && whole;
+        for (; length < limit && _facts[uuid] != 0; ++length) uuid = IdentityKeys.previousOf(address(uint160(_facts[uuid])));
     }
 
     function _isActive(uint256 word) private pure returns (bool) {

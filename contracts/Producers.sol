@@ -6,6 +6,7 @@ import {Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
 
 import {IFirmwareReplication} from "./interfaces/IFirmwareReplication.sol";
 import {IProducers} from "./interfaces/IProducers.sol";
+import {Texts} from "./Texts.sol";
 
 /// @title The producers whose releases a consortium's gateways follow
 /// @notice See `IProducers`, which is the specification.
@@ -29,7 +30,7 @@ contract Producers is IProducers, Ownable2Step {
     /// @inheritdoc IProducers
     function admit(bytes32 name, address blockOta, address replication) external onlyOwner {
         Entry storage entry = _entries[name];
-        require(_isName(name), ProducerNameInvalid(name));
+        require(Texts.isName(name), ProducerNameInvalid(name));
         require(entry.blockOta == address(0), ProducerKnown(name, entry.blockOta));
         require(blockOta.code.length != 0, ContractMissing(blockOta));
         require(_names[blockOta] == 0, BlockOtaTaken(blockOta, _names[blockOta]));
@@ -114,12 +115,5 @@ contract Producers is IProducers, Ownable2Step {
     function _known(bytes32 name) private view returns (Entry storage entry) {
         entry = _entries[name];
         require(entry.blockOta != address(0), ProducerUnknown(name));
-    }
-
-    /// @dev True for 1 to 31 characters from "!" to "~", followed by zero bytes only.
-    function _isName(bytes32 text) private pure returns (bool) {
-        uint256 length = 0;
-        while (length < 32 && text[length] >= "!" && text[length] <= "~") ++length;
-        return length != 0 && length != 32 && text << (8 * length) == 0;
     }
 }
