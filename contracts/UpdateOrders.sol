@@ -4,6 +4,7 @@ pragma solidity 0.8.28;
 import {IDeviceRegistry} from "./interfaces/IDeviceRegistry.sol";
 import {IIdentityRegistry} from "./interfaces/IIdentityRegistry.sol";
 import {IUpdateOrders} from "./interfaces/IUpdateOrders.sol";
+import {Texts} from "./Texts.sol";
 
 /// @title Orders of operators: which devices get which release, and when
 /// @notice See `IUpdateOrders`, which is the specification.
@@ -44,16 +45,16 @@ contract UpdateOrders is IUpdateOrders {
     /// @inheritdoc IUpdateOrders
     function defineGroup(bytes32 id, GroupKind kind, bytes32 value) external {
         bytes16 operator = _requireOperator();
-        require(id != 0, GroupIdEmpty());
+        require(Texts.isName(id), GroupNameInvalid(id));
         Group storage target = _groups[id];
         require(target.kind == GroupKind.None, GroupDefinedAlready(id, target.kind, target.value));
         bool valid = value != 0 && (kind == GroupKind.Site ? value << 128 == 0 : kind != GroupKind.None);
         require(valid, InvalidGroup(id, kind, value));
 
         target.kind = kind;
-        target.value = value;
         target.operator = operator;
         target.definedAt = uint40(block.timestamp);
+        target.value = value;
 
         emit GroupDefined(id, kind, value, operator);
     }

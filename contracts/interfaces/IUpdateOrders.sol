@@ -33,15 +33,15 @@ interface IUpdateOrders {
 
     /// @notice A group as returned by `group`.
     /// @param kind How the group names its devices.
-    /// @param value Model: Keccak-256 of the Spec's name. Site: UUID of the gateway, left aligned. List: root of the
-    /// Merkle tree (RFC 6962) of the device numbers, each as 8 bytes, in ascending order.
     /// @param operator UUID of the Operator that defined the group.
     /// @param definedAt Time of the definition.
+    /// @param value Model: Keccak-256 of the Spec's name. Site: UUID of the gateway, left aligned. List: root of the
+    /// Merkle tree (RFC 6962) of the device numbers, each as 8 bytes, in ascending order.
     struct Group {
         GroupKind kind;
-        bytes32 value;
         bytes16 operator;
         uint40 definedAt;
+        bytes32 value;
     }
 
     /// @notice An order as returned by `current`.
@@ -90,8 +90,8 @@ interface IUpdateOrders {
     /// @notice The caller is neither the active Operator of the order nor an active Administrator.
     error CancellingNotAllowed(uint64 id, address caller);
 
-    /// @notice The id of a group is empty.
-    error GroupIdEmpty();
+    /// @notice The id of the group is not a name of 1 to 31 visible ASCII characters.
+    error GroupNameInvalid(bytes32 id);
 
     /// @notice The group is defined already; a group never changes.
     error GroupDefinedAlready(bytes32 id, GroupKind kind, bytes32 value);
@@ -121,10 +121,10 @@ interface IUpdateOrders {
     error WrongOrderStatus(uint64 id, Status status);
 
     /// @notice Defines a group of devices. A group never changes.
-    /// @param id Id of the group, not 0: a name, or any word.
+    /// @param id Id of the group: a name of 1 to 31 visible ASCII characters.
     /// @param kind How the group names its devices.
     /// @param value The model, the site or the root of the list, see `Group`.
-    /// @dev Emits `GroupDefined`. Only an active Operator may call it. Reverts with `NotAnOperator`, `GroupIdEmpty`,
+    /// @dev Emits `GroupDefined`. Only an active Operator may call it. Reverts with `NotAnOperator`, `GroupNameInvalid`,
     /// `GroupDefinedAlready` or `InvalidGroup`.
     function defineGroup(bytes32 id, GroupKind kind, bytes32 value) external;
 

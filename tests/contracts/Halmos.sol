@@ -22,7 +22,11 @@ interface CheckVm {
 
     function prank(address sender) external;
 
+    function warp(uint256 time) external;
+
     function store(address account, bytes32 slot, bytes32 word) external;
+
+    function etch(address account, bytes calldata code) external;
 
     function load(address account, bytes32 slot) external view returns (bytes32 word);
 
@@ -65,7 +69,16 @@ abstract contract HalmosCheck {
 
     /// @dev Deploys the bytecode that the package ships, except for the metadata hash.
     function _deploy(string memory path, address argument) internal returns (address deployed) {
-        bytes memory code = abi.encodePacked(vm.getCode(path), abi.encode(argument));
+        return _deployWith(path, abi.encode(argument));
+    }
+
+    /// @dev Deploys as `_deploy` does, with the constructor's encoded arguments.
+    function _deployWith(string memory path, bytes memory arguments) internal returns (address deployed) {
+        return _create(abi.encodePacked(vm.getCode(path), arguments));
+    }
+
+    /// @dev Creates a contract by its creation code with arguments.
+    function _create(bytes memory code) internal returns (address deployed) {
         assembly {
             deployed := create(0, add(code, 0x20), mload(code))
         }
@@ -124,7 +137,7 @@ abstract contract HalmosCheck {
     }
 
     /// @dev Returns an argument of a call.
-    function _argument(bytes memory data, uint256 place) private pure returns (bytes32 word) {
+    function _argument(bytes memory data, uint256 place) internal pure returns (bytes32 word) {
         assembly {
             word := mload(add(add(data, 0x24), mul(place, 0x20)))
         }
