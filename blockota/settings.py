@@ -63,7 +63,7 @@ class Role(StrEnum):
     """The chain with the city's identities, devices, orders and logs."""
 
 
-_KNOWN = {"network", "store", "networks", "tokens", "bench", *(f"{role}_network" for role in Role), *_SOURCES}
+_KNOWN = {"network", "store", "networks", "tokens", "bench", "trust", *(f"{role}_network" for role in Role), *_SOURCES}
 _KNOWN_NETWORK = {
     *("url", "chain_id", "contract", "replication", "safe", "confirmations", "max_fee_gwei", "max_cost", "first_block"),
     *REGISTRIES,
@@ -249,12 +249,28 @@ def load_bench(config: Path | None, *, environment: Mapping[str, str]) -> BenchS
     Raises:
         UsageError: the file cannot be read, or a setting is unknown or has the wrong type.
     """
+    section = load_table(config, "bench", known={one.name for one in fields(BenchSettings)}, environment=environment)
+    return BenchSettings(**{key: _bench_value(key, value) for key, value in section.items()})
+
+
+def load_table(config: Path | None, name: str, *, known: set[str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Read one table of the settings file, such as ``[trust]``. A table that the file does not have is empty.
+
+    Args:
+        config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
+        name: the name of the table.
+        known: the settings that the table can have.
+        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+
+    Raises:
+        UsageError: the file cannot be read, or the table has an unknown setting.
+    """
     named = config or environment.get("BLOCKOTA_CONFIG")
     path = Path(named or FILE_NAME)
     file = _read(path) if named or path.exists() else {}
-    section = _table("[bench]", file.get("bench", {}))
-    _refuse_unknown("[bench]", section, known={one.name for one in fields(BenchSettings)})
-    return BenchSettings(**{key: _bench_value(key, value) for key, value in section.items()})
+    section = _table(f"[{name}]", file.get(name, {}))
+    _refuse_unknown(f"[{name}]", section, known=known)
+    return section
 
 
 def require_address(setting: str, value: object) -> str:
