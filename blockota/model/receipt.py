@@ -37,6 +37,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any, NoReturn, Self
+from uuid import UUID
 
 from blockota.errors import RefusedError, UsageError
 from blockota.ethereum import is_checksum_address, keccak, to_checksum_address
@@ -55,7 +56,7 @@ RUNS, POSTPONES = "blockota-runs+cbor", "blockota-postpones+cbor"
 _ITEMS = 17
 _HASH_SIZE, _ADDRESS_SIZE, _UUID_SIZE, _NUMBER_SIZE, _MAX_UNIQUE_ID = 32, 20, 16, 8, 32
 _NUMBER_BITS, _TIME_BITS = 64, 40
-_NO_HASH, _NO_ADDRESS = bytes(_HASH_SIZE), bytes(_ADDRESS_SIZE)
+_NO_HASH, _NO_ADDRESS, _NO_UUID = bytes(_HASH_SIZE), bytes(_ADDRESS_SIZE), bytes(_UUID_SIZE)
 
 
 class EntryKind(IntEnum):
@@ -180,7 +181,7 @@ class LogEntry:
     level: EvidenceLevel | None = None
     counter: int | None = None
     unique_id: bytes | None = None
-    gateway: bytes = bytes(_UUID_SIZE)
+    gateway: UUID | None = None
     source: str | None = None
     order: int | None = None
     signature: bytes | None = None
@@ -213,7 +214,7 @@ class LogEntry:
                 self.counter,
                 self.unique_id,
                 self.time,
-                self.gateway,
+                self.gateway.bytes if self.gateway else _NO_UUID,
                 self.source,
                 self.order,
                 self.signature,
@@ -255,7 +256,7 @@ class LogEntry:
             "counter": self.counter,
             "uniqueId": self.unique_id.hex() if self.unique_id else None,
             "time": self.time,
-            "gateway": self.gateway.hex() if any(self.gateway) else None,
+            "gateway": str(self.gateway) if self.gateway else None,
             "source": self.source,
             "order": self.order,
             "signature": self.signature.hex() if self.signature else None,
@@ -268,13 +269,11 @@ class LogEntry:
                 raise ValueError(f"the {name} {number} has more than {_NUMBER_BITS} bits")
         if not _fits(self.time, _TIME_BITS):
             raise ValueError(f"the time {self.time} is not a time in seconds")
-        sizes = {"image": _HASH_SIZE, "previous": _HASH_SIZE, "gateway": _UUID_SIZE}
-        for name, size in sizes.items():
-            value = getattr(self, name)
-            if value is not None and len(value) != size:
-                raise ValueError(f"the item {name} has {len(value)} bytes, not {size}")
-        if self.image == _NO_HASH:
-            raise ValueError("an image whose SHA-256 is zero does not exist")
+        for name, value in {"image": self.image, "previous": self.previous}.items():
+            if value is not None and len(value) != _HASH_SIZE:
+                raise ValueError(f"the SHA-256 of the {name} has {len(value)} bytes, not {_HASH_SIZE}")
+        if self.image == _NO_HASH or (self.gateway and not self.gateway.int):
+            raise ValueError("zeros stand for an image or gateway that the entry does not have")
         if self.unique_id is not None and not 0 < len(self.unique_id) <= _MAX_UNIQUE_ID:
             raise ValueError(f"the unique id has {len(self.unique_id)} bytes, not 1 to {_MAX_UNIQUE_ID}")
         if self.source is not None:
@@ -401,9 +400,10 @@ def _values(items: Any) -> dict[str, Any]:
         if type(item) is not kind and not (item is None and number in optional):
             raise ValueError(f"its item {number} has the wrong type")
     number, release, chain_id, contract, product, version, image = items[1:8]
-    sizes = (number, _NUMBER_SIZE), (release, _HASH_SIZE), (contract, _ADDRESS_SIZE), (image, _HASH_SIZE)
-    if any(len(value) != size for value, size in sizes):
-        raise ValueError("its device number, release, contract or image has a wrong length")
+    gateway = items[13]
+    lengths = tuple(map(len, (number, release, contract, image, gateway)))
+    if lengths != (_NUMBER_SIZE, _HASH_SIZE, _ADDRESS_SIZE, _HASH_SIZE, _UUID_SIZE):
+        raise ValueError("its device number, release, contract, image or gateway has a wrong length")
     if version >> _NUMBER_BITS:
         raise ValueError(f"its version has more than {_NUMBER_BITS} bits")
     unpacked = Version.unpack(version)
@@ -418,7 +418,7 @@ def _values(items: Any) -> dict[str, Any]:
         "counter": items[10],
         "unique_id": items[11],
         "time": items[12],
-        "gateway": items[13],
+        "gateway": UUID(bytes=gateway) if any(gateway) else None,
         "source": items[14],
         "order": items[15],
         "signature": items[16],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -70,7 +71,7 @@ entries = st.builds(
     level=st.sampled_from([EvidenceLevel.B, EvidenceLevel.C]),
     counter=st.none() | words,
     unique_id=st.binary(min_size=1, max_size=32),
-    gateway=st.binary(min_size=16, max_size=16),
+    gateway=st.none() | st.uuids(),
     source=st.none() | st.text(st.characters(categories=("L", "N", "P", "S")), max_size=60),
     order=st.none() | words,
 )
@@ -149,7 +150,7 @@ def changed(number: int, value: object) -> bytes:
         (changed(11, bytes(33)), "unique id has 33 bytes"),
         (changed(12, 1 << 40), "not a time"),
         (changed(12, None), "item 12 has the wrong type"),
-        (changed(13, bytes(15)), "gateway has 15 bytes"),
+        (changed(13, bytes(15)), "wrong length"),
         (changed(14, "two\nlines"), "cannot be printed"),
         (changed(14, "\u202eright to left"), "cannot be printed"),
         (changed(14, b"bytes"), "item 14 has the wrong type"),
@@ -185,6 +186,8 @@ def test_wrong_items_are_refused(raw: bytes, why: str) -> None:
         {"release": replace(RELEASE, contract=RELEASE.contract.lower())},
         {"release": replace(RELEASE, chain_id=0)},
         {"source": "\ud800"},
+        {"image": bytes(32)},
+        {"gateway": UUID(int=0)},
     ],
 )
 def test_contradictions_are_refused_at_once(changes: dict[str, Any]) -> None:
@@ -195,7 +198,7 @@ def test_contradictions_are_refused_at_once(changes: dict[str, Any]) -> None:
 
 def test_a_board_that_is_not_registered_has_its_unique_id() -> None:
     """A board without a number, and an event without a release, are entries too."""
-    board = install(device=0, gateway=bytes(16))
+    board = install(device=0, gateway=None)
     assert LogEntry.decode(board.encode()).unique_id == board.unique_id
     assert LogEntry.decode(EVENT.encode()) == EVENT
 

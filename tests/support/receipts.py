@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, derive_private_key
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -16,7 +17,7 @@ from blockota.model.release import Version
 
 RELEASE = ReleaseId(1337, "0xCf7Ed3AccA5a467e9e704C703E8D87F634fB0Fc9", "acme-thermo2", Version(1, 1, 0))
 IMAGE = hashlib.sha256(b"image of acme-thermo2 1.1.0").digest()
-GATEWAY = bytes.fromhex("8f14e45fceea467fa8a0c2d5b1e7d301")
+GATEWAY = UUID("8f14e45f-ceea-467f-a8a0-c2d5b1e7d301")
 DEVICE = 300
 
 
