@@ -18,6 +18,8 @@ from typing import Any
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 _SIGNALS = tuple(number for number in signal.Signals if number.name in _NAMES)
 _OUTPUTS = (1, 2)
+# Without a file of its own, as epoll has: a service must not end because its clients use up all open files.
+_SELECTOR = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class Stop:
@@ -61,7 +63,7 @@ class Stop:
         Returns:
             Whether a stop was requested.
         """
-        with selectors.DefaultSelector() as selector:
+        with _SELECTOR() as selector:
             selector.register(self._receiver, selectors.EVENT_READ)
             selector.select(seconds)
         return self.is_asked

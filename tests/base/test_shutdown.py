@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
@@ -38,6 +39,19 @@ def test_signals_are_recorded_and_interrupt_nothing(number: signal.Signals) -> N
         assert (stop.requests, stop.is_asked) == ([number] * 4, True)
     os.kill(os.getpid(), number)
     assert stop.requests == [number] * 5
+
+
+def test_waiting_opens_no_file() -> None:
+    """A program that may not open another file can still wait for a request to stop."""
+    with stop_on_signals() as stop:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                os.dup(0)
+            assert not stop.wait(0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
