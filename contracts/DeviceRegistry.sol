@@ -60,13 +60,14 @@ contract DeviceRegistry is DeviceRecords {
         for (uint256 i = 0; i < things.length; ++i) {
             _requireSignature(things[i].signature);
             Registration calldata thing = things[i].thing;
+            uint256 index = _knownRegistrant(thing.registrant);
             bytes memory prefix = abi.encodePacked(Texts.textOf(thing.registrant), "/");
             for (uint256 j = 0; j < thing.aliases.length; ++j) {
                 bytes memory text = bytes(thing.aliases[j]);
                 bool formed = Texts.startsWith(text, prefix) || !Texts.hasSlash(text, 0);
                 require(formed, AliasInvalid(thing.aliases[j]));
             }
-            _register(thing, _knownRegistrant(thing.registrant), things[i].signature);
+            _register(thing, index, things[i].signature);
         }
     }
 
