@@ -12,6 +12,7 @@ from blockota.bindings.contract import Contract
 from blockota.bindings.replication import ReplicationContract
 from blockota.chain import LOCAL_CHAIN_IDS, Chain, Sending
 from blockota.chain.local import LocalChain
+from blockota.deployment import GATEWAY_FOLDER
 from blockota.errors import Action, ChainError, RefusedError, UsageError
 from blockota.model.agreement import Agreement
 from blockota.model.facts import Trust
@@ -67,8 +68,8 @@ class Connection:
         and the folder lacks a settings file, the remedy is to add the file. Otherwise, the remedy is `otherwise`.
         """
         folder = self.settings.transactions.parent
-        port = LocalChain.last_port(folder)
-        if port and LocalChain(folder, port).is_at(self.settings.url):
+        ports = [(place, LocalChain.last_port(place)) for place in (folder, folder / GATEWAY_FOLDER)]
+        if any(port and LocalChain(place, port).is_at(self.settings.url) for place, port in ports):
             return f"start the local chain in {folder.parent.resolve()}", Action.START_LOCAL_CHAIN
         if self.settings.file is None and not is_set:
             return f"copy the vendor's {FILE_NAME} to this folder, or name its path", Action.NAME_SETTINGS

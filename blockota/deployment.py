@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +18,10 @@ LOCAL_GATEWAY_CHAIN_ID = 1338
 """The chain id of the local gateway chain, if it is a chain of its own."""
 LOCAL_CHAINS = frozenset({LOCAL_CHAIN_ID, LOCAL_GATEWAY_CHAIN_ID})
 """The chain ids of the chains that `blockota.chain.local` starts."""
+GATEWAY_FOLDER = "gateway"
+"""The folder of the local gateway chain, in that of the local chain."""
 _MAX_FILE_SIZE = 1 << 16
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -95,3 +99,27 @@ class Deployment:
         make_folder(path.parent)
         write_result(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
         return path
+
+
+def settings_text(networks: Mapping[str, tuple[str, Deployment]], *, comment: str) -> str:
+    """Return the text of a settings file.
+
+    Args:
+        networks: URL and deployment of each network by its name. The first is the network of the producer chain, the
+            last that of the gateway chain.
+        comment: the first line of the file.
+    """
+    names = list(networks)
+    roles = {"network": names[0], "producer_network": names[0], "gateway_network": names[-1]}
+    if not any(deployment.registries for _, deployment in networks.values()):
+        roles = {"network": names[0]}
+    # Strings in TOML are written as in JSON.
+    lines = [f"# {comment}", *(f"{key} = {json.dumps(name)}" for key, name in roles.items())]
+    lines.append('store = "file:.blockota/store"')
+    for name, (url, deployment) in networks.items():
+        named = {"contract": deployment.contract, "replication": deployment.replication, "safe": deployment.safe}
+        known = {"url": url, "chain_id": deployment.chain_id, **named, **deployment.registries}
+        lines += ["", f"[networks.{name if _BARE_KEY.fullmatch(name) else json.dumps(name)}]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in known.items() if value]
+        lines.append(f"first_block = {deployment.block_number}")
+    return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ from blockota.bindings.refusals import explain
 from blockota.chain import Chain, Receipt
 from blockota.errors import RefusedError, RevertedError
 from blockota.formats.abi import DecodingError, artifact, interface
+from blockota.settings import REGISTRIES
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
@@ -118,3 +119,10 @@ class OwnedContract(Contract):
     def owner(self, *, block: int | None = None) -> str:
         """Return the address of the contract's owner."""
         return str(self._ask("owner", block=block))
+
+
+def registry_at(chain: Chain, setting: str, address: str) -> OwnedContract:
+    """Return a contract of `REGISTRIES` whose own functions are not needed, only its owner and its name."""
+    names = {"NAME": REGISTRIES[setting], "SETTING": setting}
+    registry: OwnedContract = type("Registry", (OwnedContract,), names)(chain, address)
+    return registry

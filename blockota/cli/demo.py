@@ -17,12 +17,13 @@ from typing import Any
 
 import click
 
-from blockota.cli.dev import PRODUCT
 from blockota.cli.layout import print_sentence
 from blockota.cli.session import Session, with_session
 from blockota.errors import BlockOTAError, UsageError
 
 _IMAGES = Path("examples/bluepill/images")
+_PRODUCT = "acme-thermo2"
+"""The product of `blockota dev up`."""
 _REFUSED = 3
 _RESULT = re.compile(r"(✓ (?P<number>[ \d]\d  )?|board says: )")
 """The beginning of a line that states a result, with the number of a check that passed."""
@@ -133,7 +134,7 @@ def _publish_and_flash(walk: _Walk, images: Path) -> None:
 def _publish(walk: _Walk, images: Path, *, version: str) -> None:
     file = f"{version}.json"
     walk.heading(f"The vendor publishes {version}: one proposes, two owners sign, anyone executes")
-    words = ("--product", PRODUCT, "--version", version, "-o", file)
+    words = ("--product", _PRODUCT, "--version", version, "-o", file)
     image = shutil.copy(images / f"bluepill-{version}.bin", walk.folder)
     walk.run("release", "publish", Path(image).name, *words)
     walk.run("proposal", "sign", file, "--key", "dev:1", "--yes", result=False)
@@ -142,7 +143,7 @@ def _publish(walk: _Walk, images: Path, *, version: str) -> None:
 
 
 def _flash(walk: _Walk, port: str, *options: str, expect: int = 0) -> None:
-    walk.run("flash", "--product", PRODUCT, "--port", port, *options, expect=expect)
+    walk.run("flash", "--product", _PRODUCT, "--port", port, *options, expect=expect)
 
 
 def _tamper(store: Path, copy: Path, *, image: Path) -> None:

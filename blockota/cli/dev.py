@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 import click
 
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.deployment import LOCAL_CHAIN_ID, Deployment
+from blockota.deployment import GATEWAY_FOLDER, LOCAL_CHAIN_ID, LOCAL_GATEWAY_CHAIN_ID, Deployment, settings_text
 from blockota.errors import Action, RefusedError
 from blockota.files import write_result
-from blockota.model.release import Product, Region
 from blockota.settings import FILE_NAME, STATE_FOLDER, load_settings
 from blockota.url_secrets import shown_url
 
@@ -23,23 +22,12 @@ if TYPE_CHECKING:
 
 FOLDER = Path(STATE_FOLDER)
 PORT = 8545
-PRODUCT, OEM, CHIP_ID = "acme-thermo2", "acme", 0x410
-FLASH_START, FLASH_SIZE = 0x08000000, 1 << 16
-PAYER, OWNERS, THRESHOLD = 0, (1, 2, 3), 2
-"""Development accounts: dev:0 pays, dev:1 to dev:3 own the Safe, and two of them must sign."""
-_SETTINGS = """\
-# Written by `blockota dev up`. Development keys are dev:0 (pays), dev:1, dev:2 and dev:3 (the Safe's owners).
-network = "local"
-store = "file:.blockota/store"
-
-[networks.local]
-url = "{url}"
-chain_id = {chain_id}
-contract = "{contract}"
-replication = "{replication}"
-safe = "{safe}"
-confirmations = 0
-"""
+_NETWORKS = ("local", "local-gateway")
+"""Names of the networks in the settings file; the second only with two chains."""
+_COMMENT = (
+    "Written by `blockota dev up`. Keys: dev:0 pays, dev:1 to dev:3 own the Safes, dev:4 to dev:9 are of identities."
+)
+_PORT_HELP = "Port of the node; by default that of the last start, or 8545. A gateway chain has the next port."
 
 
 @click.group(cls=VerbGroup)
@@ -48,45 +36,59 @@ def dev() -> None:
 
 
 @dev.command()
-@click.option(
-    "--port", type=click.IntRange(1, 65535), help="Port of the node; by default that of the last start, or 8545."
-)
+@click.option("--port", type=click.IntRange(1, 65534), help=_PORT_HELP)
+@click.option("--two-chains", is_flag=True, help="Start a second chain, with the city's contracts.")
 @with_session
-def up(session: Session, /, port: int | None) -> None:
-    """Start the chain. The first start deploys a 2-of-3 Safe and the contracts, and pairs one product.
+def up(session: Session, /, port: int | None, *, two_chains: bool) -> None:
+    """Start the chain, or two chains.
+
+    The first start deploys 2-of-3 Safes for a vendor, the consortium and a city, and their contracts. It pairs one
+    product, admits its vendor as a producer, and enrols one identity of each kind, whose keys are in
+    .blockota/identities/. All keys are public: use them on the local chain only.
 
     \b
     Example:  blockota dev up
     """
-    local = _local_chain(port)
-    _refuse_other_settings(local)
-    with local.locked():  # two simultaneous starts would deploy twice
-        was_running = local.pid is not None
-        chain = local.start()
-        deployment = _deployed(chain) or _deploy(session, chain)
-        _write_settings(session, local, deployment=deployment)
+    chains = _local_chains(port, two_chains=two_chains)
+    _refuse_other_settings(chains[0])
+    with chains[0].locked():  # two simultaneous starts would deploy twice
+        was_running = chains[0].pid is not None
+        started = [local.start() for local in chains]
+        deployments = [found for chain in started if (found := _deployed(chain))]
+        if len(deployments) < len(started):
+            deployments = _set_up(session, started)
+        _write_settings(session, chains, deployments)
+    producer, gateway = deployments[0], deployments[-1]
     fields = {
-        "url": local.url,
-        "chainId": chain.chain_id,
-        "contract": deployment.contract,
-        "replication": deployment.replication,
-        "safe": deployment.safe,
-        "owners": list(deployment.owners),
-        "product": PRODUCT,
+        "url": chains[0].url,
+        "chainId": producer.chain_id,
+        "contract": producer.contract,
+        "replication": producer.replication,
+        "safe": producer.safe,
+        "owners": list(producer.owners),
+        "product": _product(),
+        "gatewayUrl": chains[-1].url,
+        "gatewayChainId": gateway.chain_id,
+        "consortiumSafe": producer.safes.get("consortium"),
+        "citySafe": gateway.safes.get("city"),
+        **producer.registries,
+        **gateway.registries,
     }
 
     def show() -> None:
-        session.done(f"the local chain {'is already running' if was_running else 'is up'} at {local.url}")
-        labels = {"chainId": "chain id", "safe": "Safe"}
-        names = ("chainId", "contract", "replication", "safe", "product")
-        session.fields({labels.get(name, name): fields[name] for name in names})
+        session.done(f"the local chain {'is already running' if was_running else 'is up'} at {chains[0].url}")
+        labels = {"chainId": "chain id", "safe": "Safe", "consortiumSafe": "consortium", "citySafe": "city"}
+        names = ("chainId", "contract", "replication", "safe", "product", "consortiumSafe", "citySafe")
+        session.fields({labels.get(name, name): fields[name] for name in names if fields[name]})
+        if len(chains) > 1:
+            session.done(f"the local gateway chain is up at {chains[1].url}")
 
-    publish = f"`blockota release publish IMAGE --product {PRODUCT} --version 1.0.0 -o 1.0.0.json`"
+    publish = f"`blockota release publish IMAGE --product {_product()} --version 1.0.0 -o 1.0.0.json`"
     session.result(fields, show, then=f"Next: {publish}")
 
 
 @dev.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Port of the node; by default that of the last start.")
+@click.option("--port", type=click.IntRange(1, 65535), help=_PORT_HELP)
 @with_session
 def status(session: Session, /, port: int | None) -> None:
     """Show whether the chain is running, and the addresses of its contracts.
@@ -96,7 +98,7 @@ def status(session: Session, /, port: int | None) -> None:
     """
     from blockota.chain import Chain
 
-    local = _local_chain(port)
+    local, *others = _local_chains(port)
     if local.pid is None:
         was_started = local.last_port(FOLDER) is not None
         note = "; `blockota dev up` starts it" if was_started else ", and was never started in this folder"
@@ -112,28 +114,45 @@ def status(session: Session, /, port: int | None) -> None:
         "contract": deployment.contract if deployment else None,
         "safe": deployment.safe if deployment else None,
     }
+    if others and others[0].pid is not None:
+        fields["gatewayUrl"] = others[0].url
     shown = {name: "not deployed" if value is None else value for name, value in fields.items()} | {"running": "yes"}
     session.result(fields, lambda: session.fields(shown))
 
 
 @dev.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Port of the node; by default that of the last start.")
+@click.option("--port", type=click.IntRange(1, 65535), help=_PORT_HELP)
 @with_session
 def down(session: Session, /, port: int | None) -> None:
-    """Stop the chain; its state is kept in .blockota/chain.json.
+    """Stop the chain, or both chains; the state is kept in .blockota/.
 
     \b
     Example:  blockota dev down
     """
-    stopped = _local_chain(port).stop()
-    sentence = "the local chain is stopped, its state is kept" if stopped else "the local chain was not running"
-    session.result({"stopped": stopped}, lambda: session.done(sentence))
+    stopped = [local.stop() for local in _local_chains(port)]
+    sentence = "the local chain is stopped, its state is kept" if any(stopped) else "the local chain was not running"
+    session.result({"stopped": any(stopped)}, lambda: session.done(sentence))
 
 
-def _local_chain(port: int | None) -> LocalChain:
+def _local_chains(port: int | None, *, two_chains: bool = False) -> list[LocalChain]:
+    """Return the producer chain and, if it has a folder or with `two_chains`, the gateway chain.
+
+    Raises:
+        RefusedError: the chain of this folder was set up as the only one.
+    """
     from blockota.chain.local import LocalChain
 
-    return LocalChain(FOLDER, port or LocalChain.last_port(FOLDER) or PORT)
+    folder, port = FOLDER / GATEWAY_FOLDER, port or LocalChain.last_port(FOLDER) or PORT
+    chains = [LocalChain(FOLDER, port)]
+    if two_chains and LocalChain.last_port(FOLDER) and not folder.exists():
+        raise RefusedError(
+            "this folder has one local chain already",
+            why="the city's contracts are on it, and a chain that is set up is not changed",
+            remedy="start two chains in an empty folder",
+        )
+    if two_chains or folder.exists():
+        chains.append(LocalChain(folder, port + 1, LOCAL_GATEWAY_CHAIN_ID))
+    return chains
 
 
 def _refuse_other_settings(local: LocalChain) -> None:
@@ -166,50 +185,38 @@ def _deployed(chain: Chain) -> Deployment | None:
     if not path.exists():
         return None
     deployment = Deployment.read(path)
-    return deployment if chain.has_code(deployment.contract) else None
+    first = deployment.contract or next(iter(deployment.registries.values()), "")
+    return deployment if first and chain.has_code(first) else None
 
 
-def _deploy(session: Session, chain: Chain) -> Deployment:
-    from blockota.approval.signature import sign
-    from blockota.bindings.block_ota import BlockOTAContract
-    from blockota.bindings.safe import deploy_safe, execute
-    from blockota.keys import dev_account
-    from blockota.vendor.deploy import deploy
-    from blockota.vendor.propose import Reason
-    from blockota.vendor.publish import propose_pairing
+def _set_up(session: Session, chains: Sequence[Chain]) -> list[Deployment]:
+    from blockota.vendor.example import set_up, write_keys
 
-    session.note("Deploying the Safe and the contract, pairing a product ...")
-    payer = dev_account(PAYER)
-    owners = [dev_account(number).address for number in OWNERS]
-    safe = deploy_safe(chain, payer, owners=owners, threshold=THRESHOLD)
-    deployment = deploy(chain, payer, safe=safe)
-
-    # The example product is paired as a vendor does it: propose, sign, execute.
-    now = int(time.time())
-    product = Product(PRODUCT, OEM, CHIP_ID, Region(FLASH_START, FLASH_SIZE), minimum_version=None, paired=True)
-    contract, reason = BlockOTAContract(chain, deployment.contract), Reason("the example product", now, lifetime=3600)
-    proposal = propose_pairing(contract, product, reason=reason)
-    signatures = [sign(proposal, dev_account(number)) for number in OWNERS[:THRESHOLD]]
-    execute(chain, proposal, signatures=signatures, account=payer, now=now)
-    deployment.write(Path())
-    return deployment
+    session.note("Deploying the Safes and the contracts, pairing a product, enrolling identities ...")
+    made = set_up(chains[0], chains[-1])[: len(chains)]
+    write_keys(FOLDER / "identities")
+    for deployment in made:
+        deployment.write(Path())
+    return list(made)
 
 
-def _write_settings(session: Session, local: LocalChain, *, deployment: Deployment) -> None:
-    text = _SETTINGS.format(
-        url=local.url,
-        chain_id=LOCAL_CHAIN_ID,
-        contract=deployment.contract,
-        replication=deployment.replication,
-        safe=deployment.safe,
-    )
+def _write_settings(session: Session, chains: Sequence[LocalChain], deployments: Sequence[Deployment]) -> None:
     path = Path(FILE_NAME)
     if not path.exists():
-        write_result(path, text.encode())
+        found = zip(_NETWORKS, chains, deployments, strict=False)
+        networks = {name: (local.url, deployment) for name, local, deployment in found}
+        write_result(path, settings_text(networks, comment=_COMMENT).encode())
         return
     # A settings file of the user is never changed. It may name contracts of a chain whose state was deleted.
     settings = load_settings(path, network=None, environment={})
-    for key in ("contract", "replication", "safe"):
-        named, right = getattr(settings, key), getattr(deployment, key)
-        if named and named.lower() != right.lower():
+    named = {"contract": settings.contract, "replication": settings.replication, "safe": settings.safe}
+    for key, address in {**named, **settings.registries}.items():
+        right = deployments[0].address(key)
+        if address and right and address.lower() != right.lower():
             session.note(f'Warning: {FILE_NAME} names another {key} than this chain has. Set {key} = "{right}"')
+
+
+def _product() -> str:
+    from blockota.vendor.example import PRODUCT
+
+    return PRODUCT.name

@@ -1,0 +1,178 @@
+"""Sets up the example on local chains for development: three Safes, all contracts, a product, and identities.
+
+All keys of the example are public: the Safes' owners and the accounts are development accounts, and the other keys are
+derived from words in this file. They are of use on a local chain only.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_DNS, UUID, uuid5
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, derive_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from blockota.approval.proposal import Proposal
+from blockota.approval.safe_transaction import ZERO_ADDRESS
+from blockota.approval.signature import sign
+from blockota.bindings.block_ota import BlockOTAContract
+from blockota.bindings.contract import registry_at
+from blockota.bindings.safe import deploy_safe, execute
+from blockota.chain import Chain
+from blockota.deployment import Deployment
+from blockota.ethereum import keccak
+from blockota.files import make_folder, write_result
+from blockota.keys import dev_account
+from blockota.model.release import Product, Region, product_key
+from blockota.vendor.deploy import CITY, CITY_CONFIGURATIONS, CONSORTIUM, deploy, deploy_registries
+from blockota.vendor.propose import Reason, propose_call
+from blockota.vendor.publish import propose_pairing
+
+PAYER, OWNERS, THRESHOLD = 0, (1, 2, 3), 2
+"""Development accounts: dev:0 pays, dev:1 to dev:3 own each Safe, and two of them must sign."""
+PRODUCT = Product("acme-thermo2", "acme", 0x410, Region(0x08000000, 1 << 16), minimum_version=None, paired=True)
+CITY_NAME = "city"
+"""The name under which the consortium admits the city's BlockOTA for configurations. The vendor's is its OEM's name."""
+
+
+@dataclass(frozen=True)
+class ExampleIdentity:
+    """An identity of the example, with a P-256 key, and an Ed25519 key if it keeps a log.
+
+    Attributes:
+        kind: its kind, in lower case.
+        account: number of the development account that sends its transactions; None if it sends none.
+        has_log: whether it keeps a log.
+    """
+
+    kind: str
+    account: int | None
+    has_log: bool
+
+    @property
+    def uuid(self) -> UUID:
+        """The UUID."""
+        return uuid5(NAMESPACE_DNS, f"{self.kind}.local.blockota")
+
+    @property
+    def key(self) -> EllipticCurvePrivateKey:
+        """The private key, which is derived from the identity's kind."""
+        return derive_private_key(int.from_bytes(self._secret("key")) >> 1, SECP256R1())
+
+    @property
+    def log_key(self) -> Ed25519PrivateKey:
+        """The private key that signs the log."""
+        return Ed25519PrivateKey.from_private_bytes(self._secret("log key"))
+
+    def enrolment(self, number: int) -> dict[str, Any]:
+        """Return the argument of ``enrol``; `number` is the kind in IdentityRegistry."""
+        point = self.key.public_key().public_numbers()
+        return {
+            "uuid": self.uuid.bytes,
+            "kind": number,
+            "account": ZERO_ADDRESS if self.account is None else dev_account(self.account).address,
+            "keyKind": 1,
+            "key": point.x.to_bytes(32) + point.y.to_bytes(32),
+            "logKey": self.log_key.public_key().public_bytes_raw() if self.has_log else bytes(32),
+            "tunnelKey": bytes(32),
+            "virtualIp": 0,
+        }
+
+    def _secret(self, use: str) -> bytes:
+        return keccak(text=f"BlockOTA's example, on local chains only: {use} of the {self.kind}")
+
+
+IDENTITIES = (
+    ExampleIdentity("validator", 4, has_log=True),
+    ExampleIdentity("gateway", 5, has_log=True),
+    ExampleIdentity("administrator", 6, has_log=False),
+    ExampleIdentity("fog", None, has_log=False),
+    ExampleIdentity("cloud", 7, has_log=True),
+    ExampleIdentity("operator", 8, has_log=False),
+    ExampleIdentity("technician", 9, has_log=True),
+)
+"""One identity of each kind, in the order of the kinds in IdentityRegistry, which begin with 1."""
+
+
+def set_up(producer: Chain, gateway: Chain) -> tuple[Deployment, Deployment]:
+    """Deploy the example to a producer chain and a gateway chain, which can be one chain.
+
+    Returns:
+        The deployments of both chains; one chain has one deployment.
+    """
+    payer, owners = dev_account(PAYER), [dev_account(number).address for number in OWNERS]
+
+    def new_safe(chain: Chain) -> str:
+        return deploy_safe(chain, payer, owners=owners, threshold=THRESHOLD)
+
+    # The vendor: contracts and the example product, which is paired as a vendor does it: propose, sign, execute.
+    made = deploy(producer, payer, safe=new_safe(producer))
+    contract = BlockOTAContract(producer, made.contract)
+    _execute(producer, propose_pairing(contract, PRODUCT, reason=_reason("the example product")))
+
+    # The consortium, and the city on the producer chain.
+    consortium, city = new_safe(producer), new_safe(producer)
+    registries = deploy_registries(producer, payer, CONSORTIUM, safe=consortium)
+    registries |= deploy_registries(producer, payer, CITY_CONFIGURATIONS, safe=city)
+    producers = registry_at(producer, "producers", registries["producers"])
+    for name, admitted in (
+        (PRODUCT.oem, (made.contract, made.replication)),
+        (CITY_NAME, (registries["configurations"], ZERO_ADDRESS)),
+    ):
+        reason = _reason(f"the producer {name}")
+        _execute(producer, propose_call(producers, "admit", product_key(name), *admitted, reason=reason))
+    made = replace(made, registries=registries, safes={"consortium": consortium, "city": city})
+
+    # The city on the gateway chain.
+    is_one_chain = producer.chain_id == gateway.chain_id
+    city = city if is_one_chain else new_safe(gateway)
+    first_block = gateway.head().number
+    registries = deploy_registries(gateway, payer, CITY, safe=city)
+    identities = registry_at(gateway, "identities", registries["identities"])
+    enrolments = [identity.enrolment(number) for number, identity in enumerate(IDENTITIES, 1)]
+    reason = _reason("one identity of each kind")
+    _execute(gateway, propose_call(identities, "enrolAll", enrolments, reason=reason))
+    if is_one_chain:
+        made = replace(made, registries={**made.registries, **registries})
+        return made, made
+    return made, Deployment(
+        chain_id=gateway.chain_id,
+        contract="",
+        replication="",
+        safe=city,
+        owners=owners,
+        threshold=THRESHOLD,
+        block_number=first_block,
+        registries=registries,
+        safes={"city": city},
+    )
+
+
+def write_keys(folder: Path) -> None:
+    """Write the identities' private keys into a new folder, as PEM files ``<kind>.pem`` and ``<kind>.log.pem``.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    make_folder(folder)
+    for identity in IDENTITIES:
+        form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        keys = {f"{identity.kind}.pem": identity.key.private_bytes(*form)}
+        if identity.has_log:
+            keys[f"{identity.kind}.log.pem"] = identity.log_key.private_bytes(*form)
+        for name, key in keys.items():
+            write_result(folder / name, key)
+            (folder / name).chmod(0o600)  # these keys are public, but a program may refuse a file that others can read
+
+
+def _reason(text: str) -> Reason:
+    return Reason(text, int(time.time()), lifetime=3600)
+
+
+def _execute(chain: Chain, proposal: Proposal) -> None:
+    signatures = [sign(proposal, dev_account(number)) for number in OWNERS[:THRESHOLD]]
+    execute(chain, proposal, signatures=signatures, account=dev_account(PAYER), now=proposal.created)
