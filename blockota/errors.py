@@ -94,6 +94,8 @@ class Action(Enum):
     USE_KEY = auto()
     # Brokers and repositories
     LIST_AGREEMENTS = auto()
+    LIST_PRODUCERS = auto()
+    LIST_IDENTITIES = auto()
     NAME_VENDOR_SOURCE = auto()
     FORGIVE_SOURCE = auto()
     NAME_STATE_FILE = auto()

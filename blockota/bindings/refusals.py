@@ -7,23 +7,14 @@ Sources: NatSpec of ``contracts/interfaces/``; OpenZeppelin Contracts 5 (Ownable
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
-from blockota.approval.intent import CONTRACTS, show_value
+from blockota.approval.intent import show_value
+from blockota.bindings.refusal import Refusal
+from blockota.bindings.registry_refusals import REGISTRY_REFUSALS
 from blockota.errors import Action, ContractRefusalError, RevertedError
 from blockota.formats.abi import interface, revert_text
 
-
-class Refusal(NamedTuple):
-    """The parts of an error message. Names in braces are parameters of the contract's custom error."""
-
-    what: str
-    why: str
-    remedy: str = ""
-    action: Action | None = None
-
-
-EXPLAINED = (*CONTRACTS,)
+EXPLAINED = ("BlockOTA", "FirmwareReplication", "Producers", "IdentityRegistry")
 """The contracts whose errors are explained."""
 _ASK_VENDOR = "ask the vendor, who decides this through its Safe"
 _STATUS_REMEDIES = {
@@ -95,7 +86,9 @@ REFUSALS: Mapping[str, Refusal] = {
         "give the region of the chip's flash",
     ),
     "RenouncingRefused": Refusal(
-        "the contract must keep an owner", "only an owner can revoke releases", "transfer the ownership instead"
+        "the contract must keep an owner",
+        "without an owner, nothing could be revoked, suspended or banned",
+        "transfer the ownership instead",
     ),
     "PausingNotAllowed": Refusal(
         "{account} may not pause the contract", "only the Safe and its owners may", "ask an owner of the Safe"
@@ -148,7 +141,11 @@ REFUSALS: Mapping[str, Refusal] = {
         "the URL cannot be announced", "it has {length} bytes, and 1 to {limit} are allowed", "choose a shorter URL"
     ),
     # OpenZeppelin
-    "OwnableUnauthorizedAccount": Refusal("{account} may not do that", "it does not own the contract", _ASK_VENDOR),
+    "OwnableUnauthorizedAccount": Refusal(
+        "{account} may not do that",
+        "it does not own the contract",
+        "ask the owner of the contract, who decides this through its Safe",
+    ),
     "OwnableInvalidOwner": Refusal("{owner} cannot own the contract", "the zero address has no key", "name the Safe"),
     "EnforcedPause": Refusal(
         "the contract is paused",
@@ -157,6 +154,7 @@ REFUSALS: Mapping[str, Refusal] = {
         Action.RESUME_CONTRACT,
     ),
     "ExpectedPause": Refusal("the contract is not paused", "only a paused contract can be resumed"),
+    **REGISTRY_REFUSALS,
 }
 """The error messages, by the name of the contract's custom error."""
 

@@ -60,6 +60,8 @@ OPTIONS: dict[Action, str] = {
     Action.MAKE_KEY: "`blockota key new FILE`",
     Action.USE_KEY: "--key URI",
     Action.LIST_AGREEMENTS: "`blockota replica list --all`",
+    Action.LIST_PRODUCERS: "`blockota producer list`",
+    Action.LIST_IDENTITIES: "`blockota identity list`",
     Action.NAME_VENDOR_SOURCE: "--vendor-source URL, or vendor_sources in blockota.toml",
     Action.FORGIVE_SOURCE: "--forgive",
     Action.NAME_STATE_FILE: "--state FILE",

@@ -43,6 +43,12 @@ VALUES: dict[str, Any] = {
     "blockTime": 1_700_000_000,
     "length": 300,
     "limit": 256,
+    **dict.fromkeys(("blockOta", "replication", "served"), SAFE),
+    **dict.fromkeys(("uuid", "by"), bytes(range(16))),
+    "keyKind": 1,
+    "keyHash": bytes(range(32)),
+    "virtualIp": 0x0A400007,
+    **dict.fromkeys(("bannedAt", "time"), 1_700_000_000),
 }
 
 

@@ -1,0 +1,47 @@
+"""The contract Producers: read producers as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from blockota.bindings.contract import PAGE, OwnedContract
+from blockota.model.identity import Producer
+from blockota.model.release import product_key, product_name
+
+_NO_ADDRESS = "0x" + "00" * 20
+
+
+class ProducersContract(OwnedContract):
+    """The contract with the producers that a consortium admitted."""
+
+    NAME, SETTING = "Producers", "producers"
+
+    def producer(self, name: str, *, block: int | None = None) -> Producer | None:
+        """Return one producer; None if no producer has the name."""
+        return _producer(self._ask("producer", product_key(name), block=block))
+
+    def producer_of(self, block_ota: str, *, block: int | None = None) -> Producer | None:
+        """Return the producer to which a BlockOTA belongs; None if it belongs to none."""
+        return _producer(self._ask("producerOf", block_ota, block=block))
+
+    def producers(self, *, block: int | None = None) -> list[Producer]:
+        """Return all producers in the order of their admission, suspended ones too."""
+        found: list[Producer] = []
+        while True:
+            page = self._ask("producers", len(found), PAGE, block=block)
+            found += [one for record in page if (one := _producer(record))]
+            if len(page) < PAGE:
+                return found
+
+
+def _producer(record: Mapping[str, Any]) -> Producer | None:
+    if not any(record["name"]):
+        return None
+    return Producer(
+        name=product_name(record["name"]),
+        block_ota=record["blockOta"],
+        replication=None if record["replication"] == _NO_ADDRESS else record["replication"],
+        suspended=record["suspended"],
+        since=record["since"],
+    )

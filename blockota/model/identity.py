@@ -1,0 +1,302 @@
+"""Identities of a city and producers of a consortium, as the contracts record them, with their JSON. Pure."""
+
+from __future__ import annotations
+
+import base64
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address
+from typing import Any
+from uuid import UUID
+
+from blockota.errors import UsageError
+from blockota.formats.public_key import KeyKind, PublicKey, read_pem
+from blockota.model.release import show_time
+from blockota.strict_json import address, text
+
+BAN_REASON_SIZE = TUNNEL_KEY_SIZE = 32
+
+
+class IdentityKind(enum.Enum):
+    """What an identity is, with its number in the contract."""
+
+    VALIDATOR = 1
+    GATEWAY = 2
+    ADMINISTRATOR = 3
+    FOG = 4
+    CLOUD = 5
+    OPERATOR = 6
+    TECHNICIAN = 7
+
+    def __str__(self) -> str:
+        """The name of the kind, in lower case."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The account and the public keys of an identity.
+
+    Attributes:
+        key: the identity's key: P-256, Ed25519 or RSA.
+        account: address of the account that sends the identity's transactions.
+        log_key: Ed25519 key that signs the identity's log.
+        tunnel_key: X25519 key of the identity's tunnel.
+    """
+
+    key: PublicKey
+    account: str | None = None
+    log_key: bytes | None = None
+    tunnel_key: bytes | None = None
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of the keys."""
+        return {
+            "account": self.account,
+            "keyKind": str(self.key),
+            "key": self.key.pem,
+            "logKey": PublicKey(KeyKind.ED25519, self.log_key).pem if self.log_key else None,
+            "tunnelKey": base64.b64encode(self.tunnel_key).decode() if self.tunnel_key else None,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Keys:
+        """Read the JSON object of the keys; ``keyKind`` is not read, because it follows from the key.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or has a wrong value; `strict_json.fault` describes it.
+            UsageError: a key does not have the right format.
+        """
+        given = {name for name in ("account", "logKey", "tunnelKey") if fields.get(name) is not None}
+        return cls(
+            key=identity_key(text(fields, "key")),
+            account=address(fields, "account") if "account" in given else None,
+            log_key=log_key_of(text(fields, "logKey")) if "logKey" in given else None,
+            tunnel_key=tunnel_key_of(text(fields, "tunnelKey")) if "tunnelKey" in given else None,
+        )
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """An identity to be enrolled. Attributes as in `Identity`."""
+
+    uuid: UUID
+    kind: IdentityKind
+    keys: Keys
+    virtual_ip: IPv4Address | None = None
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Enrolment:
+        """Read the JSON object of an identity. Fields that only the contract knows, such as ``since``, are not read.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or has a wrong value; `strict_json.fault` describes it.
+            UsageError: a key does not have the right format.
+        """
+        has_ip = fields.get("virtualIp") is not None
+        return cls(
+            uuid=UUID(text(fields, "uuid")),
+            kind=identity_kind(text(fields, "kind")),
+            keys=Keys.from_fields(fields),
+            virtual_ip=virtual_ip_of(text(fields, "virtualIp")) if has_ip else None,
+        )
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Keys of an identity, and the blocks in which they were its newest.
+
+    Attributes:
+        keys: account and keys.
+        from_block: first block.
+        to_block: block of the rotation that ended the generation; None for the newest one.
+    """
+
+    keys: Keys
+    from_block: int
+    to_block: int | None
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a generation."""
+        return {**self.keys.as_fields(), "fromBlock": self.from_block, "toBlock": self.to_block}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The record of an identity.
+
+    Attributes:
+        uuid: UUID, which names the identity for ever.
+        kind: what the identity is.
+        keys: the newest account and keys.
+        virtual_ip: address inside the tunnel.
+        banned: whether the identity is banned now.
+        banned_at: Unix time of the newest ban, lifted or not; None if there was none.
+        retired: whether the identity is retired, for good.
+        since: Unix time of the enrolment.
+        from_block: block from which the newest keys are valid.
+        previous: the identity that was enrolled before.
+    """
+
+    uuid: UUID
+    kind: IdentityKind
+    keys: Keys
+    virtual_ip: IPv4Address | None
+    banned: bool
+    banned_at: int | None
+    retired: bool
+    since: int
+    from_block: int
+    previous: UUID | None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the identity is neither banned nor retired."""
+        return not self.banned and not self.retired
+
+    @property
+    def status(self) -> str:
+        """Whether the identity is active, banned or retired."""
+        if self.retired:
+            return "retired"
+        return "banned" if self.banned else "active"
+
+    @property
+    def status_text(self) -> str:
+        """The status with the time of a ban."""
+        if self.banned_at is None:
+            return self.status
+        ban = f"banned on {show_time(self.banned_at)}"
+        return ban if self.status == "banned" else f"{self.status}, {'was ' * (not self.banned)}{ban}"
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of an identity, as in ``identity show --json``."""
+        return {
+            "uuid": str(self.uuid),
+            "kind": str(self.kind),
+            "status": self.status,
+            **self.keys.as_fields(),
+            "virtualIp": str(self.virtual_ip) if self.virtual_ip else None,
+            "bannedAt": self.banned_at,
+            "since": self.since,
+            "fromBlock": self.from_block,
+        }
+
+
+@dataclass(frozen=True)
+class Producer:
+    """The record of a producer.
+
+    Attributes:
+        name: name of the producer.
+        block_ota: address of its BlockOTA.
+        replication: address of its FirmwareReplication; None if it has none.
+        suspended: whether the consortium suspends the producer.
+        since: Unix time of the admission.
+    """
+
+    name: str
+    block_ota: str
+    replication: str | None
+    suspended: bool
+    since: int
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a producer, as in ``producer list --json``."""
+        return {
+            "name": self.name,
+            "contract": self.block_ota,
+            "replication": self.replication,
+            "suspended": self.suspended,
+            "since": self.since,
+        }
+
+
+def identity_key(pem: str) -> PublicKey:
+    """Read the PEM file of an identity's key.
+
+    Raises:
+        UsageError: the file is not a P-256, Ed25519 or RSA key.
+    """
+    key = read_pem(pem)
+    if key.kind is KeyKind.X25519:
+        raise UsageError(
+            "an X25519 key cannot be the key of an identity",
+            why="it cannot sign",
+            remedy="give a P-256, Ed25519 or RSA key; the X25519 key is the tunnel's",
+        )
+    return key
+
+
+def log_key_of(pem: str) -> bytes:
+    """Read the PEM file of the Ed25519 key that signs a log.
+
+    Raises:
+        UsageError: the file is not an Ed25519 key.
+    """
+    key = read_pem(pem)
+    if key.kind is not KeyKind.ED25519:
+        raise UsageError("this is not the key of a log", why=f"it is a {key} key", remedy="give an Ed25519 key")
+    return key.data
+
+
+def tunnel_key_of(words: str) -> bytes:
+    """Read an X25519 key as WireGuard writes it, in Base64.
+
+    Raises:
+        UsageError: the text is not a key.
+    """
+    try:
+        key = base64.b64decode(words.strip(), validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != TUNNEL_KEY_SIZE or not any(key):
+        raise UsageError(
+            f"{words!r:.60} is not a tunnel's key",
+            why=f"it is not {TUNNEL_KEY_SIZE} bytes in Base64",
+            remedy="give the output of `wg pubkey`",
+        )
+    return key
+
+
+def identity_kind(name: str) -> IdentityKind:
+    """Return the kind with a name such as ``gateway``.
+
+    Raises:
+        UsageError: no kind has this name.
+    """
+    if name.upper() not in IdentityKind.__members__:
+        kinds = ", ".join(map(str, IdentityKind))
+        raise UsageError(f"{name!r:.60} is not a kind of identity", why=f"the kinds are: {kinds}")
+    return IdentityKind[name.upper()]
+
+
+def virtual_ip_of(address: str) -> IPv4Address:
+    """Read an IPv4 address inside the tunnel.
+
+    Raises:
+        UsageError: the text is not an IPv4 address, or it is 0.0.0.0.
+    """
+    try:
+        found = IPv4Address(address)
+    except AddressValueError:
+        found = IPv4Address(0)
+    if not int(found):
+        raise UsageError(f"{address!r:.60} is not a virtual IP", why="it is not an IPv4 address such as 10.64.0.7")
+    return found
+
+
+def ban_reason(words: str) -> bytes:
+    """Encode the reason of a ban as the contract's bytes32.
+
+    Raises:
+        UsageError: the reason is empty, too long, or not printable ASCII.
+    """
+    if not 0 < len(words) <= BAN_REASON_SIZE or not (words.isascii() and words.isprintable()):
+        raise UsageError(
+            "a ban needs a short reason",
+            why=f"the contract records 1 to {BAN_REASON_SIZE} printable ASCII characters, and not {words!r:.60}",
+            remedy="give a reason such as 'stolen'",
+        )
+    return words.encode().ljust(BAN_REASON_SIZE, b"\0")

@@ -1,0 +1,83 @@
+"""Identities are read from JSON as they are written, and wrong values are refused in words."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from uuid import UUID
+
+import pytest
+
+from blockota.errors import UsageError
+from blockota.formats.public_key import KeyKind, PublicKey
+from blockota.model.identity import Enrolment, Identity, IdentityKind, Keys, ban_reason, identity_key, tunnel_key_of
+from tests.support.identities import ACCOUNT, KEYS, UUIDS
+
+IDENTITY = Identity(
+    uuid=UUIDS[0],
+    kind=IdentityKind.GATEWAY,
+    keys=KEYS[0],
+    virtual_ip=IPv4Address("10.64.0.7"),
+    banned=False,
+    banned_at=None,
+    retired=False,
+    since=1_700_000_000,
+    from_block=7,
+    previous=None,
+)
+
+
+def test_an_enrolment_is_read_from_the_json_of_an_identity() -> None:
+    """The JSON object that `identity show` prints is also the form of an enrolment."""
+    assert Enrolment.from_fields(IDENTITY.as_fields()) == Enrolment(
+        IDENTITY.uuid, IDENTITY.kind, IDENTITY.keys, IDENTITY.virtual_ip
+    )
+    bare = {"uuid": str(UUIDS[1]), "kind": "technician", "key": KEYS[1].key.pem}
+    assert Enrolment.from_fields(bare) == Enrolment(UUIDS[1], IdentityKind.TECHNICIAN, Keys(KEYS[1].key))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("uuid", "7"),
+        ("uuid", 7),
+        ("kind", "gate"),
+        ("key", "none"),
+        ("account", ACCOUNT.lower()),
+        ("logKey", KEYS[0].key.pem),
+        ("tunnelKey", "AAAA"),
+        ("virtualIp", "10.64.0"),
+        ("virtualIp", "0.0.0.0"),  # noqa: S104
+    ],
+)
+def test_a_wrong_field_is_refused(field: str, value: object) -> None:
+    """Each field of an enrolment is checked."""
+    with pytest.raises((TypeError, ValueError, UsageError)):
+        Enrolment.from_fields({**IDENTITY.as_fields(), field: value})
+
+
+def test_a_tunnels_key_cannot_sign() -> None:
+    """An X25519 key is refused as the key of an identity, and anything but 32 bytes as the key of a tunnel."""
+    with pytest.raises(UsageError, match="X25519"):
+        identity_key(PublicKey(KeyKind.X25519, bytes(range(32))).pem)
+    for words in ("", "AAAA", "A" * 43 + "=", KEYS[0].key.pem):
+        with pytest.raises(UsageError):
+            tunnel_key_of(words)
+
+
+@pytest.mark.parametrize("words", ["", "x" * 33, "gestohlen, früh", "two\nlines"])
+def test_the_reason_of_a_ban_is_short_ascii(words: str) -> None:
+    """The contract's word has 32 bytes of printable ASCII."""
+    with pytest.raises(UsageError):
+        ban_reason(words)
+    assert ban_reason("stolen") == b"stolen".ljust(32, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("banned", "retired", "status"), [(False, False, "active"), (True, False, "banned"), (True, True, "retired")]
+)
+def test_the_status_follows_from_ban_and_retirement(banned: bool, retired: bool, status: str) -> None:  # noqa: FBT001
+    """Retirement is final, so that it comes first."""
+    one = Identity(**{**IDENTITY.__dict__, "banned": banned, "retired": retired})
+    assert one.status == status
+    assert one.is_active is (status == "active")
+    assert str(UUID(one.as_fields()["uuid"])) == str(IDENTITY.uuid)
