@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from blockota.bindings.block_ota import BlockOTAContract
-from blockota.bindings.contract import Contract
+from blockota.bindings.contract import Contract, OwnedContract, registry_at
 from blockota.bindings.replication import ReplicationContract
 from blockota.chain import LOCAL_CHAIN_IDS, Chain, Sending
 from blockota.chain.local import LocalChain
@@ -17,7 +17,7 @@ from blockota.errors import Action, ChainError, RefusedError, UsageError
 from blockota.model.agreement import Agreement
 from blockota.model.facts import Trust
 from blockota.model.release import Release
-from blockota.settings import FILE_NAME, LOCAL_URL, Settings
+from blockota.settings import FILE_NAME, LOCAL_URL, REGISTRIES, Settings
 from blockota.stores.search import ImageSources
 from blockota.stores.source import Credentials
 from blockota.stores.store import Store, open_store
@@ -127,10 +127,24 @@ class Connection:
         Raises:
             UsageError: the settings do not name the contract.
         """
-        address = self.settings.registries.get(kind.SETTING)
-        if address is None:
-            raise self._not_set(kind.SETTING, f"the contract {kind.NAME}")
+        address = self._registry(kind.SETTING)  # report a missing setting before the chain is asked
         return kind(self.chain, address, first_block=self.settings.first_block)
+
+    def owned(self, setting: str) -> OwnedContract:
+        """Return a contract that a Safe owns by its setting, ``contract`` or one of `REGISTRIES`.
+
+        Raises:
+            UsageError: the settings do not name the contract.
+        """
+        if setting == BlockOTAContract.SETTING:
+            return self.contract
+        address = self._registry(setting)
+        return registry_at(self.chain, setting, address)
+
+    def _registry(self, setting: str) -> str:
+        if (address := self.settings.registries.get(setting)) is None:
+            raise self._not_set(setting, f"the contract {REGISTRIES[setting]}")
+        return address
 
     @property
     def trust(self) -> Trust:

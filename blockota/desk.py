@@ -6,7 +6,7 @@ not part of `blockota.vendor`, which must not import the chip table of `firmware
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -44,19 +44,40 @@ _SMALLEST_PAGES = {0x451: 16 * 1024}
 """Bytes of the smallest page of chips whose option bytes select the page size (RM0410, RM0440, RM0432)."""
 
 
-def view_of(connection: Connection, proposals: Sequence[Proposal]) -> ChainView:
+def view_of(connection: Connection, proposals: Sequence[Proposal], *, safe: str = "") -> ChainView:
     """Read the state of the chain that owners need for a review of these proposals, which are of one Safe.
+
+    Without proposals, `safe` selects the Safe (`find_desk`).
 
     Raises:
         ProposalError: the Safe of the first proposal owns none of the configured contracts.
         ChainError: the block was replaced by a reorganisation during the reads.
     """
-    settings, desk = connection.settings, find_desk(connection, proposals[0].safe if proposals else "")
+    settings, desk = connection.settings, find_desk(connection, proposals[0].safe if proposals else safe)
     calls = [proposal.call for proposal in proposals if proposal.call]
     view = read_view(desk, calls, confirmations=settings.confirmations)
     # The setting `safe` names the owner of the configured BlockOTA. Without one, it names the owner of the registries.
     is_expected = settings.contract is None or view.contract == to_checksum_address(settings.contract)
     return replace(view, configured_safe=settings.safe or "") if is_expected else view
+
+
+def views_of(connection_to: Callable[[int], Connection], proposals: Iterable[Proposal]) -> list[ChainView]:
+    """Read a chain view for each Safe of the proposals that owns a configured contract.
+
+    Args:
+        connection_to: returns the connection to the chain with a chain id; for another chain, any connection.
+        proposals: the proposals.
+
+    Returns:
+        The views; for proposals of other Safes only, the view of the default Safe (`find_desk`).
+    """
+    views: dict[tuple[int, str], ChainView] = {}
+    for chain_id, safe in dict.fromkeys((one.chain_id, one.safe) for one in proposals):
+        connection = connection_to(chain_id)
+        with suppress(ProposalError):
+            view = view_of(connection, [], safe=safe if connection.settings.chain_id == chain_id else "")
+            views[view.chain_id, view.safe.address] = view
+    return list(views.values()) or [view_of(connection_to(0), [])]
 
 
 def find_desk(connection: Connection, safe: str = "") -> Desk:

@@ -53,6 +53,9 @@ REGISTRIES: Mapping[str, str] = {
 """The settings with the addresses of further contracts, and the contracts' names: first those of the producer chain,
 where the city has a BlockOTA of its own for configurations, then those of the gateway chain."""
 
+GATEWAY_REGISTRIES = frozenset({"identities", "devices", "ledger", "orders"})
+"""The settings of the contracts on the gateway chain."""
+
 
 class Role(StrEnum):
     """The chain that a command uses. The setting ``<role>_network`` names its network."""

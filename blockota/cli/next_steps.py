@@ -35,6 +35,12 @@ _AFTER_EXECUTION = {
     "changeThreshold": "`blockota safe owners` shows the threshold",
 }
 """The next step after the execution of each call, by the name of the function."""
+_AFTER_REGISTRY = {
+    "Producers": "`blockota producer list` shows the producers",
+    "IdentityRegistry": "`blockota identity list` shows the identities",
+    "DeviceRegistry": "`blockota device list` shows the devices",
+}
+"""The next step after the execution of another call, by the called contract."""
 
 
 def after_proposing(file: Path, *, signed: int, threshold: int, first: str = "") -> str:
@@ -83,17 +89,14 @@ def after_finding_packs(packs: Sequence[Path]) -> str:
     return f"Next: `blockota proposal show {shlex.quote(str(packs[0]))}` reviews a pack" if packs else ""
 
 
-def after_listing(listed: Sequence[ListedProposal], *, nonce: int) -> str:
-    """Return the next step for the proposals of a folder, listed in the order of execution; empty if none is pending.
-
-    `nonce` is the next nonce of the Safe.
-    """
+def after_listing(listed: Sequence[ListedProposal]) -> str:
+    """Return the next step for the proposals of a folder, listed in order of execution; empty if none is pending."""
     from blockota.vendor.queue import ProposalState
 
     first = listed[0]
     if first.state is ProposalState.LATER:
-        waits = f"Nonce {nonce} must be executed first, and no pending proposal here takes it"
-        return f"{waits}: put that proposal here, or pass --nonce {nonce} when you make one"
+        waits = f"Nonce {first.next_nonce} must be executed first, and no pending proposal here takes it"
+        return f"{waits}: put that proposal here, or pass --nonce {first.next_nonce} when you make one"
     if first.state is not ProposalState.NEXT:
         return ""
     if first.competes_with:
@@ -155,5 +158,6 @@ def after_execution(proposal: Proposal) -> str:
     arguments = proposal.releases[0] if proposal.releases else proposal.call.arguments
     product = shlex.quote(product_name(arguments.get("product", b"")))
     version = Version.unpack(arguments.get("version", 0))
-    words = _AFTER_EXECUTION.get(proposal.call.name, "`blockota contract show` shows the contract's owner")
+    owner = "`blockota contract show` shows the contract's owner"
+    words = _AFTER_REGISTRY.get(proposal.call.contract) or _AFTER_EXECUTION.get(proposal.call.name, owner)
     return f"Next: {words.format(product=product, version=version)}"

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.approval.intent import one_line
+from blockota.approval.intent import CONTRACTS, one_line
 from blockota.cli.keys import OpenSigner, sign_option
 from blockota.cli.next_steps import after_proposing
 from blockota.cli.parameters import NONCE, VALIDITY
 from blockota.cli.session import Session
 from blockota.errors import shortened
+from blockota.settings import REGISTRIES
 
 if TYPE_CHECKING:
     from blockota.approval.chain_view import SafeState
@@ -79,6 +80,13 @@ def source_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--source``, whose sources are asked before the sources of the settings and the chain."""
     words = "Repository or gateway to ask first if the store lacks the image; may be repeated."
     return click.option("--source", multiple=True, metavar="URL", help=words)(command)
+
+
+def of_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--of``, which selects a Safe by a contract that it owns (`Session.owned`)."""
+    names = ("contract", *(setting for setting, name in REGISTRIES.items() if name in CONTRACTS))
+    words = "Setting of a contract whose owner is meant."
+    return click.option("--of", type=click.Choice(names), default="contract", show_default=True, help=words)(command)
 
 
 def save_proposal(

@@ -23,7 +23,7 @@ from blockota.cli.next_steps import (
     after_viewing,
     before_signing,
 )
-from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
+from blockota.cli.options import ProposalOptions, of_option, proposing_options, save_proposal
 from blockota.cli.pack import pack
 from blockota.cli.proposal_text import readable, show_flags, show_part, show_screen
 from blockota.cli.remedies import sentence_of
@@ -37,6 +37,7 @@ from blockota.cli.signing import (
     is_pinned,
     open_view,
     opened_proposal,
+    read_executed,
     require_pending,
     sign,
     signature_option,
@@ -84,19 +85,20 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
     \b
     Example:  blockota proposal list proposals/
     """
-    from blockota.bindings.safe import executed_hashes
+    from blockota.desk import views_of
     from blockota.vendor.queue import ProposalState, list_proposals, settle_past
 
     found = read_folder(folder)
     listed: list[ListedProposal] = []
     if found.proposals:
-        chain = open_view(session, [], path=view)
-        listed = list_proposals(found, chain, now=int(time.time()), note=session.note)
+        views = (
+            [open_view(session, [], path=view)] if view else views_of(session.connection_to, found.proposals.values())
+        )
+        listed = list_proposals(found, views, now=int(time.time()), note=session.note)
         # Only the events on the chain distinguish executed from replaced proposals, so a node is needed.
         if view is None and any(one.state is ProposalState.PAST for one in listed):
-            first = session.settings.first_block
-            listed = settle_past(listed, executed_hashes(session.chain, chain.safe.address, from_block=first))
-        then = after_listing(listed, nonce=chain.safe.nonce)
+            listed = settle_past(listed, {one for chain in views for one in read_executed(session, chain)})
+        then = after_listing(listed)
     else:
         then = after_finding_packs([path for path in sorted(folder.glob("*.pack")) if is_pack(path)])
 
@@ -107,12 +109,13 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
 
     def show() -> None:
         columns = ("FILE", "NONCE", "WHAT", "SIGNATURES", "STATE", "EXPIRES")
+        has_safes = len({one.proposal.safe for one in listed}) > 1
         states = [
             f"{one.state}, COMPETES with {shortened(one.competes_with)}" if one.competes_with else str(one.state)
             for one in listed
         ]
         session.table(
-            columns,
+            (*columns, "SAFE") if has_safes else columns,
             [
                 (
                     one.file.name,
@@ -121,6 +124,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
                     f"{len(one.signers)}, {one.threshold} needed",
                     state,
                     show_time(one.proposal.expires),
+                    *[one.proposal.safe] * has_safes,
                 )
                 for one, row, state in zip(listed, rows, states, strict=True)
             ],
@@ -217,8 +221,9 @@ def _rejection_file(values: Mapping[str, Any]) -> Path:
     output_help="Proposal file to write; reject-FILE beside FILE by default.",
     nonce_help="Nonce to reject, if FILE is not at hand.",
 )
+@of_option
 @with_session
-def reject(session: Session, /, file: Path | None, proposing: ProposalOptions) -> None:
+def reject(session: Session, /, file: Path | None, of: str, proposing: ProposalOptions) -> None:
     """Propose an empty transaction in place of the proposal FILE.
 
     With --nonce in place of FILE, any proposal with this nonce is replaced.
@@ -229,6 +234,7 @@ def reject(session: Session, /, file: Path | None, proposing: ProposalOptions) -
     Example:  blockota proposal reject 1.4.0.json --reason "wrong image"
               blockota proposal reject --nonce 7 --reason "wrong image"
     """
+    from blockota.desk import find_desk
     from blockota.vendor.propose import propose_rejection
 
     if (file is None) == (proposing.nonce is None):
@@ -237,11 +243,16 @@ def reject(session: Session, /, file: Path | None, proposing: ProposalOptions) -
             why="a rejection takes the nonce of the proposal that it rejects, from its file or from --nonce NUMBER",
         )
     rejected = read_proposal(file) if file else None
+    if rejected:
+        connection = session.connection_to(rejected.chain_id)
+        contract = find_desk(connection, rejected.safe).owned
+    else:
+        connection, contract = session.owned(of)
 
     def make(reason: Reason) -> Proposal:
-        return propose_rejection(session.contract, reason=reason, rejected=rejected)
+        return propose_rejection(contract, reason=reason, rejected=rejected)
 
-    save_proposal(session, make, proposing)
+    save_proposal(session, make, proposing, connection=connection)
 
 
 @proposal.command()
@@ -357,9 +368,10 @@ def export_(session: Session, /, file: Path, output: Path) -> None:
 
 @proposal.command("import")
 @click.argument("file", type=FILE)
+@of_option
 @proposing_options
 @with_session
-def import_(session: Session, /, file: Path, proposing: ProposalOptions) -> None:
+def import_(session: Session, /, file: Path, of: str, proposing: ProposalOptions) -> None:
     """Make a proposal from a file of Safe's Transaction Builder.
 
     Red flags are reported when the proposal is shown or signed.
@@ -370,4 +382,7 @@ def import_(session: Session, /, file: Path, proposing: ProposalOptions) -> None
     from blockota.vendor.propose import propose_built
 
     found = read_builder(file)
-    save_proposal(session, lambda reason: propose_built(session.contract, found, reason=reason), proposing)
+    connection, contract = session.owned(of)
+    save_proposal(
+        session, lambda reason: propose_built(contract, found, reason=reason), proposing, connection=connection
+    )

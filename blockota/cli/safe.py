@@ -1,4 +1,4 @@
-"""``blockota safe``: show and change the owners and the threshold of the vendor's Safe."""
+"""``blockota safe``: show and change the owners and the threshold of a Safe that owns a contract."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
+from blockota.cli.options import ProposalOptions, of_option, proposing_options, save_proposal
 from blockota.cli.parameters import ADDRESS
 from blockota.cli.proposal_text import show_part
 from blockota.cli.session import Session, VerbGroup, with_session
@@ -20,20 +20,26 @@ _THRESHOLD = click.IntRange(1, 256)
 
 @click.group(cls=VerbGroup)
 def safe() -> None:
-    """Show the owners and the threshold of the vendor's Safe, and propose to change them."""
+    """Show the owners and the threshold of a Safe, and propose to change them.
+
+    By default, it is the Safe that owns the contract BlockOTA.
+    """
 
 
 @safe.command()
+@of_option
 @with_session
-def owners(session: Session) -> None:
+def owners(session: Session, /, of: str) -> None:
     """Show the Safe that owns the contract: owners, threshold, nonce.
 
     \b
     Example:  blockota safe owners
+              blockota safe owners --of identities
     """
     from blockota.bindings.safe import read_safe
 
-    state = read_safe(session.chain, session.contract.owner())
+    connection, contract = session.owned(of)
+    state = read_safe(connection.chain, contract.owner())
     fields = {"safe": state.address, **state.as_fields()}
     del fields["address"]
     rows = {
@@ -47,9 +53,10 @@ def owners(session: Session) -> None:
 @safe.command()
 @click.argument("owner", type=ADDRESS)
 @click.option("--threshold", type=_THRESHOLD, help="New threshold; unchanged by default.")
+@of_option
 @proposing_options
 @with_session
-def add(session: Session, /, owner: str, threshold: int | None, proposing: ProposalOptions) -> None:
+def add(session: Session, /, owner: str, threshold: int | None, of: str, proposing: ProposalOptions) -> None:
     """Propose to add OWNER to the Safe's owners.
 
     \b
@@ -58,15 +65,16 @@ def add(session: Session, /, owner: str, threshold: int | None, proposing: Propo
     """
     from blockota.vendor.propose import add_call
 
-    _propose(session, lambda state: add_call(state, owner, threshold=threshold), proposing)
+    _propose(session, lambda state: add_call(state, owner, threshold=threshold), of, proposing)
 
 
 @safe.command()
 @click.argument("owner", type=ADDRESS)
 @click.option("--threshold", type=_THRESHOLD, help="New threshold; unchanged by default.")
+@of_option
 @proposing_options
 @with_session
-def remove(session: Session, /, owner: str, threshold: int | None, proposing: ProposalOptions) -> None:
+def remove(session: Session, /, owner: str, threshold: int | None, of: str, proposing: ProposalOptions) -> None:
     """Propose to remove OWNER from the Safe's owners.
 
     \b
@@ -75,15 +83,16 @@ def remove(session: Session, /, owner: str, threshold: int | None, proposing: Pr
     """
     from blockota.vendor.propose import remove_call
 
-    _propose(session, lambda state: remove_call(state, owner, threshold=threshold), proposing)
+    _propose(session, lambda state: remove_call(state, owner, threshold=threshold), of, proposing)
 
 
 @safe.command("replace")
 @click.argument("old", type=ADDRESS)
 @click.argument("new", type=ADDRESS)
+@of_option
 @proposing_options
 @with_session
-def replace_(session: Session, /, old: str, new: str, proposing: ProposalOptions) -> None:
+def replace_(session: Session, /, old: str, new: str, of: str, proposing: ProposalOptions) -> None:
     """Propose to replace the owner OLD of the Safe by NEW.
 
     The threshold stays the same. Use this after the loss of a key.
@@ -95,14 +104,15 @@ def replace_(session: Session, /, old: str, new: str, proposing: ProposalOptions
     """
     from blockota.vendor.propose import replace_call
 
-    _propose(session, lambda state: replace_call(state, old, new), proposing)
+    _propose(session, lambda state: replace_call(state, old, new), of, proposing)
 
 
 @safe.command()
 @click.argument("number", type=_THRESHOLD)
+@of_option
 @proposing_options
 @with_session
-def threshold(session: Session, /, number: int, proposing: ProposalOptions) -> None:
+def threshold(session: Session, /, number: int, of: str, proposing: ProposalOptions) -> None:
     """Propose to change the threshold to NUMBER.
 
     The threshold is how many owners must sign.
@@ -113,10 +123,13 @@ def threshold(session: Session, /, number: int, proposing: ProposalOptions) -> N
     """
     from blockota.vendor.propose import threshold_call
 
-    _propose(session, lambda state: threshold_call(state, number), proposing)
+    _propose(session, lambda state: threshold_call(state, number), of, proposing)
 
 
-def _propose(session: Session, call: Callable[[SafeState], bytes], proposing: ProposalOptions) -> None:
+def _propose(session: Session, call: Callable[[SafeState], bytes], of: str, proposing: ProposalOptions) -> None:
     from blockota.vendor.propose import propose_to_itself
 
-    save_proposal(session, lambda reason: propose_to_itself(session.contract, call, reason=reason), proposing)
+    connection, contract = session.owned(of)
+    save_proposal(
+        session, lambda reason: propose_to_itself(contract, call, reason=reason), proposing, connection=connection
+    )

@@ -17,10 +17,11 @@ from rich.text import Text
 
 from blockota.cli.layout import console, print_sentence, table_lines, width_of, wrap
 from blockota.errors import plain
-from blockota.settings import BenchSettings, Role, Settings, load_bench, load_settings
+from blockota.settings import GATEWAY_REGISTRIES, BenchSettings, Role, Settings, load_bench, load_settings
 
 if TYPE_CHECKING:
     from blockota.bindings.block_ota import BlockOTAContract
+    from blockota.bindings.contract import OwnedContract
     from blockota.bindings.replication import ReplicationContract
     from blockota.chain import Chain
     from blockota.connection import Connection
@@ -73,6 +74,11 @@ class Session:
         """Return `gateway` if only the gateway chain has the chain id, else `connection`."""
         is_gateway = chain_id != self.settings.chain_id and chain_id == self.gateway.settings.chain_id
         return self.gateway if is_gateway else self.connection
+
+    def owned(self, setting: str) -> tuple[Connection, OwnedContract]:
+        """Return a contract that a Safe owns, by its setting, and the connection to its chain."""
+        connection = self.gateway if setting in GATEWAY_REGISTRIES else self.connection
+        return connection, connection.owned(setting)
 
     def _connect(self, settings: Settings) -> Connection:
         from blockota.connection import Connection

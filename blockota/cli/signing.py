@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -201,16 +202,20 @@ def require_pending(session: Session, proposal: Proposal, view: ChainView, *, no
     Raises:
         ProposalError: the proposal can no longer be executed, or is for another chain or Safe.
     """
-    from blockota.bindings.safe import executed_hashes
     from blockota.vendor.queue import check_pending
-
-    def read_executed() -> frozenset[bytes]:
-        connection = session.connection_to(view.chain_id)
-        return executed_hashes(connection.chain, view.safe.address, from_block=connection.settings.first_block)
 
     check_place(proposal, view)
     # Only the events on the chain distinguish executed from replaced proposals, so a node is needed.
-    check_pending(proposal, view, now=now, read_executed=None if view.source else read_executed)
+    read = None if view.source else functools.partial(read_executed, session, view)
+    check_pending(proposal, view, now=now, read_executed=read)
+
+
+def read_executed(session: Session, view: ChainView) -> frozenset[bytes]:
+    """Return the safeTxHash of every transaction that the Safe of a view has executed."""
+    from blockota.bindings.safe import executed_hashes
+
+    connection = session.connection_to(view.chain_id)
+    return executed_hashes(connection.chain, view.safe.address, from_block=connection.settings.first_block)
 
 
 def _signed_already(path: Path, signer: str) -> UsageError:

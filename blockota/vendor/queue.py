@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -34,6 +34,7 @@ class ListedProposal:
     Attributes:
         signers: owners with a valid signature in a file beside the proposal. The signature must also cover the text.
         threshold: number of owners that must sign.
+        next_nonce: next nonce of the Safe.
         competes_with: names of the proposal files with another transaction at the same nonce.
     """
 
@@ -41,6 +42,7 @@ class ListedProposal:
     proposal: Proposal
     signers: tuple[str, ...]
     threshold: int
+    next_nonce: int
     state: ProposalState
     competes_with: tuple[str, ...]
 
@@ -49,6 +51,7 @@ class ListedProposal:
         """The listed proposal as a JSON object."""
         return {
             "file": self.file.name,
+            "safe": self.proposal.safe,
             "nonce": self.proposal.nonce,
             "what": headline(self.proposal),
             "signed": f"{len(self.signers)} of {self.threshold}",
@@ -76,9 +79,9 @@ class QueuePlace:
 
 
 def list_proposals(
-    folder: ProposalFolder, view: ChainView, *, now: int, note: Callable[[str], object] = lambda _: None
+    folder: ProposalFolder, views: Sequence[ChainView], *, now: int, note: Callable[[str], object] = lambda _: None
 ) -> list[ListedProposal]:
-    """Compare the proposals of a folder with each other and with the chain.
+    """Compare the proposals of a folder with each other and with the chain. There is a view for each Safe.
 
     `note` is called with a sentence for each signature file that is skipped.
 
@@ -88,11 +91,14 @@ def list_proposals(
     queue = {path.name: one for path, one in folder.proposals.items()}
     listed = []
     for path, one in folder.proposals.items():
+        own = (one.chain_id, one.safe)
+        view = next((view for view in views if (view.chain_id, view.safe.address) == own), views[0])
         state, place = _state(one, view, now=now), find_place(one, queue, nonce=view.safe.nonce, now=now)
         signatures = collect_signatures(path, one, note=note)
         signers = tuple(found.signer for found in signatures if found.counts and found.signer in view.safe.owners)
         competes_with = () if state in {ProposalState.PAST, ProposalState.EXPIRED} else place.rivals
-        listed.append(ListedProposal(path, one, signers, view.safe.threshold, state, competes_with))
+        safe = view.safe
+        listed.append(ListedProposal(path, one, signers, safe.threshold, safe.nonce, state, competes_with))
     return _sorted(listed)
 
 

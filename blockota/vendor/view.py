@@ -9,6 +9,7 @@ from blockota.approval.chain_view import ChainView
 from blockota.approval.intent import KnownCall
 from blockota.approval.registry_flags import open_questions
 from blockota.bindings.block_ota import BlockOTAContract
+from blockota.bindings.contract import OwnedContract, registry_at
 from blockota.bindings.replication import ReplicationContract
 from blockota.bindings.safe import read_safe
 from blockota.chain import Chain
@@ -16,6 +17,7 @@ from blockota.errors import ChainError
 from blockota.ethereum import to_checksum_address
 from blockota.model.agreement import Agreement
 from blockota.model.release import Product, Release
+from blockota.settings import REGISTRIES
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class Desk:
     contract: BlockOTAContract | None = None
     replication: ReplicationContract | None = None
     registries: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def owned(self) -> OwnedContract:
+        """One of the Safe's contracts, whose owner the Safe is."""
+        if self.contract:
+            return self.contract
+        setting = next(key for key, name in REGISTRIES.items() if name in self.registries)
+        return registry_at(self.chain, setting, self.registries[REGISTRIES[setting]])
 
 
 def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int = 0) -> ChainView:

@@ -40,7 +40,7 @@ def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> 
         "foreign": OTHER_CHAIN,
     }
     folder = ProposalFolder({tmp_path / f"{name}.json": one for name, one in proposals.items()}, {})
-    listed = list_proposals(folder, VIEW, now=NOW)
+    listed = list_proposals(folder, [VIEW], now=NOW)
     assert [(one.file.stem, one.state.name) for one in listed] == [
         ("next", "NEXT"),
         ("rival", "NEXT"),
@@ -59,7 +59,7 @@ def test_a_listed_rejection_competes_with_an_expired_proposal(tmp_path: Path) ->
     """The list names the rivals of a rejection like the signing screen, including an expired proposal."""
     proposals = {"expired": proposal_with(expires=NOW), "no": proposal_with(to=SAFE, data=b"")}
     folder = ProposalFolder({tmp_path / f"{name}.json": one for name, one in proposals.items()}, {})
-    rivals = {one.file.stem: one.competes_with for one in list_proposals(folder, VIEW, now=NOW)}
+    rivals = {one.file.stem: one.competes_with for one in list_proposals(folder, [VIEW], now=NOW)}
     assert rivals == {"expired": (), "no": ("expired.json",)}
 
 
