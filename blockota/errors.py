@@ -96,6 +96,13 @@ class Action(Enum):
     LIST_AGREEMENTS = auto()
     LIST_PRODUCERS = auto()
     LIST_IDENTITIES = auto()
+    LIST_DEVICES = auto()
+    LIST_REGISTRANTS = auto()
+    LIST_SPECS = auto()
+    LIST_SITES = auto()
+    IMPORT_SPEC = auto()
+    LIST_ORDERS = auto()
+    SHOW_LOG = auto()
     NAME_VENDOR_SOURCE = auto()
     FORGIVE_SOURCE = auto()
     NAME_STATE_FILE = auto()
@@ -134,6 +141,8 @@ class Action(Enum):
     NAME_BOARD_PRODUCT = auto()
     NAME_IMAGE_COMMAND = auto()
     NEW_BOARD_IMAGE = auto()
+    # Logs and receipts
+    NAME_TRUST = auto()
 
 
 class BlockOTAError(Exception):

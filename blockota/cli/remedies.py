@@ -62,6 +62,13 @@ OPTIONS: dict[Action, str] = {
     Action.LIST_AGREEMENTS: "`blockota replica list --all`",
     Action.LIST_PRODUCERS: "`blockota producer list`",
     Action.LIST_IDENTITIES: "`blockota identity list`",
+    Action.LIST_DEVICES: "`blockota device list`",
+    Action.LIST_REGISTRANTS: "`blockota device registrant list`",
+    Action.LIST_SPECS: "`blockota device spec list`",
+    Action.LIST_SITES: "`blockota device site list`",
+    Action.IMPORT_SPEC: "`blockota device import FILE --spec {spec}`",
+    Action.LIST_ORDERS: "`blockota order list --all`",
+    Action.SHOW_LOG: "`blockota ledger show UUID`",
     Action.NAME_VENDOR_SOURCE: "--vendor-source URL, or vendor_sources in blockota.toml",
     Action.FORGIVE_SOURCE: "--forgive",
     Action.NAME_STATE_FILE: "--state FILE",
@@ -99,6 +106,7 @@ OPTIONS: dict[Action, str] = {
     Action.NAME_BOARD_PRODUCT: "--board-product NAME",
     Action.NAME_IMAGE_COMMAND: "--board-image COMMAND",
     Action.NEW_BOARD_IMAGE: "--new-board-image",
+    Action.NAME_TRUST: "[trust] in blockota.toml, or --trust FILE",
 }
 
 

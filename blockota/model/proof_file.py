@@ -4,12 +4,10 @@ The file has all that its reader needs to check the entry without a connection, 
 the log with the inclusion path, the signed checkpoint, and the anchor on the gateway chain. The field ``proof`` is a
 complete proof in the format C2SP tlog-proof, which other tools read::
 
-    {
-      "format": "blockota-receipt-1",
-      "entry": "kQBIAAAAAAAAASxYIE…",
-      "proof": "c2sp.org/tlog-proof@v1\nindex 73894\ngSKy…\n\n<checkpoint>",
-      "anchor": {"chainId": 1337, "ledger": "0xCf7E…", "block": 812}
-    }
+    {"format":"blockota-receipt-1",
+     "entry":"kQBIAAAAAAAAASxYIE…",
+     "proof":"c2sp.org/tlog-proof@v1\nindex 73894\ngSKy…\n\n<checkpoint>",
+     "anchor":{"chainId":1337,"ledger":"0xCf7E…","block":812}}
 """
 
 from __future__ import annotations
@@ -22,12 +20,21 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from blockota.errors import BlockOTAError, RefusedError
+from blockota.formats.notes import Checkpoint, Note
+from blockota.formats.tlog import (
+    HASH_SIZE,
+    TILE_WIDTH,
+    ReadTile,
+    Tile,
+    prove_inclusion,
+    read_from_tiles,
+    split_entries,
+)
 from blockota.strict_json import address, fault, integer, load, mapping, text
 
 MAX_PROOF_FILE_SIZE = 1 << 15
 """Largest size of a proof file in bytes. A usual one has less than 2 kB."""
 _FORMAT = "blockota-receipt-1"
-_HASH_SIZE = 32
 _FIRST_LINE = "c2sp.org/tlog-proof@v1"
 _PROOF = re.compile(
     rf"{re.escape(_FIRST_LINE)}\nindex (0|[1-9]\d{{0,18}})\n((?:[A-Za-z0-9+/=]+\n){{0,64}})\n(.+)", re.DOTALL | re.ASCII
@@ -85,7 +92,8 @@ class ProofFile:
             "proof": self.tlog_proof,
             "anchor": self.anchor.as_fields() if self.anchor else None,
         }
-        return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
+        # Compact, so that the file of one receipt among 100,000 stays below 2 kB.
+        return (json.dumps(fields, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
@@ -122,6 +130,32 @@ class ProofFile:
         )
 
 
+def make_proof(read_tile: ReadTile, index: int, note: Note, *, anchor: Anchor | None = None) -> ProofFile:
+    """Make the proof file of an entry from the tiles of its log.
+
+    Args:
+        read_tile: reads the log's tiles and entry bundles.
+        index: the entry's position in the log.
+        note: the signed checkpoint.
+        anchor: where the checkpoint is anchored.
+
+    Raises:
+        RefusedError: the checkpoint's log does not have the entry yet.
+        ValueError: the note is not a checkpoint, or an entry bundle is damaged.
+    """
+    size = Checkpoint.parse(note.text).head.size
+    if not 0 <= index < size:
+        raise RefusedError(
+            f"the log has no entry {index}",
+            why=f"its newest checkpoint has the entries 0 to {size - 1}" if size else "its newest checkpoint is empty",
+            remedy="name an entry of the checkpoint",
+        )
+    bundle, place = divmod(index, TILE_WIDTH)
+    entries = split_entries(read_tile(Tile(None, bundle, min(size - bundle * TILE_WIDTH, TILE_WIDTH))))
+    path = prove_inclusion(read_from_tiles(read_tile, size), index, size)
+    return ProofFile(entries[place], index, tuple(path), note.encode().decode(), anchor)
+
+
 def _base64(data: bytes) -> str:
     return b64encode(data).decode()
 
@@ -135,7 +169,7 @@ def _bytes(encoded: str) -> bytes:
 
 def _hash(line: str) -> bytes:
     found = b64decode(line, validate=True)
-    if len(found) != _HASH_SIZE:
+    if len(found) != HASH_SIZE:
         raise ValueError(f"proof has a hash of {len(found)} bytes")
     return found
 

@@ -1,17 +1,23 @@
-"""Log entries, and a device that signs its statements."""
+"""Log entries, a device that signs its statements, and a log with witnesses in memory."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, derive_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from blockota.formats.cose import ORDER, SignedStatement, to_be_signed
+from blockota.formats.notes import Checkpoint, NoteAlgorithm, NoteSigner, VerifierKey, cosign
+from blockota.formats.tlog import TILE_WIDTH, Tile, TreeEdge, join_entries, leaf_hash
+from blockota.ledger.trust import TrustedKeys
+from blockota.model.proof_file import Anchor, ProofFile, make_proof
 from blockota.model.receipt import RUNS, DeviceStatement, EntryKind, EvidenceLevel, LogEntry, ReleaseId
 from blockota.model.release import Version
 
@@ -19,6 +25,8 @@ RELEASE = ReleaseId(1337, "0xCf7Ed3AccA5a467e9e704C703E8D87F634fB0Fc9", "acme-th
 IMAGE = hashlib.sha256(b"image of acme-thermo2 1.1.0").digest()
 GATEWAY = UUID("8f14e45f-ceea-467f-a8a0-c2d5b1e7d301")
 DEVICE = 300
+ORIGIN = f"city.example/gateway/{GATEWAY.hex}"
+COSIGNED_AT = 1_795_000_060
 
 
 class SigningDevice:
@@ -43,6 +51,42 @@ class SigningDevice:
         """Sign any payload, with a low s."""
         r, s = decode_dss_signature(self._key.sign(to_be_signed(kind, payload), ECDSA(SHA256())))
         return SignedStatement(kind, payload, r.to_bytes(32) + min(s, ORDER - s).to_bytes(32)).encode()
+
+
+class MemoryLog:
+    """A log of some entries whose tiles are in memory, with a key, and with witnesses that cosign its checkpoint."""
+
+    def __init__(self, entries: Iterable[bytes], *, origin: str = ORIGIN, witnesses: int = 2) -> None:
+        raw = list(entries)
+        edge = TreeEdge()
+        self._tiles = dict(edge.grow(map(leaf_hash, raw)))
+        for begin in range(0, len(raw), TILE_WIDTH):
+            part = raw[begin : begin + TILE_WIDTH]
+            self._tiles[Tile(None, begin // TILE_WIDTH, len(part))] = join_entries(part)
+        self.signer = note_signer(origin, 1)
+        self.witnesses = [
+            note_signer(f"witness{number}.example", 10 + number, NoteAlgorithm.COSIGNATURE)
+            for number in range(witnesses)
+        ]
+        note = Checkpoint(origin, edge.head()).signed(self.signer)
+        cosigned = [cosign(note.text, witness, time=COSIGNED_AT) for witness in self.witnesses]
+        self.note = note.with_signatures(*cosigned)
+
+    def prove(self, index: int, anchor: Anchor | None = None) -> ProofFile:
+        """Return the proof file of an entry."""
+        return make_proof(self._tiles.__getitem__, index, self.note, anchor=anchor)
+
+    def keys(self, **devices: bytes) -> TrustedKeys:
+        """Return the keys of the log and its witnesses, and of devices such as ``device300=key``."""
+        keys = {int(name.removeprefix("device")): key for name, key in devices.items()}
+        witnesses = tuple(witness.key for witness in self.witnesses)
+        return TrustedKeys((self.signer.key,), witnesses, len(witnesses), keys)
+
+
+def note_signer(name: str, secret: int, algorithm: NoteAlgorithm = NoteAlgorithm.ED25519) -> NoteSigner:
+    """Return a key that signs checkpoints."""
+    key = Ed25519PrivateKey.from_private_bytes(secret.to_bytes(32))
+    return NoteSigner(VerifierKey(name, algorithm, key.public_key().public_bytes_raw()), key.sign)
 
 
 def install(**changes: Any) -> LogEntry:

@@ -1,0 +1,1 @@
+"""The append-only logs of gateways, validators and benches, and the check of their entries."""

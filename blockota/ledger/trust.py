@@ -1,0 +1,104 @@
+"""The keys that a reader of receipts trusts: the table ``[trust]`` of the settings.
+
+Keys never come from a receipt. ``logs`` and ``witnesses`` are lists of keys in the form name+id+key of C2SP
+signed-note, ``quorum`` is the number of witnesses that must have cosigned, and ``devices`` maps the number of a device
+to its P-256 key, x and y in 128 hexadecimal digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blockota.errors import Action, UsageError
+from blockota.formats.cose import check_key
+from blockota.formats.notes import NoteAlgorithm, VerifierKey
+from blockota.settings import load_table
+
+_KNOWN = {"logs", "witnesses", "quorum", "devices"}
+
+
+@dataclass(frozen=True)
+class TrustedKeys:
+    """The trusted keys.
+
+    Attributes:
+        logs: the keys of logs; the name of a key is the log's origin.
+        witnesses: the keys of witnesses.
+        quorum: the number of these witnesses that must have cosigned a checkpoint.
+        devices: the P-256 key of a device, x and y, by the device's number.
+    """
+
+    logs: tuple[VerifierKey, ...]
+    witnesses: tuple[VerifierKey, ...] = ()
+    quorum: int = 0
+    devices: Mapping[int, bytes] = field(default_factory=dict)
+
+
+def load_trust(config: Path | None, *, environment: Mapping[str, str]) -> TrustedKeys:
+    """Read the trusted keys from the table ``[trust]`` of a settings file.
+
+    Args:
+        config: the file; None means ``blockota.toml`` in the current folder, if it exists.
+        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+
+    Raises:
+        UsageError: the file cannot be read, a key is not valid, or the key of no log is given.
+    """
+    table = load_table(config, "trust", known=_KNOWN, environment=environment)
+    logs = _keys(table, "logs", NoteAlgorithm.ED25519)
+    if not logs:
+        raise UsageError(
+            "no log is trusted",
+            why="[trust] in the settings has no keys in logs",
+            remedy="get the key of the log from its keeper or from the gateway chain, and add it",
+            action=Action.NAME_TRUST,
+        )
+    witnesses = _keys(table, "witnesses", NoteAlgorithm.COSIGNATURE)
+    quorum = table.get("quorum", len(witnesses))
+    # Not isinstance: a bool is an int.
+    if type(quorum) is not int or not 0 <= quorum <= len(witnesses):
+        raise _unusable("quorum", f"{quorum!r:.40} is not a number from 0 to {len(witnesses)}, the number of witnesses")
+    return TrustedKeys(logs, witnesses, quorum, _devices(table.get("devices", {})))
+
+
+def _keys(table: Mapping[str, Any], name: str, algorithm: NoteAlgorithm) -> tuple[VerifierKey, ...]:
+    texts = table.get(name, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise _unusable(name, "it is not a list of keys")
+    try:
+        keys = tuple(map(VerifierKey.parse, texts))
+    except ValueError as error:
+        raise _unusable(name, str(error)) from error
+    for key in keys:
+        if key.algorithm is not algorithm:
+            other = "witness" if key.algorithm is NoteAlgorithm.COSIGNATURE else "log"
+            raise _unusable(name, f"the key {key.name} is that of a {other}")
+    # A log has several keys after a rotation, but one witness must not count as two.
+    if algorithm is NoteAlgorithm.COSIGNATURE:
+        for values in ({key.name for key in keys}, {key.key for key in keys}):
+            if len(values) < len(keys):
+                raise _unusable(name, "two of its keys have one name, or one key has two names")
+    return keys
+
+
+def _devices(table: object) -> dict[int, bytes]:
+    if not isinstance(table, dict):
+        raise _unusable("devices", 'it is not a table with lines NUMBER = "KEY"')
+    keys = {}
+    for number, text in table.items():
+        if not (number.isascii() and number.isdecimal() and number == str(int(number)) and int(number)):
+            raise _unusable("devices", f"{number!r:.40} is not the number of a device")
+        try:
+            keys[int(number)] = bytes.fromhex(text)
+            check_key(keys[int(number)])
+        except (TypeError, ValueError) as error:
+            why = f"the key of device {number} is not a point of P-256, x and y in 128 hexadecimal digits"
+            raise _unusable("devices", why) from error
+    return keys
+
+
+def _unusable(name: str, why: str) -> UsageError:
+    return UsageError(f"the setting {name} in [trust] cannot be used", why=why, remedy=f"correct {name} in the file")

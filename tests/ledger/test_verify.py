@@ -1,0 +1,176 @@
+"""A receipt is checked with trusted keys alone, and every change of its file is refused or changes nothing."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import RefusedError, UsageError
+from blockota.formats.notes import Note
+from blockota.ledger.trust import TrustedKeys, load_trust
+from blockota.ledger.verify import VerifiedEntry, verify_proof
+from blockota.model.proof_file import Anchor, ProofFile
+from blockota.model.receipt import EvidenceLevel
+from tests.support.receipts import (
+    COSIGNED_AT,
+    DEVICE,
+    GATEWAY,
+    ORIGIN,
+    RELEASE,
+    MemoryLog,
+    SigningDevice,
+    install,
+    note_signer,
+    signed_install,
+)
+from tests.support.sampling import sampled
+
+pytestmark = pytest.mark.sampled
+SIGNER = SigningDevice()
+ENTRY = signed_install(SIGNER)
+INDEX = 256
+LOG = MemoryLog([*(install(device=number).encode() for number in range(1, 257)), ENTRY.encode(), b"the next entry"])
+FILE = LOG.prove(INDEX, Anchor(1337, RELEASE.contract, 81_234_567))
+KEYS = LOG.keys(device300=SIGNER.key)
+RAW = FILE.to_json()
+
+
+def test_a_receipt_is_proven_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check names device, release, log, witnesses and evidence level, and opens no socket."""
+    monkeypatch.setattr(socket, "socket", None)
+    found = verify_proof(ProofFile.from_json(RAW), KEYS)
+    assert (found.entry, found.index, found.head.size) == (ENTRY, INDEX, 258)
+    assert (found.log_key.name, found.names_gateway) == (ORIGIN, True)
+    assert [(one.witness, one.time) for one in found.witnesses] == [
+        ("witness0.example", COSIGNED_AT),
+        ("witness1.example", COSIGNED_AT),
+    ]
+    assert (found.evidence.level, found.evidence.signature) == (EvidenceLevel.A, True)
+
+
+def test_each_entry_of_a_log_is_proven() -> None:
+    """Entries of a full bundle and of a partial one are proven, and no other index or entry fits a path."""
+    for index in (0, 1, 255):
+        assert verify_proof(LOG.prove(index), KEYS).entry.device == index + 1
+    for other in (replace(FILE, index=0), replace(FILE, index=257), replace(FILE, entry=install().encode())):
+        with pytest.raises(RefusedError, match="path does not lead"):
+            verify_proof(other, KEYS)
+    for path in (FILE.path[:-1], (*FILE.path, bytes(32)), FILE.path[::-1], ()):
+        with pytest.raises(RefusedError, match="path does not lead"):
+            verify_proof(replace(FILE, path=path), KEYS)
+    for index in (-1, 258):
+        with pytest.raises(RefusedError, match="no entry"):
+            LOG.prove(index)
+
+
+def test_a_proof_file_changed_in_any_bit_is_refused_or_means_the_same() -> None:
+    """With any bit of the file changed, the file is refused, or it proves the same; the anchor is not checked here."""
+    expected = verify_proof(FILE, KEYS)
+    kept = 0
+    for bit in sampled(range(8 * len(RAW)), one_in=16):
+        spoiled = bytearray(RAW)
+        spoiled[bit // 8] ^= 1 << bit % 8
+        found = proven(bytes(spoiled), KEYS)
+        kept += found is not None
+        assert found in (None, expected), bit
+    assert kept < 200  # digits of the anchor, which is checked with the chain alone
+
+
+def proven(raw: bytes, keys: TrustedKeys) -> VerifiedEntry | None:
+    """Return what a proof file proves; None if it is refused."""
+    try:
+        return verify_proof(ProofFile.from_json(raw), keys)
+    except RefusedError:
+        return None
+
+
+def test_keys_come_from_the_reader_alone() -> None:
+    """A log, a witness or a device whose key is another one is refused, though the file names the same."""
+    foreign = MemoryLog([ENTRY.encode()])
+    other = note_signer(ORIGIN, 99).key
+    with pytest.raises(RefusedError, match="not signed by a trusted key"):
+        verify_proof(FILE, replace(KEYS, logs=(other,)))
+    assert verify_proof(FILE, replace(KEYS, logs=(other, *KEYS.logs))).log_key == KEYS.logs[0]  # after a rotation
+    with pytest.raises(RefusedError, match="is not trusted"):
+        verify_proof(FILE, replace(KEYS, logs=(note_signer("other.example", 1).key,)))
+    with pytest.raises(RefusedError, match=r"forged.*device 300"):
+        verify_proof(FILE, LOG.keys(device300=SigningDevice(5).key))
+    moved = replace(FILE, checkpoint=foreign.note.encode().decode())
+    with pytest.raises(RefusedError, match="path does not lead"):
+        verify_proof(moved, KEYS)
+
+
+def test_a_quorum_of_witnesses_is_required() -> None:
+    """Without the signatures of the quorum the receipt is refused; a signature that does not verify always is."""
+    note = Note.parse(FILE.checkpoint.encode())
+    single = replace(FILE, checkpoint=replace(note, signatures=note.signatures[:2]).encode().decode())
+    with pytest.raises(RefusedError, match="1 of the 2 trusted witnesses did, and the quorum is 2"):
+        verify_proof(single, KEYS)
+    assert len(verify_proof(single, replace(KEYS, quorum=1)).witnesses) == 1
+    assert verify_proof(FILE, replace(KEYS, witnesses=(), quorum=0)).witnesses == ()
+    swapped = replace(note.signatures[1], signature=note.signatures[2].signature)
+    forged = replace(FILE, checkpoint=replace(note, signatures=(note.signatures[0], swapped)).encode().decode())
+    with pytest.raises(RefusedError, match="does not belong to the note"):
+        verify_proof(forged, replace(KEYS, quorum=0))
+
+
+def test_a_log_cannot_have_entries_of_another_gateway() -> None:
+    """The UUID at the end of a log's origin is that of its entries; another origin does not show whose log it is."""
+    entries = [ENTRY.encode(), install(gateway=None).encode()]
+    foreign = MemoryLog(entries, origin=f"city.example/gateway/{GATEWAY.hex[::-1]}")
+    for index in (0, 1):
+        with pytest.raises(RefusedError, match="belongs to"):
+            verify_proof(foreign.prove(index), foreign.keys())
+    with pytest.raises(RefusedError, match="names no gateway"):
+        verify_proof(MemoryLog(entries).prove(1), KEYS)
+    bench = MemoryLog(entries, origin="bench7.example")
+    assert not verify_proof(bench.prove(0), bench.keys()).names_gateway
+
+
+def test_a_receipt_among_100_000_fits_into_2_kb() -> None:
+    """The proof file of a signed receipt in a log of 100,000 entries with two witnesses has at most 2,000 bytes."""
+    path = tuple(bytes([255 - number]) * 32 for number in range(17))
+    assert len(replace(FILE, index=99_999, path=path).to_json()) <= 2000
+
+
+def test_the_trusted_keys_are_read_from_the_settings(tmp_path: Path) -> None:
+    """[trust] names keys of logs, witnesses and devices; the quorum is all witnesses if it is not given."""
+    file = tmp_path / "trust.toml"
+    file.write_text(
+        f'[trust]\nlogs = ["{KEYS.logs[0]}"]\nwitnesses = ["{KEYS.witnesses[0]}", "{KEYS.witnesses[1]}"]\n'
+        f'[trust.devices]\n{DEVICE} = "{SIGNER.key.hex()}"\n'
+    )
+    assert load_trust(file, environment={}) == KEYS
+    file.write_text(file.read_text().replace("[trust.devices]", "quorum = 1\n[trust.devices]"))
+    assert load_trust(file, environment={}).quorum == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ("", "no log is trusted"),
+        ("logs = []", "no log is trusted"),
+        ('logs = "key"', "not a list of keys"),
+        ("logs = [7]", "not a list of keys"),
+        ('logs = ["key"]', "name\\+id\\+key"),
+        (f'logs = ["{KEYS.witnesses[0]}"]', "is that of a witness"),
+        (f'logs = ["{KEYS.logs[0]}"]\nwitnesses = ["{KEYS.logs[0]}"]', "is that of a log"),
+        (f'logs = ["{KEYS.logs[0]}"]\nwitnesses = ["{KEYS.witnesses[0]}", "{KEYS.witnesses[0]}"]', "one name"),
+        (f'logs = ["{KEYS.logs[0]}"]\nquorum = 1', "number from 0 to 0"),
+        (f'logs = ["{KEYS.logs[0]}"]\nquorum = true', "number from 0 to 0"),
+        (f'logs = ["{KEYS.logs[0]}"]\ndevices = []', "not a table"),
+        (f'logs = ["{KEYS.logs[0]}"]\n[trust.devices]\n0 = "00"', "not the number of a device"),
+        (f'logs = ["{KEYS.logs[0]}"]\n[trust.devices]\n7 = "{"01" * 64}"', "not a point of P-256"),
+        (f'logs = ["{KEYS.logs[0]}"]\n[trust.devices]\n7 = 7', "not a point of P-256"),
+        ("keys = []", "unknown setting"),
+    ],
+)
+def test_keys_that_cannot_be_used_are_refused(tmp_path: Path, lines: str, why: str) -> None:
+    """Keys of another kind, keys that are given twice and wrong numbers are refused with the reason."""
+    file = tmp_path / "trust.toml"
+    file.write_text(f"[trust]\n{lines}\n")
+    with pytest.raises(UsageError, match=why):
+        load_trust(file, environment={})
