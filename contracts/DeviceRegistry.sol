@@ -121,26 +121,26 @@ contract DeviceRegistry is DeviceRecords {
 
     /// @inheritdoc IDeviceRegistry
     function ban(uint64 number, bytes32 reason) external {
-        (Ban by, bytes16 administrator) = _authorityOver(number);
+        (Ban party, bytes16 administrator) = _authorityOver(number);
         DeviceEntry storage entry = _devices[number];
-        require(entry.ban < by, DeviceAlreadyBanned(number, entry.ban));
+        require(entry.ban < party, DeviceAlreadyBanned(number, entry.ban));
 
-        entry.ban = by;
+        entry.ban = party;
         entry.bannedAt = uint40(block.timestamp);
 
-        emit DeviceBanned(number, by, administrator, reason);
+        emit DeviceBanned(number, party, administrator, reason);
     }
 
     /// @inheritdoc IDeviceRegistry
     function unban(uint64 number) external {
-        (Ban by, bytes16 administrator) = _authorityOver(number);
+        (Ban party, bytes16 administrator) = _authorityOver(number);
         DeviceEntry storage entry = _devices[number];
-        require(entry.ban != Ban.None && entry.ban <= by, DeviceNotBanned(number, entry.ban));
+        require(entry.ban != Ban.None && entry.ban <= party, DeviceNotBanned(number, entry.ban));
 
         entry.ban = Ban.None;
         entry.bannedAt = 0;
 
-        emit DeviceUnbanned(number, by, administrator);
+        emit DeviceUnbanned(number, party, administrator);
     }
 
     /// @notice Always reverts: the contract must have an owner.
@@ -232,7 +232,7 @@ contract DeviceRegistry is DeviceRecords {
     }
 
     /// @dev Returns on whose behalf the caller may ban a device: the city's or its registrant's.
-    function _authorityOver(uint64 number) private view returns (Ban by, bytes16 administrator) {
+    function _authorityOver(uint64 number) private view returns (Ban party, bytes16 administrator) {
         require(_exists(number), DeviceUnknown(number));
         if (msg.sender == owner()) return (Ban.City, 0);
         (bytes16 uuid, IIdentityRegistry.Kind kind, bool active) = IIdentityRegistry(_identities).standing(msg.sender);

@@ -106,14 +106,14 @@ interface IDeviceRegistrants {
     error SpecOfAnotherRegistrant(bytes32 specHash, bytes32 registrant);
 
     /// @notice A spec has this name.
-    error SpecKnown(string name);
+    error SpecKnown(string specName);
 
     /// @notice No spec has this hash.
     error SpecUnknown(bytes32 specHash);
 
     /// @notice The name of a spec is empty, longer than 64 bytes, or has a "/"; or it is not imported and has characters
     /// other than visible ASCII.
-    error SpecNameInvalid(string name);
+    error SpecNameInvalid(string specName);
 
     /// @notice A text is longer than `limit` bytes.
     error TextTooLong(uint256 length, uint256 limit);

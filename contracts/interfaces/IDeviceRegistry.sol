@@ -134,10 +134,10 @@ interface IDeviceRegistry is IDeviceRegistrants, IDeviceSites {
     event DeviceTransferred(uint64 indexed number, bytes32 indexed from, bytes32 indexed to);
 
     /// @notice A device was banned. `administrator` is the UUID of an Administrator who did it, else 0.
-    event DeviceBanned(uint64 indexed number, Ban by, bytes16 administrator, bytes32 reason);
+    event DeviceBanned(uint64 indexed number, Ban party, bytes16 administrator, bytes32 reason);
 
     /// @notice The ban of a device ended.
-    event DeviceUnbanned(uint64 indexed number, Ban by, bytes16 administrator);
+    event DeviceUnbanned(uint64 indexed number, Ban party, bytes16 administrator);
 
     /// @notice Ownership cannot be renounced.
     error RenouncingRefused();
@@ -185,10 +185,10 @@ interface IDeviceRegistry is IDeviceRegistrants, IDeviceSites {
     error TransferToSelf(uint64 number, bytes32 registrant);
 
     /// @notice The device is banned by the same party, or by the city.
-    error DeviceAlreadyBanned(uint64 number, Ban by);
+    error DeviceAlreadyBanned(uint64 number, Ban party);
 
     /// @notice The device is not banned, or it was banned by the city and the caller is its registrant.
-    error DeviceNotBanned(uint64 number, Ban by);
+    error DeviceNotBanned(uint64 number, Ban party);
 
     /// @notice Registers a device. Anyone may call it with the registrant's signature.
     /// @param registration The device.

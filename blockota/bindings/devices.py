@@ -1,0 +1,279 @@
+"""The contract DeviceRegistry: read devices, registrants, specs and sites as values, and write as a registrant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from blockota.approval.safe_transaction import signable
+from blockota.bindings.contract import PAGE, OwnedContract, status_of
+from blockota.chain import Receipt
+from blockota.errors import Action, RefusedError, UsageError
+from blockota.ethereum import keccak
+from blockota.formats.abi import encode, interface
+from blockota.formats.iotregistry import SpecRecord, ThingRecord
+from blockota.formats.public_key import KeyKind, PublicKey
+from blockota.model.device import (
+    BLOCK,
+    Ban,
+    Batch,
+    Device,
+    DeviceVersion,
+    Registrant,
+    Registration,
+    Site,
+    Spec,
+    SpecUpdate,
+    key_words,
+    spec_hash,
+)
+from blockota.model.identity import ban_reason
+from blockota.model.release import product_key, product_name
+
+if TYPE_CHECKING:
+    from eth_account.messages import SignableMessage
+    from eth_account.signers.base import BaseAccount
+
+_DOMAIN_NAME = "BlockOTA DeviceRegistry"
+_DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+Value = TypeVar("Value")
+
+
+class DevicesContract(OwnedContract):
+    """The contract with the devices of a city."""
+
+    NAME, SETTING = "DeviceRegistry", "devices"
+
+    def device(self, number: int, *, block: int | None = None) -> Device | None:
+        """Return one device; None if no device has the number."""
+        return _device(self._ask("device", number, block=block))
+
+    def number_of(self, alias: str, *, block: int | None = None) -> int | None:
+        """Return the number of the device with an alias; None if no device has it."""
+        return self._ask("numberOf", alias, block=block) or None
+
+    def known_device(self, name: int | str) -> Device:
+        """Return a device by its number or by one of its aliases.
+
+        Raises:
+            RefusedError: there is no such device.
+        """
+        number = name if isinstance(name, int) else self.number_of(name)
+        found = self.device(number) if number else None
+        if found is None:
+            raise RefusedError(
+                f"there is no device {name}",
+                why=f"the contract {self.address} has no record of it",
+                remedy="check the number or the alias",
+                action=Action.LIST_DEVICES,
+            )
+        return found
+
+    def devices(self, *, block: int | None = None) -> Iterator[Device]:
+        """Yield all devices in the order of their numbers, except those of batches."""
+        batches = [one for site in self.sites(block=block) for one in self.batches(site.uuid, block=block)]
+        for start in range(BLOCK, (self._ask("blockCount", block=block) + 1) * BLOCK, BLOCK):
+            if any(one.first <= start and start + BLOCK <= one.first + one.count for one in batches):
+                continue
+            page = self._ask("devices", start, BLOCK, block=block)
+            yield from (found for record in page if (found := _device(record)) and found.record)
+
+    def versions(self, number: int, *, block: int | None = None) -> list[DeviceVersion]:
+        """Return all versions of a device, the present one first; none for a device of a batch."""
+        return [
+            DeviceVersion(
+                product_name(record["registrant"]), _key(record["key"]), record["fromBlock"], record["toBlock"] or None
+            )
+            for record in self._ask("generations", number, block=block)
+        ]
+
+    def record(self, key: str, *, block: int | None = None) -> bytes:
+        """Return IOTRegistry's record under one of its keys, such as ``Spec:thermo2``; empty if there is none."""
+        return bytes(self._ask("record", key, block=block))
+
+    def batches(self, site: UUID, *, block: int | None = None) -> list[Batch]:
+        """Return the batches of a site in the order of their numbers."""
+        return self._pages("batches", _batch, site.bytes, block=block)
+
+    def batch_of(self, number: int, *, block: int | None = None) -> Batch | None:
+        """Return the batch of a device; None if the device is not one of a batch."""
+        record = self._ask("batchOf", number, block=block)
+        return _batch(record) if record["count"] else None
+
+    def registrant(self, name: str, *, block: int | None = None) -> Registrant | None:
+        """Return one registrant; None if no registrant has the name."""
+        return _registrant(self._ask("registrant", product_key(name), block=block))
+
+    def registrants(self, *, block: int | None = None) -> list[Registrant]:
+        """Return all registrants in the order of their admission, suspended ones too."""
+        return [one for one in self._pages("registrants", _registrant, block=block) if one]
+
+    def spec(self, name: str, *, block: int | None = None) -> Spec | None:
+        """Return one spec; None if no spec has the name."""
+        return _spec(self._ask("spec", spec_hash(name), block=block))
+
+    def known_spec(self, name: str) -> Spec:
+        """Return one spec.
+
+        Raises:
+            RefusedError: no spec has the name.
+        """
+        found = self.spec(name)
+        if found is None:
+            why = f"the contract {self.address} has no record of it"
+            raise RefusedError(
+                f"there is no spec {name!r:.80}", why=why, remedy="check the name", action=Action.LIST_SPECS
+            )
+        return found
+
+    def specs(self, *, block: int | None = None) -> list[Spec]:
+        """Return all specs in the order of their registration."""
+        return [one for one in self._pages("specs", _spec, block=block) if one]
+
+    def updates(self, spec: Spec, *, block: int | None = None) -> list[SpecUpdate]:
+        """Return the list of the products that may update the devices of a spec, ended entries too."""
+        return self._pages("updates", _update, spec.hash, block=block)
+
+    def site(self, uuid: UUID, *, block: int | None = None) -> Site | None:
+        """Return one site; None if the gateway has no blocks of numbers."""
+        return _site(self._ask("site", uuid.bytes, block=block))
+
+    def sites(self, *, block: int | None = None) -> list[Site]:
+        """Return all sites in the order of their first blocks."""
+        return [one for one in self._pages("sites", _site, block=block) if one]
+
+    def register(self, account: BaseAccount, registration: Registration, *, payer: BaseAccount) -> Device:
+        """Sign a registration as the registrant, and register the device in a transaction of any account.
+
+        Raises:
+            ContractRefusalError: the contract refuses the registration.
+        """
+        signed = account.sign_message(self.signable(registration))
+        receipt = self._send(payer, "register", registration.as_argument(), bytes(signed.signature))
+        number = self.number_of(registration.aliases[0], block=receipt.block_number)
+        found = self.device(number, block=receipt.block_number) if number else None
+        if found is None:
+            raise AssertionError("a registered device has no record")
+        return found
+
+    def signable(self, registration: Registration) -> SignableMessage:
+        """Return a registration in the form that accounts sign (EIP-712)."""
+        values = [keccak(text=_DOMAIN_TYPE), keccak(text=_DOMAIN_NAME), keccak(text="1")]
+        types = ["bytes32", "bytes32", "bytes32", "uint256", "address"]
+        domain = keccak(encode(types, [*values, self.chain.chain_id, self.address]))
+        return signable(domain, registration.struct_hash())
+
+    def register_spec(self, account: BaseAccount, name: str, *, data: str) -> Receipt:
+        """Register a spec, as a registrant."""
+        return self._send(account, "registerSpec", name, data)
+
+    def allow(self, account: BaseAccount, spec: str, update: SpecUpdate) -> Receipt:
+        """Put a product on the list of a spec, or end its entry if `allowed` is false, as the spec's registrant."""
+        function = "allow" if update.allowed else "disallow"
+        arguments = (update.chain_id, update.contract, product_key(update.product))
+        return self._send(account, function, spec_hash(spec), *arguments)
+
+    def set_key(self, account: BaseAccount, number: int, key: PublicKey) -> Receipt:
+        """Give a device a P-256 key, or replace its key, as its registrant."""
+        return self._send(account, "setKey", number, *key_words(key))
+
+    def change(self, account: BaseAccount, function: str, *arguments: Any) -> Receipt:
+        """Send `transfer`, `ban` or `unban`, as a registrant or an Administrator; arguments of `change_arguments`."""
+        return self._send(account, function, *arguments)
+
+    def _pages(
+        self, function: str, make: Callable[[Mapping[str, Any]], Value], *arguments: Any, block: int | None
+    ) -> list[Value]:
+        found: list[Value] = []
+        while True:
+            page = self._ask(function, *arguments, len(found), PAGE, block=block)
+            found += map(make, page)
+            if len(page) < PAGE:
+                return found
+
+
+def change_arguments(number: int, *, to: str = "", reason: str = "") -> tuple[Any, ...]:
+    """Return the arguments of ``transfer`` with a registrant, of ``ban`` with a reason, or else of ``unban``.
+
+    Raises:
+        UsageError: the name or the reason cannot be on the chain.
+    """
+    if to:
+        return number, product_key(to)
+    return (number, ban_reason(reason)) if reason else (number,)
+
+
+def import_call(things: list[tuple[Registration, bytes]]) -> bytes:
+    """Return the calldata by which the city imports things of IOTRegistry, each with its original signature."""
+    arguments = [{"thing": one.as_argument(), "signature": signature} for one, signature in things]
+    return interface(DevicesContract.NAME).encode_call("importThings", arguments)
+
+
+def _registrant(record: Mapping[str, Any]) -> Registrant | None:
+    if not any(record["name"]):
+        return None
+    return Registrant(
+        name=product_name(record["name"]),
+        account=record["account"],
+        suspended=record["suspended"],
+        since=record["since"],
+        public_key=record["publicKey"],
+    )
+
+
+def _spec(record: Mapping[str, Any]) -> Spec | None:
+    if not any(record["specHash"]):
+        return None
+    with_record = _read(SpecRecord.decode, record["record"])
+    return Spec(record["name"], product_name(record["registrant"]), record["signature"], with_record)
+
+
+def _update(record: Mapping[str, Any]) -> SpecUpdate:
+    return SpecUpdate(record["chain"], record["blockOta"], product_name(record["product"]), record["allowed"])
+
+
+def _site(record: Mapping[str, Any]) -> Site | None:
+    return Site(UUID(bytes=record["uuid"]), record["given"], record["left"]) if any(record["uuid"]) else None
+
+
+def _batch(record: Mapping[str, Any]) -> Batch:
+    return Batch(
+        first=record["first"],
+        count=record["count"],
+        root=record["root"],
+        spec_hash=record["specHash"],
+        registrant=product_name(record["registrant"]),
+        since=record["since"],
+    )
+
+
+def _device(record: Mapping[str, Any]) -> Device | None:
+    if not record["number"]:
+        return None
+    return Device(
+        number=record["number"],
+        registrant=product_name(record["registrant"]),
+        spec_hash=record["specHash"],
+        site=UUID(bytes=record["site"]),
+        ban=status_of(Ban, record["ban"], of="a device", setting="devices"),
+        banned_at=record["bannedAt"] or None,
+        since=record["since"],
+        from_block=record["fromBlock"],
+        key=_key(record["key"]),
+        nonce=record["nonce"],
+        signature=record["signature"],
+        record=_read(ThingRecord.decode, record["record"]) if record["record"] else None,
+    )
+
+
+def _key(data: bytes) -> PublicKey | None:
+    return _read(lambda raw: PublicKey(KeyKind.P256, raw), data) if data else None
+
+
+def _read(read: Callable[[bytes], Value], data: bytes) -> Value:
+    """Read bytes that the contract made, so that an error is one of the node's answer."""
+    try:
+        return read(data)
+    except UsageError as error:
+        raise RefusedError("the contract's answer is not valid", why=f"{error.what}: {error.why}") from error

@@ -1,0 +1,369 @@
+"""Devices of a city, their registrants, specs and sites, as the contract DeviceRegistry records them. Pure."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from blockota.errors import UsageError
+from blockota.ethereum import keccak
+from blockota.formats.abi import encode
+from blockota.formats.iotregistry import SpecRecord, ThingRecord
+from blockota.formats.public_key import KeyKind, PublicKey, read_pem
+from blockota.model.release import product_key, show_time
+
+BLOCK = 256
+"""The quantity of device numbers in a block."""
+REGISTRATION_TYPE = (
+    "Registration(bytes32 registrant,bytes nonce,string[] aliases,string data,string spec,bytes16 site,"
+    "bytes32 keyX,bytes32 keyY)"
+)
+"""Type of what a registrant signs (``encodeType`` in EIP-712)."""
+_VISIBLE = re.compile(r"[!-~]+", re.ASCII)
+
+
+class Ban(enum.Enum):
+    """Who banned a device, with its number in the contract."""
+
+    NONE = 0
+    REGISTRANT = 1
+    CITY = 2
+
+    def __str__(self) -> str:
+        """The party, in lower case."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Registrant:
+    """The record of a registrant.
+
+    Attributes:
+        name: name of the registrant, the first part of the names of its devices.
+        account: address of the account that signs its registrations.
+        suspended: whether the city suspends the registrant.
+        since: Unix time of the admission.
+        public_key: compressed secp256k1 key, by which IOTRegistry identifies the registrant.
+    """
+
+    name: str
+    account: str
+    suspended: bool
+    since: int
+    public_key: bytes
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a registrant, as in ``device registrant list --json``."""
+        return {
+            "name": self.name,
+            "account": self.account,
+            "suspended": self.suspended,
+            "since": self.since,
+            "publicKey": self.public_key.hex(),
+        }
+
+
+@dataclass(frozen=True)
+class SpecUpdate:
+    """A product on the list of a spec: its releases may update the devices of the spec, unless `allowed` is false."""
+
+    chain_id: int
+    contract: str
+    product: str
+    allowed: bool
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a product on a list."""
+        return {
+            "chainId": self.chain_id,
+            "contract": self.contract,
+            "product": self.product,
+            "allowed": self.allowed,
+        }
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The record of a spec, which describes a model.
+
+    Attributes:
+        name: name of the spec.
+        registrant: name of its registrant.
+        signature: IOTRegistry's signature of an imported spec; empty if the spec is not imported.
+        record: IOTRegistry's record.
+    """
+
+    name: str
+    registrant: str
+    signature: bytes
+    record: SpecRecord
+
+    @property
+    def hash(self) -> bytes:
+        """The hash by which other contracts name the spec."""
+        return spec_hash(self.name)
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a spec."""
+        return {
+            "name": self.name,
+            "specHash": f"0x{self.hash.hex()}",
+            "registrant": self.registrant,
+            "imported": bool(self.signature),
+            "data": self.record.data,
+        }
+
+
+@dataclass(frozen=True)
+class Site:
+    """A gateway with blocks of device numbers.
+
+    Attributes:
+        uuid: UUID of the gateway.
+        given: quantity of numbers that the city gave to the site.
+        left: quantity of numbers that are not used yet.
+    """
+
+    uuid: UUID
+    given: int
+    left: int
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a site, as in ``device site list --json``."""
+        return {"uuid": str(self.uuid), "given": self.given, "left": self.left}
+
+
+@dataclass(frozen=True)
+class DeviceVersion:
+    """A version of a device: its registrant and key, and the blocks in which they were the present ones.
+
+    Attributes:
+        registrant: name of the registrant.
+        key: P-256 key of the device.
+        from_block: first block.
+        to_block: first block of the next version; None for the present one.
+    """
+
+    registrant: str
+    key: PublicKey | None
+    from_block: int
+    to_block: int | None
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a version."""
+        return {
+            "registrant": self.registrant,
+            "key": self.key.pem if self.key else None,
+            "fromBlock": self.from_block,
+            "toBlock": self.to_block,
+        }
+
+
+@dataclass(frozen=True)
+class Device:
+    """The record of a device.
+
+    Attributes:
+        number: number of the device.
+        registrant: name of the present registrant.
+        spec_hash: hash of the spec.
+        site: UUID of the gateway that serves the device.
+        ban: who banned the device.
+        banned_at: Unix time of the ban; None if the device is not banned.
+        since: Unix time of the present version.
+        from_block: block of the present version.
+        key: P-256 key of the device.
+        nonce: IOTRegistry's id of the device; empty for a device of a batch.
+        signature: IOTRegistry's signature of an imported device; empty if the device is not imported.
+        record: IOTRegistry's record; None for a device of a batch.
+    """
+
+    number: int
+    registrant: str
+    spec_hash: bytes
+    site: UUID
+    ban: Ban
+    banned_at: int | None
+    since: int
+    from_block: int
+    key: PublicKey | None
+    nonce: bytes
+    signature: bytes
+    record: ThingRecord | None
+
+    @property
+    def name(self) -> str:
+        """The first alias, or the number for a device of a batch."""
+        return self.record.aliases[0] if self.record else str(self.number)
+
+    @property
+    def status(self) -> str:
+        """Whether the device is banned, by whom, and since when."""
+        if self.banned_at is None:
+            return "active"
+        return f"banned by the {self.ban} on {show_time(self.banned_at)}"
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a device, as in ``device show --json``."""
+        return {
+            "number": self.number,
+            "aliases": list(self.record.aliases) if self.record else [],
+            "registrant": self.registrant,
+            "spec": self.record.spec if self.record else None,
+            "specHash": f"0x{self.spec_hash.hex()}",
+            "site": str(self.site),
+            "imported": bool(self.signature),
+            "bannedBy": None if self.ban is Ban.NONE else str(self.ban),
+            "bannedAt": self.banned_at,
+            "since": self.since,
+            "fromBlock": self.from_block,
+            "key": self.key.pem if self.key else None,
+            "nonce": self.nonce.hex(),
+            "data": self.record.data if self.record else None,
+        }
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Devices that were registered together by the RFC 6962 root of their entries.
+
+    Attributes:
+        first: number of the first device.
+        count: quantity of devices, whose numbers follow one another.
+        root: the root.
+        spec_hash: hash of their spec.
+        registrant: name of their registrant.
+        since: Unix time of the registration.
+    """
+
+    first: int
+    count: int
+    root: bytes
+    spec_hash: bytes
+    registrant: str
+    since: int
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a batch, as in ``device list --json``."""
+        return {
+            "first": self.first,
+            "count": self.count,
+            "root": self.root.hex(),
+            "specHash": f"0x{self.spec_hash.hex()}",
+            "registrant": self.registrant,
+            "since": self.since,
+        }
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a registrant signs to register a device.
+
+    Attributes:
+        registrant: name of the registrant.
+        nonce: IOTRegistry's id of the device, 1 to 64 bytes.
+        aliases: names of the device. The first is ``<registrant>/<spec>/<serial>``.
+        data: a text that the contract does not interpret.
+        spec: name of the spec.
+        site: UUID of the gateway that serves the device.
+        key: P-256 key of the device.
+    """
+
+    registrant: str
+    nonce: bytes
+    aliases: tuple[str, ...]
+    data: str
+    spec: str
+    site: UUID
+    key: PublicKey | None = None
+
+    def as_argument(self) -> dict[str, Any]:
+        """Return the registration as an argument of ``register``."""
+        key_x, key_y = key_words(self.key)
+        return {
+            "registrant": product_key(self.registrant),
+            "nonce": self.nonce,
+            "aliases": list(self.aliases),
+            "data": self.data,
+            "spec": self.spec,
+            "site": self.site.bytes,
+            "keyX": key_x,
+            "keyY": key_y,
+        }
+
+    def struct_hash(self) -> bytes:
+        """Return the hash of the fields (``hashStruct`` in EIP-712)."""
+        aliases = b"".join(keccak(text=alias) for alias in self.aliases)
+        values = [
+            keccak(text=REGISTRATION_TYPE),
+            product_key(self.registrant),
+            keccak(self.nonce),
+            keccak(aliases),
+            keccak(self.data.encode()),
+            keccak(self.spec.encode()),
+            self.site.bytes,
+            *key_words(self.key),
+        ]
+        return keccak(encode(["bytes32"] * 6 + ["bytes16"] + ["bytes32"] * 2, values))
+
+
+def spec_hash(name: str) -> bytes:
+    """Return the hash by which other contracts name a spec."""
+    return keccak(name.encode())
+
+
+def split_name(alias: str) -> tuple[str, str, str]:
+    """Split the first alias of a device into registrant, spec and serial number.
+
+    Raises:
+        UsageError: the alias does not have this form.
+    """
+    parts = alias.split("/")
+    if len(parts) != 3 or not all(_VISIBLE.fullmatch(part) for part in parts):  # noqa: PLR2004 - the three parts
+        raise UsageError(
+            f"{alias!r:.140} is not the name of a device",
+            why="a device is named REGISTRANT/SPEC/SERIAL, in visible ASCII characters",
+            remedy="write a name such as acme/thermo2/SN-000123",
+        )
+    return parts[0], parts[1], parts[2]
+
+
+def registration_of(
+    aliases: Sequence[str], *, nonce: bytes, data: str, site: UUID, key: PublicKey | None
+) -> Registration:
+    """Return the registration of a device, whose registrant and spec are those of its first alias.
+
+    Raises:
+        UsageError: an alias does not have the required form.
+    """
+    registrant, spec, _ = split_name(aliases[0])
+    for alias in aliases[1:]:
+        if not (_VISIBLE.fullmatch(alias) and alias.startswith(f"{registrant}/") and alias != f"{registrant}/"):
+            raise UsageError(
+                f"{alias!r:.140} cannot be an alias of this device",
+                why=f"an alias begins with the registrant's name, {registrant}/, and has visible ASCII characters",
+                remedy=f"write {registrant}/{alias.lstrip('/')}" if _VISIBLE.fullmatch(alias) else "",
+            )
+    return Registration(registrant, nonce, tuple(aliases), data, spec, site, key)
+
+
+def device_key(pem: str) -> PublicKey:
+    """Read the PEM file of a device's key.
+
+    Raises:
+        UsageError: the file is not a P-256 key.
+    """
+    key = read_pem(pem)
+    if key.kind is not KeyKind.P256:
+        raise UsageError("this is not the key of a device", why=f"it is a {key} key", remedy="give a P-256 key")
+    return key
+
+
+def key_words(key: PublicKey | None) -> tuple[bytes, bytes]:
+    """Return x and y of a key as the contract's arguments; zeros for none."""
+    data = key.data if key else bytes(64)
+    return data[:32], data[32:]
