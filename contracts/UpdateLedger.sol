@@ -143,7 +143,8 @@ contract UpdateLedger is IUpdateLedger {
         mapping(uint256 word => uint256 bits) storage map = _installed[release];
         for (uint256 i = 0; i < words.length; ++i) {
             uint256 before = map[words[i]];
-            require(before & bits[i] == 0, AlreadyInstalled(release, words[i], before & bits[i]));
+            uint256 repeated = before & bits[i];
+            require(repeated == 0, AlreadyInstalled(release, _firstOf(words[i], repeated)));
             map[words[i]] = before | bits[i];
         }
 
@@ -163,6 +164,12 @@ contract UpdateLedger is IUpdateLedger {
         bytes32 leaf = MerkleLog.leafHash(entry.data);
         bool included = MerkleLog.includes(record.root, record.size, leaf, entry.index, entry.path);
         require(included, EntryNotInLog(uuid, entry.index, record.size));
+    }
+
+    /// @dev Returns the smallest device number of a word's bits.
+    function _firstOf(uint256 word, uint256 bits) private pure returns (uint64 number) {
+        number = uint64(word << 8);
+        for (; bits != 0 && bits & 1 == 0; bits >>= 1) ++number;
     }
 
     function _numberOf(bytes calldata data) private pure returns (uint64) {

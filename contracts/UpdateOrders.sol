@@ -70,6 +70,7 @@ contract UpdateOrders is IUpdateOrders {
         uint40 deadline
     ) external returns (uint64 id) {
         bytes16 operator = _requireOperator();
+        require(version != 0, VersionMissing());
         require(deadline > block.timestamp, DeadlineInPast(deadline, block.timestamp));
         require(notBefore < deadline, WindowEmpty(notBefore, deadline));
         _requireAllowed(groupId, chain, blockOta, product);

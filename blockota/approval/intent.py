@@ -94,6 +94,14 @@ _OPTIONAL = {"account", "replication"}
 _UUID_SIZE, _LONGEST_HEX = 16, 65
 """Bytes of a UUID, and of the longest value that is shown as a whole: a P-256 key, or a signature."""
 _STATUSES = ("unknown", "proposed", "accepted", "declined", "withdrawn", "terminated")
+_LOG_STATES = ("not anchored", "growing", "suspended", "retired")
+_GROUP_KINDS = ("none", "model", "site", "list")
+_ORDER_STATUSES = ("unknown", "open", "cancelled", "expired", "void")
+
+
+def _word_of(words: tuple[str, ...]) -> Callable[[int], str]:
+    """Return a function that shows the number of an enumeration's member as its word."""
+    return lambda number: words[number] if number < len(words) else str(number)
 
 
 @dataclass(frozen=True)
@@ -226,17 +234,20 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(
         ("version", "head", "minimumVersion", "requested"), lambda packed: str(Version.unpack(packed) or "none")
     ),
-    **dict.fromkeys(("product", "oem", "name", "registrant", "reason"), product_name),
-    **dict.fromkeys(("uuid", "by", "site", "from"), lambda uuid: str(UUID(bytes=uuid))),
+    **dict.fromkeys(("product", "oem", "name", "registrant", "group", "reason"), product_name),
+    **dict.fromkeys(("uuid", "by", "site", "from", "operator"), lambda uuid: str(UUID(bytes=uuid))),
     "to": lambda place: str(UUID(bytes=place)) if len(place) == _UUID_SIZE else product_name(place),
-    "kind": lambda number: _KINDS[number] if number < len(_KINDS) else str(number),
-    "keyKind": lambda number: _KEY_KINDS[number] if number < len(_KEY_KINDS) else str(number),
+    "kind": _word_of(_KINDS),
+    "keyKind": _word_of(_KEY_KINDS),
     "virtualIp": lambda number: str(IPv4Address(number)) if number else "none",
     **dict.fromkeys(("loadAddress", "flashStart"), lambda address: f"0x{address:08x}"),
-    **dict.fromkeys(("expiresAt", "blockTime", "bannedAt", "time"), show_time),
-    "activeFrom": lambda seconds: show_time(seconds) if seconds else "at once",
+    **dict.fromkeys(("expiresAt", "blockTime", "bannedAt", "time", "deadline"), show_time),
+    **dict.fromkeys(("activeFrom", "notBefore"), lambda seconds: show_time(seconds) if seconds else "at once"),
     "chipId": lambda number: f"0x{number:03x}",
-    "status": lambda number: _STATUSES[number] if number < len(_STATUSES) else str(number),
+    "status": _word_of(_STATUSES),
+    "state": _word_of(_LOG_STATES),
+    "groupKind": _word_of(_GROUP_KINDS),
+    "orderStatus": _word_of(_ORDER_STATUSES),
 }
 
 

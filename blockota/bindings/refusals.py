@@ -9,12 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from blockota.approval.intent import show_value
+from blockota.bindings.device_refusals import DEVICE_REFUSALS
 from blockota.bindings.refusal import Refusal
 from blockota.bindings.registry_refusals import REGISTRY_REFUSALS
 from blockota.errors import Action, ContractRefusalError, RevertedError
 from blockota.formats.abi import interface, revert_text
 
-EXPLAINED = ("BlockOTA", "FirmwareReplication", "Producers", "IdentityRegistry")
+EXPLAINED = (
+    "BlockOTA",
+    "FirmwareReplication",
+    "Producers",
+    "IdentityRegistry",
+    "DeviceRegistry",
+    "UpdateLedger",
+    "UpdateOrders",
+)
 """The contracts whose errors are explained."""
 _ASK_VENDOR = "ask the vendor, who decides this through its Safe"
 _STATUS_REMEDIES = {
@@ -140,6 +149,144 @@ REFUSALS: Mapping[str, Refusal] = {
     "InvalidUriLength": Refusal(
         "the URL cannot be announced", "it has {length} bytes, and 1 to {limit} are allowed", "choose a shorter URL"
     ),
+    # UpdateLedger
+    "NotALogKeeper": Refusal(
+        "{caller} may not anchor a log",
+        "its identity is of kind {kind}, and only active gateways, validators, technicians and clouds keep logs",
+        "use the newest account of an active identity of these kinds",
+        Action.LIST_IDENTITIES,
+    ),
+    "NotAnAdministrator": Refusal(
+        "{caller} may not decide on a log",
+        "its identity is of kind {kind}, and only active administrators decide",
+        "use the newest account of an active administrator",
+        Action.LIST_IDENTITIES,
+    ),
+    "WrongLogState": Refusal(
+        "the log of {uuid} is {state}, which does not allow this step",
+        "only a growing log can be anchored or suspected, and only a suspended log can be decided on",
+        "look at the log",
+        Action.SHOW_LOG,
+    ),
+    "SizeNotGreater": Refusal(
+        "the log of {uuid} has not grown",
+        "it was anchored with {anchoredSize} entries, and the new anchor has {size}",
+        "append an entry first; if the log's folder is older than the anchor, restore the newest copy of the folder",
+    ),
+    "LogNotConsistent": Refusal(
+        "the log does not continue the anchored log of {uuid}",
+        "the proof from {anchoredSize} to {size} entries does not lead from the anchored root to the new one",
+        "restore the newest copy of the log's folder; a lost log ends with its UUID",
+    ),
+    "WordsAndBitsDiffer": Refusal(
+        "no devices can be recorded", "the call has {words} words of numbers and {bits} words of bits", "name a device"
+    ),
+    "DevicesNotOfSite": Refusal(
+        "the devices are not those of {uuid}",
+        "a gateway records only devices of its own blocks of numbers",
+        "check the numbers, or anchor without them",
+    ),
+    "AlreadyInstalled": Refusal(
+        "device {number} already has the release",
+        "an installation of the release with the hash {release} is on record for it, and each is recorded once",
+        "record a repair as an entry of kind reinstall, and anchor without this device",
+    ),
+    "NotAnInstall": Refusal(
+        "entry {index} is not evidence",
+        "it is not an install entry of a registered device; repairs are entries of kind reinstall",
+        "name two install entries",
+    ),
+    "EntriesNotInOrder": Refusal(
+        "entries {firstIndex} and {secondIndex} are not evidence",
+        "evidence is two different entries, the one with the smaller index first",
+        "name two entries of the log in ascending order",
+    ),
+    "EntriesDiffer": Refusal(
+        "entries {firstIndex} and {secondIndex} are not evidence",
+        "they are not for one device and one release",
+        "name two install entries of one device and one release",
+    ),
+    "EntryNotInLog": Refusal(
+        "entry {index} is not in the anchored log of {uuid}",
+        "its path does not lead to the root of the {anchoredSize} anchored entries",
+        "make the proof again for the anchored size",
+    ),
+    "AlreadyDecided": Refusal(
+        "an administrator has decided on these entries of {uuid}",
+        "for device {number} and release {release}, the decision covers all entries below {size}",
+        "only an entry that was appended later is new evidence",
+    ),
+    "SuspicionDiffers": Refusal(
+        "the suspicion of {uuid} is another one",
+        "the log is suspected because of device {number} and release {release}",
+        "look at the log again, and decide anew",
+        Action.SHOW_LOG,
+    ),
+    "Sha256Failed": Refusal(
+        "the proof could not be verified",
+        "the contract got no SHA-256: the call ran out of gas, or the chain does not have the function",
+        "try again; a chain without SHA-256 cannot be the gateway chain",
+    ),
+    # UpdateOrders
+    "NotAnOperator": Refusal(
+        "{caller} may not order",
+        "its identity is of kind {kind}, and only active operators define groups and order",
+        "use the newest account of an active operator",
+        Action.LIST_IDENTITIES,
+    ),
+    "CancellingNotAllowed": Refusal(
+        "{caller} may not cancel order {id}",
+        "only the operator of the order and administrators cancel it, and only while they are active",
+        "use the key of one of them",
+    ),
+    "GroupNameInvalid": Refusal(
+        "the group cannot be named {group}", "a name is 1 to 31 visible ASCII characters", "choose another name"
+    ),
+    "GroupDefinedAlready": Refusal(
+        "there is already a group {group}",
+        "it is defined by {groupKind}, and a group never changes",
+        "choose another name",
+    ),
+    "InvalidGroup": Refusal(
+        "the group {group} has no devices",
+        "{value} is not a value for a group by {groupKind}",
+        "name the model, the site or the list of devices",
+    ),
+    "GroupUnknown": Refusal("there is no group {group}", "no operator has defined it", "check the name, or define it"),
+    "ProductNotAllowed": Refusal(
+        "{product} may not update the devices of {group}",
+        "the Spec of the model does not list this product of {blockOta} on chain {chain}",
+        "ask the registrant of the model to allow the product",
+    ),
+    "VersionMissing": Refusal("the order names no release", "its version is 0.0.0", "name a published version"),
+    "DeadlineInPast": Refusal(
+        "the order would be over at once",
+        "its deadline {deadline} is not after the chain's time, {blockTime}",
+        "choose a later deadline",
+    ),
+    "WindowEmpty": Refusal(
+        "the order has no time to be carried out",
+        "it would begin at {notBefore} and end at {deadline}",
+        "let it begin before its deadline",
+    ),
+    "OrderStillOpen": Refusal(
+        "the group has an open order for this product",
+        "order {id} of {operator} for {version} is open until {deadline}",
+        "wait for it, or cancel it first",
+        Action.LIST_ORDERS,
+    ),
+    "OrderDiffers": Refusal(
+        "order {id} is not the current order of the group for this product",
+        "order {current} is",
+        "look at the orders again",
+        Action.LIST_ORDERS,
+    ),
+    "WrongOrderStatus": Refusal(
+        "order {id} cannot be cancelled", "it is {orderStatus}, and only an open order can be cancelled"
+    ),
+    "RegistryMissing": Refusal(
+        "{account} is not a registry", "there is no contract at this address", "deploy the registries first"
+    ),
     # OpenZeppelin
     "OwnableUnauthorizedAccount": Refusal(
         "{account} may not do that",
@@ -155,6 +302,7 @@ REFUSALS: Mapping[str, Refusal] = {
     ),
     "ExpectedPause": Refusal("the contract is not paused", "only a paused contract can be resumed"),
     **REGISTRY_REFUSALS,
+    **DEVICE_REFUSALS,
 }
 """The error messages, by the name of the contract's custom error."""
 

@@ -111,8 +111,8 @@ interface IUpdateLedger {
     /// @notice A word is not in the blocks of device numbers of the gateway.
     error DevicesNotOfSite(bytes16 uuid);
 
-    /// @notice Devices of a word already have the release. `bits` are those that were to be recorded again.
-    error AlreadyInstalled(bytes32 release, uint256 word, uint256 bits);
+    /// @notice The device with this number already has the release. Other devices of the call can have it too.
+    error AlreadyInstalled(bytes32 release, uint64 number);
 
     /// @notice The bytes are not an install entry of a registered device.
     error NotAnInstall(uint64 index);

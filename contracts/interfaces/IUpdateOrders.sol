@@ -91,19 +91,22 @@ interface IUpdateOrders {
     error CancellingNotAllowed(uint64 id, address caller);
 
     /// @notice The id of the group is not a name of 1 to 31 visible ASCII characters.
-    error GroupNameInvalid(bytes32 id);
+    error GroupNameInvalid(bytes32 group);
 
     /// @notice The group is defined already; a group never changes.
-    error GroupDefinedAlready(bytes32 id, GroupKind kind, bytes32 value);
+    error GroupDefinedAlready(bytes32 group, GroupKind groupKind, bytes32 value);
 
     /// @notice The kind is none, the value is empty, or the value of a site is not a UUID.
-    error InvalidGroup(bytes32 id, GroupKind kind, bytes32 value);
+    error InvalidGroup(bytes32 group, GroupKind groupKind, bytes32 value);
 
     /// @notice The group is not defined.
-    error GroupUnknown(bytes32 id);
+    error GroupUnknown(bytes32 group);
 
     /// @notice The Spec of the model does not list this product of this BlockOTA.
     error ProductNotAllowed(bytes32 group, uint64 chain, address blockOta, bytes32 product);
+
+    /// @notice The version is 0.0.0, which is not a release.
+    error VersionMissing();
 
     /// @notice The deadline is not later than the time of the block.
     error DeadlineInPast(uint40 deadline, uint256 blockTime);
@@ -118,7 +121,7 @@ interface IUpdateOrders {
     error OrderDiffers(uint64 id, uint64 current);
 
     /// @notice The status of the order does not allow the call.
-    error WrongOrderStatus(uint64 id, Status status);
+    error WrongOrderStatus(uint64 id, Status orderStatus);
 
     /// @notice Defines a group of devices. A group never changes.
     /// @param id Id of the group: a name of 1 to 31 visible ASCII characters.
@@ -138,8 +141,8 @@ interface IUpdateOrders {
     /// @param deadline Time from which gateways do not offer the release.
     /// @return id Number of the order.
     /// @dev Emits `OrderPlaced`. Only an active Operator may call it. For a group by model, the model's Spec must list
-    /// the product. Reverts with `NotAnOperator`, `GroupUnknown`, `DeadlineInPast`, `WindowEmpty`, `ProductNotAllowed`
-    /// or `OrderStillOpen`.
+    /// the product. Reverts with `NotAnOperator`, `VersionMissing`, `DeadlineInPast`, `WindowEmpty`, `GroupUnknown`,
+    /// `ProductNotAllowed` or `OrderStillOpen`.
     function order(
         bytes32 groupId,
         uint64 chain,

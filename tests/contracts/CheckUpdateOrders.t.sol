@@ -93,8 +93,9 @@ contract CheckUpdateOrders is HalmosCheck {
 
     function check_O8_aVoidOrderIsNotCancelled(address sender, bytes32 key) external {
         (bytes32 first, bytes32 second) = _record(key);
-        vm.assume(_both(uint64(uint256(first)) != 0, _bannedAt >= uint40(uint256(second) >> 80)));
-        vm.assume(_orders.orderCount() < type(uint64).max);
+        (uint64 id, uint64 count) = (uint64(uint256(first)), _orders.orderCount());
+        vm.assume(_both(_both(id != 0, id <= count), count < type(uint64).max));
+        vm.assume(_bannedAt >= uint40(uint256(second) >> 80));
         vm.assume(_callOrders(sender));
         (bytes32 laterFirst, bytes32 laterSecond) = _record(key);
         // The order is replaced, or both of its words stay.

@@ -5,8 +5,12 @@ import {MerkleLog} from "../../contracts/MerkleLog.sol";
 import {ForgeTest} from "./Forge.sol";
 import {ReferenceTree} from "./ReferenceTree.sol";
 
-/// @title Cheat codes that read the vectors
-interface VectorVm {
+/// @title Further cheat codes: reading the vectors, and answers of other contracts
+interface MoreVm {
+    function mockCall(address callee, bytes calldata data, bytes calldata answer) external;
+
+    function mockCallRevert(address callee, bytes calldata data, bytes calldata answer) external;
+
     function readFile(string calldata path) external view returns (string memory text);
 
     function parseJson(string calldata json, string calldata key) external pure returns (bytes memory value);
@@ -60,6 +64,8 @@ contract MerkleLogTest is ForgeTest {
         bytes32 root;
         uint256 size;
     }
+
+    MoreVm private constant MORE = MoreVm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
     MerkleLogCaller private _library = new MerkleLogCaller();
 
@@ -136,6 +142,17 @@ contract MerkleLogTest is ForgeTest {
         require(_library.continues(hash, 1, root, size, path), "L2: from 1 to 2^64 - 1");
     }
 
+    function test_L3_aFailureOfSha256IsRefused() external {
+        bytes memory call = abi.encodeCall(_library.includes, (0, 2, 0, 0, new bytes32[](1)));
+        bytes memory refusal = abi.encodeWithSelector(MerkleLog.Sha256Failed.selector);
+        MORE.mockCallRevert(address(2), "", "");
+        _expect(address(this), address(_library), call, refusal);
+        MORE.mockCall(address(2), "", "");
+        _expect(address(this), address(_library), call, refusal);
+        MORE.mockCall(address(2), "", abi.encode(1));
+        _expect(address(this), address(_library), call, "");
+    }
+
     /// @dev Returns a proof that is cut, extended, or changed in one bit.
     function _damaged(bytes32[] memory proof, uint256 damage) private pure returns (bytes32[] memory) {
         if (proof.length == 0 || damage % 4 == 0) return ReferenceTree.appended(proof, bytes32(damage));
@@ -151,7 +168,6 @@ contract MerkleLogTest is ForgeTest {
     }
 
     function _vectors(string memory key) private view returns (bytes memory) {
-        VectorVm files = VectorVm(address(vm));
-        return files.parseJson(files.readFile("tests/contracts/tlog_vectors.json"), key);
+        return MORE.parseJson(MORE.readFile("tests/contracts/tlog_vectors.json"), key);
     }
 }

@@ -71,7 +71,10 @@ contract UpdateLedgerFuzz is ForgeTest {
         bytes memory refusal;
         if (first & second != 0) {
             bytes4 selector = IUpdateLedger.AlreadyInstalled.selector;
-            refusal = abi.encodeWithSelector(selector, release, 1, first & second);
+            uint256 repeated = first & second;
+            uint256 number = 256;
+            while (repeated % 2 == 0) (repeated, number) = (repeated / 2, number + 1);
+            refusal = abi.encodeWithSelector(selector, release, number);
         }
         _expect(GATEWAY, _installsCall(version, 1, second), refusal);
         uint256 recorded = first & second == 0 ? first | second : first;

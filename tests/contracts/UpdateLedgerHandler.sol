@@ -251,6 +251,14 @@ contract UpdateLedgerHandler is ForgeTest {
         return who == 0 ? bytes16(0) : bytes16(keccak256(abi.encode("identity", who)));
     }
 
+    /// @notice Returns the smallest device number of a word's bits.
+    function firstOf(uint256 word, uint256 bits) public pure returns (uint256) {
+        for (uint256 bit = 0; bit < 256; ++bit) {
+            if ((bits >> bit) & 1 == 1) return 256 * word + bit;
+        }
+        revert("no device");
+    }
+
     /// @notice Returns the release of installs.
     function releaseOf(IUpdateLedger.Installs memory one) public pure returns (bytes32) {
         return keccak256(abi.encode(one.chain, one.blockOta, one.product, one.version));
@@ -352,7 +360,7 @@ contract UpdateLedgerHandler is ForgeTest {
             uint256 repeated = one.bits[i] & bitsOf[releaseOf(one)][one.words[i]];
             if (i == 1 && one.words[0] == one.words[1]) repeated |= one.bits[0] & one.bits[1];
             bytes4 selector = IUpdateLedger.AlreadyInstalled.selector;
-            if (repeated != 0) return abi.encodeWithSelector(selector, releaseOf(one), one.words[i], repeated);
+            if (repeated != 0) return abi.encodeWithSelector(selector, releaseOf(one), firstOf(one.words[i], repeated));
         }
         return "";
     }

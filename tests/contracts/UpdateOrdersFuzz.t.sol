@@ -54,6 +54,7 @@ contract UpdateOrdersFuzz is ForgeTest {
         bool otherOperator
     ) external {
         deadline = uint40(_pick(deadline, block.timestamp + 1, type(uint40).max));
+        (first, second) = (first | 1, second | 1);
         require(_orders.order(GROUP, 1, BLOCK_OTA, PRODUCT, first, 0, deadline) == 1, "O3: first");
         address by = otherOperator ? address(2) : address(this);
         bytes memory call = _orderCall(GROUP, second, 0, type(uint40).max);
@@ -80,6 +81,7 @@ contract UpdateOrdersFuzz is ForgeTest {
     function testFuzz_O4_theCurrentOrderIsAsItWasPlaced(uint64 version, uint40 notBefore, uint40 deadline) external {
         deadline = uint40(_pick(deadline, block.timestamp + 1, type(uint40).max));
         notBefore = uint40(_pick(notBefore, 0, deadline - 1));
+        version |= 1;
         require(_current(GROUP).id == 0, "O4: none");
         uint64 id = _orders.order(GROUP, 1, BLOCK_OTA, PRODUCT, version, notBefore, deadline);
         IUpdateOrders.Order memory wanted = IUpdateOrders.Order(
@@ -93,6 +95,13 @@ contract UpdateOrdersFuzz is ForgeTest {
         );
         require(keccak256(abi.encode(_current(GROUP))) == keccak256(abi.encode(wanted)), "O4");
         require(_current(MODEL).id == 0 && _orders.orderCount() == 1 && id == 1, "O4: others");
+    }
+
+    function testFuzz_O5_aReleaseHasAVersion(uint64 version) external {
+        version %= 4;
+        bytes memory refusal;
+        if (version == 0) refusal = abi.encodeWithSelector(IUpdateOrders.VersionMissing.selector);
+        _expect(address(this), _orderCall(GROUP, version, 0, type(uint40).max), refusal);
     }
 
     function testFuzz_O5_aWindowIsAheadAndNotEmpty(uint40 notBefore, uint40 deadline, uint40 time) external {

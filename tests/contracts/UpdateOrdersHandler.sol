@@ -71,16 +71,20 @@ contract UpdateOrdersHandler is ForgeTest {
         uint40 notBefore = uint40(window % 4 == 0 ? 0 : block.timestamp + _pick(window / 4, 0, 2 days));
         uint40 deadline = uint40(block.timestamp + _pick(window / 64, window % 8 == 0 ? 0 : 1, 3 days));
         bytes memory refusal = _asOperator(who);
+        uint64 version = uint64(window % 16 == 0 ? 0 : window | 1);
+        if (refusal.length == 0 && version == 0) {
+            refusal = abi.encodeWithSelector(IUpdateOrders.VersionMissing.selector);
+        }
         if (refusal.length == 0) refusal = _refusalOf(which, product, notBefore, deadline);
         bytes memory call = abi.encodeCall(
             orders.order,
-            (nameOf(which), 1, BLOCK_OTA, productOf(product), uint64(window), notBefore, deadline)
+            (nameOf(which), 1, BLOCK_OTA, productOf(product), version, notBefore, deadline)
         );
         _expect(accountOf(who), address(orders), call, refusal);
         if (refusal.length != 0) return;
         IUpdateOrders.Order storage one = _placed.push();
         one.id = uint64(_placed.length);
-        one.version = uint64(window);
+        one.version = version;
         one.operator = uuidOf(who);
         (one.notBefore, one.deadline, one.placedAt) = (notBefore, deadline, uint40(block.timestamp));
         one.status = IUpdateOrders.Status.Open;

@@ -1,0 +1,120 @@
+"""The contract UpdateLedger: read anchored logs as values, anchor a log, and send evidence and decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from blockota.bindings.contract import Contract, status_of
+from blockota.chain import Receipt
+from blockota.model.anchored_log import AnchoredLog, LogState, Suspicion, device_words
+from blockota.model.receipt import ReleaseId
+from blockota.model.release import product_key
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+
+@dataclass(frozen=True)
+class TreeGrowth:
+    """A new anchor of a log.
+
+    Attributes:
+        size: number of entries.
+        root: root of the Merkle tree of these entries, 32 bytes.
+        proof: consistency proof from the anchored tree (RFC 9162, 2.1.4); empty for the first anchor.
+    """
+
+    size: int
+    root: bytes
+    proof: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProvenEntry:
+    """An entry of a log with its inclusion proof.
+
+    Attributes:
+        data: the bytes of the entry.
+        index: its position in the log, from 0.
+        path: inclusion proof to the anchored root (RFC 9162, 2.1.3).
+    """
+
+    data: bytes
+    index: int
+    path: tuple[bytes, ...]
+
+    def as_argument(self) -> dict[str, Any]:
+        """The entry as an argument of the contract."""
+        return {"data": self.data, "index": self.index, "path": list(self.path)}
+
+
+class UpdateLedgerContract(Contract):
+    """The contract with the anchored logs of a city."""
+
+    NAME, SETTING = "UpdateLedger", "ledger"
+
+    def log(self, keeper: UUID, *, block: int | None = None) -> AnchoredLog | None:
+        """Return the newest anchor of an identity's log; None if the identity never anchored."""
+        record = self._ask("root", keeper.bytes, block=block)
+        if not record["size"]:
+            return None
+        return AnchoredLog(
+            keeper=keeper,
+            root=record["root"],
+            size=record["size"],
+            anchored_at=record["anchoredAt"],
+            state=status_of(LogState, record["state"], of="a log", setting=self.SETTING),
+            suspicion=Suspicion(record["number"], record["release"]) if record["number"] else None,
+        )
+
+    def installed(self, release: ReleaseId, devices: Sequence[int], *, block: int | None = None) -> dict[int, bool]:
+        """Return for each device number whether a gateway recorded that the device runs the release."""
+        answers = self._ask_many("installed", [(release.digest, number) for number in devices], block=block)
+        return dict(zip(devices, answers, strict=True))
+
+    def anchor(self, account: BaseAccount, growth: TreeGrowth) -> Receipt:
+        """Anchor the log of the account's identity.
+
+        Raises:
+            ContractRefusalError: the identity may not anchor, or the log does not continue the anchored one.
+        """
+        return self._send(account, "anchor", growth.size, growth.root, list(growth.proof))
+
+    def anchor_installs(
+        self, account: BaseAccount, growth: TreeGrowth, release: ReleaseId, devices: Iterable[int]
+    ) -> Receipt:
+        """Anchor the log of the account's gateway, and record that devices of its blocks run a release.
+
+        Raises:
+            ContractRefusalError: as `anchor`; or a device belongs to another site, or already has the release. Then
+                nothing is anchored.
+        """
+        words, bits = device_words(devices)
+        installs = {
+            "chain": release.chain_id,
+            "blockOta": release.contract,
+            "product": product_key(release.product),
+            "version": release.version.packed,
+            "words": words,
+            "bits": bits,
+        }
+        return self._send(account, "anchorInstalls", growth.size, growth.root, list(growth.proof), installs)
+
+    def suspect(self, account: BaseAccount, keeper: UUID, first: ProvenEntry, second: ProvenEntry) -> Receipt:
+        """Suspend a log by two install entries of one device and one release, as any account.
+
+        Raises:
+            ContractRefusalError: the entries are not evidence, or the log is suspended or retired already.
+        """
+        return self._send(account, "suspect", keeper.bytes, first.as_argument(), second.as_argument())
+
+    def decide(self, account: BaseAccount, keeper: UUID, suspicion: Suspicion, *, resume: bool) -> Receipt:
+        """Let a suspended log grow again, or retire it for good, as an Administrator.
+
+        Raises:
+            ContractRefusalError: the account may not decide, or the log has no such suspicion.
+        """
+        return self._send(account, "decide", keeper.bytes, suspicion.device, suspicion.release, resume)

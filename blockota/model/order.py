@@ -1,0 +1,197 @@
+"""Groups of devices, and the orders of operators for them, with their JSON. Pure."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from blockota.errors import UsageError
+from blockota.ethereum import keccak
+from blockota.model.anchored_log import check_device
+from blockota.model.receipt import ReleaseId
+from blockota.model.release import show_time
+
+DEFAULT_DEADLINE = 30 * 86_400
+"""Seconds until the deadline of an order, if none is given."""
+_GROUP = re.compile(r"[!-~]{1,31}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
+_WORD_SIZE, _NUMBER_SIZE = 32, 8
+_LEAF, _NODE = b"\0", b"\1"
+
+
+class GroupKind(enum.Enum):
+    """How a group names its devices, with its number in the contract."""
+
+    MODEL = 1
+    SITE = 2
+    LIST = 3
+
+    def __str__(self) -> str:
+        """The word, in lower case."""
+        return self.name.lower()
+
+
+class OrderStatus(enum.Enum):
+    """The status of an order at the time of a block."""
+
+    OPEN = 1
+    CANCELLED = 2
+    EXPIRED = 3
+    VOID = 4
+    """The operator was banned before the deadline."""
+
+    def __str__(self) -> str:
+        """The word, in lower case."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of devices, which never changes. Its members are those at the block of an order.
+
+    Attributes:
+        value: by model, Keccak-256 of the Spec's name; by site, the gateway's UUID and zeros; by list, its root.
+        operator: UUID of the operator that defined the group; None for a group that is to be defined.
+        defined_at: Unix time of the definition; 0 for a group that is to be defined.
+    """
+
+    name: str
+    kind: GroupKind
+    value: bytes
+    operator: UUID | None = None
+    defined_at: int = 0
+
+    @classmethod
+    def of_model(cls, name: str, model: str) -> Group:
+        """Return the group of all devices of a model, which is the name of a Spec."""
+        return cls(group_name(name), GroupKind.MODEL, keccak(model.encode()))
+
+    @classmethod
+    def of_site(cls, name: str, site: UUID) -> Group:
+        """Return the group of all devices of a site, which is a gateway."""
+        return cls(group_name(name), GroupKind.SITE, site.bytes.ljust(_WORD_SIZE, b"\0"))
+
+    @classmethod
+    def of_list(cls, name: str, devices: Sequence[int]) -> Group:
+        """Return the group of the devices on a list of numbers."""
+        return cls(group_name(name), GroupKind.LIST, list_root(devices))
+
+    @property
+    def site(self) -> UUID | None:
+        """UUID of the gateway of a group by site."""
+        return UUID(bytes=self.value[:16]) if self.kind is GroupKind.SITE else None
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a group, as in ``order group --json``."""
+        return {
+            "group": self.name,
+            "kind": str(self.kind),
+            "value": self.value.hex(),
+            "site": str(self.site) if self.site else None,
+            "operator": str(self.operator) if self.operator else None,
+            "definedAt": self.defined_at,
+        }
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order of an operator: devices of a group are to get a release within a time window.
+
+    Attributes:
+        number: id of the order, from 1.
+        group: name of the group.
+        operator: UUID of the operator.
+        not_before: Unix time before which gateways do not offer the release; 0 for at once.
+        deadline: Unix time from which gateways do not offer the release.
+        status: status at the block at which it was read.
+    """
+
+    number: int
+    group: str
+    release: ReleaseId
+    operator: UUID
+    not_before: int
+    deadline: int
+    status: OrderStatus
+
+    @property
+    def window(self) -> str:
+        """The time window, for a reader."""
+        start = show_time(self.not_before) if self.not_before else "at once"
+        return f"{start} to {show_time(self.deadline)}"
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of an order, as in ``order list --json``."""
+        return {
+            "number": self.number,
+            "group": self.group,
+            "chainId": self.release.chain_id,
+            "contract": self.release.contract,
+            "product": self.release.product,
+            "version": str(self.release.version),
+            "operator": str(self.operator),
+            "notBefore": self.not_before,
+            "deadline": self.deadline,
+            "status": str(self.status),
+        }
+
+
+def group_name(name: str) -> str:
+    """Check the name of a group.
+
+    Raises:
+        UsageError: the name does not have 1 to 31 visible ASCII characters.
+    """
+    if not _GROUP.fullmatch(name):
+        raise UsageError(
+            f"{name!r:.60} is not the name of a group",
+            why="a name is 1 to 31 visible ASCII characters",
+            remedy="choose a name such as thermo2-berlin",
+        )
+    return name
+
+
+def read_devices(text: str) -> list[int]:
+    """Read the list of devices of a group: one number a line; empty lines and lines that begin with # are skipped.
+
+    Raises:
+        UsageError: a line is not the number of a registered device.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    words = [line for line in lines if line and not line.startswith("#")]
+    strange = next((word for word in words if not _NUMBER.fullmatch(word)), None)
+    if strange is not None:
+        raise UsageError(
+            f"{strange!r:.60} is not the number of a device",
+            why="a list of devices has one number a line",
+            remedy="write each number as digits, such as 256",
+        )
+    return [int(word) for word in words]
+
+
+def list_root(devices: Sequence[int]) -> bytes:
+    """Return the root of a list of devices: a Merkle tree (RFC 6962) of the numbers, ascending, each as 8 bytes.
+
+    Raises:
+        UsageError: the list is empty, or a number is not that of a registered device.
+    """
+    numbers = sorted(set(devices))
+    if not numbers:
+        raise UsageError("the list has no device", why="a group has at least one device", remedy="list a device")
+    for number in numbers:
+        check_device(number)
+    return _root([hashlib.sha256(_LEAF + number.to_bytes(_NUMBER_SIZE)).digest() for number in numbers])
+
+
+def _root(hashes: list[bytes]) -> bytes:
+    """Hash the nodes of a tree level by level; the last node of a level with an odd number moves up unchanged."""
+    while len(hashes) > 1:
+        pairs = zip(hashes[::2], hashes[1::2], strict=False)
+        odd = hashes[-1:] if len(hashes) % 2 else []
+        hashes = [hashlib.sha256(_NODE + left + right).digest() for left, right in pairs] + odd
+    return hashes[0]
