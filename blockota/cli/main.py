@@ -27,6 +27,9 @@ _NOUNS = {
     "product": "Products and their chips: pair, unpair, floor, list, show.",
     "release": "Releases: publish, revoke, list, show, fetch, verify.",
     "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list, check.",
+    "producer": "Producers that gateways follow: admit, suspend, restore, list.",
+    "identity": "Identities of a city: enrol, rotate, ban, unban, retire, show, list.",
+    "log": "Append-only logs of installations: verify.",
     "broker": "A broker's copies: sync them with its agreements.",
     "repository": "A server of releases over HTTP: serve, token.",
     "proposal": "Proposals to the vendor's Safe: list, show, pack, sign, execute, reject, simulate, merge, "

@@ -10,7 +10,7 @@ import pytest
 
 from blockota.cli.main import cli
 
-WIDTH, HEIGHT = 80, 40
+WIDTH, HEIGHT, HEIGHT_OF_NOUNS = 80, 40, 50
 
 
 def contexts(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:
@@ -29,11 +29,11 @@ CONTEXTS = {context.command_path: context for context in contexts(cli, "blockota
 
 @pytest.mark.parametrize("path", CONTEXTS)
 def test_a_help_text_fits_the_terminal(path: str) -> None:
-    """A help text is not longer than the terminal, and no line of it is wider."""
+    """A help text is not longer than the terminal, and no line of it is wider. The list of nouns is longer."""
     context = CONTEXTS[path]
     lines = context.command.get_help(context).splitlines()
     assert not [line for line in lines if len(line) > WIDTH]
-    assert len(lines) <= HEIGHT
+    assert len(lines) <= (HEIGHT if context.parent else HEIGHT_OF_NOUNS)
 
 
 def examples(command: click.Command) -> list[list[str]]:

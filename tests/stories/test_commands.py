@@ -60,10 +60,13 @@ def test_the_help_of_a_noun_lists_its_verbs_in_whole_sentences(noun: str, capsys
 
 
 def test_every_command_that_proposes_can_sign() -> None:
-    """Every command that makes a proposal has ``--sign``, except ``contract pause``, which has ``--key``."""
+    """Every command that makes a proposal has ``--sign``, except ``pause`` and ``ban``, which have ``--key``."""
     options = {words: {option for one in command.params for option in one.opts} for words, command in ALL.items()}
     proposing = {words for words, found in options.items() if "--proposer" in found}
-    assert {words for words in proposing if "--sign" not in options[words]} == {("contract", "pause")}
+    assert {words for words in proposing if "--sign" not in options[words]} == {
+        ("contract", "pause"),
+        ("identity", "ban"),
+    }
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
@@ -152,7 +155,7 @@ def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
         (["accept", "3"], "replica accept?"),
         (["exceute", "1.4.0.json"], "proposal execute?"),  # a mistyped verb without its noun
         (["Release", "list"], "release?"),
-        (["show"], "product show or release show or proposal show or contract show?"),
+        (["show"], "product show or release show or identity show or proposal show or contract show?"),
         (["release", "publish", "app.bin", "--prodct", "x"], "--product?"),
         (["--hlep"], "--help?"),
         (["version"], "--version?"),

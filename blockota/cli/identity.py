@@ -1,0 +1,326 @@
+"""``blockota identity``: enrol identities with their keys, ban and retire them, and show them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import click
+from click.types import FuncParamType
+
+from blockota.cli.keys import key_option, open_key
+from blockota.cli.options import ProposalDetails, ProposalOptions, may_propose_options, proposing_options, save_proposal
+from blockota.cli.parameters import address as read_address
+from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.errors import UsageError
+from blockota.model.identity import Enrolment, Identity, IdentityKind, Keys, ban_reason, identity_kind, virtual_ip_of
+from blockota.model.release import show_time
+
+if TYPE_CHECKING:
+    from blockota.bindings.identities import IdentitiesContract
+    from blockota.vendor.enrolment import KeyNames
+
+_FILE = click.Path(path_type=Path)
+
+
+def uuid_of(value: Any) -> UUID:
+    """Parse a UUID such as ``0f8fad5b-d9cb-469f-a165-70867728950e``."""
+    try:
+        return value if isinstance(value, UUID) else UUID(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a UUID: `blockota identity list` shows them.") from error
+
+
+def uuid_or_address(value: Any) -> UUID | str:
+    """Parse a UUID, or the address of an account."""
+    return read_address(value) if str(value).startswith("0x") else uuid_of(value)
+
+
+def account_or_none(value: Any) -> str:
+    """Parse the address of an account, or the word ``none``."""
+    return "none" if value == "none" else read_address(value)
+
+
+UUID_TYPE, NAME, ACCOUNT = map(FuncParamType, (uuid_of, uuid_or_address, account_or_none))
+KIND = click.Choice([str(kind) for kind in IdentityKind])
+_UUID = click.argument("name", metavar="UUID", type=UUID_TYPE)
+_NO_DETAILS = ProposalDetails({})
+
+
+@click.group(cls=VerbGroup)
+def identity() -> None:
+    """Enrol the gateways, administrators, operators, technicians and services of a city.
+
+    The city's Safe decides. An Administrator can ban without the Safe.
+    """
+
+
+def key_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that name the account and the keys of an identity, as `keys`."""
+
+    @click.option("--public-key", type=_FILE, metavar="FILE", help="PEM file of its key.")
+    @click.option("--account", type=ACCOUNT, metavar="ADDRESS", help="Account of its transactions.")
+    @click.option("--log-key", metavar="FILE", help="Ed25519 key of its log.")
+    @click.option("--tunnel-key", metavar="BASE64", help="X25519 key of its tunnel.")
+    @functools.wraps(command)
+    def wrapped(
+        *args: object,
+        public_key: Path | None,
+        account: str | None,
+        log_key: str | None,
+        tunnel_key: str | None,
+        **kwargs: object,
+    ) -> None:
+        from blockota.vendor.enrolment import KeyNames
+
+        command(*args, keys=KeyNames(public_key, account, log_key, tunnel_key), **kwargs)
+
+    return wrapped
+
+
+@identity.command()
+@click.option("--kind", type=KIND, metavar="KIND", help="What it is, for example gateway.")
+@click.option("--uuid", "name", type=UUID_TYPE, metavar="UUID", help="Its UUID; random by default.")
+@key_options
+@click.option("--virtual-ip", metavar="ADDRESS", help="IPv4 address inside the tunnel.")
+@click.option("--list", "listed", type=_FILE, metavar="FILE", help="Enrol the identities of a JSON file.")
+@proposing_options
+@with_session
+def enrol(
+    session: Session,
+    /,
+    kind: str | None,
+    name: UUID | None,
+    keys: KeyNames,
+    virtual_ip: str | None,
+    listed: Path | None,
+    proposing: ProposalOptions,
+) -> None:
+    """Propose to enrol an identity, or a list of identities.
+
+    Its account, keys and virtual IP belong to it for good. The kinds are validator, gateway, administrator, fog, cloud,
+    operator and technician. Its key is P-256, Ed25519 or RSA. The log's key is a PEM file or a verifier key, and the
+    tunnel's is what `wg pubkey` prints. A list has the form of `blockota identity list --json`.
+
+    \b
+    Example:  blockota identity enrol --kind gateway --public-key gateway.pem \\
+                  --log-key log.pub -o enrol.json \\
+                  --account 0x90F79bf6EB2c4f870365E785982E1f101E93b906
+    """
+    from blockota.bindings.identities import enrolment_argument
+    from blockota.vendor.enrolment import read_enrolments
+
+    if listed is not None:
+        if any((kind, name, virtual_ip, keys.key, keys.account, keys.log_key, keys.tunnel_key)):
+            raise UsageError("--list goes alone", why="the file has kinds, keys and addresses of all identities")
+        enrolments = read_enrolments(listed)
+    elif kind is None or keys.key is None:
+        raise UsageError("--kind and --public-key are missing", why="an identity has both; --list FILE enrols several")
+    else:
+        address = virtual_ip_of(virtual_ip) if virtual_ip else None
+        enrolments = [Enrolment(name or uuid.uuid4(), identity_kind(kind), keys.read(), address)]
+    arguments = [enrolment_argument(one) for one in enrolments]
+    call = ("enrol", arguments[0]) if len(arguments) == 1 else ("enrolAll", arguments)
+    names = [str(one.uuid) for one in enrolments]
+    details = ProposalDetails({"identities": names}, [{"identity": one} for one in names])
+    _propose(session, proposing, *call, details=details)
+
+
+@identity.command()
+@_UUID
+@key_options
+@proposing_options
+@with_session
+def rotate(session: Session, /, name: UUID, keys: KeyNames, proposing: ProposalOptions) -> None:
+    """Propose to replace keys or the account of the identity UUID.
+
+    Keys that are not named stay; `none` takes one away. The former keys stay readable with their blocks.
+
+    \b
+    Example:  blockota identity rotate 0f8fad5b-d9cb-469f-a165-70867728950e \\
+                  --public-key new.pem -o rotate.json
+    """
+    from blockota.bindings.identities import key_arguments
+
+    before = _contract(session).known_identity(name).keys
+    after = keys.read(before)
+    if after == before:
+        raise UsageError("nothing would change", why="no new key or account is named")
+    _propose(session, proposing, "rotate", name.bytes, *key_arguments(after))
+
+
+@identity.command()
+@_UUID
+@click.option("--cause", required=True, metavar="TEXT", help="Why, for everyone: at most 32 characters.")
+@key_option("Key of an Administrator, who bans at once without a proposal", default="")
+@may_propose_options
+@with_session
+def ban(
+    session: Session,
+    /,
+    name: UUID,
+    cause: str,
+    key: str,
+    password_fd: int | None,
+    proposing: ProposalOptions | None,
+) -> None:
+    """Ban the identity UUID.
+
+    With --key of an Administrator, the ban takes effect at once; without --key, a proposal is written.
+
+    A banned identity can anchor, order and ban nothing. Only the Safe lifts a ban, and bans Administrators. An
+    Administrator can ban 10 identities within an hour.
+
+    \b
+    Example:  blockota identity ban 0f8fad5b-d9cb-469f-a165-70867728950e \\
+                  --cause stolen --key keystore:admin.json
+    """
+    # One Administrator is enough to ban, because an incident cannot wait for a quorum. Lifting a ban takes the Safe.
+    if bool(key) == bool(proposing):
+        raise UsageError(
+            "give one of --key and -o",
+            why="--key URI bans at once as an Administrator, -o FILE writes a proposal to ban",
+        )
+    if proposing:
+        _propose(session, proposing, "ban", name.bytes, ban_reason(cause))
+        return
+    account = open_key(session.gateway.settings.chain_id, key, password_fd)
+    receipt = _contract(session).ban(account, name, reason=cause)
+    transaction = "0x" + receipt.transaction.hex()
+    fields = {"uuid": str(name), "banned": True, "transaction": transaction, "block": receipt.block_number}
+    sentence = f"{name} is banned since block {receipt.block_number}, transaction {transaction}"
+    then = f"Next: `blockota identity rotate {name}` replaces its keys; `blockota identity unban {name}` lifts the ban"
+    session.result(fields, lambda: session.done(sentence), then=then)
+
+
+@identity.command()
+@_UUID
+@proposing_options
+@with_session
+def unban(session: Session, /, name: UUID, proposing: ProposalOptions) -> None:
+    """Propose to lift the ban of the identity UUID.
+
+    \b
+    Example:  blockota identity unban 0f8fad5b-d9cb-469f-a165-70867728950e \\
+                  -o unban.json
+    """
+    _propose(session, proposing, "unban", name.bytes)
+
+
+@identity.command()
+@_UUID
+@proposing_options
+@with_session
+def retire(session: Session, /, name: UUID, proposing: ProposalOptions) -> None:
+    """Propose to retire the identity UUID, for good.
+
+    Its keys and its record stay readable, and are never enrolled again.
+
+    \b
+    Example:  blockota identity retire 0f8fad5b-d9cb-469f-a165-70867728950e \\
+                  -o retire.json
+    """
+    _propose(session, proposing, "retire", name.bytes)
+
+
+@identity.command()
+@click.argument("name", metavar="UUID|ADDRESS", type=NAME)
+@click.option("--pem", is_flag=True, help="Print only the public key, as a PEM file.")
+@with_session
+def show(session: Session, /, name: UUID | str, *, pem: bool) -> None:
+    """Show an identity and its public keys.
+
+    Give its UUID, or the address of its account. Keys that were replaced are shown with the blocks in which they were
+    valid.
+
+    \b
+    Example:  blockota identity show 0f8fad5b-d9cb-469f-a165-70867728950e
+    """
+    contract = _contract(session)
+    found = contract.known_identity(name)
+    if pem and not session.as_json:
+        click.echo(found.keys.key.pem, nl=False)
+        return
+    former = contract.generations(found.uuid)[1:]
+    fields = found.as_fields() | {"former": [one.as_fields() for one in former]}
+    rows = {
+        "identity": found.uuid,
+        "kind": found.kind,
+        "status": found.status_text.upper() if found.status == "banned" else found.status_text,
+        "enrolled": show_time(found.since),
+        "virtual IP": found.virtual_ip or "none",
+        "keys valid": f"from block {found.from_block}",
+        **_key_rows(found.keys),
+    }
+
+    def show_all() -> None:
+        session.fields(rows)
+        for one in former:
+            session.print("")
+            session.fields({"former keys": f"block {one.from_block} to block {one.to_block}", **_key_rows(one.keys)})
+
+    session.result(fields, show_all)
+
+
+@identity.command("list")
+@click.option("--kind", type=KIND, help="Only identities of this kind.")
+@click.option("--active", is_flag=True, help="Only identities that are neither banned nor retired.")
+@with_session
+def list_(session: Session, /, kind: str | None, *, active: bool) -> None:
+    """List the identities, the one enrolled last first.
+
+    \b
+    Example:  blockota identity list --kind gateway
+    """
+    found = [one for one in _contract(session).identities() if _is_wanted(one, kind, active=active)]
+    columns = ("UUID", "KIND", "STATUS", "KEY", "VIRTUAL IP", "ACCOUNT")
+    rows = [
+        (one.uuid, one.kind, one.status, one.keys.key, one.virtual_ip or "-", one.keys.account or "-") for one in found
+    ]
+    empty = "No such identity." if kind or active else "No identity is enrolled."
+    fields = {"identities": [one.as_fields() for one in found]}
+    session.result(fields, lambda: session.table(columns, rows, empty=empty))
+
+
+def _is_wanted(one: Identity, kind: str | None, *, active: bool) -> bool:
+    return (kind is None or str(one.kind) == kind) and (one.is_active or not active)
+
+
+def _key_rows(keys: Keys) -> dict[str, object]:
+    fields = keys.as_fields()
+    return {
+        "account": keys.account or "none",
+        f"{keys.key} key": f"SHA-256 {hashlib.sha256(keys.key.spki).hexdigest()} of the SubjectPublicKeyInfo",
+        "log key": keys.log_key.hex() if keys.log_key else "none",
+        "tunnel key": fields["tunnelKey"] or "none",
+    }
+
+
+def _contract(session: Session) -> IdentitiesContract:
+    from blockota.bindings.identities import IdentitiesContract
+
+    return session.gateway.open(IdentitiesContract)
+
+
+def _propose(
+    session: Session,
+    proposing: ProposalOptions,
+    function: str,
+    *arguments: Any,
+    details: ProposalDetails = _NO_DETAILS,
+) -> None:
+    from blockota.vendor.propose import propose_call
+
+    contract = _contract(session)
+    save_proposal(
+        session,
+        lambda reason: propose_call(contract, function, *arguments, reason=reason),
+        proposing,
+        about=lambda: details,
+        connection=session.gateway,
+    )

@@ -1,0 +1,93 @@
+"""``blockota producer``: admit producers, whose releases a consortium's gateways follow, suspend and restore them."""
+
+from __future__ import annotations
+
+import click
+
+from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
+from blockota.cli.parameters import ADDRESS
+from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.model.release import product_key, show_time
+
+
+@click.group(cls=VerbGroup)
+def producer() -> None:
+    """Admit the producers whose releases gateways follow.
+
+    The consortium's Safe decides. A producer is a vendor with its contracts BlockOTA and FirmwareReplication.
+    """
+
+
+@producer.command()
+@click.argument("name")
+@click.option("--contract", "block_ota", type=ADDRESS, required=True, help="Its contract BlockOTA.")
+@click.option("--replication", type=ADDRESS, help="Its contract FirmwareReplication, if it has one.")
+@proposing_options
+@with_session
+def admit(session: Session, /, name: str, block_ota: str, replication: str | None, proposing: ProposalOptions) -> None:
+    """Propose to admit the producer NAME with its contracts.
+
+    A producer keeps its name and its contracts for good.
+
+    \b
+    Example:  blockota producer admit acme -o admit.json \\
+                  --contract 0x5FbDB2315678afecb367f032d93F642f64180aa3
+    """
+    _propose(session, "admit", name, proposing, block_ota, replication or "0x" + "00" * 20)
+
+
+@producer.command()
+@click.argument("name")
+@proposing_options
+@with_session
+def suspend(session: Session, /, name: str, proposing: ProposalOptions) -> None:
+    """Propose to suspend the producer NAME.
+
+    Gateways offer nothing of a suspended producer.
+
+    \b
+    Example:  blockota producer suspend acme --reason "keys stolen" \\
+                  -o suspend.json
+    """
+    _propose(session, "suspend", name, proposing)
+
+
+@producer.command()
+@click.argument("name")
+@proposing_options
+@with_session
+def restore(session: Session, /, name: str, proposing: ProposalOptions) -> None:
+    """Propose to end the suspension of the producer NAME.
+
+    \b
+    Example:  blockota producer restore acme -o restore.json
+    """
+    _propose(session, "restore", name, proposing)
+
+
+@producer.command("list")
+@with_session
+def list_(session: Session) -> None:
+    """List the producers, suspended ones too.
+
+    \b
+    Example:  blockota producer list
+    """
+    from blockota.bindings.producers import ProducersContract
+
+    found = session.connection.open(ProducersContract).producers()
+    columns = ("PRODUCER", "STATUS", "SINCE", "CONTRACT", "REPLICATION")
+    rows = [
+        (p.name, "SUSPENDED" if p.suspended else "admitted", show_time(p.since), p.block_ota, p.replication or "-")
+        for p in found
+    ]
+    fields = {"producers": [one.as_fields() for one in found]}
+    session.result(fields, lambda: session.table(columns, rows, empty="No producer is admitted."))
+
+
+def _propose(session: Session, function: str, name: str, proposing: ProposalOptions, *arguments: str) -> None:
+    from blockota.bindings.producers import ProducersContract
+    from blockota.vendor.propose import propose_call
+
+    contract, key = session.connection.open(ProducersContract), product_key(name)
+    save_proposal(session, lambda reason: propose_call(contract, function, key, *arguments, reason=reason), proposing)
