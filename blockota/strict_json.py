@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, TypeVar
 
 from blockota.errors import Action, BlockOTAError, ProposalError
@@ -16,8 +17,9 @@ _DEEPEST = 32
 """The maximum nesting of objects and lists in a file: comparing and printing recurse into them."""
 _DIGEST_SIZE = 32
 Kind = TypeVar("Kind")
-_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
-_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+_STEPS = dict(zip(b"[{]}", (1, 1, -1, -1), strict=True))
+_NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
 
 
 def dump(fields: Mapping[str, Any]) -> bytes:
@@ -79,11 +81,11 @@ def check_depth(document: str) -> None:
     Raises:
         ValueError: the document is nested too deeply.
     """
-    depth = 0
-    for token in _TOKEN.finditer(document):
-        depth += _STEPS.get(token[0], 0)
-        if depth > _DEEPEST:
-            raise ValueError(f"the document is nested in more than {_DEEPEST} levels")
+    # Brackets inside strings do not count. Without escapes, every second part between quotes is a string.
+    outside = _STRING.split(document) if "\\" in document else document.split('"')[::2]
+    brackets = "".join(outside).encode(errors="replace").translate(None, delete=_NO_BRACKETS)
+    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > _DEEPEST:
+        raise ValueError(f"the document is nested in more than {_DEEPEST} levels")
 
 
 def fault(error: Exception) -> str:

@@ -47,7 +47,6 @@ _LAGGING = re.compile(r"header not found|unknown block|block not found|beyond cu
 _WIDEST_NUMBER = 256
 _HOST_REMEDY = "correct the network's url in blockota.toml"
 _QUANTITY = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
-_DATA = re.compile(r"0x(?:[0-9a-f]{2})*", re.IGNORECASE)
 _FAILURES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.NameResolutionError, "the host name cannot be resolved"),
     (exceptions.NewConnectionError, "the connection was refused or lost"),
@@ -314,9 +313,13 @@ def data(value: Any, *, size: int | None = None) -> bytes:
     Raises:
         ValueError: the value is not hexadecimal text, or has another number of bytes.
     """
-    if not isinstance(value, str) or not _DATA.fullmatch(value):
+    try:
+        found = bytes.fromhex(value[2:])
+        is_hex = value[:2] in {"0x", "0X"} and 2 + 2 * len(found) == len(value)  # fromhex() accepts spaces
+    except (TypeError, ValueError, LookupError):
+        is_hex = False
+    if not is_hex:
         raise ValueError(f"{_shown(value)} is not hexadecimal text")
-    found = bytes.fromhex(value[2:])
     if size is not None and len(found) != size:
         raise ValueError(f"{len(found)} bytes are given where {size} are expected")
     return found
