@@ -54,7 +54,7 @@ HOMES = {
     "eth_abi": (),
     "Crypto": ("blockota.ethereum",),
     # The simulator's RFC 2217 server uses pyserial's implementation, so that our client is not tested against itself.
-    "serial": ("firmware_host.line", "firmware_host.simulator.server_rfc2217"),
+    "serial": ("firmware_host.line", "firmware_host.simulator.server"),
     "rich": ("blockota.cli",),
     "click": ("blockota.cli",),
     "click_didyoumean": ("blockota.cli",),
@@ -63,6 +63,7 @@ HOMES = {
     "ape": ("blockota.ape_account",),
     "filelock": ("blockota.file_locks",),
     "cbor2": ("blockota.formats.cbor",),
+    "websockets": ("blockota.chain.wake",),
     "h11": ("blockota.repository", "blockota.stores.http"),
 }
 """Foreign libraries, and the packages where their exceptions are translated."""

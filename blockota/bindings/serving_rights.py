@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from blockota.bindings.block_ota import BlockOTAContract, Publication, publication_of, published_manifests
 from blockota.bindings.replication import ReplicationContract
-from blockota.chain import Log
 from blockota.chain.follow import Follower
 from blockota.errors import ChainError
 from blockota.formats.cid import CID
@@ -63,11 +62,15 @@ class RightsReader:
     ) -> None:
         self._contract, self._follower = contract, follower
         self._replication, self._broker = replication, broker.lower()
-        self._events: tuple[Log, ...] = ()
         self._manifests: dict[Publication, CID | None] = {}
+        self._next_block = 0
 
-    def read(self) -> Reading:
+    def read(self, *, acknowledge: bool = True) -> Reading:
         """Read the claims at the newest confirmed block.
+
+        Args:
+            acknowledge: whether a reorganisation counts as handled. A caller that stores what it derives from readings
+                passes False, corrects its records, and then acknowledges.
 
         Raises:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.
@@ -76,21 +79,23 @@ class RightsReader:
         # (1) Find the newest confirmed block. After a reorganisation, everything read before is void.
         position = self._follower.advance()
         if position.reorganised_from is not None:
-            self._events, self._manifests = (), {}
+            self._manifests, self._next_block = {}, 0
         # (2) Read the addresses of the manifests, which are only in events.
         manifests_known = True
         try:
-            events = self._follower.events(self._contract.address)
+            events = self._follower.events(self._contract.address, first_block=self._next_block)
         except ChainError:  # the node does not keep the events; keep the manifests read before
             manifests_known = False
         else:
-            if events != self._events:
-                self._events, self._manifests = events, published_manifests(events)
+            self._manifests |= published_manifests(events)
+            self._next_block = position.block.number + 1
         # (3) Read the claims at the confirmed block, and check afterwards that the block is still on the chain.
         block = position.block.number
         agreements = tuple(self._replication.agreements(block=block)) if self._replication else ()
         claims = tuple(self._claims(agreements, block))
         self._follower.check()
+        if acknowledge:
+            self._follower.acknowledge()
         return Reading(
             position.newest.time,
             claims,

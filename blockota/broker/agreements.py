@@ -127,13 +127,13 @@ class AgreementReader:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.
             RefusedError: a contract's return data is not valid.
         """
-        reading = self._reader.read()
+        reading = self._reader.read(acknowledge=False)
         if reading.reorganised_from is not None:
-            self._state.forget_blocks(reading.reorganised_from)
+            self._state.forget_manifests()
         agreements = tuple(self._facts(reading, url=url))
         # Check that no block was replaced during the reading, because facts of different chains must not be combined.
         self._follower.check()
-        self._state.remember_blocks(self._follower.known)
+        self._follower.acknowledge()
         return Facts(reading.block_time, agreements, reading.block, is_reorganised=reading.reorganised_from is not None)
 
     def _facts(self, reading: Reading, *, url: str) -> Iterator[AgreementFacts]:

@@ -1,20 +1,20 @@
 """A broker's state file: an SQLite file, written after each step and used by one run at a time.
 
-The state file records the stage of each file and when its copy was last verified, the announcements, the confirmed
-blocks at which the broker decided, the manifests of releases, and the wrong blocks that sources served.
+The state file records the stage of each file and when its copy was last verified, the announcements, the events of
+the vendor's contract, the manifests of releases, and the wrong blocks that sources served.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from blockota.broker.offences import Offence
 from blockota.broker.plan import BrokerMemory, Stage
-from blockota.chain import BlockHead
+from blockota.chain.event_store import EventStore
 from blockota.errors import Action, RefusedError, StoreError
 from blockota.formats.cid import CID
 from blockota.model.rights import ReleaseFile
@@ -30,11 +30,10 @@ CREATE TABLE IF NOT EXISTS announcements (
 );
 DROP TABLE IF EXISTS liars;
 CREATE TABLE IF NOT EXISTS offences (url TEXT NOT NULL, cid TEXT NOT NULL, time REAL NOT NULL, why TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS heads (number INTEGER PRIMARY KEY, hash BLOB NOT NULL, time INTEGER NOT NULL);
+DROP TABLE IF EXISTS heads;
 CREATE TABLE IF NOT EXISTS manifests (release TEXT PRIMARY KEY, cid TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS verifications (cid TEXT PRIMARY KEY, time REAL NOT NULL);
 """
-_BLOCKS = 64
 _REMEMBERED = 86400.0
 _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
@@ -45,6 +44,9 @@ class BrokerState:
     Args:
         path: the file.
         identity: the values to which the file belongs, such as the addresses of broker and contracts.
+
+    Attributes:
+        chain: the events and blocks of the chain that earlier runs read.
 
     Raises:
         RefusedError: another run has locked the file, or the file belongs to another broker, store or contract.
@@ -65,6 +67,7 @@ class BrokerState:
                 self._database.execute("COMMIT")
                 self._database.executescript(_SCHEMA)
             self._check(identity)
+            self.chain = EventStore(self._database, place=f"the state file {path}")
         except BaseException:
             self._database.close()
             raise
@@ -139,36 +142,9 @@ class BrokerState:
         """Forget all wrong blocks of all sources."""
         self._write("DELETE FROM offences", ())
 
-    def blocks(self) -> list[BlockHead]:
-        """Return the recorded confirmed blocks, newest first; the chain's first block comes last."""
-        rows = self._rows("SELECT number, time, hash FROM heads ORDER BY number DESC")
-        return [BlockHead(*row) for row in rows]
-
-    def remember_blocks(self, known: Sequence[BlockHead]) -> None:
-        """Record the newest confirmed blocks and the chain's first block.
-
-        Args:
-            known: the blocks, newest first.
-        """
-        recorded = {block.number for block in self.blocks()}
-        for block in (*known[: _BLOCKS - 1], *known[-1:]):
-            if block.number not in recorded:
-                self._write("INSERT OR REPLACE INTO heads VALUES (?, ?, ?)", (block.number, block.hash, block.time))
-        # The chain's first block stays, because it shows whether the node still serves the same chain.
-        self._write(
-            "DELETE FROM heads WHERE number != 0 AND number NOT IN "
-            "(SELECT number FROM heads ORDER BY number DESC LIMIT ?)",
-            (_BLOCKS,),
-        )
-
-    def forget_blocks(self, first: int) -> None:
-        """Forget a replaced block, all later blocks, and the manifests, which may have been replaced too."""
-        with self._translated():
-            # One transaction deletes both, so that no manifest is kept without the block at which it was read.
-            self._database.execute("BEGIN")
-            self._database.execute("DELETE FROM heads WHERE number >= ?", (first,))
-            self._database.execute("DELETE FROM manifests")
-            self._database.execute("COMMIT")
+    def forget_manifests(self) -> None:
+        """Forget all manifests, because a reorganisation may have replaced them."""
+        self._write("DELETE FROM manifests", ())
 
     def manifest(self, release: str) -> CID | None:
         """Return the recorded manifest address of a release; None if the release has no manifest or no record."""

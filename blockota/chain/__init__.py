@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blockota.chain.node import BlockHead, Log, Receipt
 from blockota.chain.outbox import LOCAL_CHAIN_IDS, Chain, Sending
+from blockota.chain.records import BlockHead, Log, Receipt
 
 __all__ = ["LOCAL_CHAIN_IDS", "BlockHead", "Chain", "Log", "Receipt", "Sending"]

@@ -1,30 +1,39 @@
 """Follow one chain: its newest confirmed block, the events up to that block, and reorganisations.
 
-All data is kept in memory. After a restart, a service reads the events again, and passes its stored blocks as `known`::
+With an `EventStore` in a file, a service continues after a restart, or after it was killed, with the first block that
+it has not read. Its own state records the block up to which it has processed the events. A gateway's loop is::
 
-    follower = Follower(chain, confirmations=12, first_block=18_000_000, known=stored_blocks)
-    while True:
-        position = follower.advance()
-        if position.reorganised_from is not None:
-            discard(position.reorganised_from)      # everything derived from this block or a later one
-        events = follower.events(contract)          # asks the node for blocks not read before
-        answer = chain.call(contract, question, block=position.block.number)
-        follower.check()                            # the confirmed block is still on the chain
-        store(follower.known)
-        time.sleep(12)
+    names = {settings.identities: "IdentityRegistry", settings.orders: "UpdateOrders"}
+    with EventStore.open(folder / "gateway-chain.sqlite", chain_id=node.chain_id) as store, stop_on_signals() as stop:
+        follower = Follower(node, confirmations=12, first_block=18_000_000, store=store)
+        signal = BlockSignal(node.url, pause=12.0)
+        while not stop.is_asked:
+            position = follower.advance()
+            if position.reorganised_from is not None:
+                state.discard(position.reorganised_from)    # everything derived from this block or a later one
+            for event in read_events(follower.events(*names, first_block=state.processed + 1), names):
+                state.apply(event)
+            follower.check()                                # the confirmed block is still on the chain
+            state.commit(processed=position.block.number)
+            follower.acknowledge()                          # until then, the reorganisation is reported again
+            signal.wait(stop)
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from blockota.chain.node import BlockHead, Log, Node
+from blockota.chain.event_store import EventStore
+from blockota.chain.node import Node
+from blockota.chain.records import BlockHead, Log
 from blockota.errors import ChainError
 
-_KNOWN_BLOCKS = 1024
-"""The number of blocks that are kept to detect a reorganisation: eight hours at two readings a minute."""
+_FIRST_RANGE, _LONGEST_RANGE = 512, 8192
+"""The number of blocks of the first request for events, and the maximum: public nodes search at most 10,000 blocks."""
+_MANY_EVENTS, _FEW_EVENTS = 8192, 1024
+"""Answers with more or fewer events halve or double the number of requested blocks, which limits the memory."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,8 @@ class Position:
     Attributes:
         block: the newest confirmed block, at whose number contracts are read.
         newest: the newest block, whose time counts as the chain's current time.
-        reorganised_from: the first block that may have been replaced since the last position; None without a
-            reorganisation.
+        reorganised_from: the first block that may have been replaced since the last call of `Follower.acknowledge`, in
+            this process or an earlier one; None without a reorganisation.
     """
 
     block: BlockHead
@@ -44,28 +53,24 @@ class Position:
 
 
 class Follower:
-    """Follows a chain and keeps the events of contracts in memory.
+    """Follows a chain and stores the events of contracts. Only blocks that are not stored are requested.
+
+    Contracts are never called at old blocks, so a node with pruned history suffices.
 
     Args:
         node: the node to ask.
         confirmations: blocks that must lie above a block before it counts as confirmed.
         first_block: a block before which the contracts have no events; public nodes refuse to search from block 0.
-        known: the confirmed blocks of an earlier run, as returned by the property `known`.
+        store: the events and blocks of earlier runs; None keeps them in memory.
     """
 
     def __init__(
-        self, node: Node, *, confirmations: int = 0, first_block: int = 0, known: Iterable[BlockHead] = ()
+        self, node: Node, *, confirmations: int = 0, first_block: int = 0, store: EventStore | None = None
     ) -> None:
         self._node, self._confirmations, self._first_block = node, confirmations, first_block
-        self._known = {block.number: block for block in known}
-        self._events: dict[str, list[Log]] = {}
-        self._next_block: dict[str, int] = {}
+        self._store = store or EventStore()
+        self._range = _FIRST_RANGE
         self._position: Position | None = None
-
-    @property
-    def known(self) -> tuple[BlockHead, ...]:
-        """The confirmed blocks in memory, newest first; the chain's first block comes last."""
-        return tuple(self._known[number] for number in sorted(self._known, reverse=True))
 
     def advance(self) -> Position:
         """Move to the newest confirmed block.
@@ -86,50 +91,47 @@ class Follower:
             )
         block = self._node.head(number) if self._confirmations else newest
 
-        # (2) Forget the blocks that a reorganisation replaced, so that step 3 compares with blocks of the chain only.
-        reorganised_from = self._detect_reorganisation(block)
-        if reorganised_from is not None:
-            self._drop(reorganised_from)
+        # (2) Delete the blocks that a reorganisation replaced, so that step 3 compares with blocks of the chain only.
+        known = self._store.blocks()
+        replaced = self._detect_reorganisation(block, known)
+        if replaced is not None:
+            self._store.drop(replaced)
+            known = self._store.blocks()
         # (3) A node that lags, such as one of several behind a load balancer, must not take the follower back.
-        known = max(self._known, default=0)
-        if known > block.number:
+        last = max(known, default=0)
+        if last > block.number:
             raise ChainError(
                 "the node is behind",
-                why=f"block {known} was confirmed before, and {self._node.place} confirms only block {block.number}",
+                why=f"block {last} was confirmed before, and {self._node.place} confirms only block {block.number}",
                 remedy="wait until the node has caught up, or use another node",
             )
 
-        if 0 not in self._known:  # kept, because a development chain that was started anew differs in block 0
-            self._known[0] = self._node.head(0)
-        self._known[block.number] = block
-        if len(self._known) > _KNOWN_BLOCKS:
-            del self._known[sorted(self._known)[1]]  # the oldest block after the chain's first block
-        self._position = Position(block, newest, reorganised_from)
+        if 0 not in known:  # kept, because a development chain that was started anew differs in block 0
+            self._store.put_block(self._node.head(0))
+        if last != block.number or not known:
+            self._store.put_block(block)
+        self._position = Position(block, newest, self._store.reorganised_from())
         return self._position
 
-    def events(self, contract: str) -> tuple[Log, ...]:
-        """Return all events of a contract from `first_block` to the confirmed block, oldest first.
+    def events(self, *contracts: str, first_block: int = 0) -> tuple[Log, ...]:
+        """Return the events of contracts up to the confirmed block, in the order of the chain.
 
         Only blocks that were not read before are requested. Events that were read before are kept if the node fails.
 
+        Args:
+            contracts: addresses of the contracts.
+            first_block: the first block whose events are returned.
+
         Raises:
-            ChainError: the node is out of reach, or does not keep the events of the requested blocks.
+            ChainError: the node is out of reach, does not keep the events of the requested blocks, or the chain was
+                reorganised meanwhile.
         """
-        if self._position is None:
-            raise AssertionError("call advance() before events()")
-        last, first = self._position.block.number, self._next_block.get(contract, self._first_block)
-        events = self._events.setdefault(contract, [])
-        if first <= last:
-            found = self._node.logs(contract, [], from_block=first, to_block=last)
-            if any(not first <= log.block_number <= last for log in found):
-                raise ChainError(
-                    f"the node at {self._node.place} sent events of blocks that were not requested",
-                    why=f"blocks {first} to {last} were requested",
-                    remedy="ask another node",
-                )
-            events += found
-            self._next_block[contract] = last + 1
-        return tuple(events)
+        groups: dict[int, list[str]] = {}
+        for contract in contracts:
+            groups.setdefault(self._store.next_block(contract, first_block=self._first_block), []).append(contract)
+        for first, group in groups.items():
+            self._read(group, first)
+        return tuple(self._store.events(contracts, first_block=first_block))
 
     def check(self) -> None:
         """Verify that the confirmed block was not replaced while contracts were read at its number.
@@ -138,29 +140,59 @@ class Follower:
             ChainError: the block was replaced, so that the values read at its number are void; or the node is out of
                 reach.
         """
-        if self._position is None:
-            raise AssertionError("call advance() before check()")
-        block = self._position.block
+        block = self._reached().block
         if self._node.head(block.number).hash != block.hash:
-            self._drop(max((number for number in self._known if number < block.number), default=-1) + 1)
-            raise ChainError("the chain was reorganised while it was read", remedy="try again")
+            self._store.drop(max((number for number in self._store.blocks() if number < block.number), default=-1) + 1)
+            raise _reorganised()
 
-    def _detect_reorganisation(self, block: BlockHead) -> int | None:
+    def acknowledge(self) -> None:
+        """Record that the caller has discarded everything that the last reorganisation replaced."""
+        self._store.acknowledge()
+
+    def _read(self, contracts: Sequence[str], first: int) -> None:
+        """Read the events of contracts from a block up to the confirmed block, and store them range by range."""
+        last = self._reached().block.number
+        while first <= last:
+            end = min(first + self._range - 1, last)
+            found = self._node.logs(contracts, [], from_block=first, to_block=end)
+            asked = {one.lower() for one in contracts}
+            is_strange = any(not first <= log.block_number <= end or log.address.lower() not in asked for log in found)
+            if is_strange or len({(log.block_number, log.index) for log in found}) < len(found):
+                raise ChainError(
+                    f"the node at {self._node.place} sent events that were not requested, or events twice",
+                    why=f"the events of {', '.join(contracts)} in blocks {first} to {end} were requested",
+                    remedy="ask another node",
+                )
+
+            # The last event's block and the confirmed block are on one chain now, and so are the blocks before them.
+            if found and self._node.head(found[-1].block_number).hash != found[-1].block_hash:
+                raise _reorganised()
+            self.check()
+            self._store.append(contracts, first, end, found)
+            first = end + 1
+            if len(found) > _MANY_EVENTS:
+                self._range = max(self._range // 2, 1)
+            elif len(found) < _FEW_EVENTS:
+                self._range = min(self._range * 2, _LONGEST_RANGE)
+
+    def _reached(self) -> Position:
+        if self._position is None:
+            raise AssertionError("call advance() first")
+        return self._position
+
+    def _detect_reorganisation(self, block: BlockHead, known: Mapping[int, bytes]) -> int | None:
         """Find the first block that may have been replaced: the one after the newest known block still on the chain."""
-        numbers = sorted(number for number in self._known if number <= block.number)
-        if not numbers or self._is_on_chain(numbers[-1], block):
+
+        def is_on_chain(number: int) -> bool:
+            return (block if number == block.number else self._node.head(number)).hash == known[number]
+
+        numbers = [number for number in known if number <= block.number]
+        if not numbers or is_on_chain(numbers[-1]):
             return None
         # Ancestors of a block on the chain are on the chain too, so replaced blocks come after all others.
-        kept = bisect_right(numbers, False, key=lambda number: not self._is_on_chain(number, block))  # noqa: FBT003
+        kept = bisect_right(numbers, False, key=lambda number: not is_on_chain(number))  # noqa: FBT003
         return numbers[kept - 1] + 1 if kept else 0
 
-    def _is_on_chain(self, number: int, block: BlockHead) -> bool:
-        found = block if number == block.number else self._node.head(number)
-        return found.hash == self._known[number].hash
 
-    def _drop(self, first: int) -> None:
-        """Forget a block and all later blocks, with their events."""
-        self._known = {number: block for number, block in self._known.items() if number < first}
-        for contract, events in self._events.items():
-            events[:] = [log for log in events if log.block_number < first]
-            self._next_block[contract] = max(min(self._next_block.get(contract, 0), first), self._first_block)
+def _reorganised() -> ChainError:
+    return ChainError("the chain was reorganised while it was read", remedy="try again")

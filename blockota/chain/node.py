@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from statistics import median_low
 from typing import Any
 
+from blockota.chain.records import ADDRESS_SIZE, HASH_SIZE, NUMBER_BITS, BlockHead, Log, Quote, Receipt, read_log
 from blockota.chain.rpc import PAUSES, Question, RpcEndpoint, RpcError, data, fields, items, quantity, required
 from blockota.chain.transaction import Fees, Market
 from blockota.errors import ChainError, RefusedError, RevertedError
@@ -33,9 +34,8 @@ _UNSUPPORTED = re.compile(r"invalid opcode|NotActivated|OpcodeNotFound|BadInstru
 """Error texts of geth, Besu, ganache, anvil and Nethermind for an instruction that the chain's fork does not have."""
 _DELEGATION = bytes.fromhex("ef0100")
 """The start of the code of an account that delegates to a contract (EIP-7702). The account can send transactions."""
-_HASH_SIZE, _ADDRESS_SIZE = 32, 20
-_NUMBER_BITS, _TIME_BITS = 63, 40
-"""The maximum bits of a block's number (an integer of SQLite) and of a block's time (a uint40 of the contracts)."""
+_TIME_BITS = 40
+"""The maximum bits of a block's time, which is a uint40 of the contracts."""
 _MARKET: tuple[Question, ...] = (
     ("eth_getBlockByNumber", ("latest", False)),
     ("eth_gasPrice", ()),
@@ -43,64 +43,6 @@ _MARKET: tuple[Question, ...] = (
 )
 _USUAL_BLOCKS = 20
 """The number of newest blocks whose median price counts as the usual price."""
-
-
-@dataclass(frozen=True)
-class BlockHead:
-    """A block's number, time (Unix seconds) and hash."""
-
-    number: int
-    time: int
-    hash: bytes
-
-
-@dataclass(frozen=True)
-class Log:
-    """One event of a transaction.
-
-    Attributes:
-        topics: the event's selector and its indexed arguments, 32 bytes each.
-        data: the event's other arguments, ABI-encoded.
-    """
-
-    topics: tuple[bytes, ...]
-    data: bytes
-    block_number: int
-    transaction: bytes
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """The receipt of a transaction in a block.
-
-    Attributes:
-        block_hash: the hash of the block; after a reorganisation, a block with another hash has the same number.
-        contract: the address of the created contract; None if the transaction created none.
-        succeeded: whether the transaction succeeded; False means that it was reverted.
-    """
-
-    transaction: bytes
-    block_number: int
-    block_hash: bytes
-    gas_used: int
-    contract: str | None
-    logs: tuple[Log, ...]
-    succeeded: bool = True
-
-
-@dataclass(frozen=True)
-class Quote:
-    """The current price of a transaction, and the balances of the accounts that may send it.
-
-    Attributes:
-        gas: the estimated units of gas.
-        market: the price of a unit of gas.
-        balances: the balance of each account, in wei. Contracts are left out, because they cannot send a transaction.
-    """
-
-    gas: int
-    market: Market
-    balances: dict[str, int]
 
 
 class Node:
@@ -145,9 +87,9 @@ class Node:
         with self._translated():
             block = self._block(number)
             return BlockHead(
-                quantity(block["number"], bits=_NUMBER_BITS),
+                quantity(block["number"], bits=NUMBER_BITS),
                 quantity(block["timestamp"], bits=_TIME_BITS),
-                data(block["hash"], size=_HASH_SIZE),
+                data(block["hash"], size=HASH_SIZE),
             )
 
     def mine(self) -> None:
@@ -208,17 +150,17 @@ class Node:
 
     def logs(
         self,
-        address: str,
+        address: str | Sequence[str],
         topics: Sequence[bytes | None],
         *,
         from_block: int = 0,
         to_block: int | None = None,
         in_parts: bool = True,
     ) -> list[Log]:
-        """Return events of a contract, oldest first.
+        """Return events of one or several contracts, oldest first.
 
         Args:
-            address: the contract.
+            address: the contract or contracts.
             topics: the values of the first topics; None stands for any value.
             from_block: the first block to search.
             to_block: the last block to search; None means the newest block.
@@ -228,12 +170,14 @@ class Node:
             ChainError: the node is out of reach, or does not keep the events of these blocks.
         """
         wanted = {
-            "address": to_checksum_address(address),
+            "address": to_checksum_address(address)
+            if isinstance(address, str)
+            else [*map(to_checksum_address, address)],
             "topics": [None if topic is None else f"0x{topic.hex()}" for topic in topics],
         }
         with self._translated():
             last = quantity(self._endpoint.request("eth_blockNumber")) if to_block is None else to_block
-            return [_log(log) for log in self._logs(wanted, from_block, last=last, in_parts=in_parts)]
+            return [read_log(log) for log in self._logs(wanted, from_block, last=last, in_parts=in_parts)]
 
     def _logs(self, wanted: Mapping[str, Any], first: int, *, last: int, in_parts: bool = True) -> list[Any]:
         """Request the events of a range of blocks; with `in_parts`, in halves if the node refuses the whole range."""
@@ -363,10 +307,10 @@ class Node:
             return Receipt(
                 transaction,
                 quantity(answer["blockNumber"]),
-                data(answer["blockHash"], size=_HASH_SIZE),
+                data(answer["blockHash"], size=HASH_SIZE),
                 quantity(answer["gasUsed"]),
-                to_checksum_address(data(created, size=_ADDRESS_SIZE)) if created else None,
-                tuple(_log(log) for log in items(answer["logs"])),
+                to_checksum_address(data(created, size=ADDRESS_SIZE)) if created else None,
+                tuple(read_log(log) for log in items(answer["logs"])),
                 succeeded=bool(quantity(answer["status"])),
             )
 
@@ -387,11 +331,11 @@ class Node:
             block = self._block(number, with_transactions=True) if number else {"transactions": []}
             for transaction in map(fields, items(block["transactions"])):
                 found = (
-                    to_checksum_address(data(transaction["from"], size=_ADDRESS_SIZE)),
+                    to_checksum_address(data(transaction["from"], size=ADDRESS_SIZE)),
                     quantity(transaction["nonce"]),
                 )
                 if number and found == (sender, nonce):
-                    return data(transaction["hash"], size=_HASH_SIZE), number
+                    return data(transaction["hash"], size=HASH_SIZE), number
         return None
 
     def _usual_gas_price(self) -> int:
@@ -491,9 +435,3 @@ def _estimate(sender: str, calldata: bytes, *, to: str | None, fees: Fees | None
 
 def _is_contract(code: bytes) -> bool:
     return bool(code) and not code.startswith(_DELEGATION)
-
-
-def _log(answer: Any) -> Log:
-    log = fields(answer)
-    topics = tuple(data(topic, size=_HASH_SIZE) for topic in items(log["topics"]))
-    return Log(topics, data(log["data"]), quantity(log["blockNumber"]), data(log["transactionHash"], size=_HASH_SIZE))

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blockota.chain.journal import Journal, SentTransaction
-from blockota.chain.node import UNFUNDED, Node, Receipt
+from blockota.chain.node import UNFUNDED, Node
+from blockota.chain.records import Receipt
 from blockota.chain.transaction import Fees, SignedTransaction, cannot_pay, check_cost, coins, gwei
 from blockota.deployment import LOCAL_CHAINS
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError

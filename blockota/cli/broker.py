@@ -154,7 +154,7 @@ def _reader(session: Session, state: BrokerState, *, address: str) -> AgreementR
         session.chain,
         confirmations=settings.confirmations,
         first_block=settings.first_block,
-        known=state.blocks(),
+        store=state.chain,
     )
     reader = RightsReader(session.contract, follower, replication=session.replication, broker=address)
     return AgreementReader(reader, session.replication, follower=follower, state=state)

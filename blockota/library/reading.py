@@ -84,14 +84,15 @@ def follow_events(connection: Connection, *, pause: float | None) -> Iterator[Co
     """
     contract, settings = connection.contract, connection.settings
     follower = Follower(contract.chain, confirmations=settings.confirmations, first_block=settings.first_block)
-    seen = 0
+    first_block = 0
     while True:
-        replaced = follower.advance().reorganised_from
-        logs = follower.events(contract.address)
-        if replaced is not None:
-            seen = min(seen, sum(log.block_number < replaced for log in logs))
-        yield from (event for log in logs[seen:] if (event := read_event(log)))
-        seen = len(logs)
+        position = follower.advance()
+        if position.reorganised_from is not None:
+            first_block = min(first_block, position.reorganised_from)
+        logs = follower.events(contract.address, first_block=first_block)
+        follower.acknowledge()
+        first_block = position.block.number + 1
+        yield from (event for log in logs if (event := read_event(log)))
         if pause is None:
             return
         time.sleep(pause)

@@ -19,11 +19,11 @@ from tests.conftest import wait_for_chain
 
 
 @contextmanager
-def fresh_anvil(*options: str) -> Iterator[Chain]:
-    """Start a separate anvil chain with these options."""
+def fresh_anvil(*options: str, history: int = 256) -> Iterator[Chain]:
+    """Start a separate anvil chain with these options, which keeps the states of the last `history` blocks."""
     port = free_port()
     command = [str(find_anvil()), "--chain-id", str(LOCAL_CHAIN_ID), "--port", str(port), *options]
-    command += ["--prune-history", "256"]
+    command += ["--prune-history", str(history)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             yield wait_for_chain(f"http://127.0.0.1:{port}")

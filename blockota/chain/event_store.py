@@ -1,0 +1,263 @@
+"""The events and block hashes of one chain, in memory or in an SQLite file.
+
+Every function that changes something commits before it returns. A process that is killed at any instant therefore
+loses nothing that a function has returned, and the next process continues with the first block that is not stored.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from blockota.chain.records import BlockHead, Log
+from blockota.errors import RefusedError, StoreError
+from blockota.ethereum import to_checksum_address
+
+_APPLICATION = 0x424F5441
+"""The application id in the header of our files: the letters BOTA."""
+_FORMAT = 1
+_KNOWN_BLOCKS = 1024
+"""The number of blocks that are kept to detect a reorganisation: the chain's first block and the newest ones."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS followed_chain (chain_id INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS followed_blocks (number INTEGER PRIMARY KEY, hash BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS followed_contracts (
+    id INTEGER PRIMARY KEY, address BLOB NOT NULL UNIQUE, first_block INTEGER NOT NULL, next_block INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS followed_events (
+    contract INTEGER NOT NULL, block INTEGER NOT NULL, log_index INTEGER NOT NULL, block_hash BLOB NOT NULL,
+    "transaction" BLOB NOT NULL, topics BLOB NOT NULL, data BLOB NOT NULL, PRIMARY KEY (contract, block, log_index)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reorganisation (first_block INTEGER NOT NULL);
+"""
+_HASH_SIZE = 32
+_DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
+_MOVE_AWAY = "move the file away; the events are then read from the chain again"
+
+
+class EventStore:
+    """The stored events and block hashes of one chain. One process at a time uses a file.
+
+    Args:
+        database: an open database, which may have other tables too; its isolation level must be None. With None, the
+            events are kept in memory.
+        place: the name of the database in errors.
+    """
+
+    def __init__(self, database: sqlite3.Connection | None = None, *, place: str = "memory") -> None:
+        # A service may read the chain in another thread than the one that opened the database.
+        self._database = database or sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._place = place
+        with self._translated():
+            self._database.executescript(_TABLES)
+
+    @classmethod
+    def open(cls, path: Path, *, chain_id: int) -> Self:
+        """Open the file of a chain, or create it.
+
+        Args:
+            path: the file. Files with the endings ``-wal`` and ``-shm`` beside it belong to it.
+            chain_id: the chain's id.
+
+        Raises:
+            RefusedError: the file has the events of another chain, belongs to another program or to a newer version
+                of BlockOTA, or is in use.
+            StoreError: the file is damaged, or cannot be read or written.
+        """
+        with _translated(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
+        try:
+            with _translated(str(path)):
+                _prepare(database, path)
+            store = cls(database, place=str(path))
+            store._belong_to(chain_id)
+        except BaseException:
+            database.close()
+            raise
+        return store
+
+    def __enter__(self) -> Self:
+        """Return the store."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def blocks(self) -> dict[int, bytes]:
+        """Return the hashes of the known blocks by number, in ascending order."""
+        return dict(self._rows("SELECT number, hash FROM followed_blocks ORDER BY number"))
+
+    def put_block(self, block: BlockHead) -> None:
+        """Store the hash of a block. The oldest known blocks are deleted, except the chain's first block."""
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO followed_blocks VALUES (?, ?)", (block.number, block.hash))
+            _forget_old_blocks(database)
+
+    def next_block(self, contract: str, *, first_block: int) -> int:
+        """Return the first block whose events of a contract are not stored yet.
+
+        Args:
+            contract: the contract's address.
+            first_block: the block from which the contract's events are wanted.
+        """
+        found = self._rows(
+            "SELECT next_block FROM followed_contracts WHERE address = ? AND first_block <= ?",
+            (_raw(contract), first_block),
+        )
+        return max(found[0][0], first_block) if found else first_block
+
+    def append(self, contracts: Sequence[str], first: int, last: int, logs: Iterable[Log]) -> None:
+        """Store all events of contracts in the blocks `first` to `last`, with the hashes of the events' blocks.
+
+        Events of blocks from `first` on that were stored before are replaced.
+        """
+        with self._transaction() as database:
+            numbers = {one.lower(): _follow(database, one, first=first, last=last) for one in contracts}
+            rows, hashes = [], {}
+            for log in logs:
+                topics, number = b"".join(log.topics), numbers[log.address.lower()]
+                rows.append((number, log.block_number, log.index, log.block_hash, log.transaction, topics, log.data))
+                hashes[log.block_number] = log.block_hash
+            database.executemany("INSERT INTO followed_events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            database.executemany("INSERT OR REPLACE INTO followed_blocks VALUES (?, ?)", hashes.items())
+            _forget_old_blocks(database)
+
+    def events(self, contracts: Iterable[str], *, first_block: int = 0) -> Iterator[Log]:
+        """Yield the stored events of contracts from a block on, in the order of the chain."""
+        wanted = [_raw(one) for one in contracts]
+        rows = self._rows(
+            'SELECT address, topics, data, block, "transaction", log_index, block_hash'  # noqa: S608 - only marks
+            " FROM followed_events JOIN followed_contracts ON contract = id"
+            f" WHERE address IN ({', '.join('?' * len(wanted))}) AND block >= ? ORDER BY block, log_index",
+            (*wanted, first_block),
+        )
+        names = {raw: to_checksum_address(raw) for raw in wanted}
+        for address, topics, data, block, transaction, index, block_hash in rows:
+            words = tuple(topics[start : start + _HASH_SIZE] for start in range(0, len(topics), _HASH_SIZE))
+            yield Log(words, data, block, transaction, names[address], index, block_hash)
+
+    def drop(self, first: int) -> None:
+        """Delete a replaced block and all later blocks with their events, and record the reorganisation."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM followed_blocks WHERE number >= ?", (first,))
+            database.execute("DELETE FROM followed_events WHERE block >= ?", (first,))
+            database.execute("UPDATE followed_contracts SET next_block = min(next_block, ?)", (first,))
+            database.execute("INSERT INTO reorganisation VALUES (?)", (first,))
+
+    def reorganised_from(self) -> int | None:
+        """Return the first block that was dropped since the last call of `acknowledge`; None if none was."""
+        found: int | None = self._rows("SELECT min(first_block) FROM reorganisation")[0][0]
+        return found
+
+    def acknowledge(self) -> None:
+        """Forget the recorded reorganisations."""
+        if self.reorganised_from() is not None:
+            with self._transaction() as database:
+                database.execute("DELETE FROM reorganisation")
+
+    def _belong_to(self, chain_id: int) -> None:
+        found = self._rows("SELECT chain_id FROM followed_chain")
+        if not found:
+            with self._transaction() as database:
+                database.execute("INSERT INTO followed_chain VALUES (?)", (chain_id,))
+        elif found != [(chain_id,)]:
+            raise RefusedError(
+                f"{self._place} belongs to another chain",
+                why=f"the file has the events of chain {found[0][0]}, and the node serves chain {chain_id}",
+                remedy="use another file for this chain, or correct the network's url in blockota.toml",
+            )
+
+    def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with self._translated():
+            return self._database.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit all changes of the ``with`` block together, or none of them."""
+        with self._translated():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    def _translated(self) -> Any:
+        return _translated(self._place)
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    """Lock a file for this process, and check that it is whole and ours."""
+    # WAL and FULL: a commit is one append to the log that is flushed to disk.
+    for setting in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
+        database.execute(f"PRAGMA {setting}")
+    database.executescript("BEGIN EXCLUSIVE; COMMIT")
+    application, form = (
+        database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+    )
+    is_new = not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if is_new:
+        database.executescript(f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_FORMAT}")
+    elif (application, form) != (_APPLICATION, _FORMAT):
+        is_newer = application == _APPLICATION and form > _FORMAT
+        raise RefusedError(
+            f"{path} is not a file of events",
+            why="a newer version of BlockOTA wrote it" if is_newer else "another program wrote it",
+            remedy="update BlockOTA, or use another file" if is_newer else "use another file",
+        )
+    elif (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise _damaged(str(path), found)
+
+
+def _follow(database: sqlite3.Connection, contract: str, *, first: int, last: int) -> int:
+    """Record that the events of a contract up to the block `last` are stored. Returns the contract's id."""
+    database.execute(
+        "INSERT INTO followed_contracts (address, first_block, next_block) VALUES (?, ?, ?) ON CONFLICT (address) "
+        "DO UPDATE SET first_block = min(first_block, excluded.first_block), next_block = excluded.next_block",
+        (_raw(contract), first, last + 1),
+    )
+    number: int = database.execute("SELECT id FROM followed_contracts WHERE address = ?", (_raw(contract),)).fetchone()[
+        0
+    ]
+    database.execute("DELETE FROM followed_events WHERE contract = ? AND block >= ?", (number, first))
+    return number
+
+
+def _forget_old_blocks(database: sqlite3.Connection) -> None:
+    oldest = "SELECT number FROM followed_blocks ORDER BY number DESC LIMIT 1 OFFSET ?"
+    database.execute(
+        f"DELETE FROM followed_blocks WHERE number > 0 AND number < ({oldest})",  # noqa: S608 - a constant
+        (_KNOWN_BLOCKS - 2,),
+    )
+
+
+def _raw(address: str) -> bytes:
+    return bytes.fromhex(address[2:])
+
+
+@contextmanager
+def _translated(place: str) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            raise RefusedError(
+                f"{place} is in use",
+                why="another process follows the chain with this file",
+                remedy="stop the other process, or use another file",
+            ) from error
+        if getattr(error, "sqlite_errorcode", None) in _DAMAGED:
+            raise _damaged(place, str(error)) from error
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        remedy = "check the file's folder and the disk, or use another file"
+        raise StoreError(f"the events in {place} cannot be read or written", why=why, remedy=remedy) from error
+
+
+def _damaged(place: str, why: str) -> StoreError:
+    return StoreError(f"the file of events {place} is damaged", why=why, remedy=_MOVE_AWAY)

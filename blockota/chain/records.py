@@ -1,0 +1,105 @@
+"""What a node returns: blocks, events, receipts and quotes, and the decoder of events."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from blockota.chain.rpc import data, fields, items, quantity
+from blockota.chain.transaction import Market
+from blockota.ethereum import to_checksum_address
+
+HASH_SIZE, ADDRESS_SIZE = 32, 20
+NUMBER_BITS = 63
+"""The maximum bits of a block's number, which is an integer of SQLite."""
+
+
+@dataclass(frozen=True)
+class BlockHead:
+    """A block's number, time (Unix seconds) and hash."""
+
+    number: int
+    time: int
+    hash: bytes
+
+
+@dataclass(frozen=True)
+class Log:
+    """One event of a transaction.
+
+    Attributes:
+        topics: the event's selector and its indexed arguments, 32 bytes each.
+        data: the event's other arguments, ABI-encoded.
+        transaction: hash of the transaction.
+        address: the contract.
+        index: the event's position among all events of its block.
+        block_hash: the block's hash; after a reorganisation, a block with another hash has the same number.
+    """
+
+    topics: tuple[bytes, ...]
+    data: bytes
+    block_number: int
+    transaction: bytes
+    address: str
+    index: int
+    block_hash: bytes
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The receipt of a transaction in a block.
+
+    Attributes:
+        block_hash: the hash of the block; after a reorganisation, a block with another hash has the same number.
+        contract: the address of the created contract; None if the transaction created none.
+        succeeded: whether the transaction succeeded; False means that it was reverted.
+    """
+
+    transaction: bytes
+    block_number: int
+    block_hash: bytes
+    gas_used: int
+    contract: str | None
+    logs: tuple[Log, ...]
+    succeeded: bool = True
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The current price of a transaction, and the balances of the accounts that may send it.
+
+    Attributes:
+        gas: the estimated units of gas.
+        market: the price of a unit of gas.
+        balances: the balance of each account, in wei. Contracts are left out, because they cannot send a transaction.
+    """
+
+    gas: int
+    market: Market
+    balances: dict[str, int]
+
+
+def read_log(answer: Any) -> Log:
+    """Decode an event of a JSON-RPC response.
+
+    Raises:
+        ValueError, TypeError, LookupError: the response has another form.
+    """
+    log = fields(answer)
+    topics = tuple(data(topic, size=HASH_SIZE) for topic in items(log["topics"]))
+    return Log(
+        topics,
+        data(log["data"]),
+        quantity(log["blockNumber"], bits=NUMBER_BITS),
+        data(log["transactionHash"], size=HASH_SIZE),
+        _address(log["address"]),
+        quantity(log["logIndex"], bits=NUMBER_BITS),
+        data(log["blockHash"], size=HASH_SIZE),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _address(value: str) -> str:
+    """Decode an address. Most events are of few contracts, and the checksum of an address takes long."""
+    return to_checksum_address(data(value, size=ADDRESS_SIZE))

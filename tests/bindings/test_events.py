@@ -1,0 +1,84 @@
+"""Tests of the decoder of several contracts' events."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from eth_utils.crypto import keccak
+
+from blockota.bindings.events import GATEWAY_CONTRACTS, DecodedEvent, read_events
+from blockota.chain import Log
+from blockota.errors import RefusedError
+from blockota.formats.abi import artifact, encode
+
+ORDERS, IDENTITIES = "0x" + "0a" * 20, "0x" + "0b" * 20
+CONTRACTS = {ORDERS: "UpdateOrders", IDENTITIES: "IdentityRegistry"}
+UUID = bytes(range(16))
+BANNED = Log(
+    (keccak(text="IdentityBanned(bytes16,bytes16,bytes32)"), UUID.ljust(32, b"\0"), bytes(32)),
+    b"lost".ljust(32, b"\0"),
+    7,
+    bytes(32),
+    IDENTITIES,
+    1,
+    bytes(32),
+)
+PLACED = Log(
+    (
+        keccak(text="OrderPlaced(uint64,bytes32,bytes16,uint64,address,bytes32,uint64,uint40,uint40)"),
+        *(encode([kind], [value]) for kind, value in (("uint64", 5), ("bytes32", b"g" * 32), ("bytes16", UUID))),
+    ),
+    encode(
+        ("uint64", "address", "bytes32", "uint64", "uint40", "uint40"), (1337, ORDERS, b"p" * 32, 1 << 32, 100, 200)
+    ),
+    8,
+    bytes(32),
+    ORDERS,
+    0,
+    bytes(32),
+)
+
+
+def test_events_of_several_contracts_are_decoded_in_order() -> None:
+    """Each event is decoded with the ABI of the contract at its address; events that the ABI lacks are skipped."""
+    unknown = replace(BANNED, topics=(bytes(32),))
+    anonymous = replace(BANNED, topics=())
+    banned, placed = read_events([BANNED, unknown, anonymous, PLACED], CONTRACTS)
+    assert banned == DecodedEvent(
+        "IdentityRegistry",
+        "IdentityBanned",
+        {"uuid": UUID, "by": bytes(16), "reason": b"lost".ljust(32, b"\0")},
+        BANNED,
+    )
+    assert (placed.name, placed.arguments["id"], placed.arguments["operator"]) == ("OrderPlaced", 5, UUID)
+    assert placed.arguments["deadline"] == 200
+
+
+def test_an_event_that_cannot_be_decoded_is_refused() -> None:
+    """An event with too few arguments raises an error with the contract, the block and the transaction."""
+    with pytest.raises(RefusedError, match=r"an event of IdentityRegistry is not valid: in block 7, transaction 0x00"):
+        list(read_events([replace(BANNED, data=b"")], CONTRACTS))
+
+
+def zero_of(kind: str) -> object:
+    """Return the zero value of an ABI type."""
+    if kind.endswith("[]"):
+        return []
+    zeros = {"string": "", "bytes": b"", "bool": False, "address": "0x" + "00" * 20}
+    if kind in zeros:
+        return zeros[kind]
+    return bytes(int(kind.removeprefix("bytes"))) if kind.startswith("bytes") else 0
+
+
+@pytest.mark.parametrize("contract", ["Producers", *GATEWAY_CONTRACTS])
+def test_every_event_of_the_contracts_can_be_decoded(contract: str) -> None:
+    """Each event of a contract has only types that the decoder knows, and only indexes arguments of one word."""
+    for event in (entry for entry in artifact(contract)["abi"] if entry["type"] == "event"):
+        indexed = [one["type"] for one in event["inputs"] if one["indexed"]]
+        assert not {kind for kind in indexed if kind in {"bytes", "string"} or kind.endswith("[]")}
+        others = [one["type"] for one in event["inputs"] if not one["indexed"]]
+        values = [zero_of(kind) for kind in others]
+        signature = f"{event['name']}({','.join(one['type'] for one in event['inputs'])})"
+        log = replace(BANNED, topics=(keccak(text=signature), *[bytes(32)] * len(indexed)), data=encode(others, values))
+        assert [found.name for found in read_events([log], {IDENTITIES: contract})] == [event["name"]]
