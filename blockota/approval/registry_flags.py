@@ -1,22 +1,21 @@
 """Finds red flags in calls to Producers, IdentityRegistry and DeviceRegistry. Pure.
 
-The flags depend on records of these contracts, and on contracts that a call names. They ask for them by `Question`. A
-chain view contains the answers: its maker asks the chain the `open_questions` of a call until none is left.
+The flags depend on records of these contracts (`blockota.approval.registry_records`), and on contracts that a call
+names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.flags import RedFlag, Word
 from blockota.approval.intent import SAFE, KnownCall, show_value
 from blockota.approval.lookalikes import find_lookalike
+from blockota.approval.registry_records import Ask, Question, record_today, registry_question
 from blockota.approval.safe_transaction import ZERO_ADDRESS
 from blockota.errors import shortened
-from blockota.formats.abi import DecodingError, interface
 from blockota.model.release import product_name, show_time
 
 MOST_ENROLMENTS = 8
@@ -27,36 +26,6 @@ _PAGE = 256
 _ADMINISTRATOR = "ADMINISTRATOR"
 _KEYS = {"account": "its account", "key": "its key", "logKey": "the key of its log", "tunnelKey": "its tunnel's key"}
 """The parts of an identity that a rotation can change, in words."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A call of a getter whose result a red flag depends on.
-
-    Attributes:
-        address: address of the called contract.
-        contract: name of the contract whose ABI has the getter.
-    """
-
-    address: str
-    contract: str
-    getter: str
-    arguments: tuple[Any, ...] = ()
-
-    @property
-    def calldata(self) -> bytes:
-        """The calldata of the getter."""
-        return interface(self.contract).encode_call(self.getter, *self.arguments)
-
-    def decode(self, result: bytes) -> Any:
-        """Decode the result of the getter; None if the called contract is not of this kind."""
-        try:
-            return interface(self.contract).decode_result(self.getter, result)
-        except DecodingError:
-            return None
-
-
-_Ask = Callable[[Question], Any]
 
 
 def registry_flags(call: KnownCall | None, view: ChainView) -> list[RedFlag]:
@@ -74,28 +43,42 @@ def open_questions(call: KnownCall | None, view: ChainView) -> list[Question]:
     return _examine(call, view)[1]
 
 
-def _examine(call: KnownCall | None, view: ChainView) -> tuple[list[RedFlag], list[Question]]:
-    missing: list[Question] = []
+def registry_changes(call: KnownCall | None, view: ChainView) -> str:
+    """Describe the record that a call to a registry is to change, as it is today; empty for another call."""
+    return record_today(call, view, _Answers(view))
 
-    def ask(question: Question) -> Any:
+
+def _examine(call: KnownCall | None, view: ChainView) -> tuple[list[RedFlag], list[Question]]:
+    ask = _Answers(view)
+    record_today(call, view, ask)  # its questions belong to the review too
+    find = _FINDERS.get(call.contract) if call else None
+    flags = list(find(call, view, ask)) if call and find else []
+    return flags, list(dict.fromkeys(ask.missing))
+
+
+class _Answers:
+    """Answers questions from a chain view, and collects those that the view does not answer."""
+
+    def __init__(self, view: ChainView) -> None:
+        self._view = view
+        self.missing: list[Question] = []
+
+    def __call__(self, question: Question) -> Any:
         key = (question.address, question.calldata)
-        if key not in view.answers:
-            missing.append(question)
+        if key not in self._view.answers:
+            self.missing.append(question)
             return None
-        result = view.answers[key]
+        result = self._view.answers[key]
         return None if result is None else question.decode(result)
 
-    find = _FINDERS.get(call.contract) if call else None
-    return (list(find(call, view, ask)) if call and find else []), missing
 
-
-def _of_producers(call: KnownCall, view: ChainView, ask: _Ask) -> Iterator[RedFlag]:
+def _of_producers(call: KnownCall, view: ChainView, ask: Ask) -> Iterator[RedFlag]:
     if call.name == "restore":
         yield RedFlag(Word.UNBAN, f"gateways would install releases of {product_name(call.arguments['name'])} again")
     if call.name != "admit":
         return
     name, contract, replication = product_name(call.arguments["name"]), *list(call.arguments.values())[1:]
-    yield from _of_new_name("producer", name, ask(_registry(view, "Producers", "producers", 0, _PAGE)))
+    yield from _of_new_name("producer", name, ask(registry_question(view, "Producers", "producers", 0, _PAGE)))
 
     owner = ask(Question(contract, "BlockOTA", "owner"))
     if owner is None:
@@ -114,7 +97,7 @@ def _of_producers(call: KnownCall, view: ChainView, ask: _Ask) -> Iterator[RedFl
         yield RedFlag(Word.PRODUCER, f"{replication} does not record agreements about the releases of {contract}")
 
 
-def _of_identities(call: KnownCall, view: ChainView, ask: _Ask) -> Iterator[RedFlag]:
+def _of_identities(call: KnownCall, view: ChainView, ask: Ask) -> Iterator[RedFlag]:
     if call.name in ("enrol", "enrolAll"):
         enrolments = call.items if call.name == "enrolAll" else [call.arguments["enrolment"]]
         if len(enrolments) > MOST_ENROLMENTS:
@@ -128,7 +111,7 @@ def _of_identities(call: KnownCall, view: ChainView, ask: _Ask) -> Iterator[RedF
     if call.name not in ("rotate", "unban"):
         return
     uuid = show_value("uuid", call.arguments["uuid"])
-    identity = ask(_registry(view, "IdentityRegistry", "identity", call.arguments["uuid"]))
+    identity = ask(registry_question(view, "IdentityRegistry", "identity", call.arguments["uuid"]))
     if identity is None:
         word = Word.UNBAN if call.name == "unban" else Word.KEYS
         yield RedFlag(word, f"the identity {uuid} would be changed, and its record cannot be read")
@@ -145,14 +128,14 @@ def _of_identities(call: KnownCall, view: ChainView, ask: _Ask) -> Iterator[RedF
         yield RedFlag(Word.ADMINISTRATOR, f"the keys of the Administrator {uuid} change: who has the new ones can ban")
 
 
-def _of_devices(call: KnownCall, view: ChainView, ask: _Ask) -> Iterator[RedFlag]:
+def _of_devices(call: KnownCall, view: ChainView, ask: Ask) -> Iterator[RedFlag]:
     arguments = call.arguments
     match call.name:
         case "admitRegistrant":
-            known = ask(_registry(view, "DeviceRegistry", "registrants", 0, _PAGE))
+            known = ask(registry_question(view, "DeviceRegistry", "registrants", 0, _PAGE))
             yield from _of_new_name("registrant", product_name(arguments["name"]), known)
         case "setRegistrantAccount":
-            registrant = ask(_registry(view, "DeviceRegistry", "registrant", arguments["name"]))
+            registrant = ask(registry_question(view, "DeviceRegistry", "registrant", arguments["name"]))
             before = registrant["account"] if registrant else "an account that is not known"
             name = product_name(arguments["name"])
             yield RedFlag(Word.KEYS, f"{arguments['account']} would register devices for {name}, in place of {before}")
@@ -172,16 +155,12 @@ def _of_devices(call: KnownCall, view: ChainView, ask: _Ask) -> Iterator[RedFlag
             yield RedFlag(Word.BLOCKS, f"the site {show_value('site', arguments['site_'])} gets {numbers}, for good")
 
 
-def _registry(view: ChainView, contract: str, getter: str, *arguments: Any) -> Question:
-    return Question(view.registries.get(contract, ZERO_ADDRESS), contract, getter, arguments)
-
-
 def _of_new_name(what: str, name: str, known: Sequence[Mapping[str, Any]] | None) -> Iterator[RedFlag]:
     if other := find_lookalike(name, [product_name(one["name"]) for one in known or ()]):
         yield RedFlag(Word.LOOKALIKE, f"the new {what} {name} can be taken for {other}")
 
 
-_FINDERS: Mapping[str, Callable[[KnownCall, ChainView, _Ask], Iterator[RedFlag]]] = {
+_FINDERS: Mapping[str, Callable[[KnownCall, ChainView, Ask], Iterator[RedFlag]]] = {
     "Producers": _of_producers,
     "IdentityRegistry": _of_identities,
     "DeviceRegistry": _of_devices,

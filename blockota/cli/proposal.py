@@ -109,7 +109,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
 
     def show() -> None:
         columns = ("FILE", "NONCE", "WHAT", "SIGNATURES", "STATE", "EXPIRES")
-        has_safes = len({one.proposal.safe for one in listed}) > 1
+        has_safes = len({(one.proposal.chain_id, one.proposal.safe) for one in listed}) > 1
         states = [
             f"{one.state}, COMPETES with {shortened(one.competes_with)}" if one.competes_with else str(one.state)
             for one in listed
@@ -124,7 +124,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
                     f"{len(one.signers)}, {one.threshold} needed",
                     state,
                     show_time(one.proposal.expires),
-                    *[one.proposal.safe] * has_safes,
+                    *[f"{one.proposal.safe} on chain {one.proposal.chain_id}"] * has_safes,
                 )
                 for one, row, state in zip(listed, rows, states, strict=True)
             ],

@@ -101,7 +101,7 @@ def headline(proposal: Proposal) -> str:
     """Return the effect of a proposal in a few words."""
     groups = proposal.intent
     action = re.split("[:,]", groups[0]["action"])[0]
-    labels = ("product", "version", "owner", "oldOwner", "newOwner", "called")
+    labels = ("product", "version", "owner", "oldOwner", "newOwner", "called", "name", "kind", "uuid", "site", "number")
     about = " ".join(groups[0][label] for label in labels if label in groups[0])
     more = f" and {len(groups) - 1} more" if len(groups) > 1 else ""
     return f"{action}: {about}{more}" if about else f"{action}{more}"

@@ -17,6 +17,7 @@ from blockota.approval.chain_view import ChainView
 from blockota.approval.intent import SAFE, KnownCall
 from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import is_named
+from blockota.approval.registry_flags import registry_changes
 from blockota.errors import shortened
 from blockota.model.agreement import Agreement
 from blockota.model.difference import PAGE_SIZE
@@ -29,7 +30,7 @@ Rows = dict[str, object]
 """A group of labels and values to print. A tuple is printed as one line for each item."""
 _MOST_LINES = 20
 """Maximum number of lines of release notes that are shown."""
-_LABELS = {"sha256": "SHA-256", "cid": "CID"}
+_LABELS = {"sha256": "SHA-256", "cid": "CID", "uuid": "UUID", "virtualIp": "virtual IP"}
 _HASHES = ("SHA-256", "CID", "manifest", "prev owner")
 """Labels of an action that are shown with the evidence (part 4)."""
 _UNITS = ((86400, "days"), (3600, "hours"), (60, "minutes"))
@@ -68,6 +69,8 @@ def screen_of(review: Review, *, now: int) -> Screen:
     if not proposal.is_known:
         asked[0]["data"] = "0x" + proposal.data.hex()
     changes += _agreement_changes(proposal.call, view)
+    if view and (today := registry_changes(proposal.call, view)):
+        changes.append({"today": today})
     if view and proposal.call and proposal.call.contract == SAFE:
         changes.append(_owner_changes(proposal.call, view))
 
