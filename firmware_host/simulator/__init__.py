@@ -10,13 +10,11 @@ Example:
         link = open_link(url)
 """
 
-from firmware_host.simulator.clock import TimeModel
 from firmware_host.simulator.device import SimulatedBoard
 from firmware_host.simulator.faults import FAULT_NAMES, Faults
-from firmware_host.simulator.line import BoardSide, LineSettings
+from firmware_host.simulator.line import BoardSide, LineSettings, TimeModel
 from firmware_host.simulator.profiles import PROFILES, STM32F103C8, BoardProfile
-from firmware_host.simulator.server import serve_pty, serve_tcp
-from firmware_host.simulator.server_rfc2217 import WIRINGS, Wiring, serve_rfc2217
+from firmware_host.simulator.server import WIRINGS, Wiring, serve_pty, serve_rfc2217, serve_tcp
 
 __all__ = [
     "FAULT_NAMES",

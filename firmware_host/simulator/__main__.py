@@ -18,13 +18,11 @@ from typing import NoReturn
 
 from blockota.errors import BlockOTAError, UsageError
 from blockota.shutdown import stop_on_signals
-from firmware_host.simulator.clock import TimeModel
 from firmware_host.simulator.device import UNIQUE_ID, SimulatedBoard
 from firmware_host.simulator.faults import FAULT_NAMES, Faults
-from firmware_host.simulator.line import BoardSide
+from firmware_host.simulator.line import BoardSide, TimeModel
 from firmware_host.simulator.profiles import PROFILES, STM32F103C8, BoardProfile
-from firmware_host.simulator.server import serve_pty, serve_tcp
-from firmware_host.simulator.server_rfc2217 import WIRINGS, serve_rfc2217
+from firmware_host.simulator.server import WIRINGS, serve_pty, serve_rfc2217, serve_tcp
 
 PROGRAM = "python -m firmware_host.simulator"
 SIGNAL_SECONDS = 0.5

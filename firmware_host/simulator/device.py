@@ -26,10 +26,9 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from firmware_host.simulator.clock import Timeline, TimeModel
 from firmware_host.simulator.emulator import CrashError, EmulatedApplication
 from firmware_host.simulator.faults import NO_FAULTS, Faults
-from firmware_host.simulator.line import BoardSide, Cable, LineSettings, received
+from firmware_host.simulator.line import BoardSide, Cable, LineSettings, Timeline, TimeModel, received
 from firmware_host.simulator.profiles import STM32F103C8, BoardProfile
 from firmware_host.simulator.rom import RESET, Leave, Rom, Script, Transmitter
 from firmware_host.simulator.silicon import BusFaultError, PowerCutError, Silicon

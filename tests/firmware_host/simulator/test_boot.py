@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from firmware_host.simulator import SimulatedBoard
-from firmware_host.simulator.peripherals import Peripherals
+from firmware_host.simulator.emulator import Peripherals
 from tests.firmware_host.direct_link import started
 
 IMAGES = Path(__file__).parents[3] / "examples" / "bluepill" / "images"
