@@ -36,11 +36,11 @@ class Session:
     """One run of a command. Settings, chain, contracts and store are opened when they are first used.
 
     The constructor's arguments are the options that `with_session` adds; None stands for the value in the settings.
-    `out` and `err` are the consoles on stdout and stderr.
+    `config` is the settings file that the user named. `out` and `err` are the consoles on stdout and stderr.
     """
 
     def __init__(self, config: Path | None, network: str | None, *, store: str | None, as_json: bool) -> None:
-        self._config, self._network, self._store, self.as_json = config, network, store, as_json
+        self.config, self._network, self._store, self.as_json = config, network, store, as_json
         self.err = console(stderr=True)
         # One console for one terminal, because only lines of its own console appear above a progress bar.
         is_terminal = bool(sys.stdout and sys.stdout.isatty())
@@ -52,12 +52,12 @@ class Session:
     @functools.cached_property
     def settings(self) -> Settings:
         """The settings, with the network of the producer chain."""
-        return load_settings(self._config, network=self._network, environment=os.environ)
+        return load_settings(self.config, network=self._network, environment=os.environ)
 
     @functools.cached_property
     def bench(self) -> BenchSettings:
         """The settings of the bench."""
-        return load_bench(self._config, environment=os.environ)
+        return load_bench(self.config, environment=os.environ)
 
     @functools.cached_property
     def connection(self) -> Connection:
@@ -67,7 +67,7 @@ class Session:
     @functools.cached_property
     def gateway(self) -> Connection:
         """The gateway chain and its contracts; the same as `connection` if the settings name one network for both."""
-        settings = load_settings(self._config, network=self._network, environment=os.environ, role=Role.GATEWAY)
+        settings = load_settings(self.config, network=self._network, environment=os.environ, role=Role.GATEWAY)
         return self.connection if settings == self.settings else self._connect(settings)
 
     def connection_to(self, chain_id: int) -> Connection:

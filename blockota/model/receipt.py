@@ -325,8 +325,8 @@ class Evidence:
 
 _PROVES = {
     None: "the keeper of the log states it",
-    EvidenceLevel.A: "the device signed it with its own key",
-    EvidenceLevel.B: "the keeper of the log states that the device reported it",
+    EvidenceLevel.A: "the device signed the SHA-256 of the image with its own key",
+    EvidenceLevel.B: "the keeper of the log states that the device reported the image",
     EvidenceLevel.C: "the keeper of the log states that it read the device's flash",
 }
 

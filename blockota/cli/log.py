@@ -1,0 +1,19 @@
+"""``blockota log``: the append-only log of a gateway, validator or bench."""
+
+from __future__ import annotations
+
+import click
+
+from blockota.cli.log_verify import verify
+from blockota.cli.session import VerbGroup
+
+
+@click.group(cls=VerbGroup)
+def log() -> None:
+    """Check the entries of logs.
+
+    A log is a list of entries that only grows. An entry that a device runs a release is a receipt.
+    """
+
+
+log.add_command(verify)

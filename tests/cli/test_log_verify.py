@@ -1,0 +1,107 @@
+"""`blockota log verify` shows on one screen what a receipt proves, and opens no socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from blockota.cli.main import run
+from blockota.model.proof_file import Anchor, ProofFile
+from blockota.model.receipt import EntryKind
+from tests.conftest import ROOT
+from tests.stories.pages import commands, missing
+from tests.support.receipts import DEVICE, RELEASE, MemoryLog, SigningDevice, install, signed_install
+
+SIGNER = SigningDevice()
+EVENT = install(kind=EntryKind.EVENT, level=None, release=None, image=None, source="check 9 failed")
+LOG = MemoryLog([signed_install(SIGNER).encode(), install(device=0).encode(), EVENT.encode()])
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with trusted keys and proof files; sockets cannot be opened."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.chdir(tmp_path)
+    keys = LOG.keys()
+    witnesses = json.dumps([str(key) for key in keys.witnesses])
+    text = f'[trust]\nlogs = ["{keys.logs[0]}"]\nwitnesses = {witnesses}\n'
+    Path("log.toml").write_text(text)
+    Path("blockota.toml").write_text(f'{text}[trust.devices]\n{DEVICE} = "{SIGNER.key.hex()}"\n')
+    for index, name in enumerate(("signed", "board", "event")):
+        Path(f"{name}.json").write_bytes(LOG.prove(index, Anchor(1337, RELEASE.contract, 812)).to_json())
+    return tmp_path
+
+
+def test_the_screen_says_what_a_receipt_proves(capsys: pytest.CaptureFixture[str]) -> None:
+    """Device, release, signers, witnesses and evidence level are shown, and that the anchor was not checked."""
+    assert run(["log", "verify", "signed.json"]) == 0
+    out = capsys.readouterr().out
+    for words in (
+        f"device     {DEVICE}, unique id",
+        "acme-thermo2 1.1.0, of the contract",
+        "keeper     8f14e45f-ceea-467f-a8a0-c2d5b1e7d301\n",
+        f"the log's key {LOG.signer.key.key_id.hex()}, for 3 entries",
+        "2 of 2 trusted ones, quorum 2: witness0.example on 2026-11-18 11:07:40 UTC",
+        "level A: the device signed",
+        "not checked (the file names block 812 of chain 1337)",
+        "✓ device 300 ran acme-thermo2 1.1.0",
+    ):
+        assert words in out
+    assert len(out.splitlines()) <= 24
+
+
+def test_the_page_shows_this_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    """The screen in docs/ledger.md is that of the command."""
+    Path("RECEIPT.json").write_bytes(Path("signed.json").read_bytes())
+    Path("trust.toml").write_bytes(Path("blockota.toml").read_bytes())
+    [(command, lines)] = commands(ROOT / "docs" / "ledger.md", end="### The keys")
+    assert run(command.split()[1:]) == 0
+    assert not missing(lines, capsys.readouterr().out)
+
+
+def test_a_signature_that_is_not_checked_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the key of the device, the receipt has level B, and the reason is shown."""
+    assert run(["log", "verify", "signed.json", "--trust", "log.toml"]) == 0
+    shown = capsys.readouterr()
+    assert "level B" in shown.out
+    assert "no key of device 300 is trusted" in shown.err
+
+
+def test_boards_without_a_number_and_events_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """A board that is not registered has its unique id, and an event its text."""
+    assert run(["log", "verify", "board.json"]) == 0
+    assert "device     not registered, unique id 48ff6f064951325712260187" in capsys.readouterr().out
+    assert run(["log", "verify", "event.json"]) == 0
+    out = capsys.readouterr().out
+    assert "text       check 9 failed" in out
+    assert "✓ the log has this event" in out
+
+
+def test_the_json_object_has_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--json`` has the entry, the log, the witnesses, the evidence, and that the anchor was not checked."""
+    assert run(["log", "verify", "signed.json", "--json"]) == 0
+    fields = json.loads(capsys.readouterr().out)
+    assert fields["entry"]["product"] == "acme-thermo2"
+    assert (fields["index"], fields["checkpoint"]["size"], len(fields["witnesses"])) == (0, 3, 2)
+    assert (fields["evidence"]["level"], fields["evidence"]["deviceSignature"]) == ("A", True)
+    assert fields["anchor"] == {"checked": False, "chainId": 1337, "ledger": RELEASE.contract, "block": 812}
+
+
+def test_a_receipt_that_proves_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A forged file has the exit status 3, and missing keys or files have 2, with the remedy."""
+    spoiled = ProofFile.from_json(Path("signed.json").read_bytes()).to_json().replace(b"index 0", b"index 1")
+    Path("spoiled.json").write_bytes(spoiled)
+    assert run(["log", "verify", "spoiled.json"]) == 3
+    assert "forged or damaged" in capsys.readouterr().err
+    Path("empty.toml").write_text("")
+    assert run(["log", "verify", "signed.json", "--trust", "empty.toml"]) == 2
+    assert "--trust FILE" in capsys.readouterr().err
+    assert run(["log", "verify", "missing.json"]) == 2
