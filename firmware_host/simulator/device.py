@@ -44,11 +44,8 @@ class SimulatedBoard:
     """One powered board with BOOT0 at 1, which receives and returns bytes without a port and without threads.
 
     Args:
-        profile: the simulated chip.
         flash: the initial contents of the flash, or the file that stores the flash.
-        faults: the faults of the board and its line.
         times: the time model; None makes every operation instantaneous.
-        unique_id: the chip's unique id, 96 bits.
 
     Attributes:
         boot0: the level of BOOT0; at a reset True starts the boot ROM, and False the application in flash.
@@ -64,7 +61,7 @@ class SimulatedBoard:
         times: TimeModel | None = None,
         unique_id: bytes = UNIQUE_ID,
     ) -> None:
-        self.boot0 = self.powered = True
+        self.profile, self.boot0, self.powered = profile, True, True
         self.application: EmulatedApplication | None = None
         self.side = BoardSide()
         self._faults, self._time = faults, Timeline(times)
@@ -78,11 +75,6 @@ class SimulatedBoard:
         self.reset()
 
     @property
-    def profile(self) -> BoardProfile:
-        """The profile of the simulated chip."""
-        return self._silicon.profile
-
-    @property
     def flash(self) -> bytes:
         """The contents of the flash."""
         return bytes(self._silicon.flash.cells)
@@ -94,23 +86,17 @@ class SimulatedBoard:
 
     @property
     def protected_pages(self) -> frozenset[int]:
-        """The numbers of the pages whose write protection is in effect since the last reset."""
+        """The pages whose write protection is in effect since the last reset."""
         return self._silicon.options.protected_pages
 
     def protect(self, *, readout: bool = False, pages: Iterable[int] = ()) -> None:
-        """Set the option bytes without a bootloader command, and reset the board.
-
-        Pages that share a write-protection bit with one of `pages` are protected too.
-        """
+        """Set the option bytes without a bootloader command, for whole sectors of `pages`, and reset the board."""
         per_sector = self.profile.pages_per_sector
         self._silicon.protect(readout=readout, sectors={page // per_sector for page in pages})
         self.reset()
 
     def reset(self) -> None:
-        """Reset the board by hand; the ROM has finished its start-up when the next byte arrives.
-
-        The reset also restores the power if it was cut. The reset does not change the RAM.
-        """
+        """Reset the board by hand, with power if it was cut; the ROM has finished its start-up at the next byte."""
         self._time.arrive()
         self.powered, self._in_reset = True, False
         self._boot(self._time.moment)
@@ -143,10 +129,7 @@ class SimulatedBoard:
         self.powered = False
 
     def connect(self, *, reset: bool = True) -> bytes:
-        """Connect the cable, and restore the power if it was cut; return the noise that the host receives.
-
-        `reset` is ignored after an `unplug` fault, which leaves the board running.
-        """
+        """Connect cable and power, and reset the board unless an `unplug` fault left it running; return the noise."""
         if (self._cable.reconnect() and reset) or not self.powered:
             self.reset()
         return bytes((7 * index + 0xA5) % 256 for index in range(self._faults.noise_at_open))
@@ -166,10 +149,7 @@ class SimulatedBoard:
         return echo + (received(answer, self._measured, heard=self._host) if self._script else answer)
 
     def run(self, seconds: float) -> bytes:
-        """Run the application for a number of simulated seconds; return the bytes that it sends.
-
-        While the boot ROM runs, the method does nothing, because the ROM sends only answers.
-        """
+        """Run the application, if one is running, for a number of simulated seconds; return the bytes that it sends."""
         if self.application is None or seconds <= 0:
             return b""
         application = self.application

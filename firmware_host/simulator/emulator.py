@@ -17,6 +17,7 @@ from typing import Any
 from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, UC_PROT_EXEC, UC_PROT_READ, arm_const
 from unicorn.unicorn_py3 import Uc, UcError
 
+from firmware_host.simulator.profiles import BoardProfile
 from firmware_host.simulator.silicon import Silicon
 
 PAGE = 0x1000
@@ -76,7 +77,6 @@ class EmulatedApplication:
         vector_table: the address of the initial stack pointer and the reset vector.
         from_rom: whether Go started the application; clocks and USART1 are then as the ROM leaves them, and address 0
             maps the system memory.
-        cycles_per_instruction: the average number of clock cycles per instruction.
 
     Attributes:
         seconds_left: the time that the last `run` did not use, because the application requested a reset.
@@ -93,9 +93,7 @@ class EmulatedApplication:
         if not any(part.start < stack <= part.stop for part in profile.ram) or not self._pc & 1:
             raise CrashError(f"no vector table at {vector_table:#010x}: {stack:#010x} {self._pc:#010x}")
         self.peripherals: Peripherals = (
-            Peripherals(LEFT_BY_ROM if from_rom else RESET_VALUES)
-            if profile.runs_code
-            else PlainPeripherals(profile.usarts, has_isr=profile.has_isr, clock_hz=profile.clock_hz)
+            Peripherals(LEFT_BY_ROM if from_rom else RESET_VALUES) if profile.runs_code else PlainPeripherals(profile)
         )
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(CPU_MODELS[profile.core])
@@ -299,18 +297,16 @@ class Peripherals:
 class PlainPeripherals(Peripherals):
     """The registers that the digest program uses, on a chip whose clock tree is not simulated.
 
-    Args:
-        usarts: base addresses of the USARTs on which the ROM listens; the first one is connected and switched on.
-        has_isr: whether the USARTs have the registers ISR and TDR, not SR and DR.
-        clock_hz: the core clock.
+    Of the USARTs on which the ROM listens, the first one is connected and switched on.
     """
 
-    def __init__(self, usarts: tuple[int, ...], *, has_isr: bool, clock_hz: int) -> None:
-        control, status, data = (0x00, 0x1C, 0x28) if has_isr else (0x0C, 0x00, 0x04)
-        enabled = 1 if has_isr else 1 << 13
-        super().__init__({base + control: enabled for base in usarts[:1]})
-        self._clock_hz = clock_hz
-        self._status, self._data = {base + status for base in usarts[:1]}, {base + data for base in usarts[:1]}
+    def __init__(self, profile: BoardProfile) -> None:
+        # The control register, its bit UE, and the registers of status and data.
+        control, enabled, status, data = (0x00, 1, 0x1C, 0x28) if profile.has_isr else (0x0C, 1 << 13, 0x00, 0x04)
+        connected = profile.usarts[:1]
+        super().__init__({base + control: enabled for base in connected})
+        self._profile = profile
+        self._status, self._data = ([base + at for base in connected] for at in (status, data))
 
     def read(self, address: int, size: int) -> int:
         """Return the value that the core reads; a transmitter is always ready."""
@@ -330,7 +326,7 @@ class PlainPeripherals(Peripherals):
     @property
     def clock_hz(self) -> int:
         """The core's clock in Hz."""
-        return self._clock_hz
+        return self._profile.clock_hz
 
 
 def _whole_pages(size: int) -> int:

@@ -22,12 +22,7 @@ SPIN = 0.0004
 
 @dataclass(frozen=True)
 class LineSettings:
-    """The settings of one end of the serial line.
-
-    Attributes:
-        baud: the baud rate; 0 if unknown, in which case no byte is corrupted.
-        parity: ``E`` (even), ``O`` (odd) or ``N`` (none).
-    """
+    """The settings of one end of the serial line; with an unknown baud rate, 0, no byte is corrupted."""
 
     baud: int = 0
     parity: str = "E"
@@ -55,9 +50,8 @@ class BoardSide:
 def received(data: bytes, sent: LineSettings, *, heard: LineSettings) -> bytes:
     """Return the bytes that a receiver with the settings `heard` decodes, if `data` is sent without pauses.
 
-    The function simulates the signal bit by bit, so that a wrong setting has the same effect as on a real line. For
-    example, a sender without parity does not corrupt single bytes, but corrupts bytes that directly follow each other.
-    A byte with a parity or framing error is delivered, as by the USART of an STM32 (RM0008 section 27.3.3).
+    The signal is simulated bit by bit: a sender without parity corrupts only bytes that directly follow each other. A
+    byte with a parity or framing error is delivered, as by the USART of an STM32 (RM0008 section 27.3.3).
     """
     if sent == heard or not sent.baud or not heard.baud:
         return data
@@ -98,15 +92,11 @@ class _Wave:
 
 
 class Cable:
-    """Both directions of the cable, with the faults that disconnect the cable or flip bits.
-
-    Attributes:
-        received: the number of bytes that have reached the board.
-    """
+    """Both directions of the cable, with the faults that disconnect the cable or flip bits."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
-        self.received, self._sent = 0, 0
+        self.received = self._sent = 0  # bytes that have reached the board, and the host
         self._spent: set[str] = set()
         self._disconnected_by = ""
 
@@ -169,14 +159,12 @@ def sleep_exactly(seconds: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeModel:
-    """The timing parameters of the serial line, the USB adapter and the core.
+    """The timing of the serial line, the USB adapter and the core, in seconds; `wait` advances `now`.
 
     Attributes:
         baud: the baud rate of the line; 0 selects the rate that the host sets, if the line transmits that setting.
-        latency: the delay of an answer in the USB adapter, in seconds.
+        latency: the delay of an answer in the USB adapter.
         cycles_per_instruction: clock cycles per instruction; 1.3 is usual for a Cortex-M3 without flash wait states.
-        wait: waits for a number of seconds.
-        now: returns the time in seconds, which `wait` advances.
     """
 
     baud: int = 0
@@ -192,7 +180,7 @@ class Timeline:
     Attributes:
         times: the time model, or None.
         moment: the time until which the line and the chip are busy, in seconds of the model's clock.
-        line_baud: the baud rate that the host has set, if the line transmits that setting; otherwise 0.
+        line_baud: the baud rate that the host has set; 0 if the line does not transmit that setting.
     """
 
     def __init__(self, times: TimeModel | None) -> None:

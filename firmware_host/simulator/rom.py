@@ -88,11 +88,6 @@ def take_counted(count: int, what: str) -> Script[bytes]:
     return frame[:-1]
 
 
-def complements(byte: int, other: int) -> bool:
-    """Whether one byte is the bitwise complement of the other byte."""
-    return byte == other ^ 0xFF
-
-
 def checksum(frame: bytes) -> int:
     """Return the XOR of all bytes."""
     return reduce(xor, frame, 0)
@@ -124,7 +119,7 @@ class Rom:
     def _command(self) -> Script[Leave | None]:
         # (1) Receive the code and its complement; Get must list the command.
         code, complement = yield from take(2)
-        if not complements(code, complement) or code not in self._profile.commands:
+        if code != complement ^ 0xFF or code not in self._profile.commands:
             raise RefusalError(f"{code:#04x} {complement:#04x} is not a command")
         # (2) Readout protection allows only four commands (AN3155 section 3).
         if self._silicon.options.readout_protected and code not in WHEN_PROTECTED:
@@ -159,7 +154,7 @@ class Rom:
         """Receive an address and a count, and answer the bytes at the address."""
         address = yield from self._address(self._readable)
         count, complement = yield from take(2)
-        if not complements(count, complement):
+        if count != complement ^ 0xFF:
             raise RefusalError("the count's complement is wrong")
         if address in self._profile.factory and count + 1 < self._profile.factory_read:
             raise RefusalError(f"a read of {count + 1} factory bytes, at least {self._profile.factory_read} are needed")
@@ -248,8 +243,7 @@ class Rom:
 
     def write_protect(self) -> Script[Leave]:
         """Receive a list of sectors, and write-protect exactly these sectors."""
-        sectors = yield from take_counted((yield), "sector list")
-        data = self._silicon.options.with_write_protection(sectors)
+        data = self._silicon.options.with_write_protection((yield from take_counted((yield), "sector list")))
         return (yield from self._set_options(data, "set write protection"))
 
     def write_unprotect(self) -> Script[Leave]:

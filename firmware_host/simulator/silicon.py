@@ -36,10 +36,7 @@ class PowerCutError(Exception):
 
 
 class Supply:
-    """The power supply; it counts the flash controller's operations, and raises PowerCutError at the one in `faults`.
-
-    The result of an interrupted operation depends only on the seed in `faults`, so that a failure can be reproduced.
-    """
+    """The power supply: it counts the operations of the flash controller, and fails at the one named in `faults`."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults, self._programs, self._erases = faults, 0, 0
@@ -77,7 +74,7 @@ class Supply:
             raise PowerCutError(f"while erasing{what}")
 
     def _interrupted(self, old: bytes, new: bytes, *, operation: str) -> bytes:
-        """Return contents in which a quarter, a half or three quarters of the bits have changed."""
+        """Return contents in which a quarter, a half or three quarters of the bits have changed, chosen by the seed."""
         size = len(old)
         seed = hashlib.shake_128(f"{self._faults.seed} {operation}".encode()).digest(2 * size + 1)
         first, second = int.from_bytes(seed[:size]), int.from_bytes(seed[size : 2 * size])
@@ -87,18 +84,11 @@ class Supply:
 
 
 class Flash:
-    """The cells and the controller of the main flash.
-
-    The contents are given, or stored in a file that is created if absent. All changes raise PowerCutError if `supply`
-    fails before or within an operation.
+    """The cells and the controller of the main flash. The contents are given, or kept in a file (see `_cells`).
 
     Attributes:
         busy_seconds: the time that all programming and erasing so far would have taken on the chip.
         protected: the numbers of the pages that can be neither programmed nor erased.
-
-    Raises:
-        UsageError: the initial contents are larger than the flash.
-        LinkError: the file cannot be used.
     """
 
     def __init__(self, profile: BoardProfile, contents: bytes | Path, *, faults: Faults, supply: Supply) -> None:
@@ -135,10 +125,7 @@ class Flash:
             self._erase((page,))
 
     def erase_at_once(self, pages: range, *, despite_protection: bool = False) -> None:
-        """Erase a bank or the whole flash in one operation; does nothing if one of the pages is protected.
-
-        The removal of readout protection erases protected pages as well (`despite_protection`).
-        """
+        """Erase a bank or the whole flash in one operation; nothing if a page is protected, unless told otherwise."""
         self.busy_seconds += self._profile.mass_erase
         if despite_protection or not self.protected.intersection(pages):
             self._erase(pages)
@@ -171,9 +158,7 @@ class OptionBytes:
     """The sixteen option bytes of an STM32F1: RDP, USER, two data bytes, WRP0 to WRP3, each with its complement.
 
     Attributes:
-        raw: the option bytes as the core reads them.
-        readout_protected: whether readout protection is in effect since the last `load`.
-        protected_pages: the pages whose write protection is in effect since the last `load`.
+        raw: the option bytes as the core reads them; the other attributes are in effect since the last `load`.
         boot_rom_disabled: whether readout protection is at level 2, which an F1 does not have.
     """
 
@@ -187,11 +172,8 @@ class OptionBytes:
         self.load()
 
     def load(self) -> None:
-        """Make the option bytes effective, as every reset does.
-
-        A byte that does not match its complement counts as erased (PM0075 section 2.5). An erased RDP byte means that
-        readout protection is on.
-        """
+        """Make the option bytes effective, as every reset does."""
+        # A byte that does not match its complement counts as erased, and protects the flash (PM0075 section 2.5).
         self.readout_protected = self.raw[:2] != bytes((READOUT_OPEN, READOUT_OPEN ^ 0xFF))
         pairs = zip(self.raw[WRITE_PROTECTION][::2], self.raw[WRITE_PROTECTION][1::2], strict=True)
         bits = int.from_bytes(bytes(byte if byte ^ other == ERASED else ERASED for byte, other in pairs), "little")
@@ -223,12 +205,9 @@ class OptionBytes:
         return bytes((ERASED if protected else READOUT_OPEN, 0)) + self.raw[2:]
 
     def with_write_protection(self, sectors: Iterable[int]) -> bytes:
-        """Return option bytes that write-protect exactly these sectors and keep the other settings.
-
-        A sector without a protection bit is ignored, because the ROM does not check the numbers (AN3155 section 3.9).
-        """
+        """Return option bytes that write-protect exactly these sectors and keep the other settings."""
         bits = (1 << PROTECTION_BITS) - 1
-        for sector in sectors:
+        for sector in sectors:  # one without a bit is ignored: the ROM does not check the numbers (AN3155 section 3.9)
             bits &= ~(1 << sector)
         halfwords = b"".join(bytes((byte, 0)) for byte in (bits & 0xFFFF_FFFF).to_bytes(4, "little"))
         return bytes(self.raw[: WRITE_PROTECTION.start]) + halfwords
@@ -274,13 +253,7 @@ class BusFaultError(Exception):
 
 
 class Silicon:
-    """Flash, RAM, system memory and option bytes of one chip.
-
-    A read or write of addresses without memory raises BusFaultError.
-
-    Attributes:
-        factory: the bytes that the factory wrote outside the system memory.
-    """
+    """Flash, RAM, system memory, option bytes, and the bytes that the factory wrote elsewhere, of one chip."""
 
     def __init__(self, profile: BoardProfile, flash: bytes | Path, *, faults: Faults, unique_id: bytes) -> None:
         self.profile = profile
@@ -311,7 +284,7 @@ class Silicon:
         self.options.store(self.options.with_write_protection(sectors))
 
     def read(self, address: int, length: int) -> bytes:
-        """Return `length` bytes from `address` on."""
+        """Return `length` bytes from `address` on; an address without memory raises BusFaultError."""
         profile = self.profile
         regions = (
             (profile.flash_start, self.flash.cells),
@@ -332,7 +305,7 @@ class Silicon:
         return data
 
     def write_ram(self, address: int, data: bytes) -> None:
-        """Write data to RAM."""
+        """Write data to RAM; an address without RAM raises BusFaultError."""
         first = address - self.profile.ram_start
         if first + len(data) > len(self.ram):
             raise BusFaultError(f"writing {len(data)} bytes at {address:#010x}")
@@ -340,6 +313,7 @@ class Silicon:
 
 
 def _cells(contents: bytes | Path, profile: BoardProfile) -> Cells:
+    """The cells with their initial contents, or those of a file, which is created if absent."""
     if isinstance(contents, bytes):
         return bytearray(contents + _rest(len(contents), profile))
     try:
