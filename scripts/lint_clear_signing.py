@@ -32,6 +32,7 @@ EXAMPLE = Deployment(
     owners=("0x" + "44" * 20,),
     threshold=1,
     block_number=1,
+    registries={"producers": "0x" + "55" * 20, "identities": "0x" + "66" * 20, "devices": "0x" + "77" * 20},
 )
 """An example deployment on Ethereum's main chain, which every wallet knows; the addresses are not in use."""
 ELEMENT = "the linter asks for a field that shows a list's element as a whole, but fields show all parts of the element"
@@ -40,6 +41,10 @@ EXPLAINED = {
     " in function 0x1828dce4 (see BlockOTA.json).": ELEMENT,
     "FirmwareReplication: warning: Missing display field: No display field is defined for path `#.terms.[]`"
     " in function 0xefa61bb0 (see FirmwareReplication.json).": ELEMENT,
+    "IdentityRegistry: warning: Missing display field: No display field is defined for path `#.enrolments.[]`"
+    " in function 0x98455977 (see IdentityRegistry.json).": ELEMENT,
+    "DeviceRegistry: warning: Missing display field: No display field is defined for path `#.things.[]`"
+    " in function 0x2e8797e1 (see DeviceRegistry.json).": ELEMENT,
 }
 """Why each finding is acceptable."""
 

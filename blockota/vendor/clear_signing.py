@@ -15,8 +15,14 @@ from blockota.deployment import Deployment
 from blockota.errors import UsageError
 from blockota.files import write_result
 
-CONTRACTS = ("BlockOTA", "FirmwareReplication")
-"""The contracts that have a descriptor."""
+CONTRACTS = {
+    "BlockOTA": "contract",
+    "FirmwareReplication": "replication",
+    "Producers": "producers",
+    "IdentityRegistry": "identities",
+    "DeviceRegistry": "devices",
+}
+"""The contracts that have a descriptor, with the settings that name their addresses."""
 VENDOR_LENGTH = 22
 """Maximum length of the vendor's name on Ledger's wallets, in characters."""
 
@@ -38,7 +44,7 @@ def descriptor_for(contract: str, deployment: Deployment, *, vendor: str) -> dic
 
     Args:
         contract: one of `CONTRACTS`.
-        deployment: addresses of the contracts.
+        deployment: addresses of the contracts, among them this contract.
         vendor: the vendor's name that wallets show: 1 to 22 printable ASCII characters, not only spaces.
 
     Raises:
@@ -51,14 +57,14 @@ def descriptor_for(contract: str, deployment: Deployment, *, vendor: str) -> dic
             remedy="choose a shorter name in ASCII",
         )
     bound = descriptor(contract)
-    address = deployment.contract if contract == "BlockOTA" else deployment.replication
+    address = deployment.address(CONTRACTS[contract])
     bound["context"]["contract"]["deployments"] = [{"chainId": deployment.chain_id, "address": address}]
     bound["metadata"]["owner"] = vendor
     return bound
 
 
 def write_descriptors(folder: Path, deployment: Deployment, *, vendor: str) -> list[Path]:
-    """Write the descriptors of both contracts into an existing folder.
+    """Write the descriptors of the contracts of a deployment into an existing folder.
 
     Returns:
         The paths of the files.
@@ -67,7 +73,7 @@ def write_descriptors(folder: Path, deployment: Deployment, *, vendor: str) -> l
         UsageError: a wallet cannot show the vendor's name, or the folder cannot be written.
     """
     paths = []
-    for contract in CONTRACTS:
+    for contract in (name for name, setting in CONTRACTS.items() if deployment.address(setting)):
         bound = descriptor_for(contract, deployment, vendor=vendor)
         path = folder / file_name(contract)
         write_result(path, (json.dumps(bound, indent=2) + "\n").encode())

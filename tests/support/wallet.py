@@ -52,33 +52,47 @@ def show(descriptor: dict[str, Any], calldata: bytes) -> Shown:
     """
     for key, display in descriptor["display"]["formats"].items():
         if call := Interface([abi_entry(key)]).decode_call(calldata):
-            return Shown(display["intent"], list(lines(display["fields"], call.arguments)))
+            enums = descriptor["metadata"].get("enums", {})
+            return Shown(display["intent"], list(lines(display["fields"], call.arguments, enums)))
     raise CannotShowError("no display for this call")
 
 
-def lines(fields: list[dict[str, Any]], scope: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Render the fields of a call or a tuple; a group is repeated for each element of its list."""
+def lines(fields: list[dict[str, Any]], scope: dict[str, Any], enums: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Render the fields of a call or a tuple; a group or field is repeated for each element of its list."""
     for field in fields:
         if "fields" not in field:
-            yield line(field, scope)
+            yield from line(field, scope, enums)
             continue
         if field.keys() != {"path", "label", "iteration", "fields"} or field["iteration"] != "bundled":
             raise CannotShowError(f"a group with {sorted(field)}")
         for element in scope[field["path"].removesuffix(".[]")]:
-            yield from lines(field["fields"], element)
+            yield from lines(field["fields"], element, enums)
 
 
-def line(field: dict[str, Any], scope: dict[str, Any]) -> tuple[str, str]:
-    """Render one field as its label and text."""
+def line(field: dict[str, Any], scope: dict[str, Any], enums: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Render one field as its label and text, once for each element of a list."""
     if not field.keys() <= KEYS or field.get("visible", "always") != "always":
         raise CannotShowError(f"a field with {sorted(field)}, visible {field.get('visible')}")
-    if field["format"] not in PARAMS or field.get("params") != PARAMS[field["format"]]:
-        raise CannotShowError(f"format {field['format']} with {field.get('params')}")
-    name, _, part = field["path"].partition(".")
+    form, params = field["format"], field.get("params")
+    if form == "enum" and params:
+        table = enums[params["$ref"].removeprefix("$.metadata.enums.")]
+        yield from ((field["label"], table.get(str(value), str(value))) for value in values_at(field["path"], scope))
+        return
+    if form not in PARAMS or params != PARAMS[form]:
+        raise CannotShowError(f"format {form} with {params}")
+    yield from ((field["label"], text(form, value)) for value in values_at(field["path"], scope))
+
+
+def values_at(path: str, scope: Any) -> list[Any]:
+    """Return the values at a path: ``name``, ``struct.name``, ``list.[]``, or a slice of a number, ``name.[-3:]``."""
+    name, _, rest = path.partition(".")
+    if name == "[]":
+        return [value for element in scope for value in (values_at(rest, element) if rest else [element])]
+    if name.startswith("["):
+        return [sliced(scope, name)]
     if name not in scope:
         raise CannotShowError(f"no {name} among {sorted(scope)}")
-    value = sliced(scope[name], part) if part else scope[name]
-    return field["label"], text(field["format"], value)
+    return values_at(rest, scope[name]) if rest else [scope[name]]
 
 
 def sliced(number: int, part: str) -> int:

@@ -22,8 +22,17 @@ from tests.support.samples import CONTRACT, SAFE
 from tests.support.wallet import CannotShowError, Shown, abi_entry, show, text
 
 DEPLOYMENT = Deployment(
-    chain_id=100, contract=CONTRACT, replication=SAFE, safe=SAFE, owners=(SAFE,), threshold=1, block_number=5
+    chain_id=100,
+    contract=CONTRACT,
+    replication=SAFE,
+    safe=SAFE,
+    owners=(SAFE,),
+    threshold=1,
+    block_number=5,
+    registries={"devices": CONTRACT, "ledger": SAFE},
 )
+BOUND = {"BlockOTA": CONTRACT, "FirmwareReplication": SAFE, "DeviceRegistry": CONTRACT}
+"""The contracts of the deployment that have a descriptor, with their addresses."""
 THERMO, ACME, DIGEST = product_key("acme-thermo2"), product_key("acme"), bytes(range(32))
 VERSION = Version(2, 10, 300)
 PACKED = str(VERSION.packed)
@@ -102,6 +111,56 @@ SCREENS: dict[str, tuple[tuple[Any, ...], Shown]] = {
     "FirmwareReplication.terminate": (TERMS, Shown("Terminate an agreement", TERMS_LINES)),
 }
 """Each function with the arguments of a call and the screen that a wallet shows for the call."""
+ENROLMENT = (DIGEST[:16], 3, SAFE, 1, DIGEST, DIGEST, bytes(32), 167_772_161)
+ENROLMENT_LINES = [
+    ("UUID", "0x" + DIGEST[:16].hex()),
+    ("Kind", "Administrator"),
+    ("Account (or 0)", SAFE),
+    ("Kind of key", "P-256"),
+    ("Public key", "0x" + DIGEST.hex()),
+    ("Log key (or 0)", "0x" + DIGEST.hex()),
+    ("Tunnel key (or 0)", "0x" + "00" * 32),
+    ("Virtual IP (number)", "167772161"),
+]
+THING = ((ACME, b"\x0a", ["acme/a", "acme/b"], "text", "acme/m", DIGEST[:16], bytes(32), bytes(32)), b"\x30")
+REGISTRY_SCREENS: dict[str, tuple[tuple[Any, ...], Shown]] = {
+    "Producers.admit": (
+        (ACME, CONTRACT, SAFE),
+        Shown(
+            "Admit a producer",
+            [
+                ("Name (ASCII hex)", "0x" + ACME.hex()),
+                ("Contract BlockOTA", CONTRACT),
+                ("Replication (or 0)", SAFE),
+            ],
+        ),
+    ),
+    "IdentityRegistry.enrol": ((ENROLMENT,), Shown("Enrol an identity", ENROLMENT_LINES)),
+    "IdentityRegistry.enrolAll": (([ENROLMENT] * 2,), Shown("Enrol identities", ENROLMENT_LINES * 2)),
+    "DeviceRegistry.giveBlocks": (
+        (DIGEST[:16], 3),
+        Shown("Give a site device numbers", [("Site (UUID)", "0x" + DIGEST[:16].hex()), ("Blocks of 256", "3")]),
+    ),
+    "DeviceRegistry.importThings": (
+        ([THING],),
+        Shown(
+            "Import IOTRegistry things",
+            [
+                ("Registrant (hex)", "0x" + ACME.hex()),
+                ("Nonce of the thing", "0x0a"),
+                ("Alias", "acme/a"),
+                ("Alias", "acme/b"),
+                ("Data", "text"),
+                ("Spec (model)", "acme/m"),
+                ("Site (UUID)", "0x" + DIGEST[:16].hex()),
+                ("Key, x (or 0)", "0x" + "00" * 32),
+                ("Key, y (or 0)", "0x" + "00" * 32),
+                ("Signature", "0x30"),
+            ],
+        ),
+    ),
+}
+SCREENS |= REGISTRY_SCREENS
 
 
 def signable(contract: str) -> list[dict[str, Any]]:
@@ -114,8 +173,9 @@ FUNCTIONS = {f"{contract}.{entry['name']}": entry for contract in CONTRACTS for 
 
 
 def test_every_function_that_is_signed_has_a_screen_here() -> None:
-    """Every state-changing contract function has an expected wallet screen in this file."""
-    assert SCREENS.keys() == FUNCTIONS.keys()
+    """Every state-changing function of a vendor's contracts has an expected wallet screen in this file."""
+    vendors = {name for name in FUNCTIONS if name.startswith(("BlockOTA.", "FirmwareReplication."))}
+    assert SCREENS.keys() - REGISTRY_SCREENS.keys() == vendors
 
 
 @pytest.mark.parametrize("function", SCREENS)
@@ -196,7 +256,8 @@ def test_the_page_lists_what_wallets_show() -> None:
     """The table in docs/vendor.md contains the intent and the labels of every function."""
     page = (ROOT / "docs" / "vendor.md").read_text("utf-8")
     rows = [
-        f"| `{key.partition('(')[0]}` | {display['intent']} | {' · '.join(labels_of(display)) or 'nothing more'} |"
+        f"| `{contract}.{key.partition('(')[0]}` | {display['intent']} | "
+        f"{' · '.join(labels_of(display)) or 'nothing more'} |"
         for contract in CONTRACTS
         for key, display in descriptor(contract)["display"]["formats"].items()
     ]
@@ -204,11 +265,11 @@ def test_the_page_lists_what_wallets_show() -> None:
     assert f"<!-- screens -->\n{table}\n<!-- /screens -->" in page, table
 
 
-def test_a_vendor_binds_both_to_its_deployment(tmp_path: Path) -> None:
-    """A vendor's descriptors differ from the packaged ones only in contract address and owner."""
+def test_an_owner_binds_its_contracts_to_their_deployment(tmp_path: Path) -> None:
+    """The descriptors of a deployment differ from the packaged ones only in contract address and owner."""
     paths = write_descriptors(tmp_path, DEPLOYMENT, vendor="Acme Climate")
-    assert [path.name for path in paths] == [file_name(contract) for contract in CONTRACTS]
-    for contract, path, address in zip(CONTRACTS, paths, (CONTRACT, SAFE), strict=True):
+    assert [path.name for path in paths] == [file_name(contract) for contract in BOUND]
+    for (contract, address), path in zip(BOUND.items(), paths, strict=True):
         written = json.loads(path.read_text())
         assert written["context"]["contract"]["deployments"] == [{"chainId": 100, "address": address}]
         assert written["metadata"]["owner"] == "Acme Climate"
@@ -276,10 +337,11 @@ def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
 def leaf_paths(inputs: list[dict[str, Any]], scope: str = "") -> Iterator[str]:
     """Return the paths of all values that are not structs or lists of structs."""
     for parameter in inputs:
+        place = scope + parameter["name"] + ".[]" * parameter["type"].endswith("[]")
         if "components" in parameter:
-            yield from leaf_paths(parameter["components"], f"{scope}{parameter['name']}.[].")
+            yield from leaf_paths(parameter["components"], f"{place}.")
         else:
-            yield f"{scope}{parameter['name']}"
+            yield place
 
 
 def leaf_fields(fields: list[dict[str, Any]], scope: str = "") -> Iterator[tuple[str, str]]:
@@ -294,31 +356,50 @@ def leaf_fields(fields: list[dict[str, Any]], scope: str = "") -> Iterator[tuple
 def values_of(parameter: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Return a strategy for values of a parameter; times stay within the range of `datetime`."""
     kind = parameter["type"]
-    if kind == "tuple[]":
+    if kind.startswith("tuple"):
         parts = st.fixed_dictionaries({c["name"]: values_of(c) for c in parameter["components"]})
-        return st.lists(parts, min_size=1, max_size=3)
+        return parts if kind == "tuple" else st.lists(parts, min_size=1, max_size=3)
+    if kind == "string[]":
+        return st.lists(st.text(max_size=40), min_size=1, max_size=3)
     if kind == "uint40":
         return st.integers(0, 200_000_000_000)
     if kind.startswith("uint"):
         return st.integers(0, 2 ** int(kind.removeprefix("uint")) - 1)
-    sized = {"bytes32": st.binary(min_size=32, max_size=32), "string": st.text(max_size=40)}
+    if kind.startswith("bytes"):
+        size = int(kind.removeprefix("bytes") or 0)
+        return st.binary(min_size=size, max_size=size or 80)
     addresses = st.binary(min_size=20, max_size=20).map(lambda raw: text("addressName", raw))
-    return sized.get(kind, addresses)
+    return st.text(max_size=40) if kind == "string" else addresses
 
 
 def read_back(contract: str, function: str, shown: Shown) -> list[Any]:
     """Parse the arguments of a call from its wallet screen, by the labels of the fields."""
+    labels = {path: label for path, label in leaf_fields(display_of(contract, function)["fields"]) if "[-" not in path}
+    left = [line for line in shown.lines if line[0] in labels.values()]
+    enums = descriptor(contract)["metadata"].get("enums", {})
+
+    def read(parameter: dict[str, Any], scope: str) -> Any:
+        """Read one parameter from the lines that are left."""
+        kind, place = parameter["type"], scope + parameter["name"]
+        if kind == "tuple[]":
+            elements = []
+            while left:
+                elements.append([read(part, f"{place}.[].") for part in parameter["components"]])
+            return elements
+        if kind == "tuple":
+            return [read(part, f"{place}.") for part in parameter["components"]]
+        if kind == "string[]":
+            texts = []
+            while left and left[0][0] == labels[f"{place}.[]"]:
+                texts.append(left.pop(0)[1])
+            return texts
+        label, value = left.pop(0)
+        assert label == labels[place]
+        numbers = {word: number for number, word in enums.get(parameter["name"], {}).items()}
+        return value_in(kind, numbers.get(value, value))
+
     inputs = next(entry for entry in signable(contract) if entry["name"] == function)["inputs"]
-    whole = {label: path for path, label in leaf_fields(display_of(contract, function)["fields"]) if "[-" not in path}
-    values = [(whole[label], value) for label, value in shown.lines if label in whole]
-    if not inputs or inputs[0]["type"] != "tuple[]":
-        kinds = {parameter["name"]: parameter["type"] for parameter in inputs}
-        by_path = {path: value_in(kinds[path], value) for path, value in values}
-        return [by_path[parameter["name"]] for parameter in inputs]
-    kinds = {f"{inputs[0]['name']}.[].{part['name']}": part["type"] for part in inputs[0]["components"]}
-    size = len(kinds)
-    rows = [values[start : start + size] for start in range(0, len(values), size)]
-    return [[{path.rpartition(".")[2]: value_in(kinds[path], value) for path, value in row} for row in rows]]
+    return [read(parameter, "") for parameter in inputs]
 
 
 def value_in(kind: str, shown: str) -> Any:
@@ -327,4 +408,4 @@ def value_in(kind: str, shown: str) -> Any:
         return int(datetime.fromisoformat(shown).timestamp())
     if kind.startswith("uint"):
         return int(shown)
-    return bytes.fromhex(shown.removeprefix("0x")) if kind == "bytes32" else shown
+    return bytes.fromhex(shown.removeprefix("0x")) if kind.startswith("bytes") else shown
