@@ -20,18 +20,19 @@ _FULL_TEXTS = ("no space left on device", "disk is full")
 
 
 @contextmanager
-def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, mode: int = 0o644, staging: Path | None = None) -> Iterator[BinaryIO]:
     """Open a file for writing and reading. The file appears at `path` only if the ``with`` block ends without an error.
 
     Args:
         path: the file.
         mode: the file's permission bits.
+        staging: the folder of the temporary file, on the same file system; by default the folder of `path`.
 
     Raises:
         OSError: the folder cannot be written.
     """
     # The temporary file is in the folder of the result, because a rename is atomic only inside one file system.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    handle, name = tempfile.mkstemp(dir=staging or path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:
         with os.fdopen(handle, "w+b") as file:
             yield file
@@ -65,7 +66,7 @@ def write_durable(path: Path, data: bytes, *, mode: int) -> None:
     with whole_file(path, mode=mode) as file:
         file.write(data)
     for folder in (path.parent, *(one.parent for one in new)):
-        _make_names_durable(folder)
+        make_names_durable(folder)
 
 
 def write_new(path: Path, data: bytes, *, mode: int) -> None:
@@ -84,10 +85,10 @@ def write_new(path: Path, data: bytes, *, mode: int) -> None:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    _make_names_durable(path.parent)
+    make_names_durable(path.parent)
 
 
-def _make_names_durable(folder: Path) -> None:
+def make_names_durable(folder: Path) -> None:
     """Write a folder to the disk, which makes the names of its new files durable (fsync(2))."""
     if sys.platform == "win32":  # Windows cannot open a folder
         return

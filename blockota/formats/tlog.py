@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import islice
 from typing import Self
 
 HASH_SIZE = 32
@@ -322,13 +323,19 @@ class TreeEdge:
 
     def grow(self, leaves: Iterable[bytes]) -> Iterator[tuple[Tile, bytes]]:
         """Add the hashes of new entries. Yields each tile that becomes full, and at the end the new partial tiles."""
-        changed: set[int] = set()
-        for leaf in leaves:
-            yield from self._add(leaf, changed)
-            self.size += 1
-        for level in sorted(changed):
-            if hashes := self.levels[level]:
-                yield Tile(level, (self.size >> (_TILE_HEIGHT * level)) // TILE_WIDTH, len(hashes)), b"".join(hashes)
+        before, waiting = self.size, iter(leaves)
+        while added := list(islice(waiting, TILE_WIDTH - len(self._level(0)))):
+            self._level(0).extend(added)
+            self.size += len(added)
+            level = 0
+            while len(hashes := self._level(level)) == TILE_WIDTH:
+                yield Tile(level, (self.size >> (_TILE_HEIGHT * (level + 1))) - 1), b"".join(hashes)
+                self._level(level + 1).append(_complete_hash(hashes))
+                hashes.clear()
+                level += 1
+        for tile in tiles_of(self.size, since=before):
+            if tile.level is not None and tile.width < TILE_WIDTH:
+                yield tile, b"".join(self.levels[tile.level])
 
     def head(self) -> TreeHead:
         """Return size and root of the tree."""
@@ -342,18 +349,10 @@ class TreeEdge:
                 end = begin
         return TreeHead(self.size, root) if root else EMPTY_TREE
 
-    def _add(self, added: bytes, changed: set[int]) -> Iterator[tuple[Tile, bytes]]:
-        for level in range(_MAX_LEVEL + 1):
-            if level == len(self.levels):
-                self.levels.append([])
-            changed.add(level)
-            hashes = self.levels[level]
-            hashes.append(added)
-            if len(hashes) < TILE_WIDTH:
-                return
-            yield Tile(level, self.size >> (_TILE_HEIGHT * (level + 1))), b"".join(hashes)
-            added = _complete_hash(hashes)
-            hashes.clear()
+    def _level(self, level: int) -> list[bytes]:
+        if level == len(self.levels):
+            self.levels.append([])
+        return self.levels[level]
 
 
 def _complete_hash(hashes: list[bytes]) -> bytes:

@@ -1,0 +1,299 @@
+"""The keeper's side of a log: a folder to which entries are appended, and from which they are published.
+
+The stages are those of Tessera:
+
+1. `TileLog.append` writes the entries to one new file in ``pending/``. An entry has its index from then on.
+2. `TileLog.publish` integrates them: it writes the entry bundles and the tiles of the larger tree,
+3. signs a checkpoint of the larger tree and writes it to ``checkpoint``,
+4. removes what the checkpoint made superfluous: partial tiles that became full, and the files in ``pending/``.
+
+Every file is written to a new name in ``new/`` and renamed. The checkpoint alone decides what is published. A tile
+depends only on the entries, and entries in ``pending/`` never change, so that a writer that was stopped between two
+steps can repeat all steps. Only one process writes at a time; any number read.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from blockota.errors import RefusedError, StoreError, UsageError
+from blockota.file_locks import LockHeldError, exclusive_lock
+from blockota.files import make_names_durable, whole_file
+from blockota.formats.notes import Checkpoint, Note, NoteSigner
+from blockota.formats.tlog import (
+    MAX_ENTRY_SIZE,
+    TILE_WIDTH,
+    TreeEdge,
+    join_entries,
+    leaf_hash,
+    split_entries,
+    tiles_of,
+)
+from blockota.ledger.reader import CHECKPOINT, LogReader
+
+_PENDING, _NEW, _LOCK, _TILES = "pending", "new", "lock", "tile"
+_BATCH_NAME = re.compile(r"(\d{15})-(\d+)", re.ASCII)
+
+Cosign = Callable[[Note], Note]
+"""Returns a checkpoint with the signatures of witnesses that it asked for."""
+
+
+class LogDisk:
+    """Writes and removes the files of a log's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._renamed: set[Path] = set()
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file; it is complete or absent. Its name is durable after `sync`."""
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(target, staging=self.folder / _NEW) as file:
+            file.write(data)
+        self._renamed.add(target.parent)
+
+    def sync(self) -> None:
+        """Make the names of the written files durable, and those of new folders."""
+        folders = {
+            folder for one in self._renamed for folder in (one, *one.parents) if folder.is_relative_to(self.folder)
+        }
+        for folder in folders | {self.folder.parent}:
+            make_names_durable(folder)
+        self._renamed.clear()
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a folder, if it exists."""
+        target = self.folder / path
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A file in ``pending/``: the entries of one call of `TileLog.append`."""
+
+    first: int
+    count: int
+
+    @property
+    def stop(self) -> int:
+        return self.first + self.count
+
+    @property
+    def path(self) -> str:
+        return f"{_PENDING}/{self.first:015}-{self.count}"
+
+
+class TileLog:
+    """A log in a folder of this machine.
+
+    Args:
+        folder: the folder, created with the first entry.
+        disk: writes the files; tests replace it to stop a writer between any two writes.
+        timeout: seconds to wait until another process has written.
+    """
+
+    def __init__(self, folder: Path, *, disk: LogDisk | None = None, timeout: float = 30.0) -> None:
+        self.folder, self._disk, self._timeout = folder, disk or LogDisk(folder), timeout
+        self.published = LogReader(str(folder), self._read)
+
+    def __len__(self) -> int:
+        """Return the number of entries, published or not."""
+        batches = self._batches()
+        return max(self.published.head().size, batches[-1].stop if batches else 0)
+
+    def entries(self, start: int = 0) -> Iterator[bytes]:
+        """Yield all entries from an index on, also those that are not published yet."""
+        size = self.published.head().size
+        yield from self.published.entries(min(start, size), size)
+        for batch in self._batches(since=max(start, size)):
+            yield from self._read_batch(batch)[max(start - batch.first, 0) :]
+
+    def append(self, entries: Iterable[bytes]) -> list[int]:
+        """Append entries durably, all or none.
+
+        An entry that is equal to one of the newest is not appended again: its index is returned. A caller that was
+        stopped before it got an answer can therefore repeat the call. The newest entries are the last 256, or as many
+        as the call has.
+
+        Args:
+            entries: the entries, at most 65,535 bytes each.
+
+        Returns:
+            The index of each entry.
+
+        Raises:
+            UsageError: an entry is too large.
+            ContentError: the log is damaged.
+            StoreError: the folder cannot be written, or another process writes.
+        """
+        with self._writing():
+            given, first = list(entries), len(self)
+            indices = self._newest(max(TILE_WIDTH, len(given)))
+            found, added = list[int](), list[bytes]()
+            for entry in given:
+                if len(entry) > MAX_ENTRY_SIZE:
+                    why = f"it has {len(entry):,} bytes, and an entry has at most {MAX_ENTRY_SIZE:,}"
+                    raise UsageError("the entry cannot be appended", why=why)
+                if entry not in indices:
+                    indices[entry] = first + len(added)
+                    added.append(entry)
+                found.append(indices[entry])
+            if added:
+                self._disk.write(_Batch(first, len(added)).path, join_entries(added))
+                self._disk.sync()
+            return found
+
+    def publish(self, signer: NoteSigner, *, cosign: Cosign | None = None) -> Note:
+        """Integrate the appended entries, and publish a checkpoint of the larger tree.
+
+        Args:
+            signer: the log's key. Its name is the log's origin.
+            cosign: asks witnesses for their signatures. The published checkpoint has them.
+
+        Raises:
+            RefusedError: the log has another origin.
+            ContentError: the log is damaged; nothing was signed.
+            StoreError: the folder cannot be written, or another process writes.
+        """
+        with self._writing():
+            note = self.published.note()
+            batches = self._batches()
+            edge = self._edge(note, signer)
+            published = edge.size
+
+            # Integrate.
+            added = [entry for batch in batches if batch.first >= published for entry in self._read_batch(batch)]
+            self._write_bundles(added, since=published)
+            for tile, content in edge.grow(map(leaf_hash, added)):
+                self._disk.write(tile.path, content)
+            self._disk.sync()
+
+            # Publish. The witnesses get the tree when all of its tiles are on the disk: they never sign another tree
+            # of this size, so it must not be lost.
+            head = edge.head()
+            if note is None or Checkpoint.parse(note.text).head != head or not note.is_signed_by(signer.key):
+                signed = Checkpoint(signer.key.name, head).signed(signer)
+                self._disk.write(CHECKPOINT, signed.encode())
+                self._disk.sync()
+                note = signed
+            if cosign and (cosigned := cosign(note)) != note:
+                self._disk.write(CHECKPOINT, cosigned.encode())
+                self._disk.sync()
+                note = cosigned
+
+            # Remove what the checkpoint made superfluous. Batches go last: they are what makes a writer repeat this.
+            first = batches[0].first if batches else head.size
+            for tile in tiles_of(head.size, since=min(first, published)):
+                if tile.width == TILE_WIDTH:
+                    self._disk.remove(f"{tile.path}.p")
+            for batch in batches:
+                self._disk.remove(batch.path)
+            return note
+
+    def _edge(self, note: Note | None, signer: NoteSigner) -> TreeEdge:
+        """Return the right edge of the published tree, which must belong to the checkpoint."""
+        if note is None:
+            return TreeEdge()
+        checkpoint = Checkpoint.parse(note.text)
+        if checkpoint.origin != signer.key.name:
+            raise RefusedError(
+                f"the checkpoint of {self.folder} is not signed",
+                why=f"the log has the origin {checkpoint.origin}, and the key is that of {signer.key.name}",
+                remedy="use the origin of the log, or another folder for another log",
+            )
+        try:
+            note.is_signed_by(signer.key)
+        except ValueError as error:
+            raise self.published.damaged(str(error)) from error
+        edge = TreeEdge.read(self.published.read_tile, checkpoint.head.size)
+        if edge.head() != checkpoint.head:
+            raise self.published.damaged("its tiles do not belong to the root in its checkpoint")
+        return edge
+
+    def _write_bundles(self, added: list[bytes], *, since: int) -> None:
+        size, first = since + len(added), since - since % TILE_WIDTH
+        waiting = [*self.published.entries(first, since), *added] if added else []
+        for tile in tiles_of(size, since=since):
+            if tile.level is not None:
+                return
+            begin = tile.index * TILE_WIDTH - first
+            self._disk.write(tile.path, join_entries(waiting[begin : begin + tile.width]))
+
+    def _newest(self, count: int) -> dict[bytes, int]:
+        """Return the index of each of the newest `count` entries."""
+        start = max(len(self) - count, 0)
+        found: dict[bytes, int] = {}
+        for index, entry in enumerate(self.entries(start), start):
+            found.setdefault(entry, index)
+        return found
+
+    def _batches(self, *, since: int = 0) -> list[_Batch]:
+        """Return the files in ``pending/`` in the order of their entries, from an index on.
+
+        Raises:
+            ContentError: entries are missing between these files, or before them.
+        """
+        folder = self.folder / _PENDING
+        names = [_BATCH_NAME.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+        batches = sorted((_Batch(int(name[1]), int(name[2])) for name in names if name), key=lambda one: one.first)
+        size = self.published.head().size
+        if not batches and not size and (self.folder / _TILES).exists() and not self.published.note():
+            raise self.published.damaged("it has tiles, and neither a checkpoint nor pending entries")
+        expected = size
+        for batch in batches:
+            if batch.stop > size:
+                if batch.first != expected:
+                    raise self.published.damaged(f"{batch.path} is there, and the entry {expected} is expected next")
+                expected = batch.stop
+        return [batch for batch in batches if batch.stop > since]
+
+    def _read_batch(self, batch: _Batch) -> list[bytes]:
+        try:
+            entries = split_entries((self.folder / batch.path).read_bytes())
+        except (OSError, ValueError) as error:
+            raise self.published.damaged(f"{batch.path}: {error}") from error
+        if len(entries) != batch.count:
+            raise self.published.damaged(f"{batch.path} has {len(entries)} entries")
+        return entries
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return (self.folder / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Be the only writer of the log, and remove the unfinished files of a writer that was stopped."""
+        try:
+            (self.folder / _NEW).mkdir(parents=True, exist_ok=True)
+            with exclusive_lock(self.folder / _LOCK, timeout=self._timeout):
+                for left in (self.folder / _NEW).iterdir():
+                    left.unlink()
+                yield
+        except LockHeldError as error:
+            raise StoreError(
+                f"the log {self.folder} is in use",
+                why=f"another process has been writing it for more than {self._timeout:g} seconds",
+                remedy="wait until it ends, or stop it; a log has one writer",
+            ) from error
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"the log {self.folder} cannot be used",
+            why=error.strerror or str(error),
+            remedy="name a folder that this user may write, on a disk with free space",
+        )

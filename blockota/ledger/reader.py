@@ -1,0 +1,176 @@
+"""Read a published log: its checkpoint, its entries, and proofs about them.
+
+A log is a set of files (C2SP tlog-tiles), in a folder or behind a URL. The reader takes a function that reads a file by
+its path, so that it knows neither disks nor networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from blockota.errors import ContentError, RefusedError
+from blockota.formats.notes import Checkpoint, Note
+from blockota.formats.tlog import (
+    EMPTY_TREE,
+    HASH_SIZE,
+    TILE_WIDTH,
+    ReadNode,
+    Tile,
+    TreeHead,
+    is_consistent,
+    is_included,
+    join_entries,
+    leaf_hash,
+    prove_consistency,
+    prove_inclusion,
+    read_from_tiles,
+    split_entries,
+    tree_head,
+)
+
+CHECKPOINT = "checkpoint"
+"""The path of the signed checkpoint of a log."""
+
+ReadFile = Callable[[str], bytes | None]
+"""Returns the content of a file of a log; None if the log has no such file."""
+
+
+@dataclass(frozen=True)
+class EntryProof:
+    """An entry of a log with its inclusion proof (RFC 9162, section 2.1.3) in the tree of a checkpoint."""
+
+    index: int
+    entry: bytes
+    path: tuple[bytes, ...]
+    checkpoint: Note
+
+
+class LogReader:
+    """Reads a log. The signatures of the checkpoint are not verified here.
+
+    Args:
+        name: the folder or the URL of the log, for errors.
+        read_file: reads a file of the log.
+    """
+
+    def __init__(self, name: str, read_file: ReadFile) -> None:
+        self.name, self._read_file = name, read_file
+
+    def note(self) -> Note | None:
+        """Return the published checkpoint with its signatures; None if the log has published nothing.
+
+        Raises:
+            ContentError: the file is not a checkpoint.
+        """
+        raw = self._read_file(CHECKPOINT)
+        if raw is None:
+            return None
+        try:
+            note = Note.parse(raw)
+            Checkpoint.parse(note.text)
+        except ValueError as error:
+            raise self.damaged(f"{CHECKPOINT}: {error}") from error
+        return note
+
+    def head(self) -> TreeHead:
+        """Return size and root of the published tree."""
+        note = self.note()
+        return Checkpoint.parse(note.text).head if note else EMPTY_TREE
+
+    def head_at(self, size: int) -> TreeHead:
+        """Return size and root of the tree of the first `size` entries, which must be published."""
+        self._check_published(size)
+        return tree_head(self._nodes(), size)
+
+    def entries(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the published entries from `start` up to, but not including, `stop`."""
+        size = self._check_published(stop)
+        for index in range(start // TILE_WIDTH, -(-stop // TILE_WIDTH)):
+            first = index * TILE_WIDTH
+            bundle = Tile(None, index, min(size - first, TILE_WIDTH))
+            yield from split_entries(self.read_tile(bundle))[max(start - first, 0) : stop - first]
+
+    def prove_inclusion(self, index: int) -> EntryProof:
+        """Return an entry with its inclusion proof in the published tree.
+
+        Raises:
+            RefusedError: the entry is not published.
+            ContentError: the log is damaged.
+        """
+        self._check_published(index + 1)
+        note = self.note()
+        if note is None:
+            raise self.damaged("its checkpoint was removed")
+        head = Checkpoint.parse(note.text).head
+        entry = next(self.entries(index, index + 1))
+        path = prove_inclusion(read_from_tiles(self.read_tile, head.size), index, head.size)
+        if not is_included(leaf_hash(entry), index, head, path):
+            raise self.damaged(f"the entry {index} does not belong to the root in the checkpoint")
+        return EntryProof(index, entry, tuple(path), note)
+
+    def prove_consistency(self, earlier: int, size: int) -> list[bytes]:
+        """Return the proof that the tree of the first `size` entries continues that of the first `earlier` entries.
+
+        Raises:
+            RefusedError: the entries are not published, or the earlier tree is the larger one.
+            ContentError: the log is damaged.
+        """
+        self._check_published(size)
+        if earlier > size:
+            raise RefusedError(f"a tree of {size} entries does not continue a tree of {earlier} entries")
+        nodes = self._nodes()
+        proof = prove_consistency(nodes, earlier, size)
+        if not is_consistent(tree_head(nodes, earlier), tree_head(nodes, size), proof):
+            raise self.damaged(f"its trees of {earlier} and {size} entries do not belong together")
+        return proof
+
+    def read_tile(self, tile: Tile) -> bytes:
+        """Return the content of a tile or bundle. A log may replace a partial tile by the full one.
+
+        Raises:
+            ContentError: the file is missing, or has another number of hashes or entries.
+        """
+        content = self._read_file(tile.path)
+        if content is None and tile.width < TILE_WIDTH:
+            content = self._read_file(Tile(tile.level, tile.index).path)
+            if content is not None:
+                content = _beginning(content, tile)
+        if content is None:
+            raise self.damaged(f"{tile.path} is missing")
+        try:
+            found = len(split_entries(content)) if tile.level is None else len(content) / HASH_SIZE
+        except ValueError as error:
+            raise self.damaged(f"{tile.path}: {error}") from error
+        if found != tile.width:
+            raise self.damaged(f"{tile.path} does not have {tile.width} hashes or entries")
+        return content
+
+    def damaged(self, why: str) -> ContentError:
+        """Return the error for a log whose files contradict each other."""
+        return ContentError(
+            f"the log {self.name} is damaged",
+            why=why,
+            remedy="restore its files from a copy that is not older than the newest checkpoint",
+        )
+
+    def _nodes(self) -> ReadNode:
+        return read_from_tiles(self.read_tile, self.head().size)
+
+    def _check_published(self, stop: int) -> int:
+        """Return the size of the published tree, which must have the entries before `stop`."""
+        size = self.head().size
+        if stop > size:
+            raise RefusedError(
+                f"the log {self.name} has not published the entry {stop - 1}",
+                why=f"its checkpoint has {size} entries",
+                remedy="publish a checkpoint first",
+            )
+        return size
+
+
+def _beginning(content: bytes, tile: Tile) -> bytes:
+    """Return the content of a partial tile from that of the full tile."""
+    if tile.level is None:
+        return join_entries(split_entries(content)[: tile.width])
+    return content[: tile.width * HASH_SIZE]
