@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from blockota.deployment import Deployment
 from blockota.formats.abi import artifact
-from blockota.vendor.clear_signing import CONTRACTS, write_descriptors
+from blockota.vendor.clear_signing import CONTRACTS, file_name, write_descriptors
 
 CLONE = Path(__file__).resolve().parent.parent
 LINTER_PYTHON = CLONE / ".build" / "clear-signing" / "bin" / "python"
@@ -54,13 +54,15 @@ def main(arguments: list[str]) -> int:
     if not LINTER_PYTHON.exists():
         print("The linter is not set up: run `make clear-signing` once.", file=sys.stderr)
         return 1
+    wanted = list(CONTRACTS)
     if arguments:
+        wanted = [name for name in CONTRACTS if (Path(arguments[0]) / file_name(name)).exists()] or wanted
         reports = lint(Path(arguments[0]))
     else:
         with TemporaryDirectory() as folder:
             write_descriptors(Path(folder), EXAMPLE, vendor="Example vendor")
             reports = lint(Path(folder))
-    if problems := list(complaints(reports)):
+    if problems := list(complaints(reports, wanted)):
         print("\n".join(problems), file=sys.stderr)
         return 1
     shown = ", ".join(f"{report['contract']} ({report['shown']} functions)" for report in reports)
@@ -80,17 +82,18 @@ def lint(folder: Path) -> list[dict[str, Any]]:
     return reports
 
 
-def complaints(reports: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the problems in the linter's reports, one sentence for each."""
+def complaints(reports: list[dict[str, Any]], wanted: Sequence[str]) -> Iterator[str]:
+    """Yield the problems in the linter's reports on the descriptors of some contracts, one sentence for each."""
     by_contract = {report["contract"]: report for report in reports if report["checked"]}
-    yield from (f"{name}: no descriptor was checked." for name in CONTRACTS if name not in by_contract)
+    yield from (f"{name}: no descriptor was checked." for name in wanted if name not in by_contract)
     found = [f"{report['contract']}: {finding}" for report in reports for finding in report["findings"]]
-    yield from (finding for finding in found if finding not in EXPLAINED)
-    yield from (f"Explained, but not found any more: {finding}" for finding in EXPLAINED if finding not in found)
-    for name in by_contract.keys() & set(CONTRACTS):
-        shown, wanted = by_contract[name]["shown"], count_signable(name)
-        if shown != wanted:
-            yield f"{name}: {shown} of {wanted} functions can be shown."
+    explained = [finding for finding in EXPLAINED if finding.partition(":")[0] in wanted]
+    yield from (finding for finding in found if finding not in explained)
+    yield from (f"Explained, but not found any more: {finding}" for finding in explained if finding not in found)
+    for name in by_contract.keys() & set(wanted):
+        shown, signable = by_contract[name]["shown"], count_signable(name)
+        if shown != signable:
+            yield f"{name}: {shown} of {signable} functions can be shown."
 
 
 def count_signable(contract: str) -> int:

@@ -16,22 +16,30 @@ def test_a_report_of_nothing_is_an_error() -> None:
     """A report in which no descriptor was checked is an error, although the linter accepts it."""
     unseen = [{"contract": name, "checked": 0, "findings": [], "shown": 0} for name in CONTRACTS]
     for reports in ([], unseen):
-        found = list(complaints(reports))
+        found = list(complaints(reports, list(CONTRACTS)))
         assert found[: len(CONTRACTS)] == [f"{name}: no descriptor was checked." for name in CONTRACTS]
 
 
 def test_an_explanation_of_nothing_is_an_error() -> None:
     """An explanation of a linter finding that no longer occurs is an error."""
-    found = list(complaints(good_reports(findings=())))
+    found = list(complaints(good_reports(findings=()), list(CONTRACTS)))
     assert found == [f"Explained, but not found any more: {finding}" for finding in EXPLAINED]
+
+
+def test_a_folder_with_fewer_contracts_is_checked() -> None:
+    """An owner's folder has the descriptors of its own contracts; those of other contracts are not missing."""
+    reports = [report for report in good_reports() if report["contract"] == "Producers"]
+    assert list(complaints(reports, ["Producers"])) == []
+    found = list(complaints(reports, ["Producers", "IdentityRegistry"]))
+    assert found[0] == "IdentityRegistry: no descriptor was checked."
 
 
 def test_a_function_that_cannot_be_shown_is_an_error() -> None:
     """A contract function that a Ledger wallet cannot show is an error."""
     reports = good_reports()
-    assert list(complaints(reports)) == []
+    assert list(complaints(reports, list(CONTRACTS))) == []
     reports[0]["shown"] = 8
-    assert list(complaints(reports)) == ["BlockOTA: 8 of 9 functions can be shown."]
+    assert list(complaints(reports, list(CONTRACTS))) == ["BlockOTA: 8 of 9 functions can be shown."]
 
 
 def test_a_python_is_tried_before_it_is_used(tmp_path: Path) -> None:
