@@ -28,12 +28,14 @@ from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.an3155 import NACK, SYNC
 from firmware_host.bootloader.client import FEED, Bootloader
 from firmware_host.bootloader.entry import (
+    FASTEST,
     FIRST_BYTE_SECONDS,
     SETTLE_SECONDS,
     BoardLine,
     StartMethod,
     Wait,
-    connect_board,
+    connect_fastest,
+    enter_bootloader,
     listen_to,
     reset_board,
 )
@@ -94,7 +96,8 @@ class BoardPort:
         bootloader = Bootloader(self._link, before_command=self._stop.check if self._stop else None)
         if is_stuck and self.line.wiring.is_by_hand:
             bootloader.resynchronise()
-        connect_board(bootloader, line=self.line, wait=self._wait)
+        connect = connect_fastest if self.line.baud == FASTEST else enter_bootloader
+        connect(bootloader, wiring=self.line.wiring, wait=self._wait)
         return BoardSession(bootloader, identify(bootloader), self._link.notes)
 
     def poll(self, *, reset: bool, is_stuck: bool = False) -> Reply:

@@ -13,7 +13,7 @@ from blockota.errors import BoardError, LinkError, NoAnswerError
 from firmware_host.bench.doctor import Observations, Reply, Trial
 from firmware_host.bootloader.an3155 import SYNC
 from firmware_host.bootloader.client import ANSWER_SECONDS, Bootloader
-from firmware_host.bootloader.entry import WIRINGS, BoardLine, Wait, reset_board
+from firmware_host.bootloader.entry import WIRINGS, BoardLine, Wait, find_wiring, reset_board
 from firmware_host.bootloader.identity import identify
 from firmware_host.line.link import BITS_PER_BYTE, DEFAULT_BAUD, LineMode, Link, Parity
 from firmware_host.line.port_names import latency_remedy, serial_ports
@@ -166,7 +166,7 @@ def _other_lines(named: BoardLine) -> Iterator[BoardLine]:
         yield from (replace(named, baud=baud) for baud in SLOWER if baud < named.first_baud)
     # A wiring with two control lines also works if one of them is not connected, so it covers `dtr` and `rts`.
     polarities = product(("dtr-rts", "rts-dtr"), (False, True), (False, True))
-    wirings = [WIRINGS[name].inverted(reset=reset, boot0=boot0) for name, reset, boot0 in polarities]
+    wirings = [find_wiring(name, invert_reset=reset, invert_boot0=boot0) for name, reset, boot0 in polarities]
     baud = min(named.first_baud, DEFAULT_BAUD)
     for wiring in (*wirings, WIRINGS["break"]):
         if wiring != named.wiring and not (named.mode.rs485 and wiring.uses_rts):

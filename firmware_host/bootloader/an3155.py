@@ -78,11 +78,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """The device's answer to Get.
-
-    Attributes:
-        version: the protocol version in packed decimal, such as 0x22 for version 2.2.
-    """
+    """The device's answer to Get; `version` is in packed decimal, such as 0x22 for version 2.2."""
 
     version: int
     commands: frozenset[int]
@@ -108,26 +104,21 @@ def with_complement(value: int) -> bytes:
     return bytes((value, value ^ 0xFF))
 
 
-def get() -> Exchange:
-    """Get the bootloader's protocol version and its list of commands (AN3155 section 3.1)."""
-    return _exchange(Command.GET)
-
-
-def get_id() -> Exchange:
-    """Get the product id (AN3155 section 3.3)."""
-    return _exchange(Command.GET_ID)
+def bare(command: Command) -> Exchange:
+    """Send a command without arguments; one that changes a protection ends with a second ACK and a reset."""
+    return _exchange(command, closing_ack=command not in {Command.GET, Command.GET_ID})
 
 
 def read_memory(address: int, length: int) -> Exchange:
     """Read 1 to 256 bytes (AN3155 section 3.4)."""
     if not 1 <= length <= MAX_BLOCK:
         raise _unsendable(f"reads 1 to {MAX_BLOCK} bytes at once, not {length}")
-    return _exchange(Command.READ_MEMORY, address_frame(address), with_complement(length - 1), address=address)
+    return _exchange(Command.READ_MEMORY, with_complement(length - 1), address=address)
 
 
 def go(address: int) -> Exchange:
     """Start the program with its vector table at an address (AN3155 section 3.5)."""
-    return _exchange(Command.GO, address_frame(address), address=address)
+    return _exchange(Command.GO, address=address)
 
 
 def write_memory(address: int, data: bytes) -> Exchange:
@@ -135,7 +126,7 @@ def write_memory(address: int, data: bytes) -> Exchange:
     if not 0 < len(data) <= MAX_BLOCK or len(data) % WRITE_MULTIPLE:
         raise _unsendable(f"writes 4 to {MAX_BLOCK} bytes, a multiple of {WRITE_MULTIPLE}, not {len(data)}")
     frame = with_checksum(bytes((len(data) - 1,)) + data)
-    return _exchange(Command.WRITE_MEMORY, address_frame(address), frame, address=address)
+    return _exchange(Command.WRITE_MEMORY, frame, address=address)
 
 
 def erase(command: Command, pages: Sequence[int]) -> Exchange:
@@ -153,33 +144,10 @@ def erase_all(command: Command) -> Exchange:
 
 
 def write_protect(sectors: Sequence[int]) -> Exchange:
-    """Protect exactly these 1 to 256 sectors from writing (AN3155 section 3.9).
-
-    All other sectors become writable. The device resets afterwards.
-    """
+    """Protect exactly these 1 to 256 sectors from writing, and no others; the device resets (AN3155 section 3.9)."""
     if not 1 <= len(sectors) <= MAX_BLOCK:
         raise _unsendable(f"protects 1 to {MAX_BLOCK} sectors at once, not {len(sectors)}")
     return _exchange(Command.WRITE_PROTECT, with_checksum(_numbers((len(sectors) - 1, *sectors), width=1)))
-
-
-def write_unprotect() -> Exchange:
-    """Remove the write protection of all sectors; the device resets (AN3155 section 3.10)."""
-    return _exchange(Command.WRITE_UNPROTECT, closing_ack=True)
-
-
-def readout_protect() -> Exchange:
-    """Protect the flash from being read; the device resets (AN3155 section 3.11)."""
-    return _exchange(Command.READOUT_PROTECT, closing_ack=True)
-
-
-def readout_unprotect() -> Exchange:
-    """Remove the readout protection; the device erases its flash and resets (AN3155 section 3.12)."""
-    return _exchange(Command.READOUT_UNPROTECT, closing_ack=True)
-
-
-def address_frame(address: int) -> bytes:
-    """Return the four bytes of an address and their checksum."""
-    return with_checksum(_numbers((address,), width=4))
 
 
 def parse_capabilities(payload: bytes) -> Capabilities:
@@ -190,14 +158,13 @@ def parse_capabilities(payload: bytes) -> Capabilities:
 
 
 def parse_product_id(payload: bytes) -> int:
-    """Decode the answer to Get ID, without its count and closing ACK: two bytes, or one from bootloader 2.0.
-
-    Some devices send more than two bytes; the bytes after the second are ignored.
-    """
+    """Decode the answer to Get ID: two bytes, or one from bootloader 2.0; some devices send more, which are ignored."""
     return int.from_bytes(payload[:2], "big")
 
 
 def _exchange(command: Command, *frames: bytes, address: int | None = None, closing_ack: bool = False) -> Exchange:
+    if address is not None:
+        frames = (with_checksum(_numbers((address,), width=4)), *frames)
     return Exchange(command, (with_complement(command), *frames), address, closing_ack)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -38,10 +38,8 @@ Layout = tuple[tuple[int, int], ...]
 class EraseUnit:
     """An erase unit: a page or sector, the smallest part of the flash that can be erased.
 
-    Attributes:
-        number: the unit's number in the erase commands.
-        other_number: the unit's number if the boot ROM counts the second bank as the flash controller does; None if
-            both count alike.
+    `number` is its number in the erase commands, or `other_number` if the boot ROM counts the second bank as the flash
+    controller does; None if both count alike.
     """
 
     number: int
@@ -55,14 +53,21 @@ class EraseUnit:
         return range(self.address, self.address + self.size)
 
 
+def joined(spans: Iterable[range]) -> list[range]:
+    """Return ranges in which each range that begins at the end of the one before is joined to it."""
+    result: list[range] = []
+    for span in spans:
+        start = result.pop().start if result and result[-1].stop == span.start else span.start
+        result.append(range(start, span.stop))
+    return result
+
+
 @dataclass(frozen=True)
 class IdentityBlock:
-    """The addresses of the flash size and the unique id, which one Read Memory command reads.
+    """The addresses of the flash size in KiB and of the three words of the unique id, which one command reads.
 
     Attributes:
         span: the addresses to read; some bootloaders refuse a shorter read.
-        flash_size: the address of the flash size in KiB, two bytes.
-        unique_id: the addresses of the three words of the unique id.
         flash_size_codes: the flash sizes in KiB, if the register contains an index into them; empty if it contains KiB.
     """
 
@@ -79,8 +84,7 @@ class Chip:
     Attributes:
         flash_limit: the flash size in bytes of the largest chip with this product id.
         bootloader_ram: the addresses of the RAM that the bootloader can read and write; empty if it leaves none.
-        system_memory: the addresses of the bootloader.
-        option_bytes: the addresses of the option bytes; empty if they cannot be read by address.
+        option_bytes: their addresses; empty if they cannot be read by address.
         protected_bytes: the bytes of flash that one write-protection bit covers; 0 if unknown.
         second_bank_page: as in the table; 0 where the boot ROM and the flash controller count alike.
         second_bank: the address of the second bank on every part; 0 if it begins where the first one ends.

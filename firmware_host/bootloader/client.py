@@ -94,7 +94,7 @@ class Bootloader:
         self._target = self._capabilities = None
         self.link.drain()
         self._synchronise()
-        self._capabilities = an3155.parse_capabilities(self._counted_answer(an3155.get()))
+        self._capabilities = an3155.parse_capabilities(self._counted_answer(an3155.bare(Command.GET)))
         return self._capabilities
 
     def end(self) -> None:
@@ -137,7 +137,7 @@ class Bootloader:
 
     def product_id(self) -> int:
         """Return the chip's product id, by Get ID."""
-        return an3155.parse_product_id(self._counted_answer(an3155.get_id()))
+        return an3155.parse_product_id(self._counted_answer(an3155.bare(Command.GET_ID)))
 
     def read(self, address: int, length: int) -> bytes:
         """Read 1 to 256 bytes."""

@@ -90,10 +90,6 @@ class BoardWiring:
         """The name of the wiring in `WIRINGS`, without its inversions."""
         return next(name for name, one in WIRINGS.items() if (one.reset, one.boot0) == (self.reset, self.boot0))
 
-    def inverted(self, *, reset: bool, boot0: bool) -> Self:
-        """Return a copy of the wiring with the given polarities."""
-        return replace(self, invert_reset=reset, invert_boot0=boot0)
-
 
 WIRINGS = {
     "by-hand": BoardWiring(ControlSignal.NONE, ControlSignal.NONE),
@@ -126,10 +122,7 @@ class BoardLine:
 
     Attributes:
         url: a serial device, a pseudo-terminal, ``socket://host:port`` or ``rfc2217://host:port``.
-        baud: bits per second, or `FASTEST`.
-        wiring: the connection of the control lines to NRST and BOOT0.
-        mode: the parity of the line, its echo, and the switching of an RS485 transceiver.
-        start: how the board's program is started.
+        baud: bits per second, or `FASTEST` (0), the highest speed that the board supports.
 
     Raises:
         UsageError: RTS would drive a pin of the board and an RS485 transceiver, or the wiring cannot start the program
@@ -221,13 +214,7 @@ def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = F
             remedy="omit the inversion, or choose a wiring that uses the control line, such as dtr-rts",
             action=Action.CHOOSE_WIRING,
         )
-    return wiring.inverted(reset=invert_reset, boot0=invert_boot0)
-
-
-def connect_board(bootloader: Bootloader, *, line: BoardLine, wait: Wait = time.sleep) -> None:
-    """Start the board's bootloader, and connect at the speed that `line` specifies."""
-    connect = connect_fastest if line.baud == FASTEST else enter_bootloader
-    connect(bootloader, wiring=line.wiring, wait=wait)
+    return replace(wiring, invert_reset=invert_reset, invert_boot0=invert_boot0)
 
 
 def reset_board(link: Link, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
@@ -283,9 +270,8 @@ def enter_bootloader(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait 
 def connect_fastest(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait = time.sleep) -> None:
     """Connect at the highest speed at which a block of memory is read without errors, and leave the link at it.
 
-    The bootloader measures the speed from the first byte after a reset, and keeps that speed (AN3155 section 2). ST
-    tests up to 115200 baud, but many boards support higher speeds. A bootloader that does not support a speed ignores
-    everything until it is reset. Higher speeds are therefore tried only if the port can reset the board.
+    ST tests up to 115200 baud; many boards support more. A bootloader that does not support a speed ignores everything
+    until it is reset, so higher speeds are tried only if the port can reset the board.
     """
     enter_bootloader(bootloader, wiring=wiring, wait=wait)
     link = bootloader.link

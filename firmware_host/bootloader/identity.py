@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from blockota.errors import Action, BoardError, BoardProtocolError
-from firmware_host.bootloader.chips import BoardMark, Chip, find_chip
+from firmware_host.bootloader.chips import BoardMark, Chip, find_chip, joined
 from firmware_host.bootloader.client import Bootloader
 
 Answer = TypeVar("Answer")
@@ -25,7 +25,6 @@ class BoardIdentity:
     """The identity that a board reports; unknown values are None.
 
     Attributes:
-        bootloader_version: the version in words, such as ``2.2``.
         chip: the chip's row in the chip table. For an unknown chip all following values are unknown, because no
             address is guessed.
         readout_protected: whether readout protection is on, which makes all following values unknown.
@@ -45,12 +44,8 @@ class BoardIdentity:
         """The address ranges of the write-protected pages; adjacent pages form one range."""
         if self.chip is None or self.flash_size is None or self.write_protected_pages is None:
             return None
-        runs: list[range] = []
-        for unit in self.chip.erase_units(self.flash_size):
-            if unit.number in self.write_protected_pages:
-                start = runs.pop().start if runs and runs[-1].stop == unit.address else unit.address
-                runs.append(range(start, unit.span.stop))
-        return tuple(runs)
+        units = self.chip.erase_units(self.flash_size)
+        return tuple(joined(unit.span for unit in units if unit.number in self.write_protected_pages))
 
 
 def identify(bootloader: Bootloader) -> BoardIdentity:
@@ -61,7 +56,10 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
     """
     bootloader.mark = None
     # (1) Product id and version, which every bootloader answers.
-    product_id, version = _read_twice(bootloader.product_id, "product id"), bootloader.capabilities.version_text
+    product_id, version = (
+        agreed_answer(bootloader.product_id, "the board's product id"),
+        bootloader.capabilities.version_text,
+    )
     # (2) The row of the table. Without it no address is known.
     chip = find_chip(product_id)
     if chip is None:
@@ -77,7 +75,9 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
         data = bootloader.read_unless_protected(span.start, len(span))
     if data is None:
         return BoardIdentity(product_id, version, chip, readout_protected=True)
-    mark = _read_twice(lambda: _read_mark(bootloader, chip), "flash size and unique id", first=_mark_of(chip, data))
+    mark = agreed_answer(
+        lambda: _read_mark(bootloader, chip), "the board's flash size and unique id", first=_mark_of(chip, data)
+    )
     if not 0 < mark.flash_size <= chip.flash_limit:
         raise BoardProtocolError(
             f"the board's {chip.name} reports an impossible flash size",
@@ -96,7 +96,7 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
         readout_protected=False,
         flash_size=flash_size,
         unique_id=mark.unique_id,
-        write_protected_pages=_read_twice(bootloader.write_protected_pages, "option bytes"),
+        write_protected_pages=agreed_answer(bootloader.write_protected_pages, "the board's option bytes"),
     )
 
 
@@ -109,8 +109,7 @@ def reconnect(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
 def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
     """Require that the board identified before is still connected, and set it as the target again.
 
-    The comparison of product id, flash size and unique id takes 6 ms at 115200 baud. The comparison is omitted if no
-    board was identified, or if the flash of the identified board could not be read.
+    Product id, flash size and unique id are compared, in 6 ms at 115200 baud, unless they could not be read before.
     """
     expected = bootloader.mark
     if expected is not None:
@@ -128,16 +127,13 @@ def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -
     bootloader.target(chip, flash_size=flash_size)
 
 
-def _read_twice(read: Callable[[], Answer], what: str, *, first: Answer | None = None) -> Answer:
-    """Read a value of the board twice, because the answers have no checksum; the unique id names board and journal.
-
-    `first` is the value that was read before, if any.
-    """
+def agreed_answer(read: Callable[[], Answer], what: str, *, first: Answer | None = None) -> Answer:
+    """Read a value of the board twice, unless `first` was read before, because answers have no checksum (AN3155)."""
     value = read() if first is None else first
     if read() != value:
         raise BoardProtocolError(
             "the line to the board corrupts bytes",
-            why=f"two reads of the board's {what} returned different bytes",
+            why=f"two reads of {what} returned different bytes",
             remedy="check even parity and the common ground, and use a shorter cable or a lower speed",
             action=Action.LOWER_BAUD,
         )

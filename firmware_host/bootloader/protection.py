@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 from blockota.errors import Action, BoardError, BoardProtocolError, RefusedError
 from firmware_host.bootloader import an3155
-from firmware_host.bootloader.an3155 import Exchange
+from firmware_host.bootloader.an3155 import Command, Exchange
 from firmware_host.bootloader.chips import Chip
 from firmware_host.bootloader.client import ANSWER_SECONDS, ERASE_MARGIN, Bootloader
 from firmware_host.bootloader.entry import Wait
@@ -41,8 +41,7 @@ def protect_pages(
         )
     wanted = set(pages)
     sectors = sorted(set(map(chip.protection_bit, wanted)))
-    _carry_out(bootloader, chip, exchange=an3155.write_protect(sectors), wait=wait)
-    identity = identify(bootloader)  # (3)
+    identity = _carry_out(bootloader, chip, exchange=an3155.write_protect(sectors), wait=wait)
     if not wanted <= set(identity.write_protected_pages or ()):
         raise _unchanged("write protection was acknowledged, and is not set")
     return identity
@@ -50,8 +49,7 @@ def protect_pages(
 
 def unprotect_pages(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
     """Remove the write protection of all pages; nothing is erased."""
-    _carry_out(bootloader, chip, exchange=an3155.write_unprotect(), wait=wait)
-    identity = identify(bootloader)  # (3)
+    identity = _carry_out(bootloader, chip, exchange=an3155.bare(Command.WRITE_UNPROTECT), wait=wait)
     if identity.write_protected_pages:
         raise _unchanged("the removal of write protection was acknowledged, and it is still set")
     return identity
@@ -59,18 +57,20 @@ def unprotect_pages(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sle
 
 def protect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
     """Set readout protection; the flash can then be neither verified nor written."""
-    _carry_out(bootloader, chip, exchange=an3155.readout_protect(), wait=wait)
-    return _with_readout(bootloader, protected=True)
+    identity = _carry_out(bootloader, chip, exchange=an3155.bare(Command.READOUT_PROTECT), wait=wait)
+    return _with_readout(identity, protected=True)
 
 
 def unprotect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
     """Remove the readout protection; the chip erases its whole flash first."""
     busy = chip.mass_erase_seconds or _DEFAULT_MASS_ERASE_SECONDS
-    _carry_out(bootloader, chip, exchange=an3155.readout_unprotect(), wait=wait, busy=busy)
-    return _with_readout(bootloader, protected=False)
+    identity = _carry_out(bootloader, chip, exchange=an3155.bare(Command.READOUT_UNPROTECT), wait=wait, busy=busy)
+    return _with_readout(identity, protected=False)
 
 
-def _carry_out(bootloader: Bootloader, chip: Chip, *, exchange: Exchange, wait: Wait, busy: float = 0.0) -> None:
+def _carry_out(
+    bootloader: Bootloader, chip: Chip, *, exchange: Exchange, wait: Wait, busy: float = 0.0
+) -> BoardIdentity:
     seconds = ANSWER_SECONDS + ERASE_MARGIN * (busy or chip.unit_erase_seconds)
     bootloader.perform(exchange, seconds=seconds)  # (1)
     bootloader.end()
@@ -84,10 +84,10 @@ def _carry_out(bootloader: Bootloader, chip: Chip, *, exchange: Exchange, wait: 
             remedy="set BOOT0 to 1, reset the board, and identify it",
             action=Action.IDENTIFY_BOARD,
         ) from error
+    return identify(bootloader)  # (3), except the requirement
 
 
-def _with_readout(bootloader: Bootloader, *, protected: bool) -> BoardIdentity:
-    identity = identify(bootloader)  # (3)
+def _with_readout(identity: BoardIdentity, *, protected: bool) -> BoardIdentity:
     if bool(identity.readout_protected) is not protected:
         raise _unchanged("the change of the readout protection was acknowledged, and did not take effect")
     return identity

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import TypeVar
 
-from blockota.errors import Action, BoardProtocolError, FlashProofError, NoAnswerError, RefusedError
+from blockota.errors import BoardProtocolError, FlashProofError, NoAnswerError, RefusedError
 from blockota.formats.firmware_image import FirmwareImage
 from firmware_host.bootloader.an3155 import MAX_BLOCK
-from firmware_host.bootloader.chips import EraseUnit
+from firmware_host.bootloader.chips import EraseUnit, joined
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.bootloader.identity import reconnect
+from firmware_host.bootloader.identity import agreed_answer, reconnect
 from firmware_host.flashing.digest_stub import MAX_GROUPS, MAX_LENGTHS, DigestStub, FlashDigests, Pages
-from firmware_host.flashing.plan import LOOK_SECONDS, FlashBuffer, FlashPlan, Preserved, chunks, common, joined
+from firmware_host.flashing.plan import LOOK_SECONDS, FlashBuffer, FlashPlan, Preserved, chunks, common
 
 Answer = TypeVar("Answer")
 _WORD = 4
@@ -345,21 +345,11 @@ def confirm(contents: FlashContents, wanted: FlashBuffer, *, span: range) -> Ite
 
 
 def read_twice(bootloader: Bootloader, span: range) -> bytes:
-    """Read bytes twice and compare them, because the answer to Read Memory has no checksum (AN3155 section 3.4).
-
-    Raises:
-        BoardProtocolError: the two answers differ.
-        BoardError: the board is silent or answers NACK.
-    """
-    first, second = (b"".join(bootloader.read(chunk.start, len(chunk)) for chunk in chunks(span)) for _ in range(2))
-    if first != second:
-        raise BoardProtocolError(
-            "the line to the board corrupts bytes",
-            why=f"two reads of {span.start:#010x} to {span.stop:#010x} returned different bytes",
-            remedy="check even parity and the common ground, and use a shorter cable or a lower speed",
-            action=Action.LOWER_BAUD,
-        )
-    return first
+    """Read bytes twice and compare them, because the answer to Read Memory has no checksum (AN3155 section 3.4)."""
+    return agreed_answer(
+        lambda: b"".join(bootloader.read(chunk.start, len(chunk)) for chunk in chunks(span)),
+        f"{span.start:#010x} to {span.stop:#010x}",
+    )
 
 
 def joined_checksum(parts: Sequence[int], size: int) -> int:

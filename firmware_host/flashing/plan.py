@@ -232,15 +232,6 @@ def common(one: range, other: range) -> range:
     return range(start, max(start, min(one.stop, other.stop)))
 
 
-def joined(spans: Iterable[range]) -> list[range]:
-    """Return ranges in which each range that begins at the end of the one before is joined to it."""
-    result: list[range] = []
-    for span in spans:
-        start = result.pop().start if result and result[-1].stop == span.start else span.start
-        result.append(range(start, span.stop))
-    return result
-
-
 def without(span: range, hole: range) -> tuple[range, ...]:
     """Return the non-empty parts of a range before and after a hole in that range."""
     before = range(span.start, min(span.stop, hole.start))

@@ -20,26 +20,38 @@ _STABLE_NAMES = Path("/dev/serial/by-id")
 """Linux keeps names here that do not depend on the order in which adapters are plugged in."""
 _PSEUDO_TERMINAL = re.compile(r"/dev/(?:pts/\d+|ttys\d+)")
 """A pseudo-terminal on Linux or on macOS."""
-_EXAMPLES = {"win32": "COM3", "darwin": "/dev/cu.usbserial-110"}
-_EXAMPLE = "/dev/ttyUSB0"
-_MISSING = {
-    "win32": "plug the adapter in, and name its port as the Device Manager shows it below Ports, such as COM3",
-    "darwin": "plug the adapter in, and name its port, on macOS /dev/cu.usbserial-… or /dev/cu.usbmodem…",
-}
-_FORBIDDEN = {
-    "win32": "close the other program that uses the port",
-    "darwin": "let your user read and write the port's device file",
-}
-_REMEDIES = {
-    errno.ENOENT: "plug the adapter in, and name its port, on Linux mostly /dev/ttyUSB0 or /dev/ttyACM0",
-    errno.EACCES: "let your user open serial ports (group dialout on Debian), and log in again",
-    errno.EBUSY: "close the other program that uses the port",
-    errno.ECONNREFUSED: "start the board or the serial server that should listen there",
-}
-_SLOW_ADAPTER = {
-    "win32": "set the latency timer of the port to 1 ms (Device Manager, Port Settings, Advanced), or use another "
-    "adapter",
-    "darwin": "use another adapter",
+
+
+@dataclass(frozen=True)
+class _System:
+    """An operating system: an example of a port, and the remedies if a port is missing, forbidden or slow."""
+
+    example: str
+    missing: str
+    forbidden: str
+    slow: str
+
+
+_LINUX = _System(
+    "/dev/ttyUSB0",
+    missing="plug the adapter in, and name its port, on Linux mostly /dev/ttyUSB0 or /dev/ttyACM0",
+    forbidden="let your user open serial ports (group dialout on Debian), and log in again",
+    slow="write 1 into /sys/bus/usb-serial/devices/{device}/latency_timer (as root), or use another adapter",
+)
+_OTHERS = {
+    "win32": _System(
+        "COM3",
+        missing="plug the adapter in, and name its port as the Device Manager shows it below Ports, such as COM3",
+        forbidden="close the other program that uses the port",
+        slow="set the latency timer of the port to 1 ms (Device Manager, Port Settings, Advanced), or use another "
+        "adapter",
+    ),
+    "darwin": _System(
+        "/dev/cu.usbserial-110",
+        missing="plug the adapter in, and name its port, on macOS /dev/cu.usbserial-… or /dev/cu.usbmodem…",
+        forbidden="let your user read and write the port's device file",
+        slow="use another adapter",
+    ),
 }
 
 
@@ -113,27 +125,27 @@ def is_pseudo_terminal(name: str) -> bool:
 
 def example(system: str = sys.platform) -> str:
     """Return the name of a serial device as an example."""
-    return _EXAMPLES.get(system, _EXAMPLE)
+    return _OTHERS.get(system, _LINUX).example
 
 
 def open_remedy(number: int, system: str = sys.platform, *, group: str = "") -> str:
     """Return the remedy for an error number with which a port cannot be opened; `group` may open the port."""
-    if number == errno.ENOENT and system in _MISSING:
-        return _MISSING[system]
-    if number == errno.EACCES and system in _FORBIDDEN:
-        return _FORBIDDEN[system]
-    if number == errno.ENOTTY:
-        return f"name a serial device, such as {example(system)}"
-    if number == errno.EACCES and group:
+    own = _OTHERS.get(system, _LINUX)
+    if number == errno.EACCES and group and own is _LINUX:
         return f"add your user to the group {group} (sudo usermod -aG {group} $USER), and log in again"
-    return _REMEDIES.get(number, "check the port's name and the cable")
+    remedies = {
+        errno.ENOENT: own.missing,
+        errno.EACCES: own.forbidden,
+        errno.EBUSY: "close the other program that uses the port",
+        errno.ECONNREFUSED: "start the board or the serial server that should listen there",
+        errno.ENOTTY: f"name a serial device, such as {own.example}",
+    }
+    return remedies.get(number, "check the port's name and the cable")
 
 
 def latency_remedy(name: str, system: str = sys.platform) -> str:
     """Return the remedy for an adapter that delays each answer."""
     if "://" in name:
         return "use a serial server nearer to the board"
-    if system in _SLOW_ADAPTER:
-        return _SLOW_ADAPTER[system]
-    device = Path(name).resolve().name  # a name below /dev/serial/by-id is a link
-    return f"write 1 into /sys/bus/usb-serial/devices/{device}/latency_timer (as root), or use another adapter"
+    # A name below /dev/serial/by-id is a link.
+    return _OTHERS.get(system, _LINUX).slow.format(device=Path(name).resolve().name)

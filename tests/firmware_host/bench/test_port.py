@@ -21,8 +21,8 @@ STM32F103CB = replace(STM32F103C8, name="stm32f103cb", flash_size=128 * 1024)
 OLD = bytes(index * 7 % 251 for index in range(STM32F103CB.flash_size))
 PAGE_OF_DATA = bytes(index % 253 for index in range(256))
 EXCHANGES: dict[str, Exchange] = {
-    "get": an3155.get(),
-    "get-id": an3155.get_id(),
+    "get": an3155.bare(Command.GET),
+    "get-id": an3155.bare(Command.GET_ID),
     "read": an3155.read_memory(0x0800_0400, 256),
     "write": an3155.write_memory(0x0800_0400, PAGE_OF_DATA),
     "go": an3155.go(0x0800_0000),

@@ -21,8 +21,8 @@ ADDRESS_FRAME = bytes.fromhex("08 00 04 00 0c")
 @pytest.mark.parametrize(
     ("exchange", "frames"),
     [
-        (an3155.get(), ["00 ff"]),
-        (an3155.get_id(), ["02 fd"]),
+        (an3155.bare(Command.GET), ["00 ff"]),
+        (an3155.bare(Command.GET_ID), ["02 fd"]),
         (an3155.read_memory(ADDRESS, 256), ["11 ee", "08 00 04 00 0c", "ff 00"]),
         (an3155.read_memory(ADDRESS, 1), ["11 ee", "08 00 04 00 0c", "00 ff"]),
         (an3155.go(ADDRESS), ["21 de", "08 00 04 00 0c"]),
@@ -33,9 +33,9 @@ ADDRESS_FRAME = bytes.fromhex("08 00 04 00 0c")
         (an3155.erase(Command.EXTENDED_ERASE, [0x0102]), ["44 bb", "00 00 01 02 03"]),
         (an3155.erase_all(Command.EXTENDED_ERASE), ["44 bb", "ff ff 00"]),
         (an3155.write_protect([0, 7]), ["63 9c", "01 00 07 06"]),
-        (an3155.write_unprotect(), ["73 8c"]),
-        (an3155.readout_protect(), ["82 7d"]),
-        (an3155.readout_unprotect(), ["92 6d"]),
+        (an3155.bare(Command.WRITE_UNPROTECT), ["73 8c"]),
+        (an3155.bare(Command.READOUT_PROTECT), ["82 7d"]),
+        (an3155.bare(Command.READOUT_UNPROTECT), ["92 6d"]),
     ],
 )
 def test_frames_are_those_of_the_application_note(exchange: Exchange, frames: list[str]) -> None:
@@ -43,7 +43,14 @@ def test_frames_are_those_of_the_application_note(exchange: Exchange, frames: li
     assert exchange.frames == tuple(bytes.fromhex(frame) for frame in frames)
 
 
-@pytest.mark.parametrize("exchange", [an3155.write_unprotect(), an3155.readout_protect(), an3155.readout_unprotect()])
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        an3155.bare(Command.WRITE_UNPROTECT),
+        an3155.bare(Command.READOUT_PROTECT),
+        an3155.bare(Command.READOUT_UNPROTECT),
+    ],
+)
 def test_protection_commands_wait_for_a_second_ack(exchange: Exchange) -> None:
     """Write Unprotect, Readout Protect and Readout Unprotect expect a second ACK; Write Protect does not."""
     assert exchange.closing_ack
@@ -122,4 +129,4 @@ def test_the_product_id_is_the_first_two_bytes(payload: str, product_id: int) ->
 def test_an_exchange_names_itself_for_messages() -> None:
     """The title of an exchange contains the command's name in AN3155 and the address."""
     assert an3155.read_memory(ADDRESS, 4).title == "Read Memory at 0x08000400"
-    assert an3155.get_id().title == "Get Id"
+    assert an3155.bare(Command.GET_ID).title == "Get Id"
