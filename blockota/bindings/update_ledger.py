@@ -9,12 +9,21 @@ from uuid import UUID
 
 from blockota.bindings.contract import Contract, status_of
 from blockota.chain import Receipt
-from blockota.model.anchored_log import AnchoredLog, LogState, Suspicion, device_words
+from blockota.ethereum import keccak
+from blockota.formats.abi import interface
+from blockota.formats.tlog import TreeHead
+from blockota.model.anchored_log import AnchoredLog, Installation, LogState, Suspicion, device_words, devices_in
 from blockota.model.receipt import ReleaseId
 from blockota.model.release import product_key
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
+
+
+_ANCHORED = keccak(text="Anchored(bytes16,uint64,bytes32)")
+_TOPIC_SIZE = 32
+
+_INSTALLED = keccak(text="Installed(bytes32,bytes16,uint256[],uint256[])")
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,19 @@ class TreeGrowth:
     size: int
     root: bytes
     proof: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class AnchorEvent:
+    """An anchor of a log in the past.
+
+    Attributes:
+        block: number of the block.
+        head: size and root of the log.
+    """
+
+    block: int
+    head: TreeHead
 
 
 @dataclass(frozen=True)
@@ -70,10 +92,42 @@ class UpdateLedgerContract(Contract):
             suspicion=Suspicion(record["number"], record["release"]) if record["number"] else None,
         )
 
+    def anchors(self, keeper: UUID, *, from_block: int | None = None, to_block: int | None = None) -> list[AnchorEvent]:
+        """Return the anchors of an identity's log in a range of blocks, by default in all blocks, oldest first.
+
+        Raises:
+            ChainError: the node is out of reach, or does not keep the events of these blocks.
+        """
+        first = self.first_block if from_block is None else from_block
+        topics = [_ANCHORED, keeper.bytes.ljust(_TOPIC_SIZE, b"\0")]
+        found = []
+        for log in self.chain.logs(self.address, topics, from_block=first, to_block=to_block):
+            if event := interface(self.NAME).decode_event(log.topics, log.data):
+                head = TreeHead(event.arguments["size"], event.arguments["root"])
+                found.append(AnchorEvent(log.block_number, head))
+        return found
+
+    def suspected_size(self, keeper: UUID, device: int, release: bytes) -> int:
+        """Return the size of a log when it was suspected because of a device and a release; 0 if it never was.
+
+        If the log is not suspended, an administrator has decided on all entries below this size.
+        """
+        return int(self._ask("suspectedSize", keeper.bytes, device, release))
+
     def installed(self, release: ReleaseId, devices: Sequence[int], *, block: int | None = None) -> dict[int, bool]:
         """Return for each device number whether a gateway recorded that the device runs the release."""
         answers = self._ask_many("installed", [(release.digest, number) for number in devices], block=block)
         return dict(zip(devices, answers, strict=True))
+
+    def installations(self, release: ReleaseId) -> list[Installation]:
+        """Return the recorded installations of a release, in the order of their records, from the events."""
+        known, found = interface(self.NAME), []
+        for log in self.chain.logs(self.address, [_INSTALLED, release.digest], from_block=self.first_block):
+            if event := known.decode_event(log.topics, log.data):
+                keeper = UUID(bytes=event.arguments["uuid"])
+                for word, bits in zip(event.arguments["words"], event.arguments["bits"], strict=True):
+                    found += [Installation(number, keeper, log.block_number) for number in devices_in(word, bits)]
+        return found
 
     def anchor(self, account: BaseAccount, growth: TreeGrowth) -> Receipt:
         """Anchor the log of the account's identity.
