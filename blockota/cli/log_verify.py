@@ -1,4 +1,4 @@
-"""``blockota log verify``: check the receipt of an installation, or any other entry of a log."""
+"""``blockota log verify`` and ``receipt``: check the proof of an entry of a log, and make one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from blockota.cli.session import Session, with_session
 
 if TYPE_CHECKING:
+    from blockota.ledger.anchored import CheckedAnchor
     from blockota.ledger.verify import VerifiedEntry
     from blockota.model.proof_file import ProofFile
 
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 @click.option(
     "--trust", type=click.Path(path_type=Path), metavar="FILE", help="File with [trust], in place of the settings."
 )
+@click.option("--chain", "asks_chain", is_flag=True, help="Ask the gateway chain for the anchor and for bans.")
 @with_session
-def verify(session: Session, /, file: Path, trust: Path | None) -> None:
+def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: bool) -> None:
     """Check the proof of a log entry, RECEIPT.json, off line.
 
     The keys of logs, witnesses and devices come from [trust] in the settings, or from --trust FILE, never from
-    RECEIPT.json.
+    RECEIPT.json. With --chain, the anchor that RECEIPT.json names is compared with the gateway chain.
 
     \b
     Example:  blockota log verify RECEIPT.json --trust trust.toml
@@ -38,18 +40,77 @@ def verify(session: Session, /, file: Path, trust: Path | None) -> None:
     keys = load_trust(trust or session.config, environment=os.environ)
     proof = ProofFile.from_json(read_input(file, limit=MAX_PROOF_FILE_SIZE))
     found = verify_proof(proof, keys)
-    anchor = {"checked": False} | (proof.anchor.as_fields() if proof.anchor else {})
+    anchored = _check_anchor(session, found, proof) if asks_chain else None
+    unchecked = {"checked": False} | (proof.anchor.as_fields() if proof.anchor else {})
 
     def show() -> None:
-        session.fields(_rows(found, proof, trusted=len(keys.witnesses), quorum=keys.quorum))
-        if found.evidence.remark:
-            session.warn(found.evidence.remark)
+        rows = _rows(found, trusted=len(keys.witnesses), quorum=keys.quorum)
+        session.fields(rows | {"anchor": _anchor_row(proof, anchored)})
+        for remark in [*filter(None, [found.evidence.remark]), *(anchored.remarks if anchored else ())]:
+            session.warn(remark)
         session.done(_sentence(found))
 
-    session.result(found.as_fields() | {"anchor": anchor}, show)
+    session.result(found.as_fields() | {"anchor": anchored.as_fields() if anchored else unchecked}, show)
 
 
-def _rows(found: VerifiedEntry, proof: ProofFile, *, trusted: int, quorum: int) -> dict[str, object]:
+@click.command()
+@click.argument("index", type=click.IntRange(min=0))
+@click.option("--log", "folder", type=click.Path(path_type=Path), metavar="FOLDER", required=True, help="The log.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write.")
+@click.option("--chain", "asks_chain", is_flag=True, help="Name the first anchor of the entry on the gateway chain.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@with_session
+def receipt(session: Session, /, index: int, folder: Path, output: Path, *, asks_chain: bool, force: bool) -> None:
+    """Write the proof of the entry with the index INDEX to a file.
+
+    The proof belongs to the newest checkpoint of the log. Anyone who trusts the log's key can check it off line.
+
+    \b
+    Example:  blockota log receipt 4321 --log log -o RECEIPT.json
+    """
+    from blockota.bindings.update_ledger import UpdateLedgerContract
+    from blockota.files import refuse_overwriting, write_result
+    from blockota.ledger.anchored import find_anchor
+    from blockota.ledger.log import TileLog
+    from blockota.model.proof_file import ProofFile
+    from blockota.model.receipt import LogEntry
+
+    refuse_overwriting(output, None, force=force)
+    reader = TileLog(folder).published
+    proof = reader.prove_inclusion(index)
+    entry, anchor = LogEntry.decode(proof.entry), None
+    if asks_chain and entry.gateway:
+        anchor = find_anchor(reader, proof, entry.gateway, session.gateway.open(UpdateLedgerContract))
+    file = ProofFile(proof.entry, index, proof.path, proof.checkpoint.encode().decode(), anchor)
+    write_result(output, file.to_json())
+    fields = {"file": str(output), "entry": entry.as_fields(), "anchor": anchor.as_fields() if anchor else None}
+    anchored = f"anchored in block {anchor.block}" if anchor else "without an anchor"
+    session.result(fields, lambda: session.done(f"{output} proves the entry {index} ({entry.kind}), {anchored}"))
+
+
+def _check_anchor(session: Session, found: VerifiedEntry, proof: ProofFile) -> CheckedAnchor:
+    from blockota.bindings.identities import IdentitiesContract
+    from blockota.bindings.update_ledger import UpdateLedgerContract
+    from blockota.ledger.anchored import check_anchor
+
+    chain = session.gateway
+    contracts = chain.open(UpdateLedgerContract), chain.open(IdentitiesContract)
+    return check_anchor(found, proof.anchor, *contracts, confirmations=chain.settings.confirmations)
+
+
+def _anchor_row(proof: ProofFile, anchored: CheckedAnchor | None) -> str:
+    from blockota.model.release import show_time
+
+    if anchored:
+        keeper = f"{anchored.keeper.kind} {anchored.keeper.uuid}"
+        where = f"block {anchored.block:,} of chain {anchored.chain_id}"
+        return f"{where}, {show_time(anchored.time)}, by the {keeper}, whose log has this key"
+    if proof.anchor:
+        return f"not checked (the file names block {proof.anchor.block:,} of chain {proof.anchor.chain_id})"
+    return "not checked (the file names none)"
+
+
+def _rows(found: VerifiedEntry, *, trusted: int, quorum: int) -> dict[str, object]:
     from blockota.model.release import show_time
 
     entry, evidence, rows = found.entry, found.evidence, dict[str, object]()
@@ -76,8 +137,6 @@ def _rows(found: VerifiedEntry, proof: ProofFile, *, trusted: int, quorum: int) 
     count = f"{len(cosigned)} of {trusted} trusted ones, quorum {quorum}" if trusted else "none is trusted"
     rows["witnesses"] = f"{count}: {', '.join(cosigned)}" if cosigned else count
     rows["evidence"] = f"level {evidence.level}: {evidence.proves}" if evidence.level else evidence.proves
-    named = f"the file names block {proof.anchor.block:,} of chain {proof.anchor.chain_id}" if proof.anchor else "none"
-    rows["anchor"] = f"not checked ({named})"
     return rows
 
 

@@ -7,7 +7,7 @@ complete proof in the format C2SP tlog-proof, which other tools read::
     {"format":"blockota-receipt-1",
      "entry":"kQBIAAAAAAAAASxYIE…",
      "proof":"c2sp.org/tlog-proof@v1\nindex 73894\ngSKy…\n\n<checkpoint>",
-     "anchor":{"chainId":1337,"ledger":"0xCf7E…","block":812}}
+     "anchor":{"chainId":1337,"block":812,"size":73984,"proof":[]}}
 """
 
 from __future__ import annotations
@@ -20,17 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from blockota.errors import BlockOTAError, RefusedError
-from blockota.formats.notes import Checkpoint, Note
-from blockota.formats.tlog import (
-    HASH_SIZE,
-    TILE_WIDTH,
-    ReadTile,
-    Tile,
-    prove_inclusion,
-    read_from_tiles,
-    split_entries,
-)
-from blockota.strict_json import address, fault, integer, load, mapping, text
+from blockota.formats.tlog import HASH_SIZE
+from blockota.strict_json import fault, integer, load, mapping, text
 
 MAX_PROOF_FILE_SIZE = 1 << 15
 """Largest size of a proof file in bytes. A usual one has less than 2 kB."""
@@ -43,21 +34,40 @@ _PROOF = re.compile(
 
 @dataclass(frozen=True)
 class Anchor:
-    """The transaction by which the checkpoint's size and root came onto the gateway chain.
+    """The place where the log's keeper anchored the entry on the gateway chain.
+
+    The contract is not named: the reader of the file knows which contract it trusts.
 
     Attributes:
         chain_id: the id of the gateway chain.
-        ledger: address of the contract UpdateLedger, checksummed.
-        block: number of the block.
+        block: number of the block with the anchor.
+        size: the number of entries that were anchored.
+        proof: the consistency proof between the anchored tree and that of the checkpoint, 32 bytes each; empty if both
+            are one tree.
     """
 
     chain_id: int
-    ledger: str
     block: int
+    size: int
+    proof: tuple[bytes, ...] = ()
 
     def as_fields(self) -> dict[str, Any]:
         """The anchor as a JSON object."""
-        return {"chainId": self.chain_id, "ledger": self.ledger, "block": self.block}
+        proof = [*map(_base64, self.proof)]
+        return {"chainId": self.chain_id, "block": self.block, "size": self.size, "proof": proof}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Read the JSON object of an anchor.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or has a wrong value; `strict_json.fault` describes it.
+        """
+        proof = fields["proof"]
+        if not isinstance(proof, list) or not all(isinstance(line, str) for line in proof):
+            raise TypeError("proof is not a list of texts")
+        chain_id, block, size = (integer(fields, name) for name in ("chainId", "block", "size"))
+        return cls(chain_id, block, size, tuple(map(_hash, proof)))
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class ProofFile:
         index: the entry's position in the log, counted from 0.
         path: the inclusion path from the leaf's sibling to the root's child (RFC 6962, section 2.1.1), 32 bytes each.
         checkpoint: the signed note with the log's origin, size and root.
-        anchor: where the checkpoint is anchored; None if it is not.
+        anchor: where the entry is anchored; None if it is not.
     """
 
     entry: bytes
@@ -117,43 +127,13 @@ class ProofFile:
         proof = _PROOF.fullmatch(text(fields, "proof"))
         if not proof:
             raise ValueError("proof is not a tlog-proof")
-        anchor = None
-        if fields["anchor"] is not None:
-            named = mapping(fields, "anchor")
-            anchor = Anchor(integer(named, "chainId"), address(named, "ledger"), integer(named, "block"))
         return cls(
             entry=_bytes(text(fields, "entry")),
             index=int(proof[1]),
             path=tuple(_hash(line) for line in proof[2].split()),
             checkpoint=proof[3],
-            anchor=anchor,
+            anchor=None if fields["anchor"] is None else Anchor.from_fields(mapping(fields, "anchor")),
         )
-
-
-def make_proof(read_tile: ReadTile, index: int, note: Note, *, anchor: Anchor | None = None) -> ProofFile:
-    """Make the proof file of an entry from the tiles of its log.
-
-    Args:
-        read_tile: reads the log's tiles and entry bundles.
-        index: the entry's position in the log.
-        note: the signed checkpoint.
-        anchor: where the checkpoint is anchored.
-
-    Raises:
-        RefusedError: the checkpoint's log does not have the entry yet.
-        ValueError: the note is not a checkpoint, or an entry bundle is damaged.
-    """
-    size = Checkpoint.parse(note.text).head.size
-    if not 0 <= index < size:
-        raise RefusedError(
-            f"the log has no entry {index}",
-            why=f"its newest checkpoint has the entries 0 to {size - 1}" if size else "its newest checkpoint is empty",
-            remedy="name an entry of the checkpoint",
-        )
-    bundle, place = divmod(index, TILE_WIDTH)
-    entries = split_entries(read_tile(Tile(None, bundle, min(size - bundle * TILE_WIDTH, TILE_WIDTH))))
-    path = prove_inclusion(read_from_tiles(read_tile, size), index, size)
-    return ProofFile(entries[place], index, tuple(path), note.encode().decode(), anchor)
 
 
 def _base64(data: bytes) -> str:

@@ -14,7 +14,7 @@ from blockota.model.proof_file import Anchor, ProofFile
 from blockota.model.receipt import EntryKind
 from tests.conftest import ROOT
 from tests.stories.pages import commands, missing
-from tests.support.receipts import DEVICE, RELEASE, MemoryLog, SigningDevice, install, signed_install
+from tests.support.receipts import DEVICE, MemoryLog, SigningDevice, install, signed_install
 
 SIGNER = SigningDevice()
 EVENT = install(kind=EntryKind.EVENT, level=None, release=None, image=None, source="check 9 failed")
@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("log.toml").write_text(text)
     Path("blockota.toml").write_text(f'{text}[trust.devices]\n{DEVICE} = "{SIGNER.key.hex()}"\n')
     for index, name in enumerate(("signed", "board", "event")):
-        Path(f"{name}.json").write_bytes(LOG.prove(index, Anchor(1337, RELEASE.contract, 812)).to_json())
+        Path(f"{name}.json").write_bytes(LOG.prove(index, Anchor(1337, 812, 3)).to_json())
     return tmp_path
 
 
@@ -92,7 +92,7 @@ def test_the_json_object_has_everything(capsys: pytest.CaptureFixture[str]) -> N
     assert fields["entry"]["product"] == "acme-thermo2"
     assert (fields["index"], fields["checkpoint"]["size"], len(fields["witnesses"])) == (0, 3, 2)
     assert (fields["evidence"]["level"], fields["evidence"]["deviceSignature"]) == ("A", True)
-    assert fields["anchor"] == {"checked": False, "chainId": 1337, "ledger": RELEASE.contract, "block": 812}
+    assert fields["anchor"] == {"checked": False, "chainId": 1337, "block": 812, "size": 3, "proof": []}
 
 
 def test_a_receipt_that_proves_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

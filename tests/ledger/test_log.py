@@ -12,7 +12,17 @@ import pytest
 from blockota.errors import ContentError, RefusedError, StoreError, UsageError
 from blockota.file_locks import exclusive_lock
 from blockota.formats.notes import Checkpoint, Note, NoteAlgorithm, cosign
-from blockota.formats.tlog import EMPTY_TREE, Tile, TreeEdge, TreeHead, is_consistent, is_included, leaf_hash
+from blockota.formats.tlog import (
+    EMPTY_TREE,
+    ReadNode,
+    Tile,
+    TreeEdge,
+    TreeHead,
+    is_consistent,
+    is_included,
+    leaf_hash,
+    tree_head,
+)
 from blockota.ledger.log import LogDisk, TileLog
 from tests.support.logs import ORIGIN, entries_of, files_of, note_signer
 from tests.support.sampling import sampled
@@ -122,20 +132,36 @@ def test_a_checkpoint_without_new_entries_stays(tmp_path: Path) -> None:
 
 
 def test_witnesses_see_a_tree_that_is_on_the_disk(tmp_path: Path) -> None:
-    """Witnesses are asked when the tree and its checkpoint are on the disk, and their signatures are published."""
+    """Witnesses are asked when the tiles are on the disk, and the checkpoint is published with their signatures."""
     log, witness = TileLog(tmp_path), note_signer("w.example", NoteAlgorithm.COSIGNATURE, seed=3)
+    asked = []
 
-    def ask(note: Note) -> Note:
-        reader = TileLog(tmp_path).published
-        assert reader.note() == note
-        assert reader.head_at(9) == head_of(entries_of(0, 9))
+    def ask(note: Note, read_node: ReadNode) -> Note:
+        asked.append(log.published.head().size)
+        assert tree_head(read_node, 9) == head_of(entries_of(0, 9)) == Checkpoint.parse(note.text).head
         return note.with_signatures(cosign(note.text, witness, time=77))
 
     log.append(entries_of(0, 9))
     log.publish(KEY, cosign=ask)
     note = log.published.note()
     assert note
-    assert (note.is_signed_by(KEY.key), note.cosigned_at(witness.key)) == (True, 77)
+    assert (asked, note.is_signed_by(KEY.key), note.cosigned_at(witness.key)) == ([0], True, 77)
+
+
+def test_a_tree_that_a_witness_refuses_is_not_published(tmp_path: Path) -> None:
+    """A refusal leaves the published checkpoint as it was, and the appended entries in the log."""
+    log = published(tmp_path, 3)
+    before = log.published.note()
+
+    def refuse(note: Note, read_node: ReadNode) -> Note:
+        raise RefusedError("another history")
+
+    log.append(entries_of(3, 9))
+    with pytest.raises(RefusedError, match="another history"):
+        log.publish(KEY, cosign=refuse)
+    assert (log.published.note(), list(log.entries())) == (before, entries_of(0, 9))
+    log.publish(KEY)
+    assert log.published.head() == head_of(entries_of(0, 9))
 
 
 @dataclass

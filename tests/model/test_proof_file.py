@@ -9,14 +9,14 @@ import pytest
 
 from blockota.errors import RefusedError
 from blockota.model.proof_file import Anchor, ProofFile
-from tests.support.receipts import RELEASE, install
+from tests.support.receipts import install
 
 FILE = ProofFile(
     entry=install().encode(),
     index=4321,
     path=tuple(bytes([number]) * 32 for number in range(13)),
     checkpoint="gateway.example/7\n5000\nAAAA\n\n— gateway.example/7 AAAA\n",
-    anchor=Anchor(1337, RELEASE.contract, 812),
+    anchor=Anchor(1337, 812, 4864, (b"\1" * 32,)),
 )
 FIELDS = json.loads(FILE.to_json())
 
@@ -47,8 +47,10 @@ def test_the_proof_is_a_file_of_the_standard() -> None:
         ({"proof": FIELDS["proof"].replace("index 4321", "index -1")}, "not a tlog-proof"),
         ({"proof": FIELDS["proof"].replace("A=\n", "B=\n")}, "an encoding that"),
         ({"proof": FIELDS["proof"].replace("A=\n", "=\n")}, "Incorrect padding|hash of"),
-        ({"anchor": {"chainId": 1337}}, "'ledger' is missing"),
-        ({"anchor": {"chainId": 1337, "ledger": RELEASE.contract.lower(), "block": 812}}, "checksummed"),
+        ({"anchor": {"chainId": 1337, "proof": []}}, "'block' is missing"),
+        ({"anchor": FIELDS["anchor"] | {"size": -1}}, "not a whole number"),
+        ({"anchor": FIELDS["anchor"] | {"proof": "AA=="}}, "not a list of texts"),
+        ({"anchor": FIELDS["anchor"] | {"proof": ["AA=="]}}, "hash of 1 bytes"),
         ({"anchor": FIELDS["anchor"] | {"root": "00"}}, "an encoding that"),
         ({"key": "trust me"}, "an encoding that"),
     ],

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from blockota.formats.cose import ORDER, SignedStatement, to_be_signed
 from blockota.formats.notes import Checkpoint, NoteAlgorithm, NoteSigner, VerifierKey, cosign
 from blockota.formats.tlog import TILE_WIDTH, Tile, TreeEdge, join_entries, leaf_hash
+from blockota.ledger.reader import CHECKPOINT, LogReader
 from blockota.ledger.trust import TrustedKeys
-from blockota.model.proof_file import Anchor, ProofFile, make_proof
+from blockota.model.proof_file import Anchor, ProofFile
 from blockota.model.receipt import RUNS, DeviceStatement, EntryKind, EvidenceLevel, LogEntry, ReleaseId
 from blockota.model.release import Version
 
@@ -59,10 +60,11 @@ class MemoryLog:
     def __init__(self, entries: Iterable[bytes], *, origin: str = ORIGIN, witnesses: int = 2) -> None:
         raw = list(entries)
         edge = TreeEdge()
-        self._tiles = dict(edge.grow(map(leaf_hash, raw)))
+        tiles = dict(edge.grow(map(leaf_hash, raw)))
         for begin in range(0, len(raw), TILE_WIDTH):
             part = raw[begin : begin + TILE_WIDTH]
-            self._tiles[Tile(None, begin // TILE_WIDTH, len(part))] = join_entries(part)
+            tiles[Tile(None, begin // TILE_WIDTH, len(part))] = join_entries(part)
+        self._files = {tile.path: content for tile, content in tiles.items()}
         self.signer = note_signer(origin, 1)
         self.witnesses = [
             note_signer(f"witness{number}.example", 10 + number, NoteAlgorithm.COSIGNATURE)
@@ -71,10 +73,13 @@ class MemoryLog:
         note = Checkpoint(origin, edge.head()).signed(self.signer)
         cosigned = [cosign(note.text, witness, time=COSIGNED_AT) for witness in self.witnesses]
         self.note = note.with_signatures(*cosigned)
+        self._files[CHECKPOINT] = self.note.encode()
+        self.reader = LogReader(origin, self._files.get)
 
     def prove(self, index: int, anchor: Anchor | None = None) -> ProofFile:
         """Return the proof file of an entry."""
-        return make_proof(self._tiles.__getitem__, index, self.note, anchor=anchor)
+        proof = self.reader.prove_inclusion(index)
+        return ProofFile(proof.entry, index, proof.path, proof.checkpoint.encode().decode(), anchor)
 
     def keys(self, **devices: bytes) -> TrustedKeys:
         """Return the keys of the log and its witnesses, and of devices such as ``device300=key``."""

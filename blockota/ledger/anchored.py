@@ -1,0 +1,163 @@
+"""Compare a verified entry with the gateway chain: was it anchored, by whom, and what happened to the log since?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from blockota.bindings.identities import IdentitiesContract
+from blockota.bindings.update_ledger import UpdateLedgerContract
+from blockota.errors import RefusedError
+from blockota.formats.notes import Checkpoint
+from blockota.formats.tlog import is_consistent
+from blockota.ledger.reader import EntryProof, LogReader
+from blockota.ledger.verify import VerifiedEntry
+from blockota.model.anchored_log import AnchoredLog, LogState
+from blockota.model.identity import Identity
+from blockota.model.proof_file import Anchor
+from blockota.model.release import show_time
+
+
+@dataclass(frozen=True)
+class CheckedAnchor:
+    """An anchor that the gateway chain confirms.
+
+    Attributes:
+        chain_id: the id of the gateway chain.
+        block: number of the block with the anchor.
+        time: Unix time of this block, in seconds: the entry is not younger.
+        size: the number of entries that were anchored.
+        keeper: the identity that keeps the log, as it is now.
+        log: the log's newest anchor.
+    """
+
+    chain_id: int
+    block: int
+    time: int
+    size: int
+    keeper: Identity
+    log: AnchoredLog
+
+    @property
+    def remarks(self) -> Iterator[str]:
+        """What happened to the log or its keeper; the entry is proven all the same."""
+        keeper = f"{self.keeper.kind} {self.keeper.uuid}"
+        if self.keeper.banned_at is not None:
+            # In the second of the ban, an anchor came first: the contract refuses the anchors of a banned keeper.
+            when = "after" if self.keeper.banned_at >= self.time else "before"
+            lifted = "" if self.keeper.banned else "; the ban was lifted"
+            yield f"the {keeper} was banned on {show_time(self.keeper.banned_at)}, {when} this anchor{lifted}"
+        if self.keeper.retired:
+            yield f"the {keeper} is retired"
+        if self.log.state is not LogState.GROWING:
+            suspicion = self.log.suspicion
+            why = f": device {suspicion.device} has two installs of one release" if suspicion else ""
+            yield f"the log is {self.log.state}{why}"
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a checked anchor, as in ``log verify --chain --json``."""
+        return {
+            "checked": True,
+            "chainId": self.chain_id,
+            "block": self.block,
+            "time": self.time,
+            "size": self.size,
+            "keeper": self.keeper.as_fields(),
+            "log": self.log.as_fields(),
+        }
+
+
+def check_anchor(
+    found: VerifiedEntry,
+    anchor: Anchor | None,
+    ledger: UpdateLedgerContract,
+    identities: IdentitiesContract,
+    *,
+    confirmations: int,
+) -> CheckedAnchor:
+    """Check the anchor that a proof file names.
+
+    Args:
+        found: the verified entry of the file.
+        anchor: the anchor that the file names.
+        ledger: the contract with the anchors.
+        identities: the registry of the keepers of logs.
+        confirmations: blocks that must follow the block of the anchor.
+
+    Raises:
+        RefusedError: the entry is not anchored, or the anchor contradicts the checkpoint or the keeper's key.
+        ChainError: the node is out of reach, or does not keep the events of the anchor's block.
+    """
+    keeper = found.entry.gateway
+    if anchor is None or keeper is None:
+        why = "the entry names no gateway" if keeper is None else "the file names no anchor"
+        raise _not_anchored(why)
+    if anchor.chain_id != ledger.chain.chain_id:
+        raise _not_anchored(f"the file names chain {anchor.chain_id}, and the gateway chain is {ledger.chain.chain_id}")
+
+    # (1) The contract's event is in the block, and the block is confirmed.
+    confirmed = ledger.chain.head().number - confirmations
+    if anchor.block > confirmed:
+        raise _not_anchored(f"block {anchor.block} is not confirmed; the newest confirmed block is {confirmed}")
+    events = ledger.anchors(keeper, from_block=anchor.block, to_block=anchor.block)
+    anchored = next((one.head for one in events if one.head.size == anchor.size), None)
+    if anchored is None:
+        raise _not_anchored(f"the contract {ledger.address} has no anchor of {anchor.size} entries in that block")
+
+    # (2) The anchored tree has the entry, and it is one log with that of the checkpoint.
+    if found.index >= anchored.size:
+        raise _not_anchored(f"the anchor has {anchored.size} entries, and the index of the entry is {found.index}")
+    earlier, later = sorted((anchored, found.head), key=lambda head: head.size)
+    if not is_consistent(earlier, later, anchor.proof):
+        raise RefusedError(
+            "the log contradicts its anchor",
+            why=f"its checkpoint of {found.head.size} entries does not belong to the root that was anchored for "
+            f"{anchored.size} entries: the keeper shows different logs, or the file is damaged",
+            remedy="keep the receipt as evidence, and report the log to the city",
+        )
+
+    # (3) The log's key is one of the keeper.
+    record = identities.known_identity(keeper)
+    if found.log_key.key not in {one.keys.log_key for one in identities.generations(keeper)}:
+        raise RefusedError(
+            f"the log is not that of the {record.kind} {keeper}",
+            why=f"the registry has another key for its log than {found.log_key.key_id.hex()}",
+            remedy="do not rely on the receipt; report the log to the city",
+        )
+    log = ledger.log(keeper)
+    if log is None:
+        raise _not_anchored("the contract has no log of the gateway")
+    time = ledger.chain.head(anchor.block).time
+    return CheckedAnchor(anchor.chain_id, anchor.block, time, anchored.size, record, log)
+
+
+def find_anchor(reader: LogReader, proof: EntryProof, keeper: UUID, ledger: UpdateLedgerContract) -> Anchor | None:
+    """Find the first anchor that has an entry; None if the entry is not anchored yet.
+
+    Args:
+        reader: the log.
+        proof: the entry with its proof to a checkpoint of the log.
+        keeper: the identity that keeps the log.
+        ledger: the contract.
+
+    Raises:
+        RefusedError: the anchored log is larger than the published one.
+        ContentError: the log is damaged.
+        ChainError: the node is out of reach, or does not keep the events.
+    """
+    event = next((one for one in ledger.anchors(keeper) if proof.index < one.head.size), None)
+    if event is None:
+        return None
+    earlier, later = sorted((event.head.size, Checkpoint.parse(proof.checkpoint.text).head.size))
+    consistency = reader.prove_consistency(earlier, later)
+    return Anchor(ledger.chain.chain_id, event.block, event.head.size, tuple(consistency))
+
+
+def _not_anchored(why: str) -> RefusedError:
+    return RefusedError(
+        "the entry is not anchored",
+        why=why,
+        remedy="ask the keeper of the log for a receipt with an anchor",
+    )
