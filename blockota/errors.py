@@ -101,8 +101,10 @@ class Action(Enum):
     LIST_SPECS = auto()
     LIST_SITES = auto()
     IMPORT_SPEC = auto()
+    ADMIT_REGISTRANT = auto()
     LIST_ORDERS = auto()
     SHOW_LOG = auto()
+    DECIDE_ON_LOG = auto()
     NAME_VENDOR_SOURCE = auto()
     FORGIVE_SOURCE = auto()
     NAME_STATE_FILE = auto()
@@ -142,6 +144,7 @@ class Action(Enum):
     NAME_IMAGE_COMMAND = auto()
     NEW_BOARD_IMAGE = auto()
     # Logs and receipts
+    MAKE_LOG_KEY = auto()
     NAME_TRUST = auto()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from blockota.chain import Receipt
 from blockota.errors import Action, RefusedError, UsageError
 from blockota.ethereum import keccak
 from blockota.formats.abi import encode, interface
-from blockota.formats.iotregistry import SpecRecord, ThingRecord
+from blockota.formats.iotregistry import RegistrantRecord, SpecRecord, ThingRecord, ThingTransaction
 from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.model.device import (
     BLOCK,
@@ -29,6 +29,7 @@ from blockota.model.device import (
     spec_hash,
 )
 from blockota.model.identity import ban_reason
+from blockota.model.iot_import import Known
 from blockota.model.release import product_key, product_name
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 
 _DOMAIN_NAME = "BlockOTA DeviceRegistry"
 _DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+_RECORDS: Mapping[str, Callable[[bytes], RegistrantRecord | SpecRecord | ThingRecord]] = {
+    "RegistrantPubkey": RegistrantRecord.decode,
+    "Spec": SpecRecord.decode,
+    "Thing": ThingRecord.decode,
+}
+"""The readers of IOTRegistry's records that have a query, by the first part of their keys."""
 Value = TypeVar("Value")
 
 
@@ -92,6 +99,29 @@ class DevicesContract(OwnedContract):
         """Return IOTRegistry's record under one of its keys, such as ``Spec:thermo2``; empty if there is none."""
         return bytes(self._ask("record", key, block=block))
 
+    def query(self, key: str) -> str:
+        """Return IOTRegistry's answer to the query for a registrant, a spec or a thing, as JSON.
+
+        Args:
+            key: the key of the record: ``RegistrantPubkey:<hex>``, ``Spec:<name>``, ``Thing:<nonce in hex>`` or
+                ``Alias:<alias>``, which answers with its thing.
+
+        Raises:
+            UsageError: the key has another form.
+            RefusedError: there is no such record.
+        """
+        kind, _, name = key.partition(":")
+        if kind not in _RECORDS and kind != "Alias":
+            kinds = f"{', '.join(_RECORDS)} or Alias"
+            raise UsageError(f"{key!r:.80} is not a key of IOTRegistry", why=f"a key begins with {kinds}, and ':'")
+        if kind == "Alias":
+            return self.query(f"Thing:{self.known_device(name).nonce.hex()}")
+        record = self.record(key)
+        if not record:
+            why = f"the contract {self.address} has no record of it"
+            raise RefusedError(f"there is no {key!r:.160}", why=why, remedy="check the key")
+        return _read(_RECORDS[kind], record).query()
+
     def batches(self, site: UUID, *, block: int | None = None) -> list[Batch]:
         """Return the batches of a site in the order of their numbers."""
         return self._pages("batches", _batch, site.bytes, block=block)
@@ -100,6 +130,19 @@ class DevicesContract(OwnedContract):
         """Return the batch of a device; None if the device is not one of a batch."""
         record = self._ask("batchOf", number, block=block)
         return _batch(record) if record["count"] else None
+
+    def known_to_import(self, things: Sequence[ThingTransaction]) -> Known:
+        """Return what the city's record has of a file of IOTRegistry's transactions."""
+        aliases = list(dict.fromkeys(alias for one in things for alias in one.aliases))
+        taken = dict(zip(aliases, self._ask_many("numberOf", [(alias,) for alias in aliases]), strict=True))
+        keys = [(f"Thing:{one.nonce.hex()}",) for one in things]
+        records = zip(things, self._ask_many("record", keys), strict=True)
+        return Known(
+            registrants=self.registrants(),
+            specs={one.name: one.registrant for one in self.specs()},
+            nonces=frozenset(one.nonce for one, record in records if record),
+            aliases={alias: number for alias, number in taken.items() if number},
+        )
 
     def registrant(self, name: str, *, block: int | None = None) -> Registrant | None:
         """Return one registrant; None if no registrant has the name."""
@@ -204,7 +247,7 @@ def change_arguments(number: int, *, to: str = "", reason: str = "") -> tuple[An
     return (number, ban_reason(reason)) if reason else (number,)
 
 
-def import_call(things: list[tuple[Registration, bytes]]) -> bytes:
+def import_call(things: Sequence[tuple[Registration, bytes]]) -> bytes:
     """Return the calldata by which the city imports things of IOTRegistry, each with its original signature."""
     arguments = [{"thing": one.as_argument(), "signature": signature} for one, signature in things]
     return interface(DevicesContract.NAME).encode_call("importThings", arguments)

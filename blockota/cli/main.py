@@ -29,6 +29,7 @@ _NOUNS = {
     "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list, check.",
     "producer": "Producers that gateways follow: admit, suspend, restore, list.",
     "identity": "Identities of a city: enrol, rotate, ban, unban, retire, show, list.",
+    "device": "Devices of a city: registrant, spec, site, register, key, import, transfer, ban, unban, show, list.",
     "log": "Append-only logs of installations: verify.",
     "broker": "A broker's copies: sync them with its agreements.",
     "repository": "A server of releases over HTTP: serve, token.",

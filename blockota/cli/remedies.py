@@ -66,9 +66,11 @@ OPTIONS: dict[Action, str] = {
     Action.LIST_REGISTRANTS: "`blockota device registrant list`",
     Action.LIST_SPECS: "`blockota device spec list`",
     Action.LIST_SITES: "`blockota device site list`",
-    Action.IMPORT_SPEC: "`blockota device import FILE --spec {spec}`",
+    Action.IMPORT_SPEC: "`blockota device import FILE --spec '{spec}' -o FILE`",
+    Action.ADMIT_REGISTRANT: "`blockota device registrant admit NAME --public-key {key} -o FILE`",
     Action.LIST_ORDERS: "`blockota order list --all`",
     Action.SHOW_LOG: "`blockota ledger show UUID`",
+    Action.DECIDE_ON_LOG: "--resume or --retire",
     Action.NAME_VENDOR_SOURCE: "--vendor-source URL, or vendor_sources in blockota.toml",
     Action.FORGIVE_SOURCE: "--forgive",
     Action.NAME_STATE_FILE: "--state FILE",
@@ -106,6 +108,7 @@ OPTIONS: dict[Action, str] = {
     Action.NAME_BOARD_PRODUCT: "--board-product NAME",
     Action.NAME_IMAGE_COMMAND: "--board-image COMMAND",
     Action.NEW_BOARD_IMAGE: "--new-board-image",
+    Action.MAKE_LOG_KEY: "`blockota log key --new`",
     Action.NAME_TRUST: "[trust] in blockota.toml, or --trust FILE",
 }
 

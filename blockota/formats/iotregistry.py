@@ -301,11 +301,16 @@ def compressed(public_key: bytes) -> bytes:
     Raises:
         UsageError: the bytes are not a point of the curve.
     """
-    try:
-        key = EllipticCurvePublicKey.from_encoded_point(SECP256K1(), public_key)
-    except ValueError as error:
-        raise _refused(f"{public_key.hex()!r:.140} is not a point of the curve secp256k1") from error
-    return key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    return _key(public_key).public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+
+
+def uncompressed(public_key: bytes) -> bytes:
+    """Return the 65-byte form of a secp256k1 key.
+
+    Raises:
+        UsageError: the bytes are not a point of the curve.
+    """
+    return _key(public_key).public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
 def replays(things: Iterable[ThingTransaction]) -> dict[bytes, str]:
@@ -326,6 +331,13 @@ def replays(things: Iterable[ThingTransaction]) -> dict[bytes, str]:
             others = ", ".join(sorted(one.hex() for one in nonces - {nonce}))
             found[nonce] = f"its signature is also valid for a thing with {what}: {others}"
     return found
+
+
+def _key(public_key: bytes) -> EllipticCurvePublicKey:
+    try:
+        return EllipticCurvePublicKey.from_encoded_point(SECP256K1(), public_key)
+    except ValueError as error:
+        raise _refused(f"{public_key.hex()!r:.140} is not a point of the curve secp256k1") from error
 
 
 def _message(fields: Mapping[int, str | bytes | tuple[str, ...]]) -> bytes:

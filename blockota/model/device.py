@@ -10,9 +10,9 @@ from typing import Any
 from uuid import UUID
 
 from blockota.errors import UsageError
-from blockota.ethereum import keccak
+from blockota.ethereum import keccak, to_checksum_address
 from blockota.formats.abi import encode
-from blockota.formats.iotregistry import SpecRecord, ThingRecord
+from blockota.formats.iotregistry import SpecRecord, ThingRecord, uncompressed
 from blockota.formats.public_key import KeyKind, PublicKey, read_pem
 from blockota.model.release import product_key, show_time
 
@@ -309,6 +309,15 @@ class Registration:
             *key_words(self.key),
         ]
         return keccak(encode(["bytes32"] * 6 + ["bytes16"] + ["bytes32"] * 2, values))
+
+
+def account_of(public_key: bytes) -> str:
+    """Return the address of the account of a secp256k1 key.
+
+    Raises:
+        UsageError: the bytes are not a point of the curve.
+    """
+    return to_checksum_address(keccak(uncompressed(public_key)[1:])[12:])
 
 
 def spec_hash(name: str) -> bytes:

@@ -1,0 +1,337 @@
+"""``blockota device registrant``, ``spec`` and ``site``: who registers devices, of which models, at which gateways."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import click
+from click.types import FuncParamType
+
+from blockota.cli.identity import UUID_TYPE
+from blockota.cli.keys import key_option, open_key
+from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
+from blockota.cli.parameters import ADDRESS
+from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.errors import UsageError
+from blockota.files import read_input
+from blockota.formats.iotregistry import compressed
+from blockota.model.device import SpecUpdate, account_of
+from blockota.model.release import product_key, show_time
+
+if TYPE_CHECKING:
+    from blockota.bindings.devices import DevicesContract
+
+FILE = click.Path(path_type=Path)
+REGISTRANT_KEY = key_option("The registrant's")
+
+
+def public_key(value: Any) -> bytes:
+    """Parse a compressed or uncompressed secp256k1 key in hexadecimal, and return the compressed key."""
+    text = str(value).removeprefix("0x")
+    try:
+        return value if isinstance(value, bytes) else compressed(bytes.fromhex(text))
+    except (ValueError, UsageError) as error:
+        raise click.BadParameter(f"{text!r:.140} is not a secp256k1 key: write 33 or 65 bytes in hex.") from error
+
+
+PUBLIC_KEY = FuncParamType(public_key)
+
+
+@click.group(cls=VerbGroup)
+def registrant() -> None:
+    """Admit the producers that register devices. The city's Safe decides."""
+
+
+@registrant.command()
+@click.argument("name")
+@click.option("--public-key", "key", type=PUBLIC_KEY, required=True, metavar="HEX", help="Its secp256k1 key.")
+@click.option("--account", type=ADDRESS, help="Account that signs registrations; that of the key by default.")
+@proposing_options
+@with_session
+def admit(session: Session, /, name: str, key: bytes, account: str | None, proposing: ProposalOptions) -> None:
+    """Propose to admit the registrant NAME.
+
+    The names of its devices begin with NAME/. IOTRegistry knows the registrant by its key.
+
+    \b
+    Example:  blockota device registrant admit acme -o acme.json --public-key \\
+            02ca4a8c7dc5090f924cde2264af240d76f6d58a5d2d15c8c5f59d95c70bd9e4dc
+    """
+    _propose(session, proposing, "admitRegistrant", _name(name), key, account or account_of(key))
+
+
+@registrant.command()
+@click.argument("name")
+@proposing_options
+@with_session
+def suspend(session: Session, /, name: str, proposing: ProposalOptions) -> None:
+    """Propose to suspend the registrant NAME, which can then register and change nothing.
+
+    Its devices stay registered.
+
+    \b
+    Example:  blockota device registrant suspend acme -o suspend.json
+    """
+    _propose(session, proposing, "suspendRegistrant", product_key(name))
+
+
+@registrant.command()
+@click.argument("name")
+@proposing_options
+@with_session
+def restore(session: Session, /, name: str, proposing: ProposalOptions) -> None:
+    """Propose to end the suspension of the registrant NAME.
+
+    \b
+    Example:  blockota device registrant restore acme -o restore.json
+    """
+    _propose(session, proposing, "restoreRegistrant", product_key(name))
+
+
+@registrant.command()
+@click.argument("name")
+@click.argument("address", type=ADDRESS)
+@proposing_options
+@with_session
+def account(session: Session, /, name: str, address: str, proposing: ProposalOptions) -> None:
+    """Propose ADDRESS as the account of the registrant NAME, for example after the loss of a key.
+
+    Signatures of the former account are refused from then on.
+
+    \b
+    Example:  blockota device registrant account acme \\
+                  0x90F79bf6EB2c4f870365E785982E1f101E93b906 -o account.json
+    """
+    _propose(session, proposing, "setRegistrantAccount", product_key(name), address)
+
+
+@registrant.command("list")
+@with_session
+def list_registrants(session: Session) -> None:
+    """List the registrants.
+
+    \b
+    Example:  blockota device registrant list
+    """
+    found = devices_contract(session).registrants()
+    columns = ("NAME", "STATUS", "SINCE", "ACCOUNT", "PUBLIC KEY")
+    rows = [
+        (one.name, "suspended" if one.suspended else "active", show_time(one.since), one.account, one.public_key.hex())
+        for one in found
+    ]
+    fields = {"registrants": [one.as_fields() for one in found]}
+    session.result(fields, lambda: session.table(columns, rows, empty="No registrant is admitted."))
+
+
+@click.group(cls=VerbGroup)
+def spec() -> None:
+    """Register the specs of models, and the products that update them."""
+
+
+@spec.command()
+@click.argument("name")
+@click.option("--data", type=FILE, help="File with the spec's text, such as a JSON schema.")
+@REGISTRANT_KEY
+@with_session
+def add(session: Session, /, name: str, data: Path | None, key: str, password_fd: int | None) -> None:
+    """Register the spec NAME, the name of a device model. A spec never changes.
+
+    \b
+    Example:  blockota device spec add thermo2 --data thermo2.schema.json \\
+                  --key keystore:acme.json
+    """
+    contract = devices_contract(session)
+    contract.register_spec(open_key(contract.chain.chain_id, key, password_fd), name, data=read_text(data))
+    found = contract.known_spec(name)
+    then = f"Next: `blockota device spec allow {name} --product PRODUCT --key KEY` names a product that updates it"
+    session.result(found.as_fields(), lambda: session.done(f"the spec {name} is registered"), then=then)
+
+
+def _update_options(command: Any) -> Any:
+    for option in (
+        REGISTRANT_KEY,
+        click.option("--contract", type=ADDRESS, help="The vendor's BlockOTA; that of the settings by default."),
+        click.option("--chain", "chain_id", type=click.IntRange(1, (1 << 64) - 1), help="Chain id of its chain."),
+        click.option("--product", required=True, metavar="NAME", help="Product whose releases update the model."),
+        click.argument("name"),
+    ):
+        command = option(command)
+    return command
+
+
+@spec.command()
+@_update_options
+@with_session
+def allow(
+    session: Session,
+    /,
+    name: str,
+    product: str,
+    chain_id: int | None,
+    contract: str | None,
+    key: str,
+    password_fd: int | None,
+) -> None:
+    """Allow a product to update the devices of the spec NAME.
+
+    Gateways offer devices nothing that their spec does not list.
+
+    \b
+    Example:  blockota device spec allow thermo2 --product acme-thermo2 \\
+                  --key keystore:acme.json
+    """
+    update = SpecUpdate(*_vendor(session, chain_id, contract), product, allowed=True)
+    _change_list(session, name, update, key, password_fd)
+
+
+@spec.command()
+@_update_options
+@with_session
+def disallow(
+    session: Session,
+    /,
+    name: str,
+    product: str,
+    chain_id: int | None,
+    contract: str | None,
+    key: str,
+    password_fd: int | None,
+) -> None:
+    """Take a product off the list of the spec NAME.
+
+    \b
+    Example:  blockota device spec disallow thermo2 --product acme-thermo2 \\
+                  --key keystore:acme.json
+    """
+    update = SpecUpdate(*_vendor(session, chain_id, contract), product, allowed=False)
+    _change_list(session, name, update, key, password_fd)
+
+
+@spec.command("list")
+@with_session
+def list_specs(session: Session) -> None:
+    """List the specs, and the products that may update the devices of each.
+
+    \b
+    Example:  blockota device spec list
+    """
+    contract = devices_contract(session)
+    found = [(one, [entry for entry in contract.updates(one) if entry.allowed]) for one in contract.specs()]
+    rows = [
+        (
+            one.name,
+            one.registrant,
+            "imported" if one.signature else "registered",
+            ", ".join(f"{entry.product} of {entry.contract} on chain {entry.chain_id}" for entry in entries) or "-",
+        )
+        for one, entries in found
+    ]
+    fields = [one.as_fields() | {"updates": [entry.as_fields() for entry in entries]} for one, entries in found]
+    columns = ("NAME", "REGISTRANT", "ORIGIN", "UPDATED BY")
+    session.result({"specs": fields}, lambda: session.table(columns, rows, empty="No spec is registered."))
+
+
+@click.group(cls=VerbGroup)
+def site() -> None:
+    """Give gateways blocks of 256 device numbers. The city's Safe decides."""
+
+
+@site.command()
+@click.argument("uuid", metavar="GATEWAY", type=UUID_TYPE)
+@click.option("--blocks", type=click.IntRange(1, 1024), default=1, show_default=True, help="Blocks of 256 numbers.")
+@proposing_options
+@with_session
+def give(session: Session, /, uuid: UUID, blocks: int, proposing: ProposalOptions) -> None:
+    """Propose to give the gateway with the UUID GATEWAY blocks of device numbers.
+
+    \b
+    Example:  blockota device site give 0f8fad5b-d9cb-469f-a165-70867728950e \\
+                  --blocks 4 -o blocks.json
+    """
+    _propose(session, proposing, "giveBlocks", uuid.bytes, blocks)
+
+
+@site.command()
+@click.argument("uuid", metavar="GATEWAY", type=UUID_TYPE)
+@click.option("--by", type=UUID_TYPE, required=True, metavar="UUID", help="The gateway that takes its place.")
+@proposing_options
+@with_session
+def replace(session: Session, /, uuid: UUID, by: UUID, proposing: ProposalOptions) -> None:
+    """Propose to give all numbers of GATEWAY, with their devices, to another gateway.
+
+    \b
+    Example:  blockota device site replace 0f8fad5b-d9cb-469f-a165-70867728950e \\
+                  --by 7c9e6679-7425-40de-944b-e07fc1f90ae7 -o replace.json
+    """
+    _propose(session, proposing, "replaceSite", uuid.bytes, by.bytes)
+
+
+@site.command("list")
+@with_session
+def list_sites(session: Session) -> None:
+    """List the gateways with device numbers.
+
+    \b
+    Example:  blockota device site list
+    """
+    found = devices_contract(session).sites()
+    rows = [(one.uuid, one.given, one.given - one.left, one.left) for one in found]
+    fields = {"sites": [one.as_fields() for one in found]}
+    columns = ("GATEWAY", "NUMBERS", "USED", "LEFT")
+    session.result(fields, lambda: session.table(columns, rows, empty="No gateway has device numbers."))
+
+
+def devices_contract(session: Session) -> DevicesContract:
+    """Return the contract with the devices of the gateway chain."""
+    from blockota.bindings.devices import DevicesContract
+
+    return session.gateway.open(DevicesContract)
+
+
+def read_text(path: Path | None) -> str:
+    """Return the text of a file; empty without a file.
+
+    Raises:
+        UsageError: the file is not UTF-8.
+    """
+    if path is None:
+        return ""
+    try:
+        return read_input(path, limit=1 << 16).decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} cannot be recorded", why="it is not a text in UTF-8") from error
+
+
+def _name(name: str) -> bytes:
+    if not re.fullmatch(r"[^/]+", name):
+        raise click.BadParameter(f"{name!r} has a '/': a registrant's name is the part of names before it.")
+    return product_key(name)
+
+
+def _vendor(session: Session, chain_id: int | None, contract: str | None) -> tuple[int, str]:
+    """Return chain id and address of the vendor's BlockOTA, by default those of the settings."""
+    return chain_id or session.settings.chain_id, contract or session.connection.contract_address
+
+
+def _change_list(session: Session, name: str, update: SpecUpdate, key: str, password_fd: int | None) -> None:
+    contract = devices_contract(session)
+    wanted = contract.known_spec(name)
+    contract.allow(open_key(contract.chain.chain_id, key, password_fd), name, update)
+    words = "may update" if update.allowed else "may no longer update"
+    sentence = f"{update.product} of {update.contract} on chain {update.chain_id} {words} devices of the spec {name}"
+    session.result({"spec": wanted.name, **update.as_fields()}, lambda: session.done(sentence))
+
+
+def _propose(session: Session, proposing: ProposalOptions, function: str, *arguments: Any) -> None:
+    from blockota.vendor.propose import propose_call
+
+    contract = devices_contract(session)
+    save_proposal(
+        session,
+        lambda reason: propose_call(contract, function, *arguments, reason=reason),
+        proposing,
+        connection=session.gateway,
+    )
