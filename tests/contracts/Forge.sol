@@ -11,6 +11,12 @@ interface Vm {
     /// @notice Sets the block's time.
     function warp(uint256 time) external;
 
+    /// @notice Sets the block's number.
+    function roll(uint256 number) external;
+
+    /// @notice Returns the public key of a private key on the curve P-256.
+    function publicKeyP256(uint256 privateKey) external view returns (uint256 x, uint256 y);
+
     /// @notice Discards a run whose inputs do not satisfy the condition.
     function assume(bool condition) external pure;
 

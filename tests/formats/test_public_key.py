@@ -80,6 +80,18 @@ def test_a_point_off_the_curve_is_refused() -> None:
             PublicKey(KeyKind.P256, one)
 
 
+def test_a_coordinate_is_below_the_prime() -> None:
+    """The points with x = 0 and y = 5 are on the curve, and the same points written above the prime are refused."""
+    prime = 2**256 - 2**224 + 2**192 + 2**96 - 1
+    y = 0x66485C780E2F83D72433BD5D84A06BB6541C2AF31DAE871728BF856A174F93F4
+    x = 0xD7325D7646CD60D80A92738CEB345F844CFFAF35841022CAB176F692DE8DE1D7
+    for one, two in ((0, y), (x, 5)):
+        PublicKey(KeyKind.P256, one.to_bytes(32, "big") + two.to_bytes(32, "big"))
+    for one, two in ((prime, y), (x, prime + 5)):
+        with pytest.raises(UsageError, match="P-256"):
+            PublicKey(KeyKind.P256, one.to_bytes(32, "big") + two.to_bytes(32, "big"))
+
+
 def test_a_private_key_is_refused_and_not_shown() -> None:
     """The error for a private key does not contain the key."""
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
