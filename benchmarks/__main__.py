@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import commands, content, paper, requests
+from benchmarks import commands, content, following, paper, requests
 from benchmarks.figure import options, report
 
 if __name__ == "__main__":
-    sys.exit(
-        report(content.figures(), requests.figures(), paper.figures(), *commands.parts(quick=options(__doc__).quick))
-    )
+    parts = (content.figures(), requests.figures(), following.figures(), paper.figures())
+    sys.exit(report(*parts, *commands.parts(quick=options(__doc__).quick)))

@@ -19,7 +19,7 @@ _DIGEST_SIZE = 32
 Kind = TypeVar("Kind")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 _STEPS = dict(zip(b"[{]}", (1, 1, -1, -1), strict=True))
-_NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
+_OTHER_BYTES = bytes(set(range(256)) - set(b'[{]}"\\'))
 
 
 def dump(fields: Mapping[str, Any]) -> bytes:
@@ -81,9 +81,11 @@ def check_depth(document: str) -> None:
     Raises:
         ValueError: the document is nested too deeply.
     """
-    # Brackets inside strings do not count. Without escapes, every second part between quotes is a string.
-    outside = _STRING.split(document) if "\\" in document else document.split('"')[::2]
-    brackets = "".join(outside).encode(errors="replace").translate(None, delete=_NO_BRACKETS)
+    # Brackets inside strings do not count. Most strings have neither brackets nor escapes, and become pairs of quotes.
+    brackets = document.encode(errors="replace").translate(None, delete=_OTHER_BYTES).replace(b'""', b"")
+    if b'"' in brackets or b"\\" in brackets:
+        outside = "".join(_STRING.split(document)).encode(errors="replace")
+        brackets = outside.translate(None, delete=_OTHER_BYTES + b'"\\')
     if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > _DEEPEST:
         raise ValueError(f"the document is nested in more than {_DEEPEST} levels")
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from blockota.chain.records import BlockHead, Log
+from blockota.chain.records import HASH_SIZE, INDEX_BITS, BlockHead, Log
 from blockota.errors import RefusedError, StoreError
 from blockota.ethereum import to_checksum_address
 
@@ -28,12 +28,11 @@ CREATE TABLE IF NOT EXISTS followed_contracts (
     id INTEGER PRIMARY KEY, address BLOB NOT NULL UNIQUE, first_block INTEGER NOT NULL, next_block INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS followed_events (
-    contract INTEGER NOT NULL, block INTEGER NOT NULL, log_index INTEGER NOT NULL, block_hash BLOB NOT NULL,
-    "transaction" BLOB NOT NULL, topics BLOB NOT NULL, data BLOB NOT NULL, PRIMARY KEY (contract, block, log_index)
-) WITHOUT ROWID;
+    position INTEGER PRIMARY KEY, contract INTEGER NOT NULL, block_hash BLOB NOT NULL, "transaction" BLOB NOT NULL,
+    topics BLOB NOT NULL, data BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS reorganisation (first_block INTEGER NOT NULL);
 """
-_HASH_SIZE = 32
 _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 _MOVE_AWAY = "move the file away; the events are then read from the chain again"
 
@@ -121,9 +120,10 @@ class EventStore:
             rows, hashes = [], {}
             for log in logs:
                 topics, number = b"".join(log.topics), numbers[log.address.lower()]
-                rows.append((number, log.block_number, log.index, log.block_hash, log.transaction, topics, log.data))
+                position = _position(log.block_number) + log.index
+                rows.append((position, number, log.block_hash, log.transaction, topics, log.data))
                 hashes[log.block_number] = log.block_hash
-            database.executemany("INSERT INTO followed_events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            database.executemany("INSERT INTO followed_events VALUES (?, ?, ?, ?, ?, ?)", rows)
             database.executemany("INSERT OR REPLACE INTO followed_blocks VALUES (?, ?)", hashes.items())
             _forget_old_blocks(database)
 
@@ -131,21 +131,22 @@ class EventStore:
         """Yield the stored events of contracts from a block on, in the order of the chain."""
         wanted = [_raw(one) for one in contracts]
         rows = self._rows(
-            'SELECT address, topics, data, block, "transaction", log_index, block_hash'  # noqa: S608 - only marks
+            'SELECT position, address, topics, data, "transaction", block_hash'  # noqa: S608 - only marks
             " FROM followed_events JOIN followed_contracts ON contract = id"
-            f" WHERE address IN ({', '.join('?' * len(wanted))}) AND block >= ? ORDER BY block, log_index",
-            (*wanted, first_block),
+            f" WHERE address IN ({', '.join('?' * len(wanted))}) AND position >= ? ORDER BY position",
+            (*wanted, _position(first_block)),
         )
         names = {raw: to_checksum_address(raw) for raw in wanted}
-        for address, topics, data, block, transaction, index, block_hash in rows:
-            words = tuple(topics[start : start + _HASH_SIZE] for start in range(0, len(topics), _HASH_SIZE))
+        for position, address, topics, data, transaction, block_hash in rows:
+            words = tuple([topics[start : start + HASH_SIZE] for start in range(0, len(topics), HASH_SIZE)])
+            block, index = divmod(position, 1 << INDEX_BITS)
             yield Log(words, data, block, transaction, names[address], index, block_hash)
 
     def drop(self, first: int) -> None:
         """Delete a replaced block and all later blocks with their events, and record the reorganisation."""
         with self._transaction() as database:
             database.execute("DELETE FROM followed_blocks WHERE number >= ?", (first,))
-            database.execute("DELETE FROM followed_events WHERE block >= ?", (first,))
+            database.execute("DELETE FROM followed_events WHERE position >= ?", (_position(first),))
             database.execute("UPDATE followed_contracts SET next_block = min(next_block, ?)", (first,))
             database.execute("INSERT INTO reorganisation VALUES (?)", (first,))
 
@@ -225,7 +226,7 @@ def _follow(database: sqlite3.Connection, contract: str, *, first: int, last: in
     number: int = database.execute("SELECT id FROM followed_contracts WHERE address = ?", (_raw(contract),)).fetchone()[
         0
     ]
-    database.execute("DELETE FROM followed_events WHERE contract = ? AND block >= ?", (number, first))
+    database.execute("DELETE FROM followed_events WHERE contract = ? AND position >= ?", (number, _position(first)))
     return number
 
 
@@ -235,6 +236,11 @@ def _forget_old_blocks(database: sqlite3.Connection) -> None:
         f"DELETE FROM followed_blocks WHERE number > 0 AND number < ({oldest})",  # noqa: S608 - a constant
         (_KNOWN_BLOCKS - 2,),
     )
+
+
+def _position(block: int) -> int:
+    """Return the position of a block's first event in the chain: the block's number, followed by the event's index."""
+    return block << INDEX_BITS
 
 
 def _raw(address: str) -> bytes:

@@ -30,7 +30,7 @@ from blockota.chain.node import Node
 from blockota.chain.records import BlockHead, Log
 from blockota.errors import ChainError
 
-_FIRST_RANGE, _LONGEST_RANGE = 512, 8192
+_FIRST_RANGE, _LONGEST_RANGE = 64, 8192
 """The number of blocks of the first request for events, and the maximum: public nodes search at most 10,000 blocks."""
 _MANY_EVENTS, _FEW_EVENTS = 8192, 1024
 """Answers with more or fewer events halve or double the number of requested blocks, which limits the memory."""
@@ -154,16 +154,7 @@ class Follower:
         last = self._reached().block.number
         while first <= last:
             end = min(first + self._range - 1, last)
-            found = self._node.logs(contracts, [], from_block=first, to_block=end)
-            asked = {one.lower() for one in contracts}
-            is_strange = any(not first <= log.block_number <= end or log.address.lower() not in asked for log in found)
-            if is_strange or len({(log.block_number, log.index) for log in found}) < len(found):
-                raise ChainError(
-                    f"the node at {self._node.place} sent events that were not requested, or events twice",
-                    why=f"the events of {', '.join(contracts)} in blocks {first} to {end} were requested",
-                    remedy="ask another node",
-                )
-
+            found = self._request(contracts, first, end)
             # The last event's block and the confirmed block are on one chain now, and so are the blocks before them.
             if found and self._node.head(found[-1].block_number).hash != found[-1].block_hash:
                 raise _reorganised()
@@ -174,6 +165,18 @@ class Follower:
                 self._range = max(self._range // 2, 1)
             elif len(found) < _FEW_EVENTS:
                 self._range = min(self._range * 2, _LONGEST_RANGE)
+
+    def _request(self, contracts: Sequence[str], first: int, last: int) -> list[Log]:
+        found = self._node.logs(contracts, [], from_block=first, to_block=last)
+        asked = {one.lower() for one in contracts}
+        is_strange = any(not first <= log.block_number <= last or log.address.lower() not in asked for log in found)
+        if is_strange or len({(log.block_number, log.index) for log in found}) < len(found):
+            raise ChainError(
+                f"the node at {self._node.place} sent events that were not requested, or events twice",
+                why=f"the events of {', '.join(contracts)} in blocks {first} to {last} were requested",
+                remedy="ask another node",
+            )
+        return found
 
     def _reached(self) -> Position:
         if self._position is None:

@@ -11,8 +11,8 @@ from blockota.chain.transaction import Market
 from blockota.ethereum import to_checksum_address
 
 HASH_SIZE, ADDRESS_SIZE = 32, 20
-NUMBER_BITS = 63
-"""The maximum bits of a block's number, which is an integer of SQLite."""
+NUMBER_BITS, INDEX_BITS = 43, 20
+"""The maximum bits of a block's number and of an event's index in its block; together they are an integer of SQLite."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +87,28 @@ def read_log(answer: Any) -> Log:
         ValueError, TypeError, LookupError: the response has another form.
     """
     log = fields(answer)
-    topics = tuple(data(topic, size=HASH_SIZE) for topic in items(log["topics"]))
     return Log(
-        topics,
+        tuple([_word(topic) for topic in items(log["topics"])]),
         data(log["data"]),
-        quantity(log["blockNumber"], bits=NUMBER_BITS),
-        data(log["transactionHash"], size=HASH_SIZE),
+        _number(log["blockNumber"], NUMBER_BITS),
+        _word(log["transactionHash"]),
         _address(log["address"]),
-        quantity(log["logIndex"], bits=NUMBER_BITS),
-        data(log["blockHash"], size=HASH_SIZE),
+        _number(log["logIndex"], INDEX_BITS),
+        _word(log["blockHash"]),
     )
+
+
+# The events of one answer have few different contracts, blocks, transactions and first topics.
+@functools.lru_cache(maxsize=4096)
+def _word(value: str) -> bytes:
+    return data(value, size=HASH_SIZE)
+
+
+@functools.lru_cache(maxsize=4096)
+def _number(value: str, bits: int) -> int:
+    return quantity(value, bits=bits)
 
 
 @functools.lru_cache(maxsize=64)
 def _address(value: str) -> str:
-    """Decode an address. Most events are of few contracts, and the checksum of an address takes long."""
     return to_checksum_address(data(value, size=ADDRESS_SIZE))
