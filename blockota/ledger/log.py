@@ -4,7 +4,7 @@ The stages are those of Tessera:
 
 1. `TileLog.append` writes the entries to one new file in ``pending/``. An entry has its index from then on.
 2. `TileLog.publish` integrates them: it writes the entry bundles and the tiles of the larger tree,
-3. signs a checkpoint of the larger tree and writes it to ``checkpoint``,
+3. signs a checkpoint of the larger tree, asks witnesses to sign it, and writes it to ``checkpoint``,
 4. removes what the checkpoint made superfluous: partial tiles that became full, and the files in ``pending/``.
 
 Every file is written to a new name in ``new/`` and renamed. The checkpoint alone decides what is published. A tile
@@ -28,9 +28,11 @@ from blockota.formats.notes import Checkpoint, Note, NoteSigner
 from blockota.formats.tlog import (
     MAX_ENTRY_SIZE,
     TILE_WIDTH,
+    ReadNode,
     TreeEdge,
     join_entries,
     leaf_hash,
+    read_from_tiles,
     split_entries,
     tiles_of,
 )
@@ -39,8 +41,8 @@ from blockota.ledger.reader import CHECKPOINT, LogReader
 _PENDING, _NEW, _LOCK, _TILES = "pending", "new", "lock", "tile"
 _BATCH_NAME = re.compile(r"(\d{15})-(\d+)", re.ASCII)
 
-Cosign = Callable[[Note], Note]
-"""Returns a checkpoint with the signatures of witnesses that it asked for."""
+Cosign = Callable[[Note, ReadNode], Note]
+"""Asks witnesses to sign a checkpoint, whose tree it can read, and returns the checkpoint with their signatures."""
 
 
 class LogDisk:
@@ -160,7 +162,7 @@ class TileLog:
             cosign: asks witnesses for their signatures. The published checkpoint has them.
 
         Raises:
-            RefusedError: the log has another origin.
+            RefusedError: the log has another origin, or a witness has seen another history of the log.
             ContentError: the log is damaged; nothing was signed.
             StoreError: the folder cannot be written, or another process writes.
         """
@@ -177,18 +179,18 @@ class TileLog:
                 self._disk.write(tile.path, content)
             self._disk.sync()
 
-            # Publish. The witnesses get the tree when all of its tiles are on the disk: they never sign another tree
-            # of this size, so it must not be lost.
+            # Publish. Tiles and batches are on the disk before a witness sees the tree: it will never sign another tree
+            # of this size.
             head = edge.head()
             if note is None or Checkpoint.parse(note.text).head != head or not note.is_signed_by(signer.key):
-                signed = Checkpoint(signer.key.name, head).signed(signer)
-                self._disk.write(CHECKPOINT, signed.encode())
+                new = Checkpoint(signer.key.name, head).signed(signer)
+            else:
+                new = note
+            if cosign:
+                new = cosign(new, read_from_tiles(self.published.read_tile, head.size))
+            if new != note:
+                self._disk.write(CHECKPOINT, new.encode())
                 self._disk.sync()
-                note = signed
-            if cosign and (cosigned := cosign(note)) != note:
-                self._disk.write(CHECKPOINT, cosigned.encode())
-                self._disk.sync()
-                note = cosigned
 
             # Remove what the checkpoint made superfluous. Batches go last: they are what makes a writer repeat this.
             first = batches[0].first if batches else head.size
@@ -197,7 +199,7 @@ class TileLog:
                     self._disk.remove(f"{tile.path}.p")
             for batch in batches:
                 self._disk.remove(batch.path)
-            return note
+            return new
 
     def _edge(self, note: Note | None, signer: NoteSigner) -> TreeEdge:
         """Return the right edge of the published tree, which must belong to the checkpoint."""

@@ -162,12 +162,16 @@ class _Connection:
         states = {self._http.our_state, self._http.their_state}
         return states == {h11.DONE} and self._http.trailing_data == (b"", False)
 
-    def request(self, request: h11.Request, budget: ResponseBudget) -> h11.Response:
-        """Send a request without a body, and read the head of the final response."""
+    def request(self, request: h11.Request, budget: ResponseBudget, body: bytes = b"") -> h11.Response:
+        """Send a request, and read the head of the final response."""
         if self._http.our_state is h11.DONE:
             self._http.start_next_cycle()
         self.sock.settimeout(budget.timeout())
-        self.sock.sendall((self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b""))
+        if body:
+            headers = [*request.headers, ("Content-Length", str(len(body)))]
+            request = h11.Request(method=request.method, target=request.target, headers=headers)
+        events = (request, h11.Data(data=body), h11.EndOfMessage())
+        self.sock.sendall(b"".join(self._http.send(event) or b"" for event in events))
         # Interim responses, such as 103 Early Hints, come before the final one (RFC 9110, 15.2).
         while isinstance(event := self.next_event(budget, _HEAD_READ_SIZE), h11.InformationalResponse):
             pass
@@ -289,6 +293,22 @@ class HttpClient:
         except AbsentError:
             return False
         return True
+
+    def post(self, path: str, body: bytes, *, limit: int) -> tuple[int, bytes]:
+        """Send a body to a path below the source's URL, and return status and body of the response.
+
+        Redirects are not followed, and no token is sent. `limit` is the size of the largest accepted response in bytes.
+
+        Raises:
+            SourceError: the source stalls, breaks off, or answers without a body of a known length.
+        """
+        with translated(self._source):
+            budget, url = ResponseBudget(self._limits), self._source.url.rstrip("/") + path
+            connection = self._connected(self._source.origin)
+            request = self._request_head(connection, "POST", url, accept="*/*", token="")
+            head = connection.request(request, budget, body)
+            response = HttpResponse(connection, head, self._source, budget=budget, limit=limit)
+            return head.status_code, response.body()
 
     def abort(self) -> None:
         """Abort the current request and all later requests."""

@@ -1,0 +1,119 @@
+"""The Ed25519 key of a log, by URI. A key's URI names the place where the key is kept.
+
+``file:PATH``  a file with an unencrypted private key in PEM (PKCS #8), readable for its owner only
+``env:NAME``   an environment variable with the private key, 64 hexadecimal digits (RFC 8032)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from blockota.errors import Action, RefusedError, UsageError
+from blockota.files import home_path, read_input, write_new
+from blockota.formats.notes import NoteAlgorithm, NoteSigner, VerifierKey
+
+_MAX_FILE_SIZE = 1 << 14
+_SECRET = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_]\w{0,79}", re.ASCII)
+_OTHERS = 0o077
+"""The permission bits of group and others."""
+
+
+def open_log_key(uri: str, origin: str, *, environment: Mapping[str, str]) -> NoteSigner:
+    """Return the key of a log.
+
+    Args:
+        uri: the key's URI, as described in this module.
+        origin: the log's origin, which is the name of its key.
+        environment: the environment of ``env:NAME``.
+
+    Raises:
+        UsageError: the URI or the origin is not valid, or the key cannot be read.
+        RefusedError: other users can read the file of the key.
+    """
+    kind, _, place = uri.partition(":")
+    if kind == "file" and place:
+        private = _key_in_file(home_path(place))
+    elif kind == "env" and _VARIABLE.fullmatch(place) and not _SECRET.fullmatch(place):
+        private = _key_in_environment(place, environment)
+    else:
+        raise UsageError(
+            "the key of the log cannot be found",
+            why="a log's key is named as file:PATH or env:NAME",
+            remedy="name the place of the key, not the key",
+        )
+    try:
+        key = VerifierKey(origin, NoteAlgorithm.ED25519, private.public_key().public_bytes_raw())
+    except ValueError as error:
+        raise UsageError("the origin of the log cannot be used", why=str(error)) from error
+    return NoteSigner(key, private.sign)
+
+
+def create_log_key(path: Path) -> None:
+    """Make a key, and write it to a new file that only its owner can read.
+
+    Raises:
+        UsageError: the file exists, or its folder cannot be written.
+    """
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_new(path, pem, mode=0o600)
+    except FileExistsError as error:
+        raise UsageError(
+            f"{path} already exists", why="a key is never overwritten", remedy="name another file, or use this key"
+        ) from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written", why=error.strerror or str(error)) from error
+
+
+def _key_in_file(path: Path) -> Ed25519PrivateKey:
+    if not path.exists():
+        raise UsageError(
+            f"the key of the log {path} cannot be read",
+            why="the file does not exist",
+            remedy="correct the path, or make a key for a new log",
+            action=Action.MAKE_LOG_KEY,
+        )
+    pem = read_input(path, limit=_MAX_FILE_SIZE)
+    if path.stat().st_mode & _OTHERS:
+        raise RefusedError(
+            f"the key of the log {path} is not used",
+            why="other users of this computer may read it, and whoever reads it can sign in the log's name",
+            remedy=f"run `chmod 600 {path}`, or make a new key if others have access to this computer",
+        )
+    try:
+        private = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: the key is encrypted
+        raise _not_a_key(f"the file {path}") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise _not_a_key(f"the file {path}")
+    return private
+
+
+def _key_in_environment(name: str, environment: Mapping[str, str]) -> Ed25519PrivateKey:
+    secret = environment.get(name)
+    if secret is None:
+        why = "the environment has no variable of this name"
+        raise UsageError(f"env:{name} is not set", why=why, remedy="export the variable")
+    if not _SECRET.fullmatch(secret.strip()):
+        raise _not_a_key(f"env:{name}")
+    return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(secret.strip()))
+
+
+def _not_a_key(place: str) -> UsageError:
+    return UsageError(
+        f"{place} is not the key of a log",
+        why="an unencrypted Ed25519 key is required, in PEM in a file or as 64 hexadecimal digits in a variable",
+    )

@@ -1,0 +1,102 @@
+"""The settings of a log that this machine keeps: the table ``[log]`` of the settings file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from blockota.errors import UsageError
+from blockota.files import home_path
+from blockota.formats.notes import NoteAlgorithm, VerifierKey, check_name
+from blockota.ledger.witnesses import Witness
+from blockota.settings import FILE_NAME, STATE_FOLDER, load_table
+
+_KNOWN = {"folder", "origin", "key", "witnesses"}
+LOG_FOLDER = "log"
+"""The default folder of a log, in the state folder."""
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """The settings of a log.
+
+    Attributes:
+        folder: the folder of the log.
+        origin: the log's origin, its name in checkpoints; None if the file does not set it.
+        key: the URI of the log's key; None if the file does not set it.
+        witnesses: the witnesses that are asked to sign checkpoints.
+    """
+
+    folder: Path
+    origin: str | None
+    key: str | None
+    witnesses: tuple[Witness, ...]
+
+    def signing(self) -> tuple[str, str]:
+        """Return the URI of the key and the origin.
+
+        Raises:
+            UsageError: one of the two is not set.
+        """
+        if self.key is None or self.origin is None:
+            missing = " and ".join(name for name in ("key", "origin") if getattr(self, name) is None)
+            raise UsageError(
+                "the checkpoint of the log cannot be signed",
+                why=f"[log] in the settings has no {missing}",
+                remedy='add origin = "log.example/NAME" and key = "file:PATH"',
+            )
+        return self.key, self.origin
+
+
+def load_log(config: Path | None, *, environment: Mapping[str, str]) -> LogSettings:
+    """Read the settings of the log.
+
+    Args:
+        config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
+        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+
+    Raises:
+        UsageError: the file cannot be read, or a setting is not valid.
+    """
+    table = load_table(config, "log", known=_KNOWN, environment=environment)
+    beside = Path(config or environment.get("BLOCKOTA_CONFIG") or FILE_NAME).parent
+    texts = {name: table.get(name) for name in ("folder", "origin", "key")}
+    for name, value in texts.items():
+        if value is not None and not (isinstance(value, str) and value):
+            raise _unusable(name, "it is not a text in quotes")
+    folder, origin, key = texts.values()
+    if origin is not None:
+        try:
+            check_name(origin)
+        except ValueError as error:
+            raise _unusable("origin", str(error)) from error
+    if key is not None and key.startswith("file:"):
+        key = f"file:{beside / home_path(key.removeprefix('file:'))}"
+    return LogSettings(
+        beside / home_path(folder) if folder else beside / STATE_FOLDER / LOG_FOLDER,
+        origin,
+        key,
+        _witnesses(table.get("witnesses", {})),
+    )
+
+
+def _witnesses(table: object) -> tuple[Witness, ...]:
+    if not isinstance(table, dict):
+        raise _unusable("witnesses", 'it is not a table with lines "KEY" = "URL"')
+    found = []
+    for text, url in table.items():
+        try:
+            key = VerifierKey.parse(text)
+        except ValueError as error:
+            raise _unusable("witnesses", f"the key {text!r:.60} cannot be used, {error}") from error
+        if key.algorithm is not NoteAlgorithm.COSIGNATURE:
+            raise _unusable("witnesses", f"the key {key.name} is that of a log")
+        if not isinstance(url, str):
+            raise _unusable("witnesses", f"the URL of {key.name} is not a text in quotes")
+        found.append(Witness(key, url))
+    return tuple(found)
+
+
+def _unusable(name: str, why: str) -> UsageError:
+    return UsageError(f"the setting {name} in [log] cannot be used", why=why, remedy=f"correct {name} in the file")

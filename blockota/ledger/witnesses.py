@@ -1,0 +1,134 @@
+"""Ask witnesses to sign a checkpoint (C2SP tlog-witness).
+
+A witness remembers the newest tree that it saw of each log, and signs only a tree that continues it. A log that shows
+two histories therefore does not get the signature of one witness on both.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from blockota.errors import RefusedError, StoreError, UsageError
+from blockota.formats.notes import Checkpoint, Note, NoteSignature, VerifierKey
+from blockota.formats.tlog import ReadNode, prove_consistency
+from blockota.stores.http import HttpClient
+from blockota.stores.source import Limits, Source, split_url
+from blockota.url_secrets import shown_url
+
+_LIMITS = Limits(connect=5.0, silence=10.0, total=30.0)
+_MAX_ANSWER = 1 << 14
+_REASONS: Mapping[int, str] = {
+    HTTPStatus.NOT_FOUND: "it does not know a log with this origin",
+    HTTPStatus.FORBIDDEN: "it knows the log with another key",
+}
+"""The answers of a witness whose operator has to add the log, or its new key."""
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A witness.
+
+    Attributes:
+        key: its public key.
+        url: the URL below which it serves ``add-checkpoint``.
+    """
+
+    key: VerifierKey
+    url: str
+
+    def __post_init__(self) -> None:
+        """Check the URL.
+
+        Raises:
+            UsageError: it is not a URL.
+        """
+        if split_url(self.url) is None or "?" in self.url or "#" in self.url:
+            raise UsageError(
+                f"{shown_url(self.url)!r} is not the URL of a witness",
+                remedy="write a URL like https://witness.example",
+            )
+
+
+def ask_witnesses(
+    witnesses: Iterable[Witness], note: Note, read_node: ReadNode, *, report: Callable[[Witness, str], None]
+) -> Note:
+    """Return a checkpoint with the signatures of the witnesses that answer.
+
+    Args:
+        witnesses: the witnesses.
+        note: the checkpoint, signed by the log.
+        read_node: reads the tree of the checkpoint.
+        report: called with each witness that did not sign, and the reason.
+
+    Raises:
+        RefusedError: a witness has seen another history of the log.
+    """
+    for witness in witnesses:
+        try:
+            note = note.with_signatures(_ask(witness, note, read_node))
+        except StoreError as error:
+            report(witness, error.why or error.what)
+    return note
+
+
+def _ask(witness: Witness, note: Note, read_node: ReadNode) -> NoteSignature:
+    """Ask one witness.
+
+    Raises:
+        RefusedError: the witness has seen another history of the log.
+        StoreError: the witness cannot be reached, or does not sign for another reason.
+    """
+    size = Checkpoint.parse(note.text).head.size
+    client = HttpClient(Source(witness.url), _LIMITS)
+    try:
+        # The size that the witness has seen is not known here: it answers a wrong one with the right one.
+        status, answer = _post(client, note, 0, [])
+        if status == HTTPStatus.CONFLICT:
+            seen = _size_in(witness, answer)
+            if seen > size:
+                raise _contradiction(witness, f"it has seen {seen} entries, and this log has {size}")
+            status, answer = _post(client, note, seen, prove_consistency(read_node, seen, size))
+            if status in (HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY):
+                raise _contradiction(witness, f"it has seen {seen} entries, which this log does not continue")
+    finally:
+        client.close()
+    if status != HTTPStatus.OK:
+        why = _REASONS.get(status, f"it answers with the status {status}")
+        raise StoreError(f"{witness.key.name} does not sign", why=why)
+    return _signature_in(witness, note, answer)
+
+
+def _post(client: HttpClient, note: Note, seen: int, proof: list[bytes]) -> tuple[int, bytes]:
+    lines = [f"old {seen}", *(base64.b64encode(node).decode() for node in proof), "", ""]
+    return client.post("/add-checkpoint", "\n".join(lines).encode() + note.encode(), limit=_MAX_ANSWER)
+
+
+def _size_in(witness: Witness, answer: bytes) -> int:
+    text = answer.decode("ascii", "replace").removesuffix("\n")
+    if not (text.isascii() and text.isdecimal()):
+        raise StoreError(f"{witness.key.name} does not sign", why="it does not answer with the size that it has seen")
+    return int(text)
+
+
+def _signature_in(witness: Witness, note: Note, answer: bytes) -> NoteSignature:
+    """Return the valid signature of the witness; signatures of other keys are ignored."""
+    try:
+        signatures = Note.parse(b"\n\n" + answer).signatures
+        found = next(one for one in signatures if one.is_of(witness.key))
+        Note(note.text, (found,)).cosigned_at(witness.key)
+    except (ValueError, StopIteration) as error:
+        raise StoreError(
+            f"{witness.key.name} does not sign", why="its answer does not have a valid signature of its key"
+        ) from error
+    return found
+
+
+def _contradiction(witness: Witness, why: str) -> RefusedError:
+    return RefusedError(
+        f"the witness {witness.key.name} has seen another history of the log; nothing was published",
+        why=why,
+        remedy="restore the newest copy of the log's folder; if there is none, retire the log, and begin a new one",
+    )
