@@ -35,6 +35,7 @@ PARTS = {
     "iotregistry": {},
     "kubo": {"ipfs": ""},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
+    "receipts": {"go": ""},
     "stm32flash": {"stm32flash": "stm32flash"},
     "wheel": {},
 }
@@ -43,8 +44,8 @@ BUILT = {"geth": "geth", "ipfs": "kubo"}
 """Programs that are built from source, each with the name of its script ``scripts/install_….py``."""
 TARGETS = {"geth": "clique", "ipfs": "kubo"}
 """The targets of the Makefile that build programs from source."""
-SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-"""Folders with daemons, which a user's PATH may not contain."""
+SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin")
+"""Folders with daemons, and that of Go's installer, which a user's PATH may not contain."""
 USAGE = 2
 
 
@@ -93,7 +94,11 @@ def packages(programs: dict[str, str]) -> list[str]:
 
 def describe(missing: dict[str, str]) -> str:
     """Return a text with one line for each missing program, and with the command that installs them."""
-    lines = [f"  {program}: {package or 'built from source; needs Go'}" for program, package in missing.items()]
+    elsewhere = {"go": "from go.dev/dl"}
+    lines = [
+        f"  {program}: {package or elsewhere.get(program, 'built from source; needs Go')}"
+        for program, package in missing.items()
+    ]
     steps = [f"sudo apt-get install --yes {' '.join(found)}"] if (found := packages(missing)) else []
     steps += [f"make {TARGETS[program]}" for program in missing if program in BUILT]
     return "\n".join(["These programs are missing:", *lines, "Install them with:", f"  {' && '.join(steps)}"])

@@ -3,7 +3,7 @@
 A statement is the untagged array ``[protected, {}, payload, signature]`` in deterministic CBOR:
 
 - protected: the byte string of the map ``{1: -7, 16: type}``. Header 1 is the algorithm, and -7 is ES256. Header 16 is
-  the type of the statement (RFC 9596): a key that signs statements of several types signs none in place of another.
+  the media type of the statement (RFC 9596), so that a statement of one type never stands for one of another type.
 - payload: a byte string with the statement.
 - signature: r and s, 32 bytes each, with s at most half of the order of P-256 (low-s). Each ECDSA signature has a
   second form with the other s, so that without this rule the bytes of a signed statement could be changed.
@@ -44,7 +44,7 @@ class SignedStatement:
     """A COSE_Sign1 structure.
 
     Attributes:
-        type: the type of the statement, header 16.
+        type: the media type of the statement, header 16.
         payload: the statement.
         signature: r and s, 64 bytes, with a low s.
     """

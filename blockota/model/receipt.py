@@ -26,10 +26,10 @@ its log for each installation and each event; the entry of an installation is ca
 The first 45 bytes have fixed positions, so that UpdateLedger reads them without a CBOR decoder: 0x91, the kind, 0x48
 and the device number, 0x58 0x20 and the release.
 
-A device signs a statement of the type ``blockota-runs+cbor``, or ``blockota-postpones+cbor`` for a postponement. The
-payload is the array ``[nonce, counter, image]`` in deterministic CBOR: 16 bytes that the gateway drew for this
-statement, the device's counter, and the SHA-256 of the image. The version is not signed: a device knows its image, and
-the chain knows the version of an image.
+A device signs a statement of the type ``application/blockota-runs``, or ``application/blockota-postpones`` for a
+postponement. The payload is the array ``[nonce, counter, image]`` in deterministic CBOR: 16 bytes that the gateway drew
+for this statement, the device's counter, and the SHA-256 of the image. The version is not signed: a device knows its
+image, and the chain knows the version of an image.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MAX_TEXT_SIZE = 4096
 """Maximum size of the item `source` in bytes of UTF-8."""
 NONCE_SIZE = 16
 """Size in bytes of the nonce in a device's statement."""
-RUNS, POSTPONES = "blockota-runs+cbor", "blockota-postpones+cbor"
+RUNS, POSTPONES = "application/blockota-runs", "application/blockota-postpones"
 """The types of a device's statement."""
 _ITEMS = 17
 _HASH_SIZE, _ADDRESS_SIZE, _UUID_SIZE, _NUMBER_SIZE, _MAX_UNIQUE_ID = 32, 20, 16, 8, 32

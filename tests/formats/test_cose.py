@@ -27,8 +27,8 @@ def test_only_the_signer_s_key_fits() -> None:
 
 def test_the_signed_bytes_are_those_of_the_standard() -> None:
     """The signature covers the array of RFC 9052, section 4.4, with an empty external_aad."""
-    headers = bytes.fromhex("a201261072") + b"blockota-runs+cbor"
-    assert to_be_signed(RUNS, b"\1") == b"\x84\x6aSignature1" + b"\x57" + headers + b"\x40" + b"\x41\1"
+    headers = bytes.fromhex("a20126107819") + b"application/blockota-runs"
+    assert to_be_signed(RUNS, b"\1") == b"\x84\x6aSignature1" + b"\x58\x1f" + headers + b"\x40" + b"\x41\1"
 
 
 @pytest.mark.parametrize(
