@@ -8,7 +8,7 @@ import {MerkleLog} from "./MerkleLog.sol";
 
 /// @title Anchored logs of gateways, validators, technicians and clouds
 /// @notice See `IUpdateLedger`, which is the specification.
-/// @dev Storage: slot 0 logs by UUID, 1 installed devices by release, 2 decided sizes by suspicion.
+/// @dev Storage: slot 0 logs by UUID, 1 installed devices by release, 2 sizes by suspicion.
 contract UpdateLedger is IUpdateLedger {
     /// @dev The first bytes of an install entry, which is a CBOR array of 17 items: the kind 0 in one byte, the device
     /// number as a byte string of 8, the release as a byte string of 32. A cut entry cannot pass as another one,
@@ -32,8 +32,8 @@ contract UpdateLedger is IUpdateLedger {
     mapping(bytes32 release => mapping(uint256 word => uint256 bits)) private _installed;
 
     /// @dev By UUID, device and release, the size of the log at the newest suspicion. A suspended log does not grow, so
-    /// an Administrator has decided on all entries below this size.
-    mapping(bytes32 suspicion => uint64 size) private _decided;
+    /// the Administrator's decision is on all entries below this size.
+    mapping(bytes32 suspicion => uint64 size) private _suspected;
 
     /// @param identityRegistry Address of IdentityRegistry.
     /// @param deviceRegistry Address of DeviceRegistry.
@@ -71,8 +71,7 @@ contract UpdateLedger is IUpdateLedger {
         require(alike, EntriesDiffer(first.index, second.index));
 
         (uint64 number, bytes32 release) = (_numberOf(first.data), bytes32(first.data[RELEASE_AT:PREFIX_LENGTH]));
-        bytes32 suspicion = keccak256(abi.encode(uuid, number, release));
-        uint64 decided = _decided[suspicion];
+        uint64 decided = suspectedSize(uuid, number, release);
         require(second.index >= decided, AlreadyDecided(uuid, number, release, decided));
         _requireIncluded(uuid, record, first);
         _requireIncluded(uuid, record, second);
@@ -80,7 +79,7 @@ contract UpdateLedger is IUpdateLedger {
         record.state = State.Suspended;
         record.number = number;
         record.release = release;
-        _decided[suspicion] = record.size;
+        _suspected[_suspicionOf(uuid, number, release)] = record.size;
 
         emit LogSuspended(uuid, number, release, first.index, second.index, msg.sender);
     }
@@ -109,6 +108,11 @@ contract UpdateLedger is IUpdateLedger {
     /// @inheritdoc IUpdateLedger
     function installed(bytes32 release, uint64 number) external view returns (bool recorded) {
         return (_installed[release][number >> 8] >> (number & 255)) & 1 == 1;
+    }
+
+    /// @inheritdoc IUpdateLedger
+    function suspectedSize(bytes16 uuid, uint64 number, bytes32 release) public view returns (uint64 size) {
+        return _suspected[_suspicionOf(uuid, number, release)];
     }
 
     function _anchor(uint64 size, bytes32 newRoot, bytes32[] calldata proof) private returns (bytes16 uuid) {
@@ -164,6 +168,10 @@ contract UpdateLedger is IUpdateLedger {
         bytes32 leaf = MerkleLog.leafHash(entry.data);
         bool included = MerkleLog.includes(record.root, record.size, leaf, entry.index, entry.path);
         require(included, EntryNotInLog(uuid, entry.index, record.size));
+    }
+
+    function _suspicionOf(bytes16 uuid, uint64 number, bytes32 release) private pure returns (bytes32) {
+        return keccak256(abi.encode(uuid, number, release));
     }
 
     /// @dev Returns the smallest device number of a word's bits.

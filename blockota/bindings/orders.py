@@ -31,6 +31,21 @@ class OrdersContract(Contract):
         kind = status_of(GroupKind, record["kind"], of="a group", setting=self.SETTING)
         return Group(name, kind, record["value"], UUID(bytes=record["operator"]), record["definedAt"])
 
+    def known_group(self, name: str) -> Group:
+        """Return a group.
+
+        Raises:
+            RefusedError: no operator has defined it.
+        """
+        found = self.group(name)
+        if found is None:
+            raise RefusedError(
+                f"there is no group {name!r:.60}",
+                why=f"the contract {self.address} has no record of it",
+                remedy="check the name, or define it",
+            )
+        return found
+
     def define_group(self, account: BaseAccount, group: Group) -> Receipt:
         """Define a group, as an operator.
 

@@ -30,10 +30,12 @@ _NOUNS = {
     "producer": "Producers that gateways follow: admit, suspend, restore, list.",
     "identity": "Identities of a city: enrol, rotate, ban, unban, retire, show, list.",
     "device": "Devices of a city: registrant, spec, site, register, key, import, transfer, ban, unban, show, list.",
+    "order": "Orders of operators: update, configure, cancel, group, list, show.",
+    "ledger": "Anchored logs and installations: show, installed, suspect, decide.",
     "log": "Append-only logs of installations: verify.",
     "broker": "A broker's copies: sync them with its agreements.",
     "repository": "A server of releases over HTTP: serve, token.",
-    "proposal": "Proposals to the vendor's Safe: list, show, pack, sign, execute, reject, simulate, merge, "
+    "proposal": "Proposals to a Safe: list, show, pack, sign, execute, reject, simulate, merge, "
     "export-view, export, import.",
     "contract": "The contract that records releases: show, pause, resume.",
     "safe": "The Safe's owners: owners, add, remove, replace, threshold.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from typing import Any
 from uuid import UUID
 
 from blockota.errors import UsageError
-from blockota.ethereum import keccak
+from blockota.formats.tlog import leaf_hash, node_hash
 from blockota.model.anchored_log import check_device
+from blockota.model.device import spec_hash
 from blockota.model.receipt import ReleaseId
 from blockota.model.release import show_time
 
@@ -21,7 +21,6 @@ DEFAULT_DEADLINE = 30 * 86_400
 _GROUP = re.compile(r"[!-~]{1,31}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _WORD_SIZE, _NUMBER_SIZE = 32, 8
-_LEAF, _NODE = b"\0", b"\1"
 
 
 class GroupKind(enum.Enum):
@@ -55,7 +54,7 @@ class Group:
     """A group of devices, which never changes. Its members are those at the block of an order.
 
     Attributes:
-        value: by model, Keccak-256 of the Spec's name; by site, the gateway's UUID and zeros; by list, its root.
+        value: by model, `spec_hash` of the Spec's name; by site, the gateway's UUID and zeros; by list, its root.
         operator: UUID of the operator that defined the group; None for a group that is to be defined.
         defined_at: Unix time of the definition; 0 for a group that is to be defined.
     """
@@ -69,7 +68,7 @@ class Group:
     @classmethod
     def of_model(cls, name: str, model: str) -> Group:
         """Return the group of all devices of a model, which is the name of a Spec."""
-        return cls(group_name(name), GroupKind.MODEL, keccak(model.encode()))
+        return cls(group_name(name), GroupKind.MODEL, spec_hash(model))
 
     @classmethod
     def of_site(cls, name: str, site: UUID) -> Group:
@@ -122,8 +121,8 @@ class Order:
     @property
     def window(self) -> str:
         """The time window, for a reader."""
-        start = show_time(self.not_before) if self.not_before else "at once"
-        return f"{start} to {show_time(self.deadline)}"
+        start = f"from {show_time(self.not_before)} " if self.not_before else ""
+        return f"{start}until {show_time(self.deadline)}"
 
     def as_fields(self) -> dict[str, Any]:
         """The JSON object of an order, as in ``order list --json``."""
@@ -185,13 +184,11 @@ def list_root(devices: Sequence[int]) -> bytes:
         raise UsageError("the list has no device", why="a group has at least one device", remedy="list a device")
     for number in numbers:
         check_device(number)
-    return _root([hashlib.sha256(_LEAF + number.to_bytes(_NUMBER_SIZE)).digest() for number in numbers])
 
-
-def _root(hashes: list[bytes]) -> bytes:
-    """Hash the nodes of a tree level by level; the last node of a level with an odd number moves up unchanged."""
+    # Level by level; the last node of a level with an odd number of nodes moves up unchanged.
+    hashes = [leaf_hash(number.to_bytes(_NUMBER_SIZE)) for number in numbers]
     while len(hashes) > 1:
         pairs = zip(hashes[::2], hashes[1::2], strict=False)
         odd = hashes[-1:] if len(hashes) % 2 else []
-        hashes = [hashlib.sha256(_NODE + left + right).digest() for left, right in pairs] + odd
+        hashes = [node_hash(left, right) for left, right in pairs] + odd
     return hashes[0]

@@ -49,7 +49,7 @@ from blockota.model.facts import (
 )
 from blockota.model.manifest import Description
 from blockota.model.program import NO_PROGRAM, find_fault, read_vectors
-from blockota.model.release import Product, Region, Release, Status, show_time
+from blockota.model.release import Product, Region, Release, Status, Version, show_time
 
 
 def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Release], bytes]) -> ProvenRelease:
@@ -94,6 +94,19 @@ def prove_record(
     passed.append(_check_image(release, read_parts(release)))
     passed.append(_check_region(release, product))
     return ProvenRecord(release, product, tuple(passed), is_newest=release.version == answer.newest)
+
+
+def prove_active(answer: ChainAnswer, trust: Trust) -> Release:
+    """Run checks 1 to 3 and the check of the floor (6a), without an image, for a release that is to be ordered.
+
+    Raises:
+        VerificationError: with the number of the first failed check.
+    """
+    _check_chain(answer, trust)
+    product = _paired_product(answer)
+    release = _active_release(answer, product.name)
+    _check_floor(release.version, product)
+    return release
 
 
 def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> list[Passed]:
@@ -265,13 +278,7 @@ def _check_region(release: Release, product: Product) -> Passed:
 def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> Passed:
     version, floor = proven.release.version, proven.product.minimum_version
     # (6a) The operator's consent cannot override the floor.
-    if floor is not None and version < floor:
-        raise VerificationError(
-            6,
-            f"version {version} is below the floor",
-            why=f"the vendor does not allow versions below {floor}",
-            remedy=f"take {floor} or newer",
-        )
+    _check_floor(version, proven.product)
     # (6b)
     if board.other is not None and consent.replace_product != board.other.product:
         found = f"{board.other.product} {board.other.version}"
@@ -311,6 +318,17 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
     if version == board.installed:
         return Passed(6, f"the board holds {version} already; {least}")
     return Passed(6, f"{version} replaces {board.contents}; {least}")
+
+
+def _check_floor(version: Version, product: Product) -> None:
+    floor = product.minimum_version
+    if floor is not None and version < floor:
+        raise VerificationError(
+            6,
+            f"version {version} is below the floor",
+            why=f"the vendor does not allow versions below {floor}",
+            remedy=f"take {floor} or newer",
+        )
 
 
 def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:

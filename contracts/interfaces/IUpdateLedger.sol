@@ -188,6 +188,14 @@ interface IUpdateLedger {
     /// @dev The registry's record of the identity has its bans and its retirement.
     function root(bytes16 uuid) external view returns (Log memory record);
 
+    /// @notice Returns the size of a log at the newest suspicion of a device and a release. If the log is not suspended,
+    /// an Administrator has decided on all entries below this size.
+    /// @param uuid Keeper of the log.
+    /// @param number Number of the device.
+    /// @param release Release of the suspicion.
+    /// @return size The size, or 0 if the log was never suspected because of them.
+    function suspectedSize(bytes16 uuid, uint64 number, bytes32 release) external view returns (uint64 size);
+
     /// @notice Returns whether a device was recorded to run a release.
     /// @param release Keccak-256 of the ABI-encoded chain id, contract, product and version.
     /// @param number Number of the device.

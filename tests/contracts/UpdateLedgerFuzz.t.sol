@@ -222,6 +222,9 @@ contract UpdateLedgerFuzz is ForgeTest {
         _suspectTwice(1);
         _expect(ADMINISTRATOR, _decideCall(DEVICE, RELEASE, true), "");
         uint64 decided = _size;
+        require(_ledger.suspectedSize(SITE, DEVICE, RELEASE) == decided, "L8: size");
+        require(_ledger.suspectedSize(SITE, DEVICE + 1, RELEASE) == 0, "L8: another device");
+        require(_ledger.suspectedSize(CITY, DEVICE, RELEASE) == 0, "L8: another log");
         bytes4 selector = IUpdateLedger.AlreadyDecided.selector;
         bytes memory refusal = abi.encodeWithSelector(selector, SITE, DEVICE, RELEASE, decided);
         _expect(address(this), _suspectCall(1, 2), refusal);

@@ -1,0 +1,226 @@
+"""``blockota ledger``: anchored logs and recorded installations, evidence against a log, and decisions on it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import click
+
+from blockota.cli.identity import UUID_TYPE
+from blockota.cli.keys import key_option, open_key
+from blockota.cli.parameters import VERSION
+from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.errors import Action, RefusedError, UsageError
+from blockota.formats.tlog import TreeHead
+from blockota.model.anchored_log import AnchoredLog, LogState
+from blockota.model.receipt import ReleaseId
+from blockota.model.release import Version, show_time
+
+if TYPE_CHECKING:
+    from blockota.bindings.update_ledger import ProvenEntry, UpdateLedgerContract
+
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+_INDEX = click.IntRange(0, (1 << 64) - 1)
+_UUID = click.argument("keeper", metavar="UUID", type=UUID_TYPE)
+
+
+@click.group(cls=VerbGroup)
+def ledger() -> None:
+    """Anchored logs of gateways, validators, technicians and clouds, and recorded installations.
+
+    The contract records the size and the root of each log, and refuses an anchor that does not continue the log.
+    """
+
+
+@ledger.command()
+@click.argument("keeper", metavar="[UUID]", type=UUID_TYPE, required=False)
+@with_session
+def show(session: Session, /, keeper: UUID | None) -> None:
+    """Show the anchored log of an identity, or those of all identities.
+
+    \b
+    Example:  blockota ledger show 0f8fad5b-d9cb-469f-a165-70867728950e
+    """
+    from blockota.bindings.identities import IdentitiesContract
+    from blockota.bindings.update_ledger import UpdateLedgerContract
+
+    contract, identities = session.gateway.open(UpdateLedgerContract), session.gateway.open(IdentitiesContract)
+    if keeper is None:
+        found = [(one, contract.log(one.uuid)) for one in identities.identities()]
+        logs = [(identity, log) for identity, log in found if log]
+        columns = ("UUID", "KIND", "IDENTITY", "LOG", "ENTRIES", "ANCHORED")
+        rows = [
+            (one.uuid, one.kind, one.status, _words_of(log), f"{log.size:,}", show_time(log.anchored_at))
+            for one, log in logs
+        ]
+        fields = {"logs": [{**log.as_fields(), "identity": one.status} for one, log in logs]}
+        session.result(fields, lambda: session.table(columns, rows, empty="No log is anchored."))
+        return
+
+    identity, log = identities.known_identity(keeper), _known_log(contract, keeper)
+    session.result(
+        {**log.as_fields(), "identity": identity.status},
+        lambda: session.fields(
+            {
+                "Keeper": f"{identity.kind} {keeper}, {identity.status_text}",
+                "Log": _words_of(log),
+                "Entries": f"{log.size:,}",
+                "Root": log.root.hex(),
+                "Anchored": show_time(log.anchored_at),
+                "Suspicion": _suspicion_of(log),
+            }
+        ),
+    )
+
+
+@ledger.command()
+@click.argument("devices", metavar="[DEVICE…]", nargs=-1)
+@click.option("--product", required=True, metavar="NAME", help="Product of the release.")
+@click.option("--version", type=VERSION, required=True, help="Version of the release.")
+@click.option("--producer", metavar="NAME", help="Its producer; by default the contract of the settings.")
+@with_session
+def installed(
+    session: Session, /, devices: tuple[str, ...], product: str, version: Version, producer: str | None
+) -> None:
+    """List the devices that are recorded to run a release, or whether each named device is.
+
+    DEVICE is a number or an alias. The exit status is 3 if one of them is not recorded.
+
+    \b
+    Example:  blockota ledger installed --product acme-thermo2 --version 1.4.0 \\
+                  acme/thermo2/0001
+    """
+    from blockota.bindings.devices import DevicesContract
+    from blockota.bindings.producers import ProducersContract
+    from blockota.bindings.update_ledger import UpdateLedgerContract
+    from blockota.operations.ordering import releases_of
+
+    contract = session.contract
+    if producer is not None:
+        contract = releases_of(session.connection.open(ProducersContract), producer)
+    release = ReleaseId(session.settings.chain_id, contract.address, product, version)
+    ledger_contract = session.gateway.open(UpdateLedgerContract)
+    known = {one.device: one for one in ledger_contract.installations(release)}
+    numbers = sorted(known)
+    if devices:
+        registry = session.gateway.open(DevicesContract)
+        numbers = [registry.known_device(int(one) if one.isdecimal() else one).number for one in devices]
+        recorded = ledger_contract.installed(release, numbers)
+
+    fields = {"release": release.digest.hex(), "installed": [known[one].as_fields() for one in numbers if one in known]}
+    missing = [one for one in numbers if devices and not recorded[one]]
+    if missing:
+        raise RefusedError(
+            f"{release} is not recorded for {', '.join(map(str, missing))}",
+            why="no gateway has anchored an installation on it",
+            remedy="a gateway anchors its log every few minutes; ask it for its own entries",
+        )
+    columns = ("DEVICE", "GATEWAY", "BLOCK")
+    rows = [(one.device, one.gateway, one.block_number) for one in (known[number] for number in numbers)]
+    session.result(fields, lambda: session.table(columns, rows, empty=f"{release} is not recorded for any device."))
+
+
+@ledger.command()
+@_UUID
+@click.argument("indices", metavar="[FIRST SECOND]", type=_INDEX, nargs=-1)
+@click.option("--log", "folder", type=_FOLDER, required=True, metavar="FOLDER", help="Folder of its log.")
+@key_option("Any account's")
+@with_session
+def suspect(
+    session: Session, /, keeper: UUID, indices: tuple[int, ...], folder: Path, key: str, password_fd: int | None
+) -> None:
+    """Suspend a log that records two installations of one release on one device.
+
+    Without FIRST and SECOND, all anchored entries are searched. Repairs, which are entries of kind reinstall, are no
+    evidence. An administrator then decides (`blockota ledger decide`).
+
+    \b
+    Example:  blockota ledger suspect 0f8fad5b-d9cb-469f-a165-70867728950e \\
+                  --log gateway-log --key keystore:auditor.json
+    """
+    from blockota.bindings.update_ledger import UpdateLedgerContract
+    from blockota.ledger.evidence import find_evidence, proven_entry
+    from blockota.ledger.log import TileLog
+
+    if len(indices) not in (0, 2):
+        raise UsageError("evidence is two entries", remedy="name the index of each, or none to search for them")
+    contract, published = session.gateway.open(UpdateLedgerContract), TileLog(folder).published
+    anchored = _known_log(contract, keeper)
+    head = TreeHead(anchored.size, anchored.root)
+    if indices:
+        first, second = (proven_entry(published, head, index) for index in sorted(indices))
+        pair: tuple[ProvenEntry, ProvenEntry] | None = (first, second)
+    else:
+        pair = find_evidence(published, head, decided=partial(contract.suspected_size, keeper))
+    if pair is None:
+        raise RefusedError(
+            f"the log of {keeper} has no evidence",
+            why=f"in its {anchored.size} anchored entries, no release is installed on a device again, or an administrator"
+            " has decided on it",
+        )
+    contract.suspect(open_key(session.gateway.settings.chain_id, key, password_fd), keeper, *pair)
+    found = _known_log(contract, keeper)
+    sentence = f"the log of {keeper} is suspended: {_suspicion_of(found)}"
+    then = f"Next: an administrator decides, `blockota ledger decide {keeper} --device N`"
+    session.result(found.as_fields(), lambda: session.done(sentence), then=then)
+
+
+@ledger.command()
+@_UUID
+@click.option("--device", type=_INDEX, required=True, metavar="NUMBER", help="Device of the suspicion.")
+@click.option("--resume/--retire", "resume", default=None, help="Let the log grow again, or end it for good.")
+@key_option("The administrator's")
+@with_session
+def decide(
+    session: Session, /, keeper: UUID, device: int, key: str, password_fd: int | None, *, resume: bool | None
+) -> None:
+    """Decide on a suspended log, as an administrator.
+
+    A resumed log grows again, and its entries until now are no new evidence for this device and release. A retired log
+    ends for good: its keeper gets a new UUID.
+
+    \b
+    Example:  blockota ledger decide 0f8fad5b-d9cb-469f-a165-70867728950e \\
+                  --device 300 --resume --key keystore:administrator.json
+    """
+    from blockota.bindings.update_ledger import UpdateLedgerContract
+
+    if resume is None:
+        raise UsageError("no decision is given", remedy="choose one: resume or retire", action=Action.DECIDE_ON_LOG)
+    contract = session.gateway.open(UpdateLedgerContract)
+    log = _known_log(contract, keeper)
+    if log.suspicion is None or log.state is not LogState.SUSPENDED or log.suspicion.device != device:
+        raise RefusedError(
+            f"the log of {keeper} is not suspended because of device {device}",
+            why=f"the log is {_words_of(log)}: {_suspicion_of(log)}",
+            remedy="look at the log again, and decide anew",
+            action=Action.SHOW_LOG,
+        )
+    account = open_key(session.gateway.settings.chain_id, key, password_fd)
+    contract.decide(account, keeper, log.suspicion, resume=resume)
+    found = _known_log(contract, keeper)
+    session.result(found.as_fields(), lambda: session.done(f"the log of {keeper} is {_words_of(found)}"))
+
+
+def _known_log(contract: UpdateLedgerContract, keeper: UUID) -> AnchoredLog:
+    found = contract.log(keeper)
+    if found is None:
+        raise RefusedError(
+            f"{keeper} has not anchored a log",
+            why=f"the contract {contract.address} has no record of it",
+            remedy="check the UUID, or wait for its first anchor",
+        )
+    return found
+
+
+def _words_of(log: AnchoredLog) -> str:
+    return str(log.state) if log.state is LogState.GROWING else str(log.state).upper()
+
+
+def _suspicion_of(log: AnchoredLog) -> str:
+    if log.suspicion is None:
+        return "none"
+    return f"two installations of the release {log.suspicion.release.hex()} on device {log.suspicion.device}"

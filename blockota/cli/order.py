@@ -1,0 +1,312 @@
+"""``blockota order``: define groups of devices, and order updates and configurations for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import click
+
+from blockota.cli.identity import UUID_TYPE
+from blockota.cli.keys import key_option, open_key
+from blockota.cli.options import ProposalOptions, may_propose_options, save_proposal
+from blockota.cli.parameters import TIME, VERSION
+from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.errors import Action, RefusedError, UsageError
+from blockota.files import read_input
+from blockota.model.draft import Draft
+from blockota.model.order import DEFAULT_DEADLINE, Group, Order, OrderStatus, read_devices
+from blockota.model.release import Version, show_time
+
+if TYPE_CHECKING:
+    from blockota.approval.proposal import Proposal
+    from blockota.bindings.block_ota import BlockOTAContract
+    from blockota.vendor.propose import Reason
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_NUMBER = click.IntRange(1, (1 << 64) - 1)
+_MAX_LIST_SIZE = 1 << 26
+_KEY = key_option("The operator's")
+_GROUP = click.option("--group", "name", required=True, metavar="NAME", help="Group of devices.")
+_NOT_BEFORE = click.option("--not-before", type=TIME, default=0, help="2026-12-01T08:00+01:00 or +7d; else at once.")
+_DEADLINE = click.option("--deadline", type=TIME, help="When gateways stop to offer it; 30 days from now by default.")
+
+
+@click.group(cls=VerbGroup)
+def order() -> None:
+    """Order that devices get a release or a configuration, as an operator.
+
+    Gateways read the orders, verify the release themselves, and offer it to the devices of the group.
+    """
+
+
+@order.command()
+@_GROUP
+@click.option("--product", required=True, metavar="NAME", help="Product of the release.")
+@click.option("--version", type=VERSION, required=True, help="Version of the release.")
+@click.option("--producer", metavar="NAME", help="Its producer; by default the contract of the settings.")
+@_NOT_BEFORE
+@_DEADLINE
+@_KEY
+@with_session
+def update(
+    session: Session,
+    /,
+    name: str,
+    product: str,
+    version: Version,
+    producer: str | None,
+    not_before: int,
+    deadline: int | None,
+    key: str,
+    password_fd: int | None,
+) -> None:
+    """Order a release for the devices of a group.
+
+    The release must be that of an admitted producer, confirmed, active, and not below the floor.
+
+    \b
+    Example:  blockota order update --group thermo2-berlin --product acme-thermo2 \\
+                  --version 1.4.0 --key keystore:operator.json
+    """
+    from blockota.bindings.producers import ProducersContract
+    from blockota.operations.ordering import releases_of
+
+    contract = session.contract
+    if producer is not None:
+        contract = releases_of(session.connection.open(ProducersContract), producer)
+    _send_order(session, name, contract, (product, version), window=(not_before, deadline), key=(key, password_fd))
+
+
+@order.command()
+@click.argument("image", type=_FILE)
+@_GROUP
+@click.option("--product", required=True, metavar="NAME", help="Product of the configuration.")
+@click.option("--version", type=VERSION, required=True, help="Version of the configuration.")
+@_NOT_BEFORE
+@_DEADLINE
+@_KEY
+@may_propose_options
+@with_session
+def configure(
+    session: Session,
+    /,
+    image: Path,
+    name: str,
+    product: str,
+    version: Version,
+    not_before: int,
+    deadline: int | None,
+    key: str,
+    password_fd: int | None,
+    proposing: ProposalOptions | None,
+) -> None:
+    """Publish the configuration IMAGE on the city's BlockOTA, and order it for the devices of a group.
+
+    The first run writes the proposal to publish it, for the owners of the city's Safe. Once they have executed it, the
+    same command sends the operator's order.
+
+    \b
+    Example:  blockota order configure berlin.bin --group thermo2-berlin \\
+                  --product acme-thermo2-cfg --version 1.0.3 -o cfg-1.0.3.json \\
+                  --key keystore:operator.json
+    """
+    from blockota.bindings.block_ota import BlockOTAContract
+    from blockota.desk import complete_draft
+    from blockota.operations.ordering import is_published
+
+    city = BlockOTAContract(session.chain, session.connection.owned("configurations").address)
+    draft = complete_draft(Draft(product, version, configuration=True), image, contract=city)
+    if is_published(city, draft):
+        _send_order(session, name, city, (product, version), window=(not_before, deadline), key=(key, password_fd))
+    else:
+        _propose_configuration(session, city, draft, proposing)
+
+
+@order.command()
+@click.argument("number", type=_NUMBER)
+@_KEY
+@with_session
+def cancel(session: Session, /, number: int, key: str, password_fd: int | None) -> None:
+    """Cancel the open order NUMBER, as its operator or as an administrator.
+
+    \b
+    Example:  blockota order cancel 12 --key keystore:operator.json
+    """
+    from blockota.bindings.orders import OrdersContract
+
+    orders = session.gateway.open(OrdersContract)
+    account = open_key(session.gateway.settings.chain_id, key, password_fd)
+    orders.cancel(account, orders.known_order(number))
+    fields = orders.known_order(number).as_fields()
+    session.result(fields, lambda: session.done(f"order {number} is cancelled"))
+
+
+@order.command()
+@click.argument("name")
+@click.option("--model", metavar="SPEC", help="All devices of a model.")
+@click.option("--site", type=UUID_TYPE, metavar="UUID", help="All devices of a gateway.")
+@click.option("--list", "listed", type=_FILE, metavar="FILE", help="The devices of a file, one number a line.")
+@key_option("The operator's, to define it", default="")
+@with_session
+def group(
+    session: Session,
+    /,
+    name: str,
+    model: str | None,
+    site: UUID | None,
+    listed: Path | None,
+    key: str,
+    password_fd: int | None,
+) -> None:
+    """Define the group NAME by a model, a site or a list of devices; without one of them, show it.
+
+    A group never changes. Keep the file of a list: gateways compare it with the group.
+
+    \b
+    Example:  blockota order group thermo2-berlin --model thermo2 \\
+                  --key keystore:operator.json
+    """
+    from blockota.bindings.orders import OrdersContract
+
+    orders = session.gateway.open(OrdersContract)
+    if given := [value for value in (model, site, listed) if value is not None]:
+        if len(given) > 1:
+            raise UsageError("a group is defined in one way", why="a model, a site or a list names its devices")
+        if not key:
+            raise UsageError("no key is given", why="an operator defines a group", action=Action.USE_KEY)
+        wanted = _group_of(session, name, model=model, site=site, listed=listed)
+        orders.define_group(open_key(session.gateway.settings.chain_id, key, password_fd), wanted)
+    found = orders.known_group(name)
+    session.result(found.as_fields(), lambda: session.fields(_rows_of_group(found)))
+
+
+@order.command("list")
+@click.option("--group", "name", metavar="NAME", help="Only the orders for this group.")
+@click.option("--all", "everything", is_flag=True, help="List all orders, closed ones too.")
+@with_session
+def list_(session: Session, /, name: str | None, *, everything: bool) -> None:
+    """List the open orders.
+
+    \b
+    Example:  blockota order list --group thermo2-berlin
+    """
+    from blockota.bindings.orders import OrdersContract
+
+    orders = session.gateway.open(OrdersContract).orders()
+    found = [one for one in orders if name in (None, one.group) and (everything or one.status is OrderStatus.OPEN)]
+    columns = ("NUMBER", "GROUP", "RELEASE", "STATUS", "WINDOW", "OPERATOR")
+    rows = [(one.number, one.group, one.release, one.status, one.window, one.operator) for one in found]
+    none = "No orders." if everything else "No order is open; --all lists closed orders too."
+    fields = {"orders": [one.as_fields() for one in found]}
+    session.result(fields, lambda: session.table(columns, rows, empty=none))
+
+
+@order.command()
+@click.argument("number", type=_NUMBER)
+@with_session
+def show(session: Session, /, number: int) -> None:
+    """Show the order NUMBER and its group.
+
+    \b
+    Example:  blockota order show 12
+    """
+    from blockota.bindings.orders import OrdersContract
+
+    orders = session.gateway.open(OrdersContract)
+    found = orders.known_order(number)
+    of_group = orders.known_group(found.group)
+    fields = {**found.as_fields(), "groupRecord": of_group.as_fields()}
+    session.result(fields, lambda: session.fields({**_rows_of_order(found), **_rows_of_group(of_group)}))
+
+
+def _send_order(
+    session: Session,
+    group_name: str,
+    contract: BlockOTAContract,
+    release: tuple[str, Version],
+    *,
+    window: tuple[int, int | None],
+    key: tuple[str, int | None],
+) -> None:
+    """Check a release, and order it for a group."""
+    from blockota.bindings.orders import OrdersContract
+    from blockota.bindings.producers import ProducersContract
+    from blockota.operations.ordering import orderable_release
+
+    producers, orders = session.connection.open(ProducersContract), session.gateway.open(OrdersContract)
+    product, version = release
+    confirmations = session.settings.confirmations
+    found = orderable_release(producers, contract, product, version=version, confirmations=confirmations)
+    not_before, deadline = window
+    if deadline is None:
+        deadline = max(orders.chain.head().time, not_before) + DEFAULT_DEADLINE
+    account = open_key(session.gateway.settings.chain_id, *key)
+    number, _ = orders.order(account, group_name, found, not_before=not_before, deadline=deadline)
+    made = orders.known_order(number)
+    sentence = f"order {number}: the devices of {group_name} get {found} {made.window}"
+    session.result(made.as_fields(), lambda: session.done(sentence))
+
+
+def _propose_configuration(
+    session: Session, city: BlockOTAContract, draft: Draft, proposing: ProposalOptions | None
+) -> None:
+    """Write the proposal to publish a configuration, unless it was written before."""
+    from blockota.vendor.publish import propose_releases
+
+    if proposing is None:
+        raise UsageError(
+            f"{draft.product} {draft.version} is not published",
+            why="the city's Safe has to publish it before it can be ordered",
+            remedy="name a file for the proposal",
+            action=Action.CHOOSE_OUTPUT,
+        )
+    if proposing.output.exists():
+        raise RefusedError(
+            f"{draft.product} {draft.version} is not published yet",
+            why=f"{proposing.output} was not executed, or proposes something else",
+            remedy="have it signed and executed, then repeat this command",
+            action=Action.SHOW_PROPOSAL,
+        )
+
+    def propose(reason: Reason) -> Proposal:
+        return propose_releases(city, [draft], store=session.store, reason=reason)[1]
+
+    save_proposal(session, propose, proposing)
+    if not session.as_json:
+        session.note("After its execution, repeat this command to send the order.")
+
+
+def _group_of(session: Session, name: str, *, model: str | None, site: UUID | None, listed: Path | None) -> Group:
+    from blockota.bindings.devices import DevicesContract
+    from blockota.bindings.identities import IdentitiesContract
+    from blockota.operations.ordering import model_group, site_group
+
+    if model is not None:
+        return model_group(session.gateway.open(DevicesContract), name, model)
+    if site is not None:
+        return site_group(session.gateway.open(IdentitiesContract), name, site)
+    if listed is None:
+        raise AssertionError("a group is defined by a model, a site or a list")
+    return Group.of_list(name, read_devices(read_input(listed, limit=_MAX_LIST_SIZE).decode("utf-8", "replace")))
+
+
+def _rows_of_order(found: Order) -> dict[str, object]:
+    release = found.release
+    return {
+        "Order": found.number,
+        "Status": found.status,
+        "Release": release,
+        "Contract": f"{release.contract} on chain {release.chain_id}",
+        "Window": found.window,
+        "Operator": found.operator,
+    }
+
+
+def _rows_of_group(found: Group) -> dict[str, object]:
+    return {
+        "Group": found.name,
+        "Devices": f"of the site {found.site}" if found.site else f"by {found.kind}, {found.value.hex()}",
+        "Defined": f"{show_time(found.defined_at)} by {found.operator}",
+    }

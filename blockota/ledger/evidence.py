@@ -1,0 +1,71 @@
+"""Search an anchored log for evidence against its keeper: two installations of one release on one device.
+
+A device gets a release once. A repair is an entry of kind reinstall, so two honest installations are not evidence. The
+contract UpdateLedger suspends a log by two install entries of one device and one release with their inclusion proofs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from blockota.bindings.update_ledger import ProvenEntry
+from blockota.errors import RefusedError
+from blockota.formats.tlog import TreeHead, is_included, leaf_hash, prove_inclusion, read_from_tiles
+from blockota.ledger.reader import LogReader
+
+_INSTALL = re.compile(rb"\x91\x00\x48(.{8})\x58\x20(.{32})", re.DOTALL)
+"""The first bytes of an install entry with its device number and its release, as the contract reads them. The rest is
+not decoded, so that a malformed entry hides nothing."""
+_NO_DEVICE = bytes(8)
+
+
+def find_evidence(
+    log: LogReader, anchored: TreeHead, *, decided: Callable[[int, bytes], int]
+) -> tuple[ProvenEntry, ProvenEntry] | None:
+    """Return the first two install entries of one registered device and one release; None if the log has none.
+
+    Args:
+        log: the published log.
+        anchored: size and root of the anchored log; later entries are no evidence yet.
+        decided: returns for a device and a release below which index entries are no evidence, because an administrator
+            has decided on them.
+
+    Raises:
+        RefusedError: the log has not published all anchored entries, or another log was anchored.
+        ContentError: the log is damaged.
+    """
+    first_of: dict[tuple[bytes, bytes], int] = {}
+    for index, entry in enumerate(log.entries(0, anchored.size)):
+        found = _INSTALL.match(entry)
+        if found is None or found[1] == _NO_DEVICE:
+            continue
+        first = first_of.setdefault((found[1], found[2]), index)
+        if first != index and index >= decided(int.from_bytes(found[1]), found[2]):
+            return proven_entry(log, anchored, first), proven_entry(log, anchored, index)
+    return None
+
+
+def proven_entry(log: LogReader, anchored: TreeHead, index: int) -> ProvenEntry:
+    """Return an entry with its inclusion proof in the anchored tree.
+
+    Raises:
+        RefusedError: the entry is not anchored, or another log was anchored.
+        ContentError: the log is damaged.
+    """
+    if index >= anchored.size:
+        raise RefusedError(
+            f"entry {index} is not anchored",
+            why=f"{anchored.size} entries of the log are anchored",
+            remedy="name an anchored entry, or wait for the next anchor",
+        )
+    read_node = read_from_tiles(log.read_tile, log.head().size)
+    [entry] = log.entries(index, index + 1)
+    path = prove_inclusion(read_node, index, anchored.size)
+    if not is_included(leaf_hash(entry), index, anchored, path):
+        raise RefusedError(
+            f"the log {log.name} is not the anchored one",
+            why=f"its entry {index} does not belong to the root of the {anchored.size} anchored entries",
+            remedy="name the log that the keeper anchored; if its keeper publishes this one, keep both as evidence",
+        )
+    return ProvenEntry(entry, index, tuple(path))

@@ -1,0 +1,1 @@
+"""What the operators of a city do: order updates for groups of devices."""

@@ -1,0 +1,110 @@
+"""Checks of an operator's order that the contract UpdateOrders cannot make, because it does not read other chains."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from blockota.bindings.block_ota import BlockOTAContract
+from blockota.bindings.devices import DevicesContract
+from blockota.bindings.identities import IdentitiesContract
+from blockota.bindings.producers import ProducersContract
+from blockota.errors import Action, RefusedError
+from blockota.model.draft import Draft, draft_release
+from blockota.model.facts import Trust
+from blockota.model.identity import IdentityKind
+from blockota.model.order import Group
+from blockota.model.receipt import ReleaseId
+from blockota.model.release import Version
+from blockota.model.verification import prove_active
+
+
+def releases_of(producers: ProducersContract, name: str) -> BlockOTAContract:
+    """Return the contract with the releases of an admitted producer.
+
+    Raises:
+        RefusedError: no producer has the name.
+    """
+    producer = producers.producer(name)
+    if producer is None:
+        raise RefusedError(
+            f"{name!r:.60} is not a producer",
+            why="the consortium did not admit a producer of this name",
+            remedy="check the name",
+            action=Action.LIST_PRODUCERS,
+        )
+    return BlockOTAContract(producers.chain, producer.block_ota, first_block=producers.first_block)
+
+
+def orderable_release(
+    producers: ProducersContract, contract: BlockOTAContract, product: str, *, version: Version, confirmations: int
+) -> ReleaseId:
+    """Check that a release may be ordered: its producer is admitted, and it is confirmed, active and above the floor.
+
+    Raises:
+        RefusedError: the producer is not admitted, or is suspended.
+        VerificationError: the release is not confirmed or active, is below the floor, or the contract is paused.
+    """
+    producer = producers.producer_of(contract.address)
+    if producer is None:
+        raise RefusedError(
+            f"the contract {contract.address} is not that of a producer",
+            why="the consortium did not admit it, so gateways offer nothing of it",
+            remedy="ask the consortium to admit it",
+            action=Action.LIST_PRODUCERS,
+        )
+    if producer.suspended:
+        raise RefusedError(
+            f"the producer {producer.name} is suspended",
+            why="gateways offer nothing of a suspended producer",
+            remedy="ask the consortium, which decides this through its Safe",
+            action=Action.LIST_PRODUCERS,
+        )
+    answer = contract.answer(product, version, confirmations=confirmations)
+    release = prove_active(answer, Trust(answer.chain_id, contract.address, confirmations))
+    return ReleaseId(answer.chain_id, contract.address, release.product, release.version)
+
+
+def is_published(contract: BlockOTAContract, draft: Draft) -> bool:
+    """Whether a configuration is recorded in the city's contract.
+
+    Raises:
+        RefusedError: the version is recorded with another image.
+    """
+    recorded = contract.release(draft.product, draft.version)
+    if recorded is None:
+        return False
+    drafted = draft_release(draft, contract.paired_product(draft.product))
+    if recorded.sha256 != drafted.sha256:
+        raise RefusedError(
+            f"{draft.product} {draft.version} is another configuration",
+            why=f"the record has SHA-256 {recorded.sha256.hex()}, and the file has {drafted.sha256.hex()}",
+            remedy="name the file of that version, or a new version",
+            action=Action.LIST_RELEASES,
+        )
+    return True
+
+
+def model_group(devices: DevicesContract, name: str, model: str) -> Group:
+    """Return the group of the devices of a registered model.
+
+    Raises:
+        RefusedError: the registry has no such Spec.
+    """
+    return Group.of_model(name, devices.known_spec(model).name)
+
+
+def site_group(identities: IdentitiesContract, name: str, site: UUID) -> Group:
+    """Return the group of the devices of a gateway.
+
+    Raises:
+        RefusedError: the UUID is not that of a gateway.
+    """
+    found = identities.known_identity(site)
+    if found.kind is not IdentityKind.GATEWAY:
+        raise RefusedError(
+            f"{site} is not a gateway",
+            why=f"it is an identity of kind {found.kind}, and a site is a gateway",
+            remedy="name a gateway",
+            action=Action.LIST_IDENTITIES,
+        )
+    return Group.of_site(name, site)
