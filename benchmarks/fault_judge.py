@@ -23,7 +23,7 @@ from benchmarks.fault_scene import NEW_VERSION, PRODUCT, Scene
 from blockota.errors import Action, BlockOTAError
 from firmware_host.bench.result import BoardResult, ChecksPassed
 from firmware_host.bootloader.chips import Chip, find_chip
-from firmware_host.flashing.events import Repeated
+from firmware_host.flashing.plan import Repeated
 from firmware_host.simulator import SimulatedBoard
 from firmware_host.simulator.device import UNIQUE_ID
 

@@ -25,7 +25,7 @@ from firmware_host.bench.result import (
     combined_error,
 )
 from firmware_host.bench.result import Progress as BoardProgress
-from firmware_host.flashing.events import Checked, Erased, Finished, Programmed, Repeated
+from firmware_host.flashing.plan import Checked, Erased, Finished, Programmed, Repeated
 
 _STAGES = {Erased: "erasing", Programmed: "writing", Checked: "proving"}
 

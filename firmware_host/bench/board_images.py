@@ -16,7 +16,6 @@ command runs again only with the operator's consent, because it may issue a seco
 from __future__ import annotations
 
 import threading
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,10 +30,9 @@ from firmware_host.bench.result import BoardImageResult, ChecksPassed, Progress
 from firmware_host.bench.session import BoardSession, ClearedBoard, nothing_changed
 from firmware_host.flashing.contents import FlashContents, Proof
 from firmware_host.flashing.erasure import flash_of
-from firmware_host.flashing.events import Finished, Part, Repeated, Summary
 from firmware_host.flashing.flasher import carry_out
 from firmware_host.flashing.installed import Installed
-from firmware_host.flashing.plan import FlashPlan, common, without
+from firmware_host.flashing.plan import Finished, FlashPlan, Part, Repeated, Summary, common, without
 
 _CONTENTS_DIFFER = "the bytes read back differ from the written ones"
 """Replaces the reason of a failed proof, which names bytes of the flash: these may be part of a key."""
@@ -151,7 +149,7 @@ class BoardImageJob:
         """
         chip, region = place.chip, place.image.span
         for unit in place.units:
-            if contents.checksum(unit) == zlib.crc32(bytes((chip.erased_byte,)) * unit.size):
+            if contents.checksum(unit) == chip.blank_checksum(unit.size):
                 continue
             if not all(chip.is_blank(contents.read(part)) for part in without(unit.span, region)):
                 raise self._not_own(unit.address, "contains other data")

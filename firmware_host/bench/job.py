@@ -44,9 +44,8 @@ from firmware_host.bench.result import BenchObserver, BoardMet, BoardResult, Che
 from firmware_host.bench.session import BoardSession, ClearedBoard
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.flashing.contents import Proof
-from firmware_host.flashing.events import Finished
 from firmware_host.flashing.journal import FlashJournal, boards
-from firmware_host.flashing.plan import Preserved
+from firmware_host.flashing.plan import Finished, Preserved
 
 _RESUMING = {Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB}
 

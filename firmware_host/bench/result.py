@@ -13,7 +13,7 @@ from blockota.model.facts import Passed
 from blockota.model.release import Release
 from firmware_host.bench.log import Line
 from firmware_host.bootloader.identity import BoardIdentity
-from firmware_host.flashing.events import Event, Finished
+from firmware_host.flashing.plan import Event, Finished
 
 _SEVERITY = (0, 2, 3, 5, 4, 1)
 """Exit statuses from least to most severe: a refusal (3), chain or store unreachable (5), a board or link error (4)."""

@@ -25,11 +25,10 @@ from firmware_host.bootloader.identity import BoardIdentity
 from firmware_host.flashing.contents import WORTH, FlashContents, OnChip, Proof
 from firmware_host.flashing.digest_stub import DigestStub
 from firmware_host.flashing.erasure import flash_of
-from firmware_host.flashing.events import Event, Finished
 from firmware_host.flashing.flasher import carry_out
 from firmware_host.flashing.installed import Installed, find_installed, find_releases, is_blank
 from firmware_host.flashing.journal import FlashJournal, JournaledRun, JournalEntry, Restore, restore
-from firmware_host.flashing.plan import FlashPlan, plan
+from firmware_host.flashing.plan import Event, Finished, FlashPlan, plan
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -127,6 +128,10 @@ class Chip:
         """Whether all these bytes of the flash are erased."""
         return not data.strip(bytes((self.erased_byte,)))
 
+    def blank_checksum(self, size: int) -> int:
+        """The CRC-32 (zlib's) of so many erased bytes."""
+        return _crc(self.erased_byte, size)
+
     def usable(self, flash_size: int) -> int:
         """The bytes of a flash of `flash_size` bytes from `FLASH_BASE` on without a gap.
 
@@ -235,6 +240,11 @@ def chips() -> tuple[Chip, ...]:
     table = tomllib.loads(resources.files("firmware_host").joinpath("chips.toml").read_text("utf-8"))
     families = table["family"]
     return tuple(_chip(families[row["family"]], row) for row in table["chip"])
+
+
+@cache
+def _crc(byte: int, count: int) -> int:
+    return zlib.crc32(bytes((byte,)) * count)
 
 
 def _name_parts(name: str) -> list[str]:

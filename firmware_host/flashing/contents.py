@@ -13,13 +13,12 @@ from enum import Enum
 from typing import TypeVar
 
 from blockota.errors import BoardProtocolError, FlashProofError, NoAnswerError, RefusedError
-from blockota.formats.firmware_image import FirmwareImage
 from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import EraseUnit, joined
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import agreed_answer, reconnect
 from firmware_host.flashing.digest_stub import MAX_GROUPS, MAX_LENGTHS, DigestStub, FlashDigests, Pages
-from firmware_host.flashing.plan import LOOK_SECONDS, FlashBuffer, FlashPlan, Preserved, chunks, common
+from firmware_host.flashing.plan import LOOK_SECONDS, FlashBuffer, FlashPlan, chunks, common
 
 Answer = TypeVar("Answer")
 _WORD = 4
@@ -28,12 +27,9 @@ WORTH = 2048
 
 
 class Proof(Enum):
-    """The methods to examine a flash before a run, and to prove it at the end.
+    """How a flash is examined before a run, and proven at the end: by hashing on the chip, or by reading every byte.
 
-    Attributes:
-        STUB: the flash is examined and proven by hashing on the chip.
-        READ_BACK: the flash is examined by hashing on the chip, and proven by reading every byte back.
-        NO_STUB: the flash is examined and proven by reading every byte back; no program runs on the chip.
+    STUB hashes for both, READ_BACK hashes and then reads, and NO_STUB reads for both: no program runs on the chip.
     """
 
     STUB = "stub"
@@ -42,13 +38,10 @@ class Proof(Enum):
 
 
 class FlashContents:
-    """Contents of one board's flash during one session, read by Read Memory in whole blocks of 256 bytes.
+    """Contents of one board's flash, read by Read Memory in whole blocks of 256 bytes, and cached until `changed`.
 
-    The blocks are cached until `changed` is called. All methods that read raise BoardError if the board is silent or
-    answers NACK.
-
-    Attributes:
-        notes: notes for the operator about how the flash was examined.
+    All methods that read raise BoardError if the board is silent or answers NACK. `notes` describe for the operator how
+    the flash was examined.
     """
 
     def __init__(self, bootloader: Bootloader) -> None:
@@ -87,11 +80,7 @@ class FlashContents:
         return all(address in self._blocks for address in range(_block_start(span), span.stop, MAX_BLOCK))
 
     def read_beside(self, span: range) -> bytes:
-        """Return bytes that an erase will destroy, so that they can be written back: read twice and compared.
-
-        Raises:
-            BoardProtocolError: the two answers differ.
-        """
+        """Return bytes that an erase will destroy, so that they can be written back: read twice and compared."""
         return read_twice(self._bootloader, span)
 
     def is_rest_blank(self) -> bool:
@@ -109,8 +98,7 @@ class FlashContents:
             The number of bytes proven so far.
 
         Raises:
-            FlashProofError: the flash differs from the wanted contents; the error names the first wrong address, if
-                it is known.
+            FlashProofError: the flash differs; the error names the first wrong address, if it is known.
         """
         done = 0
         for chunk in (chunk for span in spans for chunk in chunks(span)):
@@ -122,14 +110,7 @@ class FlashContents:
 
 
 class OnChip(FlashContents):
-    """Contents hashed by the digest program on the chip; if the program fails, the flash is read back from then on.
-
-    If the board stays silent after the digest program was started, the operator has to reset the board.
-
-    Args:
-        plan: the plan whose erase units are examined.
-        proof: the method that proves the flash at the end.
-    """
+    """Contents hashed by the digest program on the chip; if the program fails, the flash is read back from then on."""
 
     def __init__(self, bootloader: Bootloader, stub: DigestStub, *, plan: FlashPlan, proof: Proof) -> None:
         super().__init__(bootloader)
@@ -225,20 +206,16 @@ class OnChip(FlashContents):
         yield len(span)
 
     def read_beside(self, span: range) -> bytes:
-        """Return bytes that an erase will destroy: not read if a checksum of the chip shows that they are blank.
-
-        A long span is read once, and compared with the checksum; a short one is read twice.
-        """
+        """Read a short span twice; a long one once, against a checksum of the chip, or not at all if it is blank."""
         words = _whole_words(span)
         there = self._sum(words) if len(words) > WORTH else None
         if there is None:
             return super().read_beside(span)
-        blank = bytes((self._plan.chip.erased_byte,)) * len(words)
-        if there == zlib.crc32(blank):
+        if there == self._plan.chip.blank_checksum(len(words)):
             read = super().read_beside
             edges = (range(span.start, words.start), range(words.stop, span.stop))
             before, after = (read(edge) if edge else b"" for edge in edges)
-            return before + blank + after
+            return before + bytes((self._plan.chip.erased_byte,)) * len(words) + after
         data = FlashContents(self._bootloader).read(span)
         if zlib.crc32(data[words.start - span.start :][: len(words)]) == there:
             return data
@@ -248,7 +225,7 @@ class OnChip(FlashContents):
         """Whether the chip's checksums show that all flash outside the plan is erased, or does not exist."""
         plan = self._plan
         for span in plan.rest:
-            if self._sum(span) != zlib.crc32(bytes((plan.chip.erased_byte,)) * len(span)):
+            if self._sum(span) != plan.chip.blank_checksum(len(span)):
                 return False
         return plan.may_erase_all or bool(self._guarded(lambda stub: stub.is_alone()))
 
@@ -297,7 +274,6 @@ class OnChip(FlashContents):
             yield from plan.rest
 
     def _run(self, start: int, lengths: Sequence[int], *, pages: Sequence[Pages] = ()) -> FlashDigests | None:
-        """Run the digest program; return None if the program fails but the board's bootloader still answers."""
         return self._guarded(lambda stub: stub.run(start, lengths, pages=pages))
 
     def _guarded(self, work: Callable[[DigestStub], Answer]) -> Answer | None:
@@ -316,32 +292,6 @@ class OnChip(FlashContents):
             reason = f"{error.what}: {error.why}"
             self.notes = (f"The flash is read back, because the chip did not hash it itself ({reason}).",)
             return None
-
-
-def holds(contents: FlashContents, image: FirmwareImage, *, beside: Sequence[Preserved]) -> bool:
-    """Whether a flash contains an image (compared by SHA-256) and the preserved bytes beside the image.
-
-    Raises:
-        BoardError: the board is silent or answers NACK.
-    """
-    (found,) = contents.sha256(image.load_address, [len(image.data)])
-    is_there = found == hashlib.sha256(image.data).digest()
-    return is_there and all(contents.read(one.span) == one.data for one in beside)
-
-
-def confirm(contents: FlashContents, wanted: FlashBuffer, *, span: range) -> Iterator[int]:
-    """Read a span back if the method of proof is ``read-back`` and the span was only hashed before.
-
-    Yields:
-        The number of bytes proven so far; nothing if every byte was read before.
-
-    Raises:
-        FlashProofError: a byte differs from its wanted value.
-        BoardError: the board is silent or answers NACK.
-    """
-    is_read = contents.has_read(span) and contents.read(span) == wanted[span]
-    if contents.method == "read-back" and not is_read:
-        yield from contents.prove(wanted, [span])
 
 
 def read_twice(bootloader: Bootloader, span: range) -> bytes:

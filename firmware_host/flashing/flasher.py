@@ -27,24 +27,28 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import zlib
 from collections.abc import Generator, Iterator, Sequence
 from enum import Enum, auto
-from functools import cache
 
 from blockota.errors import Action, BoardError, FlashProofError, RefusedError
 from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import FLASH_BASE, EraseUnit
 from firmware_host.bootloader.client import Bootloader, CommandRefusedError
 from firmware_host.bootloader.identity import AnotherBoardError, reconnect, require_same_board
-from firmware_host.flashing.contents import FlashContents, confirm, holds, read_twice
+from firmware_host.flashing.contents import FlashContents, read_twice
 from firmware_host.flashing.erasure import EraseRefusedError, is_used, refused_erase
-from firmware_host.flashing.events import Checked, Erased, Event, Finished, Programmed, Repeated, Summary
 from firmware_host.flashing.journal import Changes, JournaledRun, UnitChange
 from firmware_host.flashing.plan import (
+    Checked,
+    Erased,
+    Event,
+    Finished,
     FlashBuffer,
     FlashPlan,
     Preserved,
+    Programmed,
+    Repeated,
+    Summary,
     UnitState,
     Work,
     blocks,
@@ -78,8 +82,8 @@ def carry_out(
     A KeyboardInterrupt, raised here or thrown in by the caller, ends the run between two bootloader commands.
 
     Args:
-        plan: the place of the image in the flash.
-        bootloader: connected to the board that the plan was made for.
+        plan: the place of the image in the flash of the board.
+        bootloader: connected to the board.
         contents: reads or hashes the flash; by default the flash is read back.
         journal: records the run.
         kept: bytes beside the image that an interrupted run erased; they are written back.
@@ -141,15 +145,15 @@ class _Flashing:
         self._pending: list[range] = []  # blocks that are not written yet; the seal is the last
         self._read: list[range] = []  # spans beside the image that were read, to be written back
         self._damaged: tuple[Preserved, ...] = ()  # bytes found in place of the preserved ones when a proof failed
-        self._blank_sum = cache(lambda size: zlib.crc32(bytes((plan.chip.erased_byte,)) * size))
 
     def steps(self) -> Iterator[Event]:
         # The operator may have connected another board since the examination.
         self._require_same_board()
-        image = self._plan.image
-        spans = [part for one in self._kept for span in self._plan.beside if (part := common(one.span, span))]
-        beside = [Preserved(span.start, self._wanted[span]) for span in spans]
-        if holds(self._contents, image, beside=beside):
+        image, contents = self._plan.image, self._contents
+        kept = [part for one in self._kept for span in self._plan.beside if (part := common(one.span, span))]
+        digest = hashlib.sha256(image.data).digest()
+        is_there = contents.sha256(image.load_address, [len(image.data)]) == (digest,)
+        if is_there and all(contents.read(span) == self._wanted[span] for span in kept):
             for done in self._confirmed():
                 yield Checked(done, len(image.data))
             self._summary = self._summary.plus(self._work, written=0)
@@ -161,17 +165,18 @@ class _Flashing:
         self._stage = _Stage.PROVEN
         if self._journal:
             self._journal.end()  # (6)
-        digest = hashlib.sha256(self._wanted[self._plan.image.span]).digest()
-        yield Finished(digest, self._contents.method, self._summary)
+        yield Finished(digest, contents.method, self._summary)
 
     def _confirmed(self) -> Iterator[int]:
-        """Read the image back if it was only hashed; once more if noise may have corrupted an answer."""
-        span = self._plan.image.span
+        """Read the image back if reading is to prove it and it was only hashed; twice if noise hit an answer."""
+        contents, span = self._contents, self._plan.image.span
+        if contents.method != "read-back" or (contents.has_read(span) and contents.read(span) == self._wanted[span]):
+            return
         try:
-            yield from confirm(self._contents, self._wanted, span=span)
+            yield from contents.prove(self._wanted, [span])
         except FlashProofError:
             self._bootloader.link.drain()
-            yield from confirm(self._contents, self._wanted, span=span)
+            yield from contents.prove(self._wanted, [span])
 
     def _compare(self) -> Work:
         """Compare each erase unit with its wanted contents, and read the bytes beside the image in units to erase."""
@@ -181,7 +186,7 @@ class _Flashing:
         states = []
         for unit in self._plan.units:
             there = self._contents.checksum(unit)
-            blank = there == self._blank_sum(unit.size)
+            blank = there == self._plan.chip.blank_checksum(unit.size)
             if blank and unit is self._plan.units[0]:
                 # A checksum is only a hint. If the old seal were still present, an old program could start.
                 self._seen[self._plan.seal] = self._contents.read(self._plan.seal)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -134,7 +133,7 @@ def is_blank(plan: FlashPlan, contents: FlashContents) -> bool:
 
 
 def _is_unit_blank(plan: FlashPlan, contents: FlashContents, unit: EraseUnit) -> bool:
-    if contents.checksum(unit) == _blank_sum(plan, unit):
+    if contents.checksum(unit) == plan.chip.blank_checksum(unit.size):
         return True
     # If the whole unit belongs to the image, its checksum has decided the question.
     part = common(unit.span, plan.image.span)
@@ -148,7 +147,7 @@ def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
     """
     wanted, blank = wanted_contents(plan), plan.chip.erased_byte
     for unit in plan.units:
-        is_known = contents.checksum(unit) in (_blank_sum(plan, unit), wanted.checksum(unit.span))
+        is_known = contents.checksum(unit) in (plan.chip.blank_checksum(unit.size), wanted.checksum(unit.span))
         if is_known and not overlap(unit.span, plan.seal):
             continue
         part = common(unit.span, plan.image.span)
@@ -163,7 +162,7 @@ def _is_explained(plan: FlashPlan, contents: FlashContents, entry: JournalEntry)
     units = []
     for unit in plan.units:
         found = contents.checksum(unit)
-        units.append(FoundUnit(unit, found, found == _blank_sum(plan, unit)))
+        units.append(FoundUnit(unit, found, found == plan.chip.blank_checksum(unit.size)))
     # The seal decides which of the two rules of `explains` applies.
     is_sealed = bool(set(contents.read(plan.seal)) - {plan.chip.erased_byte})
     if entry.explains(units, is_sealed=is_sealed):
@@ -179,10 +178,6 @@ def _is_explained(plan: FlashPlan, contents: FlashContents, entry: JournalEntry)
 
     body = [part for unit in plan.units for whole in plan.body if (part := common(unit.span, whole))]
     return is_same and bool(body) and all(contents.read(part) == wanted[part] for part in body)
-
-
-def _blank_sum(plan: FlashPlan, unit: EraseUnit) -> int:
-    return zlib.crc32(bytes((plan.chip.erased_byte,)) * unit.size)
 
 
 def _within(flash: range, releases: Iterable[Release]) -> list[Release]:

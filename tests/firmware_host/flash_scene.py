@@ -13,9 +13,8 @@ from blockota.model.verification import prove_release
 from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
-from firmware_host.flashing.events import Event
 from firmware_host.flashing.flasher import carry_out
-from firmware_host.flashing.plan import FlashPlan, plan
+from firmware_host.flashing.plan import Event, FlashPlan, plan
 from firmware_host.line.link import QUIET
 from firmware_host.simulator import SimulatedBoard
 from tests.firmware_host.board_clock import Clock

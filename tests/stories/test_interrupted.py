@@ -18,7 +18,7 @@ from blockota.model.verification import prove_release
 from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
-from firmware_host.flashing.events import Finished, Programmed
+from firmware_host.flashing.plan import Finished, Programmed
 from firmware_host.simulator import STM32F103C8, Faults, SimulatedBoard, serve_tcp
 from tests.conftest import IMAGES
 from tests.firmware_host.direct_link import DirectLink

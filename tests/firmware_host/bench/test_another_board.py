@@ -12,8 +12,8 @@ from blockota.model.facts import Consent
 from blockota.model.release import Version
 from firmware_host.bench.session import ClearedBoard
 from firmware_host.flashing.contents import Proof
-from firmware_host.flashing.events import Event, Finished, Programmed, Repeated
 from firmware_host.flashing.journal import FlashJournal
+from firmware_host.flashing.plan import Event, Finished, Programmed, Repeated
 from firmware_host.simulator import PROFILES, SimulatedBoard
 from tests.firmware_host.flash_scene import OLD, RunningLink, bench_on, code, known, proven
 from tests.firmware_host.scripted_board import KIB

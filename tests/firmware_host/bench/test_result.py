@@ -5,7 +5,7 @@ from __future__ import annotations
 from blockota.errors import BoardError
 from firmware_host.bench.result import BoardResult, Counters
 from firmware_host.bootloader.identity import BoardIdentity
-from firmware_host.flashing.events import Finished, Summary
+from firmware_host.flashing.plan import Finished, Summary
 
 GOOD = Finished(bytes(32), "read-back", Summary())
 BAD = BoardError("the board fell silent")

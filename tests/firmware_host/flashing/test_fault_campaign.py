@@ -20,9 +20,8 @@ from blockota.errors import Action, BoardError
 from blockota.model.facts import Passed
 from firmware_host.bench.session import ClearedBoard
 from firmware_host.flashing.contents import FlashContents, Proof
-from firmware_host.flashing.events import Event, Finished, Part, Repeated
 from firmware_host.flashing.journal import Restore
-from firmware_host.flashing.plan import FlashBuffer, Preserved
+from firmware_host.flashing.plan import Event, Finished, FlashBuffer, Part, Preserved, Repeated
 from firmware_host.simulator import Faults
 from tests.support.sampling import sampled
 

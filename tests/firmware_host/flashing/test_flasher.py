@@ -16,9 +16,8 @@ from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.entry import listen_to
 from firmware_host.bootloader.identity import identify
 from firmware_host.flashing.erasure import erase
-from firmware_host.flashing.events import Checked, Erased, Finished, Part, Programmed, Repeated, Summary
 from firmware_host.flashing.flasher import carry_out
-from firmware_host.flashing.plan import Preserved, plan
+from firmware_host.flashing.plan import Checked, Erased, Finished, Part, Preserved, Programmed, Repeated, Summary, plan
 from firmware_host.line.ports import open_link
 from firmware_host.simulator import PROFILES, STM32F103C8, BoardProfile, Faults, SimulatedBoard, serve_pty, serve_tcp
 from tests.firmware_host.direct_link import DirectLink

@@ -12,8 +12,8 @@ from blockota.model.facts import Consent
 from blockota.model.release import Release, Version
 from firmware_host.bench.session import ClearedBoard
 from firmware_host.flashing.contents import FlashContents
-from firmware_host.flashing.events import Finished
 from firmware_host.flashing.installed import Installed, find_installed
+from firmware_host.flashing.plan import Finished
 from firmware_host.simulator import PROFILES, SimulatedBoard
 from tests.firmware_host.flash_scene import BASE, OLD, RunningLink, bench_on, code, known, planned, proven
 from tests.firmware_host.scripted_board import KIB

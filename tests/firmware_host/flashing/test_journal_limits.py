@@ -12,8 +12,8 @@ from blockota.formats.firmware_image import FirmwareImage
 from blockota.model.facts import Consent
 from blockota.model.release import Version
 from firmware_host.flashing.contents import Proof
-from firmware_host.flashing.events import Finished, Programmed
 from firmware_host.flashing.journal import FlashJournal
+from firmware_host.flashing.plan import Finished, Programmed
 from firmware_host.simulator import Faults, SimulatedBoard
 from tests.firmware_host.flash_scene import BASE, RunningLink, bench_on, code, known, proven
 from tests.firmware_host.flashing.test_resume import AT, BEFORE, CONTENTS, NEW, WANTED, cleared, flash

@@ -13,8 +13,7 @@ from blockota.model.release import Version
 from firmware_host.bench.session import ClearedBoard
 from firmware_host.flashing.contents import FlashContents, OnChip, Proof, read_twice
 from firmware_host.flashing.digest_stub import DigestStub
-from firmware_host.flashing.events import Finished, Programmed, Repeated
-from firmware_host.flashing.plan import FlashPlan, wanted_contents
+from firmware_host.flashing.plan import Finished, FlashPlan, Programmed, Repeated, wanted_contents
 from firmware_host.simulator import Faults, SimulatedBoard
 from tests.firmware_host.flash_scene import (
     BASE,

@@ -21,9 +21,8 @@ from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
 from firmware_host.flashing.contents import Proof
 from firmware_host.flashing.erasure import erase
-from firmware_host.flashing.events import Finished
 from firmware_host.flashing.flasher import carry_out
-from firmware_host.flashing.plan import FlashPlan, plan
+from firmware_host.flashing.plan import Finished, FlashPlan, plan
 from firmware_host.simulator import PROFILES, BoardProfile, Faults, SimulatedBoard
 from tests.firmware_host.flash_scene import OLD, WatchedLink, code
 from tests.firmware_host.scripted_board import KIB, chip

@@ -15,7 +15,7 @@ from firmware_host.bench.session import BoardSession, ClearedBoard
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
 from firmware_host.flashing.contents import Proof
-from firmware_host.flashing.events import Checked, Erased, Finished, Repeated
+from firmware_host.flashing.plan import Checked, Erased, Finished, Repeated
 from firmware_host.simulator import Faults, SimulatedBoard
 
 SCENE = SCENES["some pages"]

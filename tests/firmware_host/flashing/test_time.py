@@ -11,7 +11,7 @@ from blockota.formats.firmware_image import FirmwareImage
 from blockota.model.facts import Consent
 from blockota.model.release import Version
 from firmware_host.flashing.contents import Proof
-from firmware_host.flashing.events import Finished
+from firmware_host.flashing.plan import Finished
 from firmware_host.simulator import SimulatedBoard
 from tests.firmware_host.board_clock import Clock
 from tests.firmware_host.flash_scene import BASE, TimedLink, bench_on, known, proven
