@@ -55,31 +55,37 @@ def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: b
 
 @click.command()
 @click.argument("index", type=click.IntRange(min=0))
-@click.option("--log", "folder", type=click.Path(path_type=Path), metavar="FOLDER", required=True, help="The log.")
+@click.option(
+    "--log", "folder", type=click.Path(path_type=Path), metavar="FOLDER", help="The log; folder of [log] by default."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write.")
 @click.option("--chain", "asks_chain", is_flag=True, help="Name the first anchor of the entry on the gateway chain.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @with_session
-def receipt(session: Session, /, index: int, folder: Path, output: Path, *, asks_chain: bool, force: bool) -> None:
+def receipt(
+    session: Session, /, index: int, folder: Path | None, output: Path, *, asks_chain: bool, force: bool
+) -> None:
     """Write the proof of the entry with the index INDEX to a file.
 
     The proof belongs to the newest checkpoint of the log. Anyone who trusts the log's key can check it off line.
 
     \b
-    Example:  blockota log receipt 4321 --log log -o RECEIPT.json
+    Example:  blockota log receipt 4321 -o RECEIPT.json
     """
-    from blockota.bindings.update_ledger import UpdateLedgerContract
     from blockota.files import refuse_overwriting, write_result
-    from blockota.ledger.anchored import find_anchor
     from blockota.ledger.log import TileLog
+    from blockota.ledger.log_settings import load_log
     from blockota.model.proof_file import ProofFile
     from blockota.model.receipt import LogEntry
 
     refuse_overwriting(output, None, force=force)
-    reader = TileLog(folder).published
+    reader = TileLog(folder or load_log(session.config, environment=os.environ).folder).published
     proof = reader.prove_inclusion(index)
     entry, anchor = LogEntry.decode(proof.entry), None
     if asks_chain and entry.gateway:
+        from blockota.bindings.update_ledger import UpdateLedgerContract
+        from blockota.ledger.anchored import find_anchor
+
         anchor = find_anchor(reader, proof, entry.gateway, session.gateway.open(UpdateLedgerContract))
     file = ProofFile(proof.entry, index, proof.path, proof.checkpoint.encode().decode(), anchor)
     write_result(output, file.to_json())

@@ -10,6 +10,7 @@ from typing import NoReturn
 import pytest
 
 from blockota.cli.main import run
+from blockota.ledger.log import TileLog
 from blockota.model.proof_file import Anchor, ProofFile
 from blockota.model.receipt import EntryKind
 from tests.conftest import ROOT
@@ -93,6 +94,21 @@ def test_the_json_object_has_everything(capsys: pytest.CaptureFixture[str]) -> N
     assert (fields["index"], fields["checkpoint"]["size"], len(fields["witnesses"])) == (0, 3, 2)
     assert (fields["evidence"]["level"], fields["evidence"]["deviceSignature"]) == ("A", True)
     assert fields["anchor"] == {"checked": False, "chainId": 1337, "block": 812, "size": 3, "proof": []}
+
+
+def test_the_keeper_makes_the_file_of_a_receipt(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``log receipt`` writes a file that ``log verify`` accepts, and refuses an entry that the log does not have."""
+    log = TileLog(folder / "log")
+    log.append([install().encode(), EVENT.encode()])
+    log.publish(LOG.signer)
+    assert run(["log", "receipt", "1", "--log", "log", "-o", "RECEIPT.json"]) == 0
+    assert "proves the entry 1 (event), without an anchor" in capsys.readouterr().out
+    Path("keeper.toml").write_text(f'[trust]\nlogs = ["{LOG.signer.key}"]\n')
+    assert run(["log", "verify", "RECEIPT.json", "--trust", "keeper.toml"]) == 0
+    assert run(["log", "receipt", "1", "--log", "log", "-o", "RECEIPT.json"]) == 2  # the file exists
+    assert run(["log", "receipt", "2", "--log", "log", "-o", "second.json"]) == 3
+    assert "has not published the entry 2" in capsys.readouterr().err
+    assert run(["log", "receipt", "0", "-o", "third.json"]) == 3  # the log of the settings is empty
 
 
 def test_a_receipt_that_proves_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
