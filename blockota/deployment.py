@@ -55,6 +55,8 @@ class Deployment:
         """Refuse fields of the wrong type, which a file can contain."""
         numbers = (self.chain_id, self.threshold, self.block_number)
         words = (self.contract, self.replication, self.safe, *self.owners)
+        if not (isinstance(self.registries, Mapping) and isinstance(self.safes, Mapping)):
+            raise TypeError("a field has the wrong type")
         words += (*self.registries.values(), *self.safes.values())
         if not all(type(one) is int for one in numbers) or not all(isinstance(one, str) for one in words):
             raise TypeError("a field has the wrong type")
@@ -116,10 +118,14 @@ def settings_text(networks: Mapping[str, tuple[str, Deployment]], *, comment: st
     # Strings in TOML are written as in JSON.
     lines = [f"# {comment}", *(f"{key} = {json.dumps(name)}" for key, name in roles.items())]
     lines.append('store = "file:.blockota/store"')
-    for name, (url, deployment) in networks.items():
-        named = {"contract": deployment.contract, "replication": deployment.replication, "safe": deployment.safe}
-        known = {"url": url, "chain_id": deployment.chain_id, **named, **deployment.registries}
-        lines += ["", f"[networks.{name if _BARE_KEY.fullmatch(name) else json.dumps(name)}]"]
-        lines += [f"{key} = {json.dumps(value)}" for key, value in known.items() if value]
-        lines.append(f"first_block = {deployment.block_number}")
-    return "\n".join(lines) + "\n"
+    sections = [network_text(name, url, deployment) for name, (url, deployment) in networks.items()]
+    return "\n\n".join(["\n".join(lines), *sections]) + "\n"
+
+
+def network_text(name: str, url: str, deployment: Deployment) -> str:
+    """Return the section of a settings file for the network of a deployment."""
+    named = {"contract": deployment.contract, "replication": deployment.replication, "safe": deployment.safe}
+    known = {"url": url, "chain_id": deployment.chain_id, **named, **deployment.registries}
+    lines = [f"[networks.{name if _BARE_KEY.fullmatch(name) else json.dumps(name)}]"]
+    lines += [f"{key} = {json.dumps(value)}" for key, value in known.items() if value]
+    return "\n".join([*lines, f"first_block = {deployment.block_number}"])

@@ -1,78 +1,92 @@
-"""Deploy both contracts, owned by the vendor's Safe: ``ape run deploy --network NETWORK``.
+"""Deploy the contracts of a vendor, the consortium or a city, owned by a Safe: ``ape run deploy --network NETWORK``.
 
-The script writes ``deployments/<chain id>.json``, and ``blockota.toml`` if there is none: the file that the vendor
-copies to owners, brokers and technicians. On a local chain without ``--safe``, the script first deploys a 2-of-3 Safe
-of test keys.
+The script writes ``deployments/<chain id>.json``, and ``blockota.toml`` if there is none: the file that the owner of
+the contracts copies to others. On a local chain without ``--safe``, the script sets up the example of ``blockota dev
+up``.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
-from blockota.bindings.safe import deploy_safe
 from blockota.chain import LOCAL_CHAIN_IDS
 from blockota.cli.keys import key_option, open_key
-from blockota.deployment import Deployment
+from blockota.deployment import Deployment, network_text, settings_text
 from blockota.errors import UsageError
 from blockota.files import write_result
-from blockota.keys import dev_account
-from blockota.settings import FILE_NAME
-from blockota.vendor.deploy import deploy
+from blockota.settings import FILE_NAME, REGISTRIES, STATE_FOLDER
+from blockota.vendor.deploy import PARTS, VENDOR, deploy_part
+from blockota.vendor.example import set_up, write_keys
 from scripts._ape import connect, errors_reported
 
-OWNERS, THRESHOLD = (1, 2, 3), 2
-_SETTINGS = """\
-# Written by `ape run deploy`. Copy this file to owners, brokers and technicians, who may have another node's url.
-network = {network}
-store = "file:.blockota/store"
-
-[networks.{network}]
-url = {url}
-chain_id = {deployment.chain_id}
-contract = "{deployment.contract}"
-replication = "{deployment.replication}"
-safe = "{deployment.safe}"
-first_block = {deployment.block_number}
-"""
+_COMMENT = "Written by `ape run deploy`. Copy this file to all who use the contracts; they may have another node's url."
 
 
 @click.command(cls=ConnectedProviderCommand)
 @key_option("Pays for the deployment", default="dev:0")
-@click.option("--safe", help="Address of the vendor's Safe; required except on a local chain.")
+@click.option("--safe", help="Address of the Safe that owns the contracts; required except on a local chain.")
+@click.option(
+    "--for",
+    "part",
+    type=click.Choice([VENDOR, *PARTS]),
+    default=VENDOR,
+    show_default=True,
+    help="Whose contracts. The city has one for configurations on the producer chain, and others on the gateway chain.",
+)
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Folder to write to.")
-def cli(provider: ProviderAPI, key: str, password_fd: int | None, safe: str | None, folder: Path) -> None:
-    """Deploy BlockOTA and FirmwareReplication, and write their addresses to deployments/ and blockota.toml."""
+def cli(provider: ProviderAPI, key: str, password_fd: int | None, *, safe: str | None, part: str, folder: Path) -> None:
+    """Deploy contracts, and write their addresses to deployments/ and blockota.toml."""
     with errors_reported():
         connection = connect(provider, purpose="ape run deploy")
         chain = connection.chain
         is_local = chain.chain_id in LOCAL_CHAIN_IDS
-        known = Deployment.path(folder, chain.chain_id)
-        if known.exists() and not is_local:
-            raise UsageError(f"{known} already exists", why="it describes a deployment", remedy="move it away first")
+        known = _known(folder, chain.chain_id, part, is_local=is_local)
         if safe is None and not is_local:
             raise UsageError(
                 "no Safe given",
-                why=f"chain {chain.chain_id} is not a local chain, so the vendor's Safe must own the contracts",
+                why=f"chain {chain.chain_id} is not a local chain, so a Safe must own the contracts",
                 remedy="pass --safe ADDRESS",
             )
         account = open_key(chain.chain_id, key, password_fd)
         if safe is None:
-            owners = [dev_account(number).address for number in OWNERS]
-            safe = deploy_safe(chain, account, owners=owners, threshold=THRESHOLD)
-        deployment = deploy(chain, account, safe=safe)
+            deployment, _ = set_up(chain, chain, account)
+            write_keys(folder / STATE_FOLDER / "identities")
+        else:
+            deployment = deploy_part(chain, account, part, safe=safe, known=known)
         path, settings = deployment.write(folder), folder / FILE_NAME
-        # Strings in TOML are written as in JSON.
-        network, url = json.dumps(provider.network.name), json.dumps(connection.settings.url)
         is_new = not settings.exists()
+        network, url = provider.network.name, connection.settings.url
         if is_new:
-            write_result(settings, _SETTINGS.format(network=network, url=url, deployment=deployment).encode())
-    click.echo(f"BlockOTA {deployment.contract} on chain {deployment.chain_id}, owned by the Safe {deployment.safe}")
-    click.echo(f"FirmwareReplication {deployment.replication}, for the same vendor")
+            write_result(settings, settings_text({network: (url, deployment)}, comment=_COMMENT).encode())
+
+    names = {"contract": "BlockOTA", "replication": "FirmwareReplication", **REGISTRIES}
+    for setting, name in names.items():
+        if address := deployment.address(setting):
+            click.echo(f"{name} {address} on chain {deployment.chain_id} ({setting})")
     click.echo(f"Wrote {path}")
-    click.echo(f"Wrote {settings}" if is_new else f"{settings} exists: it must name these contracts and this Safe")
-    click.echo(f"Next, in the folder of {settings.name}: blockota product pair NAME --help")
+    click.echo(f"Wrote {settings}" if is_new else f"{settings} exists. It must contain these lines:\n")
+    if not is_new:
+        click.echo(network_text(network, url, deployment) + "\n")
+    if part == VENDOR:
+        click.echo(f"Next, in the folder of {settings.name}: blockota product pair NAME --help")
+
+
+def _known(folder: Path, chain_id: int, part: str, *, is_local: bool) -> Deployment | None:
+    """Return the deployment of other parts on the chain; None if there is none.
+
+    Raises:
+        UsageError: the contracts of this part are deployed already. On a local chain they are deployed again.
+    """
+    path = Deployment.path(folder, chain_id)
+    known = Deployment.read(path) if path.exists() else None
+    if known is None or is_local:
+        return known
+    if known.contract if part == VENDOR else PARTS[part].keys() & known.registries.keys():
+        raise UsageError(
+            f"{path} already exists", why=f"it names the contracts of the {part}", remedy="move it away first"
+        )
+    return known

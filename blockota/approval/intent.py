@@ -139,7 +139,7 @@ def read_call(transaction: SafeTransaction) -> KnownCall | None:
     """Decode the calldata of a transaction.
 
     Returns:
-        The decoded call; None for a call that a vendor's Safe does not make. The Safe's own functions are accepted
+        The decoded call; None for a call that a Safe does not make. The Safe's own functions are accepted
         only if the Safe calls itself. Getters and calls with an empty list are not accepted, because they change
         nothing, and owners would expect a change.
     """

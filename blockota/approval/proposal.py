@@ -1,4 +1,4 @@
-"""A proposal is a file with one transaction of the vendor's Safe, which the owners sign independently. Pure.
+"""A proposal is a file with one transaction of a Safe, which the owners sign independently. Pure.
 
 The file contains the Safe transaction, a reason, the proposer's name and an expiry time. The description that owners
 see is always decoded from the calldata. For people who open the file, its field ``intent`` has the same description. A
@@ -58,7 +58,7 @@ class Proposal(SafeTransaction):
 
     @cached_property
     def call(self) -> KnownCall | None:
-        """The decoded calldata; None for a call that a vendor's Safe does not make. The calldata is decoded once."""
+        """The decoded calldata; None for a call that a Safe does not make. The calldata is decoded once."""
         return read_call(self)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The vendor's Safe: read its state, execute proposals, and deploy a Safe on a local chain.
+"""A Safe: read its state, execute proposals, and deploy a Safe on a local chain.
 
 Source: Safe smart account 1.5 (``Safe.sol``, ``SafeProxyFactory.sol``). On public networks the vendor already has a
 Safe; on a local chain, a Safe is deployed from the artifacts of the npm package.
@@ -66,7 +66,7 @@ def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeSt
         raise RefusedError(
             f"no Safe at {address}",
             why=f"the code at this address on chain {chain.chain_id} does not answer getOwners() and VERSION()",
-            remedy="check that the contract's owner is the vendor's Safe",
+            remedy="check the address; the owner of a contract should be a Safe",
         ) from error
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(STATE_FOLDER)
 PORT = 8545
+_PAYER = 0
 _NETWORKS = ("local", "local-gateway")
 """Names of the networks in the settings file; the second only with two chains."""
 _COMMENT = (
@@ -190,10 +191,11 @@ def _deployed(chain: Chain) -> Deployment | None:
 
 
 def _set_up(session: Session, chains: Sequence[Chain]) -> list[Deployment]:
+    from blockota.keys import dev_account
     from blockota.vendor.example import set_up, write_keys
 
     session.note("Deploying the Safes and the contracts, pairing a product, enrolling identities ...")
-    made = set_up(chains[0], chains[-1])[: len(chains)]
+    made = set_up(chains[0], chains[-1], dev_account(_PAYER))[: len(chains)]
     write_keys(FOLDER / "identities")
     for deployment in made:
         deployment.write(Path())

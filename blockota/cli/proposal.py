@@ -1,4 +1,4 @@
-"""``blockota proposal``: review, sign and execute proposals, which are transactions of the vendor's Safe as files."""
+"""``blockota proposal``: review, sign and execute proposals, which are transactions of a Safe as files."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=VerbGroup)
 def proposal() -> None:
-    """Review, sign and execute proposals: transactions of the vendor's Safe, as files.
+    """Review, sign and execute proposals: transactions of a Safe, as files.
 
     Commands such as `blockota release publish` make the proposals.
     """

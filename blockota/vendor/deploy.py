@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from blockota.approval.chain_view import SafeState
@@ -19,17 +20,19 @@ from blockota.settings import REGISTRIES
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
-CONSORTIUM = {"producers": ("safe",)}
-"""The consortium's contract on the producer chain by its setting, with the arguments of its constructor."""
-CITY_CONFIGURATIONS = {"configurations": ("safe",)}
-"""The city's contract on the producer chain."""
-CITY = {
-    "identities": ("safe",),
-    "devices": ("safe", "identities"),
-    "ledger": ("identities", "devices"),
-    "orders": ("identities", "devices"),
+VENDOR = "vendor"
+PARTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "consortium": {"producers": ("safe",)},
+    "configurations": {"configurations": ("safe",)},
+    "city": {
+        "identities": ("safe",),
+        "devices": ("safe", "identities"),
+        "ledger": ("identities", "devices"),
+        "orders": ("identities", "devices"),
+    },
 }
-"""The city's contracts on the gateway chain, in the order of their deployment."""
+"""The contracts of the consortium, of the city on the producer chain (for configurations), and of the city on the
+gateway chain: their settings in the order of deployment, each with the arguments of the constructor."""
 
 
 def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
@@ -52,18 +55,44 @@ def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
     )
 
 
-def deploy_registries(
-    chain: Chain, account: BaseAccount, contracts: Mapping[str, tuple[str, ...]], *, safe: str
-) -> dict[str, str]:
-    """Deploy `CONSORTIUM`, `CITY_CONFIGURATIONS` or `CITY`, with a Safe as the owner.
+def deploy_part(
+    chain: Chain, account: BaseAccount, part: str, *, safe: str, known: Deployment | None = None
+) -> Deployment:
+    """Deploy the contracts of `VENDOR`, or of one of `PARTS`, with a Safe as the owner.
 
-    Returns:
-        The addresses of the contracts by setting.
+    Args:
+        chain: the chain.
+        account: the account that pays.
+        part: whose contracts are deployed.
+        safe: address of the Safe.
+        known: the deployment of other parts on this chain, which the result includes.
 
     Raises:
         RefusedError: the address is not a Safe, or the Safe's owners could not sign and execute proposals.
     """
-    known = {"safe": require_owner(chain, safe).address}
+    if part == VENDOR:
+        made = deploy(chain, account, safe=safe)
+        return replace(made, registries=known.registries, safes=known.safes) if known else made
+
+    first_block, state = chain.head().number, require_owner(chain, safe)
+    known = known or Deployment(
+        chain_id=chain.chain_id,
+        contract="",
+        replication="",
+        safe=state.address,
+        owners=list(state.owners),
+        threshold=state.threshold,
+        block_number=first_block,
+    )
+    addresses = deploy_registries(chain, account, PARTS[part], safe=state.address)
+    return replace(known, registries={**known.registries, **addresses}, safes={**known.safes, part: state.address})
+
+
+def deploy_registries(
+    chain: Chain, account: BaseAccount, contracts: Mapping[str, tuple[str, ...]], *, safe: str
+) -> dict[str, str]:
+    """Deploy contracts, such as one of `PARTS`, and return their addresses by setting."""
+    known = {"safe": safe}
     for setting, arguments in contracts.items():
         address, _ = create(chain, account, REGISTRIES[setting], *(known[argument] for argument in arguments))
         known[setting] = to_checksum_address(address)

@@ -7,9 +7,9 @@ derived from words in this file. They are of use on a local chain only.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, derive_private_key
@@ -28,12 +28,15 @@ from blockota.ethereum import keccak
 from blockota.files import make_folder, write_result
 from blockota.keys import dev_account
 from blockota.model.release import Product, Region, product_key
-from blockota.vendor.deploy import CITY, CITY_CONFIGURATIONS, CONSORTIUM, deploy, deploy_registries
+from blockota.vendor.deploy import VENDOR, deploy_part
 from blockota.vendor.propose import Reason, propose_call
 from blockota.vendor.publish import propose_pairing
 
-PAYER, OWNERS, THRESHOLD = 0, (1, 2, 3), 2
-"""Development accounts: dev:0 pays, dev:1 to dev:3 own each Safe, and two of them must sign."""
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+OWNERS, THRESHOLD = (1, 2, 3), 2
+"""Development accounts: dev:1 to dev:3 own each Safe, and two of them must sign."""
 PRODUCT = Product("acme-thermo2", "acme", 0x410, Region(0x08000000, 1 << 16), minimum_version=None, paired=True)
 CITY_NAME = "city"
 """The name under which the consortium admits the city's BlockOTA for configurations. The vendor's is its OEM's name."""
@@ -98,58 +101,45 @@ IDENTITIES = (
 """One identity of each kind, in the order of the kinds in IdentityRegistry, which begin with 1."""
 
 
-def set_up(producer: Chain, gateway: Chain) -> tuple[Deployment, Deployment]:
+def set_up(producer: Chain, gateway: Chain, payer: BaseAccount) -> tuple[Deployment, Deployment]:
     """Deploy the example to a producer chain and a gateway chain, which can be one chain.
 
     Returns:
         The deployments of both chains; one chain has one deployment.
     """
-    payer, owners = dev_account(PAYER), [dev_account(number).address for number in OWNERS]
+    owners = [dev_account(number).address for number in OWNERS]
 
-    def new_safe(chain: Chain) -> str:
-        return deploy_safe(chain, payer, owners=owners, threshold=THRESHOLD)
+    def add(chain: Chain, part: str, known: Deployment | None = None, safe: str = "") -> Deployment:
+        owner = safe or deploy_safe(chain, payer, owners=owners, threshold=THRESHOLD)
+        return deploy_part(chain, payer, part, safe=owner, known=known)
+
+    def decide(chain: Chain, proposal: Proposal) -> None:
+        signatures = [sign(proposal, dev_account(number)) for number in OWNERS[:THRESHOLD]]
+        execute(chain, proposal, signatures=signatures, account=payer, now=proposal.created)
 
     # The vendor: contracts and the example product, which is paired as a vendor does it: propose, sign, execute.
-    made = deploy(producer, payer, safe=new_safe(producer))
+    made = add(producer, VENDOR)
     contract = BlockOTAContract(producer, made.contract)
-    _execute(producer, propose_pairing(contract, PRODUCT, reason=_reason("the example product")))
+    decide(producer, propose_pairing(contract, PRODUCT, reason=_reason("the example product")))
 
     # The consortium, and the city on the producer chain.
-    consortium, city = new_safe(producer), new_safe(producer)
-    registries = deploy_registries(producer, payer, CONSORTIUM, safe=consortium)
-    registries |= deploy_registries(producer, payer, CITY_CONFIGURATIONS, safe=city)
-    producers = registry_at(producer, "producers", registries["producers"])
+    made = add(producer, "configurations", add(producer, "consortium", made))
+    producers = registry_at(producer, "producers", made.registries["producers"])
     for name, admitted in (
         (PRODUCT.oem, (made.contract, made.replication)),
-        (CITY_NAME, (registries["configurations"], ZERO_ADDRESS)),
+        (CITY_NAME, (made.registries["configurations"], ZERO_ADDRESS)),
     ):
         reason = _reason(f"the producer {name}")
-        _execute(producer, propose_call(producers, "admit", product_key(name), *admitted, reason=reason))
-    made = replace(made, registries=registries, safes={"consortium": consortium, "city": city})
+        decide(producer, propose_call(producers, "admit", product_key(name), *admitted, reason=reason))
 
     # The city on the gateway chain.
     is_one_chain = producer.chain_id == gateway.chain_id
-    city = city if is_one_chain else new_safe(gateway)
-    first_block = gateway.head().number
-    registries = deploy_registries(gateway, payer, CITY, safe=city)
-    identities = registry_at(gateway, "identities", registries["identities"])
+    city = add(gateway, "city", made, made.safes["configurations"]) if is_one_chain else add(gateway, "city")
+    identities = registry_at(gateway, "identities", city.registries["identities"])
     enrolments = [identity.enrolment(number) for number, identity in enumerate(IDENTITIES, 1)]
     reason = _reason("one identity of each kind")
-    _execute(gateway, propose_call(identities, "enrolAll", enrolments, reason=reason))
-    if is_one_chain:
-        made = replace(made, registries={**made.registries, **registries})
-        return made, made
-    return made, Deployment(
-        chain_id=gateway.chain_id,
-        contract="",
-        replication="",
-        safe=city,
-        owners=owners,
-        threshold=THRESHOLD,
-        block_number=first_block,
-        registries=registries,
-        safes={"city": city},
-    )
+    decide(gateway, propose_call(identities, "enrolAll", enrolments, reason=reason))
+    return (city, city) if is_one_chain else (made, city)
 
 
 def write_keys(folder: Path) -> None:
@@ -171,8 +161,3 @@ def write_keys(folder: Path) -> None:
 
 def _reason(text: str) -> Reason:
     return Reason(text, int(time.time()), lifetime=3600)
-
-
-def _execute(chain: Chain, proposal: Proposal) -> None:
-    signatures = [sign(proposal, dev_account(number)) for number in OWNERS[:THRESHOLD]]
-    execute(chain, proposal, signatures=signatures, account=dev_account(PAYER), now=proposal.created)

@@ -1,0 +1,129 @@
+"""A vendor and a consortium on one chain, a city on another: each Safe decides about its own contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blockota.chain.local import LocalChain, free_port
+from blockota.cli.main import run
+from blockota.deployment import LOCAL_CHAIN_ID, LOCAL_GATEWAY_CHAIN_ID, Deployment
+from blockota.vendor.example import IDENTITIES
+from tests.stories.conftest import Outcome
+from tests.stories.test_bad_input import REFUSED, USAGE, refused
+
+UUIDS = {identity.kind: str(identity.uuid) for identity in IDENTITIES}
+
+
+class Desk:
+    """Runs ``blockota`` commands in the working folder."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self.capture = capture
+
+    def run(self, *words: str) -> Outcome:
+        """Run a command, and return its status and output."""
+        self.capture.readouterr()
+        status = run(list(words))
+        printed = self.capture.readouterr()
+        return Outcome(status, printed.out, printed.err)
+
+    def done(self, *words: str) -> Outcome:
+        """Run a command that must succeed."""
+        outcome = self.run(*words)
+        assert outcome.status == 0, outcome.err
+        return outcome
+
+    def decide(self, file: str) -> None:
+        """Sign a proposal as two owners, and execute it."""
+        for key in ("dev:1", "dev:2"):
+            self.done("proposal", "sign", file, "--key", key, "--yes")
+        self.done("proposal", "execute", file, "--key", "dev:0")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
+    """Start two local chains in an empty working folder, and stop them after the test."""
+    monkeypatch.chdir(tmp_path)
+    port = free_port()
+    desk = Desk(capsys)
+    try:
+        shown = desk.done("dev", "up", "--two-chains", "--port", str(port), "--json").json
+        assert (shown["chainId"], shown["gatewayChainId"]) == (LOCAL_CHAIN_ID, LOCAL_GATEWAY_CHAIN_ID)
+        yield desk
+    finally:
+        for folder in (Path(".blockota"), Path(".blockota/gateway")):
+            LocalChain(folder, port).stop()
+
+
+def test_each_safe_decides_on_its_chain(desk: Desk) -> None:
+    """Proposals of the consortium and of the city wait in one folder, and are signed and executed on two chains."""
+    # (1) Every kind of identity is enrolled on the gateway chain, with its keys in a file.
+    listed = desk.done("identity", "list", "--json").json["identities"]
+    assert {one["kind"] for one in listed} == set(UUIDS)
+    pem = Path(".blockota/identities/gateway.pem")
+    assert pem.stat().st_mode & 0o077 == 0
+    assert [one["name"] for one in desk.done("producer", "list", "--json").json["producers"]] == ["acme", "city"]
+
+    # (2) One folder has proposals of both Safes, whose addresses are the same on both chains or not.
+    desk.done("producer", "suspend", "acme", "-o", "suspend.json")
+    desk.done("identity", "ban", UUIDS["fog"], "--cause", "stolen", "-o", "ban.json")
+    desk.done("identity", "retire", UUIDS["cloud"], "-o", "retire.json")
+    rows = {one["file"]: one for one in desk.done("proposal", "list", "--json").json["proposals"]}
+    city = Deployment.read(Deployment.path(Path(), LOCAL_GATEWAY_CHAIN_ID)).safe
+    assert {file: (one["safe"] == city, one["state"]) for file, one in rows.items()} == {
+        "suspend.json": (False, "next"),
+        "ban.json": (True, "next"),
+        "retire.json": (True, "waits for those before it"),
+    }
+    assert "on chain 1338" in desk.done("proposal", "list").out
+    shown = desk.done("proposal", "show", "ban.json").out
+    assert "today" in shown
+    assert "fog, active, account none" in shown
+
+    # (3) A proposal of one chain is refused on the other; the right chain is found without an option.
+    for wrong in (("ban.json", "local"), ("suspend.json", "local-gateway")):
+        refused(
+            desk.run("proposal", "sign", wrong[0], "--network", wrong[1], "--key", "dev:1", "--yes"), REFUSED, "another"
+        )
+    desk.decide("ban.json")
+    desk.decide("suspend.json")
+    assert "BANNED" in desk.done("identity", "show", UUIDS["fog"]).out
+    assert "SUSPENDED" in desk.done("producer", "list").out
+
+    # (4) A lifted ban is flagged, so it is not signed without a person; the Safe is found for a rejection too.
+    desk.done("identity", "unban", UUIDS["fog"], "-o", "unban.json")
+    refused(desk.run("proposal", "sign", "unban.json", "--key", "dev:1", "--yes"), REFUSED, "(unban)")
+    desk.done("proposal", "reject", "retire.json", "--reason", "not lost")
+    desk.decide("reject-retire.json")
+    states = {one["file"]: one["state"] for one in desk.done("proposal", "list", "--json").json["proposals"]}
+    assert (states["retire.json"], states["ban.json"], states["unban.json"]) == ("replaced", "executed", "next")
+
+
+def test_an_owner_of_the_city_signs_off_line(desk: Desk) -> None:
+    """A pack has the records of the registry that the review needs; without a network, the owner sees them."""
+    desk.done("safe", "threshold", "3", "--of", "identities", "-o", "threshold.json")
+    assert desk.done("safe", "owners", "--of", "producers", "--json").json["threshold"] == 2
+    desk.done("identity", "ban", UUIDS["fog"], "--cause", "stolen", "--nonce", "1", "-o", "ban.json")
+    desk.done("proposal", "pack", "ban.json")
+    desk.done("dev", "down")
+    shown = desk.done("proposal", "show", "ban.pack")
+    assert "fog, active, account none" in shown.out
+    assert desk.done("proposal", "sign", "ban.pack", "--key", "dev:2", "--yes", "--json").json["redFlags"] == []
+    refused(desk.run("proposal", "sign", "ban.json", "--key", "dev:1", "--yes"), 5, "does not answer")
+    again = desk.run("dev", "up", "--two-chains")
+    assert again.status == 0, again.err
+    assert desk.done("dev", "status", "--json").json["gatewayUrl"].startswith("http://127.0.0.1:")
+
+
+def test_one_chain_does_not_become_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder whose local chain was started as the only one keeps one chain."""
+    monkeypatch.chdir(tmp_path)
+    Path(".blockota").mkdir()
+    Path(".blockota/anvil.port").write_text("8545")
+    refused(Desk(capsys).run("dev", "up", "--two-chains"), REFUSED, "this folder has one local chain already")
+    assert Desk(capsys).run("dev", "up", "--port", "65535").status == USAGE
