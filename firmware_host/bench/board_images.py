@@ -30,12 +30,11 @@ from firmware_host.bench.result import BoardImageResult, ChecksPassed, Progress
 from firmware_host.bench.session import BoardSession, ClearedBoard, nothing_changed
 from firmware_host.flashing.contents import FlashContents, Proof
 from firmware_host.flashing.erasure import flash_of
-from firmware_host.flashing.flasher import carry_out
+from firmware_host.flashing.flasher import carry_out, finish
 from firmware_host.flashing.installed import Installed
-from firmware_host.flashing.plan import Finished, FlashPlan, Part, Repeated, Summary, common, without
+from firmware_host.flashing.plan import Event, Finished, FlashPlan, Part, Repeated, Summary, common, without
 
 _CONTENTS_DIFFER = "the bytes read back differ from the written ones"
-"""Replaces the reason of a failed proof, which names bytes of the flash: these may be part of a key."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +95,13 @@ class BoardImageJob:
         # A board that is connected again keeps the new image that the operator asked for.
         kept = None if self.images.may_make_new and self._key not in self.images.given else record
         with nothing_changed():
-            is_there = kept is not None and self._is_in_flash(kept, contents)
-            is_cut_off = kept is not None and is_there and self._is_cut_off(kept, contents)
-        if kept and is_there and not is_cut_off:
+            if kept and not self._is_in_flash(kept, contents):
+                kept = None
+            is_cut_off = kept is not None and self._is_cut_off(kept, contents)
+        if kept and not is_cut_off:
             return self._keep(kept, place, method=contents.method)
         with nothing_changed():
-            found = self._read(kept, contents) if kept and is_there else b""
-            data = found or self._made(record, contents, place)  # (3)
+            data = self._read(kept, contents) if kept else self._made(record, contents, place)  # (3)
         return self._write(data)
 
     @property
@@ -255,22 +254,19 @@ class BoardImageJob:
         self.progress(ChecksPassed((prove_fit(image),)))
         self._record(image, ImageState.MADE)  # (4)
         contents = self._session.contents(planned, proof=self.proof)
-        finished: Finished | None = None
         try:
-            for event in carry_out(planned, self._session.bootloader, contents=contents):
-                if isinstance(event, Finished):
-                    finished = event
-                else:
-                    self.progress(Repeated(_CONTENTS_DIFFER) if isinstance(event, Repeated) else event)
+            finished = finish(carry_out(planned, self._session.bootloader, contents=contents), self._show)
         except BoardError as error:
             # The cause has neither the state of the flash, which speaks of a program, nor an own remedy.
             raise self._interrupted(error) from None
-        if finished is None:
-            raise AssertionError("flashing ends with Finished")
 
         self.progress(ChecksPassed((prove_written(image, finished.sha256, method=finished.method),)))
         self._record_written(image)
         return BoardImageResult(image, finished)
+
+    def _show(self, event: Event) -> None:
+        # The reason of a failed proof names bytes of the flash, which may be part of a key.
+        self.progress(Repeated(_CONTENTS_DIFFER) if isinstance(event, Repeated) else event)
 
     def _interrupted(self, error: BoardError) -> BoardError:
         found = error.__cause__ if isinstance(error.__cause__, BoardError) else None

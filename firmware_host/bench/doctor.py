@@ -48,10 +48,8 @@ _REPLIES = {
 class Trial:
     """One attempt to get an answer from a bootloader over a line, on a link that does not discard an echo.
 
-    Attributes:
-        unasked: bytes received before anything was sent.
-        first: bytes received after the first 0x7F.
-        second: bytes received after the second 0x7F, which is sent only if the first got no answer.
+    The bytes are those received `unasked`, after the first 0x7F, and after the second, which is sent only if the first
+    got no answer.
     """
 
     line: BoardLine
@@ -81,11 +79,6 @@ class Trial:
         return (self.first or self.second).startswith(bytes((SYNC,))) and not self.unasked
 
     @property
-    def true_line(self) -> BoardLine:
-        """A copy of the line whose mode has the echo that was observed."""
-        return replace(self.line, mode=replace(self.line.mode, echo=self.has_echo))
-
-    @property
     def found(self) -> bool:
         """Whether a bootloader answered. If the wiring resets the board, the answer must follow a reset."""
         return self.reply is Reply.FRESH or (self.reply is Reply.CONNECTED and self.line.wiring.is_by_hand)
@@ -96,7 +89,6 @@ class Observations:
     """Observations on the serial line that the operator gave. An observation that was not made is None or empty.
 
     Attributes:
-        ports: the serial ports of this machine.
         notes: notes for the operator about how the port was opened.
         failed: the error if the port could not be opened or was lost.
         asked: the attempt with the given wiring and speed.
@@ -125,12 +117,9 @@ class Observations:
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding of the diagnosis.
+    """One finding of the diagnosis, with its parts as in an error.
 
-    Attributes:
-        about: the finding's identifier in JSON output, such as ``port`` or ``echo``.
-        what: the finding as a clause; `remedy`, `action` and `values` are as in an error.
-        hinders: whether the finding prevents flashing over the given serial line.
+    `about` identifies it in JSON output, such as ``port`` or ``echo``. If it `hinders`, the line cannot be used.
     """
 
     about: str
@@ -210,7 +199,7 @@ def _no_bootloader(seen: Observations) -> Finding:
 
 
 def _session(seen: Observations, last: Trial) -> Iterator[Finding]:
-    line = last.true_line
+    line = replace(last.line, mode=replace(last.line.mode, echo=last.has_echo))
     if line != seen.line:
         yield _hindrance(
             _difference(line, seen.line),

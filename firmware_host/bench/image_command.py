@@ -76,11 +76,7 @@ class ImageCommand:
     ) -> bytes:
         """Run the command once, and return its output, of which at most `limit` + 1 bytes are read.
 
-        Args:
-            values: the variables that are added to the environment.
-            limit: the largest acceptable output in bytes; the caller refuses a longer one.
-            show: receives each line of the error output.
-            stop: ends the command early.
+        `values` are added to the environment, and `show` receives each line of the error output.
 
         Raises:
             RefusedError: the command cannot be started, fails, or takes too long.

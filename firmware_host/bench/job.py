@@ -44,8 +44,9 @@ from firmware_host.bench.result import BenchObserver, BoardMet, BoardResult, Che
 from firmware_host.bench.session import BoardSession, ClearedBoard
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.flashing.contents import Proof
+from firmware_host.flashing.flasher import finish
 from firmware_host.flashing.journal import FlashJournal, boards
-from firmware_host.flashing.plan import Finished, Preserved
+from firmware_host.flashing.plan import Event, Preserved
 
 _RESUMING = {Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB}
 
@@ -84,11 +85,9 @@ class Bench:
     """The settings and resources that all boards of a bench share.
 
     Attributes:
-        operator: the operator's name, for the log.
         journals: the folder of the journals of interrupted runs.
         stop: stops the work between two bootloader commands.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
-        images: the images made for single boards.
     """
 
     consent: Consent
@@ -228,16 +227,15 @@ class FlashJob:
 
     def _write_release(self, cleared: ClearedBoard) -> None:
         result = self._result
-        for event in cleared.flash():
-            if isinstance(event, Finished):
-                self._passed((cleared.prove_flash(event),))
-                result.finished, result.seconds = event, time.monotonic() - self._started
-                continue
+
+        def show(event: Event) -> None:
             if isinstance(event, Preserved):
                 result.preserved += len(event.data)
             self._progress(event)
-        if result.finished is None:
-            raise AssertionError("flashing ends with Finished")
+
+        finished = finish(cleared.flash(), show)
+        self._passed((cleared.prove_flash(finished),))
+        result.finished, result.seconds = finished, time.monotonic() - self._started
         for note in cleared.notes:
             self._note(note)
 
@@ -252,8 +250,7 @@ class FlashJob:
         except BlockOTAError as error:
             self._note(
                 f"The board holds {self._result.held}, but it is not known whether its program runs: {error.what}: "
-                f"{error.why}. "
-                "Reset the board with BOOT0 at 0."
+                f"{error.why}. Reset the board with BOOT0 at 0."
             )
         except KeyboardInterrupt:
             self._note(f"The board was not started; it holds {self._result.held}.")

@@ -44,9 +44,7 @@ class ImageSource:
     """The places where images are searched for.
 
     Attributes:
-        store: the store, which is searched first.
         stages: returns the sources to try after the store, for one release.
-        observe: returns the observer of the search for one release.
         file: the image file to read in place of any search; None to search.
         describe: returns the manifest of a release; called only for a release whose check 9 needs it.
     """
@@ -59,10 +57,7 @@ class ImageSource:
 
 
 class Offers:
-    """Proven releases by product and version. Each image is fetched once. The class is thread-safe.
-
-    `board_product` is the name of the product of each board's own image; empty if boards have none.
-    """
+    """Proven releases by product and version. Each image is fetched once. The class is thread-safe."""
 
     def __init__(
         self, contract: BlockOTAContract, trust: Trust, source: ImageSource, *, board_product: str = ""
@@ -73,12 +68,9 @@ class Offers:
         self._lock = threading.Lock()
 
     def offer(self, product: str, version: Version | None, *, board_product: str = "") -> Offer:
-        """Look up a release on the chain, and prove the release and its image.
+        """Look up a release, or the newest active one, on the chain, and prove the release and its image.
 
-        Args:
-            product: the product's name.
-            version: the version to look up; None for the newest active version.
-            board_product: the product of the board's own image in an interrupted run; empty for the usual one.
+        `board_product` names the product of the board's own image in an interrupted run; empty for the usual one.
 
         Raises:
             RefusedError: one of checks 1 to 5 failed, or the board's own image has no place beside the release.

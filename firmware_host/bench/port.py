@@ -124,12 +124,7 @@ class BoardPort:
         return reply
 
     def start(self, board: BoardSession, address: int, *, listen: bool = True) -> Started:
-        """Start the board's program as `BoardLine.start` specifies; the session ends unless no start is wanted.
-
-        Raises:
-            RefusedError: the address is not in flash or RAM.
-            BoardError: the board stopped answering before the start, or the port was lost.
-        """
+        """Start the board's program as `BoardLine.start` specifies; the session ends unless no start is wanted."""
         if self.line.start is StartMethod.NONE:
             return Started(StartMethod.NONE)
         if self.line.starts_by_reset:
@@ -148,11 +143,6 @@ class BoardPort:
 
 @contextmanager
 def open_port(line: BoardLine, *, stop: Stop | None = None) -> Iterator[BoardPort]:
-    """Open a port; close it at the end of the ``with`` block.
-
-    Raises:
-        UsageError: the URL or the speed is invalid.
-        LinkError: the port does not exist, is busy, or cannot be opened.
-    """
+    """Open a port, as `open_link` does; close it at the end of the ``with`` block."""
     with closing(open_link(line.url, baud=line.first_baud, mode=line.mode)) as link:
         yield BoardPort(link, line, stop=stop)

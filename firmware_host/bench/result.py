@@ -76,10 +76,8 @@ class BoardResult:
     """The result of the work on one board. The job fills in the fields during the work.
 
     Attributes:
-        port: the port's URL.
         identity: the identity that the board reported; None if the board did not answer.
         release: the release to be written; None if no release was proven.
-        passed: the checks that passed.
         before: the state before the work: a version, ``blank``, ``half written``, ``unknown``, or another product's
             name and version.
         finished: the digest, proof and summary of the run; None if the flash is not proven.
@@ -88,8 +86,6 @@ class BoardResult:
         banner: the text that the board's program printed after its start.
         started: how the program was started: ``reset``, ``go`` or ``none``; empty if the start failed.
         line: the line in the bench log; None if no line was written.
-        error: the error; None if everything succeeded.
-        board_image: the board's own image and its proof; None if the run has none.
     """
 
     port: str

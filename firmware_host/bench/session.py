@@ -42,13 +42,7 @@ class FlashLook:
 
 @dataclass(frozen=True)
 class BoardSession:
-    """One board that is connected and identified.
-
-    Attributes:
-        notes: notes for the operator about how the port was opened.
-        wait: waits for a number of seconds.
-        may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
-    """
+    """One board that is connected and identified; `notes` describe for the operator how the port was opened."""
 
     bootloader: Bootloader
     identity: BoardIdentity
@@ -66,11 +60,7 @@ class BoardSession:
     ) -> Examination:
         """Determine what is installed at the addresses of a release, without changing the flash.
 
-        Args:
-            proven: the release to be written.
-            known: the releases on the chain, which the board may already have.
-            journal: the board's journal, which may record an interrupted run; None if no journal is kept.
-            proof: how the flash is examined and proven, if the chip is known to run the digest program.
+        The board may have one of the `known` releases, or the state that its `journal` explains.
 
         Raises:
             RefusedError: check 7 failed, because the chip is not supported; or the journal cannot be read.
@@ -118,24 +108,14 @@ class BoardSession:
         return OnChip(self.bootloader, stub, plan=planned, proof=proof)
 
     def plan(self, data: bytes, address: int) -> FlashPlan:
-        """Plan which pages of this board's flash an image at an address occupies.
-
-        Raises:
-            ImageError: the image does not lie within the flash.
-        """
+        """Plan which pages of this board's flash an image at an address occupies; see `flashing.plan.plan`."""
         chip, flash_size = flash_of(self.identity)
         return plan(chip, FirmwareImage(data, address, "bin"), flash_size=flash_size, may_erase_all=self.may_erase_all)
 
     def answer(
         self, installed: Installed, *, lost: tuple[range, ...] = (), interrupted: InterruptedRun | None = None
     ) -> BoardAnswer:
-        """The facts about the board that checks 6 to 9 need.
-
-        Args:
-            installed: what is at the release's addresses.
-            lost: erased addresses beside a half written image, whose contents no journal of this bench has.
-            interrupted: the interrupted run that the board's journal records; None if it records none.
-        """
+        """The facts about the board that checks 6 to 9 need, as `Examination.clear` finds them."""
         identity = self.identity
         return BoardAnswer(
             chip_id=identity.product_id,
@@ -178,7 +158,6 @@ class Examination:
     """The result of examining a board's flash for one release, before checks 6 to 9.
 
     Attributes:
-        contents: the board's flash, with the bytes and digests read so far.
         installed: what is installed at the release's addresses; None if the flash was not examined.
         entry: the interrupted run that the journal records.
     """
@@ -230,7 +209,6 @@ class ClearedBoard:
     """A board that passed checks 6 to 9 for one release; only `Examination.clear` creates instances.
 
     Attributes:
-        contents: the board's flash, with the bytes and digests read so far.
         back: the bytes beside the image that an interrupted run erased and this run restores.
         run: records the run in the board's journal; None if no journal is kept.
     """
@@ -248,15 +226,7 @@ class ClearedBoard:
         return (*self.back.notes, *self.contents.notes)
 
     def flash(self) -> Generator[Event]:
-        """Erase and write the pages that differ, and prove the whole image.
-
-        Yields:
-            The events of the run; the last one is `Finished`.
-
-        Raises:
-            RefusedError: the journal cannot be written; nothing was changed.
-            BoardError: the board or its link failed; the error describes the state of the flash.
-        """
+        """Erase and write the pages that differ, and prove the whole image; see `carry_out`."""
         planned = self.board.plan(self.proven.image, self.proven.release.load_address)
         bootloader = self.board.bootloader
         yield from carry_out(planned, bootloader, contents=self.contents, journal=self.run, kept=self.back.kept)

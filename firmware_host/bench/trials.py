@@ -32,13 +32,7 @@ _QUESTION_BYTES = 7
 
 
 def observe(line: BoardLine, *, listen: float = LISTEN_SECONDS, wait: Wait = time.sleep) -> Observations:
-    """Observe the serial line to a board. The board's memory is not changed, but the board may be reset.
-
-    Args:
-        line: the line as the operator gave it.
-        listen: seconds to listen before anything is sent.
-        wait: waits for a number of seconds.
-    """
+    """Observe the line to a board: first listen for some seconds. No memory is changed, but the board may be reset."""
     seen = Observations(line, ports=serial_ports(), latency_remedy=latency_remedy(line.url))
     try:
         with _opened(line) as link:

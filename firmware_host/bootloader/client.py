@@ -1,8 +1,7 @@
 """The client of an STM32 bootloader: read, write, erase and start (AN3155).
 
 Example:
-    link = open_link("/dev/ttyUSB0")
-    bootloader = Bootloader(link)
+    bootloader = Bootloader(open_link("/dev/ttyUSB0"))
     bootloader.connect()
     identity = identify(bootloader)  # sets the target
     first_block = bootloader.read(0x0800_0000, 256)
@@ -61,11 +60,8 @@ class Bootloader:
 
     Call `connect` first, and `target` when the chip is known; commands with an address need the target. A command
     raises RefusedError and sends nothing if the bootloader lacks the command, or the chip lacks the page or memory. A
-    command raises BoardError if the board is silent or answers NACK, or if the port was lost.
-
-    Args:
-        link: an open link; nothing is sent before `connect`.
-        before_command: called before each command; it may raise an exception to stop the work.
+    command raises BoardError if the board is silent or answers NACK, or if the port was lost. `before_command` may raise
+    an exception to stop the work.
 
     Attributes:
         mark: the mark of the last identified board; None before that, and if the board's flash cannot be read.
@@ -87,9 +83,7 @@ class Bootloader:
     def connect(self) -> Capabilities:
         """Connect to the bootloader after a reset, or again to one that is already connected, and get its commands.
 
-        Raises:
-            NoAnswerError: the board is silent.
-            BoardProtocolError: something other than a bootloader answers.
+        A silent board raises NoAnswerError; an answer that is not a bootloader's raises BoardProtocolError.
         """
         self._target = self._capabilities = None
         self.link.drain()
@@ -147,10 +141,7 @@ class Bootloader:
         return data
 
     def read_unless_protected(self, address: int, length: int) -> bytes | None:
-        """Read 1 to 256 bytes; None if readout protection is on.
-
-        Under readout protection the bootloader answers NACK to the Read Memory command itself, before the address.
-        """
+        """Read 1 to 256 bytes; None if readout protection is on: the command is then refused before its address."""
         exchange = an3155.read_memory(address, length)
         chip, flash_size = self._known_target()
         _require_span(exchange, length=length, spans=chip.readable(flash_size))
@@ -162,11 +153,7 @@ class Bootloader:
         return self._read(exchange, length)
 
     def write(self, address: int, data: bytes) -> None:
-        """Write up to 256 bytes, aligned as the chip requires.
-
-        An acknowledgement does not prove the write, because the bootloader also acknowledges a write to a page that is
-        protected or not erased.
-        """
+        """Write up to 256 bytes, aligned as the chip requires; a write to a protected page is acknowledged too."""
         exchange = an3155.write_memory(address, data)
         chip, flash_size = self._known_target()
         _require_span(exchange, length=len(data), spans=chip.writable(flash_size))
@@ -221,8 +208,7 @@ class Bootloader:
         chip, flash_size = self._known_target()
         if not chip.protected_bytes:
             return None
-        option_bytes = self.read(chip.option_bytes.start, len(chip.option_bytes))
-        return chip.write_protected_units(option_bytes, flash_size)
+        return chip.write_protected_units(self.read(chip.option_bytes.start, len(chip.option_bytes)), flash_size)
 
     def _counted_answer(self, exchange: Exchange) -> bytes:
         """Perform an exchange whose answer is a count N, N + 1 bytes, and ACK; return the N + 1 bytes."""

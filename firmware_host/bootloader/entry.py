@@ -1,9 +1,8 @@
 """Start a board's bootloader, choose the speed of the serial line, and listen to the application.
 
 A board enters its bootloader when it leaves reset with BOOT0 at 1. A USB adapter's control lines can drive NRST and
-BOOT0. TTL adapters invert the control lines: an asserted line pulls its pin low. The common wiring connects DTR to NRST
-and RTS to BOOT0. With the common wiring, the board is in reset while DTR is asserted, and BOOT0 is 1 while RTS is not
-asserted.
+BOOT0. TTL adapters invert them: with the common wiring of DTR to NRST and RTS to BOOT0, the board is in reset while DTR
+is asserted, and BOOT0 is 1 while RTS is not asserted.
 """
 
 from __future__ import annotations
@@ -56,13 +55,9 @@ class ControlSignal(Enum):
 
 @dataclass(frozen=True)
 class BoardWiring:
-    """The connection of an adapter's control lines to a board's NRST and BOOT0 pins.
+    """The signals that drive a board's NRST and BOOT0 pins; NONE if the operator resets the board, or sets a jumper.
 
-    Attributes:
-        reset: the signal that drives NRST; NONE if the board is reset by hand.
-        boot0: the signal that drives BOOT0; NONE if a jumper sets BOOT0.
-        invert_reset: whether the board is in reset while the reset line is not asserted.
-        invert_boot0: whether BOOT0 is 1 while its control line is asserted.
+    If inverted, the board is in reset while the reset line is not asserted, or BOOT0 is 1 while its line is asserted.
     """
 
     reset: ControlSignal
@@ -122,7 +117,7 @@ class BoardLine:
 
     Attributes:
         url: a serial device, a pseudo-terminal, ``socket://host:port`` or ``rfc2217://host:port``.
-        baud: bits per second, or `FASTEST` (0), the highest speed that the board supports.
+        baud: bits per second, or `FASTEST`.
 
     Raises:
         UsageError: RTS would drive a pin of the board and an RS485 transceiver, or the wiring cannot start the program
@@ -218,10 +213,7 @@ def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = F
 
 
 def reset_board(link: Link, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
-    """Reset the board, with BOOT0 at level `boot0` if a control line drives BOOT0.
-
-    If the board is reset by hand, the function does nothing.
-    """
+    """Reset the board, unless that is done by hand, with BOOT0 at level `boot0` if a control line drives BOOT0."""
     if wiring.is_by_hand:
         return
     if not link.can_steer:

@@ -60,15 +60,11 @@ class Program:
     """One of the two digest programs; each is position independent.
 
     Attributes:
-        file: the file with the code, in ``stub/``.
         head_size: the size in bytes of the first part, which checks the rest.
         stack: the offset of the end of the stack; 0 for the end of the RAM.
         results: the offset of the results; 0 for the address after the program.
-        once: instructions of a run that hashes nothing (self-check, tables, constants).
-        per_length: the maximum of instructions that complete one digest.
-        per_block: instructions that hash 64 bytes.
-        per_page: instructions that begin and end the CRC-32 of a page.
-        per_word: instructions for one word of a page's CRC-32.
+        once: instructions of a run that hashes nothing. To these come `per_length` for each digest, `per_block` for 64
+            bytes, `per_page` for each page's CRC-32, and `per_word` for each of its words.
         reports_faults: whether the program marks its results if it read memory that does not exist.
     """
 
@@ -101,13 +97,7 @@ _READ_INSTEAD = "read the flash back instead of hashing it on the chip"
 
 @dataclass(frozen=True)
 class Pages:
-    """A group of consecutive pages of one size, whose CRC-32s are computed.
-
-    Attributes:
-        start: the address of the first page, a multiple of 4.
-        size: the size of each page in bytes, a multiple of 4.
-        count: the number of pages.
-    """
+    """A group of consecutive pages of one size, whose CRC-32s are computed; start and size are multiples of 4."""
 
     start: int
     size: int
@@ -124,11 +114,9 @@ _NO_PAGES = Pages(FLASH_BASE, _WORD, 0)
 
 @dataclass(frozen=True)
 class FlashDigests:
-    """The digests that the chip has computed of its flash.
+    """The digests that the chip has computed of its flash: one for each requested length, in the requested order.
 
-    Attributes:
-        sha256: one digest for each requested length, in the requested order.
-        pages: the CRC-32 (zlib's) of each page of each group, which is a hint for planning and never a proof.
+    `pages` has the CRC-32 (zlib's) of each page of each group, which is a hint for planning and never a proof.
     """
 
     sha256: tuple[bytes, ...]
@@ -171,18 +159,12 @@ class _Job:
         return PARAMETERS.pack(*fields, nonce, self.start, *ends, watchdog, *registers, *usarts)
 
 
-def random_nonce() -> int:
-    """Return an unpredictable number of 32 bits."""
-    return secrets.randbits(32)
-
-
 class DigestStub:
     """The digest program on one board, written to the board's RAM once per session.
 
     Args:
         bootloader: the client, connected and with its target set; each run leaves it in the same state.
         wait: waits for a number of seconds; no byte may be sent meanwhile.
-        nonces: returns a fresh number of 32 bits.
     """
 
     def __init__(
@@ -192,10 +174,8 @@ class DigestStub:
         *,
         flash_size: int,
         wait: Callable[[float], None] = time.sleep,
-        nonces: Callable[[], int] = random_nonce,
     ) -> None:
-        self._bootloader, self._chip, self._flash_size = bootloader, chip, flash_size
-        self._wait, self._nonces = wait, nonces
+        self._bootloader, self._chip, self._flash_size, self._wait = bootloader, chip, flash_size, wait
         self._last_header = b""
         self._program = PROGRAMS[chip.core]
         self._base = chip.bootloader_ram.start
@@ -253,20 +233,16 @@ class DigestStub:
     def run(self, start: int, lengths: Sequence[int], *, pages: Sequence[Pages] = ()) -> FlashDigests:
         """Hash the flash from `start` on for several lengths in one run, and compute the CRC-32 of each page.
 
-        Args:
-            start: the address of the first byte to hash.
-            lengths: the numbers of bytes to hash from `start` on; at most `MAX_LENGTHS` different ones, in any order.
-            pages: the pages whose CRC-32 is computed, in at most `MAX_GROUPS` groups.
+        There are at most `MAX_LENGTHS` different lengths, in any order, and `MAX_GROUPS` groups of pages.
 
         Raises:
-            RefusedError: the flash does not have these addresses, or the chip has too little RAM or is not known to
-                run the digest program; nothing was sent.
+            RefusedError: the flash does not have these addresses, or the chip has too little RAM; nothing was sent.
             NoAnswerError: the board does not return to its bootloader.
             BoardProtocolError: the digest program or its results are not in the RAM.
             BoardError: another board answers, or the board is silent or answers NACK.
         """
         seconds = self.seconds(start, lengths, pages=pages)
-        job, nonce = _Job(start, tuple(lengths), tuple(pages)), self._nonces()
+        job, nonce = _Job(start, tuple(lengths), tuple(pages)), secrets.randbits(32)
         self._execute(job, nonce, seconds=seconds)
         return self._results(job, nonce)  # (5)
 
@@ -276,9 +252,6 @@ class DigestStub:
         Chips that report less flash than they have are common. A mass erase erases the flash that they do not report.
         Reading memory that does not exist is a fault, which the program for ARMv7-M reports; on other cores nothing
         beyond the reported flash is read, and the result is False.
-
-        Raises:
-            BoardError: as `run`.
         """
         hidden = range(self._chip.flash(self._flash_size).stop, self._chip.flash(self._chip.flash_limit).stop)
         if not hidden or not self._program.reports_faults:
@@ -290,7 +263,7 @@ class DigestStub:
 
     def _checksum(self, span: range) -> int | None:
         """The CRC-32 of any addresses; None if some of them have no memory."""
-        nonce, job = self._nonces(), _Job(FLASH_BASE, (), (Pages(span.start, len(span)),))
+        nonce, job = secrets.randbits(32), _Job(FLASH_BASE, (), (Pages(span.start, len(span)),))
         self._execute(job, nonce, seconds=self._seconds(job))
         self._last_header = self._read(0, _HEADER.size)
         return None if self._last_header == _HEADER.pack(nonce, nonce) else self._results(job, nonce).pages[0]

@@ -38,11 +38,7 @@ def flash_of(identity: BoardIdentity) -> tuple[Chip, int]:
 
 
 def page_numbers(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[int, ...]:
-    """Return page numbers in ascending order without duplicates; None stands for all pages.
-
-    Raises:
-        RefusedError: a page does not exist, or the flash size is unknown.
-    """
+    """Return page numbers in ascending order without duplicates, None for all; refuse a page that does not exist."""
     chip, flash_size = flash_of(identity)
     count = len(chip.erase_units(flash_size))
     wanted = sorted(set(range(count) if pages is None else pages))
@@ -53,11 +49,7 @@ def page_numbers(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[
 
 
 def units_to_erase(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[EraseUnit, ...]:
-    """Return the erase units with the given page or sector numbers; None stands for all pages.
-
-    Raises:
-        RefusedError: a page does not exist or is write-protected, or the flash size is unknown.
-    """
+    """Return the erase units with these numbers, None for all; refuse one that does not exist or is write-protected."""
     wanted = page_numbers(identity, pages)
     # The bootloader acknowledges the erase of a protected page, but does not erase it (AN3155, note to Erase Memory).
     if kept := sorted(set(wanted) & set(identity.write_protected_pages or ())):
@@ -89,9 +81,7 @@ def refused_erase(error: CommandRefusedError, chip: Chip) -> EraseRefusedError:
 
 
 def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], flash_size: int) -> Iterator[int]:
-    """Erase pages, with a mass erase if `units` are all pages and the chip has one; then read the pages back.
-
-    The pages are read back because an acknowledgement does not prove an erase.
+    """Erase pages, at once if `units` are all pages; then read them back: an acknowledgement proves nothing.
 
     Yields:
         The number of bytes that are proven to be erased so far.

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from enum import Enum, auto
 
 from blockota.errors import Action, BoardError, FlashProofError, RefusedError
@@ -105,6 +105,15 @@ def carry_out(
         raise flashing.described(error) from error
     except KeyboardInterrupt as error:
         raise flashing.described(BoardError("flashing was interrupted")) from error
+
+
+def finish(events: Iterator[Event], progress: Callable[[Event], None]) -> Finished:
+    """Let a run pass, and return its last event; `progress` receives the others."""
+    for event in events:
+        if isinstance(event, Finished):
+            return event
+        progress(event)
+    raise AssertionError("flashing ends with Finished")
 
 
 class _Stage(Enum):

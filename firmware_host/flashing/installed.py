@@ -22,11 +22,8 @@ BATCH = 8
 class Installed:
     """The contents of the flash at the addresses of a release; blank if all attributes have their defaults.
 
-    Attributes:
-        release: the complete release of the product.
-        other: the complete release of another product.
-        half_written: whether an interrupted run has left these contents.
-        unknown: whether the contents are neither blank, nor a known release, nor half written.
+    `release` is the complete release of the product, `other` that of another product. An interrupted run has left half
+    written contents.
     """
 
     release: Release | None = None
@@ -87,10 +84,9 @@ def find_installed(
 def held_release(
     releases: Iterable[Release], *, sha256: Callable[[int, Sequence[int]], Sequence[bytes]]
 ) -> Release | None:
-    """Find the release with the greatest version whose digest equals that of the flash.
+    """Find the newest release whose digest equals that of the flash; `sha256` is as in `FlashContents`.
 
-    The newest releases are compared first, in batches. A board with a recent release is therefore hashed only once.
-    `sha256` returns the digests of the flash from an address on, one for each length.
+    The newest releases are compared first, in batches, so that a board with a recent release is hashed only once.
     """
     for some in batches(releases):
         found: dict[tuple[int, int], bytes] = {}
@@ -141,10 +137,7 @@ def _is_unit_blank(plan: FlashPlan, contents: FlashContents, unit: EraseUnit) ->
 
 
 def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
-    """Whether the image's first words are erased, and every other byte is erased or equals the image.
-
-    A run that is interrupted after its last erase leaves the first words erased and the rest partly written.
-    """
+    """Whether the first words are erased, and every other byte is erased or equals the image, as after all erases."""
     wanted, blank = wanted_contents(plan), plan.chip.erased_byte
     for unit in plan.units:
         is_known = contents.checksum(unit) in (plan.chip.blank_checksum(unit.size), wanted.checksum(unit.span))

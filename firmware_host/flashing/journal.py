@@ -39,10 +39,7 @@ _SHIFTED = 8
 
 @dataclass(frozen=True)
 class UnitChange:
-    """The CRC-32 of one page or sector before and after a run.
-
-    `before` is None if it is unknown. A second attempt keeps the value of the first attempt.
-    """
+    """The CRC-32 of one page or sector before and after a run; a second attempt keeps `before`, None if unknown."""
 
     address: int
     size: int
@@ -65,7 +62,6 @@ class Changes:
 
     Attributes:
         at_once: whether the run uses a mass erase; an interruption can then leave each page in any state.
-        preserved: the bytes beside the image in erased pages.
         damaged: the bytes that the flash had in place of preserved bytes when their proof failed.
         sample: the image's first addresses before the run, if the image has only one page; None if it has more.
     """
@@ -79,12 +75,9 @@ class Changes:
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """An interrupted run: it was started, but its flash was not proven.
+    """An interrupted run: it was started, in Unix seconds, but its flash was not proven.
 
-    Attributes:
-        sha256: the SHA-256 of the release's image.
-        started: the start of the run, in Unix seconds.
-        replaced: the version of the product that was installed before the run; None if unknown or none.
+    `replaced` is the version of the product that was installed before the run; None if unknown or none.
     """
 
     unique_id: str
@@ -103,13 +96,9 @@ class JournalEntry:
         one page may have other contents, because power failed while the page was erased or written. After a mass
         erase, the first page is blank and the other pages may have any contents.
 
-        If the first words are not erased, the run was changing at most the first page: all other pages have their old
-        contents, or all of them have their new contents. If the first page has neither its old nor its new contents,
-        at least one other page must not be blank; otherwise any foreign program would fit.
-
-        Args:
-            units: the pages or sectors of the image, by address.
-            is_sealed: whether any byte of the image's first words is not erased.
+        If the first words are not erased (`is_sealed`), the run was changing at most the first page: all other pages
+        have their old contents, or all of them have their new contents. If the first page has neither its old nor its
+        new contents, at least one other page must not be blank; otherwise any foreign program would fit.
         """
         changes = {change.address: change for change in self.changes.units}
         if not self.changes.units or self.changes.units[0].address != units[0].unit.address:
@@ -127,14 +116,9 @@ class JournalEntry:
     def explains_only_unit(self, read: Callable[[range], bytes], *, wanted: bytes, blank: int) -> bool:
         """Whether an interrupted erase of the only page of an image can have left its present contents.
 
-        An erase changes bits only towards the erased state. The sample of the old contents, or the release's own bytes,
-        have therefore every programmed bit of a half erased page. Bytes that no erase has changed explain nothing:
-        another program can have the same vector table.
-
-        Args:
-            read: reads the flash.
-            wanted: the bytes at the addresses of the sample if the image is the release's, otherwise empty.
-            blank: the value of an erased byte.
+        An erase changes bits only towards the erased state, `blank`. The sample of the old contents, or the release's
+        own bytes (`wanted`, empty for another image), have therefore every programmed bit of a half erased page. Bytes
+        that no erase has changed explain nothing: another program can have the same vector table.
         """
         sample = self.changes.sample
         if sample is None:
@@ -165,11 +149,7 @@ class JournalEntry:
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any], unique_id: str) -> JournalEntry:
-        """Decode a board's journal entry from JSON.
-
-        Raises:
-            KeyError, TypeError, ValueError, BlockOTAError: a field is invalid, or the entry is another board's.
-        """
+        """Decode a board's journal entry; a wrong field raises KeyError, TypeError, ValueError or BlockOTAError."""
         if fields["uniqueId"] != unique_id:
             raise ValueError(f"uniqueId is {fields['uniqueId']!r:.40}, but the file name has another board's id")
         replaced = fields.get("replaced")
@@ -207,11 +187,7 @@ class FlashJournal:
         return self.folder / f"{self.unique_id}.json"
 
     def entry(self) -> JournalEntry | None:
-        """Read the interrupted run of this board from its journal; None if the board has no journal.
-
-        Raises:
-            RefusedError: the journal cannot be read.
-        """
+        """Read the interrupted run of this board; None if it has no journal, RefusedError if it cannot be read."""
         if not self.path.exists():
             return None
         try:
@@ -299,7 +275,6 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
 
     Raises:
         RefusedError: some of the bytes to write back lie outside the pages of the plan.
-        BoardError: the board is silent or answers NACK.
     """
     blank = plan.chip.erased_byte
     kept: list[Preserved] = []
@@ -398,8 +373,5 @@ def _is_damaged(whole: bytes, found: bytes, *, blank: int) -> bool:
 
 
 def is_erased(kept: Preserved, found: bytes, *, blank: int) -> bool:
-    """Whether every programmed bit in the flash is also programmed in the kept bytes.
-
-    The result is True if the flash is blank, or if power failed while the bytes were erased or written.
-    """
+    """Whether every programmed bit in the flash is also one of the kept bytes: they are not all written, or erased."""
     return all((there ^ blank) & ~(byte ^ blank) == 0 for byte, there in zip(kept.data, found, strict=True))

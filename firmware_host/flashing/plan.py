@@ -27,12 +27,7 @@ VECTOR_WORDS = 8
 
 @dataclass(frozen=True)
 class Preserved:
-    """Bytes beside the image in an erase unit that is erased; they are written back together with the image.
-
-    Attributes:
-        address: the address of the first byte.
-        data: the preserved bytes.
-    """
+    """Bytes beside the image in an erase unit that is erased; they are written back together with the image."""
 
     address: int
     data: bytes
@@ -48,9 +43,6 @@ class FlashPlan:
     """The place of one image in the flash of one chip.
 
     Attributes:
-        chip: the chip's row in the chip table.
-        flash_size: the size of the chip's flash in bytes.
-        image: the image to write.
         units: the pages or sectors that the image occupies, by address; the first contains the start of the image.
         seal: the addresses of the image's first words, which are written last.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
@@ -121,12 +113,7 @@ class FlashBuffer:
 
 @dataclass(frozen=True)
 class UnitState:
-    """The state of an erase unit before a pass.
-
-    Attributes:
-        as_wanted: whether the unit already has its wanted contents.
-        blank: whether the unit is erased.
-    """
+    """The state of an erase unit before a pass: whether it has its wanted contents, and whether it is erased."""
 
     as_wanted: bool
     blank: bool
@@ -134,13 +121,10 @@ class UnitState:
 
 @dataclass(frozen=True)
 class Work:
-    """The actions on the erase units of a plan.
+    """The units of a plan to erase and to write, by address, and those that are not changed.
 
-    Attributes:
-        erase: the units to erase, starting with the unit that contains the image's first words.
-        write: the units to write, by address; empty if no unit has to change.
-        identical: the units that are not changed.
-        at_once: whether one mass erase replaces the erases after the first one.
+    If any has to change, the first one contains the image's first words. With `at_once`, one mass erase replaces the
+    erases after the first one.
     """
 
     erase: tuple[EraseUnit, ...]
@@ -180,13 +164,10 @@ def wanted_contents(plan: FlashPlan) -> FlashBuffer:
 
 
 def work(plan: FlashPlan, states: Sequence[UnitState], *, is_rest_blank: Callable[[], bool] = lambda: False) -> Work:
-    """Decide which erase units are erased and written.
+    """Decide which erase units are erased and written, from the state of each unit of the plan.
 
-    Args:
-        plan: the plan.
-        states: the state of each unit of the plan.
-        is_rest_blank: whether all flash outside the plan is erased, also flash that the chip does not report; called
-            only if a mass erase is shorter.
+    `is_rest_blank` finds out whether all flash outside the plan is erased, also flash that the chip does not report; it
+    is called only if a mass erase is shorter.
     """
     if all(state.as_wanted for state in states):
         return Work((), (), plan.units, at_once=False)
@@ -247,15 +228,15 @@ class _Counted:
 
 
 class Erased(_Counted):
-    """Progress of erasing: the bytes erased so far, and the bytes to erase in total."""
+    """Progress of erasing: the bytes erased so far, and in total."""
 
 
 class Programmed(_Counted):
-    """Progress of writing: the bytes written so far, and the bytes to write in total. Blank blocks do not count."""
+    """Progress of writing: the bytes written so far, and in total; blank blocks do not count."""
 
 
 class Checked(_Counted):
-    """Progress of the proof: the bytes proven so far, and the bytes to prove in total."""
+    """Progress of the proof: the bytes proven so far, and in total."""
 
 
 @dataclass(frozen=True)
@@ -306,11 +287,9 @@ class Summary:
 
 @dataclass(frozen=True)
 class Finished:
-    """The flash is proven to contain the image.
+    """The flash is proven to contain the image, with this digest over exactly the image's addresses.
 
-    Attributes:
-        sha256: the digest of the flash over exactly the image's addresses.
-        method: the method of the proof: ``read-back`` of every byte, or ``stub`` for a SHA-256 computed on the chip.
+    The `method` is ``read-back`` of every byte, or ``stub`` for a SHA-256 computed on the chip.
     """
 
     sha256: bytes

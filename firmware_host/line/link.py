@@ -31,7 +31,6 @@ class LineMode:
     """How the serial line is driven. The default is the line of AN3155 section 2: even parity and two data wires.
 
     Attributes:
-        parity: the parity bit; the boot ROM of an STM32 needs even parity.
         echo: whether the host receives the bytes that it sends, as on one wire or on many RS485 transceivers.
         rs485: whether the port's RTS switches an RS485 transceiver to sending.
         invert_rs485: whether the transceiver sends while RTS is not asserted.
@@ -55,11 +54,7 @@ class LineMode:
 
     @classmethod
     def parse(cls, text: str) -> LineMode:
-        """Parse the words of a mode, separated by commas.
-
-        Raises:
-            UsageError: a word is unknown, or two words exclude each other.
-        """
+        """Parse the words of a mode, separated by commas; refuse unknown words, and two that exclude each other."""
         words = text.split(",")
         why = next((f"{word!r:.80} is not one of {', '.join(MODES)}" for word in words if word not in MODES), "")
         for one, other in (("rs485", "rs485-inverted"), *((PLAIN, word) for word in MODES[1:])):
@@ -77,7 +72,6 @@ class Link(Protocol):
 
     Attributes:
         name: the URL or device of the port, as the caller gave it.
-        baud: the speed in bits per second, which determines the transmission time of the bytes.
         notes: notes for the operator about how the port was opened.
         can_steer: whether the port has a settable speed, control lines and a break; if not, the methods for them raise
             LinkError.

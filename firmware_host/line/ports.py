@@ -59,12 +59,7 @@ _WINDOWS_ERRORS = {"FileNotFoundError": errno.ENOENT, "PermissionError": errno.E
 
 
 def open_link(url: str, *, baud: int = DEFAULT_BAUD, mode: LineMode | None = None) -> PortLink:
-    """Open the port of a board, with neither control line asserted.
-
-    Args:
-        url: a serial device, a pseudo-terminal, ``socket://host:port`` or ``rfc2217://host:port``.
-        baud: bits per second; a bare socket ignores the speed.
-        mode: how the line is driven; by default with even parity and two data wires.
+    """Open the port of a board, with neither control line asserted; a bare socket ignores the speed.
 
     Raises:
         UsageError: the URL has a different form, or the speed is invalid.
@@ -74,11 +69,7 @@ def open_link(url: str, *, baud: int = DEFAULT_BAUD, mode: LineMode | None = Non
 
 
 class PortLink(Link):
-    """An open port, with deadlines for reads.
-
-    Attributes:
-        echoes: whether each sent frame comes back, and is discarded.
-    """
+    """An open port, with deadlines for reads; if it `echoes`, each sent frame comes back, and is discarded."""
 
     def __init__(
         self, name: str, baud: int, *, echoes: bool = False, now: Callable[[], float] = time.monotonic
