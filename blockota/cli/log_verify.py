@@ -41,16 +41,19 @@ def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: b
     proof = ProofFile.from_json(read_input(file, limit=MAX_PROOF_FILE_SIZE))
     found = verify_proof(proof, keys)
     anchored = _check_anchor(session, found, proof) if asks_chain else None
-    unchecked = {"checked": False} | (proof.anchor.as_fields() if proof.anchor else {})
+    remarks = [*filter(None, [found.evidence.remark]), *(anchored.remarks if anchored else ())]
 
     def show() -> None:
         rows = _rows(found, trusted=len(keys.witnesses), quorum=keys.quorum)
-        session.fields(rows | {"anchor": _anchor_row(proof, anchored)})
-        for remark in [*filter(None, [found.evidence.remark]), *(anchored.remarks if anchored else ())]:
-            session.warn(remark)
+        rows["anchor"] = _anchor_row(proof, anchored)
+        if remarks:
+            rows["warning"] = "; ".join(remarks)
+        session.fields(rows)
         session.done(_sentence(found))
 
-    session.result(found.as_fields() | {"anchor": anchored.as_fields() if anchored else unchecked}, show)
+    unchecked = {"checked": False} | (proof.anchor.as_fields() if proof.anchor else {})
+    anchor = anchored.as_fields() if anchored else unchecked
+    session.result(found.as_fields() | {"anchor": anchor, "remarks": remarks}, show)
 
 
 @click.command()

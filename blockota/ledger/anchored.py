@@ -143,13 +143,19 @@ def find_anchor(reader: LogReader, proof: EntryProof, keeper: UUID, ledger: Upda
         ledger: the contract.
 
     Raises:
-        RefusedError: the anchored log is larger than the published one.
+        RefusedError: the anchored log is larger than the published one, or another one.
         ContentError: the log is damaged.
         ChainError: the node is out of reach, or does not keep the events.
     """
     event = next((one for one in ledger.anchors(keeper) if proof.index < one.head.size), None)
     if event is None:
         return None
+    if reader.head_at(event.head.size) != event.head:
+        raise RefusedError(
+            "the log contradicts its anchor",
+            why=f"the root of its first {event.head.size} entries is not that of the anchor in block {event.block}",
+            remedy="use the log that was anchored: this one is another log, or a copy that was changed",
+        )
     earlier, later = sorted((event.head.size, Checkpoint.parse(proof.checkpoint.text).head.size))
     consistency = reader.prove_consistency(earlier, later)
     return Anchor(ledger.chain.chain_id, event.block, event.head.size, tuple(consistency))

@@ -75,7 +75,6 @@ class VerifiedEntry:
                 "level": self.evidence.level and str(self.evidence.level),
                 "deviceSignature": self.evidence.signature,
                 "proves": self.evidence.proves,
-                "remark": self.evidence.remark,
             },
             "entry": self.entry.as_fields(),
         }

@@ -103,6 +103,8 @@ def test_a_fork_is_refused(city: City) -> None:
     for file in (OTHER.prove(0, anchor), LONG.prove(0, anchor)):
         with pytest.raises(RefusedError, match="contradicts its anchor"):
             city.check(file)
+    with pytest.raises(RefusedError, match="contradicts its anchor"):
+        find_anchor(OTHER.reader, OTHER.reader.prove_inclusion(0), GATEWAY, city.ledger)
 
 
 def test_the_log_must_have_the_key_in_the_registry(city: City) -> None:
