@@ -60,7 +60,7 @@ class Bootloader:
 
     Call `connect` first, and `target` when the chip is known; commands with an address need the target. A command
     raises RefusedError and sends nothing if the bootloader lacks the command, or the chip lacks the page or memory. A
-    command raises BoardError if the board is silent or answers NACK, or if the port was lost. `before_command` may raise
+    command raises BoardError if the board is silent or answers NACK, or the port was lost. `before_command` may raise
     an exception to stop the work.
 
     Attributes:
