@@ -6,7 +6,6 @@ if a figure misses its limit.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from benchmarks.commands import COMMAND, RUNS, seconds
 from benchmarks.figure import ROOT, Figure, options, report, seconds_of
 from blockota.ledger.verify import verify_proof
 from blockota.model.proof_file import Anchor, ProofFile
-from tests.support.receipts import DEVICE, MemoryLog, SigningDevice, install, signed_install
+from tests.support.receipts import DEVICE, MemoryLog, SigningDevice, install, signed_install, trust_table
 
 ENTRIES, CHECKS = 100_000, 201
 MAX_SIZE, MAX_CHECK, MAX_COMMAND = 2000, 2.0, 0.25
@@ -39,9 +38,7 @@ def figures() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         file, trust = Path(folder) / "RECEIPT.json", Path(folder) / "trust.toml"
         file.write_bytes(raw)
-        witnesses = json.dumps([str(key) for key in keys.witnesses])
-        lines = ["[trust]", f'logs = ["{keys.logs[0]}"]', f"witnesses = {witnesses}"]
-        trust.write_text("\n".join([*lines, "[trust.devices]", f'{DEVICE} = "{SIGNER.key.hex()}"', ""]))
+        trust.write_text(trust_table(keys))
         command = [*COMMAND, "log", "verify", str(file), "--trust", str(trust)]
         yield Figure("log verify, whole process", seconds(command, ROOT, runs=RUNS), "s", MAX_COMMAND)
 

@@ -104,15 +104,6 @@ def to_be_signed(kind: str, payload: bytes) -> bytes:
     return cbor.encode(["Signature1", _protected(kind), _EXTERNAL, payload])
 
 
-def check_key(key: bytes) -> None:
-    """Check that a public key is x and y of a point of P-256.
-
-    Raises:
-        ValueError: the key is not a point of P-256.
-    """
-    _public_key(key)
-
-
 def _public_key(key: bytes) -> EllipticCurvePublicKey:
     if len(key) != KEY_SIZE:
         raise ValueError(f"a P-256 key has {KEY_SIZE} bytes, not {len(key)}")

@@ -2,7 +2,7 @@
 
 Keys never come from a receipt. ``logs`` and ``witnesses`` are lists of keys in the form name+id+key of C2SP
 signed-note, ``quorum`` is the number of witnesses that must have cosigned, and ``devices`` maps the number of a device
-to its P-256 key, x and y in 128 hexadecimal digits.
+to its P-256 key in PEM.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from blockota.errors import Action, UsageError
-from blockota.formats.cose import check_key
 from blockota.formats.notes import NoteAlgorithm, VerifierKey
+from blockota.formats.public_key import KeyKind, read_pem
 from blockota.settings import load_table
 
 _KNOWN = {"logs", "witnesses", "quorum", "devices"}
@@ -91,12 +91,15 @@ def _devices(table: object) -> dict[int, bytes]:
     for number, text in table.items():
         if not (number.isascii() and number.isdecimal() and number == str(int(number)) and int(number)):
             raise _unusable("devices", f"{number!r:.40} is not the number of a device")
+        if not isinstance(text, str):
+            raise _unusable("devices", f"the key of device {number} is not a text")
         try:
-            keys[int(number)] = bytes.fromhex(text)
-            check_key(keys[int(number)])
-        except (TypeError, ValueError) as error:
-            why = f"the key of device {number} is not a point of P-256, x and y in 128 hexadecimal digits"
-            raise _unusable("devices", why) from error
+            key = read_pem(text)
+        except UsageError as error:
+            raise _unusable("devices", f"the key of device {number}: {error.what}, {error.why}") from error
+        if key.kind is not KeyKind.P256:
+            raise _unusable("devices", f"the key of device {number} is of the kind {key}, not P-256")
+        keys[int(number)] = key.data
     return keys
 
 

@@ -15,7 +15,7 @@ from blockota.model.proof_file import Anchor, ProofFile
 from blockota.model.receipt import EntryKind
 from tests.conftest import ROOT
 from tests.stories.pages import commands, missing
-from tests.support.receipts import DEVICE, MemoryLog, SigningDevice, install, signed_install
+from tests.support.receipts import DEVICE, MemoryLog, SigningDevice, install, signed_install, trust_table
 
 SIGNER = SigningDevice()
 EVENT = install(kind=EntryKind.EVENT, level=None, release=None, image=None, source="check 9 failed")
@@ -31,11 +31,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.chdir(tmp_path)
-    keys = LOG.keys()
-    witnesses = json.dumps([str(key) for key in keys.witnesses])
-    text = f'[trust]\nlogs = ["{keys.logs[0]}"]\nwitnesses = {witnesses}\n'
-    Path("log.toml").write_text(text)
-    Path("blockota.toml").write_text(f'{text}[trust.devices]\n{DEVICE} = "{SIGNER.key.hex()}"\n')
+    Path("log.toml").write_text(trust_table(LOG.keys()))
+    Path("blockota.toml").write_text(trust_table(LOG.keys(device300=SIGNER.key)))
     for index, name in enumerate(("signed", "board", "event")):
         Path(f"{name}.json").write_bytes(LOG.prove(index, Anchor(1337, 812, 3)).to_json())
     return tmp_path

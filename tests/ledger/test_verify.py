@@ -10,13 +10,13 @@ import pytest
 
 from blockota.errors import RefusedError, UsageError
 from blockota.formats.notes import Note
+from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.ledger.trust import TrustedKeys, load_trust
 from blockota.ledger.verify import VerifiedEntry, verify_proof
 from blockota.model.proof_file import Anchor, ProofFile
 from blockota.model.receipt import EvidenceLevel
 from tests.support.receipts import (
     COSIGNED_AT,
-    DEVICE,
     GATEWAY,
     ORIGIN,
     MemoryLog,
@@ -24,6 +24,7 @@ from tests.support.receipts import (
     install,
     note_signer,
     signed_install,
+    trust_table,
 )
 from tests.support.sampling import sampled
 
@@ -35,6 +36,7 @@ LOG = MemoryLog([*(install(device=number).encode() for number in range(1, 257)),
 FILE = LOG.prove(INDEX, Anchor(1337, 81_234_567, 258))
 KEYS = LOG.keys(device300=SIGNER.key)
 RAW = FILE.to_json()
+ED25519 = PublicKey(KeyKind.ED25519, KEYS.logs[0].key).pem
 
 
 def test_a_receipt_is_proven_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,12 +137,9 @@ def test_a_receipt_among_100_000_fits_into_2_kb() -> None:
 def test_the_trusted_keys_are_read_from_the_settings(tmp_path: Path) -> None:
     """[trust] names keys of logs, witnesses and devices; the quorum is all witnesses if it is not given."""
     file = tmp_path / "trust.toml"
-    file.write_text(
-        f'[trust]\nlogs = ["{KEYS.logs[0]}"]\nwitnesses = ["{KEYS.witnesses[0]}", "{KEYS.witnesses[1]}"]\n'
-        f'[trust.devices]\n{DEVICE} = "{SIGNER.key.hex()}"\n'
-    )
+    file.write_text(trust_table(KEYS).replace("quorum = 2\n", ""))
     assert load_trust(file, environment={}) == KEYS
-    file.write_text(file.read_text().replace("[trust.devices]", "quorum = 1\n[trust.devices]"))
+    file.write_text(trust_table(replace(KEYS, quorum=1)))
     assert load_trust(file, environment={}).quorum == 1
 
 
@@ -159,8 +158,9 @@ def test_the_trusted_keys_are_read_from_the_settings(tmp_path: Path) -> None:
         (f'logs = ["{KEYS.logs[0]}"]\nquorum = true', "number from 0 to 0"),
         (f'logs = ["{KEYS.logs[0]}"]\ndevices = []', "not a table"),
         (f'logs = ["{KEYS.logs[0]}"]\n[trust.devices]\n0 = "00"', "not the number of a device"),
-        (f'logs = ["{KEYS.logs[0]}"]\n[trust.devices]\n7 = "{"01" * 64}"', "not a point of P-256"),
-        (f'logs = ["{KEYS.logs[0]}"]\n[trust.devices]\n7 = 7', "not a point of P-256"),
+        (f'logs = ["{KEYS.logs[0]}"]\n[trust.devices]\n7 = "{"01" * 64}"', "not a public key"),
+        (f'logs = ["{KEYS.logs[0]}"]\n[trust.devices]\n7 = """{ED25519}"""', "of the kind Ed25519, not P-256"),
+        (f'logs = ["{KEYS.logs[0]}"]\n[trust.devices]\n7 = 7', "not a text"),
         ("keys = []", "unknown setting"),
     ],
 )

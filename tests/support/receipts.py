@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from blockota.formats.cose import ORDER, SignedStatement, to_be_signed
 from blockota.formats.notes import Checkpoint, NoteAlgorithm, NoteSigner, VerifierKey, cosign
+from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.formats.tlog import TILE_WIDTH, Tile, TreeEdge, join_entries, leaf_hash
 from blockota.ledger.reader import CHECKPOINT, LogReader
 from blockota.ledger.trust import TrustedKeys
@@ -86,6 +88,13 @@ class MemoryLog:
         keys = {int(name.removeprefix("device")): key for name, key in devices.items()}
         witnesses = tuple(witness.key for witness in self.witnesses)
         return TrustedKeys((self.signer.key,), witnesses, len(witnesses), keys)
+
+
+def trust_table(keys: TrustedKeys) -> str:
+    """Return the table [trust] of a settings file."""
+    devices = [f'{number} = """{PublicKey(KeyKind.P256, key).pem}"""' for number, key in keys.devices.items()]
+    lists = [f"{name} = {json.dumps([*map(str, getattr(keys, name))])}" for name in ("logs", "witnesses")]
+    return "\n".join(["[trust]", *lists, f"quorum = {keys.quorum}", "[trust.devices]", *devices, ""])
 
 
 def note_signer(name: str, secret: int, algorithm: NoteAlgorithm = NoteAlgorithm.ED25519) -> NoteSigner:
