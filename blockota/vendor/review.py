@@ -58,10 +58,17 @@ class Review:
         fields: dict[str, Any] = json.loads(proposal.to_json())
         return fields | {
             **hash_fields(proposal),
-            "contract": proposal.call.contract if proposal.call else None,
+            "contract": self._called,
             "expired": now >= proposal.expires,
             "images": [image.fields for image in self.images],
         }
+
+    @property
+    def _called(self) -> str | None:
+        """Name of the called contract. Without a view, a function of several contracts counts as the first one's."""
+        if self.proposal.call is None:
+            return None
+        return (self.view.name_of(self.proposal.to) if self.view else "") or self.proposal.call.contract
 
     def _address_flags(self) -> list[RedFlag]:
         flags = []
