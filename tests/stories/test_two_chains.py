@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from blockota.chain.local import LocalChain, free_port
 from blockota.cli.main import run
 from blockota.deployment import LOCAL_CHAIN_ID, LOCAL_GATEWAY_CHAIN_ID, Deployment
+from blockota.keys import dev_account
 from blockota.vendor.example import IDENTITIES
+from blockota.vendor.files import read_proposal
 from tests.stories.conftest import Outcome
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
 
@@ -92,6 +95,18 @@ def test_each_safe_decides_on_its_chain(desk: Desk) -> None:
     desk.decide("suspend.json")
     assert "BANNED" in desk.done("identity", "show", UUIDS["fog"]).out
     assert "SUSPENDED" in desk.done("producer", "list").out
+
+    # A proposal of a Safe that owns none of the configured contracts is refused, and listed as foreign.
+    foreign = replace(read_proposal(Path("suspend.json")), safe=dev_account(13).address)
+    Path("foreign.json").write_bytes(foreign.to_json())
+    refused(
+        desk.run("proposal", "sign", "foreign.json", "--key", "dev:1", "--yes"),
+        REFUSED,
+        "the proposal is for another Safe",
+        "the configured contracts are owned by",
+    )
+    states = {one["file"]: one["state"] for one in desk.done("proposal", "list", "--json").json["proposals"]}
+    assert states["foreign.json"] == "for another chain or Safe"
 
     # (4) A lifted ban is flagged, so it is not signed without a person; the Safe is found for a rejection too.
     desk.done("identity", "unban", UUIDS["fog"], "-o", "unban.json")
