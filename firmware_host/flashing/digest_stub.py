@@ -191,34 +191,25 @@ class DigestStub:
         job = _Job(start, tuple(lengths), tuple(pages))
         chip, flash = self._chip, self._chip.flash(self._flash_size)
         room = self.page_limit
-        hashed = f"{len(job.span)} bytes from {job.start:#010x}"
-        is_whole_words = all(
-            one.start % _WORD == one.size % _WORD == 0 and one.size > 0 and one.count >= 0 for one in pages
-        )
-        rules = (
-            (
-                room >= 0,
-                f"the bootloader of {chip.name} leaves {len(chip.bootloader_ram)} bytes of RAM, which is too little",
-            ),
-            (job.page_count <= room, f"the RAM of {chip.name} has no room for {job.page_count} checksums"),
-            (len(pages) <= MAX_GROUPS, f"{len(pages)} groups of pages were given, the limit is {MAX_GROUPS}"),
-            (len(job.rising) <= MAX_LENGTHS, f"{len(job.rising)} lengths were given, the limit is {MAX_LENGTHS}"),
-            (min(job.lengths, default=0) >= 0, "a length is negative"),
-            (_lies_in(job.span, flash), f"{hashed} do not all lie in the flash of {self._flash_size} bytes"),
-            (is_whole_words, "a page does not consist of whole words"),
-            (
-                all(_lies_in(one.span, flash) for one in pages),
-                f"not all pages lie in the flash of {self._flash_size} bytes",
-            ),
-        )
-        for holds, why in rules:
-            if not holds:
-                raise RefusedError(
-                    "the flash cannot be hashed on the chip",
-                    why=why,
-                    remedy=_READ_INSTEAD,
-                    action=Action.FLASH_WITHOUT_STUB,
-                )
+        size, left = f"the flash of {self._flash_size} bytes", f"{len(chip.bootloader_ram)} bytes of RAM"
+        in_words = all(one.start % _WORD == one.size % _WORD == 0 and one.size > 0 and one.count >= 0 for one in pages)
+        faults = {
+            f"the bootloader of {chip.name} leaves {left}, which is too little": room < 0,
+            f"the RAM of {chip.name} has no room for {job.page_count} checksums": job.page_count > room,
+            f"{len(pages)} groups of pages were given, the limit is {MAX_GROUPS}": len(pages) > MAX_GROUPS,
+            f"{len(job.rising)} lengths were given, the limit is {MAX_LENGTHS}": len(job.rising) > MAX_LENGTHS,
+            "a length is negative": min(job.lengths, default=0) < 0,
+            f"{len(job.span)} bytes from {job.start:#010x} do not all lie in {size}": not _lies_in(job.span, flash),
+            "a page does not consist of whole words": not in_words,
+            f"not all pages lie in {size}": not all(_lies_in(one.span, flash) for one in pages),
+        }
+        if why := next((why for why, is_true in faults.items() if is_true), ""):
+            raise RefusedError(
+                "the flash cannot be hashed on the chip",
+                why=why,
+                remedy=_READ_INSTEAD,
+                action=Action.FLASH_WITHOUT_STUB,
+            )
         return self._seconds(job)
 
     def _seconds(self, job: _Job) -> float:
@@ -319,7 +310,7 @@ class DigestStub:
     def _results(self, job: _Job, nonce: int) -> FlashDigests:
         count = len(job.rising)
         answer = self._read(0, _HEADER.size + _DIGEST_SIZE * count)
-        found, expected = answer[: _HEADER.size], _header(nonce)
+        found, expected = answer[: _HEADER.size], _HEADER.pack(nonce, nonce ^ 0xFFFF_FFFF)
         if found != expected:
             raise BoardProtocolError(
                 "the board did not return the digest of its flash",
@@ -349,10 +340,6 @@ def _placed(program: Program, ram: range) -> bytes:
     stack = ram.start + program.stack if program.stack else ram.stop - ram.stop % 8
     _HEADER.pack_into(code, 0, stack, ram.start + _HEADER.size + 1)
     return bytes(code[: -(PARAMETERS.size + _WORD)])
-
-
-def _header(nonce: int) -> bytes:
-    return _HEADER.pack(nonce, nonce ^ 0xFFFF_FFFF)
 
 
 def _lies_in(span: range, flash: range) -> bool:

@@ -53,7 +53,6 @@ from firmware_host.flashing.plan import (
     Work,
     blocks,
     common,
-    overlap,
     wanted_contents,
     without,
     work,
@@ -208,7 +207,7 @@ class _Flashing:
         self._require_whole_flash(planned)
         self._read_beside(planned.write)
         # Bytes beside the image in a unit that is not written are neither lost nor written back.
-        self._read = [span for span in self._read if any(overlap(unit.span, span) for unit in planned.write)]
+        self._read = [span for span in self._read if any(common(unit.span, span) for unit in planned.write)]
         return planned
 
     def _require_whole_flash(self, planned: Work) -> None:
@@ -240,7 +239,7 @@ class _Flashing:
             yield Preserved(start, kept)
 
     def _beside(self, units: Sequence[EraseUnit]) -> list[range]:
-        return [span for span in self._plan.beside if any(overlap(unit.span, span) for unit in units)]
+        return [span for span in self._plan.beside if any(common(unit.span, span) for unit in units)]
 
     def _passes(self, first: Work) -> Iterator[Event]:
         """Run the first pass; if its proof fails, run a second pass that writes every erase unit."""
@@ -456,7 +455,7 @@ class _Flashing:
         twice = ["this was the second attempt"] if self._repeated else []
         losses = []
         for span in self._read:
-            lost = any(overlap(block, span) for block in self._pending)
+            lost = any(common(block, span) for block in self._pending)
             proven = self._stage.value > _Stage.PROVING.value and not lost
             if not proven and not self._wanted.is_blank(span):
                 state = "not all written back" if lost else "acknowledged, but not proven"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from blockota.model.facts import KnownReleases
-from blockota.model.release import Release
+from blockota.model.release import Region, Release
 from firmware_host.bootloader.chips import EraseUnit
 from firmware_host.flashing.contents import FlashContents
 from firmware_host.flashing.journal import FoundUnit, JournalEntry
-from firmware_host.flashing.plan import FlashPlan, common, overlap, wanted_contents
+from firmware_host.flashing.plan import FlashPlan, common, wanted_contents
 
 BATCH = 8
 """The number of image sizes that are compared at once: the digest program hashes as many lengths in one run."""
@@ -62,8 +62,8 @@ def find_installed(
 
     The journal is checked last because it can be outdated: contents with the digest of a release are that release.
     """
-    flash, start = plan.chip.flash(plan.flash_size), plan.image.load_address
-    own = _within(flash, known.own)
+    flash, start = Region(plan.chip.flash(plan.flash_size).start, plan.flash_size), plan.image.load_address
+    own = [one for one in known.own if flash.contains(one.region)]
     # The run of the digest program that computes the checksums for (1) also computes the digests for (2).
     first = {release.size for some in islice(batches(own), 1) for release in some if release.load_address == start}
     contents.expect(start, sorted(first))
@@ -74,8 +74,9 @@ def find_installed(
         return Installed(release=release)
     if _is_half_written(plan, contents):  # (3)
         return Installed(half_written=True)
-    there = (one for one in _within(flash, known.others()) if overlap(_span(one), plan.image.span))
-    if other := held_release(there, sha256=contents.sha256):  # (4)
+    place = Region(start, len(plan.image.data))
+    others = (one for one in known.others() if flash.contains(one.region) and one.region.overlaps(place))
+    if other := held_release(others, sha256=contents.sha256):  # (4)
         return Installed(other=other)
     is_explained = entry is not None and _is_explained(plan, contents, entry)  # (5)
     return Installed(half_written=is_explained, unknown=not is_explained)
@@ -107,7 +108,7 @@ def find_releases(
     candidates = list(releases)
     while release := held_release(candidates, sha256=sha256):
         found.append(release)
-        candidates = [one for one in candidates if not overlap(_span(one), _span(release))]
+        candidates = [one for one in candidates if not one.region.overlaps(release.region)]
     return tuple(sorted(found, key=lambda one: one.load_address))
 
 
@@ -141,7 +142,7 @@ def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
     wanted, blank = wanted_contents(plan), plan.chip.erased_byte
     for unit in plan.units:
         is_known = contents.checksum(unit) in (plan.chip.blank_checksum(unit.size), wanted.checksum(unit.span))
-        if is_known and not overlap(unit.span, plan.seal):
+        if is_known and not common(unit.span, plan.seal):
             continue
         part = common(unit.span, plan.image.span)
         for address, there, byte in zip(part, contents.read(part), wanted[part], strict=True):
@@ -171,11 +172,3 @@ def _is_explained(plan: FlashPlan, contents: FlashContents, entry: JournalEntry)
 
     body = [part for unit in plan.units for whole in plan.body if (part := common(unit.span, whole))]
     return is_same and bool(body) and all(contents.read(part) == wanted[part] for part in body)
-
-
-def _within(flash: range, releases: Iterable[Release]) -> list[Release]:
-    return [one for one in releases if one.load_address in flash and _span(one).stop <= flash.stop]
-
-
-def _span(release: Release) -> range:
-    return range(release.load_address, release.load_address + release.size)

@@ -150,7 +150,7 @@ def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bo
             f"the flash covers {flash.start:#010x} to {flash.stop:#010x}",
             remedy="choose the image that was built for this board",
         )
-    units = tuple(unit for unit in chip.erase_units(flash_size) if overlap(unit.span, image.span))
+    units = tuple(unit for unit in chip.erase_units(flash_size) if common(unit.span, image.span))
     size = max(VECTOR_WORDS, chip.write_alignment)
     start = image.span.start - image.span.start % size
     return FlashPlan(chip, flash_size, image, units, range(start, start + size), may_erase_all)
@@ -201,11 +201,6 @@ def blocks(plan: FlashPlan, units: Sequence[EraseUnit]) -> tuple[range, ...]:
 def chunks(span: range, size: int = MAX_BLOCK) -> Iterator[range]:
     """Split a range of addresses into ranges of at most `size` addresses."""
     return (span[start : start + size] for start in range(0, len(span), size))
-
-
-def overlap(one: range, other: range) -> bool:
-    """Whether two ranges of addresses overlap."""
-    return one.start < other.stop and other.start < one.stop
 
 
 def common(one: range, other: range) -> range:

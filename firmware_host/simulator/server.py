@@ -67,11 +67,7 @@ def serve_tcp(board: SimulatedBoard, *, port: int = 0) -> Iterator[str]:
 
 @contextmanager
 def serve_pty(board: SimulatedBoard) -> Iterator[str]:
-    """Serve the board on a new pseudo-terminal; yield its path, such as ``/dev/pts/3``.
-
-    Raises:
-        UsageError: the system has no pseudo-terminals.
-    """
+    """Serve the board on a new pseudo-terminal; yield its path, such as ``/dev/pts/3``. Windows has none."""
     if sys.platform == "win32":
         what, why = "a simulated board cannot be served on a pseudo-terminal", "Windows has none"
         raise UsageError(what, why=why, remedy="serve the board on a TCP port")
@@ -195,16 +191,13 @@ def tick(board: SimulatedBoard) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Wiring:
-    """The connection of the control lines to a board's NRST and BOOT0 pins.
+    """The signals that drive a board's NRST and BOOT0: ``dtr``, ``rts``, ``break``, or empty for a hand or a jumper.
 
-    The adapter inverts the control lines: an asserted line pulls its pin low. With DTR on NRST and RTS on BOOT0, the
-    board is in reset while DTR is asserted. The board starts its boot ROM if RTS is not asserted when the reset ends.
+    The adapter inverts the control lines: an asserted line pulls its pin low, unless it is inverted once more. With DTR
+    on NRST and RTS on BOOT0, the board is in reset while DTR is asserted, and starts its boot ROM if RTS is not
+    asserted when the reset ends.
 
     Attributes:
-        reset: the signal that drives NRST: ``dtr``, ``rts``, ``break``, or empty for a reset by hand.
-        boot0: the control line that drives BOOT0: ``dtr``, ``rts``, or empty if a jumper sets BOOT0.
-        invert_reset: whether NRST is low while its control line is not asserted.
-        invert_boot0: whether BOOT0 is high while its control line is asserted.
         rs485: whether RTS switches an RS485 transceiver, which sends to the board while RTS is asserted, and otherwise
             receives from it. Bytes against this direction are lost. The board's answer waits for the transceiver to
             receive; a real board does not wait.
@@ -217,11 +210,6 @@ class Wiring:
     invert_boot0: bool = False
     rs485: bool = False
     invert_rs485: bool = False
-
-    @property
-    def uses_rts(self) -> bool:
-        """Whether RTS drives a pin of the board."""
-        return "rts" in {self.reset, self.boot0}
 
 
 DTR_RTS = Wiring(reset="dtr", boot0="rts")
@@ -244,7 +232,7 @@ def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_
         UsageError: RTS would drive a pin of the board and a transceiver.
         LinkError: the port is in use or not allowed.
     """
-    if wiring.rs485 and wiring.uses_rts:
+    if wiring.rs485 and "rts" in {wiring.reset, wiring.boot0}:
         raise UsageError(
             "RTS cannot switch an RS485 transceiver and drive a pin of the board",
             remedy="choose a wiring without RTS, such as dtr or none",
