@@ -115,10 +115,11 @@ class ProofFile:
         try:
             fields = load(raw, form=_FORMAT)
             file = cls._from_fields(fields)
+            again = json.loads(file.to_json())
         except (BlockOTAError, KeyError, TypeError, ValueError) as error:
             raise _unreadable(fault(error)) from error
         # Encoding the file again must give the same fields: nothing in a proof file is without meaning.
-        if json.loads(file.to_json()) != fields:
+        if again != fields:
             raise _unreadable("it has fields or an encoding that a proof file cannot have")
         return file
 

@@ -47,6 +47,7 @@ def test_the_proof_is_a_file_of_the_standard() -> None:
         ({"proof": FIELDS["proof"].replace("index 4321", "index -1")}, "not a tlog-proof"),
         ({"proof": FIELDS["proof"].replace("A=\n", "B=\n")}, "an encoding that"),
         ({"proof": FIELDS["proof"].replace("A=\n", "=\n")}, "Incorrect padding|hash of"),
+        ({"proof": FIELDS["proof"] + "\ud800"}, "surrogates"),
         ({"anchor": {"chainId": 1337, "proof": []}}, "'block' is missing"),
         ({"anchor": FIELDS["anchor"] | {"size": -1}}, "not a whole number"),
         ({"anchor": FIELDS["anchor"] | {"proof": "AA=="}}, "not a list of texts"),
