@@ -73,7 +73,7 @@ class VerifiedEntry:
             "evidence": {
                 "kind": str(self.evidence.kind),
                 "level": self.evidence.level and str(self.evidence.level),
-                "deviceSignature": self.evidence.signature,
+                "isSigned": self.evidence.is_signed,
                 "proves": self.evidence.proves,
             },
             "entry": self.entry.as_fields(),
@@ -101,7 +101,7 @@ def verify_proof(file: ProofFile, keys: TrustedKeys) -> VerifiedEntry:
     except ValueError as error:
         raise _forged(str(error)) from error
     # (5) the keeper of the log
-    owner = _uuid_of(checkpoint.origin)
+    owner = keeper_in(checkpoint.origin)
     if owner and owner != entry.gateway:
         named = f"the gateway {entry.gateway}" if entry.gateway else "no gateway"
         raise _forged(f"the log {checkpoint.origin} belongs to {owner}, and the entry names {named}")
@@ -110,6 +110,12 @@ def verify_proof(file: ProofFile, keys: TrustedKeys) -> VerifiedEntry:
     return VerifiedEntry(
         entry, file.index, log_key, checkpoint.head, witnesses, evidence, names_gateway=owner is not None
     )
+
+
+def keeper_in(origin: str) -> UUID | None:
+    """Return the UUID at the end of the origin of an enrolled log; None if there is none."""
+    last = origin.rpartition("/")[2]
+    return UUID(last) if _UUID.fullmatch(last) else None
 
 
 def _signing_key(note: Note, origin: str, keys: TrustedKeys) -> VerifierKey:
@@ -138,12 +144,6 @@ def _cosignatures(note: Note, keys: TrustedKeys) -> tuple[Cosigned, ...]:
             remedy="ask the keeper of the log for a receipt that more witnesses cosigned",
         )
     return witnesses
-
-
-def _uuid_of(origin: str) -> UUID | None:
-    """Return the UUID at the end of the origin of an enrolled log; None if there is none."""
-    last = origin.rpartition("/")[2]
-    return UUID(last) if _UUID.fullmatch(last) else None
 
 
 def _forged(why: str) -> RefusedError:

@@ -311,15 +311,15 @@ class Evidence:
     Attributes:
         kind: the kind that the entry counts as.
         level: the level that the entry reaches; None if it is not about an image.
-        signature: whether the device's signature is valid; None if it was not checked or there is none.
         proves: what the entry proves, as a clause.
+        is_signed: whether the entry has a signature of the device, and a trusted key verified it.
         remark: why the entry proves less than it states; empty if it does not.
     """
 
     kind: EntryKind
     level: EvidenceLevel | None
-    signature: bool | None
     proves: str
+    is_signed: bool = False
     remark: str = ""
 
 
@@ -350,21 +350,21 @@ def judge(entry: LogEntry, device_key: bytes | None) -> Evidence:
                 why=f"it does not belong to the trusted key of device {entry.device}",
                 remedy="do not rely on the receipt; report the log to the city",
             )
-        return Evidence(entry.kind, EvidenceLevel.A, signature=True, proves=_PROVES[EvidenceLevel.A])
+        return Evidence(entry.kind, EvidenceLevel.A, _PROVES[EvidenceLevel.A], is_signed=True)
 
     # (2) A signature that cannot be checked proves as much as a report without a signature.
     if entry.signature is not None:
         remark = f"the device's signature was not checked: no key of device {entry.device} is trusted"
         level = EvidenceLevel.B if entry.kind.names_running_image else None
-        return Evidence(entry.kind, level, signature=None, proves=_PROVES[level], remark=remark)
+        return Evidence(entry.kind, level, _PROVES[level], remark=remark)
 
     # (3) A device that has a key signs its reports, so a report without a signature does not count.
     if device_key is not None and entry.level is EvidenceLevel.B and entry.kind is not EntryKind.CLAIMED:
         remark = f"device {entry.device} has a key but did not sign, so the {entry.kind} counts as claimed"
-        return Evidence(EntryKind.CLAIMED, entry.level, signature=None, proves=_PROVES[entry.level], remark=remark)
+        return Evidence(EntryKind.CLAIMED, entry.level, _PROVES[entry.level], remark=remark)
 
     # (4) The keeper of the log vouches for the entry.
-    return Evidence(entry.kind, entry.level, signature=None, proves=_PROVES[entry.level])
+    return Evidence(entry.kind, entry.level, _PROVES[entry.level])
 
 
 def _check_text(text: str) -> None:

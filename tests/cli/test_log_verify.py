@@ -89,7 +89,7 @@ def test_the_json_object_has_everything(capsys: pytest.CaptureFixture[str]) -> N
     fields = json.loads(capsys.readouterr().out)
     assert fields["entry"]["product"] == "acme-thermo2"
     assert (fields["index"], fields["checkpoint"]["size"], len(fields["witnesses"])) == (0, 3, 2)
-    assert (fields["evidence"]["level"], fields["evidence"]["deviceSignature"]) == ("A", True)
+    assert (fields["evidence"]["level"], fields["evidence"]["isSigned"]) == ("A", True)
     assert fields["remarks"] == []
     assert fields["anchor"] == {"checked": False, "chainId": 1337, "block": 812, "size": 3, "proof": []}
 

@@ -49,7 +49,7 @@ def test_a_receipt_is_proven_without_a_connection(monkeypatch: pytest.MonkeyPatc
         ("witness0.example", COSIGNED_AT),
         ("witness1.example", COSIGNED_AT),
     ]
-    assert (found.evidence.level, found.evidence.signature) == (EvidenceLevel.A, True)
+    assert (found.evidence.level, found.evidence.is_signed) == (EvidenceLevel.A, True)
 
 
 def test_each_entry_of_a_log_is_proven() -> None:

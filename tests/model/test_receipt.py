@@ -208,7 +208,7 @@ def test_a_board_that_is_not_registered_has_its_unique_id() -> None:
 def test_a_signed_receipt_proves_level_a() -> None:
     """With the device's key, a signed receipt has level A, and one signed with another key is refused as forged."""
     assert judge(SIGNED, SIGNER.key).level is EvidenceLevel.A
-    assert judge(SIGNED, SIGNER.key).signature
+    assert judge(SIGNED, SIGNER.key).is_signed
     with pytest.raises(RefusedError, match=f"forged.*device {DEVICE}"):
         judge(SIGNED, SigningDevice(5).key)
 
@@ -216,7 +216,7 @@ def test_a_signed_receipt_proves_level_a() -> None:
 def test_without_the_device_s_key_a_signature_counts_as_a_report() -> None:
     """A signature that was not checked proves level B, with a remark."""
     evidence = judge(SIGNED, None)
-    assert (evidence.level, evidence.signature) == (EvidenceLevel.B, None)
+    assert (evidence.level, evidence.is_signed) == (EvidenceLevel.B, False)
     assert "was not checked" in evidence.remark
 
 
@@ -250,7 +250,7 @@ def test_a_postponement_is_signed_as_one() -> None:
         source="until 2026-12-01 by the device",
         signature=signature,
     )
-    assert judge(LogEntry.decode(postponed.encode()), SIGNER.key).signature
+    assert judge(LogEntry.decode(postponed.encode()), SIGNER.key).is_signed
     with pytest.raises(RefusedError, match="signs no"):
         replace(postponed, signature=SIGNER.state(IMAGE, kind=RUNS)[1])
     assert SignedStatement.decode(signature).type == POSTPONES
