@@ -23,7 +23,6 @@ from blockota.errors import BlockOTAError, BoardError
 from blockota.model.facts import Consent, KnownReleases, ProvenRelease
 from blockota.shutdown import Stop
 from firmware_host.bench.board_images import BoardImages
-from firmware_host.bench.image_record import ImageRecords
 from firmware_host.bench.job import Bench, FlashJob
 from firmware_host.bench.log import BenchLog
 from firmware_host.bench.offers import Offer
@@ -181,7 +180,7 @@ def _flash(case: Case, *, observer: _Observer, spoil: Spoil, resumes: bool) -> B
         folder / "journals",
         observer,
         stop,
-        BoardImages(ImageRecords(folder / "images")),
+        BoardImages(folder / "images"),
         case.proof,
         may_erase_all=scene.may_erase_all,
     )

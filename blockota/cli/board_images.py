@@ -76,11 +76,9 @@ class OwnImage:
         """
         from firmware_host.bench.board_images import BoardImages
         from firmware_host.bench.image_command import ImageCommand
-        from firmware_host.bench.image_record import ImageRecords
 
         command = ImageCommand.parse(self.command) if self.command else None
-        records = ImageRecords(state / BOARD_IMAGES_NAME)
-        return BoardImages(records, command, may_make_new=self.may_make_new, may_replace=may_replace)
+        return BoardImages(state / BOARD_IMAGES_NAME, command, may_make_new=self.may_make_new, may_replace=may_replace)
 
 
 def board_image_options(command: Callable[..., None]) -> Callable[..., None]:

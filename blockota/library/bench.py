@@ -10,7 +10,6 @@ from blockota.model.release import Version
 from blockota.settings import BENCH_LOG_NAME, BOARD_IMAGES_NAME, JOURNALS_NAME
 from blockota.shutdown import Stop
 from firmware_host.bench.board_images import BoardImages
-from firmware_host.bench.image_record import ImageRecords
 from firmware_host.bench.job import Bench
 from firmware_host.bench.log import BenchLog, login_name
 from firmware_host.bench.offers import ImageSource, Offers
@@ -48,7 +47,7 @@ def flash_board(
         journals=folder / JOURNALS_NAME,
         observer=_Silent(),
         stop=Stop(),
-        images=BoardImages(ImageRecords(folder / BOARD_IMAGES_NAME)),
+        images=BoardImages(folder / BOARD_IMAGES_NAME),
     )
     result = bench.flash(line, offer)
     if result.error:

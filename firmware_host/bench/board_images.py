@@ -10,22 +10,35 @@ The image is written first, so that the new program never starts without it. The
 5. After the program is proven too, record that the run is complete (`BoardImages.complete`).
 
 The bytes of an image are stored nowhere. If a run is interrupted in step 4 and the process ends, the image is lost: the
-command runs again only with the operator's consent, because it may issue a second serial number or key.
+command runs again only with the operator's consent, because it may issue a second serial number or key. A later run has
+only the record of the board and product, ``<folder>/<product>/<unique id>.json``, written before the first erase.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
 
-from blockota.errors import Action, BoardError, FlashProofError, RefusedError, UsageError, VerificationError
+from blockota import strict_json
+from blockota.errors import (
+    Action,
+    BlockOTAError,
+    BoardError,
+    FlashProofError,
+    RefusedError,
+    UsageError,
+    VerificationError,
+)
+from blockota.files import read_input, write_durable
 from blockota.model.board_image import BoardImage, padded, prove_fit, prove_place, prove_written
-from blockota.model.release import Product, Release
+from blockota.model.release import Product, Release, Version, read_name, read_status, read_version
 from blockota.shutdown import Stop
 from firmware_host.bench.image_command import ImageCommand
-from firmware_host.bench.image_record import ImageRecord, ImageRecords, ImageState
 from firmware_host.bench.result import BoardImageResult, ChecksPassed, Progress
 from firmware_host.bench.session import BoardSession, ClearedBoard, nothing_changed
 from firmware_host.flashing.contents import FlashContents, Proof
@@ -34,12 +47,75 @@ from firmware_host.flashing.flasher import carry_out, finish
 from firmware_host.flashing.installed import Installed
 from firmware_host.flashing.plan import Event, Finished, FlashPlan, Part, Repeated, Summary, common, without
 
+_FORMAT = "blockota-board-image-1"
+_MAX_FILE_SIZE = 1 << 16
+_MODE = 0o600
 _CONTENTS_DIFFER = "the bytes read back differ from the written ones"
+
+
+class ImageState(Enum):
+    """The state of the image of one board."""
+
+    MADE = 1
+    """The command has made the image, which is not proven to be in the flash."""
+    WRITTEN = 2
+    """The flash is proven to contain the image; the program of the same run is not proven."""
+    COMPLETE = 3
+    """Image and program are proven."""
+
+    def __str__(self) -> str:
+        """The word, in lower case."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """The record of the newest image of one board and product, with its size in bytes.
+
+    `program` and `version` are those of the program that is written in the same run.
+    """
+
+    unique_id: str
+    product: str
+    sha256: bytes
+    size: int
+    state: ImageState
+    program: str
+    version: Version
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The record as JSON."""
+        return {
+            "format": _FORMAT,
+            "uniqueId": self.unique_id,
+            "product": self.product,
+            "sha256": self.sha256.hex(),
+            "size": self.size,
+            "status": str(self.state),
+            "program": self.program,
+            "version": str(self.version),
+        }
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any], *, unique_id: str, product: str) -> ImageRecord:
+        """Decode the record of a board and product; a wrong field raises KeyError, TypeError or ValueError."""
+        if (fields["uniqueId"], fields["product"]) != (unique_id, product):
+            raise ValueError("uniqueId or product is not that of the file's name")
+        return cls(
+            unique_id=unique_id,
+            product=product,
+            sha256=strict_json.digest(fields, "sha256", prefix=""),
+            size=strict_json.integer(fields, "size"),
+            state=read_status(ImageState, fields),
+            program=read_name(fields, "program"),
+            version=read_version(fields, "version"),
+        )
 
 
 @dataclass(frozen=True)
 class BoardImages:
-    """The images made for single boards, shared by all ports.
+    """The images made for single boards, shared by all ports, and their records in a folder.
 
     Attributes:
         may_make_new: whether the operator asked for a new image for each board that was given one before.
@@ -49,7 +125,7 @@ class BoardImages:
         turn: held while the command runs, so that it never runs for two boards at the same time.
     """
 
-    records: ImageRecords
+    folder: Path
     command: ImageCommand | None = None
     may_make_new: bool = False
     may_replace: bool = False
@@ -57,10 +133,67 @@ class BoardImages:
     given: set[tuple[str, str]] = field(default_factory=set)
     turn: threading.Lock = field(default_factory=threading.Lock)
 
+    def find(self, unique_id: str, product: str) -> ImageRecord | None:
+        """Return the record of a board and product; None if there is none.
+
+        Raises:
+            RefusedError: the record cannot be read.
+        """
+        path = self._path(unique_id, product)
+        if not path.exists():
+            return None
+        try:
+            fields = strict_json.load(read_input(path, limit=_MAX_FILE_SIZE), form=_FORMAT)
+            return ImageRecord.from_fields(fields, unique_id=unique_id, product=product)
+        except (KeyError, TypeError, ValueError, BlockOTAError) as error:
+            raise RefusedError(
+                f"the record {path} cannot be read, so whether the board has an image of {product} is unknown",
+                why=f"{strict_json.fault(error)}; nothing was changed",
+                remedy="move the record away; the command then makes a new image for this board",
+            ) from error
+
+    def interrupted(self, unique_id: str) -> ImageRecord | None:
+        """Return the record of a run that was interrupted on a board; None if there is none."""
+        return next((one for one in self._all(unique_id) if one.state is not ImageState.COMPLETE), None)
+
+    def has_interrupted(self) -> bool:
+        """Whether a run was interrupted on any board; a record that cannot be read counts as interrupted."""
+        try:
+            return self.interrupted("*") is not None
+        except RefusedError:
+            return True
+
+    def write(self, record: ImageRecord) -> None:
+        """Write a record durably; it replaces the earlier record of the board and product.
+
+        Raises:
+            RefusedError: the record cannot be written; the caller must not erase anything.
+        """
+        path = self._path(record.unique_id, record.product)
+        try:
+            write_durable(path, strict_json.dump(record.fields), mode=_MODE)
+        except OSError as error:
+            raise RefusedError(
+                "the board was not flashed, because the record of its own image cannot be written",
+                why=f"{path}: {error.strerror or error}; nothing was erased",
+                remedy="free some space, or make the folder writable, and run the command again",
+            ) from error
+
     def complete(self, unique_id: str, program: Release) -> None:
-        """Record that the program of a run is proven too. A failure is harmless: the next run proves both again."""
-        with suppress(RefusedError):
-            self.records.complete(unique_id, program)
+        """Record that a program is proven on a board, which completes the runs with this program."""
+        with suppress(RefusedError):  # a failure is harmless: the next run proves both again
+            for record in self._all(unique_id):
+                is_of_run = (record.program, record.version) == (program.product, program.version)
+                if is_of_run and record.state is ImageState.WRITTEN:
+                    self.write(replace(record, state=ImageState.COMPLETE))
+
+    def _path(self, unique_id: str, product: str) -> Path:
+        return self.folder / product / f"{unique_id}.json"
+
+    def _all(self, unique_id: str) -> Iterator[ImageRecord]:
+        """The records of a board, or of every board for ``*``."""
+        paths = sorted(self.folder.glob(f"*/{unique_id}.json"))
+        return filter(None, (self.find(path.stem, path.parent.name) for path in paths))
 
 
 @dataclass(frozen=True)
@@ -91,7 +224,7 @@ class BoardImageJob:
         self._require_own_pages(place)
 
         contents = self._session.contents(place, proof=self.proof)  # (2)
-        record = self.images.records.find(self._unique_id, self.product.name)
+        record = self.images.find(self._unique_id, self.product.name)
         # A board that is connected again keeps the new image that the operator asked for.
         kept = None if self.images.may_make_new and self._key not in self.images.given else record
         with nothing_changed():
@@ -292,7 +425,7 @@ class BoardImageJob:
         release = self.cleared.proven.release
         product, digest, size = image.product.name, image.sha256, image.size
         record = ImageRecord(self._unique_id, product, digest, size, state, release.product, release.version)
-        self.images.records.write(record)
+        self.images.write(record)
 
     def _plan(self, data: bytes) -> FlashPlan:
         """Plan the whole region, with erased bytes after the image."""

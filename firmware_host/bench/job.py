@@ -22,15 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from blockota.errors import (
-    Action,
-    BlockOTAError,
-    BoardError,
-    RefusedError,
-    UsageError,
-    VerificationError,
-    shortened,
-)
+from blockota.errors import Action, BlockOTAError, BoardError, RefusedError, UsageError, VerificationError, shortened
 from blockota.formats.mcuboot import program_offset
 from blockota.model.board_image import CHECKS
 from blockota.model.facts import Consent, Passed, Trust
@@ -132,7 +124,7 @@ class Bench:
     ) -> Offer:
         unique_id = board.identity.unique_id or ""
         journal = FlashJournal(self.journals, unique_id).entry() if unique_id else None
-        image = self.images.records.interrupted(unique_id) if unique_id else None
+        image = self.images.interrupted(unique_id) if unique_id else None
         if journal:
             run_product, run_version = journal.product, journal.version
         elif image:
@@ -211,7 +203,7 @@ class FlashJob:
 
         if offer.board_product:
             self._write_board_image(offer.board_product, cleared)  # (4)
-        elif image := self._bench.images.records.interrupted(result.unique_id):
+        elif image := self._bench.images.interrupted(result.unique_id):
             self._note(f"An earlier run was making an image of {image.product} for this board; this run does not.")
         self._write_release(cleared)  # (5)
         self._bench.images.complete(result.unique_id, proven.release)
@@ -313,7 +305,7 @@ def require_interrupted_runs(journals: Path, images: BoardImages) -> None:
     Raises:
         RefusedError: the folder has no journal, and no record of an interrupted run with a board's own image.
     """
-    if not boards(journals) and not images.records.has_interrupted():
+    if not boards(journals) and not images.has_interrupted():
         raise RefusedError(
             "no interrupted run to resume",
             why=f"{journals} has no journal of an interrupted run",

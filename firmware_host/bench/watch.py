@@ -28,11 +28,7 @@ _STILL_STOPPING = "Still stopping; another Ctrl-C changes nothing, because no bo
 
 
 def at_all_ports(
-    lines: Sequence[BoardLine],
-    work: Callable[[BoardLine], list[BoardResult]],
-    *,
-    stop: Stop,
-    observer: BenchObserver,
+    lines: Sequence[BoardLine], work: Callable[[BoardLine], list[BoardResult]], *, stop: Stop, observer: BenchObserver
 ) -> list[BoardResult]:
     """Work at several ports at the same time, with one thread per port; a failure at one port does not affect others.
 

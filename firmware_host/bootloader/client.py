@@ -248,9 +248,7 @@ class Bootloader:
 
     def _refusal(self, exchange: Exchange) -> CommandRefusedError:
         return CommandRefusedError(
-            f"the board on {self.link.name} refused {exchange.title}",
-            why="it answered NACK",
-            remedy=_RESET_REMEDY,
+            f"the board on {self.link.name} refused {exchange.title}", why="it answered NACK", remedy=_RESET_REMEDY
         )
 
     def _known_target(self) -> tuple[Chip, int]:

@@ -168,12 +168,7 @@ class DigestStub:
     """
 
     def __init__(
-        self,
-        bootloader: Bootloader,
-        chip: Chip,
-        *,
-        flash_size: int,
-        wait: Callable[[float], None] = time.sleep,
+        self, bootloader: Bootloader, chip: Chip, *, flash_size: int, wait: Callable[[float], None] = time.sleep
     ) -> None:
         self._bootloader, self._chip, self._flash_size, self._wait = bootloader, chip, flash_size, wait
         self._last_header = b""
@@ -325,8 +320,7 @@ class DigestStub:
         digests = {length: struct.pack(">8I", *words[8 * at : 8 * at + 8]) for at, length in enumerate(job.rising)}
         sums = self._read(_PAGES_OFFSET, _WORD * job.page_count)
         return FlashDigests(
-            sha256=tuple(digests[length] for length in job.lengths),
-            pages=struct.unpack(f"<{job.page_count}I", sums),
+            sha256=tuple(digests[length] for length in job.lengths), pages=struct.unpack(f"<{job.page_count}I", sums)
         )
 
     def _read(self, offset: int, length: int) -> bytes:

@@ -74,9 +74,7 @@ def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None], *
     """
     options = _parser(program).parse_args(arguments)
     logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(message)s",
+        level=logging.DEBUG if options.verbose else logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s"
     )
     _require_possible(options)
     board = _board(options)

@@ -15,9 +15,8 @@ from blockota.errors import BlockOTAError, BoardError, RefusedError
 from blockota.model.facts import Consent
 from blockota.model.release import Region, Version
 from blockota.shutdown import Stop
-from firmware_host.bench.board_images import BoardImageJob, BoardImages
+from firmware_host.bench.board_images import BoardImageJob, BoardImages, ImageState
 from firmware_host.bench.image_command import ImageCommand
-from firmware_host.bench.image_record import ImageRecords, ImageState
 from firmware_host.bench.session import ClearedBoard
 from firmware_host.flashing.contents import Proof
 from firmware_host.flashing.journal import FlashJournal
@@ -62,7 +61,7 @@ class Maker:
         (self.folder / "image").write_bytes(IMAGE)
         program = f"import sys; sys.stdout.buffer.write(open({str(self.folder / 'image')!r}, 'rb').read())"
         command = ImageCommand((sys.executable, "-S", "-c", program))
-        return BoardImages(ImageRecords(self.folder / "records"), command, may_make_new=may_make_new)
+        return BoardImages(self.folder / "records", command, may_make_new=may_make_new)
 
     def cleared(self, board: SimulatedBoard) -> ClearedBoard:
         """Connect the board, and return it after checks 6 to 9."""
@@ -115,7 +114,7 @@ def test_an_interruption_at_any_point_is_completed(maker: Maker, faults: Faults)
     # Reconnect the cable and press reset, as the error advises.
     board.connect()
     board.reset()
-    record = maker.images().records.find(UNIQUE_ID, KEYS.name)
+    record = maker.images().find(UNIQUE_ID, KEYS.name)
     assert has_image(board) or not has_program(board)
     assert record or set(board.flash[OFFSET:]) == {0xFF}
     if error is None:
@@ -177,9 +176,9 @@ def test_a_cut_off_image_is_completed_from_the_flash(maker: Maker) -> None:
     """If the flash has the whole image of an interrupted run before old bytes, the image is kept, and these erased."""
     board, images = SimulatedBoard(flash=OLD.data), maker.images()
     maker.flash(board, images)
-    record = images.records.find(UNIQUE_ID, KEYS.name)
+    record = images.find(UNIQUE_ID, KEYS.name)
     assert record
-    images.records.write(replace(record, state=ImageState.MADE))
+    images.write(replace(record, state=ImageState.MADE))
     left = SimulatedBoard(flash=board.flash[: OFFSET + len(IMAGE)] + b"an old key")
     maker.flash(left, replace(maker.images(), command=None))
     assert left.flash[OFFSET : OFFSET + KEYS.region.size] == IMAGE.ljust(KEYS.region.size, b"\xff")
@@ -211,7 +210,7 @@ def test_a_request_to_stop_before_the_command_changes_nothing(maker: Maker) -> N
     stop.ask()
     with pytest.raises(KeyboardInterrupt):
         BoardImageJob(images, maker.cleared(board), KEYS, Proof.NO_STUB, maker.notes.append, print, stop).run()
-    assert images.records.find(UNIQUE_ID, KEYS.name) is None
+    assert images.find(UNIQUE_ID, KEYS.name) is None
     assert board.flash.startswith(OLD.data)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from blockota.errors import RefusedError
 from blockota.model.release import Version
-from firmware_host.bench.image_record import ImageRecord, ImageRecords, ImageState
+from firmware_host.bench.board_images import BoardImages, ImageRecord, ImageState
 from tests.support.samples import release_of
 
 BOARD = "424c4f434b4f544100000001"
@@ -19,7 +19,7 @@ RECORD = ImageRecord(BOARD, "acme-keys", bytes(32), 48, ImageState.MADE, "acme-t
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
     """A written record is found by its board and product only."""
-    records = ImageRecords(tmp_path / "records")
+    records = BoardImages(tmp_path / "records")
     records.write(RECORD)
     assert records.find(BOARD, "acme-keys") == RECORD
     assert records.find(BOARD, "acme-other") is None
@@ -28,7 +28,7 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
 
 def test_an_incomplete_run_is_found(tmp_path: Path) -> None:
     """A run counts as interrupted until its image and its program are proven."""
-    records = ImageRecords(tmp_path)
+    records = BoardImages(tmp_path)
     assert not records.has_interrupted()
     for state, is_interrupted in ((ImageState.MADE, True), (ImageState.WRITTEN, True), (ImageState.COMPLETE, False)):
         records.write(replace(RECORD, state=state))
@@ -48,7 +48,7 @@ def test_only_the_program_of_the_run_completes_it(
     tmp_path: Path, state: ImageState, version: Version, then: ImageState
 ) -> None:
     """A run is complete once its written image and the program of the same run are proven."""
-    records = ImageRecords(tmp_path)
+    records = BoardImages(tmp_path)
     records.write(replace(RECORD, state=state, version=version))
     records.complete(BOARD, release_of(b"program"))
     found = records.find(BOARD, "acme-keys")
@@ -63,7 +63,7 @@ def test_only_the_program_of_the_run_completes_it(
 )
 def test_a_damaged_record_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     """A record with a wrong field is refused, because the board may have an image already."""
-    records = ImageRecords(tmp_path)
+    records = BoardImages(tmp_path)
     records.write(RECORD)
     path = tmp_path / "acme-keys" / f"{BOARD}.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -76,4 +76,4 @@ def test_a_record_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     """A record that cannot be written is refused before anything is erased."""
     (tmp_path / "records").touch()
     with pytest.raises(RefusedError, match=r"record of its own image cannot be written: .*; nothing was erased"):
-        ImageRecords(tmp_path / "records").write(RECORD)
+        BoardImages(tmp_path / "records").write(RECORD)
