@@ -4,6 +4,7 @@
 ``ape:ALIAS``      an account of Ape: the keystore ``~/.ape/accounts/ALIAS.json``, or an account of a plugin, such as
                    a hardware wallet
 ``env:NAME``       an environment variable with the private key in hex, for a vendor's CI
+``pkcs11:…``       a key in a PKCS #11 token (RFC 7512; see `blockota.pkcs11_keys`), for services
 ``dev:N``          account N of the well-known test mnemonic, on local chains only
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from blockota.strict_json import check_depth
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
     from eth_account.signers.local import LocalAccount
+
+    from blockota.pkcs11_keys import Curve, TokenKey
 
 DEV_MNEMONIC = "test test test test test test test test test test test junk"
 """The public development mnemonic of anvil and ganache."""
@@ -64,6 +67,11 @@ def account_of(
         return _dev_key(name, is_local_chain=is_local_chain)
     if kind == "env":
         return _environment_key(name)
+    if kind == "pkcs11":
+        key = open_token_key(uri, environment=os.environ, ask_pin=ask_password, curve="secp256k1")
+        from blockota.pkcs11_account import TokenAccount
+
+        return TokenAccount(key)
     if kind == "keystore" and _names_a_file(name):
         return _keystore_key(home_path(name), ask_password, note=note)
     if kind == "ape" and _ALIAS.fullmatch(name) and not _could_be_key(name):
@@ -71,10 +79,42 @@ def account_of(
     is_file = _names_a_file(uri) and os.access(home_path(uri), os.R_OK)
     raise UsageError(
         "the key cannot be found",
-        why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, or dev:N on the local chain",
+        why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, pkcs11:…, or dev:N on the local chain",
         remedy=f"write keystore:{uri}" if is_file else "name the place of the key, not the key, or make a new key",
         action=None if is_file else Action.MAKE_KEY,
     )
+
+
+def open_token_key(
+    uri: str,
+    *,
+    environment: Mapping[str, str],
+    ask_pin: Callable[[str], str] | None = None,
+    curve: Curve | None = None,
+) -> TokenKey:
+    """Open the key in a PKCS #11 token that a URI names.
+
+    Args:
+        uri: the URI, as described in `blockota.pkcs11_keys`.
+        environment: the environment of ``pin-source=env:NAME``.
+        ask_pin: called with a prompt if the URI has no ``pin-source``; None refuses such a URI.
+        curve: the required curve; None accepts each that BlockOTA uses.
+
+    Raises:
+        UsageError: the library python-pkcs11 is not installed, the URI is not valid, or the PIN, the module, the token
+            or the key cannot be found.
+        RefusedError: the PIN is wrong or locked, other users can read its file, or the key cannot be used.
+    """
+    try:
+        from blockota.pkcs11_keys import KeyName, TokenKey, find_pin
+    except ImportError as error:
+        raise UsageError(
+            "keys in PKCS #11 tokens cannot be used",
+            why="the library python-pkcs11, of the extra `hardware`, is not installed",
+            remedy="install it with `pip install python-pkcs11==0.10.1`",
+        ) from error
+    name = KeyName.parse(uri)
+    return TokenKey(name, find_pin(name, environment, ask_pin), curve=curve)
 
 
 def create_keystore(path: Path, *, ask_password: Callable[[str], str]) -> str:

@@ -36,6 +36,7 @@ PARTS = {
     "kubo": {"ipfs": ""},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
     "receipts": {"go": ""},
+    "softhsm": {"softhsm2-util": "softhsm2"},
     "stm32flash": {"stm32flash": "stm32flash"},
     "wheel": {},
 }

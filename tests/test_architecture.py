@@ -49,7 +49,7 @@ BASE_OF_PURE = {"blockota.errors", "blockota.ethereum", "blockota.strict_json"}
 IMPURE = {"os", "time", "socket", "subprocess", "pathlib", "random", "secrets", "tempfile", "shutil", "requests"}
 HOMES = {
     "web3": (),
-    "rlp": ("blockota.chain",),
+    "rlp": ("blockota.chain", "blockota.pkcs11_account"),
     "urllib3": ("blockota.chain", "blockota.stores"),
     "eth_abi": (),
     "Crypto": ("blockota.ethereum",),
@@ -63,6 +63,7 @@ HOMES = {
     "ape": ("blockota.ape_account",),
     "filelock": ("blockota.file_locks",),
     "cbor2": ("blockota.formats.cbor",),
+    "pkcs11": ("blockota.pkcs11_keys",),
     "websockets": ("blockota.chain.wake",),
     "h11": ("blockota.repository", "blockota.stores.http"),
 }

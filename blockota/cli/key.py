@@ -1,8 +1,9 @@
-"""``blockota key``: make a key in a keystore file, and print the address of a key."""
+"""``blockota key``: make a key in a keystore file, and print the address or the public key of a key."""
 
 from __future__ import annotations
 
 import functools
+import os
 import shlex
 from pathlib import Path
 
@@ -11,20 +12,21 @@ import click
 from blockota.cli.keys import ask_password, open_key, password_option, password_source
 from blockota.cli.session import Session, VerbGroup, with_session_offline
 from blockota.deployment import LOCAL_CHAIN_ID
-from blockota.files import home_path
+from blockota.errors import UsageError
+from blockota.files import home_path, write_result
 
 
 def _keystore_path(value: str) -> Path:
     """Parse the path of a new keystore, also in the form ``keystore:FILE`` that ``--key`` takes."""
     kind, colon, name = value.partition(":")
-    if colon and kind in ("ape", "env", "dev"):
+    if colon and kind in ("ape", "env", "pkcs11", "dev"):
         raise click.BadParameter(f"{kind}: names a key that exists already; a new key is made in a file.")
     return home_path(name if colon and kind == "keystore" else value)
 
 
 @click.group(cls=VerbGroup)
 def key() -> None:
-    """Make the key of an owner or a broker, and print the addresses of keys."""
+    """Make the key of an owner or a broker, and print addresses and public keys of keys."""
 
 
 @key.command()
@@ -63,7 +65,7 @@ def new(session: Session, /, file: Path, password_fd: int | None) -> None:
 def address(session: Session, /, uri: str, password_fd: int | None) -> None:
     """Open the key URI and print its address.
 
-    URI is keystore:FILE, ape:ALIAS or env:NAME.
+    URI is keystore:FILE, ape:ALIAS, env:NAME or pkcs11:….
 
     \b
     Example:  blockota key address keystore:alice.json
@@ -71,3 +73,41 @@ def address(session: Session, /, uri: str, password_fd: int | None) -> None:
     # The address of a development key is public, so the key may be named although no chain is chosen.
     found = open_key(LOCAL_CHAIN_ID, uri, password_fd).address
     session.result({"address": found}, lambda: click.echo(found))
+
+
+@key.command()
+@click.argument("uri")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="PEM file to write; printed by default.")
+@password_option
+@with_session_offline
+def public(session: Session, /, uri: str, output: Path | None, password_fd: int | None) -> None:
+    """Print the public key of the key URI, which is in a PKCS #11 token, in PEM.
+
+    The key is that of an identity (P-256) or of a log (Ed25519).
+
+    \b
+    Example:  blockota key public \\
+                  'pkcs11:token=gateway;object=log?module-path=/usr/lib/softhsm/libsofthsm2.so' \\
+                  -o log.pem
+    """
+    from blockota.formats.public_key import KeyKind, PublicKey
+    from blockota.keys import open_token_key
+
+    if not uri.startswith("pkcs11:"):
+        raise UsageError(
+            "only keys in PKCS #11 tokens have their public key printed",
+            why="the URI does not begin with pkcs11:",
+            remedy="for the key of a file use `openssl pkey -pubout`, for an account `blockota key address`",
+        )
+    found = open_token_key(uri, environment=os.environ, ask_pin=password_source(password_fd))
+    kind = {"P-256": KeyKind.P256, "Ed25519": KeyKind.ED25519}.get(found.curve)
+    if kind is None:
+        raise UsageError("the key of an account is named by its address", remedy="print it with `blockota key address`")
+    pem = PublicKey(kind, found.public_key).pem
+    if output:
+        write_result(output, pem.encode())
+    text = f"{output} contains the {found.curve} public key"
+    session.result(
+        {"curve": found.curve, "publicKey": pem, "output": str(output) if output else None},
+        lambda: session.done(text) if output else click.echo(pem, nl=False),
+    )

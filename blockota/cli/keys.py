@@ -24,7 +24,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 OpenSigner = Callable[[int], "BaseAccount"]
 """Opens an owner's key for the chain with a given id."""
 _MAX_PASSWORD_SIZE = 1024
-_KINDS = "keystore:FILE, ape:ALIAS, env:NAME, or dev:N on a local chain"
+_KINDS = "keystore:FILE, ape:ALIAS, env:NAME, pkcs11:…, or dev:N on a local chain"
 
 
 def descriptor(value: Any) -> int:

@@ -2,12 +2,13 @@
 
 ``file:PATH``  a file with an unencrypted private key in PEM (PKCS #8), readable for its owner only
 ``env:NAME``   an environment variable with the private key, 64 hexadecimal digits (RFC 8032)
+``pkcs11:…``   a key in a PKCS #11 token (RFC 7512; see `blockota.pkcs11_keys`)
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from blockota.errors import Action, RefusedError, UsageError
 from blockota.files import home_path, read_input, write_new
 from blockota.formats.notes import NoteAlgorithm, NoteSigner, VerifierKey
+from blockota.keys import open_token_key
 
 _MAX_FILE_SIZE = 1 << 14
 _SECRET = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
@@ -43,21 +45,29 @@ def open_log_key(uri: str, origin: str, *, environment: Mapping[str, str]) -> No
         RefusedError: other users can read the file of the key.
     """
     kind, _, place = uri.partition(":")
-    if kind == "file" and place:
-        private = _key_in_file(home_path(place))
-    elif kind == "env" and _VARIABLE.fullmatch(place) and not _SECRET.fullmatch(place):
-        private = _key_in_environment(place, environment)
+    sign: Callable[[bytes], bytes]
+    if kind == "pkcs11":
+        token_key = open_token_key(uri, environment=environment, curve="Ed25519")
+        public, sign = token_key.public_key, token_key.sign_message
     else:
-        raise UsageError(
-            "the key of the log cannot be found",
-            why="a log's key is named as file:PATH or env:NAME",
-            remedy="name the place of the key, not the key",
-        )
+        private = _private_key(kind, place, environment)
+        public, sign = private.public_key().public_bytes_raw(), private.sign
     try:
-        key = VerifierKey(origin, NoteAlgorithm.ED25519, private.public_key().public_bytes_raw())
+        return NoteSigner(VerifierKey(origin, NoteAlgorithm.ED25519, public), sign)
     except ValueError as error:
         raise UsageError("the origin of the log cannot be used", why=str(error)) from error
-    return NoteSigner(key, private.sign)
+
+
+def _private_key(kind: str, place: str, environment: Mapping[str, str]) -> Ed25519PrivateKey:
+    if kind == "file" and place:
+        return _key_in_file(home_path(place))
+    if kind == "env" and _VARIABLE.fullmatch(place) and not _SECRET.fullmatch(place):
+        return _key_in_environment(place, environment)
+    raise UsageError(
+        "the key of the log cannot be found",
+        why="a log's key is named as file:PATH, env:NAME or pkcs11:…",
+        remedy="name the place of the key, not the key",
+    )
 
 
 def create_log_key(path: Path) -> None:
@@ -90,7 +100,7 @@ def _key_in_file(path: Path) -> Ed25519PrivateKey:
     if path.stat().st_mode & _OTHERS:
         raise RefusedError(
             f"the key of the log {path} is not used",
-            why="other users of this computer may read it, and whoever reads it can sign in the log's name",
+            why="other users of this computer may read it, and could sign in the log's name",
             remedy=f"run `chmod 600 {path}`, or make a new key if others have access to this computer",
         )
     try:
