@@ -53,7 +53,9 @@ def view_of(connection: Connection, proposals: Sequence[Proposal], *, safe: str 
         ProposalError: the Safe of the first proposal owns none of the configured contracts.
         ChainError: the block was replaced by a reorganisation during the reads.
     """
-    settings, desk = connection.settings, find_desk(connection, proposals[0].safe if proposals else safe)
+    settings = connection.settings
+    place = (proposals[0].safe, proposals[0].to) if proposals else (safe, "")
+    desk = find_desk(connection, *place)
     calls = [proposal.call for proposal in proposals if proposal.call]
     view = read_view(desk, calls, confirmations=settings.confirmations)
     # The setting `safe` names the owner of the configured BlockOTA. Without one, it names the owner of the registries.
@@ -80,10 +82,15 @@ def views_of(connection_to: Callable[[int], Connection], proposals: Iterable[Pro
     return list(views.values()) or [view_of(connection_to(0), [])]
 
 
-def find_desk(connection: Connection, safe: str = "") -> Desk:
+def find_desk(connection: Connection, safe: str = "", target: str = "") -> Desk:
     """Find the configured contracts of a Safe.
 
-    An empty `safe` stands for the owner of the configured BlockOTA, or of the first registry if there is no BlockOTA.
+    Args:
+        connection: the connection to the chain.
+        safe: address of the Safe; empty for the owner of the configured BlockOTA, or of the first registry if there is
+            no BlockOTA.
+        target: address that a proposal calls. It decides between two contracts BlockOTA of one Safe, of which one has
+            the city's configurations.
 
     Raises:
         ProposalError: the Safe owns none of the configured contracts.
@@ -97,9 +104,7 @@ def find_desk(connection: Connection, safe: str = "") -> Desk:
     owners = _owners_of(chain, registries)
     safe = safe or owner or next(iter(owners.values()), "")
     held = {REGISTRIES[key]: place for key, place in registries.items() if owners.get(key) == safe}
-    if owner == safe:
-        return Desk(chain, safe, connection.contract, _replication(connection), held)
-    if not held:
+    if owner != safe and not held:
         known = shortened(dict.fromkeys([owner, *owners.values()] if owner else owners.values()))
         raise ProposalError(
             "the proposal is for another Safe",
@@ -107,8 +112,11 @@ def find_desk(connection: Connection, safe: str = "") -> Desk:
             remedy="choose the network that the proposal was made for",
             action=Action.CHOOSE_NETWORK,
         )
-    own = held.pop("BlockOTA", None)  # the city's, for configurations
-    return Desk(chain, safe, BlockOTAContract(chain, own) if own else None, registries=held)
+    configurations = held.pop("BlockOTA", "")
+    if owner == safe and configurations.lower() != target.lower():
+        return Desk(chain, safe, connection.contract, _replication(connection), held)
+    contract = BlockOTAContract(chain, configurations) if configurations else None
+    return Desk(chain, safe, contract, registries=held)
 
 
 def _replication(connection: Connection) -> ReplicationContract | None:

@@ -88,6 +88,7 @@ _LISTS = {"publish": "releases", "acceptAll": "terms", "enrolAll": "enrolments",
 """Calls that take a list, with the name of the list."""
 _KINDS = ("none", "validator", "gateway", "ADMINISTRATOR", "fog", "cloud", "operator", "technician")
 """The kinds of identities, in the order of IdentityRegistry. An administrator can ban identities and devices."""
+ADMINISTRATOR = _KINDS.index("ADMINISTRATOR")
 _KEY_KINDS = ("none", "P-256", "Ed25519", "RSA")
 _OPTIONAL = {"account", "replication"}
 """Parameters with an address that can be missing."""

@@ -11,19 +11,18 @@ from typing import Any
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.flags import RedFlag, Word
-from blockota.approval.intent import SAFE, KnownCall, show_value
+from blockota.approval.intent import ADMINISTRATOR, SAFE, KnownCall, show_value
 from blockota.approval.lookalikes import find_lookalike
 from blockota.approval.registry_records import Ask, Question, record_today, registry_question
 from blockota.approval.safe_transaction import ZERO_ADDRESS
 from blockota.errors import shortened
 from blockota.model.release import product_name, show_time
 
-MOST_ENROLMENTS = 8
-"""Largest number of enrolments in a proposal that is not flagged."""
+MOST_ITEMS = 8
+"""Largest number of enrolments, or of imported things, in a proposal that is not flagged."""
 MOST_BLOCKS = 64
 """Largest number of blocks of device numbers for one site that is not flagged: 16,384 devices."""
 _PAGE = 256
-_ADMINISTRATOR = "ADMINISTRATOR"
 _KEYS = {"account": "its account", "key": "its key", "logKey": "the key of its log", "tunnelKey": "its tunnel's key"}
 """The parts of an identity that a rotation can change, in words."""
 
@@ -99,11 +98,9 @@ def _of_producers(call: KnownCall, view: ChainView, ask: Ask) -> Iterator[RedFla
 
 def _of_identities(call: KnownCall, view: ChainView, ask: Ask) -> Iterator[RedFlag]:
     if call.name in ("enrol", "enrolAll"):
-        enrolments = call.items if call.name == "enrolAll" else [call.arguments["enrolment"]]
-        if len(enrolments) > MOST_ENROLMENTS:
-            yield RedFlag(Word.MANY, f"the proposal enrols {len(enrolments)} identities: read all of them")
-        for one in enrolments:
-            if show_value("kind", one["kind"]) == _ADMINISTRATOR:
+        yield from _of_count(call, "identities")
+        for one in call.items if call.name == "enrolAll" else [call.arguments["enrolment"]]:
+            if one["kind"] == ADMINISTRATOR:
                 uuid = show_value("uuid", one["uuid"])
                 yield RedFlag(
                     Word.ADMINISTRATOR, f"{uuid} becomes an Administrator, who can ban identities and devices"
@@ -124,7 +121,7 @@ def _of_identities(call: KnownCall, view: ChainView, ask: Ask) -> Iterator[RedFl
     changes = [name for name in _KEYS if identity[name] != call.arguments[name]]
     words = ", ".join(f"{_KEYS[name]} from {show_value(name, identity[name])}" for name in changes) or "nothing"
     yield RedFlag(Word.KEYS, f"the {kind} {uuid} changes {words}")
-    if kind == _ADMINISTRATOR:
+    if identity["kind"] == ADMINISTRATOR:
         yield RedFlag(Word.ADMINISTRATOR, f"the keys of the Administrator {uuid} change: who has the new ones can ban")
 
 
@@ -144,6 +141,7 @@ def _of_devices(call: KnownCall, view: ChainView, ask: Ask) -> Iterator[RedFlag]
         case "unban":
             yield RedFlag(Word.UNBAN, f"gateways would offer releases to the device {arguments['number']} again")
         case "importThings" | "importSpec":
+            yield from _of_count(call, "things")
             what = f"{len(call.items)} things are" if call.name == "importThings" else "a spec is"
             yield RedFlag(
                 Word.IMPORT,
@@ -153,6 +151,11 @@ def _of_devices(call: KnownCall, view: ChainView, ask: Ask) -> Iterator[RedFlag]
         case "giveBlocks" if arguments["count"] > MOST_BLOCKS:
             numbers = f"{arguments['count']:,} blocks, {arguments['count'] * 256:,} device numbers"
             yield RedFlag(Word.BLOCKS, f"the site {show_value('site', arguments['site_'])} gets {numbers}, for good")
+
+
+def _of_count(call: KnownCall, what: str) -> Iterator[RedFlag]:
+    if len(call.items) > MOST_ITEMS:
+        yield RedFlag(Word.MANY, f"the proposal has {len(call.items)} {what}, too many for one screen: read all")
 
 
 def _of_new_name(what: str, name: str, known: Sequence[Mapping[str, Any]] | None) -> Iterator[RedFlag]:

@@ -11,16 +11,18 @@ import pytest
 from eth_abi.abi import encode
 
 from blockota.approval.chain_view import ChainView, SafeState
-from blockota.approval.intent import CONTRACTS, REGISTRIES, describe
+from blockota.approval.intent import CONTRACTS, REGISTRIES, describe, show_value
 from blockota.approval.intent import SAFE as SAFE_NAME
 from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import red_flags
-from blockota.approval.registry_flags import MOST_BLOCKS, MOST_ENROLMENTS, open_questions, registry_changes
+from blockota.approval.registry_flags import MOST_BLOCKS, MOST_ITEMS, open_questions, registry_changes
 from blockota.approval.registry_records import Question
 from blockota.approval.safe_transaction import DELEGATECALL, ZERO_ADDRESS
 from blockota.formats.abi import artifact, interface
 from blockota.formats.iotregistry import ThingRecord
+from blockota.formats.public_key import KeyKind
 from blockota.keys import dev_account
+from blockota.model.identity import IdentityKind
 from blockota.model.release import product_key
 from tests.support.samples import CONTRACT, NOW, SAFE, proposal_with
 
@@ -160,7 +162,7 @@ UNREMARKABLE: Mapping[str, Proposal] = {
     "admit": admitting(replication=OTHER),
     "suspend": calling("Producers", "suspend", product_key("acme")),
     "enrol": calling("IdentityRegistry", "enrol", ENROLMENT),
-    "enrol several": calling("IdentityRegistry", "enrolAll", [ENROLMENT] * MOST_ENROLMENTS),
+    "enrol several": calling("IdentityRegistry", "enrolAll", [ENROLMENT] * MOST_ITEMS),
     "ban": calling("IdentityRegistry", "ban", UUID_BYTES, b"stolen".ljust(32, b"\0")),
     "retire": calling("IdentityRegistry", "retire", UUID_BYTES),
     "take over": calling("IdentityRegistry", "acceptOwnership"),
@@ -186,7 +188,12 @@ REMARKABLE: Mapping[str, tuple[Proposal, dict[Question, Any], list[str]]] = {
         {},
         ["administrator"],
     ),
-    "many": (calling("IdentityRegistry", "enrolAll", [ENROLMENT] * (MOST_ENROLMENTS + 1)), {}, ["many"]),
+    "many things": (
+        calling("DeviceRegistry", "importThings", [{"thing": THING, "signature": b"\x30"}] * (MOST_ITEMS + 1)),
+        {},
+        ["many", "import"],
+    ),
+    "many": (calling("IdentityRegistry", "enrolAll", [ENROLMENT] * (MOST_ITEMS + 1)), {}, ["many"]),
     "rotate": (rotation, {}, ["keys"]),
     "rotate an administrator": (rotation, {WHO: IDENTITY | {"kind": ADMINISTRATOR}}, ["keys", "administrator"]),
     "rotate what cannot be read": (rotation, {WHO: None}, ["keys"]),
@@ -327,6 +334,15 @@ def test_a_bundle_of_calls_is_flagged() -> None:
     flags = red_flags(bundle, VIEW, signer=OWNERS[0], now=NOW)
     assert [flag.word for flag in flags] == ["delegatecall", "selector", "target"]
     assert "MultiSend" in flags[1].what
+
+
+def test_kinds_have_the_names_of_the_registry() -> None:
+    """The kinds of identities and keys are shown by their names; an administrator stands out."""
+    kinds = [show_value("kind", kind.value) for kind in IdentityKind]
+    assert [kind.lower() for kind in kinds] == [str(kind) for kind in IdentityKind]
+    assert [kind for kind in kinds if kind.isupper()] == ["ADMINISTRATOR"]
+    assert all(show_value("keyKind", kind.value) == str(kind) for kind in KeyKind if kind.value > 0)
+    assert show_value("kind", 9) == "9"
 
 
 def test_records_that_are_missing_are_flagged() -> None:
