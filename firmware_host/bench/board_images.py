@@ -134,11 +134,7 @@ class BoardImages:
     turn: threading.Lock = field(default_factory=threading.Lock)
 
     def find(self, unique_id: str, product: str) -> ImageRecord | None:
-        """Return the record of a board and product; None if there is none.
-
-        Raises:
-            RefusedError: the record cannot be read.
-        """
+        """Return the record of a board and product; None if there is none, RefusedError if it cannot be read."""
         path = self._path(unique_id, product)
         if not path.exists():
             return None
@@ -164,11 +160,7 @@ class BoardImages:
             return True
 
     def write(self, record: ImageRecord) -> None:
-        """Write a record durably; it replaces the earlier record of the board and product.
-
-        Raises:
-            RefusedError: the record cannot be written; the caller must not erase anything.
-        """
+        """Write a record durably in place of the earlier one; after a RefusedError nothing may be erased."""
         path = self._path(record.unique_id, record.product)
         try:
             write_durable(path, strict_json.dump(record.fields), mode=_MODE)

@@ -43,11 +43,7 @@ class ImageCommand:
 
     @classmethod
     def parse(cls, text: str) -> ImageCommand:
-        """Split a command line into words, as a shell does; nothing is expanded.
-
-        Raises:
-            UsageError: a quotation is not closed, the program does not exist, or a word is an operator of a shell.
-        """
+        """Split a command line into words, as a shell does; expand nothing, and refuse the operators of a shell."""
         try:
             words = tuple(shlex.split(text, posix=os.name == "posix"))
         except ValueError as error:

@@ -2,8 +2,7 @@
 
 The steps of a job:
 
-1. Verify the hash chain of the bench log and that the log can be written. Claim the board, so that no other port uses
-   it.
+1. Verify the hash chain of the bench log and that the log can be written. Claim the board against other ports.
 2. Find the release, and prove the release and its image (checks 1 to 5, `Offers`).
 3. Examine the board, and run checks 6 to 9 for this release (`session`). The flash is not changed before step 4.
 4. Write and prove the board's own image, if the run has one (`board_images`). Nothing is erased before the image of
@@ -52,11 +51,7 @@ class BusyBoards:
 
     @contextmanager
     def claim(self, unique_id: str) -> Iterator[None]:
-        """Claim a board while the ``with`` block runs; an empty `unique_id` (not readable) never conflicts.
-
-        Raises:
-            RefusedError: another port has claimed the board.
-        """
+        """Claim a board that no other port has claimed, for a ``with`` block; an empty `unique_id` never conflicts."""
         with self._lock:
             if unique_id in self._ids:
                 raise RefusedError(
@@ -300,11 +295,7 @@ class FlashJob:
 
 
 def require_interrupted_runs(journals: Path, images: BoardImages) -> None:
-    """Require at least one interrupted run, before any port is opened.
-
-    Raises:
-        RefusedError: the folder has no journal, and no record of an interrupted run with a board's own image.
-    """
+    """Require a journal or a record of an interrupted run, before any port is opened."""
     if not boards(journals) and not images.has_interrupted():
         raise RefusedError(
             "no interrupted run to resume",

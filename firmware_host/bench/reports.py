@@ -64,11 +64,7 @@ class Day:
 
     @classmethod
     def of(cls, day: date, zone: tzinfo | None = None) -> Day:
-        """Return a day in a time zone.
-
-        Raises:
-            UsageError: the calendar has no next day.
-        """
+        """Return a day in a time zone; refuse one without a next day in the calendar."""
         try:
             midnights = (datetime.combine(one, time.min, zone) for one in (day, day + timedelta(days=1)))
             begin, end = (midnight if zone else midnight.astimezone() for midnight in midnights)

@@ -32,9 +32,8 @@ def at_all_ports(
 ) -> list[BoardResult]:
     """Work at several ports at the same time, with one thread per port; a failure at one port does not affect others.
 
-    Call this function in the main thread, inside `blockota.shutdown.stop_on_signals`.
-
-    After a request to stop, every board is brought to a known state, despite repeated requests.
+    Call this function in the main thread, inside `blockota.shutdown.stop_on_signals`. After a request to stop, every
+    board is brought to a known state, despite repeated requests.
     """
     answered = 0
     with ThreadPoolExecutor(len(lines), thread_name_prefix="port") as pool:

@@ -56,12 +56,9 @@ ERASE_LIMITS = {Command.ERASE: 255, Command.EXTENDED_ERASE: 0xFFF0}
 
 @dataclass(frozen=True)
 class Exchange:
-    """One command as the frames that the host sends.
+    """One command as the frames that the host sends, with its address for messages.
 
-    Attributes:
-        frames: the frames in order; the device answers each with ACK or NACK before the next is sent.
-        address: the address in the command, for messages.
-        closing_ack: whether the device sends a second ACK after the last frame, when the command is complete.
+    With `closing_ack`, the device sends a second ACK after the last frame, when the command is complete.
     """
 
     command: Command

@@ -98,12 +98,10 @@ class Bootloader:
     def resynchronise(self) -> None:
         """Recover a bootloader that waits in the middle of a frame, for example after the cable was unplugged.
 
-        Call this method before `connect`, not after a failed `connect`. The second 0x7F of `connect` would complete an
-        erase frame that broke off after its count, and erase page 127. The method sends one 0x7F, which starts a
-        bootloader that was just reset, and then `FEED` until the board answers NACK.
-
-        `FEED` never completes a frame that broke off before its data. Of the frames that broke off within their data,
-        `FEED` completes one in 256. Use this method only if the flash is verified afterwards; a reset is safer.
+        Call this method before `connect`: the second 0x7F of `connect` would complete an erase frame that broke off
+        after its count, and erase page 127. One 0x7F starts a bootloader that was just reset, and then `FEED` is sent
+        until the board answers NACK. `FEED` never completes a frame that broke off before its data, and one in 256 of
+        those that broke off within it. Use this method only if the flash is verified afterwards; a reset is safer.
         """
         self.link.write(bytes((an3155.SYNC,)))
         for start in range(0, len(FEED), _FEED_BURST):
@@ -286,15 +284,8 @@ class Bootloader:
     def _synchronise(self) -> None:
         """Send 0x7F until the board answers ACK or NACK (AN3155 section 2).
 
-        ======================  ==============================================================================
-        Answer to 0x7F          Meaning
-        ======================  ==============================================================================
-        ACK                     the bootloader has measured the speed
-        NACK                    the bootloader was already connected, and refuses 0x7F 0x7F as a command
-        silence                 the bootloader was already connected, and waits for the second byte of a command;
-                                two silences in total mean that no bootloader is connected
-        anything else           the answer is not a bootloader's, or noise came before the bootloader's answer
-        ======================  ==============================================================================
+        A bootloader that was already connected answers NACK, because 0x7F 0x7F is not a command; after one 0x7F it is
+        silent. Two silences mean that no bootloader is connected. Other answers are not a bootloader's, or noise.
         """
         heard, silences = b"", 0
         for _ in range(_SYNC_ATTEMPTS):

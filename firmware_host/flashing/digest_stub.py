@@ -178,11 +178,7 @@ class DigestStub:
         self._results_at = self._program.results or len(self._code) + PARAMETERS.size + _WORD
 
     def seconds(self, start: int, lengths: Sequence[int], *, pages: Sequence[Pages] = ()) -> float:
-        """Estimate the time in seconds that `run` takes on the chip with these arguments, without the upload.
-
-        Raises:
-            RefusedError: the digest program cannot run on the chip, or not with these arguments.
-        """
+        """Estimate the seconds that `run` takes on the chip, without the upload; refuse what cannot be run."""
         job = _Job(start, tuple(lengths), tuple(pages))
         chip, flash = self._chip, self._chip.flash(self._flash_size)
         room = self.page_limit
@@ -225,7 +221,6 @@ class DigestStub:
             RefusedError: the flash does not have these addresses, or the chip has too little RAM; nothing was sent.
             NoAnswerError: the board does not return to its bootloader.
             BoardProtocolError: the digest program or its results are not in the RAM.
-            BoardError: another board answers, or the board is silent or answers NACK.
         """
         seconds = self.seconds(start, lengths, pages=pages)
         job, nonce = _Job(start, tuple(lengths), tuple(pages)), secrets.randbits(32)

@@ -85,10 +85,6 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
 
     Yields:
         The number of bytes that are proven to be erased so far.
-
-    Raises:
-        BoardProtocolError: a page is not blank.
-        BoardError: the board is silent or answers NACK.
     """
     try:
         if chip.mass_erase_seconds and len(units) == len(chip.erase_units(flash_size)):

@@ -20,7 +20,7 @@ run, each with the state of the flash after a power cut in that step:
 6. *Remove the journal.* The release is complete.
 
 The image is proven before the seal is written. Otherwise a power cut between seal and proof would leave a program that
-starts and is not proven. The proof of the image needs only one run of the digest program.
+starts and is not proven.
 """
 
 from __future__ import annotations
@@ -80,12 +80,7 @@ def carry_out(
 
     A KeyboardInterrupt, raised here or thrown in by the caller, ends the run between two bootloader commands.
 
-    Args:
-        plan: the place of the image in the flash of the board.
-        bootloader: connected to the board.
-        contents: reads or hashes the flash; by default the flash is read back.
-        journal: records the run.
-        kept: bytes beside the image that an interrupted run erased; they are written back.
+    By default the flash is read back. The bytes `kept`, which an interrupted run erased, are written back.
 
     Yields:
         The events of the run; the last one is `Finished`, after the image is proven.

@@ -211,11 +211,7 @@ class JournaledRun:
     replaced: Version | None = None
 
     def begin(self, changes: Changes) -> None:
-        """Write the journal of the run durably; it replaces the journal of an earlier run.
-
-        Raises:
-            RefusedError: the journal cannot be written; the caller must not erase anything.
-        """
+        """Write the journal durably in place of an earlier one; after a RefusedError nothing may be erased."""
         journal, release, units, sample = self.journal, self.release, changes.units, changes.sample
         if any(unit.before is None for unit in units):
             # A second attempt takes the contents before the first attempt from the journal of the first attempt.

@@ -1,9 +1,7 @@
 """The plan and the events of flashing an image: which pages are erased, which blocks are written, in which order.
 
-The order of the steps makes a half written image harmless. If any page has to change, the page with the vector table is
-erased first and written last. The image's first words (initial stack pointer and reset vector) form the *seal*. The
-seal is written separately at the end, after the rest of the image is proven. Until the seal is written, a Cortex-M
-cannot start any program.
+The order of the steps, which `flasher` explains, makes a half written image harmless: the page with the vector table is
+erased first and written last, and the image's first words, the *seal*, are written when the rest is proven.
 """
 
 from __future__ import annotations
@@ -134,13 +132,9 @@ class Work:
 
 
 def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bool = False) -> FlashPlan:
-    """Plan which erase units of a chip's flash an image occupies.
+    """Plan which erase units of a chip's flash an image occupies; refuse one that does not lie within the flash.
 
-    If larger chips with the same product id exist, a mass erase is allowed only with `may_erase_all`: the operator has
-    confirmed that no flash lies beyond the reported size.
-
-    Raises:
-        ImageError: the image does not lie within the flash.
+    If larger chips with the same product id exist, a mass erase is allowed only with `may_erase_all`.
     """
     flash = chip.flash(flash_size)
     if not image.data or image.span[0] not in flash or image.span[-1] not in flash:

@@ -71,7 +71,6 @@ class Link(Protocol):
     """Moves bytes between the host and one board. Every method raises LinkError if the port was lost.
 
     Attributes:
-        name: the URL or device of the port, as the caller gave it.
         notes: notes for the operator about how the port was opened.
         can_steer: whether the port has a settable speed, control lines and a break; if not, the methods for them raise
             LinkError.
