@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from blockota.errors import Action, UsageError
@@ -106,6 +106,9 @@ class Deployment:
 def settings_text(networks: Mapping[str, tuple[str, Deployment]], *, comment: str) -> str:
     """Return the text of a settings file.
 
+    For the city's BlockOTA, the file has a network ``<name>-configurations``, with which the commands for products and
+    releases use this contract.
+
     Args:
         networks: URL and deployment of each network by its name. The first is the network of the producer chain, the
             last that of the gateway chain.
@@ -118,7 +121,13 @@ def settings_text(networks: Mapping[str, tuple[str, Deployment]], *, comment: st
     # Strings in TOML are written as in JSON.
     lines = [f"# {comment}", *(f"{key} = {json.dumps(name)}" for key, name in roles.items())]
     lines.append('store = "file:.blockota/store"')
-    sections = [network_text(name, url, deployment) for name, (url, deployment) in networks.items()]
+    sections = []
+    for name, (url, deployment) in networks.items():
+        sections.append(network_text(name, url, deployment))
+        if own := deployment.registries.get("configurations"):
+            safe = deployment.safes["configurations"]
+            city = replace(deployment, contract=own, replication="", safe=safe, registries={})
+            sections.append(network_text(f"{name}-configurations", url, city))
     return "\n\n".join(["\n".join(lines), *sections]) + "\n"
 
 

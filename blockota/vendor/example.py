@@ -7,7 +7,7 @@ derived from words in this file. They are of use on a local chain only.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 OWNERS, THRESHOLD = (1, 2, 3), 2
 """Development accounts: dev:1 to dev:3 own each Safe, and two of them must sign."""
 PRODUCT = Product("acme-thermo2", "acme", 0x410, Region(0x08000000, 1 << 16), minimum_version=None, paired=True)
+CONFIGURATION = replace(PRODUCT, name="acme-thermo2-cfg", region=Region(0x0800FC00, 1 << 10))
+"""The product of the city's configurations of this product: the last flash page."""
 CITY_NAME = "city"
 """The name under which the consortium admits the city's BlockOTA for configurations. The vendor's is its OEM's name."""
 
@@ -124,6 +126,8 @@ def set_up(producer: Chain, gateway: Chain, payer: BaseAccount) -> tuple[Deploym
 
     # The consortium, and the city on the producer chain.
     made = add(producer, "configurations", add(producer, "consortium", made))
+    configurations = BlockOTAContract(producer, made.registries["configurations"])
+    decide(producer, propose_pairing(configurations, CONFIGURATION, reason=_reason("the example configuration")))
     producers = registry_at(producer, "producers", made.registries["producers"])
     for name, admitted in (
         (PRODUCT.oem, (made.contract, made.replication)),

@@ -57,6 +57,17 @@ def test_the_settings_of_two_chains_are_read_back(tmp_path: Path) -> None:
     assert (gateway.safe, gateway.first_block, gateway.registries) == (OTHER, 9, CITY.registries)
 
 
+def test_the_citys_own_contract_has_a_network(tmp_path: Path) -> None:
+    """The network for configurations has the city's BlockOTA and Safe in place of the vendor's."""
+    registries, safes = {"producers": OTHER, "configurations": OTHER}, {"configurations": OTHER}
+    path = tmp_path / "blockota.toml"
+    deployed = replace(VENDOR, registries=registries, safes=safes)
+    path.write_text(settings_text({"local": ("http://127.0.0.1:8545", deployed)}, comment="a test"))
+    city = load_settings(path, network="local-configurations", environment={})
+    assert (city.chain_id, city.contract, city.replication, city.safe) == (1337, OTHER, None, OTHER)
+    assert load_settings(path, network=None, environment={}).registries == registries
+
+
 def test_the_settings_of_a_vendor_name_one_network() -> None:
     """The settings file of a vendor's deployment has one network, and no empty address."""
     text = settings_text({"local": ("http://127.0.0.1:8545", replace(VENDOR, replication=""))}, comment="a test")
