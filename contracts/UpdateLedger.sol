@@ -10,6 +10,11 @@ import {MerkleLog} from "./MerkleLog.sol";
 /// @notice See `IUpdateLedger`, which is the specification.
 /// @dev Storage: slot 0 logs by UUID, 1 installed devices by release, 2 sizes by suspicion.
 contract UpdateLedger is IUpdateLedger {
+    /// @dev A struct, so that the place of a word is computed once.
+    struct Word {
+        uint256 bits;
+    }
+
     /// @dev The first bytes of an install entry, which is a CBOR array of 17 items: the kind 0 in one byte, the device
     /// number as a byte string of 8, the release as a byte string of 32. A cut entry cannot pass as another one,
     /// because its bytes are hashed.
@@ -29,7 +34,7 @@ contract UpdateLedger is IUpdateLedger {
     mapping(bytes16 uuid => Log) private _logs;
 
     /// @dev Bit `b` of word `w` is device `256 * w + b`.
-    mapping(bytes32 release => mapping(uint256 word => uint256 bits)) private _installed;
+    mapping(bytes32 release => mapping(uint256 word => Word)) private _installed;
 
     /// @dev By UUID, device and release, the size of the log at the newest suspicion. A suspended log does not grow, so
     /// the Administrator's decision is on all entries below this size.
@@ -107,7 +112,13 @@ contract UpdateLedger is IUpdateLedger {
 
     /// @inheritdoc IUpdateLedger
     function installed(bytes32 release, uint64 number) external view returns (bool recorded) {
-        return (_installed[release][number >> 8] >> (number & 255)) & 1 == 1;
+        return (_installed[release][number >> 8].bits >> (number & 255)) & 1 == 1;
+    }
+
+    /// @inheritdoc IUpdateLedger
+    function installedBits(bytes32 release, uint256 from, uint256 count) external view returns (uint256[] memory bits) {
+        bits = new uint256[](count);
+        for (uint256 i = 0; i < count; ++i) bits[i] = _installed[release][from + i].bits;
     }
 
     /// @inheritdoc IUpdateLedger
@@ -144,15 +155,16 @@ contract UpdateLedger is IUpdateLedger {
         bytes32 release = keccak256(
             abi.encode(installs.chain, installs.blockOta, installs.product, installs.version)
         );
-        mapping(uint256 word => uint256 bits) storage map = _installed[release];
+        mapping(uint256 word => Word) storage map = _installed[release];
         for (uint256 i = 0; i < words.length; ++i) {
-            uint256 before = map[words[i]];
-            uint256 repeated = before & bits[i];
-            require(repeated == 0, AlreadyInstalled(release, _firstOf(words[i], repeated)));
-            map[words[i]] = before | bits[i];
+            Word storage word = map[_item(words, i)];
+            (uint256 before, uint256 added) = (word.bits, _item(bits, i));
+            // Not a `require`, which would compute the number of the error for every word.
+            if (before & added != 0) revert AlreadyInstalled(release, _firstOf(words[i], before & added));
+            word.bits = before | added;
         }
 
-        emit Installed(release, uuid, words, bits);
+        emit Installed(release, uuid);
     }
 
     function _requireInstall(Entry calldata entry) private pure {
@@ -174,10 +186,17 @@ contract UpdateLedger is IUpdateLedger {
         return keccak256(abi.encode(uuid, number, release));
     }
 
+    /// @dev Returns an item of a list, which must have it: a checked access costs more for each word.
+    function _item(uint256[] calldata list, uint256 index) private pure returns (uint256 item) {
+        assembly ("memory-safe") {
+            item := calldataload(add(list.offset, shl(5, index)))
+        }
+    }
+
     /// @dev Returns the smallest device number of a word's bits.
     function _firstOf(uint256 word, uint256 bits) private pure returns (uint64 number) {
         number = uint64(word << 8);
-        for (; bits != 0 && bits & 1 == 0; bits >>= 1) ++number;
+        for (; bits & 1 == 0; bits >>= 1) ++number;
     }
 
     function _numberOf(bytes calldata data) private pure returns (uint64) {

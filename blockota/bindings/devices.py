@@ -77,10 +77,14 @@ class DevicesContract(OwnedContract):
             )
         return found
 
+    def block_count(self, *, block: int | None = None) -> int:
+        """Return the quantity of blocks of numbers that were given to sites; blocks are counted from 1."""
+        return int(self._ask("blockCount", block=block))
+
     def devices(self, *, block: int | None = None) -> Iterator[Device]:
         """Yield all devices in the order of their numbers, except those of batches."""
         batches = [one for site in self.sites(block=block) for one in self.batches(site.uuid, block=block)]
-        for start in range(BLOCK, (self._ask("blockCount", block=block) + 1) * BLOCK, BLOCK):
+        for start in range(BLOCK, (self.block_count(block=block) + 1) * BLOCK, BLOCK):
             if any(one.first <= start and start + BLOCK <= one.first + one.count for one in batches):
                 continue
             page = self._ask("devices", start, BLOCK, block=block)

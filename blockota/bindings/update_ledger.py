@@ -12,7 +12,7 @@ from blockota.chain import Receipt
 from blockota.ethereum import keccak
 from blockota.formats.abi import interface
 from blockota.formats.tlog import TreeHead
-from blockota.model.anchored_log import AnchoredLog, Installation, LogState, Suspicion, device_words, devices_in
+from blockota.model.anchored_log import AnchoredLog, LogState, Suspicion, device_words, devices_in
 from blockota.model.receipt import ReleaseId
 from blockota.model.release import product_key
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _ANCHORED = keccak(text="Anchored(bytes16,uint64,bytes32)")
 _TOPIC_SIZE = 32
-
-_INSTALLED = keccak(text="Installed(bytes32,bytes16,uint256[],uint256[])")
+_WORDS_AT_ONCE = 256
+"""The number of words of device numbers that one call requests."""
 
 
 @dataclass(frozen=True)
@@ -119,15 +119,23 @@ class UpdateLedgerContract(Contract):
         answers = self._ask_many("installed", [(release.digest, number) for number in devices], block=block)
         return dict(zip(devices, answers, strict=True))
 
-    def installations(self, release: ReleaseId) -> list[Installation]:
-        """Return the recorded installations of a release, in the order of their records, from the events."""
-        known, found = interface(self.NAME), []
-        for log in self.chain.logs(self.address, [_INSTALLED, release.digest], from_block=self.first_block):
-            if event := known.decode_event(log.topics, log.data):
-                keeper = UUID(bytes=event.arguments["uuid"])
-                for word, bits in zip(event.arguments["words"], event.arguments["bits"], strict=True):
-                    found += [Installation(number, keeper, log.block_number) for number in devices_in(word, bits)]
-        return found
+    def installed_devices(self, release: ReleaseId, *, blocks: int, block: int | None = None) -> list[int]:
+        """Return the numbers of all devices that are recorded to run a release, in ascending order.
+
+        Args:
+            release: the release.
+            blocks: the number of blocks of device numbers that the registry of devices has given to sites.
+            block: the chain's block at which the contract is read; None means the newest block.
+        """
+        starts = range(1, blocks + 1, _WORDS_AT_ONCE)
+        pages = [(release.digest, start, min(_WORDS_AT_ONCE, blocks + 1 - start)) for start in starts]
+        answers = self._ask_many("installedBits", pages, block=block)
+        return [
+            number
+            for start, bits in zip(starts, answers, strict=True)
+            for word, devices in enumerate(bits, start)
+            for number in devices_in(word, devices)
+        ]
 
     def anchor(self, account: BaseAccount, growth: TreeGrowth) -> Receipt:
         """Anchor the log of the account's identity.

@@ -13,7 +13,7 @@ from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.parameters import VERSION
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.errors import Action, RefusedError, UsageError
+from blockota.errors import Action, RefusedError, UsageError, shortened
 from blockota.formats.tlog import TreeHead
 from blockota.model.anchored_log import AnchoredLog, LogState
 from blockota.model.receipt import ReleaseId
@@ -102,25 +102,26 @@ def installed(
     if producer is not None:
         contract = releases_of(session.connection.open(ProducersContract), producer)
     release = ReleaseId(session.settings.chain_id, contract.address, product, version)
-    ledger_contract = session.gateway.open(UpdateLedgerContract)
-    known = {one.device: one for one in ledger_contract.installations(release)}
-    numbers = sorted(known)
+    ledger_contract, registry = session.gateway.open(UpdateLedgerContract), session.gateway.open(DevicesContract)
     if devices:
-        registry = session.gateway.open(DevicesContract)
-        numbers = [registry.known_device(int(one) if one.isdecimal() else one).number for one in devices]
-        recorded = ledger_contract.installed(release, numbers)
+        named = [registry.known_device(int(one) if one.isdecimal() else one).number for one in devices]
+        recorded = ledger_contract.installed(release, named)
+    else:
+        blocks = registry.block_count()
+        recorded = dict.fromkeys(ledger_contract.installed_devices(release, blocks=blocks), True)
 
-    fields = {"release": release.digest.hex(), "installed": [known[one].as_fields() for one in numbers if one in known]}
-    missing = [one for one in numbers if devices and not recorded[one]]
-    if missing:
-        raise RefusedError(
-            f"{release} is not recorded for {', '.join(map(str, missing))}",
+    found = [number for number, is_recorded in recorded.items() if is_recorded]
+    fields = {"release": release.digest.hex(), "installed": found}
+    if missing := [number for number in recorded if number not in found]:
+        error = RefusedError(
+            f"{release} is not recorded for {shortened(missing)}",
             why="no gateway has anchored an installation on it",
-            remedy="a gateway anchors its log every few minutes; ask it for its own entries",
+            remedy="a gateway anchors its log every few minutes; its log can have newer entries",
         )
-    columns = ("DEVICE", "GATEWAY", "BLOCK")
-    rows = [(one.device, one.gateway, one.block_number) for one in (known[number] for number in numbers)]
-    session.result(fields, lambda: session.table(columns, rows, empty=f"{release} is not recorded for any device."))
+        error.result = fields
+        raise error
+    empty = f"{release} is not recorded for any device."
+    session.result(fields, lambda: session.table(("DEVICE",), [(number,) for number in found], empty=empty))
 
 
 @ledger.command()
@@ -158,8 +159,8 @@ def suspect(
     if pair is None:
         raise RefusedError(
             f"the log of {keeper} has no evidence",
-            why=f"in its {anchored.size} anchored entries, no release is installed on a device again, or an administrator"
-            " has decided on it",
+            why=f"in its {anchored.size} anchored entries, no release is installed on a device again, or an"
+            " administrator has decided on it",
         )
     contract.suspect(open_key(session.gateway.settings.chain_id, key, password_fd), keeper, *pair)
     found = _known_log(contract, keeper)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
@@ -28,9 +31,36 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _NUMBER = click.IntRange(1, (1 << 64) - 1)
 _MAX_LIST_SIZE = 1 << 26
 _KEY = key_option("The operator's")
-_GROUP = click.option("--group", "name", required=True, metavar="NAME", help="Group of devices.")
-_NOT_BEFORE = click.option("--not-before", type=TIME, default=0, help="2026-12-01T08:00+01:00 or +7d; else at once.")
-_DEADLINE = click.option("--deadline", type=TIME, help="When gateways stop to offer it; 30 days from now by default.")
+
+
+@dataclass(frozen=True)
+class OrderOptions:
+    """Option values of a command that orders a release; a deadline of None stands for the default."""
+
+    group: str
+    product: str
+    version: Version
+    not_before: int
+    deadline: int | None
+    key: str
+    password_fd: int | None
+
+
+def order_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that describe an order, as the parameter `ordering`."""
+
+    @click.option("--group", required=True, metavar="NAME", help="Group of devices.")
+    @click.option("--product", required=True, metavar="NAME", help="Product of the release.")
+    @click.option("--version", type=VERSION, required=True, help="Version of the release.")
+    @click.option("--not-before", type=TIME, default=0, help="2026-12-01T08:00+01:00 or +7d; else at once.")
+    @click.option("--deadline", type=TIME, help="When gateways stop to offer it; by default, after 30 days.")
+    @_KEY
+    @functools.wraps(command)
+    def wrapped(*args: object, **kwargs: object) -> None:
+        values: dict[str, Any] = {one.name: kwargs.pop(one.name) for one in fields(OrderOptions)}
+        command(*args, ordering=OrderOptions(**values), **kwargs)
+
+    return wrapped
 
 
 @click.group(cls=VerbGroup)
@@ -42,26 +72,10 @@ def order() -> None:
 
 
 @order.command()
-@_GROUP
-@click.option("--product", required=True, metavar="NAME", help="Product of the release.")
-@click.option("--version", type=VERSION, required=True, help="Version of the release.")
+@order_options
 @click.option("--producer", metavar="NAME", help="Its producer; by default the contract of the settings.")
-@_NOT_BEFORE
-@_DEADLINE
-@_KEY
 @with_session
-def update(
-    session: Session,
-    /,
-    name: str,
-    product: str,
-    version: Version,
-    producer: str | None,
-    not_before: int,
-    deadline: int | None,
-    key: str,
-    password_fd: int | None,
-) -> None:
+def update(session: Session, /, producer: str | None, ordering: OrderOptions) -> None:
     """Order a release for the devices of a group.
 
     The release must be that of an admitted producer, confirmed, active, and not below the floor.
@@ -76,32 +90,15 @@ def update(
     contract = session.contract
     if producer is not None:
         contract = releases_of(session.connection.open(ProducersContract), producer)
-    _send_order(session, name, contract, (product, version), window=(not_before, deadline), key=(key, password_fd))
+    _send_order(session, contract, ordering)
 
 
 @order.command()
 @click.argument("image", type=_FILE)
-@_GROUP
-@click.option("--product", required=True, metavar="NAME", help="Product of the configuration.")
-@click.option("--version", type=VERSION, required=True, help="Version of the configuration.")
-@_NOT_BEFORE
-@_DEADLINE
-@_KEY
+@order_options
 @may_propose_options
 @with_session
-def configure(
-    session: Session,
-    /,
-    image: Path,
-    name: str,
-    product: str,
-    version: Version,
-    not_before: int,
-    deadline: int | None,
-    key: str,
-    password_fd: int | None,
-    proposing: ProposalOptions | None,
-) -> None:
+def configure(session: Session, /, image: Path, ordering: OrderOptions, proposing: ProposalOptions | None) -> None:
     """Publish the configuration IMAGE on the city's BlockOTA, and order it for the devices of a group.
 
     The first run writes the proposal to publish it, for the owners of the city's Safe. Once they have executed it, the
@@ -117,9 +114,9 @@ def configure(
     from blockota.operations.ordering import is_published
 
     city = BlockOTAContract(session.chain, session.connection.owned("configurations").address)
-    draft = complete_draft(Draft(product, version, configuration=True), image, contract=city)
+    draft = complete_draft(Draft(ordering.product, ordering.version, configuration=True), image, contract=city)
     if is_published(city, draft):
-        _send_order(session, name, city, (product, version), window=(not_before, deadline), key=(key, password_fd))
+        _send_order(session, city, ordering)
     else:
         _propose_configuration(session, city, draft, proposing)
 
@@ -139,8 +136,8 @@ def cancel(session: Session, /, number: int, key: str, password_fd: int | None) 
     orders = session.gateway.open(OrdersContract)
     account = open_key(session.gateway.settings.chain_id, key, password_fd)
     orders.cancel(account, orders.known_order(number))
-    fields = orders.known_order(number).as_fields()
-    session.result(fields, lambda: session.done(f"order {number} is cancelled"))
+    found = orders.known_order(number)
+    session.result(found.as_fields(), lambda: session.done(f"order {number} is cancelled"))
 
 
 @order.command()
@@ -199,8 +196,8 @@ def list_(session: Session, /, name: str | None, *, everything: bool) -> None:
     columns = ("NUMBER", "GROUP", "RELEASE", "STATUS", "WINDOW", "OPERATOR")
     rows = [(one.number, one.group, one.release, one.status, one.window, one.operator) for one in found]
     none = "No orders." if everything else "No order is open; --all lists closed orders too."
-    fields = {"orders": [one.as_fields() for one in found]}
-    session.result(fields, lambda: session.table(columns, rows, empty=none))
+    as_json = {"orders": [one.as_fields() for one in found]}
+    session.result(as_json, lambda: session.table(columns, rows, empty=none))
 
 
 @order.command()
@@ -217,35 +214,31 @@ def show(session: Session, /, number: int) -> None:
     orders = session.gateway.open(OrdersContract)
     found = orders.known_order(number)
     of_group = orders.known_group(found.group)
-    fields = {**found.as_fields(), "groupRecord": of_group.as_fields()}
-    session.result(fields, lambda: session.fields({**_rows_of_order(found), **_rows_of_group(of_group)}))
+    as_json = {**found.as_fields(), "groupRecord": of_group.as_fields()}
+    session.result(as_json, lambda: session.fields({**_rows_of_order(found), **_rows_of_group(of_group)}))
 
 
-def _send_order(
-    session: Session,
-    group_name: str,
-    contract: BlockOTAContract,
-    release: tuple[str, Version],
-    *,
-    window: tuple[int, int | None],
-    key: tuple[str, int | None],
-) -> None:
+def _send_order(session: Session, contract: BlockOTAContract, ordering: OrderOptions) -> None:
     """Check a release, and order it for a group."""
     from blockota.bindings.orders import OrdersContract
     from blockota.bindings.producers import ProducersContract
     from blockota.operations.ordering import orderable_release
 
     producers, orders = session.connection.open(ProducersContract), session.gateway.open(OrdersContract)
-    product, version = release
-    confirmations = session.settings.confirmations
-    found = orderable_release(producers, contract, product, version=version, confirmations=confirmations)
-    not_before, deadline = window
+    found = orderable_release(
+        producers,
+        contract,
+        ordering.product,
+        version=ordering.version,
+        confirmations=session.settings.confirmations,
+    )
+    deadline = ordering.deadline
     if deadline is None:
-        deadline = max(orders.chain.head().time, not_before) + DEFAULT_DEADLINE
-    account = open_key(session.gateway.settings.chain_id, *key)
-    number, _ = orders.order(account, group_name, found, not_before=not_before, deadline=deadline)
+        deadline = max(orders.chain.head().time, ordering.not_before) + DEFAULT_DEADLINE
+    account = open_key(session.gateway.settings.chain_id, ordering.key, ordering.password_fd)
+    number, _ = orders.order(account, ordering.group, found, not_before=ordering.not_before, deadline=deadline)
     made = orders.known_order(number)
-    sentence = f"order {number}: the devices of {group_name} get {found} {made.window}"
+    sentence = f"order {number}: the devices of {made.group} get {found} {made.window}"
     session.result(made.as_fields(), lambda: session.done(sentence))
 
 

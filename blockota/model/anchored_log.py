@@ -77,25 +77,6 @@ class AnchoredLog:
         }
 
 
-@dataclass(frozen=True)
-class Installation:
-    """The record that a device runs a release.
-
-    Attributes:
-        device: number of the device.
-        gateway: UUID of the gateway that recorded it.
-        block_number: block of the record.
-    """
-
-    device: int
-    gateway: UUID
-    block_number: int
-
-    def as_fields(self) -> dict[str, Any]:
-        """The JSON object of an installation, as in ``ledger installed --json``."""
-        return {"device": self.device, "gateway": str(self.gateway), "block": self.block_number}
-
-
 def device_words(numbers: Iterable[int]) -> tuple[list[int], list[int]]:
     """Pack device numbers as UpdateLedger records them.
 

@@ -78,8 +78,15 @@ abstract contract DeviceSites is IDeviceSites, Ownable2Step {
     function ownsBlocks(bytes16 site_, uint256[] calldata words) external view returns (bool) {
         uint256 index = _sites[site_].index;
         if (index == 0) return false;
+        // Eight blocks share a storage word, which is read once for neighbours.
+        (uint256 place, uint256 indexes) = (type(uint256).max, 0);
         for (uint256 i = 0; i < words.length; ++i) {
-            if (_indexOf(words[i]) != index) return false;
+            uint256 word = words[i];
+            if (word / 8 != place) {
+                place = word / 8;
+                indexes = _siteIndexes[place];
+            }
+            if (uint32(indexes >> (32 * (word % 8))) != index) return false;
         }
         return true;
     }

@@ -68,8 +68,8 @@ interface IUpdateLedger {
     /// @notice The keeper anchored its log.
     event Anchored(bytes16 indexed uuid, uint64 size, bytes32 root);
 
-    /// @notice A gateway recorded that devices of its blocks run a release.
-    event Installed(bytes32 indexed release, bytes16 indexed uuid, uint256[] words, uint256[] bits);
+    /// @notice A gateway recorded that devices of its blocks run a release; `installedBits` returns which.
+    event Installed(bytes32 indexed release, bytes16 indexed uuid);
 
     /// @notice A log has two install entries for one device and one release.
     event LogSuspended(
@@ -201,4 +201,11 @@ interface IUpdateLedger {
     /// @param number Number of the device.
     /// @return recorded True if a gateway recorded it.
     function installed(bytes32 release, uint64 number) external view returns (bool recorded);
+
+    /// @notice Returns a page of the devices that were recorded to run a release.
+    /// @param release Keccak-256 of the ABI-encoded chain id, contract, product and version.
+    /// @param from First word of device numbers.
+    /// @param count Number of words.
+    /// @return bits For each word, the devices: bit `b`, from the low end, of word `w` is the device `256 * w + b`.
+    function installedBits(bytes32 release, uint256 from, uint256 count) external view returns (uint256[] memory bits);
 }

@@ -80,6 +80,9 @@ contract UpdateLedgerFuzz is ForgeTest {
         uint256 recorded = first & second == 0 ? first | second : first;
         require(_ledger.installed(release, 256 + uint64(bit)) == ((recorded >> bit) & 1 == 1), "L4: again");
         require(_ledger.root(SITE).size == (first & second == 0 ? 3 : 2), "L4: all or nothing");
+        uint256[] memory page = _ledger.installedBits(release, 0, 3);
+        require(page.length == 3 && page[0] == 0 && page[1] == recorded && page[2] == 0, "L4: page");
+        require(_ledger.installedBits(release, 1, 1)[0] == recorded, "L4: page of one");
         _expect(GATEWAY, _installsCall(version ^ 1, 1, first), "");
     }
 
