@@ -61,7 +61,7 @@ class Connection:
             why = f"{error.why}, and no {FILE_NAME} in this folder names another node" if is_missing else error.why
             raise ChainError(error.what, why=why, remedy=remedy, action=action) from error
 
-    def _remedy(self, otherwise: str, *, is_set: bool = False) -> tuple[str, Action | None]:
+    def _remedy(self, otherwise: str, *, is_set: bool = False, owner: str = "vendor") -> tuple[str, Action | None]:
         """Return the remedy for a missing node or contract.
 
         If the settings name the local chain of their folder, the remedy is to start that chain. If the value is not set
@@ -72,7 +72,7 @@ class Connection:
         if any(port and LocalChain(place, port).is_at(self.settings.url) for place, port in ports):
             return f"start the local chain in {folder.parent.resolve()}", Action.START_LOCAL_CHAIN
         if self.settings.file is None and not is_set:
-            return f"copy the vendor's {FILE_NAME} to this folder, or name its path", Action.NAME_SETTINGS
+            return f"copy the {owner}'s {FILE_NAME} to this folder, or name its path", Action.NAME_SETTINGS
         return otherwise, None
 
     @property
@@ -86,12 +86,12 @@ class Connection:
             raise self._not_set("contract", "the vendor's contract")
         return self.settings.contract
 
-    def _not_set(self, key: str, name: str) -> UsageError:
-        """Return the error for a contract whose address is not set."""
+    def _not_set(self, key: str, name: str, *, owner: str = "vendor") -> UsageError:
+        """Return the error for a contract whose address is not set. The file of its owner sets the address."""
         file, why = self.settings.file, f"there is no {FILE_NAME} in this folder"
         if file is not None:
             why = f"{file} does not set {key} for the network {self.settings.network!r}"
-        remedy, action = self._remedy(f"compare the file with the vendor's settings file, and set {key}")
+        remedy, action = self._remedy(f"compare the file with the {owner}'s settings file, and set {key}", owner=owner)
         return UsageError(f"{name} is not known", why=why, remedy=remedy, action=action)
 
     @functools.cached_property
@@ -143,7 +143,8 @@ class Connection:
 
     def _registry(self, setting: str) -> str:
         if (address := self.settings.registries.get(setting)) is None:
-            raise self._not_set(setting, f"the contract {REGISTRIES[setting]}")
+            owner = "consortium" if setting == "producers" else "city"
+            raise self._not_set(setting, f"the contract {REGISTRIES[setting]}", owner=owner)
         return address
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -54,7 +55,13 @@ def up(session: Session, /, port: int | None, *, two_chains: bool) -> None:
     _refuse_other_settings(chains[0])
     with chains[0].locked():  # two simultaneous starts would deploy twice
         was_running = chains[0].pid is not None
-        started = [local.start() for local in chains]
+        started = []
+        with ExitStack() as undo:
+            for local in chains:
+                if local.pid is None:
+                    undo.callback(local.stop)
+                started.append(local.start())
+            undo.pop_all()  # all chains have started
         deployments = [found for chain in started if (found := _deployed(chain))]
         if len(deployments) < len(started):
             deployments = _set_up(session, started)
@@ -118,6 +125,8 @@ def status(session: Session, /, port: int | None) -> None:
     if others and others[0].pid is not None:
         fields["gatewayUrl"] = others[0].url
     shown = {name: "not deployed" if value is None else value for name, value in fields.items()} | {"running": "yes"}
+    if "gatewayUrl" in shown:
+        shown["gateway chain"] = shown.pop("gatewayUrl")
     session.result(fields, lambda: session.fields(shown))
 
 
@@ -145,7 +154,7 @@ def _local_chains(port: int | None, *, two_chains: bool = False) -> list[LocalCh
 
     folder, port = FOLDER / GATEWAY_FOLDER, port or LocalChain.last_port(FOLDER) or PORT
     chains = [LocalChain(FOLDER, port)]
-    if two_chains and LocalChain.last_port(FOLDER) and not folder.exists():
+    if two_chains and not folder.exists() and Deployment.path(Path(), LOCAL_CHAIN_ID).exists():
         raise RefusedError(
             "this folder has one local chain already",
             why="the city's contracts are on it, and a chain that is set up is not changed",

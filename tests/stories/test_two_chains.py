@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from blockota.vendor.example import IDENTITIES
 from blockota.vendor.files import read_proposal
 from tests.stories.conftest import Outcome
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
+from tests.support.samples import CONTRACT, SAFE
 
 UUIDS = {identity.kind: str(identity.uuid) for identity in IDENTITIES}
 
@@ -138,7 +140,21 @@ def test_one_chain_does_not_become_two(
 ) -> None:
     """A folder whose local chain was started as the only one keeps one chain."""
     monkeypatch.chdir(tmp_path)
-    Path(".blockota").mkdir()
-    Path(".blockota/anvil.port").write_text("8545")
+    Deployment(LOCAL_CHAIN_ID, CONTRACT, SAFE, SAFE, [SAFE], 1, 5).write(tmp_path)
     refused(Desk(capsys).run("dev", "up", "--two-chains"), REFUSED, "this folder has one local chain already")
     assert Desk(capsys).run("dev", "up", "--port", "65535").status == USAGE
+    assert not Path(".blockota").exists()
+
+
+def test_a_chain_does_not_start_without_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the port of the gateway chain is in use, the producer chain does not stay, and another port can be chosen."""
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        refused(
+            Desk(capsys).run("dev", "up", "--two-chains", "--port", str(taken - 1)), 5, "is in use: another program"
+        )
+    assert Desk(capsys).done("dev", "status", "--json").json == {"running": False}
+    assert not Deployment.path(Path(), LOCAL_CHAIN_ID).exists()
