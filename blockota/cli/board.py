@@ -117,8 +117,7 @@ def doctor(session: Session, /, line: BoardLine) -> None:
     \b
     Example:  blockota board doctor --port /dev/ttyUSB0
     """
-    from firmware_host.bench.doctor import findings
-    from firmware_host.bench.trials import observe
+    from firmware_host.bench.doctor import findings, observe
 
     session.note("Examining the line; this takes some seconds, half a minute if nothing answers.")
     found = findings(observe(line))

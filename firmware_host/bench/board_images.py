@@ -219,8 +219,10 @@ class BoardImageJob:
         record = self.images.find(self._unique_id, self.product.name)
         # A board that is connected again keeps the new image that the operator asked for.
         kept = None if self.images.may_make_new and self._key not in self.images.given else record
+        region = self.product.region
         with nothing_changed():
-            if kept and not self._is_in_flash(kept, contents):
+            fits = kept is not None and 0 < kept.size <= region.size
+            if kept and not (fits and contents.sha256(region.start, [kept.size]) == (kept.sha256,)):
                 kept = None
             is_cut_off = kept is not None and self._is_cut_off(kept, contents)
         if kept and not is_cut_off:
@@ -294,10 +296,6 @@ class BoardImageJob:
             why=f"the page at {address:#010x} is part of {product.region}, the region of {product.name}, and {use}",
             remedy="ask the vendor to pair the product with a region of whole pages that nothing else uses",
         )
-
-    def _is_in_flash(self, record: ImageRecord, contents: FlashContents) -> bool:
-        region = self.product.region
-        return 0 < record.size <= region.size and contents.sha256(region.start, [record.size]) == (record.sha256,)
 
     def _is_cut_off(self, record: ImageRecord, contents: FlashContents) -> bool:
         """Whether an interrupted run left old bytes beyond its image. After the run, the program may write there."""

@@ -25,7 +25,7 @@ from blockota.errors import Action, BlockOTAError, BoardError, RefusedError, Usa
 from blockota.formats.mcuboot import program_offset
 from blockota.model.board_image import CHECKS
 from blockota.model.facts import Consent, Passed, Trust
-from blockota.model.release import Product, Release, Version
+from blockota.model.release import Release, Version
 from blockota.shutdown import Stop
 from firmware_host.bench.board_images import BoardImageJob, BoardImages
 from firmware_host.bench.log import BenchEntry, BenchLog
@@ -196,21 +196,18 @@ class FlashJob:
         cleared = examined.clear(self._bench.consent)
         self._passed(cleared.passed)
 
-        if offer.board_product:
-            self._write_board_image(offer.board_product, cleared)  # (4)
-        elif image := self._bench.images.interrupted(result.unique_id):
+        bench = self._bench
+        if own := offer.board_product:  # (4)
+            self._note(f"The image of {own.name} is made for this board alone. It passes checks {CHECKS}.")
+            job = BoardImageJob(bench.images, cleared, own, bench.proof, self._note, self._progress, bench.stop)
+            result.board_image = job.run()
+        elif image := bench.images.interrupted(result.unique_id):
             self._note(f"An earlier run was making an image of {image.product} for this board; this run does not.")
         self._write_release(cleared)  # (5)
-        self._bench.images.complete(result.unique_id, proven.release)
+        bench.images.complete(result.unique_id, proven.release)
 
-        if not self._bench.consent.configuration:
+        if not bench.consent.configuration:
             self._start(proven.release.load_address + program_offset(proven.image))  # (6)
-
-    def _write_board_image(self, product: Product, cleared: ClearedBoard) -> None:
-        self._note(f"The image of {product.name} is made for this board alone. It passes checks {CHECKS}.")
-        bench = self._bench
-        job = BoardImageJob(bench.images, cleared, product, bench.proof, self._note, self._progress, bench.stop)
-        self._result.board_image = job.run()
 
     def _write_release(self, cleared: ClearedBoard) -> None:
         result = self._result

@@ -29,7 +29,6 @@ _GUARDED = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 _Numbered = tuple[str, int, BenchEntry]
 """The name of a log, the number of a line in it, and its entry."""
 _Group = tuple[str, str, str, str]
-_TOTAL: _Group = ("", "", "", "")
 _Place = tuple[str, int, str, str]
 """The board, chain id, contract and product of an installed release."""
 
@@ -49,7 +48,8 @@ def csv_of(lines: Iterable[Line]) -> bytes:
     writer.writerow(COLUMNS)
     for line in lines:
         cells = _cells(line, line.entry())
-        writer.writerow(_guarded(cells[column]) for column in COLUMNS)
+        row = (cells[column] for column in COLUMNS)
+        writer.writerow(f"'{cell}" if cell.lstrip(" ").startswith(_GUARDED) else cell for cell in row)
     # A text can contain half of a surrogate pair, which JSON allows and UTF-8 does not.
     return text.getvalue().encode(errors="backslashreplace")
 
@@ -125,7 +125,7 @@ def tallies(lines: Iterable[_Numbered], day: Day) -> tuple[list[Tally], Tally | 
         group = entry.product, entry.version or entry.after, entry.operator, entry.port
         groups.setdefault(group, []).append(line)
     parts = [_tally(group, groups[group]) for group in sorted(groups)]
-    return parts, _tally(_TOTAL, found) if found else None
+    return parts, _tally(("", "", "", ""), found) if found else None
 
 
 def _tally(group: _Group, lines: list[_Numbered]) -> Tally:
@@ -218,7 +218,3 @@ def _moment(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (OverflowError, ValueError, OSError):
         return str(seconds)
-
-
-def _guarded(cell: str) -> str:
-    return f"'{cell}" if cell.lstrip(" ").startswith(_GUARDED) else cell

@@ -130,7 +130,7 @@ class Chip:
 
     def blank_checksum(self, size: int) -> int:
         """The CRC-32 (zlib's) of so many erased bytes."""
-        return _crc(self.erased_byte, size)
+        return zlib.crc32(bytes((self.erased_byte,)) * size)
 
     def usable(self, flash_size: int) -> int:
         """The bytes of a flash of `flash_size` bytes from `FLASH_BASE` on without a gap.
@@ -160,12 +160,6 @@ class Chip:
         gap = self.second_bank_page - first
         second = (EraseUnit(unit.number, unit.address, unit.size, unit.number + gap) for unit in units[first:])
         return (*units[:first], *second)
-
-    def erase_numbers(self, flash_size: int) -> frozenset[int]:
-        """Every number that an erase command may carry for a flash of `flash_size` bytes."""
-        units = self.erase_units(flash_size)
-        others = (unit.other_number for unit in units if unit.other_number is not None)
-        return frozenset((*(unit.number for unit in units), *others))
 
     def readable(self, flash_size: int) -> tuple[range, ...]:
         """The addresses that Read Memory accepts."""
@@ -240,11 +234,6 @@ def chips() -> tuple[Chip, ...]:
     table = tomllib.loads(resources.files("firmware_host").joinpath("chips.toml").read_text("utf-8"))
     families = table["family"]
     return tuple(_chip(families[row["family"]], row) for row in table["chip"])
-
-
-@cache
-def _crc(byte: int, count: int) -> int:
-    return zlib.crc32(bytes((byte,)) * count)
 
 
 def _name_parts(name: str) -> list[str]:

@@ -168,7 +168,8 @@ class Bootloader:
         if chip.is_erased_whole and list(pages) == [0]:
             self.erase_all()
             return
-        known = chip.erase_numbers(flash_size)
+        units = chip.erase_units(flash_size)
+        known = {unit.number for unit in units} | {unit.other_number or unit.number for unit in units}
         if wrong := [page for page in pages if page not in known]:
             why = f"page {wrong[0]} does not exist; the last page is {max(known)}"
             raise RefusedError("erase was not sent", why=why)

@@ -103,15 +103,13 @@ class PortLink(Link):
         """Return exactly `count` bytes; see `Link`."""
         deadline = self._now() + timeout
         data, self._arrived = self._arrived[:count], self._arrived[count:]
-        if len(data) < count:
-            data += self._receive(count - len(data))
         while len(data) < count:
-            if self._now() >= deadline:
+            data += self._receive(count - len(data))
+            if len(data) < count and self._now() >= deadline:
                 raise NoAnswerError(
                     f"the board on {self.name} is silent",
                     why=f"{len(data)} of {count} bytes came within {timeout:.1f} s",
                 )
-            data += self._receive(count - len(data))
         return data
 
     def drain(self) -> bytes:

@@ -212,8 +212,7 @@ class SimulatedBoard:
         except PowerCutError as error:
             logger.warning("power fails %s", error)
             self.cut_power()
-        self._time.pass_busy(self._silicon.flash.busy_seconds - busy_before)
-        self._time.pass_bytes(len(self._line.pending))
+        self._time.pass_bytes(len(self._line.pending), busy=self._silicon.flash.busy_seconds - busy_before)
         if leave == RESET:
             self._boot(self._time.moment)
         elif leave and leave.jump is not None:

@@ -193,15 +193,10 @@ class Timeline:
         if self.times:
             self.moment = max(self.moment, self.times.now())
 
-    def pass_bytes(self, count: int) -> None:
-        """Add the transmission time of `count` bytes."""
+    def pass_bytes(self, count: int, *, busy: float = 0.0) -> None:
+        """Add a time during which the chip is busy, and the transmission time of `count` bytes."""
         if self.times:
-            self.moment += count * BITS_PER_BYTE / (self.times.baud or self.line_baud or DEFAULT_BAUD)
-
-    def pass_busy(self, seconds: float) -> None:
-        """Add a time during which the chip is busy."""
-        if self.times:
-            self.moment += seconds
+            self.moment += busy + count * BITS_PER_BYTE / (self.times.baud or self.line_baud or DEFAULT_BAUD)
 
     def deliver(self) -> None:
         """Wait until the board's answer has reached the host."""

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from blockota.errors import Action, BoardProtocolError, LinkError
-from firmware_host.bench.doctor import Finding, Observations, Reply, Trial, findings
-from firmware_host.bench.trials import observe
+from firmware_host.bench.doctor import Finding, Observations, Reply, Trial, findings, observe
 from firmware_host.bootloader.chips import find_chip
 from firmware_host.bootloader.entry import WIRINGS, BoardLine, BoardWiring, find_wiring
 from firmware_host.bootloader.identity import BoardIdentity

@@ -11,8 +11,7 @@ import pytest
 
 from blockota.cli.remedies import remedy_of
 from blockota.errors import Action, BoardError, LinkError, UsageError
-from firmware_host.bench.doctor import Finding, findings
-from firmware_host.bench.trials import observe
+from firmware_host.bench.doctor import Finding, findings, observe
 from firmware_host.bootloader.chips import find_chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.entry import BY_HAND, WIRINGS, BoardLine, BoardWiring, StartMethod, enter_bootloader
