@@ -50,10 +50,16 @@ def view_of(connection: Connection, proposals: Sequence[Proposal], *, safe: str 
     Without proposals, `safe` selects the Safe (`find_desk`).
 
     Raises:
-        ProposalError: the Safe of the first proposal owns none of the configured contracts.
+        ProposalError: the proposals are of several Safes, or of one that owns none of the configured contracts.
         ChainError: the block was replaced by a reorganisation during the reads.
     """
     settings = connection.settings
+    if len({(one.chain_id, one.safe) for one in proposals}) > 1:
+        raise ProposalError(
+            "the proposals are of several Safes",
+            why="a chain view is for the owners of one Safe",
+            remedy="make a view for the proposals of each Safe",
+        )
     place = (proposals[0].safe, proposals[0].to) if proposals else (safe, "")
     desk = find_desk(connection, *place)
     calls = [proposal.call for proposal in proposals if proposal.call]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.model.release import show_time
+
+if TYPE_CHECKING:
+    from blockota.chain import Chain
 
 _HASH = click.argument("transaction", metavar="HASH")
 
@@ -24,16 +29,23 @@ def list_(session: Session, /) -> None:
     \b
     Example:  blockota transaction list
     """
-    found = [(entry, session.chain.locate(entry)) for entry in session.chain.unsettled()]
+    chains = _chains(session)
+    found = [(entry, chain.locate(entry)) for chain in chains for entry in chain.unsettled()]
 
     def show() -> None:
-        rows = [(entry.hash, entry.newest.nonce, entry.purpose, now.state.value, now.details) for entry, now in found]
-        columns = ("HASH", "NONCE", "COMMAND", "STATE", "DETAILS")
+        rows: list[tuple[object, ...]] = [
+            (entry.hash, entry.newest.nonce, entry.purpose, now.state.value, now.details) for entry, now in found
+        ]
+        columns: tuple[str, ...] = ("HASH", "NONCE", "COMMAND", "STATE", "DETAILS")
+        if len(chains) > 1:
+            columns = (*columns, "CHAIN")
+            rows = [(*row, entry.newest.chain_id) for row, (entry, _) in zip(rows, found, strict=True)]
         session.table(columns, rows, empty="No transaction is unsettled.")
 
     fields = [
         {
             "transaction": entry.hash,
+            "chainId": entry.newest.chain_id,
             "attempts": [f"0x{attempt.hash.hex()}" for attempt in entry.attempts],
             "from": entry.sender,
             "nonce": entry.newest.nonce,
@@ -63,8 +75,9 @@ def resume(session: Session, /, transaction: str, key: str, password_fd: int | N
     \b
     Example:  blockota transaction resume 0x1b2f… --key keystore:payer.json
     """
-    account = open_key(session.settings.chain_id, key, password_fd) if key else None
-    receipt = session.chain.resume(transaction, account=account)
+    chain = _chain_of(session, transaction)
+    account = open_key(chain.chain_id, key, password_fd) if key else None
+    receipt = chain.resume(transaction, account=account)
     fields = {"transaction": f"0x{receipt.transaction.hex()}", "block": receipt.block_number}
     session.result(fields, lambda: session.done(f"{fields['transaction']} is confirmed in block {fields['block']}"))
 
@@ -81,5 +94,21 @@ def forget(session: Session, /, transaction: str, *, yes: bool) -> None:
     \b
     Example:  blockota transaction forget 0x1b2f…
     """
-    session.chain.forget(transaction, even_if_pending=yes)
+    _chain_of(session, transaction).forget(transaction, even_if_pending=yes)
     session.result({"forgotten": transaction}, lambda: session.done(f"forgot {transaction}"))
+
+
+def _chains(session: Session) -> list[Chain]:
+    """Return the producer chain, and the gateway chain if it is another one."""
+    chains = [session.chain]
+    if session.gateway.settings.chain_id != session.settings.chain_id:
+        chains.append(session.gateway.chain)
+    return chains
+
+
+def _chain_of(session: Session, transaction: str) -> Chain:
+    """Return the chain with an unsettled transaction; the producer chain if neither has it."""
+    for chain in _chains(session):
+        if any(transaction == f"0x{attempt.hash.hex()}" for entry in chain.unsettled() for attempt in entry.attempts):
+            return chain
+    return session.chain

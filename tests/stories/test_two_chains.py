@@ -88,6 +88,10 @@ def test_each_safe_decides_on_its_chain(desk: Desk) -> None:
     assert "today" in shown
     assert "fog, active, account none" in shown
 
+    refused(
+        desk.run("proposal", "export-view", "ban.json", "suspend.json", "-o", "view.json"), REFUSED, "of several Safes"
+    )
+
     # (3) A proposal of one chain is refused on the other; the right chain is found without an option.
     for wrong in (("ban.json", "local"), ("suspend.json", "local-gateway")):
         refused(
