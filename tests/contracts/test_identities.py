@@ -1,0 +1,312 @@
+"""Tests of IdentityRegistry: enrolment, rotation, bans, retirement, reading, and access."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import ape
+import pytest
+from ape.api import AccountAPI, TestAccountAPI
+from ape.contracts import ContractInstance
+from ape.managers.project import LocalProject
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from eth_utils.crypto import keccak
+
+from blockota.bindings.identities import enrolment_argument
+from blockota.formats.public_key import KeyKind, PublicKey, read_pem
+from blockota.model.identity import IdentityKind
+from tests.formats.test_public_key import pem_of, rsa_key
+from tests.support.identities import UUIDS, enrolment_of, p256_key
+
+ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
+GATEWAY, ADMIN, OTHER = (uuid.bytes for uuid in UUIDS[:3])
+REASON = b"stolen".ljust(32, b"\0")
+HOUR = 3600
+
+
+def argument(number: int, **changes: Any) -> dict[str, Any]:
+    """Return a gateway as the argument of `enrol`, with the given changes."""
+    return enrolment_argument(enrolment_of(number)) | changes
+
+
+def rotation(number: int, **changes: Any) -> tuple[Any, ...]:
+    """Return the arguments of `rotate` after the UUID, with the keys of another number."""
+    keys = argument(number, **changes)
+    return tuple(keys[name] for name in ("account", "keyKind", "key", "logKey", "tunnelKey"))
+
+
+@pytest.fixture(scope="session")
+def identities_deployed(contracts: LocalProject, owner_a: TestAccountAPI, vendor: AccountAPI) -> ContractInstance:
+    """IdentityRegistry without an identity, owned by the Safe."""
+    return contracts.IdentityRegistry.deploy(vendor.address, sender=owner_a)
+
+
+@pytest.fixture
+def identities(identities_deployed: ContractInstance) -> Iterator[ContractInstance]:
+    """IdentityRegistry without an identity; after each test, the chain is reset to the state before the test."""
+    snapshot = ape.chain.snapshot()
+    yield identities_deployed
+    ape.chain.restore(snapshot)
+
+
+@pytest.fixture
+def enrolled(identities: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI) -> ContractInstance:
+    """IdentityRegistry with a gateway and an Administrator, whose account is the technician's."""
+    admin = argument(1, kind=IdentityKind.ADMINISTRATOR.value, account=technician.address)
+    identities.enrolAll([argument(0), admin], sender=vendor)
+    return identities
+
+
+def test_when_an_identity_is_enrolled_it_should_be_recorded_and_emitted(
+    identities: ContractInstance, vendor: AccountAPI
+) -> None:
+    """An enrolment is recorded with all its fields."""
+    item = argument(0)
+    receipt = identities.enrol(item, sender=vendor)
+    (event,) = receipt.decode_logs(identities.IdentityEnrolled)
+    assert (event.uuid, event.kind, event.account) == (item["uuid"], item["kind"], item["account"])
+    record = identities.identity(GATEWAY)
+    for name, value in item.items():
+        assert getattr(record, name) == value
+    assert (record.banned, record.bannedAt, record.retired) == (False, 0, False)
+    assert (record.since, record.fromBlock) == (ape.chain.blocks.head.timestamp, receipt.block_number)
+    assert record.previous == bytes(16)
+    assert identities.identityOf(item["account"]) == identities.identityByKey(keccak(item["key"])) == record
+    assert identities.standing(item["account"]) == (GATEWAY, item["kind"], True)
+    assert identities.kindOf(GATEWAY) == (item["kind"], True)
+    assert identities.bannedAt(GATEWAY) == 0
+
+
+def test_when_several_are_enrolled_it_should_list_them_newest_first(
+    enrolled: ContractInstance, vendor: AccountAPI
+) -> None:
+    """A list is enrolled in its order, and pages begin with the identity that was enrolled last."""
+    enrolled.enrol(argument(2), sender=vendor)
+    assert enrolled.identityCount() == 3
+    first, second = enrolled.identities(bytes(16), 2)
+    assert [first.uuid, second.uuid] == [OTHER, ADMIN]
+    assert [one.uuid for one in enrolled.identities(second.previous, 2)] == [GATEWAY]
+    assert enrolled.identities(b"\1" * 16, 2) == []
+    with ape.reverts(enrolled.NothingToEnrol):
+        enrolled.enrolAll([], sender=vendor)
+
+
+def test_when_only_the_key_is_given_it_should_be_enrolled(identities: ContractInstance, vendor: AccountAPI) -> None:
+    """Account, log key, tunnel key and virtual IP can be absent, and their absence is not unique."""
+    bare = {"account": ZERO_ADDRESS, "logKey": bytes(32), "tunnelKey": bytes(32), "virtualIp": 0}
+    for number in range(2):
+        identities.enrol(argument(number, **bare), sender=vendor)
+    record = identities.identity(GATEWAY)
+    assert all(getattr(record, name) == value for name, value in bare.items())
+    assert identities.standing(ZERO_ADDRESS) == (bytes(16), 0, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"uuid": bytes(16)}, "UuidMissing"),
+        ({"kind": 0}, "KindMissing"),
+        ({"uuid": GATEWAY}, "IdentityKnown"),
+        ({"key": argument(0)["key"]}, "KeyTaken"),
+        ({"logKey": argument(0)["logKey"]}, "KeyTaken"),
+        ({"tunnelKey": argument(0)["tunnelKey"]}, "KeyTaken"),
+        ({"tunnelKey": argument(0)["logKey"]}, "KeyTaken"),
+        ({"account": argument(0)["account"]}, "AccountTaken"),
+        ({"virtualIp": argument(0)["virtualIp"]}, "VirtualIpTaken"),
+        ({"keyKind": 0}, "KeyInvalid"),
+        ({"keyKind": 2}, "KeyInvalid"),
+        ({"key": argument(2)["key"][:-1] + b"\0"}, "KeyInvalid"),
+    ],
+)
+def test_when_a_value_is_wrong_or_taken_it_should_refuse(
+    enrolled: ContractInstance, vendor: AccountAPI, changes: dict[str, Any], error: str
+) -> None:
+    """Values that are wrong, or belong to another identity, are refused, and nothing is recorded."""
+    with ape.reverts(getattr(enrolled, error)):
+        enrolled.enrol(argument(2, **changes), sender=vendor)
+    assert enrolled.identity(OTHER).kind == 0
+    assert enrolled.identityCount() == 2
+
+
+@pytest.mark.parametrize("bits", [2048, 3072, 4096])
+def test_when_an_rsa_key_is_enrolled_it_should_be_readable(
+    identities: ContractInstance, vendor: AccountAPI, bits: int
+) -> None:
+    """An RSA key is read as it was enrolled."""
+    key = read_pem(pem_of(rsa_key(bits)))
+    identities.enrol(argument(0, keyKind=KeyKind.RSA.value, key=key.data), sender=vendor)
+    assert PublicKey(KeyKind.RSA, identities.identity(GATEWAY).key) == key
+
+
+@pytest.mark.parametrize("key", [rsa_key(1024), rsa_key(2048, exponent=3)])
+def test_when_an_rsa_key_is_weak_it_should_refuse(
+    identities: ContractInstance, vendor: AccountAPI, key: rsa.RSAPublicKey
+) -> None:
+    """RSA keys of 1,024 bits or with another exponent are refused."""
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    with ape.reverts(identities.KeyInvalid, uuid=GATEWAY, keyKind=KeyKind.RSA.value, length=len(der)):
+        identities.enrol(argument(0, keyKind=KeyKind.RSA.value, key=der), sender=vendor)
+
+
+def test_when_keys_are_rotated_it_should_keep_the_former_ones(enrolled: ContractInstance, vendor: AccountAPI) -> None:
+    """New keys are in force at once. Former keys are readable with their blocks, and stay with the identity."""
+    before = enrolled.identity(GATEWAY)
+    receipt = enrolled.rotate(GATEWAY, *rotation(9), sender=vendor)
+    (event,) = receipt.decode_logs(enrolled.KeysRotated)
+    assert (event.uuid, event.account) == (GATEWAY, argument(9)["account"])
+    after = enrolled.identity(GATEWAY)
+    assert (after.key, after.fromBlock) == (p256_key(9).data, receipt.block_number)
+    assert (after.kind, after.virtualIp, after.since) == (before.kind, before.virtualIp, before.since)
+    newest, former = enrolled.generations(GATEWAY)
+    assert (newest.key, newest.fromBlock, newest.toBlock) == (after.key, receipt.block_number, 0)
+    assert (former.key, former.fromBlock, former.toBlock) == (before.key, before.fromBlock, receipt.block_number)
+    assert former.account == before.account
+    assert enrolled.standing(before.account) == (GATEWAY, before.kind, False)
+    assert enrolled.standing(after.account) == (GATEWAY, before.kind, True)
+    assert enrolled.identityOf(before.account) == after
+    with ape.reverts(enrolled.AccountTaken, account=before.account, uuid=GATEWAY):
+        enrolled.enrol(argument(2, account=before.account), sender=vendor)
+    with ape.reverts(enrolled.KeyTaken, uuid=GATEWAY):
+        enrolled.enrol(argument(2, key=before.key), sender=vendor)
+
+
+def test_when_an_account_stays_it_should_be_active(enrolled: ContractInstance, vendor: AccountAPI) -> None:
+    """Values that stay are passed again, and a former account can come back to its identity."""
+    account = argument(0)["account"]
+    enrolled.rotate(GATEWAY, *rotation(9, account=account), sender=vendor)
+    assert enrolled.standing(account)[2]
+    enrolled.rotate(GATEWAY, *rotation(10), sender=vendor)
+    assert not enrolled.standing(account)[2]
+    enrolled.rotate(GATEWAY, *rotation(0), sender=vendor)
+    assert enrolled.standing(account)[2]
+    assert len(enrolled.generations(GATEWAY)) == 4
+
+
+def test_when_a_rotation_is_wrong_it_should_refuse(enrolled: ContractInstance, vendor: AccountAPI) -> None:
+    """A rotation needs a known identity, a valid key, and keys that belong to no other."""
+    with ape.reverts(enrolled.IdentityUnknown, uuid=OTHER):
+        enrolled.rotate(OTHER, *rotation(9), sender=vendor)
+    with ape.reverts(enrolled.KeyInvalid, uuid=GATEWAY, keyKind=1, length=3):
+        enrolled.rotate(GATEWAY, *rotation(9, key=b"key"), sender=vendor)
+    with ape.reverts(enrolled.KeyTaken, uuid=ADMIN):
+        enrolled.rotate(GATEWAY, *rotation(9, logKey=argument(1)["logKey"]), sender=vendor)
+
+
+def test_when_an_administrator_bans_it_should_take_effect_at_once(
+    enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI
+) -> None:
+    """A ban is recorded with its time and emitted with its author; only the Safe lifts it, and its time stays."""
+    (event,) = enrolled.ban(GATEWAY, REASON, sender=technician).decode_logs(enrolled.IdentityBanned)
+    assert (event.uuid, event.by, event.reason) == (GATEWAY, ADMIN, REASON)
+    time = ape.chain.blocks.head.timestamp
+    record = enrolled.identity(GATEWAY)
+    assert (record.banned, record.bannedAt) == (True, time)
+    assert not enrolled.standing(record.account)[2]
+    assert not enrolled.kindOf(GATEWAY)[1]
+    with ape.reverts(enrolled.IdentityBannedAlready, uuid=GATEWAY, bannedAt=time):
+        enrolled.ban(GATEWAY, REASON, sender=vendor)
+    (event,) = enrolled.unban(GATEWAY, sender=vendor).decode_logs(enrolled.IdentityUnbanned)
+    assert event.uuid == GATEWAY
+    assert enrolled.kindOf(GATEWAY)[1]
+    assert (enrolled.identity(GATEWAY).banned, enrolled.bannedAt(GATEWAY)) == (False, time)
+    with ape.reverts(enrolled.IdentityNotBanned, uuid=GATEWAY):
+        enrolled.unban(GATEWAY, sender=vendor)
+    (event,) = enrolled.ban(GATEWAY, REASON, sender=vendor).decode_logs(enrolled.IdentityBanned)
+    assert event.by == bytes(16)
+    assert enrolled.bannedAt(GATEWAY) == ape.chain.blocks.head.timestamp
+
+
+def test_when_an_administrator_is_banned_it_should_ban_nothing(
+    enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI, mallory: TestAccountAPI
+) -> None:
+    """Administrators are banned by the Safe alone; strangers, gateways and banned Administrators ban nothing."""
+    with ape.reverts(enrolled.AdministratorProtected, uuid=ADMIN):
+        enrolled.ban(ADMIN, REASON, sender=technician)
+    with ape.reverts(enrolled.BanningNotAllowed, account=mallory.address):
+        enrolled.ban(GATEWAY, REASON, sender=mallory)
+    enrolled.enrol(argument(2, account=mallory.address), sender=vendor)
+    with ape.reverts(enrolled.BanningNotAllowed, account=mallory.address):
+        enrolled.ban(GATEWAY, REASON, sender=mallory)
+    enrolled.ban(ADMIN, REASON, sender=vendor)
+    with ape.reverts(enrolled.BanningNotAllowed, account=technician.address):
+        enrolled.ban(GATEWAY, REASON, sender=technician)
+    with ape.reverts(enrolled.IdentityUnknown, uuid=b"\1" * 16):
+        enrolled.ban(b"\1" * 16, REASON, sender=vendor)
+
+
+def test_when_an_administrator_bans_eleven_within_an_hour_it_should_refuse(
+    enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI
+) -> None:
+    """The eleventh ban is refused until an hour after the first."""
+    enrolled.enrolAll([argument(number) for number in range(2, 12)], sender=vendor)
+    times = []
+    for uuid in (GATEWAY, *(uuid.bytes for uuid in UUIDS[2:11])):
+        enrolled.ban(uuid, REASON, sender=technician)
+        times.append(ape.chain.blocks.head.timestamp)
+    last = UUIDS[11].bytes
+    ape.chain.pending_timestamp = times[0] + HOUR - 1
+    with ape.reverts(enrolled.TooManyBans, by=ADMIN, time=times[0] + HOUR):
+        enrolled.ban(last, REASON, sender=technician)
+    ape.chain.pending_timestamp = times[0] + HOUR
+    enrolled.ban(last, REASON, sender=technician)
+    assert not enrolled.kindOf(last)[1]
+
+
+def test_when_an_identity_is_retired_it_should_stay_readable_and_never_change(
+    enrolled: ContractInstance, vendor: AccountAPI
+) -> None:
+    """A retirement is final: every later change is refused, and the record stays."""
+    before = enrolled.identity(GATEWAY)
+    (event,) = enrolled.retire(GATEWAY, sender=vendor).decode_logs(enrolled.IdentityRetired)
+    assert event.uuid == GATEWAY
+    after = enrolled.identity(GATEWAY)
+    assert (after.retired, after.banned, after.key) == (True, False, before.key)
+    assert enrolled.standing(before.account) == (GATEWAY, before.kind, False)
+    for function, arguments in (
+        (enrolled.retire, ()),
+        (enrolled.ban, (REASON,)),
+        (enrolled.unban, ()),
+        (enrolled.rotate, rotation(9)),
+    ):
+        with ape.reverts(enrolled.IdentityIsRetired, uuid=GATEWAY):
+            function(GATEWAY, *arguments, sender=vendor)
+    for function in (enrolled.unban, enrolled.retire):
+        with ape.reverts(enrolled.IdentityUnknown, uuid=OTHER):
+            function(OTHER, sender=vendor)
+
+
+def test_when_anyone_but_the_safe_writes_it_should_refuse(
+    enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI, mallory: TestAccountAPI
+) -> None:
+    """Only the owner writes, except bans; not even an Administrator. The owner cannot give the contract up."""
+    for caller in (mallory, technician):
+        for name, arguments in {
+            "enrol": (argument(2),),
+            "enrolAll": ([argument(2)],),
+            "rotate": (GATEWAY, *rotation(9)),
+            "unban": (GATEWAY,),
+            "retire": (GATEWAY,),
+            "transferOwnership": (mallory.address,),
+            "acceptOwnership": (),
+        }.items():
+            with ape.reverts(enrolled.OwnableUnauthorizedAccount, account=caller.address):
+                getattr(enrolled, name)(*arguments, sender=caller)
+    with ape.reverts(enrolled.RenouncingRefused):
+        enrolled.renounceOwnership(sender=vendor)
+    enrolled.transferOwnership(mallory, sender=vendor)
+    enrolled.acceptOwnership(sender=mallory)
+    enrolled.retire(GATEWAY, sender=mallory)
+
+
+def test_when_nothing_is_known_it_should_return_empty_records(identities: ContractInstance) -> None:
+    """Getters do not revert for unknown keys."""
+    empty = identities.identity(GATEWAY)
+    assert (empty.uuid, empty.kind, empty.key) == (bytes(16), 0, b"")
+    assert identities.identityOf(ZERO_ADDRESS) == identities.identityByKey(bytes(32)) == empty
+    assert identities.generations(GATEWAY) == identities.identities(bytes(16), 9) == []
+    assert identities.kindOf(GATEWAY) == (0, False)
+    assert (identities.bannedAt(GATEWAY), identities.identityCount()) == (0, 0)
+    assert str(UUID(bytes=GATEWAY)) == str(UUIDS[0])
