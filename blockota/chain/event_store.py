@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS followed_events (
     position INTEGER PRIMARY KEY, contract INTEGER NOT NULL, block_hash BLOB NOT NULL, "transaction" BLOB NOT NULL,
     topics BLOB NOT NULL, data BLOB NOT NULL
 );
-CREATE TABLE IF NOT EXISTS reorganisation (first_block INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS followed_reorganisations (first_block INTEGER NOT NULL);
 """
 _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 _MOVE_AWAY = "move the file away; the events are then read from the chain again"
@@ -50,7 +50,7 @@ class EventStore:
         # A service may read the chain in another thread than the one that opened the database.
         self._database = database or sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self._place = place
-        with self._translated():
+        with _translated(self._place):
             self._database.executescript(_TABLES)
 
     @classmethod
@@ -129,18 +129,18 @@ class EventStore:
 
     def events(self, contracts: Iterable[str], *, first_block: int = 0) -> Iterator[Log]:
         """Yield the stored events of contracts from a block on, in the order of the chain."""
-        wanted = [_raw(one) for one in contracts]
+        wanted = {_raw(one) for one in contracts}
+        numbers = self._rows("SELECT id, address FROM followed_contracts")
+        names = {number: to_checksum_address(address) for number, address in numbers if address in wanted}
         rows = self._rows(
-            'SELECT position, address, topics, data, "transaction", block_hash'  # noqa: S608 - only marks
-            " FROM followed_events JOIN followed_contracts ON contract = id"
-            f" WHERE address IN ({', '.join('?' * len(wanted))}) AND position >= ? ORDER BY position",
-            (*wanted, _position(first_block)),
+            'SELECT position, contract, topics, data, "transaction", block_hash FROM followed_events '  # noqa: S608
+            f"WHERE position >= ? AND contract IN ({', '.join('?' * len(names))}) ORDER BY position",
+            (_position(first_block), *names),
         )
-        names = {raw: to_checksum_address(raw) for raw in wanted}
-        for position, address, topics, data, transaction, block_hash in rows:
+        for position, contract, topics, data, transaction, block_hash in rows:
             words = tuple([topics[start : start + HASH_SIZE] for start in range(0, len(topics), HASH_SIZE)])
             block, index = divmod(position, 1 << INDEX_BITS)
-            yield Log(words, data, block, transaction, names[address], index, block_hash)
+            yield Log(words, data, block, transaction, names[contract], index, block_hash)
 
     def drop(self, first: int) -> None:
         """Delete a replaced block and all later blocks with their events, and record the reorganisation."""
@@ -148,18 +148,18 @@ class EventStore:
             database.execute("DELETE FROM followed_blocks WHERE number >= ?", (first,))
             database.execute("DELETE FROM followed_events WHERE position >= ?", (_position(first),))
             database.execute("UPDATE followed_contracts SET next_block = min(next_block, ?)", (first,))
-            database.execute("INSERT INTO reorganisation VALUES (?)", (first,))
+            database.execute("INSERT INTO followed_reorganisations VALUES (?)", (first,))
 
     def reorganised_from(self) -> int | None:
         """Return the first block that was dropped since the last call of `acknowledge`; None if none was."""
-        found: int | None = self._rows("SELECT min(first_block) FROM reorganisation")[0][0]
-        return found
+        first: int | None = self._rows("SELECT min(first_block) FROM followed_reorganisations")[0][0]
+        return first
 
     def acknowledge(self) -> None:
         """Forget the recorded reorganisations."""
         if self.reorganised_from() is not None:
             with self._transaction() as database:
-                database.execute("DELETE FROM reorganisation")
+                database.execute("DELETE FROM followed_reorganisations")
 
     def _belong_to(self, chain_id: int) -> None:
         found = self._rows("SELECT chain_id FROM followed_chain")
@@ -174,13 +174,13 @@ class EventStore:
             )
 
     def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with self._translated():
+        with _translated(self._place):
             return self._database.execute(statement, values).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit all changes of the ``with`` block together, or none of them."""
-        with self._translated():
+        with _translated(self._place):
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
@@ -189,9 +189,6 @@ class EventStore:
                 raise
             self._database.execute("COMMIT")
 
-    def _translated(self) -> Any:
-        return _translated(self._place)
-
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     """Lock a file for this process, and check that it is whole and ours."""
@@ -199,10 +196,8 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     for setting in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
         database.execute(f"PRAGMA {setting}")
     database.executescript("BEGIN EXCLUSIVE; COMMIT")
-    application, form = (
-        database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-    )
-    is_new = not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    application, form = _value(database, "PRAGMA application_id"), _value(database, "PRAGMA user_version")
+    is_new = not _value(database, "SELECT count(*) FROM sqlite_master")
     if is_new:
         database.executescript(f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_FORMAT}")
     elif (application, form) != (_APPLICATION, _FORMAT):
@@ -212,7 +207,7 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
             why="a newer version of BlockOTA wrote it" if is_newer else "another program wrote it",
             remedy="update BlockOTA, or use another file" if is_newer else "use another file",
         )
-    elif (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+    elif (found := _value(database, "PRAGMA quick_check(1)")) != "ok":
         raise _damaged(str(path), found)
 
 
@@ -223,9 +218,7 @@ def _follow(database: sqlite3.Connection, contract: str, *, first: int, last: in
         "DO UPDATE SET first_block = min(first_block, excluded.first_block), next_block = excluded.next_block",
         (_raw(contract), first, last + 1),
     )
-    number: int = database.execute("SELECT id FROM followed_contracts WHERE address = ?", (_raw(contract),)).fetchone()[
-        0
-    ]
+    number: int = _value(database, "SELECT id FROM followed_contracts WHERE address = ?", _raw(contract))
     database.execute("DELETE FROM followed_events WHERE contract = ? AND position >= ?", (number, _position(first)))
     return number
 
@@ -236,6 +229,10 @@ def _forget_old_blocks(database: sqlite3.Connection) -> None:
         f"DELETE FROM followed_blocks WHERE number > 0 AND number < ({oldest})",  # noqa: S608 - a constant
         (_KNOWN_BLOCKS - 2,),
     )
+
+
+def _value(database: sqlite3.Connection, statement: str, *values: Any) -> Any:
+    return database.execute(statement, values).fetchone()[0]
 
 
 def _position(block: int) -> int:
@@ -258,7 +255,8 @@ def _translated(place: str) -> Iterator[None]:
                 why="another process follows the chain with this file",
                 remedy="stop the other process, or use another file",
             ) from error
-        if getattr(error, "sqlite_errorcode", None) in _DAMAGED:
+        # An IntegrityError: two events have the same place in the chain.
+        if getattr(error, "sqlite_errorcode", None) in _DAMAGED or isinstance(error, sqlite3.IntegrityError):
             raise _damaged(place, str(error)) from error
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         remedy = "check the file's folder and the disk, or use another file"

@@ -185,13 +185,14 @@ def test_random_reorganisations_leave_the_events_of_the_chain() -> None:
 def test_a_pruned_node_is_followed_through_reorganisations() -> None:
     """On a pruned anvil, the stored events equal eth_getLogs from the first block after each reorganisation."""
     draw = random.Random(SEED)  # noqa: S311 - a draw that can be repeated
-    with fresh_anvil(history=16) as chain, line_to(chain) as line, open_store(chain.chain_id) as store:
+    with fresh_anvil("--no-mining", history=16) as chain, line_to(chain) as line, open_store(chain.chain_id) as store:
         emitter = deploy_emitter(chain)
         follower = Follower(Chain(line.url), confirmations=1, store=store)
         transaction = emission(chain, emitter)
         for _ in range(1000 if EXHAUSTIVE else 12):
             for _ in range(draw.randint(1, 9)):
                 rpc(chain, "eth_sendTransaction", transaction)
+                rpc(chain, "evm_mine")
             depth = draw.randint(1, min(8, chain.head().number - 1))
             offsets = draw.sample(range(depth), draw.randint(0, depth))
             rpc(chain, "anvil_reorg", depth, [[transaction, offset] for offset in sorted(offsets)])
@@ -208,6 +209,7 @@ def deploy_emitter(chain: Chain) -> str:
     sender = rpc(chain, "eth_accounts")[0]
     code = "0x600c8060093d393df3" + "4360005260116020" + "6000a100"
     transaction = rpc(chain, "eth_sendTransaction", {"from": sender, "data": code})
+    rpc(chain, "evm_mine")
     address: str = rpc(chain, "eth_getTransactionReceipt", transaction)["contractAddress"]
     return address
 
