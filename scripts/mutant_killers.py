@@ -42,6 +42,8 @@ NOT_BY_APE = (
     "test_replication_gas.py",
 )
 """Tests that fail for every change of the source or of its gas, or that do not use a contract."""
+TESTED = {"replication": "FirmwareReplication", "producers": "Producers", "identities": "IdentityRegistry"}
+"""The contract that is tested by the files of Python tests with this beginning of their names."""
 KILLED_BY_TIME = "time"
 CONTRACT_TESTS = "tests/contracts"
 PYTEST = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider")
@@ -97,10 +99,8 @@ class Ape:
 
     def kills(self, variant: Variant) -> str:
         """Run the tests on a variant; return the first test that failed, "" if all passed."""
-        # Files with the name test_replication* test FirmwareReplication, all others test BlockOTA.
-        of_replication = variant.contract == "FirmwareReplication"
         names = sorted(path.name for path in (self.folder / CONTRACT_TESTS).glob("test_*.py"))
-        chosen = [name for name in names if name.startswith("test_replication") == of_replication]
+        chosen = [name for name in names if contract_of(name) == variant.contract]
         tests = [f"{CONTRACT_TESTS}/{name}" for name in chosen if name not in NOT_BY_APE]
         [cache] = (self.folder / ".build" / "compiled").glob("*/__local__.json")
         with exchanged(cache, ("contractTypes", variant.contract, "deploymentBytecode", "bytecode"), variant.creation):
@@ -111,6 +111,12 @@ class Ape:
         if not failed:
             return "pytest" if done.returncode else ""
         return failed[0].split(" ", 1)[1].split(" - ")[0].removeprefix(f"{CONTRACT_TESTS}/")
+
+
+def contract_of(test_file: str) -> str:
+    """Return the contract that a file of Python tests tests; those of BlockOTA have no common beginning."""
+    found = (name for beginning, name in TESTED.items() if test_file.startswith(f"test_{beginning}"))
+    return next(found, "BlockOTA")
 
 
 KILLERS: tuple[type[Forge | Ape], ...] = (Forge, Ape)

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[2]
 PAGE = (CLONE / "docs/contracts.md").read_text()
 WAYS = ("invariant", "testFuzz", "check")
+LETTERS = "BRPILO"
+"""The letters of the contracts' invariants, in the order of docs/contracts.md."""
 
 
 def numbers_of(way: str) -> set[str]:
     """Return the numbers of the invariants that functions with the name `way_number_…` test, such as B1."""
     sources = [path.read_text() for path in (CLONE / "tests/contracts").glob("*.t.sol")]
-    return {number for source in sources for number in re.findall(rf"function {way}_([BR]\d+)_", source)}
+    return {number for source in sources for number in re.findall(rf"function {way}_([{LETTERS}]\d+)_", source)}
 
 
 def test_every_invariant_should_be_tested_as_documented() -> None:
     """Each "yes" in the table of docs/contracts.md has a test of this kind, and each test has a "yes" in the table."""
-    table = re.findall(r"^\| ([BR]\d+) \| *(yes|) *\| *(yes|) *\| *(yes|) *\|$", PAGE, re.MULTILINE)
+    table = re.findall(rf"^\| ([{LETTERS}]\d+) \| *(yes|) *\| *(yes|) *\| *(yes|) *\|$", PAGE, re.MULTILINE)
     ticked = [{row[0] for row in table if row[column]} for column in (1, 2, 3)]
     assert ticked == [numbers_of(way) for way in WAYS]
     assert all(any(row[1:]) for row in table)
 
 
 def test_every_invariant_should_be_listed_once_and_in_sequence() -> None:
-    """The list and the table of docs/contracts.md contain the invariants B1 to B10 and R1 to R9, each once."""
-    listed = re.findall(r"^\| ([BR]\d+) \| [A-Z`]", PAGE, re.MULTILINE)
-    ticked = re.findall(r"^\| ([BR]\d+) \| *(?:yes|) *\|", PAGE, re.MULTILINE)
-    assert listed == ticked == [f"B{number}" for number in range(1, 11)] + [f"R{number}" for number in range(1, 10)]
+    """The list and the table of docs/contracts.md contain the invariants of each letter in sequence, each once."""
+    listed = re.findall(rf"^\| ([{LETTERS}])(\d+) \| [A-Z`]", PAGE, re.MULTILINE)
+    ticked = re.findall(rf"^\| ([{LETTERS}])(\d+) \| *(?:yes|) *\|", PAGE, re.MULTILINE)
+    counts = Counter(letter for letter, _ in listed)
+    assert "".join(counts) == LETTERS
+    assert listed == ticked == [(letter, str(n)) for letter in LETTERS for n in range(1, counts[letter] + 1)]

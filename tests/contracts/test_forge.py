@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 CLONE = Path(__file__).resolve().parents[2]
-CONTRACTS = ("BlockOTA", "FirmwareReplication")
+CONTRACTS = ("BlockOTA", "FirmwareReplication", "Producers", "IdentityRegistry", "UpdateLedger", "UpdateOrders")
 SEED = "0x2026"
 
 

@@ -16,8 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_utils.crypto import keccak
 
 from blockota.bindings.identities import enrolment_argument
+from blockota.ethereum import to_checksum_address
 from blockota.formats.public_key import KeyKind, PublicKey, read_pem
 from blockota.model.identity import IdentityKind
+from tests.contracts.test_storage import mapped, packed, word
 from tests.formats.test_public_key import pem_of, rsa_key
 from tests.support.identities import UUIDS, enrolment_of, p256_key
 
@@ -25,6 +27,8 @@ ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
 GATEWAY, ADMIN, OTHER = (uuid.bytes for uuid in UUIDS[:3])
 REASON = b"stolen".ljust(32, b"\0")
 HOUR = 3600
+NEWEST, FACTS, ACCOUNTS, KEYS, EARLIER = 2, 3, 4, 5, 7
+LOWEST_96, LOWEST_160 = (1 << 96) - 1, (1 << 160) - 1
 
 
 def argument(number: int, **changes: Any) -> dict[str, Any]:
@@ -310,3 +314,29 @@ def test_when_nothing_is_known_it_should_return_empty_records(identities: Contra
     assert identities.kindOf(GATEWAY) == (0, False)
     assert (identities.bannedAt(GATEWAY), identities.identityCount()) == (0, 0)
     assert str(UUID(bytes=GATEWAY)) == str(UUIDS[0])
+
+
+def test_an_identity_should_be_where_documented(
+    enrolled: ContractInstance, vendor: AccountAPI, technician: TestAccountAPI
+) -> None:
+    """Facts, account, key and the record of the keys are where docs/contracts.md documents them."""
+    first = word(enrolled, mapped(uuid_key(ADMIN), FACTS))
+    enrolled.rotate(ADMIN, *rotation(9, account=technician.address), sender=vendor)
+    enrolled.ban(ADMIN, REASON, sender=vendor)
+    record = enrolled.identity(ADMIN)
+    facts = word(enrolled, mapped(uuid_key(ADMIN), FACTS))
+    place, fields = facts & LOWEST_160, [(record.since, 40), (record.bannedAt, 40), (record.kind, 8), (1, 1), (0, 1)]
+    assert facts == packed((place, 160), *fields)
+    held = [(place & LOWEST_96, 96), (0, 32), (int.from_bytes(ADMIN, "big"), 128)]
+    assert word(enrolled, mapped(int(technician.address, 16), ACCOUNTS)) == packed(*held)
+    assert word(enrolled, mapped(keccak(record.key), KEYS)) == int.from_bytes(ADMIN, "big")
+    assert word(enrolled, mapped(place, EARLIER)) == first & LOWEST_160
+    assert word(enrolled, NEWEST) == packed((int.from_bytes(ADMIN, "big"), 128), (2, 64))
+    seat = record.previous + record.virtualIp.to_bytes(4, "big") + record.fromBlock.to_bytes(5, "big")
+    keys = bytes.fromhex(record.account[2:]) + record.logKey + record.tunnelKey + bytes([record.keyKind]) + record.key
+    assert enrolled.provider.get_code(to_checksum_address(f"0x{place:040x}")) == b"\0" + seat + keys
+
+
+def uuid_key(uuid: bytes) -> bytes:
+    """Return a UUID as the key of a mapping."""
+    return uuid.ljust(32, b"\0")

@@ -10,6 +10,9 @@ from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
 from ape.managers.project import LocalProject
 
+from tests.contracts.test_storage import mapped, packed, word
+
+ENTRIES, NAMES = 2, 3
 ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
 NAME, OTHER = b"acme".ljust(32, b"\0"), b"globex".ljust(32, b"\0")
 
@@ -165,3 +168,18 @@ def test_when_anyone_but_the_safe_writes_it_should_refuse(
     admitted.transferOwnership(mallory, sender=vendor)
     admitted.acceptOwnership(sender=mallory)
     admitted.suspend(NAME, sender=mallory)
+
+
+def test_a_producer_should_be_where_documented(
+    admitted: ContractInstance,
+    deployed: ContractInstance,
+    replication_deployed: ContractInstance,
+    vendor: AccountAPI,
+) -> None:
+    """A producer is where docs/contracts.md documents it."""
+    admitted.suspend(NAME, sender=vendor)
+    base = mapped(NAME, ENTRIES)
+    fields = [(int(deployed.address, 16), 160), (1, 8), (admitted.producer(NAME).since, 40)]
+    assert word(admitted, base) == packed(*fields)
+    assert word(admitted, base + 1) == int(replication_deployed.address, 16)
+    assert word(admitted, mapped(int(deployed.address, 16), NAMES)) == int.from_bytes(NAME, "big")
