@@ -44,6 +44,10 @@ NOT_BY_APE = (
 """Tests that fail for every change of the source or of its gas, or that do not use a contract."""
 TESTED = {"replication": "FirmwareReplication", "producers": "Producers", "identities": "IdentityRegistry"}
 """The contract that is tested by the files of Python tests with this beginning of their names."""
+VENDORS = ("BlockOTA", "FirmwareReplication")
+SHARED_TESTS = (*VENDORS, "Events", "Fuzz", "Lists", "Names")
+"""The beginnings of the names of forge's test files for the two contracts of a vendor. The other contracts have files
+of their own, whose names begin with the contract's name."""
 KILLED_BY_TIME = "time"
 CONTRACT_TESTS = "tests/contracts"
 PYTEST = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider")
@@ -77,7 +81,8 @@ class Forge:
         """Run the tests on a variant; return the first test that failed, "" if all passed."""
         path = self.folder / ".build" / "forge" / "out" / f"{variant.contract}.sol" / f"{variant.contract}.json"
         with exchanged(path, ("bytecode", "object"), variant.creation):
-            done = forge(self.folder, "test", "--fail-fast", "--fuzz-seed", SEED, "--json")
+            words = ("--fail-fast", "--match-path", files_of(variant.contract), "--fuzz-seed", SEED, "--json")
+            done = forge(self.folder, "test", *words)
         if done is None:
             return KILLED_BY_TIME
         return first_failure(done.stdout) or ("forge" if done.returncode else "")
@@ -111,6 +116,12 @@ class Ape:
         if not failed:
             return "pytest" if done.returncode else ""
         return failed[0].split(" ", 1)[1].split(" - ")[0].removeprefix(f"{CONTRACT_TESTS}/")
+
+
+def files_of(contract: str) -> str:
+    """Return the pattern of the files of forge's tests that run on mutants of a contract."""
+    names = SHARED_TESTS if contract in VENDORS else (contract,)
+    return f"{CONTRACT_TESTS}/{{{','.join(f'{name}*' for name in names)}}}.t.sol"
 
 
 def contract_of(test_file: str) -> str:
