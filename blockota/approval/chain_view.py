@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from blockota.approval.intent import REGISTRIES, SAFE
+from blockota.approval.intent import OWNED_REGISTRIES, SAFE
 from blockota.errors import Action, ProposalError, shortened
 from blockota.model.agreement import Agreement
 from blockota.model.release import Product, Release
@@ -167,7 +167,7 @@ class ChainView:
 
     def to_json(self) -> bytes:
         """Return the bytes of the chain view file. Equal views give equal bytes."""
-        registries = {name: self.registries[name] for name in REGISTRIES if name in self.registries}
+        registries = {name: self.registries[name] for name in OWNED_REGISTRIES if name in self.registries}
         fields = {
             "format": FORMAT,
             "chainId": self.chain_id,
@@ -202,7 +202,7 @@ class ChainView:
         fields = load(raw, form=FORMAT, remedy="export the view again", action=Action.EXPORT_VIEW)
         try:
             block, contracts = mapping(fields, "block"), mapping(fields, "contracts")
-            names = ["BlockOTA", "FirmwareReplication", *(name for name in REGISTRIES if name in contracts)]
+            names = ["BlockOTA", "FirmwareReplication", *(name for name in OWNED_REGISTRIES if name in contracts)]
             named = {name: address(contracts, name) for name in names if contracts[name] is not None}
             view = cls(
                 chain_id=integer(fields, "chainId"),

@@ -16,9 +16,9 @@ from blockota.formats.abi import SELECTOR_SIZE, interface
 from blockota.formats.cid import CID, DAG_PB, RAW
 from blockota.model.release import Version, product_name, show_time
 
-REGISTRIES = ("Producers", "IdentityRegistry", "DeviceRegistry")
+OWNED_REGISTRIES = ("Producers", "IdentityRegistry", "DeviceRegistry")
 """The contracts with records of producers, identities and devices that a Safe owns."""
-CONTRACTS = ("BlockOTA", "FirmwareReplication", *REGISTRIES)
+CONTRACTS = ("BlockOTA", "FirmwareReplication", *OWNED_REGISTRIES)
 """The contracts whose functions a Safe calls."""
 SAFE = "Safe"
 """Name of the ABI with which calls of a Safe to itself are decoded."""

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.approval.chain_view import ChainView, SafeState
-from blockota.approval.intent import REGISTRIES
+from blockota.approval.intent import OWNED_REGISTRIES
 from blockota.approval.proposal import Proposal
 from blockota.approval.signature import from_json as read_signatures
 from blockota.approval.transaction_builder import from_builder
@@ -84,7 +84,7 @@ views = st.builds(
     block_time=uint64,
     contract=st.none() | addresses,
     replication=st.none() | addresses,
-    registries=st.dictionaries(st.sampled_from(REGISTRIES), addresses),
+    registries=st.dictionaries(st.sampled_from(OWNED_REGISTRIES), addresses),
     answers=st.dictionaries(
         st.tuples(addresses, st.binary(max_size=40)), st.none() | st.binary(max_size=40), max_size=3
     ),

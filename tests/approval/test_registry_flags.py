@@ -11,7 +11,7 @@ import pytest
 from eth_abi.abi import encode
 
 from blockota.approval.chain_view import ChainView, SafeState
-from blockota.approval.intent import CONTRACTS, REGISTRIES, describe, show_value
+from blockota.approval.intent import CONTRACTS, OWNED_REGISTRIES, describe, show_value
 from blockota.approval.intent import SAFE as SAFE_NAME
 from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import red_flags
@@ -28,7 +28,7 @@ from tests.support.samples import CONTRACT, NOW, SAFE, proposal_with
 
 OWNERS = tuple(dev_account(number).address for number in range(1, 4))
 ACCOUNT, OTHER, VENDOR = (dev_account(number).address for number in (7, 8, 9))
-PLACES = {name: dev_account(20 + number).address for number, name in enumerate(REGISTRIES)}
+PLACES = {name: dev_account(20 + number).address for number, name in enumerate(OWNED_REGISTRIES)}
 GATEWAY, ADMINISTRATOR = 2, 3
 UUID_BYTES = UUID("0f6b3c1e-5a77-4b1c-9b1e-1f0a3a5d7c11").bytes
 KEY = bytes(range(1, 65))
@@ -293,7 +293,7 @@ def test_the_words_describe_the_arguments() -> None:
 def test_a_call_of_several_contracts_is_for_the_called_one(function: str) -> None:
     """A function that several contracts have is accepted at the address of each of them, and at no other address."""
     arguments = [OTHER] if function == "transferOwnership" else []
-    for name in REGISTRIES:
+    for name in OWNED_REGISTRIES:
         assert "target" not in words(calling(name, function, *arguments), VIEW)
     assert "target" in words(calling("Producers", function, *arguments, to=OTHER), VIEW)
 
