@@ -298,6 +298,28 @@ def test_a_call_of_several_contracts_is_for_the_called_one(function: str) -> Non
     assert "target" in words(calling("Producers", function, *arguments, to=OTHER), VIEW)
 
 
+def test_every_function_of_a_safe_has_words() -> None:
+    """All functions that change a registry are decoded, except those of registrants, which a Safe does not call."""
+    registrants = {"registerSpec", "allow", "disallow", "register", "registerBatch", "setKey"}
+    for name in OWNED_REGISTRIES:
+        for entry in artifact(name)["abi"]:
+            if entry["type"] == "function" and entry["stateMutability"] not in ("view", "pure"):
+                made = calling(name, entry["name"], *map(sample, entry["inputs"]))
+                assert made.is_known == (entry["name"] not in registrants), entry["name"]
+
+
+def sample(parameter: Mapping[str, Any]) -> Any:
+    """Return a value of a parameter."""
+    kind = parameter["type"]
+    if kind.endswith("[]"):
+        return [sample({**parameter, "type": kind.removesuffix("[]")})]
+    if kind == "tuple":
+        return {part["name"]: sample(part) for part in parameter["components"]}
+    if kind.startswith("bytes"):
+        return b"\1" * int(kind.removeprefix("bytes") or 1)
+    return {"address": OTHER, "string": "text"}.get(kind, 1)
+
+
 def test_functions_of_several_contracts_have_the_same_words() -> None:
     """A proposal's file does not name the called contract, so a function that several have has the same words."""
     calls: dict[tuple[str, ...], list[str]] = {}
