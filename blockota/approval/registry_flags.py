@@ -84,6 +84,8 @@ def _of_producers(call: KnownCall, view: ChainView, ask: Ask) -> Iterator[RedFla
         yield RedFlag(Word.PRODUCER, f"{contract}, the contract of {name}, is not a BlockOTA: it names no owner")
         return
     threshold = ask(Question(owner, SAFE, "getThreshold"))
+    if owner == view.safe.address:
+        yield RedFlag(Word.PRODUCER, f"the BlockOTA of {name} is owned by this Safe, not by a producer's")
     if threshold is None:
         yield RedFlag(Word.PRODUCER, f"the BlockOTA of {name} is owned by {owner}, which is not a Safe")
     elif threshold == 1:

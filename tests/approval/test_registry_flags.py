@@ -177,6 +177,7 @@ REMARKABLE: Mapping[str, tuple[Proposal, dict[Question, Any], list[str]]] = {
     "not a BlockOTA": (admitting(), {OWNER: None}, ["producer"]),
     "owned by an account": (admitting(), {THRESHOLD: None}, ["producer"]),
     "owned by one person": (admitting(), {THRESHOLD: 1}, ["producer"]),
+    "owned by the consortium": (admitting(), {OWNER: SAFE}, ["producer"]),
     "offered to another": (admitting(), {PENDING: OTHER}, ["producer"]),
     "another's replication": (admitting(replication=OTHER), {REPLICATION: OTHER}, ["producer"]),
     "a similar name": (admitting("acrne"), {PRODUCERS: [ACME]}, ["lookalike"]),
