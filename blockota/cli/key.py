@@ -26,7 +26,7 @@ def _keystore_path(value: str) -> Path:
 
 @click.group(cls=VerbGroup)
 def key() -> None:
-    """Make the key of an owner or a broker, and print addresses and public keys of keys."""
+    """Make the key of an owner or a broker, and print addresses and public keys."""
 
 
 @key.command()
@@ -81,14 +81,13 @@ def address(session: Session, /, uri: str, password_fd: int | None) -> None:
 @password_option
 @with_session_offline
 def public(session: Session, /, uri: str, output: Path | None, password_fd: int | None) -> None:
-    """Print the public key of the key URI, which is in a PKCS #11 token, in PEM.
+    """Print the public key of a PKCS #11 token's key, in PEM.
 
     The key is that of an identity (P-256) or of a log (Ed25519).
 
     \b
-    Example:  blockota key public \\
-                  'pkcs11:token=gateway;object=log?module-path=/usr/lib/softhsm/libsofthsm2.so' \\
-                  -o log.pem
+    Example:  blockota key public -o log.pem \\
+                  'pkcs11:token=gateway;object=log?module-path=/lib/p11.so'
     """
     from blockota.formats.public_key import KeyKind, PublicKey
     from blockota.keys import open_token_key

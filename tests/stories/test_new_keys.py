@@ -146,3 +146,11 @@ def test_addresses_of_other_kinds_of_keys(monkeypatch: pytest.MonkeyPatch, capsy
         assert capsys.readouterr().out == f"{account.address}\n"
     assert run(["key", "address", account.key.hex()]) == 2
     assert account.key.hex()[:8] not in capsys.readouterr().err
+
+
+def test_a_public_key_is_printed_of_tokens_only(capsys: pytest.CaptureFixture[str]) -> None:
+    """`key public` refuses a key that is not in a token, and a URI without the place of a PIN needs a terminal."""
+    assert run(["key", "public", "env:PAYER_KEY"]) == 2
+    assert "the URI does not begin with pkcs11:" in capsys.readouterr().err
+    assert run(["key", "public", "pkcs11:token=a;object=b?module-path=/lib/none.so"]) == 2
+    assert "PIN of the token 'a'" in capsys.readouterr().err
