@@ -28,6 +28,7 @@ from blockota.model.release import Release, Status, Version
 from blockota.model.rights import Claim
 from blockota.repository.access_log import open_log
 from blockota.repository.catalogue import Catalogue
+from blockota.repository.release_site import ReleaseSite
 from blockota.repository.server import Listening, serve
 from blockota.stores.local import LocalStore
 from scripts import install_kubo
@@ -135,7 +136,7 @@ def main(folder: Path) -> None:
 
     catalogue = Catalogue(read, LocalStore(folder / "store"))
     log = open_log(folder / "access.jsonl")
-    serve(catalogue, Listening("127.0.0.1", 0), tokens=None, log=log, on_ready=lambda url: print(url, flush=True))
+    serve(ReleaseSite(catalogue), Listening("127.0.0.1", 0), log=log, on_ready=lambda url: print(url, flush=True))
 
 
 if __name__ == "__main__":

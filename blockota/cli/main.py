@@ -32,7 +32,7 @@ _NOUNS = {
     "device": "Devices of a city: registrant, spec, site, register, key, import, transfer, ban, unban, show, list.",
     "order": "Orders of operators: update, configure, cancel, group, list, show.",
     "ledger": "Anchored logs and installations: show, installed, suspect, decide.",
-    "log": "Append-only logs of installations: verify.",
+    "log": "Logs: append, checkpoint, anchor, serve, fsck, receipt, verify, key.",
     "broker": "A broker's copies: sync them with its agreements.",
     "repository": "A server of releases over HTTP: serve, token.",
     "proposal": "Proposals to a Safe: list, show, pack, sign, execute, reject, simulate, merge, "

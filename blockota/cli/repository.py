@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 from rich.text import Text
 
+from blockota.cli.listening import listening_options
 from blockota.cli.parameters import ADDRESS, DURATION, INTERVAL
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError
@@ -19,36 +18,13 @@ from blockota.errors import UsageError
 if TYPE_CHECKING:
     from blockota.repository.blocks import BlockStore
     from blockota.repository.catalogue import Catalogue
+    from blockota.repository.server import Listening
     from blockota.repository.tokens import Tokens
 
 _STORES = ("file:", "kubo:", "http:", "https:")
 _FILE = click.Path(path_type=Path)
 _SHOWN = 3
 _REPAIR = "`blockota broker sync --verify` verifies all copies, and fetches missing and corrupt ones again."
-
-
-def host_and_port(text: str) -> tuple[str, int]:
-    """Parse a host and a port, such as ``0.0.0.0:8080`` or ``[::]:8080``."""
-    try:
-        place = urlsplit(f"//{text}")
-        host, port = place.hostname, place.port
-    except ValueError:
-        host = port = None
-    if not host or port is None:
-        raise click.BadParameter(f"{text!r} is not an address: use HOST:PORT, such as 0.0.0.0:8080.")
-    return host, port
-
-
-def proxy_list(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Parse a list of IP addresses and networks, such as ``127.0.0.1,10.0.0.0/8``."""
-    proxies = []
-    for word in filter(None, map(str.strip, text.split(","))):
-        try:
-            proxies.append(ip_network(word))
-        except ValueError as error:
-            reason = "it is neither an IP address nor a network of them. Use for example 127.0.0.1,10.0.0.0/8."
-            raise click.BadParameter(f"{word!r} is not a proxy: {reason}") from error
-    return tuple(proxies)
 
 
 @click.group(cls=VerbGroup)
@@ -69,24 +45,6 @@ def repository() -> None:
 @click.option(
     "--broker", type=ADDRESS, metavar="ADDRESS", help="The broker whose agreements are served; goes with --as broker."
 )
-@click.option(
-    "--listen",
-    type=host_and_port,
-    default="127.0.0.1:8080",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="Address on which to listen.",
-)
-@click.option("--certificate", type=_FILE, metavar="FILE", help="Certificate chain (PEM), to serve over TLS.")
-@click.option("--private-key", type=_FILE, metavar="FILE", help="The certificate's private key (PEM).")
-@click.option(
-    "--proxy-headers",
-    "proxies",
-    type=proxy_list,
-    default="",
-    metavar="LIST",
-    help="Proxies whose X-Forwarded-For is trusted.",
-)
 @click.option("--tokens", "tokens_path", type=_FILE, metavar="FILE", help="Require one of these bearer tokens.")
 @click.option("--access-log", type=_FILE, metavar="FILE", help="One JSON line per request; stderr by default.")
 @click.option("--refresh", type=INTERVAL, default="30s", show_default=True, help="Time between reads of the chain.")
@@ -97,12 +55,7 @@ def repository() -> None:
     show_default=True,
     help="How long the last state of the chain is used if the chain is out of reach.",
 )
-@click.option(
-    "--clients", type=click.IntRange(1), default=256, show_default=True, help="Responses sent at the same time."
-)
-@click.option(
-    "--stop-within", type=INTERVAL, default="30s", show_default=True, help="Time to finish transfers at a stop."
-)
+@listening_options
 @with_session
 def serve(
     session: Session,
@@ -111,16 +64,11 @@ def serve(
     source: str | None,
     role: str,
     broker: str | None,
-    listen: tuple[str, int],
-    certificate: Path | None,
-    private_key: Path | None,
-    proxies: tuple[IPv4Network | IPv6Network, ...],
     tokens_path: Path | None,
     access_log: Path | None,
     refresh: int,
     patience: int,
-    clients: int,
-    stop_within: int,
+    listening: Listening,
 ) -> None:
     """Serve the releases that the chain allows, until SIGTERM or Ctrl-C.
 
@@ -133,13 +81,10 @@ def serve(
     from blockota.chain.follow import Follower
     from blockota.repository.access_log import open_log
     from blockota.repository.catalogue import Catalogue
-    from blockota.repository.server import Listening, serve, tls_context
+    from blockota.repository.release_site import ReleaseSite
+    from blockota.repository.server import serve
     from blockota.repository.tokens import Tokens
 
-    if (certificate is None) != (private_key is None):
-        raise UsageError("--certificate and --private-key go together", why="TLS needs both")
-    listening = Listening(*listen, certificate, private_key, proxies, clients=clients, stop_seconds=stop_within)
-    tls_context(listening)  # refuse a wrong certificate before the chain is read
     tokens = Tokens(tokens_path) if tokens_path else None
     log = open_log(access_log)
     if (role == "broker") != (broker is not None):
@@ -165,7 +110,7 @@ def serve(
         session.result({"url": url, **health}, lambda: session.done(sentence))
 
     _note_what_is_missing(session, catalogue, tokens=tokens, broker=broker)
-    serve(catalogue, listening, tokens=tokens, log=log, on_ready=show)
+    serve(ReleaseSite(catalogue, tokens), listening, log=log, on_ready=show)
 
 
 @repository.command()

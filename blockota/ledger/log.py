@@ -105,7 +105,7 @@ class TileLog:
 
     def __init__(self, folder: Path, *, disk: LogDisk | None = None, timeout: float = 30.0) -> None:
         self.folder, self._disk, self._timeout = folder, disk or LogDisk(folder), timeout
-        self.published = LogReader(str(folder), self._read)
+        self.published = LogReader(str(folder), self.read_file)
 
     def __len__(self) -> int:
         """Return the number of entries, published or not."""
@@ -118,6 +118,15 @@ class TileLog:
         yield from self.published.entries(min(start, size), size)
         for batch in self._batches(since=max(start, size)):
             yield from self._read_batch(batch)[max(start - batch.first, 0) :]
+
+    def read_file(self, path: str) -> bytes | None:
+        """Return the content of a file of the folder; None if there is no such file."""
+        try:
+            return (self.folder / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def append(self, entries: Iterable[bytes]) -> list[int]:
         """Append entries durably, all or none.
@@ -266,14 +275,6 @@ class TileLog:
         if len(entries) != batch.count:
             raise self.published.damaged(f"{batch.path} has {len(entries)} entries")
         return entries
-
-    def _read(self, path: str) -> bytes | None:
-        try:
-            return (self.folder / path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise self._unusable(error) from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

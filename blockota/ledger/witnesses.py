@@ -55,7 +55,7 @@ class Witness:
 def ask_witnesses(
     witnesses: Iterable[Witness], note: Note, read_node: ReadNode, *, report: Callable[[Witness, str], None]
 ) -> Note:
-    """Return a checkpoint with the signatures of the witnesses that answer.
+    """Return a checkpoint with the signatures of the witnesses that answer. Those that signed it are not asked again.
 
     Args:
         witnesses: the witnesses.
@@ -67,11 +67,21 @@ def ask_witnesses(
         RefusedError: a witness has seen another history of the log.
     """
     for witness in witnesses:
+        if has_signed(witness, note):
+            continue
         try:
             note = note.with_signatures(_ask(witness, note, read_node))
         except StoreError as error:
             report(witness, error.why or error.what)
     return note
+
+
+def has_signed(witness: Witness, note: Note) -> bool:
+    """Whether a checkpoint has the valid signature of a witness."""
+    try:
+        return note.cosigned_at(witness.key) is not None
+    except ValueError:
+        return False
 
 
 def _ask(witness: Witness, note: Note, read_node: ReadNode) -> NoteSignature:

@@ -19,25 +19,11 @@ from blockota.repository.request import (
     read_address,
     read_wanted,
 )
+from blockota.repository.site import CROSS_ORIGIN, HEALTH, METHODS, PREFLIGHT
 from blockota.repository.tokens import Tokens
 from blockota.repository.tree import TreeBlock
 
-HEALTH = "/health"
 _CONTENT = "/ipfs/"
-_METHODS = ("GET", "HEAD", "OPTIONS")
-_CROSS_ORIGIN = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag, X-Ipfs-Path, X-Ipfs-Roots",
-}
-"""Any web page may read the responses (Fetch standard, "CORS protocol"), as with Kubo's gateway. This is safe, because
-content is public, or protected by a token that the page must know, and cookies are not used."""
-_PREFLIGHT = {
-    "Access-Control-Allow-Methods": ", ".join(_METHODS),
-    "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, If-None-Match, Range, User-Agent, "
-    "X-Requested-With",
-    "Access-Control-Max-Age": "86400",
-    "Content-Length": "0",
-}
 _RETRY = {"Retry-After": "60"}
 
 
@@ -60,17 +46,17 @@ class Responder:
             found = self._route(request)
         except RefusedRequestError as refusal:
             found = text_response(refusal.status, str(refusal), refusal.headers)
-        return replace(found, headers={**found.headers, **_CROSS_ORIGIN})
+        return replace(found, headers={**found.headers, **CROSS_ORIGIN})
 
     def _route(self, request: HttpRequest) -> HttpAnswer:
         path = request.path
         if path != HEALTH and not path.startswith(_CONTENT):
             return text_response(HTTPStatus.NOT_FOUND, "Only /ipfs/ and /health are served.")
-        if request.method not in _METHODS:
-            sentence, allow = "Only GET, HEAD and OPTIONS are supported.", {"Allow": ", ".join(_METHODS)}
+        if request.method not in METHODS:
+            sentence, allow = "Only GET, HEAD and OPTIONS are supported.", {"Allow": ", ".join(METHODS)}
             return text_response(HTTPStatus.METHOD_NOT_ALLOWED, sentence, allow)
         if request.method == "OPTIONS":  # before the token is checked: a preflight has no token
-            return HttpAnswer(HTTPStatus.OK, {**_PREFLIGHT, "Cache-Control": "no-store"})
+            return HttpAnswer(HTTPStatus.OK, {**PREFLIGHT, "Cache-Control": "no-store"})
         if path == HEALTH:
             return self._health()
 

@@ -1,4 +1,4 @@
-"""The repository's HTTP server: its socket and TLS, its connections, and its shutdown.
+"""The HTTP server of a repository or a log: its socket and TLS, its connections, and its shutdown.
 
 The server is built on asyncio and h11, because no common server has public settings for these limits: the time for
 headers, the number of headers, and the time in which a client does not read.
@@ -28,15 +28,11 @@ from blockota.files import read_input
 from blockota.repository.access_log import AccessRecord, event_line
 from blockota.repository.answers import text_response
 from blockota.repository.blocks import PART_SIZE
-from blockota.repository.catalogue import Catalogue
 from blockota.repository.connection import ConnectionLimits, HttpConnection
 from blockota.repository.request import HttpRequest, client_of
-from blockota.repository.responder import HEALTH, Responder
-from blockota.repository.tokens import Tokens
+from blockota.repository.site import HEALTH, Refresh, ServedSite
 from blockota.shutdown import Stop, stop_on_signals
 
-_TOKENS_SECONDS = 10.0
-_STORE_SECONDS = 1.0
 _FAILURE_SECONDS = 60.0
 _STOP_POLL_SECONDS = 0.2
 _ACCEPT_STEPS = 3
@@ -46,18 +42,18 @@ _CONNECTIONS_PER_CLIENT, _SPARE_CONNECTIONS = 4, 64
 _SPARE_FILES = 64
 _FAILURES = (BlockOTAError, OSError, h11.LocalProtocolError)
 """Errors that end a connection: an unreadable block, a lost or too slow client, a body shorter than announced."""
-_NOT_HTTP = text_response(400, "This is not an HTTP request that the repository supports.")
+_NOT_HTTP = text_response(400, "This is not an HTTP request that this server supports.")
 _UNREADABLE = text_response(500, "The block cannot be read from this repository's store. Ask another source.")
 _TOO_BUSY = text_response(
     503,
-    "The repository serves its maximum number of clients. Try again later, or use another source.",
+    "This server serves its maximum number of clients. Try again later, or use another source.",
     {"Retry-After": "5"},
 )
 
 
 @dataclass(frozen=True)
 class Listening:
-    """The address, the TLS files and the limits of a repository's server.
+    """The address, the TLS files and the limits of a server.
 
     Attributes:
         host: the address to listen on.
@@ -81,19 +77,13 @@ class Listening:
 
 
 def serve(
-    catalogue: Catalogue,
-    listening: Listening,
-    *,
-    tokens: Tokens | None,
-    log: Callable[[str], None],
-    on_ready: Callable[[str], None],
+    site: ServedSite, listening: Listening, *, log: Callable[[str], None], on_ready: Callable[[str], None]
 ) -> None:
     """Serve until a signal requests a stop. Transfers may then continue for `stop_seconds` or until a second signal.
 
     Args:
-        catalogue: the files to serve.
+        site: what is served.
         listening: the settings of the server.
-        tokens: the accepted bearer tokens; None serves every client.
         log: called with each line of the access log.
         on_ready: called with the URL when the server answers requests.
 
@@ -102,7 +92,7 @@ def serve(
     """
     context = tls_context(listening)
     with listen(listening) as listener, stop_on_signals() as stop:
-        server = _Server(catalogue, listening, tokens=tokens, log=log)
+        server = _Server(site, listening, log=log)
         asyncio.run(server.run(listener, context, stop=stop, on_ready=on_ready))
 
 
@@ -168,11 +158,8 @@ def _check_pem(path: Path, label: bytes, kind: str) -> None:
 class _Server:
     """Accepts connections, answers their requests and logs them."""
 
-    def __init__(
-        self, catalogue: Catalogue, listening: Listening, *, tokens: Tokens | None, log: Callable[[str], None]
-    ) -> None:
-        self._catalogue, self._listening, self._tokens, self._log = catalogue, listening, tokens, log
-        self._responder = Responder(catalogue, tokens)
+    def __init__(self, site: ServedSite, listening: Listening, *, log: Callable[[str], None]) -> None:
+        self._site, self._listening, self._log = site, listening, log
         self._max_connections = _connection_limit(listening.clients, log=log)
         self._connections: set[asyncio.Task[None]] = set()
         self._idle: set[HttpConnection] = set()
@@ -193,7 +180,7 @@ class _Server:
             task.add_done_callback(self._connections.discard)
 
         server = await asyncio.start_server(accept, sock=listener, ssl=context, ssl_handshake_timeout=handshake_seconds)
-        refreshing = [asyncio.create_task(each) for each in self._refreshing()]
+        refreshing = [asyncio.create_task(self._keep_fresh(each)) for each in self._site.refreshes()]
         scheme = "https" if context else "http"
         host = f"[{self._listening.host}]" if ":" in self._listening.host else self._listening.host
         on_ready(f"{scheme}://{host}:{listener.getsockname()[1]}")
@@ -221,32 +208,14 @@ class _Server:
         if self._connections:
             await asyncio.wait(self._connections)
 
-    def _refreshing(self) -> Iterator[Any]:
-        """Yield the periodic readings. Each has its own task, so that a slow node does not delay other readings."""
-        catalogue, tokens = self._catalogue, self._tokens
-
-        def read_chain_and_store() -> str:
-            catalogue.refresh()
-            return catalogue.trouble
-
-        def read_tokens() -> str:
-            if tokens:
-                tokens.reload()
-            return tokens.trouble if tokens else ""
-
-        yield self._keep_fresh("chain", read_chain_and_store, lambda: catalogue.pause)
-        yield self._keep_fresh("store", lambda: catalogue.store_trouble, lambda: _STORE_SECONDS)
-        if tokens:
-            yield self._keep_fresh("tokens", read_tokens, lambda: min(catalogue.refresh_seconds, _TOKENS_SECONDS))
-
-    async def _keep_fresh(self, part: str, read: Callable[[], str], pause: Callable[[], float]) -> None:
-        """Call `read` periodically, and log each change of its result, which describes a failure."""
+    async def _keep_fresh(self, refresh: Refresh) -> None:
+        """Repeat a periodic reading, and log each change of its result, which describes a failure."""
         logged = ""
         while True:
-            await asyncio.sleep(pause())
-            trouble = await asyncio.to_thread(read)
+            await asyncio.sleep(refresh.pause())
+            trouble = await asyncio.to_thread(refresh.read)
             if trouble != logged:
-                self._log(event_line(part, trouble))
+                self._log(event_line(refresh.part, trouble))
                 logged = trouble
 
     async def _serve_connection(self, connection: HttpConnection) -> None:
@@ -265,7 +234,7 @@ class _Server:
         try:
             return await connection.receive()
         except h11.RemoteProtocolError:
-            await connection.send(_NOT_HTTP, self._catalogue.blocks.stream(_NOT_HTTP.pieces), is_last=True)
+            await connection.send(_NOT_HTTP, self._site.stream(_NOT_HTTP.pieces), is_last=True)
             return None
         finally:
             self._idle.discard(connection)
@@ -274,7 +243,7 @@ class _Server:
         """Answer and log one request. Returns whether another request may follow on the connection."""
         forwarded = request.headers.get("x-forwarded-for", "")
         request = replace(request, client=client_of(request.client, forwarded, self._listening.proxies))
-        record = AccessRecord(request, self._responder.holder(request))
+        record = AccessRecord(request, self._site.holder(request))
         self._answers += 1
         try:
             await self._send(connection, record)
@@ -289,15 +258,15 @@ class _Server:
     async def _send(self, connection: HttpConnection, record: AccessRecord) -> None:
         is_crowded = len(self._connections) > self._max_connections
         is_full = self._answers > self._listening.clients and record.request.path != HEALTH
-        response = _TOO_BUSY if is_crowded or is_full else self._responder.answer(record.request)
+        response = _TOO_BUSY if is_crowded or is_full else self._site.answer(record.request)
 
         # The first part is read before the status is sent, so that a corrupt block can still be answered with 500.
-        stream = functools.partial(self._catalogue.blocks.stream, part_size=self._part_size)
+        stream = functools.partial(self._site.stream, part_size=self._part_size)
         parts = stream(response.pieces if record.request.method != "HEAD" else ())
         try:
             first = await anext(parts, b"")
         except BlockOTAError as error:  # for the log only, because the text contains the operator's paths
-            record.trouble, response = self._catalogue.explain(error), _UNREADABLE
+            record.trouble, response = self._site.explain(error), _UNREADABLE
             parts, first = stream(response.pieces), b""
 
         record.status = response.status

@@ -30,6 +30,7 @@ from blockota.repository.access_log import open_log
 from blockota.repository.blocks import BlockStore
 from blockota.repository.catalogue import Catalogue
 from blockota.repository.connection import ConnectionLimits
+from blockota.repository.release_site import ReleaseSite
 from blockota.repository.server import Listening, serve
 from blockota.repository.tokens import Tokens
 from blockota.stores.local import LocalStore
@@ -190,9 +191,8 @@ def main(folder: Path, *, tokens: str | None = None, store: str | None = None, *
         stall_seconds=options.pop("stall_seconds", STALL_SECONDS),
     )
     serve(
-        Catalogue(read_fixed, blocks, refresh=refresh),
+        ReleaseSite(Catalogue(read_fixed, blocks, refresh=refresh), Tokens(Path(tokens)) if tokens else None),
         Listening(HOST, 0, limits=limits, **options),
-        tokens=Tokens(Path(tokens)) if tokens else None,
         log=open_log(folder / "access.jsonl"),
         on_ready=lambda url: print(url, flush=True),  # noqa: T201 - the parent process reads it
     )

@@ -77,6 +77,8 @@ def witness_server(*logs: VerifierKey) -> Iterator[WitnessServer]:
     with WitnessServer(*logs) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,35 @@
+"""Open a log by its place: a folder of this machine, or the URL under which it is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from blockota.formats.tlog import MAX_ENTRY_SIZE, TILE_WIDTH
+from blockota.ledger.log import TileLog
+from blockota.ledger.reader import LogReader
+from blockota.stores.http import AbsentError, HttpClient
+from blockota.stores.source import Limits, Source
+from blockota.url_secrets import shown_url
+
+_SCHEMES = ("http://", "https://")
+_MAX_FILE_SIZE = TILE_WIDTH * (MAX_ENTRY_SIZE + 2)
+"""The size of a bundle of the largest entries, in bytes."""
+
+
+def published_log(place: str) -> LogReader:
+    """Return a reader of the log in a folder or behind a URL.
+
+    Raises:
+        UsageError: the URL is not valid.
+    """
+    if not place.lower().startswith(_SCHEMES):
+        return TileLog(Path(place)).published
+    client = HttpClient(Source(place), Limits())
+
+    def read_file(path: str) -> bytes | None:
+        try:
+            return client.get(f"/{path}", accept="*/*", limit=_MAX_FILE_SIZE).body()
+        except AbsentError:
+            return None
+
+    return LogReader(shown_url(place), read_file)

@@ -1,0 +1,98 @@
+"""The site of a log: its checkpoint, tiles and entry bundles as plain files (C2SP tlog-tiles).
+
+A path is read as the name of a tile, and the file is opened under the name that the tile has: no other file of the
+log's folder, and none outside it, can be asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
+from http import HTTPStatus
+
+from blockota.errors import BlockOTAError
+from blockota.formats.tlog import Tile
+from blockota.ledger.log import TileLog
+from blockota.ledger.reader import CHECKPOINT
+from blockota.repository.answers import HttpAnswer, Piece, text_response
+from blockota.repository.blocks import PART_SIZE
+from blockota.repository.request import HttpRequest, has_etag
+from blockota.repository.site import CROSS_ORIGIN, HEALTH, METHODS, PREFLIGHT, Refresh
+
+_SHORTLY = "public, max-age=1"
+"""A checkpoint changes: C2SP asks that caches keep it for a few seconds at most."""
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+class LogSite:
+    """The published files of a log."""
+
+    def __init__(self, log: TileLog) -> None:
+        self._log = log
+
+    def answer(self, request: HttpRequest) -> HttpAnswer:
+        """Return the response to a request, which may be a refusal."""
+        try:
+            found = self._route(request)
+        except BlockOTAError:
+            # The error's text has paths of this machine.
+            found = text_response(HTTPStatus.INTERNAL_SERVER_ERROR, "The log cannot be read. Ask its operator.")
+        return replace(found, headers={**found.headers, **CROSS_ORIGIN})
+
+    def holder(self, request: HttpRequest) -> str | None:
+        """Return None: a log is public."""
+        del request
+        return None
+
+    async def stream(
+        self, pieces: Sequence[bytes | Piece], *, part_size: int = PART_SIZE
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a file in parts."""
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                for first in range(0, len(piece), part_size):
+                    yield piece[first : first + part_size]
+
+    def explain(self, error: BlockOTAError) -> str:
+        """Describe an error for the access log."""
+        return str(error)
+
+    def refreshes(self) -> Iterator[Refresh]:
+        """Yield nothing: files are read when they are asked for."""
+        yield from ()
+
+    def _route(self, request: HttpRequest) -> HttpAnswer:
+        if request.method not in METHODS:
+            sentence, allow = "Only GET, HEAD and OPTIONS are supported.", {"Allow": ", ".join(METHODS)}
+            return text_response(HTTPStatus.METHOD_NOT_ALLOWED, sentence, allow)
+        if request.method == "OPTIONS":
+            return HttpAnswer(HTTPStatus.OK, {**PREFLIGHT, "Cache-Control": "no-store"})
+        path = request.path.removeprefix("/")
+        if request.path == HEALTH:
+            size = self._log.published.head().size
+            body = json.dumps({"status": "serving", "entries": size}).encode() + b"\n"
+            return _file(body, "application/json", caching="no-store")
+        if path == CHECKPOINT:
+            note = self._log.published.note()
+            return _file(note.encode() if note else None, "text/plain; charset=utf-8", caching=_SHORTLY)
+        try:
+            return self._tile(Tile.parse(path), request)
+        except ValueError:
+            return text_response(HTTPStatus.NOT_FOUND, "Only /checkpoint, /tile/ and /health are served.")
+
+    def _tile(self, tile: Tile, request: HttpRequest) -> HttpAnswer:
+        etag = f'"{tile.path}"'
+        found = _file(self._log.read_file(tile.path), "application/octet-stream", caching=_FOR_EVER)
+        if found.status != HTTPStatus.OK:
+            return found
+        if has_etag(request.headers.get("if-none-match", ""), etag):
+            return HttpAnswer(HTTPStatus.NOT_MODIFIED, {"Cache-Control": _FOR_EVER, "ETag": etag})
+        return replace(found, headers={**found.headers, "ETag": etag})
+
+
+def _file(content: bytes | None, kind: str, *, caching: str) -> HttpAnswer:
+    if content is None:  # a later checkpoint can need the file: caches must not keep this response
+        return text_response(HTTPStatus.NOT_FOUND, "The log does not have this file.")
+    headers = {"Content-Type": kind, "Cache-Control": caching, "X-Content-Type-Options": "nosniff"}
+    return HttpAnswer(HTTPStatus.OK, {**headers, "Content-Length": str(len(content))}, (content,))

@@ -1,0 +1,66 @@
+"""What a server serves: a `ServedSite` answers requests, and the server does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from blockota.errors import BlockOTAError
+from blockota.repository.answers import HttpAnswer, Piece
+from blockota.repository.request import HttpRequest
+
+HEALTH = "/health"
+"""The path of the server's state, which is answered even when the server is busy."""
+METHODS = ("GET", "HEAD", "OPTIONS")
+CROSS_ORIGIN = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag, X-Ipfs-Path, X-Ipfs-Roots",
+}
+"""Any web page may read the responses (Fetch standard, "CORS protocol"), as with Kubo's gateway. This is safe, because
+content is public, or protected by a token that the page must know, and cookies are not used."""
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": ", ".join(METHODS),
+    "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, If-None-Match, Range, User-Agent, "
+    "X-Requested-With",
+    "Access-Control-Max-Age": "86400",
+    "Content-Length": "0",
+}
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """A periodic reading while the server runs.
+
+    Attributes:
+        part: the name of what is read, for the access log.
+        read: reads, and returns a description of the failure; empty if there is none.
+        pause: returns the seconds until the next reading.
+    """
+
+    part: str
+    read: Callable[[], str]
+    pause: Callable[[], float]
+
+
+class ServedSite(Protocol):
+    """Answers requests."""
+
+    def answer(self, request: HttpRequest) -> HttpAnswer:
+        """Return the response to a request, which may be a refusal."""
+
+    def holder(self, request: HttpRequest) -> str | None:
+        """Return the name of a request's token; None if the request has no valid token."""
+
+    def stream(self, pieces: Sequence[bytes | Piece], *, part_size: int = ...) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a response's pieces, in parts of about `part_size` bytes.
+
+        Raises:
+            BlockOTAError: a piece cannot be read.
+        """
+
+    def explain(self, error: BlockOTAError) -> str:
+        """Describe an error of `stream` for the access log."""
+
+    def refreshes(self) -> Iterator[Refresh]:
+        """Yield the periodic readings."""
