@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blockota.chain.local import LocalChain, free_port
+from blockota.chain.local import LocalChain
 from blockota.cli.main import run
 from blockota.deployment import LOCAL_CHAIN_ID, LOCAL_GATEWAY_CHAIN_ID, Deployment
 from blockota.keys import dev_account
@@ -17,6 +17,7 @@ from blockota.vendor.example import IDENTITIES
 from blockota.vendor.files import read_proposal
 from tests.stories.conftest import Outcome
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
+from tests.support.networks import free_port_pair
 from tests.support.samples import CONTRACT, SAFE
 
 UUIDS = {identity.kind: str(identity.uuid) for identity in IDENTITIES}
@@ -52,7 +53,7 @@ class Desk:
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
     """Start two local chains in an empty working folder, and stop them after the test."""
     monkeypatch.chdir(tmp_path)
-    port = free_port()
+    port = free_port_pair()
     desk = Desk(capsys)
     try:
         shown = desk.done("dev", "up", "--two-chains", "--port", str(port), "--json").json
@@ -155,10 +156,9 @@ def test_a_chain_does_not_start_without_the_other(
 ) -> None:
     """If the port of the gateway chain is in use, the producer chain does not stay, and another port can be chosen."""
     monkeypatch.chdir(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = other.getsockname()[1]
-        refused(
-            Desk(capsys).run("dev", "up", "--two-chains", "--port", str(taken - 1)), 5, "is in use: another program"
-        )
+    port = free_port_pair()
+    with socket.create_server(("127.0.0.1", port + 1)):
+        words = ("dev", "up", "--two-chains", "--port", str(port))
+        refused(Desk(capsys).run(*words), 5, f"port {port + 1} is in use: another program")
     assert Desk(capsys).done("dev", "status", "--json").json == {"running": False}
     assert not Deployment.path(Path(), LOCAL_CHAIN_ID).exists()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
+import socket
 import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -144,3 +146,18 @@ def post(url: str, body: bytes) -> bytes:
     with urllib.request.urlopen(request) as response:  # noqa: S310 - loopback
         answer: bytes = response.read()
         return answer
+
+
+def free_port_pair() -> int:
+    """Return a free port of 127.0.0.1 whose successor is free too.
+
+    Both are below 32,768: above, the system chooses the ports of connections, also of one that is made meanwhile.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 30_000)
+        with (
+            suppress(OSError),
+            socket.create_server(("127.0.0.1", port)),
+            socket.create_server(("127.0.0.1", port + 1)),
+        ):
+            return port
