@@ -22,16 +22,13 @@ from blockota.errors import RefusedError, UsageError, plain
 from blockota.shutdown import Stop
 
 Process = subprocess.Popen[bytes]
-TIME_LIMIT = 60.0
-"""The time that a command may take, in seconds."""
+TIME_LIMIT = 60.0  # seconds
 _POLL_SECONDS = 0.01
 _PART = 1 << 12
-_MAX_MESSAGES = 1 << 13
-"""The part of the error output that is read, in bytes."""
+_MAX_MESSAGES, _MAX_LINES = 1 << 13, 20
+"""The bytes of the error output that are read, and the lines that are shown."""
 _SHELL_WORDS = frozenset(("|", ">", ">>", "<", ";", "&", "&&", "||"))
 """Words that a program would get as arguments: `echo 1 | tr 1 2` prints its own second half into the image."""
-_MAX_LINES = 20
-"""The lines of the error output that are shown."""
 
 
 @dataclass(frozen=True)

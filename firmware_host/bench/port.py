@@ -1,14 +1,11 @@
 """One port of the bench, at which one board after another is connected.
 
 A poll sends only the byte 0x7F. After a reset, a bootloader measures a wrong speed from any other byte, and then
-ignores everything (AN3155 section 2). A bootloader that is already connected interprets two 0x7F as an unknown
-command, and answers NACK.
+ignores everything (AN3155 section 2). A bootloader that is already connected answers NACK to two 0x7F.
 
-A bootloader that waits in the middle of a frame interprets 0x7F as the next byte of the frame. If the session broke off
-before the page number of a one-page erase, two 0x7F complete the erase. If the session broke off before the count of an
-erase or write, 130 times 0x7F complete the command. After a broken session every poll therefore also sends `FEED`,
-which ends the frame, almost always with a NACK. Otherwise every 60th unanswered poll sends `FEED`, long before the
-130th 0x7F.
+In the middle of a frame, 0x7F is the next byte of the frame: two complete a one-page erase that broke off before its
+page number, and 130 complete an erase or write that broke off before its count. After a broken session every poll
+therefore also sends `FEED`, which ends the frame, almost always with a NACK. Otherwise every 60th unanswered poll does.
 
 One risk remains. If a session broke off at another bench, after the count of an erase, and the board is connected to
 this port without a reset, the board loses page 127 (if its chip has one).
@@ -87,11 +84,7 @@ class BoardPort:
         self._unanswered = 0
 
     def connect(self, *, is_stuck: bool = False) -> BoardSession:
-        """Start the board's bootloader, and identify the board.
-
-        If the bootloader may wait in the middle of a frame (`is_stuck`), for example after the cable was unplugged, and
-        the port cannot reset the board, `Bootloader.resynchronise` completes the frame.
-        """
+        """Start the board's bootloader, which may be stuck in the middle of a frame, and identify the board."""
         self._usual_speed()
         bootloader = Bootloader(self._link, before_command=self._stop.check if self._stop else None)
         if is_stuck and self.line.wiring.is_by_hand:
@@ -101,12 +94,9 @@ class BoardPort:
         return BoardSession(bootloader, identify(bootloader), self._link.notes)
 
     def poll(self, *, reset: bool, is_stuck: bool = False) -> Reply:
-        """Send 0x7F once, and return the kind of the answer.
+        """Send 0x7F once, after a `reset` if the wiring can, and return the kind of the answer.
 
-        Args:
-            reset: whether to reset the board first, if the wiring can, so that a board running its program answers.
-            is_stuck: whether the bootloader may wait in the middle of a frame, as for `connect`. If the operator
-                resets the board during a poll with `is_stuck`, in one of 20 cases the board must be reset again.
+        `is_stuck` is as for `connect`; if the operator resets the board then, one time in 20 it must be reset again.
         """
         self._usual_speed()
         is_reset = reset and not self.line.wiring.is_by_hand

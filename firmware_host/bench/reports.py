@@ -30,7 +30,6 @@ _Numbered = tuple[str, int, BenchEntry]
 """The name of a log, the number of a line in it, and its entry."""
 _Group = tuple[str, str, str, str]
 _Place = tuple[str, int, str, str]
-"""The board, chain id, contract and product of an installed release."""
 
 
 def csv_of(lines: Iterable[Line]) -> bytes:

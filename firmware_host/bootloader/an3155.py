@@ -17,16 +17,12 @@ from blockota.errors import BoardProtocolError, RefusedError
 
 SYNC = 0x7F
 """The first byte after a reset, from which the device measures the baud rate (AN3155 section 2)."""
-ACK = 0x79
-"""The device accepts the last frame."""
-NACK = 0x1F
-"""The device refuses the last frame."""
+ACK, NACK = 0x79, 0x1F
+"""The device accepts or refuses the last frame."""
 BUSY = 0x76
 """The device is busy and will answer later. BUSY is defined in AN4221, a related protocol, and not in AN3155."""
-MAX_BLOCK = 256
-"""The most bytes that one Read Memory or Write Memory transfers."""
-WRITE_MULTIPLE = 4
-"""The length of a Write Memory is a multiple of this number of bytes."""
+MAX_BLOCK, WRITE_MULTIPLE = 256, 4
+"""The most bytes that one Read Memory or Write Memory transfers, and the multiple that a Write Memory transfers."""
 
 
 class Command(IntEnum):

@@ -141,20 +141,16 @@ class Bootloader:
     def read_unless_protected(self, address: int, length: int) -> bytes | None:
         """Read 1 to 256 bytes; None if readout protection is on: the command is then refused before its address."""
         exchange = an3155.read_memory(address, length)
-        chip, flash_size = self._known_target()
-        _require_span(exchange, length=length, spans=chip.readable(flash_size))
+        self._require_memory(exchange, length=length, is_read=True)
         refused_frame = self._attempt(exchange, seconds=ANSWER_SECONDS)
-        if refused_frame == 0:
-            return None
-        if refused_frame is not None:
+        if refused_frame:
             raise self._refusal(exchange)
-        return self._read(exchange, length)
+        return None if refused_frame == 0 else self._read(exchange, length)
 
     def write(self, address: int, data: bytes) -> None:
         """Write up to 256 bytes, aligned as the chip requires; a write to a protected page is acknowledged too."""
         exchange = an3155.write_memory(address, data)
-        chip, flash_size = self._known_target()
-        _require_span(exchange, length=len(data), spans=chip.writable(flash_size))
+        chip = self._require_memory(exchange, length=len(data))
         if address % chip.write_alignment or len(data) % chip.write_alignment:
             raise RefusedError(
                 f"{exchange.title} was not sent",
@@ -196,9 +192,8 @@ class Bootloader:
     def go(self, address: int) -> None:
         """Start the program whose vector table is at `address`; the connection to the bootloader ends."""
         exchange = an3155.go(address)
-        chip, flash_size = self._known_target()
         # The bootloader reads stack pointer and reset vector, eight bytes (AN3155 section 3.5).
-        _require_span(exchange, length=8, spans=chip.writable(flash_size))
+        self._require_memory(exchange, length=8)
         self.perform(exchange, seconds=ANSWER_SECONDS)
         self.end()
 
@@ -220,9 +215,8 @@ class Bootloader:
 
     def perform(self, exchange: Exchange, *, seconds: float) -> None:
         """Perform an exchange, and require an ACK for every frame; the last ACK may take `seconds`."""
-        if self._attempt(exchange, seconds=seconds) is not None:
-            raise self._refusal(exchange)
-        if exchange.closing_ack and not self._acknowledged(exchange, seconds=seconds):
+        is_refused = self._attempt(exchange, seconds=seconds) is not None
+        if is_refused or (exchange.closing_ack and not self._acknowledged(exchange, seconds=seconds)):
             raise self._refusal(exchange)
 
     def _attempt(self, exchange: Exchange, *, seconds: float) -> int | None:
@@ -254,6 +248,16 @@ class Bootloader:
         if self._target is None:
             raise RefusedError("the chip is not identified yet, so no address can be checked")
         return self._target
+
+    def _require_memory(self, exchange: Exchange, *, length: int, is_read: bool = False) -> Chip:
+        """Require that a command's addresses lie in memory of the chip that the bootloader accepts for it."""
+        chip, flash_size = self._known_target()
+        first, spans = exchange.address or 0, chip.readable(flash_size) if is_read else chip.writable(flash_size)
+        if not any(first in span and first + length - 1 in span for span in spans):
+            known = ", ".join(f"{span.start:#010x}-{span.stop - 1:#010x}" for span in spans if span)
+            why = f"its {length} bytes do not all lie within {known}"
+            raise RefusedError(f"{exchange.title} was not sent", why=why)
+        return chip
 
     def _acknowledged(self, exchange: Exchange, *, seconds: float) -> bool:
         answer = an3155.BUSY
@@ -324,10 +328,3 @@ class Bootloader:
             "line",
             action=Action.DIAGNOSE_LINE,
         )
-
-
-def _require_span(exchange: Exchange, *, length: int, spans: Sequence[range]) -> None:
-    first = exchange.address or 0
-    if not any(first in span and first + length - 1 in span for span in spans):
-        known = ", ".join(f"{span.start:#010x}-{span.stop - 1:#010x}" for span in spans if span)
-        raise RefusedError(f"{exchange.title} was not sent", why=f"its {length} bytes do not all lie within {known}")

@@ -20,7 +20,6 @@ from firmware_host.bootloader.client import Bootloader
 from firmware_host.line.link import DEFAULT_BAUD, PLAIN, LineMode, Link
 
 Wait = Callable[[float], None]
-"""A function that waits for a number of seconds; tests pass one that advances a simulated clock."""
 RESET_SECONDS = 0.01
 """The length of the reset pulse: 100 nF with a pull-up of 40 kilohm take 4 ms (DS5319 section 5.3.15)."""
 BREAK_SECONDS = 0.3
@@ -34,10 +33,8 @@ FASTEST = 0
 """A value of `BoardLine.baud` that selects the highest speed that the board supports."""
 FASTER = (460800, 256000, 230400)
 """The speeds above `DEFAULT_BAUD` that are tried, fastest first. No board is known to support 921600 baud."""
-FIRST_BYTE_SECONDS = 0.5
-"""Seconds in which an application must begin to send."""
-QUIET_SECONDS = 0.3
-"""Seconds of silence after which an application's text counts as complete."""
+FIRST_BYTE_SECONDS, QUIET_SECONDS = 0.5, 0.3
+"""Seconds in which an application must begin to send, and of silence after which its text counts as complete."""
 _TRIALS = 2
 """The number of error-free reads of a block that are required to accept a speed."""
 _BLOCK = 256
@@ -94,7 +91,6 @@ WIRINGS = {
     "rts": BoardWiring(ControlSignal.RTS, ControlSignal.NONE),
     "break": BoardWiring(ControlSignal.BREAK, ControlSignal.NONE),
 }
-"""Wirings by name."""
 BY_HAND = WIRINGS["by-hand"]
 
 

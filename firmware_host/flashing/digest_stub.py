@@ -32,15 +32,11 @@ from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import reconnect
 from firmware_host.line.link import QUIET
 
-MAX_GROUPS = 3
-"""The maximum number of groups of pages in one run."""
+MAX_GROUPS, MAX_LENGTHS, MAX_USARTS = 3, 8, 3
+"""The most groups of pages and lengths in one run, and USARTs on which the program reports its end."""
 PARAMETERS = struct.Struct("<9I2I9I9I")
 """The parameters after the code: the groups of pages; nonce, start; the ends and 0; the address of the watchdog, four
 offsets in a USART, addresses of USARTs and 0. A CRC-32 of code and parameters follows."""
-MAX_LENGTHS = 8
-"""The maximum number of lengths in one run."""
-MAX_USARTS = 3
-"""The maximum number of USARTs on which the program reports its end."""
 DONE = b"\x5a"
 """The byte that the program sends before its reset, on the USARTs that the bootloader has left on."""
 
@@ -84,7 +80,6 @@ PROGRAMS = {
     "v7-M": Program("stub_v7m.bin", 88, 0x800, 0xC00, 146_000, 4_500, 1_854, 16, 16, reports_faults=True),
     "v6-M": Program("stub_v6m.bin", 116, 0, 0, 55_000, 16_000, 7_450, 40, 72, reports_faults=False),
 }
-"""The digest program for each instruction set."""
 STACK_SIZE = 352
 """The bytes of RAM that the stack of a program without a fixed stack needs."""
 

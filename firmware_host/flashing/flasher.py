@@ -58,8 +58,7 @@ from firmware_host.flashing.plan import (
     work,
 )
 
-_SHOWN = 16
-"""The number of bytes of a flash that an error shows."""
+_SHOWN = 16  # bytes of a flash, in an error
 _CHANGES_UNKNOWN = UnitState(as_wanted=False, blank=False)
 _WITHOUT_STUB = {
     Action.RESUME_FLASH: Action.RESUME_FLASH_WITHOUT_STUB,

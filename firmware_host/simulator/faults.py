@@ -15,14 +15,12 @@ MAX_NOISE = 65536
 class Faults:
     """A set of faults. None or 0 means that a fault does not occur. Numbers count from 1, from the board's creation.
 
-    A flipped bit on the line causes a parity error, but the byte still arrives. The USART of an STM32 sets its parity
-    flag and delivers the byte (RM0008 section 27.3), and AN3155 does not specify that the ROM reads the flag. The
-    host's driver also delivers the byte, unless parity checking is enabled.
+    A byte with a flipped bit still arrives: the USART of an STM32 sets its parity flag and delivers the byte (RM0008
+    section 27.3), and AN3155 does not specify that the ROM reads the flag. So does the host's driver by default.
 
     Attributes:
         silent_after: the cable is unplugged after this many received bytes, and reconnecting it resets the board.
-        unplug_after: the cable is unplugged after this many received bytes, and reconnecting it does not reset the
-            board, so that the ROM still waits.
+        unplug_after: as `silent_after`, but reconnecting does not reset the board, so that the ROM still waits.
         unplug_after_sent: as `unplug_after`, but after this many bytes that the board sent.
         flip_received: number of the byte to the board in which one bit flips on the line.
         flip_sent: number of the byte from the board in which one bit flips on the line.
@@ -35,10 +33,8 @@ class Faults:
         sticky_page: number of the page that cannot be erased.
         power_cut_after: power fails after this many received bytes.
         power_cut_before_program: power fails before the program operation with this number (a half-word on an F1).
-        power_cut_in_program: power fails within the program operation with this number, and its cells are left half
-            programmed.
-        power_cut_in_erase: power fails within the page erase or mass erase with this number, and only a part of the
-            bits is erased.
+        power_cut_in_program: power fails within the program operation with this number; its cells are half programmed.
+        power_cut_in_erase: power fails within the page or mass erase with this number; a part of the bits is erased.
         seed: selects the bits that flip, and the bits that an interrupted operation has changed.
     """
 
@@ -84,6 +80,4 @@ class Faults:
 
 
 NO_FAULTS = Faults()
-
 FAULT_NAMES = tuple(field.name.replace("_", "-") for field in fields(Faults))
-"""The names of faults that `Faults.adding` accepts."""

@@ -186,5 +186,4 @@ def _profiles() -> dict[str, BoardProfile]:
 
 
 PROFILES = _profiles()
-"""Every chip that can be simulated, by name."""
 STM32F103C8 = PROFILES["stm32f103c8"]

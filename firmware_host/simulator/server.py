@@ -35,10 +35,8 @@ with contextlib.suppress(ImportError):  # these modules exist only on POSIX syst
     import tty
 
 HOST = "127.0.0.1"
-TICK = 0.01
-"""Seconds between two polls of the line while the boot ROM runs."""
-APPLICATION_TICK = 0.001
-"""Seconds between two polls of the line while an application runs, which can send at any time."""
+TICK, APPLICATION_TICK = 0.01, 0.001
+"""Seconds between two polls of the line while the boot ROM runs, and an application, which can send at any time."""
 SEND_TIMEOUT = 5.0
 """Seconds after which the connection is closed if the host does not read."""
 CHUNK = 4096
@@ -221,7 +219,6 @@ WIRINGS = {
     "rts": Wiring(reset="rts"),
     "break": Wiring(reset="break"),
 }
-"""Wirings by name."""
 
 
 @contextmanager
