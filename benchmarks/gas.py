@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.actors import DIRECT, SAFE
+from benchmarks.gas_registries import registries
 from benchmarks.gas_scenarios import CREATION, Cost, own_contracts, reconstruction
 from blockota.formats.abi import interface
 from scripts.compilation import laid_out
@@ -28,7 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SNAPSHOT = ROOT / "benchmarks" / "gas-snapshot.json"
 DOCUMENT = ROOT / "docs" / "contracts.md"
 BEGIN, END = "<!-- gas -->", "<!-- /gas -->"
-OWN = ("BlockOTA", "FirmwareReplication")
+OWN = ("BlockOTA", "FirmwareReplication", "Producers", "IdentityRegistry")
+SCENARIOS: Mapping[str, Callable[[int, str], Iterator[Cost]]] = {"vendor": own_contracts, "registries": registries}
+"""The measurements of our contracts, by the name of a job."""
 RECONSTRUCTIONS = {
     "StringRegistry": "five arguments, four of them strings, stored unchanged",
     "LoopingRegistry": "a loop searches all releases for a duplicate",
@@ -68,7 +71,8 @@ Job = tuple[str, dict[str, Any] | None, int, str]
 
 def own_jobs(numbers: Iterable[int]) -> list[Job]:
     """Return the measurements of our contracts at some releases; those that take longest come first."""
-    return [("", None, number, way) for number in sorted(numbers, reverse=True) for way in WAYS]
+    ordered = sorted(numbers, reverse=True)
+    return [(name, None, number, way) for number in ordered for name in SCENARIOS for way in WAYS]
 
 
 def other_jobs() -> list[Job]:
@@ -92,7 +96,7 @@ def measure(jobs: list[Job]) -> list[Cost]:
 def run(job: Job) -> list[Cost]:
     """Run one measurement."""
     name, compiled, number, way = job
-    return list(own_contracts(number, way) if compiled is None else reconstruction(name, compiled, number, way))
+    return list(SCENARIOS[name](number, way) if compiled is None else reconstruction(name, compiled, number, way))
 
 
 def unmeasured(costs: Iterable[Cost]) -> list[str]:

@@ -39,6 +39,7 @@ NOT_BY_APE = (
     "test_documented.py",
     "test_forge.py",
     "test_gas.py",
+    "test_identities_gas.py",
     "test_replication_gas.py",
 )
 """Tests that fail for every change of the source or of its gas, or that do not use a contract."""
