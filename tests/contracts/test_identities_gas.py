@@ -14,10 +14,10 @@ ENROL_P256, ENROL_RSA_2048, BAN = 235_000, 305_000, 35_000
 
 
 def test_when_identities_are_enrolled_it_should_cost_at_most_the_limit(
-    enrolled: ContractInstance,  # noqa: F811
+    enrolled: ContractInstance,
     vendor: AccountAPI,
 ) -> None:
-    """An identity with an account, keys of all uses and the next virtual IP costs at most the limit, and so does a ban."""
+    """An identity with all keys and the next virtual IP costs at most the limit, and so does a ban."""
     assert enrolled.enrol(argument(2), sender=vendor).gas_used <= ENROL_P256
     key = read_pem(pem_of(rsa_key(2048)))
     receipt = enrolled.enrol(argument(3, keyKind=KeyKind.RSA.value, key=key.data), sender=vendor)

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from scripts import smt_solver
+from scripts.compilation import CONTRACTS
 from scripts.run_halmos import judge
+
+PROVED = dict.fromkeys(CONTRACTS, 0)
+"""The exit code of Halmos for a proved check, by contract."""
 
 
 def results(*, reachable: int = 1, loops: int = 0, **exit_codes: int) -> dict[str, Any]:
@@ -25,21 +29,21 @@ def results(*, reachable: int = 1, loops: int = 0, **exit_codes: int) -> dict[st
 
 def test_what_was_proved_is_named() -> None:
     """The run passes if each contract has a proved check and a refuted check that must fail."""
-    proved, problems = judge(results(BlockOTA=0, FirmwareReplication=0))
-    assert proved == ["CheckBlockOTA.check_owner", "CheckFirmwareReplication.check_owner"]
+    proved, problems = judge(results(**PROVED))
+    assert proved == [f"Check{name}.check_owner" for name in CONTRACTS]
     assert problems == []
 
 
 def test_what_is_disproved_or_undecided_is_named() -> None:
     """A Halmos check with an exit code other than 0 is reported as not proved."""
-    proved, problems = judge(results(BlockOTA=4, FirmwareReplication=0))
-    assert proved == ["CheckFirmwareReplication.check_owner"]
+    proved, problems = judge(results(**PROVED | {"BlockOTA": 4}))
+    assert proved == [f"Check{name}.check_owner" for name in CONTRACTS[1:]]
     assert problems == ["CheckBlockOTA.check_owner is not proved.", "Nothing is proved of BlockOTA."]
 
 
 def test_a_check_whose_loops_were_cut_short_is_named() -> None:
     """A check whose loops were truncated is reported as not proved, although Halmos passes it."""
-    _, problems = judge(results(loops=1, BlockOTA=0, FirmwareReplication=0))
+    _, problems = judge(results(loops=1, **PROVED))
     assert "CheckBlockOTA.check_owner is not proved." in problems
 
 
@@ -54,12 +58,7 @@ def test_a_check_that_must_fail_and_does_not_is_named(code: int) -> None:
 def test_that_nothing_ran_is_named() -> None:
     """A Halmos run without checks is an error, although Halmos accepts it."""
     _, problems = judge({})
-    assert problems == [
-        "Nothing is proved of BlockOTA.",
-        "Nothing is proved of FirmwareReplication.",
-        "Nothing is refuted of BlockOTA.",
-        "Nothing is refuted of FirmwareReplication.",
-    ]
+    assert problems == [f"Nothing is {what} of {name}." for what in ("proved", "refuted") for name in CONTRACTS]
 
 
 @pytest.mark.parametrize(
