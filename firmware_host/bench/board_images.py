@@ -70,10 +70,7 @@ class ImageState(Enum):
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """The record of the newest image of one board and product, with its size in bytes.
-
-    `program` and `version` are those of the program that is written in the same run.
-    """
+    """The record of the newest image of one board and product, and of the program that is written in the same run."""
 
     unique_id: str
     product: str
@@ -208,7 +205,6 @@ class BoardImageJob:
 
         Raises:
             RefusedError: the image has no place, cannot be made, or is lost; nothing was erased.
-            BoardError: the board or its line failed, or the run was interrupted.
             KeyboardInterrupt: a stop was requested while the command ran; nothing was erased.
         """
         self.progress(ChecksPassed(tuple(prove_place(self.product, self._session.answer(Installed())))))  # (1)

@@ -73,10 +73,7 @@ class Trial:
 
     @property
     def reply(self) -> Reply:
-        """The kind of the received answer; a zero byte before an ACK and a repeated ACK or NACK are accepted.
-
-        If the line returns an echo, the answer is what follows the echo. An echo alone is `Reply.ECHO`.
-        """
+        """The kind of the answer, behind an echo; a zero byte before an ACK and a repeated ACK or NACK are accepted."""
         received = self.first or self.second
         if not received:
             return Reply.SILENCE

@@ -129,10 +129,7 @@ class ImageCommand:
 
 
 class _Collector(threading.Thread):
-    """Reads a pipe to its end, and keeps the first `limit` bytes.
-
-    A thread can read a pipe with a time limit on every system; `select` reads pipes on POSIX systems only.
-    """
+    """Reads a pipe to its end, and keeps the first `limit` bytes. On Windows, `select` reads no pipes."""
 
     def __init__(self, pipe: IO[bytes] | None, limit: int) -> None:
         super().__init__(daemon=True, name="image command")

@@ -38,9 +38,6 @@ def csv_of(lines: Iterable[Line]) -> bytes:
     A spreadsheet runs a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula. The texts of a log line come
     from people, ports and boards, so that such a cell is exported with a leading ``'``. A cell that begins with ``'``
     gets another one: a reader restores every cell by removing one leading ``'``.
-
-    Raises:
-        ContentError: a field of a line is missing or has a wrong value.
     """
     text = io.StringIO()
     writer = csv.writer(text)  # its default form is that of RFC 4180: commas, quotation marks, CRLF

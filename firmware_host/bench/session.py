@@ -60,11 +60,8 @@ class BoardSession:
     ) -> Examination:
         """Determine what is installed at the addresses of a release, without changing the flash.
 
-        The board may have one of the `known` releases, or the state that its `journal` explains.
-
         Raises:
             RefusedError: check 7 failed, because the chip is not supported; or the journal cannot be read.
-            BoardError: the board stopped answering.
         """
         contents = FlashContents(self.bootloader)
         entry = journal.entry() if journal else None
@@ -176,7 +173,6 @@ class Examination:
         Raises:
             VerificationError: a check failed; the error has the number of the first failed check.
             RefusedError: the journal has bytes to restore outside the pages of this release.
-            BoardError: the board stopped answering.
         """
         installed, entry, release = self.installed or Installed(), self.entry, self.proven.release
         lost: tuple[range, ...] = ()

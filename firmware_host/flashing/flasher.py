@@ -43,7 +43,6 @@ from firmware_host.flashing.plan import (
     Erased,
     Event,
     Finished,
-    FlashBuffer,
     FlashPlan,
     Preserved,
     Programmed,
@@ -136,7 +135,7 @@ class _Flashing:
     ) -> None:
         self._plan, self._bootloader = plan, bootloader
         self._contents, self._journal, self._kept = contents, journal, kept
-        self._wanted, self._seen = wanted_contents(plan), FlashBuffer(plan.seal, plan.chip.erased_byte)
+        self._wanted, self._is_unsealed = wanted_contents(plan), True  # as the first words were read last
         for span in self._plan.beside:
             self._wanted.restore(self._kept, within=span)
         self._stage, self._repeated = _Stage.PLANNING, False
@@ -150,7 +149,7 @@ class _Flashing:
 
     def steps(self) -> Iterator[Event]:
         # The operator may have connected another board since the examination.
-        self._require_same_board()
+        require_same_board(self._bootloader, self._plan.chip, flash_size=self._plan.flash_size)
         image, contents = self._plan.image, self._contents
         kept = [part for one in self._kept for span in self._plan.beside if (part := common(one.span, span))]
         digest = hashlib.sha256(image.data).digest()
@@ -191,8 +190,7 @@ class _Flashing:
             blank = there == self._plan.chip.blank_checksum(unit.size)
             if blank and unit is self._plan.units[0]:
                 # A checksum is only a hint. If the old seal were still present, an old program could start.
-                self._seen[self._plan.seal] = self._contents.read(self._plan.seal)
-                blank = self._seen.is_blank(self._plan.seal)
+                blank = self._is_unsealed = self._plan.chip.is_blank(self._contents.read(self._plan.seal))
             states.append(UnitState(as_wanted=there == self._wanted.checksum(unit.span), blank=blank))
         if all(state.as_wanted for state in states):
             # The SHA-256 of the image's addresses differs, so one of the checksums is wrong.
@@ -251,7 +249,7 @@ class _Flashing:
         self._repeated = True
         # A stray byte on the line can also make the proof fail; it must not be read as the next answer.
         self._bootloader.link.drain()
-        self._require_same_board()
+        require_same_board(self._bootloader, self._plan.chip, flash_size=self._plan.flash_size)
         everything = work(self._plan, [_CHANGES_UNKNOWN] * len(self._plan.units))
         self._read_damaged()
         known = len(self._read)
@@ -275,9 +273,6 @@ class _Flashing:
         """Read the wrong bytes beside the image, so that a resumed run does not treat them as newer data."""
         found = [Preserved(span.start, read_twice(self._bootloader, span)) for span in self._read]
         self._damaged = tuple(one for one in found if one.data != self._wanted[one.span])
-
-    def _require_same_board(self) -> None:
-        require_same_board(self._bootloader, self._plan.chip, flash_size=self._plan.flash_size)
 
     def _write_journal(self, planned: Work) -> None:  # (1)
         if self._journal:
@@ -318,7 +313,7 @@ class _Flashing:
         # (2) The page with the vector table, alone.
         queue = list(self._work.erase)
         if queue[:1] == [self._plan.units[0]]:
-            self._seen[self._plan.seal] = bytes((self._plan.chip.erased_byte,)) * len(self._plan.seal)
+            self._is_unsealed = True
             self._erase_unit(queue[0])
             self._erased_units, queue = 1, queue[1:]
         self._prove_unsealed()
@@ -370,8 +365,8 @@ class _Flashing:
             # Noise may have corrupted the answer: read the first words once more before reporting a defect.
             self._bootloader.link.drain()
             found = self._bootloader.read(seal.start, len(seal))
-        self._seen[seal] = found
-        if chip.is_blank(found):
+        self._is_unsealed = chip.is_blank(found)
+        if self._is_unsealed:
             return
 
         page, there = self._plan.units[0].number, found.lstrip(bytes((chip.erased_byte,)))
@@ -469,7 +464,7 @@ class _Flashing:
             return "the image is proven except for its first words, and whether those are written is unknown"
         if self._stage is _Stage.UNSEALING:
             first = f"whether page {page} is erased is unknown, and so is what the board will start"
-            if not self._seen.is_blank(self._plan.seal):
+            if not self._is_unsealed:
                 first = f"page {page} was not completely erased"
             others = "the other pages were written, but are not proven"
             return f"{first}; {others if self._repeated else 'nothing else was changed'}"

@@ -52,7 +52,7 @@ def find_installed(
 ) -> Installed:
     """Determine the contents of the flash at the addresses of an image, reading as little as possible.
 
-    The function checks, in this order, whether the addresses contain
+    In this order, the addresses are compared with
 
     1. only erased bytes;
     2. a release of the product;

@@ -80,9 +80,6 @@ class EmulatedApplication:
 
     Attributes:
         seconds_left: the time that the last `run` did not use, because the application requested a reset.
-
-    Raises:
-        CrashError: `vector_table` is not the address of a plausible vector table.
     """
 
     def __init__(self, silicon: Silicon, vector_table: int, *, from_rom: bool, cycles_per_instruction: float) -> None:
@@ -119,11 +116,7 @@ class EmulatedApplication:
         self._uc.mem_write(profile.ram_start, bytes(silicon.ram))
 
     def run(self, seconds: float) -> bytes:
-        """Run for a number of simulated seconds; return the bytes that USART1 sent.
-
-        Raises:
-            CrashError: the core faulted; `peripherals.sent` contains the bytes sent before the fault.
-        """
+        """Run for a number of simulated seconds, or until a CrashError; return the bytes that USART1 sent."""
         clock_hz = self.peripherals.clock_hz
         left = round(seconds * clock_hz)
         while left > 0 and not self.peripherals.reset_requested:

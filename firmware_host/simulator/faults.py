@@ -57,11 +57,7 @@ class Faults:
     seed: int = 0
 
     def adding(self, text: str) -> Self:
-        """Return a copy of the faults with one more, written ``NAME=VALUE``, or ``NAME`` for the value 1.
-
-        Raises:
-            UsageError: the fault is unknown, or the value is invalid.
-        """
+        """Return a copy of the faults with one more, written ``NAME=VALUE``, or ``NAME`` for the value 1."""
         name, _, value = text.partition("=")
         if name not in FAULT_NAMES:
             raise UsageError(f"unknown fault {name!r}", remedy=f"choose one of {', '.join(FAULT_NAMES)}")

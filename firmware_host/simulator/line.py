@@ -36,12 +36,7 @@ class LineSettings:
 
 @dataclass(frozen=True)
 class BoardSide:
-    """The board's side of the serial line.
-
-    Attributes:
-        parity: the parity of the board's USART: ``E`` as in ST's boot ROMs, or ``N``.
-        half_duplex: whether both directions share one wire or wire pair, so that the host receives what it sends.
-    """
+    """The board's side of the line: its parity, and whether both directions share one wire, which returns an echo."""
 
     parity: str = "E"
     half_duplex: bool = False
@@ -116,10 +111,7 @@ class Cable:
         return self._flipped(byte) if self.received == faults.flip_received else byte
 
     def echo(self, data: bytes) -> bytes:
-        """Return what a host on a half duplex line receives while it sends `data`; call this before `to_board`.
-
-        The fault `flip_received` changes the common wire, so that board and host receive the changed byte.
-        """
+        """Return what a host on a half duplex line receives, with its faults; call this before `to_board`."""
         place = (self._faults.flip_received or 0) - self.received - 1
         if not 0 <= place < len(data):
             return data

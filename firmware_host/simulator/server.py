@@ -48,10 +48,7 @@ TCGETS2, TERMIOS2_SIZE, INPUT_SPEED = 0x802C_542A, 44, 36
 def serve_tcp(board: SimulatedBoard, *, port: int = 0) -> Iterator[str]:
     """Serve the board on 127.0.0.1, one connection at a time; yield its ``socket://`` URL.
 
-    Do not use the board while it is served. Port 0 stands for any free port.
-
-    Raises:
-        LinkError: the port is in use or not allowed.
+    Do not use the board while it is served. Port 0 stands for any free port; one that is in use raises LinkError.
     """
 
     def talk(connection: socket.socket, ended: threading.Event) -> None:
@@ -121,9 +118,6 @@ def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *,
     """Serve connections to 127.0.0.1, one at a time, from a thread; yield ``host:port``.
 
     `talk` serves one connection until it ends or the event is set.
-
-    Raises:
-        LinkError: the port is in use or not allowed.
     """
 
     def accept(ended: threading.Event) -> None:
@@ -165,10 +159,7 @@ def serving_thread(serve: Callable[[threading.Event], None]) -> Iterator[None]:
 
 
 def arriving(connection: socket.socket, ended: threading.Event, *, tick: Callable[[], float]) -> Iterator[bytes]:
-    """Yield the received data, or empty bytes after each tick without data, until the host closes the connection.
-
-    The event `ended` ends the iteration as well. `tick` returns the number of seconds to wait for data.
-    """
+    """Yield the received data, or empty bytes after each `tick`, until the host closes the connection or `ended`."""
     while not ended.is_set():
         data = b""
         if select.select([connection], [], [], tick())[0]:
@@ -223,12 +214,7 @@ WIRINGS = {
 
 @contextmanager
 def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_RTS) -> Iterator[str]:
-    """Serve the board as `serve_tcp` does, behind a serial server; yield its ``rfc2217://`` URL.
-
-    Raises:
-        UsageError: RTS would drive a pin of the board and a transceiver.
-        LinkError: the port is in use or not allowed.
-    """
+    """Serve the board as `serve_tcp` does, behind a serial server; yield its ``rfc2217://`` URL."""
     if wiring.rs485 and "rts" in {wiring.reset, wiring.boot0}:
         raise UsageError(
             "RTS cannot switch an RS485 transceiver and drive a pin of the board",

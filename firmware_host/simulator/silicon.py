@@ -98,7 +98,7 @@ class Flash:
         self.cells = _cells(contents, profile)
 
     def program(self, address: int, data: bytes) -> bool:
-        """Program data unit by unit; return False if the controller refused to program cells that are not erased.
+        """Program data unit by unit; return False if the controller refused cells that are not erased.
 
         Protected pages and addresses after the end of the flash do not change, and are not reported.
         """
