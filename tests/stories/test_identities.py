@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from blockota.formats.notes import NoteAlgorithm, VerifierKey
 from blockota.keys import dev_account
 from blockota.model.identity import IdentityKind
 from blockota.vendor.deploy import deploy_registries
+from blockota.vendor.example import set_up
 from blockota.vendor.files import read_proposal
+from tests.conftest import ROOT
 from tests.stories.conftest import Outcome, Workshop, execute_signed
+from tests.stories.pages import commands, exit_status, missing
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
 from tests.support.identities import UUIDS, enrolment_of, p256_key
 
@@ -65,6 +69,24 @@ def statuses(workshop: Workshop, *options: str) -> list[tuple[str, str]]:
     """Return the kind and the status of each listed identity."""
     found = workshop.run("identity", "list", "--json", *options).json["identities"]
     return [(one["kind"], one["status"]) for one in found]
+
+
+def found_example(workshop: Workshop) -> None:
+    """Set up the example of ``dev up``, whose UUIDs and keys are the same in every run."""
+    deployment, _ = set_up(workshop.chain, workshop.chain, workshop.cast.payer)
+    deployment.write(workshop.folder)
+
+
+def test_the_page_shows_what_the_commands_print(workshop: Workshop) -> None:
+    """The commands with output in docs/city.md print what the page shows."""
+    workshop.after(found_example)
+    ran = 0
+    for command, lines in commands(ROOT / "docs" / "city.md"):
+        outcome = workshop.run(*shlex.split(command)[1:])
+        assert outcome.status == exit_status(lines), f"$ {command}\n{outcome.err}"
+        assert not missing(lines, outcome.out + "\n" + outcome.err), f"$ {command}\n{outcome.out}\n{outcome.err}"
+        ran += 1
+    assert ran == 5
 
 
 def test_a_producer_is_admitted_suspended_and_restored(city: Workshop) -> None:
