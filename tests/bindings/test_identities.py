@@ -1,0 +1,114 @@
+"""Producers and identities are read as values, in few calls, and wrong answers of a node are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from eth_account.signers.local import LocalAccount
+
+from blockota.bindings.contract import create
+from blockota.bindings.identities import IdentitiesContract, enrolment_argument, key_arguments
+from blockota.bindings.producers import ProducersContract
+from blockota.chain import Chain
+from blockota.errors import ContractRefusalError, RefusedError
+from blockota.formats.abi import interface
+from blockota.formats.public_key import KeyKind, PublicKey
+from blockota.model.identity import Enrolment, IdentityKind, Keys
+from blockota.model.release import product_key
+from tests.conftest import Cast
+from tests.support.identities import UUIDS, enrolment_of, keys_of
+
+NO_ADDRESS = "0x" + "00" * 20
+
+
+def send(contract: IdentitiesContract | ProducersContract, owner: LocalAccount, function: str, *words: object) -> None:
+    """Send a call as the owner of a contract."""
+    call = interface(contract.NAME).encode_call(function, *words)
+    contract.chain.send(owner, call, to=contract.address)
+
+
+@pytest.fixture(scope="module")
+def identities(anvil: Chain, cast: Cast) -> IdentitiesContract:
+    """Return a registry with 64 identities, of which the last is an Administrator and the first has new keys."""
+    contract = IdentitiesContract(anvil, create(anvil, cast.payer, "IdentityRegistry", cast.payer.address)[0])
+    enrolments = [enrolment_of(number) for number in range(len(UUIDS))]
+    enrolments[-1] = replace(enrolments[-1], kind=IdentityKind.ADMINISTRATOR, keys=Keys(enrolments[-1].keys.key))
+    send(contract, cast.payer, "enrolAll", [enrolment_argument(one) for one in enrolments])
+    send(contract, cast.payer, "rotate", UUIDS[0].bytes, *key_arguments(keys_of(100)))
+    return contract
+
+
+def test_an_identity_is_read_as_it_was_enrolled(identities: IdentitiesContract) -> None:
+    """An identity is found by its UUID and by any account that it ever had."""
+    found = identities.identity(UUIDS[1])
+    assert found
+    assert Enrolment(found.uuid, found.kind, found.keys, found.virtual_ip) == enrolment_of(1)
+    assert (found.status, found.previous) == ("active", UUIDS[0])
+    last = identities.known_identity(UUIDS[-1])
+    assert (last.kind, last.keys.account, last.keys.log_key) == (IdentityKind.ADMINISTRATOR, None, None)
+    for account in (keys_of(0).account, keys_of(100).account):
+        assert identities.known_identity(account or "").uuid == UUIDS[0]
+    assert identities.identity_of(identities.address) is None
+
+
+def test_all_identities_and_their_former_keys_are_read(identities: IdentitiesContract) -> None:
+    """The list has every identity once, and the generations have the blocks of a rotation."""
+    assert [one.uuid for one in identities.identities()] == list(reversed(UUIDS))
+    newest, former = identities.generations(UUIDS[0])
+    assert (newest.keys, former.keys) == (keys_of(100), keys_of(0))
+    assert (former.to_block, newest.to_block) == (newest.from_block, None)
+    assert identities.generations(UUIDS[0], block=former.from_block) == [replace(former, to_block=None)]
+
+
+def test_an_identity_is_read_by_one_call(identities: IdentitiesContract, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading an identity with all of its keys is one call of the node, and no transaction."""
+    asked: list[int] = []
+    call_many = identities.chain.call_many
+
+    def counted(questions: list[tuple[str, bytes]], *, block: int | None = None) -> list[bytes]:
+        asked.append(len(questions))
+        return call_many(questions, block=block)
+
+    monkeypatch.setattr(identities.chain, "call_many", counted)
+    assert identities.identity(UUIDS[3])
+    assert asked == [1]
+
+
+def test_an_unknown_identity_and_a_stranger_are_refused(identities: IdentitiesContract, cast: Cast) -> None:
+    """The errors name the UUID and the account."""
+    unknown = UUIDS[0].__class__(int=7)
+    with pytest.raises(RefusedError, match="is not enrolled"):
+        identities.known_identity(unknown)
+    with pytest.raises(ContractRefusalError, match="may not ban identities"):
+        identities.ban(cast.mallory, UUIDS[2], reason="stolen")
+
+
+def test_a_key_that_the_contract_would_refuse_is_refused(
+    identities: IdentitiesContract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A point off the curve can only be the answer of a dishonest node."""
+    key = PublicKey(KeyKind.P256, enrolment_of(1).keys.key.data).data
+    call_many = identities.chain.call_many
+    monkeypatch.setattr(
+        identities.chain,
+        "call_many",
+        lambda questions, *, block=None: [one.replace(key, bytes(64)) for one in call_many(questions, block=block)],
+    )
+    with pytest.raises(RefusedError, match="answer is not valid"):
+        identities.identity(UUIDS[1])
+
+
+def test_producers_are_read(anvil: Chain, identities: IdentitiesContract, cast: Cast) -> None:
+    """A producer is found by its name and by its contract; one without a replication has none."""
+    contract = ProducersContract(anvil, create(anvil, cast.payer, "Producers", cast.payer.address)[0])
+    send(contract, cast.payer, "admit", product_key("acme"), identities.address, NO_ADDRESS)
+    (found,) = contract.producers()
+    assert (found.name, found.block_ota, found.replication, found.suspended) == (
+        "acme",
+        identities.address,
+        None,
+        False,
+    )
+    assert contract.producer("acme") == contract.producer_of(identities.address) == found
+    assert contract.producer("globex") is contract.producer_of(contract.address) is None
