@@ -2,9 +2,8 @@
 
 To add a chip, add a row to that file; its head describes the fields. Product ids, erase units and the RAM that the boot
 ROM uses are from stm32flash and stm32loader, which quote AN2606. The ranges of flash and RAM are from ST's device
-packs, as probe-rs publishes them. ``scripts/compare_chips.py`` compares the file with these sources and writes
-``firmware_host/chips.md``. Erase times are the maxima in the data sheets. All rows have been tested on simulated boards
-only.
+packs, as probe-rs publishes them. ``scripts/compare_chips.py`` compares the file with these sources, in ``chips.md``.
+Erase times are the maxima in the data sheets. All rows have been tested on simulated boards only.
 """
 
 from __future__ import annotations
@@ -28,8 +27,6 @@ _SHARED = (
     *("erase_limit", "protected_bytes", "second_bank_page", "second_bank", "parts"),
 )
 """The fields of a chip that have their names and values in the table."""
-_DESCRIPTION = re.compile(r" [A-Za-z]+[- ].*|, \d.*")
-"""The end of a name in the table that is not part of a part number, such as `` medium-density`` or ``, 128 KiB``."""
 
 Layout = tuple[tuple[int, int], ...]
 """Runs of ⟨number of erase units, bytes per unit⟩ from the start of flash; the last run extends to its end."""
@@ -94,6 +91,7 @@ class Chip:
 
     product_id: int
     name: str
+    stems: tuple[str, ...]
     family: str
     layout: Layout
     flash_limit: int
@@ -211,16 +209,15 @@ def find_chip(product_id: int) -> Chip | None:
 def chips_named(name: str) -> tuple[Chip, ...]:
     """Return the rows that a chip's name or part number selects, such as ``STM32F103`` or ``stm32g071rb``.
 
-    A name in the table has several parts, such as ``STM32F05x/F030x8``, in which ``x`` stands for any character. The
-    rows with the most other characters in common with `name` are returned, or those of them whose `parts` match it:
-    several rows if the name does not decide between them, none if no row has such a name.
+    The rows whose `stems` have the most characters in common with `name` are returned, or those of them whose `parts`
+    match it: several rows if the name does not decide between them, none if no row has such a name.
     """
     wanted = name.upper().removeprefix("STM32")
     found: dict[int, list[Chip]] = {0: []}
     for chip in chips():
         if chip.name.upper() == name.upper():
             return (chip,)
-        alike = max(_characters_alike(part, wanted) for part in _name_parts(chip.name))
+        alike = max(_characters_alike(stem, wanted) for stem in chip.stems)
         found.setdefault(alike, []).append(chip)
     if not (best := max(found)):
         return ()
@@ -236,22 +233,9 @@ def chips() -> tuple[Chip, ...]:
     return tuple(_chip(families[row["family"]], row) for row in table["chip"])
 
 
-def _name_parts(name: str) -> list[str]:
-    """Return the parts of a name in the table, each with the letters and digits that it shares with the one before.
-
-    ``STM32F405/407`` has the parts F405 and F407, and ``STM32F303x6/x8, F328`` the parts F303x6, F303x8 and F328.
-    """
-    parts: list[str] = []
-    for word in re.findall(r"[A-Zx0-9]+", _DESCRIPTION.sub("", name.removeprefix("STM32"))):
-        previous = parts[-1] if parts else ""
-        shared = "" if re.match(r"[A-Z]+\d", word) else previous[: len(previous) - len(word)]
-        parts.append(shared + word)
-    return parts
-
-
-def _characters_alike(part: str, wanted: str) -> int:
-    """Count the characters that a part of a name and a chip's name have in common; 0 if they contradict each other."""
-    pairs = list(zip(part, wanted, strict=False))
+def _characters_alike(stem: str, wanted: str) -> int:
+    """Count the characters that a stem and a chip's name have in common; 0 if they contradict each other."""
+    pairs = list(zip(stem, wanted, strict=False))
     if any(own not in ("x", other) for own, other in pairs):
         return 0
     return sum(own == other for own, other in pairs)
@@ -261,6 +245,7 @@ def _chip(family: Mapping[str, Any], row: Mapping[str, Any]) -> Chip:
     shared = {name: value for name, value in {**family, **row}.items() if name in _SHARED}
     return Chip(
         product_id=row["id"],
+        stems=tuple(row["stems"]),
         layout=tuple((count, size) for count, size in row["erase_units"]),
         flash_limit=row["flash_kib"] * K,
         ram=tuple(range(*pair) for pair in row["ram"]),

@@ -115,10 +115,6 @@ class BoardLine:
         url: a serial device, a pseudo-terminal, ``socket://host:port`` or ``rfc2217://host:port``.
         baud: bits per second, or `FASTEST`.
 
-    Raises:
-        UsageError: RTS would drive a pin of the board and an RS485 transceiver, or the wiring cannot start the program
-            by a reset.
-
     Examples:
         >>> BoardLine.parse("/dev/ttyUSB0", wiring="dtr-rts").description
         'wiring dtr-rts at 115200 baud'
@@ -190,11 +186,7 @@ class BoardLine:
 
 
 def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = False) -> BoardWiring:
-    """Return the wiring with the given name and polarities.
-
-    Raises:
-        UsageError: the name is unknown, or the wiring does not use the control line to be inverted.
-    """
+    """Return the wiring with this name and polarities; refuse to invert a control line that it does not use."""
     if name not in WIRINGS:
         raise UsageError(f"unknown wiring {name!r}", remedy=f"choose one of {', '.join(WIRINGS)}")
     wiring = WIRINGS[name]
@@ -284,10 +276,7 @@ def connect_fastest(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait =
 
 
 def listen_to(link: Link, *, seconds: float) -> str:
-    """Return the text that an application prints; control characters and bytes that are not UTF-8 are escaped.
-
-    The text must begin within `FIRST_BYTE_SECONDS`. It ends after `QUIET_SECONDS` of silence, or after `seconds`.
-    """
+    """Return the text that an application prints, at most for `seconds`, with unprintable characters escaped."""
     deadline = time.monotonic() + seconds
     heard, silence = b"", FIRST_BYTE_SECONDS
     # A lost line or Ctrl-C ends the listening; the text received before is returned.

@@ -7,9 +7,7 @@ function reads the protection back:
 2. Wait until the board has reset, and connect again.
 3. Identify the board, require the new protection, and return the board's identity.
 
-If the chip table does not describe the chip's protection bits, `protect_pages` sends nothing and raises RefusedError.
-Each function raises BoardError if the board is silent, answers NACK, or does not have the new protection after the
-reset.
+Each function raises BoardError if the board is silent, answers NACK, or does not have the new protection afterwards.
 """
 
 from __future__ import annotations

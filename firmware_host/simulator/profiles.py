@@ -31,12 +31,10 @@ class BoardProfile:
         ram: the ranges of RAM; the first one that begins at `ram_start` is the one that the ROM uses.
         rom_ram: the addresses of RAM that the ROM reads and writes by command.
         options: the addresses of the option bytes; empty if the ROM cannot read them.
-        commands: the command codes in the answer to Get, in their order.
         layout: the numbers and sizes of the erase units, in order; the last size repeats to the end of flash.
         flash_size_register: the address of the flash size in KiB, or of an index into `flash_size_codes`; 0 for none.
         reported_flash_size: the flash size in the register if it is less than `flash_size`, as on many chips; else 0.
         second_bank_page: the number that the ROM gives to the first page of the second bank; 0 if it counts on.
-        max_baud: the highest speed that the ROM measures correctly.
         erase_limit: pages that one command accepts.
     """
 
