@@ -35,11 +35,12 @@ library MerkleLog {
         bytes32 hash = leaf;
         for (uint256 i = 0; i < path.length; ++i) {
             if (last == 0) return false;
+            bytes32 sibling = path[i];
             if (node & 1 == 1 || node == last) {
-                hash = _parent(path[i], hash);
+                hash = _parent(sibling, hash);
                 (node, last) = _skipLeftEdges(node, last);
             } else {
-                hash = _parent(hash, path[i]);
+                hash = _parent(hash, sibling);
             }
             (node, last) = (node >> 1, last >> 1);
         }
@@ -70,12 +71,13 @@ library MerkleLog {
         bytes32 hash = earlierHash;
         for (; next < proof.length; ++next) {
             if (last == 0) return false;
+            bytes32 sibling = proof[next];
             if (node & 1 == 1 || node == last) {
-                earlierHash = _parent(proof[next], earlierHash);
-                hash = _parent(proof[next], hash);
+                earlierHash = _parent(sibling, earlierHash);
+                hash = _parent(sibling, hash);
                 (node, last) = _skipLeftEdges(node, last);
             } else {
-                hash = _parent(hash, proof[next]);
+                hash = _parent(hash, sibling);
             }
             (node, last) = (node >> 1, last >> 1);
         }

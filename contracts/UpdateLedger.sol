@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.28;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
 import {IDeviceRegistry} from "./interfaces/IDeviceRegistry.sol";
 import {IIdentityRegistry} from "./interfaces/IIdentityRegistry.sol";
 import {IUpdateLedger} from "./interfaces/IUpdateLedger.sol";
@@ -193,10 +195,9 @@ contract UpdateLedger is IUpdateLedger {
         }
     }
 
-    /// @dev Returns the smallest device number of a word's bits.
-    function _firstOf(uint256 word, uint256 bits) private pure returns (uint64 number) {
-        number = uint64(word << 8);
-        for (; bits & 1 == 0; bits >>= 1) ++number;
+    /// @dev Returns the smallest device number of a word's bits, of which one is set.
+    function _firstOf(uint256 word, uint256 bits) private pure returns (uint64) {
+        return uint64((word << 8) | Math.log2(bits & (~bits + 1)));
     }
 
     function _numberOf(bytes calldata data) private pure returns (uint64) {

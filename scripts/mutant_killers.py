@@ -40,10 +40,17 @@ NOT_BY_APE = (
     "test_forge.py",
     "test_gas.py",
     "test_identities_gas.py",
+    "test_ledger_gas.py",
     "test_replication_gas.py",
 )
 """Tests that fail for every change of the source or of its gas, or that do not use a contract."""
-TESTED = {"replication": "FirmwareReplication", "producers": "Producers", "identities": "IdentityRegistry"}
+TESTED = {
+    "replication": "FirmwareReplication",
+    "producers": "Producers",
+    "identities": "IdentityRegistry",
+    "ledger": "UpdateLedger",
+    "orders": "UpdateOrders",
+}
 """The contract that is tested by the files of Python tests with this beginning of their names."""
 VENDORS = ("BlockOTA", "FirmwareReplication")
 SHARED_TESTS = (*VENDORS, "Events", "Fuzz", "Lists", "Names")

@@ -25,6 +25,9 @@ from ape.managers.project import LocalProject
 from eth_account import Account
 from ethpm_types import Bytecode, ContractType
 
+from blockota.bindings.identities import enrolment_argument
+from blockota.model.identity import IdentityKind
+from tests.support.identities import UUIDS, enrolment_of
 from tests.support.once import once
 from tests.support.waiting import eventually
 
@@ -269,3 +272,51 @@ def _safe_artifact(name: str, *, folder: str = "") -> ContractContainer:
             deploymentBytecode=Bytecode(bytecode=artifact["bytecode"]),
         )
     )
+
+
+@dataclass(frozen=True)
+class City:
+    """The contracts of a city, with a gateway, an Administrator, an Operator and a second gateway.
+
+    Attributes:
+        ledger: UpdateLedger.
+        orders: UpdateOrders.
+        accounts: the accounts of the identities, in the order above; their UUIDs are the first of `identities.UUIDS`.
+    """
+
+    identities: ContractInstance
+    devices: ContractInstance
+    ledger: ContractInstance
+    orders: ContractInstance
+    accounts: tuple[TestAccountAPI, ...]
+
+
+@pytest.fixture(scope="session")
+def city_deployed(
+    contracts: LocalProject, owner_a: TestAccountAPI, vendor: AccountAPI, cast: list[TestAccountAPI]
+) -> City:
+    """Deploy the contracts of a city, whose Safe is the vendor's. The gateways have two blocks of device numbers each.
+
+    The first gateway has the devices 256 to 767, the second one those that follow.
+    """
+    identities = contracts.IdentityRegistry.deploy(vendor.address, sender=owner_a)
+    devices = contracts.DeviceRegistry.deploy(vendor.address, identities, sender=owner_a)
+    ledger = contracts.UpdateLedger.deploy(identities, devices, sender=owner_a)
+    orders = contracts.UpdateOrders.deploy(identities, devices, sender=owner_a)
+    kinds = (IdentityKind.GATEWAY, IdentityKind.ADMINISTRATOR, IdentityKind.OPERATOR, IdentityKind.GATEWAY)
+    enrolments = [
+        enrolment_argument(enrolment_of(number, kind, account=cast[3 + number].address))
+        for number, kind in enumerate(kinds)
+    ]
+    _send(vendor, identities, identities.enrolAll.encode_input(enrolments))
+    for number in (0, 3):
+        _send(vendor, devices, devices.giveBlocks.encode_input(UUIDS[number].bytes, 2))
+    return City(identities, devices, ledger, orders, tuple(cast[3:7]))
+
+
+@pytest.fixture
+def city(city_deployed: City) -> Iterator[City]:
+    """The contracts of a city; after each test, the chain is reset to the state before the test."""
+    snapshot = ape.chain.snapshot()
+    yield city_deployed
+    ape.chain.restore(snapshot)

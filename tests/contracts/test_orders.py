@@ -1,0 +1,171 @@
+"""UpdateOrders with the real registries: groups, orders, cancellations, models, and bans of operators."""
+
+from __future__ import annotations
+
+import ape
+import pytest
+from ape.api import AccountAPI, TestAccountAPI
+from ape.contracts import ContractInstance
+from eth_keys.datatypes import PrivateKey
+
+from blockota.model.device import spec_hash
+from blockota.model.order import Group
+from blockota.model.release import Version, product_key
+from tests.contracts.conftest import City
+from tests.contracts.trees import ADMINISTRATOR, GATEWAY, OPERATOR
+from tests.support.samples import SAFE
+
+CHAIN, PRODUCT, VERSION = 1, product_key("acme-thermo2"), Version(1, 4, 0).packed
+DEADLINE = 4_000_000_000
+SITE, MODEL, LIST = (
+    Group.of_site("berlin", GATEWAY),
+    Group.of_model("thermo", "thermo2"),
+    Group.of_list("two", [256, 300]),
+)
+OPEN, CANCELLED, EXPIRED, VOID = 1, 2, 3, 4
+
+
+def terms(group: Group = SITE) -> tuple[bytes, int, str, bytes]:
+    """Return the arguments that name the orders of a group for the product."""
+    return product_key(group.name), CHAIN, SAFE, PRODUCT
+
+
+@pytest.fixture
+def operator(city: City) -> TestAccountAPI:
+    """The account of the Operator."""
+    return city.accounts[2]
+
+
+@pytest.fixture
+def orders(city: City, operator: TestAccountAPI) -> ContractInstance:
+    """UpdateOrders with three groups."""
+    for group in (SITE, MODEL, LIST):
+        city.orders.defineGroup(product_key(group.name), group.kind.value, group.value, sender=operator)
+    return city.orders
+
+
+def test_when_an_operator_defines_a_group_it_should_be_recorded_and_emitted(
+    city: City, operator: TestAccountAPI
+) -> None:
+    """A group is recorded with its operator and time, and is never changed."""
+    name = product_key(LIST.name)
+    receipt = city.orders.defineGroup(name, LIST.kind.value, LIST.value, sender=operator)
+    (event,) = receipt.decode_logs(city.orders.GroupDefined)
+    record = city.orders.group(name)
+    for found in (event, record):
+        assert (found.kind, found.value, found.operator) == (LIST.kind.value, LIST.value, OPERATOR.bytes)
+    assert (event.id, record.definedAt) == (name, ape.chain.blocks.head.timestamp)
+    with ape.reverts(city.orders.GroupDefinedAlready, group=name):
+        city.orders.defineGroup(name, SITE.kind.value, SITE.value, sender=operator)
+    for kind, value in ((0, LIST.value), (1, bytes(32)), (2, bytes(31) + b"\1")):
+        with ape.reverts(city.orders.InvalidGroup, groupKind=kind, value=value):
+            city.orders.defineGroup(product_key("other"), kind, value, sender=operator)
+    for invalid in (bytes(32), b"two words".ljust(32, b"\0")):
+        with ape.reverts(city.orders.GroupNameInvalid, group=invalid):
+            city.orders.defineGroup(invalid, LIST.kind.value, LIST.value, sender=operator)
+    assert (city.orders.identities(), city.orders.devices()) == (city.identities.address, city.devices.address)
+
+
+def test_when_an_operator_orders_it_should_be_recorded_and_emitted(
+    orders: ContractInstance, operator: TestAccountAPI
+) -> None:
+    """An order gets the next id, is current for its group and product, and refuses a second one."""
+    orders.order(*terms(LIST), VERSION, 0, DEADLINE, sender=operator)
+    receipt = orders.order(*terms(), VERSION, 7, DEADLINE, sender=operator)
+    (event,) = receipt.decode_logs(orders.OrderPlaced)
+    assert (event.id, event.group, event.operator) == (2, product_key(SITE.name), OPERATOR.bytes)
+    assert (event.chain, event.blockOta, event.product) == (CHAIN, SAFE, PRODUCT)
+    record = orders.current(*terms())
+    for found in (event, record):
+        assert (found.version, found.notBefore, found.deadline) == (VERSION, 7, DEADLINE)
+    assert (record.id, record.operator, record.status) == (2, OPERATOR.bytes, OPEN)
+    assert record.placedAt == ape.chain.blocks.head.timestamp
+    assert orders.orderCount() == 2
+    with ape.reverts(orders.OrderStillOpen, id=2, version=VERSION, operator=OPERATOR.bytes, deadline=DEADLINE):
+        orders.order(*terms(), VERSION + 1, 0, DEADLINE, sender=operator)
+
+
+def test_when_the_order_is_wrong_it_should_refuse(orders: ContractInstance, operator: TestAccountAPI) -> None:
+    """An unknown group, no version, a deadline that passed and an empty window are refused."""
+    unknown = (product_key("nowhere"), *terms()[1:])
+    with ape.reverts(orders.GroupUnknown, group=unknown[0]):
+        orders.order(*unknown, VERSION, 0, DEADLINE, sender=operator)
+    with ape.reverts(orders.VersionMissing):
+        orders.order(*terms(), 0, 0, DEADLINE, sender=operator)
+    with ape.reverts(orders.DeadlineInPast, deadline=7):
+        orders.order(*terms(), VERSION, 0, 7, sender=operator)
+    with ape.reverts(orders.WindowEmpty, notBefore=DEADLINE, deadline=DEADLINE):
+        orders.order(*terms(), VERSION, DEADLINE, DEADLINE, sender=operator)
+
+
+def test_when_the_caller_is_not_an_operator_it_should_refuse(
+    city: City, orders: ContractInstance, owner_a: AccountAPI
+) -> None:
+    """A stranger, a gateway and an Administrator neither order nor define groups."""
+    for account, kind in ((owner_a, 0), (city.accounts[0], 2), (city.accounts[1], 3)):
+        with ape.reverts(orders.NotAnOperator, caller=account.address, kind=kind, active=kind != 0):
+            orders.order(*terms(), VERSION, 0, DEADLINE, sender=account)
+        with ape.reverts(orders.NotAnOperator, caller=account.address):
+            orders.defineGroup(product_key("other"), LIST.kind.value, LIST.value, sender=account)
+
+
+def test_when_the_spec_of_the_model_does_not_list_the_product_it_should_refuse(
+    city: City, orders: ContractInstance, operator: TestAccountAPI, vendor: AccountAPI, owner_a: TestAccountAPI
+) -> None:
+    """An order for a model needs the product on the list of the model's Spec."""
+    devices = city.devices
+    point = PrivateKey(bytes.fromhex(owner_a.private_key.removeprefix("0x"))).public_key.to_compressed_bytes()
+    devices.admitRegistrant(product_key("acme"), point, owner_a.address, sender=vendor)
+    devices.registerSpec("thermo2", "{}", sender=owner_a)
+    with ape.reverts(orders.ProductNotAllowed, group=product_key(MODEL.name), product=PRODUCT):
+        orders.order(*terms(MODEL), VERSION, 0, DEADLINE, sender=operator)
+    devices.allow(spec_hash("thermo2"), CHAIN, SAFE, PRODUCT, sender=owner_a)
+    orders.order(*terms(MODEL), VERSION, 0, DEADLINE, sender=operator)
+    with ape.reverts(orders.ProductNotAllowed, chain=2):
+        orders.order(product_key(MODEL.name), 2, SAFE, PRODUCT, VERSION, 0, DEADLINE, sender=operator)
+
+
+def test_when_an_order_is_cancelled_it_should_make_room_for_the_next(
+    city: City, orders: ContractInstance, operator: TestAccountAPI
+) -> None:
+    """The operator and an Administrator cancel an open order by its id, and nobody else."""
+    orders.order(*terms(), VERSION, 0, DEADLINE, sender=operator)
+    with ape.reverts(orders.CancellingNotAllowed, id=1, caller=city.accounts[0].address):
+        orders.cancel(*terms(), 1, sender=city.accounts[0])
+    with ape.reverts(orders.OrderDiffers, id=2, current=1):
+        orders.cancel(*terms(), 2, sender=operator)
+    (event,) = orders.cancel(*terms(), 1, sender=operator).decode_logs(orders.OrderCancelled)
+    assert (event.id, event.group, event.by) == (1, product_key(SITE.name), OPERATOR.bytes)
+    assert orders.current(*terms()).status == CANCELLED
+    with ape.reverts(orders.WrongOrderStatus, id=1, orderStatus=CANCELLED):
+        orders.cancel(*terms(), 1, sender=operator)
+    orders.order(*terms(), VERSION, 0, DEADLINE, sender=operator)
+    (event,) = orders.cancel(*terms(), 2, sender=city.accounts[1]).decode_logs(orders.OrderCancelled)
+    assert event.by == ADMINISTRATOR.bytes
+
+
+def test_when_the_operator_is_banned_its_orders_should_be_void(
+    city: City, orders: ContractInstance, operator: TestAccountAPI, vendor: AccountAPI
+) -> None:
+    """A ban voids the operator's orders for ever, and a ban that was lifted does not void later orders."""
+    orders.order(*terms(), VERSION, 0, DEADLINE, sender=operator)
+    city.identities.ban(OPERATOR.bytes, b"left".ljust(32, b"\0"), sender=city.accounts[1])
+    assert orders.current(*terms()).status == VOID
+    with ape.reverts(orders.NotAnOperator, caller=operator.address, kind=6, active=False):
+        orders.order(*terms(LIST), VERSION, 0, DEADLINE, sender=operator)
+    city.identities.unban(OPERATOR.bytes, sender=vendor)
+    assert orders.current(*terms()).status == VOID
+    ape.chain.pending_timestamp += 10
+    orders.order(*terms(), VERSION, 0, DEADLINE, sender=operator)
+    assert orders.current(*terms()).status == OPEN
+
+
+def test_when_the_deadline_passes_it_should_expire(orders: ContractInstance, operator: TestAccountAPI) -> None:
+    """From its deadline on, an order is expired and is replaced by the next one."""
+    soon = int(ape.chain.pending_timestamp) + 100
+    orders.order(*terms(), VERSION, 0, soon, sender=operator)
+    ape.chain.pending_timestamp = soon
+    ape.chain.mine()
+    assert orders.current(*terms()).status == EXPIRED
+    orders.order(*terms(), VERSION, 0, DEADLINE, sender=operator)
+    assert orders.current(*terms()).id == 2
