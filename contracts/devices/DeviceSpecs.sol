@@ -57,7 +57,7 @@ abstract contract DeviceSpecs is DeviceRegistrants {
         SpecEntry storage entry = _specs[_ownSpec(specHash, _callingRegistrant())];
         require(chain != 0 && blockOta != address(0), UpdateInvalid(chain, blockOta));
         require(Texts.isName(product), NameInvalid(product));
-        _setUpdate(entry, Update(chain, blockOta, product, true));
+        _setUpdate(entry, Update(chain, blockOta, true, product));
 
         emit UpdateAllowed(specHash, chain, blockOta, product);
     }
@@ -65,7 +65,7 @@ abstract contract DeviceSpecs is DeviceRegistrants {
     /// @inheritdoc IDeviceRegistrants
     function disallow(bytes32 specHash, uint64 chain, address blockOta, bytes32 product) external {
         SpecEntry storage entry = _specs[_ownSpec(specHash, _callingRegistrant())];
-        _setUpdate(entry, Update(chain, blockOta, product, false));
+        _setUpdate(entry, Update(chain, blockOta, false, product));
 
         emit UpdateDisallowed(specHash, chain, blockOta, product);
     }
@@ -116,19 +116,16 @@ abstract contract DeviceSpecs is DeviceRegistrants {
         SpecEntry storage entry = _specs.push();
         entry.specHash = specHash;
         entry.registrant = uint32(registrantIndex);
-        entry.pointer = CodeRecord.write(
-            abi.encodePacked(
-                uint8(length),
-                name,
-                uint8(signature.length),
-                signature,
-                IOTRecords.spec(data, _publicKeyOf(registrantIndex))
-            )
-        );
+        entry.pointer = _write(name, signature, IOTRecords.spec(data, _publicKeyOf(registrantIndex)));
         _specIndexes[specHash] = index;
         _index[IOTRecords.specKey(name)] = SPEC_RECORD | index;
 
         emit SpecRegistered(specHash, _registrants[registrantIndex].name, name, signature.length != 0);
+    }
+
+    function _write(string memory name, bytes memory signature, bytes memory record) private returns (address) {
+        uint8 length = uint8(bytes(name).length);
+        return CodeRecord.write(abi.encodePacked(length, name, uint8(signature.length), signature, record));
     }
 
     /// @dev Writes a new entry of the list, or changes `allowed` of the present one.

@@ -41,13 +41,13 @@ interface IDeviceRegistrants {
     /// @notice A product whose releases may update the devices of a spec.
     /// @param chain Chain id of the producer chain.
     /// @param blockOta Address of BlockOTA on that chain.
-    /// @param product Name of the product.
     /// @param allowed False after `disallow`.
+    /// @param product Name of the product.
     struct Update {
         uint64 chain;
         address blockOta;
-        bytes32 product;
         bool allowed;
+        bytes32 product;
     }
 
     /// @notice The Safe admitted a registrant.

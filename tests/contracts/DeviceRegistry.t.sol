@@ -10,6 +10,7 @@ import {ForgeTest} from "./Forge.sol";
 /// @title The numbered invariants of DeviceRegistry, checked after random calls of the handler
 /// @dev One campaign an invariant is enough beside the walk; the profile `deep` runs as many as for other contracts.
 /// forge-config: default.invariant.runs = 1
+/// forge-config: deep.invariant.runs = 64
 contract DeviceRegistryInvariants is ForgeTest {
     DeviceRegistryHandler private _handler;
     IWholeDeviceRegistry private _registry;
