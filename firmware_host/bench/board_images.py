@@ -40,7 +40,7 @@ from blockota.model.release import Product, Release, Version, read_name, read_st
 from blockota.shutdown import Stop
 from firmware_host.bench.image_command import ImageCommand
 from firmware_host.bench.result import BoardImageResult, ChecksPassed, Progress
-from firmware_host.bench.session import BoardSession, ClearedBoard, nothing_changed
+from firmware_host.bench.session import ClearedBoard, nothing_changed
 from firmware_host.flashing.contents import FlashContents, Proof
 from firmware_host.flashing.erasure import flash_of
 from firmware_host.flashing.flasher import carry_out, finish
@@ -207,11 +207,11 @@ class BoardImageJob:
             RefusedError: the image has no place, cannot be made, or is lost; nothing was erased.
             KeyboardInterrupt: a stop was requested while the command ran; nothing was erased.
         """
-        self.progress(ChecksPassed(tuple(prove_place(self.product, self._session.answer(Installed())))))  # (1)
+        self.progress(ChecksPassed(tuple(prove_place(self.product, self.cleared.board.answer(Installed())))))  # (1)
         place = self._plan(b"")
         self._require_own_pages(place)
 
-        contents = self._session.contents(place, proof=self.proof)  # (2)
+        contents = self.cleared.board.contents(place, proof=self.proof)  # (2)
         record = self.images.find(self._unique_id, self.product.name)
         # A board that is connected again keeps the new image that the operator asked for.
         kept = None if self.images.may_make_new and self._key not in self.images.given else record
@@ -228,12 +228,8 @@ class BoardImageJob:
         return self._write(data)
 
     @property
-    def _session(self) -> BoardSession:
-        return self.cleared.board
-
-    @property
     def _unique_id(self) -> str:
-        return self._session.identity.unique_id or ""
+        return self.cleared.board.identity.unique_id or ""
 
     @property
     def _key(self) -> tuple[str, str]:
@@ -259,7 +255,7 @@ class BoardImageJob:
                 remedy="flash the board without an own image, and store the data of the board outside this flash",
             )
         proven = self.cleared.proven
-        program, release = self._session.plan(proven.image, proven.release.load_address), proven.release
+        program, release = self.cleared.board.plan(proven.image, proven.release.load_address), proven.release
         if shared := [unit for unit in place.units if unit in program.units]:
             raise self._not_own(shared[0].address, f"belongs to {release.product} {release.version}")
 
@@ -297,7 +293,7 @@ class BoardImageJob:
         """Whether an interrupted run left old bytes beyond its image. After the run, the program may write there."""
         if record.state is not ImageState.MADE:
             return False
-        region, (chip, _) = self.product.region, flash_of(self._session.identity)
+        region, (chip, _) = self.product.region, flash_of(self.cleared.board.identity)
         return not chip.is_blank(contents.read(range(region.start + record.size, region.end)))
 
     def _read(self, record: ImageRecord, contents: FlashContents) -> bytes:
@@ -357,7 +353,7 @@ class BoardImageJob:
 
     def _values(self) -> dict[str, str]:
         """The variables that describe the board to the command."""
-        identity, release = self._session.identity, self.cleared.proven.release
+        identity, release = self.cleared.board.identity, self.cleared.proven.release
         return {
             "BLOCKOTA_BOARD_ID": self._unique_id,
             "BLOCKOTA_BOARD_CHIP": f"{identity.product_id:#05x}",
@@ -372,9 +368,9 @@ class BoardImageJob:
         image = BoardImage.of(self.product, data, erased_byte=planned.chip.erased_byte)
         self.progress(ChecksPassed((prove_fit(image),)))
         self._record(image, ImageState.MADE)  # (4)
-        contents = self._session.contents(planned, proof=self.proof)
+        contents = self.cleared.board.contents(planned, proof=self.proof)
         try:
-            finished = finish(carry_out(planned, self._session.bootloader, contents=contents), self._show)
+            finished = finish(carry_out(planned, self.cleared.board.bootloader, contents=contents), self._show)
         except BoardError as error:
             # The cause has neither the state of the flash, which speaks of a program, nor an own remedy.
             raise self._interrupted(error) from None
@@ -415,6 +411,6 @@ class BoardImageJob:
 
     def _plan(self, data: bytes) -> FlashPlan:
         """Plan the whole region, with erased bytes after the image."""
-        chip, _ = flash_of(self._session.identity)
+        chip, _ = flash_of(self.cleared.board.identity)
         whole = padded(self.product, data, erased_byte=chip.erased_byte)
-        return self._session.plan(whole, self.product.region.start)
+        return self.cleared.board.plan(whole, self.product.region.start)

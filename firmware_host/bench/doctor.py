@@ -62,8 +62,7 @@ _REPLIES = {
 class Trial:
     """One attempt to get an answer from a bootloader over a line, on a link that does not discard an echo.
 
-    The bytes are those received `unasked`, after the first 0x7F, and after the second, which is sent only if the first
-    got no answer.
+    Its bytes were received before and after the first 0x7F, and after a second, sent only if the first got no answer.
     """
 
     line: BoardLine

@@ -43,10 +43,7 @@ class Offer:
 class ImageSource:
     """The places where images are searched for.
 
-    Attributes:
-        stages: returns the sources to try after the store, for one release.
-        file: the image file to read in place of any search; None to search.
-        describe: returns the manifest of a release; called only for a release whose check 9 needs it.
+    The `stages` follow the store, and a `file` replaces both. A manifest is described only where check 9 needs it.
     """
 
     store: Store

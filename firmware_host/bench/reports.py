@@ -89,11 +89,8 @@ class Day:
 class Tally:
     """The boards with one product, version, operator and port on one day; in the total these four are empty.
 
-    Attributes:
-        good: the number of boards whose newest line is a success.
-        repeated: the number of boards with several lines.
-        first: the time of the first line, in Unix seconds; `last` is that of the last one.
-        mean_seconds: the mean time of the successful runs; None if no line has the time of its run.
+    The newest line of a good board is a success; a repeated board has several lines. `first` and `last` are in Unix
+    seconds. `mean_seconds` is that of the successful runs; None if no line has the time of its run.
     """
 
     product: str

@@ -154,9 +154,7 @@ class BoardSession:
 class Examination:
     """The result of examining a board's flash for one release, before checks 6 to 9.
 
-    Attributes:
-        installed: what is installed at the release's addresses; None if the flash was not examined.
-        entry: the interrupted run that the journal records.
+    `installed` is None if the flash was not examined; `entry` is the interrupted run that the journal records.
     """
 
     board: BoardSession
@@ -204,9 +202,7 @@ class Examination:
 class ClearedBoard:
     """A board that passed checks 6 to 9 for one release; only `Examination.clear` creates instances.
 
-    Attributes:
-        back: the bytes beside the image that an interrupted run erased and this run restores.
-        run: records the run in the board's journal; None if no journal is kept.
+    The run writes `back` the bytes beside the image that an interrupted run erased; `run` records it in a journal.
     """
 
     board: BoardSession

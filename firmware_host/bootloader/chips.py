@@ -64,9 +64,7 @@ def joined(spans: Iterable[range]) -> list[range]:
 class IdentityBlock:
     """The addresses of the flash size in KiB and of the three words of the unique id, which one command reads.
 
-    Attributes:
-        span: the addresses to read; some bootloaders refuse a shorter read.
-        flash_size_codes: the flash sizes in KiB, if the register contains an index into them; empty if it contains KiB.
+    Some bootloaders refuse to read less than `span`. The flash size may be an index into `flash_size_codes`, in KiB.
     """
 
     span: range

@@ -92,10 +92,7 @@ class FlashContents:
         self._blocks.clear()
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
-        """Compare the flash with its wanted contents, without using the cache.
-
-        Yields:
-            The number of bytes proven so far.
+        """Compare the flash with its wanted contents, without using the cache; yield the number of bytes proven so far.
 
         Raises:
             FlashProofError: the flash differs; the error names the first wrong address, if it is known.

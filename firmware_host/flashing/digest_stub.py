@@ -157,9 +157,7 @@ class _Job:
 class DigestStub:
     """The digest program on one board, written to the board's RAM once per session.
 
-    Args:
-        bootloader: the client, connected and with its target set; each run leaves it in the same state.
-        wait: waits for a number of seconds; no byte may be sent meanwhile.
+    The bootloader is connected, with its target set; each run leaves it so. During a `wait`, no byte may be sent.
     """
 
     def __init__(

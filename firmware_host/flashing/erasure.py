@@ -81,11 +81,7 @@ def refused_erase(error: CommandRefusedError, chip: Chip) -> EraseRefusedError:
 
 
 def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], flash_size: int) -> Iterator[int]:
-    """Erase pages, at once if `units` are all pages; then read them back: an acknowledgement proves nothing.
-
-    Yields:
-        The number of bytes that are proven to be erased so far.
-    """
+    """Erase pages, at once if `units` are all pages; yield the bytes that are proven erased, by reading them back."""
     try:
         if chip.mass_erase_seconds and len(units) == len(chip.erase_units(flash_size)):
             bootloader.erase_all()

@@ -11,10 +11,9 @@ run, each with the state of the flash after a power cut in that step:
 1. *Write the journal.* The old program is unchanged.
 2. *Erase the page with the vector table.* The state of this page is unknown; the rest of the old program is unchanged.
    No other page is erased before the seal reads erased.
-3. *Erase and write the other pages, then the first page without the seal.* The seal is erased, so the board starts no
-   program.
-4. *Prove the image without the seal, and the bytes beside the image.* The seal is erased, so the board starts no
-   program.
+3. *Erase and write the other pages, then the first page without the seal.*
+4. *Prove the image without the seal, and the bytes beside the image.* In these two steps the seal is erased, so the
+   board starts no program.
 5. *Write the seal, and prove the seal.* The rest of the image is proven. The board starts the release, or no program,
    or a program with a partly written vector table. Reading the seal back detects a partly written vector table.
 6. *Remove the journal.* The release is complete.

@@ -22,8 +22,7 @@ BATCH = 8
 class Installed:
     """The contents of the flash at the addresses of a release; blank if all attributes have their defaults.
 
-    `release` is the complete release of the product, `other` that of another product. An interrupted run has left half
-    written contents.
+    `release` is the complete release of the product, `other` that of another product.
     """
 
     release: Release | None = None

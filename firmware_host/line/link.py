@@ -70,10 +70,8 @@ class LineMode:
 class Link(Protocol):
     """Moves bytes between the host and one board. Every method raises LinkError if the port was lost.
 
-    Attributes:
-        notes: notes for the operator about how the port was opened.
-        can_steer: whether the port has a settable speed, control lines and a break; if not, the methods for them raise
-            LinkError.
+    `notes` describe for the operator how the port was opened. If the port cannot be steered, it has no settable speed,
+    control lines and break, and the methods for them raise LinkError.
     """
 
     name: str

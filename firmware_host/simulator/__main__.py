@@ -61,12 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None], *, program: str = PROGRAM) -> None:
-    """Serve a simulated board until SIGINT or SIGTERM.
-
-    Args:
-        arguments: the options; those of the process if None.
-        announce: receives the URL or path to connect to.
-        program: the command in the help text.
+    """Serve a simulated board until SIGINT or SIGTERM; `announce` receives the URL or path to connect to.
 
     Raises:
         BlockOTAError: an option is invalid or contradicts another one, or the board cannot be served.
