@@ -8,7 +8,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test peers check docs kubo clique cometbft slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
+.PHONY: help demo test peers check docs kubo clique witness cometbft slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ kubo: ## Build Kubo, the IPFS node for some tests, if none is installed (needs G
 
 clique: ## Build geth for the Clique test networks (needs Go; takes some minutes once)
 	@$(PYTHON) -m scripts.install_geth
+
+witness: ## Build the witness and the log checker for some tests (needs Go; takes some minutes once)
+	@$(PYTHON) -m scripts.install_witness
 
 cometbft: ## Build the validators of a CometBFT network, for make deep (needs Go; takes some minutes once)
 	@$(PYTHON) -m scripts.install_cometbft

@@ -26,7 +26,7 @@ SAVING_MEMORY = ("-p", "1")
 """Compiler option for a large program: compile one package at a time, to save memory."""
 SHOWN_LOG_LINES = 15
 STARTS_WITHIN = 30
-"""Seconds in which a built program must print its version."""
+"""Seconds in which a built program must print its version or its help."""
 
 
 class UnavailableError(Exception):
@@ -116,12 +116,16 @@ def counted(lines: Iterable[str], count: int) -> Iterable[str]:
 
 
 def starts(program: Path) -> bool:
-    """Return whether a program starts and prints its version."""
+    """Return whether a program starts and prints its version or its help."""
     try:
-        done = subprocess.run([program, "version"], capture_output=True, check=False, timeout=STARTS_WITHIN)
+        # Programs without the command `version` end with an error, but print their help.
+        probes = [
+            subprocess.run([program, word], capture_output=True, check=False, timeout=STARTS_WITHIN)
+            for word in ("version", "-h")
+        ]
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return done.returncode == 0
+    return any(done.returncode == 0 for done in probes)
 
 
 def run(command: list[str], *, folder: Path | None = None) -> str:

@@ -38,12 +38,13 @@ PARTS = {
     "receipts": {"go": ""},
     "softhsm": {"softhsm2-util": "softhsm2"},
     "stm32flash": {"stm32flash": "stm32flash"},
+    "tlog": {"go": "", "litewitness": "", "fsck": "", "ssh-agent": "openssh-client"},
     "wheel": {},
 }
 """The programs of each folder of tests/peers with their Debian packages; "" for programs that are built from source."""
-BUILT = {"geth": "geth", "ipfs": "kubo"}
+BUILT = {"geth": "geth", "ipfs": "kubo", "litewitness": "witness", "fsck": "witness"}
 """Programs that are built from source, each with the name of its script ``scripts/install_….py``."""
-TARGETS = {"geth": "clique", "ipfs": "kubo"}
+TARGETS = {"geth": "clique", "ipfs": "kubo", "litewitness": "witness", "fsck": "witness"}
 """The targets of the Makefile that build programs from source."""
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin")
 """Folders with daemons, and that of Go's installer, which a user's PATH may not contain."""
@@ -82,7 +83,7 @@ def find_missing(parts: list[str]) -> dict[str, str]:
 def find_program(name: str) -> str:
     """Return the path of a program, or "" if the program is not installed."""
     if name in BUILT:
-        command = [sys.executable, "-m", f"scripts.install_{BUILT[name]}", "--find"]
+        command = [sys.executable, "-m", f"scripts.install_{BUILT[name]}", "--find", name]
         return subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=False).stdout.strip()
     folders = [os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS]
     return shutil.which(name, path=os.pathsep.join(folders)) or ""
@@ -101,7 +102,7 @@ def describe(missing: dict[str, str]) -> str:
         for program, package in missing.items()
     ]
     steps = [f"sudo apt-get install --yes {' '.join(found)}"] if (found := packages(missing)) else []
-    steps += [f"make {TARGETS[program]}" for program in missing if program in BUILT]
+    steps += dict.fromkeys(f"make {TARGETS[program]}" for program in missing if program in BUILT)
     return "\n".join(["These programs are missing:", *lines, "Install them with:", f"  {' && '.join(steps)}"])
 
 

@@ -14,7 +14,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
+from struct import Struct
 from typing import Self
 
 HASH_SIZE = 32
@@ -24,7 +25,7 @@ _TILE_HEIGHT = 8
 _MAX_LEVEL = 63
 MAX_ENTRY_SIZE = (1 << 16) - 1
 """Largest size of an entry in bytes: a bundle has two bytes for it."""
-_LENGTH_SIZE = 2
+_LENGTH = Struct(">H")
 _TILE_PATH = re.compile(r"tile/(entries|\d{1,2})/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?", re.ASCII)
 
 ReadNode = Callable[[int, int], bytes]
@@ -279,9 +280,10 @@ def join_entries(entries: Iterable[bytes]) -> bytes:
     """Return the bundle of some entries, each after its length in two bytes.
 
     Raises:
-        OverflowError: an entry is larger than `MAX_ENTRY_SIZE`.
+        struct.error: an entry is larger than `MAX_ENTRY_SIZE`.
     """
-    return b"".join(len(entry).to_bytes(_LENGTH_SIZE) + entry for entry in entries)
+    parts = list(entries)
+    return b"".join(chain.from_iterable(zip(map(_LENGTH.pack, map(len, parts)), parts, strict=True)))
 
 
 def split_entries(bundle: bytes) -> list[bytes]:
@@ -292,7 +294,7 @@ def split_entries(bundle: bytes) -> list[bytes]:
     """
     entries, place = [], 0
     while place < len(bundle):
-        begin = place + _LENGTH_SIZE
+        begin = place + _LENGTH.size
         place = begin + int.from_bytes(bundle[place:begin])
         entries.append(bundle[begin:place])
     if place > len(bundle):

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def _key_in_file(path: Path) -> Ed25519PrivateKey:
             action=Action.MAKE_LOG_KEY,
         )
     pem = read_input(path, limit=_MAX_FILE_SIZE)
-    if path.stat().st_mode & _OTHERS:
+    if sys.platform != "win32" and path.stat().st_mode & _OTHERS:  # Windows has other permissions
         raise RefusedError(
             f"the key of the log {path} is not used",
             why="other users of this computer may read it, and could sign in the log's name",

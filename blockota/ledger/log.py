@@ -50,24 +50,24 @@ class LogDisk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._renamed: set[Path] = set()
+        self._changed: set[Path] = set()
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file; it is complete or absent. Its name is durable after `sync`."""
         target = self.folder / path
+        for folder in (target.parent, *target.parent.parents):
+            self._changed.add(folder)
+            if folder.exists():
+                break
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target, staging=self.folder / _NEW) as file:
             file.write(data)
-        self._renamed.add(target.parent)
 
     def sync(self) -> None:
         """Make the names of the written files durable, and those of new folders."""
-        folders = {
-            folder for one in self._renamed for folder in (one, *one.parents) if folder.is_relative_to(self.folder)
-        }
-        for folder in folders | {self.folder.parent}:
+        for folder in self._changed:
             make_names_durable(folder)
-        self._renamed.clear()
+        self._changed.clear()
 
     def remove(self, path: str) -> None:
         """Remove a file or a folder, if it exists."""
@@ -106,6 +106,7 @@ class TileLog:
     def __init__(self, folder: Path, *, disk: LogDisk | None = None, timeout: float = 30.0) -> None:
         self.folder, self._disk, self._timeout = folder, disk or LogDisk(folder), timeout
         self.published = LogReader(str(folder), self.read_file)
+        self._tail: tuple[int, list[bytes]] = 0, []  # the size of the log after an append, and its newest entries
 
     def __len__(self) -> int:
         """Return the number of entries, published or not."""
@@ -148,7 +149,10 @@ class TileLog:
         """
         with self._writing():
             given, first = list(entries), len(self)
-            indices = self._newest(max(TILE_WIDTH, len(given)))
+            count = max(TILE_WIDTH, len(given))
+            newest = self._newest(count, before=first)
+            # Of two equal entries, the first counts.
+            indices = dict(zip(reversed(newest), range(first - 1, -1, -1), strict=False))
             found, added = list[int](), list[bytes]()
             for entry in given:
                 if len(entry) > MAX_ENTRY_SIZE:
@@ -161,6 +165,7 @@ class TileLog:
             if added:
                 self._disk.write(_Batch(first, len(added)).path, join_entries(added))
                 self._disk.sync()
+                self._tail = first + len(added), [*newest, *added][-count:]
             return found
 
     def publish(self, signer: NoteSigner, *, cosign: Cosign | None = None) -> Note:
@@ -239,13 +244,13 @@ class TileLog:
             begin = tile.index * TILE_WIDTH - first
             self._disk.write(tile.path, join_entries(waiting[begin : begin + tile.width]))
 
-    def _newest(self, count: int) -> dict[bytes, int]:
-        """Return the index of each of the newest `count` entries."""
-        start = max(len(self) - count, 0)
-        found: dict[bytes, int] = {}
-        for index, entry in enumerate(self.entries(start), start):
-            found.setdefault(entry, index)
-        return found
+    def _newest(self, count: int, *, before: int) -> list[bytes]:
+        """Return the newest entries of a log of `before` entries. Those of the last call are kept in memory."""
+        stop, tail = self._tail
+        count = min(count, before)
+        return (
+            tail[len(tail) - count :] if stop == before and len(tail) >= count else list(self.entries(before - count))
+        )
 
     def _batches(self, *, since: int = 0) -> list[_Batch]:
         """Return the files in ``pending/`` in the order of their entries, from an index on.

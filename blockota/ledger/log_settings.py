@@ -10,7 +10,7 @@ from blockota.errors import UsageError
 from blockota.files import home_path
 from blockota.formats.notes import NoteAlgorithm, VerifierKey, check_name
 from blockota.ledger.witnesses import Witness
-from blockota.settings import FILE_NAME, STATE_FOLDER, load_table
+from blockota.settings import STATE_FOLDER, load_table, settings_folder
 
 _KNOWN = {"folder", "origin", "key", "witnesses"}
 LOG_FOLDER = "log"
@@ -60,7 +60,7 @@ def load_log(config: Path | None, *, environment: Mapping[str, str]) -> LogSetti
         UsageError: the file cannot be read, or a setting is not valid.
     """
     table = load_table(config, "log", known=_KNOWN, environment=environment)
-    beside = Path(config or environment.get("BLOCKOTA_CONFIG") or FILE_NAME).parent
+    beside = settings_folder(config, environment=environment)
     texts = {name: table.get(name) for name in ("folder", "origin", "key")}
     for name, value in texts.items():
         if value is not None and not (isinstance(value, str) and value):

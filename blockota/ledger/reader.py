@@ -20,7 +20,6 @@ from blockota.formats.tlog import (
     TreeHead,
     is_consistent,
     is_included,
-    join_entries,
     leaf_hash,
     prove_consistency,
     prove_inclusion,
@@ -89,7 +88,7 @@ class LogReader:
         for index in range(start // TILE_WIDTH, -(-stop // TILE_WIDTH)):
             first = index * TILE_WIDTH
             bundle = Tile(None, index, min(size - first, TILE_WIDTH))
-            yield from split_entries(self.read_tile(bundle))[max(start - first, 0) : stop - first]
+            yield from self._bundle(bundle)[max(start - first, 0) : stop - first]
 
     def prove_inclusion(self, index: int) -> EntryProof:
         """Return an entry with its inclusion proof in the published tree.
@@ -126,25 +125,34 @@ class LogReader:
         return proof
 
     def read_tile(self, tile: Tile) -> bytes:
-        """Return the content of a tile or bundle. A log may replace a partial tile by the full one.
+        """Return the content of a tile of hashes. A log may replace a partial tile by the full one.
 
         Raises:
-            ContentError: the file is missing, or has another number of hashes or entries.
+            ContentError: the file is missing, or has another number of hashes.
         """
-        content = self._read_file(tile.path)
-        if content is None and tile.width < TILE_WIDTH:
-            content = self._read_file(Tile(tile.level, tile.index).path)
-            if content is not None:
-                content = _beginning(content, tile)
-        if content is None:
-            raise self.damaged(f"{tile.path} is missing")
+        content, width = self._read_with_full(tile)
+        if len(content) != width * HASH_SIZE:
+            raise self.damaged(f"{tile.path} does not have {width} hashes")
+        return content[: tile.width * HASH_SIZE]
+
+    def _bundle(self, tile: Tile) -> list[bytes]:
+        """Return the entries of a bundle."""
+        content, width = self._read_with_full(tile)
         try:
-            found = len(split_entries(content)) if tile.level is None else len(content) / HASH_SIZE
+            entries = split_entries(content)
         except ValueError as error:
             raise self.damaged(f"{tile.path}: {error}") from error
-        if found != tile.width:
-            raise self.damaged(f"{tile.path} does not have {tile.width} hashes or entries")
-        return content
+        if len(entries) != width:
+            raise self.damaged(f"{tile.path} does not have {width} entries")
+        return entries[: tile.width]
+
+    def _read_with_full(self, tile: Tile) -> tuple[bytes, int]:
+        """Return the content and the width of a tile, or of the full tile that took the place of a partial one."""
+        for found in (tile, Tile(tile.level, tile.index)):
+            content = self._read_file(found.path)
+            if content is not None:
+                return content, found.width
+        raise self.damaged(f"{tile.path} is missing")
 
     def damaged(self, why: str) -> ContentError:
         """Return the error for a log whose files contradict each other."""
@@ -167,10 +175,3 @@ class LogReader:
                 remedy="publish a checkpoint first",
             )
         return size
-
-
-def _beginning(content: bytes, tile: Tile) -> bytes:
-    """Return the content of a partial tile from that of the full tile."""
-    if tile.level is None:
-        return join_entries(split_entries(content)[: tile.width])
-    return content[: tile.width * HASH_SIZE]

@@ -22,7 +22,7 @@ _LIMITS = Limits(connect=5.0, silence=10.0, total=30.0)
 _MAX_ANSWER = 1 << 14
 _REASONS: Mapping[int, str] = {
     HTTPStatus.NOT_FOUND: "it does not know a log with this origin",
-    HTTPStatus.FORBIDDEN: "it knows the log with another key",
+    HTTPStatus.FORBIDDEN: "it does not know the log, or knows it with another key",
 }
 """The answers of a witness whose operator has to add the log, or its new key."""
 

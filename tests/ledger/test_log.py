@@ -15,7 +15,6 @@ from blockota.formats.notes import Checkpoint, Note, NoteAlgorithm, cosign
 from blockota.formats.tlog import (
     EMPTY_TREE,
     ReadNode,
-    Tile,
     TreeEdge,
     TreeHead,
     is_consistent,
@@ -24,6 +23,7 @@ from blockota.formats.tlog import (
     tree_head,
 )
 from blockota.ledger.log import LogDisk, TileLog
+from blockota.ledger.reader import LogReader
 from tests.support.logs import ORIGIN, entries_of, files_of, note_signer
 from tests.support.sampling import sampled
 
@@ -111,11 +111,15 @@ def test_the_folder_has_the_files_of_the_specification(tmp_path: Path) -> None:
 
 
 def test_a_partial_tile_that_became_full_is_still_read(tmp_path: Path) -> None:
-    """A reader that saw an earlier checkpoint gets its partial tiles from the full ones."""
-    log = published(tmp_path, 5, 300)
+    """A reader that saw an earlier checkpoint reads its entries and proofs from the full tiles."""
+    log = published(tmp_path, 5)
+    before = (tmp_path / "checkpoint").read_bytes()
+    log.append(entries_of(5, 300))
+    log.publish(KEY)
     assert not (tmp_path / "tile/0/000.p").exists()
-    assert log.published.read_tile(Tile(0, 0, 5)) == b"".join(map(leaf_hash, entries_of(0, 5)))
-    assert log.published.read_tile(Tile(None, 0, 1)) == b"\x00\x08entry 0 "
+    reader = LogReader("earlier", lambda path: before if path == "checkpoint" else log.read_file(path))
+    assert list(reader.entries(0, 5)) == entries_of(0, 5)
+    assert is_included(leaf_hash(b"entry 0 "), 0, head_of(entries_of(0, 5)), reader.prove_inclusion(0).path)
 
 
 def test_a_checkpoint_without_new_entries_stays(tmp_path: Path) -> None:
@@ -171,7 +175,7 @@ class StoppingDisk(LogDisk):
     folder: Path
     stop_at: int
     steps: int = 0
-    _renamed: set[Path] = field(default_factory=set)
+    _changed: set[Path] = field(default_factory=set)
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file, or stop when its temporary file has half of the data."""
