@@ -154,6 +154,21 @@ contract IdentityRegistryFuzz is ForgeTest {
         _expect(account, address(_registry), abi.encodeCall(_registry.ban, (ADMIN, "x")), refusal);
     }
 
+    /// @notice The ban ends only once; its time stays, and a retired identity never changes.
+    function test_aBanEndsOnceAndRetirementIsFinal() external {
+        address target = address(_registry);
+        bytes memory refusal = abi.encodeWithSelector(IIdentityRegistry.IdentityNotBanned.selector, ADMIN);
+        _expect(address(this), target, abi.encodeCall(_registry.unban, (ADMIN)), refusal);
+        _registry.ban(ADMIN, "x");
+        _registry.unban(ADMIN);
+        _expect(address(this), target, abi.encodeCall(_registry.unban, (ADMIN)), refusal);
+        require(_registry.bannedAt(ADMIN) == block.timestamp, "time");
+        _registry.retire(ADMIN);
+        refusal = abi.encodeWithSelector(IIdentityRegistry.IdentityIsRetired.selector, ADMIN);
+        _expect(address(this), target, abi.encodeCall(_registry.unban, (ADMIN)), refusal);
+        _expect(address(this), target, abi.encodeCall(_registry.retire, (ADMIN)), refusal);
+    }
+
     function testFuzz_I10_pagesOfAnyKindAreAnswered(bytes16 from, uint256 count) external view {
         bool known = (from == 0 || from == ADMIN) && count != 0;
         require(_registry.identities(from, count).length == (known ? 1 : 0), "I10");
