@@ -6,11 +6,12 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
 from scripts.compilation import CompilationError, Layout, file_of
-from scripts.mutant_killers import KILLED_BY_TIME, Ape, Forge, Variant
+from scripts.mutant_killers import KILLED_BY_TIME, LIBRARIES, Ape, Forge, Variant
 from scripts.mutation import Mutant
 
 BATCH = 25
@@ -23,16 +24,29 @@ BROKEN = b"\xfe"
 Tables = SimpleQueue[Forge | Ape]
 
 
-def compile_mutants(layout: Layout, contract: str, mutants: Sequence[Mutant], *, jobs: int) -> Iterator[Variant]:
-    """Compile mutants of a contract without optimizer and IR, which are slow; yield the mutants that compile."""
-    source = layout.sources()[file_of(contract)].encode()
-    parts = [mutants[start : start + BATCH] for start in range(0, len(mutants), BATCH)]
+def compile_mutants(layout: Layout, changed: str, mutants: Sequence[Mutant], *, jobs: int) -> Iterator[Variant]:
+    """Compile mutants of a contract or a library without optimizer and IR, which are slow; yield those that compile."""
+    library, contract = (changed, LIBRARIES[changed]) if changed in LIBRARIES else ("", changed)
+    source, size = layout.sources()[file_of(changed)].encode(), 1 if library else BATCH
+    parts = [mutants[start : start + size] for start in range(0, len(mutants), size)]
     texts = [{mutant.name: mutant.apply(source).decode() for mutant in part} for part in parts]
+    compile_texts = partial(compile_library, layout, library) if library else partial(compile_part, layout, contract)
     with ThreadPoolExecutor(jobs) as pool:
-        built = pool.map(lambda part: compile_part(layout, contract, part), texts)
-        for number, (part, creations) in enumerate(zip(texts, built, strict=True), 1):
-            progress(f"Compiling mutants of {contract}, by {BATCH}", number, total=len(parts))
-            yield from (Variant(contract, part[name], creation, name) for name, creation in creations.items())
+        for number, (part, creations) in enumerate(zip(texts, pool.map(compile_texts, texts), strict=True), 1):
+            progress(f"Compiling mutants of {changed}, by {size}", number, total=len(parts))
+            yield from (Variant(contract, part[name], code, name, library) for name, code in creations.items())
+
+
+def compile_library(layout: Layout, library: str, texts: Mapping[str, str]) -> dict[str, bytes]:
+    """Compile a contract with a changed library; return the creation bytecode by name, or nothing after an error."""
+    [(name, text)] = texts.items()
+    contract = LIBRARIES[library]
+    sources = {file_of(library): text, file_of(contract): layout.sources()[file_of(contract)]}
+    job = layout.job(sources, {file_of(contract): {contract: ["evm.bytecode.object"]}}, via_ir=False, optimize=False)
+    try:
+        return {name: bytecode(layout.compile(job)["contracts"][file_of(contract)][contract])}
+    except CompilationError:
+        return {}
 
 
 def compile_part(layout: Layout, contract: str, texts: Mapping[str, str]) -> dict[str, bytes]:
@@ -118,10 +132,11 @@ def lay_tables(killer: type[Forge | Ape], folder: Path, *, jobs: int) -> Tables:
 
 def as_deployed(layout: Layout, variant: Variant) -> bool:
     """Return whether a variant, compiled with the settings of ape-config.yaml, has the contract's own bytecode."""
-    file = file_of(variant.contract)
+    file, changed = file_of(variant.contract), file_of(variant.library or variant.contract)
     built = []
-    for source in (variant.source, layout.sources()[file]):
-        job = layout.job({file: source}, {file: {variant.contract: ["evm.bytecode.object"]}})
+    for source in (variant.source, layout.sources()[changed]):
+        sources = {file: layout.sources()[file], changed: source}
+        job = layout.job(sources, {file: {variant.contract: ["evm.bytecode.object"]}})
         # The metadata hash at the end of the code depends on the source text.
         job["settings"]["metadata"] = {"appendCBOR": False}
         built.append(bytecode(layout.compile(job)["contracts"][file][variant.contract]))

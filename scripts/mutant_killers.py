@@ -56,6 +56,8 @@ VENDORS = ("BlockOTA", "FirmwareReplication")
 SHARED_TESTS = (*VENDORS, "Events", "Fuzz", "Lists", "Names")
 """The beginnings of the names of forge's test files for the two contracts of a vendor. The other contracts have files
 of their own, whose names begin with the contract's name."""
+LIBRARIES = {"IdentityKeys": "IdentityRegistry", "CodeRecord": "IdentityRegistry"}
+"""The contract whose tests run on the mutants of a library, whose code is part of the contract."""
 KILLED_BY_TIME = "time"
 CONTRACT_TESTS = "tests/contracts"
 PYTEST = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider")
@@ -63,12 +65,16 @@ PYTEST = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider")
 
 @dataclass(frozen=True)
 class Variant:
-    """A changed contract: its name, the text of its file, its creation bytecode, and the name of the change."""
+    """A changed contract: its name, the text of the changed file, its creation bytecode, and the name of the change.
+
+    `library` is the changed library; empty if the contract's own file is changed.
+    """
 
     contract: str
     source: str
     creation: bytes
     name: str = ""
+    library: str = ""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from scripts.compilation import CLONE, CONTRACTS, Layout, file_of, laid_out
 from scripts.mutant_bench import as_deployed, compile_mutants, progress, run_killer
-from scripts.mutant_killers import KILLERS, copy_tree
+from scripts.mutant_killers import KILLERS, LIBRARIES, copy_tree
 from scripts.mutation import Mutant, enumerations, mutants_of
 
 REPORT = CLONE / ".build" / "mutants.json"
@@ -38,7 +38,7 @@ class Fate:
     """The outcome of one mutant.
 
     Attributes:
-        contract: name of the contract.
+        contract: name of the contract or library.
         mutant: the change.
         killer: "forge" or "Ape", whose test failed; "solc" if the mutant does not compile; empty for a survivor.
         test: the first test that failed.
@@ -83,11 +83,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def all_mutants(layout: Layout) -> list[tuple[str, Mutant]]:
-    """Return all mutants, each with the name of its contract."""
+    """Return all mutants, each with the name of its contract or library."""
     sources = layout.sources()
     units = layout.compile(layout.job(sources, {"*": {"": ["ast"]}}))["sources"]
     enums = {name: members for unit in units.values() for name, members in enumerations(unit["ast"]).items()}
-    files = {name: file_of(name) for name in CONTRACTS}
+    files = {name: file_of(name) for name in (*CONTRACTS, *LIBRARIES)}
     return [
         (name, mutant)
         for name, file in files.items()
