@@ -18,6 +18,8 @@ interface VmKeys {
     function chainId(uint256 id) external;
 
     function expectEmit(address emitter) external;
+
+    function load(address account, bytes32 slot) external view returns (bytes32 word);
 }
 
 /// @title The whole interface of DeviceRegistry, including the functions inherited from OpenZeppelin

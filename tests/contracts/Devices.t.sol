@@ -604,6 +604,39 @@ contract Devices is DeviceScene {
         require(_registry.sites(2, 9).length == 0 && _registry.sites(0, 1)[0].given == 256, "sites' ends");
     }
 
+    function test_theStorageIsWhereDocumented() external {
+        IDeviceRegistry.Registration memory thing = _thing("1");
+        (thing.keyX, thing.keyY) = _deviceKey(7);
+        uint64 number = _register(thing);
+        vm.prank(_acme);
+        _registry.ban(number, "stolen");
+        uint256 word = _stored(keccak256(abi.encode(number, 13)));
+        require(word >> 160 == (uint256(1) << 40) | block.timestamp, "the ban");
+        bytes memory code = address(uint160(word)).code;
+        bytes memory head = abi.encodePacked(uint8(0), address(0), uint40(block.number), uint40(block.timestamp));
+        bytes memory rest = abi.encodePacked(uint16(18), uint32(1), uint32(1), uint8(64), uint8(7), uint8(0));
+        bytes memory values = abi.encodePacked(thing.keyX, thing.keyY, "nonce 1", _registry.device(number).record);
+        require(keccak256(code) == keccak256(abi.encodePacked(head, rest, values)), "the version");
+
+        bytes32 keyHash = keccak256(abi.encode(thing.keyX, thing.keyY));
+        require(_stored(keccak256(abi.encode(keyHash, 14))) == number, "the key");
+        require(_entry("Alias:acme/thermo2/1") == (4 << 248) | number, "an alias");
+        require(_entry("Thing:6e6f6e63652031") == (3 << 248) | number, "a thing");
+        require(_entry("Spec:pump") == (2 << 248) | 2, "a spec");
+        string memory key = string.concat("RegistrantPubkey:", string(_hexKey(_publicKey(3, "bolt"))));
+        require(_entry(key) == (1 << 248) | 2, "a registrant");
+        uint256 blocks = _stored(keccak256(abi.encode(0, 12)));
+        require(blocks == (1 << 32) | (2 << 64) | (2 << 96), "the sites of blocks");
+    }
+
+    function _entry(string memory key) private view returns (uint256) {
+        return _stored(keccak256(abi.encode(keccak256(bytes(key)), 2)));
+    }
+
+    function _stored(bytes32 slot) private view returns (uint256) {
+        return uint256(KEYS.load(address(_registry), slot));
+    }
+
     function _refuseAdmission(bytes32 name, bytes memory key, address account, bytes memory refusal) private {
         _refuse(address(this), abi.encodeCall(_registry.admitRegistrant, (name, key, account)), refusal);
     }

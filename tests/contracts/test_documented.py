@@ -9,7 +9,7 @@ from pathlib import Path
 CLONE = Path(__file__).resolve().parents[2]
 PAGE = (CLONE / "docs/contracts.md").read_text()
 WAYS = ("invariant", "testFuzz", "check")
-LETTERS = "BRPILO"
+LETTERS = "BRPIDLO"
 """The letters of the contracts' invariants, in the order of docs/contracts.md."""
 
 

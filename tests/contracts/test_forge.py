@@ -13,7 +13,15 @@ import pytest
 import yaml
 
 CLONE = Path(__file__).resolve().parents[2]
-CONTRACTS = ("BlockOTA", "FirmwareReplication", "Producers", "IdentityRegistry", "UpdateLedger", "UpdateOrders")
+CONTRACTS = (
+    "BlockOTA",
+    "FirmwareReplication",
+    "Producers",
+    "IdentityRegistry",
+    "DeviceRegistry",
+    "UpdateLedger",
+    "UpdateOrders",
+)
 SEED = "0x2026"
 
 
