@@ -50,40 +50,31 @@ def received(data: bytes, sent: LineSettings, *, heard: LineSettings) -> bytes:
     """
     if sent == heard or not sent.baud or not heard.baud:
         return data
-    wave = _Wave(data, sent)
+    wave = _wave(data, sent)
+
+    def level(moment: float) -> int:
+        return wave[int(moment)] if moment < len(wave) else 1
+
     bit, arrived, moment = sent.baud / heard.baud, bytearray(), 0.0
-    while (start := wave.next_start(int(moment))) is not None:
+    while (high := wave.find(b"\x01\x00", int(moment))) >= 0:
+        start = high + 1
         # The receiver samples the middle of each bit, the start bit included.
-        if wave.level(start + 0.5 * bit):
+        if level(start + 0.5 * bit):
             moment = start + 0.5 * bit
             continue
-        levels = (wave.level(start + (place + 1.5) * bit) << place for place in range(heard.data_bits))
-        arrived.append(sum(levels))
+        arrived.append(sum(level(start + (place + 1.5) * bit) << place for place in range(heard.data_bits)))
         moment = start + (heard.frame_bits + 0.5) * bit
     return bytes(arrived)
 
 
-class _Wave:
-    """The signal levels on the wire, one per bit time of the sender; the line is high before and after the data."""
-
-    def __init__(self, data: bytes, settings: LineSettings) -> None:
-        self._levels = [1]
-        for byte in data:
-            bits = [byte >> place & 1 for place in range(settings.data_bits)]
-            parity = [] if settings.parity == "N" else [(sum(bits) + (settings.parity == "O")) % 2]
-            self._levels += [0, *bits, *parity, 1]
-
-    def level(self, moment: float) -> int:
-        index = int(moment)
-        return self._levels[index] if index < len(self._levels) else 1
-
-    def next_start(self, index: int) -> int | None:
-        """Return the index of the next falling edge."""
-        while index < len(self._levels) and not self._levels[index]:
-            index += 1
-        while index < len(self._levels) and self._levels[index]:
-            index += 1
-        return index if index < len(self._levels) else None
+def _wave(data: bytes, settings: LineSettings) -> bytes:
+    """Return the signal levels on the wire, one per bit time of the sender; the line is high before and after them."""
+    levels = bytearray(b"\x01")
+    for byte in data:
+        bits = [byte >> place & 1 for place in range(settings.data_bits)]
+        parity = [] if settings.parity == "N" else [(sum(bits) + (settings.parity == "O")) % 2]
+        levels += bytes((0, *bits, *parity, 1))
+    return bytes(levels)
 
 
 class Cable:
@@ -169,10 +160,7 @@ class TimeModel:
 class Timeline:
     """The simulated time of one board; without a time model every operation is instantaneous.
 
-    Attributes:
-        times: the time model, or None.
-        moment: the time until which the line and the chip are busy, in seconds of the model's clock.
-        line_baud: the baud rate that the host has set; 0 if the line does not transmit that setting.
+    Line and chip are busy until `moment`. The host has set `line_baud`, or the line does not transmit that setting (0).
     """
 
     def __init__(self, times: TimeModel | None) -> None:
