@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.fault_judge import Judge
 from benchmarks.fault_scene import NEW_VERSION, OLD_VERSION, PRODUCT
 from blockota.model.release import Region
-from firmware_host.bench.log import BenchLog
+from firmware_host.bench.log import read_log
 from firmware_host.bootloader.an3155 import ACK, MAX_BLOCK, NACK, Command
 from firmware_host.simulator.device import UNIQUE_ID
 
@@ -115,7 +115,7 @@ def written_back(judge: Judge, count: str) -> bool:
 
 def log_line(judge: Judge, number: str, digest: str) -> bool:
     """The line is the last one of the bench log, and its facts are those of the flash."""
-    *_, line = BenchLog(judge.situation.folder / "bench.log").lines()
+    *_, line = read_log(judge.situation.folder / "bench-log")
     is_done = bool(line.fields["after"])
     is_right = not is_done or judge.flash == judge.situation.scene.after
     return (str(line.number), line.sha256.hex()) == (number, digest) and is_right

@@ -24,7 +24,7 @@ from blockota.model.facts import Consent, KnownReleases, ProvenRelease
 from blockota.shutdown import Stop
 from firmware_host.bench.board_images import BoardImages
 from firmware_host.bench.job import Bench, FlashJob
-from firmware_host.bench.log import BenchLog
+from firmware_host.bench.log_folder import BenchLog, own_signer
 from firmware_host.bench.offers import Offer
 from firmware_host.bench.port import BoardPort
 from firmware_host.bench.result import BoardMet, BoardResult
@@ -176,7 +176,7 @@ def _flash(case: Case, *, observer: _Observer, spoil: Spoil, resumes: bool) -> B
         Consent(),
         TRUST,
         "the campaign",
-        BenchLog(folder / "bench.log"),
+        BenchLog(folder / "bench-log", own_signer(folder / "log-key.pem")),
         folder / "journals",
         observer,
         stop,

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeGuard
+from uuid import UUID
 
 from blockota.deployment import LOCAL_CHAIN_ID, LOCAL_CHAINS, Deployment
 from blockota.errors import UsageError, shortened
@@ -28,8 +30,8 @@ DEFAULT_CONFIRMATIONS = 12
 """The default number of confirmations: blocks that must follow a block before it is read. A local chain has 0."""
 STATE_FOLDER = ".blockota"
 """The folder for BlockOTA's own files, beside the settings file."""
-BENCH_FOLDER, BENCH_LOG_NAME = "bench", "bench-log.jsonl"
-"""The folder of a bench in the state folder, and the bench log in it."""
+BENCH_FOLDER, BENCH_LOG_NAME, OLD_BENCH_LOG_NAME = "bench", "log", "bench-log.jsonl"
+"""The folder of a bench in the state folder, the folder of its log in it, and the log's file of earlier versions."""
 JOURNALS_NAME, BOARD_IMAGES_NAME = "interrupted", "board-images"
 """The folders of a bench for the journals of interrupted runs, and for the records of the boards' own images."""
 _MAX_FILE_SIZE = 1 << 16
@@ -145,6 +147,8 @@ class BenchSettings:
         operator: the operator's name in the bench log.
         board_product: the product of an image that is made for each board.
         board_image: the command that makes this image.
+        log: the folder of the bench log.
+        identity: the UUID of the enrolled technician who keeps the bench log.
     """
 
     product: str | None = None
@@ -158,6 +162,8 @@ class BenchSettings:
     operator: str | None = None
     board_product: str | None = None
     board_image: str | None = None
+    log: str | None = None
+    identity: UUID | None = None
 
 
 _FLAGS = {"invert_reset", "invert_boot0"}
@@ -257,6 +263,11 @@ def load_bench(config: Path | None, *, environment: Mapping[str, str]) -> BenchS
     return BenchSettings(**{key: _bench_value(key, value) for key, value in section.items()})
 
 
+def settings_folder(config: Path | None, *, environment: Mapping[str, str]) -> Path:
+    """Return the folder of the settings file, beside which the state folder lies."""
+    return Path(config or environment.get("BLOCKOTA_CONFIG") or FILE_NAME).parent
+
+
 def load_table(config: Path | None, name: str, *, known: set[str], environment: Mapping[str, str]) -> dict[str, Any]:
     """Read one table of the settings file, such as ``[trust]``. A table that the file does not have is empty.
 
@@ -305,6 +316,10 @@ def _bench_value(key: str, value: object) -> Any:
         if type(value) is int or value == "auto":
             return str(value)
         shape = 'a number of bits per second, or "auto"'
+    elif key == "identity":
+        with suppress(ValueError):
+            return UUID(str(value))
+        shape = 'a UUID, such as "8f14e45f-ceea-467f-a8a0-c2d5b1e7d301"'
     else:
         if _is_text(value) and value:
             return value

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.boards import BENCH_LOG
+from blockota.cli.boards import bench_logs
 from blockota.cli.session import Session, VerbGroup, with_session_offline
 from blockota.errors import Action, ContentError, RefusedError, UsageError, plain
 from blockota.files import refuse_overwriting, write_result
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from firmware_host.bench.log import Line
     from firmware_host.bench.reports import Day, Tally
 
+LOG_OPTION = click.option(
+    "--log",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Bench log; that of the settings by default.",
+)
 _STDOUT = "-"
-_COLUMNS = ("LINE", "TIME", "BOARD", "PRODUCT", "BEFORE", "AFTER", "PROOF", "OPERATOR", "RESULT")
+_COLUMNS = ("LINE", "TIME", "BOARD", "PRODUCT", "BEFORE", "AFTER", "PROOF", "OPERATOR", "RESULT", "RECEIPT")
 _ROWS = ("PRODUCT", "VERSION", "OPERATOR", "PORT", "GOOD", "BAD", "REPEATED", "FIRST", "LAST", "MEAN TIME")
 
 
@@ -32,7 +39,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--log", "path", type=click.Path(path_type=Path), default=BENCH_LOG, show_default=True, help="Bench log.")
+@LOG_OPTION
 @click.option("--board", "wanted", metavar="ID", help="Select the board whose unique id ends with ID.")
 @click.option("--csv", "output", metavar="FILE", help="Export the lines as CSV into FILE; - for the standard output.")
 @click.option("--confirmed-part", is_flag=True, help="Export the lines before the break of a damaged log.")
@@ -42,15 +49,16 @@ def log(
     session: Session,
     /,
     *,
-    path: Path,
+    path: Path | None,
     wanted: str | None,
     output: str | None,
     confirmed_part: bool,
     force: bool,
 ) -> None:
-    """Show the bench log, or export it as CSV, and verify its hash chain.
+    """Show the bench log, or export it as CSV, and verify it.
 
-    A removed, changed or inserted line is detected.
+    A removed, changed or inserted line is detected. RECEIPT is the index of the entry for `blockota log receipt`.
+    FOLDER can also be the file of an earlier version.
 
     A damaged log is refused. With --confirmed-part, the lines before the break are exported: each of them is confirmed
     by its hash in the next line. Cells that a spreadsheet would run as a formula get a leading '.
@@ -64,28 +72,32 @@ def log(
     if output is None:
         show_log(session, path, wanted)
     else:
+        path = path or _default_log(session)
         _export(session, _lines_to_export(session, path, confirmed_part=confirmed_part), wanted, output, force=force)
 
 
-def show_log(session: Session, path: Path, wanted: str | None) -> None:
-    """Print a bench log, or the lines of one board.
+def show_log(session: Session, path: Path | None, wanted: str | None) -> None:
+    """Print a bench log, by default that of the settings, or the lines of one board.
 
     Raises:
         UsageError: the log cannot be read.
         ContentError: the log does not verify.
     """
-    from firmware_host.bench.log import BenchLog
+    from firmware_host.bench.log import read_log
 
-    lines = list(BenchLog(path).lines())  # every line is verified, even if it is not shown
+    path = path or _default_log(session)
+    lines = list(read_log(path))  # every line is verified, even if it is not shown
     shown = _of_board(lines, wanted)
-    last = {"number": lines[-1].number, "sha256": lines[-1].sha256.hex()} if lines else None
-    fields = {"file": str(path), "whole": True, "last": last, "lines": [line.fields for line in shown]}
+    last = lines[-1].as_fields() if lines else None
+    found = [line.fields | {"receipt": line.receipt} for line in shown]
+    fields = {"file": str(path), "whole": True, "last": last, "lines": found}
     rows = []
     for line in shown:
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.fields["time"]))
-        cells = {column: line.fields[column.lower()] for column in _COLUMNS[2:]}
+        cells = {column: line.fields[column.lower()] for column in _COLUMNS[2:-1]}
         cells["PROOF"] = proof_words(cells["PROOF"])
-        rows.append((line.number, moment, *(cell or "-" for cell in cells.values())))
+        receipt = "-" if line.receipt is None else line.receipt
+        rows.append((line.number, moment, *(cell or "-" for cell in cells.values()), receipt))
 
     def show() -> None:
         session.table(_COLUMNS, rows, empty="The log has no lines of this board." if lines else "The log is empty.")
@@ -95,14 +107,21 @@ def show_log(session: Session, path: Path, wanted: str | None) -> None:
     session.result(fields, show)
 
 
+def _default_log(session: Session) -> Path:
+    *old, path = bench_logs(session)
+    for one in old:
+        session.note(f"Earlier lines are in {one}, a log of an earlier version.")
+    return path
+
+
 def _of_board(lines: Sequence[Line], wanted: str | None) -> list[Line]:
     return [line for line in lines if str(line.fields.get("board", "")).endswith((wanted or "").lower())]
 
 
 def _lines_to_export(session: Session, path: Path, *, confirmed_part: bool) -> list[Line]:
-    from firmware_host.bench.log import BenchLog
+    from firmware_host.bench.log import confirmed_lines
 
-    lines, error = BenchLog(path).confirmed()
+    lines, error = confirmed_lines(path)
     if error is None:
         return lines
     if not confirmed_part:
@@ -141,7 +160,7 @@ def _export(session: Session, lines: Sequence[Line], wanted: str | None, output:
         return
     refuse_overwriting(Path(output), None, force=force)
     write_result(Path(output), content)
-    last = {"number": lines[-1].number, "sha256": lines[-1].sha256.hex()} if lines else None
+    last = lines[-1].as_fields() if lines else None
     fields = {"file": output, "lines": len(shown), "last": last}
     count = f"{len(shown):,} {'line' if len(shown) == 1 else 'lines'}"
     session.result(fields, lambda: session.done(f"exported {count} of the bench log into {output}"))
@@ -154,7 +173,7 @@ def _export(session: Session, lines: Sequence[Line], wanted: str | None, output:
 def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> None:
     """Sum up the boards of a day.
 
-    LOGS are bench logs; by default the log of this folder.
+    LOGS are bench logs; by default that of the settings.
 
     A board with several lines counts once, by its newest line, and is also counted as repeated. MEAN TIME is the mean
     duration of the successful runs. Each log is verified as by `blockota bench log`. A line that is in several LOGS
@@ -163,11 +182,11 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
     \b
     Example:  blockota bench summary --date 2026-11-28
     """
-    from firmware_host.bench.log import BenchLog
+    from firmware_host.bench.log import read_log
     from firmware_host.bench.reports import Day, tallies
 
     day = Day.of(_date(wanted))
-    found = [(str(path), line) for path in logs or (BENCH_LOG,) for line in BenchLog(path).lines()]
+    found = [(str(path), line) for path in logs or bench_logs(session) for line in read_log(path)]
     unique = {line.sha256: (path, line.number, line.entry()) for path, line in reversed(found)}
     if len(unique) < len(found):
         session.note(f"{len(found) - len(unique)} lines are repeated in these logs, and count once.")

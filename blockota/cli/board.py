@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from blockota.cli.bench import show_log
+from blockota.cli.bench import LOG_OPTION, show_log
 from blockota.cli.board_changes import erase, protect, unprotect
 from blockota.cli.board_identify import identify
-from blockota.cli.boards import BENCH_LOG, connected
+from blockota.cli.boards import bench_logs, connected
 from blockota.cli.display import progress_bar
 from blockota.cli.lines import line_options
 from blockota.cli.parameters import NUMBER, SIZE, VERSION
@@ -191,10 +191,10 @@ def chips(session: Session) -> None:
 
 
 @board.command()
-@click.option("--log", "path", type=click.Path(path_type=Path), default=BENCH_LOG, show_default=True, help="Bench log.")
+@LOG_OPTION
 @click.option("--board", "wanted", metavar="ID", help="Show only the board whose unique id ends with ID.")
 @with_session_offline
-def log(session: Session, /, path: Path, wanted: str | None) -> None:
+def log(session: Session, /, path: Path | None, wanted: str | None) -> None:
     """Show and verify the bench log, as `blockota bench log` does.
 
     To detect a log that was replaced as a whole, compare the number and hash of its last line with those that were
@@ -214,18 +214,19 @@ def log(session: Session, /, path: Path, wanted: str | None) -> None:
 def list_boards(session: Session, /, logs: tuple[Path, ...], product: str | None, version: Version | None) -> None:
     """List the boards and their releases, according to bench logs.
 
-    LOGS are bench logs; by default the log of this folder.
+    LOGS are bench logs; by default that of the settings.
 
     For each board, only the newest line in all logs counts. Each log is verified as by `blockota board log`.
 
     \b
     Example:  blockota board list --product acme-thermo2 --version 1.2.0 \\
-                  bench-1.jsonl bench-2.jsonl
+                  bench-1 bench-2
     """
-    from firmware_host.bench.log import BenchLog
+    from firmware_host.bench.log import read_log
     from firmware_host.bench.reports import held_releases
 
-    lines = [(str(path), line.number, line.entry()) for path in logs or (BENCH_LOG,) for line in BenchLog(path).lines()]
+    found = logs or bench_logs(session)
+    lines = [(str(path), line.number, line.entry()) for path in found for line in read_log(path)]
     shown = [one for one in held_releases(lines) if product in (None, one.product) and version in (None, one.version)]
     fields = [
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
@@ -14,15 +15,13 @@ import click
 
 from blockota.cli.session import Session
 from blockota.errors import RefusedError
-from blockota.settings import BENCH_FOLDER, BENCH_LOG_NAME, JOURNALS_NAME, STATE_FOLDER
+from blockota.settings import BENCH_FOLDER, JOURNALS_NAME, OLD_BENCH_LOG_NAME, STATE_FOLDER, settings_folder
 from firmware_host.bench.port import open_port
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.entry import FASTEST, BoardLine
 from firmware_host.bootloader.identity import BoardIdentity
 
-BENCH_LOG = Path(STATE_FOLDER) / BENCH_FOLDER / BENCH_LOG_NAME
-"""Path of the bench log, which is stored beside the other state in the current folder."""
-JOURNALS = BENCH_LOG.with_name(JOURNALS_NAME)
+JOURNALS = Path(STATE_FOLDER) / BENCH_FOLDER / JOURNALS_NAME
 """The folder of the journals of interrupted runs."""
 _TYPED = 4
 """Number of characters of a unique id that the operator types."""
@@ -41,6 +40,15 @@ def parse_pages(value: Any) -> tuple[int, ...]:
             raise click.BadParameter(f"{value!r} names no pages: give page numbers such as 3-7,9.")
         found.update(range(first, last + 1))
     return tuple(sorted(found))
+
+
+def bench_logs(session: Session) -> list[Path]:
+    """Return the bench log of the settings, after the log of an earlier version if there is one."""
+    from firmware_host.bench.log_folder import bench_log_folder
+
+    state = settings_folder(session.config, environment=os.environ) / STATE_FOLDER / BENCH_FOLDER
+    new, old = bench_log_folder(session.config, environment=os.environ), state / OLD_BENCH_LOG_NAME
+    return [path for path in (old, new) if path.exists()] or [new]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blockota.cli.board_images import OwnImage, board_image_options
-from blockota.cli.boards import BENCH_LOG, JOURNALS
+from blockota.cli.boards import JOURNALS
 from blockota.cli.lines import lines_options
 from blockota.cli.options import source_option
 from blockota.cli.parameters import VERSION
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 @click.option("--read-back", is_flag=True, help="Prove the flash by reading it all back.")
 @click.option("--erase-chip", is_flag=True, help="Use mass erase; you confirm the reported flash size.")
 @click.option("--no-stub", is_flag=True, help="Run no program in the chip's RAM; read back instead.")
-@click.option("--log", type=click.Path(path_type=Path), help="Bench log; by default in .blockota/bench.")
+@click.option(
+    "--log", type=click.Path(path_type=Path), metavar="FOLDER", help="Bench log; by default in .blockota/bench."
+)
 @click.option("--operator", metavar="NAME", help="Your name in the log; by default your login name.")
 @with_session
 def flash(
@@ -75,7 +78,7 @@ def flash(
     from blockota.cli.flash_display import FlashDisplay, finish
     from blockota.model.facts import Consent
     from firmware_host.bench.job import Bench, require_interrupted_runs
-    from firmware_host.bench.log import BenchLog, login_name
+    from firmware_host.bench.log_folder import login_name, open_bench_log
     from firmware_host.bench.offers import ImageSource, Offers
     from firmware_host.bench.watch import PortWatch, at_all_ports
     from firmware_host.flashing.contents import Proof
@@ -84,7 +87,8 @@ def flash(
     _require_consistent(lines, product, watch=watch, resume=resume)
     own = own.completed(session.bench, product, resume=resume)
     state = session.settings.bench
-    bench_log, journals = BenchLog(log or make_folder(state) / BENCH_LOG.name), state / JOURNALS.name
+    journals = make_folder(state) / JOURNALS.name
+    bench_log = open_bench_log(session.config, environment=os.environ, folder=log)
     bench_log.check()  # a damaged log is reported before a board is changed
     own_images = own.images(state, may_replace=replace_unknown)
     examination = Proof.READ_BACK if read_back else Proof.STUB

@@ -98,7 +98,7 @@ OPTIONS: dict[Action, str] = {
     Action.INVERT_BOOT0: "--invert-boot0",
     Action.DIAGNOSE_LINE: "`blockota board doctor`",
     Action.IDENTIFY_BOARD: "`blockota board identify`",
-    Action.NAME_LOG: "--log FILE",
+    Action.NAME_LOG: "--log FOLDER",
     Action.NAME_PORT: "--port URL, or port in [bench] of blockota.toml",
     Action.LIST_PORTS: "`blockota board ports` lists them",
     Action.OMIT_ECHO: "--mode plain, or --mode LIST without echo",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 from blockota.connection import Connection
 from blockota.desk import describe
 from blockota.files import make_folder
 from blockota.model.facts import Consent
 from blockota.model.release import Version
-from blockota.settings import BENCH_LOG_NAME, BOARD_IMAGES_NAME, JOURNALS_NAME
+from blockota.settings import BOARD_IMAGES_NAME, JOURNALS_NAME
 from blockota.shutdown import Stop
 from firmware_host.bench.board_images import BoardImages
 from firmware_host.bench.job import Bench
-from firmware_host.bench.log import BenchLog, login_name
+from firmware_host.bench.log_folder import login_name, open_bench_log
 from firmware_host.bench.offers import ImageSource, Offers
 from firmware_host.bench.result import BoardResult
 from firmware_host.bootloader.entry import BoardLine
@@ -33,7 +35,7 @@ def flash_board(
         BlockOTAError: the board was not flashed, or could not be recorded in the log.
     """
     folder = make_folder(connection.settings.bench)
-    log = BenchLog(folder / BENCH_LOG_NAME)
+    log = open_bench_log(connection.settings.file, environment=os.environ)
     log.check()  # report a damaged log before the board is changed
     stages = connection.image_sources().stages
     images = ImageSource(connection.store, stages, describe=lambda release: describe(connection, release))

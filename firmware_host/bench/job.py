@@ -2,7 +2,7 @@
 
 The steps of a job:
 
-1. Verify the hash chain of the bench log and that the log can be written. Claim the board against other ports.
+1. Verify the bench log and that it can be written. Claim the board against other ports.
 2. Find the release, and prove the release and its image (checks 1 to 5, `Offers`).
 3. Examine the board, and run checks 6 to 9 for this release (`session`). The flash is not changed before step 4.
 4. Write and prove the board's own image, if the run has one (`board_images`). Nothing is erased before the image of
@@ -28,7 +28,8 @@ from blockota.model.facts import Consent, Passed, Trust
 from blockota.model.release import Release, Version
 from blockota.shutdown import Stop
 from firmware_host.bench.board_images import BoardImageJob, BoardImages
-from firmware_host.bench.log import BenchEntry, BenchLog
+from firmware_host.bench.log import BenchEntry
+from firmware_host.bench.log_folder import BenchLog
 from firmware_host.bench.offers import Offer, Offers
 from firmware_host.bench.port import BoardPort, open_port
 from firmware_host.bench.result import BenchObserver, BoardMet, BoardResult, ChecksPassed, Progress, ReleaseChosen
@@ -192,7 +193,8 @@ class FlashJob:
         if journal and (entry := journal.entry()):
             self._note(f"A run with {entry.product} {entry.version} was interrupted on this board: {journal.path}.")
         examined = self._board.examine(proven, known=offer.known, journal=journal, proof=self._bench.proof)
-        result.before = "" if examined.installed is None else str(examined.installed)
+        if installed := examined.installed:
+            result.before, result.replaced = str(installed), installed.release or installed.other
         cleared = examined.clear(self._bench.consent)
         self._passed(cleared.passed)
 
@@ -264,6 +266,7 @@ class FlashJob:
             board_image_size=own.image.size if own else None,
             board_image_proof=own.finished.method if own else "",
             board_image_checks=CHECKS if own else "",
+            before_sha256=result.replaced.sha256.hex() if result.replaced else "",
         )
         try:
             result.line = self._bench.log.append(entry)

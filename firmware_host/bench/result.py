@@ -80,6 +80,7 @@ class BoardResult:
         release: the release to be written; None if no release was proven.
         before: the state before the work: a version, ``blank``, ``half written``, ``unknown``, or another product's
             name and version.
+        replaced: the release that was installed before the work; None if there was none.
         finished: the digest, proof and summary of the run; None if the flash is not proven.
         seconds: time from the board's first answer until its flash was proven.
         preserved: the number of bytes beside the image that were written back.
@@ -93,6 +94,7 @@ class BoardResult:
     release: Release | None = None
     passed: tuple[Passed, ...] = ()
     before: str = ""
+    replaced: Release | None = None
     finished: Finished | None = None
     seconds: float = 0.0
     preserved: int = 0
@@ -155,7 +157,7 @@ class BoardResult:
         if self.board_image:
             fields["boardImage"] = self.board_image.fields
         if self.line:
-            fields["log"] = {"number": self.line.number, "sha256": self.line.sha256.hex()}
+            fields["log"] = self.line.as_fields()
         return fields
 
 

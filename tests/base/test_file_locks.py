@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from blockota.file_locks import SHARES, LockHeldError, exclusive_lock, shared_lock
-from firmware_host.bench.log import BenchLog
 from tests.conftest import ROOT
+from tests.support.bench_logs import bench_log
 from tests.support.waiting import DEADLINE
 
 HOLD = """
@@ -68,8 +68,9 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path, kind: str) -> None:
 
 def test_a_killed_writer_does_not_stop_the_bench_log(tmp_path: Path) -> None:
     """A bench log can be written after the process that had locked it was killed."""
-    log = BenchLog(tmp_path / "bench-log.jsonl")
-    with held(tmp_path / "bench-log.jsonl.lock", "alone") as process:
+    log = bench_log(tmp_path / "log")
+    log.check()
+    with held(tmp_path / "log" / "bench-lock", "alone") as process:
         process.kill()
         process.wait(DEADLINE)
     log.check()

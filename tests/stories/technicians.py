@@ -22,7 +22,7 @@ from tests.support import forks
 
 OLD, NEW, LARGE = (IMAGES / f"bluepill-{version}.bin" for version in ("1.0.0", "1.1.0", "1.2.0"))
 STATE = Path(".blockota", "bench")
-LOG, JOURNALS = STATE / "bench-log.jsonl", STATE / "interrupted"
+LOG, JOURNALS = STATE / "log", STATE / "interrupted"
 INTERRUPTED = 130
 TIMEOUT = 120.0
 """Seconds after which a test fails instead of waiting longer."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from serial.tools.list_ports_common import ListPortInfo
 
-from firmware_host.bench.log import BenchLog
+from firmware_host.bench.log import read_log
 from firmware_host.line import port_names
 from firmware_host.simulator import WIRINGS, BoardSide, SimulatedBoard, Wiring, serve_pty, serve_rfc2217, serve_tcp
 from tests.stories.benches import APPLICATION, Bench, ends
@@ -44,7 +44,7 @@ def test_flash_alone_is_the_daily_command(workshop: Workshop) -> None:
     assert "BlockOTA bluepill 1.0.0" in result["banner"]
     assert "The board was reset to start its program." in outcome.err
     assert one.flash.startswith(OLD.read_bytes())
-    (record,) = BenchLog(LOG).lines()
+    (record,) = read_log(LOG)
     assert record.fields["operator"] == "Ida"
 
 
@@ -57,7 +57,7 @@ def test_options_override_the_settings(workshop: Workshop) -> None:
         words = ("--product", PRODUCT, "--port", url, "--wiring", "by-hand", "--mode", "plain", "--operator", "Ole")
         outcome = workshop.run("flash", *words)
     assert outcome.status == 0, outcome.err
-    (line,) = BenchLog(LOG).lines()
+    (line,) = read_log(LOG)
     assert line.fields["operator"] == "Ole"
 
 

@@ -14,13 +14,16 @@ from typing import Any
 import pytest
 
 from blockota.cli.board import board as board_group
-from blockota.cli.boards import BENCH_LOG, page_runs
+from blockota.cli.boards import page_runs
 from blockota.cli.main import run
-from firmware_host.bench.log import BenchEntry, BenchLog
+from blockota.formats.tlog import join_entries, split_entries
+from firmware_host.bench.log import BenchEntry
 from firmware_host.simulator import Faults, SimulatedBoard, Wiring, serve_rfc2217, serve_tcp
 from tests.conftest import ROOT
 from tests.firmware_host.direct_link import started
 from tests.stories.benches import APPLICATION, FULL, UNIQUE_ID, Bench, ends, with_product_id
+from tests.stories.technicians import LOG
+from tests.support.bench_logs import bench_log
 from tests.support.waiting import DEADLINE
 
 
@@ -189,8 +192,8 @@ def entry(number: int) -> BenchEntry:
 
 def test_the_log_is_shown_and_proven(bench: Bench) -> None:
     """``board log`` verifies the whole bench log before it shows lines, and detects a deleted line."""
-    kept = BenchLog(BENCH_LOG)
-    BENCH_LOG.parent.mkdir(parents=True)
+    kept = bench_log(LOG)
+    LOG.parent.mkdir(parents=True)
     ends(bench.run("log"), 2, "cannot read the bench log")
     last = [kept.append(entry(number)) for number in range(3)][-1]
     outcome = bench.run("log")
@@ -198,10 +201,11 @@ def test_the_log_is_shown_and_proven(bench: Bench) -> None:
     assert f"The log is whole: 3 lines, the last has SHA-256 {last.sha256.hex()}" in outcome.out
     fields = bench.run("log", "--board", "0001", "--json").json
     assert ([line["number"] for line in fields["lines"]], fields["last"]["number"]) == ([2], 3)
-    lines = kept.path.read_text().splitlines(keepends=True)
-    for left in (lines[1:], lines[:1] + lines[2:], lines[:1], []):
-        kept.path.write_text("".join(left))
-        ends(bench.run("log"), 3, "is damaged from line")
+    assert [line["receipt"] for line in fields["lines"]] == [2]
+    bundle = LOG / "tile" / "entries" / "000.p" / "6"
+    entries = split_entries(bundle.read_bytes())
+    bundle.write_bytes(join_entries([*entries[:2], *entries[4:], *entries[4:]]))
+    ends(bench.run("log"), 3, "is damaged from line 2 on")
 
 
 def test_simulate_serves_a_board(tmp_path: Path) -> None:

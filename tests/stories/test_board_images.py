@@ -13,7 +13,7 @@ import pytest
 
 from blockota.bindings.block_ota import pair_call, revoke_call, unpair_call
 from blockota.model.release import Product, Region, Version
-from firmware_host.bench.log import BenchLog
+from firmware_host.bench.log import read_log
 from firmware_host.simulator import Faults, SimulatedBoard, serve_tcp
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.technicians import LOG, NEW, STATE, WORDS, Jig, board, publish_all, running, unique_id
@@ -86,7 +86,7 @@ def test_a_board_gets_its_image_and_the_release(paired: Workshop) -> None:
     assert f"✓ the board holds its own image of {KEYS}: 64 bytes at 0x0800f000" in told.out
     fields = counted.json["results"][0]["boardImage"]
     assert (fields["sha256"], fields["result"]) == (hashlib.sha256(keys_of(2)).hexdigest(), "done")
-    lines = [line.entry() for line in BenchLog(LOG).lines()]
+    lines = [line.entry() for line in read_log(LOG)]
     assert lines[0].board_image_sha256 == hashlib.sha256(keys_of(1)).hexdigest()
     assert (lines[0].board_product, lines[0].board_image_size, lines[0].result) == (KEYS, 64, "done")
     assert lines[0].board_image_checks.startswith("5, 7, 8 and 10; checks 1 to 4 do not apply")

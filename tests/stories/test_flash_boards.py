@@ -21,7 +21,7 @@ from blockota.errors import RefusedError
 from blockota.model.draft import Draft, draft_release
 from blockota.model.release import Version
 from firmware_host.bench.job import BusyBoards
-from firmware_host.bench.log import BenchLog
+from firmware_host.bench.log import read_log
 from firmware_host.simulator import STM32F103C8, Faults, SimulatedBoard, TimeModel, serve_tcp
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.technicians import (
@@ -144,9 +144,9 @@ def test_every_board_has_a_line_in_the_log(published: Workshop) -> None:
         first = published.flash(url, "--operator", "Ada", "--read-back")
         second = published.flash(url, "--json")
         third = published.flash(url, "--version", "1.0.0")
-    lines = list(BenchLog(LOG).lines())
+    lines = list(read_log(LOG))
     assert f"Line 1 of the bench log, SHA-256 {lines[0].sha256.hex()}" in first.err
-    assert second.json["results"][0]["log"] == {"number": 2, "sha256": lines[1].sha256.hex()}
+    assert second.json["results"][0]["log"] == lines[1].as_fields()
     assert third.status == 3
     names = ("operator", "before", "after", "proof", "result", "chip_id", "board")
     me, digest = getpass.getuser(), json.loads(second.out)["results"][0]["sha256"]
@@ -162,17 +162,16 @@ def test_every_board_has_a_line_in_the_log(published: Workshop) -> None:
 def test_a_log_that_is_not_whole_stops_the_bench(published: Workshop) -> None:
     """``flash`` refuses to run with an incomplete bench log, and does not change the board."""
     with serve_tcp(target := board(1)) as url:
-        assert published.flash(url, "--log", "mine.jsonl", "--version", "1.0.0").status == 0
-        assert published.flash(url, "--log", "mine.jsonl").status == 0
+        assert published.flash(url, "--log", "mine", "--version", "1.0.0").status == 0
+        assert published.flash(url, "--log", "mine").status == 0
         before = target.flash
-        log = Path("mine.jsonl")
-        log.write_bytes(log.read_bytes().splitlines(keepends=True)[1])
-        outcome = published.flash(url, "--log", "mine.jsonl", "--allow-downgrade", "--version", "1.0.0")
-        log.unlink()
-        gone = published.flash(url, "--log", "mine.jsonl")
+        Path("mine/tile/entries/000.p/4").unlink()
+        outcome = published.flash(url, "--log", "mine", "--allow-downgrade", "--version", "1.0.0")
+        Path("mine/checkpoint").unlink()
+        gone = published.flash(url, "--log", "mine")
     assert (outcome.status, gone.status) == (3, 3)
-    assert "is damaged from line 1 on" in outcome.err
-    assert "Compare it with a copy" in outcome.err
+    assert "the log mine is damaged: tile/entries/000.p/4 is missing" in outcome.err
+    assert "start a new log (--log FOLDER)" in outcome.err
     assert target.flash == before
 
 
@@ -230,7 +229,7 @@ def test_repeated_control_c_reports_the_state(slow: tuple[SimulatedBoard, str], 
     assert outcome.err.splitlines()[-1].startswith("Stopped. Flashing was interrupted: ")
     assert f"`blockota flash --resume --port {url}`" in outcome.err
     assert "Still stopping" in outcome.err
-    (line,) = BenchLog(LOG).lines()
+    (line,) = read_log(LOG)
     assert line.fields["result"].startswith("flashing was interrupted: ")
 
 
@@ -249,5 +248,5 @@ def test_a_terminal_that_goes_away_ends_the_work_as_control_c_does(slow: tuple[S
         assert is_erased(one)
         os.close(terminal)
         assert process.wait(TIMEOUT) == INTERRUPTED
-    (line,) = BenchLog(LOG).lines()
+    (line,) = read_log(LOG)
     assert line.fields["result"].startswith("flashing was interrupted: ")

@@ -10,7 +10,7 @@ import pytest
 
 from blockota.bindings.block_ota import publish_call, revoke_call
 from blockota.model.release import Version
-from firmware_host.bench.log import BenchLog
+from firmware_host.bench.log import read_log
 from firmware_host.simulator import Faults, SimulatedBoard, TimeModel, serve_rfc2217, serve_tcp
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.technicians import (
@@ -98,7 +98,7 @@ def test_a_power_cut_is_reported_and_completed(
     assert "the board holds acme-thermo2 1.2.0" in outcome.out
     assert cut.flash.startswith(IMAGE + REST)
     assert not journals()
-    fields = [line.fields for line in BenchLog(LOG).lines()]
+    fields = [line.fields for line in read_log(LOG)]
     assert [(one["before"], one["after"], one["result"][:4]) for one in fields] == [
         ("1.0.0", "", fields[0]["result"][:4]),
         (then, "1.2.0", "done"),
@@ -207,7 +207,7 @@ def test_control_c_reports_what_is_half_done(workshop: Workshop) -> None:
         assert f"`blockota flash --resume --port {url} --wiring dtr-rts --baud 115200`" in result["error"]["remedy"]
         assert outcome.err.splitlines()[-1].startswith("Stopped. Flashing was interrupted: ")
         assert len(journals()) == 1
-        (line,) = BenchLog(LOG).lines()
+        (line,) = read_log(LOG)
         assert line.fields["result"].startswith("flashing was interrupted: ")
         again = workshop.run("flash", "--resume", "--port", url, *way, *RESUMED, "--json")
     assert again.status == 0, again.err

@@ -10,7 +10,7 @@ import pytest
 from blockota.bindings.block_ota import revoke_call
 from blockota.chain.local import free_port
 from blockota.model.release import Version
-from firmware_host.bench.log import BenchLog
+from firmware_host.bench.log import read_log
 from firmware_host.bench.watch import ABSENT, REMOVED
 from firmware_host.bootloader.an3155 import Command
 from firmware_host.simulator import STM32F103C8, Faults, serve_rfc2217
@@ -61,7 +61,7 @@ def test_boards_are_flashed_one_after_another(jig: tuple[Jig, str]) -> None:
         (unique_id(3), "1.1.0", "already"),
     ]
     assert all(one.flash.startswith(NEW.read_bytes()) for one in boards)
-    assert [line.fields["board"] for line in BenchLog(LOG).lines()] == [unique_id(number) for number in (1, 2, 3)]
+    assert [line.fields["board"] for line in read_log(LOG)] == [unique_id(number) for number in (1, 2, 3)]
     assert outcome.err.splitlines()[-1] == "Stopped. 3 boards are done, 0 failed."
 
 
@@ -79,7 +79,7 @@ def test_a_board_that_stays_is_not_flashed_again(jig: tuple[Jig, str]) -> None:
         work.wait_for(NEXT, times=2)
         work.interrupt()
         outcome = work.end()
-    assert [line.fields["board"] for line in BenchLog(LOG).lines()] == [unique_id(1), unique_id(2)]
+    assert [line.fields["board"] for line in read_log(LOG)] == [unique_id(1), unique_id(2)]
     assert "2 boards are done, 0 failed" in outcome.err
     assert [word in outcome.out for word in ("PORT", unique_id(1), unique_id(2))] == [True] * 3
 
@@ -99,7 +99,7 @@ def test_a_board_that_failed_is_tried_again_when_it_is_put_in_again(jig: tuple[J
         outcome = work.end()
     assert "was interrupted on this board" in outcome.err
     assert "1 board is done, 1 failed" in outcome.err
-    before = [(line.fields["before"], line.fields["after"]) for line in BenchLog(LOG).lines()]
+    before = [(line.fields["before"], line.fields["after"]) for line in read_log(LOG)]
     assert before == [("1.0.0", ""), ("half written", "1.1.0")]
     assert broken.flash.startswith(NEW.read_bytes())
 
@@ -120,7 +120,7 @@ def test_boards_with_unreadable_unique_ids_are_distinct(jig: tuple[Jig, str]) ->
         work.interrupt()
         work.end()
     assert not any("None" in line for line in work.printed)
-    assert [line.fields["board"] for line in BenchLog(LOG).lines()] == ["", ""]
+    assert [line.fields["board"] for line in read_log(LOG)] == ["", ""]
 
 
 @pytest.mark.usefixtures("published")
@@ -138,7 +138,7 @@ def test_a_board_whose_cable_came_off_is_gone_on_with(jig: tuple[Jig, str]) -> N
         work.wait_for("Line 2 of the bench log")
         work.interrupt()
         work.end()
-    assert [line.fields["after"] for line in BenchLog(LOG).lines()] == ["", "1.1.0"]
+    assert [line.fields["after"] for line in read_log(LOG)] == ["", "1.1.0"]
     assert (cut.flash[: len(NEW.read_bytes())], cut.flash[127 * 1024 :]) == (NEW.read_bytes(), flash[127 * 1024 :])
 
 
@@ -156,7 +156,7 @@ def test_a_release_that_is_revoked_meanwhile_is_refused_from_then_on(published: 
         work.interrupt()
         work.end()
     assert set(second.flash) == {0xFF}
-    last = [line.fields for line in BenchLog(LOG).lines()][-1]
+    last = [line.fields for line in read_log(LOG)][-1]
     assert (last["board"], last["after"], last["result"].partition(":")[0]) == (
         unique_id(2),
         "",

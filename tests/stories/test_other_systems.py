@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from firmware_host.bench.log import read_log
 from firmware_host.simulator import SimulatedBoard, serve_tcp
 from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Workshop, publish_first
@@ -38,7 +39,7 @@ def test_a_board_is_flashed_over_tcp(workshop: Workshop, system: str) -> None:
         done = run_elsewhere(system, "flash", "--product", PRODUCT, "--port", url)
     assert done.returncode == 0, done.stderr
     assert board.flash.startswith(OLD.read_bytes())
-    assert len(LOG.read_bytes().splitlines()) == 1
+    assert len(list(read_log(LOG))) == 1
     assert workshop.run("board", "log").status == 0
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from firmware_host.bench.log import BenchLog
 from tests.conftest import IMAGES, ROOT
 from tests.firmware_host.bench.test_log import ENTRY
 from tests.stories.conftest import Workshop
 from tests.stories.pages import commands, exit_status, missing
+from tests.support.bench_logs import bench_log
 
 PAGES = ("vendor",)
 
@@ -24,7 +24,7 @@ def test_a_page_shows_what_the_commands_print(workshop: Workshop, name: str) -> 
         Path(f"app-{version}.bin").write_bytes((IMAGES / f"bluepill-{version}.bin").read_bytes())
     for number, version in ((1, "1.0.0"), (2, "1.1.0")):
         board = f"424c4f434b4f54410000000{number}"
-        BenchLog(Path(f"bench-{number}.jsonl")).append(replace(ENTRY, board=board, after=version))
+        bench_log(Path(f"bench-{number}")).append(replace(ENTRY, board=board, after=version))
     ran = 0
     for command, lines in commands(ROOT / "docs" / f"{name}.md"):
         words = shlex.split(command, comments=True)

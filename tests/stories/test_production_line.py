@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from firmware_host.bench.log import BenchEntry, BenchLog
+from firmware_host.bench.log import BenchEntry, read_log
+from firmware_host.bench.log_folder import BenchLog
 from firmware_host.simulator import SimulatedBoard, serve_tcp
 from tests.conftest import ROOT
 from tests.firmware_host.bench.test_log import ENTRY
@@ -28,6 +29,7 @@ from tests.stories.technicians import LOG, board, publish_all, unique_id
 from tests.stories.test_bench_page import LINE, PAGE
 from tests.stories.test_board_images import publish_and_pair
 from tests.support import forks
+from tests.support.bench_logs import bench_log, change
 
 EXAMPLE = ROOT / "examples" / "board_images" / "make_keys.py"
 NOON = int(datetime(2026, 11, 28, 12).astimezone().timestamp())
@@ -42,7 +44,7 @@ def offline(*words: str, folder: Path, zone: str = "") -> Outcome:
 
 def write_log(path: Path, *entries: BenchEntry) -> BenchLog:
     """Write a bench log."""
-    log = BenchLog(path)
+    log = bench_log(path)
     for entry in entries:
         log.append(entry)
     return log
@@ -58,9 +60,9 @@ def write_two_logs(folder: Path) -> None:
     """Write the logs of two ports with three boards, of which one is bad and one was repeated."""
     silent = replace(entry_at(0, 1), result="the board fell silent", after="")
     first, second = replace(entry_at(1, 1), milliseconds=5000), replace(entry_at(2, 2), milliseconds=4000)
-    write_log(folder / "line-1.jsonl", silent, first, second)
+    write_log(folder / "line-1", silent, first, second)
     third = replace(entry_at(3, 3), result="the board fell silent", after="", operator="Ben", port="/dev/ttyUSB1")
-    write_log(folder / "line-2.jsonl", third)
+    write_log(folder / "line-2", third)
 
 
 def test_the_commands_of_the_section_print_what_it_shows(workshop: Workshop) -> None:
@@ -95,7 +97,7 @@ def test_counters_are_printed_after_each_board(workshop: Workshop) -> None:
     assert ": board 3: 2 good, 1 bad" in told.err
     assert "3 boards: 2 good, 1 bad" in told.err.splitlines()
     assert counted.json["counters"] == {"boards": 3, "good": 2, "bad": 1, "repeated": 0}
-    lines = [line.entry() for line in BenchLog(LOG).lines()]
+    lines = [line.entry() for line in read_log(LOG)]
     assert {line.version for line in lines} == {"1.1.0"}
     assert {line.port for line in lines} == set(ports[1::2])
 
@@ -103,9 +105,9 @@ def test_counters_are_printed_after_each_board(workshop: Workshop) -> None:
 def test_an_export_to_the_standard_output_is_the_file(tmp_path: Path) -> None:
     """``--csv -`` prints the bytes that ``--csv FILE`` writes, and ``--board`` selects lines."""
     write_two_logs(tmp_path)
-    printed = offline("log", "--log", "line-1.jsonl", "--csv", "-", folder=tmp_path)
-    written = offline("log", "--log", "line-1.jsonl", "--csv", "boards.csv", "--json", folder=tmp_path)
-    one = offline("log", "--log", "line-1.jsonl", "--csv", "-", "--board", "0002", folder=tmp_path)
+    printed = offline("log", "--log", "line-1", "--csv", "-", folder=tmp_path)
+    written = offline("log", "--log", "line-1", "--csv", "boards.csv", "--json", folder=tmp_path)
+    one = offline("log", "--log", "line-1", "--csv", "-", "--board", "0002", folder=tmp_path)
     assert (printed.status, written.status) == (0, 0), printed.err + written.err
     assert (tmp_path / "boards.csv").read_bytes() == printed.out.encode()
     assert (written.json["lines"], written.json["last"]["number"]) == (3, 3)
@@ -116,12 +118,12 @@ def test_an_export_to_the_standard_output_is_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "says"),
     [
-        (("log", "--csv", "boards.csv", "--log", "line-1.jsonl"), 2, "boards.csv already exists"),
-        (("log", "--force", "--log", "line-1.jsonl"), 2, "apply to an export"),
-        (("log", "--csv", "-", "--json", "--log", "line-1.jsonl"), 2, "exclude each other"),
-        (("log", "--csv", "-", "--log", "none.jsonl"), 2, "cannot read the bench log none.jsonl"),
-        (("log", "--csv", "nowhere/boards.csv", "--log", "line-1.jsonl"), 2, "nowhere/boards.csv cannot be written"),
-        (("summary", "--date", "28.11.2026", "line-1.jsonl"), 2, "'28.11.2026' is not a date"),
+        (("log", "--csv", "boards.csv", "--log", "line-1"), 2, "boards.csv already exists"),
+        (("log", "--force", "--log", "line-1"), 2, "apply to an export"),
+        (("log", "--csv", "-", "--json", "--log", "line-1"), 2, "exclude each other"),
+        (("log", "--csv", "-", "--log", "none"), 2, "cannot read the bench log none"),
+        (("log", "--csv", "nowhere/boards.csv", "--log", "line-1"), 2, "nowhere/boards.csv cannot be written"),
+        (("summary", "--date", "28.11.2026", "line-1"), 2, "'28.11.2026' is not a date"),
     ],
     ids=["exists", "no export", "json", "no log", "no folder", "date"],
 )
@@ -138,9 +140,8 @@ def test_wrong_usage_of_the_log_is_refused(tmp_path: Path, words: tuple[str, ...
 def test_a_damaged_log_is_exported_only_as_far_as_it_is_confirmed(tmp_path: Path) -> None:
     """A damaged log is refused, and ``--confirmed-part`` exports the confirmed lines and names them."""
     write_two_logs(tmp_path)
-    log = tmp_path / "line-1.jsonl"
-    log.write_bytes(log.read_bytes().replace(b'"milliseconds":5000', b'"milliseconds":1000'))
-    words = ("log", "--log", "line-1.jsonl", "--csv", "boards.csv")
+    change(tmp_path / "line-1", b'"milliseconds":5000', b'"milliseconds":1000')
+    words = ("log", "--log", "line-1", "--csv", "boards.csv")
     refused = offline(*words, folder=tmp_path)
     assert (refused.status, (tmp_path / "boards.csv").exists()) == (3, False)
     assert "damaged from line 3 on" in refused.err
@@ -150,14 +151,14 @@ def test_a_damaged_log_is_exported_only_as_far_as_it_is_confirmed(tmp_path: Path
     assert "Only line 1 is exported; each exported line is confirmed by its hash in the next line" in allowed.err
     rows = list(csv.DictReader(io.StringIO((tmp_path / "boards.csv").read_bytes().decode(), newline="")))
     assert [row["line"] for row in rows] == ["1"]
-    summed = offline("summary", "--date", "2026-11-28", "line-1.jsonl", folder=tmp_path)
+    summed = offline("summary", "--date", "2026-11-28", "line-1", folder=tmp_path)
     assert (summed.status, summed.out) == (3, "")
 
 
 def test_a_log_without_a_confirmed_line_is_not_exported(tmp_path: Path) -> None:
     """If no line of a damaged log is confirmed, nothing is exported."""
-    log = write_log(tmp_path / "log", ENTRY)
-    log.path.write_bytes(log.path.read_bytes().replace(b"done", b"dome"))
+    write_log(tmp_path / "log", ENTRY)
+    change(tmp_path / "log", b"done", b"dome")
     outcome = offline("log", "--log", "log", "--csv", "boards.csv", "--confirmed-part", folder=tmp_path)
     assert (outcome.status, (tmp_path / "boards.csv").exists()) == (3, False)
     assert "no line of log is confirmed" in outcome.err
@@ -187,13 +188,12 @@ def test_a_day_is_the_local_day(tmp_path: Path, zone: str, offset: str, first: s
 def test_a_line_in_two_logs_counts_once(tmp_path: Path) -> None:
     """A log that is given twice, or that is a copy of another one, is counted once."""
     write_two_logs(tmp_path)
-    for name in ("line-1.jsonl", "line-1.jsonl.head"):
-        (tmp_path / name.replace("1", "3")).write_bytes((tmp_path / name).read_bytes())
-    words = ("summary", "--date", "2026-11-28", "--json", "line-1.jsonl")
-    once, twice = (offline(*words, *more, folder=tmp_path) for more in ((), ("./line-1.jsonl", "line-3.jsonl")))
+    shutil.copytree(tmp_path / "line-1", tmp_path / "line-3")
+    words = ("summary", "--date", "2026-11-28", "--json", "line-1")
+    once, twice = (offline(*words, *more, folder=tmp_path) for more in ((), ("./line-1", "line-3")))
     assert (once.status, twice.status) == (0, 0), once.err + twice.err
     assert twice.json == once.json
-    told = offline(*words, "./line-1.jsonl", "line-3.jsonl", folder=tmp_path)
+    told = offline(*words, "./line-1", "line-3", folder=tmp_path)
     assert once.json["total"]["good"]
     assert "6 lines are repeated in these logs, and count once" in told.err
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_host.bench.log import BenchEntry, BenchLog, Line
+from firmware_host.bench.log import BenchEntry, Line, read_log
 from firmware_host.bench.reports import COLUMNS, csv_of
 from tests.firmware_host.bench.test_log import ENTRY
+from tests.support.bench_logs import bench_log
 
 FORMULAS = "=+-@\t\r\n"
 
@@ -30,9 +31,9 @@ def rows(content: bytes) -> list[dict[str, str]]:
 
 def test_each_line_has_all_columns(tmp_path: Path) -> None:
     """The file has a header, one record for each log line, and CRLF at the end of each record."""
-    log = BenchLog(tmp_path / "log")
+    log = bench_log(tmp_path / "log")
     written = [log.append(replace(ENTRY, port="/dev/ttyUSB0", version="1.1.0", milliseconds=4321)) for _ in range(2)]
-    content = csv_of(log.lines())
+    content = csv_of(read_log(log.folder))
     assert content.startswith(b",".join(name.encode() for name in COLUMNS) + b"\r\n")
     assert content.count(b"\r\n") == content.count(b"\n") == 3
     first, second = rows(content)

@@ -1,4 +1,4 @@
-"""The bench log is a hash chain in which removed and changed lines are detected."""
+"""The bench log: lines and receipts in a log of `blockota.ledger`, and the files of earlier versions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import os
 import resource
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from blockota.errors import Action, BlockOTAError, ContentError, UsageError
-from firmware_host.bench.log import BenchEntry, BenchLog, Line
+from blockota.errors import Action, BlockOTAError, ContentError, RefusedError, UsageError
+from blockota.ledger.fsck import check_log
+from blockota.ledger.log import TileLog
+from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
+from firmware_host.bench.log import BenchEntry, Line, confirmed_lines, following, read_log
+from firmware_host.bench.log_folder import BenchLog, own_signer
+from tests.support.bench_logs import bench_log, change, newest_bundle
+from tests.support.logs import note_signer
 
 ENTRY = BenchEntry(
     time=1_790_000_000,
@@ -34,46 +39,261 @@ ENTRY = BenchEntry(
 )
 
 
+IDENTITY = UUID("8f14e45f-ceea-467f-a8a0-c2d5b1e7d301")
+OTHER_BOARD = "424c4f434b4f544100000002"
+
+
 @pytest.fixture
-def small_files_only() -> Iterator[None]:
-    """Limit the size of files that this process writes to 50 kB."""
+def small_files_only() -> Iterator[Callable[[int], None]]:
+    """Yield a function that limits the size of files that this process writes."""
     limit, ceiling = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, ceiling))
-    yield
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, ceiling))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, ceiling))
 
 
 def filled(folder: Path, count: int = 4) -> BenchLog:
     """Return a log with some lines."""
-    folder.mkdir(exist_ok=True)
-    log = BenchLog(folder / "bench-log.jsonl")
-    for _ in range(count):
-        log.append(ENTRY)
+    log = bench_log(folder)
+    for number in range(count):
+        log.append(replace(ENTRY, time=ENTRY.time - number))
     return log
 
 
-def rows(log: BenchLog) -> list[bytes]:
-    """Return the raw lines of the log file."""
-    return log.path.read_bytes().splitlines(keepends=True)
+def entries_of(log: BenchLog) -> list[LogEntry]:
+    """Return the entries of a log, published or not."""
+    return [LogEntry.decode(raw) for raw in TileLog(log.folder).entries()]
 
 
 def test_lines_come_back_in_order(tmp_path: Path) -> None:
-    """Log lines are read in order, each with its number, its fields and the hash of the previous line."""
-    log = filled(tmp_path)
-    lines = list(log.lines())
+    """Lines are read in order, each with its number, its fields and the hash of the previous line."""
+    log = filled(tmp_path / "log")
+    lines = list(read_log(log.folder))
     assert [line.number for line in lines] == [1, 2, 3, 4]
     assert [line.fields["previous"] for line in lines[1:]] == [line.sha256.hex() for line in lines[:-1]]
-    assert lines[0].fields["product"] == "acme-thermo2"
-    assert log.append(ENTRY).number == 5
+    assert lines[0].entry() == ENTRY
+    last = log.append(replace(ENTRY, time=0))
+    assert (last.number, list(read_log(log.folder))[-1]) == (5, last)
 
 
-def test_an_empty_log_is_whole(tmp_path: Path) -> None:
-    """An empty log is valid, and a missing log file is a usage error."""
-    log = BenchLog(tmp_path / "log")
+def test_a_proven_flash_has_a_receipt(tmp_path: Path) -> None:
+    """A proven flash has a receipt with the evidence level C, and the log belongs to its signed checkpoint."""
+    log = bench_log(tmp_path / "log")
+    line = log.append(replace(ENTRY, version="1.1.0", before_sha256="cd" * 32))
+    receipt, event = entries_of(log)
+    assert (line.receipt, receipt.kind, receipt.level) == (0, EntryKind.INSTALL, EvidenceLevel.C)
+    assert (receipt.device, receipt.unique_id, receipt.gateway) == (0, bytes.fromhex(ENTRY.board), None)
+    assert (str(receipt.release), receipt.image) == ("acme-thermo2 1.1.0", bytes.fromhex(ENTRY.sha256))
+    assert (receipt.previous, receipt.source) == (bytes.fromhex("cd" * 32), None)
+    assert (event.kind, event.source, event.level) == (EntryKind.EVENT, line.raw.decode(), None)
+    assert check_log(TileLog(log.folder).published, [note_signer("bench/test").key]).head.size == 2
+
+
+def test_a_run_without_proof_is_an_event(tmp_path: Path) -> None:
+    """A failed run, and a board without a readable unique id, have an event with the line, and no receipt."""
+    log = bench_log(tmp_path / "log")
+    lines = [
+        log.append(replace(ENTRY, result="the board fell silent", after="", version="1.1.0")),
+        log.append(replace(ENTRY, result="no release", after="", product="", sha256="", flash_sha256="")),
+        log.append(replace(ENTRY, board="")),
+    ]
+    assert {(one.kind, one.image) for one in entries_of(log)} == {(EntryKind.EVENT, None)}
+    assert [line.receipt for line in lines] == [None] * 3
+    assert str(entries_of(log)[0].release) == "acme-thermo2 1.1.0"
+
+
+def test_the_kind_of_a_receipt_depends_on_the_boards_history(tmp_path: Path) -> None:
+    """The same release again is a reinstallation; an image that the board has under another name is an equivalent."""
+    renamed = replace(ENTRY, product="acme-lamp", result="already")
+    for entry in (ENTRY, ENTRY, renamed, replace(ENTRY, board=OTHER_BOARD), replace(ENTRY, after="1.2.0")):
+        bench_log(tmp_path / "log").append(replace(entry, version=entry.after))
+    found = [one.kind for one in entries_of(bench_log(tmp_path / "log")) if one.kind is not EntryKind.EVENT]
+    kinds = EntryKind
+    assert found == [kinds.INSTALL, kinds.REINSTALL, kinds.EQUIVALENT, kinds.INSTALL, kinds.INSTALL]
+
+
+def test_the_entries_of_a_technician_name_the_identity(tmp_path: Path) -> None:
+    """With an identity, each entry has its UUID."""
+    log = BenchLog(tmp_path / "log", note_signer(f"city.example/{IDENTITY.hex}"), IDENTITY)
+    log.append(ENTRY)
+    assert {one.gateway for one in entries_of(log)} == {IDENTITY}
+
+
+def test_the_events_of_others_are_not_lines(tmp_path: Path) -> None:
+    """An event that is appended to the log by another command is not a line, and does not disturb the lines."""
+    log = filled(tmp_path / "log", 1)
+    TileLog(log.folder).append([LogEntry(EntryKind.EVENT, 1, source="the door was opened").encode()])
+    log.check()
+    line = log.append(ENTRY)
+    assert (line.number, line.receipt) == (2, 3)
+    assert [line.number for line in read_log(log.folder)] == [1, 2]
+
+
+def test_long_texts_are_shortened(tmp_path: Path) -> None:
+    """A text that does not fit into an entry is shortened; the other facts stay."""
+    log = bench_log(tmp_path / "log")
+    log.append(replace(ENTRY, result="\u1234\n" * 100_000, operator="Ida" * 5000, after=""))
+    (line,) = read_log(log.folder)
+    entry = line.entry()
+    assert entry.result.startswith("\u1234\n")
+    assert entry.result.endswith("…")
+    assert replace(entry, result="", operator="") == replace(ENTRY, result="", operator="", after="")
+
+
+def test_what_others_published_is_read_on(tmp_path: Path) -> None:
+    """Two writers of one log continue each other's lines, and a receipt counts for both."""
+    first, second = (bench_log(tmp_path / "log") for _ in range(2))
+    lines = [log.append(replace(ENTRY, time=time)) for time, log in enumerate((first, second, first))]
+    assert [line.number for line in lines] == [1, 2, 3]
+    kinds = [one.kind for one in entries_of(first) if one.kind is not EntryKind.EVENT]
+    assert kinds == [EntryKind.INSTALL, EntryKind.REINSTALL, EntryKind.REINSTALL]
+
+
+def test_many_write_at_once(tmp_path: Path) -> None:
+    """Lines that are appended concurrently get distinct numbers, also while the log is read."""
+    folder = tmp_path / "log"
+    bench_log(folder).check()
+
+    def write() -> None:
+        for _ in range(4):
+            bench_log(folder).append(ENTRY)
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        numbers = [line.number for line in read_log(folder)]
+        assert numbers == [*range(1, len(numbers) + 1)]
+    assert [line.number for line in read_log(folder)] == [*range(1, 13)]
+
+
+def test_a_run_that_was_stopped_before_publishing_is_published_by_the_next(tmp_path: Path) -> None:
+    """A line is durable before it is published: the next check publishes it."""
+    log, folder = filled(tmp_path / "log", 1), tmp_path / "log"
+    entries = list(TileLog(folder).entries())[:2]
+    other = bench_log(tmp_path / "other")
+    other.check()
+    TileLog(other.folder).append(entries)
+    assert len(list(read_log(other.folder))) == 1
+    assert TileLog(other.folder).published.head().size == 0
+    other.check()
+    assert TileLog(other.folder).published.head() == TileLog(log.folder).published.head()
+
+
+SPOILT_FOLDERS: dict[str, Callable[[Path], object]] = {
+    "a line changed": lambda log: change(log, b'"after":"1.1.0"', b'"after":"1.0.9"'),
+    "a receipt changed": lambda log: change(log, bytes.fromhex(ENTRY.board), bytes.fromhex(OTHER_BOARD)),
+    "entries removed": lambda log: newest_bundle(log).unlink(),
+    "checkpoint removed": lambda log: (log / "checkpoint").unlink(),
+    "checkpoint changed": lambda log: (log / "checkpoint").write_text("bench/test\n2\n"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT_FOLDERS)
+def test_a_damaged_log_is_reported_before_a_board_is_changed(tmp_path: Path, name: str) -> None:
+    """A damaged log is neither read nor continued; the remedy at the bench includes a new log."""
+    log = filled(tmp_path / "log")
+    SPOILT_FOLDERS[name](log.folder)
+    if name != "checkpoint removed":
+        with pytest.raises(ContentError, match="is damaged"):
+            list(read_log(log.folder))
+    with pytest.raises(ContentError, match=r"is damaged.*start a new log") as error:
+        bench_log(log.folder).check()
+    assert error.value.action is Action.NAME_LOG
+    with pytest.raises(ContentError, match="is damaged"):
+        bench_log(log.folder).append(ENTRY)
+
+
+def test_a_log_of_another_bench_is_refused(tmp_path: Path) -> None:
+    """A log that another key signs is not continued, and not changed."""
+    log = filled(tmp_path / "log", 1)
+    other = BenchLog(log.folder, own_signer(tmp_path / "key.pem"))
+    with pytest.raises(RefusedError, match=r"cannot write the bench log .* has the origin bench/test") as error:
+        other.check()
+    assert error.value.action is Action.NAME_LOG
+    assert len(list(read_log(log.folder))) == 1
+
+
+def test_the_key_of_a_bench_is_made_once(tmp_path: Path) -> None:
+    """The key is made at the first use, readable by its owner only, and it names the log."""
+    first, second = (own_signer(tmp_path / "bench" / "key.pem") for _ in range(2))
+    assert first.key == second.key
+    assert first.key.name == f"bench/{first.key.key.hex()[:16]}"
+    assert (tmp_path / "bench" / "key.pem").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "bench" / "key.pem").chmod(0o644)
+    with pytest.raises(RefusedError, match="other users of this computer may read it"):
+        own_signer(tmp_path / "bench" / "key.pem")
+
+
+def test_a_full_disk_is_reported_before_a_board_is_changed(
+    tmp_path: Path, small_files_only: Callable[[int], None]
+) -> None:
+    """If the log has no space, the check says so, and the log stays whole."""
+    log = filled(tmp_path / "log", 2)
+    small_files_only(500)
+    with pytest.raises(UsageError, match=r"cannot write the bench log .*: File too large") as error:
+        log.check()
+    assert error.value.action is Action.NAME_LOG
+    with pytest.raises(UsageError, match="cannot write the bench log"):
+        log.append(ENTRY)
+    assert len(list(read_log(log.folder))) == 2
+
+
+def test_a_line_that_cannot_be_published_is_kept(tmp_path: Path, small_files_only: Callable[[int], None]) -> None:
+    """If the disk becomes full after a line was appended, the line is read, and published later."""
+    log = filled(tmp_path / "log", 6)
+    small_files_only(3000)  # more than the entries of one line, less than the bundle of all
+    assert log.append(replace(ENTRY, time=7)).number == 7
+    assert len(list(read_log(log.folder))) == 7
+    small_files_only(1 << 20)
+    assert log.append(replace(ENTRY, time=8)).number == 8
+    assert TileLog(log.folder).published.head().size == 16
+
+
+@pytest.mark.parametrize("kind", ["file", "no parent", "other files", "not writable"])
+def test_a_folder_that_cannot_be_a_log_is_refused(tmp_path: Path, kind: str) -> None:
+    """A file, a missing parent folder and a folder with other files are refused, and stay as they are."""
+    path = {"file": tmp_path / "old.jsonl", "no parent": tmp_path / "missing" / "log"}.get(kind, tmp_path)
+    (tmp_path / "old.jsonl").write_text("{}")
+    if kind == "not writable":
+        path = Path("/proc/log")
+    with pytest.raises(BlockOTAError, match=r"cannot write the bench log|cannot be continued") as error:
+        bench_log(path).check()
+    assert error.value.action is Action.NAME_LOG
+    assert [one.name for one in tmp_path.iterdir()] == ["old.jsonl"]
     with pytest.raises(UsageError, match="cannot read the bench log"):
-        list(log.lines())
-    log.path.touch()
-    assert not list(log.lines())
+        read_log(tmp_path)
+    with pytest.raises(UsageError, match="cannot read the bench log"):
+        read_log(tmp_path / "missing")
+
+
+def test_the_lines_before_a_break_are_confirmed(tmp_path: Path) -> None:
+    """Of a damaged log, only the lines whose hash the next line contains are confirmed."""
+    folder = tmp_path / "log"
+    for number in range(4):
+        bench_log(folder).append(replace(ENTRY, milliseconds=number))
+    lines, error = confirmed_lines(folder)
+    assert ([line.number for line in lines], error) == ([1, 2, 3, 4], None)
+    # A changed line shows in the line after it, so that the changed line itself must not count.
+    change(folder, b'"milliseconds":2', b'"milliseconds":9')
+    lines, error = confirmed_lines(folder)
+    assert ([line.fields["milliseconds"] for line in lines], error is not None) == ([0, 1], True)
+
+
+# Logs of earlier versions
+
+
+def old_log(path: Path, count: int = 4) -> list[bytes]:
+    """Write a log as earlier versions did, and return its lines with their newlines."""
+    rows, last = list[bytes](), None
+    for _ in range(count):
+        number, previous = following(last)
+        fields = {"number": number, "previous": previous, **asdict(ENTRY)}
+        last = Line(json.dumps(fields, separators=(",", ":")).encode(), number, fields)
+        rows.append(last.raw + b"\n")
+    path.write_bytes(b"".join(rows))
+    if last:
+        path.with_name(f"{path.name}.head").write_bytes(rows[-1])
+    return rows
 
 
 SPOILT: dict[str, Callable[[list[bytes]], list[bytes]]] = {
@@ -94,92 +314,33 @@ SPOILT: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_a_removed_or_changed_line_shows(tmp_path: Path, name: str) -> None:
+def test_a_removed_or_changed_line_of_an_old_log_shows(tmp_path: Path, name: str) -> None:
     """A removed or changed line is detected at every position, including the last."""
-    log = filled(tmp_path)
-    log.path.write_bytes(b"".join(SPOILT[name](rows(log))))
+    rows = old_log(tmp_path / "log")
+    assert [line.receipt for line in read_log(tmp_path / "log")] == [None] * 4
+    (tmp_path / "log").write_bytes(b"".join(SPOILT[name](rows)))
     with pytest.raises(ContentError, match=r"the bench log .* is damaged from line \d on"):
-        list(log.lines())
-
-
-@given(data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_any_changed_byte_shows(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """A change of any byte of the log is detected."""
-    log = filled(tmp_path_factory.mktemp("log"), 3)
-    content = bytearray(log.path.read_bytes())
-    place = data.draw(st.integers(0, len(content) - 1))
-    content[place] ^= data.draw(st.integers(1, 255))
-    log.path.write_bytes(content)
-    with pytest.raises(ContentError):
-        list(log.lines())
-
-
-def test_nothing_is_appended_to_a_shortened_log(tmp_path: Path) -> None:
-    """Appending to a shortened log is refused, because another line would hide the missing ones."""
-    log = filled(tmp_path)
-    log.path.write_bytes(b"".join(rows(log)[:-2]))
-    before = log.path.read_bytes()
-    with pytest.raises(ContentError, match="is damaged from line 3"):
-        log.append(ENTRY)
-    assert log.path.read_bytes() == before
-
-
-def test_a_line_that_follows_well_is_not_believed(tmp_path: Path) -> None:
-    """A line with the right number and hash is refused if the head file does not confirm it."""
-    log, other = filled(tmp_path), filled(tmp_path / "other", 5)
-    log.path.write_bytes(other.path.read_bytes())
-    with pytest.raises(ContentError, match="is damaged from line 5 on"):
-        log.check()
-    with pytest.raises(ContentError, match="is damaged from line 5 on"):
-        list(log.lines())
+        list(read_log(tmp_path / "log"))
 
 
 @pytest.mark.parametrize("kept", [0, 7, -1])
-def test_a_last_line_that_only_the_head_file_has_is_restored(tmp_path: Path, kept: int) -> None:
-    """A last line that a crash removed is read from the head file and restored by the next append."""
-    log = filled(tmp_path)
-    *lines, last = rows(log)
-    log.path.write_bytes(b"".join(lines) + last[:kept])
-    assert len(list(log.lines())) == 4
-    assert log.append(ENTRY).number == 5
-    assert rows(log)[3] == last
-    assert len(list(log.lines())) == 5
+def test_a_last_line_that_only_the_head_file_has_is_read(tmp_path: Path, kept: int) -> None:
+    """A last line that a crash removed from an old log is read from the head file."""
+    *rows, last = old_log(tmp_path / "log")
+    (tmp_path / "log").write_bytes(b"".join(rows) + last[:kept])
+    assert len(list(read_log(tmp_path / "log"))) == 4
 
 
-def test_a_full_disk_takes_nothing_and_breaks_nothing(tmp_path: Path, small_files_only: None) -> None:
-    """If the head file cannot be written, the log is unchanged and accepts later lines."""
-    del small_files_only
-    log = BenchLog(tmp_path / "log")
-    huge = replace(ENTRY, result="x" * 100_000)
-    log.append(ENTRY)
-    for _ in range(3):
-        with pytest.raises(UsageError, match="cannot write the bench log"):
-            log.append(huge)
-    assert log.append(ENTRY).number == 2
-    assert len(list(log.lines())) == 2
-
-
-def test_a_line_that_does_not_fit_into_the_log_is_kept_by_the_head(tmp_path: Path, small_files_only: None) -> None:
-    """If the log has no space for a line, the line stays in the head file and can be read."""
-    del small_files_only
-    log = BenchLog(tmp_path / "log")
-    large = replace(ENTRY, result="x" * 40_000)
-    log.append(large)
-    assert log.append(large).number == 2
-    assert len(list(log.lines())) == 2
-    with pytest.raises(UsageError, match="cannot write the bench log"):
-        log.check()
-    assert len(list(log.lines())) == 2
-
-
-def test_a_missing_head_file_is_named(tmp_path: Path) -> None:
-    """If the head file is missing, the error says so, and names the file."""
-    log = filled(tmp_path)
-    head = log.path.with_name("bench-log.jsonl.head")
+def test_the_head_file_of_an_old_log_is_required(tmp_path: Path) -> None:
+    """A missing or damaged head file is named."""
+    old_log(tmp_path / "log")
+    head = tmp_path / "log.head"
+    head.write_text(json.dumps({"number": "4"}))
+    with pytest.raises(ContentError, match=r"head file .* cannot be read"):
+        list(read_log(tmp_path / "log"))
     head.unlink()
     with pytest.raises(ContentError, match=rf"the head file {head} is missing, and the log ends with line 4\."):
-        list(log.lines())
+        list(read_log(tmp_path / "log"))
 
 
 @pytest.mark.parametrize("raw", [b"no JSON", b"[]", b"{}", b'{"number":1,"previous":"00"}', b"\xff"])
@@ -188,41 +349,9 @@ def test_a_line_that_cannot_be_parsed_has_its_reason(tmp_path: Path, raw: bytes)
     path = tmp_path / "log"
     path.write_bytes(raw + b"\n")
     with pytest.raises(ContentError, match=r"is damaged from line 1 on: it is not a line of a bench log: ..") as error:
-        list(BenchLog(path).lines())
+        list(read_log(path))
     assert str(path) in error.value.what
     assert not {".)", "..", ". ("} & {str(error.value)[at : at + 2] for at in range(len(str(error.value)))}
-
-
-def test_a_damaged_head_file_is_reported(tmp_path: Path) -> None:
-    """A damaged head file is reported; the log is not treated as a new one."""
-    log = filled(tmp_path)
-    log.path.with_name("bench-log.jsonl.head").write_text(json.dumps({"number": "4"}))
-    with pytest.raises(ContentError, match=r"head file .* cannot be read"):
-        list(log.lines())
-
-
-def test_many_write_at_once(tmp_path: Path) -> None:
-    """Lines that are appended concurrently get distinct numbers."""
-    log = BenchLog(tmp_path / "log")
-
-    def write() -> None:
-        for _ in range(10):
-            BenchLog(log.path).append(ENTRY)
-
-    threads = [threading.Thread(target=write) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [line.number for line in log.lines()] == [*range(1, 41)]
-
-
-@pytest.mark.parametrize("name", ["", "missing/log"])
-def test_a_log_that_cannot_be_written_is_reported(tmp_path: Path, name: str) -> None:
-    """A log path that is a folder or has no parent folder is reported."""
-    with pytest.raises(BlockOTAError, match="cannot write the bench log") as error:
-        BenchLog(tmp_path / name).append(ENTRY)
-    assert error.value.action is Action.NAME_LOG
 
 
 @pytest.mark.parametrize("name", ["fifo", "zero"])
@@ -233,50 +362,10 @@ def test_a_log_that_is_not_a_regular_file_is_not_read(tmp_path: Path, name: str)
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    with pytest.raises(UsageError, match=r"cannot write the bench log .* it is not a regular file"):
-        BenchLog(path).check()
+    with pytest.raises(UsageError, match=r"cannot write the bench log .*"):
+        bench_log(path).check()
     with pytest.raises(UsageError, match=r"cannot read the bench log .* it is not a regular file"):
-        list(BenchLog(path).lines())
-
-
-def test_a_damaged_log_has_a_remedy_at_the_bench(tmp_path: Path) -> None:
-    """Before a board is changed, the remedy of a damaged log includes a new log."""
-    log = filled(tmp_path)
-    log.path.write_bytes(b"".join(rows(log)) + b"\n")
-    with pytest.raises(ContentError, match=r"is damaged from line 5 on: .* start a new log") as error:
-        log.check()
-    assert error.value.action is Action.NAME_LOG
-
-
-def test_a_check_reports_what_an_append_would(tmp_path: Path) -> None:
-    """`check` restores a lost last line, and reports a missing line or a log that cannot be written."""
-    log = filled(tmp_path)
-    *lines, last = rows(log)
-    log.path.write_bytes(b"".join(lines) + last[:9])
-    log.check()
-    assert rows(log) == [*lines, last]
-    log.append(ENTRY)
-    log.check()
-    kept = rows(log)
-    log.path.write_bytes(b"".join([kept[0], *kept[2:]]))
-    with pytest.raises(ContentError, match="is damaged from line 2"):
-        BenchLog(log.path).check()
-    with pytest.raises(UsageError, match="cannot write the bench log"):
-        BenchLog(tmp_path / "nowhere" / "log").check()
-
-
-def test_the_lines_before_a_break_are_confirmed(tmp_path: Path) -> None:
-    """Of a damaged log, only the lines whose hash the next line contains are confirmed."""
-    log = filled(tmp_path)
-    lines, error = log.confirmed()
-    assert ([line.number for line in lines], error) == ([1, 2, 3, 4], None)
-    # A changed line shows in the line after it, so that the changed line itself must not count.
-    confirmed = {"middle removed": 0, "two last removed": 1, "changed": 1, "last changed": 3, "first removed": 0}
-    whole = rows(log)
-    for name, count in confirmed.items():
-        log.path.write_bytes(b"".join(SPOILT[name](whole)))
-        lines, error = log.confirmed()
-        assert ([line.raw + b"\n" for line in lines], error is not None) == (whole[:count], True), name
+        read_log(path)
 
 
 def test_lines_of_earlier_versions_are_read() -> None:
