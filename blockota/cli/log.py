@@ -88,9 +88,10 @@ def append(session: Session, /, files: tuple[Path, ...], events: tuple[str, ...]
             raise error.revised(what=f"{file} is not appended, {error.what}") from error
     now = int(time.time())
     entries += [LogEntry(EntryKind.EVENT, time=now, gateway=keeper, source=text) for text in events]
-    if other := next((one.gateway for one in entries if keeper and one.gateway != keeper), None):
+    stranger = next((one for one in entries if keeper and one.gateway != keeper), None)
+    if stranger:
         raise UsageError(
-            f"an entry of {other} does not belong into this log",
+            f"an entry of {stranger.gateway or 'a log that is not enrolled'} does not belong into this log",
             why=f"the log {settings.origin} is that of {keeper}",
             remedy="append it to the log of its gateway",
         )
@@ -135,7 +136,7 @@ def checkpoint(session: Session, /) -> None:
     def show() -> None:
         for witness, why in silent.items():
             session.warn(f"{witness.key.name} did not sign: {why}")
-        session.done(f"the checkpoint has {head.size:,} entries{cosigned}")
+        session.done(f"the checkpoint has {_entries(head.size)}{cosigned}")
 
     fields: dict[str, Any] = {"origin": origin, "key": str(signer.key), "size": head.size, "root": head.root.hex()}
     session.result(fields | {"witnesses": witnesses}, show)
@@ -163,15 +164,16 @@ def anchor(session: Session, /, key: str, password_fd: int | None, *, is_whole: 
     account = open_key(gateway.settings.chain_id, key, password_fd)
     reader = _log_of(_settings(session)).published
     planned = plan_anchor(reader, account.address, ledger, identities, every=1 if is_whole else EVERY)
-    growth, size = planned.growth, planned.anchored.size
+    growth, size, published = planned.growth, planned.anchored.size, reader.head().size
     fields: dict[str, Any] = {"uuid": str(planned.keeper), "anchoredBefore": size, "size": size, "block": None}
-    sentence = f"nothing to anchor: {size:,} of {reader.head().size:,} published entries are anchored"
+    sentence = f"nothing to anchor: the log has {_entries(published)}, and {size:,} of them are anchored"
+    if size < published:
+        sentence += f"; the next anchor is due at {size - size % EVERY + EVERY:,}"
     if growth:
         sent = ledger.anchor(account, growth)
         fields |= {"size": growth.size, "root": growth.root.hex(), "block": sent.block_number}
-        sentence = (
-            f"{growth.size:,} entries are anchored in block {sent.block_number:,} of chain {ledger.chain.chain_id}"
-        )
+        where = f"block {sent.block_number:,} of chain {ledger.chain.chain_id}"
+        sentence = f"the log is anchored with {_entries(growth.size)} in {where}"
     session.result(fields, lambda: session.done(sentence))
 
 
@@ -201,7 +203,7 @@ def serve(session: Session, /, folder: Path | None, access_log: Path | None, lis
 
     def show(url: str) -> None:
         fields = {"url": url, "entries": size}
-        session.result(fields, lambda: session.done(f"serving a log of {size:,} entries at {url}"))
+        session.result(fields, lambda: session.done(f"serving a log of {_entries(size)} at {url}"))
 
     serve(LogSite(served), listening, log=open_log(access_log), on_ready=show)
 
@@ -239,7 +241,7 @@ def fsck(session: Session, /, place: str | None, trust: Path | None) -> None:
         "tiles": checked.tiles,
         "key": str(checked.signer),
     }
-    sentence = f"all files of {checked.origin} belong to its checkpoint of {checked.head.size:,} entries"
+    sentence = f"all files of {checked.origin} belong to its checkpoint of {_entries(checked.head.size)}"
     session.result(fields, lambda: session.done(sentence))
 
 
@@ -251,6 +253,10 @@ def _settings(session: Session) -> LogSettings:
     from blockota.ledger.log_settings import load_log
 
     return load_log(session.config, environment=os.environ)
+
+
+def _entries(count: int) -> str:
+    return f"{count:,} entr{'y' if count == 1 else 'ies'}"
 
 
 def _log_of(settings: LogSettings) -> TileLog:

@@ -72,9 +72,10 @@ def test_wrong_entries_are_not_appended(answer: Any, folder: Path) -> None:
     (folder / "text").write_text("no entry")
     status, found = answer("log", "append", "text", "--event", "x")
     assert (status, "text is not appended" in found["error"]["what"]) == (3, True)
-    stranger = LogEntry(EntryKind.EVENT, time=1, gateway=UUID(int=7), source="x")
-    (folder / "stranger").write_bytes(stranger.encode())
-    assert answer("log", "append", "stranger")[0] == 2
+    for gateway in (UUID(int=7), None):
+        stranger = LogEntry(EntryKind.EVENT, time=1, gateway=gateway, source="x")
+        (folder / "stranger").write_bytes(stranger.encode())
+        assert answer("log", "append", "stranger")[0] == 2
     assert answer("log", "append")[0] == 2
     assert answer("log", "append", "missing")[0] == 2
     assert len(TileLog(folder / "log")) == 0
