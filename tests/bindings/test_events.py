@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from eth_utils.crypto import keccak
 
+from blockota.bindings.contract import create
 from blockota.bindings.events import GATEWAY_CONTRACTS, DecodedEvent, read_events
-from blockota.chain import Log
+from blockota.bindings.identities import enrolment_argument
+from blockota.chain import Chain, Log
+from blockota.chain.event_store import EventStore
+from blockota.chain.follow import Follower
 from blockota.errors import RefusedError
-from blockota.formats.abi import artifact, encode
+from blockota.formats.abi import artifact, encode, interface
+from tests.conftest import Cast
+from tests.support.identities import UUIDS, enrolment_of
 
 ORDERS, IDENTITIES = "0x" + "0a" * 20, "0x" + "0b" * 20
 CONTRACTS = {ORDERS: "UpdateOrders", IDENTITIES: "IdentityRegistry"}
@@ -82,3 +89,37 @@ def test_every_event_of_the_contracts_can_be_decoded(contract: str) -> None:
         signature = f"{event['name']}({','.join(one['type'] for one in event['inputs'])})"
         log = replace(BANNED, topics=(keccak(text=signature), *[bytes(32)] * len(indexed)), data=encode(others, values))
         assert [found.name for found in read_events([log], {IDENTITIES: contract})] == [event["name"]]
+
+
+def test_a_restarted_gateway_continues_after_the_events_that_it_has_processed(
+    anvil: Chain, cast: Cast, tmp_path: Path
+) -> None:
+    """The events of two contracts on a real node are decoded once each, also if the gateway starts anew in between."""
+    owner = cast.payer
+    start = anvil.head().number
+    identities, _ = create(anvil, owner, "IdentityRegistry", owner.address)
+    names = {
+        identities: "IdentityRegistry",
+        create(anvil, owner, "DeviceRegistry", owner.address, identities)[0]: "DeviceRegistry",
+    }
+    processed, seen = start, list[str]()
+    registry = interface("IdentityRegistry")
+    for call in (
+        registry.encode_call("enrol", enrolment_argument(enrolment_of(1))),
+        registry.encode_call("ban", UUIDS[1].bytes, b"lost".ljust(32, b"\0")),
+    ):
+        anvil.send(owner, call, to=identities)
+        with EventStore.open(tmp_path / "events.sqlite", chain_id=anvil.chain_id) as store:
+            follower = Follower(anvil, first_block=start, store=store)
+            position = follower.advance()
+            for event in read_events(follower.events(*names, first_block=processed + 1), names):
+                seen.append(f"{event.contract}.{event.name}")
+            follower.check()
+            processed = position.block.number
+            follower.acknowledge()
+    assert seen == [
+        "IdentityRegistry.OwnershipTransferred",
+        "DeviceRegistry.OwnershipTransferred",
+        "IdentityRegistry.IdentityEnrolled",
+        "IdentityRegistry.IdentityBanned",
+    ]
