@@ -1,7 +1,8 @@
-"""``blockota bench``: show and export the bench log, and sum up a day."""
+"""``blockota bench``: show and export the bench log, sum up a day, and print the log's key."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ _ROWS = ("PRODUCT", "VERSION", "OPERATOR", "PORT", "GOOD", "BAD", "REPEATED", "F
 
 @click.group(cls=VerbGroup)
 def bench() -> None:
-    """Show and export the bench log, and sum up the boards of a day."""
+    """Show and export the bench log, sum up the boards of a day, and print the key of the log."""
 
 
 @bench.command()
@@ -208,6 +209,23 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
             session.done(f"{name}: {words}, {total.repeated} repeated")
 
     session.result(fields, show)
+
+
+@bench.command()
+@with_session_offline
+def key(session: Session, /) -> None:
+    """Print the public key of the bench log.
+
+    A reader of its receipts adds the key to [trust].
+
+    \b
+    Example:  blockota bench key
+    """
+    from firmware_host.bench.log_folder import open_bench_log
+
+    log = open_bench_log(session.config, environment=os.environ)
+    fields = {"folder": str(log.folder), "origin": log.key.name, "key": str(log.key)}
+    session.result(fields, lambda: session.fields({"folder": log.folder, "key": log.key}))
 
 
 def _date(wanted: str | None) -> date:

@@ -44,7 +44,7 @@ _NOUNS = {
     "flash": "Write a verified release to boards, and prove their flash.",
     "board": "An STM32 on a serial line: ports, identify, read, erase, protect, unprotect, doctor, simulate, "
     "chips, log, list.",
-    "bench": "The bench log of flashed boards: log, summary.",
+    "bench": "The bench log of flashed boards: log, summary, key.",
     "dev": "A local chain for development: up, status, down.",
     "demo": "Run the whole procedure once, from publishing to a flashed board.",
 }

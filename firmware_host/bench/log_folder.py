@@ -22,7 +22,7 @@ from blockota.errors import Action, ContentError, RefusedError, StoreError, Usag
 from blockota.ethereum import to_checksum_address
 from blockota.file_locks import exclusive_lock
 from blockota.files import home_path, is_disk_full
-from blockota.formats.notes import NoteSigner
+from blockota.formats.notes import NoteSigner, VerifierKey
 from blockota.ledger.keys import create_log_key, open_log_key
 from blockota.ledger.log_settings import load_log
 from blockota.ledger.verify import keeper_in
@@ -121,6 +121,11 @@ class BenchLog:
         self._lines = LogLines(folder)
         # The images by release of each board, the newest last: they decide between install, reinstall and equivalent.
         self._boards: dict[str, dict[_ReleaseKey, str]] = {}
+
+    @property
+    def key(self) -> VerifierKey:
+        """The public key that verifies the checkpoints of the log."""
+        return self._signer.key
 
     def check(self) -> None:
         """Verify the log, publish what a stopped process has left, and check that the log can be written.
