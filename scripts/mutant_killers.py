@@ -56,7 +56,7 @@ VENDORS = ("BlockOTA", "FirmwareReplication")
 SHARED_TESTS = (*VENDORS, "Events", "Fuzz", "Lists", "Names")
 """The beginnings of the names of forge's test files for the two contracts of a vendor. The other contracts have files
 of their own, whose names begin with the contract's name."""
-LIBRARIES = {"IdentityKeys": "IdentityRegistry", "CodeRecord": "IdentityRegistry"}
+LIBRARIES = {"IdentityKeys": "IdentityRegistry", "CodeRecord": "IdentityRegistry", "MerkleLog": "UpdateLedger"}
 """The contract whose tests run on the mutants of a library, whose code is part of the contract."""
 KILLED_BY_TIME = "time"
 CONTRACT_TESTS = "tests/contracts"
