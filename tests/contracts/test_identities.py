@@ -11,7 +11,6 @@ import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
 from ape.managers.project import LocalProject
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_utils.crypto import keccak
 
@@ -108,51 +107,46 @@ def test_when_only_the_key_is_given_it_should_be_enrolled(identities: ContractIn
     assert identities.standing(ZERO_ADDRESS) == (bytes(16), 0, False)
 
 
-@pytest.mark.parametrize(
-    ("changes", "error"),
-    [
-        ({"uuid": bytes(16)}, "UuidMissing"),
-        ({"kind": 0}, "KindMissing"),
-        ({"uuid": GATEWAY}, "IdentityKnown"),
-        ({"key": argument(0)["key"]}, "KeyTaken"),
-        ({"logKey": argument(0)["logKey"]}, "KeyTaken"),
-        ({"tunnelKey": argument(0)["tunnelKey"]}, "KeyTaken"),
-        ({"tunnelKey": argument(0)["logKey"]}, "KeyTaken"),
-        ({"account": argument(0)["account"]}, "AccountTaken"),
-        ({"virtualIp": argument(0)["virtualIp"]}, "VirtualIpTaken"),
-        ({"keyKind": 0}, "KeyInvalid"),
-        ({"keyKind": 2}, "KeyInvalid"),
-        ({"key": argument(2)["key"][:-1] + b"\0"}, "KeyInvalid"),
-    ],
+WRONG: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"uuid": bytes(16)}, "UuidMissing"),
+    ({"kind": 0}, "KindMissing"),
+    ({"uuid": GATEWAY}, "IdentityKnown"),
+    ({"key": argument(0)["key"]}, "KeyTaken"),
+    ({"logKey": argument(0)["logKey"]}, "KeyTaken"),
+    ({"tunnelKey": argument(0)["tunnelKey"]}, "KeyTaken"),
+    ({"tunnelKey": argument(0)["logKey"]}, "KeyTaken"),
+    ({"account": argument(0)["account"]}, "AccountTaken"),
+    ({"virtualIp": argument(0)["virtualIp"]}, "VirtualIpTaken"),
+    ({"keyKind": 0}, "KeyInvalid"),
+    ({"keyKind": 2}, "KeyInvalid"),
+    ({"key": argument(2)["key"][:-1] + b"\0"}, "KeyInvalid"),
 )
-def test_when_a_value_is_wrong_or_taken_it_should_refuse(
-    enrolled: ContractInstance, vendor: AccountAPI, changes: dict[str, Any], error: str
-) -> None:
+"""Changes that make an enrolment wrong, and the errors."""
+
+
+def test_when_a_value_is_wrong_or_taken_it_should_refuse(enrolled: ContractInstance, vendor: AccountAPI) -> None:
     """Values that are wrong, or belong to another identity, are refused, and nothing is recorded."""
-    with ape.reverts(getattr(enrolled, error)):
-        enrolled.enrol(argument(2, **changes), sender=vendor)
+    for changes, error in WRONG:
+        with ape.reverts(getattr(enrolled, error)):
+            enrolled.enrol(argument(2, **changes), sender=vendor)
     assert enrolled.identity(OTHER).kind == 0
     assert enrolled.identityCount() == 2
 
 
-@pytest.mark.parametrize("bits", [2048, 3072, 4096])
-def test_when_an_rsa_key_is_enrolled_it_should_be_readable(
-    identities: ContractInstance, vendor: AccountAPI, bits: int
-) -> None:
-    """An RSA key is read as it was enrolled."""
-    key = read_pem(pem_of(rsa_key(bits)))
-    identities.enrol(argument(0, keyKind=KeyKind.RSA.value, key=key.data), sender=vendor)
-    assert PublicKey(KeyKind.RSA, identities.identity(GATEWAY).key) == key
+def test_when_an_rsa_key_is_enrolled_it_should_be_readable(identities: ContractInstance, vendor: AccountAPI) -> None:
+    """An RSA key of each length is read as it was enrolled."""
+    for number, bits in enumerate((2048, 3072, 4096)):
+        key = read_pem(pem_of(rsa_key(bits)))
+        identities.enrol(argument(number, keyKind=KeyKind.RSA.value, key=key.data), sender=vendor)
+        assert PublicKey(KeyKind.RSA, identities.identity(UUIDS[number].bytes).key) == key
 
 
-@pytest.mark.parametrize("key", [rsa_key(1024), rsa_key(2048, exponent=3)])
-def test_when_an_rsa_key_is_weak_it_should_refuse(
-    identities: ContractInstance, vendor: AccountAPI, key: rsa.RSAPublicKey
-) -> None:
+def test_when_an_rsa_key_is_weak_it_should_refuse(identities: ContractInstance, vendor: AccountAPI) -> None:
     """RSA keys of 1,024 bits or with another exponent are refused."""
-    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    with ape.reverts(identities.KeyInvalid, uuid=GATEWAY, keyKind=KeyKind.RSA.value, length=len(der)):
-        identities.enrol(argument(0, keyKind=KeyKind.RSA.value, key=der), sender=vendor)
+    for key in (rsa_key(1024), rsa_key(2048, exponent=3)):
+        der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        with ape.reverts(identities.KeyInvalid, uuid=GATEWAY, keyKind=KeyKind.RSA.value, length=len(der)):
+            identities.enrol(argument(0, keyKind=KeyKind.RSA.value, key=der), sender=vendor)
 
 
 def test_when_keys_are_rotated_it_should_keep_the_former_ones(enrolled: ContractInstance, vendor: AccountAPI) -> None:
