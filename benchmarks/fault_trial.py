@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from benchmarks.fault_judge import Judge, Situation
@@ -20,11 +21,12 @@ from blockota.cli.flash_display import FlashDisplay
 from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session
 from blockota.errors import BlockOTAError, BoardError
+from blockota.formats.notes import NoteAlgorithm, NoteSigner, VerifierKey
 from blockota.model.facts import Consent, KnownReleases, ProvenRelease
 from blockota.shutdown import Stop
 from firmware_host.bench.board_images import BoardImages
 from firmware_host.bench.job import Bench, FlashJob
-from firmware_host.bench.log_folder import BenchLog, own_signer
+from firmware_host.bench.log_folder import BenchLog
 from firmware_host.bench.offers import Offer
 from firmware_host.bench.port import BoardPort
 from firmware_host.bench.result import BoardMet, BoardResult
@@ -33,6 +35,10 @@ from firmware_host.bootloader.entry import BoardLine, find_wiring
 from firmware_host.flashing.contents import Proof
 from firmware_host.simulator import Faults
 
+_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+_SIGNER = NoteSigner(
+    VerifierKey("bench/campaign", NoteAlgorithm.ED25519, _KEY.public_key().public_bytes_raw()), _KEY.sign
+)
 LASTING = ("flipped_bit", "sticky_page")
 """Permanent faults of the board."""
 ON_THE_WAY = ("lose_received", "lose_sent", "insert_received", "insert_sent", "swap_after")
@@ -176,7 +182,7 @@ def _flash(case: Case, *, observer: _Observer, spoil: Spoil, resumes: bool) -> B
         Consent(),
         TRUST,
         "the campaign",
-        BenchLog(folder / "bench-log", own_signer(folder / "log-key.pem")),
+        BenchLog(folder / "bench-log", _SIGNER),
         folder / "journals",
         observer,
         stop,
