@@ -1,0 +1,15 @@
+"""The proofs of Go's `golang.org/x/mod/sumdb/tlog` with which the contracts and `blockota.formats.tlog` are tested."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from scripts.go_programs import GO
+from tests.conftest import ROOT
+
+
+def test_go_should_make_the_vectors_again() -> None:
+    """The program in this folder prints the committed vectors, byte for byte."""
+    done = subprocess.run([GO, "run", "."], cwd=Path(__file__).parent, capture_output=True, check=True)
+    assert done.stdout == (ROOT / "tests/contracts/tlog_vectors.json").read_bytes()
