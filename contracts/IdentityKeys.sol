@@ -8,8 +8,8 @@ import {IIdentityRegistry} from "./interfaces/IIdentityRegistry.sol";
 
 /// @title Formats of public keys, and records of the generations of an identity's keys
 /// @dev A record (`CodeRecord`) has these bytes: previous identity 16, virtual IP 4, first block 5, account 20, log key
-/// 32, tunnel key 32, kind of the key 1, key. The previous identity and the virtual IP are the same in each record of an
-/// identity, and are called its seat.
+/// 32, tunnel key 32, kind of the key 1, key. The previous identity and the virtual IP are the same in each record of
+/// an identity, and are called its seat.
 library IdentityKeys {
     uint256 private constant IP_AT = 16;
     uint256 private constant BLOCK_AT = 20;

@@ -9,9 +9,9 @@ import {IIdentityRegistry} from "./interfaces/IIdentityRegistry.sol";
 
 /// @title The identities of a city: validators, gateways, administrators, services and people
 /// @notice See `IIdentityRegistry`, which is the specification.
-/// @dev Storage: slot 0 owner, 1 pending owner, 2 newest identity and number of identities, 3 facts by UUID, 4 accounts,
-/// 5 UUIDs by the hash of a key, 6 used virtual IPs, 7 earlier generations, 8 recent bans by administrator. The keys of a
-/// generation are one record of code (`IdentityKeys`).
+/// @dev Storage: slot 0 owner, 1 pending owner, 2 newest identity and number of identities, 3 facts by UUID, 4
+/// accounts, 5 UUIDs by the hash of a key, 6 used virtual IPs, 7 earlier generations, 8 recent bans by administrator.
+/// The keys of a generation are one record of code (`IdentityKeys`).
 contract IdentityRegistry is IIdentityRegistry, Ownable2Step {
     /// @dev Layout of a word of facts, least significant bits first: newest generation's record 160 bits, time of the
     /// enrolment 40, time of the newest ban 40, kind 8, banned 1, retired 1. The word of an unknown identity is 0.
@@ -31,8 +31,8 @@ contract IdentityRegistry is IIdentityRegistry, Ownable2Step {
 
     mapping(bytes16 uuid => uint256 word) private _facts;
 
-    /// @dev The UUID, and in the low 96 bits the end of the address of the newest record that has the account. An account
-    /// is in force if this is the identity's newest record.
+    /// @dev The UUID, and in the low 96 bits the end of the address of the newest record that has the account. An
+    /// account is in force if this is the identity's newest record.
     mapping(address account => bytes32 word) private _accounts;
     mapping(bytes32 keyHash => bytes16 uuid) private _keys;
     mapping(uint32 network => uint256 bits) private _usedIps;
@@ -248,7 +248,7 @@ contract IdentityRegistry is IIdentityRegistry, Ownable2Step {
         _usedIps[ip >> 8] = bits | bit;
     }
 
-    /// @dev Requires that the sender is an active administrator who may ban now; replaces the oldest of its recent bans.
+    /// @dev Requires an active administrator as the sender, who may ban now; replaces the oldest of its recent bans.
     function _countBan(bytes16 uuid, Kind kind) private returns (bytes16 by) {
         (bytes16 sender, Kind senderKind, bool active) = standing(msg.sender);
         require(active && senderKind == Kind.Administrator, BanningNotAllowed(msg.sender));
@@ -271,7 +271,9 @@ contract IdentityRegistry is IIdentityRegistry, Ownable2Step {
 
     /// @dev Counts the identities from `uuid` back to the first one, up to `limit`.
     function _listLength(bytes16 uuid, uint256 limit) private view returns (uint256 length) {
-        for (; length < limit && _facts[uuid] != 0; ++length) uuid = IdentityKeys.previousOf(address(uint160(_facts[uuid])));
+        for (uint256 word = _facts[uuid]; length < limit && word != 0; ++length) {
+            word = _facts[IdentityKeys.previousOf(address(uint160(word)))];
+        }
     }
 
     function _isActive(uint256 word) private pure returns (bool) {

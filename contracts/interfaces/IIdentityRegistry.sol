@@ -6,9 +6,9 @@ pragma solidity 0.8.28;
 /// The owner and each administrator can ban. Anyone reads an identity, with its public keys, in one call.
 /// @dev An identity is named by a UUID. It is active from its enrolment until it is banned or retired; a ban can be
 /// lifted, retirement is final. An account, a key and a virtual IP belong to one UUID for ever, even after rotation and
-/// retirement. A key is "taken" whatever its use: identity key, log key and tunnel key are not distinguished. Identities
-/// are returned from the one enrolled last to the first. Times are Unix seconds. Getters do not revert for unknown keys:
-/// they return an empty record (UUID 0, kind `None`) or an empty list.
+/// retirement, whatever the use of the key: identity key, log key or tunnel key. Identities are returned from the one
+/// enrolled last to the first. Times are Unix seconds. Getters do not revert for unknown keys: they return an empty
+/// record (UUID 0, kind `None`) or an empty list.
 interface IIdentityRegistry {
     /// @notice What an identity is. The kind never changes.
     enum Kind {
@@ -206,8 +206,8 @@ interface IIdentityRegistry {
 
     /// @notice Lifts the ban of an identity.
     /// @param uuid UUID of the identity.
-    /// @dev Emits `IdentityUnbanned`. Only the owner may call it. Reverts with `IdentityUnknown`, `IdentityIsRetired` or
-    /// `IdentityNotBanned`.
+    /// @dev Emits `IdentityUnbanned`. Only the owner may call it. Reverts with `IdentityUnknown`, `IdentityIsRetired`
+    /// or `IdentityNotBanned`.
     function unban(bytes16 uuid) external;
 
     /// @notice Retires an identity for ever, for example after the loss of its log.

@@ -4,9 +4,9 @@ pragma solidity 0.8.28;
 /// @title The producers whose releases a consortium's gateways follow
 /// @notice The owner (the consortium's Safe) admits a producer with its contracts BlockOTA and FirmwareReplication on
 /// this chain. A gateway follows every producer that is admitted and not suspended.
-/// @dev Names are 1 to 31 visible ASCII characters, left-aligned, zero-padded. A producer is never removed, and keeps its
-/// name and contracts. Times are Unix seconds. Getters do not revert for unknown keys: they return an empty record (name
-/// 0) or an empty list.
+/// @dev Names are 1 to 31 visible ASCII characters, left-aligned, zero-padded. A producer is never removed, and keeps
+/// its name and contracts. Times are Unix seconds. Getters do not revert for unknown keys: they return an empty record
+/// (name 0) or an empty list.
 interface IProducers {
     /// @notice A producer as returned by the getters.
     /// @param name Name of the producer; 0 if it does not exist.

@@ -8,6 +8,8 @@ import {ForgeTest} from "./Forge.sol";
 import {IdentityRegistryHandler} from "./IdentityRegistryHandler.sol";
 
 /// @title The numbered invariants of IdentityRegistry, checked after random calls of the handler
+/// @dev Fewer runs than of other contracts, because the walk below is long and each invariant reads all identities.
+/// forge-config: default.invariant.runs = 3
 contract IdentityRegistryInvariants is ForgeTest {
     IdentityRegistryHandler private _handler;
     IIdentityRegistry private _registry;

@@ -106,7 +106,8 @@ contract ProducersHandler is ForgeTest {
 
     /// @notice The last name is not valid.
     function nameOf(uint256 which) public pure returns (bytes32) {
-        return which == NAMES - 1 ? bytes32("two words") : bytes32(abi.encodePacked("acme-", bytes1(uint8(0x61 + which))));
+        if (which == NAMES - 1) return "two words";
+        return bytes32(abi.encodePacked("acme-", bytes1(uint8(0x61 + which))));
     }
 
     function _refusalOf(bytes32 name, uint256 record, address served) private view returns (bytes memory) {
