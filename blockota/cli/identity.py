@@ -124,6 +124,9 @@ def enrol(
     else:
         address = virtual_ip_of(virtual_ip) if virtual_ip else None
         enrolments = [Enrolment(name or uuid.uuid4(), identity_kind(kind), keys.read(), address)]
+    for one in enrolments:
+        if one.keys.account is None and one.kind is not IdentityKind.FOG:
+            session.note(f"Warning: the {one.kind} {one.uuid} has no account: it cannot send transactions.")
     arguments = [enrolment_argument(one) for one in enrolments]
     call = ("enrol", arguments[0]) if len(arguments) == 1 else ("enrolAll", arguments)
     names = [str(one.uuid) for one in enrolments]

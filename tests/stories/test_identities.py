@@ -134,7 +134,9 @@ def test_a_gateway_is_enrolled_by_its_public_key(city: Workshop) -> None:
     """An identity gets a random UUID, and what it is enrolled with is what the contract shows."""
     Path("gateway.pem").write_text(p256_key(50).pem)
     words = ("--kind", "gateway", "--public-key", "gateway.pem", "--virtual-ip", "10.64.1.9")
-    proposed = city.run("identity", "enrol", *words, "-o", "enrol.json", "--json").json
+    outcome = city.run("identity", "enrol", *words, "-o", "enrol.json", "--json")
+    assert "has no account" in outcome.err
+    proposed = outcome.json
     for step in (
         ("sign", "--key", "dev:1", "--yes"),
         ("sign", "--key", "dev:3", "--yes"),
