@@ -31,6 +31,12 @@ PACKED = (
     " only the limit of an Administrator's bans compares times, by the hour"
 )
 
+SAME_WORD = (
+    "the word of a log, a group or an order also has times, so Slither finds a time in each comparison with the word;"
+    " only the window and the ban of an order are compared with times, by the hour or the day"
+)
+SLICED = "the constant is the start of a slice"
+
 
 @dataclass(frozen=True, order=True)
 class SlitherFinding:
@@ -59,6 +65,16 @@ EXPLAINED = {
         "the newest identity is part of each record; writing it once for a list would save 100 gas for each identity"
     ),
     SlitherFinding("assembly", "CodeRecord*"): "Solidity neither returns data as code nor copies a part of code",
+    SlitherFinding("timestamp", "UpdateLedger.*"): SAME_WORD,
+    SlitherFinding("timestamp", "UpdateOrders.*"): SAME_WORD,
+    SlitherFinding(
+        "assembly", "MerkleLog._parent"
+    ): "65 bytes beyond the free memory are hashed, without allocating them",
+    SlitherFinding("assembly", "UpdateLedger._item"): "a checked access costs more gas for each word of devices",
+    SlitherFinding("uninitialized-state", "UpdateLedger._installed"): "a storage reference to the mapping is written",
+    SlitherFinding("unused-state", "UpdateLedger.NUMBER_AT"): SLICED,
+    SlitherFinding("unused-state", "UpdateLedger.RELEASE_AT"): SLICED,
+    SlitherFinding("unused-state", "UpdateLedger.RELEASE_HEADER_AT"): SLICED,
 }
 """Why each finding is acceptable."""
 
