@@ -149,6 +149,7 @@ class BenchSettings:
         board_image: the command that makes this image.
         log: the folder of the bench log.
         identity: the UUID of the enrolled technician who keeps the bench log.
+        device_alias: the beginning of the alias under which a board is registered, before a slash and its unique id.
     """
 
     product: str | None = None
@@ -164,6 +165,7 @@ class BenchSettings:
     board_image: str | None = None
     log: str | None = None
     identity: UUID | None = None
+    device_alias: str | None = None
 
 
 _FLAGS = {"invert_reset", "invert_boot0"}

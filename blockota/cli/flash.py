@@ -119,6 +119,7 @@ def flash(
                 observer=display,
                 stop=stop,
                 images=own_images,
+                find_device=partial(_find_device, session),
                 proof=Proof.NO_STUB if no_stub else examination,
                 may_erase_all=erase_chip,
             )
@@ -134,6 +135,15 @@ def flash(
             results = at_all_ports(lines, work, stop=stop, observer=display)
     then = "" if all(line.wiring.drives_boot0 for line in lines) else "Next: set BOOT0 back to 0, and reset the board"
     finish(session, results, display=display, is_stopped=stop.is_asked, then=then)
+
+
+def _find_device(session: Session, unique_id: str) -> int:
+    alias = session.bench.device_alias
+    if alias is None:
+        return 0
+    from blockota.bindings.devices import DevicesContract
+
+    return session.gateway.open(DevicesContract).number_of(f"{alias}/{unique_id}") or 0
 
 
 def _describe(session: Session, source: Sequence[str], release: Release) -> Description:

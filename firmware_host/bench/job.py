@@ -2,7 +2,8 @@
 
 The steps of a job:
 
-1. Verify the bench log and that it can be written. Claim the board against other ports.
+1. Verify the bench log and that it can be written. Look up the board's device number. Claim the board against other
+   ports.
 2. Find the release, and prove the release and its image (checks 1 to 5, `Offers`).
 3. Examine the board, and run checks 6 to 9 for this release (`session`). The flash is not changed before step 4.
 4. Write and prove the board's own image, if the run has one (`board_images`). Nothing is erased before the image of
@@ -75,6 +76,7 @@ class Bench:
     Attributes:
         journals: the folder of the journals of interrupted runs.
         stop: stops the work between two bootloader commands.
+        find_device: returns the device number of a board by its unique id; 0 if the board is not registered.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
     """
 
@@ -88,6 +90,7 @@ class Bench:
     images: BoardImages
     proof: Proof = Proof.STUB
     may_erase_all: bool = False
+    find_device: Callable[[str], int] = lambda _: 0
     busy: BusyBoards = field(default_factory=BusyBoards)
 
     def flash(self, line: BoardLine, offer: Offer) -> BoardResult:
@@ -172,7 +175,9 @@ class FlashJob:
         """Flash the board, and record the result in the bench log; an error is part of the result."""
         try:
             self._bench.log.check()  # (1)
-            with self._bench.busy.claim(self._result.unique_id):
+            if unique_id := self._result.unique_id:
+                self._result.device = self._bench.find_device(unique_id)
+            with self._bench.busy.claim(unique_id):
                 self._flash(find_offer(self._board))  # (2)
         except BlockOTAError as error:
             self._result.error = _with_line(error, self._port.line)
@@ -266,6 +271,7 @@ class FlashJob:
             board_image_size=own.image.size if own else None,
             board_image_proof=own.finished.method if own else "",
             board_image_checks=CHECKS if own else "",
+            device=result.device,
             before_sha256=result.replaced.sha256.hex() if result.replaced else "",
         )
         try:

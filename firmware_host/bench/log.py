@@ -59,6 +59,7 @@ class BenchEntry:
         result: ``done``, ``already`` if nothing had to be written, or the error.
         version: the version to be written; empty if no release was proven.
         milliseconds: the time from the board's first answer until the end of the work.
+        device: the board's number in the registry of devices; 0 if it is not registered.
         before_sha256: the digest of the release that was installed before the work; empty if there was none.
         board_product: the product of the board's own image; empty if the image was not written and proven.
         board_image_proof: the method that proved that image.
@@ -86,6 +87,7 @@ class BenchEntry:
     board_image_size: int | None = None
     board_image_proof: str = ""
     board_image_checks: str = ""
+    device: int = 0
     before_sha256: str = ""
 
     @property

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from blockota.errors import Action, ContentError, RefusedError, StoreError, UsageError
+from blockota.errors import Action, BlockOTAError, ContentError, RefusedError, StoreError, UsageError
 from blockota.ethereum import to_checksum_address
 from blockota.file_locks import exclusive_lock
 from blockota.files import home_path, is_disk_full
-from blockota.formats.notes import NoteSigner, VerifierKey
+from blockota.formats.notes import Checkpoint, NoteSigner, VerifierKey
 from blockota.ledger.keys import create_log_key, open_log_key
 from blockota.ledger.log_settings import load_log
 from blockota.ledger.verify import keeper_in
@@ -35,8 +35,6 @@ _KEY_NAME, _LOCK_NAME = "log-key.pem", "bench-lock"
 _ROOM = 1 << 16
 """The free space in bytes that is required before a board is changed: more than two entries of the largest size."""
 _ORIGIN_DIGITS = 16
-
-_ReleaseKey = tuple[int, str, str, str]
 
 
 def login_name() -> str:
@@ -120,7 +118,7 @@ class BenchLog:
         self._signer, self._identity = signer, identity
         self._lines = LogLines(folder)
         # The images by release of each board, the newest last: they decide between install, reinstall and equivalent.
-        self._boards: dict[str, dict[_ReleaseKey, str]] = {}
+        self._boards: dict[str, dict[tuple[Any, ...], str]] = {}
 
     @property
     def key(self) -> VerifierKey:
@@ -159,24 +157,32 @@ class BenchLog:
             entries = [receipt, event] if receipt else [event]
             first, *rest = self._lines.log.append(one.encode() for one in entries)
             # The entries are durable: if they cannot be published now, the next check does it, or reports why not.
-            with suppress(StoreError):
+            with suppress(BlockOTAError):
                 self._lines.log.publish(self._signer)
         # A receipt that equals one of the newest entries, after two runs in one second, is not appended again.
         return replace(line, receipt=first if rest == [first + 1] else None)
 
     def _read_on(self) -> None:
+        note = self._lines.log.published.note()
+        if note and (origin := Checkpoint.parse(note.text).origin) != self.key.name:
+            raise RefusedError(
+                f"the bench log {self.folder} is that of another bench or key",
+                why=f"its name is {origin}, and the key of this bench signs the log {self.key.name}",
+                remedy="choose the folder of this bench's log, or a new one",
+                action=Action.NAME_LOG,
+            )
         for line in self._lines.read_on():
-            entry = line.entry()
-            if _is_receipt_due(entry):
-                self._boards.setdefault(entry.board, {})[_release_key(entry)] = entry.sha256
+            if line.receipt is not None:
+                fields = line.fields
+                self._boards.setdefault(fields["board"], {})[_release_in(fields)] = fields["sha256"]
 
     def _receipt(self, entry: BenchEntry) -> LogEntry | None:
         """Return the receipt of a work; None if nothing is proven, or if the board has no unique id to name it."""
-        if not _is_receipt_due(entry):
+        if not (entry.is_good and entry.after and entry.board):
             return None
         before = self._boards.get(entry.board, {})
         kind = EntryKind.INSTALL
-        if _release_key(entry) in before:
+        if _release_in(asdict(entry)) in before:
             kind = EntryKind.REINSTALL
         elif entry.result == "already" and entry.sha256 in before.values():
             kind = EntryKind.EQUIVALENT
@@ -193,6 +199,7 @@ class BenchLog:
         return LogEntry(
             kind,
             entry.time,
+            entry.device,
             release=release,
             image=image,
             level=EvidenceLevel.C if image else None,
@@ -204,7 +211,6 @@ class BenchLog:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Be the only bench process that uses the log, and translate the errors of the log."""
-        what = f"cannot write the bench log {self.folder}"
         try:
             self._make_folder()
             with exclusive_lock(self.folder / _LOCK_NAME):
@@ -213,13 +219,11 @@ class BenchLog:
             why = error.why if isinstance(error, StoreError) else error.strerror or str(error)
             full = "free space on its disk, or choose a folder on another disk"
             remedy = full if is_disk_full(error) else "choose a folder that this user may write"
+            what = f"cannot write the bench log {self.folder}"
             raise UsageError(what, why=why, remedy=remedy, action=Action.NAME_LOG) from error
         except ContentError as error:
             remedy = f"{error.remedy}; or start a new log"
             raise error.revised(remedy=remedy, action=Action.NAME_LOG) from error
-        except RefusedError as error:
-            remedy = "choose the folder of this bench's log, or a new one"
-            raise error.revised(what=what, remedy=remedy, action=Action.NAME_LOG) from error
 
     def _make_folder(self) -> None:
         why = ""
@@ -235,12 +239,9 @@ class BenchLog:
             raise UsageError(what, why=why, remedy="choose another folder", action=Action.NAME_LOG)
 
 
-def _is_receipt_due(entry: BenchEntry) -> bool:
-    return bool(entry.is_good and entry.after and entry.board)
-
-
-def _release_key(entry: BenchEntry) -> _ReleaseKey:
-    return entry.chain_id, entry.contract.lower(), entry.product, entry.after
+def _release_in(fields: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the values that name the proven release of a line."""
+    return tuple(fields[name] for name in ("chain_id", "contract", "product", "after"))
 
 
 def _fitting_line(entry: BenchEntry, last: Line | None) -> Line:

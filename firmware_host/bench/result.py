@@ -80,6 +80,7 @@ class BoardResult:
         release: the release to be written; None if no release was proven.
         before: the state before the work: a version, ``blank``, ``half written``, ``unknown``, or another product's
             name and version.
+        device: the board's number in the registry of devices; 0 if it is not registered, or was not looked up.
         replaced: the release that was installed before the work; None if there was none.
         finished: the digest, proof and summary of the run; None if the flash is not proven.
         seconds: time from the board's first answer until its flash was proven.
@@ -94,6 +95,7 @@ class BoardResult:
     release: Release | None = None
     passed: tuple[Passed, ...] = ()
     before: str = ""
+    device: int = 0
     replaced: Release | None = None
     finished: Finished | None = None
     seconds: float = 0.0
@@ -135,6 +137,7 @@ class BoardResult:
                 "productId": self.identity.product_id,
                 "bootloader": self.identity.bootloader_version,
                 "uniqueId": self.identity.unique_id,
+                "device": self.device,
             }
             fields["before"] = self.before
         if self.release:

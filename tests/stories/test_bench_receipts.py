@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from blockota.ledger.log import TileLog
+from blockota.model.receipt import EntryKind, LogEntry
 from blockota.vendor.example import write_keys
 from firmware_host.simulator import serve_tcp
 from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.technicians import LOG, OLD, STATE, board, unique_id
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
+from tests.stories.test_devices import ACME_KEY, DEVICE, GATEWAY, done, found_city
 from tests.stories.test_orders import KINDS, found_example
 
 TECHNICIAN = KINDS["technician"]
@@ -50,7 +53,7 @@ def test_the_receipt_of_a_board_is_checked_off_line(workshop: Workshop) -> None:
 
     (STATE / "log-key.pem").unlink()
     with serve_tcp(board(2)) as url:
-        refused(workshop.flash(url), REFUSED, f"cannot write the bench log {LOG}", "(--log FOLDER)")
+        refused(workshop.flash(url), REFUSED, f"the bench log {LOG} is that of another bench", "(--log FOLDER)")
     refused(workshop.run("bench", "log", "--log", str(STATE)), USAGE, "the folder has no log")
 
 
@@ -75,3 +78,24 @@ def test_the_log_of_a_technician_is_anchored(workshop: Workshop) -> None:
     assert f"by the technician {TECHNICIAN.uuid}, whose log has this key" in chain.out
     assert workshop.run("bench", "log", "--json").json["file"] == str(Path(".blockota", "log"))
     assert workshop.run("log", "fsck").status == 0
+
+
+def test_the_receipt_of_a_registered_board_has_its_device_number(workshop: Workshop) -> None:
+    """A board whose alias ends with its unique id is found in the registry; another board has the number 0."""
+    workshop.after(found_city)
+    alias = DEVICE.rpartition("/")[0]
+    done(workshop, "device", "register", f"{alias}/{unique_id(1)}", "--site", GATEWAY, *ACME_KEY)
+    publish_first(workshop)
+    settings = Path("blockota.toml")
+    before = f'{settings.read_text()}\n[bench]\ndevice_alias = "{alias}"\n'
+    settings.write_text(before)
+    for number in (1, 2):
+        with serve_tcp(board(number)) as url:
+            assert workshop.flash(url).status == 0
+    receipts = [LogEntry.decode(raw) for raw in TileLog(LOG).entries()][::2]
+    assert [(one.device, one.kind) for one in receipts] == [(257, EntryKind.INSTALL), (0, EntryKind.INSTALL)]
+
+    settings.write_text(before.replace("[bench]", f'devices = "{workshop.contract.address}"\n[bench]'))
+    with serve_tcp(target := board(3)) as url:
+        refused(workshop.flash(url), REFUSED, "no DeviceRegistry contract at")
+    assert set(target.flash) == {0xFF}

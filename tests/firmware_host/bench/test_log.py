@@ -207,9 +207,12 @@ def test_a_log_of_another_bench_is_refused(tmp_path: Path) -> None:
     """A log that another key signs is not continued, and not changed."""
     log = filled(tmp_path / "log", 1)
     other = BenchLog(log.folder, own_signer(tmp_path / "key.pem"))
-    with pytest.raises(RefusedError, match=r"cannot write the bench log .* has the origin bench/test") as error:
-        other.check()
-    assert error.value.action is Action.NAME_LOG
+    for use in (other.check, lambda: other.append(ENTRY)):
+        with pytest.raises(
+            RefusedError, match=r"the bench log .* is that of another bench or key: its name is"
+        ) as error:
+            use()
+        assert error.value.action is Action.NAME_LOG
     assert len(list(read_log(log.folder))) == 1
 
 
