@@ -10,6 +10,7 @@ from eth_utils.crypto import keccak
 from blockota.model.receipt import EntryKind, ReleaseId
 from blockota.model.release import Version, product_key
 from tests.contracts.conftest import City
+from tests.contracts.test_storage import mapped, packed, word
 from tests.contracts.trees import ADMINISTRATOR, GATEWAY, OTHER_GATEWAY, MemoryLog, device_entry
 from tests.support.identities import enrolment_of
 from tests.support.samples import SAFE
@@ -201,6 +202,21 @@ def test_when_the_evidence_is_not_in_the_log_it_should_refuse(city: City) -> Non
         city.ledger.suspect(GATEWAY.bytes, second, first, sender=anyone)
     with ape.reverts(city.ledger.EntriesDiffer, firstIndex=1, secondIndex=3):
         city.ledger.suspect(GATEWAY.bytes, first, anchored.proven(3), sender=anyone)
+
+
+def test_a_log_and_installations_should_be_stored_as_documented(city: City) -> None:
+    """The words of a suspended log, of installed devices and of the suspicion are in the slots of docs/contracts.md."""
+    log = evidence()
+    city.ledger.anchorInstalls(*log.growth(), installs(256, 300), sender=city.accounts[0])
+    anchored = ape.chain.blocks.head.timestamp
+    city.ledger.suspect(GATEWAY.bytes, log.proven(1), log.proven(2), sender=city.accounts[0])
+    place = mapped(GATEWAY.bytes.ljust(32, b"\0"), 0)
+    assert word(city.ledger, place) == int.from_bytes(log.head().root)
+    assert word(city.ledger, place + 1) == packed((3, 64), (anchored, 40), (SUSPENDED, 8), (FIRST_DEVICE, 64))
+    assert word(city.ledger, place + 2) == int.from_bytes(RELEASE.digest)
+    assert word(city.ledger, mapped(1, mapped(RELEASE.digest, 1))) == 1 | 1 << 44
+    named = GATEWAY.bytes.ljust(32, b"\0") + FIRST_DEVICE.to_bytes(32) + RELEASE.digest
+    assert word(city.ledger, mapped(keccak(named), 2)) == 3
 
 
 def test_a_release_should_be_named_by_the_hash_of_its_encoding(city: City) -> None:

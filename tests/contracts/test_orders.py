@@ -7,11 +7,13 @@ import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
 from eth_keys.datatypes import PrivateKey
+from eth_utils.crypto import keccak
 
 from blockota.model.device import spec_hash
 from blockota.model.order import Group
 from blockota.model.release import Version, product_key
 from tests.contracts.conftest import City
+from tests.contracts.test_storage import mapped, packed, word
 from tests.contracts.trees import ADMINISTRATOR, GATEWAY, OPERATOR
 from tests.support.samples import SAFE
 
@@ -169,3 +171,20 @@ def test_when_the_deadline_passes_it_should_expire(orders: ContractInstance, ope
     assert orders.current(*terms()).status == EXPIRED
     orders.order(*terms(), VERSION, 0, DEADLINE, sender=operator)
     assert orders.current(*terms()).id == 2
+
+
+def test_groups_and_orders_should_be_stored_as_documented(orders: ContractInstance, operator: TestAccountAPI) -> None:
+    """The words of a group and of an order are in the slots of docs/contracts.md."""
+    orders.order(*terms(), VERSION, 7, DEADLINE, sender=operator)
+    placed = ape.chain.blocks.head.timestamp
+    uuid = int.from_bytes(OPERATOR.bytes)
+    assert word(orders, 0) == 1
+    place = mapped(product_key(SITE.name), 1)
+    defined = orders.group(product_key(SITE.name)).definedAt
+    assert word(orders, place) == packed((SITE.kind.value, 8), (uuid, 128), (defined, 40))
+    assert word(orders, place + 1) == int.from_bytes(SITE.value)
+    group, chain, contract, product = terms()
+    key = keccak(group + chain.to_bytes(32) + bytes.fromhex(contract[2:]).rjust(32, b"\0") + product)
+    place = mapped(key, 2)
+    assert word(orders, place) == packed((1, 64), (VERSION, 64), (uuid, 128))
+    assert word(orders, place + 1) == packed((7, 40), (DEADLINE, 40), (placed, 40))
