@@ -212,18 +212,20 @@ def summary(session: Session, /, logs: tuple[Path, ...], wanted: str | None) -> 
 
 
 @bench.command()
+@LOG_OPTION
 @with_session_offline
-def key(session: Session, /) -> None:
+def key(session: Session, /, path: Path | None) -> None:
     """Print the public key of the bench log.
 
-    A reader of its receipts adds the key to [trust].
+    A reader of its receipts adds the key to [trust]. Each log has a key with its own name.
 
     \b
     Example:  blockota bench key
     """
     from firmware_host.bench.log_folder import open_bench_log
 
-    log = open_bench_log(session.config, environment=os.environ)
+    log = open_bench_log(session.config, environment=os.environ, folder=path)
+    log.check()
     fields = {"folder": str(log.folder), "origin": log.key.name, "key": str(log.key)}
     session.result(fields, lambda: session.fields({"folder": log.folder, "key": log.key}))
 

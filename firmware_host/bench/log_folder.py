@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -34,7 +35,7 @@ from firmware_host.bench.log import LOG_FILES, BenchEntry, Line, LogLines, follo
 _KEY_NAME, _LOCK_NAME = "log-key.pem", "bench-lock"
 _ROOM = 1 << 16
 """The free space in bytes that is required before a board is changed: more than two entries of the largest size."""
-_ORIGIN_DIGITS = 16
+_ORIGIN_DIGITS, _NAME_SIZE = 16, 4
 
 
 def login_name() -> str:
@@ -86,7 +87,7 @@ def open_bench_log(config: Path | None, *, environment: Mapping[str, str], folde
 
 
 def own_signer(key: Path) -> NoteSigner:
-    """Return the key of a bench without an identity, made at the first use. It also names the log.
+    """Return the key of a bench without an identity, made at the first use. The names of its logs begin with its name.
 
     Raises:
         UsageError: the key cannot be made or read.
@@ -122,7 +123,7 @@ class BenchLog:
 
     @property
     def key(self) -> VerifierKey:
-        """The public key that verifies the checkpoints of the log."""
+        """The public key that verifies the checkpoints of the log, after `check`."""
         return self._signer.key
 
     def check(self) -> None:
@@ -163,18 +164,30 @@ class BenchLog:
         return replace(line, receipt=first if rest == [first + 1] else None)
 
     def _read_on(self) -> None:
-        note = self._lines.log.published.note()
-        if note and (origin := Checkpoint.parse(note.text).origin) != self.key.name:
-            raise RefusedError(
-                f"the bench log {self.folder} is that of another bench or key",
-                why=f"its name is {origin}, and the key of this bench signs the log {self.key.name}",
-                remedy="choose the folder of this bench's log, or a new one",
-                action=Action.NAME_LOG,
-            )
+        self._take_name()
         for line in self._lines.read_on():
             if line.receipt is not None:
                 fields = line.fields
                 self._boards.setdefault(fields["board"], {})[_release_in(fields)] = fields["sha256"]
+
+    def _take_name(self) -> None:
+        """Sign with the name that the log has; a new log of a bench without an identity gets a name of its own.
+
+        A key that signed two logs under one name would seem to have forked a log.
+        """
+        note, name = self._lines.log.published.note(), self.key.name
+        if note:
+            origin = Checkpoint.parse(note.text).origin
+        else:
+            origin = name if self._identity else f"{name}/{secrets.token_hex(_NAME_SIZE)}"
+        if origin != name and (self._identity or not origin.startswith(f"{name}/")):
+            raise RefusedError(
+                f"the bench log {self.folder} is that of another bench or key",
+                why=f"its name is {origin}, and that of this bench is {name}",
+                remedy="choose the folder of this bench's log, or a new one",
+                action=Action.NAME_LOG,
+            )
+        self._signer = NoteSigner(replace(self.key, name=origin), self._signer.sign)
 
     def _receipt(self, entry: BenchEntry) -> LogEntry | None:
         """Return the receipt of a work; None if nothing is proven, or if the board has no unique id to name it."""

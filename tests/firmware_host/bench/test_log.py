@@ -85,7 +85,7 @@ def test_a_proven_flash_has_a_receipt(tmp_path: Path) -> None:
     assert (str(receipt.release), receipt.image) == ("acme-thermo2 1.1.0", bytes.fromhex(ENTRY.sha256))
     assert (receipt.previous, receipt.source) == (bytes.fromhex("cd" * 32), None)
     assert (event.kind, event.source, event.level) == (EntryKind.EVENT, line.raw.decode(), None)
-    assert check_log(TileLog(log.folder).published, [note_signer("bench/test").key]).head.size == 2
+    assert check_log(TileLog(log.folder).published, [log.key]).head.size == 2
 
 
 def test_a_run_without_proof_is_an_event(tmp_path: Path) -> None:
@@ -201,6 +201,19 @@ def test_a_damaged_log_is_reported_before_a_board_is_changed(tmp_path: Path, nam
     assert error.value.action is Action.NAME_LOG
     with pytest.raises(ContentError, match="is damaged"):
         bench_log(log.folder).append(ENTRY)
+
+
+def test_each_log_has_its_own_name(tmp_path: Path) -> None:
+    """Two logs of a bench have one key and different names; a log that was moved keeps its name."""
+    first, second = (filled(tmp_path / name, 1).key for name in ("log", "other"))
+    assert first.key == second.key
+    assert first.name != second.name
+    (tmp_path / "log").rename(tmp_path / "moved")
+    moved, new = (bench_log(tmp_path / name) for name in ("moved", "log"))
+    moved.check()
+    new.check()
+    assert moved.key == first
+    assert new.key.name not in (first.name, second.name)
 
 
 def test_a_log_of_another_bench_is_refused(tmp_path: Path) -> None:
