@@ -103,7 +103,8 @@ def show_log(session: Session, path: Path | None, wanted: str | None) -> None:
     def show() -> None:
         session.table(_COLUMNS, rows, empty="The log has no lines of this board." if lines else "The log is empty.")
         if lines:
-            session.done(f"The log is whole: {lines[-1].number} lines, the last has SHA-256 {lines[-1].sha256.hex()}.")
+            count = f"{len(lines)} {'line' if len(lines) == 1 else 'lines'}"
+            session.done(f"The log is whole: {count}, the last has SHA-256 {lines[-1].sha256.hex()}.")
 
     session.result(fields, show)
 

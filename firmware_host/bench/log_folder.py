@@ -22,7 +22,7 @@ from uuid import UUID
 from blockota.errors import Action, BlockOTAError, ContentError, RefusedError, StoreError, UsageError
 from blockota.ethereum import to_checksum_address
 from blockota.file_locks import exclusive_lock
-from blockota.files import home_path, is_disk_full
+from blockota.files import home_path, is_disk_full, make_names_durable
 from blockota.formats.notes import Checkpoint, NoteSigner, VerifierKey
 from blockota.ledger.keys import create_log_key, open_log_key
 from blockota.ledger.log_settings import load_log
@@ -97,7 +97,11 @@ def own_signer(key: Path) -> NoteSigner:
         key.parent.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(key.with_name(f"{key.name}.lock")):
             if not key.exists():
-                create_log_key(key)
+                new = key.with_name(f"{key.name}.new")
+                new.unlink(missing_ok=True)  # of a process that was stopped
+                create_log_key(new)
+                new.rename(key)
+                make_names_durable(key.parent)
     except OSError as error:
         raise UsageError(f"the key of the bench log {key} cannot be made", why=error.strerror or str(error)) from error
     signer = open_log_key(f"file:{key.absolute()}", "bench", environment={})

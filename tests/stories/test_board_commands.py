@@ -20,6 +20,7 @@ from blockota.formats.tlog import join_entries, split_entries
 from firmware_host.bench.log import BenchEntry
 from firmware_host.simulator import Faults, SimulatedBoard, Wiring, serve_rfc2217, serve_tcp
 from tests.conftest import ROOT
+from tests.firmware_host.bench.test_log import old_log
 from tests.firmware_host.direct_link import started
 from tests.stories.benches import APPLICATION, FULL, UNIQUE_ID, Bench, ends, with_product_id
 from tests.stories.technicians import LOG
@@ -206,6 +207,24 @@ def test_the_log_is_shown_and_proven(bench: Bench) -> None:
     entries = split_entries(bundle.read_bytes())
     bundle.write_bytes(join_entries([*entries[:2], *entries[4:], *entries[4:]]))
     ends(bench.run("log"), 3, "is damaged from line 2 on")
+
+
+def test_the_log_of_an_earlier_version_is_read(bench: Bench) -> None:
+    """A log file beside the new log is named by ``board log``, and its boards are listed with those of the new log."""
+    LOG.parent.mkdir(parents=True)
+    old_log(LOG.with_name("bench-log.jsonl"), 2)
+    alone = bench.run("log")
+    assert "The log is whole: 2 lines" in alone.out
+    bench_log(LOG).append(entry(7))
+    both = bench.run("log")
+    assert "The log is whole: 1 line," in both.out
+    assert "Earlier lines are in .blockota/bench/bench-log.jsonl" in both.err
+    listed = bench.run("list", "--json").json["boards"]
+    assert [(one["board"][-4:], Path(one["log"]).name) for one in listed] == [
+        ("0001", "bench-log.jsonl"),
+        ("0007", "log"),
+    ]
+    assert bench.run("log", "--log", str(LOG.with_name("bench-log.jsonl"))).out == alone.out
 
 
 def test_simulate_serves_a_board(tmp_path: Path) -> None:

@@ -231,6 +231,8 @@ def test_a_log_of_another_bench_is_refused(tmp_path: Path) -> None:
 
 def test_the_key_of_a_bench_is_made_once(tmp_path: Path) -> None:
     """The key is made at the first use, readable by its owner only, and it names the log."""
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "key.pem.new").write_text("the beginning of a key")
     first, second = (own_signer(tmp_path / "bench" / "key.pem") for _ in range(2))
     assert first.key == second.key
     assert first.key.name == f"bench/{first.key.key.hex()[:16]}"
