@@ -22,7 +22,7 @@ from blockota.model.release import Version, show_time
 if TYPE_CHECKING:
     from blockota.bindings.update_ledger import ProvenEntry, UpdateLedgerContract
 
-_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+_FOLDER = click.Path(path_type=Path)
 _INDEX = click.IntRange(0, (1 << 64) - 1)
 _UUID = click.argument("keeper", metavar="UUID", type=UUID_TYPE)
 
@@ -39,7 +39,7 @@ def ledger() -> None:
 @click.argument("keeper", metavar="[UUID]", type=UUID_TYPE, required=False)
 @with_session
 def show(session: Session, /, keeper: UUID | None) -> None:
-    """Show the anchored log of an identity, or those of all identities.
+    """Show the anchored log of one identity, or of all.
 
     \b
     Example:  blockota ledger show 0f8fad5b-d9cb-469f-a165-70867728950e
@@ -85,9 +85,9 @@ def show(session: Session, /, keeper: UUID | None) -> None:
 def installed(
     session: Session, /, devices: tuple[str, ...], product: str, version: Version, producer: str | None
 ) -> None:
-    """List the devices that are recorded to run a release, or whether each named device is.
+    """List the devices that are recorded to run a release.
 
-    DEVICE is a number or an alias. The exit status is 3 if one of them is not recorded.
+    With DEVICE, a number or an alias, only these devices are looked up. The exit status is 3 if one of them is not recorded.
 
     \b
     Example:  blockota ledger installed --product acme-thermo2 --version 1.4.0 \\
@@ -133,10 +133,11 @@ def installed(
 def suspect(
     session: Session, /, keeper: UUID, indices: tuple[int, ...], folder: Path, key: str, password_fd: int | None
 ) -> None:
-    """Suspend a log that records two installations of one release on one device.
+    """Suspend a log that records an installation twice.
 
-    Without FIRST and SECOND, all anchored entries are searched. Repairs, which are entries of kind reinstall, are no
-    evidence. An administrator then decides (`blockota ledger decide`).
+    The evidence is two install entries of one release on one device. Repairs are entries of kind reinstall, and not
+    evidence. Without FIRST and SECOND, all anchored entries are searched. An administrator then decides (`blockota
+    ledger decide`).
 
     \b
     Example:  blockota ledger suspect 0f8fad5b-d9cb-469f-a165-70867728950e \\

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from blockota.bindings.block_ota import BlockOTAContract
     from blockota.vendor.propose import Reason
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_FILE = click.Path(path_type=Path)
 _NUMBER = click.IntRange(1, (1 << 64) - 1)
 _MAX_LIST_SIZE = 1 << 26
 _KEY = key_option("The operator's")
@@ -53,7 +53,7 @@ def order_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--product", required=True, metavar="NAME", help="Product of the release.")
     @click.option("--version", type=VERSION, required=True, help="Version of the release.")
     @click.option("--not-before", type=TIME, default=0, help="2026-12-01T08:00+01:00 or +7d; else at once.")
-    @click.option("--deadline", type=TIME, help="When gateways stop to offer it; by default, after 30 days.")
+    @click.option("--deadline", type=TIME, help="End of the offer; by default, after 30 days.")
     @_KEY
     @functools.wraps(command)
     def wrapped(*args: object, **kwargs: object) -> None:
@@ -81,8 +81,9 @@ def update(session: Session, /, producer: str | None, ordering: OrderOptions) ->
     The release must be that of an admitted producer, confirmed, active, and not below the floor.
 
     \b
-    Example:  blockota order update --group thermo2-berlin --product acme-thermo2 \\
-                  --version 1.4.0 --key keystore:operator.json
+    Example:  blockota order update --group thermo2-berlin \\
+                  --product acme-thermo2 --version 1.4.0 \\
+                  --key keystore:operator.json
     """
     from blockota.bindings.producers import ProducersContract
     from blockota.operations.ordering import releases_of
@@ -99,10 +100,10 @@ def update(session: Session, /, producer: str | None, ordering: OrderOptions) ->
 @may_propose_options
 @with_session
 def configure(session: Session, /, image: Path, ordering: OrderOptions, proposing: ProposalOptions | None) -> None:
-    """Publish the configuration IMAGE on the city's BlockOTA, and order it for the devices of a group.
+    """Publish the configuration IMAGE, and order it for a group.
 
-    The first run writes the proposal to publish it, for the owners of the city's Safe. Once they have executed it, the
-    same command sends the operator's order.
+    The first run writes the proposal to publish IMAGE on the city's BlockOTA, for the owners of the city's Safe. Once
+    they have executed it, the same command sends the operator's order.
 
     \b
     Example:  blockota order configure berlin.bin --group thermo2-berlin \\
@@ -126,7 +127,9 @@ def configure(session: Session, /, image: Path, ordering: OrderOptions, proposin
 @_KEY
 @with_session
 def cancel(session: Session, /, number: int, key: str, password_fd: int | None) -> None:
-    """Cancel the open order NUMBER, as its operator or as an administrator.
+    """Cancel an open order.
+
+    Its operator and administrators may cancel the order NUMBER.
 
     \b
     Example:  blockota order cancel 12 --key keystore:operator.json
@@ -157,9 +160,10 @@ def group(
     key: str,
     password_fd: int | None,
 ) -> None:
-    """Define the group NAME by a model, a site or a list of devices; without one of them, show it.
+    """Define a group of devices, or show it.
 
-    A group never changes. Keep the file of a list: gateways compare it with the group.
+    The group NAME is all devices of a model, of a site or of a list; without one of them, the group is shown. A group
+    never changes. Keep the file of a list: gateways compare it with the group.
 
     \b
     Example:  blockota order group thermo2-berlin --model thermo2 \\
