@@ -87,7 +87,8 @@ def installed(
 ) -> None:
     """List the devices that are recorded to run a release.
 
-    With DEVICE, a number or an alias, only these devices are looked up. The exit status is 3 if one of them is not recorded.
+    With DEVICE, a number or an alias, only these devices are looked up. The exit status is 3 if one of them is not
+    recorded.
 
     \b
     Example:  blockota ledger installed --product acme-thermo2 --version 1.4.0 \\
