@@ -239,8 +239,15 @@ contract DeviceRegistry is DeviceRecords {
         if (active && kind == IIdentityRegistry.Kind.Administrator) return (Ban.City, uuid);
 
         bytes32 name = _registrants[_callingRegistrant()].name;
-        require(device(number).registrant == name, DeviceOfAnother(number, msg.sender));
+        require(_holderOf(number) == name, DeviceOfAnother(number, msg.sender));
         return (Ban.Registrant, 0);
+    }
+
+    /// @dev Returns the name of a device's registrant, without the rest of its version.
+    function _holderOf(uint64 number) private view returns (bytes32) {
+        address pointer = _devices[number].version;
+        if (pointer == address(0)) return _batchWith(number).registrant;
+        return _registrants[DeviceVersions.registrantOf(pointer)].name;
     }
 
     /// @dev The EIP-712 hash that the registrant signs.

@@ -140,7 +140,7 @@ abstract contract DeviceRecords is IDeviceRegistry, DeviceSpecs, DeviceSites {
     }
 
     /// @dev Returns the last batch of the site that begins at or before a number, if it contains the number.
-    function _batchWith(uint64 number) private view returns (Batch memory found) {
+    function _batchWith(uint64 number) internal view returns (Batch memory found) {
         BatchEntry[] storage all = _batches[_indexOf(number / 256)];
         (uint256 low, uint256 high) = (0, all.length);
         while (low < high) {

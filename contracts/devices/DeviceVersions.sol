@@ -85,4 +85,11 @@ library DeviceVersions {
     function previousOf(address pointer) internal view returns (address previous) {
         return address(bytes20(CodeRecord.read(pointer, 0, 20)));
     }
+
+    /// @notice Reads the index of a version's registrant.
+    /// @param pointer Address of the stored version.
+    /// @return index Index of the registrant.
+    function registrantOf(address pointer) internal view returns (uint32 index) {
+        return uint32(bytes4(CodeRecord.read(pointer, 32, 4)));
+    }
 }
