@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.actors import DIRECT, SAFE
+from benchmarks.gas_devices import devices
+from benchmarks.gas_ledger import ledger
 from benchmarks.gas_registries import registries
 from benchmarks.gas_scenarios import CREATION, Cost, own_contracts, reconstruction
 from blockota.formats.abi import interface
@@ -29,8 +31,21 @@ ROOT = Path(__file__).resolve().parent.parent
 SNAPSHOT = ROOT / "benchmarks" / "gas-snapshot.json"
 DOCUMENT = ROOT / "docs" / "contracts.md"
 BEGIN, END = "<!-- gas -->", "<!-- /gas -->"
-OWN = ("BlockOTA", "FirmwareReplication", "Producers", "IdentityRegistry")
-SCENARIOS: Mapping[str, Callable[[int, str], Iterator[Cost]]] = {"vendor": own_contracts, "registries": registries}
+OWN = (
+    "BlockOTA",
+    "FirmwareReplication",
+    "Producers",
+    "IdentityRegistry",
+    "DeviceRegistry",
+    "UpdateLedger",
+    "UpdateOrders",
+)
+SCENARIOS: Mapping[str, Callable[[int, str], Iterator[Cost]]] = {
+    "vendor": own_contracts,
+    "registries": registries,
+    "devices": devices,
+    "ledger": ledger,
+}
 """The measurements of our contracts, by the name of a job."""
 RECONSTRUCTIONS = {
     "StringRegistry": "five arguments, four of them strings, stored unchanged",
