@@ -121,7 +121,7 @@ contract UpdateLedgerHandler is ForgeTest {
         who = _person(who);
         uint256 size = _keepers[who].size;
         for (uint256 i = 0; i < size * size; ++i) {
-            (uint256 one, uint256 two) = (((seed % (size * size)) + i) / size, (seed + i) % size);
+            (uint256 one, uint256 two) = (((seed % (size * size)) + i) / size, ((seed % size) + i) % size);
             one %= size;
             if (one >= two || !isEvidence(who, one, two)) continue;
             suspect(who, one, two, 0);
@@ -284,7 +284,7 @@ contract UpdateLedgerHandler is ForgeTest {
         if (size > MOST_ENTRIES) size = keeper.size == 0 ? 1 : keeper.size;
         if (seed % 32 == 16 && keeper.size > 1) return (keeper.size - 1, 0, proof);
         while (keeper.leaves.length < size) {
-            bytes memory entry = _newEntry(keeper.leaves.length, _mix(seed + keeper.leaves.length, "entry"));
+            bytes memory entry = _newEntry(keeper.leaves.length, _mix(seed ^ keeper.leaves.length, "entry"));
             keeper.entries.push(entry);
             keeper.leaves.push(ReferenceTree.leafHash(entry));
         }
@@ -340,7 +340,7 @@ contract UpdateLedgerHandler is ForgeTest {
             one.words[i] = seed % 32 == 2 ? (seed / 128) % 6 : own;
         }
         for (uint256 i = 0; i < one.bits.length; ++i) {
-            one.bits[i] = (1 << (_mix(seed, "one") + i) % 256) | (1 << (_mix(seed, "two") + i) % 256);
+            one.bits[i] = (1 << ((_mix(seed, "one") % 256) ^ i)) | (1 << ((_mix(seed, "two") % 256) ^ i));
         }
     }
 
