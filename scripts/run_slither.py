@@ -35,6 +35,11 @@ SAME_WORD = (
     "the word of a log, a group or an order also has times, so Slither finds a time in each comparison with the word;"
     " only the window and the ban of an order are compared with times, by the hour or the day"
 )
+DEVICE_WORD = (
+    "the word of a device and the code of its version also have times, so Slither finds a time in each comparison with"
+    " them; DeviceRegistry compares no times"
+)
+NAMED = "a parameter in the interface has the name of a getter; the contract names its parameter otherwise"
 SLICED = "the constant is the start of a slice"
 
 
@@ -65,6 +70,18 @@ EXPLAINED = {
         "the newest identity is part of each record; writing it once for a list would save 100 gas for each identity"
     ),
     SlitherFinding("assembly", "CodeRecord*"): "Solidity neither returns data as code nor copies a part of code",
+    SlitherFinding("assembly", "IOTRecords.toHex"): "16 bytes become 32 characters at once",
+    SlitherFinding("assembly", "Texts.*"): "Solidity neither shortens a text in memory nor hashes a part of one",
+    SlitherFinding(
+        "encode-packed-collision", "DeviceSpecs._write"
+    ): "each text follows its length, and nothing is hashed",
+    SlitherFinding("incorrect-equality", "DeviceRegistry.*"): DEVICE_WORD,
+    SlitherFinding("timestamp", "DeviceRegistry.*"): DEVICE_WORD,
+    SlitherFinding("too-many-digits", "IOTRecords._hexOf"): "the masks are words whose halves alternate",
+    SlitherFinding("unused-return", "DeviceRegistry.register"): "a signature that cannot be recovered has the signer 0",
+    SlitherFinding("uninitialized-local", "version"): "the fields of the struct are set one by one",
+    SlitherFinding("shadowing-local", "registrant"): NAMED,
+    SlitherFinding("shadowing-local", "site"): NAMED,
     SlitherFinding("timestamp", "UpdateLedger.*"): SAME_WORD,
     SlitherFinding("timestamp", "UpdateOrders.*"): SAME_WORD,
     SlitherFinding(
