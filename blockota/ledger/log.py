@@ -188,7 +188,7 @@ class TileLog:
 
             # Integrate.
             added = [entry for batch in batches if batch.first >= published for entry in self._read_batch(batch)]
-            self._write_bundles(added, since=published)
+            self._write_bundles(added, edge)
             for tile, content in edge.grow(map(leaf_hash, added)):
                 self._disk.write(tile.path, content)
             self._disk.sync()
@@ -235,9 +235,14 @@ class TileLog:
             raise self.published.damaged("its tiles do not belong to the root in its checkpoint")
         return edge
 
-    def _write_bundles(self, added: list[bytes], *, since: int) -> None:
+    def _write_bundles(self, added: list[bytes], edge: TreeEdge) -> None:
+        since = edge.size
         size, first = since + len(added), since - since % TILE_WIDTH
-        waiting = [*self.published.entries(first, since), *added] if added else []
+        # The entries of the last partial bundle are written again, into one that is signed.
+        partial = list(self.published.entries(first, since)) if added else []
+        if partial and list(map(leaf_hash, partial)) != edge.levels[0]:
+            raise self.published.damaged(f"the entries from {first} to {since - 1} do not belong to its tiles")
+        waiting = [*partial, *added]
         for tile in tiles_of(size, since=since):
             if tile.level is not None:
                 return

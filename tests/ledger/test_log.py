@@ -298,6 +298,7 @@ def flip(path: Path, place: int) -> None:
         (lambda folder: (folder / "tile/0/001.p/44").unlink(), r"tile/0/001.p/44 is missing"),
         (lambda folder: (folder / "tile/0/001.p/44").write_bytes(b"x" * 32), "does not have 44"),
         (lambda folder: (folder / "tile/entries/001.p/44").write_bytes(b"\xff\xffx"), "inside an entry"),
+        (lambda folder: flip(folder / "tile/entries/001.p/44", 5), "entries from 256 to 299 do not belong"),
         (lambda folder: (folder / "checkpoint").write_bytes(b"x"), "not a signed note"),
         (lambda folder: flip(folder / "checkpoint", -10), "base64|does not belong"),
         (lambda folder: (folder / "checkpoint").unlink(), "expected next"),
