@@ -85,6 +85,20 @@ def account_of(
     )
 
 
+def public_key_of(account: BaseAccount) -> bytes:
+    """Return x and y of the public key of an account, which signs a message for it: not every account states its key.
+
+    Raises:
+        RefusedError: the account did not sign.
+    """
+    from eth_account.messages import encode_defunct
+    from eth_keys.datatypes import Signature
+
+    signed = account.sign_message(encode_defunct(text="the public key of this account"))
+    signature = Signature(vrs=(signed.v - 27, signed.r, signed.s))
+    return signature.recover_public_key_from_msg_hash(bytes(signed.message_hash)).to_bytes()
+
+
 def open_token_key(
     uri: str,
     *,

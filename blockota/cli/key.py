@@ -12,7 +12,6 @@ import click
 from blockota.cli.keys import ask_password, open_key, password_option, password_source
 from blockota.cli.session import Session, VerbGroup, with_session_offline
 from blockota.deployment import LOCAL_CHAIN_ID
-from blockota.errors import UsageError
 from blockota.files import home_path, write_result
 
 
@@ -77,36 +76,37 @@ def address(session: Session, /, uri: str, password_fd: int | None) -> None:
 
 @key.command()
 @click.argument("uri")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="PEM file to write; printed by default.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; printed by default.")
 @password_option
 @with_session_offline
 def public(session: Session, /, uri: str, output: Path | None, password_fd: int | None) -> None:
-    """Print the public key of a PKCS #11 token's key, in PEM.
+    """Print the public key of a key.
 
-    The key is that of an identity (P-256) or of a log (Ed25519).
+    The key of an account is printed in hexadecimal, as the city admits a registrant. The key of an identity (P-256) or
+    of a log (Ed25519) in a PKCS #11 token is printed in PEM.
 
     \b
-    Example:  blockota key public -o log.pem \\
+    Example:  blockota key public keystore:acme.json
+              blockota key public -o log.pem \\
                   'pkcs11:token=gateway;object=log?module-path=/lib/p11.so'
     """
+    from blockota.formats.iotregistry import compressed
     from blockota.formats.public_key import KeyKind, PublicKey
-    from blockota.keys import open_token_key
+    from blockota.keys import open_token_key, public_key_of
 
-    if not uri.startswith("pkcs11:"):
-        raise UsageError(
-            "only keys in PKCS #11 tokens have their public key printed",
-            why="the URI does not begin with pkcs11:",
-            remedy="for the key of a file use `openssl pkey -pubout`, for an account `blockota key address`",
-        )
-    found = open_token_key(uri, environment=os.environ, ask_pin=password_source(password_fd))
-    kind = {"P-256": KeyKind.P256, "Ed25519": KeyKind.ED25519}.get(found.curve)
-    if kind is None:
-        raise UsageError("the key of an account is named by its address", remedy="print it with `blockota key address`")
-    pem = PublicKey(kind, found.public_key).pem
+    curve, text = "secp256k1", ""
+    if uri.startswith("pkcs11:"):
+        found = open_token_key(uri, environment=os.environ, ask_pin=password_source(password_fd))
+        curve, key = found.curve, found.public_key
+        if kind := {"P-256": KeyKind.P256, "Ed25519": KeyKind.ED25519}.get(curve):
+            text = PublicKey(kind, key).pem
+    else:
+        key = public_key_of(open_key(LOCAL_CHAIN_ID, uri, password_fd))
+    text = text or compressed(b"\x04" + key).hex() + "\n"
     if output:
-        write_result(output, pem.encode())
-    text = f"{output} contains the {found.curve} public key"
+        write_result(output, text.encode())
+    sentence = f"{output} contains the {curve} public key"
     session.result(
-        {"curve": found.curve, "publicKey": pem, "output": str(output) if output else None},
-        lambda: session.done(text) if output else click.echo(pem, nl=False),
+        {"curve": curve, "publicKey": text, "output": str(output) if output else None},
+        lambda: session.done(sentence) if output else click.echo(text, nl=False),
     )

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import pytest
 from eth_account import Account
+from eth_keys.datatypes import PrivateKey
 
 from blockota.cli.main import run
 from blockota.errors import UsageError
@@ -148,9 +149,20 @@ def test_addresses_of_other_kinds_of_keys(monkeypatch: pytest.MonkeyPatch, capsy
     assert account.key.hex()[:8] not in capsys.readouterr().err
 
 
-def test_a_public_key_is_printed_of_tokens_only(capsys: pytest.CaptureFixture[str]) -> None:
-    """`key public` refuses a key that is not in a token, and a URI without the place of a PIN needs a terminal."""
-    assert run(["key", "public", "env:PAYER_KEY"]) == 2
-    assert "the URI does not begin with pkcs11:" in capsys.readouterr().err
+def test_the_public_key_of_an_account_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`key public` prints what `device registrant admit --public-key` takes, and can write it to a file."""
+    expected = PrivateKey(bytes(dev_account(1).key)).public_key.to_compressed_bytes().hex()
+    monkeypatch.setenv("PAYER_KEY", dev_account(1).key.hex())
+    for uri in ("env:PAYER_KEY", "dev:1"):
+        assert run(["key", "public", uri]) == 0
+        assert capsys.readouterr().out == f"{expected}\n"
+    assert run(["key", "public", "dev:1", "-o", str(tmp_path / "acme.hex")]) == 0
+    assert (tmp_path / "acme.hex").read_text() == f"{expected}\n"
+
+
+def test_the_public_key_of_a_token_needs_its_pin(capsys: pytest.CaptureFixture[str]) -> None:
+    """A URI without the place of a PIN needs a terminal."""
     assert run(["key", "public", "pkcs11:token=a;object=b?module-path=/lib/none.so"]) == 2
     assert "PIN of the token 'a'" in capsys.readouterr().err
