@@ -91,7 +91,7 @@ DEVICE_REFUSALS: Mapping[str, Refusal] = {
     ),
     "UpdateUnchanged": Refusal(
         "nothing would change for {product}",
-        "{product} of {blockOta} on chain {chain} is on the spec's list already, or is not on it",
+        "the spec's list allows or omits {product} of {blockOta} on chain {chain} already",
         "look at the list",
         Action.LIST_SPECS,
     ),

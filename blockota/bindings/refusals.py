@@ -152,13 +152,13 @@ REFUSALS: Mapping[str, Refusal] = {
     # UpdateLedger
     "NotALogKeeper": Refusal(
         "{caller} may not anchor a log",
-        "its identity is of kind {kind}, and only active gateways, validators, technicians and clouds keep logs",
+        "the kind of its identity is {kind}, and only active gateways, validators, technicians and clouds keep logs",
         "use the newest account of an active identity of these kinds",
         Action.LIST_IDENTITIES,
     ),
     "NotAnAdministrator": Refusal(
         "{caller} may not decide on a log",
-        "its identity is of kind {kind}, and only active administrators decide",
+        "the kind of its identity is {kind}, and only active administrators decide",
         "use the newest account of an active administrator",
         Action.LIST_IDENTITIES,
     ),
@@ -230,7 +230,7 @@ REFUSALS: Mapping[str, Refusal] = {
     # UpdateOrders
     "NotAnOperator": Refusal(
         "{caller} may not order",
-        "its identity is of kind {kind}, and only active operators define groups and order",
+        "the kind of its identity is {kind}, and only active operators define groups and order",
         "use the newest account of an active operator",
         Action.LIST_IDENTITIES,
     ),

@@ -103,6 +103,7 @@ def register(
         key=_device_key(device_key) if device_key else None,
     )
     contract = devices_contract(session)
+    contract.known_spec(wanted.spec)
     account = open_key(contract.chain.chain_id, key, password_fd)
     pays = open_key(contract.chain.chain_id, payer) if payer else account
     found = contract.register(account, wanted, payer=pays)
@@ -355,7 +356,10 @@ def _change(session: Session, name: int | str, function: str, done: str, how: _H
 
 
 def _device_key(file: Path) -> Any:
-    return device_key(read_text(file))
+    try:
+        return device_key(read_text(file))
+    except UsageError as error:
+        raise error.revised(what=error.what if str(file) in error.what else f"{file}: {error.what}") from error
 
 
 def _rows(found: Device) -> dict[str, object]:

@@ -34,7 +34,7 @@ def public_key(value: Any) -> bytes:
     try:
         return value if isinstance(value, bytes) else compressed(bytes.fromhex(text))
     except (ValueError, UsageError) as error:
-        raise click.BadParameter(f"{text!r:.140} is not a secp256k1 key: write a point in 33 or 65 bytes, in hex.") from error
+        raise click.BadParameter(f"{text!r:.140} is not a secp256k1 key: write 33 or 65 bytes in hex.") from error
 
 
 PUBLIC_KEY = FuncParamType(public_key)
@@ -47,7 +47,7 @@ def registrant() -> None:
 
 @registrant.command()
 @click.argument("name")
-@click.option("--public-key", "key", type=PUBLIC_KEY, required=True, metavar="HEX", help="Its key (`blockota key public`).")
+@click.option("--public-key", "key", type=PUBLIC_KEY, required=True, metavar="HEX", help="Its `blockota key public`.")
 @click.option("--account", type=ADDRESS, help="Account that signs registrations; that of the key by default.")
 @proposing_options
 @with_session

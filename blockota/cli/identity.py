@@ -153,7 +153,11 @@ def rotate(session: Session, /, name: UUID, keys: KeyNames, proposing: ProposalO
     before = _contract(session).known_identity(name).keys
     after = keys.read(before)
     if after == before:
-        raise UsageError("nothing would change", why="no new key or account is named")
+        raise UsageError(
+            "nothing would change",
+            why="no key or account is named that the identity does not have already",
+            remedy="name a new one",
+        )
     _propose(session, proposing, "rotate", name.bytes, *key_arguments(after))
 
 

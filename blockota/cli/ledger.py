@@ -198,7 +198,7 @@ def decide(
     if log.suspicion is None or log.state is not LogState.SUSPENDED or log.suspicion.device != device:
         raise RefusedError(
             f"the log of {keeper} is not suspended because of device {device}",
-            why=f"the log is {_words_of(log)}: {_suspicion_of(log)}",
+            why=f"the log is {_words_of(log)}" + (f": {_suspicion_of(log)}" if log.suspicion else ""),
             remedy="look at the log again, and decide anew",
             action=Action.SHOW_LOG,
         )

@@ -119,7 +119,7 @@ def configure(session: Session, /, image: Path, ordering: OrderOptions, proposin
     if is_published(city, draft):
         _send_order(session, city, ordering)
     else:
-        _propose_configuration(session, city, draft, proposing)
+        _propose_configuration(session, city, draft, proposing, group=ordering.group)
 
 
 @order.command()
@@ -176,7 +176,12 @@ def group(
         if len(given) > 1:
             raise UsageError("a group is defined in one way", why="a model, a site or a list names its devices")
         if not key:
-            raise UsageError("no key is given", why="an operator defines a group", action=Action.USE_KEY)
+            raise UsageError(
+                "no key is given",
+                why="an operator defines a group",
+                remedy="name the operator's key",
+                action=Action.USE_KEY,
+            )
         wanted = _group_of(session, name, model=model, site=site, listed=listed)
         orders.define_group(open_key(session.gateway.settings.chain_id, key, password_fd), wanted)
     found = orders.known_group(name)
@@ -247,9 +252,10 @@ def _send_order(session: Session, contract: BlockOTAContract, ordering: OrderOpt
 
 
 def _propose_configuration(
-    session: Session, city: BlockOTAContract, draft: Draft, proposing: ProposalOptions | None
+    session: Session, city: BlockOTAContract, draft: Draft, proposing: ProposalOptions | None, *, group: str
 ) -> None:
-    """Write the proposal to publish a configuration, unless it was written before."""
+    """Write the proposal to publish a configuration, unless it was written before or its group does not exist."""
+    from blockota.bindings.orders import OrdersContract
     from blockota.vendor.publish import propose_releases
 
     if proposing is None:
@@ -266,6 +272,7 @@ def _propose_configuration(
             remedy="have it signed and executed, then repeat this command",
             action=Action.SHOW_PROPOSAL,
         )
+    session.gateway.open(OrdersContract).known_group(group)
 
     def propose(reason: Reason) -> Proposal:
         return propose_releases(city, [draft], store=session.store, reason=reason)[1]

@@ -118,7 +118,7 @@ def read_pem(text: str) -> PublicKey:
         raise UsageError("the file has a private key", why="only public keys are enrolled", remedy=_EXPORT)
     if [label for label, _ in blocks] != ["PUBLIC KEY"]:
         found = ", ".join(label.lower() for label, _ in blocks) or "no PEM block"
-        raise UsageError("the file is not a public key", why=f"it has: {found}", remedy=_EXPORT)
+        raise UsageError("the file is not a public key", why=f"it has {found}", remedy=_EXPORT)
     try:
         der = base64.b64decode("".join(blocks[0][1].split()), validate=True)
     except binascii.Error as error:

@@ -368,7 +368,9 @@ def device_key(pem: str) -> PublicKey:
     """
     key = read_pem(pem)
     if key.kind is not KeyKind.P256:
-        raise UsageError("this is not the key of a device", why=f"it is a {key} key", remedy="give a P-256 key")
+        raise UsageError(
+            "this is not the key of a device", why=f"the kind of the key is {key}", remedy="give a P-256 key"
+        )
     return key
 
 

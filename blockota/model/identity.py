@@ -237,7 +237,9 @@ def log_key_of(pem: str) -> bytes:
     """
     key = read_pem(pem)
     if key.kind is not KeyKind.ED25519:
-        raise UsageError("this is not the key of a log", why=f"it is a {key} key", remedy="give an Ed25519 key")
+        raise UsageError(
+            "this is not the key of a log", why=f"the kind of the key is {key}", remedy="give an Ed25519 key"
+        )
     return key.data
 
 

@@ -21,6 +21,7 @@ from blockota.formats.iotregistry import (
     ThingTransaction,
     Transaction,
 )
+from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.keys import dev_account
 from blockota.model.identity import IdentityKind
 from blockota.vendor.files import read_proposal
@@ -125,6 +126,11 @@ def test_a_registration_that_the_contract_refuses_is_explained(city: Workshop) -
     spare = city.run("device", "register", "acme/thermo2/2", "--site", SPARE, *ACME_KEY)
     refused(spare, REFUSED, f"{SPARE} has no device numbers")
     refused(city.run("device", "register", "thermo2/2", *site, *ACME_KEY), USAGE, "REGISTRANT/SPEC/SERIAL")
+    unknown = city.run("device", "register", "acme/thermo9/2", *site, *ACME_KEY)
+    refused(unknown, REFUSED, "there is no spec 'thermo9'")
+    Path("ed25519.pem").write_text(PublicKey(KeyKind.ED25519, bytes(32)).pem)
+    wrong = city.run("device", "register", "acme/thermo2/2", *site, "--device-key", "ed25519.pem", *ACME_KEY)
+    refused(wrong, USAGE, "ed25519.pem: this is not the key of a device", "Give a P-256 key")
     alias = city.run("device", "register", "acme/thermo2/2", "hall/8", *site, *ACME_KEY)
     refused(alias, USAGE, "Write acme/hall/8")
     paid = done(city, "device", "register", "acme/thermo2/2", *site, *ACME_KEY, "--payer", "dev:0")
@@ -139,7 +145,7 @@ def test_a_spec_lists_the_products_that_update_it(city: Workshop) -> None:
     (spec,) = done(city, "device", "spec", "list")["specs"]
     assert [(one["product"], one["contract"]) for one in spec["updates"]] == [("acme-thermo2", city.contract.address)]
     again = city.run("device", "spec", "allow", "thermo2", *product, *ACME_KEY)
-    refused(again, REFUSED, "nothing would change for acme-thermo2")
+    refused(again, REFUSED, "nothing would change for acme-thermo2", "already")
     done(city, "device", "spec", "disallow", "thermo2", *product, *ACME_KEY)
     assert " - " in city.run("device", "spec", "list").out.replace("\n", " ")
     refused(city.run("device", "spec", "allow", "pump", *product, *ACME_KEY), REFUSED, "there is no spec 'pump'")

@@ -130,6 +130,8 @@ def test_a_configuration_is_published_by_the_city_and_then_ordered(city: Worksho
     refused(city.run(*words), USAGE, f"{CONFIGURATION.name} 1.0.0 is not published", "-o FILE")
 
     words += ["-o", "cfg.json"]
+    refused(city.run(*words, "--group", "berlm"), REFUSED, "there is no group 'berlm'")
+    assert not Path("cfg.json").exists()
     outcome = city.run(*words)
     assert outcome.status == 0, outcome.err
     assert "repeat this command" in outcome.err
@@ -162,7 +164,7 @@ def test_groups_are_defined_once_and_name_their_devices(city: Workshop) -> None:
     refused(city.run(*other, "--model", "thermo9", *KEY), REFUSED, "there is no spec 'thermo9'")
     both = ("--model", "thermo2", "--list", "list.txt")
     refused(city.run(*other, *both, *KEY), USAGE, "defined in one way")
-    refused(city.run(*other, "--list", "list.txt"), USAGE, "no key is given")
+    refused(city.run(*other, "--list", "list.txt"), USAGE, "Name the operator's key (--key URI)")
     refused(city.run(*other), REFUSED, "there is no group 'other'")
 
 
