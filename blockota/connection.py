@@ -92,6 +92,8 @@ class Connection:
         if file is not None:
             why = f"{file} does not set {key} for the network {self.settings.network!r}"
         remedy, action = self._remedy(f"compare the file with the {owner}'s settings file, and set {key}", owner=owner)
+        if file is not None and action is Action.START_LOCAL_CHAIN:
+            remedy = f"use the network that has it, or {remedy}"  # the chain can run, and the network be another one
         return UsageError(f"{name} is not known", why=why, remedy=remedy, action=action)
 
     @functools.cached_property

@@ -105,7 +105,7 @@ class TileLog:
 
     def __init__(self, folder: Path, *, disk: LogDisk | None = None, timeout: float = 30.0) -> None:
         self.folder, self._disk, self._timeout = folder, disk or LogDisk(folder), timeout
-        self.published = LogReader(str(folder), self.read_file)
+        self.published = LogReader(str(folder.absolute()), self.read_file)
         self._tail: tuple[int, list[bytes]] = 0, []  # the size of the log after an append, and its newest entries
 
     def __len__(self) -> int:
@@ -297,7 +297,7 @@ class TileLog:
                 yield
         except LockHeldError as error:
             raise StoreError(
-                f"the log {self.folder} is in use",
+                f"the log {self.published.name} is in use",
                 why=f"another process has been writing it for more than {self._timeout:g} seconds",
                 remedy="wait until it ends, or stop it; a log has one writer",
             ) from error
@@ -306,7 +306,7 @@ class TileLog:
 
     def _unusable(self, error: OSError) -> StoreError:
         return StoreError(
-            f"the log {self.folder} cannot be used",
+            f"the log {self.published.name} cannot be used",
             why=error.strerror or str(error),
             remedy="name a folder that this user may write, on a disk with free space",
         )
