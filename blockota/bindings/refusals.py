@@ -152,13 +152,14 @@ REFUSALS: Mapping[str, Refusal] = {
     # UpdateLedger
     "NotALogKeeper": Refusal(
         "{caller} may not anchor a log",
-        "the kind of its identity is {kind}, and only active gateways, validators, technicians and clouds keep logs",
+        "only active gateways, validators, technicians and clouds keep logs, and its identity is banned, retired or of "
+        "another kind ({kind})",
         "use the newest account of an active identity of these kinds",
         Action.LIST_IDENTITIES,
     ),
     "NotAnAdministrator": Refusal(
         "{caller} may not decide on a log",
-        "the kind of its identity is {kind}, and only active administrators decide",
+        "only active administrators decide, and its identity is banned, retired or of another kind ({kind})",
         "use the newest account of an active administrator",
         Action.LIST_IDENTITIES,
     ),
@@ -230,7 +231,7 @@ REFUSALS: Mapping[str, Refusal] = {
     # UpdateOrders
     "NotAnOperator": Refusal(
         "{caller} may not order",
-        "the kind of its identity is {kind}, and only active operators define groups and order",
+        "only an active operator orders, and its identity is banned, retired or of another kind ({kind})",
         "use the newest account of an active operator",
         Action.LIST_IDENTITIES,
     ),

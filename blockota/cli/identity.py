@@ -178,7 +178,7 @@ def ban(
 ) -> None:
     """Ban the identity UUID.
 
-    With --key of an Administrator, the ban takes effect at once; without --key, a proposal is written.
+    With --key of an Administrator, the ban takes effect at once; with -o, a proposal is written.
 
     A banned identity can anchor, order and ban nothing. Only the Safe lifts a ban, and bans Administrators. An
     Administrator can ban 10 identities within an hour.

@@ -61,7 +61,7 @@ def check_log(reader: LogReader, keys: Sequence[VerifierKey] = ()) -> CheckedLog
     edge, count = TreeEdge(), 0
     for tile, content in edge.grow(map(leaf_hash, reader.entries(0, checkpoint.head.size))):
         if reader.read_tile(tile) != content:
-            raise reader.damaged(f"{tile.path} does not belong to the entries")
+            raise reader.damaged(f"{tile.path} and the entries do not belong together")
         count += 1
     if edge.head() != checkpoint.head:
         raise reader.damaged("its entries do not have the root in the checkpoint")
