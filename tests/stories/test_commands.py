@@ -152,11 +152,7 @@ def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
         (["accept", "3"], "replica accept?"),
         (["exceute", "1.4.0.json"], "proposal execute?"),  # a mistyped verb without its noun
         (["Release", "list"], "release?"),
-        (
-            ["show"],
-            "product show or release show or identity show or device show or order show or ledger show or proposal show or"
-            " contract show?",
-        ),
+        (["show"], "product show or release show or identity show or device show or order show or ledger show"),
         (["release", "publish", "app.bin", "--prodct", "x"], "--product?"),
         (["--hlep"], "--help?"),
         (["version"], "--version?"),
