@@ -85,7 +85,8 @@ def up(session: Session, /, port: int | None, *, two_chains: bool) -> None:
 
     def show() -> None:
         session.done(f"the local chain {'is already running' if was_running else 'is up'} at {chains[0].url}")
-        labels = {"chainId": "chain id", "safe": "Safe", "consortiumSafe": "consortium", "citySafe": "city"}
+        labels = {"chainId": "chain id", "safe": "vendor's Safe"}
+        labels |= {"consortiumSafe": "consortium's Safe", "citySafe": "city's Safe"}
         names = ("chainId", "contract", "replication", "safe", "product", "consortiumSafe", "citySafe")
         session.fields({labels.get(name, name): fields[name] for name in names if fields[name]})
         if len(chains) > 1:

@@ -201,7 +201,10 @@ def ban(
     transaction = "0x" + receipt.transaction.hex()
     fields = {"uuid": str(name), "banned": True, "transaction": transaction, "block": receipt.block_number}
     sentence = f"{name} is banned since block {receipt.block_number}, transaction {transaction}"
-    then = f"Next: `blockota identity rotate {name}` replaces its keys; `blockota identity unban {name}` lifts the ban"
+    then = (
+        f"Next: `blockota identity rotate {name} --public-key FILE -o FILE` replaces its key; "
+        f"`blockota identity unban {name} -o FILE` lifts the ban"
+    )
     session.result(fields, lambda: session.done(sentence), then=then)
 
 
