@@ -65,12 +65,12 @@ def show(session: Session, /, keeper: UUID | None) -> None:
         {**log.as_fields(), "identity": identity.status},
         lambda: session.fields(
             {
-                "Keeper": f"{identity.kind} {keeper}, {identity.status_text}",
-                "Log": _words_of(log),
-                "Entries": f"{log.size:,}",
-                "Root": log.root.hex(),
-                "Anchored": show_time(log.anchored_at),
-                "Suspicion": _suspicion_of(log),
+                "keeper": f"{identity.kind} {keeper}, {identity.status_text}",
+                "log": _words_of(log),
+                "entries": f"{log.size:,}",
+                "root": log.root.hex(),
+                "anchored": show_time(log.anchored_at),
+                "suspicion": _suspicion_of(log),
             }
         ),
     )

@@ -19,7 +19,7 @@ from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError, UsageError
 from blockota.files import read_input
 from blockota.model.draft import Draft
-from blockota.model.order import DEFAULT_DEADLINE, Group, Order, OrderStatus, read_devices
+from blockota.model.order import DEFAULT_DEADLINE, Group, GroupKind, Order, OrderStatus, read_devices
 from blockota.model.release import Version, show_time
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def group(
         wanted = _group_of(session, name, model=model, site=site, listed=listed)
         orders.define_group(open_key(session.gateway.settings.chain_id, key, password_fd), wanted)
     found = orders.known_group(name)
-    session.result(found.as_fields(), lambda: session.fields(_rows_of_group(found)))
+    session.result(found.as_fields(), lambda: session.fields(_rows_of_group(session, found)))
 
 
 @order.command("list")
@@ -224,7 +224,7 @@ def show(session: Session, /, number: int) -> None:
     found = orders.known_order(number)
     of_group = orders.known_group(found.group)
     as_json = {**found.as_fields(), "groupRecord": of_group.as_fields()}
-    session.result(as_json, lambda: session.fields({**_rows_of_order(found), **_rows_of_group(of_group)}))
+    session.result(as_json, lambda: session.fields({**_rows_of_order(found), **_rows_of_group(session, of_group)}))
 
 
 def _send_order(session: Session, contract: BlockOTAContract, ordering: OrderOptions) -> None:
@@ -299,18 +299,24 @@ def _group_of(session: Session, name: str, *, model: str | None, site: UUID | No
 def _rows_of_order(found: Order) -> dict[str, object]:
     release = found.release
     return {
-        "Order": found.number,
-        "Status": found.status,
-        "Release": release,
-        "Contract": f"{release.contract} on chain {release.chain_id}",
-        "Window": found.window,
-        "Operator": found.operator,
+        "order": found.number,
+        "status": found.status,
+        "release": release,
+        "contract": f"{release.contract} on chain {release.chain_id}",
+        "window": found.window,
+        "operator": found.operator,
     }
 
 
-def _rows_of_group(found: Group) -> dict[str, object]:
+def _rows_of_group(session: Session, found: Group) -> dict[str, object]:
+    from blockota.bindings.devices import DevicesContract
+
+    devices = f"of the site {found.site}" if found.site else f"of the list with the root {found.value.hex()}"
+    if found.kind is GroupKind.MODEL:
+        names = {spec.hash: spec.name for spec in session.gateway.open(DevicesContract).specs()}
+        devices = f"of the model {names.get(found.value, found.value.hex())}"
     return {
-        "Group": found.name,
-        "Devices": f"of the site {found.site}" if found.site else f"by {found.kind}, {found.value.hex()}",
-        "Defined": f"{show_time(found.defined_at)} by {found.operator}",
+        "group": found.name,
+        "devices": devices,
+        "defined": f"{show_time(found.defined_at)} by {found.operator}",
     }

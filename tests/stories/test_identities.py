@@ -155,7 +155,9 @@ def test_mistakes_are_refused_in_words(city: Workshop) -> None:
     refused(city.run("identity", "ban", str(GATEWAY), "--cause", "x"), USAGE, "give one of --key and -o")
     refused(city.run("identity", "show", "7"), USAGE, "is not a UUID")
     refused(city.run("identity", "show", "0x" + "11" * 20), REFUSED, "is not enrolled")
-    refused(city.run("identity", "rotate", str(GATEWAY), "-o", "no.json"), USAGE, "nothing would change", "Name a new one")
+    refused(
+        city.run("identity", "rotate", str(GATEWAY), "-o", "no.json"), USAGE, "nothing would change", "Name a new one"
+    )
 
     taken = ("identity", "enrol", "--kind", "fog", "-o", "no.json", "--public-key")
     Path("taken.pem").write_text(p256_key(0).pem)

@@ -162,6 +162,12 @@ def test_groups_are_defined_once_and_name_their_devices(city: Workshop) -> None:
     refused(city.run(*other, "--list", "bad.txt", *KEY), USAGE, "17 is not the number of a registered device")
     refused(city.run(*other, "--site", str(OPERATOR.uuid), *KEY), REFUSED, "is not a gateway")
     refused(city.run(*other, "--model", "thermo9", *KEY), REFUSED, "there is no spec 'thermo9'")
+    public_key = city.run("key", "public", "dev:0").out.strip()
+    decide(
+        city, "devices", "admitRegistrant", b"acme".ljust(32, b"\0"), bytes.fromhex(public_key), dev_account(0).address
+    )
+    assert city.run("device", "spec", "add", "thermo2", "--key", "dev:0").status == 0
+    assert "of the model thermo2" in city.run("order", "group", "pumps", "--model", "thermo2", *KEY).out
     both = ("--model", "thermo2", "--list", "list.txt")
     refused(city.run(*other, *both, *KEY), USAGE, "defined in one way")
     refused(city.run(*other, "--list", "list.txt"), USAGE, "Name the operator's key (--key URI)")
