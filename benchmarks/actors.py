@@ -21,7 +21,6 @@ from blockota.formats.abi import Interface
 from blockota.keys import dev_account
 
 EXECUTE = "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)"
-NOBODY = "0x" + "00" * 20
 DIRECT, SAFE = "direct", "Safe"
 FOREVER, GAS_LIMIT = 1 << 33, 16_000_000
 

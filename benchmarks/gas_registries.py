@@ -8,8 +8,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from benchmarks.actors import DIRECT, NOBODY, Actor, Deployed, Direct, cast, deploy, person
+from benchmarks.actors import DIRECT, Actor, Deployed, Direct, cast, deploy, person
 from benchmarks.gas_scenarios import CREATION, Cost, Costs
+from blockota.approval.safe_transaction import ZERO_ADDRESS
 from blockota.formats.abi import artifact
 from blockota.keys import dev_account
 from blockota.model.identity import IdentityKind
@@ -47,7 +48,7 @@ def producers(founder: Direct, owner: Actor, number: int) -> tuple[Deployed, Cos
     contract = deploy(node, "Producers", artifact("Producers"), founder.address)
     for earlier in range(1, number):
         record = str(node.send(founder.address, TINY)["contractAddress"])
-        contract.by(founder, "admit", product_key(f"producer-{earlier}"), record, NOBODY)
+        contract.by(founder, "admit", product_key(f"producer-{earlier}"), record, ZERO_ADDRESS)
     record = deploy(node, "BlockOTA", artifact("BlockOTA"), founder.address).address
     agreements = deploy(node, "FirmwareReplication", artifact("FirmwareReplication"), record).address
     name = product_key(f"producer-{number}")

@@ -1,4 +1,4 @@
-"""The records of Producers, IdentityRegistry and DeviceRegistry that a review needs, and what they say in words. Pure.
+"""The records of Producers, IdentityRegistry and DeviceRegistry that a review needs, and their contents in words. Pure.
 
 Reviews ask for records by `Question`. A chain view contains the answers: its maker asks the chain the questions that
 the view does not answer yet, until none is left.

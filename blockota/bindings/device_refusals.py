@@ -36,8 +36,8 @@ DEVICE_REFUSALS: Mapping[str, Refusal] = {
         Action.LIST_REGISTRANTS,
     ),
     "RegistrantUnknown": Refusal(
-        "there is no registrant {name}",
-        "the city admitted no registrant with this name",
+        "the registrant {name} is not admitted",
+        "no registrant has this name",
         "check the name, or ask the city to admit the registrant",
         Action.LIST_REGISTRANTS,
     ),
@@ -70,8 +70,8 @@ DEVICE_REFUSALS: Mapping[str, Refusal] = {
         Action.LIST_SPECS,
     ),
     "SpecUnknown": Refusal(
-        "there is no such spec",
-        "no registrant registered a spec with the hash {specHash}",
+        "the spec is not registered",
+        "no spec has the hash {specHash}",
         "register the spec first, or check its name",
         Action.LIST_SPECS,
     ),
@@ -164,7 +164,7 @@ DEVICE_REFUSALS: Mapping[str, Refusal] = {
         "check both",
     ),
     "DeviceUnknown": Refusal(
-        "there is no device {number}",
+        "device {number} is not registered",
         "no device has this number, or it is one of a batch, whose key and registrant do not change",
         "check the number",
         Action.LIST_DEVICES,

@@ -64,13 +64,13 @@ class DevicesContract(OwnedContract):
         """Return a device by its number or by one of its aliases.
 
         Raises:
-            RefusedError: there is no such device.
+            RefusedError: the device is not registered.
         """
         number = name if isinstance(name, int) else self.number_of(name)
         found = self.device(number) if number else None
         if found is None:
             raise RefusedError(
-                f"there is no device {name}",
+                f"device {name} is not registered",
                 why=f"the contract {self.address} has no record of it",
                 remedy="check the number or the alias",
                 action=Action.LIST_DEVICES,
@@ -112,7 +112,7 @@ class DevicesContract(OwnedContract):
 
         Raises:
             UsageError: the key has another form.
-            RefusedError: there is no such record.
+            RefusedError: no record has this key.
         """
         kind, _, name = key.partition(":")
         if kind not in _RECORDS and kind != "Alias":
@@ -123,7 +123,7 @@ class DevicesContract(OwnedContract):
         record = self.record(key)
         if not record:
             why = f"the contract {self.address} has no record of it"
-            raise RefusedError(f"there is no {key!r:.160}", why=why, remedy="check the key")
+            raise RefusedError(f"{key!r:.160} is not on record", why=why, remedy="check the key")
         return _read(_RECORDS[kind], record).query()
 
     def batches(self, site: UUID, *, block: int | None = None) -> list[Batch]:
@@ -170,7 +170,7 @@ class DevicesContract(OwnedContract):
         if found is None:
             why = f"the contract {self.address} has no record of it"
             raise RefusedError(
-                f"there is no spec {name!r:.80}", why=why, remedy="check the name", action=Action.LIST_SPECS
+                f"the spec {name!r:.80} is not registered", why=why, remedy="check the name", action=Action.LIST_SPECS
             )
         return found
 

@@ -40,7 +40,7 @@ class OrdersContract(Contract):
         found = self.group(name)
         if found is None:
             raise RefusedError(
-                f"there is no group {name!r:.60}",
+                f"the group {name!r:.60} is not defined",
                 why=f"the contract {self.address} has no record of it",
                 remedy="check the name, or define it",
             )
@@ -111,12 +111,12 @@ class OrdersContract(Contract):
         """Return an order by its number.
 
         Raises:
-            RefusedError: there is no such order.
+            RefusedError: no order has this number.
         """
         found = next((one for one in self.orders() if one.number == number), None)
         if found is None:
             raise RefusedError(
-                f"there is no order {number}",
+                f"order {number} does not exist",
                 why=f"the contract {self.address} has no record of it",
                 remedy="check the number",
                 action=Action.LIST_ORDERS,

@@ -253,7 +253,9 @@ REFUSALS: Mapping[str, Refusal] = {
         "{value} is not a value for a group by {groupKind}",
         "name the model, the site or the list of devices",
     ),
-    "GroupUnknown": Refusal("there is no group {group}", "no operator has defined it", "check the name, or define it"),
+    "GroupUnknown": Refusal(
+        "the group {group} is not defined", "no operator has defined it", "check the name, or define it"
+    ),
     "ProductNotAllowed": Refusal(
         "{product} may not update the devices of {group}",
         "the Spec of the model does not list this product of {blockOta} on chain {chain}",

@@ -23,7 +23,7 @@ REGISTRY_REFUSALS: Mapping[str, Refusal] = {
         Action.LIST_PRODUCERS,
     ),
     "ProducerUnknown": Refusal(
-        "there is no producer {name}", "none was admitted under this name", "check the name", Action.LIST_PRODUCERS
+        "the producer {name} is not admitted", "no producer has this name", "check the name", Action.LIST_PRODUCERS
     ),
     "ContractMissing": Refusal(
         "{account} is not a contract", "there is no code at this address", "check the address and the network"

@@ -317,7 +317,7 @@ def _try_modes(seen: Observations, wait: Wait) -> Observations:
                 found = examination.identified(replace(seen, others=tried, misunderstood=None))
                 if found.identity:
                     return found
-    # An answer to the first byte says more than the silence in other modes.
+    # An answer to the first byte is stronger evidence than the silence in other modes.
     return seen if seen.misunderstood else replace(seen, others=tried)
 
 

@@ -253,7 +253,7 @@ def test_an_unusual_call_has_its_flag(proposal: Proposal, changes: dict[Question
 
 @pytest.mark.parametrize(("proposal", "today"), TODAY.values(), ids=TODAY)
 def test_the_present_record_is_described(proposal: Proposal, today: str) -> None:
-    """A call that changes a record shows the owner what the record says today."""
+    """A call that changes a record shows the owner the present contents of the record."""
     assert registry_changes(proposal.call, answering(proposal)) == today
 
 

@@ -16,7 +16,7 @@ PIN = "271828"
 
 
 def test_a_uri_names_token_key_module_and_pin() -> None:
-    """A URI is parsed as RFC 7512 says; percent-encoded characters are decoded."""
+    """A URI is parsed by RFC 7512; percent-encoded characters are decoded."""
     name = KeyName.parse("pkcs11:serial=ab;id=%01%FF;type=private?pin-source=env:PIN&module-path=/lib/p11.so")
     assert name == KeyName({"serial": b"ab", "id": b"\x01\xff", "type": b"private"}, Path("/lib/p11.so"), "env:PIN")
     assert (name.token, name.key) == ("the token 'ab'", "the key with the id 01ff")

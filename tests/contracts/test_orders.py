@@ -130,7 +130,7 @@ def test_when_the_spec_of_the_model_does_not_list_the_product_it_should_refuse(
 def test_when_an_order_is_cancelled_it_should_make_room_for_the_next(
     city: City, orders: ContractInstance, operator: TestAccountAPI
 ) -> None:
-    """The operator and an Administrator cancel an open order by its id, and nobody else."""
+    """The operator and an Administrator cancel an open order by its id; other accounts cannot."""
     orders.order(*terms(), VERSION, 0, DEADLINE, sender=operator)
     with ape.reverts(orders.CancellingNotAllowed, id=1, caller=city.accounts[0].address):
         orders.cancel(*terms(), 1, sender=city.accounts[0])

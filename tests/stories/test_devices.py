@@ -127,7 +127,7 @@ def test_a_registration_that_the_contract_refuses_is_explained(city: Workshop) -
     refused(spare, REFUSED, f"{SPARE} has no device numbers")
     refused(city.run("device", "register", "thermo2/2", *site, *ACME_KEY), USAGE, "REGISTRANT/SPEC/SERIAL")
     unknown = city.run("device", "register", "acme/thermo9/2", *site, *ACME_KEY)
-    refused(unknown, REFUSED, "there is no spec 'thermo9'")
+    refused(unknown, REFUSED, "the spec 'thermo9' is not registered")
     Path("ed25519.pem").write_text(PublicKey(KeyKind.ED25519, bytes(32)).pem)
     wrong = city.run("device", "register", "acme/thermo2/2", *site, "--device-key", "ed25519.pem", *ACME_KEY)
     refused(wrong, USAGE, "ed25519.pem: this is not the key of a device", "Give a P-256 key")
@@ -148,7 +148,9 @@ def test_a_spec_lists_the_products_that_update_it(city: Workshop) -> None:
     refused(again, REFUSED, "nothing would change for acme-thermo2", "already")
     done(city, "device", "spec", "disallow", "thermo2", *product, *ACME_KEY)
     assert " - " in city.run("device", "spec", "list").out.replace("\n", " ")
-    refused(city.run("device", "spec", "allow", "pump", *product, *ACME_KEY), REFUSED, "there is no spec 'pump'")
+    refused(
+        city.run("device", "spec", "allow", "pump", *product, *ACME_KEY), REFUSED, "the spec 'pump' is not registered"
+    )
     taken = city.run("device", "spec", "add", "thermo2", *BOLT_KEY)
     refused(taken, REFUSED, "the spec thermo2 is registered already")
 
@@ -192,8 +194,8 @@ def test_a_site_is_replaced(city: Workshop) -> None:
     assert done(city, "device", "show", DEVICE)["site"] == SPARE
     (site,) = done(city, "device", "site", "list")["sites"]
     assert site == {"uuid": SPARE, "given": 256, "left": 255}
-    nobody = city.run("device", "site", "give", str(ADMIN), "-o", "blocks.json")
-    refused(nobody, REFUSED, "is not an active gateway")
+    without_gateway = city.run("device", "site", "give", str(ADMIN), "-o", "blocks.json")
+    refused(without_gateway, REFUSED, "is not an active gateway")
 
 
 def write_transactions(*transactions: Transaction) -> None:

@@ -101,7 +101,9 @@ def test_a_producer_is_admitted_suspended_and_restored(city: Workshop) -> None:
     refused(again, REFUSED, "belongs to the producer acme")
     approve(city, "producer", "restore", "acme")
     assert "admitted" in city.run("producer", "list").out
-    refused(city.run("producer", "suspend", "acm", "-o", "no.json"), REFUSED, "there is no producer acm", "list")
+    refused(
+        city.run("producer", "suspend", "acm", "-o", "no.json"), REFUSED, "the producer acm is not admitted", "list"
+    )
 
 
 def test_an_administrator_bans_and_the_safe_lifts_the_ban(city: Workshop) -> None:

@@ -88,7 +88,7 @@ def test_an_operator_orders_an_update_and_cancels_it(city: Workshop) -> None:
     later = city.run("order", "list", "--all", "--json").json["orders"]
     assert [(one["number"], one["status"]) for one in later] == [(1, "cancelled"), (2, "open")]
     assert later[1]["deadline"] - later[1]["notBefore"] == 47 * 3600
-    refused(city.run("order", "show", "3"), REFUSED, "there is no order 3")
+    refused(city.run("order", "show", "3"), REFUSED, "order 3 does not exist")
 
 
 def test_an_order_that_no_gateway_would_carry_out_is_refused(city: Workshop) -> None:
@@ -96,7 +96,7 @@ def test_an_order_that_no_gateway_would_carry_out_is_refused(city: Workshop) -> 
     refused(city.run(*UPDATE, "9.0.0", *KEY), REFUSED, "does not exist")
     refused(city.run(*UPDATE, "1.0.0", *GATEWAY_KEY), REFUSED, "may not order")
     nowhere = ("order", "update", "--group", "nowhere", "--product", PRODUCT, "--version", "1.0.0")
-    refused(city.run(*nowhere, *KEY), REFUSED, "there is no group nowhere")
+    refused(city.run(*nowhere, *KEY), REFUSED, "the group nowhere is not defined")
     refused(city.run(*UPDATE, "1.0.0", "--producer", "bolt", *KEY), REFUSED, "is not a producer")
     assert city.run(*UPDATE, "1.0.0", "--producer", "acme", "--deadline", "+1h", *KEY).status == 0
 
@@ -130,7 +130,7 @@ def test_a_configuration_is_published_by_the_city_and_then_ordered(city: Worksho
     refused(city.run(*words), USAGE, f"{CONFIGURATION.name} 1.0.0 is not published", "-o FILE")
 
     words += ["-o", "cfg.json"]
-    refused(city.run(*words, "--group", "berlm"), REFUSED, "there is no group 'berlm'")
+    refused(city.run(*words, "--group", "berlm"), REFUSED, "the group 'berlm' is not defined")
     assert not Path("cfg.json").exists()
     outcome = city.run(*words)
     assert outcome.status == 0, outcome.err
@@ -161,7 +161,7 @@ def test_groups_are_defined_once_and_name_their_devices(city: Workshop) -> None:
     Path("bad.txt").write_text("17\n")
     refused(city.run(*other, "--list", "bad.txt", *KEY), USAGE, "17 is not the number of a registered device")
     refused(city.run(*other, "--site", str(OPERATOR.uuid), *KEY), REFUSED, "is not a gateway")
-    refused(city.run(*other, "--model", "thermo9", *KEY), REFUSED, "there is no spec 'thermo9'")
+    refused(city.run(*other, "--model", "thermo9", *KEY), REFUSED, "the spec 'thermo9' is not registered")
     public_key = city.run("key", "public", "dev:0").out.strip()
     decide(
         city, "devices", "admitRegistrant", b"acme".ljust(32, b"\0"), bytes.fromhex(public_key), dev_account(0).address
@@ -171,7 +171,7 @@ def test_groups_are_defined_once_and_name_their_devices(city: Workshop) -> None:
     both = ("--model", "thermo2", "--list", "list.txt")
     refused(city.run(*other, *both, *KEY), USAGE, "defined in one way")
     refused(city.run(*other, "--list", "list.txt"), USAGE, "Name the operator's key (--key URI)")
-    refused(city.run(*other), REFUSED, "there is no group 'other'")
+    refused(city.run(*other), REFUSED, "the group 'other' is not defined")
 
 
 def test_a_log_with_two_installations_is_suspended_and_decided_on(city: Workshop) -> None:

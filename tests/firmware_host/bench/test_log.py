@@ -245,7 +245,7 @@ def test_the_key_of_a_bench_is_made_once(tmp_path: Path) -> None:
 def test_a_full_disk_is_reported_before_a_board_is_changed(
     tmp_path: Path, small_files_only: Callable[[int], None]
 ) -> None:
-    """If the log has no space, the check says so, and the log stays whole."""
+    """If the log has no space, the check reports it, and the log stays whole."""
     log = filled(tmp_path / "log", 2)
     small_files_only(500)
     with pytest.raises(UsageError, match=r"cannot write the bench log .*: File too large") as error:
