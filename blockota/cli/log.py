@@ -79,15 +79,18 @@ def append(session: Session, /, files: tuple[Path, ...], events: tuple[str, ...]
     if not files and not events:
         raise UsageError("there is nothing to append", remedy="name files with entries, or give the text of an event")
     settings = _settings(session)
-    keeper = keeper_in(settings.origin or "")
+    keeper, now = keeper_in(settings.origin or ""), int(time.time())
     entries = []
     for file in files:
         try:
             entries.append(LogEntry.decode(read_input(file, limit=MAX_ENTRY_SIZE)))
         except RefusedError as error:
-            raise error.revised(what=f"{file} is not appended, {error.what}") from error
-    now = int(time.time())
-    entries += [LogEntry(EntryKind.EVENT, time=now, gateway=keeper, source=text) for text in events]
+            raise UsageError(f"{file} is not a log entry", why=error.why) from error
+    for text in events:
+        try:
+            entries.append(LogEntry(EntryKind.EVENT, time=now, gateway=keeper, source=text))
+        except RefusedError as error:
+            raise UsageError(f"{text!r:.60} cannot be the text of an event", why=error.why) from error
     stranger = next((one for one in entries if keeper and one.gateway != keeper), None)
     if stranger:
         raise UsageError(

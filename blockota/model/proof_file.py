@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from blockota.errors import BlockOTAError, RefusedError
+from blockota.errors import BlockOTAError, UsageError
 from blockota.formats.tlog import HASH_SIZE
 from blockota.strict_json import fault, integer, load, mapping, text
 
@@ -110,7 +110,7 @@ class ProofFile:
         """Read a proof file. Its signatures and hashes are not checked here.
 
         Raises:
-            RefusedError: the file is not a proof file.
+            UsageError: the file is not a proof file.
         """
         try:
             fields = load(raw, form=_FORMAT)
@@ -155,7 +155,7 @@ def _hash(line: str) -> bytes:
     return found
 
 
-def _unreadable(why: str) -> RefusedError:
-    return RefusedError(
+def _unreadable(why: str) -> UsageError:
+    return UsageError(
         "the file is not a proof of a log entry", why=why, remedy="ask the keeper of the log for the file again"
     )

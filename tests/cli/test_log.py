@@ -71,7 +71,9 @@ def test_wrong_entries_are_not_appended(answer: Any, folder: Path) -> None:
     """Bytes that are not an entry, and the entry of another gateway, are refused; so is a command without entries."""
     (folder / "text").write_text("no entry")
     status, found = answer("log", "append", "text", "--event", "x")
-    assert (status, "text is not appended" in found["error"]["what"]) == (3, True)
+    assert (status, found["error"]["what"]) == (2, "text is not a log entry")
+    status, found = answer("log", "append", "--event", "x", "--event", "two\nlines")
+    assert (status, "cannot be printed" in found["error"]["why"]) == (2, True)
     for gateway in (UUID(int=7), None):
         stranger = LogEntry(EntryKind.EVENT, time=1, gateway=gateway, source="x")
         (folder / "stranger").write_bytes(stranger.encode())

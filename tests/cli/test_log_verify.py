@@ -110,7 +110,7 @@ def test_the_keeper_makes_the_file_of_a_receipt(folder: Path, capsys: pytest.Cap
 
 
 def test_a_receipt_that_proves_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """A forged file has the exit status 3, and missing keys or files have 2, with the remedy."""
+    """A forged receipt has the exit status 3; missing keys, and files that are not receipts, have 2."""
     spoiled = ProofFile.from_json(Path("signed.json").read_bytes()).to_json().replace(b"index 0", b"index 1")
     Path("spoiled.json").write_bytes(spoiled)
     assert run(["log", "verify", "spoiled.json"]) == 3
@@ -119,3 +119,5 @@ def test_a_receipt_that_proves_nothing_is_refused(capsys: pytest.CaptureFixture[
     assert run(["log", "verify", "signed.json", "--trust", "empty.toml"]) == 2
     assert "--trust FILE" in capsys.readouterr().err
     assert run(["log", "verify", "missing.json"]) == 2
+    assert run(["log", "verify", "empty.toml"]) == 2
+    assert "not a proof of a log entry" in capsys.readouterr().err

@@ -78,10 +78,10 @@ def test_a_proof_file_changed_in_any_bit_is_refused_or_means_the_same() -> None:
 
 
 def proven(raw: bytes, keys: TrustedKeys) -> VerifiedEntry | None:
-    """Return what a proof file proves; None if it is refused."""
+    """Return what a proof file proves; None if it is refused, or is not a proof file."""
     try:
         return verify_proof(ProofFile.from_json(raw), keys)
-    except RefusedError:
+    except (RefusedError, UsageError):
         return None
 
 

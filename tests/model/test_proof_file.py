@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blockota.errors import RefusedError
+from blockota.errors import UsageError
 from blockota.model.proof_file import Anchor, ProofFile
 from tests.support.receipts import install
 
@@ -58,12 +58,12 @@ def test_the_proof_is_a_file_of_the_standard() -> None:
 )
 def test_other_files_are_refused(changes: dict[str, Any], why: str) -> None:
     """Other formats, unknown fields and second encodings of one value are refused with the reason."""
-    with pytest.raises(RefusedError, match=why):
+    with pytest.raises(UsageError, match=why):
         ProofFile.from_json(json.dumps(FIELDS | changes).encode())
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b"{", b"\xff", FILE.tlog_proof.encode()])
 def test_other_bytes_are_refused(raw: bytes) -> None:
     """Files without the fields of a proof file are refused."""
-    with pytest.raises(RefusedError, match="not a proof of a log entry"):
+    with pytest.raises(UsageError, match="not a proof of a log entry"):
         ProofFile.from_json(raw)
