@@ -357,6 +357,14 @@ class TreeEdge:
         return self.levels[level]
 
 
+def tree_of(leaves: Iterable[bytes]) -> TreeHead:
+    """Return size and root of the tree of some entries, by their hashes."""
+    edge = TreeEdge()
+    for _ in edge.grow(leaves):
+        pass
+    return edge.head()
+
+
 def _complete_hash(hashes: list[bytes]) -> bytes:
     """Return the hash of a complete subtree from the hashes of one of its levels."""
     while len(hashes) > 1:

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from blockota.errors import UsageError
-from blockota.formats.tlog import leaf_hash, node_hash
+from blockota.formats.tlog import leaf_hash, tree_of
 from blockota.model.anchored_log import check_device
 from blockota.model.device import spec_hash
 from blockota.model.receipt import ReleaseId
@@ -184,11 +184,4 @@ def list_root(devices: Sequence[int]) -> bytes:
         raise UsageError("the list has no device", why="a group has at least one device", remedy="list a device")
     for number in numbers:
         check_device(number)
-
-    # Level by level; the last node of a level with an odd number of nodes moves up unchanged.
-    hashes = [leaf_hash(number.to_bytes(_NUMBER_SIZE)) for number in numbers]
-    while len(hashes) > 1:
-        pairs = zip(hashes[::2], hashes[1::2], strict=False)
-        odd = hashes[-1:] if len(hashes) % 2 else []
-        hashes = [node_hash(left, right) for left, right in pairs] + odd
-    return hashes[0]
+    return tree_of(leaf_hash(number.to_bytes(_NUMBER_SIZE)) for number in numbers).root
