@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from blockota.bindings.update_ledger import ProvenEntry
 from blockota.errors import RefusedError
-from blockota.formats.tlog import TreeHead, is_included, leaf_hash, prove_inclusion, read_from_tiles
+from blockota.formats.tlog import TreeHead, is_included, leaf_hash, prove_inclusion, read_from_tiles, tree_of
 from blockota.ledger.reader import LogReader
 
 _INSTALL = re.compile(rb"\x91\x00\x48(.{8})\x58\x20(.{32})", re.DOTALL)
@@ -36,13 +36,18 @@ def find_evidence(
         ContentError: the log is damaged.
     """
     first_of: dict[tuple[bytes, bytes], int] = {}
+    leaves = list[bytes]()
     for index, entry in enumerate(log.entries(0, anchored.size)):
+        leaves.append(leaf_hash(entry))
         found = _INSTALL.match(entry)
         if found is None or found[1] == _NO_DEVICE:
             continue
         first = first_of.setdefault((found[1], found[2]), index)
         if first != index and index >= decided(int.from_bytes(found[1]), found[2]):
             return proven_entry(log, anchored, first), proven_entry(log, anchored, index)
+    # Only the entries that were anchored show that there is no evidence.
+    if tree_of(leaves) != anchored:
+        raise _not_anchored(log, f"its entries do not have the root that was anchored at size {anchored.size}")
     return None
 
 
@@ -56,16 +61,22 @@ def proven_entry(log: LogReader, anchored: TreeHead, index: int) -> ProvenEntry:
     if index >= anchored.size:
         raise RefusedError(
             f"entry {index} is not anchored",
-            why=f"{anchored.size} entries of the log are anchored",
+            why=f"the log is anchored at size {anchored.size}",
             remedy="name an anchored entry, or wait for the next anchor",
         )
     read_node = read_from_tiles(log.read_tile, log.head().size)
     [entry] = log.entries(index, index + 1)
     path = prove_inclusion(read_node, index, anchored.size)
     if not is_included(leaf_hash(entry), index, anchored, path):
-        raise RefusedError(
-            f"the log {log.name} is not the anchored one",
-            why=f"its entry {index} does not belong to the root of the {anchored.size} anchored entries",
-            remedy="name the log that the keeper anchored; if its keeper publishes this one, keep both as evidence",
+        raise _not_anchored(
+            log, f"its entry {index} does not belong to the root that was anchored at size {anchored.size}"
         )
     return ProvenEntry(entry, index, tuple(path))
+
+
+def _not_anchored(log: LogReader, why: str) -> RefusedError:
+    return RefusedError(
+        f"the log {log.name} is not the anchored one",
+        why=why,
+        remedy="name the log that the keeper anchored; if its keeper publishes this one, keep both as evidence",
+    )
