@@ -161,7 +161,7 @@ def suspect(
     if pair is None:
         raise RefusedError(
             f"the log of {keeper} has no evidence",
-            why=f"in its {anchored.size} anchored entries, no release is installed on a device again, or an"
+            why=f"up to its anchored size of {anchored.size}, no release is installed on a device again, or an"
             " administrator has decided on it",
         )
     contract.suspect(open_key(session.gateway.settings.chain_id, key, password_fd), keeper, *pair)

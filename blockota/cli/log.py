@@ -11,7 +11,7 @@ import click
 
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.listening import listening_options
-from blockota.cli.log_verify import receipt, verify
+from blockota.cli.log_verify import counted_entries, receipt, verify
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import RefusedError, UsageError
 
@@ -139,7 +139,7 @@ def checkpoint(session: Session, /) -> None:
     def show() -> None:
         for witness, why in silent.items():
             session.warn(f"{witness.key.name} did not sign: {why}")
-        session.done(f"the checkpoint has {_entries(head.size)}{cosigned}")
+        session.done(f"the checkpoint has {counted_entries(head.size)}{cosigned}")
 
     fields: dict[str, Any] = {"origin": origin, "key": str(signer.key), "size": head.size, "root": head.root.hex()}
     session.result(fields | {"witnesses": witnesses}, show)
@@ -169,14 +169,14 @@ def anchor(session: Session, /, key: str, password_fd: int | None, *, is_whole: 
     planned = plan_anchor(reader, account.address, ledger, identities, every=1 if is_whole else EVERY)
     growth, size, published = planned.growth, planned.anchored.size, reader.head().size
     fields: dict[str, Any] = {"uuid": str(planned.keeper), "anchoredBefore": size, "size": size, "block": None}
-    sentence = f"nothing to anchor: the log has {_entries(published)}, and {size:,} of them are anchored"
+    sentence = f"nothing to anchor: the log has {counted_entries(published)}, and {size:,} of them are anchored"
     if size < published:
         sentence += f"; the next anchor is due at {size - size % EVERY + EVERY:,}"
     if growth:
         sent = ledger.anchor(account, growth)
         fields |= {"size": growth.size, "root": growth.root.hex(), "block": sent.block_number}
         where = f"block {sent.block_number:,} of chain {ledger.chain.chain_id}"
-        sentence = f"the log is anchored with {_entries(growth.size)} in {where}"
+        sentence = f"the log is anchored with {counted_entries(growth.size)} in {where}"
     session.result(fields, lambda: session.done(sentence))
 
 
@@ -206,7 +206,7 @@ def serve(session: Session, /, folder: Path | None, access_log: Path | None, lis
 
     def show(url: str) -> None:
         fields = {"url": url, "entries": size}
-        session.result(fields, lambda: session.done(f"serving a log of {_entries(size)} at {url}"))
+        session.result(fields, lambda: session.done(f"serving a log of {counted_entries(size)} at {url}"))
 
     serve(LogSite(served), listening, log=open_log(access_log), on_ready=show)
 
@@ -244,7 +244,7 @@ def fsck(session: Session, /, place: str | None, trust: Path | None) -> None:
         "tiles": checked.tiles,
         "key": str(checked.signer),
     }
-    sentence = f"all files of {checked.origin} belong to its checkpoint of {_entries(checked.head.size)}"
+    sentence = f"all files of {checked.origin} belong to its checkpoint of {counted_entries(checked.head.size)}"
     session.result(fields, lambda: session.done(sentence))
 
 
@@ -256,10 +256,6 @@ def _settings(session: Session) -> LogSettings:
     from blockota.ledger.log_settings import load_log
 
     return load_log(session.config, environment=os.environ)
-
-
-def _entries(count: int) -> str:
-    return f"{count:,} entr{'y' if count == 1 else 'ies'}"
 
 
 def _log_of(settings: LogSettings) -> TileLog:

@@ -97,6 +97,11 @@ def receipt(
     session.result(fields, lambda: session.done(f"{output} proves the entry {index} ({entry.kind}), {anchored}"))
 
 
+def counted_entries(count: int) -> str:
+    """Return a number of entries in words, such as ``1 entry``."""
+    return f"{count:,} entr{'y' if count == 1 else 'ies'}"
+
+
 def _check_anchor(session: Session, found: VerifiedEntry, proof: ProofFile) -> CheckedAnchor:
     from blockota.bindings.identities import IdentitiesContract
     from blockota.bindings.update_ledger import UpdateLedgerContract
@@ -141,7 +146,7 @@ def _rows(found: VerifiedEntry, *, trusted: int, quorum: int) -> dict[str, objec
     rows["keeper"] = entry.gateway or "not enrolled"
     if entry.gateway and not found.names_gateway:
         rows["keeper"] = f"{entry.gateway}, as the entry states: the log's name does not show it"
-    rows["signed by"] = f"the log's key {found.log_key.key_id.hex()}, for {found.head.size:,} entries"
+    rows["signed by"] = f"the log's key {found.log_key.key_id.hex()}, for {counted_entries(found.head.size)}"
     cosigned = [f"{one.witness} on {show_time(one.time)}" for one in found.witnesses]
     count = f"{len(cosigned)} of {trusted} trusted ones, quorum {quorum}" if trusted else "none is trusted"
     rows["witnesses"] = f"{count}: {', '.join(cosigned)}" if cosigned else count

@@ -104,17 +104,17 @@ def check_anchor(
     events = ledger.anchors(keeper, from_block=anchor.block, to_block=anchor.block)
     anchored = next((one.head for one in events if one.head.size == anchor.size), None)
     if anchored is None:
-        raise _not_anchored(f"the contract {ledger.address} has no anchor of {anchor.size} entries in that block")
+        raise _not_anchored(f"the contract {ledger.address} has no anchor of size {anchor.size} in that block")
 
     # (2) The anchored tree has the entry, and it is one log with that of the checkpoint.
     if found.index >= anchored.size:
-        raise _not_anchored(f"the anchor has {anchored.size} entries, and the index of the entry is {found.index}")
+        raise _not_anchored(f"the anchor has the size {anchored.size}, and the index of the entry is {found.index}")
     earlier, later = sorted((anchored, found.head), key=lambda head: head.size)
     if not is_consistent(earlier, later, anchor.proof):
         raise RefusedError(
             "the log contradicts its anchor",
-            why=f"its checkpoint of {found.head.size} entries does not belong to the root that was anchored for "
-            f"{anchored.size} entries: the keeper shows different logs, or the file is damaged",
+            why=f"its checkpoint of size {found.head.size} does not belong to the root that was anchored at size "
+            f"{anchored.size}: the keeper shows different logs, or the file is damaged",
             remedy="keep the receipt as evidence, and report the log to the city",
         )
 
@@ -153,7 +153,7 @@ def find_anchor(reader: LogReader, proof: EntryProof, keeper: UUID, ledger: Upda
     if reader.head_at(event.head.size) != event.head:
         raise RefusedError(
             "the log contradicts its anchor",
-            why=f"the root of its first {event.head.size} entries is not that of the anchor in block {event.block}",
+            why=f"its root at size {event.head.size} is not that of the anchor in block {event.block}",
             remedy="use the log that was anchored: this one is another log, or a copy that was changed",
         )
     earlier, later = sorted((event.head.size, Checkpoint.parse(proof.checkpoint.text).head.size))

@@ -103,9 +103,9 @@ def _check_continuation(reader: LogReader, record: AnchoredLog, published: int) 
             action=Action.SHOW_LOG,
         )
     if record.size > published or reader.head_at(record.size).root != record.root:
-        found = f"the log has only {published}" if record.size > published else "the log has another root at this size"
+        found = f"its size is only {published}" if record.size > published else "it has another root at this size"
         raise RefusedError(
             f"the log {reader.name} does not continue the anchored one",
-            why=f"{record.size} entries are anchored, and {found}",
+            why=f"the log was anchored at size {record.size}, and {found}",
             remedy="restore the newest copy of the log's folder; if there is none, have the city retire the identity",
         )

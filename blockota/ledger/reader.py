@@ -117,11 +117,11 @@ class LogReader:
         """
         self._check_published(size)
         if earlier > size:
-            raise RefusedError(f"a tree of {size} entries does not continue a tree of {earlier} entries")
+            raise RefusedError(f"a tree of size {size} does not continue a tree of size {earlier}")
         nodes = self._nodes()
         proof = prove_consistency(nodes, earlier, size)
         if not is_consistent(tree_head(nodes, earlier), tree_head(nodes, size), proof):
-            raise self.damaged(f"its trees of {earlier} and {size} entries do not belong together")
+            raise self.damaged(f"its trees of sizes {earlier} and {size} do not belong together")
         return proof
 
     def read_tile(self, tile: Tile) -> bytes:
@@ -171,7 +171,7 @@ class LogReader:
         if stop > size:
             raise RefusedError(
                 f"the log {self.name} has not published the entry {stop - 1}",
-                why=f"its checkpoint has {size} entries",
+                why=f"its checkpoint has the size {size}",
                 remedy="publish a checkpoint first",
             )
         return size

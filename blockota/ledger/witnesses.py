@@ -99,10 +99,12 @@ def _ask(witness: Witness, note: Note, read_node: ReadNode) -> NoteSignature:
         if status == HTTPStatus.CONFLICT:
             seen = _size_in(witness, answer)
             if seen > size:
-                raise _contradiction(witness, f"it has seen {seen} entries, and this log has {size}")
+                raise _contradiction(witness, f"it has seen the size {seen}, and this log has the size {size}")
             status, answer = _post(client, note, seen, prove_consistency(read_node, seen, size))
             if status in (HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY):
-                raise _contradiction(witness, f"it has seen {seen} entries, which this log does not continue")
+                raise _contradiction(
+                    witness, f"it has seen another tree of size {seen}, which this log does not continue"
+                )
     finally:
         client.close()
     if status != HTTPStatus.OK:

@@ -72,7 +72,7 @@ class Trial:
 
     @property
     def reply(self) -> Reply:
-        """The kind of the answer, behind an echo; a zero byte before an ACK and a repeated ACK or NACK are accepted."""
+        """The kind of the answer, after an echo; a zero byte before an ACK and a repeated ACK or NACK are accepted."""
         received = self.first or self.second
         if not received:
             return Reply.SILENCE

@@ -9,7 +9,7 @@ Records are numbered from 1, and each contains the SHA-256 of the previous one. 
 checkpoint of the log, this shows a record that was removed, changed or inserted. A copy of a record's number and hash,
 which are printed with each result, reveals a log that was replaced as a whole.
 
-Up to BlockOTA 0.2, a bench log was a file with these JSON lines, and a head file beside it that repeated the last line.
+Up to BlockOTA 0.1, a bench log was a file with these JSON lines, and a head file beside it that repeated the last line.
 Such files are read, and no longer written.
 """
 

@@ -86,10 +86,10 @@ def test_what_is_not_anchored_is_refused(city: City) -> None:
     for file, why in (
         (SHORT.prove(0), "names no anchor"),
         (SHORT.prove(0, replace(good, chain_id=5)), "names chain 5"),
-        (SHORT.prove(0, replace(good, block=city.block - 1)), "no anchor of 3 entries in that block"),
+        (SHORT.prove(0, replace(good, block=city.block - 1)), "no anchor of size 3 in that block"),
         (SHORT.prove(0, replace(good, block=city.block + 10_000)), "is not confirmed"),
-        (SHORT.prove(0, replace(good, size=2)), "no anchor of 2 entries"),
-        (LONG.prove(3, extended), "the anchor has 3 entries, and the index of the entry is 3"),
+        (SHORT.prove(0, replace(good, size=2)), "no anchor of size 2"),
+        (LONG.prove(3, extended), "the anchor has the size 3, and the index of the entry is 3"),
     ):
         with pytest.raises(RefusedError, match=why):
             city.check(file)
