@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from blockota.errors import ProposalError, UsageError
-from blockota.files import naming_file, read_input
+from blockota.files import read_input
 from blockota.formats.notes import NoteAlgorithm, VerifierKey
 from blockota.model.identity import Enrolment, Keys, identity_key, log_key_of, tunnel_key_of
 from blockota.strict_json import fault, load_object, mappings
@@ -62,17 +62,18 @@ def read_enrolments(path: Path) -> list[Enrolment]:
     """Read a list of identities in the form of the output of ``identity list --json``.
 
     Raises:
-        UsageError: the file cannot be read, or a key in it cannot be enrolled.
-        ProposalError: the file has another form.
+        UsageError: the file cannot be read, has another form, or has a key that cannot be enrolled.
     """
     raw = read_input(path, limit=_LIST_SIZE)
     found: list[Enrolment] = []
-    with naming_file(path), _naming(path):
+    with _naming(path):
         try:
             found.extend(Enrolment.from_fields(fields) for fields in mappings(load_object(raw), "identities"))
+        except ProposalError as error:
+            raise UsageError("the file is not a list of identities", why=error.why) from error
         except (KeyError, TypeError, ValueError) as error:
             which = f"identity {len(found) + 1} of the list: {fault(error)}"
-            raise ProposalError("it is not a list of identities", why=which) from error
+            raise UsageError("the file is not a list of identities", why=which) from error
     if not found:
         raise UsageError(f"{path} has no identities", why="its list is empty")
     return found
