@@ -16,7 +16,14 @@ from click.types import FuncParamType
 from blockota.cli.device_parties import FILE, REGISTRANT_KEY, devices_contract, read_text, registrant, site, spec
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import key_option, open_key
-from blockota.cli.options import ProposalDetails, ProposalOptions, may_propose_options, proposing_options, save_proposal
+from blockota.cli.options import (
+    ProposalDetails,
+    ProposalOptions,
+    may_propose_options,
+    proposing_options,
+    save_call,
+    save_proposal,
+)
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError, shortened
 from blockota.files import read_input
@@ -47,7 +54,8 @@ def nonce(value: Any) -> bytes:
     return found
 
 
-_DEVICE = click.argument("name", metavar="DEVICE", type=FuncParamType(device_name))
+DEVICE_NAME = FuncParamType(device_name)
+_DEVICE = click.argument("name", metavar="DEVICE", type=DEVICE_NAME)
 _PARTY_KEY = key_option("Key of the device's registrant or of an Administrator, without a proposal", default="")
 
 
@@ -154,7 +162,7 @@ def import_(
     """
     from blockota.bindings.devices import import_call
     from blockota.model.iot_import import MOST_THINGS, find_spec, plan_things, read_transactions, things_of
-    from blockota.vendor.propose import propose, propose_call
+    from blockota.vendor.propose import propose
 
     if (gateway is None) == (model is None):
         raise UsageError("give one of --site and --spec", why="--site UUID imports things, --spec NAME a spec")
@@ -164,11 +172,7 @@ def import_(
     if gateway is None:
         owner, wanted = find_spec(transactions, known, name=str(model))
         arguments = (owner.encode().ljust(32, b"\0"), wanted.name, wanted.data, wanted.signature)
-
-        def make(reason: Any) -> Any:
-            return propose_call(contract, "importSpec", *arguments, reason=reason)
-
-        save_proposal(session, make, proposing, connection=session.gateway)
+        save_call(session, contract, "importSpec", *arguments, proposing=proposing)
         return
 
     plan = plan_things(transactions, known, site=gateway)
@@ -336,18 +340,12 @@ def list_(session: Session, /, gateway: UUID | None, model: str | None) -> None:
 
 def _change(session: Session, name: int | str, function: str, done: str, how: _How, **arguments: str) -> None:
     from blockota.bindings.devices import change_arguments
-    from blockota.vendor.propose import propose_call
 
     contract = devices_contract(session)
     found = contract.known_device(name)
     values = change_arguments(found.number, **arguments)
-    if proposing := how.proposing:
-        save_proposal(
-            session,
-            lambda reason: propose_call(contract, function, *values, reason=reason),
-            proposing,
-            connection=session.gateway,
-        )
+    if how.proposing:
+        save_call(session, contract, function, *values, proposing=how.proposing)
         return
     account = open_key(contract.chain.chain_id, how.key, how.password_fd)
     contract.change(account, function, *values)

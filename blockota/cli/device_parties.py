@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -12,7 +15,7 @@ from click.types import FuncParamType
 
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import key_option, open_key
-from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
+from blockota.cli.options import ProposalOptions, proposing_options, save_call
 from blockota.cli.parameters import ADDRESS
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError
@@ -150,31 +153,38 @@ def add(session: Session, /, name: str, data: Path | None, key: str, password_fd
     session.result(found.as_fields(), lambda: session.done(f"the spec {name} is registered"), then=then)
 
 
-def _update_options(command: Any) -> Any:
-    for option in (
-        REGISTRANT_KEY,
-        click.option("--contract", type=ADDRESS, help="The vendor's BlockOTA; that of the settings by default."),
-        click.option("--chain", "chain_id", type=click.IntRange(1, (1 << 64) - 1), help="Chain id of its chain."),
-        click.option("--product", required=True, metavar="NAME", help="Product whose releases update the model."),
-        click.argument("name"),
-    ):
-        command = option(command)
-    return command
+@dataclass(frozen=True)
+class _Entry:
+    """Option values that name an entry on the list of a spec; None stands for the value in the settings."""
+
+    name: str
+    product: str
+    chain_id: int | None
+    contract: str | None
+    key: str
+    password_fd: int | None
+
+
+def _entry_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the name of a spec and the options that name a product, as the parameter `entry`."""
+
+    @click.argument("name")
+    @click.option("--product", required=True, metavar="NAME", help="Product whose releases update the model.")
+    @click.option("--chain", "chain_id", type=click.IntRange(1, (1 << 64) - 1), help="Chain id of its chain.")
+    @click.option("--contract", type=ADDRESS, help="The vendor's BlockOTA; that of the settings by default.")
+    @REGISTRANT_KEY
+    @functools.wraps(command)
+    def wrapped(*args: object, **kwargs: object) -> None:
+        values: dict[str, Any] = {one.name: kwargs.pop(one.name) for one in fields(_Entry)}
+        command(*args, entry=_Entry(**values), **kwargs)
+
+    return wrapped
 
 
 @spec.command()
-@_update_options
+@_entry_options
 @with_session
-def allow(
-    session: Session,
-    /,
-    name: str,
-    product: str,
-    chain_id: int | None,
-    contract: str | None,
-    key: str,
-    password_fd: int | None,
-) -> None:
+def allow(session: Session, /, entry: _Entry) -> None:
     """Allow a product to update the devices of the spec NAME.
 
     Gateways offer devices nothing that their spec does not list.
@@ -183,31 +193,20 @@ def allow(
     Example:  blockota device spec allow thermo2 --product acme-thermo2 \\
                   --key keystore:acme.json
     """
-    update = SpecUpdate(*_vendor(session, chain_id, contract), product, allowed=True)
-    _change_list(session, name, update, key, password_fd)
+    _change_list(session, entry, allowed=True)
 
 
 @spec.command()
-@_update_options
+@_entry_options
 @with_session
-def disallow(
-    session: Session,
-    /,
-    name: str,
-    product: str,
-    chain_id: int | None,
-    contract: str | None,
-    key: str,
-    password_fd: int | None,
-) -> None:
+def disallow(session: Session, /, entry: _Entry) -> None:
     """Take a product off the list of the spec NAME.
 
     \b
     Example:  blockota device spec disallow thermo2 --product acme-thermo2 \\
                   --key keystore:acme.json
     """
-    update = SpecUpdate(*_vendor(session, chain_id, contract), product, allowed=False)
-    _change_list(session, name, update, key, password_fd)
+    _change_list(session, entry, allowed=False)
 
 
 @spec.command("list")
@@ -311,27 +310,16 @@ def _name(name: str) -> bytes:
     return product_key(name)
 
 
-def _vendor(session: Session, chain_id: int | None, contract: str | None) -> tuple[int, str]:
-    """Return chain id and address of the vendor's BlockOTA, by default those of the settings."""
-    return chain_id or session.settings.chain_id, contract or session.connection.contract_address
-
-
-def _change_list(session: Session, name: str, update: SpecUpdate, key: str, password_fd: int | None) -> None:
+def _change_list(session: Session, entry: _Entry, *, allowed: bool) -> None:
+    chain_id, block_ota = entry.chain_id or session.settings.chain_id, entry.contract
+    update = SpecUpdate(chain_id, block_ota or session.connection.contract_address, entry.product, allowed=allowed)
     contract = devices_contract(session)
-    wanted = contract.known_spec(name)
-    contract.allow(open_key(contract.chain.chain_id, key, password_fd), name, update)
-    words = "may update" if update.allowed else "may no longer update"
+    name = contract.known_spec(entry.name).name
+    contract.allow(open_key(contract.chain.chain_id, entry.key, entry.password_fd), name, update)
+    words = "may update" if allowed else "may no longer update"
     sentence = f"{update.product} of {update.contract} on chain {update.chain_id} {words} devices of the spec {name}"
-    session.result({"spec": wanted.name, **update.as_fields()}, lambda: session.done(sentence))
+    session.result({"spec": name, **update.as_fields()}, lambda: session.done(sentence))
 
 
 def _propose(session: Session, proposing: ProposalOptions, function: str, *arguments: Any) -> None:
-    from blockota.vendor.propose import propose_call
-
-    contract = devices_contract(session)
-    save_proposal(
-        session,
-        lambda reason: propose_call(contract, function, *arguments, reason=reason),
-        proposing,
-        connection=session.gateway,
-    )
+    save_call(session, devices_contract(session), function, *arguments, proposing=proposing)

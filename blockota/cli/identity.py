@@ -14,7 +14,7 @@ import click
 from click.types import FuncParamType
 
 from blockota.cli.keys import key_option, open_key
-from blockota.cli.options import ProposalDetails, ProposalOptions, may_propose_options, proposing_options, save_proposal
+from blockota.cli.options import ProposalDetails, ProposalOptions, may_propose_options, proposing_options, save_call
 from blockota.cli.parameters import address as read_address
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError
@@ -33,7 +33,7 @@ def uuid_of(value: Any) -> UUID:
     try:
         return value if isinstance(value, UUID) else UUID(value)
     except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not a UUID: `blockota identity list` shows them.") from error
+        raise click.BadParameter(f"{value!r} is not a UUID, such as 0f8fad5b-d9cb-469f-a165-70867728950e.") from error
 
 
 def uuid_or_address(value: Any) -> UUID | str:
@@ -49,7 +49,6 @@ def account_or_none(value: Any) -> str:
 UUID_TYPE, NAME, ACCOUNT = map(FuncParamType, (uuid_of, uuid_or_address, account_or_none))
 KIND = click.Choice([str(kind) for kind in IdentityKind])
 _UUID = click.argument("name", metavar="UUID", type=UUID_TYPE)
-_NO_DETAILS = ProposalDetails({})
 
 
 @click.group(cls=VerbGroup)
@@ -131,7 +130,7 @@ def enrol(
     call = ("enrol", arguments[0]) if len(arguments) == 1 else ("enrolAll", arguments)
     names = [str(one.uuid) for one in enrolments]
     details = ProposalDetails({"identities": names}, [{"identity": one} for one in names])
-    _propose(session, proposing, *call, details=details)
+    save_call(session, _contract(session), *call, proposing=proposing, details=details)
 
 
 @identity.command()
@@ -150,7 +149,8 @@ def rotate(session: Session, /, name: UUID, keys: KeyNames, proposing: ProposalO
     """
     from blockota.bindings.identities import key_arguments
 
-    before = _contract(session).known_identity(name).keys
+    contract = _contract(session)
+    before = contract.known_identity(name).keys
     after = keys.read(before)
     if after == before:
         raise UsageError(
@@ -158,7 +158,7 @@ def rotate(session: Session, /, name: UUID, keys: KeyNames, proposing: ProposalO
             why="no key or account is named that the identity does not have already",
             remedy="name a new one",
         )
-    _propose(session, proposing, "rotate", name.bytes, *key_arguments(after))
+    save_call(session, contract, "rotate", name.bytes, *key_arguments(after), proposing=proposing)
 
 
 @identity.command()
@@ -194,7 +194,7 @@ def ban(
             why="--key URI bans at once as an Administrator, -o FILE writes a proposal to ban",
         )
     if proposing:
-        _propose(session, proposing, "ban", name.bytes, ban_reason(cause))
+        save_call(session, _contract(session), "ban", name.bytes, ban_reason(cause), proposing=proposing)
         return
     account = open_key(session.gateway.settings.chain_id, key, password_fd)
     receipt = _contract(session).ban(account, name, reason=cause)
@@ -219,7 +219,7 @@ def unban(session: Session, /, name: UUID, proposing: ProposalOptions) -> None:
     Example:  blockota identity unban 0f8fad5b-d9cb-469f-a165-70867728950e \\
                   -o unban.json
     """
-    _propose(session, proposing, "unban", name.bytes)
+    save_call(session, _contract(session), "unban", name.bytes, proposing=proposing)
 
 
 @identity.command()
@@ -235,7 +235,7 @@ def retire(session: Session, /, name: UUID, proposing: ProposalOptions) -> None:
     Example:  blockota identity retire 0f8fad5b-d9cb-469f-a165-70867728950e \\
                   -o retire.json
     """
-    _propose(session, proposing, "retire", name.bytes)
+    save_call(session, _contract(session), "retire", name.bytes, proposing=proposing)
 
 
 @identity.command()
@@ -315,22 +315,3 @@ def _contract(session: Session) -> IdentitiesContract:
     from blockota.bindings.identities import IdentitiesContract
 
     return session.gateway.open(IdentitiesContract)
-
-
-def _propose(
-    session: Session,
-    proposing: ProposalOptions,
-    function: str,
-    *arguments: Any,
-    details: ProposalDetails = _NO_DETAILS,
-) -> None:
-    from blockota.vendor.propose import propose_call
-
-    contract = _contract(session)
-    save_proposal(
-        session,
-        lambda reason: propose_call(contract, function, *arguments, reason=reason),
-        proposing,
-        about=lambda: details,
-        connection=session.gateway,
-    )

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import click
 
+from blockota.cli.device import DEVICE_NAME
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.parameters import VERSION
@@ -77,13 +78,13 @@ def show(session: Session, /, keeper: UUID | None) -> None:
 
 
 @ledger.command()
-@click.argument("devices", metavar="[DEVICE…]", nargs=-1)
+@click.argument("devices", metavar="[DEVICE…]", type=DEVICE_NAME, nargs=-1)
 @click.option("--product", required=True, metavar="NAME", help="Product of the release.")
 @click.option("--version", type=VERSION, required=True, help="Version of the release.")
 @click.option("--producer", metavar="NAME", help="Its producer; by default the contract of the settings.")
 @with_session
 def installed(
-    session: Session, /, devices: tuple[str, ...], product: str, version: Version, producer: str | None
+    session: Session, /, devices: tuple[int | str, ...], product: str, version: Version, producer: str | None
 ) -> None:
     """List the devices that are recorded to run a release.
 
@@ -105,7 +106,7 @@ def installed(
     release = ReleaseId(session.settings.chain_id, contract.address, product, version)
     ledger_contract, registry = session.gateway.open(UpdateLedgerContract), session.gateway.open(DevicesContract)
     if devices:
-        named = [registry.known_device(int(one) if one.isdecimal() else one).number for one in devices]
+        named = [registry.known_device(one).number for one in devices]
         recorded = ledger_contract.installed(release, named)
     else:
         blocks = registry.block_count()
@@ -113,7 +114,7 @@ def installed(
 
     found = [number for number, is_recorded in recorded.items() if is_recorded]
     fields = {"release": release.digest.hex(), "installed": found}
-    if missing := [number for number in recorded if number not in found]:
+    if missing := [number for number, is_recorded in recorded.items() if not is_recorded]:
         error = RefusedError(
             f"{release} is not recorded for {shortened(missing)}",
             why="no gateway has anchored an installation on it",

@@ -18,11 +18,12 @@ from blockota.cli.next_steps import after_proposing
 from blockota.cli.parameters import NONCE, VALIDITY
 from blockota.cli.session import Session
 from blockota.errors import shortened
-from blockota.settings import REGISTRIES
+from blockota.settings import GATEWAY_REGISTRIES, REGISTRIES
 
 if TYPE_CHECKING:
     from blockota.approval.chain_view import SafeState
     from blockota.approval.proposal import Proposal
+    from blockota.bindings.contract import OwnedContract
     from blockota.connection import Connection
     from blockota.vendor.propose import Reason
     from blockota.vendor.queue import QueuePlace
@@ -100,8 +101,7 @@ def save_proposal(
     """Make a proposal, write the proposal file, and print its name and the next step.
 
     `about` is called after the proposal was made. `connection` is that of the Safe's chain, by default the producer
-    chain. The signature of `proposing.sign` is written beside the proposal
-    (`blockota.vendor.unattended`).
+    chain. The signature of `proposing.sign` is written beside the proposal (`blockota.vendor.unattended`).
 
     Raises:
         UsageError: the file exists or cannot be written.
@@ -113,7 +113,6 @@ def save_proposal(
     fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
     if written.signature:
         fields |= {"signature": str(written.signature), "signer": written.signer}
-
     before = [place.before[nonce] for nonce in sorted(place.before)]
 
     def show() -> None:
@@ -129,6 +128,26 @@ def save_proposal(
 
     then = after_proposing(path, signed=int(written.signature is not None), threshold=safe.threshold)
     session.result({**fields, **details.fields}, show, then=then)
+
+
+def save_call(
+    session: Session,
+    contract: OwnedContract,
+    function: str,
+    *arguments: Any,
+    proposing: ProposalOptions,
+    details: ProposalDetails | None = None,
+) -> None:
+    """Propose to call a function of a registry, and write the proposal file (`save_proposal`)."""
+    from blockota.vendor.propose import propose_call
+
+    save_proposal(
+        session,
+        lambda reason: propose_call(contract, function, *arguments, reason=reason),
+        proposing,
+        about=lambda: details or ProposalDetails({}),
+        connection=session.gateway if contract.SETTING in GATEWAY_REGISTRIES else session.connection,
+    )
 
 
 def write_proposed(

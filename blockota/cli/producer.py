@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
+from blockota.cli.options import ProposalOptions, proposing_options, save_call
 from blockota.cli.parameters import ADDRESS
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.model.release import product_key, show_time
@@ -87,7 +87,6 @@ def list_(session: Session) -> None:
 
 def _propose(session: Session, function: str, name: str, proposing: ProposalOptions, *arguments: str) -> None:
     from blockota.bindings.producers import ProducersContract
-    from blockota.vendor.propose import propose_call
 
-    contract, key = session.connection.open(ProducersContract), product_key(name)
-    save_proposal(session, lambda reason: propose_call(contract, function, key, *arguments, reason=reason), proposing)
+    contract = session.connection.open(ProducersContract)
+    save_call(session, contract, function, product_key(name), *arguments, proposing=proposing)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import BlockOTAContract, floor_call, pair_call, publish_call, revoke_call
@@ -14,9 +13,6 @@ from blockota.model.draft import Draft, check_kind, check_time, draft_manifest, 
 from blockota.model.release import Product, Release, Status, Version
 from blockota.stores.store import Store
 from blockota.vendor.propose import Reason, propose
-
-if TYPE_CHECKING:
-    pass
 
 _ZERO = Version(0, 0, 0)
 
