@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import click
@@ -30,6 +30,10 @@ from blockota.files import read_input
 from blockota.model.device import Device, device_key, registration_of
 from blockota.model.release import show_time
 
+if TYPE_CHECKING:
+    from blockota.formats.public_key import PublicKey
+
+_Found = TypeVar("_Found")
 _MAX_NUMBER, _NONCE_SIZE, _MAX_IMPORT_SIZE = (1 << 64) - 1, 16, 1 << 26
 
 
@@ -167,7 +171,7 @@ def import_(
     if (gateway is None) == (model is None):
         raise UsageError("give one of --site and --spec", why="--site UUID imports things, --spec NAME a spec")
     contract = devices_contract(session)
-    transactions = read_transactions(read_input(file, limit=_MAX_IMPORT_SIZE))
+    transactions = _read_named(file, lambda: read_transactions(read_input(file, limit=_MAX_IMPORT_SIZE)))
     known = contract.known_to_import(things_of(transactions))
     if gateway is None:
         owner, wanted = find_spec(transactions, known, name=str(model))
@@ -353,9 +357,14 @@ def _change(session: Session, name: int | str, function: str, done: str, how: _H
     session.result(fields, lambda: session.done(f"{found.name} {done}"))
 
 
-def _device_key(file: Path) -> Any:
+def _device_key(file: Path) -> PublicKey:
+    return _read_named(file, lambda: device_key(read_text(file)))
+
+
+def _read_named(file: Path, read: Callable[[], _Found]) -> _Found:
+    """Read a file by a function, and add the file's name to errors about its contents."""
     try:
-        return device_key(read_text(file))
+        return read()
     except UsageError as error:
         raise error.revised(what=error.what if str(file) in error.what else f"{file}: {error.what}") from error
 

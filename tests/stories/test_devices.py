@@ -222,6 +222,8 @@ def test_things_of_iotregistry_are_imported_with_their_signatures(city: Workshop
         replace(first, nonce=b"\4", aliases=("Foreign",), signature=b"\x30\x06\2\1\1\2\1\1"),
     )
     words = ("device", "import", "things.jsonl", "--site", GATEWAY)
+    other = city.run(*words[:2], "city.json", *words[3:], "-o", "other.json")
+    refused(other, USAGE, "city.json: line 1 is not a transaction of IOTRegistry")
     early = city.run(*words, "-o", "things.json")
     refused(early, REFUSED, "these specs are not registered: test spec 1")
     approve(city, "device", "import", "things.jsonl", "--spec", "test spec 1")
