@@ -182,6 +182,10 @@ class DevicesContract(OwnedContract):
         """Return the list of the products that may update the devices of a spec, ended entries too."""
         return self._pages("updates", _update, spec.hash, block=block)
 
+    def allows(self, spec: bytes, chain_id: int, contract: str, product: str) -> bool:
+        """Whether the list of a spec, which is named by its hash, has a product."""
+        return bool(self._ask("allows", spec, chain_id, contract, product_key(product)))
+
     def site(self, uuid: UUID, *, block: int | None = None) -> Site | None:
         """Return one site; None if the gateway has no blocks of numbers."""
         return _site(self._ask("site", uuid.bytes, block=block))

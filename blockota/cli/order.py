@@ -254,8 +254,10 @@ def _send_order(session: Session, contract: BlockOTAContract, ordering: OrderOpt
 def _propose_configuration(
     session: Session, city: BlockOTAContract, draft: Draft, proposing: ProposalOptions | None, *, group: str
 ) -> None:
-    """Write the proposal to publish a configuration, unless it was written before or its group does not exist."""
+    """Write the proposal to publish a configuration, if it is not written yet and the group can get the product."""
+    from blockota.bindings.devices import DevicesContract
     from blockota.bindings.orders import OrdersContract
+    from blockota.operations.ordering import require_allowed
     from blockota.vendor.publish import propose_releases
 
     if proposing is None:
@@ -272,7 +274,8 @@ def _propose_configuration(
             remedy="have it signed and executed, then repeat this command",
             action=Action.SHOW_PROPOSAL,
         )
-    session.gateway.open(OrdersContract).known_group(group)
+    ordered = session.gateway.open(OrdersContract).known_group(group)
+    require_allowed(session.gateway.open(DevicesContract), ordered, city, draft.product)
 
     def propose(reason: Reason) -> Proposal:
         return propose_releases(city, [draft], store=session.store, reason=reason)[1]

@@ -12,7 +12,7 @@ from blockota.errors import Action, RefusedError
 from blockota.model.draft import Draft, draft_release
 from blockota.model.facts import Trust
 from blockota.model.identity import IdentityKind
-from blockota.model.order import Group
+from blockota.model.order import Group, GroupKind
 from blockota.model.receipt import ReleaseId
 from blockota.model.release import Version
 from blockota.model.verification import prove_active
@@ -82,6 +82,23 @@ def is_published(contract: BlockOTAContract, draft: Draft) -> bool:
             action=Action.LIST_RELEASES,
         )
     return True
+
+
+def require_allowed(devices: DevicesContract, group: Group, contract: BlockOTAContract, product: str) -> None:
+    """Require of a group by model that the model's spec lists a product.
+
+    UpdateOrders requires it of an order. The release of a configuration is published before, and stays on the chain.
+
+    Raises:
+        RefusedError: the spec does not list the product.
+    """
+    chain_id = contract.chain.chain_id
+    if group.kind is GroupKind.MODEL and not devices.allows(group.value, chain_id, contract.address, product):
+        raise RefusedError(
+            f"{product} may not update the devices of {group.name}",
+            why=f"the spec of the model does not list this product of {contract.address} on chain {chain_id}",
+            remedy="ask the registrant of the model to allow the product",
+        )
 
 
 def model_group(devices: DevicesContract, name: str, model: str) -> Group:

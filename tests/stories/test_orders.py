@@ -168,6 +168,15 @@ def test_groups_are_defined_once_and_name_their_devices(city: Workshop) -> None:
     )
     assert city.run("device", "spec", "add", "thermo2", "--key", "dev:0").status == 0
     assert "of the model thermo2" in city.run("order", "group", "pumps", "--model", "thermo2", *KEY).out
+    Path("pumps.bin").write_bytes(bytes(64))
+    configure = ["order", "configure", "pumps.bin", "--group", "pumps", "--product", CONFIGURATION.name]
+    configure += ["--version", "1.0.0", "-o", "cfg.json", *KEY]
+    refused(city.run(*configure), REFUSED, f"{CONFIGURATION.name} may not update the devices of pumps")
+    assert not Path("cfg.json").exists()
+    place = ("--contract", deployed(city).registries["configurations"])
+    allow = ("device", "spec", "allow", "thermo2", "--product", CONFIGURATION.name, *place, "--key", "dev:0")
+    assert city.run(*allow).status == 0
+    assert city.run(*configure).status == 0
     both = ("--model", "thermo2", "--list", "list.txt")
     refused(city.run(*other, *both, *KEY), USAGE, "defined in one way")
     refused(city.run(*other, "--list", "list.txt"), USAGE, "Name the operator's key (--key URI)")
