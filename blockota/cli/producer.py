@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from blockota.cli.options import ProposalOptions, proposing_options, save_call
+from blockota.approval.registry_flags import registry_flags
+from blockota.approval.safe_transaction import ZERO_ADDRESS
+from blockota.cli.options import ProposalOptions, proposing_options, save_call, save_proposal
 from blockota.cli.parameters import ADDRESS
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.model.release import product_key, show_time
+
+if TYPE_CHECKING:
+    from blockota.approval.proposal import Proposal
+    from blockota.vendor.propose import Reason
 
 
 @click.group(cls=VerbGroup)
@@ -27,13 +35,25 @@ def producer() -> None:
 def admit(session: Session, /, name: str, block_ota: str, replication: str | None, proposing: ProposalOptions) -> None:
     """Propose to admit the producer NAME with its contracts.
 
-    A producer keeps its name and its contracts for good.
+    A producer keeps its name and its contracts for good. Red flags that the owners will see are reported.
 
     \b
     Example:  blockota producer admit acme -o admit.json \\
                   --contract 0x5FbDB2315678afecb367f032d93F642f64180aa3
     """
-    _propose(session, "admit", name, proposing, block_ota, replication or "0x" + "00" * 20)
+    from blockota.bindings.producers import ProducersContract
+    from blockota.desk import view_of
+    from blockota.vendor.propose import propose_call
+
+    contract = session.connection.open(ProducersContract)
+
+    def propose(reason: Reason) -> Proposal:
+        made = propose_call(contract, "admit", product_key(name), block_ota, replication or ZERO_ADDRESS, reason=reason)
+        for flag in registry_flags(made.call, view_of(session.connection, [made])):
+            session.note(f"Warning: {flag.what} (red flag {flag.word}).")
+        return made
+
+    save_proposal(session, propose, proposing)
 
 
 @producer.command()
@@ -85,8 +105,8 @@ def list_(session: Session) -> None:
     session.result(fields, lambda: session.table(columns, rows, empty="No producer is admitted."))
 
 
-def _propose(session: Session, function: str, name: str, proposing: ProposalOptions, *arguments: str) -> None:
+def _propose(session: Session, function: str, name: str, proposing: ProposalOptions) -> None:
     from blockota.bindings.producers import ProducersContract
 
     contract = session.connection.open(ProducersContract)
-    save_call(session, contract, function, product_key(name), *arguments, proposing=proposing)
+    save_call(session, contract, function, product_key(name), proposing=proposing)

@@ -93,6 +93,9 @@ def test_a_producer_is_admitted_suspended_and_restored(city: Workshop) -> None:
     """The consortium's owner decides on a producer, which is listed with its status."""
     contract = city.contract.address
     assert "No producer is admitted" in city.run("producer", "list").out
+    outcome = city.run("producer", "admit", "bolt", "--contract", city.contract.owner(), "-o", "bolt.json")
+    assert "the contract of bolt, is not a BlockOTA: it names no owner (red flag producer)" in outcome.err
+    Path("bolt.json").unlink()
     approve(city, "producer", "admit", "acme", "--contract", contract)
     assert [one["contract"] for one in city.run("producer", "list", "--json").json["producers"]] == [contract]
     approve(city, "producer", "suspend", "acme")
