@@ -15,12 +15,12 @@ from blockota.formats.notes import Checkpoint, Note, NoteAlgorithm, cosign
 from blockota.formats.tlog import (
     EMPTY_TREE,
     ReadNode,
-    TreeEdge,
     TreeHead,
     is_consistent,
     is_included,
     leaf_hash,
     tree_head,
+    tree_of,
 )
 from blockota.ledger.log import LogDisk, TileLog
 from blockota.ledger.reader import LogReader
@@ -32,9 +32,7 @@ KEY = note_signer()
 
 def head_of(entries: list[bytes]) -> TreeHead:
     """Return the head of the tree of some entries."""
-    edge = TreeEdge()
-    list(edge.grow(map(leaf_hash, entries)))
-    return edge.head()
+    return tree_of(map(leaf_hash, entries))
 
 
 def published(folder: Path, *sizes: int) -> TileLog:
