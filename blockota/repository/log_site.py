@@ -32,12 +32,13 @@ class LogSite:
         self._log = log
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
-        """Return the response to a request, which may be a refusal."""
-        try:
-            found = self._route(request)
-        except BlockOTAError:
-            # The error's text has paths of this machine.
-            found = text_response(HTTPStatus.INTERNAL_SERVER_ERROR, "The log cannot be read. Ask its operator.")
+        """Return the response to a request, which may be a refusal.
+
+        Raises:
+            ContentError: the checkpoint is damaged.
+            StoreError: the folder of the log cannot be read.
+        """
+        found = self._route(request)
         return replace(found, headers={**found.headers, **CROSS_ORIGIN})
 
     def holder(self, request: HttpRequest) -> str | None:

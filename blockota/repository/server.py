@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import functools
 import resource
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
@@ -26,7 +25,7 @@ import h11
 from blockota.errors import Action, BlockOTAError, UsageError
 from blockota.files import read_input
 from blockota.repository.access_log import AccessRecord, event_line
-from blockota.repository.answers import text_response
+from blockota.repository.answers import HttpAnswer, text_response
 from blockota.repository.blocks import PART_SIZE
 from blockota.repository.connection import ConnectionLimits, HttpConnection
 from blockota.repository.request import HttpRequest, client_of
@@ -43,7 +42,7 @@ _SPARE_FILES = 64
 _FAILURES = (BlockOTAError, OSError, h11.LocalProtocolError)
 """Errors that end a connection: an unreadable block, a lost or too slow client, a body shorter than announced."""
 _NOT_HTTP = text_response(400, "This is not an HTTP request that this server supports.")
-_UNREADABLE = text_response(500, "The block cannot be read from this repository's store. Ask another source.")
+_UNREADABLE = text_response(500, "This server cannot read the content. Ask its operator, or another source.")
 _TOO_BUSY = text_response(
     503,
     "This server serves its maximum number of clients. Try again later, or use another source.",
@@ -258,16 +257,19 @@ class _Server:
     async def _send(self, connection: HttpConnection, record: AccessRecord) -> None:
         is_crowded = len(self._connections) > self._max_connections
         is_full = self._answers > self._listening.clients and record.request.path != HEALTH
-        response = _TOO_BUSY if is_crowded or is_full else self._site.answer(record.request)
+
+        def body_of(response: HttpAnswer) -> AsyncGenerator[bytes, None]:
+            pieces = response.pieces if record.request.method != "HEAD" else ()
+            return self._site.stream(pieces, part_size=self._part_size)
 
         # The first part is read before the status is sent, so that a corrupt block can still be answered with 500.
-        stream = functools.partial(self._site.stream, part_size=self._part_size)
-        parts = stream(response.pieces if record.request.method != "HEAD" else ())
         try:
+            response = _TOO_BUSY if is_crowded or is_full else self._site.answer(record.request)
+            parts = body_of(response)
             first = await anext(parts, b"")
         except BlockOTAError as error:  # for the log only, because the text contains the operator's paths
             record.trouble, response = self._site.explain(error), _UNREADABLE
-            parts, first = stream(response.pieces), b""
+            parts, first = body_of(response), b""
 
         record.status = response.status
         async with contextlib.aclosing(parts):

@@ -47,7 +47,11 @@ class ServedSite(Protocol):
     """Answers requests."""
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
-        """Return the response to a request, which may be a refusal."""
+        """Return the response to a request, which may be a refusal.
+
+        Raises:
+            BlockOTAError: the content cannot be read.
+        """
 
     def holder(self, request: HttpRequest) -> str | None:
         """Return the name of a request's token; None if the request has no valid token."""
@@ -60,7 +64,7 @@ class ServedSite(Protocol):
         """
 
     def explain(self, error: BlockOTAError) -> str:
-        """Describe an error of `stream` for the access log."""
+        """Describe an error of `answer` or `stream` for the access log."""
 
     def refreshes(self) -> Iterator[Refresh]:
         """Yield the periodic readings."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -165,13 +166,17 @@ def test_the_log_is_anchored(
 
 
 def test_a_log_is_served(folder: Path) -> None:
-    """The server sends the published files with their types and caching, and nothing else; it ends on SIGTERM."""
+    """The server sends the published files with their types and caching, and nothing else; it ends on SIGTERM.
+
+    The reason why a file cannot be read is in the access log only.
+    """
     log = TileLog(folder / "log")
     log.append(entries_of(0, 300))
     note = log.publish(note_signer(ORIGIN))
     log.append(entries_of(300, 301))
     with forks.started(
-        ["-m", "blockota", "log", "serve", "log", "--listen", "127.0.0.1:0", "--json"], folder=folder
+        ["-m", "blockota", "log", "serve", "log", "--listen", "127.0.0.1:0", "--access-log", "access.log", "--json"],
+        folder=folder,
     ) as server:
         lines = [server.stdout.readline() for _ in range(4)]
         url = json.loads("".join(lines))["url"]
@@ -201,5 +206,12 @@ def test_a_log_is_served(folder: Path) -> None:
             ):
                 assert client.get(f"{url}/{path}", timeout=60).status_code == 404
             assert client.post(f"{url}/checkpoint", timeout=60).status_code == 405
+            (folder / "log/checkpoint").write_text("damaged")
+            spoiled = client.get(f"{url}/checkpoint", timeout=60)
+            assert (spoiled.status_code, str(folder) in spoiled.text) == (HTTPStatus.INTERNAL_SERVER_ERROR, False)
+            assert client.head(f"{url}/health", timeout=60).status_code == HTTPStatus.INTERNAL_SERVER_ERROR
         server.send_signal(signal.SIGTERM)
         assert server.wait() == 0
+    records = map(json.loads, (folder / "access.log").read_text().splitlines())
+    troubles = [one["trouble"] for one in records if one.get("status") == HTTPStatus.INTERNAL_SERVER_ERROR]
+    assert ["not a signed note" in one for one in troubles] == [True, True]
