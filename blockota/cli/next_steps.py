@@ -33,6 +33,13 @@ _AFTER_EXECUTION = {
     "removeOwner": "`blockota safe owners` shows the owners",
     "swapOwner": "`blockota safe owners` shows the owners",
     "changeThreshold": "`blockota safe owners` shows the threshold",
+    **dict.fromkeys(
+        ("admitRegistrant", "suspendRegistrant", "restoreRegistrant", "setRegistrantAccount"),
+        "`blockota device registrant list` shows the registrants",
+    ),
+    "importSpec": "`blockota device spec list` shows the specs",
+    "giveBlocks": "`blockota device site list` shows the gateways with device numbers",
+    "replaceSite": "`blockota device site list` shows the gateways with device numbers",
 }
 """The next step after the execution of each call, by the name of the function."""
 _AFTER_REGISTRY = {
@@ -159,5 +166,5 @@ def after_execution(proposal: Proposal) -> str:
     product = shlex.quote(product_name(arguments.get("product", b"")))
     version = Version.unpack(arguments.get("version", 0))
     owner = "`blockota contract show` shows the contract's owner"
-    words = _AFTER_REGISTRY.get(proposal.call.contract) or _AFTER_EXECUTION.get(proposal.call.name, owner)
+    words = _AFTER_EXECUTION.get(proposal.call.name) or _AFTER_REGISTRY.get(proposal.call.contract, owner)
     return f"Next: {words.format(product=product, version=version)}"
