@@ -30,7 +30,7 @@ from blockota.chain.node import Node
 from blockota.chain.records import BlockHead, Log
 from blockota.errors import ChainError
 
-_FIRST_RANGE, _LONGEST_RANGE = 64, 8192
+_FIRST_RANGE, _LONGEST_RANGE = 256, 8192
 """The number of blocks of the first request for events, and the maximum: public nodes search at most 10,000 blocks."""
 _MANY_EVENTS, _FEW_EVENTS = 8192, 1024
 """Answers with more or fewer events halve or double the number of requested blocks, which limits the memory."""

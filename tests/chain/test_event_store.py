@@ -133,7 +133,7 @@ def test_a_long_history_is_read_in_ranges() -> None:
         follower.advance()
         assert letters(follower) == "a"
     sizes = [last - first + 1 for first, last in node.asked]
-    assert (sizes[:4], max(sizes), sum(sizes)) == ([64, 128, 256, 512], 8192, 20_001)
+    assert (sizes[:4], max(sizes), sum(sizes)) == ([256, 512, 1024, 2048], 8192, 20_001)
 
 
 @pytest.mark.sampled
