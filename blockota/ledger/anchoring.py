@@ -76,7 +76,7 @@ def _check_key(reader: LogReader, note: Note | None, keeper: UUID, log_key: byte
         )
     if log_key is None:
         raise RefusedError(
-            "the log is not anchored",
+            "the log cannot be anchored",
             why=f"the registry has no key for a log of {keeper}",
             remedy="ask the city to enrol the key of the log",
         )
@@ -97,7 +97,7 @@ def _check_continuation(reader: LogReader, record: AnchoredLog, published: int) 
     """Check that the published log has the anchored entries, and that the contract lets it grow."""
     if record.state is not LogState.GROWING:
         raise RefusedError(
-            "the log is not anchored",
+            "the log cannot be anchored",
             why=f"the contract has it as {record.state}",
             remedy="an Administrator decides on suspended logs; a retired log is continued by a log of a new identity",
             action=Action.SHOW_LOG,

@@ -15,10 +15,12 @@ from blockota.errors import ContractRefusalError, RefusedError
 from blockota.formats.abi import interface
 from blockota.formats.tlog import EMPTY_TREE
 from blockota.ledger.anchoring import PlannedAnchor, plan_anchor
+from blockota.ledger.evidence import find_evidence
 from blockota.ledger.log import TileLog
 from tests.conftest import Cast
 from tests.support.identities import enrolment_of
 from tests.support.logs import entries_of, note_signer
+from tests.support.receipts import install
 
 KEY = note_signer()
 
@@ -105,6 +107,21 @@ def test_a_log_that_is_not_that_of_the_identity_is_not_anchored(site: Site) -> N
     site.log.append(entries_of(0, 300))
     site.log.publish(note_signer(seed=5))
     with pytest.raises(RefusedError, match="is not that of"):
+        site.plan()
+
+
+def test_a_suspended_log_is_not_anchored(site: Site, cast: Cast) -> None:
+    """A log that the contract does not let grow is refused before a transaction."""
+    site.log.append(install(time=time, gateway=site.keeper).encode() for time in (1, 2))
+    site.log.publish(KEY)
+    growth = site.plan(every=1).growth
+    assert growth
+    site.ledger.anchor(site.account, growth)
+    pair = find_evidence(site.log.published, site.log.published.head(), decided=lambda *_: 0)
+    assert pair
+    site.ledger.suspect(cast.mallory, site.keeper, *pair)
+    site.grow(300)
+    with pytest.raises(RefusedError, match="cannot be anchored: the contract has it as suspended"):
         site.plan()
 
 

@@ -69,11 +69,14 @@ def test_unusable_keys_are_refused_without_the_secret(tmp_path: Path) -> None:
         path.chmod(0o600)
     pem(tmp_path / "open", NoEncryption())
     (tmp_path / "open").chmod(0o644)
+    pem(tmp_path / "shared", NoEncryption())
+    (tmp_path / "shared").chmod(0o640)
     cases = {
         f"file:{tmp_path / 'encrypted'}": "not the key of a log",
         f"file:{tmp_path / 'garbage'}": "not the key of a log",
         f"file:{tmp_path / 'p256'}": "not the key of a log",
         f"file:{tmp_path / 'open'}": "other users",
+        f"file:{tmp_path / 'shared'}": "other users",
         f"file:{tmp_path / 'missing'}": "does not exist",
         f"file:{tmp_path}": "not a regular file",
         "env:NOT_SET": "not set",

@@ -36,6 +36,7 @@ LOG = MemoryLog([*(install(device=number).encode() for number in range(1, 257)),
 FILE = LOG.prove(INDEX, Anchor(1337, 81_234_567, 258))
 KEYS = LOG.keys(device300=SIGNER.key)
 RAW = FILE.to_json()
+RENAMED = replace(KEYS.witnesses[0], name=KEYS.witnesses[1].name)
 ED25519 = PublicKey(KeyKind.ED25519, KEYS.logs[0].key).pem
 
 
@@ -154,6 +155,8 @@ def test_the_trusted_keys_are_read_from_the_settings(tmp_path: Path) -> None:
         (f'logs = ["{KEYS.witnesses[0]}"]', "is that of a witness"),
         (f'logs = ["{KEYS.logs[0]}"]\nwitnesses = ["{KEYS.logs[0]}"]', "is that of a log"),
         (f'logs = ["{KEYS.logs[0]}"]\nwitnesses = ["{KEYS.witnesses[0]}", "{KEYS.witnesses[0]}"]', "one name"),
+        (f'logs = ["{KEYS.logs[0]}"]\nwitnesses = ["{KEYS.witnesses[0]}", "{RENAMED}"]', "one key has two names"),
+        (f'logs = ["{KEYS.logs[0]}"]\nwitnesses = ["{KEYS.witnesses[1]}", "{RENAMED}"]', "one name"),
         (f'logs = ["{KEYS.logs[0]}"]\nquorum = 1', "number from 0 to 0"),
         (f'logs = ["{KEYS.logs[0]}"]\nquorum = true', "number from 0 to 0"),
         (f'logs = ["{KEYS.logs[0]}"]\ndevices = []', "not a table"),
