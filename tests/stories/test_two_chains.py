@@ -76,7 +76,7 @@ def test_each_safe_decides_on_its_chain(desk: Desk) -> None:
     # (2) One folder has proposals of both Safes, whose addresses are the same on both chains or not.
     desk.done("producer", "suspend", "acme", "-o", "suspend.json")
     desk.done("identity", "ban", UUIDS["fog"], "--cause", "stolen", "-o", "ban.json")
-    desk.done("identity", "retire", UUIDS["cloud"], "-o", "retire.json")
+    desk.done("identity", "retire", UUIDS["cloud"], "-o", "retire.json", "--sign", "dev:1")
     rows = {one["file"]: one for one in desk.done("proposal", "list", "--json").json["proposals"]}
     city = Deployment.read(Deployment.path(Path(), LOCAL_GATEWAY_CHAIN_ID)).safe
     assert {file: (one["safe"] == city, one["state"]) for file, one in rows.items()} == {
@@ -84,6 +84,7 @@ def test_each_safe_decides_on_its_chain(desk: Desk) -> None:
         "ban.json": (True, "next"),
         "retire.json": (True, "waits for those before it"),
     }
+    assert rows["retire.json"]["signed"] == "1 of 2"
     assert "on chain 1338" in desk.done("proposal", "list").out
     shown = desk.done("proposal", "show", "ban.json").out
     assert "today" in shown
