@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from blockota.chain.journal import Journal, SentTransaction
 from blockota.chain.local import LocalChain
+from blockota.chain.transaction import Fees, SignedTransaction
 from blockota.cli.main import run
 from blockota.deployment import LOCAL_CHAIN_ID, LOCAL_GATEWAY_CHAIN_ID, Deployment
 from blockota.keys import dev_account
@@ -139,6 +141,19 @@ def test_an_owner_of_the_city_signs_off_line(desk: Desk) -> None:
     again = desk.run("dev", "up", "--two-chains")
     assert again.status == 0, again.err
     assert desk.done("dev", "status", "--json").json["gatewayUrl"].startswith("http://127.0.0.1:")
+
+
+def test_a_transaction_of_the_gateway_chain_is_continued(desk: Desk) -> None:
+    """A transaction that was signed and not sent is listed with its chain, and `transaction resume` sends it there."""
+    fees = Fees(10**11, tip=10**9)
+    made = SignedTransaction(b"", LOCAL_GATEWAY_CHAIN_ID, 0, gas=50_000, fees=fees, to=SAFE, data=b"")
+    entry = SentTransaction((made.signed_by(dev_account(3)),), "blockota identity ban", 5)
+    Journal(Path(".blockota/transactions"), LOCAL_GATEWAY_CHAIN_ID).write(entry)
+    (listed,) = desk.done("transaction", "list", "--json").json["transactions"]
+    assert (listed["transaction"], listed["chainId"]) == (entry.hash, LOCAL_GATEWAY_CHAIN_ID)
+    assert "CHAIN" in desk.done("transaction", "list").out
+    assert desk.done("transaction", "resume", entry.hash, "--json").json["transaction"] == entry.hash
+    assert desk.done("transaction", "list", "--json").json["transactions"] == []
 
 
 def test_one_chain_does_not_become_two(
