@@ -80,6 +80,9 @@ def test_a_log_signs_and_a_witness_cosigns() -> None:
     # A later cosignature of the same witness takes the place of the earlier.
     later = note.with_signatures(cosign(note.text, witness, time=1_700_000_001))
     assert (len(later.signatures), later.cosigned_at(witness.key)) == (2, 1_700_000_001)
+    # A time of more than 63 bits is refused.
+    with pytest.raises(ValueError, match=r"witness.example has the wrong size"):
+        note.with_signatures(cosign(note.text, witness, time=1 << 63)).cosigned_at(witness.key)
 
 
 def test_keys_of_one_name_or_of_another_type_are_not_confused() -> None:

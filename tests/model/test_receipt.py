@@ -132,6 +132,7 @@ def changed(number: int, value: object) -> bytes:
         (changed(0, True), "item 0 has the wrong type"),  # noqa: FBT003 - a value of CBOR
         (changed(1, bytes(7)), "wrong length"),
         (changed(1, 300), "item 1 has the wrong type"),
+        (changed(1, bytes(8)), "only a registered device has a key"),
         (changed(2, bytes(31)), "wrong length"),
         (changed(2, b"\1" * 32), "not the hash"),
         (changed(3, 1338), "not the hash"),
@@ -227,6 +228,8 @@ def test_a_device_with_a_key_must_sign() -> None:
     evidence = judge(reported, SIGNER.key)
     assert (evidence.kind, evidence.level) == (EntryKind.CLAIMED, EvidenceLevel.B)
     assert "did not sign" in evidence.remark
+    claimed = judge(replace(reported, kind=EntryKind.CLAIMED), SIGNER.key)
+    assert (claimed.kind, claimed.level, claimed.remark) == (EntryKind.CLAIMED, EvidenceLevel.B, "")
 
 
 def test_a_read_flash_needs_no_signature() -> None:
