@@ -110,20 +110,26 @@ class EventStore:
         )
         return max(found[0][0], first_block) if found else first_block
 
-    def append(self, contracts: Sequence[str], first: int, last: int, logs: Iterable[Log]) -> None:
+    def append(self, contracts: Sequence[str], first: int, last: int, logs: Sequence[Log]) -> None:
         """Store all events of contracts in the blocks `first` to `last`, with the hashes of the events' blocks.
 
         Events of blocks from `first` on that were stored before are replaced.
         """
         with self._transaction() as database:
             numbers = {one.lower(): _follow(database, one, first=first, last=last) for one in contracts}
-            rows, hashes = [], {}
-            for log in logs:
-                topics, number = b"".join(log.topics), numbers[log.address.lower()]
-                position = _position(log.block_number) + log.index
-                rows.append((position, number, log.block_hash, log.transaction, topics, log.data))
-                hashes[log.block_number] = log.block_hash
+            rows = (
+                (
+                    log.position,
+                    numbers[log.address.lower()],
+                    log.block_hash,
+                    log.transaction,
+                    b"".join(log.topics),
+                    log.data,
+                )
+                for log in logs
+            )
             database.executemany("INSERT INTO followed_events VALUES (?, ?, ?, ?, ?, ?)", rows)
+            hashes = {log.block_number: log.block_hash for log in logs}
             database.executemany("INSERT OR REPLACE INTO followed_blocks VALUES (?, ?)", hashes.items())
             _forget_old_blocks(database)
 
@@ -135,7 +141,7 @@ class EventStore:
         rows = self._rows(
             'SELECT position, contract, topics, data, "transaction", block_hash FROM followed_events '  # noqa: S608
             f"WHERE position >= ? AND contract IN ({', '.join('?' * len(names))}) ORDER BY position",
-            (_position(first_block), *names),
+            (first_block << INDEX_BITS, *names),
         )
         for position, contract, topics, data, transaction, block_hash in rows:
             words = tuple([topics[start : start + HASH_SIZE] for start in range(0, len(topics), HASH_SIZE)])
@@ -146,7 +152,7 @@ class EventStore:
         """Delete a replaced block and all later blocks with their events, and record the reorganisation."""
         with self._transaction() as database:
             database.execute("DELETE FROM followed_blocks WHERE number >= ?", (first,))
-            database.execute("DELETE FROM followed_events WHERE position >= ?", (_position(first),))
+            database.execute("DELETE FROM followed_events WHERE position >= ?", (first << INDEX_BITS,))
             database.execute("UPDATE followed_contracts SET next_block = min(next_block, ?)", (first,))
             database.execute("INSERT INTO followed_reorganisations VALUES (?)", (first,))
 
@@ -219,7 +225,7 @@ def _follow(database: sqlite3.Connection, contract: str, *, first: int, last: in
         (_raw(contract), first, last + 1),
     )
     number: int = _value(database, "SELECT id FROM followed_contracts WHERE address = ?", _raw(contract))
-    database.execute("DELETE FROM followed_events WHERE contract = ? AND position >= ?", (number, _position(first)))
+    database.execute("DELETE FROM followed_events WHERE contract = ? AND position >= ?", (number, first << INDEX_BITS))
     return number
 
 
@@ -233,11 +239,6 @@ def _forget_old_blocks(database: sqlite3.Connection) -> None:
 
 def _value(database: sqlite3.Connection, statement: str, *values: Any) -> Any:
     return database.execute(statement, values).fetchone()[0]
-
-
-def _position(block: int) -> int:
-    """Return the position of a block's first event in the chain: the block's number, followed by the event's index."""
-    return block << INDEX_BITS
 
 
 def _raw(address: str) -> bytes:

@@ -170,7 +170,7 @@ class Follower:
         found = self._node.logs(contracts, [], from_block=first, to_block=last)
         asked = {one.lower() for one in contracts}
         is_strange = any(not first <= log.block_number <= last or log.address.lower() not in asked for log in found)
-        if is_strange or len({(log.block_number, log.index) for log in found}) < len(found):
+        if is_strange or len({log.position for log in found}) < len(found):
             raise ChainError(
                 f"the node at {self._node.place} sent events that were not requested, or events twice",
                 why=f"the events of {', '.join(contracts)} in blocks {first} to {last} were requested",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from blockota.chain.rpc import data, fields, items, quantity
 from blockota.chain.transaction import Market
@@ -24,16 +24,17 @@ class BlockHead:
     hash: bytes
 
 
-@dataclass(frozen=True)
-class Log:
+class Log(NamedTuple):
     """One event of a transaction.
+
+    A named tuple is made three times as fast as a frozen dataclass, and a chain has many events.
 
     Attributes:
         topics: the event's selector and its indexed arguments, 32 bytes each.
         data: the event's other arguments, ABI-encoded.
         transaction: hash of the transaction.
         address: the contract.
-        index: the event's position among all events of its block.
+        log_index: the event's position among all events of its block.
         block_hash: the block's hash; after a reorganisation, a block with another hash has the same number.
     """
 
@@ -42,8 +43,13 @@ class Log:
     block_number: int
     transaction: bytes
     address: str
-    index: int
+    log_index: int
     block_hash: bytes
+
+    @property
+    def position(self) -> int:
+        """The event's position in the chain: the block's number, followed by `INDEX_BITS` bits of the event's index."""
+        return self.block_number << INDEX_BITS | self.log_index
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,8 +48,8 @@ PLACED = Log(
 
 def test_events_of_several_contracts_are_decoded_in_order() -> None:
     """Each event is decoded with the ABI of the contract at its address; events that the ABI lacks are skipped."""
-    unknown = replace(BANNED, topics=(bytes(32),))
-    anonymous = replace(BANNED, topics=())
+    unknown = BANNED._replace(topics=(bytes(32),))
+    anonymous = BANNED._replace(topics=())
     banned, placed = read_events([BANNED, unknown, anonymous, PLACED], CONTRACTS)
     assert banned == DecodedEvent(
         "IdentityRegistry",
@@ -65,7 +64,7 @@ def test_events_of_several_contracts_are_decoded_in_order() -> None:
 def test_an_event_that_cannot_be_decoded_is_refused() -> None:
     """An event with too few arguments raises an error with the contract, the block and the transaction."""
     with pytest.raises(RefusedError, match=r"an event of IdentityRegistry is not valid: in block 7, transaction 0x00"):
-        list(read_events([replace(BANNED, data=b"")], CONTRACTS))
+        list(read_events([BANNED._replace(data=b"")], CONTRACTS))
 
 
 def zero_of(kind: str) -> object:
@@ -87,7 +86,7 @@ def test_every_event_of_the_contracts_can_be_decoded(contract: str) -> None:
         others = [one["type"] for one in event["inputs"] if not one["indexed"]]
         values = [zero_of(kind) for kind in others]
         signature = f"{event['name']}({','.join(one['type'] for one in event['inputs'])})"
-        log = replace(BANNED, topics=(keccak(text=signature), *[bytes(32)] * len(indexed)), data=encode(others, values))
+        log = BANNED._replace(topics=(keccak(text=signature), *[bytes(32)] * len(indexed)), data=encode(others, values))
         assert [found.name for found in read_events([log], {IDENTITIES: contract})] == [event["name"]]
 
 
