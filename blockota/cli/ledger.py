@@ -100,8 +100,9 @@ def installed(
     from blockota.bindings.update_ledger import UpdateLedgerContract
     from blockota.operations.ordering import releases_of
 
-    contract = session.contract
-    if producer is not None:
+    if producer is None:
+        contract = session.contract
+    else:  # the settings of a city may lack the contract of a vendor
         contract = releases_of(session.connection.open(ProducersContract), producer)
     release = ReleaseId(session.settings.chain_id, contract.address, product, version)
     ledger_contract, registry = session.gateway.open(UpdateLedgerContract), session.gateway.open(DevicesContract)

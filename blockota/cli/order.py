@@ -88,8 +88,9 @@ def update(session: Session, /, producer: str | None, ordering: OrderOptions) ->
     from blockota.bindings.producers import ProducersContract
     from blockota.operations.ordering import releases_of
 
-    contract = session.contract
-    if producer is not None:
+    if producer is None:
+        contract = session.contract
+    else:  # the settings of a city may lack the contract of a vendor
         contract = releases_of(session.connection.open(ProducersContract), producer)
     _send_order(session, contract, ordering)
 

@@ -109,6 +109,14 @@ def test_an_order_that_no_gateway_would_carry_out_is_refused(city: Workshop) -> 
     refused(city.run(*UPDATE, "1.0.0", *KEY), REFUSED, "is revoked")
 
 
+def test_a_named_producer_needs_no_contract_in_the_settings(city: Workshop) -> None:
+    """With --producer, the contract comes from the consortium's record, so the settings of a city can lack it."""
+    known = deployed(city)
+    replace(known, contract="").write(city.folder)
+    placed = city.run(*UPDATE, "1.0.0", "--producer", "acme", *KEY, "--json").json
+    assert placed["contract"] == known.contract
+
+
 def test_a_contract_that_is_not_admitted_is_refused(city: Workshop) -> None:
     """An order for a release of a contract that the consortium did not admit is refused."""
     known = deployed(city)
