@@ -17,7 +17,7 @@ from blockota.errors import Action, ChainError, RefusedError, UsageError
 from blockota.model.agreement import Agreement
 from blockota.model.facts import Trust
 from blockota.model.release import Release
-from blockota.settings import FILE_NAME, LOCAL_URL, REGISTRIES, Settings
+from blockota.settings import FILE_NAME, LOCAL_URL, REGISTRIES, Settings, publisher_of
 from blockota.stores.search import ImageSources
 from blockota.stores.source import Credentials
 from blockota.stores.store import Store, open_store
@@ -86,8 +86,9 @@ class Connection:
             raise self._not_set("contract", "the vendor's contract")
         return self.settings.contract
 
-    def _not_set(self, key: str, name: str, *, owner: str = "vendor") -> UsageError:
-        """Return the error for a contract whose address is not set. The file of its owner sets the address."""
+    def _not_set(self, key: str, name: str) -> UsageError:
+        """Return the error for a contract whose address is not set. The file of its publisher sets the address."""
+        owner = publisher_of(key)
         file, why = self.settings.file, f"there is no {FILE_NAME} in this folder"
         if file is not None:
             why = f"{file} does not set {key} for the network {self.settings.network!r}"
@@ -145,8 +146,7 @@ class Connection:
 
     def _registry(self, setting: str) -> str:
         if (address := self.settings.registries.get(setting)) is None:
-            owner = "consortium" if setting == "producers" else "city"
-            raise self._not_set(setting, f"the contract {REGISTRIES[setting]}", owner=owner)
+            raise self._not_set(setting, f"the contract {REGISTRIES[setting]}")
         return address
 
     @property

@@ -59,6 +59,13 @@ GATEWAY_REGISTRIES = frozenset({"identities", "devices", "ledger", "orders"})
 """The settings of the contracts on the gateway chain."""
 
 
+def publisher_of(setting: str) -> str:
+    """Return who publishes the address of a contract: ``vendor``, ``consortium`` or ``city``."""
+    if setting not in REGISTRIES:
+        return "vendor"
+    return "consortium" if setting == "producers" else "city"
+
+
 class Role(StrEnum):
     """The chain that a command uses. The setting ``<role>_network`` names its network."""
 

@@ -165,12 +165,7 @@ class BlockOTAContract(OwnedContract):
 
     def products(self, *, block: int | None = None) -> list[Product]:
         """Return all products in the order of their first pairing."""
-        products: list[Product] = []
-        while True:
-            page = self._ask("products", len(products), PAGE, block=block)
-            products += [product for record in page if (product := _product(record))]
-            if len(page) < PAGE:
-                return products
+        return self._pages("products", _product, block=block)
 
     def owner_and_paused(self) -> tuple[str, bool]:
         """Return the contract's owner, and whether the owner stopped all releases, in one request."""
@@ -438,7 +433,7 @@ def _word(value: bytes) -> bytes | None:
     return value if any(value) else None
 
 
-def _product(record: dict[str, Any]) -> Product | None:
+def _product(record: Mapping[str, Any]) -> Product | None:
     if not any(record["product"]):
         return None
     return Product(

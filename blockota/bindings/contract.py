@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -11,12 +11,13 @@ from blockota.bindings.refusals import explain
 from blockota.chain import Chain, Receipt
 from blockota.errors import RefusedError, RevertedError
 from blockota.formats.abi import DecodingError, artifact, interface
-from blockota.settings import REGISTRIES
+from blockota.settings import REGISTRIES, publisher_of
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
 Status = TypeVar("Status", bound=Enum)
+Record = TypeVar("Record")
 PAGE = 64
 """The number of records that one call requests."""
 
@@ -104,13 +105,25 @@ class Contract:
             answers = self.chain.call_many(questions, block=block)
             return [known.decode_result(call[0], answer) for call, answer in zip(calls, answers, strict=True)]
         except (DecodingError, RevertedError) as error:
+            publisher = publisher_of(self.SETTING)
             when = "" if block is None else f", at block {block},"
             wait = "" if block is None else "; if the contract was deployed after that block, wait for confirmations"
             raise RefusedError(
                 f"no {self.NAME} contract at {self.address}",
                 why=f"the code at this address on chain {self.chain.chain_id}{when} does not implement {calls[0][0]}()",
-                remedy=f"compare {self.SETTING} and url in blockota.toml with the vendor's settings{wait}",
+                remedy=f"compare {self.SETTING} and url in blockota.toml with the {publisher}'s settings{wait}",
             ) from error
+
+    def _pages(
+        self, function: str, make: Callable[[Mapping[str, Any]], Record | None], *arguments: Any, block: int | None
+    ) -> list[Record]:
+        """Return the records of a list of the contract, which is read page by page."""
+        found: list[Record] = []
+        while True:
+            page = self._ask(function, *arguments, len(found), PAGE, block=block)
+            found += [one for record in page if (one := make(record)) is not None]
+            if len(page) < PAGE:
+                return found
 
 
 class OwnedContract(Contract):

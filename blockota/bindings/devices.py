@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from blockota.approval.safe_transaction import signable
-from blockota.bindings.contract import PAGE, OwnedContract, status_of
+from blockota.bindings.contract import OwnedContract, status_of
 from blockota.chain import Receipt
 from blockota.errors import Action, RefusedError, UsageError
 from blockota.ethereum import keccak
@@ -154,7 +154,7 @@ class DevicesContract(OwnedContract):
 
     def registrants(self, *, block: int | None = None) -> list[Registrant]:
         """Return all registrants in the order of their admission, suspended ones too."""
-        return [one for one in self._pages("registrants", _registrant, block=block) if one]
+        return self._pages("registrants", _registrant, block=block)
 
     def spec(self, name: str, *, block: int | None = None) -> Spec | None:
         """Return one spec; None if no spec has the name."""
@@ -176,7 +176,7 @@ class DevicesContract(OwnedContract):
 
     def specs(self, *, block: int | None = None) -> list[Spec]:
         """Return all specs in the order of their registration."""
-        return [one for one in self._pages("specs", _spec, block=block) if one]
+        return self._pages("specs", _spec, block=block)
 
     def updates(self, spec: Spec, *, block: int | None = None) -> list[SpecUpdate]:
         """Return the list of the products that may update the devices of a spec, ended entries too."""
@@ -192,7 +192,7 @@ class DevicesContract(OwnedContract):
 
     def sites(self, *, block: int | None = None) -> list[Site]:
         """Return all sites in the order of their first blocks."""
-        return [one for one in self._pages("sites", _site, block=block) if one]
+        return self._pages("sites", _site, block=block)
 
     def register(self, account: BaseAccount, registration: Registration, *, payer: BaseAccount) -> Device:
         """Sign a registration as the registrant, and register the device in a transaction of any account.
@@ -232,16 +232,6 @@ class DevicesContract(OwnedContract):
     def change(self, account: BaseAccount, function: str, *arguments: Any) -> Receipt:
         """Send `transfer`, `ban` or `unban`, as a registrant or an Administrator; arguments of `change_arguments`."""
         return self._send(account, function, *arguments)
-
-    def _pages(
-        self, function: str, make: Callable[[Mapping[str, Any]], Value], *arguments: Any, block: int | None
-    ) -> list[Value]:
-        found: list[Value] = []
-        while True:
-            page = self._ask(function, *arguments, len(found), PAGE, block=block)
-            found += map(make, page)
-            if len(page) < PAGE:
-                return found
 
 
 def change_arguments(number: int, *, to: str = "", reason: str = "") -> tuple[Any, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from blockota.bindings.contract import PAGE, OwnedContract
+from blockota.bindings.contract import OwnedContract
+from blockota.errors import Action, RefusedError
 from blockota.model.identity import Producer
 from blockota.model.release import product_key, product_name
 
@@ -21,18 +22,29 @@ class ProducersContract(OwnedContract):
         """Return one producer; None if no producer has the name."""
         return _producer(self._ask("producer", product_key(name), block=block))
 
+    def known_producer(self, name: str) -> Producer:
+        """Return one producer.
+
+        Raises:
+            RefusedError: the consortium did not admit a producer of this name.
+        """
+        found = self.producer(name)
+        if found is None:
+            raise RefusedError(
+                f"{name!r:.60} is not a producer",
+                why="the consortium did not admit a producer of this name",
+                remedy="check the name",
+                action=Action.LIST_PRODUCERS,
+            )
+        return found
+
     def producer_of(self, block_ota: str, *, block: int | None = None) -> Producer | None:
         """Return the producer to which a BlockOTA belongs; None if it belongs to none."""
         return _producer(self._ask("producerOf", block_ota, block=block))
 
     def producers(self, *, block: int | None = None) -> list[Producer]:
         """Return all producers in the order of their admission, suspended ones too."""
-        found: list[Producer] = []
-        while True:
-            page = self._ask("producers", len(found), PAGE, block=block)
-            found += [one for record in page if (one := _producer(record))]
-            if len(page) < PAGE:
-                return found
+        return self._pages("producers", _producer, block=block)
 
 
 def _producer(record: Mapping[str, Any]) -> Producer | None:

@@ -24,15 +24,8 @@ def releases_of(producers: ProducersContract, name: str) -> BlockOTAContract:
     Raises:
         RefusedError: no producer has the name.
     """
-    producer = producers.producer(name)
-    if producer is None:
-        raise RefusedError(
-            f"{name!r:.60} is not a producer",
-            why="the consortium did not admit a producer of this name",
-            remedy="check the name",
-            action=Action.LIST_PRODUCERS,
-        )
-    return BlockOTAContract(producers.chain, producer.block_ota, first_block=producers.first_block)
+    address = producers.known_producer(name).block_ota
+    return BlockOTAContract(producers.chain, address, first_block=producers.first_block)
 
 
 def orderable_release(

@@ -112,3 +112,16 @@ def test_producers_are_read(anvil: Chain, identities: IdentitiesContract, cast: 
     )
     assert contract.producer("acme") == contract.producer_of(identities.address) == found
     assert contract.producer("globex") is contract.producer_of(contract.address) is None
+    assert contract.known_producer("acme") == found
+    with pytest.raises(RefusedError, match="'globex' is not a producer"):
+        contract.known_producer("globex")
+
+
+@pytest.mark.parametrize(("binding", "publisher"), [(IdentitiesContract, "city"), (ProducersContract, "consortium")])
+def test_an_address_without_the_contract_is_compared_with_the_settings_of_its_publisher(
+    anvil: Chain, cast: Cast, binding: type[IdentitiesContract | ProducersContract], publisher: str
+) -> None:
+    """The remedy names the party that publishes the address."""
+    with pytest.raises(RefusedError) as error:
+        binding(anvil, cast.payer.address).owner()
+    assert f"with the {publisher}'s settings" in error.value.remedy
