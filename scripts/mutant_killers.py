@@ -36,6 +36,7 @@ FORGE_SETTINGS = {
 NOT_BY_APE = (
     "test_artifacts.py",
     "test_compiler.py",
+    "test_devices_gas.py",
     "test_documented.py",
     "test_forge.py",
     "test_gas.py",
@@ -44,18 +45,19 @@ NOT_BY_APE = (
     "test_replication_gas.py",
 )
 """Tests that fail for every change of the source or of its gas, or that do not use a contract."""
-TESTED = {
-    "replication": "FirmwareReplication",
-    "producers": "Producers",
-    "identities": "IdentityRegistry",
-    "ledger": "UpdateLedger",
-    "orders": "UpdateOrders",
+PYTHON_TESTS = {
+    "FirmwareReplication": ("replication",),
+    "Producers": ("producers",),
+    "IdentityRegistry": ("identities",),
+    "DeviceRegistry": ("ledger", "orders"),
+    "UpdateLedger": ("ledger",),
+    "UpdateOrders": ("orders",),
 }
-"""The contract that is tested by the files of Python tests with this beginning of their names."""
-VENDORS = ("BlockOTA", "FirmwareReplication")
-SHARED_TESTS = (*VENDORS, "Events", "Fuzz", "Lists", "Names")
-"""The beginnings of the names of forge's test files for the two contracts of a vendor. The other contracts have files
-of their own, whose names begin with the contract's name."""
+"""The beginnings of the names, after "test_", of the Python tests that run on mutants of a contract. All other files
+test BlockOTA. The tests of UpdateLedger and UpdateOrders use the real DeviceRegistry."""
+_VENDORS = ("BlockOTA", "FirmwareReplication", "Events", "Fuzz", "Lists", "Names")
+FORGE_TESTS = {"BlockOTA": _VENDORS, "FirmwareReplication": _VENDORS, "DeviceRegistry": ("Device",)}
+"""The beginnings of the names of forge's test files that run on mutants of a contract, if they are not its own name."""
 LIBRARIES = {"IdentityKeys": "IdentityRegistry", "CodeRecord": "IdentityRegistry", "MerkleLog": "UpdateLedger"}
 """The contract whose tests run on the mutants of a library, whose code is part of the contract."""
 KILLED_BY_TIME = "time"
@@ -119,8 +121,7 @@ class Ape:
     def kills(self, variant: Variant) -> str:
         """Run the tests on a variant; return the first test that failed, "" if all passed."""
         names = sorted(path.name for path in (self.folder / CONTRACT_TESTS).glob("test_*.py"))
-        chosen = [name for name in names if contract_of(name) == variant.contract]
-        tests = [f"{CONTRACT_TESTS}/{name}" for name in chosen if name not in NOT_BY_APE]
+        tests = [f"{CONTRACT_TESTS}/{name}" for name in names if runs_by_ape(name, variant.contract)]
         [cache] = (self.folder / ".build" / "compiled").glob("*/__local__.json")
         with exchanged(cache, ("contractTypes", variant.contract, "deploymentBytecode", "bytecode"), variant.creation):
             done = run([*PYTEST, *tests], self.folder, dict(os.environ))
@@ -134,14 +135,16 @@ class Ape:
 
 def files_of(contract: str) -> str:
     """Return the pattern of the files of forge's tests that run on mutants of a contract."""
-    names = SHARED_TESTS if contract in VENDORS else (contract,)
+    names = FORGE_TESTS.get(contract, (contract,))
     return f"{CONTRACT_TESTS}/{{{','.join(f'{name}*' for name in names)}}}.t.sol"
 
 
-def contract_of(test_file: str) -> str:
-    """Return the contract that a file of Python tests tests; those of BlockOTA have no common beginning."""
-    found = (name for beginning, name in TESTED.items() if test_file.startswith(f"test_{beginning}"))
-    return next(found, "BlockOTA")
+def runs_by_ape(test_file: str, contract: str) -> bool:
+    """Return whether a file of Python tests runs on mutants of a contract."""
+    if test_file in NOT_BY_APE:
+        return False
+    tested = {name for name, beginnings in PYTHON_TESTS.items() if test_file[len("test_") :].startswith(beginnings)}
+    return contract in (tested or {"BlockOTA"})
 
 
 KILLERS: tuple[type[Forge | Ape], ...] = (Forge, Ape)

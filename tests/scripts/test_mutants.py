@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+from fnmatch import fnmatchcase
 
 import pytest
 
-from scripts.compilation import CONTRACTS
-from scripts.mutant_killers import first_failure
+from scripts.compilation import CLONE, CONTRACTS
+from scripts.mutant_killers import CONTRACT_TESTS, NOT_BY_APE, files_of, first_failure, runs_by_ape
 from scripts.mutants import Fate, complaints, explanations, killed
 from scripts.mutation import Mutant
 
@@ -96,3 +97,26 @@ def test_the_first_failure_of_forge_is_found() -> None:
     }
     assert first_failure(f"No files changed\n{json.dumps(results)}\n") == "C.t.sol:CTest.test_b"
     assert first_failure("Error: something else") == ""
+
+
+def test_every_file_of_tests_runs_on_mutants_of_a_contract() -> None:
+    """Each contract has files of forge's and of Python tests, and no file is left out by its name.
+
+    MerkleLog.t.sol has a copy of the library in its own bytecode, and Halmos runs Check*.t.sol.
+    """
+    folder = CLONE / CONTRACT_TESTS
+    python = {path.name for path in folder.glob("test_*.py")} - set(NOT_BY_APE)
+    by_ape = {contract: {name for name in python if runs_by_ape(name, contract)} for contract in CONTRACTS}
+    assert all(by_ape.values())
+    assert set.union(*by_ape.values()) == python
+
+    solidity = {path.name for path in folder.glob("*.t.sol") if not path.name.startswith("Check")}
+    by_forge = {contract: {name for name in solidity if fits(name, files_of(contract))} for contract in CONTRACTS}
+    assert all(by_forge.values())
+    assert set.union(*by_forge.values()) == solidity - {"MerkleLog.t.sol"}
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Return whether a file in the folder of the contracts' tests fits a pattern with braces."""
+    names, ending = pattern.removeprefix(f"{CONTRACT_TESTS}/{{").split("}")
+    return any(fnmatchcase(name, one + ending) for one in names.split(","))
