@@ -9,7 +9,7 @@ from benchmarks.actors import DIRECT, Deployed, Direct, cast, deploy, person
 from benchmarks.gas_registries import digest, enrolment, measured
 from benchmarks.gas_scenarios import CREATION, Cost, Costs
 from blockota.formats.abi import artifact
-from blockota.formats.tlog import leaf_hash, node_hash
+from blockota.formats.tlog import leaf_hash, node_hash, prove_consistency, tree_head
 from blockota.model.identity import IdentityKind
 from blockota.model.order import GroupKind
 from blockota.model.receipt import ReleaseId
@@ -127,23 +127,17 @@ def _orders(contract: Deployed, operator: Direct, number: int, site: bytes) -> C
 
 
 def growth(number: int, batch: int = BATCHES[0]) -> tuple[int, bytes, list[bytes]]:
-    """Return the arguments of anchor `number`, from 1, whose batches are complete trees with made-up roots."""
+    """Return the arguments of anchor `number`, from 1, whose batches are complete trees with made-up roots.
 
-    def root(first: int, last: int) -> bytes:
-        if last - first == 1:
-            return digest("batch", first)
-        middle = first + (1 << (last - first - 1).bit_length() - 1)
-        return node_hash(root(first, middle), root(middle, last))
+    In a tree whose leaves are these roots, proofs have the same hashes as in the log.
+    """
 
-    def proof(first: int, last: int, *, is_whole: bool) -> list[bytes]:
-        if last == number - 1:
-            return [] if is_whole else [root(first, last)]
-        middle = first + (1 << (last - first - 1).bit_length() - 1)
-        if number - 1 <= middle:
-            return [*proof(first, middle, is_whole=is_whole), root(middle, last)]
-        return [*proof(middle, last, is_whole=False), root(first, middle)]
+    def read_node(height: int, position: int) -> bytes:
+        if height == 0:
+            return digest("batch", position)
+        return node_hash(read_node(height - 1, 2 * position), read_node(height - 1, 2 * position + 1))
 
-    return batch * number, root(0, number), proof(0, number, is_whole=True) if number > 1 else []
+    return batch * number, tree_head(read_node, number).root, prove_consistency(read_node, number - 1, number)
 
 
 def installs(minor: int, words: int, bits: int) -> dict[str, Any]:
