@@ -25,21 +25,12 @@ from benchmarks.gas_ledger import ledger
 from benchmarks.gas_registries import registries
 from benchmarks.gas_scenarios import CREATION, Cost, own_contracts, reconstruction
 from blockota.formats.abi import interface
-from scripts.compilation import laid_out
+from scripts.compilation import CONTRACTS, laid_out
 
 ROOT = Path(__file__).resolve().parent.parent
 SNAPSHOT = ROOT / "benchmarks" / "gas-snapshot.json"
 DOCUMENT = ROOT / "docs" / "contracts.md"
 BEGIN, END = "<!-- gas -->", "<!-- /gas -->"
-OWN = (
-    "BlockOTA",
-    "FirmwareReplication",
-    "Producers",
-    "IdentityRegistry",
-    "DeviceRegistry",
-    "UpdateLedger",
-    "UpdateOrders",
-)
 SCENARIOS: Mapping[str, Callable[[int, str], Iterator[Cost]]] = {
     "vendor": own_contracts,
     "registries": registries,
@@ -75,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         show(costs)
         print(json.dumps(figures(costs), indent=1))
     if options.write:
-        SNAPSHOT.write_text(json.dumps(figures(c for c in costs if c.contract in OWN), indent=1) + "\n")
+        SNAPSHOT.write_text(json.dumps(figures(c for c in costs if c.contract in CONTRACTS), indent=1) + "\n")
         DOCUMENT.write_text(inserted(DOCUMENT.read_text(), "\n".join(markdown(costs))))
     print("\n".join(problems), file=sys.stderr)
     return 1 if problems else 0
@@ -117,7 +108,7 @@ def run(job: Job) -> list[Cost]:
 def unmeasured(costs: Iterable[Cost]) -> list[str]:
     """Return the functions of our contracts for which no gas was measured."""
     seen = {(cost.contract, cost.function.split(",")[0]) for cost in costs}
-    every = [(name, function) for name in OWN for function in sorted(interface(name).functions - NEVER.keys())]
+    every = [(name, function) for name in CONTRACTS for function in sorted(interface(name).functions - NEVER.keys())]
     return [f"{name}.{function}" for name, function in every if (name, function) not in seen]
 
 
@@ -141,7 +132,7 @@ def rows(costs: Iterable[Cost]) -> dict[tuple[str, str], dict[tuple[int, str], i
     table: dict[tuple[str, str], dict[tuple[int, str], int]] = {}
     for cost in costs:
         table.setdefault((cost.contract, cost.function), {})[cost.number, cost.way] = cost.gas
-    order = [*OWN, *RECONSTRUCTIONS]
+    order = [*CONTRACTS, *RECONSTRUCTIONS]
     return dict(sorted(table.items(), key=lambda row: (order.index(row[0][0]), row[0][1] != CREATION)))
 
 

@@ -22,13 +22,13 @@ CLONE = Path(__file__).resolve().parent.parent
 CONTRACTS = (
     "BlockOTA",
     "FirmwareReplication",
+    "Producers",
+    "IdentityRegistry",
     "DeviceRegistry",
     "UpdateLedger",
     "UpdateOrders",
-    "Producers",
-    "IdentityRegistry",
 )
-"""Contracts whose ABI and bytecode the package contains."""
+"""Contracts whose ABI and bytecode the package contains, in the order of docs/contracts.md."""
 Selection = dict[str, dict[str, list[str]]]
 
 

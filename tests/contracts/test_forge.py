@@ -12,16 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from scripts.compilation import CONTRACTS
+
 CLONE = Path(__file__).resolve().parents[2]
-CONTRACTS = (
-    "BlockOTA",
-    "FirmwareReplication",
-    "Producers",
-    "IdentityRegistry",
-    "DeviceRegistry",
-    "UpdateLedger",
-    "UpdateOrders",
-)
 SEED = "0x2026"
 
 
