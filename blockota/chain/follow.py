@@ -24,6 +24,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from blockota.chain.event_store import EventStore
 from blockota.chain.node import Node
@@ -168,6 +169,7 @@ class Follower:
 
     def _request(self, contracts: Sequence[str], first: int, last: int) -> list[Log]:
         found = self._node.logs(contracts, [], from_block=first, to_block=last)
+        found.sort(key=attrgetter("position"))  # no standard requires an order, and the newest event is checked
         asked = {one.lower() for one in contracts}
         is_strange = any(not first <= log.block_number <= last or log.address.lower() not in asked for log in found)
         if is_strange or len({log.position for log in found}) < len(found):

@@ -123,6 +123,16 @@ def test_events_of_blocks_not_asked_for_are_refused() -> None:
         follower.events(CONTRACT)
 
 
+def test_the_newest_event_is_checked_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a node sends the newest event first, and this event's block was replaced, the events are refused."""
+    node, sent = ScriptedNode("abc"), ScriptedNode("abX").all_logs((CONTRACT,), 0, 2)
+    follower = Follower(node)
+    follower.advance()
+    monkeypatch.setattr(node, "logs", lambda *_, **__: sent[::-1])
+    with pytest.raises(ChainError, match="reorganised"):
+        follower.events(CONTRACT)
+
+
 def test_a_contract_newer_than_the_confirmed_block_is_waited_for() -> None:
     """If the contract's first block is not confirmed yet, the error contains both blocks and the confirmations."""
     follower = Follower(ScriptedNode("abcdef"), confirmations=3, first_block=3)
