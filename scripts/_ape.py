@@ -41,9 +41,8 @@ def connect(provider: Any, *, purpose: str, contract: str | None = None, store: 
             remedy="choose with --network a provider that uses JSON-RPC over HTTP",
         )
     settings = load_settings(None, network=None, environment=os.environ, node=(url, provider.chain_id))
-    if (
-        contract and contract.lower() != (settings.contract or "").lower()
-    ):  # the settings' other addresses belong to their contract
+    if contract and contract.lower() != (settings.contract or "").lower():
+        # The settings' other addresses belong to their contract.
         settings = replace(settings, contract=contract, replication=None, safe=None)
     return Connection(replace(settings, store=store or settings.store), purpose=purpose)
 
