@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -151,23 +152,38 @@ class Follower:
         self._store.acknowledge()
 
     def _read(self, contracts: Sequence[str], first: int) -> None:
-        """Read the events of contracts from a block up to the confirmed block, and store them range by range."""
+        """Read the events of contracts from a block up to the confirmed block, and store them range by range.
+
+        A range is requested while the one before it is stored, which takes about as long.
+        """
         last = self._reached().block.number
-        while first <= last:
+        if first > last:
+            return
+        with ThreadPoolExecutor(max_workers=1) as background:
             end = min(first + self._range - 1, last)
-            found = self._request(contracts, first, end)
-            # The last event's block and the confirmed block are on one chain now, and so are the blocks before them.
-            if found and self._node.head(found[-1].block_number).hash != found[-1].block_hash:
-                raise _reorganised()
-            self.check()
-            self._store.append(contracts, first, end, found)
-            first = end + 1
-            if len(found) > _MANY_EVENTS:
-                self._range = max(self._range // 2, 1)
-            elif len(found) < _FEW_EVENTS:
-                self._range = min(self._range * 2, _LONGEST_RANGE)
+            requested = background.submit(self._request, contracts, first, end)
+            while first <= last:
+                found = requested.result()
+                # Last event and confirmed block are on one chain now, and so are the blocks before them.
+                self.check()
+                following = min(end + self._range, last)
+                if end < last:
+                    requested = background.submit(self._request, contracts, end + 1, following)
+                self._store.append(contracts, first, end, found)
+                first, end = end + 1, following
 
     def _request(self, contracts: Sequence[str], first: int, last: int) -> list[Log]:
+        """Request the events of a range of blocks, and adapt the length of the next range."""
+        found = self._checked_events(contracts, first, last)
+        if found and self._node.head(found[-1].block_number).hash != found[-1].block_hash:
+            raise _reorganised()
+        if len(found) > _MANY_EVENTS:
+            self._range = max(self._range // 2, 1)
+        elif len(found) < _FEW_EVENTS:
+            self._range = min(self._range * 2, _LONGEST_RANGE)
+        return found
+
+    def _checked_events(self, contracts: Sequence[str], first: int, last: int) -> list[Log]:
         found = self._node.logs(contracts, [], from_block=first, to_block=last)
         found.sort(key=attrgetter("position"))  # no standard requires an order, and the newest event is checked
         asked = {one.lower() for one in contracts}
