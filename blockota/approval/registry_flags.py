@@ -79,9 +79,10 @@ def _of_producers(call: KnownCall, view: ChainView, ask: Ask) -> Iterator[RedFla
     name, contract, replication = product_name(call.arguments["name"]), *list(call.arguments.values())[1:]
     yield from _of_new_name("producer", name, ask(registry_question(view, "Producers", "producers", 0, _PAGE)))
 
+    # Many contracts have an owner, and only a BlockOTA has products too.
     owner = ask(Question(contract, "BlockOTA", "owner"))
-    if owner is None:
-        yield RedFlag(Word.PRODUCER, f"{contract}, the contract of {name}, is not a BlockOTA: it names no owner")
+    if owner is None or ask(Question(contract, "BlockOTA", "products", (0, 1))) is None:
+        yield RedFlag(Word.PRODUCER, f"{contract}, the contract of {name}, is not a BlockOTA: it lists no products")
         return
     threshold = ask(Question(owner, SAFE, "getThreshold"))
     if owner == view.safe.address:

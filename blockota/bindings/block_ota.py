@@ -73,6 +73,23 @@ class BlockOTAContract(OwnedContract):
         """Return one release; None if the release does not exist."""
         return _release(self._ask("release", product_key(product), version.packed, block=block))
 
+    def known_release(self, product: str, version: Version) -> Release:
+        """Return one release.
+
+        Raises:
+            RefusedError: the product or the release does not exist.
+        """
+        self.known_product(product)
+        found = self.release(product, version)
+        if found is None:
+            raise RefusedError(
+                f"release {product} {version} does not exist",
+                why="the contract has no record of it",
+                remedy="list the releases",
+                action=Action.LIST_RELEASES,
+            )
+        return found
+
     def releases(
         self, names: Iterable[tuple[str, Version]], *, block: int | None = None
     ) -> dict[tuple[str, Version], Release]:

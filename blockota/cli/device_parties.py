@@ -311,8 +311,12 @@ def _name(name: str) -> bytes:
 
 
 def _change_list(session: Session, entry: _Entry, *, allowed: bool) -> None:
+    from blockota.bindings.block_ota import BlockOTAContract
+
     chain_id, block_ota = entry.chain_id or session.settings.chain_id, entry.contract
     update = SpecUpdate(chain_id, block_ota or session.connection.contract_address, entry.product, allowed=allowed)
+    if allowed and chain_id == session.settings.chain_id:  # products of another chain cannot be looked up
+        BlockOTAContract(session.chain, update.contract).known_product(update.product)
     contract = devices_contract(session)
     name = contract.known_spec(entry.name).name
     contract.allow(open_key(contract.chain.chain_id, entry.key, entry.password_fd), name, update)

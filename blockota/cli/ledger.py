@@ -104,7 +104,8 @@ def installed(
         contract = session.contract
     else:  # the settings of a city may lack the contract of a vendor
         contract = releases_of(session.connection.open(ProducersContract), producer)
-    release = ReleaseId(session.settings.chain_id, contract.address, product, version)
+    known = contract.known_release(product, version)
+    release = ReleaseId(session.settings.chain_id, contract.address, known.product, known.version)
     ledger_contract, registry = session.gateway.open(UpdateLedgerContract), session.gateway.open(DevicesContract)
     if devices:
         named = [registry.known_device(one).number for one in devices]

@@ -120,7 +120,7 @@ def configure(session: Session, /, image: Path, ordering: OrderOptions, proposin
     if is_published(city, draft):
         _send_order(session, city, ordering)
     else:
-        _propose_configuration(session, city, draft, proposing, group=ordering.group)
+        _propose_configuration(session, city, draft, proposing, ordering=ordering)
 
 
 @order.command()
@@ -253,12 +253,18 @@ def _send_order(session: Session, contract: BlockOTAContract, ordering: OrderOpt
 
 
 def _propose_configuration(
-    session: Session, city: BlockOTAContract, draft: Draft, proposing: ProposalOptions | None, *, group: str
+    session: Session,
+    city: BlockOTAContract,
+    draft: Draft,
+    proposing: ProposalOptions | None,
+    *,
+    ordering: OrderOptions,
 ) -> None:
-    """Write the proposal to publish a configuration, if it is not written yet and the group can get the product."""
+    """Write the proposal to publish a configuration, if it is not written yet, and its order will be accepted."""
     from blockota.bindings.devices import DevicesContract
+    from blockota.bindings.identities import IdentitiesContract
     from blockota.bindings.orders import OrdersContract
-    from blockota.operations.ordering import require_allowed
+    from blockota.operations.ordering import require_allowed, require_operator
     from blockota.vendor.publish import propose_releases
 
     if proposing is None:
@@ -275,8 +281,10 @@ def _propose_configuration(
             remedy="have it signed and executed, then repeat this command",
             action=Action.SHOW_PROPOSAL,
         )
-    ordered = session.gateway.open(OrdersContract).known_group(group)
+    ordered = session.gateway.open(OrdersContract).known_group(ordering.group)
     require_allowed(session.gateway.open(DevicesContract), ordered, city, draft.product)
+    account = open_key(session.gateway.settings.chain_id, ordering.key, ordering.password_fd)
+    require_operator(session.gateway.open(IdentitiesContract), account.address)
 
     def propose(reason: Reason) -> Proposal:
         return propose_releases(city, [draft], store=session.store, reason=reason)[1]

@@ -231,11 +231,11 @@ def show(
     if product is None:
         raise click.MissingParameter(param_hint="'NAME'", param_type="argument")
     session.contract.known_product(product)
-    found = session.contract.release(product, version) if version else session.contract.latest(product)
+    found = session.contract.known_release(product, version) if version else session.contract.latest(product)
     if found is None:
         raise RefusedError(
-            f"release {product} {version} does not exist" if version else f"{product} has no release to show",
-            why="the contract has no record of it" if version else "none was published, or all are revoked",
+            f"{product} has no release to show",
+            why="none was published, or all are revoked",
             remedy="list the releases",
             action=Action.LIST_RELEASES,
         )

@@ -94,6 +94,23 @@ def require_allowed(devices: DevicesContract, group: Group, contract: BlockOTACo
         )
 
 
+def require_operator(identities: IdentitiesContract, account: str) -> None:
+    """Require that an account may order, as UpdateOrders does. A configuration is published before its order is sent.
+
+    Raises:
+        RefusedError: the account is not the present one of an active operator.
+    """
+    found = identities.identity_of(account)
+    is_present = found is not None and found.keys.account == account
+    if found is None or not is_present or found.kind is not IdentityKind.OPERATOR or not found.is_active:
+        raise RefusedError(
+            f"{account} may not order",
+            why="only the account of an enrolled operator that is neither banned nor retired may order",
+            remedy="use the key of an operator",
+            action=Action.LIST_IDENTITIES,
+        )
+
+
 def model_group(devices: DevicesContract, name: str, model: str) -> Group:
     """Return the group of the devices of a registered model.
 

@@ -121,6 +121,7 @@ def admitting(name: str = "acme", replication: str = ZERO_ADDRESS) -> Proposal:
 PRODUCERS = Question(PLACES["Producers"], "Producers", "producers", (0, 256))
 ACME = {"name": product_key("acme"), "blockOta": OTHER, "replication": ZERO_ADDRESS, "suspended": False, "since": 5}
 OWNER = Question(CONTRACT, "BlockOTA", "owner")
+PRODUCTS = Question(CONTRACT, "BlockOTA", "products", (0, 1))
 PENDING = Question(CONTRACT, "BlockOTA", "pendingOwner")
 THRESHOLD = Question(VENDOR, SAFE_NAME, "getThreshold")
 REPLICATION = Question(OTHER, "FirmwareReplication", "blockOta")
@@ -144,6 +145,7 @@ DEVICE = {
 }
 ANSWERS: Mapping[str, Any] = {
     "producers": [],
+    "products": [],
     "producer": ACME,
     "owner": VENDOR,
     "pendingOwner": ZERO_ADDRESS,
@@ -174,7 +176,8 @@ UNREMARKABLE: Mapping[str, Proposal] = {
     "transfer": calling("DeviceRegistry", "transfer", 300, product_key("other")),
 }
 REMARKABLE: Mapping[str, tuple[Proposal, dict[Question, Any], list[str]]] = {
-    "not a BlockOTA": (admitting(), {OWNER: None}, ["producer"]),
+    "without an owner": (admitting(), {OWNER: None}, ["producer"]),
+    "another contract with an owner": (admitting(), {PRODUCTS: None}, ["producer"]),
     "owned by an account": (admitting(), {THRESHOLD: None}, ["producer"]),
     "owned by one person": (admitting(), {THRESHOLD: 1}, ["producer"]),
     "owned by the consortium": (admitting(), {OWNER: SAFE}, ["producer"]),
@@ -374,7 +377,7 @@ def test_records_that_are_missing_are_flagged() -> None:
     assert words(rotation, replace(VIEW, source="view.json", block_time=NOW - 1)) == ["old", "keys"]
     call = admitting().call
     assert open_questions(call, VIEW) == [PRODUCERS, OWNER]
-    known = {(one.address, one.calldata): result(one, ANSWERS[one.getter]) for one in (PRODUCERS, OWNER)}
+    known = {(one.address, one.calldata): result(one, ANSWERS[one.getter]) for one in (PRODUCERS, OWNER, PRODUCTS)}
     assert open_questions(call, replace(VIEW, answers=known)) == [THRESHOLD, PENDING]
 
 

@@ -141,6 +141,8 @@ def test_a_spec_lists_the_products_that_update_it(city: Workshop) -> None:
     """The registrant lists a product of the settings' contract, once, and takes it off the list."""
     product = ("--product", "acme-thermo2")
     refused(city.run("device", "spec", "allow", "thermo2", *product, *BOLT_KEY), REFUSED, "belongs to the registrant")
+    typo = city.run("device", "spec", "allow", "thermo2", "--product", "acme-thermo9", *ACME_KEY)
+    refused(typo, REFUSED, "product acme-thermo9 does not exist", "`blockota product list`")
     done(city, "device", "spec", "allow", "thermo2", *product, *ACME_KEY)
     (spec,) = done(city, "device", "spec", "list")["specs"]
     assert [(one["product"], one["contract"]) for one in spec["updates"]] == [("acme-thermo2", city.contract.address)]

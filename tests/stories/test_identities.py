@@ -94,7 +94,7 @@ def test_a_producer_is_admitted_suspended_and_restored(city: Workshop) -> None:
     contract = city.contract.address
     assert "No producer is admitted" in city.run("producer", "list").out
     outcome = city.run("producer", "admit", "bolt", "--contract", city.contract.owner(), "-o", "bolt.json")
-    assert "the contract of bolt, is not a BlockOTA: it names no owner (red flag producer)" in outcome.err
+    assert "the contract of bolt, is not a BlockOTA: it lists no products (red flag producer)" in outcome.err
     Path("bolt.json").unlink()
     approve(city, "producer", "admit", "acme", "--contract", contract)
     assert [one["contract"] for one in city.run("producer", "list", "--json").json["producers"]] == [contract]

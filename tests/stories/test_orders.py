@@ -139,6 +139,7 @@ def test_a_configuration_is_published_by_the_city_and_then_ordered(city: Worksho
 
     words += ["-o", "cfg.json"]
     refused(city.run(*words, "--group", "berlm"), REFUSED, "the group 'berlm' is not defined")
+    refused(city.run(*words, "--key", "dev:5"), REFUSED, "may not order", "`blockota identity list`")
     assert not Path("cfg.json").exists()
     outcome = city.run(*words)
     assert outcome.status == 0, outcome.err
@@ -208,6 +209,7 @@ def test_a_log_with_two_installations_is_suspended_and_decided_on(city: Workshop
     assert (shown["size"], shown["state"], shown["identity"], shown["suspicion"]) == (4, "growing", "active", None)
     installed = ("ledger", "installed", "--product", PRODUCT, "--version", "1.0.0")
     assert city.run(*installed, "--json").json["installed"] == [256, 257]
+    refused(city.run(*installed, "--version", "9.0.0"), REFUSED, f"release {PRODUCT} 9.0.0 does not exist")
 
     suspect = ("ledger", "suspect", keeper, "--log", "gateway-log", "--key", "dev:0")
     refused(city.run(*suspect, "0", "1"), REFUSED, "entry 1 is not evidence")
