@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.actors import DIRECT, Actor, Deployed, Direct, cast, deploy, person
 from benchmarks.gas_scenarios import CREATION, Cost, Costs
-from blockota.approval.safe_transaction import ZERO_ADDRESS
+from blockota.ethereum import ZERO_ADDRESS
 from blockota.formats.abi import artifact
 from blockota.keys import dev_account
 from blockota.model.identity import IdentityKind

@@ -6,6 +6,8 @@ import re
 
 from Crypto.Hash import keccak as _keccak
 
+ZERO_ADDRESS = "0x" + "00" * 20
+"""The address that stands for none in calls and records."""
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _CHECKSUM_RAISES = 8
 """A letter is upper case if the hexadecimal digit of the hash at the same position is at least this (EIP-55)."""

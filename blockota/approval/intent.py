@@ -10,8 +10,9 @@ from ipaddress import IPv4Address
 from typing import Any
 from uuid import UUID
 
-from blockota.approval.safe_transaction import ZERO_ADDRESS, SafeTransaction
+from blockota.approval.safe_transaction import SafeTransaction
 from blockota.errors import BLANK, ProposalError
+from blockota.ethereum import ZERO_ADDRESS
 from blockota.formats.abi import SELECTOR_SIZE, interface
 from blockota.formats.cid import CID, DAG_PB, RAW
 from blockota.model.release import Version, product_name, show_time

@@ -11,9 +11,10 @@ from blockota.approval.intent import SAFE
 from blockota.approval.lookalikes import find_lookalike
 from blockota.approval.proposal import Proposal
 from blockota.approval.registry_flags import registry_flags
-from blockota.approval.safe_transaction import DELEGATECALL, ZERO_ADDRESS
+from blockota.approval.safe_transaction import DELEGATECALL
 from blockota.approval.signature import Signature
 from blockota.errors import Action, ProposalError, shortened
+from blockota.ethereum import ZERO_ADDRESS
 from blockota.formats.abi import SELECTOR_SIZE, encode_signature_call
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import MAX_MAJOR, Region, Version, product_name, show_time

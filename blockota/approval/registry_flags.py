@@ -14,8 +14,8 @@ from blockota.approval.flags import RedFlag, Word
 from blockota.approval.intent import ADMINISTRATOR, SAFE, KnownCall, show_value
 from blockota.approval.lookalikes import find_lookalike
 from blockota.approval.registry_records import Ask, Question, record_today, registry_question
-from blockota.approval.safe_transaction import ZERO_ADDRESS
 from blockota.errors import shortened
+from blockota.ethereum import ZERO_ADDRESS
 from blockota.model.release import product_name, show_time
 
 MOST_ITEMS = 8

@@ -12,8 +12,8 @@ from typing import Any
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.intent import KnownCall, show_value
-from blockota.approval.safe_transaction import ZERO_ADDRESS
 from blockota.errors import UsageError
+from blockota.ethereum import ZERO_ADDRESS
 from blockota.formats.abi import DecodingError, interface
 from blockota.formats.iotregistry import ThingRecord
 from blockota.model.release import show_time

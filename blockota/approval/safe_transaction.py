@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blockota.ethereum import keccak
+from blockota.ethereum import ZERO_ADDRESS, keccak
 from blockota.formats.abi import encode, encode_signature_call
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 CALL, DELEGATECALL = 0, 1
 """Operations of a Safe transaction (``Enum.Operation``)."""
-ZERO_ADDRESS = "0x" + "00" * 20
 _DOMAIN = keccak(text="EIP712Domain(uint256 chainId,address verifyingContract)")
 _SAFE_TX = keccak(
     text="SafeTx(address to,uint256 value,bytes data,uint8 operation,uint256 safeTxGas,uint256 baseGas,"

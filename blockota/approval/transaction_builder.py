@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from blockota.approval.proposal import Proposal
-from blockota.approval.safe_transaction import CALL, ZERO_ADDRESS
+from blockota.approval.safe_transaction import CALL
 from blockota.errors import Action, ProposalError
-from blockota.ethereum import is_checksum_address, keccak, to_checksum_address
+from blockota.ethereum import ZERO_ADDRESS, is_checksum_address, keccak, to_checksum_address
 from blockota.strict_json import decimal, dump, fault, load_object, mapping, mappings, text
 
 _VERSION = "1.0"

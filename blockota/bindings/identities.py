@@ -10,13 +10,12 @@ from uuid import UUID
 from blockota.bindings.contract import PAGE, OwnedContract, status_of
 from blockota.chain import Receipt
 from blockota.errors import Action, RefusedError, UsageError
+from blockota.ethereum import ZERO_ADDRESS
 from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.model.identity import Enrolment, Generation, Identity, IdentityKind, Keys, ban_reason
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
-
-_NO_ADDRESS = "0x" + "00" * 20
 
 
 class IdentitiesContract(OwnedContract):
@@ -99,7 +98,7 @@ def enrolment_argument(enrolment: Enrolment) -> dict[str, Any]:
 
 def key_arguments(keys: Keys) -> tuple[str, int, bytes, bytes, bytes]:
     """Return account, kind of the key, key, log key and tunnel key as the arguments of ``rotate``."""
-    account, key = keys.account or _NO_ADDRESS, keys.key
+    account, key = keys.account or ZERO_ADDRESS, keys.key
     return account, key.kind.value, key.data, keys.log_key or bytes(32), keys.tunnel_key or bytes(32)
 
 
@@ -111,7 +110,7 @@ def _keys(record: Mapping[str, Any]) -> Keys:
         raise RefusedError("the contract's answer is not valid", why=f"{error.what}: {error.why}") from error
     return Keys(
         key=key,
-        account=None if record["account"] == _NO_ADDRESS else record["account"],
+        account=None if record["account"] == ZERO_ADDRESS else record["account"],
         log_key=record["logKey"] if any(record["logKey"]) else None,
         tunnel_key=record["tunnelKey"] if any(record["tunnelKey"]) else None,
     )

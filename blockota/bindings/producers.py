@@ -7,10 +7,9 @@ from typing import Any
 
 from blockota.bindings.contract import OwnedContract
 from blockota.errors import Action, RefusedError
+from blockota.ethereum import ZERO_ADDRESS
 from blockota.model.identity import Producer
 from blockota.model.release import product_key, product_name
-
-_NO_ADDRESS = "0x" + "00" * 20
 
 
 class ProducersContract(OwnedContract):
@@ -53,7 +52,7 @@ def _producer(record: Mapping[str, Any]) -> Producer | None:
     return Producer(
         name=product_name(record["name"]),
         block_ota=record["blockOta"],
-        replication=None if record["replication"] == _NO_ADDRESS else record["replication"],
+        replication=None if record["replication"] == ZERO_ADDRESS else record["replication"],
         suspended=record["suspended"],
         since=record["since"],
     )

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from blockota.approval.chain_view import SafeState
 from blockota.approval.proposal import Proposal
-from blockota.approval.safe_transaction import CALL, ZERO_ADDRESS
+from blockota.approval.safe_transaction import CALL
 from blockota.approval.signature import Signature, accept
 from blockota.bindings.contract import refusals_in_words
 from blockota.chain import Chain, Receipt
 from blockota.chain.local import project_folders
 from blockota.errors import Action, ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
-from blockota.ethereum import keccak, to_checksum_address
+from blockota.ethereum import ZERO_ADDRESS, keccak, to_checksum_address
 from blockota.formats.abi import DecodingError, decode, encode_signature_call
 
 if TYPE_CHECKING:

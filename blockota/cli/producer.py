@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from blockota.approval.registry_flags import registry_flags
-from blockota.approval.safe_transaction import ZERO_ADDRESS
 from blockota.cli.options import ProposalOptions, proposing_options, save_call, save_proposal
 from blockota.cli.parameters import ADDRESS
 from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.ethereum import ZERO_ADDRESS
 from blockota.model.release import product_key, show_time
 
 if TYPE_CHECKING:

@@ -17,14 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from blockota.approval.proposal import Proposal
-from blockota.approval.safe_transaction import ZERO_ADDRESS
 from blockota.approval.signature import sign
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.contract import registry_at
 from blockota.bindings.safe import deploy_safe, execute
 from blockota.chain import Chain
 from blockota.deployment import Deployment
-from blockota.ethereum import keccak
+from blockota.ethereum import ZERO_ADDRESS, keccak
 from blockota.files import make_folder, write_result
 from blockota.keys import dev_account
 from blockota.model.release import Product, Region, product_key

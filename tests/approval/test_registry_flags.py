@@ -17,7 +17,8 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import red_flags
 from blockota.approval.registry_flags import MOST_BLOCKS, MOST_ITEMS, open_questions, registry_changes
 from blockota.approval.registry_records import Question
-from blockota.approval.safe_transaction import DELEGATECALL, ZERO_ADDRESS
+from blockota.approval.safe_transaction import DELEGATECALL
+from blockota.ethereum import ZERO_ADDRESS
 from blockota.formats.abi import artifact, interface
 from blockota.formats.iotregistry import ThingRecord
 from blockota.formats.public_key import KeyKind

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.approval.proposal import Proposal
-from blockota.approval.safe_transaction import CALL, DELEGATECALL, ZERO_ADDRESS, SafeTransaction
+from blockota.approval.safe_transaction import CALL, DELEGATECALL, SafeTransaction
 from blockota.approval.signature import Signature, accept, sign, waive_text
 from blockota.bindings.block_ota import publish_call
 from blockota.bindings.safe import execute, read_safe
 from blockota.errors import ProposalError
+from blockota.ethereum import ZERO_ADDRESS
 from blockota.keys import dev_account
 from blockota.model.release import Product, Version
 from blockota.vendor.propose import propose

@@ -15,13 +15,12 @@ from blockota.bindings.contract import refusals_in_words
 from blockota.bindings.safe import check_nonce, deploy_safe, execute, read_safe
 from blockota.chain import Chain, Receipt
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
+from blockota.ethereum import ZERO_ADDRESS
 from blockota.formats.abi import encode_signature_call
 from blockota.model.release import Product, Version
 from blockota.vendor.propose import propose
 from tests.conftest import REASON, Cast, Vendor
 from tests.support.samples import NOW, release_of
-
-ZERO_ADDRESS = "0x" + "00" * 20
 
 
 @pytest.fixture

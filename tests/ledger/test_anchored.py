@@ -18,7 +18,8 @@ from blockota.ledger.verify import verify_proof
 from blockota.model.proof_file import Anchor, ProofFile
 from tests.conftest import Cast
 from tests.support.identities import enrolment_of, keys_of
-from tests.support.receipts import DEVICE, GATEWAY, MemoryLog, install, note_signer
+from tests.support.logs import note_signer
+from tests.support.receipts import DEVICE, GATEWAY, MemoryLog, install
 
 ENTRIES = [install(device=DEVICE, time=number).encode() for number in range(5)]
 SHORT, LONG = MemoryLog(ENTRIES[:3]), MemoryLog(ENTRIES)
@@ -109,7 +110,7 @@ def test_a_fork_is_refused(city: City) -> None:
 
 def test_the_log_must_have_the_key_in_the_registry(city: City) -> None:
     """A log that is signed with another key than that of the gateway is not its log, even if the reader trusts it."""
-    signer = note_signer(SHORT.signer.key.name, 77)
+    signer = note_signer(SHORT.signer.key.name, seed=77)
     note = Checkpoint.parse(SHORT.note.text).signed(signer)
     file = SHORT.prove(0, Anchor(city.chain.chain_id, city.block, 3))
     found = verify_proof(
@@ -124,7 +125,7 @@ def test_rotations_suspicions_and_bans_are_shown(anvil: Chain, cast: Cast) -> No
     """A receipt stays proven after a rotation, a suspicion and a ban, which are shown."""
     city = City(anvil, cast)
     file = SHORT.prove(0, Anchor(anvil.chain_id, city.block, 3))
-    rotated = replace(keys_of(1), account=city.gateway.address, log_key=note_signer("new", 9).key.key)
+    rotated = replace(keys_of(1), account=city.gateway.address, log_key=note_signer("new", seed=9).key.key)
     city.decide("rotate", GATEWAY.bytes, *key_arguments(rotated))
     assert [*city.check(file).remarks] == []
 

@@ -15,6 +15,7 @@ from blockota.ledger.trust import TrustedKeys, load_trust
 from blockota.ledger.verify import VerifiedEntry, verify_proof
 from blockota.model.proof_file import Anchor, ProofFile
 from blockota.model.receipt import EvidenceLevel
+from tests.support.logs import note_signer
 from tests.support.receipts import (
     COSIGNED_AT,
     GATEWAY,
@@ -22,7 +23,6 @@ from tests.support.receipts import (
     MemoryLog,
     SigningDevice,
     install,
-    note_signer,
     signed_install,
     trust_table,
 )
@@ -89,12 +89,12 @@ def proven(raw: bytes, keys: TrustedKeys) -> VerifiedEntry | None:
 def test_keys_come_from_the_reader_alone() -> None:
     """A log, a witness or a device whose key is another one is refused, though the file names the same."""
     foreign = MemoryLog([ENTRY.encode()])
-    other = note_signer(ORIGIN, 99).key
+    other = note_signer(ORIGIN, seed=99).key
     with pytest.raises(RefusedError, match="not signed by a trusted key"):
         verify_proof(FILE, replace(KEYS, logs=(other,)))
     assert verify_proof(FILE, replace(KEYS, logs=(other, *KEYS.logs))).log_key == KEYS.logs[0]  # after a rotation
     with pytest.raises(RefusedError, match="is not trusted"):
-        verify_proof(FILE, replace(KEYS, logs=(note_signer("other.example", 1).key,)))
+        verify_proof(FILE, replace(KEYS, logs=(note_signer("other.example").key,)))
     with pytest.raises(RefusedError, match=r"forged.*device 300"):
         verify_proof(FILE, LOG.keys(device300=SigningDevice(5).key))
     moved = replace(FILE, checkpoint=foreign.note.encode().decode())

@@ -10,12 +10,11 @@ from typing import Any
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, derive_private_key
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from blockota.formats.cose import ORDER, SignedStatement, to_be_signed
-from blockota.formats.notes import Checkpoint, NoteAlgorithm, NoteSigner, VerifierKey, cosign
+from blockota.formats.notes import Checkpoint, NoteAlgorithm, cosign
 from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.formats.tlog import TILE_WIDTH, Tile, TreeEdge, join_entries, leaf_hash
 from blockota.ledger.reader import CHECKPOINT, LogReader
@@ -23,6 +22,7 @@ from blockota.ledger.trust import TrustedKeys
 from blockota.model.proof_file import Anchor, ProofFile
 from blockota.model.receipt import RUNS, DeviceStatement, EntryKind, EvidenceLevel, LogEntry, ReleaseId
 from blockota.model.release import Version
+from tests.support.logs import note_signer
 
 RELEASE = ReleaseId(1337, "0xCf7Ed3AccA5a467e9e704C703E8D87F634fB0Fc9", "acme-thermo2", Version(1, 1, 0))
 IMAGE = hashlib.sha256(b"image of acme-thermo2 1.1.0").digest()
@@ -67,9 +67,9 @@ class MemoryLog:
             part = raw[begin : begin + TILE_WIDTH]
             tiles[Tile(None, begin // TILE_WIDTH, len(part))] = join_entries(part)
         self._files = {tile.path: content for tile, content in tiles.items()}
-        self.signer = note_signer(origin, 1)
+        self.signer = note_signer(origin)
         self.witnesses = [
-            note_signer(f"witness{number}.example", 10 + number, NoteAlgorithm.COSIGNATURE)
+            note_signer(f"witness{number}.example", NoteAlgorithm.COSIGNATURE, seed=10 + number)
             for number in range(witnesses)
         ]
         note = Checkpoint(origin, edge.head()).signed(self.signer)
@@ -95,12 +95,6 @@ def trust_table(keys: TrustedKeys) -> str:
     devices = [f'{number} = """{PublicKey(KeyKind.P256, key).pem}"""' for number, key in keys.devices.items()]
     lists = [f"{name} = {json.dumps([*map(str, getattr(keys, name))])}" for name in ("logs", "witnesses")]
     return "\n".join(["[trust]", *lists, f"quorum = {keys.quorum}", "[trust.devices]", *devices, ""])
-
-
-def note_signer(name: str, secret: int, algorithm: NoteAlgorithm = NoteAlgorithm.ED25519) -> NoteSigner:
-    """Return a key that signs checkpoints."""
-    key = Ed25519PrivateKey.from_private_bytes(secret.to_bytes(32))
-    return NoteSigner(VerifierKey(name, algorithm, key.public_key().public_bytes_raw()), key.sign)
 
 
 def install(**changes: Any) -> LogEntry:
