@@ -4,7 +4,8 @@ The stages are those of Tessera:
 
 1. `TileLog.append` writes the entries to one new file in ``pending/``. An entry has its index from then on.
 2. `TileLog.publish` integrates them: it writes the entry bundles and the tiles of the larger tree,
-3. signs a checkpoint of the larger tree, asks witnesses to sign it, and writes it to ``checkpoint``,
+3. signs a checkpoint of the larger tree, asks witnesses to sign it, while further entries can be appended, and writes
+   it to ``checkpoint``,
 4. removes what the checkpoint made superfluous: partial tiles that became full, and the files in ``pending/``.
 
 Every file is written to a new name in ``new/`` and renamed. The checkpoint alone decides what is published. A tile
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from blockota.formats.tlog import (
     TILE_WIDTH,
     ReadNode,
     TreeEdge,
+    TreeHead,
     join_entries,
     leaf_hash,
     read_from_tiles,
@@ -181,39 +183,47 @@ class TileLog:
             StoreError: the folder cannot be written, or another process writes.
         """
         with self._writing():
-            note = self.published.note()
+            before = self.published.note()
+            edge = self._edge(before, signer)
             batches = self._batches()
-            edge = self._edge(note, signer)
-            published = edge.size
-
-            # Integrate.
-            added = [entry for batch in batches if batch.first >= published for entry in self._read_batch(batch)]
-            self._write_bundles(added, edge)
-            for tile, content in edge.grow(map(leaf_hash, added)):
-                self._disk.write(tile.path, content)
-            self._disk.sync()
-
-            # Publish. Tiles and batches are on the disk before a witness sees the tree: it will never sign another tree
-            # of this size.
+            since = min([edge.size, *(batch.first for batch in batches)])
+            self._integrate(batches, edge)
             head = edge.head()
-            if note is None or Checkpoint.parse(note.text).head != head or not note.is_signed_by(signer.key):
-                new = Checkpoint(signer.key.name, head).signed(signer)
-            else:
-                new = note
-            if cosign:
-                new = cosign(new, read_from_tiles(self.published.read_tile, head.size))
-            if new != note:
-                self._disk.write(CHECKPOINT, new.encode())
-                self._disk.sync()
 
-            # Remove what the checkpoint made superfluous. Batches go last: they are what makes a writer repeat this.
-            first = batches[0].first if batches else head.size
-            for tile in tiles_of(head.size, since=min(first, published)):
-                if tile.width == TILE_WIDTH:
-                    self._disk.remove(f"{tile.path}.p")
-            for batch in batches:
+        # A witness may take long, and entries are appended meanwhile. Tiles and batches are on the disk before it sees
+        # the tree: it will never sign another tree of this size.
+        is_same = before is not None and Checkpoint.parse(before.text).head == head
+        note = before if before and is_same and before.is_signed_by(signer.key) else None
+        note = note or Checkpoint(signer.key.name, head).signed(signer)
+        if cosign:
+            note = cosign(note, read_from_tiles(self.published.read_tile, head.size))
+
+        with self._writing():
+            now = self.published.note()
+            if now and Checkpoint.parse(now.text).head.size > head.size:  # another process was faster
+                return now
+            if note != now:
+                self._disk.write(CHECKPOINT, note.encode())
+                self._disk.sync()
+            self._remove_superfluous(head, since=since)
+            return note
+
+    def _integrate(self, batches: Sequence[_Batch], edge: TreeEdge) -> None:
+        """Write the bundles and tiles of the tree that has the entries of batches too."""
+        added = [entry for batch in batches if batch.first >= edge.size for entry in self._read_batch(batch)]
+        self._write_bundles(added, edge)
+        for tile, content in edge.grow(map(leaf_hash, added)):
+            self._disk.write(tile.path, content)
+        self._disk.sync()
+
+    def _remove_superfluous(self, head: TreeHead, *, since: int) -> None:
+        """Remove what a checkpoint made superfluous. Batches go last: they are what makes a writer repeat this."""
+        for tile in tiles_of(head.size, since=since):
+            if tile.width == TILE_WIDTH:
+                self._disk.remove(f"{tile.path}.p")
+        for batch in self._batches():
+            if batch.stop <= head.size:
                 self._disk.remove(batch.path)
-            return new
 
     def _edge(self, note: Note | None, signer: NoteSigner) -> TreeEdge:
         """Return the right edge of the published tree, which must belong to the checkpoint."""

@@ -22,6 +22,7 @@ from blockota.formats.tlog import (
     tree_head,
     tree_of,
 )
+from blockota.ledger.fsck import check_log
 from blockota.ledger.log import LogDisk, TileLog
 from blockota.ledger.reader import LogReader
 from tests.support.logs import ORIGIN, entries_of, files_of, note_signer
@@ -148,6 +149,27 @@ def test_witnesses_see_a_tree_that_is_on_the_disk(tmp_path: Path) -> None:
     note = log.published.note()
     assert note
     assert (asked, note.is_signed_by(KEY.key), note.cosigned_at(witness.key)) == ([0], True, 77)
+
+
+def test_entries_are_appended_while_a_witness_is_asked(tmp_path: Path) -> None:
+    """A slow witness does not stop the log: what is appended and even published meanwhile is kept."""
+    log, other = TileLog(tmp_path), TileLog(tmp_path, timeout=0.1)
+    log.append(entries_of(0, 300))
+
+    def ask(note: Note, _: ReadNode) -> Note:
+        assert other.append(entries_of(300, 305)) == list(range(300, 305))
+        return note
+
+    assert Checkpoint.parse(log.publish(KEY, cosign=ask).text).head == head_of(entries_of(0, 300))
+    assert (log.published.head().size, list(log.entries())) == (300, entries_of(0, 305))
+
+    def ask_of_faster(note: Note, _: ReadNode) -> Note:
+        other.append(entries_of(305, 306))
+        other.publish(KEY)
+        return note
+
+    assert Checkpoint.parse(log.publish(KEY, cosign=ask_of_faster).text).head == head_of(entries_of(0, 306))
+    assert check_log(log.published, [KEY.key]).signer == KEY.key
 
 
 def test_a_tree_that_a_witness_refuses_is_not_published(tmp_path: Path) -> None:
