@@ -19,7 +19,7 @@ from blockota.model.rights import Claim, ReleaseFile
 from blockota.stores.source import base_url
 
 
-class Stage(enum.Enum):
+class CopyStage(enum.Enum):
     """The progress of a file. The blocks of an `UNFIT` file are valid, but the file is not the recorded image."""
 
     WANTED = "wanted"
@@ -81,7 +81,7 @@ class BrokerMemory:
         offences: the wrong blocks that sources served.
     """
 
-    files: Mapping[CID, tuple[ReleaseFile, Stage]] = field(default_factory=dict)
+    files: Mapping[CID, tuple[ReleaseFile, CopyStage]] = field(default_factory=dict)
     offences: tuple[Offence, ...] = ()
 
 
@@ -158,18 +158,18 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
     steps: list[Step] = [
         Drop(file, frozenset(wanted), _why_unwanted(file, facts))
         for cid, (file, stage) in memory.files.items()
-        if cid not in wanted and stage is not Stage.DROPPED
+        if cid not in wanted and stage is not CopyStage.DROPPED
     ]
 
     withheld: set[CID] = set()
     for file in wanted.values():
-        known, stage = memory.files.get(file.cid, (file, Stage.WANTED))
-        if known != file or stage in {Stage.DROPPED, Stage.DROPPING}:
-            stage = Stage.WANTED  # a file that was dropped, or has another record now, begins again
-        if stage is Stage.UNFIT:
+        known, stage = memory.files.get(file.cid, (file, CopyStage.WANTED))
+        if known != file or stage in {CopyStage.DROPPED, CopyStage.DROPPING}:
+            stage = CopyStage.WANTED  # a file that was dropped, or has another record now, begins again
+        if stage is CopyStage.UNFIT:
             steps.append(Withhold(file))
             withheld.add(file.cid)
-        if stage is Stage.WANTED:
+        if stage is CopyStage.WANTED:
             replicas = _replicas(file, good, own={*sources, url})
             until = {one: skipped_until(memory.offences, one, file.cid) for one in (*sources, *replicas)}
             skipped = {one: time for one, time in until.items() if now < time}
@@ -181,7 +181,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
                     skipped,
                 )
             )
-        if stage in {Stage.WANTED, Stage.WHOLE}:
+        if stage in {CopyStage.WANTED, CopyStage.WHOLE}:
             steps.append(Pin(file))
 
     for one in good:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from blockota.broker.offences import Offence
-from blockota.broker.plan import BrokerMemory, Stage
+from blockota.broker.plan import BrokerMemory, CopyStage
 from blockota.chain.event_store import EventStore
 from blockota.errors import Action, RefusedError, StoreError
 from blockota.formats.cid import CID
@@ -85,11 +85,11 @@ class BrokerState:
         files = {}
         for cid, size, digest, label, stage in self._rows("SELECT cid, size, sha256, label, stage FROM files"):
             address = CID.parse(cid)
-            files[address] = ReleaseFile(address, size, digest, label), Stage(stage)
+            files[address] = ReleaseFile(address, size, digest, label), CopyStage(stage)
         rows = self._rows("SELECT url, cid, time FROM offences ORDER BY time")
         return BrokerMemory(files, tuple(Offence(url, CID.parse(cid), time) for url, cid, time in rows))
 
-    def put(self, file: ReleaseFile, stage: Stage) -> None:
+    def put(self, file: ReleaseFile, stage: CopyStage) -> None:
         """Record the stage of a file."""
         # An UPDATE keeps the value of is_foreign that `add` recorded; a REPLACE would delete it.
         self._write(
@@ -107,13 +107,13 @@ class BrokerState:
         """
         self._write(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
-            (str(file.cid), file.size, file.sha256, file.label, Stage.WANTED.value, is_foreign),
+            (str(file.cid), file.size, file.sha256, file.label, CopyStage.WANTED.value, is_foreign),
         )
 
     def is_begun(self, file: ReleaseFile) -> bool:
         """Whether work on a file was begun and the file was not dropped."""
         known = self._rows("SELECT stage FROM files WHERE cid = ?", (str(file.cid),))
-        return bool(known) and known != [(Stage.DROPPED.value,)]
+        return bool(known) and known != [(CopyStage.DROPPED.value,)]
 
     def is_foreign(self, file: ReleaseFile) -> bool:
         """Whether another program had pinned the file before the broker did."""

@@ -17,7 +17,7 @@ from blockota.broker import agreements
 from blockota.broker.agreements import AgreementReader
 from blockota.broker.copies import Copies
 from blockota.broker.offences import Offence, skipped_until
-from blockota.broker.plan import Announce, Drop, Facts, Fetch, Pin, Stage, Step, Withhold, plan
+from blockota.broker.plan import Announce, CopyStage, Drop, Facts, Fetch, Pin, Step, Withhold, plan
 from blockota.broker.state import BrokerState
 from blockota.errors import (
     Action,
@@ -156,10 +156,10 @@ class BrokerSync:
         """Mark copies that are missing or corrupt as not fetched, for example after a disk fault."""
         verified = self.state.verified_at()
         for file, stage in self.state.memory().files.values():
-            if stage is not Stage.PINNED or self.must_stop():
+            if stage is not CopyStage.PINNED or self.must_stop():
                 continue
             if not self.copies.has(file.cid):
-                self.state.put(file, Stage.WANTED)
+                self.state.put(file, CopyStage.WANTED)
                 yield Done("missed", file.label, f"the store does not have {file.cid} any more; it is fetched again")
             elif verify_all or now - verified.get(file.cid, 0) >= self.verify_every:
                 yield self._verify(file, now)
@@ -169,7 +169,7 @@ class BrokerSync:
             self.copies.verify(file.cid)
         except (ContentError, StoreError) as error:
             self.copies.has(file.cid)  # raises if the store is out of reach: the copy may be intact
-            self.state.put(file, Stage.WANTED)
+            self.state.put(file, CopyStage.WANTED)
             return Done(_CORRUPT, file.label, f"{error.what}; it is fetched again")
         self.state.put_verification(file.cid, now)
         return Done("verified", file.label, str(file.cid))
@@ -179,10 +179,10 @@ class BrokerSync:
             match step:
                 case Drop():
                     # The stage is recorded first, because an interruption may leave only some of the blocks.
-                    self.state.put(step.file, Stage.DROPPING)
+                    self.state.put(step.file, CopyStage.DROPPING)
                     is_foreign = self.state.is_foreign(step.file)
                     self.copies.drop(step.file.cid, keep=step.keep, is_foreign=is_foreign)
-                    self.state.put(step.file, Stage.DROPPED)
+                    self.state.put(step.file, CopyStage.DROPPED)
                     yield Done("dropped", step.file.label, f"{step.file.cid}, because {step.why}")
                 case Fetch():
                     yield from self._fetch(step, now=now)
@@ -203,7 +203,7 @@ class BrokerSync:
     def _fetch(self, step: Fetch, *, now: float) -> Iterator[Done]:
         state, file = self.state, step.file
         if state.is_begun(file):
-            state.put(file, Stage.WANTED)
+            state.put(file, CopyStage.WANTED)
         else:
             state.add(file, is_foreign=self.copies.is_pinned(file.cid))
 
@@ -218,7 +218,7 @@ class BrokerSync:
         try:
             yield from fetch(file, sources, now=now)
         except ContentError as error:
-            state.put(file, Stage.UNFIT)
+            state.put(file, CopyStage.UNFIT)
             yield Done("fetch", file.label, error=error)
             return
         except StoreError as error:
@@ -228,7 +228,7 @@ class BrokerSync:
             if error.action is Action.NAME_SOURCE:  # this option belongs to commands that fetch one file
                 error.action = Action.NAME_VENDOR_SOURCE
             raise
-        state.put(file, Stage.WHOLE)
+        state.put(file, CopyStage.WHOLE)
         yield Done("fetched", file.label, str(file.cid))
 
     def _fetch_image(self, file: ReleaseFile, sources: list[Source], *, now: float) -> Iterator[Done]:
@@ -291,9 +291,11 @@ class BrokerSync:
         try:
             self.copies.pin(file.cid)
         except (ContentError, StoreError):
-            self.state.put(file, Stage.WANTED)  # fetch the missing or corrupt blocks again; the other blocks are kept
+            self.state.put(
+                file, CopyStage.WANTED
+            )  # fetch the missing or corrupt blocks again; the other blocks are kept
             raise
-        self.state.put(file, Stage.PINNED)
+        self.state.put(file, CopyStage.PINNED)
         self.state.put_verification(file.cid, now)
 
     def _announce(self, step: Announce) -> Done:
