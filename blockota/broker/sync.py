@@ -291,9 +291,7 @@ class BrokerSync:
         try:
             self.copies.pin(file.cid)
         except (ContentError, StoreError):
-            self.state.put(
-                file, CopyStage.WANTED
-            )  # fetch the missing or corrupt blocks again; the other blocks are kept
+            self.state.put(file, CopyStage.WANTED)  # fetch missing and corrupt blocks again, and keep the others
             raise
         self.state.put(file, CopyStage.PINNED)
         self.state.put_verification(file.cid, now)

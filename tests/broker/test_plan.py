@@ -13,11 +13,11 @@ from blockota.broker.plan import (
     AgreementFacts,
     Announce,
     BrokerMemory,
+    CopyStage,
     Drop,
     Facts,
     Fetch,
     Pin,
-    Stage,
     Step,
     Withhold,
     plan,
@@ -37,13 +37,13 @@ AGREEMENT = Agreement(1, "0xb", PRODUCT.name, Version(1, 1, 0), NOW + 60, Agreem
 CLAIM = Claim(RELEASE, agreement=AGREEMENT)
 AGREED = AgreementFacts(CLAIM, AGREEMENT)
 ENDED = "no accepted agreement covers it any more"
-NEXT_STEPS: dict[Stage, list[type[Step]]] = {
-    Stage.WANTED: [Fetch, Pin, Announce],
-    Stage.WHOLE: [Pin, Announce],
-    Stage.PINNED: [Announce],
-    Stage.UNFIT: [Withhold],
-    Stage.DROPPING: [Fetch, Pin, Announce],
-    Stage.DROPPED: [Fetch, Pin, Announce],
+NEXT_STEPS: dict[CopyStage, list[type[Step]]] = {
+    CopyStage.WANTED: [Fetch, Pin, Announce],
+    CopyStage.WHOLE: [Pin, Announce],
+    CopyStage.PINNED: [Announce],
+    CopyStage.UNFIT: [Withhold],
+    CopyStage.DROPPING: [Fetch, Pin, Announce],
+    CopyStage.DROPPED: [Fetch, Pin, Announce],
 }
 
 
@@ -52,7 +52,7 @@ def facts_of(agreement: Agreement, release: Release = RELEASE) -> AgreementFacts
     return AgreementFacts(Claim(release, agreement=agreement), agreement)
 
 
-def remembered(stage: Stage | None, file: ReleaseFile = IMAGE) -> BrokerMemory:
+def remembered(stage: CopyStage | None, file: ReleaseFile = IMAGE) -> BrokerMemory:
     """Return the broker's memory of one file at this stage, or of no file."""
     return BrokerMemory({file.cid: (file, stage)} if stage else {})
 
@@ -64,28 +64,28 @@ def steps(
     return plan(Facts(time, agreements), memory or BrokerMemory(), now=float(NOW), sources=(VENDOR,), url=url)
 
 
-@pytest.mark.parametrize("stage", Stage, ids=str)
-def test_a_wanted_file_goes_on_where_it_was(stage: Stage) -> None:
+@pytest.mark.parametrize("stage", CopyStage, ids=str)
+def test_a_wanted_file_goes_on_where_it_was(stage: CopyStage) -> None:
     """From each stage of a file, the remaining steps are planned in order."""
     assert [type(step) for step in steps(AGREED, memory=remembered(stage))] == NEXT_STEPS[stage]
 
 
 @pytest.mark.parametrize(
     ("status", "release_status", "is_late", "stage"),
-    list(itertools.product(AgreementStatus, Status, (False, True), (None, *Stage))),
+    list(itertools.product(AgreementStatus, Status, (False, True), (None, *CopyStage))),
 )
 def test_only_what_is_good_is_wanted(
-    status: AgreementStatus, release_status: Status, *, is_late: bool, stage: Stage | None
+    status: AgreementStatus, release_status: Status, *, is_late: bool, stage: CopyStage | None
 ) -> None:
     """Without a valid agreement and an active release, a file is dropped with its reason, and no step follows."""
     agreed = facts_of(replace(AGREEMENT, status=status), replace(RELEASE, status=release_status))
     found = steps(agreed, memory=remembered(stage), time=AGREEMENT.expires_at if is_late else NOW)
     if status is AgreementStatus.ACCEPTED and release_status is Status.ACTIVE and not is_late:
-        assert [type(step) for step in found] == NEXT_STEPS[stage or Stage.WANTED]
+        assert [type(step) for step in found] == NEXT_STEPS[stage or CopyStage.WANTED]
     else:
         why = "agreement 1 has expired" if is_late else ENDED
         why = why if release_status is Status.ACTIVE else "the vendor revoked the release"
-        assert found == (() if stage in {None, Stage.DROPPED} else (Drop(IMAGE, frozenset(), why),))
+        assert found == (() if stage in {None, CopyStage.DROPPED} else (Drop(IMAGE, frozenset(), why),))
 
 
 def test_an_agreement_ends_in_the_second_that_it_names() -> None:
@@ -96,21 +96,21 @@ def test_an_agreement_ends_in_the_second_that_it_names() -> None:
 
 def test_without_agreements_all_is_dropped() -> None:
     """Without agreements, the broker drops all files."""
-    assert steps(memory=remembered(Stage.PINNED)) == (Drop(IMAGE, frozenset(), ENDED),)
+    assert steps(memory=remembered(CopyStage.PINNED)) == (Drop(IMAGE, frozenset(), ENDED),)
 
 
 def test_one_good_agreement_is_enough_to_keep_a_file() -> None:
     """A file with an ended and a new agreement is kept, and announced for the new one."""
     old = facts_of(replace(AGREEMENT, status=AgreementStatus.TERMINATED, uri=URL))
     new = facts_of(replace(AGREEMENT, number=2))
-    found = steps(old, new, memory=remembered(Stage.PINNED))
+    found = steps(old, new, memory=remembered(CopyStage.PINNED))
     assert found == (Announce(new.newest, URL, IMAGE),)
 
 
 def test_drops_come_first_and_know_what_to_keep() -> None:
     """Drops are planned first, and keep the blocks that a wanted file shares with the dropped one."""
     other = ReleaseFile(MANIFEST, 3, b"x" * 32, "old")
-    found = steps(AGREED, memory=remembered(Stage.PINNED, other))
+    found = steps(AGREED, memory=remembered(CopyStage.PINNED, other))
     assert found[0] == Drop(other, frozenset({IMAGE.cid}), ENDED)
     assert [type(step) for step in found] == [Drop, Fetch, Pin, Announce]
 
@@ -122,7 +122,7 @@ def test_drops_come_first_and_know_what_to_keep() -> None:
 def test_it_is_announced_where_it_is_not_yet(uri: str, *, is_announcing: bool, is_sent: bool) -> None:
     """A URL that the chain already has is announced again only to finish an announcement in the journal."""
     agreed = replace(AGREED, newest=replace(AGREEMENT, uri=uri), is_announcing=is_announcing)
-    found = steps(agreed, memory=remembered(Stage.PINNED))
+    found = steps(agreed, memory=remembered(CopyStage.PINNED))
     assert found == ((Announce(agreed.newest, URL, IMAGE),) if is_sent else ())
 
 
@@ -130,7 +130,7 @@ def test_it_is_announced_where_it_is_not_yet(uri: str, *, is_announcing: bool, i
 def test_what_has_just_ended_is_not_announced(status: AgreementStatus) -> None:
     """An agreement that ended at the newest block is not announced, because the contract would refuse it."""
     agreed = replace(AGREED, newest=replace(AGREEMENT, status=status))
-    assert steps(agreed, memory=remembered(Stage.PINNED)) == ()
+    assert steps(agreed, memory=remembered(CopyStage.PINNED)) == ()
 
 
 def test_without_a_url_nothing_is_announced() -> None:
@@ -168,5 +168,5 @@ def test_a_source_is_left_out_for_a_time(ahead: int, *, is_asked: bool) -> None:
 def test_another_record_of_the_same_address_begins_again(change: dict[str, int | bytes]) -> None:
     """A file whose record changed on the chain is fetched again."""
     other = ReleaseFile(**({"cid": IMAGE.cid, "size": IMAGE.size, "sha256": IMAGE.sha256, "label": "x"} | change))  # type: ignore[arg-type] # of mixed values
-    for stage in (Stage.PINNED, Stage.UNFIT):
+    for stage in (CopyStage.PINNED, CopyStage.UNFIT):
         assert isinstance(steps(AGREED, memory=remembered(stage, other))[0], Fetch)
