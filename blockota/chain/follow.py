@@ -22,7 +22,7 @@ it has not read. Its own state records the block up to which it has processed th
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
@@ -131,9 +131,11 @@ class Follower:
         groups: dict[int, list[str]] = {}
         for contract in contracts:
             groups.setdefault(self._store.next_block(contract, first_block=self._first_block), []).append(contract)
+        found: list[Log] = []
         for first, group in groups.items():
-            self._read(group, first)
-        return tuple(self._store.events(contracts, first_block=first_block))
+            found += [log for log in self._store.events(group, first_block=first_block) if log.block_number < first]
+            found += [log for log in self._read(group, first) if log.block_number >= first_block]
+        return tuple(sorted(found, key=attrgetter("position")))
 
     def check(self) -> None:
         """Verify that the confirmed block was not replaced while contracts were read at its number.
@@ -151,8 +153,8 @@ class Follower:
         """Record that the caller has discarded everything that the last reorganisation replaced."""
         self._store.acknowledge()
 
-    def _read(self, contracts: Sequence[str], first: int) -> None:
-        """Read the events of contracts from a block up to the confirmed block, and store them range by range.
+    def _read(self, contracts: Sequence[str], first: int) -> Iterator[Log]:
+        """Read and yield the events of contracts from a block up to the confirmed block, and store them range by range.
 
         A range is requested while the one before it is stored, which takes about as long.
         """
@@ -170,6 +172,7 @@ class Follower:
                 if end < last:
                     requested = background.submit(self._request, contracts, end + 1, following)
                 self._store.append(contracts, first, end, found)
+                yield from found
                 first, end = end + 1, following
 
     def _request(self, contracts: Sequence[str], first: int, last: int) -> list[Log]:
