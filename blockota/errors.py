@@ -9,6 +9,7 @@ Each number is the `exit_status` of a command that fails with the error::
     │   ├── ContentError           bytes do not match their content address
     │   │   └── HashMismatchError  a block's bytes do not have the hash in its address
     │   ├── ProposalError          a proposal or its signatures cannot be used
+    │   ├── AccessRefusedError     a device, or its credentials, are not accepted by a gateway
     │   ├── ContractRefusalError   the contract or the Safe refused a transaction
     │   │   └── RevertedError      a call was reverted, and its revert data is not decoded yet
     │   └── VerificationError      one of the first nine checks of `verification` failed
@@ -227,6 +228,10 @@ class HashMismatchError(ContentError):
 
 class ProposalError(RefusedError):
     """A proposal or its signatures cannot be used."""
+
+
+class AccessRefusedError(RefusedError):
+    """A gateway does not accept a device or its credentials."""
 
 
 class ContractRefusalError(RefusedError):
