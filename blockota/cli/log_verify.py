@@ -12,6 +12,7 @@ from blockota.cli.session import Session, with_session
 
 if TYPE_CHECKING:
     from blockota.ledger.anchored import CheckedAnchor
+    from blockota.ledger.trust import TrustedKeys
     from blockota.ledger.verify import VerifiedEntry
     from blockota.model.proof_file import ProofFile
 
@@ -27,7 +28,8 @@ def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: b
     """Check the proof of a log entry, RECEIPT.json, off line.
 
     The keys of logs, witnesses and devices come from [trust] in the settings, or from --trust FILE, never from
-    RECEIPT.json. With --chain, the anchor that RECEIPT.json names is compared with the gateway chain.
+    RECEIPT.json. With --chain, the anchor that RECEIPT.json names and the key of the device are compared with the
+    gateway chain.
 
     \b
     Example:  blockota log verify RECEIPT.json --trust trust.toml
@@ -41,7 +43,8 @@ def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: b
     proof = ProofFile.from_json(read_input(file, limit=MAX_PROOF_FILE_SIZE))
     found = verify_proof(proof, keys)
     anchored = _check_anchor(session, found, proof) if asks_chain else None
-    remarks = [*filter(None, [found.evidence.remark]), *(anchored.remarks if anchored else ())]
+    replaced = _check_device(session, found, keys) if asks_chain and found.evidence.is_signed else ""
+    remarks = [*filter(None, [found.evidence.remark, replaced]), *(anchored.remarks if anchored else ())]
 
     def show() -> None:
         rows = _rows(found, trusted=len(keys.witnesses), quorum=keys.quorum)
@@ -110,6 +113,14 @@ def _check_anchor(session: Session, found: VerifiedEntry, proof: ProofFile) -> C
     chain = session.gateway
     contracts = chain.open(UpdateLedgerContract), chain.open(IdentitiesContract)
     return check_anchor(found, proof.anchor, *contracts, confirmations=chain.settings.confirmations)
+
+
+def _check_device(session: Session, found: VerifiedEntry, keys: TrustedKeys) -> str:
+    from blockota.bindings.devices import DevicesContract
+    from blockota.ledger.anchored import check_device_key
+
+    device = found.entry.device
+    return check_device_key(device, keys.devices[device], session.gateway.open(DevicesContract).versions(device))
 
 
 def _anchor_row(proof: ProofFile, anchored: CheckedAnchor | None) -> str:

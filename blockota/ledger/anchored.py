@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from blockota.formats.tlog import is_consistent
 from blockota.ledger.reader import EntryProof, LogReader
 from blockota.ledger.verify import VerifiedEntry
 from blockota.model.anchored_log import AnchoredLog, LogState
+from blockota.model.device import DeviceVersion
 from blockota.model.identity import Identity
 from blockota.model.proof_file import Anchor
 from blockota.model.release import show_time
@@ -131,6 +132,30 @@ def check_anchor(
         raise _not_anchored("the contract has no log of the gateway")
     time = ledger.chain.head(anchor.block).time
     return CheckedAnchor(anchor.chain_id, anchor.block, time, anchored.size, record, log)
+
+
+def check_device_key(device: int, key: bytes, versions: Sequence[DeviceVersion]) -> str:
+    """Compare the key that verified a device's signature with those in DeviceRegistry.
+
+    Args:
+        device: number of the device.
+        key: the trusted key of the device, x and y.
+        versions: all versions of the device in the registry, the present one first.
+
+    Returns:
+        A remark if the device has another key now; empty if it has this one.
+
+    Raises:
+        RefusedError: the device never had this key.
+    """
+    version = next((one for one in versions if one.key and one.key.data == key), None)
+    if version is None:
+        raise RefusedError(
+            f"the trusted key is not that of device {device}",
+            why="the registry of devices never had this key for the device",
+            remedy="do not rely on the receipt; get the key of the device from the gateway chain",
+        )
+    return "" if version is versions[0] else f"device {device} has another key since block {version.to_block}"
 
 
 def find_anchor(reader: LogReader, proof: EntryProof, keeper: UUID, ledger: UpdateLedgerContract) -> Anchor | None:

@@ -13,11 +13,12 @@ from blockota.chain import Chain
 from blockota.errors import RefusedError
 from blockota.formats.abi import interface
 from blockota.formats.notes import Checkpoint
-from blockota.ledger.anchored import CheckedAnchor, check_anchor, find_anchor
+from blockota.ledger.anchored import CheckedAnchor, check_anchor, check_device_key, find_anchor
 from blockota.ledger.verify import verify_proof
+from blockota.model.device import DeviceVersion
 from blockota.model.proof_file import Anchor, ProofFile
 from tests.conftest import Cast
-from tests.support.identities import enrolment_of, keys_of
+from tests.support.identities import enrolment_of, keys_of, p256_key
 from tests.support.logs import note_signer
 from tests.support.receipts import DEVICE, GATEWAY, MemoryLog, install
 
@@ -143,3 +144,14 @@ def test_rotations_suspicions_and_bans_are_shown(anvil: Chain, cast: Cast) -> No
     assert next(iter(city.check(file).remarks)).endswith("after this anchor; the ban was lifted")
     city.decide("retire", GATEWAY.bytes)
     assert f"the gateway {GATEWAY} is retired" in city.check(file).remarks
+
+
+def test_the_trusted_key_of_a_device_is_compared_with_the_registry() -> None:
+    """A key that the device never had is refused, and one that was replaced is remarked on."""
+    old, new, strange = map(p256_key, (1, 2, 3))
+    versions = [DeviceVersion("acme", new, 90, None), DeviceVersion("acme", old, 10, 90)]
+    assert check_device_key(DEVICE, new.data, versions) == ""
+    assert check_device_key(DEVICE, old.data, versions) == f"device {DEVICE} has another key since block 90"
+    for known in (versions, [DeviceVersion("acme", None, 10, None)], []):
+        with pytest.raises(RefusedError, match=f"the trusted key is not that of device {DEVICE}"):
+            check_device_key(DEVICE, strange.data, known)
