@@ -1,0 +1,30 @@
+"""What a face gets from the service that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+Clock = Callable[[], int]
+"""Returns the Unix time in seconds."""
+
+
+@dataclass(frozen=True)
+class FaceContext:
+    """The surroundings of a face.
+
+    Attributes:
+        identity: UUID of the gateway.
+        folder: the folder of the gateway's state, in which a face may keep files.
+        clock: the gateway's clock, which decides; times of the event loop do not.
+        log: writes one line of JSON: ``log("ddi", "refused", device=256, why="…")``.
+        identity_key: URI of the identity's private key, which signs documents for devices; None if there is none.
+    """
+
+    identity: UUID
+    folder: Path
+    clock: Clock
+    log: Callable[..., None]
+    identity_key: str | None = None

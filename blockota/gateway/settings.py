@@ -1,0 +1,212 @@
+"""The settings of a gateway: the table ``[gateway]`` of the settings file, with its groups of devices and its faces.
+
+A face runs if the file has its table, such as ``[gateway.ddi]``; the face reads the settings in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from uuid import UUID
+
+from blockota.errors import UsageError
+from blockota.model.delivery import DeliveryPolicy
+from blockota.settings import STATE_FOLDER, load_table, require_address, settings_folder
+from blockota.settings_table import SettingsTable
+
+FACES = ("ddi", "mqtt", "lwm2m", "smp", "an3155")
+"""The faces, by the names of their tables."""
+DEFAULT_GROUP = "default"
+"""The group of the devices that no other group names."""
+_TEXTS = {"identity", "key", "identity_key", "state", "listen"}
+_KNOWN = {*_TEXTS, "networks", "contracts", "anchor_minutes", "groups", *FACES}
+_GROUP = (
+    *("models", "devices", "policy", "window", "pauses", "postponements", "longest_postponement"),
+    *("transfer_time", "trial_time", "offers_after_rollback", "configurations"),
+)
+_WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
+_MAX_ANCHOR_MINUTES = 24 * 60
+_DEFAULTS = DeliveryPolicy()
+
+
+class GroupPolicy(StrEnum):
+    """What the devices of a group are offered."""
+
+    AUTO = "auto"
+    """The newest active release, at once."""
+    ORDERED = "ordered"
+    """Only what an order names."""
+
+
+@dataclass(frozen=True)
+class DayWindow:
+    """A time of the day, in UTC, in which devices are offered releases.
+
+    Attributes:
+        start: its first second after midnight.
+        end: the second after midnight at which it ends; before `start` if it ends on the next day.
+    """
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class GroupSettings:
+    """A group of devices and how they are served.
+
+    Attributes:
+        name: the name of its table.
+        models: names of the Specs whose devices are in the group.
+        devices: numbers of devices in the group; a number goes before a model.
+        policy: what the devices are offered.
+        windows: when the devices are offered releases; at any time if empty.
+        delivery: the limits of a delivery.
+        configurations: the products that are configurations, besides those whose name ends with ``-cfg``.
+    """
+
+    name: str = DEFAULT_GROUP
+    models: tuple[str, ...] = ()
+    devices: frozenset[int] = frozenset()
+    policy: GroupPolicy = GroupPolicy.AUTO
+    windows: tuple[DayWindow, ...] = ()
+    delivery: DeliveryPolicy = _DEFAULTS
+    configurations: frozenset[str] = frozenset()
+
+    def is_configuration(self, product: str) -> bool:
+        """Whether a product is a configuration for the devices of the group."""
+        return product in self.configurations or product.endswith("-cfg")
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """The settings of a gateway.
+
+    Attributes:
+        identity: UUID of the gateway in the registry of identities.
+        folder: the folder of its state and of the proven images.
+        key: URI of the key of the account that anchors the log; None if the log is not anchored.
+        identity_key: URI of the identity's private key, which signs documents for devices; None if there is none.
+        listen: host and port of ``/health``, ``/metrics`` and the published log; None if they are not served.
+        networks: names of the networks of the producer chains; the file's producer network if empty.
+        contracts: BlockOTA contracts to follow; those of all admitted producers if empty.
+        anchor_seconds: how often the log is anchored.
+        groups: the groups of devices, the default group last.
+        faces: the tables of the faces that run, by name.
+    """
+
+    identity: UUID
+    folder: Path
+    key: str | None = None
+    identity_key: str | None = None
+    listen: tuple[str, int] | None = None
+    networks: tuple[str, ...] = ()
+    contracts: tuple[str, ...] = ()
+    anchor_seconds: int = 600
+    groups: tuple[GroupSettings, ...] = (GroupSettings(),)
+    faces: Mapping[str, SettingsTable] = field(default_factory=dict)
+
+    def group_of(self, device: int, model: str) -> GroupSettings:
+        """Return the group of a device: the one that names its number, else the one that names its model."""
+        by_number = (group for group in self.groups if device in group.devices)
+        by_model = (group for group in self.groups if model in group.models)
+        return next(by_number, None) or next(by_model, self.groups[-1])
+
+
+def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> GatewaySettings:
+    """Read the settings of the gateway.
+
+    Args:
+        config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
+        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+
+    Raises:
+        UsageError: the file cannot be read, has no gateway, or a setting is not valid.
+    """
+    values = load_table(config, "gateway", known=_KNOWN, environment=environment)
+    folder = settings_folder(config, environment=environment)
+    if not values:
+        raise UsageError(
+            "the settings have no gateway",
+            why="the settings file has no table [gateway]",
+            remedy="set up a gateway in this folder",
+        )
+    table = SettingsTable("gateway", values, folder)
+    identity = table.required("identity", example="8f14e45f-ceea-467f-a8a0-c2d5b1e7d301")
+    try:
+        uuid = UUID(identity)
+    except ValueError as error:
+        raise table.unusable("identity", f"{identity!r:.60} is not a UUID") from error
+    state = table.path("state") or folder / STATE_FOLDER / "gateway"
+    return GatewaySettings(
+        identity=uuid,
+        folder=state,
+        key=table.text("key"),
+        identity_key=table.text("identity_key"),
+        listen=table.address("listen", "127.0.0.1:8091") if "listen" in values else None,
+        networks=table.texts("networks"),
+        contracts=tuple(require_address("contracts in [gateway]", one) for one in table.texts("contracts")),
+        anchor_seconds=60 * table.number("anchor_minutes", 10, least=1, most=_MAX_ANCHOR_MINUTES),
+        groups=_groups(table.table("groups")),
+        faces={name: found for name in FACES if (found := table.table(name))},
+    )
+
+
+def _groups(table: SettingsTable | None) -> tuple[GroupSettings, ...]:
+    """Read the groups.
+
+    Raises:
+        UsageError: a setting is not valid, or two groups have one device or model.
+    """
+    names: Sequence[str] = tuple(table.values) if table else ()
+    tables = [found for name in names if table and (found := table.table(name))]
+    groups = [_group(name, one) for name, one in zip(names, tables, strict=True)]
+    seen: dict[object, str] = {}
+    for group in groups:
+        for member in (*group.models, *sorted(group.devices)):
+            if member in seen:
+                raise UsageError(
+                    f"[gateway.groups.{group.name}] cannot be used",
+                    why=f"{member} is in the group {seen[member]} already",
+                    remedy="name each device and each model in one group",
+                )
+            seen[member] = group.name
+    named = [group for group in groups if group.name != DEFAULT_GROUP]
+    rest = next((group for group in groups if group.name == DEFAULT_GROUP), GroupSettings())
+    return (*named, rest)
+
+
+def _group(name: str, table: SettingsTable) -> GroupSettings:
+    table.known(*_GROUP)
+    policy = table.text("policy", GroupPolicy.AUTO)
+    if policy not in tuple(GroupPolicy):
+        raise table.unusable("policy", f"{policy!r:.60} is not {' or '.join(GroupPolicy)}")
+    rules = _DEFAULTS
+    return GroupSettings(
+        name=name,
+        models=table.texts("models"),
+        devices=frozenset(table.numbers("devices")),
+        policy=GroupPolicy(policy or GroupPolicy.AUTO),
+        windows=tuple(_window(table, text) for text in table.texts("window")),
+        delivery=DeliveryPolicy(
+            pauses=table.durations("pauses", rules.pauses),
+            postponements=table.number("postponements", rules.postponements),
+            longest_postponement=table.seconds("longest_postponement", rules.longest_postponement),
+            transfer_time=table.seconds("transfer_time", rules.transfer_time),
+            trial_time=table.seconds("trial_time", rules.trial_time),
+            offers_after_rollback=table.flag("offers_after_rollback"),
+        ),
+        configurations=frozenset(table.texts("configurations")),
+    )
+
+
+def _window(table: SettingsTable, text: str) -> DayWindow:
+    if match := _WINDOW.fullmatch(text):
+        first, second, third, fourth = map(int, match.groups())
+        start, end = (first * 60 + second) * 60, (third * 60 + fourth) * 60
+        if start != end:
+            return DayWindow(start, end)
+    raise table.unusable("window", f'{text!r:.60} is not a time of the day in UTC: write "22:00-04:30"')

@@ -1,0 +1,182 @@
+"""One table of the settings file, whose settings are read by name and type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from blockota.errors import UsageError
+from blockota.files import home_path
+
+_DURATION = re.compile(r"([1-9]\d{0,8})([smhd])", re.ASCII)
+_SPANS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True)
+class SettingsTable:
+    """A table of the settings file. A setting that the table does not have gets the default of the caller.
+
+    Attributes:
+        name: the table's name in the file, such as ``gateway.ddi``.
+        values: the settings by name.
+        folder: the folder of the settings file, beside which relative paths lie.
+
+    Examples:
+        >>> table = SettingsTable("gateway.ddi", {"listen": "0.0.0.0:8443", "chunk": 3}, Path())
+        >>> table.address("listen", "127.0.0.1:8443"), table.number("chunk", 1), table.flag("plain")
+        (('0.0.0.0', 8443), 3, False)
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    folder: Path
+
+    def known(self, *names: str) -> None:
+        """Refuse settings other than the named ones.
+
+        Raises:
+            UsageError: the table has another setting.
+        """
+        if unknown := sorted(set(self.values) - set(names)):
+            meant = get_close_matches(unknown[0].lower(), names, n=1)
+            raise UsageError(
+                f"[{self.name}] has an unknown setting {unknown[0]!r}",
+                why=f"the known settings are {', '.join(sorted(names))}",
+                remedy=f"write {meant[0]}" if meant else "remove it",
+            )
+
+    def text(self, key: str, default: str | None = None) -> str | None:
+        """Return a text that is not empty.
+
+        Raises:
+            UsageError: the value is not such a text.
+        """
+        value = self.values.get(key, default)
+        if value is None or (isinstance(value, str) and value and "\0" not in value):
+            return value
+        raise self.unusable(key, "its text is empty" if value == "" else f"{value!r:.80} is not a text in quotes")
+
+    def required(self, key: str, *, example: str) -> str:
+        """Return a text that the table must have.
+
+        Raises:
+            UsageError: the text is missing, empty, or not a text.
+        """
+        if (value := self.text(key)) is not None:
+            return value
+        raise UsageError(f"[{self.name}] has no {key}", why="it has no default", remedy=f'add {key} = "{example}"')
+
+    def path(self, key: str, default: str | None = None) -> Path | None:
+        """Return a path; a relative one is resolved against the folder of the settings file."""
+        value = self.text(key, default)
+        return None if value is None else self.folder / home_path(value)
+
+    def address(self, key: str, default: str) -> tuple[str, int]:
+        """Return a host and a port.
+
+        Raises:
+            UsageError: the value is not of the form ``HOST:PORT``.
+        """
+        value = self.text(key, default) or default
+        try:
+            place = urlsplit(f"//{value}")
+            if place.hostname and place.port is not None:
+                return place.hostname, place.port
+        except ValueError:
+            pass
+        raise self.unusable(key, f"{value!r:.80} is not an address: write HOST:PORT, such as {default}")
+
+    def number(self, key: str, default: int, *, least: int = 0, most: int = 1 << 63) -> int:
+        """Return a whole number between two limits.
+
+        Raises:
+            UsageError: the value is not such a number.
+        """
+        value = self.values.get(key, default)
+        if type(value) is int and least <= value <= most:
+            return value
+        raise self.unusable(key, f"{value!r:.80} is not a whole number from {least} to {most}")
+
+    def port(self, key: str, default: int) -> int:
+        """Return the number of a port."""
+        return self.number(key, default, least=1, most=_MAX_PORT)
+
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        """Return a flag.
+
+        Raises:
+            UsageError: the value is not true or false.
+        """
+        value = self.values.get(key, default)
+        if isinstance(value, bool):
+            return value
+        raise self.unusable(key, f"{value!r:.80} is not true or false")
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts; empty if it is not set.
+
+        Raises:
+            UsageError: the value is not such a list.
+        """
+        value = self.values.get(key, [])
+        if isinstance(value, list) and all(isinstance(one, str) and one for one in value):
+            return tuple(value)
+        raise self.unusable(key, f"{value!r:.80} is not a list of texts in quotes")
+
+    def numbers(self, key: str) -> tuple[int, ...]:
+        """Return a list of whole numbers; empty if it is not set.
+
+        Raises:
+            UsageError: the value is not such a list.
+        """
+        value = self.values.get(key, [])
+        if isinstance(value, list) and all(type(one) is int and one >= 0 for one in value):
+            return tuple(value)
+        raise self.unusable(key, f"{value!r:.80} is not a list of whole numbers")
+
+    def seconds(self, key: str, default: int) -> int:
+        """Return a duration in seconds, from a text such as ``90s``, ``10m``, ``12h`` or ``7d``.
+
+        Raises:
+            UsageError: the value is not a duration.
+        """
+        return self._duration(key, self.values[key]) if key in self.values else default
+
+    def durations(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """Return a list of durations in seconds.
+
+        Raises:
+            UsageError: the value is not such a list.
+        """
+        return tuple(self._duration(key, one) for one in self.texts(key)) if key in self.values else default
+
+    def table(self, key: str) -> SettingsTable | None:
+        """Return a table within this one; None if the file does not have it.
+
+        Raises:
+            UsageError: the value is not a table.
+        """
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise UsageError(f"[{self.name}.{key}] cannot be used", why="it is not a table")
+        return SettingsTable(f"{self.name}.{key}", value, self.folder)
+
+    def unusable(self, key: str, why: str) -> UsageError:
+        """Return the error for a setting with a wrong value."""
+        return UsageError(
+            f"the setting {key} in [{self.name}] cannot be used", why=why, remedy=f"correct {key} in the settings file"
+        )
+
+    def _duration(self, key: str, value: object) -> int:
+        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        if match:
+            return int(match[1]) * _SPANS[match[2]]
+        raise self.unusable(key, f'{value!r:.80} is not a duration: write "90s", "10m", "12h" or "7d"')
