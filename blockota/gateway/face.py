@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-Clock = Callable[[], int]
-"""Returns the Unix time in seconds."""
+from blockota.gateway.core import Clock
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from blockota.formats.public_key import PublicKey
 from blockota.model.manifest import Manifest
-from blockota.model.release import Version
+from blockota.model.order import Order
+from blockota.model.receipt import ReleaseId
+from blockota.model.release import Product, Release, Version
+from blockota.model.target import Component
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,89 @@ class ProvenImage:
     source: str | None = None
     manifest: Manifest | None = None
     deltas: tuple[DeltaOffer, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReleaseFacts:
+    """A confirmed release.
+
+    Attributes:
+        id: its name on all chains.
+        release: the record.
+        manifest: its manifest; None if it has none, or if it was not found yet.
+        is_active: whether it is not revoked, and in effect at the time of the confirmed block.
+        image: its proven image; None if it was not found yet, or is not wanted.
+    """
+
+    id: ReleaseId
+    release: Release
+    manifest: Manifest | None = None
+    is_active: bool = True
+    image: ProvenImage | None = None
+
+
+@dataclass(frozen=True)
+class ComponentFacts:
+    """A product on the list of a Spec.
+
+    Attributes:
+        component: the product and its contract.
+        product: the record with floor, chip and region; None if the contract does not have it.
+        is_offered: whether its producer is followed and not suspended, the contract is not paused, and the product is
+            paired.
+        releases: all its releases, newest first, revoked ones too, so that a reported image is recognised.
+    """
+
+    component: Component
+    product: Product | None
+    is_offered: bool
+    releases: tuple[ReleaseFacts, ...] = ()
+
+
+@dataclass(frozen=True)
+class SpecFacts:
+    """A model of devices.
+
+    Attributes:
+        name: name of the Spec.
+        components: the products that its list allows.
+    """
+
+    name: str
+    components: tuple[Component, ...]
+
+
+@dataclass(frozen=True)
+class SiteOrder:
+    """An order that was open at the confirmed block.
+
+    Attributes:
+        order: the order.
+        members: the devices of the site that are in its group.
+    """
+
+    order: Order
+    members: frozenset[int]
+
+
+@dataclass(frozen=True)
+class SiteFacts:
+    """What is known about a site after one reading of its chains. All facts are those of confirmed blocks.
+
+    Attributes:
+        block: number of the confirmed block of the gateway chain.
+        time: the greatest time of a newest block of the chains, in Unix seconds.
+        devices: the devices of the site by number, banned ones too.
+        specs: their Specs, by hash.
+        components: the products on the lists of these Specs.
+        orders: the open orders for devices of the site, oldest first.
+        is_banned: whether the gateway itself is banned or retired; it then offers nothing.
+    """
+
+    block: int = 0
+    time: int = 0
+    devices: Mapping[int, KnownDevice] = field(default_factory=dict)
+    specs: Mapping[bytes, SpecFacts] = field(default_factory=dict)
+    components: Mapping[Component, ComponentFacts] = field(default_factory=dict)
+    orders: tuple[SiteOrder, ...] = ()
+    is_banned: bool = False
