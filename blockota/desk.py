@@ -19,7 +19,7 @@ from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.replication import ReplicationContract
 from blockota.chain import Chain
 from blockota.connection import Connection
-from blockota.errors import Action, ProposalError, RefusedError, shortened
+from blockota.errors import Action, ChainError, ProposalError, RefusedError, shortened
 from blockota.ethereum import to_checksum_address
 from blockota.formats.abi import DecodingError, interface
 from blockota.model.draft import Draft
@@ -69,7 +69,9 @@ def view_of(connection: Connection, proposals: Sequence[Proposal], *, safe: str 
     return replace(view, configured_safe=settings.safe or "") if is_expected else view
 
 
-def views_of(connection_to: Callable[[int], Connection], proposals: Iterable[Proposal]) -> list[ChainView]:
+def views_of(
+    connection_to: Callable[[int], Connection], proposals: Iterable[Proposal]
+) -> tuple[list[ChainView], dict[int, ChainError]]:
     """Read a chain view for each Safe of the proposals that owns a configured contract.
 
     Args:
@@ -77,15 +79,24 @@ def views_of(connection_to: Callable[[int], Connection], proposals: Iterable[Pro
         proposals: the proposals.
 
     Returns:
-        The views; for proposals of other Safes only, the view of the default Safe (`find_desk`).
+        The views; for proposals of other Safes only, the view of the default Safe (`find_desk`). And the errors of
+        chains that are out of reach, by chain id, if another chain is within reach.
+
+    Raises:
+        ChainError: all chains are out of reach.
     """
     views: dict[tuple[int, str], ChainView] = {}
+    errors: dict[int, ChainError] = {}
     for chain_id, safe in dict.fromkeys((one.chain_id, one.safe) for one in proposals):
         connection = connection_to(chain_id)
-        with suppress(ProposalError):
+        try:
             view = view_of(connection, [], safe=safe if connection.settings.chain_id == chain_id else "")
             views[view.chain_id, view.safe.address] = view
-    return list(views.values()) or [view_of(connection_to(0), [])]
+        except ProposalError:
+            continue
+        except ChainError as error:
+            errors[chain_id] = error
+    return list(views.values()) or [view_of(connection_to(0), [])], errors
 
 
 def find_desk(connection: Connection, safe: str = "", target: str = "") -> Desk:

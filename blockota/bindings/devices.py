@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from eth_account.messages import SignableMessage
     from eth_account.signers.base import BaseAccount
 
+_BLOCKS_ASKED = 16
+"""Blocks of device numbers in one request: the answer has some megabytes at most."""
 _DOMAIN_NAME = "BlockOTA DeviceRegistry"
 _DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 _RECORDS: Mapping[str, Callable[[bytes], RegistrantRecord | SpecRecord | ThingRecord]] = {
@@ -84,11 +86,15 @@ class DevicesContract(OwnedContract):
     def devices(self, *, block: int | None = None) -> Iterator[Device]:
         """Yield all devices in the order of their numbers, except those of batches."""
         batches = [one for site in self.sites(block=block) for one in self.batches(site.uuid, block=block)]
-        for start in range(BLOCK, (self.block_count(block=block) + 1) * BLOCK, BLOCK):
-            if any(one.first <= start and start + BLOCK <= one.first + one.count for one in batches):
-                continue
-            page = self._ask("devices", start, BLOCK, block=block)
-            yield from (found for record in page if (found := _device(record)) and found.record)
+        starts = [
+            start
+            for start in range(BLOCK, (self.block_count(block=block) + 1) * BLOCK, BLOCK)
+            if not any(one.first <= start and start + BLOCK <= one.first + one.count for one in batches)
+        ]
+        for first in range(0, len(starts), _BLOCKS_ASKED):
+            questions = [(start, BLOCK) for start in starts[first : first + _BLOCKS_ASKED]]
+            for page in self._ask_many("devices", questions, block=block):
+                yield from (found for record in page if (found := _device(record)) and found.record)
 
     def versions(self, number: int, *, block: int | None = None) -> list[DeviceVersion]:
         """Return all versions of a device, the present one first; none for a device of a batch."""

@@ -91,14 +91,16 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
     found = read_folder(folder)
     listed: list[ListedProposal] = []
     if found.proposals:
-        views = (
-            [open_view(session, [], path=view)] if view else views_of(session.connection_to, found.proposals.values())
-        )
+        if view:
+            views = [open_view(session, [], path=view)]
+        else:
+            views, unreachable = views_of(session.connection_to, found.proposals.values())
+            found = found.without(unreachable)
         listed = list_proposals(found, views, now=int(time.time()), note=session.note)
         # Only the events on the chain distinguish executed from replaced proposals, so a node is needed.
         if view is None and any(one.state is ProposalState.PAST for one in listed):
             listed = settle_past(listed, {one for chain in views for one in read_executed(session, chain)})
-        then = after_listing(listed)
+        then = after_listing(listed) if listed else ""
     else:
         then = after_finding_packs([path for path in sorted(folder.glob("*.pack")) if is_pack(path)])
 

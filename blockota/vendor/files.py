@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.signature import Signature, check_signature, from_other_tool, merge
 from blockota.approval.signature import from_json as read_signature_file
 from blockota.approval.transaction_builder import BuilderTransaction, from_builder
-from blockota.errors import Action, BlockOTAError, ProposalError, UsageError
+from blockota.errors import Action, BlockOTAError, ChainError, ProposalError, UsageError
 from blockota.files import naming_file, read_input
 from blockota.settings import REGISTRIES, Settings
 from blockota.strict_json import MAX_FILE_SIZE
@@ -37,6 +37,13 @@ class ProposalFolder:
 
     proposals: dict[Path, Proposal]
     skipped: dict[Path, str]
+
+    def without(self, unreachable: Mapping[int, ChainError]) -> ProposalFolder:
+        """Skip the proposals for chains that are out of reach, which are given by their chain ids."""
+        left = {path: one for path, one in self.proposals.items() if one.chain_id not in unreachable}
+        errors = {path: unreachable[self.proposals[path].chain_id] for path in self.proposals.keys() - left.keys()}
+        skipped = {path: f"{path}: {error.what}, {error.why}".rstrip(", ") for path, error in errors.items()}
+        return ProposalFolder(left, dict(sorted({**self.skipped, **skipped}.items())))
 
 
 def read_proposal(path: Path) -> Proposal:

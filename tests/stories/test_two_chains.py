@@ -126,6 +126,17 @@ def test_each_safe_decides_on_its_chain(desk: Desk) -> None:
     states = {one["file"]: one["state"] for one in desk.done("proposal", "list", "--json").json["proposals"]}
     assert (states["retire.json"], states["ban.json"], states["unban.json"]) == ("replaced", "executed", "next")
 
+    # (5) If one chain is out of reach, the proposals of the other are listed.
+    settings, gateway = Path("blockota.toml").read_text(), desk.done("dev", "status", "--json").json["gatewayUrl"]
+    Path("blockota.toml").write_text(settings.replace(gateway, "http://127.0.0.1:9"))
+    listed = desk.done("proposal", "list", "--json")
+    assert "suspend.json" in {one["file"] for one in listed.json["proposals"]}
+    left = {one["file"]: one["why"] for one in listed.json["leftAside"]}
+    assert left.keys() == {"ban.json", "retire.json", "reject-retire.json", "unban.json"}
+    assert "unban.json: the node at http://127.0.0.1:9" in left["unban.json"]
+    assert "Skipped: unban.json" in listed.err
+    Path("blockota.toml").write_text(settings)
+
 
 def test_an_owner_of_the_city_signs_off_line(desk: Desk) -> None:
     """A pack has the records of the registry that the review needs; without a network, the owner sees them."""
