@@ -1,11 +1,29 @@
-"""Which release a component of a device is to run. Pure."""
+"""Which release a component of a device is to run. Pure.
+
+`choose` judges, in this order:
+
+1. what stops all updates of the device: a ban, a pause of its group, the daily window of its group;
+2. the newest order for the device whose time window is open, if its release may be installed;
+3. the policy of the group. `Mode.AUTO` takes the newest release that may be installed. It stays with the producer whose
+   release the device runs. `Mode.ORDERED` takes nothing.
+
+A release may be installed if its contract is not paused, its product is paired, it is active, not below the floor, and
+its image is proven; if the device meets the requirements in its manifest; and if it does not replace a newer release.
+A revoked release that the device runs is replaced by the newest active one, though lower, but not below the floor.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
+from blockota.model.delivery import DeliveryPolicy, Target
+from blockota.model.order import Order, OrderStatus
 from blockota.model.receipt import ReleaseId
-from blockota.model.release import Version
+from blockota.model.release import Version, show_time
+
+_DAY = 86_400
 
 
 @dataclass(frozen=True, order=True)
@@ -22,6 +40,283 @@ class Component:
     contract: str
     product: str
 
+    @classmethod
+    def of(cls, release: ReleaseId) -> Component:
+        """Return the component that a release updates."""
+        return cls(release.chain_id, release.contract, release.product)
+
     def release(self, version: Version) -> ReleaseId:
         """Return the name of a release of the product."""
         return ReleaseId(self.chain_id, self.contract, self.product, version)
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a release needs of a device, from its manifest.
+
+    Attributes:
+        installed: the lowest version of the product that the device must run; None for any or none.
+        hardware: the hardware revisions that the release is for; empty for all.
+    """
+
+    installed: Version | None = None
+    hardware: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A release that a device could run.
+
+    Attributes:
+        release: the release.
+        image: SHA-256 of its image.
+        active_from: Unix time before which it must not be installed.
+        is_revoked: whether its vendor revoked it.
+        requires: what it needs of a device.
+        is_proven: whether the gateway has its image, and the image passed the checks.
+    """
+
+    release: ReleaseId
+    image: bytes
+    active_from: int = 0
+    is_revoked: bool = False
+    requires: Requirements = Requirements()
+    is_proven: bool = True
+
+
+@dataclass(frozen=True)
+class ProductFacts:
+    """A product on the list of a Spec, with its releases.
+
+    Attributes:
+        component: the product.
+        candidates: all its releases, in ascending order of their versions.
+        floor: the lowest version that may be installed; None for all.
+        is_paused: whether its contract is paused.
+        is_paired: whether the product is paired with its OEM.
+    """
+
+    component: Component
+    candidates: tuple[Candidate, ...]
+    floor: Version | None = None
+    is_paused: bool = False
+    is_paired: bool = True
+
+
+@dataclass(frozen=True)
+class DailyWindow:
+    """The time of the day in which devices are updated, in UTC.
+
+    Attributes:
+        start: seconds after midnight.
+        end: seconds after midnight. A window that ends before its start ends on the next day.
+    """
+
+    start: int
+    end: int
+
+    def is_open(self, now: int) -> bool:
+        """Whether a Unix time is in the window."""
+        return (now - self.start) % _DAY < ((self.end - self.start) % _DAY or _DAY)
+
+    def next_change(self, now: int) -> int:
+        """Return the next Unix time at which the window opens or closes."""
+        return min(now + ((edge - now - 1) % _DAY) + 1 for edge in (self.start, self.end))
+
+
+class Mode(StrEnum):
+    """How devices of a group get releases."""
+
+    AUTO = "auto"
+    """The newest release, at once."""
+    ORDERED = "ordered"
+    """Only by an order of an operator."""
+
+
+@dataclass(frozen=True)
+class GroupPolicy:
+    """How the devices of a group are updated, from the settings.
+
+    Attributes:
+        mode: whether an order is needed.
+        window: the time of the day for updates; None for any time.
+        allow_downgrade: whether an older release may replace a newer one that is not revoked.
+        is_paused: whether an operator paused the group.
+        configurations: names of products that are configurations, beside those that end in ``-cfg``.
+        delivery: the limits of a delivery.
+    """
+
+    mode: Mode = Mode.AUTO
+    window: DailyWindow | None = None
+    allow_downgrade: bool = False
+    is_paused: bool = False
+    configurations: frozenset[str] = frozenset()
+    delivery: DeliveryPolicy = field(default_factory=DeliveryPolicy)
+
+    def is_configuration(self, product: str) -> bool:
+        """Whether the images of a product are configurations."""
+        return product.endswith("-cfg") or product in self.configurations
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is known of a device.
+
+    Attributes:
+        running: SHA-256 of the image of the component that the device reported; None before its first report.
+        hardware: hardware revision that the device reported; None if it reported none.
+        is_banned: whether the device is banned.
+    """
+
+    running: bytes | None = None
+    hardware: str | None = None
+    is_banned: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a component of a device is to run.
+
+    Attributes:
+        target: the release, which the device may run already; None if nothing is to be installed.
+        why: the reason, for an operator.
+        look_again: the next Unix time at which the choice may be another one; None if time alone changes nothing.
+    """
+
+    target: Target | None
+    why: str
+    look_again: int | None = None
+
+
+def choose(
+    device: Condition, products: Sequence[ProductFacts], orders: Sequence[Order], *, policy: GroupPolicy, now: int
+) -> Choice:
+    """Choose what one component of a device is to run.
+
+    Args:
+        device: what is known of the device.
+        products: the products for the component on the list of the device's Spec. Each is from another producer.
+        orders: the orders for the device.
+        policy: the policy of the device's group.
+        now: Unix time.
+    """
+    if device.is_banned:
+        return Choice(None, "the device is banned")
+    if policy.is_paused:
+        return Choice(None, "an operator paused the group")
+    if policy.window and not policy.window.is_open(now):
+        opening = policy.window.next_change(now)
+        return Choice(None, f"the daily window opens on {show_time(opening)}", opening)
+    running = [(product, one) for product in products for one in product.candidates if one.image == device.running]
+    # Of releases with equal images, one that is not revoked.
+    found = max(running, key=lambda pair: (not pair[1].is_revoked, pair[1].release.version), default=None)
+    choosing = _Choosing(products, policy, now, device.hardware, found)
+    choice = choosing.by_order(orders)
+    return replace(choice, look_again=min(choosing.changes(orders), default=None))
+
+
+@dataclass(frozen=True)
+class _Choosing:
+    products: Sequence[ProductFacts]
+    policy: GroupPolicy
+    now: int
+    hardware: str | None
+    running: tuple[ProductFacts, Candidate] | None
+
+    def by_order(self, orders: Sequence[Order]) -> Choice:
+        """Take the release of the newest order; what the policy takes if no order can be carried out."""
+        listed = {product.component: product for product in self.products}
+        current = [
+            order
+            for order in orders
+            if Component.of(order.release) in listed and order.status is OrderStatus.OPEN
+            if order.not_before <= self.now < order.deadline
+        ]
+        if not current:
+            return self.by_policy()
+        order = max(current, key=lambda one: one.number)
+        product = listed[Component.of(order.release)]
+        named = next((one for one in product.candidates if one.release == order.release), None)
+        refusal = self._refusal_of_order(named, product) if named else "the contract has no such release"
+        if named and not refusal:
+            return Choice(Target(named.release, named.image, order.number), f"order {order.number}")
+        otherwise = self.by_policy()
+        return replace(otherwise, why=f"order {order.number} for {order.release}: {refusal}; {otherwise.why}")
+
+    def by_policy(self) -> Choice:
+        """Take the newest release that may be installed, if the group takes releases without an order."""
+        if self.policy.mode is Mode.ORDERED:
+            return Choice(None, "no order is open")
+        product = self.running[0] if self.running else self._only_product()
+        if product is None:
+            names = ", ".join(sorted({one.component.product for one in self.products})) or "no product"
+            return Choice(
+                None, f"an order is needed: the device's Spec lists {names}, and the device runs none of them"
+            )
+        installed = self._installed(product)
+        refusals = list[str]()
+        for one in reversed(product.candidates):
+            refusal = self._refusal(one, product)
+            is_installed = installed is not None and one.image == installed.image
+            if is_installed and not one.is_revoked and (not refusal or not self.policy.allow_downgrade):
+                return Choice(Target(one.release, one.image), f"the device runs {one.release.version}")
+            if not refusal:
+                return Choice(Target(one.release, one.image), "the newest release that may be installed")
+            refusals.append(f"{one.release}: {refusal}")
+        return Choice(None, refusals[0] if refusals else f"{product.component.product} has no release")
+
+    def changes(self, orders: Sequence[Order]) -> Iterator[int]:
+        """Yield the times at which the choice may become another one."""
+        edges = [edge for order in orders for edge in (order.not_before, order.deadline)]
+        edges += [one.active_from for product in self.products for one in product.candidates]
+        yield from (edge for edge in edges if edge > self.now)
+        if self.policy.window:
+            yield self.policy.window.next_change(self.now)
+
+    def _installed(self, product: ProductFacts) -> Candidate | None:
+        """Return the release of a product that the device runs."""
+        return self.running[1] if self.running and self.running[0] is product else None
+
+    def _only_product(self) -> ProductFacts | None:
+        published = [product for product in self.products if product.candidates] or self.products
+        return published[0] if len(published) == 1 else None
+
+    def _refusal_of_order(self, one: Candidate, product: ProductFacts) -> str:
+        """Return why an order for a release cannot be carried out; empty if it can."""
+        installed = self._installed(product)
+        if installed and one.image == installed.image and not one.is_revoked:
+            return ""
+        if refusal := self._refusal(one, product):
+            return refusal
+        if installed is None or self.policy.allow_downgrade or one.release.version >= installed.release.version:
+            return ""
+        if not installed.is_revoked:
+            return f"the device runs the newer version {installed.release.version}"
+        newer = [other for other in product.candidates if other.release.version > one.release.version]
+        is_newest = all(self._refusal(other, product) for other in newer)
+        return "" if is_newest else "the device runs a revoked release, which only the newest active one replaces"
+
+    def _refusal(self, one: Candidate, product: ProductFacts) -> str:
+        """Return why a release may not be installed on the device; empty if it may."""
+        return next(self._refusals(one, product), "")
+
+    def _refusals(self, one: Candidate, product: ProductFacts) -> Iterator[str]:
+        if product.is_paused:
+            yield "the contract is paused"
+        if not product.is_paired:
+            yield "the product is not paired with its OEM"
+        if one.is_revoked:
+            yield "the release is revoked"
+        if one.active_from > self.now:
+            yield f"the release is active from {show_time(one.active_from)}"
+        if product.floor and one.release.version < product.floor:
+            yield f"the release is below the lowest version allowed, {product.floor}"
+        if not one.is_proven:
+            yield "the gateway has not proven its image yet"
+        if one.requires.hardware and self.hardware not in one.requires.hardware:
+            wanted = " or ".join(one.requires.hardware)
+            yield f"it is for the hardware {wanted}, and the device's is {self.hardware or 'not reported'}"
+        installed, least = self._installed(product), one.requires.installed
+        if least and (installed is None or installed.release.version < least):
+            present = installed.release.version if installed else "an unknown version"
+            yield f"it needs at least {least} installed, and the device runs {present}"
