@@ -19,7 +19,8 @@ demo: runtime ## Publish and sign a release, flash a simulated board, and refuse
 test: tests ## Run all tests that need only Python and Node
 	@$(PY) -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder --ignore tests/peers tests
 
-peers: tests ## Run the tests with third-party programs; lists missing programs (ONLY=kubo,nginx runs some)
+peers: ## Run the tests with third-party programs; lists missing programs (ONLY=kubo,nginx runs some)
+	@$(BOOTSTRAP) peers
 	@$(PY) -m scripts.peers --only "$(ONLY)"
 
 check: tests slither clear-signing docs ## Check style, types, generated files, structure, contracts, wallet texts and docs
@@ -100,6 +101,7 @@ lock: ## Update the lock files after a change of pyproject.toml (needs uv)
 	echo slither-analyzer==0.11.6 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-slither.lock
 	echo halmos==0.3.3 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-halmos.lock
 	printf 'mkdocs==1.6.1\nmkdocs-material==9.8.2\nmkdocstrings[python]==1.0.8\nruff==0.17.5\n' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-docs.lock
+	printf 'awsiotsdk==1.31.0\nsmpmgr==0.19.1\nimgtool==2.5.0\ngoosebit==0.2.12\n' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-peers.lock
 	echo atheris==3.0.0 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-fuzz.lock
 	echo erc7730==1.0.12 | uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-clear-signing.lock
 

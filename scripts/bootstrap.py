@@ -1,6 +1,6 @@
 """Install the dependencies of a make target if they are missing: ``python3 scripts/bootstrap.py TARGET``.
 
-The targets are runtime, tests, docs, slither, halmos, clear-signing and fuzz.
+The targets are runtime, tests, peers, docs, slither, halmos, clear-signing and fuzz.
 
 The script uses only the standard library, because it runs before any package is installed. The script installs only
 into this clone (``.venv``, ``node_modules``, ``.build``) and the tools' own cache folders. Each step writes a stamp
@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 CLONE = Path(__file__).resolve().parent.parent
@@ -28,7 +28,14 @@ OLDEST_PYTHON, OLDEST_NODE = (3, 11), 20
 LINTER_PYTHON, UNBORN_PYTHON = (3, 12), 30
 """The oldest Python for the linter of clear-signing descriptors, and a minor version beyond the newest Python."""
 SHOWN_LOG_LINES = 15
-TOOLS = {"docs": "mkdocs", "slither": "slither", "halmos": "halmos", "clear-signing": "erc7730", "fuzz": "atheris"}
+TOOLS = {
+    "docs": "mkdocs",
+    "slither": "slither",
+    "halmos": "halmos",
+    "clear-signing": "erc7730",
+    "fuzz": "atheris",
+    "peers": "smpmgr",
+}
 """Targets whose tool has its own venv, and the tool's command, or its package if it has no command."""
 WITHOUT_COMMAND = {"fuzz"}
 
@@ -91,6 +98,8 @@ def steps(target: str) -> list[Step]:
         CLONE,
         ([str(PYTHON), "scripts/install_compiler.py"],),
     )
+    if target == "peers":
+        return [*steps("tests"), replace(tool_step(target, sys.executable), title="the packages of foreign clients")]
     newer = newer_python()
     tools = [tool_step(target, newer or sys.executable)] if target in TOOLS else []
     if target == "tests" and newer:

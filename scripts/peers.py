@@ -34,6 +34,7 @@ PARTS = {
     },
     "iotregistry": {},
     "kubo": {"ipfs": ""},
+    "mqtt": {"mosquitto": "mosquitto"},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
     "receipts": {"go": ""},
     "softhsm": {"softhsm2-util": "softhsm2"},
@@ -46,6 +47,8 @@ BUILT = {"geth": "geth", "ipfs": "kubo", "litewitness": "witness", "fsck": "witn
 """Programs that are built from source, each with the name of its script ``scripts/install_….py``."""
 TARGETS = {"geth": "clique", "ipfs": "kubo", "litewitness": "witness", "fsck": "witness"}
 """The targets of the Makefile that build programs from source."""
+PACKAGES = CLONE / ".build" / "peers" / "bin"
+"""The folder with the programs of the Python packages in requirements-peers.lock, and with the Python to import them."""
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin")
 """Folders with daemons, and that of Go's installer, which a user's PATH may not contain."""
 USAGE = 2
@@ -85,7 +88,7 @@ def find_program(name: str) -> str:
     if name in BUILT:
         command = [sys.executable, "-m", f"scripts.install_{BUILT[name]}", "--find", name]
         return subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=False).stdout.strip()
-    folders = [os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS]
+    folders = [os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS, str(PACKAGES)]
     return shutil.which(name, path=os.pathsep.join(folders)) or ""
 
 

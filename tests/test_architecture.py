@@ -66,6 +66,7 @@ HOMES = {
     "pkcs11": ("blockota.pkcs11_keys",),
     "websockets": ("blockota.chain.wake",),
     "h11": ("blockota.repository", "blockota.stores.http"),
+    "aiomqtt": ("blockota.messaging.client",),
 }
 """Foreign libraries, and the packages where their exceptions are translated."""
 BODY_P90, BODY_MAX, COMMAND_MAX, FILE_MAX, PARAMETERS_MAX = 30, 60, 60, 500, 5
