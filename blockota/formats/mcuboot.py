@@ -1,13 +1,18 @@
-"""Reads the header of an MCUboot image (MCUboot, docs/design.md, "Image format").
+"""Reads the header and the digest of an MCUboot image (MCUboot, docs/design.md, "Image format").
 
 A signed image begins with a header, which is usually padded to 0x200 bytes or more. The program follows the header and
-begins with its vector table, and signatures follow the program. The image lies in a slot, which begins at the header.
+begins with its vector table. Tag-length-value items (TLVs) with a hash and signatures follow the program. The image
+lies in a slot, which begins at the header.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from blockota.errors import ImageError
 
 MAGIC = struct.pack("<I", 0x96F3_B83D)
 """The first four bytes of every MCUboot image."""
@@ -16,6 +21,11 @@ HEADER_SIZE = 32
 _HEADER = struct.Struct("<IIHHII")
 _ENCRYPTED, _COMPRESSED = 0x4 | 0x8, 0x200 | 0x400
 _WORD = 4
+_ITEMS_MAGIC = 0x6907
+_HEAD = struct.Struct("<HH")
+"""The head of a list of TLVs: magic and size of the whole list; also of a TLV: type and length of its value."""
+_HASHES = {0x10: "sha256", 0x11: "sha384", 0x12: "sha512"}
+"""The types of TLVs with the hash of the image."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +36,13 @@ class McubootHeader:
         size: size of the header with its padding, in bytes (``ih_hdr_size``). The vector table follows the header.
         image_size: size of the program, in bytes (``ih_img_size``).
         flags: the flags (``ih_flags``).
+        protected_size: size of the protected TLVs, which follow the program, in bytes (``ih_protect_tlv_size``).
     """
 
     size: int
     image_size: int
     flags: int
+    protected_size: int = 0
 
     def trouble(self, size: int) -> str:
         """Return why the program after the header cannot be examined; empty if it can.
@@ -54,11 +66,53 @@ def read_header(head: bytes) -> McubootHeader | None:
     """Read the header of an MCUboot image from its first `HEADER_SIZE` bytes; None if the image has no such header."""
     if not head.startswith(MAGIC) or len(head) < HEADER_SIZE:
         return None
-    _, _, size, _, image_size, flags = _HEADER.unpack_from(head)
-    return McubootHeader(size, image_size, flags)
+    _, _, size, protected_size, image_size, flags = _HEADER.unpack_from(head)
+    return McubootHeader(size, image_size, flags, protected_size)
 
 
 def program_offset(head: bytes) -> int:
     """Return the offset of the vector table in an image: the size of the MCUboot header, or 0 without one."""
     header = read_header(head)
     return header.size if header else 0
+
+
+def image_digest(image: bytes) -> bytes:
+    """Return the digest by which MCUboot and MCUmgr name an image: the hash of header, program and protected TLVs.
+
+    The image must be proven: in an encrypted image, the hash is of the decrypted program, and is not recomputed.
+
+    Raises:
+        ImageError: the image is not a complete MCUboot image, or its hash is wrong.
+    """
+    header = read_header(image)
+    if header is None:
+        raise ImageError("the image is not an MCUboot image", why="it does not begin with an MCUboot header")
+    is_encrypted = header.flags & _ENCRYPTED
+    if not is_encrypted and not header.flags & _COMPRESSED and (trouble := header.trouble(len(image))):
+        raise _damaged(trouble)
+
+    end = header.size + header.image_size + header.protected_size
+    for kind, value in _items(image, at=end):
+        if kind not in _HASHES:
+            continue
+        if not is_encrypted and value != hashlib.new(_HASHES[kind], image[:end]).digest():
+            raise _damaged("the hash after its program is not the hash of its header and program")
+        return value
+    raise _damaged("no hash follows its program")
+
+
+def _items(image: bytes, *, at: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the TLVs after the protected ones, up to the first that is incomplete."""
+    if len(image) < at + _HEAD.size:
+        return
+    magic, size = _HEAD.unpack_from(image, at)
+    items = image[at + _HEAD.size : at + size] if magic == _ITEMS_MAGIC else b""
+    while len(items) >= _HEAD.size:
+        kind, length = _HEAD.unpack_from(items)
+        value, items = items[_HEAD.size : _HEAD.size + length], items[_HEAD.size + length :]
+        if len(value) == length:
+            yield kind, value
+
+
+def _damaged(why: str) -> ImageError:
+    return ImageError("the MCUboot image is damaged", why=why, remedy="build and sign the image again with imgtool")
