@@ -48,7 +48,7 @@ BUILT = {"geth": "geth", "ipfs": "kubo", "litewitness": "witness", "fsck": "witn
 TARGETS = {"geth": "clique", "ipfs": "kubo", "litewitness": "witness", "fsck": "witness"}
 """The targets of the Makefile that build programs from source."""
 PACKAGES = CLONE / ".build" / "peers" / "bin"
-"""The folder with the programs of the Python packages in requirements-peers.lock, and with the Python to import them."""
+"""The folder with the programs of the packages in requirements-peers.lock, and with a Python that imports them."""
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin")
 """Folders with daemons, and that of Go's installer, which a user's PATH may not contain."""
 USAGE = 2
