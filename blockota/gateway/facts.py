@@ -111,14 +111,13 @@ class ComponentFacts:
     Attributes:
         component: the product and its contract.
         product: the record with floor, chip and region; None if the contract does not have it.
-        is_offered: whether its producer is followed and not suspended, the contract is not paused, and the product is
-            paired.
+        withheld: why its releases are not offered, such as a paused contract; empty if they are.
         releases: all its releases, newest first, revoked ones too, so that a reported image is recognised.
     """
 
     component: Component
     product: Product | None
-    is_offered: bool
+    withheld: str = ""
     releases: tuple[ReleaseFacts, ...] = ()
 
 

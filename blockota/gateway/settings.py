@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from uuid import UUID
 
 from blockota.errors import UsageError
 from blockota.model.delivery import DeliveryPolicy
+from blockota.model.target import DailyWindow, GroupPolicy, Mode
 from blockota.settings import STATE_FOLDER, load_table, require_address, settings_folder
 from blockota.settings_table import SettingsTable
 
@@ -25,33 +25,11 @@ _TEXTS = {"identity", "key", "identity_key", "state", "listen"}
 _KNOWN = {*_TEXTS, "networks", "contracts", "anchor_minutes", "groups", *FACES}
 _GROUP = (
     *("models", "devices", "policy", "window", "pauses", "postponements", "longest_postponement"),
-    *("transfer_time", "trial_time", "offers_after_rollback", "configurations"),
+    *("transfer_time", "trial_time", "offers_after_rollback", "configurations", "allow_downgrade"),
 )
 _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _MAX_ANCHOR_MINUTES = 24 * 60
 _DEFAULTS = DeliveryPolicy()
-
-
-class GroupPolicy(StrEnum):
-    """What the devices of a group are offered."""
-
-    AUTO = "auto"
-    """The newest active release, at once."""
-    ORDERED = "ordered"
-    """Only what an order names."""
-
-
-@dataclass(frozen=True)
-class DayWindow:
-    """A time of the day, in UTC, in which devices are offered releases.
-
-    Attributes:
-        start: its first second after midnight.
-        end: the second after midnight at which it ends; before `start` if it ends on the next day.
-    """
-
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -62,23 +40,13 @@ class GroupSettings:
         name: the name of its table.
         models: names of the Specs whose devices are in the group.
         devices: numbers of devices in the group; a number goes before a model.
-        policy: what the devices are offered.
-        windows: when the devices are offered releases; at any time if empty.
-        delivery: the limits of a delivery.
-        configurations: the products that are configurations, besides those whose name ends with ``-cfg``.
+        policy: how the devices are updated.
     """
 
     name: str = DEFAULT_GROUP
     models: tuple[str, ...] = ()
     devices: frozenset[int] = frozenset()
-    policy: GroupPolicy = GroupPolicy.AUTO
-    windows: tuple[DayWindow, ...] = ()
-    delivery: DeliveryPolicy = _DEFAULTS
-    configurations: frozenset[str] = frozenset()
-
-    def is_configuration(self, product: str) -> bool:
-        """Whether a product is a configuration for the devices of the group."""
-        return product in self.configurations or product.endswith("-cfg")
+    policy: GroupPolicy = field(default_factory=GroupPolicy)
 
 
 @dataclass(frozen=True)
@@ -181,16 +149,15 @@ def _groups(table: SettingsTable | None) -> tuple[GroupSettings, ...]:
 
 def _group(name: str, table: SettingsTable) -> GroupSettings:
     table.known(*_GROUP)
-    policy = table.text("policy", GroupPolicy.AUTO)
-    if policy not in tuple(GroupPolicy):
-        raise table.unusable("policy", f"{policy!r:.60} is not {' or '.join(GroupPolicy)}")
+    mode = table.text("policy", Mode.AUTO) or Mode.AUTO
+    if mode not in tuple(Mode):
+        raise table.unusable("policy", f"{mode!r:.60} is not {' or '.join(Mode)}")
     rules = _DEFAULTS
-    return GroupSettings(
-        name=name,
-        models=table.texts("models"),
-        devices=frozenset(table.numbers("devices")),
-        policy=GroupPolicy(policy or GroupPolicy.AUTO),
+    policy = GroupPolicy(
+        mode=Mode(mode),
         windows=tuple(_window(table, text) for text in table.texts("window")),
+        allow_downgrade=table.flag("allow_downgrade"),
+        configurations=frozenset(table.texts("configurations")),
         delivery=DeliveryPolicy(
             pauses=table.durations("pauses", rules.pauses),
             postponements=table.number("postponements", rules.postponements),
@@ -199,14 +166,14 @@ def _group(name: str, table: SettingsTable) -> GroupSettings:
             trial_time=table.seconds("trial_time", rules.trial_time),
             offers_after_rollback=table.flag("offers_after_rollback"),
         ),
-        configurations=frozenset(table.texts("configurations")),
     )
+    return GroupSettings(name, table.texts("models"), frozenset(table.numbers("devices")), policy)
 
 
-def _window(table: SettingsTable, text: str) -> DayWindow:
+def _window(table: SettingsTable, text: str) -> DailyWindow:
     if match := _WINDOW.fullmatch(text):
         first, second, third, fourth = map(int, match.groups())
         start, end = (first * 60 + second) * 60, (third * 60 + fourth) * 60
         if start != end:
-            return DayWindow(start, end)
+            return DailyWindow(start, end)
     raise table.unusable("window", f'{text!r:.60} is not a time of the day in UTC: write "22:00-04:30"')

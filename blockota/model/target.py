@@ -7,9 +7,8 @@
 3. the policy of the group. `Mode.AUTO` takes the newest release that may be installed. It stays with the producer whose
    release the device runs. `Mode.ORDERED` takes nothing.
 
-A release may be installed if its contract is not paused, its product is paired, it is active, not below the floor, and
-its image is proven; if the device meets the requirements in its manifest; and if it does not replace a newer release.
-A revoked release that the device runs is replaced by the newest active one, though lower, but not below the floor.
+A release may be installed if its product is not withheld, it is active, not below the floor, and its image is proven;
+if the device meets the requirements in its manifest; and if it does not replace a newer release. A revoked release that the device runs is replaced by the newest active one, though lower, but not below the floor.
 """
 
 from __future__ import annotations
@@ -92,15 +91,13 @@ class ProductFacts:
         component: the product.
         candidates: all its releases, in ascending order of their versions.
         floor: the lowest version that may be installed; None for all.
-        is_paused: whether its contract is paused.
-        is_paired: whether the product is paired with its OEM.
+        withheld: why its releases may not be installed, such as a paused contract; empty if they may.
     """
 
     component: Component
     candidates: tuple[Candidate, ...]
     floor: Version | None = None
-    is_paused: bool = False
-    is_paired: bool = True
+    withheld: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ class GroupPolicy:
 
     Attributes:
         mode: whether an order is needed.
-        window: the time of the day for updates; None for any time.
+        windows: the times of the day for updates; at any time if empty.
         allow_downgrade: whether an older release may replace a newer one that is not revoked.
         is_paused: whether an operator paused the group.
         configurations: names of products that are configurations, beside those that end in ``-cfg``.
@@ -147,7 +144,7 @@ class GroupPolicy:
     """
 
     mode: Mode = Mode.AUTO
-    window: DailyWindow | None = None
+    windows: tuple[DailyWindow, ...] = ()
     allow_downgrade: bool = False
     is_paused: bool = False
     configurations: frozenset[str] = frozenset()
@@ -204,8 +201,8 @@ def choose(
         return Choice(None, "the device is banned")
     if policy.is_paused:
         return Choice(None, "an operator paused the group")
-    if policy.window and not policy.window.is_open(now):
-        opening = policy.window.next_change(now)
+    if policy.windows and not any(window.is_open(now) for window in policy.windows):
+        opening = min(window.next_change(now) for window in policy.windows)
         return Choice(None, f"the daily window opens on {show_time(opening)}", opening)
     running = [(product, one) for product in products for one in product.candidates if one.image == device.running]
     # Of releases with equal images, one that is not revoked.
@@ -270,8 +267,7 @@ class _Choosing:
         edges = [edge for order in orders for edge in (order.not_before, order.deadline)]
         edges += [one.active_from for product in self.products for one in product.candidates]
         yield from (edge for edge in edges if edge > self.now)
-        if self.policy.window:
-            yield self.policy.window.next_change(self.now)
+        yield from (window.next_change(self.now) for window in self.policy.windows)
 
     def _installed(self, product: ProductFacts) -> Candidate | None:
         """Return the release of a product that the device runs."""
@@ -301,10 +297,8 @@ class _Choosing:
         return next(self._refusals(one, product), "")
 
     def _refusals(self, one: Candidate, product: ProductFacts) -> Iterator[str]:
-        if product.is_paused:
-            yield "the contract is paused"
-        if not product.is_paired:
-            yield "the product is not paired with its OEM"
+        if product.withheld:
+            yield product.withheld
         if one.is_revoked:
             yield "the release is revoked"
         if one.active_from > self.now:

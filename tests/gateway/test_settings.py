@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from blockota.errors import UsageError
-from blockota.gateway.settings import DayWindow, GatewaySettings, GroupPolicy, load_gateway
-from blockota.model.delivery import DeliveryPolicy
+from blockota.gateway.settings import GatewaySettings, load_gateway
+from blockota.model.target import DailyWindow, GroupPolicy, Mode
 
 IDENTITY = UUID("8f14e45f-ceea-467f-a8a0-c2d5b1e7d301")
 HEAD = f'[gateway]\nidentity = "{IDENTITY}"\n'
@@ -39,8 +39,7 @@ def test_defaults(tmp_path: Path) -> None:
     """A gateway needs its identity only."""
     found = load(tmp_path, HEAD)
     assert found == GatewaySettings(IDENTITY, tmp_path / ".blockota" / "gateway")
-    assert (found.anchor_seconds, found.group_of(256, "pump3").policy) == (600, GroupPolicy.AUTO)
-    assert found.group_of(256, "pump3").delivery == DeliveryPolicy()
+    assert (found.anchor_seconds, found.group_of(256, "pump3").policy) == (600, GroupPolicy())
 
 
 def test_groups_and_faces(tmp_path: Path) -> None:
@@ -49,17 +48,17 @@ def test_groups_and_faces(tmp_path: Path) -> None:
     found = load(tmp_path, HEAD + 'listen = "127.0.0.1:9000"\nanchor_minutes = 1\n' + GROUPS + faces)
     assert found.group_of(256, "pump3").name == "pilot"
     pumps = found.group_of(257, "pump3")
-    assert (pumps.name, pumps.policy, pumps.windows) == (
+    assert (pumps.name, pumps.policy.mode, pumps.policy.windows) == (
         "pumps",
-        GroupPolicy.ORDERED,
-        (DayWindow(22 * 3600, 4 * 3600 + 1800),),
+        Mode.ORDERED,
+        (DailyWindow(22 * 3600, 4 * 3600 + 1800),),
     )
-    assert (pumps.delivery.pauses, pumps.delivery.postponements) == ((60, 7200), 1)
-    assert pumps.delivery.offers_after_rollback
+    assert (pumps.policy.delivery.pauses, pumps.policy.delivery.postponements) == ((60, 7200), 1)
+    assert pumps.policy.delivery.offers_after_rollback
     assert found.group_of(258, "lamp").name == "default"
-    assert found.group_of(256, "").is_configuration("acme-table")
-    assert pumps.is_configuration("acme-thermo2-cfg")
-    assert not pumps.is_configuration("acme-thermo2")
+    assert found.group_of(256, "").policy.is_configuration("acme-table")
+    assert pumps.policy.is_configuration("acme-thermo2-cfg")
+    assert not pumps.policy.is_configuration("acme-thermo2")
     assert (found.listen, found.anchor_seconds, list(found.faces)) == (("127.0.0.1", 9000), 60, ["ddi"])
     ddi = found.faces["ddi"]
     assert ddi.address("listen", "127.0.0.1:8443") == ("0.0.0.0", 8443)  # noqa: S104 - the operator's choice

@@ -88,11 +88,11 @@ TABLE: dict[str, tuple[Condition, ProductFacts, tuple[Order, ...], GroupPolicy, 
     "no release": (runs(None), product(), (), AUTO, None, "acme-thermo2 has no release"),
     "banned": (runs("1.0.0", is_banned=True), THREE, (order("2.0.0"),), AUTO, None, "banned"),
     "paused contract": (
-        *(runs("1.0.0"), replace(THREE, is_paused=True), (order("2.0.0"),), AUTO),
+        *(runs("1.0.0"), replace(THREE, withheld="the contract is paused"), (order("2.0.0"),), AUTO),
         *("1.0.0", "the contract is paused"),
     ),
     "paused group": (runs("1.0.0"), THREE, (order("2.0.0"),), replace(AUTO, is_paused=True), None, "an operator"),
-    "not paired": (runs("1.0.0"), product("2.0.0", is_paired=False), (), AUTO, None, "not paired"),
+    "not paired": (runs("1.0.0"), product("2.0.0", withheld="not paired"), (), AUTO, None, "not paired"),
     "not active yet": (runs("1.0.0"), LATER, (), AUTO, "1.0.0", "the device runs 1.0.0"),
     "not proven yet": (
         *(runs("1.0.0"), product("1.0.0", "1.1.0", candidate("2.0.0", is_proven=False)), (), AUTO),
@@ -189,7 +189,7 @@ def test_a_daily_window_may_pass_midnight() -> None:
     assert hours == [0, 1, 2, 3, 22, 23]
     assert night.next_change(midnight + 4 * 3600) == midnight + 22 * 3600
     assert DailyWindow(5, 5).is_open(NOW)
-    closed = choose(runs("1.0.0"), [THREE], [], policy=GroupPolicy(window=night), now=midnight + 12 * 3600)
+    closed = choose(runs("1.0.0"), [THREE], [], policy=GroupPolicy(windows=(night,)), now=midnight + 12 * 3600)
     assert (closed.target, closed.look_again) == (None, midnight + 22 * 3600)
     assert "the daily window opens on" in closed.why
 
