@@ -61,11 +61,11 @@ def up(session: Session, /, port: int | None, *, two_chains: bool) -> None:
                 if local.pid is None:
                     undo.callback(local.stop)
                 started.append(local.start())
-            undo.pop_all()  # all chains have started
-        deployments = [found for chain in started if (found := _deployed(chain))]
-        if len(deployments) < len(started):
-            deployments = _set_up(session, started)
-        _write_settings(session, chains, deployments)
+            deployments = [found for chain in started if (found := _deployed(chain))]
+            if len(deployments) < len(started):
+                deployments = _set_up(session, started)
+            _write_settings(session, chains, deployments)
+            undo.pop_all()  # everything succeeded, so the chains go on
     producer, gateway = deployments[0], deployments[-1]
     fields = {
         "url": chains[0].url,

@@ -13,6 +13,7 @@ import pytest
 
 from blockota.chain.local import LocalChain, free_port
 from blockota.cli.main import run
+from blockota.deployment import LOCAL_CHAIN_ID, Deployment
 from blockota.settings import load_settings
 from tests.conftest import IMAGES, ROOT
 from tests.support import forks
@@ -71,6 +72,16 @@ def test_a_port_in_use_is_reported(port: str, capsys: pytest.CaptureFixture[str]
     with socket.create_server(("127.0.0.1", int(port))):
         assert run(["dev", "up", "--port", port]) == 5
     assert f"port {port} is in use" in capsys.readouterr().err
+
+
+def test_a_chain_is_stopped_if_it_cannot_be_set_up(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """``dev up`` does not leave a chain running whose deployment cannot be read."""
+    file = Deployment.path(Path(), LOCAL_CHAIN_ID)
+    file.parent.mkdir()
+    file.write_text("{")
+    assert run(["dev", "up", "--port", port]) != 0
+    assert str(file) in capsys.readouterr().err
+    assert LocalChain(Path(".blockota"), int(port)).pid is None
 
 
 def test_settings_for_this_chain_are_kept_without_a_word(port: str, capsys: pytest.CaptureFixture[str]) -> None:
