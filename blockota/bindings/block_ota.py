@@ -189,6 +189,10 @@ class BlockOTAContract(OwnedContract):
         owner, paused = self._ask_all([("owner", ()), ("paused", ())])
         return str(owner), bool(paused)
 
+    def is_paused(self, *, block: int | None = None) -> bool:
+        """Whether the owner stopped all releases."""
+        return bool(self._ask("paused", block=block))
+
     def pause(self, account: BaseAccount) -> Receipt:
         """Stop all releases at once, as the contract's owner or as one owner of the vendor's Safe.
 
@@ -280,7 +284,7 @@ class BlockOTAContract(OwnedContract):
             block_number=at,
             block_time=head.time,
             newest_block=newest.number,
-            paused=bool(self._ask("paused", block=at)),
+            paused=self.is_paused(block=at),
             requested=product,
             product=self.product(product, block=at),
             version=version,

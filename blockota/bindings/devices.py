@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -96,6 +96,11 @@ class DevicesContract(OwnedContract):
             for page in self._ask_many("devices", questions, block=block):
                 yield from (found for record in page if (found := _device(record)) and found.record)
 
+    def devices_in(self, words: Iterable[int], *, block: int | None = None) -> list[Device]:
+        """Return the devices of blocks of numbers, those of batches too. Block `w` has the numbers from 256 * w on."""
+        pages = self._ask_many("devices", [(word * BLOCK, BLOCK) for word in words], block=block)
+        return [found for page in pages for record in page if (found := _device(record))]
+
     def versions(self, number: int, *, block: int | None = None) -> list[DeviceVersion]:
         """Return all versions of a device, the present one first; none for a device of a batch."""
         return [
@@ -179,6 +184,10 @@ class DevicesContract(OwnedContract):
                 f"the spec {name!r:.80} is not registered", why=why, remedy="check the name", action=Action.LIST_SPECS
             )
         return found
+
+    def specs_with(self, hashes: Iterable[bytes], *, block: int | None = None) -> list[Spec]:
+        """Return the specs with the given hashes, in few requests."""
+        return [found for one in self._ask_many("spec", [(h,) for h in hashes], block=block) if (found := _spec(one))]
 
     def specs(self, *, block: int | None = None) -> list[Spec]:
         """Return all specs in the order of their registration."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from blockota.bindings.contract import Contract, status_of
-from blockota.chain import Receipt
+from blockota.chain import BlockHead, Log, Receipt
 from blockota.errors import Action, RefusedError
 from blockota.formats.abi import interface
 from blockota.model.order import Group, GroupKind, Order, OrderStatus
@@ -90,9 +90,20 @@ class OrdersContract(Contract):
         """
         head = self.chain.head()
         events = self.chain.logs(self.address, [], from_block=self.first_block, to_block=head.number)
-        decoded = [event for log in events if (event := interface(self.NAME).decode_event(log.topics, log.data))]
-        placed = [event.arguments for event in decoded if event.name == "OrderPlaced"]
-        cancelled = {event.arguments["id"] for event in decoded if event.name == "OrderCancelled"}
+        return self.orders_in(events, head)
+
+    def orders_in(self, logs: Iterable[Log], head: BlockHead) -> list[Order]:
+        """Return the orders whose events are given, with their status at a block.
+
+        Args:
+            logs: all events of the contract up to the block.
+            head: the block.
+        """
+        decoded = [(log, event) for log in logs if (event := interface(self.NAME).decode_event(log.topics, log.data))]
+        placed = [
+            {**event.arguments, "block": log.block_number} for log, event in decoded if event.name == "OrderPlaced"
+        ]
+        cancelled = {event.arguments["id"] for _, event in decoded if event.name == "OrderCancelled"}
 
         keys = [(one["group"], one["chain"], one["blockOta"], one["product"]) for one in placed]
         newest = dict(zip(keys, self._ask_many("current", keys, block=head.number), strict=True))
@@ -143,4 +154,5 @@ def _order(facts: Mapping[str, Any], status: OrderStatus) -> Order:
         not_before=facts["notBefore"],
         deadline=facts["deadline"],
         status=status,
+        block=facts["block"],
     )

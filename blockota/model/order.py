@@ -108,6 +108,7 @@ class Order:
         not_before: Unix time before which gateways do not offer the release; 0 for at once.
         deadline: Unix time from which gateways do not offer the release.
         status: status at the block at which it was read.
+        block: number of the block with the order.
     """
 
     number: int
@@ -117,6 +118,7 @@ class Order:
     not_before: int
     deadline: int
     status: OrderStatus
+    block: int = 0
 
     @property
     def window(self) -> str:

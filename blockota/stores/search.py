@@ -66,10 +66,12 @@ class SearchObserver:
     Attributes:
         note: called with a sentence for the operator.
         progress: called with the number of bytes of the image that have been found.
+        served: called with the URL of each source that served a part of the image; not for the store and its network.
     """
 
     note: Callable[[str], object] = lambda _: None
     progress: Callable[[int], object] = lambda _: None
+    served: Callable[[str], object] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -296,7 +298,7 @@ class _Search:
                 self._note_not_kept(lock_error)
             fetch = FileFetch(release.cid, (), size=release.size, into=destination)
             try:
-                fetch.run(count, more=lambda: self._next_sources(fetch))
+                report = fetch.run(count, more=lambda: self._next_sources(fetch))
                 destination.pin(release.cid)
             except ContentError as error:
                 raise _as_check_4(error) from error
@@ -306,6 +308,9 @@ class _Search:
                 self._note_bad(fetch.report().bad)
                 if destination.store_error and not lock_error:
                     self._note_not_kept(destination.store_error)
+        for source in report.sources:
+            if source.size:
+                self._observer.served(source.url)
         return True
 
     def _next_sources(self, fetch: FileFetch) -> list[Source] | None:

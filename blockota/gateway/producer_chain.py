@@ -1,0 +1,236 @@
+"""Read a producer chain: the admitted producers, and all releases of the products that the site's devices may run.
+
+Everything is read at one confirmed block. A contract is read again only after an event of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from blockota.bindings.block_ota import BlockOTAContract, Publication, publication_of, published_manifests
+from blockota.bindings.producers import ProducersContract
+from blockota.bindings.replication import ReplicationContract
+from blockota.chain import Chain
+from blockota.chain.follow import Follower, Position
+from blockota.errors import BlockOTAError, RefusedError, UnreachableError
+from blockota.formats.cid import CID
+from blockota.model.facts import ChainAnswer
+from blockota.model.release import Product, Release, Status
+from blockota.model.target import Component
+
+
+@dataclass(frozen=True)
+class ProductReading:
+    """A product with all its releases at a confirmed block.
+
+    Attributes:
+        product: the record.
+        releases: the releases, newest first.
+        manifests: content addresses of the manifests, by version; None for a release without a manifest.
+        is_offered: whether the product is paired, and the contract is not paused.
+        ahead: the newest release at the newest block, if it is not confirmed yet.
+    """
+
+    product: Product
+    releases: tuple[Release, ...]
+    manifests: Mapping[Publication, CID | None]
+    is_offered: bool
+    ahead: Release | None = None
+
+
+@dataclass(frozen=True)
+class ProducerReading:
+    """What a producer chain says at one confirmed block.
+
+    Attributes:
+        position: the block.
+        products: the wanted products, without those of contracts that are not followed.
+        replications: the contracts with the agreements of brokers, by BlockOTA contract.
+        faults: contracts that could not be read, and why.
+    """
+
+    position: Position
+    products: Mapping[Component, ProductReading]
+    replications: Mapping[str, ReplicationContract]
+    faults: Mapping[str, str]
+
+    def answer(self, component: Component, release: Release) -> ChainAnswer:
+        """Return the facts for checks 1 to 5 of a release of `products`."""
+        found, block = self.products[component], self.position.block
+        active = (one for one in found.releases if is_active(one, block.time))
+        return ChainAnswer(
+            chain_id=component.chain_id,
+            contract=component.contract,
+            block_number=block.number,
+            block_time=block.time,
+            newest_block=self.position.newest.number,
+            paused=False,
+            requested=component.product,
+            product=found.product,
+            version=release.version,
+            release=release,
+            newest=next((one.version for one in active), None),
+        )
+
+
+def is_active(release: Release, time: int) -> bool:
+    """Whether a release is not revoked, and in effect at a time."""
+    return release.status is Status.ACTIVE and release.active_from <= time
+
+
+@dataclass
+class _ContractState:
+    """A BlockOTA contract as it was read last."""
+
+    next_block: int = 0
+    is_changed: bool = True
+    is_paused: bool = False
+    manifests: dict[Publication, CID | None] = field(default_factory=dict)
+    products: dict[str, Product] = field(default_factory=dict)
+    releases: dict[str, tuple[Release, ...]] = field(default_factory=dict)
+
+
+class ProducerChain:
+    """Reads a producer chain.
+
+    Args:
+        chain: the chain.
+        follower: follows it.
+        producers: the consortium's contract; None to follow the named contracts only.
+        contracts: addresses of BlockOTA contracts, with the contracts of their brokers' agreements. If there are any,
+            only these are followed. A contract that `producers` suspends is not followed.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        follower: Follower,
+        *,
+        producers: ProducersContract | None,
+        contracts: Mapping[str, str | None],
+    ) -> None:
+        self._chain, self._follower = chain, follower
+        self._producers, self._named = producers, contracts
+        self._followed: dict[str, str | None] | None = None
+        self._next_block = 0
+        self._states: dict[str, _ContractState] = {}
+
+    @property
+    def chain_id(self) -> int:
+        """Id of the chain."""
+        return self._chain.chain_id
+
+    def read(self, wanted: Collection[Component]) -> ProducerReading:
+        """Read products at the newest confirmed block.
+
+        Args:
+            wanted: the products on the lists of the site's Specs; those of other chains are skipped.
+
+        Raises:
+            ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.
+            RefusedError: the answer of the consortium's contract is not valid.
+        """
+        # (1) The confirmed block. After a reorganisation, everything is read again.
+        position = self._follower.advance()
+        if position.reorganised_from is not None:
+            self._followed, self._states, self._next_block = None, {}, 0
+        at = position.block.number
+
+        # (2) The contracts that are followed, and the products of them that are wanted.
+        followed = self._read_followed(at)
+        products: dict[str, set[str]] = {}
+        for one in wanted:
+            if one.chain_id == self.chain_id and one.contract in followed:
+                products.setdefault(one.contract, set()).add(one.product)
+
+        # (3) Read the contracts whose events say that something changed.
+        found: dict[Component, ProductReading] = {}
+        faults: dict[str, str] = {}
+        for address, names in products.items():
+            try:
+                found |= self._read_contract(address, names, at=at)
+            except UnreachableError:
+                raise
+            except BlockOTAError as error:  # a Spec can list a contract that is none: the others are read on
+                faults[address] = f"{error.what}: {error.why}"
+
+        # (4) The confirmed block is still on the chain.
+        self._follower.check()
+        self._next_block = at + 1
+        for address in products.keys() - faults.keys():
+            self._states[address].is_changed, self._states[address].next_block = False, at + 1
+        self._follower.acknowledge()
+        replications = {
+            address: ReplicationContract(self._chain, second)
+            for address, second in followed.items()
+            if second and address in products
+        }
+        return ProducerReading(position, found, replications, faults)
+
+    def with_newest(self, reading: ProducerReading) -> ProducerReading:
+        """Add the newest releases that are not confirmed yet, so that their images are found before they are offered.
+
+        Raises:
+            ChainError: the node is out of reach.
+        """
+        if reading.position.newest.number == reading.position.block.number:
+            return reading
+        found = dict(reading.products)
+        for address in {one.contract for one in found}:
+            names = [one.product for one in found if one.contract == address]
+            for release in BlockOTAContract(self._chain, address).newest(names):
+                component = Component(self.chain_id, address, release.product)
+                if release not in found[component].releases:
+                    found[component] = replace(found[component], ahead=release)
+        return replace(reading, products=found)
+
+    def _read_followed(self, at: int) -> dict[str, str | None]:
+        """Return the BlockOTA contracts to follow, with the contracts of their brokers' agreements."""
+        if self._producers is None:
+            return dict(self._named)
+        events = self._follower.events(self._producers.address, first_block=self._next_block)
+        if self._followed is None or events:
+            admitted = self._producers.producers(block=at)
+            suspended = {one.block_ota for one in admitted if one.suspended}
+            chosen = self._named or {one.block_ota: one.replication for one in admitted}
+            self._followed = {address: second for address, second in chosen.items() if address not in suspended}
+        return self._followed
+
+    def _read_contract(self, address: str, names: set[str], *, at: int) -> dict[Component, ProductReading]:
+        state = self._states.setdefault(address, _ContractState())
+        contract = BlockOTAContract(self._chain, address)
+        events = self._follower.events(address, first_block=state.next_block)
+        state.manifests |= published_manifests(events)
+        if events:
+            state.is_changed = True
+        if state.is_changed or names - state.releases.keys():
+            state.is_paused = contract.is_paused(block=at)
+            state.products = {one.name: one for one in contract.products(block=at) if one.name in names}
+            releases = contract.histories(state.products, block=at)
+            state.releases = {name: tuple(one for one in releases if one.product == name) for name in names}
+        return {
+            Component(self.chain_id, address, name): ProductReading(
+                product,
+                state.releases[name],
+                state.manifests,
+                is_offered=product.paired and not state.is_paused,
+            )
+            for name, product in state.products.items()
+        }
+
+
+def manifest_of(reading: ProductReading, release: Release) -> CID | None:
+    """Return the address of the manifest of a release; None if it has none.
+
+    Raises:
+        RefusedError: the event of the publication is not known, so that it is not known whether it has one.
+    """
+    name = publication_of(release)
+    if name not in reading.manifests:
+        raise RefusedError(
+            f"the event that published {release.product} {release.version} was not found",
+            why="the node does not have this log of the contract",
+            remedy="use another node, or correct first_block in blockota.toml",
+        )
+    return reading.manifests[name]
