@@ -25,8 +25,10 @@ from blockota.model.device import (
     Site,
     Spec,
     SpecUpdate,
+    batch_root,
     key_words,
     spec_hash,
+    split_name,
 )
 from blockota.model.identity import ban_reason
 from blockota.model.iot_import import Known
@@ -221,6 +223,21 @@ class DevicesContract(OwnedContract):
         found = self.device(number, block=receipt.block_number) if number else None
         if found is None:
             raise AssertionError("a registered device has no record")
+        return found
+
+    def register_batch(self, account: BaseAccount, names: Sequence[str], *, site: UUID) -> Batch:
+        """Register the devices of a batch, as their registrant, and return the batch with the number of the first.
+
+        Raises:
+            ContractRefusalError: the contract refuses the batch.
+        """
+        spec = spec_hash(split_name(names[0])[1])
+        receipt = self._send(account, "registerBatch", spec, site.bytes, len(names), batch_root(names))
+        placed = (interface(self.NAME).decode_event(log.topics, log.data) for log in receipt.logs)
+        number = next(event.arguments["first"] for event in placed if event and event.name == "BatchRegistered")
+        found = self.batch_of(number, block=receipt.block_number)
+        if found is None:
+            raise AssertionError("a registered batch has no record")
         return found
 
     def signable(self, registration: Registration) -> SignableMessage:

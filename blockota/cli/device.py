@@ -27,14 +27,14 @@ from blockota.cli.options import (
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError, shortened
 from blockota.files import read_input
-from blockota.model.device import Device, device_key, registration_of
+from blockota.model.device import Device, device_key, read_batch, registration_of, split_name
 from blockota.model.release import show_time
 
 if TYPE_CHECKING:
     from blockota.formats.public_key import PublicKey
 
 _Found = TypeVar("_Found")
-_MAX_NUMBER, _NONCE_SIZE, _MAX_IMPORT_SIZE = (1 << 64) - 1, 16, 1 << 26
+_MAX_NUMBER, _NONCE_SIZE, _MAX_FILE_SIZE = (1 << 64) - 1, 16, 1 << 26
 
 
 def device_name(value: Any) -> int | str:
@@ -125,6 +125,31 @@ def register(
     session.result(found.as_fields(), lambda: session.done(f"{found.name} is device {found.number}"), then=then)
 
 
+@device.command()
+@click.argument("file", type=FILE)
+@click.option("--site", "gateway", type=UUID_TYPE, required=True, metavar="UUID", help="Gateway that serves them.")
+@REGISTRANT_KEY
+@with_session
+def batch(session: Session, /, file: Path, gateway: UUID, key: str, password_fd: int | None) -> None:
+    """Register all devices of FILE by one hash.
+
+    FILE has the name of one device a line, REGISTRANT/SPEC/SERIAL, all of one model. The devices get numbers in the
+    order of the lines. Keep FILE: the chain has its hash only. A device of a batch has no key.
+
+    \b
+    Example:  blockota device batch thermo2.txt \\
+                  --site 0f8fad5b-d9cb-469f-a165-70867728950e \\
+                  --key keystore:acme.json
+    """
+    names = _read_named(file, lambda: read_batch(read_input(file, limit=_MAX_FILE_SIZE).decode("utf-8", "replace")))
+    contract = devices_contract(session)
+    contract.known_spec(split_name(names[0])[1])
+    found = contract.register_batch(open_key(contract.chain.chain_id, key, password_fd), names, site=gateway)
+    last = found.first + found.count - 1
+    sentence = f"the {found.count:,} devices of {file} have the numbers {found.first} to {last}"
+    session.result(found.as_fields(), lambda: session.done(sentence))
+
+
 @device.command("key")
 @_DEVICE
 @click.argument("file", type=FILE)
@@ -171,7 +196,7 @@ def import_(
     if (gateway is None) == (model is None):
         raise UsageError("give one of --site and --spec", why="--site UUID imports things, --spec NAME a spec")
     contract = devices_contract(session)
-    transactions = _read_named(file, lambda: read_transactions(read_input(file, limit=_MAX_IMPORT_SIZE)))
+    transactions = _read_named(file, lambda: read_transactions(read_input(file, limit=_MAX_FILE_SIZE)))
     known = contract.known_to_import(things_of(transactions))
     if gateway is None:
         owner, wanted = find_spec(transactions, known, name=str(model))

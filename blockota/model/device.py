@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import enum
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from blockota.errors import UsageError
+from blockota.errors import UsageError, shortened
 from blockota.ethereum import keccak, to_checksum_address
 from blockota.formats.abi import encode
 from blockota.formats.iotregistry import SpecRecord, ThingRecord, uncompressed
 from blockota.formats.public_key import KeyKind, PublicKey, read_pem
+from blockota.formats.tlog import leaf_hash, tree_of
 from blockota.model.release import product_key, show_time
 
 BLOCK = 256
@@ -257,6 +259,39 @@ class Batch:
             "registrant": self.registrant,
             "since": self.since,
         }
+
+
+MAX_BATCH = 1 << 20
+"""The largest quantity of devices in a batch."""
+
+
+def read_batch(text: str) -> list[str]:
+    """Read the file of a batch: the name of one device a line, in the order of their numbers.
+
+    The contract keeps the root of the tree whose leaves are the lines, each without its line end (`batch_root`).
+
+    Raises:
+        UsageError: a line is not the name of a device, a name is repeated, or the names have several registrants or
+            specs.
+    """
+    names = text.splitlines()
+    models = dict.fromkeys("/".join(split_name(name)[:2]) for name in names)
+    repeated = next((name for name, count in Counter(names).items() if count > 1), None)
+    why = ""
+    if not names or len(names) > MAX_BATCH:
+        why = f"it has {len(names):,} names, and a batch has 1 to {MAX_BATCH:,}"
+    elif repeated:
+        why = f"the name {repeated} is repeated"
+    elif len(models) > 1:
+        why = f"its devices are of several models: {shortened(models)}"
+    if why:
+        raise UsageError("this is not a batch of devices", why=why, remedy="list devices of one model, one name a line")
+    return names
+
+
+def batch_root(names: Sequence[str]) -> bytes:
+    """Return the RFC 6962 root by which the contract records a batch."""
+    return tree_of(leaf_hash(name.encode()) for name in names).root
 
 
 @dataclass(frozen=True)

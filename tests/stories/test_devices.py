@@ -22,6 +22,7 @@ from blockota.formats.iotregistry import (
     Transaction,
 )
 from blockota.formats.public_key import KeyKind, PublicKey
+from blockota.formats.tlog import leaf_hash, tree_of
 from blockota.keys import dev_account
 from blockota.model.identity import IdentityKind
 from blockota.vendor.files import read_proposal
@@ -135,6 +136,27 @@ def test_a_registration_that_the_contract_refuses_is_explained(city: Workshop) -
     refused(alias, USAGE, "Write acme/hall/8")
     paid = done(city, "device", "register", "acme/thermo2/2", *site, *ACME_KEY, "--payer", "dev:0")
     assert paid["number"] == 257
+
+
+def test_a_batch_is_registered_by_its_root(city: Workshop) -> None:
+    """The devices of a file get consecutive numbers; the file proves that a name belongs to a number."""
+    batch = ("device", "batch", "fleet.txt", "--site", GATEWAY, *ACME_KEY)
+    for text, why in (
+        ("", "0 names"),
+        ("acme/thermo2/1\nacme/thermo2/1\n", "the name acme/thermo2/1 is repeated"),
+        ("acme/thermo2/1\nacme/pump/2\n", "several models: acme/thermo2, acme/pump"),
+        ("acme/thermo2/1\n\n", "'' is not the name of a device"),
+    ):
+        Path("fleet.txt").write_text(text)
+        refused(city.run(*batch), USAGE, "fleet.txt: ", why)
+    names = [f"acme/thermo2/{serial}" for serial in range(1000, 1005)]
+    Path("fleet.txt").write_text("\n".join(names))
+    made = done(city, *batch)
+    assert made["count"] == 5
+    assert made["root"] == tree_of(leaf_hash(name.encode()) for name in names).root.hex()
+    assert done(city, "device", "show", str(made["first"] + 4))["batch"] == made
+    assert f"{made['first']}-{made['first'] + 4}" in city.run("device", "list").out
+    refused(city.run("device", "show", str(made["first"] + 5)), REFUSED, "is not registered")
 
 
 def test_a_spec_lists_the_products_that_update_it(city: Workshop) -> None:
