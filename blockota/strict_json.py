@@ -118,6 +118,18 @@ def mappings(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return value
 
 
+def texts(fields: Mapping[str, Any], name: str) -> list[str]:
+    """Return a field that is a list of texts.
+
+    Raises:
+        TypeError: the field is not a list of texts.
+    """
+    value = fields[name]
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise TypeError(f"{name} is {value!r:.40}, which is not a list of texts")
+    return value
+
+
 def text(fields: Mapping[str, Any], name: str) -> str:
     """Return a field that is a text with any characters. Escape the text with `blockota.errors.plain` to print it.
 

@@ -69,7 +69,7 @@ def show_description(session: Session, found: Description) -> None:
         session.note(f"The release's notes cannot be shown. {found.trouble}")
     if found.manifest is None:
         return
-    for label, lines in found.manifest.accepted_lines.items():
+    for label, lines in found.manifest.option_lines.items():
         session.fields({f"  {label}": ", ".join(lines)})
     if found.manifest.metadata:
         session.fields({f"  {key}": value for key, value in found.manifest.metadata})

@@ -44,6 +44,16 @@ class McubootHeader:
     flags: int
     protected_size: int = 0
 
+    @property
+    def is_opaque(self) -> bool:
+        """Whether the program is encrypted or compressed."""
+        return bool(self.flags & (_ENCRYPTED | _COMPRESSED))
+
+    @property
+    def hashed_size(self) -> int:
+        """The number of bytes that the digest covers: header, program and protected TLVs."""
+        return self.size + self.image_size + self.protected_size
+
     def trouble(self, size: int) -> str:
         """Return why the program after the header cannot be examined; empty if it can.
 
@@ -84,25 +94,31 @@ def image_digest(image: bytes) -> bytes:
     Raises:
         ImageError: the image is not a complete MCUboot image, or its hash is wrong.
     """
+    if fault := find_digest_fault(image):
+        raise ImageError("the image has no MCUboot digest", why=fault, remedy="build and sign the image with imgtool")
+    return next(value for kind, value in _items(image) if kind in _HASHES)
+
+
+def find_digest_fault(image: bytes) -> str:
+    """Return why an image has no digest (`image_digest`); empty if it has one."""
     header = read_header(image)
     if header is None:
-        raise ImageError("the image is not an MCUboot image", why="it does not begin with an MCUboot header")
-    is_encrypted = header.flags & _ENCRYPTED
-    if not is_encrypted and not header.flags & _COMPRESSED and (trouble := header.trouble(len(image))):
-        raise _damaged(trouble)
-
-    end = header.size + header.image_size + header.protected_size
-    for kind, value in _items(image, at=end):
-        if kind not in _HASHES:
-            continue
-        if not is_encrypted and value != hashlib.new(_HASHES[kind], image[:end]).digest():
-            raise _damaged("the hash after its program is not the hash of its header and program")
-        return value
-    raise _damaged("no hash follows its program")
+        return "it does not begin with an MCUboot header"
+    if not header.is_opaque and (trouble := header.trouble(len(image))):
+        return trouble
+    kind, stated = next(((kind, value) for kind, value in _items(image) if kind in _HASHES), (0, b""))
+    if not stated:
+        return "no hash follows its program"
+    is_wrong = stated != hashlib.new(_HASHES[kind], image[: header.hashed_size]).digest()
+    if is_wrong and not header.flags & _ENCRYPTED:
+        return "the hash after its program is not the hash of its header and program"
+    return ""
 
 
-def _items(image: bytes, *, at: int) -> Iterator[tuple[int, bytes]]:
+def _items(image: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the TLVs after the protected ones, up to the first that is incomplete."""
+    header = read_header(image)
+    at = header.hashed_size if header else 0
     if len(image) < at + _HEAD.size:
         return
     magic, size = _HEAD.unpack_from(image, at)
@@ -112,7 +128,3 @@ def _items(image: bytes, *, at: int) -> Iterator[tuple[int, bytes]]:
         value, items = items[_HEAD.size : _HEAD.size + length], items[_HEAD.size + length :]
         if len(value) == length:
             yield kind, value
-
-
-def _damaged(why: str) -> ImageError:
-    return ImageError("the MCUboot image is damaged", why=why, remedy="build and sign the image again with imgtool")

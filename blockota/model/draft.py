@@ -12,7 +12,7 @@ from blockota.errors import Action, ImageError, RefusedError
 from blockota.formats.cid import RAW, dag
 from blockota.formats.vector_table import FLASH, LinkAddress, find_link_address
 from blockota.model.manifest import Manifest, metadata_from
-from blockota.model.program import BOOT_ADDRESS, NO_PROGRAM, find_fault
+from blockota.model.program import BOOT_ADDRESS, NO_PROGRAM, SRAM, find_fault
 from blockota.model.release import (
     SINGLE_BLOCK_SIZE,
     Product,
@@ -23,8 +23,6 @@ from blockota.model.release import (
     show_time,
 )
 
-SRAM = (Region(0x2000_0000, 0x2000_0000),)
-"""Address range of the RAM of every Cortex-M (ARMv7-M Architecture Reference Manual, B3.1)."""
 GRACE = 600
 """Seconds by which the activation time may be in the past, because clocks differ and a command takes time."""
 _MAX_PROGRAM = 1 << 26

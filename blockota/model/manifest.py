@@ -16,8 +16,9 @@ from typing import Any
 
 from blockota.errors import BlockOTAError, RefusedError
 from blockota.formats.cid import CHUNK_SIZE, CID, RAW
-from blockota.model.release import Region, Release, Version, product_key
-from blockota.strict_json import digest, integer, load, mapping, mappings, text
+from blockota.model.container import Container
+from blockota.model.release import Region, Release, Version, product_key, read_version
+from blockota.strict_json import digest, integer, load, mapping, mappings, text, texts
 
 MAX_SIZE = CHUNK_SIZE
 """Maximum size of a manifest in bytes, so that a manifest is a single block."""
@@ -27,9 +28,102 @@ MAX_ENTRIES, MAX_VALUE_LENGTH = 64, 1024
 """Maximum number of metadata entries, and of characters in a value."""
 MAX_FILLED = 256
 """Maximum number of filled gaps."""
+MAX_HARDWARE, MAX_HARDWARE_LENGTH = 64, 64
+"""Maximum number of hardware revisions, and of characters in one."""
+MAX_DELTAS = 16
+"""Maximum number of deltas."""
+DELTA_FORMATS = ("crle", "heatshrink")
+"""The compressions of a delta, which is a sequential patch of detools."""
 _FORMAT = "blockota-manifest-1"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _TAB_WIDTH = 4
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a release needs of a device.
+
+    Attributes:
+        installed: the lowest version of the product that the device must run; None for any or none.
+        hardware: the hardware revisions that the release is for; empty for all.
+    """
+
+    installed: Version | None = None
+    hardware: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that the revisions can be shown, and are not repeated.
+
+        Raises:
+            RefusedError: the hardware revisions cannot be published.
+        """
+        if len(self.hardware) > MAX_HARDWARE:
+            why = f"{len(self.hardware)} are listed, and at most {MAX_HARDWARE} are allowed"
+            raise _unusable("the release names too many hardware revisions", why)
+        for revision in self.hardware:
+            if not 0 < len(revision) <= MAX_HARDWARE_LENGTH:
+                why = f"it has {len(revision)} characters, and 1 to {MAX_HARDWARE_LENGTH} are allowed"
+                raise _unusable("a hardware revision is empty or too long", why)
+            _require_printable("a hardware revision", revision)
+        if len(set(self.hardware)) < len(self.hardware):
+            raise _unusable("the hardware revisions are ambiguous", "a revision is repeated")
+
+    def as_fields(self) -> dict[str, Any]:
+        """The requirements as fields of the manifest; empty without any."""
+        installed = {"installed": str(self.installed)} if self.installed else {}
+        return installed | ({"hardware": list(self.hardware)} if self.hardware else {})
+
+
+NO_REQUIREMENTS = Requirements()
+"""The requirements of a release for every device of its product."""
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A patch that makes the image of a release from the image of an older one. The result is checked, not the patch.
+
+    Attributes:
+        base_version: version of the older release.
+        base: SHA-256 of its image.
+        cid: content address of the patch.
+        sha256: SHA-256 of the patch.
+        size: size of the patch in bytes.
+        format: one of `DELTA_FORMATS`.
+    """
+
+    base_version: Version
+    base: bytes
+    cid: CID
+    sha256: bytes
+    size: int
+    format: str
+
+    def as_fields(self) -> dict[str, Any]:
+        """The delta as a JSON object of the manifest."""
+        return {
+            "from": str(self.base_version),
+            "base": self.base.hex(),
+            "cid": str(self.cid),
+            "sha256": self.sha256.hex(),
+            "size": self.size,
+            "format": self.format,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Delta:
+        """Read the JSON object of a delta.
+
+        Raises:
+            BlockOTAError, KeyError, TypeError, ValueError: a field is missing or has a wrong value.
+        """
+        return cls(
+            base_version=read_version(fields, "from"),
+            base=digest(fields, "base", prefix=""),
+            cid=CID.parse(text(fields, "cid")),
+            sha256=digest(fields, "sha256", prefix=""),
+            size=integer(fields, "size"),
+            format=text(fields, "format"),
+        )
 
 
 @dataclass(frozen=True)
@@ -43,6 +137,9 @@ class Manifest:
         metadata: ⟨key, value⟩ pairs in ascending order of the keys; a value is one line.
         accepts_load_address: whether the publisher accepted a load address that the image was not linked for.
         filled: gaps of at least an erase unit in the image file, which were filled with 0xFF, in order.
+        container: what kind of file the image is.
+        requires: what the release needs of a device.
+        deltas: patches that make the image from older images, at most one from each.
     """
 
     product: str
@@ -53,6 +150,9 @@ class Manifest:
     metadata: tuple[tuple[str, str], ...] = ()
     accepts_load_address: bool = False
     filled: tuple[Region, ...] = ()
+    container: Container = Container.STM32
+    requires: Requirements = NO_REQUIREMENTS
+    deltas: tuple[Delta, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that notes and metadata contain only printable text, and that their sizes are allowed.
@@ -90,6 +190,21 @@ class Manifest:
                 why=f"{len(self.filled)} gaps would be filled, and at most {MAX_FILLED} are allowed",
                 remedy="build an image without gaps",
             )
+        self._check_deltas()
+
+    def _check_deltas(self) -> None:
+        """Check that each delta is smaller than the image, and that a device can choose one by its own image."""
+        for delta in self.deltas:
+            name = f"the delta from {delta.base_version}"
+            if delta.format not in DELTA_FORMATS:
+                raise _unusable(f"{name} cannot be used", f"its format is {delta.format!a}")
+            if not 0 < delta.size < self.size:
+                raise _unusable(f"{name} is useless", f"it has {delta.size:,} bytes, and the image {self.size:,}")
+            if delta.cid.codec == RAW and delta.cid.digest != delta.sha256:
+                raise _unusable(f"{name} is ambiguous", "its content address is of other bytes than its SHA-256")
+        bases = [delta.base for delta in self.deltas]
+        if len(bases) > MAX_DELTAS or len(set(bases)) < len(bases) or self.sha256 in bases:
+            raise _unusable("the deltas are ambiguous", "two have one base, a base is the image, or they are too many")
 
     @property
     def cid(self) -> CID:
@@ -106,20 +221,33 @@ class Manifest:
             "size": self.size,
             "notes": self.notes,
             "metadata": dict(self.metadata),
-        } | self.accepted
+        } | self.options
         return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
 
     @property
-    def accepted(self) -> dict[str, Any]:
-        """The exceptions that the publisher accepted, as fields of the file. Older versions of BlockOTA refuse them."""
-        filled = [{"start": gap.start, "size": gap.size} for gap in self.filled]
-        accepted = {"loadAddressAccepted": True} if self.accepts_load_address else {}
-        return accepted | ({"filled": filled} if filled else {})
+    def options(self) -> dict[str, Any]:
+        """The fields of the file that most manifests lack. Versions of BlockOTA that do not know one refuse it."""
+        optional = {
+            "loadAddressAccepted": self.accepts_load_address,
+            "filled": [{"start": gap.start, "size": gap.size} for gap in self.filled],
+            "container": "" if self.container is Container.STM32 else str(self.container),
+            "requires": self.requires.as_fields(),
+            "deltas": [delta.as_fields() for delta in self.deltas],
+        }
+        return {name: value for name, value in optional.items() if value}
 
     @property
-    def accepted_lines(self) -> dict[str, tuple[str, ...]]:
-        """The exceptions that the publisher accepted, as labels and lines for people."""
+    def option_lines(self) -> dict[str, tuple[str, ...]]:
+        """The optional fields as labels and lines for people."""
         lines: dict[str, tuple[str, ...]] = {}
+        if self.container is not Container.STM32:
+            lines["container"] = (str(self.container),)
+        if self.requires.installed:
+            lines["requires"] = (f"{self.requires.installed} or newer installed",)
+        if self.requires.hardware:
+            lines["hardware"] = (", ".join(self.requires.hardware),)
+        if self.deltas:
+            lines["deltas"] = tuple(f"from {one.base_version}: {one.size:,} bytes, {one.format}" for one in self.deltas)
         if self.accepts_load_address:
             lines["load address"] = ("accepted by the publisher: the image seems to be linked for another address",)
         if self.filled:
@@ -188,7 +316,7 @@ class Description:
             "cid": str(self.address) if self.address else None,
             "notes": self.manifest.notes if self.manifest else None,
             "metadata": dict(self.manifest.metadata) if self.manifest else None,
-            **(self.manifest.accepted if self.manifest else {}),
+            **(self.manifest.options if self.manifest else {}),
         } | ({"trouble": self.trouble} if self.trouble else {})
 
 
@@ -234,7 +362,22 @@ def _from_fields(fields: dict[str, Any]) -> Manifest:
             Region(integer(gap, "start"), integer(gap, "size"))
             for gap in (mappings(fields, "filled") if "filled" in fields else ())
         ),
+        container=_read_container(fields),
+        requires=_read_requirements(mapping(fields, "requires") if "requires" in fields else {}),
+        deltas=tuple(map(Delta.from_fields, mappings(fields, "deltas") if "deltas" in fields else ())),
     )
+
+
+def _read_container(fields: Mapping[str, Any]) -> Container:
+    name = text(fields, "container") if "container" in fields else Container.STM32
+    if name not in {str(one) for one in Container}:
+        raise ValueError(f"its container is {name!r:.40}, which this version of BlockOTA does not know")
+    return Container(name)
+
+
+def _read_requirements(fields: Mapping[str, Any]) -> Requirements:
+    installed = read_version(fields, "installed") if "installed" in fields else None
+    return Requirements(installed, tuple(texts(fields, "hardware")) if "hardware" in fields else ())
 
 
 def _require_printable(where: str, line: str) -> None:

@@ -14,6 +14,8 @@ from blockota.model.release import Region, is_stack_top, show_ranges
 
 BOOT_ADDRESS = 0x0800_0000
 """Start address of the main flash, from which an STM32 boots (AN2606)."""
+SRAM = (Region(0x2000_0000, 0x2000_0000),)
+"""Address range of the RAM of every Cortex-M (ARMv7-M Architecture Reference Manual, B3.1)."""
 NO_PROGRAM = "publish the linked image of a program"
 """The remedy for an image that is not a plausible program. Outside the boot address, data are an alternative."""
 _START_SIZE = 8

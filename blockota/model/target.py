@@ -8,7 +8,8 @@
    release the device runs. `Mode.ORDERED` takes nothing.
 
 A release may be installed if its product is not withheld, it is active, not below the floor, and its image is proven;
-if the device meets the requirements in its manifest; and if it does not replace a newer release. A revoked release that the device runs is replaced by the newest active one, though lower, but not below the floor.
+if the device meets the requirements in its manifest; and if it does not replace a newer release. A revoked release that
+the device runs is replaced by the newest active one, though lower, but not below the floor.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from blockota.model.delivery import DeliveryPolicy, Target
+from blockota.model.manifest import NO_REQUIREMENTS, Requirements
 from blockota.model.order import Order, OrderStatus
 from blockota.model.receipt import ReleaseId
 from blockota.model.release import Version, show_time
@@ -50,19 +52,6 @@ class Component:
 
 
 @dataclass(frozen=True)
-class Requirements:
-    """What a release needs of a device, from its manifest.
-
-    Attributes:
-        installed: the lowest version of the product that the device must run; None for any or none.
-        hardware: the hardware revisions that the release is for; empty for all.
-    """
-
-    installed: Version | None = None
-    hardware: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Candidate:
     """A release that a device could run.
 
@@ -79,7 +68,7 @@ class Candidate:
     image: bytes
     active_from: int = 0
     is_revoked: bool = False
-    requires: Requirements = Requirements()
+    requires: Requirements = NO_REQUIREMENTS
     is_proven: bool = True
 
 

@@ -221,7 +221,7 @@ def _description_rows(found: Description) -> Rows:
     if lines:
         more = [f"and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else []
         rows["notes"] = tuple([f"│ {line}" for line in lines[:_MOST_LINES]] + more)
-    rows |= found.manifest.accepted_lines
+    rows |= found.manifest.option_lines
     if found.manifest.metadata:
         rows["metadata"] = tuple(f"│ {key} = {value}" for key, value in found.manifest.metadata)
     return rows

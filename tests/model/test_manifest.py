@@ -12,18 +12,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockota.errors import RefusedError
-from blockota.formats.cid import RAW
-from blockota.model.manifest import MAX_NOTES_SIZE, MAX_SIZE, Manifest, metadata_from, notes_from
+from blockota.formats.cid import CID, RAW
+from blockota.model.container import Container
+from blockota.model.manifest import (
+    DELTA_FORMATS,
+    MAX_NOTES_SIZE,
+    MAX_SIZE,
+    Delta,
+    Manifest,
+    Requirements,
+    metadata_from,
+    notes_from,
+)
 from blockota.model.release import Region, Version
 from tests.support.samples import PRODUCT, code, release_of
 
 RELEASE = release_of(code())
 MANIFEST = Manifest(PRODUCT.name, RELEASE.version, RELEASE.sha256, RELEASE.size, "Fixes the clock.", (("commit", "1"),))
+PATCH = hashlib.sha256(b"patch").digest()
+DELTA = Delta(Version(1, 0, 0), bytes(32), CID(RAW, PATCH), PATCH, 40, "crle")
+versions = st.builds(Version, st.integers(1, 65535), st.integers(0, 1 << 24 - 1), st.integers(0, 1 << 24 - 1))
 printable = st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max_size=40)
 manifests = st.builds(
     Manifest,
     product=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", fullmatch=True),
-    version=st.builds(Version, st.integers(1, 65535), st.integers(0, 1 << 24 - 1), st.integers(0, 1 << 24 - 1)),
+    version=versions,
     sha256=st.binary(min_size=32, max_size=32),
     size=st.integers(1, (1 << 32) - 1),
     notes=st.lists(printable.filter(str.isprintable)).map("\n".join),
@@ -32,6 +45,12 @@ manifests = st.builds(
     ).map(lambda entries: metadata_from(entries.items())),
     accepts_load_address=st.booleans(),
     filled=st.lists(st.builds(Region, st.integers(0, 1 << 32), st.integers(1, 1 << 32)), max_size=3).map(tuple),
+    container=st.sampled_from(Container),
+    requires=st.builds(
+        Requirements,
+        installed=st.none() | versions,
+        hardware=st.lists(printable.filter(bool), max_size=3, unique=True).map(tuple),
+    ),
 )
 
 
@@ -61,7 +80,99 @@ def test_the_file_is_for_people_as_well() -> None:
     assert (fields["loadAddressAccepted"], fields["filled"]) == (True, [{"start": 0x0800_0400, "size": 0x800}])
 
 
+def test_a_manifest_without_new_fields_has_the_bytes_of_before() -> None:
+    """The content addresses of manifests that were published before stay: the chain has recorded them."""
+    assert str(MANIFEST.cid) == "bafkreihznbwnlosjkbqvo3cz6r4swdvtmjcq5yd2jspxvnhk7pkpdpjnbq"
+
+
+def test_container_requirements_and_deltas_are_recorded() -> None:
+    """The new fields are in the file, and in lines for owners; a raw image for an STM32 is not mentioned."""
+    requires = Requirements(Version(1, 0, 0), ("rev-b", "rev-c"))
+    manifest = replace(MANIFEST, container=Container.SWU, requires=requires, deltas=(DELTA,))
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    fields = json.loads(manifest.to_json())
+    assert fields["container"] == "swu"
+    assert fields["requires"] == {"installed": "1.0.0", "hardware": ["rev-b", "rev-c"]}
+    assert fields["deltas"] == [
+        {
+            "from": "1.0.0",
+            "base": "00" * 32,
+            "cid": str(DELTA.cid),
+            "sha256": PATCH.hex(),
+            "size": 40,
+            "format": "crle",
+        }
+    ]
+    assert manifest.option_lines == {
+        "container": ("swu",),
+        "requires": ("1.0.0 or newer installed",),
+        "hardware": ("rev-b, rev-c",),
+        "deltas": ("from 1.0.0: 40 bytes, crle",),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"format": "lzma"}, "its format is 'lzma'"),
+        ({"size": 64}, "it has 64 bytes, and the image 64"),
+        ({"size": 0}, "it has 0 bytes"),
+        ({"sha256": bytes(32)}, "its content address is of other bytes"),
+        ({"base": RELEASE.sha256}, "a base is the image"),
+    ],
+)
+def test_a_delta_that_no_device_could_use_is_refused(changes: dict[str, Any], why: str) -> None:
+    """A delta has a known format, is smaller than the image, and has another base than the image."""
+    with pytest.raises(RefusedError, match=why):
+        replace(MANIFEST, deltas=(replace(DELTA, **changes),))
+    assert replace(MANIFEST, deltas=tuple(replace(DELTA, format=one) for one in DELTA_FORMATS[:1])).deltas
+
+
+def test_a_device_could_not_choose_between_two_deltas_from_one_image() -> None:
+    """Each base has at most one delta."""
+    with pytest.raises(RefusedError, match="two have one base"):
+        replace(MANIFEST, deltas=(DELTA, replace(DELTA, format="heatshrink")))
+
+
+@pytest.mark.parametrize(
+    ("revisions", "why"),
+    [
+        (("",), "it has 0 characters"),
+        (("r" * 65,), "it has 65 characters"),
+        (("rev\x1b",), r"U\+001B"),
+        (("rev-b", "rev-b"), "a revision is repeated"),
+        (tuple(map(str, range(65))), "65 are listed"),
+    ],
+)
+def test_hardware_revisions_can_be_shown(revisions: tuple[str, ...], why: str) -> None:
+    """A revision is a short printable text, and is listed once."""
+    with pytest.raises(RefusedError, match=why):
+        Requirements(hardware=revisions)
+
+
+DELTA_FIELDS = {
+    "from": "1.0.0",
+    "base": "00" * 32,
+    "cid": str(DELTA.cid),
+    "sha256": PATCH.hex(),
+    "size": 40,
+    "format": "crle",
+}
 UNREADABLE = {
+    "container": (changed(container="exe"), "its container is 'exe', which this version of BlockOTA does not know"),
+    "container-stm32": (changed(container="stm32"), "fields that a manifest cannot have"),
+    "container-number": (changed(container=7), "container is 7, which is not a text"),
+    "requires": (changed(requires={}), "fields that a manifest cannot have"),
+    "requires-more": (changed(requires={"installed": "1.0.0", "ram": 1}), "fields that a manifest cannot have"),
+    "requires-version": (changed(requires={"installed": "1.0"}), "is not a version"),
+    "hardware": (changed(requires={"hardware": "rev-b"}), "hardware is 'rev-b', which is not a list of texts"),
+    "hardware-none": (changed(requires={"hardware": []}), "fields that a manifest cannot have"),
+    "deltas": (changed(deltas={}), "which is not a list of JSON objects"),
+    "deltas-none": (changed(deltas=[]), "fields that a manifest cannot have"),
+    "delta-format": (changed(deltas=[DELTA_FIELDS | {"format": "xz"}]), "its format is 'xz'"),
+    "delta-cid": (changed(deltas=[DELTA_FIELDS | {"cid": "no"}]), "'no' is not a CID"),
+    "delta-size": (changed(deltas=[DELTA_FIELDS | {"size": True}]), "size is True"),
+    "delta-extra": (changed(deltas=[DELTA_FIELDS | {"by": 3}]), "fields that a manifest cannot have"),
     "empty": (b"", "it is empty"),
     "binary": (b"\xff\xfe", "is not valid JSON"),
     "list": (b"[]", "is not a JSON object"),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blockota.model.manifest import Requirements
 from blockota.model.order import Order, OrderStatus
 from blockota.model.release import Version
 from blockota.model.target import (
@@ -22,7 +23,6 @@ from blockota.model.target import (
     GroupPolicy,
     Mode,
     ProductFacts,
-    Requirements,
     choose,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import struct
 
@@ -51,3 +52,20 @@ def signed(image: bytes, *, header: int = 0x200, flags: int = 0, size: int | Non
     stated = len(image) if size is None else size
     head = struct.pack("<IIHHII8sI", 0x96F3_B83D, 0, header, 0, stated, flags, b"\1\2\3\0\0\0\0\0", 0)
     return head.ljust(header, b"\0") + image + struct.pack("<HH", 0x6907, 4)
+
+
+def swu(image: bytes = b"rootfs", *, first: str = "sw-description") -> bytes:
+    """Return a .swu of SWUpdate: a cpio archive with checksums, whose first file describes the others."""
+
+    def member(name: str, content: bytes) -> bytes:
+        fields = (1, 0o100644, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, sum(content))
+        head = b"070702" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
+        return head + bytes(-len(head) % 4) + content + bytes(-len(content) % 4)
+
+    return member(first, b"software = {};") + member("rootfs.img", image) + member("TRAILER!!!", b"")
+
+
+def hashed(image: bytes) -> bytes:
+    """Return an MCUboot image, given as header and program, with the hash of both after it."""
+    digest = hashlib.sha256(image).digest()
+    return image + struct.pack("<HHHH", 0x6907, 8 + len(digest), 0x10, len(digest)) + digest

@@ -1,0 +1,135 @@
+"""What kind of file the image of a release is, and which checks apply to it. Pure.
+
+The manifest of a release names the container; without a manifest, or without a name in it, the image is `STM32`. The
+pairing of a product decides which containers its releases may have: chip id 0 stands for devices that are not an STM32
+board with ST's boot loader, and their releases have another container.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+from blockota.formats import cpio, mcuboot
+from blockota.model.program import SRAM
+from blockota.model.release import is_stack_top
+
+NO_CHIP = 0
+"""The chip id of products whose devices have no boot loader of ST."""
+SWU_HEAD_SIZE = 4096
+"""The number of bytes at the start of a .swu that `find_content_fault` needs."""
+_SWU_FIRST = "sw-description"
+_START = struct.Struct("<II")
+_LAST_CODE = 0x1FFF_FFFF
+"""The last address of the code region of every Cortex-M (ARMv7-M Architecture Reference Manual, B3.1)."""
+
+
+class Container(StrEnum):
+    """A kind of image file. The value is its name in the manifest and on the command line."""
+
+    STM32 = "stm32"
+    """A raw program or data for a region of an STM32's flash."""
+    MCUBOOT = "mcuboot"
+    """An image of MCUboot, with its header and its hash."""
+    SWU = "swu"
+    """An archive of SWUpdate, for devices with Linux."""
+    OPAQUE = "opaque"
+    """Any bytes: only the device knows what they are."""
+
+
+class Means(StrEnum):
+    """By what a check is made."""
+
+    CHAIN = "the chain's record"
+    CHIP = "the chip"
+    SLOT = "the slot of the device's loader"
+    REPORT = "the manifest and the device's report"
+    IMAGE = "the image"
+    FLASH = "the flash, read or hashed"
+    DIGEST = "the digest that the device reports or signs"
+
+
+_BY_CHIP: dict[int, Means] = {5: Means.CHIP, 7: Means.CHIP, 8: Means.CHIP, 10: Means.FLASH}
+_BY_LOADER: dict[int, Means] = {5: Means.SLOT, 7: Means.REPORT, 10: Means.DIGEST}
+_BY_REPORT: dict[int, Means] = {5: Means.REPORT, 7: Means.REPORT, 10: Means.DIGEST}
+_ANY, _ONLY_STM32 = frozenset(Container), frozenset({Container.STM32})
+_FACES: Mapping[str, tuple[frozenset[Container], dict[int, Means]]] = MappingProxyType(
+    {
+        "bench": (_ONLY_STM32, _BY_CHIP),
+        "an3155": (_ONLY_STM32, _BY_CHIP),
+        "smp": (frozenset({Container.MCUBOOT}), _BY_LOADER),
+        "ddi": (_ANY, _BY_REPORT),
+        "mqtt": (_ANY, _BY_REPORT),
+        "lwm2m": (_ANY, _BY_REPORT),
+    }
+)
+"""For the bench and each face, the containers that it can install, and the checks that depend on it."""
+
+
+def checks_for(container: Container, face: str) -> Mapping[int, Means]:
+    """Return which of the ten checks apply to an image at a face, and by what each is made.
+
+    Args:
+        container: the container of the image.
+        face: ``bench``, or the name of a gateway's face.
+
+    Returns:
+        The means of each check, by the number of the check; empty if the face cannot install the container.
+
+    Examples:
+        >>> sorted(checks_for(Container.OPAQUE, "mqtt"))
+        [1, 2, 3, 4, 5, 6, 7, 10]
+    """
+    containers, own = _FACES[face]
+    if container not in containers:
+        return {}
+    everywhere = dict.fromkeys((1, 2, 3, 4, 6), Means.CHAIN)
+    content = {} if container is Container.OPAQUE else {9: Means.IMAGE}
+    return dict(sorted((everywhere | content | own).items()))
+
+
+def find_misfit(container: Container, chip_id: int) -> str:
+    """Return why a container does not fit a product's chip id; empty if it fits."""
+    if container is Container.STM32 and chip_id == NO_CHIP:
+        return "the container is stm32, and the product is paired with chip id 0, for devices that are not an STM32"
+    if container is not Container.STM32 and chip_id != NO_CHIP:
+        return f"the container is {container}, and the product is paired with the chip 0x{chip_id:03x} of an STM32"
+    return ""
+
+
+def find_content_fault(container: Container, image: bytes) -> str:
+    """Return why an image is not what its container says; empty if it is.
+
+    This is check 9 for every container but `STM32`, whose check depends on the chip (`model.program`).
+
+    Args:
+        container: the container.
+        image: the whole image of `MCUBOOT`; at least the first `SWU_HEAD_SIZE` bytes of the others.
+    """
+    if container is Container.SWU:
+        first = cpio.first_name(image)
+        if first is None:
+            return "it is not a cpio archive, as every .swu is"
+        return "" if first == _SWU_FIRST else f"its first file is {first!a}, and a .swu begins with {_SWU_FIRST}"
+    return _mcuboot_fault(image) if container is Container.MCUBOOT else ""
+
+
+def _mcuboot_fault(image: bytes) -> str:
+    header = mcuboot.read_header(image)
+    if header is None:
+        return "it does not begin with an MCUboot header"
+    fault = mcuboot.find_digest_fault(image)
+    # An encrypted or compressed program shows no vector table.
+    if fault or header.is_opaque:
+        return fault
+    if header.image_size < _START.size:
+        return f"its program of {header.image_size} bytes is too short for a vector table"
+    # The address of the slot is not known here, so only the regions of the addresses are compared.
+    stack, reset = _START.unpack_from(image, header.size)
+    if not is_stack_top(stack, SRAM):
+        return f"the initial stack pointer 0x{stack:08x} is not in RAM"
+    if not reset & 1 or reset > _LAST_CODE:
+        return f"the reset vector 0x{reset:08x} is not a Thumb address in the code region"
+    return ""
