@@ -28,14 +28,14 @@ class ProductReading:
         product: the record.
         releases: the releases, newest first.
         manifests: content addresses of the manifests, by version; None for a release without a manifest.
-        is_offered: whether the product is paired, and the contract is not paused.
+        withheld: why its releases may not be installed; empty if they may.
         ahead: the newest release at the newest block, if it is not confirmed yet.
     """
 
     product: Product
     releases: tuple[Release, ...]
     manifests: Mapping[Publication, CID | None]
-    is_offered: bool
+    withheld: str = ""
     ahead: Release | None = None
 
 
@@ -45,7 +45,7 @@ class ProducerReading:
 
     Attributes:
         position: the block.
-        products: the wanted products, without those of contracts that are not followed.
+        products: the wanted products that exist, without those of contracts that are not followed.
         replications: the contracts with the agreements of brokers, by BlockOTA contract.
         faults: contracts that could not be read, and why.
     """
@@ -91,6 +91,14 @@ class _ContractState:
     releases: dict[str, tuple[Release, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Followed:
+    """A BlockOTA contract that is followed, with the contract of its brokers' agreements."""
+
+    replication: str | None = None
+    is_suspended: bool = False
+
+
 class ProducerChain:
     """Reads a producer chain.
 
@@ -99,7 +107,7 @@ class ProducerChain:
         follower: follows it.
         producers: the consortium's contract; None to follow the named contracts only.
         contracts: addresses of BlockOTA contracts, with the contracts of their brokers' agreements. If there are any,
-            only these are followed. A contract that `producers` suspends is not followed.
+            only these are followed.
     """
 
     def __init__(
@@ -112,7 +120,7 @@ class ProducerChain:
     ) -> None:
         self._chain, self._follower = chain, follower
         self._producers, self._named = producers, contracts
-        self._followed: dict[str, str | None] | None = None
+        self._followed: dict[str, _Followed] | None = None
         self._next_block = 0
         self._states: dict[str, _ContractState] = {}
 
@@ -149,7 +157,7 @@ class ProducerChain:
         faults: dict[str, str] = {}
         for address, names in products.items():
             try:
-                found |= self._read_contract(address, names, at=at)
+                found |= self._read_contract(address, names, at=at, is_suspended=followed[address].is_suspended)
             except UnreachableError:
                 raise
             except BlockOTAError as error:  # a Spec can list a contract that is none: the others are read on
@@ -162,9 +170,9 @@ class ProducerChain:
             self._states[address].is_changed, self._states[address].next_block = False, at + 1
         self._follower.acknowledge()
         replications = {
-            address: ReplicationContract(self._chain, second)
-            for address, second in followed.items()
-            if second and address in products
+            address: ReplicationContract(self._chain, one.replication)
+            for address, one in followed.items()
+            if one.replication and address in products
         }
         return ProducerReading(position, found, replications, faults)
 
@@ -185,19 +193,23 @@ class ProducerChain:
                     found[component] = replace(found[component], ahead=release)
         return replace(reading, products=found)
 
-    def _read_followed(self, at: int) -> dict[str, str | None]:
+    def _read_followed(self, at: int) -> dict[str, _Followed]:
         """Return the BlockOTA contracts to follow, with the contracts of their brokers' agreements."""
         if self._producers is None:
-            return dict(self._named)
+            return {address: _Followed(second) for address, second in self._named.items()}
         events = self._follower.events(self._producers.address, first_block=self._next_block)
         if self._followed is None or events:
-            admitted = self._producers.producers(block=at)
-            suspended = {one.block_ota for one in admitted if one.suspended}
-            chosen = self._named or {one.block_ota: one.replication for one in admitted}
-            self._followed = {address: second for address, second in chosen.items() if address not in suspended}
+            admitted = {one.block_ota: one for one in self._producers.producers(block=at)}
+            chosen = self._named or {address: one.replication for address, one in admitted.items()}
+            self._followed = {
+                address: _Followed(second, is_suspended=address in admitted and admitted[address].suspended)
+                for address, second in chosen.items()
+            }
         return self._followed
 
-    def _read_contract(self, address: str, names: set[str], *, at: int) -> dict[Component, ProductReading]:
+    def _read_contract(
+        self, address: str, names: set[str], *, at: int, is_suspended: bool
+    ) -> dict[Component, ProductReading]:
         state = self._states.setdefault(address, _ContractState())
         contract = BlockOTAContract(self._chain, address)
         events = self._follower.events(address, first_block=state.next_block)
@@ -209,14 +221,16 @@ class ProducerChain:
             state.products = {one.name: one for one in contract.products(block=at) if one.name in names}
             releases = contract.histories(state.products, block=at)
             state.releases = {name: tuple(one for one in releases if one.product == name) for name in names}
+        stopped = "the producer is suspended" if is_suspended else "the contract is paused" if state.is_paused else ""
         return {
             Component(self.chain_id, address, name): ProductReading(
                 product,
                 state.releases[name],
                 state.manifests,
-                is_offered=product.paired and not state.is_paused,
+                withheld=stopped or ("" if product.paired else "the product is not paired"),
             )
             for name, product in state.products.items()
+            if name in names
         }
 
 

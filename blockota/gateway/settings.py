@@ -83,6 +83,21 @@ class GatewaySettings:
         by_model = (group for group in self.groups if model in group.models)
         return next(by_number, None) or next(by_model, self.groups[-1])
 
+    def face_of(self, device: int) -> tuple[str, Mapping[str, str]]:
+        """Return the face that alone serves a device, such as a board on a serial port, and its settings.
+
+        A face names such devices in a table, for example ``[gateway.an3155.devices]`` with ``300 = "/dev/ttyUSB0"``.
+        Other devices choose their face.
+
+        Raises:
+            UsageError: the table of a face is not valid.
+        """
+        for name, table in self.faces.items():
+            devices = table.table("devices")
+            if devices and (port := devices.text(str(device))) is not None:
+                return name, {"port": port}
+        return "", {}
+
 
 def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> GatewaySettings:
     """Read the settings of the gateway.

@@ -1,0 +1,148 @@
+"""Combine the readings of both chains with the catalogue of images: the facts for the core, and the files to find."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from blockota.errors import BlockOTAError
+from blockota.gateway.catalogue import Catalogue, WantedFile
+from blockota.gateway.facts import ComponentFacts, KnownDevice, ProvenImage, ReleaseFacts, SiteFacts
+from blockota.gateway.producer_chain import ProducerReading, ProductReading, is_active, manifest_of
+from blockota.gateway.settings import GatewaySettings
+from blockota.gateway.site_chain import SiteReading
+from blockota.model.device import Ban, Device
+from blockota.model.facts import Trust
+from blockota.model.manifest import Manifest
+from blockota.model.release import Release, Status, Version
+from blockota.model.target import Component
+
+_NEWEST = 3
+"""The number of active releases of a product whose images are wanted without an order."""
+
+
+@dataclass
+class Assembly:
+    """Facts that were assembled, and what came up.
+
+    Attributes:
+        catalogue: the images and manifests.
+        confirmations: the confirmations of each producer chain, by chain id.
+        facts: the facts for the core.
+        wanted: the files to find, the most urgent first.
+        kept: SHA-256 of the images that may be offered, now or later.
+        faults: why something is not offered, by its name.
+    """
+
+    catalogue: Catalogue
+    confirmations: Mapping[int, int]
+    facts: SiteFacts = field(default_factory=SiteFacts)
+    wanted: list[WantedFile] = field(default_factory=list)
+    kept: set[bytes] = field(default_factory=set)
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def assemble(self, site: SiteReading, producers: Sequence[ProducerReading], settings: GatewaySettings) -> SiteFacts:
+        """Combine the readings of all chains with the images that were found so far."""
+        ordered: dict[Component, set[Version]] = {}
+        for one in site.orders:
+            ordered.setdefault(Component.of(one.order.release), set()).add(one.order.release.version)
+        components: dict[Component, ComponentFacts] = {}
+        for component in sorted({one for spec in site.specs.values() for one in spec.components}):
+            reading = next((one for one in producers if component in one.products), None)
+            if reading is None:
+                components[component] = ComponentFacts(component, None, "its producer is not followed, or lacks it")
+                continue
+            self._want(component, reading, ordered.get(component, set()))
+            components[component] = self._component(component, reading)
+
+        for reading in producers:
+            self.faults |= reading.faults
+        for name in site.unknown_lists:
+            self.faults[f"group {name}"] = "the gateway does not have the list of its devices"
+        self.facts = SiteFacts(
+            block=site.block.number,
+            time=max(site.newest.time, *(one.position.newest.time for one in producers)),
+            devices={number: known_device(one, site, settings) for number, one in site.devices.items()},
+            specs=site.specs,
+            components=components,
+            orders=site.orders,
+            is_banned=site.is_banned,
+        )
+        return self.facts
+
+    def _component(self, component: Component, reading: ProducerReading) -> ComponentFacts:
+        product = reading.products[component]
+        time = reading.position.block.time
+        releases = []
+        for release in product.releases:
+            facts = ReleaseFacts(component.release(release.version), release, is_active=is_active(release, time))
+            if facts.is_active and not product.withheld:
+                try:
+                    facts = self._with_image(facts, component, reading)
+                except BlockOTAError as error:
+                    self.faults[str(facts.id)] = f"{error.what}: {error.why}"
+            releases.append(facts)
+        return ComponentFacts(component, product.product, product.withheld, tuple(releases))
+
+    def _with_image(self, facts: ReleaseFacts, component: Component, reading: ProducerReading) -> ReleaseFacts:
+        """Add the manifest and the proven image. A release whose manifest was not found has no image yet."""
+        manifest: Manifest | None = None
+        if address := manifest_of(reading.products[component], facts.release):
+            manifest = self.catalogue.manifest(facts.release, address)
+            if manifest is None:
+                return facts
+        trust = Trust(component.chain_id, component.contract, self.confirmations[component.chain_id])
+        image = self.catalogue.prove(reading.answer(component, facts.release), trust)
+        return replace(facts, manifest=manifest, image=_described(image, manifest) if image else None)
+
+    def _want(self, component: Component, reading: ProducerReading, ordered: Collection[Version]) -> None:
+        """List the files of a product that are not in the catalogue."""
+        product = reading.products[component]
+        for release in wanted_releases(product, ordered, time=reading.position.block.time):
+            files = [WantedFile(component, release)]
+            try:
+                if address := manifest_of(product, release):
+                    files.insert(0, WantedFile(component, release, address))
+            except BlockOTAError as error:
+                self.faults[f"{release.product} {release.version}"] = f"{error.what}: {error.why}"
+            self.wanted += [one for one in files if not self.catalogue.has(one)]
+        if product.ahead and not self.catalogue.has(ahead := WantedFile(component, product.ahead)):
+            self.wanted.append(ahead)
+        self.kept |= {one.sha256 for one in (*_usable(product), product.ahead) if one}
+
+
+def wanted_releases(product: ProductReading, ordered: Collection[Version], *, time: int) -> list[Release]:
+    """Return the releases whose images the gateway needs: the newest ones, and those that orders name.
+
+    The newest active release may require a version that a device does not run yet, so that the three newest active ones
+    are wanted. Releases that are active later are wanted now.
+    """
+    usable = _usable(product)
+    active = [one for one in usable if one.active_from <= time][:_NEWEST]
+    return [one for one in usable if one in active or one.active_from > time or one.version in ordered]
+
+
+def _usable(product: ProductReading) -> list[Release]:
+    """Return the releases that are not revoked and not below the floor, newest first."""
+    floor = product.product.minimum_version
+    return [one for one in product.releases if one.status is Status.ACTIVE and not (floor and one.version < floor)]
+
+
+def known_device(device: Device, site: SiteReading, settings: GatewaySettings) -> KnownDevice:
+    """Return a device of the registry with its group and its face."""
+    model = site.specs[device.spec_hash].name if device.spec_hash in site.specs else ""
+    face, of_device = settings.face_of(device.number)
+    return KnownDevice(
+        number=device.number,
+        name=device.name,
+        spec_hash=device.spec_hash,
+        key=device.key,
+        is_banned=device.ban is not Ban.NONE,
+        group=settings.group_of(device.number, model).name,
+        face=face,
+        settings=of_device,
+    )
+
+
+def _described(image: ProvenImage, manifest: Manifest | None) -> ProvenImage:
+    return replace(image, manifest=manifest)

@@ -1,0 +1,179 @@
+"""The gateway reads its site and the releases from the chains, and proves images before it offers them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from blockota.bindings.block_ota import floor_call, revoke_call
+from blockota.bindings.producers import ProducersContract
+from blockota.chain.follow import Follower
+from blockota.gateway.assembly import Assembly
+from blockota.gateway.catalogue import Catalogue
+from blockota.gateway.facts import SiteFacts
+from blockota.gateway.producer_chain import ProducerChain
+from blockota.gateway.settings import GatewaySettings
+from blockota.gateway.site_chain import SiteChain
+from blockota.model.device import SpecUpdate, spec_hash
+from blockota.model.release import Version, product_key
+from blockota.model.target import Component
+from blockota.stores.local import LocalStore
+from blockota.stores.search import ImageSources, SearchObserver
+from blockota.vendor.example import PRODUCT
+from tests.support.city import GATEWAY, MODEL, REGISTRANT, City
+from tests.support.samples import code
+
+from blockota.keys import dev_account  # isort: skip
+
+
+@dataclass
+class Reader:
+    """A gateway's reading of one chain that is both its chains.
+
+    Attributes:
+        city: the city.
+        folder: the folder of the gateway.
+        store: the store with all images.
+        confirmations: blocks above a confirmed block.
+    """
+
+    city: City
+    folder: Path
+    store: LocalStore
+    confirmations: int = 0
+    assembly: Assembly = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open the readers."""
+        city, first = self.city, self.city.deployment.block_number
+        followers = [Follower(city.chain, confirmations=self.confirmations, first_block=first) for _ in range(2)]
+        contracts = (city.identities, city.devices, city.orders)
+        self.site = SiteChain(GATEWAY.uuid, followers[0], contracts, lists=self.folder / "lists")
+        producers = ProducersContract(city.chain, city.deployment.registries["producers"])
+        self.chain = ProducerChain(city.chain, followers[1], producers=producers, contracts={})
+        self.catalogue = Catalogue(self.folder, self.store, sources=lambda _: ImageSources())
+        self.settings = GatewaySettings(GATEWAY.uuid, self.folder)
+
+    def read(self) -> SiteFacts:
+        """Read both chains once."""
+        site = self.site.read()
+        reading = self.chain.with_newest(self.chain.read({c for s in site.specs.values() for c in s.components}))
+        self.assembly = Assembly(self.catalogue, {self.city.chain.chain_id: self.confirmations})
+        return self.assembly.assemble(site, [reading], self.settings)
+
+    def find(self) -> None:
+        """Find all wanted files."""
+        for wanted in self.assembly.wanted:
+            self.catalogue.find(wanted, observer=SearchObserver())
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """Return the store of all tests, because they have one chain."""
+    return LocalStore(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def reader(city: City, store: LocalStore, tmp_path: Path) -> Reader:
+    """Return a reader that has read nothing."""
+    return Reader(city, tmp_path, store)
+
+
+def component(city: City) -> Component:
+    """Return the example's product."""
+    return Component(city.chain.chain_id, city.deployment.contract, PRODUCT.name)
+
+
+def test_a_release_is_offered_after_its_image_is_proven(city: City, reader: Reader) -> None:
+    """Devices, their Spec and its releases are read; the image is found once, proven, and kept for the next start."""
+    number = city.register("SN-1")
+    release = city.publish("1.0.0", image := code(700), reader.store)
+    facts = reader.read()
+    assert facts.devices[number].name == f"acme/{MODEL}/SN-1"
+    assert facts.specs[spec_hash(MODEL)].components == (component(city),)
+    assert [str(one) for one in reader.assembly.wanted] == [f"the image of {PRODUCT.name} 1.0.0"]
+    assert facts.components[component(city)].releases[0].image is None
+
+    reader.find()
+    [found] = reader.read().components[component(city)].releases
+    assert found.image
+    assert found.image.path.read_bytes() == image
+    assert (found.image.sha256, found.image.source) == (release.sha256, "the gateway's store")
+    assert not reader.assembly.wanted
+
+    # A file that was spoiled while the gateway was off is found to be so, and is searched again.
+    found.image.path.write_bytes(b"spoiled".ljust(len(image)))
+    again = Reader(city, reader.folder, reader.store)
+    assert again.read().components[component(city)].releases[0].image is None
+    assert "check 4 failed" in " ".join(again.assembly.faults.values())
+    again.read()
+    again.find()
+    assert again.read().components[component(city)].releases[0].image
+
+
+def test_a_revoked_release_stays_known_and_is_not_kept(city: City, reader: Reader) -> None:
+    """A revoked release is recognised and has no image; one below the floor is not wanted; one ahead is found early."""
+    city.publish("2.0.0", code(710), reader.store)
+    city.publish("2.1.0", code(720), reader.store)
+    reader.read()
+    reader.find()
+    city.decide_release(revoke_call(PRODUCT.name, Version(2, 1, 0), reason="bricks boards"))
+    facts = reader.read().components[component(city)]
+    assert [(str(one.release.version), one.is_active, one.image is None) for one in facts.releases[:2]] == [
+        ("2.1.0", False, True),
+        ("2.0.0", True, False),
+    ]
+    reader.catalogue.keep(reader.assembly.kept)
+    assert not (reader.folder / "images" / facts.releases[0].release.sha256.hex()).exists()
+    assert (reader.folder / "images" / facts.releases[1].release.sha256.hex()).exists()
+
+    deep = Reader(city, reader.folder / "deep", reader.store, confirmations=2)
+    city.publish("2.2.0", code(730), deep.store)
+    assert [str(one.release.version) for one in deep.read().components[component(city)].releases[:1]] == ["2.1.0"]
+    assert f"the image of {PRODUCT.name} 2.2.0" in map(str, deep.assembly.wanted)
+    deep.find()
+    city.decide_release(floor_call(PRODUCT.name, Version(2, 2, 0)))
+    city.chain.mine()
+    found = deep.read().components[component(city)]
+    assert str(found.releases[0].release.version) == "2.2.0"
+    assert found.releases[0].image
+
+
+def test_only_what_the_spec_lists_of_a_followed_producer_is_offered(city: City, reader: Reader) -> None:
+    """A product of a contract that is not a producer's, and those of a suspended producer, are withheld."""
+    stranger = SpecUpdate(city.chain.chain_id, city.cast.mallory.address, "evil", allowed=True)
+    account = dev_account(REGISTRANT)
+    city.devices.allow(account, MODEL, stranger)
+    city.register("SN-2")
+    facts = reader.read()
+    assert len(facts.components) == 2
+    evil = facts.components[Component(stranger.chain_id, stranger.contract, "evil")]
+    assert (evil.releases, evil.withheld) == ((), "its producer is not followed, or lacks it")
+    assert facts.components[component(city)].withheld == ""
+
+    city.decide("producers", "suspend", product_key("acme"))
+    assert reader.read().components[component(city)].withheld == "the producer is suspended"
+    assert reader.assembly.facts.components[component(city)].releases
+    city.decide("producers", "restore", product_key("acme"))
+    city.devices.allow(account, MODEL, SpecUpdate(stranger.chain_id, stranger.contract, "evil", allowed=False))
+    facts = reader.read()
+    assert (len(facts.components), facts.components[component(city)].withheld) == (1, "")
+
+
+def test_orders_name_their_devices_and_bans_are_seen(city: City, reader: Reader) -> None:
+    """An order is for the devices that were registered before it; a ban of a device or of the gateway is read."""
+    before = frozenset(reader.read().devices)
+    number = city.order("berlin", city.release_id("2.0.0"))
+    later = city.register("SN-3")
+    facts = reader.read()
+    [order] = facts.orders
+    assert (order.order.number, order.members, later in facts.devices) == (number, before, True)
+
+    city.decide("devices", "ban", later, b"stolen".ljust(32, b"\0"))
+    city.decide("identities", "ban", GATEWAY.uuid.bytes, b"test".ljust(32, b"\0"))
+    facts = reader.read()
+    assert (facts.devices[later].is_banned, facts.is_banned) == (True, True)
+    city.decide("identities", "unban", GATEWAY.uuid.bytes)
+    assert not reader.read().is_banned
