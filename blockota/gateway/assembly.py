@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from blockota.errors import BlockOTAError
-from blockota.gateway.catalogue import Catalogue, WantedFile
+from blockota.gateway.catalogue import ImageCatalogue, WantedFile
 from blockota.gateway.facts import ComponentFacts, KnownDevice, ProvenImage, ReleaseFacts, SiteFacts
 from blockota.gateway.producer_chain import ProducerReading, ProductReading, is_active, manifest_of
 from blockota.gateway.settings import GatewaySettings
@@ -34,7 +34,7 @@ class Assembly:
         faults: why something is not offered, by its name.
     """
 
-    catalogue: Catalogue
+    catalogue: ImageCatalogue
     confirmations: Mapping[int, int]
     facts: SiteFacts = field(default_factory=SiteFacts)
     wanted: list[WantedFile] = field(default_factory=list)

@@ -62,7 +62,7 @@ class WantedFile:
         return f"the {'manifest' if self.manifest else 'image'} of {self.release.product} {self.release.version}"
 
 
-class Catalogue:
+class ImageCatalogue:
     """Keeps images and manifests in a folder.
 
     Args:

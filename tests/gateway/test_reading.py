@@ -11,7 +11,7 @@ from blockota.bindings.block_ota import floor_call, revoke_call
 from blockota.bindings.producers import ProducersContract
 from blockota.chain.follow import Follower
 from blockota.gateway.assembly import Assembly
-from blockota.gateway.catalogue import Catalogue
+from blockota.gateway.catalogue import ImageCatalogue
 from blockota.gateway.facts import SiteFacts
 from blockota.gateway.producer_chain import ProducerChain
 from blockota.gateway.settings import GatewaySettings
@@ -53,7 +53,7 @@ class Reader:
         self.site = SiteChain(GATEWAY.uuid, followers[0], contracts, lists=self.folder / "lists")
         producers = ProducersContract(city.chain, city.deployment.registries["producers"])
         self.chain = ProducerChain(city.chain, followers[1], producers=producers, contracts={})
-        self.catalogue = Catalogue(self.folder, self.store, sources=lambda _: ImageSources())
+        self.catalogue = ImageCatalogue(self.folder, self.store, sources=lambda _: ImageSources())
         self.settings = GatewaySettings(GATEWAY.uuid, self.folder)
 
     def read(self) -> SiteFacts:
