@@ -2,14 +2,15 @@
 
 `choose` judges, in this order:
 
-1. what stops all updates of the device: a ban, a pause of its group, the daily window of its group;
-2. the newest order for the device whose time window is open, if its release may be installed;
-3. the policy of the group. `Mode.AUTO` takes the newest release that may be installed. It stays with the producer whose
-   release the device runs. `Mode.ORDERED` takes nothing.
+1. the newest order for the device whose time window is open, if its release may be installed;
+2. the policy of the group. `Mode.AUTO` takes the newest release that may be installed. It stays with the producer whose
+   release the device runs. `Mode.ORDERED` takes nothing;
+3. whether the release is withheld for a time: the device is banned, the group or the contract is paused, or the daily
+   window of the group is closed. The tries of the delivery are not forgotten meanwhile.
 
-A release may be installed if its product is not withheld, it is active, not below the floor, and its image is proven;
-if the device meets the requirements in its manifest; and if it does not replace a newer release. A revoked release that
-the device runs is replaced by the newest active one, though lower, but not below the floor.
+A release may be installed if it is active, not below the floor, and its image is proven; if the device meets the
+requirements in its manifest; and if it does not replace a newer release. A revoked release that the device runs is
+replaced by the newest active one, though lower, but not below the floor.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class ProductFacts:
         component: the product.
         candidates: all its releases, in ascending order of their versions.
         floor: the lowest version that may be installed; None for all.
-        withheld: why its releases may not be installed, such as a paused contract; empty if they may.
+        withheld: why its releases are not offered now, such as a paused contract; empty if they are.
     """
 
     component: Component
@@ -166,11 +167,13 @@ class Choice:
     Attributes:
         target: the release, which the device may run already; None if nothing is to be installed.
         why: the reason, for an operator.
+        is_withheld: whether the release must not be offered now.
         look_again: the next Unix time at which the choice may be another one; None if time alone changes nothing.
     """
 
     target: Target | None
     why: str
+    is_withheld: bool = False
     look_again: int | None = None
 
 
@@ -186,19 +189,13 @@ def choose(
         policy: the policy of the device's group.
         now: Unix time.
     """
-    if device.is_banned:
-        return Choice(None, "the device is banned")
-    if policy.is_paused:
-        return Choice(None, "an operator paused the group")
-    if policy.windows and not any(window.is_open(now) for window in policy.windows):
-        opening = min(window.next_change(now) for window in policy.windows)
-        return Choice(None, f"the daily window opens on {show_time(opening)}", opening)
     running = [(product, one) for product in products for one in product.candidates if one.image == device.running]
     # Of releases with equal images, one that is not revoked.
     found = max(running, key=lambda pair: (not pair[1].is_revoked, pair[1].release.version), default=None)
     choosing = _Choosing(products, policy, now, device.hardware, found)
-    choice = choosing.by_order(orders)
-    return replace(choice, look_again=min(choosing.changes(orders), default=None))
+    choice = replace(choosing.by_order(orders), look_again=min(choosing.changes(orders), default=None))
+    withheld = "the device is banned" if device.is_banned else choosing.withheld(choice.target)
+    return replace(choice, is_withheld=True, why=withheld) if withheld else choice
 
 
 @dataclass(frozen=True)
@@ -258,6 +255,19 @@ class _Choosing:
         yield from (edge for edge in edges if edge > self.now)
         yield from (window.next_change(self.now) for window in self.policy.windows)
 
+    def withheld(self, target: Target | None) -> str:
+        """Return why a release is not offered now; empty if it is."""
+        if self.policy.is_paused:
+            return "an operator paused the group"
+        windows = self.policy.windows
+        if windows and not any(window.is_open(self.now) for window in windows):
+            opening = min(window.next_change(self.now) for window in windows)
+            return f"the daily window opens on {show_time(opening)}"
+        if target is None or (self.running and self.running[1].image == target.image):
+            return ""
+        component = Component.of(target.release)
+        return next(product.withheld for product in self.products if product.component == component)
+
     def _installed(self, product: ProductFacts) -> Candidate | None:
         """Return the release of a product that the device runs."""
         return self.running[1] if self.running and self.running[0] is product else None
@@ -286,8 +296,6 @@ class _Choosing:
         return next(self._refusals(one, product), "")
 
     def _refusals(self, one: Candidate, product: ProductFacts) -> Iterator[str]:
-        if product.withheld:
-            yield product.withheld
         if one.is_revoked:
             yield "the release is revoked"
         if one.active_from > self.now:

@@ -72,6 +72,7 @@ REV_B = product("1.0.0", candidate("2.0.0", requires=Requirements(hardware=("rev
 LATER = product("1.0.0", candidate("1.1.0", active_from=NOW + 5))
 FLOOR = Version(1, 1, 0)
 
+WITHHELD = {"banned", "paused contract", "paused group", "not paired"}
 TABLE: dict[str, tuple[Condition, ProductFacts, tuple[Order, ...], GroupPolicy, str | None, str]] = {
     "newest": (runs("1.0.0"), THREE, (), AUTO, "2.0.0", "newest"),
     "not reported yet": (runs(None), THREE, (), AUTO, "2.0.0", "newest"),
@@ -86,13 +87,14 @@ TABLE: dict[str, tuple[Condition, ProductFacts, tuple[Order, ...], GroupPolicy, 
         *(replace(AUTO, allow_downgrade=True), "1.0.0", "newest"),
     ),
     "no release": (runs(None), product(), (), AUTO, None, "acme-thermo2 has no release"),
-    "banned": (runs("1.0.0", is_banned=True), THREE, (order("2.0.0"),), AUTO, None, "banned"),
+    "banned": (runs("1.0.0", is_banned=True), THREE, (order("2.0.0"),), AUTO, "2.0.0", "banned"),
     "paused contract": (
         *(runs("1.0.0"), replace(THREE, withheld="the contract is paused"), (order("2.0.0"),), AUTO),
-        *("1.0.0", "the contract is paused"),
+        *("2.0.0", "the contract is paused"),
     ),
-    "paused group": (runs("1.0.0"), THREE, (order("2.0.0"),), replace(AUTO, is_paused=True), None, "an operator"),
-    "not paired": (runs("1.0.0"), product("2.0.0", withheld="not paired"), (), AUTO, None, "not paired"),
+    "paused group": (runs("1.0.0"), THREE, (order("2.0.0"),), replace(AUTO, is_paused=True), "2.0.0", "an operator"),
+    "not paired": (runs("1.0.0"), product("2.0.0", withheld="not paired"), (), AUTO, "2.0.0", "not paired"),
+    "paused, runs it": (runs("2.0.0"), replace(THREE, withheld="paused"), (), AUTO, "2.0.0", "the device runs 2.0.0"),
     "not active yet": (runs("1.0.0"), LATER, (), AUTO, "1.0.0", "the device runs 1.0.0"),
     "not proven yet": (
         *(runs("1.0.0"), product("1.0.0", "1.1.0", candidate("2.0.0", is_proven=False)), (), AUTO),
@@ -158,7 +160,8 @@ def test_the_choice_follows_the_facts(case: str) -> None:
     choice = choose(device, [facts], orders, policy=policy, now=NOW)
     assert version_of(choice) == version
     assert why in choice.why
-    if choice.target:
+    assert choice.is_withheld == (case in WITHHELD)
+    if choice.target and case not in WITHHELD:
         assert choice.target.order == (max(one.number for one in orders) if choice.why[:-2] == "order" else None)
 
 
@@ -190,7 +193,7 @@ def test_a_daily_window_may_pass_midnight() -> None:
     assert night.next_change(midnight + 4 * 3600) == midnight + 22 * 3600
     assert DailyWindow(5, 5).is_open(NOW)
     closed = choose(runs("1.0.0"), [THREE], [], policy=GroupPolicy(windows=(night,)), now=midnight + 12 * 3600)
-    assert (closed.target, closed.look_again) == (None, midnight + 22 * 3600)
+    assert (closed.is_withheld, closed.look_again) == (True, midnight + 22 * 3600)
     assert "the daily window opens on" in closed.why
 
 

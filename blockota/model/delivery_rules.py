@@ -1,0 +1,297 @@
+"""The state machine of a delivery, as a table of rules for each stage and event. Pure; time is a parameter.
+
+`advance` takes the state and an event, and returns the next state and the entries for the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from blockota.model.delivery import (
+    Delivery,
+    DeliveryPolicy,
+    EntryFacts,
+    Event,
+    Offered,
+    Outcome,
+    Planned,
+    Postponed,
+    Progress,
+    Reported,
+    Retried,
+    Stage,
+    Target,
+    Timeout,
+)
+from blockota.model.receipt import EntryKind, EvidenceLevel
+
+
+@dataclass(frozen=True)
+class Step:
+    """The result of an event: the next state, and the entries for the log, in order."""
+
+    delivery: Delivery
+    entries: tuple[EntryFacts, ...] = ()
+
+
+def advance(delivery: Delivery, event: Event, *, policy: DeliveryPolicy, now: int) -> Step:
+    """Process one event.
+
+    Args:
+        delivery: the present state.
+        event: the event.
+        policy: the limits of the device's group.
+        now: Unix time of the gateway's clock.
+
+    Returns:
+        The next state with the entries to log. An event that has no meaning in the present stage changes nothing.
+    """
+    rule = _RULES.get((delivery.stage, type(event)))
+    if delivery.is_withheld and delivery.stage is Stage.OFFERED and type(event) not in _ALWAYS:
+        return Step(delivery)
+    return rule(_Situation(delivery, policy, now), event) if rule else Step(delivery)
+
+
+@dataclass(frozen=True)
+class _Situation:
+    delivery: Delivery
+    policy: DeliveryPolicy
+    now: int
+
+    def begin(self, target: Target | None, *, is_withheld: bool) -> Delivery:
+        """Start with a new target, or settle without one."""
+        old = self.delivery
+        fresh = Delivery(
+            target=target,
+            is_withheld=is_withheld,
+            given_up=old.given_up,
+            running=old.running,
+            logged=old.logged,
+            installed=old.installed,
+            attempt=old.attempt + 1,
+        )
+        if target is None or target.image == old.running:
+            return fresh
+        if any(target.is_same_release(one) and target.order in (None, one.order) for one in old.given_up):
+            return replace(fresh, stage=Stage.STOPPED, reason="the tries of this release are used up")
+        return replace(self, delivery=fresh).open()
+
+    def open(self) -> Delivery:
+        """Offer the target."""
+        wake = None if self.delivery.is_withheld else self.now + self.policy.late_after
+        return replace(self.delivery, stage=Stage.OFFERED, received=0, offered_at=None, wake=wake, reason="")
+
+    def entry(self, kind: EntryKind, *, text: str) -> EntryFacts:
+        """Return an entry about the present target."""
+        target = self.delivery.target
+        return EntryFacts(
+            kind,
+            release=target.release if target else None,
+            image=target.image if target else None,
+            order=target.order if target else None,
+            text=text,
+        )
+
+    def fail(self, reason: str, *, is_final: bool = False) -> Delivery:
+        """End a try: the next one begins after a pause, if one is left."""
+        delivery, pauses = self.delivery, self.policy.pauses
+        counted = replace(delivery, tries=delivery.tries + 1, attempt=delivery.attempt + 1)
+        failed = replace(counted, received=0, offered_at=None, reason=reason)
+        if delivery.target and (is_final or delivery.tries >= len(pauses)):
+            given_up = delivery.given_up | {delivery.target}
+            return replace(failed, stage=Stage.STOPPED, wake=None, given_up=given_up)
+        return replace(failed, stage=Stage.PAUSED, wake=self.now + pauses[delivery.tries])
+
+    def failed(self, reason: str, *, is_final: bool = False, kind: EntryKind = EntryKind.EVENT) -> Step:
+        """End a try, and log it."""
+        return Step(self.fail(reason, is_final=is_final), (self.entry(kind, text=reason),))
+
+
+def _planned(situation: _Situation, event: Planned) -> Step:
+    """Take a new target. A try is not disturbed by a target that differs in the order only."""
+    delivery, target = situation.delivery, event.target
+    is_same = target is not None and target.is_same_release(delivery.target)
+    if target == delivery.target or (is_same and delivery.stage is not Stage.STOPPED):
+        return Step(_withheld(replace(situation, delivery=replace(delivery, target=target)), event.is_withheld))
+    # The device has the image, and decides alone whether it confirms it: a cancellation would change nothing.
+    if delivery.stage is Stage.TRIAL:
+        return Step(delivery)
+    entries: tuple[EntryFacts, ...] = ()
+    if delivery.target and delivery.target.order is not None and delivery.stage is not Stage.SETTLED:
+        text = f"the device did not run the release before order {delivery.target.order} ended: {event.why}"
+        entries = (situation.entry(EntryKind.EVENT, text=text.rstrip(": ")),)
+    return Step(situation.begin(target, is_withheld=event.is_withheld), entries)
+
+
+def _withheld(situation: _Situation, is_withheld: bool) -> Delivery:  # noqa: FBT001
+    """Withhold the target, or offer it again. What the device was fetching has another job number afterwards."""
+    delivery = situation.delivery
+    if is_withheld == delivery.is_withheld:
+        return delivery
+    changed = replace(delivery, is_withheld=is_withheld)
+    if delivery.stage not in (Stage.OFFERED, Stage.TRANSFER):
+        return changed
+    return replace(situation, delivery=replace(changed, attempt=delivery.attempt + is_withheld)).open()
+
+
+def _offered(situation: _Situation, _: Offered) -> Step:
+    delivery = situation.delivery
+    return Step(delivery if delivery.offered_at is not None else replace(delivery, offered_at=situation.now))
+
+
+def _progress(situation: _Situation, event: Progress) -> Step:
+    """Note the progress. A message without more bytes does not extend the time, so that no device is stuck for ever."""
+    delivery = situation.delivery
+    if delivery.stage is Stage.TRANSFER and event.received <= delivery.received:
+        return Step(delivery)
+    wake = situation.now + situation.policy.transfer_time
+    return Step(replace(delivery, stage=Stage.TRANSFER, received=max(event.received, 0), wake=wake))
+
+
+def _outcome(situation: _Situation, event: Outcome) -> Step:
+    if not event.succeeded:
+        kind = EntryKind.REFUSAL if event.is_refusal else EntryKind.EVENT
+        return situation.failed(event.reason or "the device gives no reason", is_final=event.is_refusal, kind=kind)
+    return Step(_on_trial(situation))
+
+
+def _on_trial(situation: _Situation) -> Delivery:
+    wake = situation.now + situation.policy.trial_time
+    if situation.delivery.stage is Stage.TRIAL:  # repeating a claim does not extend the time
+        return situation.delivery
+    return replace(situation.delivery, stage=Stage.TRIAL, wake=wake, reason="")
+
+
+def _postponed(situation: _Situation, event: Postponed) -> Step:
+    """Postpone, up to the limits of the policy. A request beyond them is refused: the offer stays."""
+    delivery, policy = situation.delivery, situation.policy
+    since = situation.now if delivery.postponed_since is None else delivery.postponed_since
+    latest = since + policy.longest_postponement
+    if delivery.postponements >= policy.postponements or situation.now >= latest:
+        why = f"the device asks for another postponement, after {delivery.postponements}: {event.reason}"
+        return Step(delivery, (situation.entry(EntryKind.WARNING, text=why.rstrip(": ")),))
+    until = min(max(event.until, situation.now), latest)
+    entry = replace(
+        situation.entry(EntryKind.POSTPONEMENT, text=event.reason or "the device gives no reason"),
+        level=EvidenceLevel.A if event.statement else None,
+        counter=event.counter,
+        statement=event.statement,
+    )
+    later = replace(delivery, stage=Stage.POSTPONED, wake=until, reason=entry.text, received=0)
+    return Step(replace(later, postponements=delivery.postponements + 1, postponed_since=since), (entry,))
+
+
+def _timeout(situation: _Situation, _: Timeout) -> Step:
+    delivery = situation.delivery
+    if delivery.wake is None or situation.now < delivery.wake:
+        return Step(delivery)
+    if delivery.stage is Stage.TRANSFER:
+        return situation.failed(f"no progress for {situation.policy.transfer_time} seconds")
+    if delivery.stage is Stage.TRIAL:
+        return situation.failed(f"not confirmed within {situation.policy.trial_time} seconds")
+    if delivery.stage is Stage.OFFERED:
+        text = f"the device did not begin to fetch the release within {situation.policy.late_after} seconds"
+        return Step(replace(delivery, wake=None), (situation.entry(EntryKind.EVENT, text=text),))
+    return Step(situation.open())
+
+
+def _retried(situation: _Situation, _: Retried) -> Step:
+    delivery = situation.delivery
+    given_up = frozenset(old for old in delivery.given_up if not old.is_same_release(delivery.target))
+    again = replace(situation, delivery=replace(delivery, given_up=given_up))
+    return Step(again.begin(delivery.target, is_withheld=delivery.is_withheld))
+
+
+def _reported(situation: _Situation, event: Reported) -> Step:
+    delivery = situation.delivery
+    if event.is_confirmed:
+        return _confirmed(situation, event)
+    # A device that starts the image again after its delivery ended stays where it is until it confirms the image.
+    is_over = delivery.stage in (Stage.SETTLED, Stage.STOPPED)
+    is_target = delivery.target is not None and event.image == delivery.target.image
+    return Step(_on_trial(situation) if is_target and not is_over else delivery)
+
+
+def _confirmed(situation: _Situation, event: Reported) -> Step:
+    """Process the report that the device runs an image and has confirmed it."""
+    delivery, target = situation.delivery, situation.delivery.target
+    entries = _entries_about(situation, event)
+    known = replace(delivery, running=event.image)
+    if entries and event.release:
+        known = replace(known, logged=(event.image, event.level))
+        if event.level is not EvidenceLevel.B:
+            known = replace(known, installed=known.installed | {event.release.digest})
+    elif entries:  # an unknown image: the release is logged again when the device returns to it
+        known = replace(known, logged=None)
+    now = replace(situation, delivery=known)
+
+    if target is None:
+        return Step(known, entries)
+    if event.image == target.image:
+        settled = replace(known, stage=Stage.SETTLED, received=0, offered_at=None, wake=None, reason="")
+        return Step(settled, entries)
+    if delivery.stage is Stage.TRIAL:
+        failed = now.failed("the device rolled back", is_final=not situation.policy.offers_after_rollback)
+        return Step(failed.delivery, (*entries, *failed.entries))
+    # The device left its target by itself. It gets the release again, but not more often than after failed tries.
+    if delivery.stage is Stage.SETTLED:
+        return Step(now.fail("the device no longer runs the release"), entries)
+    return Step(known, entries)
+
+
+def _entries_about(situation: _Situation, event: Reported) -> tuple[EntryFacts, ...]:
+    """Return the entry about a running image; none if it is logged already, with evidence that is not weaker."""
+    delivery, target = situation.delivery, situation.delivery.target
+    if event.release is None:
+        if event.image == delivery.running:
+            return ()
+        text = f"the device runs an image that no release has: SHA-256 {event.image.hex()}"
+        return (EntryFacts(EntryKind.WARNING, image=event.image, text=text),)
+    is_logged = delivery.logged is not None and delivery.logged[0] == event.image
+    if delivery.logged and is_logged and EvidenceLevel.B in (event.level, delivery.logged[1]):
+        is_logged = event.level is EvidenceLevel.B
+    if is_logged:
+        return ()
+    kind = EntryKind.INSTALL
+    if situation.policy.is_configuration:
+        kind = EntryKind.CONFIGURATION
+    elif event.level is EvidenceLevel.B:
+        kind = EntryKind.CLAIMED
+    elif event.release.digest in delivery.installed:
+        kind = EntryKind.REINSTALL
+    previous = delivery.running if delivery.running != event.image else None
+    order = target.order if target and target.image == event.image else None
+    entry = EntryFacts(
+        kind,
+        release=event.release,
+        image=event.image,
+        previous=previous,
+        level=event.level,
+        order=order,
+        counter=event.counter,
+        statement=event.statement,
+    )
+    return (entry,)
+
+
+_ALWAYS: Mapping[type, Callable[..., Step]] = {Planned: _planned, Reported: _reported}
+_DURING_TRY: Mapping[type, Callable[..., Step]] = {
+    Progress: _progress,
+    Outcome: _outcome,
+    Postponed: _postponed,
+    Timeout: _timeout,
+}
+_AT: Mapping[Stage, Mapping[type, Callable[..., Step]]] = {
+    Stage.SETTLED: {},
+    Stage.OFFERED: {Offered: _offered, **_DURING_TRY},
+    Stage.TRANSFER: _DURING_TRY,
+    Stage.TRIAL: {Outcome: _outcome, Timeout: _timeout},
+    Stage.POSTPONED: {Timeout: _timeout, Retried: _retried},
+    Stage.PAUSED: {Timeout: _timeout, Retried: _retried},
+    Stage.STOPPED: {Retried: _retried},
+}
+_RULES: Mapping[tuple[Stage, type], Callable[..., Step]] = {
+    (stage, event): rule for stage, rules in _AT.items() for event, rule in {**_ALWAYS, **rules}.items()
+}
+"""The rule for each event in each stage; an event without a rule changes nothing."""
