@@ -22,12 +22,13 @@ from blockota.connection import Connection
 from blockota.errors import Action, ChainError, ProposalError, RefusedError, shortened
 from blockota.ethereum import to_checksum_address
 from blockota.formats.abi import DecodingError, interface
+from blockota.model.container import NO_CHIP, Container
 from blockota.model.draft import Draft
 from blockota.model.manifest import Description
-from blockota.model.release import Region, Release
+from blockota.model.release import Product, Region, Release
 from blockota.settings import REGISTRIES
 from blockota.vendor.description import find_description
-from blockota.vendor.drafting import ChipMemory, with_image
+from blockota.vendor.drafting import ChipMemory, with_file, with_image
 from blockota.vendor.images import ImageInputs
 from blockota.vendor.propose import Reason
 from blockota.vendor.queue import with_queue
@@ -196,11 +197,17 @@ def describe(connection: Connection, release: Release, named: Sequence[str] = ()
 def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft:
     """Add the image of a file to a draft, with the memory of the product's chip.
 
+    A configuration for a device that is not an STM32 is opaque.
+
     Raises:
         UsageError: the file does not exist, or contradicts the draft.
         RefusedError: the product is not paired, its chip is not supported, or the file is not an image.
     """
     product = contract.paired_product(draft.product)
+    if product.chip_id == NO_CHIP and draft.configuration and draft.container is Container.STM32:
+        draft = replace(draft, container=Container.OPAQUE)
+    if product.chip_id == NO_CHIP or draft.container is not Container.STM32:
+        return with_file(draft, path, product=product)
     chip = require_chip(product.chip_id)
     memory = ChipMemory(
         ram=tuple(Region(part.start, len(part)) for part in chip.ram),
@@ -225,6 +232,25 @@ def require_chip(chip_id: int) -> Chip:
         remedy="check the id that the board reports, or choose one of the supported ids",
         action=Action.LIST_CHIPS,
     )
+
+
+def require_pairing(product: Product) -> None:
+    """Refuse a pairing with a chip or region for which no bench or gateway could install a release.
+
+    Raises:
+        RefusedError: the chip is not in the chip table, or the region does not fit it. With chip id 0, the region does
+            not begin at 0.
+    """
+    if product.chip_id != NO_CHIP:
+        require_flash_region(product.region, require_chip(product.chip_id))
+        return
+    if product.region.start:
+        size = product.region.size
+        raise RefusedError(
+            "the region does not begin at 0",
+            why=f"with chip id 0 the region is the largest size of an image, and {product.region} is given",
+            remedy=f"give 0:{size}, where {size} is the largest size in bytes",
+        )
 
 
 def require_flash_region(region: Region, chip: Chip) -> None:

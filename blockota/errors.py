@@ -63,6 +63,7 @@ class Action(Enum):
     GIVE_LOAD_ADDRESS = auto()  # (address)
     GIVE_OR_ACCEPT_LOAD_ADDRESS = auto()  # (address)
     ACCEPT_LOAD_ADDRESS = auto()
+    CHOOSE_CONTAINER = auto()
     FILL_GAPS = auto()
     LIST_CHIPS = auto()
     PROTECT_BOARD = auto()

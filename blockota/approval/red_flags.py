@@ -17,7 +17,7 @@ from blockota.errors import Action, ProposalError, shortened
 from blockota.ethereum import ZERO_ADDRESS
 from blockota.formats.abi import SELECTOR_SIZE, encode_signature_call
 from blockota.model.agreement import Agreement, AgreementStatus
-from blockota.model.release import MAX_MAJOR, Region, Version, product_name, show_time
+from blockota.model.release import MAX_MAJOR, Region, Version, product_name, show_chip, show_time
 
 FAR_EXPIRY = 30 * 86400
 """Largest time until a proposal's expiry that is not flagged, in seconds."""
@@ -99,6 +99,11 @@ def address_flag(name: str, load_address: int, *, linked_for: int, accepted: str
     """
     addresses = f"0x{linked_for:08x}, and would be written at 0x{load_address:08x}"
     return RedFlag(Word.ADDRESS, f"the image of {name} seems to be linked for {addresses}; {accepted}")
+
+
+def container_flag(name: str, why: str) -> RedFlag:
+    """Flag a release whose container does not fit the chip id of its product, or cannot be read."""
+    return RedFlag(Word.CONTAINER, f"no bench and no gateway would install {name}: {why}")
 
 
 def check_place(proposal: Proposal, view: ChainView) -> None:
@@ -292,8 +297,8 @@ def _of_pairing(arguments: Mapping[str, Any], view: ChainView) -> Iterator[RedFl
     if wanted != (product.oem, product.chip_id, product.region):
         yield RedFlag(
             Word.PAIRING,
-            f"{product.name} was paired with {product.oem}, chip id 0x{product.chip_id:03x}, {product.region}: its "
-            "next releases would be for other boards",
+            f"{product.name} was paired with {product.oem}, chip id {show_chip(product.chip_id)}, {product.region}: "
+            "its next releases would be for other boards",
         )
 
 

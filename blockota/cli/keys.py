@@ -54,14 +54,14 @@ def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command]
 
 def password_option(command: _Command) -> _Command:
     """Add ``--password-fd N``, as the parameter ``password_fd``."""
-    words = "Read the key's password from this file descriptor."
+    words = "File descriptor with the key's password."
     return click.option("--password-fd", type=descriptor, metavar="N", help=words)(command)
 
 
 def sign_option(command: Callable[..., None]) -> Callable[..., None]:
     """Add ``--sign URI`` and ``--password-fd N``, as the parameter `sign`: an `OpenSigner`, or None without a key."""
 
-    @click.option("--sign", metavar="URI", help="Sign with this key, if no red flag is raised.")
+    @click.option("--sign", metavar="URI", help="Sign, if no red flag is raised.")
     @password_option
     @functools.wraps(command)
     def wrapped(*args: object, sign: str | None, password_fd: int | None, **kwargs: object) -> None:

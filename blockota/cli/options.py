@@ -213,7 +213,7 @@ def proposing_options(
     default_output: Callable[[Mapping[str, Any]], Path | None] | None = None,
     can_sign: bool = True,
     output_help: str = "Proposal file to write.",
-    nonce_help: str = "Nonce of the Safe; by default the next one after the proposals in the folder of -o.",
+    nonce_help: str = "Nonce; else the next after those beside -o.",
 ) -> Callable[..., None]:
     """Add ``-o``, ``--reason``, ``--proposer``, ``--expires-in``, ``--nonce`` and ``--sign``, as `proposing`.
 

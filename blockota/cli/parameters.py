@@ -16,6 +16,7 @@ from click.types import FuncParamType
 
 from blockota.errors import UsageError
 from blockota.ethereum import is_address, is_checksum_address, to_checksum_address
+from blockota.model.container import Container
 from blockota.model.release import Region, Version
 
 _SIZE = re.compile(r"(?:(0x[0-9a-f]{1,8})|(\d{1,10}))(?:([KMG])(?:iB)?)?", re.ASCII | re.IGNORECASE)
@@ -76,7 +77,7 @@ def size(value: Any) -> int:
 
 def region(value: Any) -> Region:
     """Parse a flash region such as ``0x08000000:64K``, with its first address and its size."""
-    match = re.fullmatch(r"(0x[0-9a-fA-F]{1,8}):(.*)", str(value))
+    match = re.fullmatch(r"(0|0x[0-9a-fA-F]{1,8}):(.*)", str(value))
     try:
         found = Region(int(match[1], 16), size(match[2])) if match else Region(0, 0)
     except click.BadParameter:
@@ -160,6 +161,17 @@ def entry(value: Any) -> tuple[str, str]:
     return key, text
 
 
+def container(value: Any) -> tuple[str, Container]:
+    """Parse ``NAME`` or ``PRODUCT=NAME`` into a product, empty if not given, and a container."""
+    if isinstance(value, tuple):
+        return value
+    product, _, name = str(value).rpartition("=")
+    if name not in {str(one) for one in Container}:
+        names = ", ".join(Container)
+        raise click.BadParameter(f"{name!r} is not a container: choose one of {names}.")
+    return product, Container(name)
+
+
 VERSION, NUMBER, SIZE, REGION = map(FuncParamType, (version, number, size, region))
 DURATION = duration_between(60)
 """At least a minute, because a number alone is seldom meant in seconds."""
@@ -168,3 +180,4 @@ VALIDITY = duration_between(600)
 INTERVAL = duration_between(1, _DAY)
 """The time between two repetitions, or until a stop."""
 ADDRESS, TIME, ENTRY, NONCE, AGREEMENT = map(FuncParamType, (address, time, entry, nonce, agreement))
+CONTAINER = FuncParamType(container)

@@ -10,7 +10,7 @@ import click
 from blockota.cli.options import ProposalDetails, ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import REGION, VERSION, number
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.model.release import Product, Region, Version, show_time
+from blockota.model.release import Product, Region, Version, show_chip, show_time
 from firmware_host.bootloader.chips import chips_named, find_chip
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def product() -> None:
 @product.command()
 @click.argument("name")
 @click.option("--oem", required=True, help="Name of the manufacturer of the device.")
-@click.option("--chip", type=chip_id, required=True, help="Id or part number, as 0x410 or STM32F103C8.")
-@click.option("--region", type=REGION, required=True, help="Flash region of the images, such as 0x08000000:64K.")
+@click.option("--chip", type=chip_id, required=True, help="Id or part number; 0 for no STM32.")
+@click.option("--region", type=REGION, required=True, help="Flash region, as 0x08000000:64K.")
 @proposing_options
 @with_session
 def pair(
@@ -62,19 +62,22 @@ def pair(
 ) -> None:
     """Propose to pair the product NAME with an OEM, a chip and a region.
 
-    The Safe's owners decide.
+    The Safe's owners decide. For devices that are not an STM32, such as one with Linux, --chip is 0, and --region is
+    0 and the largest size of an image.
 
     \b
     Example:  blockota product pair acme-thermo2 --oem acme --chip 0x410 \\
                   --region 0x08000000:64K -o pair.json
+              blockota product pair acme-hub --oem acme --chip 0 --region 0:64M \\
+                  -o pair-hub.json
     """
-    from blockota.desk import require_chip, require_flash_region
+    from blockota.desk import require_pairing
     from blockota.vendor.publish import propose_pairing
 
     if chip > MAX_CHIP_ID:  # the contract records 16 bits
         raise click.BadParameter(f"0x{chip:x} is not a chip id: it has more than 16 bits", param_hint="--chip")
-    require_flash_region(region, require_chip(chip))
     wanted = Product(name, oem, chip, region, minimum_version=None, paired=True)
+    require_pairing(wanted)
     save_proposal(session, lambda reason: propose_pairing(session.contract, wanted, reason=reason), proposing)
 
 
@@ -147,7 +150,7 @@ def list_(session: Session) -> None:
     """
     products = session.contract.products()
     rows = [
-        (p.name, p.oem, f"0x{p.chip_id:03x}", p.region, p.minimum_version or "-", "yes" if p.paired else "no")
+        (p.name, p.oem, show_chip(p.chip_id), p.region, p.minimum_version or "-", "yes" if p.paired else "no")
         for p in products
     ]
     columns = ("PRODUCT", "OEM", "CHIP", "REGION", "FLOOR", "PAIRED")
@@ -174,7 +177,7 @@ def show(session: Session, name: str) -> None:
     shown = {
         "product": found.name,
         "OEM": found.oem,
-        "chip id": f"0x{found.chip_id:03x}",
+        "chip id": show_chip(found.chip_id),
         "region": found.region,
         "floor": found.minimum_version or "not set",
         "paired": "yes" if found.paired else "no, nothing can be published or installed",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +13,17 @@ import click
 
 from blockota.cli.display import counting_bar, parts_of, search_image
 from blockota.cli.options import ProposalDetails, ProposalOptions, proposing_options, save_proposal, source_option
-from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
+from blockota.cli.parameters import CONTAINER, ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
 from blockota.cli.release_verify import verify
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, ChainError, RefusedError, UsageError
 from blockota.files import refuse_overwriting, result_files
 from blockota.formats.cid import CID, RAW
+from blockota.model.container import Container
 from blockota.model.draft import Draft, draft_manifest
-from blockota.model.release import Release, Revocation, Status, Version, show_time
+from blockota.model.manifest import Requirements
+from blockota.model.release import Release, Revocation, Status, Version, show_chip, show_time
 from blockota.model.verification import prove_record
 
 if TYPE_CHECKING:
@@ -47,9 +49,31 @@ class DraftOptions:
     accept_load_address: bool
     fill: bool
     configuration: bool
+    container: Sequence[tuple[str, Container]]
+    requires_installed: Version | None
+    hardware: Sequence[str]
     active_from: int
     notes: Path | None
     metadata: Sequence[tuple[str, str]]
+
+    def container_of(self, product: str) -> Container:
+        """Return the container that is given for a product; one without a product is for `self.product`."""
+        given = {name or self.product: container for name, container in self.container}
+        return given.get(product, Container.STM32)
+
+    def require_products(self, products: Collection[str]) -> None:
+        """Refuse a container for a product of which no image is given.
+
+        Raises:
+            UsageError: a container is for another product.
+        """
+        for name, container in self.container:
+            if name and name not in products:
+                raise UsageError(
+                    f"the container {container} cannot be used",
+                    why=f"no image for the product {name} is given",
+                    remedy="check the product's name",
+                )
 
     def as_draft(self) -> Draft:
         """Return the draft that the options describe, without an image.
@@ -66,6 +90,8 @@ class DraftOptions:
             load_address=self.load_address,
             active_from=self.active_from,
             configuration=self.configuration,
+            container=self.container_of(self.product),
+            requires=Requirements(self.requires_installed, tuple(self.hardware)),
             accept_load_address=self.accept_load_address,
             fill=self.fill,
             notes=read_notes(self.notes),
@@ -79,9 +105,12 @@ def draft_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--product", required=True, metavar="NAME", help="Product that the image is for.")
     @click.option("--version", type=VERSION, required=True, help="Version, such as 1.4.0.")
     @click.option("--load-address", type=NUMBER, help="Flash address of a .bin; else the region's.")
+    @click.option("--configuration", is_flag=True, help="IMAGE is data: no vector table is required.")
+    @click.option("--container", type=CONTAINER, multiple=True, metavar="NAME", help="stm32, mcuboot, swu or opaque.")
+    @click.option("--requires-installed", type=VERSION, help="Oldest version that IMAGE may replace.")
+    @click.option("--hardware", multiple=True, metavar="REV", help="Hardware revision for IMAGE; repeatable.")
     @click.option("--accept-load-address", is_flag=True, help="Accept images linked elsewhere.")
     @click.option("--fill", is_flag=True, help="Fill gaps in images with 0xFF.")
-    @click.option("--configuration", is_flag=True, help="IMAGE is data: no vector table is required.")
     @click.option("--active-from", type=TIME, default=0, help="2026-12-01T08:00+01:00 or +7d; else at once.")
     @click.option("--notes", type=_FILE, help="Release notes, a text file, up to 64 KiB.")
     @click.option("--metadata", type=ENTRY, multiple=True, metavar="KEY=VALUE", help="Further metadata; repeatable.")
@@ -97,7 +126,7 @@ def draft_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("image", type=_FILE)
 @draft_options
 @click.option("--also", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Another release to propose; repeatable.")
-@click.option("--also-configuration", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="As --also, for data.")
+@click.option("--also-configuration", type=_ALSO, multiple=True, metavar="…", help="As --also, for data.")
 @proposing_options
 @with_session
 def publish(
@@ -112,8 +141,8 @@ def publish(
 ) -> None:
     """Store IMAGE and propose it as a release; the Safe's owners decide.
 
-    IMAGE is raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF. --load-address and --configuration apply to IMAGE,
-    all other options to every release.
+    IMAGE is raw (.bin), Intel HEX, S-record, UF2, DfuSe or ELF; with a --container, any file. The options before
+    --accept-load-address apply to IMAGE, all others to every release.
 
     \b
     Example:  blockota release publish build/app.bin --product acme-thermo2 \\
@@ -126,9 +155,22 @@ def publish(
     wanted = [(image, first)]
     for others, is_data in ((also, False), (also_configuration, True)):
         wanted += [
-            (path, replace(first, product=other, version=number, load_address=None, configuration=is_data))
+            (
+                path,
+                Draft(
+                    *(other, number),
+                    active_from=first.active_from,
+                    configuration=is_data,
+                    container=drafting.container_of(other),
+                    accept_load_address=first.accept_load_address,
+                    fill=first.fill,
+                    notes=first.notes,
+                    metadata=first.metadata,
+                ),
+            )
             for path, other, number in others
         ]
+    drafting.require_products({draft.product for _, draft in wanted})
     # All images are checked before the first is stored.
     drafts = [complete_draft(draft, path, contract=session.contract) for path, draft in wanted]
     releases: list[Release] = []
@@ -253,7 +295,7 @@ def show(
         "SHA-256": found.sha256.hex(),
         "CID": found.cid,
         "addresses": found.region,
-        "chip id": f"0x{found.chip_id:03x}",
+        "chip id": show_chip(found.chip_id),
         "active from": show_time(found.active_from),
         "previous": found.previous or "none",
         "manifest": described.address or "none",

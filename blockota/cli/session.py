@@ -200,7 +200,7 @@ def with_session(command: Callable[Concatenate[Session, ...], None]) -> Callable
     """Pass a `Session` to a command, and add the options that define the session."""
     wrapped = with_session_offline(command)
     for option in (
-        click.option("--store", metavar="URL", help="file:DIR, kubo:http://HOST:PORT or https://HOST."),
+        click.option("--store", metavar="URL", help="file:DIR, kubo:http://… or https://HOST."),
         click.option("--network", metavar="NAME", help="Network of the settings file."),
         click.option("--config", type=click.Path(path_type=Path), help="Settings file; blockota.toml by default."),
     ):

@@ -12,9 +12,11 @@ import zlib
 from dataclasses import dataclass
 
 from blockota.errors import ImageError
+from blockota.formats import cpio
 
 _HEAD_SIZE = 1 << 16
 """The number of bytes at the start of a file in which text before the first record is searched for."""
+_OTHER_DEVICE = "publish a .swu with the container swu, for a product that is paired with chip id 0"
 _UNPACK = "unpack it, and give the .bin, .hex or .elf file that it contains"
 _DECOMPRESS = "decompress it, and give the .bin, .hex or .elf file that it contains"
 _FROM_BUILD = "give the .bin, .hex or .elf file of the build"
@@ -39,6 +41,7 @@ _SIGNATURES: tuple[tuple[bytes, ForeignKind], ...] = (
     (b"PK\x05\x06", ForeignKind("an empty ZIP archive", _FROM_BUILD)),
     (b"7z\xbc\xaf\x27\x1c", ForeignKind("a 7z archive", _UNPACK)),
     (b"Rar!\x1a\x07", ForeignKind("a RAR archive", _UNPACK)),
+    *((magic, ForeignKind("a cpio archive, as SWUpdate's .swu files are", _OTHER_DEVICE)) for magic in cpio.MAGICS),
     (b"!<arch>\n", ForeignKind("an ar archive, as static libraries and Debian packages are", _FROM_BUILD)),
     (b"\x1f\x8b\x08", ForeignKind("a gzip file", _DECOMPRESS)),
     (b"BZh", ForeignKind("a bzip2 file", _DECOMPRESS)),

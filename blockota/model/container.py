@@ -90,6 +90,13 @@ def checks_for(container: Container, face: str) -> Mapping[int, Means]:
     return dict(sorted((everywhere | content | own).items()))
 
 
+def recognise(head: bytes) -> Container:
+    """Return the container that a file fits, other than stm32, from its first `SWU_HEAD_SIZE` bytes."""
+    if cpio.first_name(head) == _SWU_FIRST:
+        return Container.SWU
+    return Container.MCUBOOT if head.startswith(mcuboot.MAGIC) else Container.OPAQUE
+
+
 def find_misfit(container: Container, chip_id: int) -> str:
     """Return why a container does not fit a product's chip id; empty if it fits."""
     if container is Container.STM32 and chip_id == NO_CHIP:

@@ -11,7 +11,8 @@ from typing import BinaryIO, Protocol
 from blockota.errors import Action, ImageError, RefusedError
 from blockota.formats.cid import RAW, dag
 from blockota.formats.vector_table import FLASH, LinkAddress, find_link_address
-from blockota.model.manifest import Manifest, metadata_from
+from blockota.model.container import NO_CHIP, SWU_HEAD_SIZE, Container, find_content_fault, find_misfit, recognise
+from blockota.model.manifest import NO_REQUIREMENTS, Delta, Manifest, Requirements, metadata_from
 from blockota.model.program import BOOT_ADDRESS, NO_PROGRAM, SRAM, find_fault
 from blockota.model.release import (
     SINGLE_BLOCK_SIZE,
@@ -47,6 +48,9 @@ class Draft:
         load_address: flash address of the first byte; None uses the start of the product's region.
         active_from: Unix time, in seconds, from which the release may be installed; 0 means immediately.
         configuration: whether the image is data, which has no vector table.
+        container: what kind of file the image is.
+        requires: what the release needs of a device.
+        deltas: patches that make the image from older images.
         region: the product's region; None if it is not known yet.
         ram: the ranges of RAM in which a program's initial stack pointer must be.
         flash_end: the end of the largest flash that the chip can have.
@@ -69,6 +73,9 @@ class Draft:
     load_address: int | None = None
     active_from: int = 0
     configuration: bool = False
+    container: Container = Container.STM32
+    requires: Requirements = NO_REQUIREMENTS
+    deltas: tuple[Delta, ...] = ()
     region: Region | None = None
     ram: tuple[Region, ...] = SRAM
     flash_end: int = FLASH.stop
@@ -88,8 +95,10 @@ def draft_release(draft: Draft, product: Product) -> Release:
     """Compute the record of a draft.
 
     Raises:
-        RefusedError: the image is empty, or the notes or metadata cannot be published.
+        RefusedError: the container does not fit the product, the image is empty, or the notes or metadata cannot be
+            published.
     """
+    _require_fit(draft, product)
     # The image is read once: it can be larger than memory.
     size, digest, root = 0, hashlib.sha256(), None
     with draft.open_image() as image:
@@ -123,26 +132,31 @@ def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
         RefusedError: the notes or metadata of the draft cannot be published.
     """
     is_elsewhere = draft.accept_load_address and _find_link_address(draft, release) is not None
-    if not (draft.notes or draft.metadata or draft.filled or is_elsewhere):
-        return None
-    return Manifest(
+    manifest = Manifest(
         *(release.product, release.version, release.sha256, release.size),
         notes=draft.notes,
         metadata=metadata_from(draft.metadata),
         accepts_load_address=is_elsewhere,
         filled=draft.filled,
+        container=draft.container,
+        requires=draft.requires,
+        deltas=draft.deltas,
     )
+    return manifest if draft.notes or draft.metadata or manifest.options else None
 
 
 def check_kind(draft: Draft, release: Release) -> None:
-    """Check that a program can start at its addresses, and that a data image is not at the boot address.
+    """Check that the image is what its container says; for an STM32, that the program can start.
 
-    If this check fails, check 9 of `model.verification` would refuse the release on every bench.
+    If this check fails, check 9 of `model.verification` would refuse the release on every bench and gateway.
 
     Raises:
-        ImageError: the program was linked for another address, or has no plausible vector table, or the data are at
-            the boot address.
+        ImageError: the image is not what its container says. For an STM32: the program was linked for another address,
+            or has no plausible vector table, or the data are at the boot address.
     """
+    if draft.container is not Container.STM32:
+        _check_content(draft, release)
+        return
     is_boot = release.load_address == BOOT_ADDRESS
     if draft.configuration and is_boot:
         raise ImageError(
@@ -179,9 +193,38 @@ def check_time(draft: Draft, *, now: int) -> None:
         )
 
 
+def _require_fit(draft: Draft, product: Product) -> None:
+    """Refuse a container that does not fit the product's chip; the error names the container that the image fits."""
+    misfit = find_misfit(draft.container, product.chip_id)
+    if not misfit:
+        return
+    remedy = "publish the image as stm32, or for a product that is paired with chip id 0"
+    if product.chip_id == NO_CHIP:
+        with draft.open_image() as image:
+            fitting = recognise(image.read(SWU_HEAD_SIZE))
+        remedy = f"choose the container {fitting}, which fits this file"
+    raise RefusedError(
+        f"the container does not fit {product.name}", why=misfit, remedy=remedy, action=Action.CHOOSE_CONTAINER
+    )
+
+
+def _check_content(draft: Draft, release: Release) -> None:
+    fault = find_content_fault(draft.container, _read_program(draft))
+    if not fault:
+        return
+    with draft.open_image() as image:
+        fitting = recognise(image.read(SWU_HEAD_SIZE))
+    raise ImageError(
+        f"the image of {release.product} {release.version} is not a file for the container {draft.container}",
+        why=fault,
+        remedy=f"give another file, or choose the container {fitting} for this one",
+        action=Action.CHOOSE_CONTAINER,
+    )
+
+
 def _find_link_address(draft: Draft, release: Release) -> LinkAddress | None:
     """Return the address that a program was linked for, if this is not the load address; None for data."""
-    if draft.configuration:
+    if draft.configuration or draft.container is not Container.STM32:
         return None
     return find_link_address(_read_program(draft), release.load_address, flash_end=draft.flash_end)
 

@@ -308,6 +308,11 @@ class Description:
     trouble: str = ""
 
     @property
+    def container(self) -> Container:
+        """The container that the manifest names; without a manifest, the image is for an STM32."""
+        return self.manifest.container if self.manifest else Container.STM32
+
+    @property
     def fields(self) -> dict[str, Any] | None:
         """The description as a JSON object; None if the release has no manifest."""
         if self.address is None and not self.trouble:

@@ -308,6 +308,11 @@ def product_name(key: bytes) -> str:
     return name if name.isprintable() else repr(name)[1:-1]
 
 
+def show_chip(chip_id: int) -> str:
+    """Format a chip id as ``0x410``; 0 is for devices that are not an STM32."""
+    return f"0x{chip_id:03x}" if chip_id else "0 (not an STM32)"
+
+
 def show_time(seconds: int) -> str:
     """Format a Unix time in seconds as UTC."""
     try:

@@ -17,13 +17,18 @@ that nothing was changed. The error of check 10 is `FlashProofError`.
 6.  (a) The version is not below the floor. The board contains (b) no other product, (c) no unknown contents and (d) no
     newer version, unless that version is revoked and the new one is the newest active release. The operator can
     override 6b, 6c and 6d; see `Consent`.
-7.  (a) The board's product id is the record's chip id. (b) The image and (c) the product's region are inside the flash.
+7.  (a) The release is for an STM32: its container is stm32, and its chip id is not 0. (b) The board's product id is the
+    record's chip id. (c) The image and (d) the product's region are inside the flash.
 8.  (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not
     report its write protection, the result of the check says so, and check 10 detects a protected page.
 9.  (a) The program was linked for its load address, or the publisher accepted the load address in the manifest. (b) The
     image is long enough for a vector table, (c) the initial stack pointer is in RAM, and (d) the reset vector is in the
     image. The vector table of an MCUboot image follows its header. If the operator consents, a data image needs no
     vector table, unless it is at the start of the flash.
+
+`prove_container` runs the parts of checks 7 and 9 that a gateway can run without the device: (7) the container fits the
+product's chip id, and (9) the image is what its container says. `model.container.checks_for` is the table of the checks
+at each face of a gateway.
 
 `prove_flash` runs check 10 on the flash after writing:
 
@@ -37,6 +42,7 @@ from collections.abc import Callable, Iterable
 
 from blockota.errors import Action, FlashProofError, VerificationError
 from blockota.formats.vector_table import LinkAddress, find_link_address
+from blockota.model.container import NO_CHIP, Container, find_content_fault, find_misfit
 from blockota.model.facts import (
     BoardAnswer,
     ChainAnswer,
@@ -48,8 +54,8 @@ from blockota.model.facts import (
     proof_words,
 )
 from blockota.model.manifest import Description
-from blockota.model.program import NO_PROGRAM, find_fault, read_vectors
-from blockota.model.release import Product, Region, Release, Status, Version, show_time
+from blockota.model.program import NO_PROGRAM, SRAM, find_fault, read_vectors
+from blockota.model.release import Product, Region, Release, Status, Version, show_chip, show_time
 
 
 def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Release], bytes]) -> ProvenRelease:
@@ -121,6 +127,47 @@ def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) 
         check_protection(proven.release.region, board),
         _check_vector_table(proven, board, consent=consent),
     ]
+
+
+def prove_container(
+    release: Release, described: Description, image: bytes, *, is_configuration: bool = False
+) -> list[Passed]:
+    """Run the parts of checks 7 and 9 that need no device, for a release that passed checks 1 to 5.
+
+    Args:
+        release: the record of the release.
+        described: the manifest of the release.
+        image: the proven image; of a .swu and an opaque image, the first `SWU_HEAD_SIZE` bytes are enough.
+        is_configuration: whether the image is data; a configuration for an STM32 has no vector table.
+
+    Raises:
+        VerificationError: with the number of the first failed check.
+    """
+    container = described.container
+    # Check 7
+    if misfit := find_misfit(container, release.chip_id):
+        missing = f", and its manifest was not found: {described.trouble}" if described.trouble else ""
+        raise VerificationError(
+            7,
+            f"the container of {release.product} {release.version} does not fit its product",
+            why=f"{misfit}{missing}",
+            remedy="name a source that serves the release with its manifest, or ask the vendor",
+            action=Action.NAME_SOURCE if missing else None,
+        )
+    fits = Passed(7, f"the container {container} fits the chip id {show_chip(release.chip_id)}")
+    # Check 9
+    if container is not Container.STM32:
+        fault = find_content_fault(container, image)
+    else:
+        fault = "" if is_configuration else find_fault(image, release.region, SRAM)
+    if fault:
+        raise VerificationError(
+            9,
+            f"the image of {release.product} {release.version} is not a file for its container {container}",
+            why=fault,
+            remedy="ask the vendor to publish the right file",
+        )
+    return [fits, Passed(9, f"the image is a file for its container {container}")]
 
 
 def prove_flash(release: Release, digest: bytes, *, method: str) -> Passed:
@@ -334,6 +381,16 @@ def _check_floor(version: Version, product: Product) -> None:
 def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
     release, region = proven.release, proven.product.region
     # (7a)
+    misfit = find_misfit(proven.description.container, release.chip_id)
+    if misfit or release.chip_id == NO_CHIP:
+        raise VerificationError(
+            7,
+            "the release is not for an STM32 board",
+            why=misfit or "its product is paired with chip id 0, for devices that are not an STM32",
+            remedy="name the product of this board; a gateway installs releases for other devices",
+            action=Action.LIST_PRODUCTS,
+        )
+    # (7b)
     if board.chip_id != release.chip_id:
         raise VerificationError(
             7,
@@ -342,7 +399,7 @@ def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
             remedy="take the board that the release is for, or name the product of this board",
             action=Action.LIST_PRODUCTS,
         )
-    # (7b)
+    # (7c)
     if not board.flash.contains(release.region):
         raise VerificationError(
             7,
@@ -350,7 +407,7 @@ def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
             why=f"the image occupies {release.region}, and the flash is {board.flash}",
             remedy="take the board that the release is for",
         )
-    # (7c)
+    # (7d)
     if not board.flash.contains(region):
         raise VerificationError(
             7,

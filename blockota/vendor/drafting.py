@@ -156,6 +156,24 @@ def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory) 
     )
 
 
+def with_file(draft: Draft, path: Path, *, product: Product) -> Draft:
+    """Add a file to a draft for devices that are not an STM32: its bytes are the image, in whatever format.
+
+    Raises:
+        UsageError: the file does not exist, or the draft has a load address.
+        ImageError: the file is empty, too large, or cannot be read.
+    """
+    if draft.load_address not in (None, product.region.start):
+        raise UsageError(
+            "the load address cannot be used",
+            why=f"an image with the container {draft.container} has no address in a flash",
+            remedy="omit the load address",
+        )
+    with naming_file(path):
+        size = _file_size(path, limit=MAX_RAW_SIZE)
+    return replace(draft, image=RawFile(path, size, product.region.start), region=product.region)
+
+
 def read_notes(path: Path | None) -> str:
     """Read release notes from a text file; empty if `path` is None.
 

@@ -25,6 +25,7 @@ from blockota.files import naming_file
 from blockota.formats.cid import RAW, dag
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE, Format
 from blockota.formats.vector_table import find_link_address
+from blockota.model.container import Container
 from blockota.model.difference import Difference, Placed, compare
 from blockota.model.manifest import Description
 from blockota.model.release import Release, Version, product_name
@@ -269,7 +270,8 @@ class _ImageCheck:
         difference = self._compare(Placed(image, release["loadAddress"]), newest)
         since = newest.version if newest else None
         # A larger image cannot be a program. In a data image, no link address is found, because it has no vector table.
-        content = image[:] if image.size <= MAX_IMAGE_SIZE else b""
+        is_program = image.size <= MAX_IMAGE_SIZE and description.container is Container.STM32
+        content = image[:] if is_program else b""
         found = find_link_address(content, release["loadAddress"])
         linked_for = found.address if found else None
         return CheckedImage(image.origin, image.size, since, difference, description, linked_for)

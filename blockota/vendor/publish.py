@@ -10,7 +10,7 @@ from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import BlockOTAContract, floor_call, pair_call, publish_call, revoke_call
 from blockota.errors import Action, RefusedError, UsageError
 from blockota.model.draft import Draft, check_kind, check_time, draft_manifest, draft_release
-from blockota.model.release import Product, Release, Status, Version
+from blockota.model.release import Product, Release, Status, Version, show_chip
 from blockota.stores.store import Store
 from blockota.vendor.propose import Reason, propose
 
@@ -107,7 +107,7 @@ def propose_pairing(contract: BlockOTAContract, product: Product, *, reason: Rea
     if known and replace(known, minimum_version=product.minimum_version) == product:
         raise RefusedError(
             f"{product.name} is paired already",
-            why=f"the pairing has the same OEM {known.oem}, chip id 0x{known.chip_id:03x} and region {known.region}",
+            why=f"it has the same OEM {known.oem}, chip id {show_chip(known.chip_id)} and region {known.region}",
             remedy="propose a release of this product",
         )
     return propose(contract, pair_call(product), reason=reason)

@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.flags import RedFlag
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import address_flag, check_place, red_flags
+from blockota.approval.red_flags import address_flag, check_place, container_flag, red_flags
 from blockota.approval.signature import Signature, check_signature
 from blockota.errors import ProposalError
-from blockota.model.release import product_name
+from blockota.model.container import find_misfit
+from blockota.model.release import Version, product_name
 from blockota.vendor.images import CheckedImage, ImageInputs, UncheckedImage, check_images
 
 
@@ -50,7 +52,7 @@ class Review:
         if self.view is None:
             return None
         flags = red_flags(self.proposal, self.view, signer=signer, now=now, is_pinned=self.is_pinned)
-        return [*flags, *self._address_flags()]
+        return [*flags, *self._container_flags(self.view), *self._address_flags()]
 
     def as_fields(self, *, now: int) -> dict[str, Any]:
         """Return the review as a JSON object: the fields of the proposal file, and values computed from them."""
@@ -69,6 +71,15 @@ class Review:
         if self.proposal.call is None:
             return None
         return (self.view.name_of(self.proposal.to) if self.view else "") or self.proposal.call.contract
+
+    def _container_flags(self, view: ChainView) -> Iterator[RedFlag]:
+        for release, image in zip(self.proposal.releases, self.images, strict=False):
+            product, found = view.product(product_name(release["product"])), image.description
+            why = find_misfit(found.container, product.chip_id) if product else ""
+            if why and found.trouble:
+                why = f"its product is not for an STM32, and its manifest was not found: {found.trouble}"
+            if why and product:
+                yield container_flag(f"{product.name} {Version.unpack(release['version'])}", why)
 
     def _address_flags(self) -> list[RedFlag]:
         flags = []

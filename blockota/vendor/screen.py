@@ -22,7 +22,7 @@ from blockota.errors import shortened
 from blockota.model.agreement import Agreement
 from blockota.model.difference import PAGE_SIZE
 from blockota.model.manifest import Description
-from blockota.model.release import Region, show_time
+from blockota.model.release import Region, show_chip, show_time
 from blockota.vendor.images import CheckedImage, UncheckedImage
 from blockota.vendor.review import Review, hash_fields
 
@@ -157,7 +157,7 @@ def _today(view: ChainView | None, name: str | None) -> Rows:
     product, newest = view.product(name), view.newest_of(name)
     if product is None:
         return {"today": "the product does not exist"}
-    pairing = f"OEM {product.oem}, chip id 0x{product.chip_id:03x}" if product.paired else "NOT PAIRED"
+    pairing = f"OEM {product.oem}, chip id {show_chip(product.chip_id)}" if product.paired else "NOT PAIRED"
     releases = f"newest {newest.version}" if newest else "no release"
     floor = f"floor {product.minimum_version}" if product.minimum_version else "no floor"
     return {"today": (f"{pairing}, {releases}, {floor}", f"region {product.region}")}

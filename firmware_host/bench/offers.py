@@ -13,10 +13,12 @@ from blockota.bindings.block_ota import BlockOTAContract, known_releases
 from blockota.errors import Action, ImageError, RefusedError, VerificationError
 from blockota.files import read_input
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE, read_image
+from blockota.formats.mcuboot import program_offset
 from blockota.formats.vector_table import find_link_address
 from blockota.model.board_image import require_place
 from blockota.model.facts import ChainAnswer, KnownReleases, ProvenRelease, Trust
 from blockota.model.manifest import Description
+from blockota.model.program import SRAM, find_fault
 from blockota.model.recognition import describe_release
 from blockota.model.release import Product, Release, Status, Version
 from blockota.model.verification import prove_release
@@ -43,7 +45,7 @@ class Offer:
 class ImageSource:
     """The places where images are searched for.
 
-    The `stages` follow the store, and a `file` replaces both. A manifest is described only where check 9 needs it.
+    The `stages` follow the store, and a `file` replaces both. A manifest is described only where check 7 or 9 needs it.
     """
 
     store: Store
@@ -51,6 +53,14 @@ class ImageSource:
     observe: Callable[[Release], SearchObserver] = lambda _: SearchObserver()
     file: Path | None = None
     describe: Callable[[Release], Description] = lambda _: Description()
+
+
+def _is_plain(proven: ProvenRelease) -> bool:
+    """Whether an image is a usual program at its address, so that checks 7 and 9 do not need the manifest."""
+    image, release = proven.image, proven.release
+    # No board's flash ends before the region, so check 9 finds no other address than this search.
+    linked_for = find_link_address(image, release.load_address, flash_end=proven.product.region.end)
+    return linked_for is None and not program_offset(image) and not find_fault(image, release.region, SRAM)
 
 
 class Offers:
@@ -81,9 +91,7 @@ class Offers:
                 if error.number == _IMAGE_CHECK and self._source.file and answer.release:
                     raise self._other_file(error, self._source.file, answer=answer, wanted=answer.release) from error
                 raise
-            # No board's flash ends before the region, so check 9 finds no other address than this search.
-            end = proven.product.region.end
-            if find_link_address(proven.image, proven.release.load_address, flash_end=end) is not None:
+            if not _is_plain(proven):
                 proven = replace(proven, description=self._source.describe(proven.release))
             known = known_releases(self._contract, product, block=answer.block_number)
             own = self._own_product(board_product or self._board_product, block=answer.block_number)

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from blockota.errors import Action, ImageError, RefusedError
+from blockota.model.container import Container
 from blockota.model.draft import GRACE, Draft, check_kind, check_time, draft_manifest, draft_release
+from blockota.model.manifest import Requirements
 from blockota.model.program import BOOT_ADDRESS
 from blockota.model.release import Region, Version
-from tests.support.programs import noise, program, signed
+from tests.support.programs import hashed, noise, program, signed, swu
 from tests.support.samples import FLASH, NOW, PRODUCT, RAM, code
 
 VERSION = Version(1, 1, 0)
@@ -139,3 +141,46 @@ def test_an_mcuboot_image_is_a_program_at_its_slot() -> None:
     booting = Draft(PRODUCT.name, VERSION, signed(program(FLASH.start + 0x200)))
     with pytest.raises(ImageError, match="begins with an MCUboot header, and the chip needs a vector table"):
         check_kind(booting, draft_release(booting, PRODUCT))
+
+
+HUB = replace(PRODUCT, name="acme-hub", chip_id=0, region=Region(0, 1 << 20))
+"""A product for a device with Linux."""
+IMAGES = {
+    Container.MCUBOOT: hashed(signed(program(0x4200))[:-4]),
+    Container.SWU: swu(),
+    Container.OPAQUE: b"any bytes",
+}
+
+
+@pytest.mark.parametrize("container", IMAGES)
+def test_an_image_for_another_device_has_its_container(container: Container) -> None:
+    """The manifest names the container, and the image has no address in a flash."""
+    draft = Draft(HUB.name, VERSION, IMAGES[container], container=container)
+    release = draft_release(draft, HUB)
+    check_kind(draft, release)
+    manifest = draft_manifest(draft, release)
+    assert manifest
+    assert (manifest.container, release.load_address, release.chip_id) == (container, 0, 0)
+    # The default container is refused, and the error names the container that the file fits.
+    with pytest.raises(RefusedError, match=f"does not fit acme-hub: .*Choose the container {container}") as refused:
+        draft_release(replace(draft, container=Container.STM32), HUB)
+    assert refused.value.action is Action.CHOOSE_CONTAINER
+    with pytest.raises(RefusedError, match=r"chip 0x410 of an STM32\. Publish the image as stm32"):
+        draft_release(replace(draft, product=PRODUCT.name), PRODUCT)
+
+
+def test_another_file_than_the_container_says_is_refused() -> None:
+    """A .swu given as an MCUboot image, and the reverse, are refused with the container that fits."""
+    for container, other in ((Container.MCUBOOT, Container.SWU), (Container.SWU, Container.MCUBOOT)):
+        draft = Draft(HUB.name, VERSION, IMAGES[other], container=container)
+        with pytest.raises(ImageError, match=f"not a file for the container {container}: .*container {other} for this"):
+            check_kind(draft, draft_release(draft, HUB))
+
+
+def test_requirements_alone_need_a_manifest() -> None:
+    """What a release needs of a device is recorded, also without notes."""
+    requires = Requirements(Version(1, 0, 0), ("rev-b",))
+    draft = Draft(PRODUCT.name, VERSION, code(), requires=requires)
+    manifest = draft_manifest(draft, draft_release(draft, PRODUCT))
+    assert manifest
+    assert manifest.requires == requires

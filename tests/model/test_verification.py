@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 
 from blockota.errors import FlashProofError, VerificationError
 from blockota.formats.cid import CID, RAW
+from blockota.model.container import Container
 from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, InterruptedRun, Passed, Trust
 from blockota.model.manifest import NO_DESCRIPTION, Description, Manifest
 from blockota.model.release import Product, Region, Release, Revocation, Status, Version
-from blockota.model.verification import prove_board, prove_flash, prove_release
-from tests.support.programs import noise, program, signed
+from blockota.model.verification import prove_board, prove_container, prove_flash, prove_release
+from tests.support.programs import noise, program, signed, swu
 from tests.support.samples import (
     BOARD,
     CHIP_ID,
@@ -103,11 +105,11 @@ def with_image(image: bytes, *, consent: Consent | None = None, **changes: Any) 
 MOVED = program(0x0800_2000, after=noise(20_000))
 
 
-def described(image: bytes, *, accepts_load_address: bool = False) -> Description:
+def described(image: bytes, **fields: Any) -> Description:
     """Return the manifest of a published image, with its address."""
     release = release_of(image)
     facts = (release.product, release.version, release.sha256, release.size)
-    manifest = Manifest(*facts, notes="notes", accepts_load_address=accepts_load_address)
+    manifest = Manifest(*facts, notes="notes", **fields)
     return Description(manifest.cid, manifest)
 
 
@@ -181,6 +183,17 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     ),
     (8, with_board(readout_protected=True), ("readout protected", "erases the whole flash")),
     (8, with_board(write_protected=(Region(FLASH.start, 4096),)), ("write protected", "4,096 bytes", "Remove")),
+    (7, with_release(chip_id=0), ("not for an STM32 board", "the container is stm32", "a gateway installs")),
+    (
+        7,
+        replace(with_release(chip_id=0), description=described(IMAGE, container=Container.SWU)),
+        ("not for an STM32 board", "paired with chip id 0"),
+    ),
+    (
+        7,
+        Bench(description=described(IMAGE, container=Container.MCUBOOT)),
+        ("not for an STM32 board", "the container is mcuboot"),
+    ),
     (
         9,
         with_image(MOVED),
@@ -367,3 +380,37 @@ def test_unreadable_write_protection_is_reported() -> None:
     """If the chip does not report its write protection, the result of check 8 says so."""
     eighth = with_board(write_protected=None).walk()[7]
     assert "does not report" in eighth.what
+
+
+def at_gateway(
+    container: Container, image: bytes = b"any", *, chip_id: int = 0, described_as: Description | None = None
+) -> list[Passed]:
+    """Run the checks of a gateway that need no device."""
+    found = described_as or described(image, container=container)
+    return prove_container(release_of(image, chip_id=chip_id), found, image)
+
+
+def test_a_gateway_checks_the_container() -> None:
+    """Checks 7 and 9 pass for a container that fits the chip id and the image."""
+    for passed in (at_gateway(Container.SWU, swu()), at_gateway(Container.STM32, IMAGE, chip_id=CHIP_ID)):
+        assert [one.number for one in passed] == [7, 9]
+    data = release_of(b"data")
+    assert prove_container(data, NO_DESCRIPTION, b"data", is_configuration=True)[1].number == 9
+
+
+@pytest.mark.parametrize(
+    ("number", "run", "why"),
+    [
+        (7, lambda: at_gateway(Container.SWU, swu(), chip_id=CHIP_ID), "the chip 0x410 of an STM32"),
+        (7, lambda: at_gateway(Container.STM32, IMAGE), "for devices that are not an STM32"),
+        (7, lambda: at_gateway(Container.SWU, described_as=Description(LOST, trouble="no source")), "no source"),
+        (9, lambda: at_gateway(Container.SWU), "not a cpio archive"),
+        (9, lambda: at_gateway(Container.MCUBOOT), "does not begin with an MCUboot header"),
+        (9, lambda: at_gateway(Container.STM32, b"data", chip_id=CHIP_ID), "too short for a vector table"),
+    ],
+)
+def test_a_gateway_refuses_what_does_not_fit(number: int, run: Callable[[], object], why: str) -> None:
+    """A container that does not fit fails check 7, and an image of another kind fails check 9."""
+    with pytest.raises(VerificationError, match=why) as failed:
+        run()
+    assert failed.value.number == number

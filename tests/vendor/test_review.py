@@ -14,6 +14,7 @@ from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import publish_call
 from blockota.errors import ProposalError, StoreError
 from blockota.keys import dev_account
+from blockota.model.container import Container
 from blockota.model.draft import Draft, draft_manifest, draft_release
 from blockota.model.release import Region, Version
 from blockota.stores.local import LocalStore
@@ -21,7 +22,7 @@ from blockota.stores.store import Store
 from blockota.vendor.images import CheckedImage, ImageInputs, UncheckedImage
 from blockota.vendor.review import Review, review_proposal
 from blockota.vendor.screen import screen_of
-from tests.support.programs import noise, program
+from tests.support.programs import noise, program, swu
 from tests.support.samples import CONTRACT, NOW, PRODUCT, SAFE, code, proposal_with, release_of
 
 OWNERS = tuple(dev_account(number).address for number in (1, 2, 3))
@@ -110,6 +111,33 @@ def test_an_image_for_another_address_is_a_red_flag(tmp_path: Path) -> None:
     assert "seems to be linked for 0x08002000, and would be written at 0x08000000" in flag.what
     assert "the publisher did not accept this in the manifest" in flag.what
     assert review.images[0].fields["linkedFor"] == 0x0800_2000
+
+
+def test_a_container_that_does_not_fit_is_a_red_flag(tmp_path: Path) -> None:
+    """An owner sees the container, and a flag if it does not fit the product, or if the manifest was not found."""
+    hub = replace(PRODUCT, name="acme-hub", chip_id=0, region=Region(0, 1 << 20))
+    draft = Draft(hub.name, Version(1, 0, 0), swu(), container=Container.SWU)
+    release, store = draft_release(draft, hub), LocalStore(tmp_path / "store")
+    manifest = draft_manifest(draft, release)
+    assert manifest
+    for file in (manifest.to_json(), swu()):
+        store.put(io.BytesIO(file))
+    proposal = proposal_with(data=publish_call([release]))
+    view = replace(VIEW, products=(PRODUCT, hub))
+
+    def flags(view: ChainView, inputs: ImageInputs) -> list[tuple[Word, str]]:
+        review = review_proposal(proposal, view, inputs, is_pinned=True, is_required=True)
+        assert [rows.get("container") for rows in screen_of(review, now=NOW).changes] in ([("swu",)], [None])
+        return [(flag.word, flag.what) for flag in review.red_flags(signer=OWNERS[0], now=NOW) or []]
+
+    assert flags(view, ImageInputs(lambda: store)) == []
+    # The product was paired with an STM32 by mistake.
+    (wrong,) = flags(replace(VIEW, products=(replace(hub, chip_id=0x410),)), ImageInputs(lambda: store))
+    assert wrong[0] is Word.CONTAINER
+    assert "acme-hub 1.0.0: the container is swu, and the product is paired with the chip 0x410" in wrong[1]
+    (tmp_path / "hub.swu").write_bytes(swu())
+    (missing,) = flags(view, ImageInputs(no_store, images=[tmp_path / "hub.swu"]))
+    assert "its manifest was not found: the store was opened" in missing[1]
 
 
 def test_what_the_publisher_accepted_is_shown(tmp_path: Path) -> None:
