@@ -19,6 +19,7 @@ from blockota.bindings.devices import DevicesContract
 from blockota.bindings.identities import IdentitiesContract
 from blockota.bindings.orders import OrdersContract
 from blockota.bindings.safe import execute
+from blockota.bindings.update_ledger import UpdateLedgerContract
 from blockota.chain import Chain
 from blockota.deployment import Deployment
 from blockota.formats.cid import DAG_PB
@@ -73,6 +74,11 @@ class City:
     def orders(self) -> OrdersContract:
         """The contract of orders."""
         return OrdersContract(self.chain, self.deployment.registries["orders"])
+
+    @property
+    def ledger(self) -> UpdateLedgerContract:
+        """The contract with anchored logs."""
+        return UpdateLedgerContract(self.chain, self.deployment.registries["ledger"])
 
     def execute(self, proposal: Proposal) -> None:
         """Let two owners sign a proposal, and execute it."""

@@ -1,0 +1,163 @@
+"""Anchor the log of the gateway, and record on the chain which devices run which release.
+
+Every T seconds the log is anchored at the greatest multiple of 256 entries. An entry that has waited for 2T is anchored
+with all others. One transaction anchors a size and records one release; several releases are recorded by as many
+transactions, each with a larger size. What cannot be recorded never prevents an anchor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blockota.bindings.identities import IdentitiesContract
+from blockota.bindings.update_ledger import TreeGrowth, UpdateLedgerContract
+from blockota.errors import ContractRefusalError, RefusedError
+from blockota.files import write_durable
+from blockota.ledger.anchoring import EVERY, plan_anchor
+from blockota.ledger.reader import LogReader
+from blockota.model.device import BLOCK
+from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry, ReleaseId
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+_COUNTED = (EvidenceLevel.A, EvidenceLevel.C)
+
+
+def due_multiple(*, now: int, period: int, tried_at: int, waiting_since: int | None) -> int | None:
+    """Return the multiple of entries at which the log is to be anchored now; None if it is not due.
+
+    Args:
+        now: Unix time.
+        period: seconds between two anchors.
+        tried_at: Unix time of the last try to anchor.
+        waiting_since: Unix time of the oldest entry that is not anchored; None if all are.
+    """
+    if waiting_since is None or now - tried_at < period:
+        return None
+    return 1 if now - waiting_since >= 2 * period else EVERY
+
+
+class LogAnchor:
+    """Anchors one log by the account of its gateway.
+
+    Args:
+        reader: the published log.
+        account: the account.
+        ledger: the contract.
+        identities: the registry of the keepers of logs.
+        folder: the folder of the gateway, with the file ``recorded``: the number of entries whose installations are
+            recorded on the chain.
+    """
+
+    def __init__(
+        self,
+        reader: LogReader,
+        account: BaseAccount,
+        ledger: UpdateLedgerContract,
+        identities: IdentitiesContract,
+        *,
+        folder: Path,
+    ) -> None:
+        self._reader, self._account = reader, account
+        self._ledger, self._identities = ledger, identities
+        self._file = folder / "recorded"
+
+    def size(self) -> int:
+        """Return the anchored size of the log.
+
+        Raises:
+            RefusedError: the account belongs to no identity.
+            ChainError: the node is out of reach.
+        """
+        record = self._ledger.log(self._identities.known_identity(self._account.address).uuid)
+        return record.size if record else 0
+
+    def waiting_since(self, anchored: int) -> int | None:
+        """Return the time of the oldest published entry that is not anchored; None if there is none."""
+        if anchored >= self._reader.head().size:
+            return None
+        return LogEntry.decode(next(self._reader.entries(anchored, anchored + 1))).time
+
+    def anchor(self, every: int, *, owns: Callable[[int], bool], report: Callable[[str], object]) -> int:
+        """Anchor the published log at a multiple of a number of entries, and record the installations below it.
+
+        Args:
+            every: the number.
+            owns: whether a device belongs to the site.
+            report: called with the reason why installations were not recorded.
+
+        Returns:
+            The anchored size.
+
+        Raises:
+            RefusedError: the log cannot be anchored.
+            ChainError: the node is out of reach, or the transaction is not confirmed.
+        """
+        # (1) Settle what an earlier process sent, because a size that is on its way must not be sent again.
+        for sent in self._ledger.chain.unsettled():
+            if sent.sender == self._account.address:
+                with suppress(RefusedError):
+                    self._ledger.chain.resume(sent.hash, account=self._account)
+
+        # (2) The growth, which is checked against the contract's record.
+        planned = plan_anchor(self._reader, self._account.address, self._ledger, self._identities, every=every)
+        if planned.growth is None:
+            return planned.anchored.size
+        anchored, size = planned.anchored.size, planned.growth.size
+
+        # (3) One transaction for each release. The last one has the whole size.
+        unrecorded = self._unrecorded(size, owns)
+        groups: list[tuple[ReleaseId | None, frozenset[int]]] = [*unrecorded.items()][: size - anchored]
+        steps = [*range(size - len(groups) + 1, size), size]
+        for step, (release, devices) in zip(steps, groups or [(None, frozenset())], strict=True):
+            growth = self._growth(anchored, step)
+            try:
+                if release:
+                    self._ledger.anchor_installs(self._account, growth, release, sorted(devices))
+                else:
+                    self._ledger.anchor(self._account, growth)
+            except ContractRefusalError as error:
+                if release is None:
+                    raise
+                report(f"{release} of {len(devices)} devices is not recorded: {error.what}: {error.why}")
+                self._ledger.anchor(self._account, growth)
+            anchored = step
+        if len(unrecorded) == len(groups):  # else the next anchor records the others
+            self._write(size)
+        return anchored
+
+    def _growth(self, anchored: int, size: int) -> TreeGrowth:
+        proof = self._reader.prove_consistency(anchored, size)
+        return TreeGrowth(size, self._reader.head_at(size).root, tuple(proof))
+
+    def _unrecorded(self, size: int, owns: Callable[[int], bool]) -> dict[ReleaseId, frozenset[int]]:
+        """Return the devices with an installation that is not recorded, by release.
+
+        An installation counts at level A or C: DESIGN section 4. A device that the contract has already is left out.
+        """
+        found: dict[ReleaseId, set[int]] = {}
+        for raw in self._reader.entries(self._recorded(), size):
+            if raw[1:2] == bytes((EntryKind.INSTALL,)):
+                entry = LogEntry.decode(raw)
+                if entry.release and entry.level in _COUNTED and entry.device >= BLOCK and owns(entry.device):
+                    found.setdefault(entry.release, set()).add(entry.device)
+        return {release: left for release, left in self._missing(found) if left}
+
+    def _missing(self, found: Mapping[ReleaseId, set[int]]) -> Iterator[tuple[ReleaseId, frozenset[int]]]:
+        for release, devices in found.items():
+            known = self._ledger.installed(release, sorted(devices))
+            yield release, frozenset(number for number in devices if not known[number])
+
+    def _recorded(self) -> int:
+        try:
+            return int(self._file.read_text())
+        except (OSError, ValueError):  # without the file, the contract is asked about all installations
+            return 0
+
+    def _write(self, size: int) -> None:
+        with suppress(OSError):
+            write_durable(self._file, b"%d\n" % size, mode=0o644)
