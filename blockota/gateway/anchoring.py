@@ -7,7 +7,7 @@ transactions, each with a larger size. What cannot be recorded never prevents an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,7 +111,7 @@ class LogAnchor:
 
         # (3) One transaction for each release. The last one has the whole size.
         unrecorded = self._unrecorded(size, owns)
-        groups: list[tuple[ReleaseId | None, frozenset[int]]] = [*unrecorded.items()][: size - anchored]
+        groups: Sequence[tuple[ReleaseId | None, frozenset[int]]] = [*unrecorded.items()][: size - anchored]
         steps = [*range(size - len(groups) + 1, size), size]
         for step, (release, devices) in zip(steps, groups or [(None, frozenset())], strict=True):
             growth = self._growth(anchored, step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -20,6 +20,7 @@ class FaceContext:
         clock: the gateway's clock, which decides; times of the event loop do not.
         log: writes one line of JSON: ``log("ddi", "refused", device=256, why="…")``.
         identity_key: URI of the identity's private key, which signs documents for devices; None if there is none.
+        entries: returns up to 256 entries of the gateway's log, from an index on; it reads files.
     """
 
     identity: UUID
@@ -27,3 +28,4 @@ class FaceContext:
     clock: Clock
     log: Callable[..., None]
     identity_key: str | None = None
+    entries: Callable[[int], Sequence[bytes]] = lambda _: ()

@@ -108,6 +108,9 @@ class ProducerChain:
         producers: the consortium's contract; None to follow the named contracts only.
         contracts: addresses of BlockOTA contracts, with the contracts of their brokers' agreements. If there are any,
             only these are followed.
+
+    Attributes:
+        confirmations: blocks above a confirmed block.
     """
 
     def __init__(
@@ -115,10 +118,11 @@ class ProducerChain:
         chain: Chain,
         follower: Follower,
         *,
+        confirmations: int,
         producers: ProducersContract | None,
         contracts: Mapping[str, str | None],
     ) -> None:
-        self._chain, self._follower = chain, follower
+        self._chain, self._follower, self.confirmations = chain, follower, confirmations
         self._producers, self._named = producers, contracts
         self._followed: dict[str, _Followed] | None = None
         self._next_block = 0

@@ -95,6 +95,15 @@ def serve(
         asyncio.run(server.run(listener, context, stop=stop, on_ready=on_ready))
 
 
+async def serve_until(
+    stop: Stop, site: ServedSite, listening: Listening, *, log: Callable[[str], None], on_ready: Callable[[str], None]
+) -> None:
+    """Serve in a running event loop until a stop is requested. The arguments and errors are those of `serve`."""
+    context = tls_context(listening)
+    with listen(listening) as listener:
+        await _Server(site, listening, log=log).run(listener, context, stop=stop, on_ready=on_ready)
+
+
 _LISTEN_REMEDIES = {
     errno.EADDRINUSE: "find the process that listens there with `ss -ltnp`, or choose another address",
     errno.EADDRNOTAVAIL: "choose an address of this computer, or 0.0.0.0 for all of its addresses",

@@ -52,7 +52,9 @@ class Reader:
         contracts = (city.identities, city.devices, city.orders)
         self.site = SiteChain(GATEWAY.uuid, followers[0], contracts, lists=self.folder / "lists")
         producers = ProducersContract(city.chain, city.deployment.registries["producers"])
-        self.chain = ProducerChain(city.chain, followers[1], producers=producers, contracts={})
+        self.chain = ProducerChain(
+            city.chain, followers[1], confirmations=self.confirmations, producers=producers, contracts={}
+        )
         self.catalogue = ImageCatalogue(self.folder, self.store, sources=lambda _: ImageSources())
         self.settings = GatewaySettings(GATEWAY.uuid, self.folder)
 

@@ -1,0 +1,174 @@
+"""The work of the gateway's threads: follow the chains, and find the files of the releases.
+
+A chain or a source that is out of reach is asked again later. Until then, the last reading of the chain counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from blockota.errors import BlockOTAError
+from blockota.gateway.assembly import Assembly
+from blockota.gateway.catalogue import ImageCatalogue, WantedFile
+from blockota.gateway.lines import LineLog
+from blockota.gateway.producer_chain import ProducerChain, ProducerReading
+from blockota.gateway.settings import GatewaySettings
+from blockota.gateway.site_chain import SiteChain, SiteReading
+from blockota.model.agreement import Agreement
+from blockota.model.release import Release
+from blockota.model.target import Component
+from blockota.stores.search import SearchObserver
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
+"""Seconds after which a file that was not found is searched again: the pause doubles with each failure."""
+
+
+class SearchStoppedError(Exception):
+    """The gateway stops, and a search was ended for this."""
+
+
+class Following:
+    """Reads all chains of a gateway, and assembles the facts for the core.
+
+    Args:
+        chains: open the gateway chain, and each producer chain by its name; called again until the node answers.
+        catalogue: the images.
+        settings: the settings of the gateway.
+        lines: receives failures and recoveries.
+    """
+
+    def __init__(
+        self,
+        chains: tuple[Callable[[], SiteChain], Mapping[str, Callable[[], ProducerChain]]],
+        catalogue: ImageCatalogue,
+        settings: GatewaySettings,
+        lines: LineLog,
+    ) -> None:
+        self._open_site, self._open_producers = chains
+        self._catalogue, self._settings, self._lines = catalogue, settings, lines
+        self._site: SiteChain | None = None
+        self._producers: dict[str, ProducerChain] = {}
+        self._site_reading: SiteReading | None = None
+        self._readings: dict[str, ProducerReading] = {}
+        self._withheld: set[str] = set()
+
+    def read(self) -> None:
+        """Read all chains. A failure goes to the lines, and the last reading of the chain stays."""
+        with self._translated("gateway chain"):
+            self._site = self._site or self._open_site()
+            self._site_reading = self._site.read()
+        specs = self._site_reading.specs.values() if self._site_reading else ()
+        wanted = {component for spec in specs for component in spec.components}
+        for name, open_chain in self._open_producers.items():
+            with self._translated(f"producer chain {name}"):
+                chain = self._producers.get(name) or open_chain()
+                self._producers[name] = chain
+                self._readings[name] = reading = chain.read(wanted)
+                self._readings[name] = chain.with_newest(reading)
+
+    def assemble(self) -> Assembly | None:
+        """Assemble the facts from the last readings and the images; None before the first reading of the site."""
+        if self._site_reading is None:
+            return None
+        confirmations = {chain.chain_id: chain.confirmations for chain in self._producers.values()}
+        assembly = Assembly(self._catalogue, confirmations)
+        assembly.assemble(self._site_reading, list(self._readings.values()), self._settings)
+        for name in self._withheld - assembly.faults.keys():
+            self._lines.state(name, "")
+        for name, why in assembly.faults.items():
+            self._lines.state(name, why)
+        self._withheld = set(assembly.faults)
+        # Nothing is removed while a chain is unknown: its images may be needed.
+        if len(self._readings) == len(self._open_producers):
+            self._catalogue.keep(assembly.kept)
+        return assembly
+
+    def replicas(self, component: Component, release: Release) -> Iterator[Agreement]:
+        """Yield the agreements of brokers that serve a release.
+
+        Raises:
+            ChainError: the node is out of reach.
+        """
+        readings = (one for one in self._readings.values() if component in one.products)
+        contract = next((one.replications.get(component.contract) for one in readings), None)
+        # Agreements name releases of one BlockOTA contract. In another one, the names belong to other images.
+        if contract and contract.block_ota() == component.contract:
+            yield from contract.replicas(release.product, release.version)
+
+    @contextmanager
+    def _translated(self, part: str) -> Iterator[None]:
+        try:
+            yield
+        except BlockOTAError as error:
+            self._lines.state(part, sentence(error))
+        else:
+            self._lines.state(part, "")
+
+
+class FileFinder:
+    """Finds files one after another. A file that is not found is searched again after a pause.
+
+    Args:
+        catalogue: the images.
+        lines: receives failures and recoveries.
+        clock: returns seconds; only differences count.
+        must_stop: whether the gateway stops.
+    """
+
+    def __init__(
+        self,
+        catalogue: ImageCatalogue,
+        lines: LineLog,
+        *,
+        clock: Callable[[], float],
+        must_stop: Callable[[], bool],
+    ) -> None:
+        self._catalogue, self._lines = catalogue, lines
+        self._clock, self._must_stop = clock, must_stop
+        self._pauses: dict[WantedFile, tuple[float, float]] = {}
+
+    def find_next(self, wanted: Sequence[WantedFile]) -> bool:
+        """Search for the first wanted file whose pause is over.
+
+        Returns:
+            Whether a file was found, or was searched in vain.
+
+        Raises:
+            SearchStoppedError: the gateway stops.
+        """
+        for other in self._pauses.keys() - set(wanted):
+            del self._pauses[other]
+            self._lines.state(str(other), "")
+        due = (file for file in wanted if self._pauses.get(file, (0.0, 0.0))[0] <= self._clock())
+        if (file := next(due, None)) is None or self._catalogue.has(file):
+            return file is not None
+        observer = SearchObserver(note=lambda text: self._note(file, text), progress=self._check)
+        try:
+            self._catalogue.find(file, observer=observer)
+        except BlockOTAError as error:
+            pause = min(2 * self._pauses[file][1], _LONGEST_PAUSE) if file in self._pauses else _FIRST_PAUSE
+            self._pauses[file] = (self._clock() + pause, pause)
+            self._lines.state(str(file), sentence(error))
+        else:
+            self._pauses.pop(file, None)
+            self._lines.state(str(file), "")
+            self._lines.event("images", "found", file=str(file), sha256=file.sha256.hex())
+        return True
+
+    def pause(self) -> float | None:
+        """Return the seconds until a file is due again; None if no file waits."""
+        ends = [end for end, _ in self._pauses.values()]
+        return max(min(ends) - self._clock(), 0.0) if ends else None
+
+    def _note(self, file: WantedFile, text: str) -> None:
+        self._lines.event("images", "searching", file=str(file), note=text)
+
+    def _check(self, _: int) -> None:
+        if self._must_stop():
+            raise SearchStoppedError
+
+
+def sentence(error: BlockOTAError) -> str:
+    """Return an error as one sentence: what happened, and why."""
+    return f"{error.what}: {error.why}" if error.why else error.what

@@ -1,0 +1,58 @@
+"""The gateway's own log: one line of JSON for each event, failure and recovery. The log of installations is another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from blockota.repository.access_log import event_line
+from blockota.url_secrets import without_secrets
+
+_MAX_TEXT = 1000
+
+
+class LineLog:
+    """Writes lines of JSON, and remembers what is in trouble. Its methods may be called from any thread.
+
+    Args:
+        write: writes a line.
+    """
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._troubles: dict[str, str] = {}
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What is in trouble now, and why."""
+        return dict(self._troubles)
+
+    def event(self, part: str, event: str, **fields: object) -> None:
+        """Write a line about an event."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        texts = {
+            name: _shown(value) if isinstance(value, str) else value
+            for name, value in fields.items()
+            if value is not None
+        }
+        self._write(json.dumps({"time": now, "part": part, "event": event, **texts}))
+
+    def state(self, part: str, trouble: str) -> None:
+        """Write a line if a part of the gateway failed, recovered, or fails for another reason than before.
+
+        Args:
+            part: the part, such as ``producer chain 1337``.
+            trouble: why it failed; empty if it works.
+        """
+        if trouble == self._troubles.get(part, ""):
+            return
+        if trouble:
+            self._troubles[part] = trouble
+        else:
+            self._troubles.pop(part, None)
+        self._write(event_line(part, _shown(trouble)))
+
+
+def _shown(text: str) -> str:
+    return without_secrets(text)[:_MAX_TEXT]

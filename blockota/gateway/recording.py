@@ -1,0 +1,142 @@
+"""The gateway's log: take entries from the outbox of the state, append, publish, and anchor them.
+
+An entry is in the outbox from the transaction in which the state changed. It leaves the outbox after it was appended.
+A process that is killed in between appends it again, and the log returns the index that the entry has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from blockota.errors import BlockOTAError, UnreachableError
+from blockota.formats.notes import NoteSigner
+from blockota.gateway.anchoring import LogAnchor, due_multiple
+from blockota.gateway.following import sentence
+from blockota.gateway.lines import LineLog
+from blockota.ledger.log import TileLog
+from blockota.ledger.witnesses import Witness, ask_witnesses
+
+BATCH = 256
+"""The number of entries that are appended at once: the log recognises as many that it has already."""
+_AGAIN = 60
+"""Seconds until the next try while the gateway chain is out of reach."""
+
+
+class Outbox(Protocol):
+    """The entries that are not in the log yet."""
+
+    def outbox(self, limit: int) -> list[tuple[int, bytes]]:
+        """Return the oldest entries with their sequence numbers."""
+
+    def appended(self, indices: list[tuple[int, int]]) -> None:
+        """Record the indices of entries in the log, by sequence number."""
+
+
+@dataclass(frozen=True)
+class LogParts:
+    """The log of a gateway.
+
+    Attributes:
+        log: the log.
+        signer: its key.
+        witnesses: the witnesses that are asked to sign checkpoints.
+        open_anchor: opens what anchors it, called again until the node answers; None if it is not anchored.
+        period: seconds between two anchors.
+    """
+
+    log: TileLog
+    signer: NoteSigner
+    witnesses: tuple[Witness, ...] = ()
+    open_anchor: Callable[[], LogAnchor] | None = None
+    period: int = 600
+
+
+class LogRecorder:
+    """Keeps the log. `append` and the other methods are each called by one thread.
+
+    Args:
+        parts: the log.
+        lines: receives failures and recoveries.
+        clock: the gateway's clock.
+        owns: whether a device belongs to the site.
+    """
+
+    def __init__(
+        self, parts: LogParts, lines: LineLog, *, clock: Callable[[], int], owns: Callable[[int], bool]
+    ) -> None:
+        self._parts, self._lines, self._clock, self._owns = parts, lines, clock, owns
+        self._tried_at = 0
+        self._anchor: LogAnchor | None = None
+        self._anchored: int | None = None
+
+    @property
+    def anchored(self) -> int | None:
+        """The anchored size; None before it was read."""
+        return self._anchored
+
+    def append(self, outbox: Outbox) -> list[tuple[int, int]]:
+        """Append entries of the outbox.
+
+        Returns:
+            The sequence numbers of the appended entries with their indices.
+        """
+        entries = outbox.outbox(BATCH)
+        if not entries:
+            return []
+        try:
+            indices = self._parts.log.append(entry for _, entry in entries)
+        except BlockOTAError as error:
+            self._lines.state("log", sentence(error))
+            return []
+        self._lines.state("log", "")
+        found = [(sequence, index) for (sequence, _), index in zip(entries, indices, strict=True)]
+        outbox.appended(found)
+        return found
+
+    def publish(self) -> None:
+        """Publish a checkpoint with all appended entries, if there are new ones."""
+        parts = self._parts
+        try:
+            if len(parts.log) == parts.log.published.head().size:
+                return
+            silent: dict[Witness, str] = {}
+            parts.log.publish(
+                parts.signer,
+                cosign=lambda note, read: ask_witnesses(parts.witnesses, note, read, report=silent.__setitem__),
+            )
+        except BlockOTAError as error:
+            self._lines.state("checkpoint", sentence(error))
+            return
+        self._lines.state("checkpoint", "")
+        for witness in parts.witnesses:
+            self._lines.state(f"witness {witness.key.name}", silent.get(witness, ""))
+
+    def anchor(self) -> None:
+        """Anchor the published log, if it is due."""
+        parts, now = self._parts, self._clock()
+        self._tried_at = min(self._tried_at, now)  # the clock was set back
+        if parts.open_anchor is None:
+            return
+        try:
+            self._anchor = anchor = self._anchor or parts.open_anchor()
+            if self._anchored is None:
+                self._anchored = anchor.size()
+            since = anchor.waiting_since(self._anchored)
+            every = due_multiple(now=now, period=parts.period, tried_at=self._tried_at, waiting_since=since)
+            if every is None:
+                return
+            self._tried_at = now
+            before = self._anchored
+            self._anchored = anchor.anchor(
+                every, owns=self._owns, report=lambda why: self._lines.event("anchor", "not recorded", why=why)
+            )
+        except BlockOTAError as error:
+            is_passing = isinstance(error, UnreachableError)
+            self._tried_at = now - max(parts.period - _AGAIN, 0) if is_passing else now
+            self._lines.state("anchor", sentence(error))
+            return
+        self._lines.state("anchor", "")
+        if self._anchored > before:
+            self._lines.event("anchor", "anchored", size=self._anchored)
