@@ -6,6 +6,7 @@ not part of `blockota.vendor`, which must not import the chip table of `firmware
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +28,8 @@ from blockota.model.draft import Draft
 from blockota.model.manifest import Description
 from blockota.model.release import Product, Region, Release
 from blockota.settings import REGISTRIES
+from blockota.stores.search import find_image
+from blockota.vendor.deltas import with_patches
 from blockota.vendor.description import find_description
 from blockota.vendor.drafting import ChipMemory, with_file, with_image
 from blockota.vendor.images import ImageInputs
@@ -194,15 +197,39 @@ def describe(connection: Connection, release: Release, named: Sequence[str] = ()
     )
 
 
-def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft:
-    """Add the image of a file to a draft, with the memory of the product's chip.
+def complete_draft(
+    connection: Connection, draft: Draft, path: Path, *, contract: BlockOTAContract | None = None
+) -> Draft:
+    """Add the image of a file to a draft, with the memory of the product's chip, and make the wanted patches.
 
     A configuration for a device that is not an STM32 is opaque.
 
+    Args:
+        connection: the connection to the chain, with the store and the sources of older images.
+        draft: the draft.
+        path: the image file.
+        contract: the contract with the product; None is that of the connection.
+
     Raises:
-        UsageError: the file does not exist, or contradicts the draft.
+        UsageError: the file does not exist, or contradicts the draft; the library for deltas is not installed.
         RefusedError: the product is not paired, its chip is not supported, or the file is not an image.
+        StoreError: the image of an older release was not found.
     """
+    contract = contract or connection.contract
+    draft = _with_image(draft, path, contract=contract)
+    if not draft.delta_from:
+        return draft
+
+    def read_image(release: Release) -> bytes:
+        with tempfile.TemporaryFile() as file:
+            find_image(release, connection.store, stages=connection.image_sources().stages(release), into=file)
+            file.seek(0)
+            return file.read()
+
+    return with_patches(draft, contract, read_image=read_image)
+
+
+def _with_image(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft:
     product = contract.paired_product(draft.product)
     if product.chip_id == NO_CHIP and draft.configuration and draft.container is Container.STM32:
         draft = replace(draft, container=Container.OPAQUE)

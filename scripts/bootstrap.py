@@ -38,6 +38,14 @@ TOOLS = {
 }
 """Targets whose tool has its own venv, and the tool's command, or its package if it has no command."""
 WITHOUT_COMMAND = {"fuzz"}
+COMPILING = {
+    "gcc": "gcc",
+    "make": "make",
+    "autoconf": "autoconf",
+    "automake": "automake",
+    "libtoolize": "libtool",
+}
+"""The programs that compile detools and DTLSSocket, with their Debian packages."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,8 @@ def steps(target: str) -> list[Step]:
         ([str(PYTHON), "scripts/install_compiler.py"],),
     )
     if target == "peers":
-        return [*steps("tests"), replace(tool_step(target, sys.executable), title="the packages of foreign clients")]
+        foreign = replace(tool_step(target, sys.executable), title="the packages of foreign clients")
+        return [*steps("tests"), compiled_step(), foreign]
     newer = newer_python()
     tools = [tool_step(target, newer or sys.executable)] if target in TOOLS else []
     if target == "tests" and newer:
@@ -117,6 +126,19 @@ def tool_step(target: str, interpreter: str) -> Step:
         ((lock,),),
         folder / "bin" / ("python" if target in WITHOUT_COMMAND else TOOLS[target]),
         ([interpreter, "-m", "venv", "--clear", str(folder)], [*pip, "--require-hashes", "-r", lock]),
+    )
+
+
+def compiled_step() -> Step:
+    """Return the step that installs into the venv what has no wheel: the libraries of the extras delta and dtls."""
+    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install"]
+    lock = "requirements-compiled.lock"
+    return Step(
+        "the packages that are compiled",
+        (".compiled",),
+        ((lock,),),
+        VENV / "bin" / "detools",
+        ([*pip, "--require-hashes", "-r", lock],),
     )
 
 
@@ -162,6 +184,9 @@ def missing_prerequisite(target: str) -> str:
     if sys.version_info < OLDEST_PYTHON:
         found = ".".join(map(str, sys.version_info[:2]))
         return f"Python {found} is too old: BlockOTA needs 3.11 or newer. Choose one with `make PYTHON=python3.12 ...`."
+    if target == "peers" and (missing := [name for name in COMPILING if not shutil.which(name)]):
+        packages = " ".join(sorted({COMPILING[name] for name in missing} | {"python3-dev"}))
+        return f"Programs are missing that compile Python packages ({', '.join(missing)}): install {packages}."
     if importlib.util.find_spec("ensurepip") is None:
         return "Python's venv module is missing: install it (on Debian and Ubuntu the package python3-venv)."
     return "" if target == "docs" else missing_node()

@@ -32,6 +32,7 @@ PARTS = {
         "dfuse-pack": "dfu-util",
         "srec_cat": "srecord",
     },
+    "deltas": {"gcc": "gcc", "autoconf": "autoconf", "automake": "automake", "libtoolize": "libtool"},
     "iotregistry": {},
     "kubo": {"ipfs": ""},
     "mqtt": {"mosquitto": "mosquitto"},

@@ -39,7 +39,7 @@ def cli(
 ) -> None:
     """Store IMAGE and propose it as a release; the Safe's owners decide."""
     connection = connect(provider, purpose="ape run publish", contract=contract, store=store)
-    draft = complete_draft(drafting.as_draft(), image, contract=connection.contract)
+    draft = complete_draft(connection, drafting.as_draft(), image)
 
     def propose(reason: Reason) -> Proposal:
         return propose_releases(connection.contract, [draft], store=connection.store, reason=reason)[1]

@@ -57,6 +57,7 @@ HOMES = {
     "serial": ("firmware_host.line", "firmware_host.simulator.server"),
     "rich": ("blockota.cli",),
     "click": ("blockota.cli",),
+    "detools": ("blockota.formats.delta",),
     "click_didyoumean": ("blockota.cli",),
     "confusable_homoglyphs": ("blockota.approval.lookalikes",),
     "unicorn": ("firmware_host.simulator",),

@@ -116,7 +116,9 @@ def configure(session: Session, /, image: Path, ordering: OrderOptions, proposin
     from blockota.operations.ordering import is_published
 
     city = BlockOTAContract(session.chain, session.connection.owned("configurations").address)
-    draft = complete_draft(Draft(ordering.product, ordering.version, configuration=True), image, contract=city)
+    draft = complete_draft(
+        session.connection, Draft(ordering.product, ordering.version, configuration=True), image, contract=city
+    )
     if is_published(city, draft):
         _send_order(session, city, ordering)
     else:

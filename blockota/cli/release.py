@@ -22,7 +22,7 @@ from blockota.files import refuse_overwriting, result_files
 from blockota.formats.cid import CID, RAW
 from blockota.model.container import Container
 from blockota.model.draft import Draft, draft_manifest
-from blockota.model.manifest import Requirements
+from blockota.model.manifest import Manifest, Requirements
 from blockota.model.release import Release, Revocation, Status, Version, show_chip, show_time
 from blockota.model.verification import prove_record
 
@@ -52,6 +52,7 @@ class DraftOptions:
     container: Sequence[tuple[str, Container]]
     requires_installed: Version | None
     hardware: Sequence[str]
+    delta_from: Sequence[Version]
     active_from: int
     notes: Path | None
     metadata: Sequence[tuple[str, str]]
@@ -92,6 +93,7 @@ class DraftOptions:
             configuration=self.configuration,
             container=self.container_of(self.product),
             requires=Requirements(self.requires_installed, tuple(self.hardware)),
+            delta_from=tuple(self.delta_from),
             accept_load_address=self.accept_load_address,
             fill=self.fill,
             notes=read_notes(self.notes),
@@ -109,6 +111,7 @@ def draft_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--container", type=CONTAINER, multiple=True, metavar="NAME", help="stm32, mcuboot, swu or opaque.")
     @click.option("--requires-installed", type=VERSION, help="Oldest version that IMAGE may replace.")
     @click.option("--hardware", multiple=True, metavar="REV", help="Hardware revision for IMAGE; repeatable.")
+    @click.option("--delta-from", type=VERSION, multiple=True, help="Make a delta from this version; repeatable.")
     @click.option("--accept-load-address", is_flag=True, help="Accept images linked elsewhere.")
     @click.option("--fill", is_flag=True, help="Fill gaps in images with 0xFF.")
     @click.option("--active-from", type=TIME, default=0, help="2026-12-01T08:00+01:00 or +7d; else at once.")
@@ -172,7 +175,7 @@ def publish(
         ]
     drafting.require_products({draft.product for _, draft in wanted})
     # All images are checked before the first is stored.
-    drafts = [complete_draft(draft, path, contract=session.contract) for path, draft in wanted]
+    drafts = [complete_draft(session.connection, draft, path) for path, draft in wanted]
     releases: list[Release] = []
 
     def propose(reason: Reason) -> Proposal:
@@ -183,19 +186,24 @@ def publish(
         releases.extend(made)
         return proposal
 
+    def published() -> list[tuple[Release, Manifest | None]]:
+        return [(made, draft_manifest(draft, made)) for draft, made in zip(drafts, releases, strict=True)]
+
     stored = _stored_row(session.settings.store, proposing.output)
     save_proposal(
         session,
         propose,
         proposing,
         about=lambda: ProposalDetails(
-            {"releases": [_as_published(made) for made in releases]},
-            [*map(_published_rows, releases[:-1]), _published_rows(releases[-1]) | stored],
+            {"releases": [_as_published(*one) for one in published()]},
+            [*(_published_rows(*one) for one in published()[:-1]), _published_rows(*published()[-1]) | stored],
         ),
     )
-    manifests = [draft_manifest(draft, made) for draft, made in zip(drafts, releases, strict=True)]
+    manifests = [manifest for _, manifest in published()]
     if drafting.accept_load_address and not any(one and one.accepts_load_address for one in manifests):
         session.note("--accept-load-address changed nothing: no image seems to be linked for another address.")
+    for missing in drafts[0].left_out:
+        session.note(f"No delta from {missing} is listed: it would not be smaller than the image.")
     if drafting.fill and not any(one and one.filled for one in manifests):
         session.note("--fill changed nothing: no image has a gap of an erase unit or more.")
 
@@ -368,9 +376,9 @@ def fetch(
 release.add_command(verify)
 
 
-def _as_published(made: Release) -> dict[str, Any]:
+def _as_published(made: Release, manifest: Manifest | None) -> dict[str, Any]:
     """Return a proposed release for JSON, without status and predecessor, which are unknown before the execution."""
-    fields = made.as_fields() | {"manifest": _manifest_address(made)}
+    fields = made.as_fields() | {"manifest": _manifest_address(made)} | (manifest.options if manifest else {})
     return {name: fields[name] for name in fields if name not in {"status", "previous"}}
 
 
@@ -383,13 +391,15 @@ def _stored_row(store: str, proposal: Path) -> dict[str, object]:
     return {"stored in": f"{folder}: an owner without this folder needs a pack ({pack})"}
 
 
-def _published_rows(made: Release) -> dict[str, object]:
+def _published_rows(made: Release, manifest: Manifest | None) -> dict[str, object]:
+    options = manifest.option_lines if manifest else {}
     return {
         "release": f"{made.product} {made.version}",
         "SHA-256": made.sha256.hex(),
         "addresses": made.region,
         "active from": show_time(made.active_from) if made.active_from else "at once",
         "manifest": _manifest_address(made) or "none",
+        **{label: "; ".join(lines) for label, lines in options.items()},
     }
 
 

@@ -292,7 +292,7 @@ class Network:
         """
         contract = self._connection.contract
         draft = replace(draft, version=_parsed(draft.version))  # accept text too, from programs without type checks
-        whole = complete_draft(draft, Path(image), contract=contract)
+        whole = complete_draft(self._connection, draft, Path(image))
         why = self._reason(reason, proposer, nonce)
         return self._queued(propose_releases(contract, [whole], store=self.store, reason=why)[1])
 

@@ -38,6 +38,26 @@ class ImageFile(Protocol):
 
 
 @dataclass(frozen=True)
+class Patch:
+    """A delta, with the bytes of its patch.
+
+    Attributes:
+        delta: the entry of the manifest.
+        data: the patch.
+    """
+
+    delta: Delta
+    data: bytes
+
+    @classmethod
+    def of(cls, base: Release, data: bytes, *, compression: str) -> Patch:
+        """Describe a patch that applies to the image of a release."""
+        *_, root = dag(io.BytesIO(data))
+        digest = hashlib.sha256(data).digest()
+        return cls(Delta(base.version, base.sha256, root.cid, digest, len(data), compression), data)
+
+
+@dataclass(frozen=True)
 class Draft:
     """A release before its publication.
 
@@ -50,7 +70,8 @@ class Draft:
         configuration: whether the image is data, which has no vector table.
         container: what kind of file the image is.
         requires: what the release needs of a device.
-        deltas: patches that make the image from older images.
+        delta_from: versions from whose images patches are made.
+        patches: the patches that were made.
         region: the product's region; None if it is not known yet.
         ram: the ranges of RAM in which a program's initial stack pointer must be.
         flash_end: the end of the largest flash that the chip can have.
@@ -75,7 +96,8 @@ class Draft:
     configuration: bool = False
     container: Container = Container.STM32
     requires: Requirements = NO_REQUIREMENTS
-    deltas: tuple[Delta, ...] = ()
+    delta_from: tuple[Version, ...] = ()
+    patches: tuple[Patch, ...] = ()
     region: Region | None = None
     ram: tuple[Region, ...] = SRAM
     flash_end: int = FLASH.stop
@@ -85,6 +107,12 @@ class Draft:
     filled: tuple[Region, ...] = ()
     notes: str = ""
     metadata: Mapping[str, str] | Sequence[tuple[str, str]] = ()
+
+    @property
+    def left_out(self) -> tuple[Version, ...]:
+        """The versions of `delta_from` without a patch, because it would not be smaller than the image."""
+        made = {patch.delta.base_version for patch in self.patches}
+        return tuple(version for version in self.delta_from if version not in made)
 
     def open_image(self) -> BinaryIO:
         """Open the image. The caller closes the stream."""
@@ -140,7 +168,7 @@ def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
         filled=draft.filled,
         container=draft.container,
         requires=draft.requires,
-        deltas=draft.deltas,
+        deltas=tuple(patch.delta for patch in draft.patches),
     )
     return manifest if draft.notes or draft.metadata or manifest.options else None
 

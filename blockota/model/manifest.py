@@ -16,6 +16,7 @@ from typing import Any
 
 from blockota.errors import BlockOTAError, RefusedError
 from blockota.formats.cid import CHUNK_SIZE, CID, RAW
+from blockota.formats.delta import FORMATS
 from blockota.model.container import Container
 from blockota.model.release import Region, Release, Version, product_key, read_version
 from blockota.strict_json import digest, integer, load, mapping, mappings, text, texts
@@ -32,8 +33,6 @@ MAX_HARDWARE, MAX_HARDWARE_LENGTH = 64, 64
 """Maximum number of hardware revisions, and of characters in one."""
 MAX_DELTAS = 16
 """Maximum number of deltas."""
-DELTA_FORMATS = ("crle", "heatshrink")
-"""The compressions of a delta, which is a sequential patch of detools."""
 _FORMAT = "blockota-manifest-1"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _TAB_WIDTH = 4
@@ -88,7 +87,7 @@ class Delta:
         cid: content address of the patch.
         sha256: SHA-256 of the patch.
         size: size of the patch in bytes.
-        format: one of `DELTA_FORMATS`.
+        format: one of `formats.delta.FORMATS`.
     """
 
     base_version: Version
@@ -196,7 +195,7 @@ class Manifest:
         """Check that each delta is smaller than the image, and that a device can choose one by its own image."""
         for delta in self.deltas:
             name = f"the delta from {delta.base_version}"
-            if delta.format not in DELTA_FORMATS:
+            if delta.format not in FORMATS:
                 raise _unusable(f"{name} cannot be used", f"its format is {delta.format!a}")
             if not 0 < delta.size < self.size:
                 raise _unusable(f"{name} is useless", f"it has {delta.size:,} bytes, and the image {self.size:,}")

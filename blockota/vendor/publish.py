@@ -69,6 +69,8 @@ def propose_releases(
     for draft, release in zip(drafts, releases, strict=True):
         if manifest := draft_manifest(draft, release):
             store.put(io.BytesIO(manifest.to_json()))
+        for patch in draft.patches:
+            store.put(io.BytesIO(patch.data))
         with draft.open_image() as image:
             stored = store.put(image, on_progress=on_progress)
         if stored != release.cid:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from blockota.errors import RefusedError
 from blockota.formats.cid import CID, RAW
+from blockota.formats.delta import FORMATS
 from blockota.model.container import Container
 from blockota.model.manifest import (
-    DELTA_FORMATS,
     MAX_NOTES_SIZE,
     MAX_SIZE,
     Delta,
@@ -125,7 +125,7 @@ def test_a_delta_that_no_device_could_use_is_refused(changes: dict[str, Any], wh
     """A delta has a known format, is smaller than the image, and has another base than the image."""
     with pytest.raises(RefusedError, match=why):
         replace(MANIFEST, deltas=(replace(DELTA, **changes),))
-    assert replace(MANIFEST, deltas=tuple(replace(DELTA, format=one) for one in DELTA_FORMATS[:1])).deltas
+    assert replace(MANIFEST, deltas=tuple(replace(DELTA, format=one) for one in FORMATS[:1])).deltas
 
 
 def test_a_device_could_not_choose_between_two_deltas_from_one_image() -> None:

@@ -1,0 +1,122 @@
+"""Makes and applies deltas: sequential patches of detools, which make an image from an older one.
+
+A device reads a patch once from its beginning, and needs little memory. A patch is not trusted: the result is compared
+with the SHA-256 of the wanted image. detools is in the extra ``delta``, because it is compiled at installation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from importlib.util import find_spec
+from typing import Any
+
+from blockota.errors import RefusedError, UsageError
+
+FORMATS = ("crle", "heatshrink")
+"""The compressions of a patch. Both need less than 1 KiB of memory to decompress."""
+_HEADS = {"crle": 0x02, "heatshrink": 0x04}
+"""The first byte of a sequential patch with each compression."""
+_WINDOW, _LOOKAHEAD = 8, 7
+"""The parameters of heatshrink, as powers of two: a window of 256 bytes and matches of 128 bytes."""
+
+
+def can_apply() -> bool:
+    """Whether the library detools is installed."""
+    return find_spec("detools") is not None
+
+
+def make_patch(base: bytes, image: bytes) -> tuple[str, bytes]:
+    """Make the smallest patch that makes an image from another, and apply it once.
+
+    Returns:
+        The format of the patch, and the patch. It can be larger than the image.
+
+    Raises:
+        UsageError: detools is not installed.
+        RefusedError: the patch does not make the image.
+    """
+    detools = _library()
+    made = []
+    for compression in FORMATS:
+        patch = io.BytesIO()
+        detools.create_patch(
+            io.BytesIO(base),
+            io.BytesIO(image),
+            patch,
+            compression=compression,
+            heatshrink_window_sz2=_WINDOW,
+            heatshrink_lookahead_sz2=_LOOKAHEAD,
+            use_mmap=False,
+        )
+        made.append((len(patch.getvalue()), compression, patch.getvalue()))
+    _, smallest, patch_bytes = min(made)
+    require_result(base, patch_bytes, compression=smallest, size=len(image), sha256=hashlib.sha256(image).digest())
+    return smallest, patch_bytes
+
+
+def require_result(base: bytes, patch: bytes, *, compression: str, size: int, sha256: bytes) -> None:
+    """Apply a patch, and require that it makes the wanted image.
+
+    Raises:
+        UsageError: detools is not installed.
+        RefusedError: the patch has another format, is damaged, or makes other bytes.
+    """
+    made = apply_patch(base, patch, compression=compression, limit=size)
+    if len(made) != size or hashlib.sha256(made).digest() != sha256:
+        why = f"it makes {len(made):,} bytes with SHA-256 {hashlib.sha256(made).hexdigest()}, not {sha256.hex()}"
+        raise _unusable(why)
+
+
+def apply_patch(base: bytes, patch: bytes, *, compression: str, limit: int) -> bytes:
+    """Apply a patch to an image.
+
+    Args:
+        base: the image.
+        patch: the patch, which is not trusted.
+        compression: the expected compression.
+        limit: the largest result in bytes.
+
+    Raises:
+        UsageError: detools is not installed.
+        RefusedError: the patch has another format, is damaged, or makes more bytes.
+    """
+    detools = _library()
+    if patch[:1] != bytes((_HEADS[compression],)):
+        raise _unusable(f"it is not a sequential patch with the compression {compression}")
+    made = _Limited(limit)
+    try:
+        detools.apply_patch(io.BytesIO(base), io.BytesIO(patch), made)
+    except Exception as error:
+        # detools raises errors of many kinds for bytes that are not a patch, also those of its C parts.
+        raise _unusable(str(error) or type(error).__name__) from error
+    return made.getvalue()
+
+
+class _Limited(io.BytesIO):
+    """Accepts a limited number of bytes, because a small patch can state a result of any size."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def write(self, data: Any, /) -> int:
+        if self.tell() + len(data) > self._limit:
+            raise ValueError(f"it makes more than {self._limit:,} bytes")
+        return super().write(data)
+
+
+def _library() -> Any:
+    try:
+        import detools
+    except ImportError as error:
+        raise UsageError(
+            "deltas cannot be made or applied",
+            why="the library detools, of the extra `delta`, is not installed",
+            remedy="install it with `pip install detools==0.53.0`",
+        ) from error
+    return detools
+
+
+def _unusable(why: str) -> RefusedError:
+    return RefusedError("the delta cannot be used", why=why, remedy="use the whole image")

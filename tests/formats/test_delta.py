@@ -1,0 +1,19 @@
+"""Without the library detools, which is compiled at installation, deltas are refused with the extra to install."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from blockota.errors import UsageError
+from blockota.formats.delta import apply_patch, make_patch
+
+
+def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making and applying a delta end with the exit status of wrong usage, and name the package."""
+    monkeypatch.setitem(sys.modules, "detools", None)
+    for use in (lambda: make_patch(b"a", b"b"), lambda: apply_patch(b"a", b"\x02", compression="crle", limit=1)):
+        with pytest.raises(UsageError, match="of the extra `delta`, is not installed") as missing:
+            use()
+        assert missing.value.exit_status == 2

@@ -1,0 +1,1 @@
+"""Deltas, made and applied with the library and the program detools."""
