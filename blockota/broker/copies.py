@@ -11,9 +11,10 @@ from pathlib import Path
 
 from blockota.errors import Action, ContentError, StoreError, UsageError
 from blockota.formats.cid import CID
+from blockota.model.manifest import MAX_SIZE
 from blockota.stores.gateway import GatewayStore
 from blockota.stores.local import LocalStore, collect
-from blockota.stores.store import Store
+from blockota.stores.store import Store, read_whole
 
 
 class Copies:
@@ -49,6 +50,15 @@ class Copies:
     def has(self, cid: CID) -> bool:
         """Whether the store still has the root block of a pinned file."""
         return self._store.has(cid)
+
+    def read(self, cid: CID) -> bytes:
+        """Read a manifest from the store.
+
+        Raises:
+            StoreError: a block is missing, or the store is out of reach.
+            ContentError: a block is corrupt.
+        """
+        return read_whole(self._store, cid, size=MAX_SIZE)
 
     def verify(self, cid: CID) -> None:
         """Read a file from the store, which verifies each of its blocks.

@@ -15,7 +15,7 @@ from blockota.broker.offences import Offence, skipped_until
 from blockota.formats.cid import CID
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Status
-from blockota.model.rights import Claim, ReleaseFile
+from blockota.model.rights import Claim, DeltaReader, ReleaseFile
 from blockota.stores.source import base_url
 
 
@@ -62,6 +62,11 @@ class Facts:
     agreements: tuple[AgreementFacts, ...]
     block: int = 0
     is_reorganised: bool = False
+
+    def with_deltas(self, reader: DeltaReader) -> Facts:
+        """Return a copy of the facts with the deltas in the manifests that can be read."""
+        agreements = (replace(one, claim=reader.with_deltas(one.claim)) for one in self.agreements)
+        return replace(self, agreements=tuple(agreements))
 
     def with_announcement(self, number: int, url: str) -> Facts:
         """Return a copy of the facts in which an agreement has an announced URL."""

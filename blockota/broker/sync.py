@@ -31,9 +31,9 @@ from blockota.errors import (
     shortened,
 )
 from blockota.files import is_disk_full
-from blockota.formats.cid import check_block
+from blockota.formats.cid import CID, check_block
 from blockota.model.release import show_time
-from blockota.model.rights import ReleaseFile
+from blockota.model.rights import DeltaReader, ReleaseFile
 from blockota.stores.fetch import FileFetch, StoreDestination
 from blockota.stores.gateway import TrustlessClient
 from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, SourceError, SourceReport, Verdict
@@ -113,6 +113,10 @@ class BrokerSync:
     facts: Facts | None = None
     left: int = 0
 
+    def __post_init__(self) -> None:
+        """Remember the manifests that are read."""
+        self._deltas = DeltaReader(self.copies.read)
+
     def round(self, now: float, *, verify_all: bool = False) -> Iterator[Done]:
         """Read the chain, and carry out the planned steps. Each step's outcome is yielded when the step has ended.
 
@@ -126,12 +130,24 @@ class BrokerSync:
             StoreError: the state file cannot be written, or the disk is full.
         """
         self.facts, self.left = None, 0
-        self.facts = self.reader.read(url=self.url)
+        self.facts = self.reader.read(url=self.url).with_deltas(self._deltas)
         if self.facts.is_reorganised:
             yield Done("re-read", "the chain", f"it was reorganised; the plan is for block {self.facts.block}")
         yield from self._examine_copies(now, verify_all=verify_all)
 
         steps = plan(self.facts, self.state.memory(), now=now, sources=self.sources, url=self.url)
+        yield from self._carry_out(steps, now=now)
+
+        # A manifest that was just fetched names the deltas of its release.
+        before = self.facts
+        self.facts = before.with_deltas(self._deltas)
+        if self.facts != before and not self.left:
+            known = _files(before)
+            steps = plan(self.facts, self.state.memory(), now=now, sources=self.sources, url=self.url)
+            yield from self._carry_out([step for step in steps if step.file.cid not in known], now=now)
+
+    def _carry_out(self, steps: Sequence[Step], *, now: float) -> Iterator[Done]:
+        """Carry out steps in order. If a step fails, the later steps for the same file are skipped."""
         failed = set()
         for number, step in enumerate(steps):
             if self.must_stop():
@@ -321,6 +337,10 @@ def failure_of(steps: Sequence[Done]) -> BlockOTAError | None:
     what = "1 step of the round failed" if len(errors) == 1 else f"{len(errors)} steps of the round failed"
     names = shortened(f"could not {done.verb} {done.subject}" for done, _ in errors)
     return kind(what, why=names, remedy="see the messages above, and run the command again: completed steps are kept")
+
+
+def _files(facts: Facts) -> set[CID]:
+    return {file.cid for one in facts.agreements for file in one.claim.files()}
 
 
 def _no_source(step: Fetch) -> StoreError:

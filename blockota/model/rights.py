@@ -1,17 +1,18 @@
 """Decides from chain facts which files may be kept and served. Pure.
 
-A vendor serves the images and manifests of its active releases. A broker keeps and serves the images and manifests of
-active releases for which it has an accepted agreement that has not expired.
+A vendor serves the files of its active releases: images, manifests, and the deltas that a manifest lists. A broker
+keeps and serves the files of active releases for which it has an accepted agreement that has not expired.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
-from blockota.formats.cid import CID
+from blockota.errors import BlockOTAError
+from blockota.formats.cid import CID, check_block
 from blockota.model.agreement import Agreement, AgreementStatus
-from blockota.model.manifest import MAX_SIZE
+from blockota.model.manifest import MAX_SIZE, Delta, Manifest
 from blockota.model.release import Release, Status
 
 _ONCE_ACCEPTED = (AgreementStatus.ACCEPTED, AgreementStatus.WITHDRAWN, AgreementStatus.TERMINATED)
@@ -23,8 +24,8 @@ class ReleaseFile:
 
     Attributes:
         cid: content address of the file.
-        size: size of an image in bytes; for a manifest, the maximum size.
-        sha256: recorded SHA-256 of an image; None for a manifest, whose CID contains its SHA-256.
+        size: size of an image or a delta in bytes; for a manifest, the maximum size.
+        sha256: SHA-256 of an image or a delta; None for a manifest, whose CID contains its SHA-256.
         label: name of the file in messages.
     """
 
@@ -42,11 +43,13 @@ class Claim:
         release: the release.
         manifest: content address of the release's manifest; None if it has no manifest.
         agreement: the broker's agreement; None for the vendor's own releases.
+        deltas: the deltas that the manifest lists; empty while the manifest was not read.
     """
 
     release: Release
     manifest: CID | None = None
     agreement: Agreement | None = None
+    deltas: tuple[Delta, ...] = ()
 
     def is_good(self, time: int) -> bool:
         """Whether the release may be served at `time`, a block's timestamp in Unix seconds."""
@@ -66,10 +69,45 @@ class Claim:
         return f"{self.release.product} {self.release.version}"
 
     def files(self) -> Iterator[ReleaseFile]:
-        """The image, and the manifest if there is one."""
+        """The image, the manifest if there is one, and the deltas."""
         yield ReleaseFile(self.release.cid, self.release.size, self.release.sha256, self.label)
         if self.manifest:
             yield ReleaseFile(self.manifest, MAX_SIZE, None, f"manifest of {self.label}")
+        for delta in self.deltas:
+            label = f"delta of {self.label} from {delta.base_version}"
+            yield ReleaseFile(delta.cid, delta.size, delta.sha256, label)
+
+
+class DeltaReader:
+    """Adds deltas to claims. A manifest that was read once is not read again.
+
+    Args:
+        read: returns the bytes of a manifest, which are verified here.
+    """
+
+    def __init__(self, read: Callable[[CID], bytes]) -> None:
+        self._read = read
+        self._known: dict[CID, tuple[Delta, ...]] = {}
+
+    def with_deltas(self, claim: Claim, *, from_memory: bool = False) -> Claim:
+        """Return a claim with the deltas of its manifest; unchanged if the manifest cannot be read.
+
+        Args:
+            claim: the claim.
+            from_memory: whether a manifest that was not read before is not read now either.
+        """
+        if claim.manifest is None or (from_memory and claim.manifest not in self._known):
+            return claim
+        if claim.manifest not in self._known:
+            try:
+                raw = self._read(claim.manifest)
+                check_block(claim.manifest, raw)
+                manifest = Manifest.from_json(raw)
+                manifest.require_about(claim.release)
+            except BlockOTAError:
+                return claim
+            self._known[claim.manifest] = manifest.deltas
+        return replace(claim, deltas=self._known[claim.manifest])
 
 
 @dataclass(frozen=True)

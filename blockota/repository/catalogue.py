@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blockota.bindings.serving_rights import Reading
 from blockota.errors import BlockOTAError, ContentError, StoreError
 from blockota.formats.cid import CID, RAW, check_block
-from blockota.model.rights import Rights, rights_at
+from blockota.model.rights import DeltaReader, Rights, rights_at
 from blockota.repository.blocks import Blocks, BlockStore, FileStore
 from blockota.repository.tree import TreeBlock, read_tree, subtree
 
@@ -88,9 +88,12 @@ class Catalogue:
         self.blocks = Blocks(store)
         self.repair = ""
         self.trouble = ""
+        self._deltas = DeltaReader(store.read_block)
         self._read_at, self._reading = clock(), read()
         self._store_failure, self._store_since = "", clock()
         self._reads_store = False
+        check_reach(store)
+        self._add_deltas()
         self.files = find_files(self._rights(), store)
 
     @property
@@ -164,6 +167,7 @@ class Catalogue:
         else:
             # The age counts from the start of the request, because the node's answer may be that old.
             self.trouble, self._read_at, self._reading = "", began, reading
+            self._add_deltas(from_memory=True)
 
         # First remove the files whose rights ended, because reading the store may take long.
         self.files = self.files.within(self._rights())
@@ -171,7 +175,9 @@ class Catalogue:
         self._store_since, self._reads_store = self._clock(), True
         failed = frozenset(self.blocks.failed)
         try:
-            found = find_files(self.files.rights, self._store, before=self.files, failed=failed)
+            check_reach(self._store)
+            self._add_deltas()
+            found = find_files(self._rights(), self._store, before=self.files, failed=failed)
         except StoreError as error:
             self._store_failure = str(error)
         else:
@@ -179,6 +185,12 @@ class Catalogue:
             self.blocks.failed -= failed & found.places.keys()  # these blocks could be read
         finally:
             self._reads_store = False
+
+    def _add_deltas(self, *, from_memory: bool = False) -> None:
+        """Add the deltas in the manifests that the store has."""
+        claims = self._reading.claims
+        claims = tuple(self._deltas.with_deltas(claim, from_memory=from_memory) for claim in claims)
+        self._reading = replace(self._reading, claims=claims)
 
     def _rights(self) -> Rights:
         return rights_at(self._time(), self._reading.claims)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from blockota.bindings.serving_rights import Reading
 from blockota.errors import ChainError, ContentError, StoreError
 from blockota.formats.cid import CHUNK_SIZE, CID, RAW, Block, dag
+from blockota.model.draft import Patch
+from blockota.model.manifest import Manifest
 from blockota.model.rights import Claim
 from blockota.repository.blocks import Blocks
 from blockota.repository.catalogue import Catalogue
@@ -238,3 +241,27 @@ def test_a_block_is_read_once_for_all_who_want_it() -> None:
         assert store.reads > len(leaves)
 
     asyncio.run(play())
+
+
+def test_deltas_are_served_with_their_manifest(store: LocalStore) -> None:
+    """The deltas in a manifest are served; before the manifest is in the store, they are not known."""
+    patch = Patch.of(SMALL_CLAIM.release, b"a patch", compression="crle")
+    release = BIG_CLAIM.release
+    manifest = Manifest(*(release.product, release.version, release.sha256, release.size), deltas=(patch.delta,))
+    chain = Scripted()
+    chain.answer = (replace(BIG_CLAIM, manifest=manifest.cid),)
+    catalogue = Catalogue(chain.read, store)
+    assert (set(catalogue.files.trees), set(catalogue.files.missing)) == ({ROOT}, {manifest.cid})
+    store.put(io.BytesIO(manifest.to_json()))
+    catalogue.refresh()
+    assert set(catalogue.files.missing) == {patch.delta.cid}
+    assert catalogue.label(patch.delta.cid).startswith("delta of ")
+    store.put(io.BytesIO(patch.data))
+    catalogue.refresh()
+    assert set(catalogue.files.trees) == {ROOT, manifest.cid, patch.delta.cid}
+    chain.answer = (revoked(replace(BIG_CLAIM, manifest=manifest.cid)),)
+    catalogue.refresh()
+    assert (set(catalogue.files.trees), set(catalogue.files.rights.gone)) == (
+        set(),
+        {ROOT, manifest.cid, patch.delta.cid},
+    )
