@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from blockota.errors import BlockOTAError
+from blockota.formats.delta import can_apply
 from blockota.gateway.catalogue import ImageCatalogue, WantedFile
-from blockota.gateway.facts import ComponentFacts, KnownDevice, ProvenImage, ReleaseFacts, SiteFacts
+from blockota.gateway.facts import ComponentFacts, DeltaOffer, KnownDevice, ReleaseFacts, SiteFacts
 from blockota.gateway.producer_chain import ProducerReading, ProductReading, is_active, manifest_of
 from blockota.gateway.settings import GatewaySettings
 from blockota.gateway.site_chain import SiteReading
@@ -53,7 +54,8 @@ class Assembly:
                 components[component] = ComponentFacts(component, None, "its producer is not followed, or lacks it")
                 continue
             self._want(component, reading, ordered.get(component, set()))
-            components[component] = self._component(component, reading)
+            is_configuration = any(one.policy.is_configuration(component.product) for one in settings.groups)
+            components[component] = self._component(component, reading, is_configuration=is_configuration)
 
         for reading in producers:
             self.faults |= reading.faults
@@ -70,7 +72,7 @@ class Assembly:
         )
         return self.facts
 
-    def _component(self, component: Component, reading: ProducerReading) -> ComponentFacts:
+    def _component(self, component: Component, reading: ProducerReading, *, is_configuration: bool) -> ComponentFacts:
         product = reading.products[component]
         time = reading.position.block.time
         releases = []
@@ -78,13 +80,15 @@ class Assembly:
             facts = ReleaseFacts(component.release(release.version), release, is_active=is_active(release, time))
             if facts.is_active and not product.withheld:
                 try:
-                    facts = self._with_image(facts, component, reading)
+                    facts = self._with_image(facts, component, reading, is_configuration=is_configuration)
                 except BlockOTAError as error:
                     self.faults[str(facts.id)] = f"{error.what}: {error.why}"
             releases.append(facts)
         return ComponentFacts(component, product.product, product.withheld, tuple(releases))
 
-    def _with_image(self, facts: ReleaseFacts, component: Component, reading: ProducerReading) -> ReleaseFacts:
+    def _with_image(
+        self, facts: ReleaseFacts, component: Component, reading: ProducerReading, *, is_configuration: bool
+    ) -> ReleaseFacts:
         """Add the manifest and the proven image. A release whose manifest was not found has no image yet."""
         manifest: Manifest | None = None
         if address := manifest_of(reading.products[component], facts.release):
@@ -92,13 +96,26 @@ class Assembly:
             if manifest is None:
                 return facts
         trust = Trust(component.chain_id, component.contract, self.confirmations[component.chain_id])
-        image = self.catalogue.prove(reading.answer(component, facts.release), trust)
-        return replace(facts, manifest=manifest, image=_described(image, manifest) if image else None)
+        answer = reading.answer(component, facts.release)
+        image = self.catalogue.prove(answer, trust, manifest, is_configuration=is_configuration)
+        if image and manifest:
+            image = replace(image, deltas=tuple(self._deltas(facts, manifest)))
+        return replace(facts, manifest=manifest, image=image)
+
+    def _deltas(self, facts: ReleaseFacts, manifest: Manifest) -> Iterator[DeltaOffer]:
+        """Yield the deltas that make the image. Without them, devices get the whole image."""
+        for delta in manifest.deltas if can_apply() else ():
+            try:
+                if found := self.catalogue.prove_delta(facts.release, delta):
+                    yield found
+            except BlockOTAError as error:
+                self.faults[f"the delta of {facts.id} from {delta.base_version}"] = f"{error.what}: {error.why}"
 
     def _want(self, component: Component, reading: ProducerReading, ordered: Collection[Version]) -> None:
         """List the files of a product that are not in the catalogue."""
         product = reading.products[component]
-        for release in wanted_releases(product, ordered, time=reading.position.block.time):
+        releases = wanted_releases(product, ordered, time=reading.position.block.time)
+        for release in releases:
             files = [WantedFile(component, release)]
             try:
                 if address := manifest_of(product, release):
@@ -106,9 +123,27 @@ class Assembly:
             except BlockOTAError as error:
                 self.faults[f"{release.product} {release.version}"] = f"{error.what}: {error.why}"
             self.wanted += [one for one in files if not self.catalogue.has(one)]
+        for release in releases:
+            self._want_deltas(component, release, product)
         if product.ahead and not self.catalogue.has(ahead := WantedFile(component, product.ahead)):
             self.wanted.append(ahead)
         self.kept |= {one.sha256 for one in (*_usable(product), product.ahead) if one}
+
+    def _want_deltas(self, component: Component, release: Release, product: ProductReading) -> None:
+        """List the deltas of a release, and their bases, on which they are applied here before they are offered."""
+        try:
+            address = manifest_of(product, release) if can_apply() else None
+            manifest = self.catalogue.manifest(release, address) if address else None
+        except BlockOTAError:  # reported with the image of the release
+            return
+        releases = {one.sha256: one for one in product.releases}
+        for delta in manifest.deltas if manifest else ():
+            base = WantedFile(component, releases[delta.base]) if delta.base in releases else None
+            # The image of a revoked release is not served any more.
+            if base and (base.release.status is Status.ACTIVE or self.catalogue.has(base)):
+                files = (base, WantedFile(component, release, delta=delta))
+                self.wanted += [one for one in files if not self.catalogue.has(one) and one not in self.wanted]
+                self.kept |= {one.sha256 for one in files}
 
 
 def wanted_releases(product: ProductReading, ordered: Collection[Version], *, time: int) -> list[Release]:
@@ -142,7 +177,3 @@ def known_device(device: Device, site: SiteReading, settings: GatewaySettings) -
         face=face,
         settings=of_device,
     )
-
-
-def _described(image: ProvenImage, manifest: Manifest | None) -> ProvenImage:
-    return replace(image, manifest=manifest)

@@ -1,11 +1,14 @@
 """The images and manifests of the gateway: found once for all devices, proven, and kept as whole files.
 
 An image is found before its release is confirmed, and given to the core after checks 1 to 5 have passed on the
-confirmed record. The folder has these files, each named by the SHA-256 of its content, and written to a new name first:
+confirmed record, and checks 7 and 9 as far as they need no device. A delta is given to the core after it was applied
+here and has made the image. The folder has these files, each named by the SHA-256 of its content, and written to a new
+name first:
 
 ``images/<sha256>``         an image; every start verifies it again
 ``images/<sha256>.source``  where the image was found, as a text
 ``manifests/<sha256>``      a manifest
+``deltas/<sha256>``         a delta; every start applies it again
 """
 
 from __future__ import annotations
@@ -17,15 +20,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from blockota.errors import StoreError, VerificationError
+from blockota.errors import BlockOTAError, RefusedError, StoreError, VerificationError
 from blockota.files import whole_file
 from blockota.formats.cid import CID
-from blockota.gateway.facts import ProvenImage
+from blockota.formats.delta import require_result
+from blockota.formats.firmware_image import MAX_IMAGE_SIZE
+from blockota.gateway.facts import DeltaOffer, ProvenImage
+from blockota.model.container import SWU_HEAD_SIZE, Container
 from blockota.model.facts import ChainAnswer, Trust
-from blockota.model.manifest import MAX_SIZE, Manifest
+from blockota.model.manifest import MAX_SIZE, Delta, Description, Manifest
 from blockota.model.release import Product, Release
 from blockota.model.target import Component
-from blockota.model.verification import prove_record
+from blockota.model.verification import prove_container, prove_record
 from blockota.stores.search import ImageSources, SearchObserver, find_image, find_small_file
 from blockota.stores.store import Store
 from blockota.url_secrets import shown_url
@@ -44,22 +50,29 @@ class WantedFile:
         component: the product.
         release: the release.
         manifest: the address of its manifest; None to find its image.
+        delta: one of its deltas; None to find its image.
         is_confirmed: whether the release is confirmed.
     """
 
     component: Component
     release: Release
     manifest: CID | None = None
+    delta: Delta | None = None
     is_confirmed: bool = True
 
     @property
     def sha256(self) -> bytes:
         """SHA-256 of the file."""
-        return self.manifest.digest if self.manifest else self.release.sha256
+        if self.manifest:
+            return self.manifest.digest
+        return self.delta.sha256 if self.delta else self.release.sha256
 
     def __str__(self) -> str:
         """``the manifest of acme-thermo2 1.1.0``."""
-        return f"the {'manifest' if self.manifest else 'image'} of {self.release.product} {self.release.version}"
+        name = f"{self.release.product} {self.release.version}"
+        if self.delta:
+            return f"the delta of {name} from {self.delta.base_version}"
+        return f"the {'manifest' if self.manifest else 'image'} of {name}"
 
 
 class ImageCatalogue:
@@ -75,12 +88,15 @@ class ImageCatalogue:
     """
 
     def __init__(self, folder: Path, store: Store, *, sources: Callable[[Component], ImageSources]) -> None:
-        self._images, self._manifests, self._new = (folder / name for name in ("images", "manifests", "new"))
+        self._images, self._manifests, self._deltas, self._new = (
+            folder / name for name in ("images", "manifests", "deltas", "new")
+        )
         self._store, self._sources = store, sources
         self._proven: dict[tuple[Component, Release, Product | None], tuple[int, ...]] = {}
         self._read: dict[bytes, Manifest] = {}
+        self._applied: dict[tuple[bytes, bytes, bytes], BlockOTAError | None] = {}
         with _translated(folder):
-            for one in (self._images, self._manifests, self._new):
+            for one in (self._images, self._manifests, self._deltas, self._new):
                 one.mkdir(parents=True, exist_ok=True)
             for left in self._new.iterdir():  # of a process that was killed
                 left.unlink()
@@ -111,6 +127,12 @@ class ImageCatalogue:
                 with whole_file(self._path(wanted), staging=self._new) as file:
                     file.write(raw)
                 return
+            if delta := wanted.delta:
+                raw = find_small_file(delta.cid, self._store, stages=stages, size=delta.size, what=str(wanted))
+                _require_delta(raw, delta)
+                with whole_file(self._path(wanted), staging=self._new) as file:
+                    file.write(raw)
+                return
 
             served: list[str] = []
             noting = replace(observer, served=lambda url: served.append(shown_url(url)))
@@ -132,10 +154,21 @@ class ImageCatalogue:
             self._read[address.digest] = manifest
         return self._read[address.digest]
 
-    def prove(self, answer: ChainAnswer, trust: Trust) -> ProvenImage | None:
-        """Prove a release by checks 1 to 5, and return its image; None if the image was not found yet.
+    def prove(
+        self, answer: ChainAnswer, trust: Trust, manifest: Manifest | None = None, *, is_configuration: bool = False
+    ) -> ProvenImage | None:
+        """Prove a release by checks 1 to 5 and those of its container, and return its image.
 
         A file is read again only if it, the release or the product has changed.
+
+        Args:
+            answer: the confirmed record.
+            trust: the configuration.
+            manifest: the manifest; None without one.
+            is_configuration: whether the image is a configuration.
+
+        Returns:
+            The image without deltas; None if it was not found yet.
 
         Raises:
             VerificationError: a check failed. A file that is not the image is removed.
@@ -153,23 +186,70 @@ class ImageCatalogue:
         if self._proven.get(name) != state:
             try:
                 prove_record(answer, trust, read_parts=lambda _: _parts(path))
+                described = Description(manifest=manifest)
+                image = _content(path, described.container)
+                prove_container(release, described, image, is_configuration=is_configuration)
             except VerificationError as error:
                 if error.number == _OF_IMAGE:
                     path.unlink(missing_ok=True)
                 raise
             self._proven[name] = state
-        return ProvenImage(release.sha256, release.size, path, str(release.cid), source=self._source_of(release))
+        return ProvenImage(
+            *(release.sha256, release.size, path, str(release.cid)),
+            container=manifest.container if manifest else Container.STM32,
+            source=self._source_of(release),
+            manifest=manifest,
+        )
+
+    def prove_delta(self, release: Release, delta: Delta) -> DeltaOffer | None:
+        """Apply a delta to its base, and return it if it makes the image of the release.
+
+        It is applied once in each run of the gateway.
+
+        Returns:
+            The delta; None if its file or its base was not found yet.
+
+        Raises:
+            RefusedError: the delta does not make the image.
+            UsageError: the library for deltas is not installed.
+            StoreError: a file cannot be read.
+        """
+        path, base = self._deltas / delta.sha256.hex(), self._images / delta.base.hex()
+        name = (delta.base, delta.sha256, release.sha256)
+        if name not in self._applied:
+            with _translated(self._deltas):
+                if not (path.exists() and base.exists()):
+                    return None
+                raw = path.read_bytes()
+                content = base.read_bytes() if base.stat().st_size <= MAX_IMAGE_SIZE else b""
+            try:
+                _require_delta(raw, delta)
+            except RefusedError:
+                path.unlink(missing_ok=True)  # it was spoiled on the disk, and is searched again
+                raise
+            if hashlib.sha256(content).digest() != delta.base:
+                return None  # the base was spoiled, or is too large for a delta
+            try:
+                require_result(content, raw, compression=delta.format, size=release.size, sha256=release.sha256)
+            except RefusedError as error:
+                self._applied[name] = error
+            else:
+                self._applied[name] = None
+        if (refusal := self._applied[name]) is not None:
+            raise refusal
+        return DeltaOffer(delta.base, delta.base_version, delta.format, delta.sha256, delta.size, path)
 
     def keep(self, sha256: Collection[bytes]) -> None:
-        """Remove all images but the given ones."""
+        """Remove all images and deltas but the given ones."""
         names = {one.hex() for one in sha256}
         with _translated(self._images):
-            for path in self._images.iterdir():
+            for path in (*self._images.iterdir(), *self._deltas.iterdir()):
                 if path.name.removesuffix(".source") not in names:
                     path.unlink(missing_ok=True)
 
     def _path(self, wanted: WantedFile) -> Path:
-        return (self._manifests if wanted.manifest else self._images) / wanted.sha256.hex()
+        folder = self._deltas if wanted.delta else self._images
+        return (self._manifests if wanted.manifest else folder) / wanted.sha256.hex()
 
     def _source_path(self, release: Release) -> Path:
         return self._images / f"{release.sha256.hex()}.source"
@@ -204,6 +284,27 @@ def _require_image(file: BinaryIO, release: Release) -> None:
             why=f"the file has {size:,} bytes and SHA-256 {hashed.hexdigest()}",
             remedy="report the source to the vendor",
         )
+
+
+def _require_delta(raw: bytes, delta: Delta) -> None:
+    """Check size and SHA-256 of a found delta.
+
+    Raises:
+        RefusedError: they are not those in the manifest.
+    """
+    if (len(raw), hashlib.sha256(raw).digest()) != (delta.size, delta.sha256):
+        raise RefusedError(
+            "the file is not the delta of the manifest",
+            why=f"it has {len(raw):,} bytes and SHA-256 {hashlib.sha256(raw).hexdigest()}",
+            remedy="report this to the vendor",
+        )
+
+
+def _content(path: Path, container: Container) -> bytes:
+    """Return the part of an image that the check of its container needs."""
+    is_whole = container in (Container.STM32, Container.MCUBOOT)
+    with path.open("rb") as file:
+        return file.read(MAX_IMAGE_SIZE if is_whole else SWU_HEAD_SIZE)
 
 
 def _parts(path: Path) -> Iterator[bytes]:

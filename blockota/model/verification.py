@@ -156,7 +156,8 @@ def prove_container(
         )
     fits = Passed(7, f"the container {container} fits the chip id {show_chip(release.chip_id)}")
     # Check 9
-    if container is not Container.STM32:
+    is_stm32 = container is Container.STM32
+    if not is_stm32:
         fault = find_content_fault(container, image)
     else:
         fault = "" if is_configuration else find_fault(image, release.region, SRAM)
@@ -165,7 +166,8 @@ def prove_container(
             9,
             f"the image of {release.product} {release.version} is not a file for its container {container}",
             why=fault,
-            remedy="ask the vendor to publish the right file",
+            remedy="ask the vendor to publish the right file"
+            + (", or declare the product as a configuration if its images are data" if is_stm32 else ""),
         )
     return [fits, Passed(9, f"the image is a file for its container {container}")]
 

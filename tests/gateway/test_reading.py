@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from blockota.gateway.facts import SiteFacts
 from blockota.gateway.producer_chain import ProducerChain
 from blockota.gateway.settings import GatewaySettings
 from blockota.gateway.site_chain import SiteChain
+from blockota.model.container import Container
 from blockota.model.device import SpecUpdate, spec_hash
+from blockota.model.manifest import Manifest
 from blockota.model.release import Version, product_key
 from blockota.model.target import Component
 from blockota.stores.local import LocalStore
@@ -179,3 +183,17 @@ def test_orders_name_their_devices_and_bans_are_seen(city: City, reader: Reader)
     assert (facts.devices[later].is_banned, facts.is_banned) == (True, True)
     city.decide("identities", "unban", GATEWAY.uuid.bytes)
     assert not reader.read().is_banned
+
+
+def test_a_container_that_does_not_fit_is_not_offered(city: City, reader: Reader) -> None:
+    """A release for an STM32 whose manifest names another container fails check 7."""
+    image = code(760)
+    facts = (PRODUCT.name, Version(3, 0, 0), hashlib.sha256(image).digest(), len(image))
+    manifest = Manifest(*facts, container=Container.OPAQUE)
+    reader.store.put(io.BytesIO(manifest.to_json()))
+    city.publish("3.0.0", image, reader.store, manifest=manifest.cid.digest)
+    reader.read()
+    reader.find()
+    found = reader.read().components[component(city)].releases[0]
+    assert (found.manifest, found.image) == (None, None)
+    assert "check 7 failed" in " ".join(reader.assembly.faults.values())
