@@ -35,6 +35,7 @@ PARTS = {
     "deltas": {"gcc": "gcc", "autoconf": "autoconf", "automake": "automake", "libtoolize": "libtool"},
     "iotregistry": {},
     "kubo": {"ipfs": ""},
+    "mcuboot": {},
     "mqtt": {"mosquitto": "mosquitto"},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
     "receipts": {"go": ""},

@@ -166,5 +166,7 @@ def after_execution(proposal: Proposal) -> str:
     product = shlex.quote(product_name(arguments.get("product", b"")))
     version = Version.unpack(arguments.get("version", 0))
     owner = "`blockota contract show` shows the contract's owner"
+    if any(one["loadAddress"] == 0 for one in proposal.releases):  # the flash of an STM32 does not begin at 0
+        return "Next: `blockota repository serve` serves the image to the gateways that install it"
     words = _AFTER_EXECUTION.get(proposal.call.name) or _AFTER_REGISTRY.get(proposal.call.contract, owner)
     return f"Next: {words.format(product=product, version=version)}"

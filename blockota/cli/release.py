@@ -302,7 +302,7 @@ def show(
         "status": f"{status} {revocation}" if revocation else status,
         "SHA-256": found.sha256.hex(),
         "CID": found.cid,
-        "addresses": found.region,
+        **_place(found),
         "chip id": show_chip(found.chip_id),
         "active from": show_time(found.active_from),
         "previous": found.previous or "none",
@@ -396,11 +396,16 @@ def _published_rows(made: Release, manifest: Manifest | None) -> dict[str, objec
     return {
         "release": f"{made.product} {made.version}",
         "SHA-256": made.sha256.hex(),
-        "addresses": made.region,
+        **_place(made),
         "active from": show_time(made.active_from) if made.active_from else "at once",
         "manifest": _manifest_address(made) or "none",
         **{label: "; ".join(lines) for label, lines in options.items()},
     }
+
+
+def _place(made: Release) -> dict[str, object]:
+    """Return the row about an image's addresses; about its size if it is not for the flash of an STM32."""
+    return {"addresses": made.region} if made.chip_id else {"size": f"{made.size:,} bytes"}
 
 
 def _manifest_address(made: Release) -> str | None:

@@ -15,12 +15,10 @@ from blockota.cli.session import Session, with_session
 from blockota.errors import Action, RefusedError
 from blockota.files import naming_file
 from blockota.model.facts import Passed
-from blockota.model.program import BOOT_ADDRESS
 from blockota.model.recognition import Located, describe_release, ranked
 from blockota.model.release import Release, Version
 from blockota.model.verification import prove_record
-from blockota.vendor.drafting import open_image
-from blockota.vendor.recognition import ReadOut
+from blockota.vendor.recognition import ReadOut, open_read_out
 
 
 @click.command()
@@ -31,7 +29,7 @@ from blockota.vendor.recognition import ReadOut
 def verify(session: Session, /, file: Path, product: str | None, version: Version | None) -> None:
     """Name the release in FILE, and verify it by checks 1 to 5.
 
-    FILE is an image (raw, Intel HEX, S-record, UF2, DfuSe or ELF), or the flash of a board as `board read` saves it.
+    FILE is an image in any format of a release, or the flash of a board as `board read` saves it.
     If FILE has other bytes beside the release that are not erased, the release is named, and the exit status is 3.
 
     \b
@@ -43,7 +41,7 @@ def verify(session: Session, /, file: Path, product: str | None, version: Versio
     products = contract.products()
     releases, now = contract.histories(one.name for one in products), session.chain.head().time
     with naming_file(file):
-        given = open_image(file, load_address=BOOT_ADDRESS)
+        given = open_read_out(file, releases)
     with given.open() as opened:
         content = ReadOut(given, opened)
         with spinner(session, "Searching"):

@@ -226,14 +226,14 @@ def _require_fit(draft: Draft, product: Product) -> None:
     misfit = find_misfit(draft.container, product.chip_id)
     if not misfit:
         return
-    remedy = "publish the image as stm32, or for a product that is paired with chip id 0"
+    with draft.open_image() as image:
+        fitting = recognise(image.read(SWU_HEAD_SIZE))
+    remedy, action = "publish the file for a product that is paired with chip id 0", None
     if product.chip_id == NO_CHIP:
-        with draft.open_image() as image:
-            fitting = recognise(image.read(SWU_HEAD_SIZE))
-        remedy = f"choose the container {fitting}, which fits this file"
-    raise RefusedError(
-        f"the container does not fit {product.name}", why=misfit, remedy=remedy, action=Action.CHOOSE_CONTAINER
-    )
+        remedy, action = f"choose the container {fitting}, which fits this file", Action.CHOOSE_CONTAINER
+    elif fitting is not Container.SWU:
+        remedy, action = f"{remedy}, or as stm32", Action.CHOOSE_CONTAINER
+    raise RefusedError(f"the container does not fit {product.name}", why=misfit, remedy=remedy, action=action)
 
 
 def _check_content(draft: Draft, release: Release) -> None:

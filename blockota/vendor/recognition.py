@@ -5,16 +5,35 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from blockota.formats.firmware_image import FirmwareImage
+from blockota.model.container import NO_CHIP
 from blockota.model.program import BOOT_ADDRESS
 from blockota.model.recognition import Located, locate_releases
 from blockota.model.release import Region, Release
-from blockota.vendor.drafting import RawFile
+from blockota.vendor.drafting import RawFile, open_image
 
 _PART_SIZE = 1 << 20
 _ERASED = ({0xFF}, {0x00})  # the families L0 and L1 erase to 0x00, all others to 0xFF
+
+
+def open_read_out(path: Path, releases: Iterable[Release]) -> FirmwareImage | RawFile:
+    """Open an image file, or the flash of a board. An image for another device than an STM32 may have any format.
+
+    Raises:
+        UsageError: the file does not exist.
+        ImageError: the file is not an image, is larger than allowed, or cannot be read.
+    """
+    size = path.stat().st_size if path.is_file() else 0
+    wanted = {one.sha256 for one in releases if one.chip_id == NO_CHIP and one.size == size}
+    if wanted:
+        raw = RawFile(path, size, 0)
+        with raw.open() as file:
+            if hashlib.file_digest(file, "sha256").digest() in wanted:
+                return raw
+    return open_image(path, load_address=BOOT_ADDRESS)
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def test_an_image_for_another_device_has_its_container(container: Container) -> 
     with pytest.raises(RefusedError, match=f"does not fit acme-hub: .*Choose the container {container}") as refused:
         draft_release(replace(draft, container=Container.STM32), HUB)
     assert refused.value.action is Action.CHOOSE_CONTAINER
-    with pytest.raises(RefusedError, match=r"chip 0x410 of an STM32\. Publish the image as stm32"):
+    with pytest.raises(RefusedError, match=r"chip 0x410 of an STM32\. Publish the file for a product that"):
         draft_release(replace(draft, product=PRODUCT.name), PRODUCT)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+import pytest
 
 from blockota.bindings.block_ota import pair_call
 from blockota.model.release import Product, Region
-from tests.stories.conftest import PRODUCT, Workshop
+from tests.stories.conftest import PRODUCT, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
 from tests.stories.test_release_desk import ok, sign
 from tests.stories.test_road import NEW
@@ -45,6 +48,9 @@ def test_a_swu_is_published_and_signed(workshop: Workshop, board_url: str) -> No
         screen = ok(sign(workshop, "hub.json", owner)).out
         assert [screen.count(word) for word in ("container", "1.0.0 or newer installed", "rev-b, rev-c")] == [1, 1, 1]
     ok(workshop.run("proposal", "execute", "hub.json", "--key", "dev:0"))
+    assert f"is {HUB.name} 1.1.0" in ok(workshop.run("release", "verify", "hub.swu")).out
+    ok(workshop.run("release", "fetch", "--product", HUB.name, "-o", "fetched.swu"))
+    assert Path("fetched.swu").read_bytes() == swu()
     manifest = ok(workshop.run("release", "show", HUB.name, "--json")).json["manifest"]
     assert manifest["container"] == "swu"
     assert manifest["requires"] == {"installed": "1.0.0", "hardware": ["rev-b", "rev-c"]}
@@ -74,3 +80,12 @@ def test_what_does_not_fit_is_refused_before_it_is_stored(workshop: Workshop) ->
         refused(workshop.run(*words), status, why)
     assert not Path("new.json").exists()
     assert not Path(".blockota/store").exists()
+
+
+def test_a_delta_needs_its_extra(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the library detools, ``--delta-from`` ends with the exit status of wrong usage and names the extra."""
+    workshop.after(publish_first)
+    monkeypatch.setitem(sys.modules, "detools", None)
+    words = ("--product", PRODUCT, "--version", "1.1.0", "--delta-from", "1.0.0", "-o", "new.json")
+    refused(workshop.run("release", "publish", str(NEW), *words), USAGE, "of the extra `delta`, is not installed")
+    assert not Path("new.json").exists()

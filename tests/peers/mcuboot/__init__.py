@@ -1,0 +1,1 @@
+"""Images made by imgtool, the program that signs images for MCUboot."""
