@@ -204,7 +204,7 @@ WRONG_FILES = {
     "nested without end": ("a = " + "[" * 30_000, "is not TOML"),
     "an unknown key": (
         'netwrok = "x"',
-        "unknown setting 'netwrok': the known settings are bench, gateway_network, .* Write network",
+        "unknown setting 'netwrok': the known settings are bench, gateway, gateway_network, .* Write network",
     ),
     "an unknown key of a network": (
         "[networks.x]\nchain = 5",
