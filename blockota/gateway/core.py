@@ -3,88 +3,51 @@
 All methods are called in one asyncio loop. A face that uses a thread calls them by `asyncio.run_coroutine_threadsafe`.
 
 Every awaitable returns when the new state is on the disk, so that a face acknowledges only what cannot be lost. A call
-with the number of another try than the present one changes nothing and returns False.
+with the number of another try than the present one changes nothing and returns False. A refused message is logged as a
+warning, and a device that causes too many entries is refused until the next minute; other devices are served on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+import asyncio
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Protocol
+from uuid import UUID
 
-from blockota.gateway.facts import DeltaOffer, KnownDevice
-from blockota.model.delivery import Delivery
-from blockota.model.manifest import Manifest
-from blockota.model.receipt import EvidenceLevel, ReleaseId
-from blockota.model.target import Component
+from blockota.errors import AccessRefusedError, RefusedError, StoreError
+from blockota.gateway.entries import EntryMaker, EntryPlaces, printable
+from blockota.gateway.exchange import Clock, DeviceOffer, Report
+from blockota.gateway.facts import KnownDevice, SiteFacts
+from blockota.gateway.fleet import Fleet, Work
+from blockota.gateway.judgement import Judge, after, statement_digest
+from blockota.gateway.planning import FIRMWARE, Slot
+from blockota.gateway.state import Changes, GatewayState
+from blockota.gateway.steady_time import SteadyTime
+from blockota.model.delivery import (
+    Delivery,
+    EntryFacts,
+    Event,
+    Offered,
+    Outcome,
+    Postponed,
+    Progress,
+    Retried,
+    Stage,
+)
+from blockota.model.receipt import (
+    POSTPONES,
+    EntryKind,
+)
+from blockota.model.target import Component, GroupPolicy
 
-Clock = Callable[[], int]
-"""Returns the Unix time in seconds."""
+__all__ = ["Clock", "Core", "DeviceOffer", "Face", "Report"]
 
-
-@dataclass(frozen=True)
-class DeviceOffer:
-    """What a device is to install now.
-
-    Attributes:
-        job: number of the try, at most 48 bits. A face passes it to the device, and back with each answer.
-        component: the product.
-        release: the release.
-        image: SHA-256 of the image.
-        size: size of the image in bytes.
-        path: file with the whole, proven image.
-        container: kind of the file, such as ``stm32`` or ``swu``.
-        cid: content address of the image.
-        nonce: 16 bytes for the device's signed statement.
-        order: number of the order that names the release; None if the group's policy chose it.
-        not_before: Unix time before which the device must not install; None for at once.
-        deadline: Unix time from which the device must not install; None without one.
-        deltas: patches that make the image from other images.
-        manifest: manifest of the release; None without one.
-        is_configuration: whether the image is a configuration.
-    """
-
-    job: int
-    component: Component
-    release: ReleaseId
-    image: bytes
-    size: int
-    path: Path
-    container: str
-    cid: str
-    nonce: bytes
-    order: int | None = None
-    not_before: int | None = None
-    deadline: int | None = None
-    deltas: tuple[DeltaOffer, ...] = ()
-    manifest: Manifest | None = None
-    is_configuration: bool = False
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a device reports about itself. A value that the device does not report is None.
-
-    Attributes:
-        image: SHA-256 of the running image.
-        product: product of the image; None for the firmware.
-        version: version that the device states. It must be the version of the image.
-        is_confirmed: whether the device has confirmed the image, so that it does not roll back by itself.
-        level: B for what the device says, C if the face has read the flash. A statement makes it A.
-        statement: the device's signed statement, `blockota.formats.cose`.
-        hardware: hardware revision.
-        unique_id: unique id of the chip.
-    """
-
-    image: bytes | None = None
-    product: str | None = None
-    version: str | None = None
-    is_confirmed: bool = True
-    level: EvidenceLevel = EvidenceLevel.B
-    statement: bytes | None = None
-    hardware: str | None = None
-    unique_id: bytes | None = None
+_AT_ONCE = 500
+"""The number of devices that are planned before others are served."""
+_COUNTERS = 1 << 63
+_CHANGED_CLOCK = "the clock was changed: it differs by {} seconds from the time that the gateway counted"
 
 
 class Face(Protocol):
@@ -100,11 +63,49 @@ class Face(Protocol):
 
 
 class Core:
-    """The state of all devices of a site."""
+    """The state of all devices of a site.
+
+    Args:
+        site: UUID of the gateway.
+        state: its state on the disk.
+        clock: returns the Unix time.
+
+    Examples::
+
+        core = Core(site, state, clock=clock)
+        core.add_face(face)
+        await core.update(facts, policies)
+        while True:
+            await core.tick()  # once a second
+    """
+
+    def __init__(self, site: UUID, state: GatewayState, *, clock: Clock) -> None:
+        self._site, self._state = site, state
+        self._time = SteadyTime(clock, last=state.time)
+        self._fleet = Fleet(state.devices(), state.deliveries())
+        self._faces: list[Face] = []
+        self._planning = asyncio.Lock()
+        self._maker = EntryMaker(site)
+        self._has_doubt = False
+        self._background: set[asyncio.Task[None]] = set()
+        self._events: dict[tuple[int, int, bytes], asyncio.Task[int]] = {}
+        self._places = EntryPlaces()
+
+    def add_face(self, face: Face) -> None:
+        """Notify a face of changed offers."""
+        self._faces.append(face)
+
+    def numbers(self) -> Iterator[int]:
+        """Yield the numbers of all devices of the site, banned ones too."""
+        return self._fleet.numbers()
+
+    def stages(self) -> Mapping[Stage, int]:
+        """Return how many components of devices are in each stage."""
+        return self._fleet.stages()
 
     def device(self, number: int) -> KnownDevice | None:
         """Return a device of this site, banned or not; None for any other number."""
-        raise NotImplementedError
+        return self._fleet.plan.device(number)
 
     def authenticate(self, face: str, number: int, secret: str | bytes) -> KnownDevice:
         """Check the credentials of a device.
@@ -117,11 +118,20 @@ class Core:
         Raises:
             AccessRefusedError: the number is not of this site, the device is banned, or the secret is not its own.
         """
-        raise NotImplementedError
+        device = self.device(number)
+        token = secret.encode() if isinstance(secret, str) else secret
+        if device and not device.is_banned and self._state.accepts_token(face, number, token):
+            return device
+        reason = "the device is banned" if device and device.is_banned else f"a client of {face} has another token"
+        if device is None:
+            reason = f"a client of {face} claims to be device {number}, which is not of this site"
+        self._warn_later(number if device else None, reason)
+        raise AccessRefusedError(f"device {number} is not accepted", why=reason)
 
     def shared_key(self, face: str, number: int) -> bytes | None:
-        """Return the pre-shared key of a device, 32 bytes; None if it is banned, not of this site, or has no key."""
-        raise NotImplementedError
+        """Return the pre-shared key of a device, 16 bytes; None if it is banned, not of this site, or has no key."""
+        device = self.device(number)
+        return self._state.key(face, number) if device and not device.is_banned else None
 
     def offer(self, number: int, product: str | None = None) -> DeviceOffer | None:
         """Return what a device is to install now.
@@ -130,11 +140,16 @@ class Core:
             number: number of the device.
             product: product of the component; None for the firmware.
         """
-        raise NotImplementedError
+        device = self.device(number)
+        slot = self._fleet.slot_of(device, product) if device else None
+        offer = self._offer(number, slot) if slot else None
+        return offer if offer and product in (None, offer.component.product) else None
 
     def offers(self, number: int) -> list[DeviceOffer]:
         """Return the offers for all components of a device."""
-        raise NotImplementedError
+        device = self.device(number)
+        slots = self._fleet.plan.slots(device).values() if device else ()
+        return [offer for slot in slots if (offer := self._offer(number, slot))]
 
     def state(self, number: int, product: str | None = None) -> Delivery:
         """Return the state of a component of a device.
@@ -142,11 +157,63 @@ class Core:
         Raises:
             AccessRefusedError: the device is not of this site.
         """
-        raise NotImplementedError
+        device = self.device(number)
+        if device is None:
+            raise AccessRefusedError(f"device {number} is not of this site")
+        slot = self._fleet.slot_of(device, product)
+        return self._fleet.delivery(number, slot.name) if slot else Delivery()
+
+    def why(self, number: int, product: str | None = None) -> str:
+        """Return why a device has its target, or none."""
+        device = self.device(number)
+        slot = self._fleet.slot_of(device, product) if device else None
+        choice = self._fleet.choice(number, slot.name) if slot else None
+        return choice.why if choice else "the device's Spec lists no product for it"
 
     def nonce(self, number: int) -> bytes:
-        """Return 16 bytes that the next statement of a device must have. They change when a statement is accepted."""
-        raise NotImplementedError
+        """Return 16 bytes that the next statement of a device must have. They change when a statement is accepted.
+
+        The nonce before it is accepted too, because a device may have got its offer before its last statement.
+        """
+        return self._state.nonce(number, self._fleet.record(number).statements)
+
+    async def update(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> None:
+        """Take new facts, and plan the devices again whose facts changed.
+
+        Args:
+            facts: the facts of one reading of the chains.
+            policies: the policies of the groups, by name.
+        """
+        async with self._planning:
+            self._time.confirm(facts.time)
+            await self._replan(self._fleet.learn(facts, policies))
+
+    async def tick(self) -> None:
+        """Do what is due: timeouts, windows and requests of operators. To be called once a second."""
+        async with self._planning:
+            now = self._time()
+            if missed := self._time.take_missed():
+                work = Work(now)
+                self._fleet.delay(work, missed)
+                await self._finish(work)
+            if bool(self._time.doubt) is not self._has_doubt:
+                self._has_doubt = not self._has_doubt
+                if self._has_doubt:
+                    await self.warn(None, _CHANGED_CLOCK.format(self._time.doubt))
+            await self._replan(self._fleet.pause(self._state.pauses()))
+            for request, number, slot in self._state.retries():
+                await self._retry(request, number, slot)
+            await self._replan(self._fleet.due(now), with_timeouts=True)
+            if self._state.is_failing:
+                await self._state.commit(Changes(now))
+
+    def appended(self, positions: Iterable[tuple[int, int]]) -> None:
+        """Learn which entries are in the log now.
+
+        Args:
+            positions: the number of each entry in the outbox, and its index in the log.
+        """
+        self._places.add(positions)
 
     async def reported(self, number: int, report: Report) -> bool:
         """Record what a device reports about itself.
@@ -156,13 +223,36 @@ class Core:
 
         Raises:
             AccessRefusedError: the device is not of this site, or is banned.
-            RefusedError: the statement is replayed, forged or about another image. A warning is logged.
+            RefusedError: the statement is replayed, forged or about another image; the stated version is not that of
+                the image; or the device does not have the product. A warning is logged.
         """
-        raise NotImplementedError
+        device = await self._served(number)
+        slot = self._fleet.slot_of(device, report.product)
+        if slot is None:
+            raise await self._refused(number, f"the report names {report.product or 'an image'}, and its Spec does not")
+        work, record = Work(self._time()), self._fleet.record(number)
+        if report.statement and statement_digest(report.statement) == record.last:
+            await self._finish(work, always=True)  # a repeated message; the first one may not be written yet
+            return True
+
+        delivery = self._fleet.delivery(number, slot.name)
+        try:
+            judged = self._judge(device).report(report, slot, delivery)
+        except RefusedError as error:
+            raise await self._refused(number, error.why) from error
+        if judged.warning:
+            work.entries.append((number, EntryFacts(EntryKind.WARNING, text=judged.warning)))
+        self._fleet.set_record(work, number, judged.record)
+        if judged.event:
+            self._fleet.apply(work, device, slot, judged.event)
+        else:
+            self._fleet.replan(work, number)
+        await self._finish(work)
+        return True
 
     async def offered(self, number: int, job: int) -> bool:
         """Record that a device was told of an offer."""
-        raise NotImplementedError
+        return await self._answered(number, job, Offered())
 
     async def progress(self, number: int, job: int, received: int = 0) -> bool:
         """Record that a device received a part of the image.
@@ -172,7 +262,7 @@ class Core:
             job: number of the try.
             received: bytes so far; 0 if the device does not report them.
         """
-        raise NotImplementedError
+        return await self._answered(number, job, Progress(received))
 
     async def outcome(
         self, number: int, job: int, *, succeeded: bool, reason: str = "", is_refusal: bool = False
@@ -186,7 +276,7 @@ class Core:
             reason: the reason of a failure.
             is_refusal: whether another try makes no sense.
         """
-        raise NotImplementedError
+        return await self._answered(number, job, Outcome(succeeded, printable(reason), is_refusal))
 
     async def postponed(
         self, number: int, job: int, *, until: int, reason: str = "", statement: bytes | None = None
@@ -203,7 +293,23 @@ class Core:
         Returns:
             Whether the postponement was granted.
         """
-        raise NotImplementedError
+        device = await self._served(number)
+        slot = self._fleet.slot_of_job(device, job)
+        offer = self._fleet.delivery(number, slot.name).offer if slot else None
+        if slot is None or offer is None:
+            return False
+        work, counter = Work(self._time()), None
+        if statement is not None:
+            try:
+                signed = self._judge(device).statement(statement, POSTPONES, offer.image)
+            except RefusedError as error:
+                raise await self._refused(number, error.why) from error
+            counter = signed.counter
+            self._fleet.set_record(work, number, after(self._fleet.record(number), signed, statement))
+        event = Postponed(until, printable(reason), counter, statement)
+        self._fleet.apply(work, device, slot, event)
+        await self._finish(work)
+        return self._fleet.delivery(number, slot.name).stage is Stage.POSTPONED
 
     async def event(self, number: int, *, text: str, statement: bytes | None = None, counter: int | None = None) -> int:
         """Log an event of a device, such as an alarm.
@@ -211,16 +317,42 @@ class Core:
         Args:
             number: number of the device.
             text: the event.
-            statement: not used yet.
+            statement: not used: the format of an entry has no signature for events.
             counter: the device's own number of the event. A repeated event is not logged again.
 
         Returns:
             The index of the entry, when it is in the log.
 
         Raises:
-            RefusedError: the device sends too many events, or the text cannot be logged.
+            RefusedError: the device sends too many events, or has used the number for another event.
         """
-        raise NotImplementedError
+        del statement
+        await self._served(number)
+        if counter is None:
+            return await self._log_event(number, text, None)
+        if not 0 <= counter < _COUNTERS:
+            raise await self._refused(number, "the number of an event has more than 63 bits")
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        known = self._state.event(number, counter)
+        if known and known.digest != digest:
+            raise await self._refused(number, f"the device has sent another event with the number {counter}")
+        if known:
+            return known.position if known.position is not None else await self._places.of(known.sequence)
+        if self._state.is_forgotten(number, counter):
+            raise await self._refused(number, f"the event {counter} is too old: it is replayed")
+        # A device that repeats an event before the first one is written waits for the first one.
+        place = number, counter, digest
+        task = self._events.get(place)
+        if task is None:
+            task = self._events[place] = asyncio.create_task(self._log_event(number, text, (number, counter, digest)))
+            task.add_done_callback(lambda _: self._events.pop(place, None))
+        return await asyncio.shield(task)
+
+    async def retry(self, number: int, product: str | None = None) -> bool:
+        """Give a delivery new tries, for an operator. Returns whether the device has such a component."""
+        device = self.device(number)
+        slot = self._fleet.slot_of(device, product) if device else None
+        return slot is not None and await self._retry(None, number, slot.name)
 
     async def warn(self, number: int | None, reason: str) -> None:
         """Log that a message was refused, once for each device and reason in a minute.
@@ -229,4 +361,137 @@ class Core:
             number: number of the device; None if it is unknown.
             reason: why the message was refused.
         """
-        raise NotImplementedError
+        now = self._time()
+        number = number if number is not None and self.device(number) else None
+        if entries := self._maker.warning(number, reason, now):
+            await self._state.commit(Changes(now, entries=entries))
+
+    async def _answered(self, number: int, job: int, event: Event) -> bool:
+        """Process an answer about a try. Returns whether it is the present one."""
+        device = await self._served(number)
+        slot = self._fleet.slot_of_job(device, job)
+        if slot is None:
+            return False
+        work = Work(self._time())
+        self._fleet.apply(work, device, slot, event)
+        await self._finish(work)
+        return True
+
+    async def _served(self, number: int) -> KnownDevice:
+        """Return a device that may send messages."""
+        device = self.device(number)
+        if device is None:
+            await self.warn(None, f"a client claims to be device {number}, which is not of this site")
+            raise AccessRefusedError(f"device {number} is not accepted", why="it is not of this site")
+        if device.is_banned:
+            await self.warn(number, "a message of a banned device was refused")
+            raise AccessRefusedError(f"device {number} is not accepted", why="it is banned")
+        if self._maker.is_flooding(number, self._time()):
+            raise await self._refused(number, "the device causes too many entries; wait a minute")
+        return device
+
+    async def _refused(self, number: int, why: str) -> RefusedError:
+        """Log a warning, and return the error to raise."""
+        await self.warn(number, why)
+        return RefusedError(f"the message of device {number} is refused", why=why)
+
+    def _judge(self, device: KnownDevice) -> Judge:
+        record = self._fleet.record(device.number)
+        nonces = [self._state.nonce(device.number, record.statements - back) for back in (0, 1)]
+        return Judge(device, record, nonces)
+
+    async def _log_event(self, number: int, text: str, known: tuple[int, int, bytes] | None) -> int:
+        """Log an event, and return its index."""
+        now = self._time()
+        facts = EntryFacts(EntryKind.EVENT, counter=known[1] if known else None, text=text)
+        entries = self._maker.entry(number, facts, now)
+        [sequence] = await self._state.commit(Changes(now, entries=entries, event=known))
+        return await self._places.of(sequence)
+
+    async def _retry(self, request: int | None, number: int, slot_name: str) -> bool:
+        """Give a delivery new tries. A request is removed with the change."""
+        device = self.device(number)
+        slot = self._fleet.plan.slots(device).get(slot_name) if device else None
+        work = Work(self._time(), retries=[request] if request is not None else [])
+        if device and slot:
+            self._fleet.apply(work, device, slot, Retried())
+        await self._finish(work)
+        return slot is not None
+
+    async def _replan(self, numbers: Iterable[int], *, with_timeouts: bool = False) -> None:
+        """Choose the targets of devices anew. Other calls are served between the parts."""
+        every = list(numbers)
+        for begin in range(0, len(every), _AT_ONCE):
+            work = Work(self._time())
+            for number in every[begin : begin + _AT_ONCE]:
+                if with_timeouts:
+                    self._fleet.wake(work, number)
+                else:
+                    self._fleet.replan(work, number)
+            await self._finish(work)
+
+    async def _finish(self, work: Work, *, always: bool = False) -> None:
+        """Write what changed, and then notify the faces. A failure to write does not hide a changed offer."""
+        entries = [entry for number, facts in work.entries for entry in self._encoded(number, facts, work.now)]
+        changes = Changes(
+            work.now,
+            deliveries=work.deliveries,
+            devices=work.records,
+            entries=entries,
+            banned=tuple(work.banned),
+            retries=tuple(work.retries),
+        )
+        try:
+            if always or changes != Changes(work.now):
+                await self._state.commit(changes)
+        finally:
+            for number in work.notified:
+                self._notify(number)
+
+    def _encoded(self, number: int, facts: EntryFacts, now: int) -> list[bytes]:
+        found = self._fleet.plan.image(facts.image) if facts.image else None
+        unique_id = self._fleet.record(number).unique_id
+        return self._maker.entry(number, facts, now, unique_id=unique_id, source=found.source if found else None)
+
+    def _notify(self, number: int) -> None:
+        device = self.device(number)
+        for face in self._faces:
+            if device is None or device.face in ("", face.name):
+                face.offer_changed(number)
+
+    def _offer(self, number: int, slot: Slot) -> DeviceOffer | None:
+        delivery = self._fleet.delivery(number, slot.name)
+        target = delivery.offer
+        image = self._fleet.plan.image(target.image) if target else None
+        if target is None or image is None:
+            return None
+        orders = self._fleet.plan.orders(number)
+        order = next((one for one in orders if one.number == target.order), None)
+        return DeviceOffer(
+            job=delivery.job,
+            component=Component.of(target.release),
+            release=target.release,
+            image=target.image,
+            size=image.size,
+            path=image.path,
+            container=image.container,
+            cid=image.cid,
+            nonce=self.nonce(number),
+            order=target.order,
+            not_before=order.not_before if order else None,
+            deadline=order.deadline if order else None,
+            deltas=image.deltas,
+            manifest=image.manifest,
+            is_configuration=slot.name != FIRMWARE,
+        )
+
+    def _warn_later(self, number: int | None, reason: str) -> None:
+        """Log a warning from a function that does not wait."""
+
+        async def write() -> None:
+            with suppress(StoreError):  # the entry is written with the next commit
+                await self.warn(number, reason)
+
+        task = asyncio.get_running_loop().create_task(write())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

@@ -128,7 +128,6 @@ class GroupPolicy:
         mode: whether an order is needed.
         windows: the times of the day for updates; at any time if empty.
         allow_downgrade: whether an older release may replace a newer one that is not revoked.
-        is_paused: whether an operator paused the group.
         configurations: names of products that are configurations, beside those that end in ``-cfg``.
         delivery: the limits of a delivery.
     """
@@ -136,7 +135,6 @@ class GroupPolicy:
     mode: Mode = Mode.AUTO
     windows: tuple[DailyWindow, ...] = ()
     allow_downgrade: bool = False
-    is_paused: bool = False
     configurations: frozenset[str] = frozenset()
     delivery: DeliveryPolicy = field(default_factory=DeliveryPolicy)
 
@@ -153,11 +151,13 @@ class Condition:
         running: SHA-256 of the image of the component that the device reported; None before its first report.
         hardware: hardware revision that the device reported; None if it reported none.
         is_banned: whether the device is banned.
+        is_paused: whether an operator paused the device or its group.
     """
 
     running: bytes | None = None
     hardware: str | None = None
     is_banned: bool = False
+    is_paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,11 @@ def choose(
     found = max(running, key=lambda pair: (not pair[1].is_revoked, pair[1].release.version), default=None)
     choosing = _Choosing(products, policy, now, device.hardware, found)
     choice = replace(choosing.by_order(orders), look_again=min(choosing.changes(orders), default=None))
-    withheld = "the device is banned" if device.is_banned else choosing.withheld(choice.target)
+    withheld = choosing.withheld(choice.target)
+    if device.is_banned:
+        withheld = "the device is banned"
+    elif device.is_paused:
+        withheld = "an operator paused the device or its group"
     return replace(choice, is_withheld=True, why=withheld) if withheld else choice
 
 
@@ -257,8 +261,6 @@ class _Choosing:
 
     def withheld(self, target: Target | None) -> str:
         """Return why a release is not offered now; empty if it is."""
-        if self.policy.is_paused:
-            return "an operator paused the group"
         windows = self.policy.windows
         if windows and not any(window.is_open(self.now) for window in windows):
             opening = min(window.next_change(self.now) for window in windows)

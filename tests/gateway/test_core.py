@@ -1,12 +1,61 @@
-"""The gateway's core."""
+"""The gateway's core: what faces report, what devices are offered, and what is logged."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from blockota.errors import AccessRefusedError, RefusedError
+from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.gateway.core import Report
-from tests.support.gateway import FakeCore, device_offer
+from blockota.gateway.facts import ReleaseFacts, SiteFacts
+from blockota.model.delivery import DeliveryPolicy, Stage
+from blockota.model.receipt import POSTPONES, EntryKind, EvidenceLevel
+from blockota.model.release import Status
+from blockota.model.target import Component, GroupPolicy
+from tests.support.gateway import COMPONENT, NOW, FakeCore, GatewayCore, device_offer, gateway_core, known_device
+from tests.support.gateway import release_facts as release
+from tests.support.gateway import site_facts as site
+from tests.support.receipts import SigningDevice
+
+CONFIGURATION = replace(COMPONENT, product="acme-thermo2-cfg")
+Use = Callable[[GatewayCore], Awaitable[None]]
+
+
+def run(folder: Path, facts: SiteFacts, use: Use, *, policy: GroupPolicy | None = None) -> None:
+    """Use a core with some facts."""
+
+    async def started() -> None:
+        async with gateway_core(folder, facts, policy=policy) as gateway:
+            await use(gateway)
+
+    asyncio.run(started())
+
+
+def image(one: ReleaseFacts) -> bytes:
+    """Return the SHA-256 of a release's image."""
+    return one.release.sha256
+
+
+def kinds(gateway: GatewayCore) -> list[str]:
+    """Return the kinds of the entries that wait for the log."""
+    return [str(entry.kind) for entry in gateway.entries()]
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> ReleaseFacts:
+    """Return the release that devices run."""
+    return release(tmp_path, "1.0.0")
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> ReleaseFacts:
+    """Return the release that devices are to run."""
+    return release(tmp_path, "1.1.0")
 
 
 def test_the_core_of_the_face_tests_records_calls(tmp_path: Path) -> None:
@@ -20,3 +69,309 @@ def test_the_core_of_the_face_tests_records_calls(tmp_path: Path) -> None:
 
     assert asyncio.run(use()) == [True, True, False]
     assert core.calls[1] == ("progress", 256, 7, 100)
+
+
+def test_an_update_from_offer_to_receipt(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
+    """A device reports, is offered the newest release, and gets its entry only with the confirmed report."""
+
+    async def use(gateway: GatewayCore) -> None:
+        core = gateway.core
+        await core.reported(256, Report(image=image(old), unique_id=b"chip"))
+        offer = core.offer(256)
+        assert offer
+        assert (offer.release, offer.image, offer.path.read_bytes()) == (
+            new.id,
+            image(new),
+            b"image of acme-thermo2 1.1.0",
+        )
+        assert await core.offered(256, offer.job)
+        assert await core.progress(256, offer.job, 10)
+        assert not await core.progress(256, offer.job + 1, 10)
+        assert await core.outcome(256, offer.job, succeeded=True)
+        await core.reported(256, Report(image=image(new), is_confirmed=False))
+        assert kinds(gateway) == ["claimed"]
+        assert core.state(256).stage is Stage.TRIAL
+        await core.reported(256, Report(version="1.1.0"))
+        entry = gateway.entries()[-1]
+        assert (entry.kind, entry.release, entry.previous) == (EntryKind.CLAIMED, new.id, image(old))
+        assert (entry.unique_id, entry.source) == (b"chip", "https://firmware.acme.example")
+        assert core.offer(256) is None
+        assert core.why(256) == "the device runs 1.1.0"
+
+    run(tmp_path, site([known_device(256)], old, new), use)
+
+
+def test_offers_survive_a_restart(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
+    """After a restart the same try has the same job number, and its progress is known."""
+    facts = site([known_device(256)], old, new)
+    jobs = list[int]()
+
+    async def begin(gateway: GatewayCore) -> None:
+        await gateway.core.reported(256, Report(image=image(old), hardware="rev-b"))
+        jobs.extend(offer.job for offer in gateway.core.offers(256))
+        await gateway.core.progress(256, jobs[0], 4)
+
+    async def go_on(gateway: GatewayCore) -> None:
+        assert [offer.job for offer in gateway.core.offers(256)] == jobs
+        assert (gateway.core.state(256).stage, gateway.core.state(256).received) == (Stage.TRANSFER, 4)
+
+    run(tmp_path, facts, begin)
+    run(tmp_path, facts, go_on)
+
+
+def test_configurations_are_offered_beside_firmware(tmp_path: Path, new: ReleaseFacts) -> None:
+    """A configuration has an offer of its own, and its receipt is of the kind configuration."""
+    settings = release(tmp_path, "3.0.0", component=CONFIGURATION)
+
+    async def use(gateway: GatewayCore) -> None:
+        core = gateway.core
+        assert {offer.component for offer in core.offers(256)} == {COMPONENT, CONFIGURATION}
+        found = core.offer(256, "acme-thermo2-cfg")
+        assert found
+        assert found.is_configuration
+        assert core.offer(256, "acme-lamp") is None
+        await core.reported(256, Report(image=image(settings), product="acme-thermo2-cfg"))
+        assert kinds(gateway) == ["configuration"]
+        with pytest.raises(RefusedError, match="acme-lamp"):
+            await core.reported(256, Report(image=image(settings), product="acme-lamp"))
+
+    run(tmp_path, site([known_device(256)], new, settings), use)
+
+
+def test_signed_statements(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
+    """A statement with the gateway's nonce is a receipt at level A; replayed, foreign and forged ones are refused."""
+    thing, other = SigningDevice(), SigningDevice(secret=99)
+    key = PublicKey(KeyKind.P256, thing.key)
+
+    async def refused(gateway: GatewayCore, raw: bytes, why: str, number: int = 256) -> None:
+        before = len(gateway.entries())
+        with pytest.raises(RefusedError, match=why):
+            await gateway.core.reported(number, Report(image=image(old), statement=raw))
+        warning = gateway.entries()[before]
+        assert (warning.kind, warning.device) == (EntryKind.WARNING, number)
+
+    async def use(gateway: GatewayCore) -> None:
+        core = gateway.core
+        offer = core.offer(256)
+        assert offer
+        _, first = thing.state(image(old), nonce=offer.nonce)
+        assert await core.reported(256, Report(image=image(old), statement=first))
+        entry = gateway.entries()[-1]
+        assert (entry.kind, entry.level, entry.signature) == (EntryKind.INSTALL, EvidenceLevel.A, first)
+        assert core.nonce(256) != offer.nonce
+        assert await core.reported(256, Report(image=image(old), statement=first))  # the answer was lost
+        assert kinds(gateway) == ["install"]
+
+        _, postponed = thing.state(image(new), nonce=offer.nonce, kind=POSTPONES)
+        job = core.state(256).job
+        assert await core.postponed(256, job, until=gateway.clock.now + 50, statement=postponed)
+        assert kinds(gateway) == ["install", "postponement"]
+        await refused(gateway, first, "replayed")
+        await refused(gateway, thing.state(image(old), nonce=bytes(16))[1], "another nonce")
+        await refused(gateway, other.state(image(old), nonce=core.nonce(256))[1], "does not belong")
+        await refused(gateway, thing.state(image(new), nonce=core.nonce(256))[1], "another image")
+        await refused(gateway, thing.state(image(old), nonce=core.nonce(256), kind=POSTPONES)[1], "has the type")
+        await refused(gateway, b"\xa0", "cannot be read")
+        await refused(gateway, first, "no key on record", 257)
+        assert core.state(256).running == image(old)
+
+    run(tmp_path, site([known_device(256, key=key), known_device(257)], old, new), use)
+
+
+def test_a_device_that_lies_is_refused_and_others_are_served(
+    tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts
+) -> None:
+    """A version that is not that of the image, a level that the face cannot have, and other numbers make warnings."""
+
+    async def use(gateway: GatewayCore) -> None:
+        core = gateway.core
+        with pytest.raises(RefusedError, match=r"states the version 1.1.0, and reports the image of 1.0.0"):
+            await core.reported(256, Report(image=image(old), version="1.1.0"))
+        with pytest.raises(RefusedError, match="cannot read the device's flash"):
+            await core.reported(256, Report(image=image(new), level=EvidenceLevel.C))
+        with pytest.raises(AccessRefusedError):
+            await core.reported(999, Report(image=image(old)))
+        with pytest.raises(AccessRefusedError):
+            await core.reported(258, Report(image=image(old)))
+        assert await core.reported(256, Report(version="9.9.9"))
+        assert kinds(gateway) == ["warning"] * 5
+        assert core.state(256).running is None
+        assert [entry.device for entry in gateway.entries()] == [256, 256, 0, 258, 256]
+        await core.reported(257, Report(image=image(new), level=EvidenceLevel.C))
+        assert kinds(gateway)[-1] == "install"
+
+    devices = [known_device(256), known_device(257, face="an3155"), known_device(258, is_banned=True)]
+    run(tmp_path, site(devices, old, new), use)
+
+
+def test_floods_are_limited_by_device(tmp_path: Path, new: ReleaseFacts) -> None:
+    """A device that floods events is refused until the next minute; equal warnings are logged once a minute."""
+
+    async def use(gateway: GatewayCore) -> None:
+        core = gateway.core
+        events = [asyncio.ensure_future(core.event(256, text=f"alarm {n}\x07")) for n in range(40)]
+        await gateway.has_entries(31)
+        assert kinds(gateway).count("event") == 30
+        assert kinds(gateway).count("warning") == 1
+        assert gateway.entries()[0].source == "alarm 0\\x07"
+        waiting = asyncio.ensure_future(core.event(257, text="smoke"))
+        await gateway.has_entries(32)
+        core.appended([(number, number - 1) for number, _ in gateway.state.outbox()])
+        assert await waiting == 31
+        refused = [
+            one for one in await asyncio.gather(*events, return_exceptions=True) if isinstance(one, RefusedError)
+        ]
+        assert len(refused) == 10
+        await gateway.clock.advance(core, 60)
+        second = asyncio.ensure_future(core.event(256, text="alarm"))
+        await gateway.has_entries(33)
+        second.cancel()
+
+    run(tmp_path, site([known_device(256), known_device(257)], new), use)
+
+
+def test_a_numbered_event_is_logged_once(tmp_path: Path, new: ReleaseFacts) -> None:
+    """A device that repeats an event gets the same index, before and after it is in the log."""
+
+    async def use(gateway: GatewayCore) -> None:
+        core = gateway.core
+        both = [asyncio.ensure_future(core.event(256, text="smoke", counter=4)) for _ in range(2)]
+        await gateway.has_entries(1)
+        third = asyncio.ensure_future(core.event(256, text="smoke", counter=4))
+        await asyncio.sleep(0)
+        [(sequence, _)] = gateway.state.outbox()
+        gateway.state.appended([(sequence, 17)])
+        core.appended([(sequence, 17)])
+        assert await asyncio.gather(*both, third) == [17, 17, 17]
+        assert await core.event(256, text="smoke", counter=4) == 17
+        with pytest.raises(RefusedError, match="another event"):
+            await core.event(256, text="fire", counter=4)
+
+    run(tmp_path, site([known_device(256)], new), use)
+
+
+def test_only_changed_devices_are_planned_and_notified(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
+    """Equal facts notify no face; a ban removes the credentials and withdraws the offer."""
+    devices = [known_device(256), known_device(257)]
+
+    async def use(gateway: GatewayCore) -> None:
+        core, face = gateway.core, gateway.face
+        assert dict(face.counts) == {256: 1, 257: 1}
+        await core.update(site(devices, old, new), {"default": GroupPolicy()})
+        assert dict(face.counts) == {256: 1, 257: 1}
+        token = gateway.state.issue_token("ddi", [256, 257])
+        key = gateway.state.issue_key("lwm2m", 256)
+        assert core.authenticate("ddi", 256, token).number == 256
+        assert core.shared_key("lwm2m", 256) == key
+        banned = [replace(devices[0], is_banned=True), devices[1]]
+        await core.update(site(banned, old, new), {"default": GroupPolicy()})
+        assert dict(face.counts) == {256: 2, 257: 1}
+        assert (core.offer(256), core.shared_key("lwm2m", 256)) == (None, None)
+        await core.update(site(devices, old, new), {"default": GroupPolicy()})
+        assert core.offer(256)
+        for face_name, number, secret in (
+            ("ddi", 256, token),
+            ("mqtt", 257, token),
+            ("ddi", 257, "x"),
+            ("ddi", 9, token),
+        ):
+            with pytest.raises(AccessRefusedError):
+                core.authenticate(face_name, number, secret)
+        assert core.authenticate("ddi", 257, token.encode()).number == 257
+
+    run(tmp_path, site(devices, old, new), use)
+
+
+def test_revoked_releases_are_replaced_at_once(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
+    """A device on a release that is revoked gets the newest active one, although it is lower."""
+
+    async def use(gateway: GatewayCore) -> None:
+        core = gateway.core
+        await core.reported(256, Report(image=image(new)))
+        assert core.offer(256) is None
+        revoked = replace(new, release=replace(new.release, status=Status.REVOKED))
+        await core.update(site([known_device(256)], old, revoked), {})
+        offer = core.offer(256)
+        assert offer
+        assert offer.release == old.id
+
+    run(tmp_path, site([known_device(256)], old, new), use)
+
+
+def test_operators_pause_and_retry(tmp_path: Path, new: ReleaseFacts) -> None:
+    """A pause withholds offers, and a retry gives new tries, both through the file that another process writes."""
+
+    async def use(gateway: GatewayCore) -> None:
+        core, beside = gateway.core, gateway.state
+        beside.pause("256")
+        beside.pause("cellar")
+        await core.tick()
+        assert [core.offer(number) is None for number in (256, 257, 258)] == [True, True, False]
+        beside.pause("256", is_paused=False)
+        await core.tick()
+        offer = core.offer(256)
+        assert offer
+        await core.outcome(256, offer.job, succeeded=False, is_refusal=True)
+        assert core.offer(256) is None
+        beside.request_retry(256)
+        await core.tick()
+        assert core.offer(256)
+        assert beside.retries() == []
+        assert core.stages() == {Stage.OFFERED: 3}
+
+    devices = [known_device(256), known_device(257, group="cellar"), known_device(258)]
+    run(tmp_path, site(devices, new), use)
+
+
+def test_timeouts_follow_the_time_that_was_counted(tmp_path: Path, new: ReleaseFacts) -> None:
+    """A transfer times out after its time; a jump of the clock in either direction fails no device."""
+    policy = GroupPolicy(delivery=DeliveryPolicy(transfer_time=300))
+
+    async def use(gateway: GatewayCore) -> None:
+        core, clock = gateway.core, gateway.clock
+        for number in (256, 257):
+            await core.progress(number, core.state(number).job, 1)
+        for jump in (86_400, -86_400 * 2, 86_400):
+            clock.now += jump
+            await core.tick()
+        assert kinds(gateway) == ["warning"]
+        clock.now += 86_400
+        await clock.advance(core, 240)
+        assert core.stages() == {Stage.TRANSFER: 2}
+        await core.progress(257, core.state(257).job, 2)
+        await clock.advance(core, 120)
+        assert core.stages() == {Stage.PAUSED: 1, Stage.TRANSFER: 1}
+        await clock.advance(core, 61)
+        assert core.offer(256)
+
+    run(tmp_path, site([known_device(256), known_device(257)], new), use, policy=policy)
+
+
+def test_a_gateway_that_was_off_for_a_day_fails_no_transfer(tmp_path: Path, new: ReleaseFacts) -> None:
+    """Time in which the gateway did not run is not counted against a device."""
+    facts = site([known_device(256)], new)
+
+    async def begin(gateway: GatewayCore) -> None:
+        await gateway.core.progress(256, gateway.core.state(256).job, 1)
+
+    async def day_later() -> None:
+        with GatewayCore(tmp_path, now=NOW + 86_400) as gateway:
+            await gateway.core.update(facts, {})
+            await gateway.clock.advance(gateway.core, 120)
+            delivery = gateway.core.state(256)
+            assert (delivery.stage, delivery.wake) == (Stage.TRANSFER, NOW + 86_400 + 3600)
+
+    run(tmp_path, facts, begin)
+    asyncio.run(day_later())
+
+
+def test_components_of_other_producers_are_not_offered(tmp_path: Path, new: ReleaseFacts) -> None:
+    """Only what the Spec lists is offered: a release of another contract is not."""
+    foreign = Component(1337, "0x5FbDB2315678afecb367f032d93F642f64180aa3", COMPONENT.product)
+    facts = site([known_device(256)], new, release(tmp_path, "9.0.0", component=foreign))
+    spec = replace(next(iter(facts.specs.values())), components=(COMPONENT,))
+
+    async def use(gateway: GatewayCore) -> None:
+        assert [offer.release for offer in gateway.core.offers(256)] == [new.id]
+
+    run(tmp_path, replace(facts, specs=dict.fromkeys(facts.specs, spec)), use)

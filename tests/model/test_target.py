@@ -72,7 +72,7 @@ REV_B = product("1.0.0", candidate("2.0.0", requires=Requirements(hardware=("rev
 LATER = product("1.0.0", candidate("1.1.0", active_from=NOW + 5))
 FLOOR = Version(1, 1, 0)
 
-WITHHELD = {"banned", "paused contract", "paused group", "not paired"}
+WITHHELD = {"banned", "paused contract", "paused by hand", "not paired"}
 TABLE: dict[str, tuple[Condition, ProductFacts, tuple[Order, ...], GroupPolicy, str | None, str]] = {
     "newest": (runs("1.0.0"), THREE, (), AUTO, "2.0.0", "newest"),
     "not reported yet": (runs(None), THREE, (), AUTO, "2.0.0", "newest"),
@@ -92,7 +92,7 @@ TABLE: dict[str, tuple[Condition, ProductFacts, tuple[Order, ...], GroupPolicy, 
         *(runs("1.0.0"), replace(THREE, withheld="the contract is paused"), (order("2.0.0"),), AUTO),
         *("2.0.0", "the contract is paused"),
     ),
-    "paused group": (runs("1.0.0"), THREE, (order("2.0.0"),), replace(AUTO, is_paused=True), "2.0.0", "an operator"),
+    "paused by hand": (runs("1.0.0", is_paused=True), THREE, (order("2.0.0"),), AUTO, "2.0.0", "an operator"),
     "not paired": (runs("1.0.0"), product("2.0.0", withheld="not paired"), (), AUTO, "2.0.0", "not paired"),
     "paused, runs it": (runs("2.0.0"), replace(THREE, withheld="paused"), (), AUTO, "2.0.0", "the device runs 2.0.0"),
     "not active yet": (runs("1.0.0"), LATER, (), AUTO, "1.0.0", "the device runs 1.0.0"),

@@ -1,24 +1,40 @@
-"""A core for the tests of the faces: it records calls, and takes what it answers from dictionaries."""
+"""Cores for tests: `FakeCore` records calls and answers from dictionaries; `gateway_core` is real, without a chain."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from blockota.errors import AccessRefusedError
 from blockota.formats.cid import CID, RAW
 from blockota.gateway.core import Core, DeviceOffer, Report
-from blockota.gateway.facts import KnownDevice
+from blockota.gateway.facts import (
+    ComponentFacts,
+    KnownDevice,
+    ProvenImage,
+    ReleaseFacts,
+    SiteFacts,
+    SiteOrder,
+    SpecFacts,
+)
+from blockota.gateway.state import GatewayState
+from blockota.gateway.steady_time import LARGEST_STEP
 from blockota.model.delivery import Delivery
-from blockota.model.release import Version
-from blockota.model.target import Component
-from tests.support.receipts import RELEASE
+from blockota.model.receipt import LogEntry
+from blockota.model.release import Release, Status, Version
+from blockota.model.target import Component, GroupPolicy
+from tests.support.receipts import GATEWAY, RELEASE
 
 COMPONENT = Component(RELEASE.chain_id, RELEASE.contract, RELEASE.product)
 TOKEN = "t0ken"  # noqa: S105 - of devices that do not exist
-SHARED_KEY = bytes(range(32))
+SHARED_KEY = bytes(range(16))
+NOW = 1_795_000_000
 DEVICES = (256, 257, 258)
 SPEC_HASH = hashlib.sha256(b"thermo2").digest()
 
@@ -139,3 +155,123 @@ class FakeCore(Core):
         self.calls.append((name, number, *values))
         jobs = {offer.job for offer in self.now_offered[number]}
         return name in {"reported", "event"} or values[0] in jobs
+
+
+class SteppedClock:
+    """A clock that only tests move."""
+
+    def __init__(self, now: int = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        """Return the time."""
+        return self.now
+
+    async def advance(self, core: Core, seconds: int) -> None:
+        """Let time pass in steps that a gateway would see, with a tick of the core at the end of each."""
+        while seconds:
+            step = min(seconds, LARGEST_STEP)
+            self.now, seconds = self.now + step, seconds - step
+            await core.tick()
+
+
+class ChangedOffers:
+    """A face that counts how often the offers of each device changed."""
+
+    name = ""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+
+    async def run(self, core: Core) -> None:
+        """Do nothing."""
+
+    def offer_changed(self, device: int) -> None:
+        """Count."""
+        self.counts[device] += 1
+
+
+def release_facts(folder: Path, version: str, *, component: Component = COMPONENT, **changes: Any) -> ReleaseFacts:
+    """Return an active release whose image is proven and lies in a folder."""
+    offer = device_offer(folder, f"image of {component.product} {version}".encode(), version=version)
+    record = Release(
+        product=component.product,
+        version=Version.parse(version),
+        sha256=offer.image,
+        size=offer.size,
+        load_address=0,
+        active_from=0,
+        chip_id=0,
+        status=Status.ACTIVE,
+        previous=None,
+        dag_root=None,
+    )
+    record = replace(record, **changes)
+    image = ProvenImage(offer.image, offer.size, offer.path, offer.cid, source="https://firmware.acme.example")
+    return ReleaseFacts(component.release(record.version), record, image=image)
+
+
+def site_facts(
+    devices: Iterable[KnownDevice], *releases: ReleaseFacts, orders: tuple[SiteOrder, ...] = ()
+) -> SiteFacts:
+    """Return the facts of a site whose devices have one Spec, with the products of some releases on its list."""
+    by_component: defaultdict[Component, list[ReleaseFacts]] = defaultdict(list)
+    for one in releases:
+        by_component[Component.of(one.id)].append(one)
+    components = {
+        component: ComponentFacts(component, None, "", tuple(reversed(found)))
+        for component, found in by_component.items()
+    }
+    spec = SpecFacts("thermo2", tuple(components) or (COMPONENT,))
+    known = {device.number: device for device in devices}
+    return SiteFacts(devices=known, specs={SPEC_HASH: spec}, components=components, orders=orders)
+
+
+def known_device(number: int, **changes: Any) -> KnownDevice:
+    """Return a device of the site of `site_facts`."""
+    return replace(KnownDevice(number, f"acme/thermo2/SN-{number}", SPEC_HASH), **changes)
+
+
+class GatewayCore:
+    """A real core with a state in a file, without a chain.
+
+    Attributes:
+        core: the core.
+        state: its state.
+        clock: its clock.
+        face: a face that counts changed offers.
+    """
+
+    def __init__(self, folder: Path, *, pause: Callable[[], None] = lambda: None, now: int = NOW) -> None:
+        self.state = GatewayState(folder / "state.sqlite", pause=pause)
+        self.clock = SteppedClock(now)
+        self.core = Core(GATEWAY, self.state, clock=self.clock)
+        self.face = ChangedOffers()
+        self.core.add_face(self.face)
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the state."""
+        self.state.__exit__()
+
+    def entries(self) -> list[LogEntry]:
+        """Return the entries that wait for the log."""
+        return [LogEntry.decode(raw) for _, raw in self.state.outbox()]
+
+    async def has_entries(self, count: int) -> None:
+        """Let other tasks run until as many entries wait for the log."""
+        while self.state.waiting() < count:  # noqa: ASYNC110 - a thread writes them
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def gateway_core(
+    folder: Path, facts: SiteFacts, *, policy: GroupPolicy | None = None
+) -> AsyncIterator[GatewayCore]:
+    """Run a real core with some facts, and the policy for all devices."""
+    with GatewayCore(folder) as gateway:
+        await gateway.core.update(facts, {"default": policy or GroupPolicy()})
+        yield gateway

@@ -1,0 +1,123 @@
+"""Makes the entries of the gateway's log, within limits for each device, and waits for their places in the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
+from uuid import UUID
+
+from blockota.errors import plain
+from blockota.gateway.limits import MinuteLimit
+from blockota.model.delivery import EntryFacts
+from blockota.model.receipt import MAX_TEXT_SIZE, EntryKind, LogEntry
+
+ENTRIES_PER_MINUTE, WARNINGS_PER_MINUTE = 30, 10
+"""The most entries that one device causes in a minute, and the most warnings about it."""
+_KEPT_PLACES = 4096
+
+
+class EntryMaker:
+    """Makes entries.
+
+    Args:
+        site: UUID of the gateway.
+    """
+
+    def __init__(self, site: UUID) -> None:
+        self._site = site
+        self._entries = MinuteLimit(ENTRIES_PER_MINUTE)
+        self._warnings = MinuteLimit(WARNINGS_PER_MINUTE)
+        self._reasons = MinuteLimit(1)
+
+    def is_flooding(self, number: int, now: int) -> bool:
+        """Whether a device caused as many entries in this minute as it may."""
+        return self._entries.is_reached(number, now)
+
+    def warning(self, number: int | None, reason: str, now: int) -> list[bytes]:
+        """Return the entry of a warning; none if the same one was made within the minute, or too many.
+
+        Args:
+            number: number of the device; None if it is unknown, or not of this site.
+            reason: the text.
+            now: the gateway's time.
+        """
+        if not self._reasons.take((number, reason), now) or not self._warnings.take(number, now):
+            return []
+        return [self._encode(number or 0, EntryFacts(EntryKind.WARNING, text=reason), now)]
+
+    def entry(
+        self, number: int, facts: EntryFacts, now: int, *, unique_id: bytes | None = None, source: str | None = None
+    ) -> list[bytes]:
+        """Return an entry about a device; a warning is limited.
+
+        Args:
+            number: number of the device.
+            facts: the entry.
+            now: the gateway's time.
+            unique_id: unique id of the device's chip.
+            source: the source of the image.
+        """
+        if facts.kind is EntryKind.WARNING:
+            return self.warning(number, facts.text, now)
+        self._entries.take(number, now)
+        return [self._encode(number, facts, now, unique_id=unique_id, source=source)]
+
+    def _encode(
+        self, number: int, facts: EntryFacts, now: int, *, unique_id: bytes | None = None, source: str | None = None
+    ) -> bytes:
+        is_running = facts.kind.names_running_image
+        return LogEntry(
+            kind=facts.kind,
+            time=now,
+            device=number,
+            release=facts.release,
+            image=facts.image,
+            previous=facts.previous,
+            level=facts.level,
+            counter=facts.counter,
+            unique_id=unique_id if is_running else None,
+            gateway=self._site,
+            source=source if is_running else printable(facts.text),
+            order=facts.order,
+            signature=facts.statement,
+        ).encode()
+
+
+class EntryPlaces:
+    """The places of entries in the log, for the callers that wait for them."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[int, int] = OrderedDict()
+        self._awaited: dict[int, asyncio.Future[int]] = {}
+
+    async def of(self, sequence: int) -> int:
+        """Wait until an entry is in the log, and return its index.
+
+        Args:
+            sequence: its number in the outbox.
+        """
+        if sequence in self._known:
+            return self._known[sequence]
+        future = self._awaited.get(sequence)
+        if future is None:
+            future = self._awaited[sequence] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(future)
+
+    def add(self, positions: Iterable[tuple[int, int]]) -> None:
+        """Learn the indices of entries, by their numbers in the outbox."""
+        for sequence, position in positions:
+            self._known[sequence] = position
+            future = self._awaited.pop(sequence, None)
+            if future and not future.done():
+                future.set_result(position)
+        while len(self._known) > _KEPT_PLACES:
+            self._known.popitem(last=False)
+
+
+def printable(text: str) -> str:
+    """Return a text as an entry can have it: without control characters, and not too long."""
+    shown = plain(text)
+    while len(raw := shown.encode("utf-8", "surrogatepass")) > MAX_TEXT_SIZE:
+        shown = raw[: MAX_TEXT_SIZE - 3].decode("utf-8", "ignore") + "…"
+    return shown

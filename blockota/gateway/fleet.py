@@ -1,0 +1,245 @@
+"""The devices of a site in memory: their deliveries, what was chosen for them, and when to look at them again.
+
+Nothing is written here. Each change is gathered in a `Work`, which `blockota.gateway.core.Core` commits.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from blockota.gateway.facts import KnownDevice, SiteFacts
+from blockota.gateway.planning import FIRMWARE, Plan, Slot
+from blockota.gateway.state import DeviceRecord
+from blockota.model.delivery import Delivery, EntryFacts, Event, Planned, Stage, Timeout
+from blockota.model.delivery_rules import advance
+from blockota.model.target import Choice, Condition, GroupPolicy
+
+_NOTHING = Delivery()
+_UNKNOWN = DeviceRecord()
+
+
+@dataclass
+class Work:
+    """The results of events.
+
+    Attributes:
+        now: the gateway's time.
+        deliveries: the changed deliveries, by device and slot.
+        entries: the entries, each with its device, in order.
+        notified: the devices whose offers changed.
+        banned: the devices that were banned.
+        records: the changed records of devices.
+        retries: numbers of operators' requests that were carried out.
+    """
+
+    now: int
+    deliveries: dict[tuple[int, str], Delivery] = field(default_factory=dict)
+    entries: list[tuple[int, EntryFacts]] = field(default_factory=list)
+    notified: dict[int, None] = field(default_factory=dict)
+    banned: list[int] = field(default_factory=list)
+    records: dict[int, DeviceRecord] = field(default_factory=dict)
+    retries: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Member:
+    """A device in memory.
+
+    Attributes:
+        record: what it reported, and its statements.
+        deliveries: its deliveries by slot.
+        choices: what was chosen, by slot.
+        basis: the facts from which it was chosen.
+        alarm: the earliest time in the heap; None for none.
+    """
+
+    record: DeviceRecord = _UNKNOWN
+    deliveries: dict[str, Delivery] = field(default_factory=dict)
+    choices: dict[str, Choice] = field(default_factory=dict)
+    basis: tuple[object, ...] = ()
+    alarm: int | None = None
+
+
+class Fleet:
+    """The devices of a site.
+
+    Args:
+        records: what the devices reported, by number.
+        deliveries: the deliveries with device and slot.
+    """
+
+    def __init__(self, records: Mapping[int, DeviceRecord], deliveries: Iterable[tuple[int, str, Delivery]]) -> None:
+        self.plan = Plan(SiteFacts(), {})
+        self.paused: frozenset[str] = frozenset()
+        self._members = {number: _Member(record) for number, record in records.items()}
+        self._alarms: list[tuple[int, int]] = []
+        for number, slot, delivery in deliveries:
+            self._member(number).deliveries[slot] = delivery
+
+    def record(self, number: int) -> DeviceRecord:
+        """Return what is known of a device."""
+        member = self._members.get(number)
+        return member.record if member else _UNKNOWN
+
+    def set_record(self, work: Work, number: int, record: DeviceRecord) -> None:
+        """Replace what is known of a device."""
+        if record != self.record(number):
+            self._member(number).record = record
+            work.records[number] = record
+
+    def delivery(self, number: int, slot: str = FIRMWARE) -> Delivery:
+        """Return the state of a component of a device."""
+        member = self._members.get(number)
+        return member.deliveries.get(slot, _NOTHING) if member else _NOTHING
+
+    def choice(self, number: int, slot: str = FIRMWARE) -> Choice | None:
+        """Return what was chosen last for a component of a device."""
+        member = self._members.get(number)
+        return member.choices.get(slot) if member else None
+
+    def slot_of(self, device: KnownDevice, product: str | None) -> Slot | None:
+        """Return the slot of a product; that of the firmware for None."""
+        slots = self.plan.slots(device)
+        if product is None:
+            return slots.get(FIRMWARE)
+        return next((slot for slot in slots.values() if slot.has(product)), None)
+
+    def slot_of_job(self, device: KnownDevice, job: int) -> Slot | None:
+        """Return the slot whose present try has a number."""
+        slots = self.plan.slots(device).items()
+        return next((slot for name, slot in slots if self.delivery(device.number, name).job == job and job), None)
+
+    def numbers(self) -> Iterator[int]:
+        """Yield the numbers of all devices of the site."""
+        yield from self.plan.facts.devices
+
+    def stages(self) -> Counter[Stage]:
+        """Count the components of the devices by stage."""
+        return Counter(
+            self.delivery(number, name).stage
+            for number, device in self.plan.facts.devices.items()
+            for name in self.plan.slots(device)
+        )
+
+    def learn(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> list[int]:
+        """Take new facts. Returns the devices that must be planned again, with those that left the site."""
+        before = self.plan
+        self.plan = Plan(facts, policies, previous=before)
+        changed = [number for number, device in facts.devices.items() if self._is_changed(device)]
+        return changed + [number for number in before.facts.devices if number not in facts.devices]
+
+    def pause(self, paused: frozenset[str]) -> list[int]:
+        """Take the names of paused groups and devices. Returns the devices that must be planned again."""
+        if paused == self.paused:
+            return []
+        self.paused = paused
+        return [number for number, device in self.plan.facts.devices.items() if self._is_changed(device)]
+
+    def apply(self, work: Work, device: KnownDevice, slot: Slot, event: Event) -> None:
+        """Process an event of a component, and choose its target anew."""
+        self._advance(work, device, slot, event)
+        self._choose(work, device, slot)
+        self._set_alarm(device.number)
+
+    def replan(self, work: Work, number: int) -> None:
+        """Choose the targets of a device anew. A device that left the site keeps its state, without an offer."""
+        device, member = self.plan.device(number), self._member(number)
+        if device is None:
+            work.notified[number] = None
+            member.basis = ()
+            return
+        if device.is_banned and not (member.basis and member.basis[1]):
+            work.banned.append(number)
+            work.notified[number] = None
+        member.basis = self._basis(device)
+        slots = self.plan.slots(device)
+        for slot in slots.values():
+            self._choose(work, device, slot)
+        for name in [name for name in member.deliveries if name not in slots]:
+            planned = Planned(None, why="the device's Spec does not list the product any more")
+            self._advance(work, device, Slot.of(name, (), GroupPolicy()), planned)
+            member.choices.pop(name, None)
+        self._set_alarm(number)
+
+    def due(self, now: int) -> list[int]:
+        """Return the devices whose time has come, once each."""
+        found = list[int]()
+        while self._alarms and self._alarms[0][0] <= now:
+            time, number = heapq.heappop(self._alarms)
+            member = self._members[number]
+            if member.alarm == time:
+                member.alarm = None
+                found.append(number)
+        return found
+
+    def wake(self, work: Work, number: int) -> None:
+        """Process the timeouts of a device that are due, and choose its targets anew."""
+        device = self.plan.device(number)
+        if device is None:
+            return
+        for name, slot in self.plan.slots(device).items():
+            wake = self.delivery(number, name).wake
+            if wake is not None and wake <= work.now:
+                self._advance(work, device, slot, Timeout())
+        self.replan(work, number)
+
+    def delay(self, work: Work, seconds: int) -> None:
+        """Let all deliveries wait longer, except those that a device postponed to a time."""
+        for number, member in self._members.items():
+            for name, delivery in member.deliveries.items():
+                if delivery.wake is not None and delivery.stage is not Stage.POSTPONED:
+                    self._put(work, number, name, delivery, replace(delivery, wake=delivery.wake + seconds))
+            self._set_alarm(number)
+
+    def _member(self, number: int) -> _Member:
+        return self._members.setdefault(number, _Member())
+
+    def _basis(self, device: KnownDevice) -> tuple[object, ...]:
+        is_paused = device.group in self.paused or str(device.number) in self.paused
+        is_banned = device.is_banned
+        orders = self.plan.orders(device.number)
+        return device, is_banned, self.plan.slots(device), orders, is_paused, self.plan.facts.is_banned
+
+    def _is_changed(self, device: KnownDevice) -> bool:
+        member = self._members.get(device.number)
+        return member is None or member.basis != self._basis(device)
+
+    def _condition(self, device: KnownDevice, slot: Slot) -> Condition:
+        return Condition(
+            running=self.delivery(device.number, slot.name).running,
+            hardware=self.record(device.number).hardware,
+            is_banned=device.is_banned or self.plan.facts.is_banned,
+            is_paused=device.group in self.paused or str(device.number) in self.paused,
+        )
+
+    def _choose(self, work: Work, device: KnownDevice, slot: Slot) -> None:
+        orders = self.plan.orders(device.number)
+        choice = self.plan.choose(slot, self._condition(device, slot), orders, work.now)
+        self._member(device.number).choices[slot.name] = choice
+        self._advance(work, device, slot, Planned(choice.target, choice.is_withheld, choice.why))
+
+    def _advance(self, work: Work, device: KnownDevice, slot: Slot, event: Event) -> None:
+        before = self.delivery(device.number, slot.name)
+        step = advance(before, event, policy=slot.limits, now=work.now)
+        work.entries += [(device.number, entry) for entry in step.entries]
+        self._put(work, device.number, slot.name, before, step.delivery)
+
+    def _put(self, work: Work, number: int, slot: str, before: Delivery, after: Delivery) -> None:
+        """Keep a new state, and note whether the offer is another one."""
+        if after == before:
+            return
+        self._member(number).deliveries[slot] = after
+        work.deliveries[number, slot] = after
+        if (before.offer, before.attempt) != (after.offer, after.attempt) and (before.offer or after.offer):
+            work.notified[number] = None
+
+    def _set_alarm(self, number: int) -> None:
+        member = self._member(number)
+        times = [one.wake for one in member.deliveries.values() if one.wake is not None]
+        times += [one.look_again for one in member.choices.values() if one.look_again is not None]
+        if times and (member.alarm is None or min(times) < member.alarm):
+            member.alarm = min(times)
+            heapq.heappush(self._alarms, (member.alarm, number))

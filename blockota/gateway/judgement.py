@@ -1,0 +1,161 @@
+"""Judges what a device reports: the image that it runs, the evidence, and whether its signed statement is fresh. Pure.
+
+Each refusal is a `RefusedError`, whose `why` becomes a warning in the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from blockota.errors import RefusedError
+from blockota.formats.cose import SignedStatement
+from blockota.gateway.exchange import Report
+from blockota.gateway.facts import KnownDevice
+from blockota.gateway.planning import Slot
+from blockota.gateway.state import DeviceRecord
+from blockota.model.delivery import Delivery, Reported
+from blockota.model.receipt import RUNS, DeviceStatement, EvidenceLevel
+
+FLASH_READER = "an3155"
+"""The face that reads the flash of its devices itself, and alone reports at level C."""
+_MAX_HARDWARE, _MAX_UNIQUE_ID = 64, 32
+
+
+@dataclass(frozen=True)
+class JudgedReport:
+    """An accepted report.
+
+    Attributes:
+        record: what is known of the device after it.
+        event: which image the device runs; None if the report does not name one.
+        warning: what is strange about the report; empty if nothing is.
+    """
+
+    record: DeviceRecord
+    event: Reported | None = None
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges the messages of a device.
+
+    Attributes:
+        device: the device.
+        record: what is known of it.
+        nonces: the nonces that its next statement may have.
+    """
+
+    device: KnownDevice
+    record: DeviceRecord
+    nonces: Sequence[bytes]
+
+    def report(self, report: Report, slot: Slot, delivery: Delivery) -> JudgedReport:
+        """Judge a report about a component.
+
+        Args:
+            report: the report.
+            slot: the component.
+            delivery: its state.
+
+        Raises:
+            RefusedError: the report contradicts itself or the facts.
+        """
+        record = self._with_properties(report)
+        image = self._image(report, slot, delivery.running)
+        if image is None:
+            unknown = f"the device states the version {report.version:.60}, which no release has"
+            return JudgedReport(record, warning=unknown if report.version else "")
+        if report.level is EvidenceLevel.C and self.device.face != FLASH_READER:
+            raise _refused(f"the face {self.device.face or '?'} cannot read the device's flash")
+
+        # An image on trial makes no entry, so that the statement about it is not used up.
+        raw = report.statement if report.is_confirmed and report.level is not EvidenceLevel.C else None
+        statement = self.statement(raw, RUNS, image) if raw is not None else None
+        level = EvidenceLevel.C if report.level is EvidenceLevel.C else EvidenceLevel.B
+        event = Reported(
+            image=image,
+            release=slot.recognise(image, delivery.target),
+            level=EvidenceLevel.A if statement else level,
+            is_confirmed=report.is_confirmed,
+            counter=statement.counter if statement else None,
+            statement=raw,
+        )
+        return JudgedReport(after(record, statement, raw) if statement and raw else record, event)
+
+    def statement(self, raw: bytes, kind: str, image: bytes) -> DeviceStatement:
+        """Judge a signed statement.
+
+        Args:
+            raw: the COSE_Sign1 structure.
+            kind: the type that it must have.
+            image: the image that it must be about.
+
+        Raises:
+            RefusedError: the statement is not one of this device about the image, or it is not fresh.
+        """
+        if self.device.key is None:
+            raise _refused("the device signed, and it has no key on record")
+        try:
+            signed = SignedStatement.decode(raw)
+            statement = DeviceStatement.decode(signed.payload)
+        except ValueError as error:
+            raise _refused(f"the device's statement cannot be read: {error}") from error
+        # The signature first: the other reasons are about a statement that this device has made.
+        if not signed.is_signed_by(self.device.key.data):
+            raise _refused("the signature of the statement does not belong to the device's key on record")
+        if signed.type != kind:
+            raise _refused(f"the statement has the type {signed.type!r:.60}, not {kind}")
+        if statement.counter <= self.record.counter:
+            raise _refused(
+                f"the statement is replayed: its counter is {statement.counter}, after {self.record.counter}"
+            )
+        if statement.nonce not in self.nonces:
+            raise _refused("the statement has another nonce than the gateway drew for it")
+        if statement.image != image:
+            raise _refused("the device signed another image than it reports")
+        return statement
+
+    def _image(self, report: Report, slot: Slot, running: bytes | None) -> bytes | None:
+        """Return the reported image, which must be that of the stated version."""
+        if report.version is None:
+            return report.image
+        if report.image is None:
+            return slot.image_of(report.version, running)
+        versions = sorted(str(release.version) for release in slot.releases.get(report.image, ()))
+        if versions and report.version not in versions:
+            stated = f"the device states the version {report.version:.60}"
+            raise _refused(f"{stated}, and reports the image of {' or '.join(versions)}")
+        return report.image
+
+    def _with_properties(self, report: Report) -> DeviceRecord:
+        """Return the device's record with the reported hardware revision and unique id."""
+        hardware, unique_id = report.hardware, report.unique_id
+        if hardware is not None and not (0 < len(hardware) <= _MAX_HARDWARE and hardware.isprintable()):
+            raise _refused(f"the hardware revision is not a text of 1 to {_MAX_HARDWARE} printable characters")
+        if unique_id is not None and not 0 < len(unique_id) <= _MAX_UNIQUE_ID:
+            raise _refused(f"the unique id has {len(unique_id)} bytes, not 1 to {_MAX_UNIQUE_ID}")
+        if report.image is not None and len(report.image) != hashlib.sha256().digest_size:
+            raise _refused(f"the hash of the image has {len(report.image)} bytes")
+        return replace(
+            self.record,
+            hardware=self.record.hardware if hardware is None else hardware,
+            unique_id=self.record.unique_id if unique_id is None else unique_id,
+        )
+
+
+def after(record: DeviceRecord, statement: DeviceStatement, raw: bytes) -> DeviceRecord:
+    """Return what is known of a device after an accepted statement."""
+    last = statement_digest(raw)
+    return replace(record, counter=statement.counter, statements=record.statements + 1, last=last)
+
+
+def statement_digest(raw: bytes) -> bytes:
+    """Return the hash by which a repeated statement is recognised."""
+    return hashlib.sha256(raw).digest()
+
+
+def _refused(why: str) -> RefusedError:
+    return RefusedError("the device's message is refused", why=why)

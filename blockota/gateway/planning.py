@@ -1,0 +1,176 @@
+"""What the devices of a site are to run, from the facts of one reading of the chains.
+
+A device has one slot for its firmware, with the name ``""``, and one for each configuration product on its Spec's list.
+All products of other producers for the same slot are candidates of one choice: a device runs one firmware.
+
+Devices with the same Spec, group and orders that run the same image get the same choice, which is computed once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from blockota.gateway.facts import ComponentFacts, KnownDevice, ProvenImage, SiteFacts
+from blockota.model.delivery import DeliveryPolicy, Target
+from blockota.model.manifest import NO_REQUIREMENTS
+from blockota.model.order import Order
+from blockota.model.receipt import ReleaseId
+from blockota.model.release import Status
+from blockota.model.target import Candidate, Choice, Component, Condition, GroupPolicy, ProductFacts, choose
+
+FIRMWARE = ""
+"""The name of the slot for the firmware."""
+_DEFAULT = GroupPolicy()
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A component of the devices of one Spec and group.
+
+    Attributes:
+        name: `FIRMWARE`, or the name of a configuration product.
+        products: the products for it.
+        policy: the policy of the group.
+        releases: the releases with an image, by the image.
+        limits: the limits of its deliveries.
+    """
+
+    name: str
+    products: tuple[ProductFacts, ...]
+    policy: GroupPolicy
+    releases: Mapping[bytes, tuple[ReleaseId, ...]] = field(compare=False, repr=False, default_factory=dict)
+    limits: DeliveryPolicy = field(compare=False, repr=False, default_factory=DeliveryPolicy)
+
+    @classmethod
+    def of(cls, name: str, products: tuple[ProductFacts, ...], policy: GroupPolicy) -> Slot:
+        """Return a slot with its index of images."""
+        releases: defaultdict[bytes, tuple[ReleaseId, ...]] = defaultdict(tuple)
+        for product in products:
+            for one in product.candidates:
+                releases[one.image] += (one.release,)
+        limits = replace(policy.delivery, is_configuration=name != FIRMWARE)
+        return cls(name, products, policy, dict(releases), limits)
+
+    def has(self, product: str) -> bool:
+        """Whether a product is for this slot."""
+        return any(one.component.product == product for one in self.products)
+
+    def recognise(self, image: bytes, target: Target | None) -> ReleaseId | None:
+        """Return the release with an image: that of the target if it has the image, else the newest."""
+        found = self.releases.get(image, ())
+        if target and target.release in found:
+            return target.release
+        return max(found, key=lambda release: release.version, default=None)
+
+    def image_of(self, version: str, running: bytes | None) -> bytes | None:
+        """Return the image of a version: of the product that the device runs, else of the only product with it."""
+        known = self.releases.get(running, ()) if running else ()
+        components = {Component.of(release) for release in known}
+        found = {
+            (product.component, one.image)
+            for product in self.products
+            for one in product.candidates
+            if str(one.release.version) == version
+        }
+        images = {image for component, image in found if component in components} or {image for _, image in found}
+        return images.pop() if len(images) == 1 else None
+
+
+class Plan:
+    """The decisions for a site.
+
+    Args:
+        facts: the facts.
+        policies: the policies of the groups, by name.
+        previous: the plan before, whose equal parts are taken over, so that changes are found by identity.
+
+    Attributes:
+        known_slots: the slots of the devices that were asked for, by Spec and group.
+    """
+
+    def __init__(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy], *, previous: Plan | None = None) -> None:
+        self.facts, self._policies = facts, policies
+        self._products = {name: _product(one) for name, one in facts.components.items()}
+        self._before = previous.known_slots if previous else {}
+        self.known_slots: dict[tuple[bytes, str], Mapping[str, Slot]] = {}
+        self._images = {
+            one.image.sha256: one.image
+            for component in facts.components.values()
+            for one in component.releases
+            if one.image
+        }
+        orders: defaultdict[int, tuple[Order, ...]] = defaultdict(tuple)
+        for one in facts.orders:
+            for number in one.members:
+                orders[number] += (one.order,)
+        self._orders = dict(orders)
+        self._choices: dict[tuple[object, ...], _Known] = {}
+
+    def device(self, number: int) -> KnownDevice | None:
+        """Return a device of the site."""
+        return self.facts.devices.get(number)
+
+    def slots(self, device: KnownDevice) -> Mapping[str, Slot]:
+        """Return the components of a device, by name."""
+        key = device.spec_hash, device.group
+        if key not in self.known_slots:
+            made = self._make_slots(*key)
+            # A slot that did not change stays the same object.
+            before = self._before.get(key, {})
+            self.known_slots[key] = {
+                name: before[name] if before.get(name) == slot else slot for name, slot in made.items()
+            }
+        return self.known_slots[key]
+
+    def orders(self, number: int) -> tuple[Order, ...]:
+        """Return the open orders for a device."""
+        return self._orders.get(number, ())
+
+    def image(self, sha256: bytes) -> ProvenImage | None:
+        """Return a proven image."""
+        return self._images.get(sha256)
+
+    def choose(self, slot: Slot, condition: Condition, orders: tuple[Order, ...], now: int) -> Choice:
+        """Choose what a component of a device is to run."""
+        key = id(slot), condition, tuple(one.number for one in orders)
+        known = self._choices.get(key)
+        if known is None or now < known.made or (known.choice.look_again or now + 1) <= now:
+            choice = choose(condition, slot.products, orders, policy=slot.policy, now=now)
+            known = self._choices[key] = _Known(choice, now)
+        return known.choice
+
+    def _make_slots(self, spec_hash: bytes, group: str) -> dict[str, Slot]:
+        policy = self._policies.get(group, _DEFAULT)
+        spec = self.facts.specs.get(spec_hash)
+        products: defaultdict[str, tuple[ProductFacts, ...]] = defaultdict(tuple)
+        for component in spec.components if spec else ():
+            if component in self._products:
+                name = component.product if policy.is_configuration(component.product) else FIRMWARE
+                products[name] += (self._products[component],)
+        return {name: Slot.of(name, found, policy) for name, found in products.items()}
+
+
+@dataclass(frozen=True)
+class _Known:
+    choice: Choice
+    made: int
+
+
+def _product(facts: ComponentFacts) -> ProductFacts:
+    """Return what a choice needs to know of a product."""
+    candidates = [
+        Candidate(
+            release=one.id,
+            image=one.release.sha256,
+            active_from=one.release.active_from,
+            is_revoked=one.release.status is Status.REVOKED,
+            requires=one.manifest.requires if one.manifest else NO_REQUIREMENTS,
+            is_proven=one.image is not None,
+        )
+        for one in facts.releases
+    ]
+    ascending = tuple(sorted(candidates, key=lambda one: one.release.version))
+    floor = facts.product.minimum_version if facts.product else None
+    return ProductFacts(facts.component, ascending, floor, facts.withheld)

@@ -1,0 +1,444 @@
+"""What a gateway keeps on its disk: one SQLite file.
+
+The core changes its memory first, and then awaits `GatewayState.commit`. Changes of many callers are written together:
+while one transaction is flushed to the disk by a thread, the next callers wait for the next one. A transaction has the
+deliveries and the entries of each change together, and keeps the order of the calls. A change that could not be written
+stays in line, and is written by the next commit; its caller gets the error.
+
+Entries for the log first go to the table ``outbox``. The service appends them to the log in batches, in order, and then
+removes them with `appended`. A service that is killed between the two repeats the batch, and `TileLog.append` finds the
+entries in the log.
+
+Tokens are stored as their SHA-256. A slow hash such as scrypt is for passwords that can be guessed: a token has 256
+random bits. Pre-shared keys are derived from the secret of the site and a salt, so that only the secret is to be kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from blockota.errors import RefusedError, StoreError
+from blockota.file_locks import LockHeldError, exclusive_lock
+from blockota.model.delivery import Delivery
+from blockota.model.delivery_record import decode_delivery, encode_delivery
+
+BATCH = 256
+"""The largest number of entries that are appended to the log together: those that `TileLog.append` recognises."""
+_APPLICATION, _FORMAT = 0x424F5447, 1
+"""The application id in the header of our files, the letters BOTG, and the version of the tables."""
+_KEPT_EVENTS = 64
+"""The number of events of a device that are recognised when the device repeats them."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS site (secret BLOB NOT NULL, time INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS deliveries (
+    device INTEGER NOT NULL, slot TEXT NOT NULL, state BLOB NOT NULL, PRIMARY KEY (device, slot)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS devices (
+    device INTEGER PRIMARY KEY, counter INTEGER NOT NULL, statements INTEGER NOT NULL, last BLOB NOT NULL,
+    hardware TEXT, unique_id BLOB
+);
+CREATE TABLE IF NOT EXISTS outbox (sequence INTEGER PRIMARY KEY AUTOINCREMENT, entry BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS events (
+    device INTEGER NOT NULL, counter INTEGER NOT NULL, digest BLOB NOT NULL, sequence INTEGER NOT NULL,
+    position INTEGER, PRIMARY KEY (device, counter)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS waiting_events ON events (sequence) WHERE position IS NULL;
+CREATE TABLE IF NOT EXISTS credentials (
+    device INTEGER NOT NULL, face TEXT NOT NULL, kind TEXT NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (device, face, kind, value)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pauses (subject TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS retries (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, device INTEGER NOT NULL, slot TEXT NOT NULL
+);
+"""
+_DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
+_TOKEN, _KEY = "token", "key"
+_KEY_SIZE = 16
+"""Bytes of a pre-shared key: tinydtls takes no longer ones."""
+
+
+@dataclass(frozen=True)
+class DeviceRecord:
+    """What is kept of a device beside its deliveries.
+
+    Attributes:
+        counter: the counter of the newest accepted statement; -1 before the first.
+        statements: the number of accepted statements.
+        last: SHA-256 of the newest accepted statement; empty before the first.
+        hardware: the reported hardware revision.
+        unique_id: the reported unique id of the chip.
+    """
+
+    counter: int = -1
+    statements: int = 0
+    last: bytes = b""
+    hardware: str | None = None
+    unique_id: bytes | None = None
+
+
+@dataclass(frozen=True)
+class LoggedEvent:
+    """An event that a device numbered.
+
+    Attributes:
+        digest: SHA-256 of its text.
+        sequence: number of its entry in the outbox.
+        position: index in the log; None if it is not appended yet.
+    """
+
+    digest: bytes
+    sequence: int
+    position: int | None
+
+
+@dataclass
+class Changes:
+    """Changes that are written in one transaction.
+
+    Attributes:
+        time: the gateway's time.
+        deliveries: the new states, by device and slot.
+        devices: the new records of devices.
+        entries: entries for the log, in order.
+        event: device, number and digest of the event in the last entry; None without one.
+        banned: devices that lose their credentials.
+        retries: numbers of operators' requests that were carried out.
+    """
+
+    time: int
+    deliveries: dict[tuple[int, str], Delivery] = field(default_factory=dict)
+    devices: dict[int, DeviceRecord] = field(default_factory=dict)
+    entries: list[bytes] = field(default_factory=list)
+    event: tuple[int, int, bytes] | None = None
+    banned: tuple[int, ...] = ()
+    retries: tuple[int, ...] = ()
+
+
+class GatewayState:
+    """The state of a gateway in a file. One service at a time owns the file.
+
+    Another process may read the file, issue credentials, and leave requests, with `is_owner` False.
+
+    Args:
+        path: the file. Files with the endings ``-wal``, ``-shm`` and ``.lock`` beside it belong to it.
+        is_owner: whether this process runs the gateway.
+        pause: called before and after each transaction; tests replace it to stop a writer at any of these points.
+
+    Raises:
+        RefusedError: the file is in use, or belongs to another program or to a newer version of BlockOTA.
+        StoreError: the file is damaged, or cannot be read or written.
+    """
+
+    def __init__(self, path: Path, *, is_owner: bool = True, pause: Callable[[], None] = lambda: None) -> None:
+        self._path, self._between = path, pause
+        self._waiting: list[tuple[Changes, asyncio.Future[range]]] = []
+        self._unwritten: list[Changes] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._lock = threading.Lock()
+        with ExitStack() as stack:
+            with self._translated():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if is_owner:
+                    stack.enter_context(exclusive_lock(path.with_name(f"{path.name}.lock"), timeout=0.2))
+                path.touch(mode=0o600)  # the secret of the site is for this user alone
+                self._database = _opened(path)
+                stack.callback(self._database.close)
+                _prepare(self._database, path)
+                # The loop reads by a connection of its own, which does not wait while a transaction is flushed.
+                self._reader = _opened(path)
+                stack.callback(self._reader.close)
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-state")
+                stack.callback(self._thread.shutdown)
+                self._secret, self.time = self._site()
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        """Return the state."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._stack.close()
+
+    def deliveries(self, device: int | None = None) -> Iterator[tuple[int, str, Delivery]]:
+        """Yield the deliveries of a device, or of all, with device and slot."""
+        statement = "SELECT device, slot, state FROM deliveries"
+        one = (f"{statement} WHERE device = ?", (device,))
+        for number, slot, state in self._rows(statement) if device is None else self._rows(*one):
+            try:
+                yield number, slot, decode_delivery(state)
+            except ValueError as error:
+                raise self._damaged(f"device {number}: {error}") from error
+
+    def devices(self) -> dict[int, DeviceRecord]:
+        """Return the records of all devices that reported something."""
+        rows = self._rows("SELECT device, counter, statements, last, hardware, unique_id FROM devices")
+        return {device: DeviceRecord(*values) for device, *values in rows}
+
+    def event(self, device: int, counter: int) -> LoggedEvent | None:
+        """Return an event by the device's own number; None if it is not known."""
+        statement = "SELECT digest, sequence, position FROM events WHERE device = ? AND counter = ?"
+        rows = self._rows(statement, (device, counter))
+        return LoggedEvent(*rows[0]) if rows else None
+
+    def is_forgotten(self, device: int, counter: int) -> bool:
+        """Whether an event is older than those that are recognised."""
+        count, least = self._rows("SELECT count(*), min(counter) FROM events WHERE device = ?", (device,))[0]
+        return bool(count >= _KEPT_EVENTS and counter < least)
+
+    def nonce(self, device: int, statement: int) -> bytes:
+        """Return the nonce for a device's statement with this number. Nobody can compute it without the secret."""
+        return self._derived("nonce", device, str(statement))[:16]
+
+    async def commit(self, changes: Changes) -> range:
+        """Write changes durably.
+
+        Returns:
+            The numbers of the entries in the outbox.
+
+        Raises:
+            StoreError: the file cannot be written. The changes are written with the next commit.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[range] = loop.create_future()
+        self._waiting.append((changes, future))
+        if self._writing is None:
+            self._writing = loop.create_task(self._write_waiting())
+        return await future
+
+    def waiting(self) -> int:
+        """Return the number of entries that are not in the log yet."""
+        count: int = self._rows("SELECT count(*) FROM outbox")[0][0]
+        return count
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether changes could not be written."""
+        return bool(self._unwritten)
+
+    def outbox(self, limit: int = BATCH) -> list[tuple[int, bytes]]:
+        """Return the oldest entries that are not in the log yet, with their numbers. For the thread of the log."""
+        with self._lock, self._translated():
+            statement = "SELECT sequence, entry FROM outbox ORDER BY sequence LIMIT ?"
+            return self._database.execute(statement, (min(limit, BATCH),)).fetchall()
+
+    def appended(self, positions: Iterable[tuple[int, int]]) -> None:
+        """Remove entries that are in the log. For the thread of the log.
+
+        Args:
+            positions: the number of each entry in the outbox, and its index in the log.
+        """
+        pairs = list(positions)
+        with self._transaction() as database:
+            database.executemany("DELETE FROM outbox WHERE sequence = ?", [(number,) for number, _ in pairs])
+            events = [(position, number) for number, position in pairs]
+            statement = "UPDATE events SET position = ? WHERE sequence = ? AND position IS NULL"
+            database.executemany(statement, events)
+
+    def issue_token(self, face: str, devices: Sequence[int]) -> str:
+        """Draw a token by which each of some devices is accepted at a face."""
+        token = secrets.token_urlsafe(32)
+        digest = hashlib.sha256(token.encode()).digest()
+        with self._transaction() as database:
+            rows = [(device, face, _TOKEN, digest) for device in devices]
+            database.executemany("INSERT INTO credentials VALUES (?, ?, ?, ?)", rows)
+        return token
+
+    def accepts_token(self, face: str, device: int, token: bytes) -> bool:
+        """Whether a token was issued for a device and a face, and not revoked."""
+        values = (device, face, _TOKEN, hashlib.sha256(token).digest())
+        statement = "SELECT 1 FROM credentials WHERE device = ? AND face = ? AND kind = ? AND value = ?"
+        return bool(self._rows(statement, values))
+
+    def issue_key(self, face: str, device: int) -> bytes:
+        """Return a new pre-shared key of a device for a face. An earlier one is void."""
+        salt = secrets.token_bytes(16)
+        with self._transaction() as database:
+            database.execute("DELETE FROM credentials WHERE device = ? AND face = ? AND kind = ?", (device, face, _KEY))
+            database.execute("INSERT INTO credentials VALUES (?, ?, ?, ?)", (device, face, _KEY, salt))
+        return self._derived(f"key {face}", device, salt.hex())[:_KEY_SIZE]
+
+    def key(self, face: str, device: int) -> bytes | None:
+        """Return the pre-shared key of a device for a face; None if none was issued."""
+        statement = "SELECT value FROM credentials WHERE device = ? AND face = ? AND kind = ?"
+        rows = self._rows(statement, (device, face, _KEY))
+        return self._derived(f"key {face}", device, rows[0][0].hex())[:_KEY_SIZE] if rows else None
+
+    def revoke(self, device: int) -> None:
+        """Remove the credentials of a device for all faces."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM credentials WHERE device = ?", (device,))
+
+    def pauses(self) -> frozenset[str]:
+        """Return what operators paused: names of groups, and numbers of devices in decimal."""
+        return frozenset(subject for (subject,) in self._rows("SELECT subject FROM pauses"))
+
+    def pause(self, subject: str, *, is_paused: bool = True) -> None:
+        """Pause a group or a device, or let it go on. A gateway that runs notices it."""
+        statement = "INSERT OR IGNORE INTO pauses VALUES (?)" if is_paused else "DELETE FROM pauses WHERE subject = ?"
+        with self._transaction() as database:
+            database.execute(statement, (subject,))
+
+    def request_retry(self, device: int, slot: str = "") -> None:
+        """Ask for new tries of a delivery. A gateway that runs carries it out, else the next one."""
+        with self._transaction() as database:
+            database.execute("INSERT INTO retries (device, slot) VALUES (?, ?)", (device, slot))
+
+    def retries(self) -> list[tuple[int, int, str]]:
+        """Return the requests for new tries: number of the request, device and slot."""
+        return self._rows("SELECT number, device, slot FROM retries ORDER BY number")
+
+    async def _write_waiting(self) -> None:
+        """Write what callers wait for, all of it in one transaction, until nobody waits."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            every = [*self._unwritten, *(changes for changes, _ in waiting)]
+            try:
+                sequences = await loop.run_in_executor(self._thread, self._write, every)
+            except Exception as error:  # noqa: BLE001 - each caller gets it
+                self._unwritten = every
+                for _, future in waiting:
+                    if not future.done():  # a cancelled caller
+                        future.set_exception(error)
+            else:
+                self._unwritten = []
+                for (_, future), numbers in zip(waiting, sequences[-len(waiting) :], strict=True):
+                    if not future.done():
+                        future.set_result(numbers)
+        self._writing = None
+
+    def _write(self, every: Sequence[Changes]) -> list[range]:
+        """Write changes in one transaction. Returns the numbers of the entries of each."""
+        sequences = list[range]()
+        # Of several states of one delivery, the newest is written.
+        deliveries = {place: delivery for changes in every for place, delivery in changes.deliveries.items()}
+        records = {device: record for changes in every for device, record in changes.devices.items()}
+        with self._transaction() as database:
+            rows = [(device, slot, encode_delivery(one)) for (device, slot), one in deliveries.items()]
+            database.executemany("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?)", rows)
+            known = [
+                (device, one.counter, one.statements, one.last, one.hardware, one.unique_id)
+                for device, one in records.items()
+            ]
+            database.executemany("INSERT OR REPLACE INTO devices VALUES (?, ?, ?, ?, ?, ?)", known)
+            for changes in every:
+                sequences.append(_insert_entries(database, changes.entries))
+                if changes.event:
+                    _insert_event(database, changes.event, sequences[-1][-1])
+                for device in changes.banned:
+                    database.execute("DELETE FROM credentials WHERE device = ?", (device,))
+                for number in changes.retries:
+                    database.execute("DELETE FROM retries WHERE number = ?", (number,))
+            database.execute("UPDATE site SET time = ?", (every[-1].time,))
+        return sequences
+
+    def _site(self) -> tuple[bytes, int]:
+        rows = self._rows("SELECT secret, time FROM site")
+        if not rows:
+            rows = [(secrets.token_bytes(32), 0)]
+            with self._transaction() as database:
+                database.execute("INSERT INTO site VALUES (?, ?)", rows[0])
+        secret, time = rows[0]
+        return secret, time
+
+    def _derived(self, purpose: str, device: int, detail: str) -> bytes:
+        return hmac.digest(self._secret, f"{purpose}/{device}/{detail}".encode(), "sha256")
+
+    def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with self._translated():
+            return self._reader.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit all changes of the ``with`` block together, or none of them."""
+        with self._lock, self._translated():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._between()
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+            self._between()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except LockHeldError as error:
+            raise RefusedError(
+                f"{self._path} is in use",
+                why="another gateway runs with this file",
+                remedy="stop the other gateway, or use another folder",
+            ) from error
+        except (sqlite3.Error, OSError) as error:
+            if getattr(error, "sqlite_errorcode", None) in _DAMAGED:
+                raise self._damaged(str(error)) from error
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            remedy = "check the file's folder and the disk"
+            raise StoreError(f"the state in {self._path} cannot be read or written", why=why, remedy=remedy) from error
+
+    def _damaged(self, why: str) -> StoreError:
+        return StoreError(
+            f"the gateway's state in {self._path} is damaged",
+            why=why,
+            remedy="restore the file from a backup; the log and the chains are not affected",
+        )
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    """Check that a file is whole and ours, and create its tables."""
+    # WAL and FULL: a commit is one append to the log that is flushed to disk.
+    for setting in ("journal_mode = WAL", "synchronous = FULL"):
+        database.execute(f"PRAGMA {setting}")
+    application, form = (database.execute(f"PRAGMA {one}").fetchone()[0] for one in ("application_id", "user_version"))
+    if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        database.executescript(f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_FORMAT}")
+    elif (application, form) != (_APPLICATION, _FORMAT):
+        is_newer = application == _APPLICATION and form > _FORMAT
+        raise RefusedError(
+            f"{path} is not the state of a gateway",
+            why="a newer version of BlockOTA wrote it" if is_newer else "another program wrote it",
+            remedy="update BlockOTA, or use another file" if is_newer else "use another file",
+        )
+    elif (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise sqlite3.DatabaseError(found)
+    database.executescript(_TABLES)
+
+
+def _insert_entries(database: sqlite3.Connection, entries: Sequence[bytes]) -> range:
+    """Put entries into the outbox. Returns their numbers, which follow one another: there is one writer."""
+    if not entries:
+        return range(0)
+    database.executemany("INSERT INTO outbox (entry) VALUES (?)", [(entry,) for entry in entries])
+    last: int = database.execute("SELECT max(sequence) FROM outbox").fetchone()[0]
+    return range(last - len(entries) + 1, last + 1)
+
+
+def _insert_event(database: sqlite3.Connection, event: tuple[int, int, bytes], sequence: int) -> None:
+    """Record an event by the device's number, and forget its oldest ones."""
+    device, counter, digest = event
+    database.execute("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, NULL)", (device, counter, digest, sequence))
+    oldest = "SELECT counter FROM events WHERE device = ? ORDER BY counter DESC LIMIT 1 OFFSET ?"
+    database.execute(
+        f"DELETE FROM events WHERE device = ? AND counter <= ({oldest})",  # noqa: S608 - a constant
+        (device, device, _KEPT_EVENTS),
+    )
