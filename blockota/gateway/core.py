@@ -20,10 +20,10 @@ from blockota.errors import AccessRefusedError, RefusedError, StoreError
 from blockota.gateway.entries import EntryMaker, EntryPlaces, printable
 from blockota.gateway.exchange import Clock, DeviceOffer, Report
 from blockota.gateway.facts import KnownDevice, SiteFacts
-from blockota.gateway.fleet import Fleet, Work
+from blockota.gateway.fleet import Fleet, FleetWork
 from blockota.gateway.judgement import Judge, after, statement_digest
 from blockota.gateway.planning import FIRMWARE, Slot
-from blockota.gateway.state import Changes, GatewayState
+from blockota.gateway.state import GatewayState, StateChanges
 from blockota.gateway.steady_time import SteadyTime
 from blockota.model.delivery import (
     Delivery,
@@ -36,10 +36,7 @@ from blockota.model.delivery import (
     Retried,
     Stage,
 )
-from blockota.model.receipt import (
-    POSTPONES,
-    EntryKind,
-)
+from blockota.model.receipt import POSTPONES, EntryKind
 from blockota.model.target import Component, GroupPolicy
 
 __all__ = ["Clock", "Core", "DeviceOffer", "Face", "Report"]
@@ -193,7 +190,7 @@ class Core:
         async with self._planning:
             now = self._time()
             if missed := self._time.take_missed():
-                work = Work(now)
+                work = FleetWork(now)
                 self._fleet.delay(work, missed)
                 await self._finish(work)
             if bool(self._time.doubt) is not self._has_doubt:
@@ -205,7 +202,7 @@ class Core:
                 await self._retry(request, number, slot)
             await self._replan(self._fleet.due(now), with_timeouts=True)
             if self._state.is_failing:
-                await self._state.commit(Changes(now))
+                await self._state.commit(StateChanges(now))
 
     def appended(self, positions: Iterable[tuple[int, int]]) -> None:
         """Learn which entries are in the log now.
@@ -230,7 +227,7 @@ class Core:
         slot = self._fleet.slot_of(device, report.product)
         if slot is None:
             raise await self._refused(number, f"the report names {report.product or 'an image'}, and its Spec does not")
-        work, record = Work(self._time()), self._fleet.record(number)
+        work, record = FleetWork(self._time()), self._fleet.record(number)
         if report.statement and statement_digest(report.statement) == record.last:
             await self._finish(work, always=True)  # a repeated message; the first one may not be written yet
             return True
@@ -298,7 +295,7 @@ class Core:
         offer = self._fleet.delivery(number, slot.name).offer if slot else None
         if slot is None or offer is None:
             return False
-        work, counter = Work(self._time()), None
+        work, counter = FleetWork(self._time()), None
         if statement is not None:
             try:
                 signed = self._judge(device).statement(statement, POSTPONES, offer.image)
@@ -364,7 +361,7 @@ class Core:
         now = self._time()
         number = number if number is not None and self.device(number) else None
         if entries := self._maker.warning(number, reason, now):
-            await self._state.commit(Changes(now, entries=entries))
+            await self._state.commit(StateChanges(now, entries=entries))
 
     async def _answered(self, number: int, job: int, event: Event) -> bool:
         """Process an answer about a try. Returns whether it is the present one."""
@@ -372,7 +369,7 @@ class Core:
         slot = self._fleet.slot_of_job(device, job)
         if slot is None:
             return False
-        work = Work(self._time())
+        work = FleetWork(self._time())
         self._fleet.apply(work, device, slot, event)
         await self._finish(work)
         return True
@@ -405,14 +402,14 @@ class Core:
         now = self._time()
         facts = EntryFacts(EntryKind.EVENT, counter=known[1] if known else None, text=text)
         entries = self._maker.entry(number, facts, now)
-        [sequence] = await self._state.commit(Changes(now, entries=entries, event=known))
+        [sequence] = await self._state.commit(StateChanges(now, entries=entries, event=known))
         return await self._places.of(sequence)
 
     async def _retry(self, request: int | None, number: int, slot_name: str) -> bool:
         """Give a delivery new tries. A request is removed with the change."""
         device = self.device(number)
         slot = self._fleet.plan.slots(device).get(slot_name) if device else None
-        work = Work(self._time(), retries=[request] if request is not None else [])
+        work = FleetWork(self._time(), retries=[request] if request is not None else [])
         if device and slot:
             self._fleet.apply(work, device, slot, Retried())
         await self._finish(work)
@@ -422,7 +419,7 @@ class Core:
         """Choose the targets of devices anew. Other calls are served between the parts."""
         every = list(numbers)
         for begin in range(0, len(every), _AT_ONCE):
-            work = Work(self._time())
+            work = FleetWork(self._time())
             for number in every[begin : begin + _AT_ONCE]:
                 if with_timeouts:
                     self._fleet.wake(work, number)
@@ -430,10 +427,10 @@ class Core:
                     self._fleet.replan(work, number)
             await self._finish(work)
 
-    async def _finish(self, work: Work, *, always: bool = False) -> None:
+    async def _finish(self, work: FleetWork, *, always: bool = False) -> None:
         """Write what changed, and then notify the faces. A failure to write does not hide a changed offer."""
         entries = [entry for number, facts in work.entries for entry in self._encoded(number, facts, work.now)]
-        changes = Changes(
+        changes = StateChanges(
             work.now,
             deliveries=work.deliveries,
             devices=work.records,
@@ -442,7 +439,7 @@ class Core:
             retries=tuple(work.retries),
         )
         try:
-            if always or changes != Changes(work.now):
+            if always or changes != StateChanges(work.now):
                 await self._state.commit(changes)
         finally:
             for number in work.notified:

@@ -1,6 +1,6 @@
 """The devices of a site in memory: their deliveries, what was chosen for them, and when to look at them again.
 
-Nothing is written here. Each change is gathered in a `Work`, which `blockota.gateway.core.Core` commits.
+Nothing is written here. Each change is gathered in a `FleetWork`, which `blockota.gateway.core.Core` commits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNKNOWN = DeviceRecord()
 
 
 @dataclass
-class Work:
+class FleetWork:
     """The results of events.
 
     Attributes:
@@ -84,7 +84,7 @@ class Fleet:
         member = self._members.get(number)
         return member.record if member else _UNKNOWN
 
-    def set_record(self, work: Work, number: int, record: DeviceRecord) -> None:
+    def set_record(self, work: FleetWork, number: int, record: DeviceRecord) -> None:
         """Replace what is known of a device."""
         if record != self.record(number):
             self._member(number).record = record
@@ -138,13 +138,13 @@ class Fleet:
         self.paused = paused
         return [number for number, device in self.plan.facts.devices.items() if self._is_changed(device)]
 
-    def apply(self, work: Work, device: KnownDevice, slot: Slot, event: Event) -> None:
+    def apply(self, work: FleetWork, device: KnownDevice, slot: Slot, event: Event) -> None:
         """Process an event of a component, and choose its target anew."""
         self._advance(work, device, slot, event)
         self._choose(work, device, slot)
         self._set_alarm(device.number)
 
-    def replan(self, work: Work, number: int) -> None:
+    def replan(self, work: FleetWork, number: int) -> None:
         """Choose the targets of a device anew. A device that left the site keeps its state, without an offer."""
         device, member = self.plan.device(number), self._member(number)
         if device is None:
@@ -175,7 +175,7 @@ class Fleet:
                 found.append(number)
         return found
 
-    def wake(self, work: Work, number: int) -> None:
+    def wake(self, work: FleetWork, number: int) -> None:
         """Process the timeouts of a device that are due, and choose its targets anew."""
         device = self.plan.device(number)
         if device is None:
@@ -186,7 +186,7 @@ class Fleet:
                 self._advance(work, device, slot, Timeout())
         self.replan(work, number)
 
-    def delay(self, work: Work, seconds: int) -> None:
+    def delay(self, work: FleetWork, seconds: int) -> None:
         """Let all deliveries wait longer, except those that a device postponed to a time."""
         for number, member in self._members.items():
             for name, delivery in member.deliveries.items():
@@ -215,19 +215,19 @@ class Fleet:
             is_paused=device.group in self.paused or str(device.number) in self.paused,
         )
 
-    def _choose(self, work: Work, device: KnownDevice, slot: Slot) -> None:
+    def _choose(self, work: FleetWork, device: KnownDevice, slot: Slot) -> None:
         orders = self.plan.orders(device.number)
         choice = self.plan.choose(slot, self._condition(device, slot), orders, work.now)
         self._member(device.number).choices[slot.name] = choice
         self._advance(work, device, slot, Planned(choice.target, choice.is_withheld, choice.why))
 
-    def _advance(self, work: Work, device: KnownDevice, slot: Slot, event: Event) -> None:
+    def _advance(self, work: FleetWork, device: KnownDevice, slot: Slot, event: Event) -> None:
         before = self.delivery(device.number, slot.name)
         step = advance(before, event, policy=slot.limits, now=work.now)
         work.entries += [(device.number, entry) for entry in step.entries]
         self._put(work, device.number, slot.name, before, step.delivery)
 
-    def _put(self, work: Work, number: int, slot: str, before: Delivery, after: Delivery) -> None:
+    def _put(self, work: FleetWork, number: int, slot: str, before: Delivery, after: Delivery) -> None:
         """Keep a new state, and note whether the offer is another one."""
         if after == before:
             return

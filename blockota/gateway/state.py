@@ -104,7 +104,7 @@ class LoggedEvent:
 
 
 @dataclass
-class Changes:
+class StateChanges:
     """Changes that are written in one transaction.
 
     Attributes:
@@ -143,8 +143,8 @@ class GatewayState:
 
     def __init__(self, path: Path, *, is_owner: bool = True, pause: Callable[[], None] = lambda: None) -> None:
         self._path, self._between = path, pause
-        self._waiting: list[tuple[Changes, asyncio.Future[range]]] = []
-        self._unwritten: list[Changes] = []
+        self._waiting: list[tuple[StateChanges, asyncio.Future[range]]] = []
+        self._unwritten: list[StateChanges] = []
         self._writing: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
         with ExitStack() as stack:
@@ -202,7 +202,7 @@ class GatewayState:
         """Return the nonce for a device's statement with this number. Nobody can compute it without the secret."""
         return self._derived("nonce", device, str(statement))[:16]
 
-    async def commit(self, changes: Changes) -> range:
+    async def commit(self, changes: StateChanges) -> range:
         """Write changes durably.
 
         Returns:
@@ -320,7 +320,7 @@ class GatewayState:
                         future.set_result(numbers)
         self._writing = None
 
-    def _write(self, every: Sequence[Changes]) -> list[range]:
+    def _write(self, every: Sequence[StateChanges]) -> list[range]:
         """Write changes in one transaction. Returns the numbers of the entries of each."""
         sequences = list[range]()
         # Of several states of one delivery, the newest is written.
