@@ -130,7 +130,7 @@ class Connection:
         Raises:
             UsageError: the settings do not name the contract.
         """
-        address = self._registry(kind.SETTING)  # report a missing setting before the chain is asked
+        address = self.registry_address(kind.SETTING)  # report a missing setting before the chain is asked
         return kind(self.chain, address, first_block=self.settings.first_block)
 
     def owned(self, setting: str) -> OwnedContract:
@@ -141,10 +141,15 @@ class Connection:
         """
         if setting == BlockOTAContract.SETTING:
             return self.contract
-        address = self._registry(setting)
+        address = self.registry_address(setting)
         return registry_at(self.chain, setting, address)
 
-    def _registry(self, setting: str) -> str:
+    def registry_address(self, setting: str) -> str:
+        """Return the address of a contract by its setting, one of `REGISTRIES`.
+
+        Raises:
+            UsageError: the settings do not name the contract.
+        """
         if (address := self.settings.registries.get(setting)) is None:
             raise self._not_set(setting, f"the contract {REGISTRIES[setting]}")
         return address

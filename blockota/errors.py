@@ -148,6 +148,10 @@ class Action(Enum):
     # Logs and receipts
     MAKE_LOG_KEY = auto()
     NAME_TRUST = auto()
+    # The gateway
+    INIT_GATEWAY = auto()
+    RUN_GATEWAY = auto()
+    SHOW_GATEWAY_DEVICE = auto()
 
 
 class BlockOTAError(Exception):

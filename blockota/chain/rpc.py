@@ -34,6 +34,8 @@ _WHOLE_TIMEOUT = 60.0
 _MAX_RESPONSE = 1 << 28
 _PART = 1 << 16
 _REDIRECTS = 3
+_CONNECTIONS = 4
+"""The number of connections that are kept: threads of a service share one endpoint."""
 _LONGEST_SHOWN = 60
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each repetition of a request that failed temporarily."""
@@ -270,8 +272,8 @@ class RpcEndpoint:
         proxies = getproxies()
         proxy = proxies.get(parts.scheme) or proxies.get("all")
         if proxy and parts.hostname and not proxy_bypass(parts.hostname):
-            return urllib3.ProxyManager(proxy, retries=retries)
-        return urllib3.PoolManager(retries=retries)
+            return urllib3.ProxyManager(proxy, retries=retries, maxsize=_CONNECTIONS)
+        return urllib3.PoolManager(retries=retries, maxsize=_CONNECTIONS)
 
 
 def required(answer: Any) -> Any:

@@ -31,6 +31,7 @@ _NOUNS = {
     "identity": "Identities: enrol, rotate, ban, unban, retire, show, list.",
     "device": "Devices of a city: registrant, spec, site, register, key, import, transfer, ban, unban, show, list.",
     "order": "Orders of operators: update, configure, cancel, group, list, show.",
+    "gateway": "The gateway of a site: init, run, status, devices, device, retry, pause.",
     "ledger": "Anchored logs: show, installed, suspect, decide.",
     "log": "Logs: append, checkpoint, anchor, serve, fsck, receipt, verify, key.",
     "broker": "A broker's copies: sync them with its agreements.",

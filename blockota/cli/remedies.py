@@ -111,6 +111,9 @@ OPTIONS: dict[Action, str] = {
     Action.NEW_BOARD_IMAGE: "--new-board-image",
     Action.MAKE_LOG_KEY: "`blockota log key --new`",
     Action.NAME_TRUST: "[trust] in blockota.toml, or --trust FILE",
+    Action.INIT_GATEWAY: "`blockota gateway init`",
+    Action.RUN_GATEWAY: "`blockota gateway run`",
+    Action.SHOW_GATEWAY_DEVICE: "`blockota gateway device {device}`",
 }
 
 

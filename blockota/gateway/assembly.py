@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from blockota.errors import BlockOTAError
@@ -28,7 +28,6 @@ class Assembly:
 
     Attributes:
         catalogue: the images and manifests.
-        confirmations: the confirmations of each producer chain, by chain id.
         facts: the facts for the core.
         wanted: the files to find, the most urgent first.
         kept: SHA-256 of the images that may be offered, now or later.
@@ -36,7 +35,6 @@ class Assembly:
     """
 
     catalogue: ImageCatalogue
-    confirmations: Mapping[int, int]
     facts: SiteFacts = field(default_factory=SiteFacts)
     wanted: list[WantedFile] = field(default_factory=list)
     kept: set[bytes] = field(default_factory=set)
@@ -95,7 +93,7 @@ class Assembly:
             manifest = self.catalogue.manifest(facts.release, address)
             if manifest is None:
                 return facts
-        trust = Trust(component.chain_id, component.contract, self.confirmations[component.chain_id])
+        trust = Trust(component.chain_id, component.contract, reading.confirmations)
         answer = reading.answer(component, facts.release)
         image = self.catalogue.prove(answer, trust, manifest, is_configuration=is_configuration)
         if image and manifest:

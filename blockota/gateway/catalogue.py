@@ -14,7 +14,7 @@ name first:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,17 +81,16 @@ class ImageCatalogue:
     Args:
         folder: the folder of the gateway.
         store: the store in which files are searched first.
-        sources: returns the further sources of a product's files.
 
     Raises:
         StoreError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, store: Store, *, sources: Callable[[Component], ImageSources]) -> None:
+    def __init__(self, folder: Path, store: Store) -> None:
         self._images, self._manifests, self._deltas, self._new = (
             folder / name for name in ("images", "manifests", "deltas", "new")
         )
-        self._store, self._sources = store, sources
+        self._store = store
         self._proven: dict[tuple[Component, Release, Product | None], tuple[int, ...]] = {}
         self._read: dict[bytes, Manifest] = {}
         self._applied: dict[tuple[bytes, bytes, bytes], BlockOTAError | None] = {}
@@ -105,11 +104,12 @@ class ImageCatalogue:
         """Whether a file is in the folder."""
         return self._path(wanted).exists()
 
-    def find(self, wanted: WantedFile, *, observer: SearchObserver) -> None:
+    def find(self, wanted: WantedFile, sources: ImageSources, *, observer: SearchObserver) -> None:
         """Find a file, verify its SHA-256, and keep it.
 
         Args:
             wanted: the file.
+            sources: the sources besides the store.
             observer: receives the progress, and may stop the search by an exception.
 
         Raises:
@@ -117,7 +117,6 @@ class ImageCatalogue:
             VerificationError: only other bytes were found.
             RefusedError: the manifest is not one of the release.
         """
-        sources = self._sources(wanted.component)
         stages = sources.stages(wanted.release)
         with _translated(self._images.parent):
             if wanted.manifest:

@@ -12,13 +12,14 @@ from blockota.errors import BlockOTAError
 from blockota.gateway.assembly import Assembly
 from blockota.gateway.catalogue import ImageCatalogue, WantedFile
 from blockota.gateway.lines import LineLog
-from blockota.gateway.producer_chain import ProducerChain, ProducerReading
+from blockota.gateway.producer_chain import ProducerChain
 from blockota.gateway.settings import GatewaySettings
-from blockota.gateway.site_chain import SiteChain, SiteReading
+from blockota.gateway.site_chain import SiteChain
+from blockota.gateway.snapshots import Readings, SnapshotFile
 from blockota.model.agreement import Agreement
 from blockota.model.release import Release
 from blockota.model.target import Component
-from blockota.stores.search import SearchObserver
+from blockota.stores.search import ImageSources, SearchObserver
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
 """Seconds after which a file that was not found is searched again: the pause doubles with each failure."""
@@ -36,6 +37,7 @@ class Following:
         catalogue: the images.
         settings: the settings of the gateway.
         lines: receives failures and recoveries.
+        snapshot: keeps the readings for the next start.
     """
 
     def __init__(
@@ -44,13 +46,16 @@ class Following:
         catalogue: ImageCatalogue,
         settings: GatewaySettings,
         lines: LineLog,
+        *,
+        snapshot: SnapshotFile,
     ) -> None:
         self._open_site, self._open_producers = chains
         self._catalogue, self._settings, self._lines = catalogue, settings, lines
         self._site: SiteChain | None = None
         self._producers: dict[str, ProducerChain] = {}
-        self._site_reading: SiteReading | None = None
-        self._readings: dict[str, ProducerReading] = {}
+        self._snapshot, known = snapshot, snapshot.load()
+        self._site_reading = known.site if known else None
+        self._readings = {name: one for name, one in known.producers.items() if name in chains[1]} if known else {}
         self._withheld: set[str] = set()
 
     def read(self) -> None:
@@ -66,13 +71,14 @@ class Following:
                 self._producers[name] = chain
                 self._readings[name] = reading = chain.read(wanted)
                 self._readings[name] = chain.with_newest(reading)
+        if self._site_reading:
+            self._snapshot.save(Readings(self._site_reading, self._readings))
 
     def assemble(self) -> Assembly | None:
         """Assemble the facts from the last readings and the images; None before the first reading of the site."""
         if self._site_reading is None:
             return None
-        confirmations = {chain.chain_id: chain.confirmations for chain in self._producers.values()}
-        assembly = Assembly(self._catalogue, confirmations)
+        assembly = Assembly(self._catalogue)
         assembly.assemble(self._site_reading, list(self._readings.values()), self._settings)
         for name in self._withheld - assembly.faults.keys():
             self._lines.state(name, "")
@@ -111,6 +117,7 @@ class FileFinder:
 
     Args:
         catalogue: the images.
+        sources: returns the sources of a product's files, besides the store of the catalogue.
         lines: receives failures and recoveries.
         clock: returns seconds; only differences count.
         must_stop: whether the gateway stops.
@@ -119,12 +126,13 @@ class FileFinder:
     def __init__(
         self,
         catalogue: ImageCatalogue,
+        sources: Callable[[Component], ImageSources],
         lines: LineLog,
         *,
         clock: Callable[[], float],
         must_stop: Callable[[], bool],
     ) -> None:
-        self._catalogue, self._lines = catalogue, lines
+        self._catalogue, self._sources, self._lines = catalogue, sources, lines
         self._clock, self._must_stop = clock, must_stop
         self._pauses: dict[WantedFile, tuple[float, float]] = {}
 
@@ -145,7 +153,7 @@ class FileFinder:
             return file is not None
         observer = SearchObserver(note=lambda text: self._note(file, text), progress=self._check)
         try:
-            self._catalogue.find(file, observer=observer)
+            self._catalogue.find(file, self._sources(file.component), observer=observer)
         except BlockOTAError as error:
             pause = min(2 * self._pauses[file][1], _LONGEST_PAUSE) if file in self._pauses else _FIRST_PAUSE
             self._pauses[file] = (self._clock() + pause, pause)

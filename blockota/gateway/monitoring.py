@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -30,7 +29,6 @@ class GatewayStatus:
         entries: entries of the log.
         anchored: anchored entries; None if unknown.
         troubles: what is in trouble, and why.
-        kinds: number of entries by kind since the start.
     """
 
     devices: int = 0
@@ -41,7 +39,6 @@ class GatewayStatus:
     entries: int = 0
     anchored: int | None = None
     troubles: Mapping[str, str] = field(default_factory=dict)
-    kinds: Mapping[str, int] = field(default_factory=Counter)
 
     @property
     def word(self) -> str:
@@ -77,14 +74,10 @@ class GatewayStatus:
         for name, (text, value) in gauges.items():
             yield from (f"# HELP blockota_gateway_{name} {text}", f"# TYPE blockota_gateway_{name} gauge")
             yield f"blockota_gateway_{name} {value}"
-        yield from _family("components", "gauge", "Components of devices by the stage of their delivery.", self.stages)
-        yield from _family("entries_total", "counter", "Entries of the log since the start, by kind.", self.kinds)
-
-
-def _family(name: str, kind: str, text: str, values: Mapping[str, int]) -> Iterator[str]:
-    label = "stage" if kind == "gauge" else "kind"
-    yield from (f"# HELP blockota_gateway_{name} {text}", f"# TYPE blockota_gateway_{name} {kind}")
-    yield from (f'blockota_gateway_{name}{{{label}="{one}"}} {values[one]}' for one in sorted(values))
+        text = "Components of devices by the stage of their delivery."
+        yield from (f"# HELP blockota_gateway_components {text}", "# TYPE blockota_gateway_components gauge")
+        for stage, count in sorted(self.stages.items()):
+            yield f'blockota_gateway_components{{stage="{stage}"}} {count}'
 
 
 class GatewaySite(LogSite):

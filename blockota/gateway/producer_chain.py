@@ -16,7 +16,7 @@ from blockota.chain.follow import Follower, Position
 from blockota.errors import BlockOTAError, RefusedError, UnreachableError
 from blockota.formats.cid import CID
 from blockota.model.facts import ChainAnswer
-from blockota.model.release import Product, Release, Status
+from blockota.model.release import Product, Release, Status, product_key
 from blockota.model.target import Component
 
 
@@ -48,12 +48,14 @@ class ProducerReading:
         products: the wanted products that exist, without those of contracts that are not followed.
         replications: the contracts with the agreements of brokers, by BlockOTA contract.
         faults: contracts that could not be read, and why.
+        confirmations: blocks above a confirmed block.
     """
 
     position: Position
     products: Mapping[Component, ProductReading]
     replications: Mapping[str, ReplicationContract]
     faults: Mapping[str, str]
+    confirmations: int = 0
 
     def answer(self, component: Component, release: Release) -> ChainAnswer:
         """Return the facts for checks 1 to 5 of a release of `products`."""
@@ -105,12 +107,10 @@ class ProducerChain:
     Args:
         chain: the chain.
         follower: follows it.
+        confirmations: blocks above a confirmed block.
         producers: the consortium's contract; None to follow the named contracts only.
         contracts: addresses of BlockOTA contracts, with the contracts of their brokers' agreements. If there are any,
             only these are followed.
-
-    Attributes:
-        confirmations: blocks above a confirmed block.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class ProducerChain:
         producers: ProducersContract | None,
         contracts: Mapping[str, str | None],
     ) -> None:
-        self._chain, self._follower, self.confirmations = chain, follower, confirmations
+        self._chain, self._follower, self._confirmations = chain, follower, confirmations
         self._producers, self._named = producers, contracts
         self._followed: dict[str, _Followed] | None = None
         self._next_block = 0
@@ -178,7 +178,7 @@ class ProducerChain:
             for address, one in followed.items()
             if one.replication and address in products
         }
-        return ProducerReading(position, found, replications, faults)
+        return ProducerReading(position, found, replications, faults, self._confirmations)
 
     def with_newest(self, reading: ProducerReading) -> ProducerReading:
         """Add the newest releases that are not confirmed yet, so that their images are found before they are offered.
@@ -230,7 +230,7 @@ class ProducerChain:
             Component(self.chain_id, address, name): ProductReading(
                 product,
                 state.releases[name],
-                state.manifests,
+                {one: address for one, address in state.manifests.items() if one[0] == product_key(name)},
                 withheld=stopped or ("" if product.paired else "the product is not paired"),
             )
             for name, product in state.products.items()

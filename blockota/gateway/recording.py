@@ -6,7 +6,7 @@ A process that is killed in between appends it again, and the log returns the in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,10 +27,10 @@ _AGAIN = 60
 class Outbox(Protocol):
     """The entries that are not in the log yet."""
 
-    def outbox(self, limit: int) -> list[tuple[int, bytes]]:
+    def outbox(self, limit: int = ...) -> list[tuple[int, bytes]]:
         """Return the oldest entries with their sequence numbers."""
 
-    def appended(self, indices: list[tuple[int, int]]) -> None:
+    def appended(self, positions: Iterable[tuple[int, int]], /) -> None:
         """Record the indices of entries in the log, by sequence number."""
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from blockota.errors import UsageError
+from blockota.errors import Action, UsageError
+from blockota.files import home_path
 from blockota.model.delivery import DeliveryPolicy
 from blockota.model.target import DailyWindow, GroupPolicy, Mode
 from blockota.settings import STATE_FOLDER, load_table, require_address, settings_folder
@@ -116,6 +117,7 @@ def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> Gate
             "the settings have no gateway",
             why="the settings file has no table [gateway]",
             remedy="set up a gateway in this folder",
+            action=Action.INIT_GATEWAY,
         )
     table = SettingsTable("gateway", values, folder)
     identity = table.required("identity", example="8f14e45f-ceea-467f-a8a0-c2d5b1e7d301")
@@ -123,12 +125,13 @@ def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> Gate
         uuid = UUID(identity)
     except ValueError as error:
         raise table.unusable("identity", f"{identity!r:.60} is not a UUID") from error
+    kind, _, place = (table.text("identity_key") or "").partition(":")
     state = table.path("state") or folder / STATE_FOLDER / "gateway"
     return GatewaySettings(
         identity=uuid,
         folder=state,
         key=table.text("key"),
-        identity_key=table.text("identity_key"),
+        identity_key=f"file:{folder / home_path(place)}" if kind == "file" else table.text("identity_key"),
         listen=table.address("listen", "127.0.0.1:8091") if "listen" in values else None,
         networks=table.texts("networks"),
         contracts=tuple(require_address("contracts in [gateway]", one) for one in table.texts("contracts")),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -18,6 +19,7 @@ from blockota.gateway.facts import SiteFacts
 from blockota.gateway.producer_chain import ProducerChain
 from blockota.gateway.settings import GatewaySettings
 from blockota.gateway.site_chain import SiteChain
+from blockota.gateway.snapshots import Readings, SnapshotFile
 from blockota.model.container import Container
 from blockota.model.device import SpecUpdate, spec_hash
 from blockota.model.manifest import Manifest
@@ -27,6 +29,7 @@ from blockota.stores.local import LocalStore
 from blockota.stores.search import ImageSources, SearchObserver
 from blockota.vendor.example import PRODUCT
 from tests.support.city import GATEWAY, MODEL, REGISTRANT, City
+from tests.support.identities import p256_key
 from tests.support.samples import code
 
 from blockota.keys import dev_account  # isort: skip
@@ -59,20 +62,20 @@ class Reader:
         self.chain = ProducerChain(
             city.chain, followers[1], confirmations=self.confirmations, producers=producers, contracts={}
         )
-        self.catalogue = ImageCatalogue(self.folder, self.store, sources=lambda _: ImageSources())
+        self.catalogue = ImageCatalogue(self.folder, self.store)
         self.settings = GatewaySettings(GATEWAY.uuid, self.folder)
 
     def read(self) -> SiteFacts:
         """Read both chains once."""
         site = self.site.read()
         reading = self.chain.with_newest(self.chain.read({c for s in site.specs.values() for c in s.components}))
-        self.assembly = Assembly(self.catalogue, {self.city.chain.chain_id: self.confirmations})
+        self.assembly = Assembly(self.catalogue)
         return self.assembly.assemble(site, [reading], self.settings)
 
     def find(self) -> None:
         """Find all wanted files."""
         for wanted in self.assembly.wanted:
-            self.catalogue.find(wanted, observer=SearchObserver())
+            self.catalogue.find(wanted, ImageSources(), observer=SearchObserver())
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +120,20 @@ def test_a_release_is_offered_after_its_image_is_proven(city: City, reader: Read
     again.read()
     again.find()
     assert again.read().components[component(city)].releases[0].image
+
+
+def test_readings_are_kept_for_the_next_start(city: City, reader: Reader, tmp_path: Path) -> None:
+    """The file of readings gives back what was read; that of another gateway, and a damaged one, are ignored."""
+    city.register("SN-9", p256_key(1))
+    city.publish("1.2.0", code(705), reader.store)
+    site = reader.site.read()
+    chain = reader.chain.read({component(city)})
+    SnapshotFile(tmp_path / "readings.json", GATEWAY.uuid).save(Readings(site, {"local": chain}))
+    found = SnapshotFile(tmp_path / "readings.json", GATEWAY.uuid).load()
+    assert found == Readings(site, {"local": replace(chain, replications={})})
+    assert SnapshotFile(tmp_path / "readings.json", UUID(int=1)).load() is None
+    (tmp_path / "readings.json").write_text('{"format": 1}')
+    assert SnapshotFile(tmp_path / "readings.json", GATEWAY.uuid).load() is None
 
 
 def test_a_revoked_release_stays_known_and_is_not_kept(city: City, reader: Reader) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, derive_private_key
@@ -29,6 +30,7 @@ from blockota.model.device import SpecUpdate, registration_of
 from blockota.model.order import Group
 from blockota.model.receipt import ReleaseId
 from blockota.model.release import Release, Status, Version, product_key
+from blockota.settings import Settings
 from blockota.stores.store import Store
 from blockota.vendor.example import IDENTITIES, PRODUCT, set_up
 from blockota.vendor.propose import Reason, propose, propose_call
@@ -148,3 +150,27 @@ def found_city(chain: Chain, cast: Cast) -> City:
 
 def _reason() -> Reason:
     return Reason("a test", int(time.time()), 3600)
+
+
+def settings_of(city: City, folder: Path, *, url: str = "") -> Settings:
+    """Return the settings with the contracts of a city, as a command reads them.
+
+    Args:
+        city: the city.
+        folder: the folder of the settings.
+        url: the node's URL; by default that of the city's chain.
+    """
+    known = city.deployment
+    return Settings(
+        network="local",
+        url=url or city.chain.url,
+        chain_id=city.chain.chain_id,
+        contract=known.contract,
+        replication=known.replication,
+        confirmations=0,
+        store=f"file:{folder / 'store'}",
+        max_fee=None,
+        transactions=folder / "transactions",
+        first_block=known.block_number,
+        registries=known.registries,
+    )

@@ -1,0 +1,398 @@
+"""``blockota gateway``: run the gateway of a site, and look after its devices."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import click
+
+from blockota.cli.identity import UUID_TYPE
+from blockota.cli.keys import open_key, password_option
+from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.errors import Action, RefusedError, UsageError, plain
+from blockota.model.release import show_time
+
+if TYPE_CHECKING:
+    from blockota.gateway.opening import GatewaySetup
+    from blockota.gateway.settings import GatewaySettings
+    from blockota.gateway.state import GatewayState
+    from blockota.model.delivery import Delivery
+    from blockota.model.receipt import LogEntry
+
+_FILE = click.Path(path_type=Path)
+_NUMBER = click.IntRange(256, (1 << 64) - 1)
+_DEVICE = click.argument("number", metavar="DEVICE", type=_NUMBER)
+_TOKEN_FACES, _KEY_FACES = ("ddi", "mqtt"), ("lwm2m",)
+_SHOWN = 20
+
+
+@click.group(cls=VerbGroup)
+def gateway() -> None:
+    """Run the gateway of a site, which brings its devices to confirmed releases and logs what they prove.
+
+    The tables [gateway] and [log] of the settings describe it. A device is named by its number in the registry.
+    """
+
+
+@gateway.command()
+@click.option("--identity", type=UUID_TYPE, metavar="UUID", help="UUID of an enrolled gateway; random by default.")
+@click.option("--domain", default="gateway.local", show_default=True, metavar="NAME", help="Begin of its log's name.")
+@click.option("--key", metavar="URI", help="Account that anchors its log, such as keystore:FILE.")
+@click.option("--identity-key", type=_FILE, metavar="FILE", help="Its private P-256 key; a new one by default.")
+@click.option("--log-key", type=_FILE, metavar="FILE", help="Its log's private key; a new one by default.")
+@with_session
+def init(
+    session: Session,
+    /,
+    identity: UUID | None,
+    domain: str,
+    key: str | None,
+    identity_key: Path | None,
+    log_key: Path | None,
+) -> None:
+    """Set up a gateway: make its keys, and write its settings.
+
+    Its tables are added to blockota.toml. Nothing is overwritten. The city enrols the gateway with the two public keys that are made beside the private ones.
+
+    \b
+    Example:  blockota gateway init --domain berlin.example \\
+                  --key keystore:gateway.json
+    """
+    from blockota.gateway.founding import NewGateway, found_gateway
+
+    new = NewGateway(identity or uuid.uuid4(), domain, key, identity_key, log_key)
+    found = found_gateway(session.config, new)
+    fields = {
+        "identity": str(new.identity),
+        "origin": new.origin,
+        "folder": str(found.folder),
+        "publicKey": str(found.public_key),
+        "logKey": str(found.log_public_key),
+    }
+    enrol = (
+        f"blockota identity enrol --kind gateway --uuid {new.identity} --public-key {found.public_key} "
+        f"--log-key {found.log_public_key} --account ADDRESS -o enrol.json"
+    )
+    then = "Next: `blockota gateway run`" if identity else f"Next: the city enrols it with `{enrol}`"
+
+    def show() -> None:
+        session.done(f"the gateway {new.identity} is set up in {found.settings}")
+        session.fields({"log": new.origin, "public key": fields["publicKey"], "log key": fields["logKey"]})
+
+    session.result(fields, show, then=then)
+
+
+@gateway.command()
+@click.option("--events", type=_FILE, metavar="FILE", help="One JSON line per event and failure; stderr by default.")
+@password_option
+@with_session
+def run(session: Session, /, events: Path | None, password_fd: int | None) -> None:
+    """Serve the devices of the site, until SIGTERM or Ctrl-C.
+
+    The gateway follows both chains, proves images, offers them at its faces, and keeps and anchors its log. While a
+    chain or a source is out of reach, what is proven already is served.
+
+    \b
+    Example:  blockota gateway run
+    """
+    from blockota.gateway.lines import LineLog
+    from blockota.gateway.opening import run_gateway
+    from blockota.repository.access_log import open_log
+    from blockota.shutdown import stop_on_signals
+
+    setup = gateway_setup(session, password_fd)
+    faces = ", ".join(setup.settings.faces) or "no faces"
+
+    def show(url: str) -> None:
+        fields = {"identity": str(setup.settings.identity), "faces": list(setup.settings.faces), "url": url or None}
+        at = f"; its state is at {url}/health" if url else ""
+        session.result(fields, lambda: session.done(f"the gateway {setup.settings.identity} runs with {faces}{at}"))
+
+    with stop_on_signals() as stop:
+        run_gateway(setup, LineLog(open_log(events)), stop, on_ready=show)
+
+
+@gateway.command()
+@with_session
+def status(session: Session, /) -> None:
+    """Show whether the gateway runs, its deliveries by stage, and its log.
+
+    \b
+    Example:  blockota gateway status
+    """
+    from blockota.gateway.opening import is_running
+    from blockota.ledger.log import TileLog
+    from blockota.ledger.log_settings import load_log
+
+    settings = _settings(session)
+    with _state(settings) as state:
+        stages = Counter(str(one.stage) for _, _, one in state.deliveries())
+        waiting, paused = state.waiting(), sorted(state.pauses())
+    log = TileLog(load_log(session.config, environment=os.environ).folder)
+    fields: dict[str, Any] = {
+        "identity": str(settings.identity),
+        "running": is_running(settings),
+        "stages": dict(stages),
+        "entries": len(log),
+        "published": log.published.head().size,
+        "waiting": waiting,
+        "paused": paused,
+    }
+
+    def show() -> None:
+        rows = {
+            "gateway": f"{settings.identity}, {'running' if fields['running'] else 'not running'}",
+            "deliveries": ", ".join(f"{count} {stage}" for stage, count in sorted(stages.items())) or "none yet",
+            "log": f"{fields['entries']:,} entries, {fields['published']:,} of them published; {waiting:,} wait",
+        }
+        session.fields(rows | ({"paused": ", ".join(paused)} if paused else {}))
+
+    session.result(fields, show)
+
+
+@gateway.command()
+@with_session
+def devices(session: Session, /) -> None:
+    """List the devices that the gateway has planned for.
+
+    \b
+    Example:  blockota gateway devices
+    """
+    with _state(_settings(session)) as state:
+        found = list(state.deliveries())
+    names = {one.target.image: str(one.target.release) for _, _, one in found if one.target}
+    columns = ("DEVICE", "STAGE", "RUNS", "TARGET", "REASON")
+    rows = [
+        (_label(number, slot), one.stage, _image(one.running, names), _target(one), one.reason or "")
+        for number, slot, one in found
+    ]
+    fields = {"devices": [_delivery_fields(number, slot, one) for number, slot, one in found]}
+    session.result(fields, lambda: session.table(columns, rows, empty="The gateway has not planned for a device yet."))
+
+
+@gateway.command()
+@_DEVICE
+@click.option("--token", "face", type=click.Choice([*_TOKEN_FACES, *_KEY_FACES]), help="Issue a credential for a face.")
+@click.option("--revoke", is_flag=True, help="Revoke all credentials of the device.")
+@with_session
+def device(session: Session, /, number: int, face: str | None, *, revoke: bool) -> None:
+    """Show the state and the history of DEVICE, or issue a credential.
+
+    A credential is shown once: the gateway keeps its hash.
+
+    \b
+    Example:  blockota gateway device 256
+              blockota gateway device 256 --token ddi
+    """
+    if face and revoke:
+        raise UsageError("--token and --revoke exclude each other", why="one issues what the other revokes")
+    settings = _settings(session)
+    with _state(settings) as state:
+        if revoke:
+            state.revoke(number)
+            session.result({"device": number}, lambda: session.done(f"device {number} has no credentials any more"))
+            return
+        if face:
+            _issue(session, state, number, face)
+            return
+        found = list(state.deliveries(number))
+    if not found:
+        raise RefusedError(
+            f"device {number} is not known to this gateway",
+            why="the gateway has not planned for it: it is not of this site, or the gateway has not read it yet",
+            remedy="check the number",
+            action=Action.LIST_DEVICES,
+        )
+    history = _history(session, number)
+    _show_device(session, number, found, history)
+
+
+@gateway.command()
+@_DEVICE
+@click.option("--product", default="", metavar="NAME", help="A configuration; the firmware by default.")
+@with_session
+def retry(session: Session, /, number: int, product: str) -> None:
+    """Offer a release to DEVICE again.
+
+    Its tries were used up, or it rolled back.
+
+    \b
+    Example:  blockota gateway retry 256
+    """
+    with _state(_settings(session)) as state:
+        found = next((one for _, slot, one in state.deliveries(number) if slot == product), None)
+        if found is None or found.target is None:
+            raise RefusedError(
+                f"nothing is to be installed on device {number}",
+                why="the gateway has no target for it",
+                remedy="look at the device",
+                action=Action.SHOW_GATEWAY_DEVICE,
+                values={"device": number},
+            )
+        state.request_retry(number, product)
+    target, fields = str(found.target.release), _delivery_fields(number, product, found)
+    session.result(fields, lambda: session.done(f"{target} is offered to device {number} again, within a second"))
+
+
+@gateway.command()
+@click.argument("subject", metavar="GROUP|DEVICE")
+@click.option("--resume", is_flag=True, help="End the pause.")
+@with_session
+def pause(session: Session, /, subject: str, *, resume: bool) -> None:
+    """Offer nothing to a GROUP of the settings, or to one DEVICE.
+
+    Tries that were made are not forgotten. A device that has the image already may go on.
+
+    \b
+    Example:  blockota gateway pause default
+              blockota gateway pause default --resume
+    """
+    settings = _settings(session)
+    groups = {one.name for one in settings.groups}
+    if subject not in groups and not (subject.isascii() and subject.isdecimal()):
+        raise UsageError(
+            f"{plain(subject)!r:.60} is neither a group nor the number of a device",
+            why=f"the settings have the groups {', '.join(sorted(groups))}",
+            remedy="check the name",
+        )
+    with _state(settings) as state:
+        state.pause(subject, is_paused=not resume)
+    what = f"group {subject}" if subject in groups else f"device {subject}"
+    sentence = f"{what} is offered releases again" if resume else f"nothing is offered to {what}"
+    then = "" if resume else f"Next: `blockota gateway pause {subject} --resume` ends the pause"
+    session.result({"subject": subject, "paused": not resume}, lambda: session.done(sentence), then=then)
+
+
+def _settings(session: Session) -> GatewaySettings:
+    from blockota.gateway.settings import load_gateway
+
+    return load_gateway(session.config, environment=os.environ)
+
+
+def _state(settings: GatewaySettings) -> GatewayState:
+    """Open the state beside a gateway that may run.
+
+    Raises:
+        RefusedError: the gateway never ran.
+    """
+    from blockota.gateway.opening import STATE_NAME
+    from blockota.gateway.state import GatewayState
+
+    path = settings.folder / STATE_NAME
+    if not path.exists():
+        raise RefusedError(
+            "the gateway has no state yet",
+            why=f"{path} does not exist: the gateway never ran here",
+            remedy="run it first",
+            action=Action.RUN_GATEWAY,
+        )
+    return GatewayState(path, is_owner=False)
+
+
+def gateway_setup(session: Session, password_fd: int | None) -> GatewaySetup:
+    """Return what the settings of a gateway name: its chains, its log and its account."""
+    from blockota.connection import Connection
+    from blockota.gateway.opening import GatewaySetup
+    from blockota.ledger.keys import open_log_key
+    from blockota.ledger.log_settings import load_log
+    from blockota.settings import load_settings
+
+    settings, log = _settings(session), load_log(session.config, environment=os.environ)
+    signer = open_log_key(*log.signing(), environment=os.environ)
+    site = session.gateway
+    producers = {session.settings.network: session.connection}
+    if settings.networks:
+        loaded = [load_settings(session.config, network=name, environment=os.environ) for name in settings.networks]
+        producers = {one.network: Connection(one, note=session.note) for one in loaded}
+    account = open_key(site.settings.chain_id, settings.key, password_fd) if settings.key else None
+    if account is None:
+        session.note("The log is not anchored: [gateway] names no key.")
+    return GatewaySetup(settings, log, signer, site, producers, account)
+
+
+def _issue(session: Session, state: GatewayState, number: int, face: str) -> None:
+    if face in _KEY_FACES:
+        secret, words = state.issue_key(face, number).hex(), "pre-shared key, in hexadecimal"
+    else:
+        secret, words = state.issue_token(face, [number]), "token"
+    fields = {"device": number, "face": face, "secret": secret}
+    session.result(fields, lambda: session.fields({"device": number, "face": face, words: secret}))
+
+
+def _history(session: Session, number: int) -> list[tuple[int, LogEntry]]:
+    """Return the entries of a device, oldest first, with their indices."""
+    from blockota.ledger.log import TileLog
+    from blockota.ledger.log_settings import load_log
+    from blockota.model.receipt import LogEntry
+
+    log = TileLog(load_log(session.config, environment=os.environ).folder)
+    of_device = number.to_bytes(8)
+    return [(index, LogEntry.decode(raw)) for index, raw in enumerate(log.entries()) if raw[3:11] == of_device]
+
+
+def _show_device(
+    session: Session, number: int, found: list[tuple[int, str, Delivery]], history: list[tuple[int, LogEntry]]
+) -> None:
+    names = {entry.image: str(entry.release) for _, entry in history if entry.image and entry.release}
+    fields = {
+        "device": number,
+        "deliveries": [_delivery_fields(number, slot, one) for _, slot, one in found],
+        "history": [{"index": index, **entry.as_fields()} for index, entry in history],
+    }
+
+    def show() -> None:
+        for _, slot, one in found:
+            target = one.target
+            known = names | ({target.image: str(target.release)} if target else {})
+            rows: dict[str, object] = {
+                "device": _label(number, slot),
+                "runs": _image(one.running, known) or "not reported yet",
+                "stage": f"{one.stage}: {one.reason}" if one.reason else one.stage,
+                "offer": _target(one) or "nothing",
+            }
+            wake = {"next step": show_time(one.wake)} if one.wake else {}
+            session.fields(rows | wake)
+        columns = ("INDEX", "TIME", "ENTRY", "RELEASE", "TEXT")
+        lines = [
+            (index, show_time(one.time), f"{one.kind} {one.level or ''}".strip(), one.release or "", one.source or "")
+            for index, one in history[-_SHOWN:]
+        ]
+        session.table(columns, lines, empty="The log has no entry of this device.")
+
+    session.result(fields, show)
+
+
+def _label(number: int, slot: str) -> str:
+    return f"{number} {slot}".rstrip()
+
+
+def _image(image: bytes | None, names: dict[bytes, str]) -> str:
+    return "" if image is None else names.get(image, f"SHA-256 {image.hex()[:16]}…")
+
+
+def _target(one: Delivery) -> str:
+    if one.target is None:
+        return ""
+    return f"{one.target.release}" + (f", order {one.target.order}" if one.target.order is not None else "")
+
+
+def _delivery_fields(number: int, slot: str, one: Delivery) -> dict[str, Any]:
+    return {
+        "device": number,
+        "product": slot or None,
+        "stage": str(one.stage),
+        "running": one.running.hex() if one.running else None,
+        "target": str(one.target.release) if one.target else None,
+        "image": one.target.image.hex() if one.target else None,
+        "order": one.target.order if one.target else None,
+        "job": one.job or None,
+        "tries": one.tries,
+        "received": one.received,
+        "wake": one.wake,
+        "reason": one.reason or None,
+    }

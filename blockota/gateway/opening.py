@@ -1,0 +1,261 @@
+"""Put a gateway together from its settings, its chains, its log and its account.
+
+Chains are opened by the threads that use them, so that a gateway starts, and serves what is proven already, while a
+chain is out of reach.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from blockota.bindings.devices import DevicesContract
+from blockota.bindings.identities import IdentitiesContract
+from blockota.bindings.orders import OrdersContract
+from blockota.bindings.producers import ProducersContract
+from blockota.bindings.update_ledger import UpdateLedgerContract
+from blockota.chain.event_store import EventStore
+from blockota.chain.follow import Follower
+from blockota.chain.wake import BlockSignal
+from blockota.connection import Connection
+from blockota.errors import UsageError
+from blockota.file_locks import LockHeldError, exclusive_lock
+from blockota.formats.notes import NoteSigner
+from blockota.gateway.anchoring import LogAnchor
+from blockota.gateway.catalogue import ImageCatalogue
+from blockota.gateway.core import Face
+from blockota.gateway.face import FaceContext
+from blockota.gateway.following import FileFinder, Following
+from blockota.gateway.lines import LineLog
+from blockota.gateway.producer_chain import ProducerChain
+from blockota.gateway.recording import BATCH, LogParts
+from blockota.gateway.service import GatewayParts, GatewayService
+from blockota.gateway.settings import GatewaySettings
+from blockota.gateway.site_chain import SiteChain
+from blockota.gateway.snapshots import SnapshotFile
+from blockota.gateway.state import GatewayState
+from blockota.ledger.log import TileLog
+from blockota.ledger.log_settings import LogSettings
+from blockota.ledger.verify import keeper_in
+from blockota.model.target import Component
+from blockota.settings import Settings
+from blockota.shutdown import Stop
+from blockota.stores.search import ImageSources
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+STATE_NAME = "gateway.sqlite"
+"""The file of the gateway's state, in its folder."""
+_LOCAL_PAUSE, _PAUSE = 1.0, 12.0
+"""Seconds between two readings of a local chain, and of another one, if its node does not announce blocks."""
+
+
+@dataclass(frozen=True)
+class GatewaySetup:
+    """What a gateway is put together from.
+
+    Attributes:
+        settings: the table ``[gateway]``.
+        log: the table ``[log]``.
+        signer: the key of the log.
+        site: the connection to the gateway chain.
+        producers: the connections to the producer chains, by the name of the network.
+        account: the account that anchors the log; None if it is not anchored.
+    """
+
+    settings: GatewaySettings
+    log: LogSettings
+    signer: NoteSigner
+    site: Connection
+    producers: Mapping[str, Connection]
+    account: BaseAccount | None = None
+
+
+def run_gateway(setup: GatewaySetup, lines: LineLog, stop: Stop, *, on_ready: Callable[[str], None]) -> None:
+    """Run a gateway until the stop is requested.
+
+    Args:
+        setup: the gateway.
+        lines: receives events, failures and recoveries.
+        stop: ends the gateway.
+        on_ready: called when the gateway serves, with the URL of its state; empty if it has none.
+
+    Raises:
+        UsageError: a setting, such as the address of a face, cannot be used.
+        RefusedError: another process runs this gateway, or its files belong to another one.
+        StoreError: the folder of the gateway cannot be written.
+    """
+    check_setup(setup)
+    with GatewayState(setup.settings.folder / STATE_NAME) as state, opened_parts(setup, lines, stop) as parts:
+        GatewayService(parts, state, lines, stop).run(on_ready=on_ready)
+
+
+@contextmanager
+def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[GatewayParts]:
+    """Open the files of a gateway, and yield its parts. The caller is the only process with the gateway's folder.
+
+    Raises:
+        UsageError: a setting cannot be used.
+        StoreError: the folder of the gateway cannot be written.
+        RefusedError: a file of the gateway is in use, or belongs to another chain.
+    """
+    settings = setup.settings
+    first = next(iter(setup.producers.values()))
+    with ExitStack() as stack:
+
+        def follower(connection: Connection, name: str) -> Callable[[], Follower]:
+            chain = connection.settings
+            store = EventStore.open(settings.folder / f"{name}.sqlite", chain_id=chain.chain_id)
+            events = stack.enter_context(store)
+            return lambda: Follower(
+                connection.chain, confirmations=chain.confirmations, first_block=chain.first_block, store=events
+            )
+
+        catalogue = ImageCatalogue(settings.folder, first.store)
+        following = Following(
+            (
+                _site_opener(setup, follower(setup.site, "gateway-chain")),
+                {
+                    name: _producer_opener(settings, one, follower(one, f"producer-chain-{one.settings.chain_id}"))
+                    for name, one in setup.producers.items()
+                },
+            ),
+            catalogue,
+            settings,
+            lines,
+            snapshot=SnapshotFile(settings.folder / "readings.json", settings.identity),
+        )
+        sources = _sources_by(setup.producers, following)
+        log = TileLog(setup.log.folder)
+        context = FaceContext(
+            identity=settings.identity,
+            folder=settings.folder,
+            clock=lambda: int(time.time()),
+            log=lines.event,
+            identity_key=settings.identity_key,
+            entries=lambda start: list(islice(log.entries(start), BATCH)),
+        )
+        yield GatewayParts(
+            settings=settings,
+            following=following,
+            finder=FileFinder(catalogue, sources, lines, clock=time.monotonic, must_stop=lambda: stop.is_asked),
+            log=LogParts(log, setup.signer, setup.log.witnesses, _anchor_opener(setup, log), settings.anchor_seconds),
+            faces=[_face(name, settings, context) for name in settings.faces],
+            signals=_signals([setup.site.settings, *(one.settings for one in setup.producers.values())]),
+            clock=context.clock,
+        )
+
+
+def is_running(settings: GatewaySettings) -> bool:
+    """Whether a process runs the gateway."""
+    path = settings.folder / STATE_NAME
+    try:
+        with exclusive_lock(path.with_name(f"{path.name}.lock"), timeout=0):
+            return False
+    except LockHeldError:
+        return True
+    except OSError:
+        return False
+
+
+def check_setup(setup: GatewaySetup) -> None:
+    """Check that the settings belong together, before anything is opened.
+
+    Raises:
+        UsageError: a contract of the gateway chain is not set, or the log is that of another identity.
+    """
+    for name in ("identities", "devices", "orders", *(("ledger",) if setup.account else ())):
+        setup.site.registry_address(name)
+    origin = setup.signer.key.name
+    if keeper_in(origin) != setup.settings.identity:
+        raise UsageError(
+            f"the log {origin} is not that of this gateway",
+            why=f"the origin of an enrolled log ends with the UUID of its keeper, {setup.settings.identity.hex}",
+            remedy="correct origin in [log], or identity in [gateway]",
+        )
+
+
+def _site_opener(setup: GatewaySetup, follower: Callable[[], Follower]) -> Callable[[], SiteChain]:
+    site, settings = setup.site, setup.settings
+
+    def open_site() -> SiteChain:
+        contracts = (site.open(IdentitiesContract), site.open(DevicesContract), site.open(OrdersContract))
+        return SiteChain(settings.identity, follower(), contracts, lists=settings.folder / "lists")
+
+    return open_site
+
+
+def _producer_opener(
+    settings: GatewaySettings, connection: Connection, follower: Callable[[], Follower]
+) -> Callable[[], ProducerChain]:
+    known = connection.settings
+    registry = known.registries.get(ProducersContract.SETTING)
+    named: dict[str, str | None] = dict.fromkeys(settings.contracts)
+    if not registry and not named:
+        named = {connection.contract_address: known.replication}
+
+    def open_chain() -> ProducerChain:
+        return ProducerChain(
+            connection.chain,
+            follower(),
+            confirmations=known.confirmations,
+            producers=connection.open(ProducersContract) if registry else None,
+            contracts=named,
+        )
+
+    return open_chain
+
+
+def _sources_by(producers: Mapping[str, Connection], following: Following) -> Callable[[Component], ImageSources]:
+    by_chain = {one.settings.chain_id: one for one in producers.values()}
+
+    def sources(component: Component) -> ImageSources:
+        connection = by_chain[component.chain_id]
+        replicas = partial(following.replicas, component)
+        return replace(connection.image_sources(), replicas=replicas)
+
+    return sources
+
+
+def _anchor_opener(setup: GatewaySetup, log: TileLog) -> Callable[[], LogAnchor] | None:
+    account = setup.account
+    if account is None:
+        return None
+    return lambda: LogAnchor(
+        log.published,
+        account,
+        setup.site.open(UpdateLedgerContract),
+        setup.site.open(IdentitiesContract),
+        folder=setup.settings.folder,
+    )
+
+
+def _face(name: str, settings: GatewaySettings, context: FaceContext) -> Face:
+    """Make a face, whose libraries are loaded only if it runs.
+
+    Raises:
+        UsageError: a setting of the face cannot be used, or its libraries are not installed.
+    """
+    try:
+        module = importlib.import_module(f"blockota.gateway.faces.{name}")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the face {name} cannot run",
+            why=f"the package {error.name} is not installed",
+            remedy="install BlockOTA with its extra gateway: pip install 'blockota[gateway]'",
+        ) from error
+    face: Face = module.create(settings.faces[name], context)
+    return face
+
+
+def _signals(chains: Sequence[Settings]) -> list[BlockSignal]:
+    """Return a signal for each node."""
+    pauses = {one.url: _LOCAL_PAUSE if one.confirmations == 0 else _PAUSE for one in chains}
+    return [BlockSignal(url, pause=pause) for url, pause in pauses.items()]

@@ -1,0 +1,260 @@
+"""``blockota gateway run``: the threads and tasks of a gateway, and their start and end.
+
+=========  ======================================================================================
+thread     what it does
+=========  ======================================================================================
+loop       the core and the faces, in one asyncio loop; the state is changed here alone
+follower   reads the chains after each block, and gives the facts to the loop
+finder     finds images and manifests
+appender   appends entries from the outbox to the log
+publisher  publishes checkpoints and anchors the log
+waiters    one for each chain: wait until its node announces a block
+=========  ======================================================================================
+
+Each thread is a loop that survives every error. The process may be killed at any instant: what must not be lost is in
+the state or in the log before anything depends on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from blockota.chain.wake import BlockSignal
+from blockota.errors import BlockOTAError, UsageError
+from blockota.gateway.assembly import Assembly
+from blockota.gateway.core import Clock, Core, Face
+from blockota.gateway.facts import SiteFacts
+from blockota.gateway.following import FileFinder, Following, SearchStoppedError, sentence
+from blockota.gateway.lines import LineLog
+from blockota.gateway.monitoring import GatewaySite, GatewayStatus
+from blockota.gateway.recording import LogParts, LogRecorder
+from blockota.gateway.settings import GatewaySettings
+from blockota.gateway.state import GatewayState
+from blockota.repository.server import Listening, serve_until
+from blockota.shutdown import Stop
+
+_TICK, _FACE_PAUSE, _OUTBOX_PAUSE, _PUBLISH_PAUSE = 1.0, 10.0, 0.1, 2.0
+"""Seconds between two ticks of the core; before a face that failed is started again; between two looks into the outbox;
+and between two looks at the log."""
+_FACES_END, _THREADS_END = 2.0, 1.0
+"""Seconds in which the faces, and then the threads, are to end."""
+
+
+@dataclass(frozen=True)
+class GatewayParts:
+    """What a gateway consists of.
+
+    Attributes:
+        settings: its settings.
+        following: reads the chains.
+        finder: finds files.
+        log: its log.
+        faces: its faces.
+        signals: wait for the blocks of the chains.
+        clock: its clock.
+    """
+
+    settings: GatewaySettings
+    following: Following
+    finder: FileFinder
+    log: LogParts
+    faces: Sequence[Face] = ()
+    signals: Sequence[BlockSignal] = ()
+    clock: Clock = lambda: int(time.time())
+
+
+class GatewayService:
+    """Runs a gateway.
+
+    Args:
+        parts: the gateway.
+        state: its state.
+        lines: receives events, failures and recoveries.
+        stop: ends the gateway.
+    """
+
+    def __init__(self, parts: GatewayParts, state: GatewayState, lines: LineLog, stop: Stop) -> None:
+        self._parts, self._state, self._lines, self._stop = parts, state, lines, stop
+        self._facts = SiteFacts()
+        self._assembly: Assembly | None = None
+        self._changed, self._wanted = threading.Event(), threading.Event()
+        self._recorder = LogRecorder(
+            parts.log, lines, clock=parts.clock, owns=lambda number: number in self._facts.devices
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, *, on_ready: Callable[[str], None]) -> None:
+        """Run until the stop is requested.
+
+        Args:
+            on_ready: called when the gateway serves, with the URL of its state; empty if it has none.
+
+        Raises:
+            UsageError: an address or another setting of a face cannot be used.
+        """
+        asyncio.run(self._serve(on_ready))
+
+    async def _serve(self, on_ready: Callable[[str], None]) -> None:
+        parts = self._parts
+        self._loop = asyncio.get_running_loop()
+        core = Core(parts.settings.identity, self._state, clock=parts.clock)
+        for face in parts.faces:
+            core.add_face(face)
+        threads = self._start_threads(core)
+        tasks = [
+            asyncio.create_task(self._tick(core)),
+            *(asyncio.create_task(self._run_face(one, core)) for one in parts.faces),
+        ]
+        if parts.settings.listen:
+            host, port = parts.settings.listen
+            site = GatewaySite(parts.log.log, lambda: self._status(core))
+            listening = Listening(host, port, stop_seconds=1)
+            serving = serve_until(self._stop, site, listening, log=lambda _: None, on_ready=on_ready)
+            tasks.append(asyncio.create_task(serving))
+        else:
+            on_ready("")
+        stopped = asyncio.create_task(asyncio.to_thread(self._wait_for_stop))
+        try:
+            done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()  # an address that cannot be used ends the gateway
+        finally:
+            self._stop.ask()
+            self._changed.set()
+            self._wanted.set()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait([stopped, *tasks], timeout=_FACES_END)
+            for thread in threads:
+                await asyncio.to_thread(thread.join, _THREADS_END)
+
+    def _wait_for_stop(self) -> None:
+        while not self._stop.wait(_TICK):
+            pass
+
+    def _start_threads(self, core: Core) -> list[threading.Thread]:
+        bodies: dict[str, Callable[[], None]] = {
+            "follower": lambda: self._follow(core),
+            "finder": self._find,
+            "appender": lambda: self._append(core),
+            "publisher": self._publish,
+        }
+        for number, signal in enumerate(self._parts.signals):
+            bodies[f"waiter {number}"] = lambda signal=signal: self._await_blocks(signal)  # type: ignore[misc]
+        # Daemon threads: a name lookup cannot be interrupted, and must not keep the process.
+        threads = [
+            threading.Thread(target=self._guarded, args=(name, body), name=name, daemon=True)
+            for name, body in bodies.items()
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _guarded(self, name: str, body: Callable[[], None]) -> None:
+        """Repeat the body of a thread until the stop. A defect is written to the lines, and the thread goes on."""
+        while not self._stop.is_asked:
+            try:
+                body()
+                self._lines.state(name, "")
+            except SearchStoppedError:
+                return
+            except Exception as error:  # noqa: BLE001 - a gateway goes on
+                self._lines.state(name, _described(error))
+                self._stop.wait(_FACE_PAUSE)
+
+    def _await_blocks(self, signal: BlockSignal) -> None:
+        signal.wait(self._stop)
+        self._changed.set()
+
+    def _follow(self, core: Core) -> None:
+        """Read the chains once, then wait for a block or a file."""
+        self._changed.clear()
+        self._parts.following.read()
+        self._plan(core)
+        self._changed.wait()
+
+    def _plan(self, core: Core) -> None:
+        """Assemble the facts, and give them to the core."""
+        if assembly := self._parts.following.assemble():
+            self._assembly, self._facts = assembly, assembly.facts
+            policies = {group.name: group.policy for group in self._parts.settings.groups}
+            self._call(core.update(assembly.facts, policies))
+            self._wanted.set()
+
+    def _find(self) -> None:
+        """Find the next file, and have the facts assembled again; wait if there is none."""
+        self._wanted.clear()
+        if self._assembly and self._parts.finder.find_next(self._assembly.wanted):
+            self._changed.set()
+            return
+        self._wanted.wait(self._parts.finder.pause())
+
+    def _append(self, core: Core) -> None:
+        found = self._recorder.append(self._state)
+        if found:
+            self._call(_as_coroutine(lambda: core.appended(found)))
+        else:
+            self._stop.wait(_OUTBOX_PAUSE)
+
+    def _publish(self) -> None:
+        self._recorder.publish()
+        self._recorder.anchor()
+        self._stop.wait(_PUBLISH_PAUSE)
+
+    async def _tick(self, core: Core) -> None:
+        while True:
+            await core.tick()
+            await asyncio.sleep(_TICK)
+
+    async def _run_face(self, face: Face, core: Core) -> None:
+        """Run a face, and start it again after a failure.
+
+        Raises:
+            UsageError: a setting of the face cannot be used.
+        """
+        while True:
+            try:
+                await face.run(core)
+            except UsageError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the other faces go on
+                self._lines.state(face.name, _described(error))
+            await asyncio.sleep(_FACE_PAUSE)
+
+    def _call(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine in the loop, and wait for its end."""
+        if self._loop is None or self._stop.is_asked:
+            coroutine.close()
+            return
+        with suppress(CancelledError):
+            asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _status(self, core: Core) -> GatewayStatus:
+        facts = self._facts
+        return GatewayStatus(
+            devices=len(facts.devices),
+            stages={str(stage): count for stage, count in core.stages().items()},
+            block=facts.block,
+            block_age=max(self._parts.clock() - facts.time, 0) if facts.time else 0,
+            waiting=self._state.waiting(),
+            entries=len(self._parts.log.log),
+            anchored=self._recorder.anchored,
+            troubles=self._lines.troubles,
+        )
+
+
+def _described(error: Exception) -> str:
+    """Return an error as a sentence; a defect with its traceback."""
+    return sentence(error) if isinstance(error, BlockOTAError) else "".join(traceback.format_exception(error))
+
+
+async def _as_coroutine(call: Callable[[], object]) -> None:
+    call()

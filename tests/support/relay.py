@@ -1,0 +1,67 @@
+"""A TCP relay in front of a server, whose connections can be cut and refused."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class Relay:
+    """Passes connections on to a port of this machine until it is cut.
+
+    Attributes:
+        port: the port of the relay, which stays the same after a cut.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._sockets: set[socket.socket] = set()
+        self._listener: socket.socket | None = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._start()
+
+    def cut(self) -> None:
+        """End all connections, and refuse new ones."""
+        listener, self._listener = self._listener, None
+        for one in (*([listener] if listener else []), *self._sockets):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._sockets.clear()
+
+    def restore(self) -> None:
+        """Accept connections again."""
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._start()
+
+    def _start(self) -> None:
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+                self._sockets |= {client, server}
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass, args=pair, daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        for one in (source, target):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def relayed(target: int) -> Iterator[Relay]:
+    """Run a relay in front of a port."""
+    relay = Relay(target)
+    try:
+        yield relay
+    finally:
+        relay.cut()
