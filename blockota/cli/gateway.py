@@ -57,7 +57,8 @@ def init(
 ) -> None:
     """Set up a gateway: make its keys, and write its settings.
 
-    Its tables are added to blockota.toml. Nothing is overwritten. The city enrols the gateway with the two public keys that are made beside the private ones.
+    Its tables are added to blockota.toml. Nothing is overwritten. The city enrols the gateway with the two public keys
+    that are made beside the private ones.
 
     \b
     Example:  blockota gateway init --domain berlin.example \\

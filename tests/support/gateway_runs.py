@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from blockota.gateway.state import GatewayState
-
 from blockota.gateway.core import Core, DeviceOffer, Report
 from blockota.gateway.lines import LineLog
 from blockota.gateway.opening import STATE_NAME, GatewaySetup, opened_parts
 from blockota.gateway.service import GatewayService
+from blockota.gateway.state import GatewayState
 from blockota.shutdown import Stop
 from tests.support.receipts import SigningDevice
 from tests.support.waiting import DEADLINE, eventually
