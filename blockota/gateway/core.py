@@ -292,13 +292,13 @@ class Core:
         """
         device = await self._served(number)
         slot = self._fleet.slot_of_job(device, job)
-        offer = self._fleet.delivery(number, slot.name).offer if slot else None
-        if slot is None or offer is None:
-            return False
+        delivery = self._fleet.delivery(number, slot.name) if slot else Delivery()
+        if slot is None or delivery.offer is None:
+            return delivery.stage is Stage.POSTPONED  # a repeated message
         work, counter = FleetWork(self._time()), None
         if statement is not None:
             try:
-                signed = self._judge(device).statement(statement, POSTPONES, offer.image)
+                signed = self._judge(device).statement(statement, POSTPONES, delivery.offer.image)
             except RefusedError as error:
                 raise await self._refused(number, error.why) from error
             counter = signed.counter

@@ -17,7 +17,16 @@ from blockota.model.delivery import DeliveryPolicy, Stage
 from blockota.model.receipt import POSTPONES, EntryKind, EvidenceLevel
 from blockota.model.release import Status
 from blockota.model.target import Component, GroupPolicy
-from tests.support.gateway import COMPONENT, NOW, FakeCore, GatewayCore, device_offer, gateway_core, known_device
+from tests.support.gateway import (
+    COMPONENT,
+    NOW,
+    FakeCore,
+    GatewayCore,
+    SteppedClock,
+    device_offer,
+    gateway_core,
+    known_device,
+)
 from tests.support.gateway import release_facts as release
 from tests.support.gateway import site_facts as site
 from tests.support.receipts import SigningDevice
@@ -355,7 +364,7 @@ def test_a_gateway_that_was_off_for_a_day_fails_no_transfer(tmp_path: Path, new:
         await gateway.core.progress(256, gateway.core.state(256).job, 1)
 
     async def day_later() -> None:
-        with GatewayCore(tmp_path, now=NOW + 86_400) as gateway:
+        with GatewayCore(tmp_path, clock=SteppedClock(NOW + 86_400)) as gateway:
             await gateway.core.update(facts, {})
             await gateway.clock.advance(gateway.core, 120)
             delivery = gateway.core.state(256)

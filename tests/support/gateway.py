@@ -242,9 +242,11 @@ class GatewayCore:
         face: a face that counts changed offers.
     """
 
-    def __init__(self, folder: Path, *, pause: Callable[[], None] = lambda: None, now: int = NOW) -> None:
+    def __init__(
+        self, folder: Path, *, pause: Callable[[], None] = lambda: None, clock: SteppedClock | None = None
+    ) -> None:
         self.state = GatewayState(folder / "state.sqlite", pause=pause)
-        self.clock = SteppedClock(now)
+        self.clock = clock or SteppedClock()
         self.core = Core(GATEWAY, self.state, clock=self.clock)
         self.face = ChangedOffers()
         self.core.add_face(self.face)
