@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockota.gateway.facts import DeltaOffer
+from blockota.model.container import Container
 from blockota.model.manifest import Manifest
 from blockota.model.receipt import EvidenceLevel, ReleaseId
 from blockota.model.target import Component
@@ -26,7 +27,7 @@ class DeviceOffer:
         image: SHA-256 of the image.
         size: size of the image in bytes.
         path: file with the whole, proven image.
-        container: kind of the file, such as ``stm32`` or ``swu``.
+        container: kind of the file.
         cid: content address of the image.
         nonce: 16 bytes for the device's signed statement.
         order: number of the order that names the release; None if the group's policy chose it.
@@ -43,7 +44,7 @@ class DeviceOffer:
     image: bytes
     size: int
     path: Path
-    container: str
+    container: Container
     cid: str
     nonce: bytes
     order: int | None = None

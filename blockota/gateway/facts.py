@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blockota.formats.public_key import PublicKey
+from blockota.model.container import Container
 from blockota.model.manifest import Manifest
 from blockota.model.order import Order
 from blockota.model.receipt import ReleaseId
@@ -69,7 +70,7 @@ class ProvenImage:
         size: size in bytes.
         path: the file with the whole image.
         cid: content address.
-        container: kind of the file, such as ``stm32`` or ``swu``.
+        container: kind of the file.
         source: where the image was found, for the receipt.
         manifest: manifest of the release; None without one.
         deltas: patches that make the image from other images.
@@ -79,7 +80,7 @@ class ProvenImage:
     size: int
     path: Path
     cid: str
-    container: str = "stm32"
+    container: Container = Container.STM32
     source: str | None = None
     manifest: Manifest | None = None
     deltas: tuple[DeltaOffer, ...] = ()

@@ -211,6 +211,7 @@ class Fleet:
         return Condition(
             running=self.delivery(device.number, slot.name).running,
             hardware=self.record(device.number).hardware,
+            face=device.face,
             is_banned=device.is_banned or self.plan.facts.is_banned,
             is_paused=device.group in self.paused or str(device.number) in self.paused,
         )

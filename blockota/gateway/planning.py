@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from blockota.gateway.facts import ComponentFacts, KnownDevice, ProvenImage, SiteFacts
+from blockota.model.container import Container
 from blockota.model.delivery import DeliveryPolicy, Target
 from blockota.model.manifest import NO_REQUIREMENTS
 from blockota.model.order import Order
@@ -167,6 +168,7 @@ def _product(facts: ComponentFacts) -> ProductFacts:
             active_from=one.release.active_from,
             is_revoked=one.release.status is Status.REVOKED,
             requires=one.manifest.requires if one.manifest else NO_REQUIREMENTS,
+            container=one.image.container if one.image else Container.STM32,
             is_proven=one.image is not None,
         )
         for one in facts.releases

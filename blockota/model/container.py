@@ -68,6 +68,10 @@ _FACES: Mapping[str, tuple[frozenset[Container], dict[int, Means]]] = MappingPro
 """For the bench and each face, the containers that it can install, and the checks that depend on it."""
 
 
+FACES = tuple(_FACES)
+"""The names of the bench and of the faces."""
+
+
 def checks_for(container: Container, face: str) -> Mapping[int, Means]:
     """Return which of the ten checks apply to an image at a face, and by what each is made.
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from blockota.model.container import FACES, Container, checks_for
 from blockota.model.delivery import DeliveryPolicy, Target
 from blockota.model.manifest import NO_REQUIREMENTS, Requirements
 from blockota.model.order import Order, OrderStatus
@@ -62,6 +63,7 @@ class Candidate:
         active_from: Unix time before which it must not be installed.
         is_revoked: whether its vendor revoked it.
         requires: what it needs of a device.
+        container: what kind of file its image is.
         is_proven: whether the gateway has its image, and the image passed the checks.
     """
 
@@ -70,6 +72,7 @@ class Candidate:
     active_from: int = 0
     is_revoked: bool = False
     requires: Requirements = NO_REQUIREMENTS
+    container: Container = Container.STM32
     is_proven: bool = True
 
 
@@ -150,12 +153,14 @@ class Condition:
     Attributes:
         running: SHA-256 of the image of the component that the device reported; None before its first report.
         hardware: hardware revision that the device reported; None if it reported none.
+        face: name of the face that alone serves the device; empty if the device chooses its face.
         is_banned: whether the device is banned.
         is_paused: whether an operator paused the device or its group.
     """
 
     running: bytes | None = None
     hardware: str | None = None
+    face: str = ""
     is_banned: bool = False
     is_paused: bool = False
 
@@ -192,7 +197,7 @@ def choose(
     running = [(product, one) for product in products for one in product.candidates if one.image == device.running]
     # Of releases with equal images, one that is not revoked.
     found = max(running, key=lambda pair: (not pair[1].is_revoked, pair[1].release.version), default=None)
-    choosing = _Choosing(products, policy, now, device.hardware, found)
+    choosing = _Choosing(products, policy, now, device, found)
     choice = replace(choosing.by_order(orders), look_again=min(choosing.changes(orders), default=None))
     withheld = choosing.withheld(choice.target)
     if device.is_banned:
@@ -207,7 +212,7 @@ class _Choosing:
     products: Sequence[ProductFacts]
     policy: GroupPolicy
     now: int
-    hardware: str | None
+    device: Condition
     running: tuple[ProductFacts, Candidate] | None
 
     def by_order(self, orders: Sequence[Order]) -> Choice:
@@ -306,9 +311,12 @@ class _Choosing:
             yield f"the release is below the lowest version allowed, {product.floor}"
         if not one.is_proven:
             yield "the gateway has not proven its image yet"
-        if one.requires.hardware and self.hardware not in one.requires.hardware:
+        device = self.device
+        if device.face in FACES and not checks_for(one.container, device.face):
+            yield f"its image is a file for the container {one.container}, which the face {device.face} cannot install"
+        if one.requires.hardware and device.hardware not in one.requires.hardware:
             wanted = " or ".join(one.requires.hardware)
-            yield f"it is for the hardware {wanted}, and the device's is {self.hardware or 'not reported'}"
+            yield f"it is for the hardware {wanted}, and the device's is {device.hardware or 'not reported'}"
         installed, least = self._installed(product), one.requires.installed
         if least and (installed is None or installed.release.version < least):
             present = installed.release.version if installed else "an unknown version"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blockota.model.container import Container
 from blockota.model.manifest import Requirements
 from blockota.model.order import Order, OrderStatus
 from blockota.model.release import Version
@@ -69,6 +70,7 @@ THREE = product("1.0.0", "1.1.0", "2.0.0")
 REVOKED = product("1.0.0", "1.1.0", candidate("2.0.0", is_revoked=True))
 STEPS = product("1.0.0", "1.5.0", candidate("2.0.0", requires=Requirements(Version(1, 5, 0))))
 REV_B = product("1.0.0", candidate("2.0.0", requires=Requirements(hardware=("rev-b", "rev-c"))))
+MCUBOOT = product("1.0.0", candidate("2.0.0", container=Container.MCUBOOT))
 LATER = product("1.0.0", candidate("1.1.0", active_from=NOW + 5))
 FLOOR = Version(1, 1, 0)
 
@@ -107,6 +109,11 @@ TABLE: dict[str, tuple[Condition, ProductFacts, tuple[Order, ...], GroupPolicy, 
         *(None, "the release is revoked"),
     ),
     "floor": (runs(None), product("1.0.0", floor=FLOOR), (), AUTO, None, "below the lowest version allowed, 1.1.0"),
+    "container for the face": (runs("1.0.0", face="smp"), MCUBOOT, (), AUTO, "2.0.0", "newest"),
+    "container for no other face": (
+        *(runs("1.0.0", face="an3155"), MCUBOOT, (order("2.0.0"),), AUTO, "1.0.0"),
+        "its image is a file for the container mcuboot, which the face an3155 cannot install",
+    ),
     "step": (runs("1.0.0"), STEPS, (), AUTO, "1.5.0", "newest"),
     "step done": (runs("1.5.0"), STEPS, (), AUTO, "2.0.0", "newest"),
     "step unknown": (runs(None), STEPS, (order("2.0.0"),), ORDERED, None, "runs an unknown version"),

@@ -25,6 +25,7 @@ from blockota.gateway.facts import (
 )
 from blockota.gateway.state import GatewayState
 from blockota.gateway.steady_time import LARGEST_STEP
+from blockota.model.container import Container
 from blockota.model.delivery import Delivery
 from blockota.model.receipt import LogEntry
 from blockota.model.release import Release, Status, Version
@@ -51,7 +52,7 @@ def device_offer(folder: Path, image: bytes = b"image", *, version: str = "1.1.0
         image=digest,
         size=len(image),
         path=path,
-        container="opaque",
+        container=Container.OPAQUE,
         cid=str(CID(RAW, digest)),
         nonce=bytes(16),
     )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -77,6 +78,19 @@ def published(workshop: Workshop) -> None:
     ok(workshop.run("proposal", "execute", "1.1.0.json", "--key", "dev:0"))
 
 
+def updated(running: bytes, patch: Path, delta: dict[str, Any]) -> tuple[bytes, str]:
+    """Update a device with Linux: by the program detools, and by the whole image if the result is not the release."""
+    Path("running.bin").write_bytes(running)
+    if hashlib.sha256(running).hexdigest() == delta["base"]:
+        applied = subprocess.run(
+            [DETOOLS, "apply_patch", "running.bin", patch, "made.bin"], capture_output=True, check=False
+        )
+        made = Path("made.bin").read_bytes() if applied.returncode == 0 else b""
+        if hashlib.sha256(made).digest() == hashlib.sha256(NEW).digest():
+            return made, "delta"
+    return NEW, "whole image"
+
+
 def test_a_device_with_linux_applies_a_published_delta(workshop: Workshop) -> None:
     """The manifest describes the delta, and the store has it; ``detools apply_patch`` makes the image from the base."""
     workshop.after(published)
@@ -84,10 +98,16 @@ def test_a_device_with_linux_applies_a_published_delta(workshop: Workshop) -> No
     assert (delta["from"], delta["base"]) == ("1.0.0", hashlib.sha256(OLD).hexdigest())
     assert (delta["sha256"], delta["size"]) == (hashlib.sha256(PATCH).hexdigest(), 223)
     patch = b"".join(LocalStore(Path(".blockota/store")).open(CID.parse(delta["cid"])))
-    Path("base.bin").write_bytes(OLD)
-    Path("patch").write_bytes(patch)
-    subprocess.run([DETOOLS, "apply_patch", "base.bin", "patch", "made.bin"], check=True, capture_output=True)
-    assert Path("made.bin").read_bytes() == NEW
+    Path("1.1.0.patch").write_bytes(patch)
+    assert updated(OLD, Path("1.1.0.patch"), delta) == (NEW, "delta")
+
+    # A device with another base, or with a spoiled patch, takes the whole image.
+    other = bytes(len(OLD))
+    mistaken = delta | {"base": hashlib.sha256(other).hexdigest()}
+    assert updated(other, Path("1.1.0.patch"), mistaken) == (NEW, "whole image")
+    assert updated(other, Path("1.1.0.patch"), delta) == (NEW, "whole image")
+    Path("1.1.0.patch").write_bytes(patch[:100])
+    assert updated(OLD, Path("1.1.0.patch"), delta) == (NEW, "whole image")
 
 
 def test_a_delta_that_is_not_smaller_is_left_out(workshop: Workshop) -> None:
