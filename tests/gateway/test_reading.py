@@ -30,6 +30,7 @@ from blockota.stores.search import ImageSources, SearchObserver
 from blockota.vendor.example import PRODUCT
 from tests.support.city import GATEWAY, MODEL, REGISTRANT, City
 from tests.support.identities import p256_key
+from tests.support.networks import rpc
 from tests.support.samples import code
 
 from blockota.keys import dev_account  # isort: skip
@@ -214,3 +215,23 @@ def test_a_container_that_does_not_fit_is_not_offered(city: City, reader: Reader
     found = reader.read().components[component(city)].releases[0]
     assert (found.manifest, found.image) == (None, None)
     assert "check 7 failed" in " ".join(reader.assembly.faults.values())
+
+
+def test_a_release_of_a_replaced_block_is_not_offered(city: City, reader: Reader) -> None:
+    """After a reorganisation, the facts are those of the new blocks, also for devices and orders."""
+    reader.read()
+    before = rpc(city.chain, "evm_snapshot")
+    city.publish("9.0.0", code(790), reader.store)
+    number = city.register("SN-R")
+    reader.read()
+    reader.find()
+    facts = reader.read()
+    assert facts.components[component(city)].releases[0].image
+    assert number in facts.devices
+
+    assert rpc(city.chain, "evm_revert", before)
+    city.chain.mine()
+    city.chain.mine()
+    facts = reader.read()
+    assert "9.0.0" not in [str(one.release.version) for one in facts.components[component(city)].releases]
+    assert number not in facts.devices
