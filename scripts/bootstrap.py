@@ -44,6 +44,7 @@ COMPILING = {
     "autoconf": "autoconf",
     "automake": "automake",
     "libtoolize": "libtool",
+    "python3-config": "python3-dev",
 }
 """The programs that compile detools and DTLSSocket, with their Debian packages."""
 
@@ -185,7 +186,7 @@ def missing_prerequisite(target: str) -> str:
         found = ".".join(map(str, sys.version_info[:2]))
         return f"Python {found} is too old: BlockOTA needs 3.11 or newer. Choose one with `make PYTHON=python3.12 ...`."
     if target == "peers" and (missing := [name for name in COMPILING if not shutil.which(name)]):
-        packages = " ".join(sorted({COMPILING[name] for name in missing} | {"python3-dev"}))
+        packages = " ".join(sorted(COMPILING[name] for name in missing))
         return f"Programs are missing that compile Python packages ({', '.join(missing)}): install {packages}."
     if importlib.util.find_spec("ensurepip") is None:
         return "Python's venv module is missing: install it (on Debian and Ubuntu the package python3-venv)."

@@ -16,6 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from scripts.bootstrap import COMPILING
+
 CLONE = Path(__file__).resolve().parent.parent
 TESTS = CLONE / "tests" / "peers"
 PARTS = {
@@ -32,7 +34,7 @@ PARTS = {
         "dfuse-pack": "dfu-util",
         "srec_cat": "srecord",
     },
-    "deltas": {"gcc": "gcc", "autoconf": "autoconf", "automake": "automake", "libtoolize": "libtool"},
+    "deltas": COMPILING,
     "iotregistry": {},
     "kubo": {"ipfs": ""},
     "mcuboot": {},

@@ -166,10 +166,10 @@ def container(value: Any) -> tuple[str, Container]:
     if isinstance(value, tuple):
         return value
     product, _, name = str(value).rpartition("=")
-    if name not in {str(one) for one in Container}:
-        names = ", ".join(Container)
-        raise click.BadParameter(f"{name!r} is not a container: choose one of {names}.")
-    return product, Container(name)
+    try:
+        return product, Container.parse(name)
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 VERSION, NUMBER, SIZE, REGION = map(FuncParamType, (version, number, size, region))

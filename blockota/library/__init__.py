@@ -22,8 +22,10 @@ from blockota.errors import BlockOTAError, BoardError, RefusedError, Unreachable
 from blockota.formats.cid import CID
 from blockota.library.network import Network
 from blockota.library.proposals import load_proposal, save_proposal
+from blockota.model.container import Container
 from blockota.model.draft import Draft
 from blockota.model.facts import Consent, ProvenRelease
+from blockota.model.manifest import Requirements
 from blockota.model.release import Product, Release, Version
 from blockota.settings import Settings
 from blockota.stores.store import Store, open_store
@@ -37,6 +39,7 @@ __all__ = [
     "BoardLine",
     "BoardResult",
     "Consent",
+    "Container",
     "ContractEvent",
     "Draft",
     "Network",
@@ -47,6 +50,7 @@ __all__ = [
     "RedFlag",
     "RefusedError",
     "Release",
+    "Requirements",
     "Settings",
     "Signature",
     "Store",

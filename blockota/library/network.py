@@ -21,6 +21,7 @@ from blockota.desk import complete_draft, review_on, view_of
 from blockota.library.bench import flash_board
 from blockota.library.proposals import open_key
 from blockota.library.reading import fetch_image, follow_events, verify_image
+from blockota.model.container import Container
 from blockota.model.draft import Draft
 from blockota.model.facts import Consent, ProvenRelease
 from blockota.model.release import Product, Release, Version
@@ -291,7 +292,9 @@ class Network:
             'publish a release'
         """
         contract = self._connection.contract
-        draft = replace(draft, version=_parsed(draft.version))  # accept text too, from programs without type checks
+        # Accept text too, from programs without type checks.
+        container, bases = Container.parse(draft.container), tuple(map(_parsed, draft.delta_from))
+        draft = replace(draft, version=_parsed(draft.version), container=container, delta_from=bases)
         whole = complete_draft(self._connection, draft, Path(image))
         why = self._reason(reason, proposer, nonce)
         return self._queued(propose_releases(contract, [whole], store=self.store, reason=why)[1])

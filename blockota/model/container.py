@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
+from blockota.errors import UsageError
 from blockota.formats import cpio, mcuboot
 from blockota.model.program import SRAM
 from blockota.model.release import is_stack_top
@@ -27,7 +28,13 @@ _LAST_CODE = 0x1FFF_FFFF
 
 
 class Container(StrEnum):
-    """A kind of image file. The value is its name in the manifest and on the command line."""
+    """A kind of image file. The value is its name in the manifest.
+
+    Examples:
+        >>> draft = Draft("acme-hub", Version(1, 0, 0), container=Container.SWU)
+        >>> str(draft.container)
+        'swu'
+    """
 
     STM32 = "stm32"
     """A raw program or data for a region of an STM32's flash."""
@@ -37,6 +44,18 @@ class Container(StrEnum):
     """An archive of SWUpdate, for devices with Linux."""
     OPAQUE = "opaque"
     """Any bytes: only the device knows what they are."""
+
+    @classmethod
+    def parse(cls, name: str) -> Container:
+        """Read the name of a container.
+
+        Raises:
+            UsageError: there is no such container.
+        """
+        try:
+            return cls(name)
+        except ValueError as error:
+            raise UsageError(f"{name!r:.40} is not a container", why=f"the containers are {', '.join(cls)}") from error
 
 
 class Means(StrEnum):

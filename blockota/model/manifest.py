@@ -45,6 +45,11 @@ class Requirements:
     Attributes:
         installed: the lowest version of the product that the device must run; None for any or none.
         hardware: the hardware revisions that the release is for; empty for all.
+
+    Examples:
+        >>> draft = Draft("acme-hub", Version(1, 1, 0), requires=Requirements(hardware=("rev-b",)))
+        >>> draft.requires.installed is None
+        True
     """
 
     installed: Version | None = None
@@ -366,17 +371,10 @@ def _from_fields(fields: dict[str, Any]) -> Manifest:
             Region(integer(gap, "start"), integer(gap, "size"))
             for gap in (mappings(fields, "filled") if "filled" in fields else ())
         ),
-        container=_read_container(fields),
+        container=Container.parse(text(fields, "container")) if "container" in fields else Container.STM32,
         requires=_read_requirements(mapping(fields, "requires") if "requires" in fields else {}),
         deltas=tuple(map(Delta.from_fields, mappings(fields, "deltas") if "deltas" in fields else ())),
     )
-
-
-def _read_container(fields: Mapping[str, Any]) -> Container:
-    name = text(fields, "container") if "container" in fields else Container.STM32
-    if name not in {str(one) for one in Container}:
-        raise ValueError(f"its container is {name!r:.40}, which this version of BlockOTA does not know")
-    return Container(name)
 
 
 def _read_requirements(fields: Mapping[str, Any]) -> Requirements:

@@ -159,7 +159,7 @@ DELTA_FIELDS = {
     "format": "crle",
 }
 UNREADABLE = {
-    "container": (changed(container="exe"), "its container is 'exe', which this version of BlockOTA does not know"),
+    "container": (changed(container="exe"), "'exe' is not a container, the containers are stm32, mcuboot, swu, opaque"),
     "container-stm32": (changed(container="stm32"), "fields that a manifest cannot have"),
     "container-number": (changed(container=7), "container is 7, which is not a text"),
     "requires": (changed(requires={}), "fields that a manifest cannot have"),
