@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -15,13 +16,14 @@ from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import open_key, password_option
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError, UsageError, plain
+from blockota.model.delivery import Delivery
 from blockota.model.release import show_time
 
 if TYPE_CHECKING:
+    from blockota.gateway.monitoring import DevicePlan
     from blockota.gateway.opening import GatewaySetup
     from blockota.gateway.settings import GatewaySettings
     from blockota.gateway.state import GatewayState
-    from blockota.model.delivery import Delivery
     from blockota.model.receipt import LogEntry
 
 _FILE = click.Path(path_type=Path)
@@ -121,7 +123,7 @@ def run(session: Session, /, events: Path | None, password_fd: int | None) -> No
 @gateway.command()
 @with_session
 def status(session: Session, /) -> None:
-    """Show whether the gateway runs, its deliveries by stage, and its log.
+    """Show whether the gateway runs, its deliveries and its log.
 
     \b
     Example:  blockota gateway status
@@ -159,21 +161,34 @@ def status(session: Session, /) -> None:
 @gateway.command()
 @with_session
 def devices(session: Session, /) -> None:
-    """List the devices that the gateway has planned for.
+    """List the devices, with what they run and what they are offered.
+
+    A gateway that does not run is asked for the devices that have reported something.
 
     \b
     Example:  blockota gateway devices
     """
-    with _state(_settings(session)) as state:
+    settings = _settings(session)
+    plans = _plans(settings)
+    with _state(settings) as state:
         found = list(state.deliveries())
+    known = {number for number, slot, _ in found if not slot}
+    found += [(number, "", Delivery()) for number in plans if number not in known]
     names = {one.target.image: str(one.target.release) for _, _, one in found if one.target}
-    columns = ("DEVICE", "STAGE", "RUNS", "TARGET", "REASON")
+    columns = ("DEVICE", "NAME", "STAGE", "RUNS", "TARGET", "WHY")
     rows = [
-        (_label(number, slot), one.stage, _image(one.running, names), _target(one), one.reason or "")
-        for number, slot, one in found
+        (
+            _label(number, slot),
+            plans[number].name if number in plans else "",
+            one.stage,
+            _image(one.running, names),
+            _target(one),
+            one.reason or _why(plans, number, slot),
+        )
+        for number, slot, one in sorted(found, key=lambda each: each[:2])
     ]
-    fields = {"devices": [_delivery_fields(number, slot, one) for number, slot, one in found]}
-    session.result(fields, lambda: session.table(columns, rows, empty="The gateway has not planned for a device yet."))
+    fields = {"devices": [_delivery_fields(number, slot, one, plans) for number, slot, one in found]}
+    session.result(fields, lambda: session.table(columns, rows, empty="The gateway has no device yet."))
 
 
 @gateway.command()
@@ -202,15 +217,17 @@ def device(session: Session, /, number: int, face: str | None, *, revoke: bool) 
             _issue(session, state, number, face)
             return
         found = list(state.deliveries(number))
+    plans = _plans(settings)
+    if number in plans and not any(not slot for _, slot, _ in found):
+        found.insert(0, (number, "", Delivery()))
     if not found:
         raise RefusedError(
             f"device {number} is not known to this gateway",
-            why="the gateway has not planned for it: it is not of this site, or the gateway has not read it yet",
+            why="it is not of this site, or the gateway does not run and has no report of it",
             remedy="check the number",
             action=Action.LIST_DEVICES,
         )
-    history = _history(session, number)
-    _show_device(session, number, found, history)
+    _show_device(session, found, _history(session, number), plans)
 
 
 @gateway.command()
@@ -337,27 +354,30 @@ def _history(session: Session, number: int) -> list[tuple[int, LogEntry]]:
 
 
 def _show_device(
-    session: Session, number: int, found: list[tuple[int, str, Delivery]], history: list[tuple[int, LogEntry]]
+    session: Session,
+    found: list[tuple[int, str, Delivery]],
+    history: list[tuple[int, LogEntry]],
+    plans: Mapping[int, DevicePlan],
 ) -> None:
     names = {entry.image: str(entry.release) for _, entry in history if entry.image and entry.release}
     fields = {
-        "device": number,
-        "deliveries": [_delivery_fields(number, slot, one) for _, slot, one in found],
+        "device": found[0][0],
+        "deliveries": [_delivery_fields(number, slot, one, plans) for number, slot, one in found],
         "history": [{"index": index, **entry.as_fields()} for index, entry in history],
     }
 
     def show() -> None:
-        for _, slot, one in found:
+        for number, slot, one in found:
             target = one.target
             known = names | ({target.image: str(target.release)} if target else {})
             rows: dict[str, object] = {
-                "device": _label(number, slot),
+                "device": f"{_label(number, slot)} {plans[number].name if number in plans else ''}".rstrip(),
                 "runs": _image(one.running, known) or "not reported yet",
                 "stage": f"{one.stage}: {one.reason}" if one.reason else one.stage,
                 "offer": _target(one) or "nothing",
             }
-            wake = {"next step": show_time(one.wake)} if one.wake else {}
-            session.fields(rows | wake)
+            more = {"why": _why(plans, number, slot), "next step": show_time(one.wake) if one.wake else ""}
+            session.fields(rows | {label: text for label, text in more.items() if text})
         columns = ("INDEX", "TIME", "ENTRY", "RELEASE", "TEXT")
         lines = [
             (index, show_time(one.time), f"{one.kind} {one.level or ''}".strip(), one.release or "", one.source or "")
@@ -366,6 +386,17 @@ def _show_device(
         session.table(columns, lines, empty="The log has no entry of this device.")
 
     session.result(fields, show)
+
+
+def _plans(settings: GatewaySettings) -> dict[int, DevicePlan]:
+    """Return what a gateway that runs plans for its devices; nothing if it does not run, or has no address."""
+    from blockota.gateway.monitoring import ask_plans
+
+    return ask_plans(settings.listen) if settings.listen else {}
+
+
+def _why(plans: Mapping[int, DevicePlan], number: int, slot: str) -> str:
+    return plans[number].why if number in plans and not slot else ""
 
 
 def _label(number: int, slot: str) -> str:
@@ -382,7 +413,9 @@ def _target(one: Delivery) -> str:
     return f"{one.target.release}" + (f", order {one.target.order}" if one.target.order is not None else "")
 
 
-def _delivery_fields(number: int, slot: str, one: Delivery) -> dict[str, Any]:
+def _delivery_fields(
+    number: int, slot: str, one: Delivery, plans: Mapping[int, DevicePlan] | None = None
+) -> dict[str, Any]:
     return {
         "device": number,
         "product": slot or None,
@@ -396,4 +429,5 @@ def _delivery_fields(number: int, slot: str, one: Delivery) -> dict[str, Any]:
         "received": one.received,
         "wake": one.wake,
         "reason": one.reason or None,
+        "why": _why(plans or {}, number, slot) or None,
     }

@@ -1,19 +1,55 @@
-"""What the gateway serves to its operator: ``/health``, ``/metrics`` (in Prometheus' text format), and its log."""
+"""What the gateway serves to its operator: ``/health``, ``/metrics`` (in Prometheus' text format), and its log.
+
+``/devices`` and ``/devices/NUMBER`` are for the commands on the same machine: what is planned for devices, and why.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from typing import Any
 
 from blockota.ledger.log import TileLog
-from blockota.repository.answers import HttpAnswer
+from blockota.repository.answers import HttpAnswer, text_response
 from blockota.repository.log_site import LogSite
 from blockota.repository.request import HttpRequest
 from blockota.repository.site import HEALTH
+from blockota.stores.source import is_this_machine
 
-METRICS = "/metrics"
+METRICS, DEVICES = "/metrics", "/devices"
+_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """What a gateway plans for a device.
+
+    Attributes:
+        number: number of the device.
+        name: its first alias.
+        group: its group in the settings.
+        is_banned: whether it is banned.
+        why: why its firmware is what it is to be.
+    """
+
+    number: int
+    name: str
+    group: str
+    is_banned: bool
+    why: str
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a plan."""
+        return {
+            "device": self.number,
+            "name": self.name,
+            "group": self.group,
+            "banned": self.is_banned,
+            "why": self.why,
+        }
 
 
 @dataclass(frozen=True)
@@ -86,11 +122,14 @@ class GatewaySite(LogSite):
     Args:
         log: the log.
         status: returns the state of the gateway.
+        plans: yields the plans for all devices.
     """
 
-    def __init__(self, log: TileLog, status: Callable[[], GatewayStatus]) -> None:
+    def __init__(
+        self, log: TileLog, status: Callable[[], GatewayStatus], plans: Callable[[], Iterable[DevicePlan]]
+    ) -> None:
         super().__init__(log)
-        self._status = status
+        self._status, self._plans = status, plans
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
         """Return the response to a request, which may be a refusal.
@@ -99,13 +138,31 @@ class GatewaySite(LogSite):
             ContentError: the checkpoint is damaged.
             StoreError: the folder of the log cannot be read.
         """
-        if request.method not in ("GET", "HEAD") or request.path not in (HEALTH, METRICS):
+        if request.method not in ("GET", "HEAD") or request.path not in (HEALTH, METRICS, DEVICES):
             return super().answer(request)
-        status = self._status()
-        if request.path == HEALTH:
-            body, kind = json.dumps(status.as_fields(), indent=2).encode() + b"\n", "application/json"
+        kind = "application/json"
+        if request.path == METRICS:
+            body, kind = "\n".join((*self._status().lines(), "")).encode(), "text/plain; version=0.0.4; charset=utf-8"
+        elif request.path == HEALTH:
+            body = json.dumps(self._status().as_fields(), indent=2).encode() + b"\n"
+        elif not is_this_machine(request.client):
+            return text_response(HTTPStatus.FORBIDDEN, "The devices are shown on the gateway's machine only.")
         else:
-            body, kind = "\n".join((*status.lines(), "")).encode(), "text/plain; version=0.0.4; charset=utf-8"
-        headers = {"Content-Type": kind, "Cache-Control": "no-store", "Content-Length": str(len(body))}
+            body = json.dumps({"devices": [one.as_fields() for one in self._plans()]}).encode()
         # A monitor restarts a gateway whose answer is an error, and that helps against nothing that is in trouble here.
+        headers = {"Content-Type": kind, "Cache-Control": "no-store", "Content-Length": str(len(body))}
         return HttpAnswer(HTTPStatus.OK, headers, (body,))
+
+
+def ask_plans(address: tuple[str, int]) -> dict[int, DevicePlan]:
+    """Ask a gateway that runs on this machine for the plans for its devices. Without an answer, there are none."""
+    connection = HTTPConnection(*address, timeout=_TIMEOUT)
+    try:
+        connection.request("GET", DEVICES)
+        found = json.loads(connection.getresponse().read())["devices"]
+        plans = [DevicePlan(one["device"], one["name"], one["group"], one["banned"], one["why"]) for one in found]
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return {}
+    finally:
+        connection.close()
+    return {one.number: one for one in plans}

@@ -21,7 +21,7 @@ import asyncio
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from blockota.gateway.core import Clock, Core, Face
 from blockota.gateway.facts import SiteFacts
 from blockota.gateway.following import FileFinder, Following, SearchStoppedError, sentence
 from blockota.gateway.lines import LineLog
-from blockota.gateway.monitoring import GatewaySite, GatewayStatus
+from blockota.gateway.monitoring import DevicePlan, GatewaySite, GatewayStatus
 from blockota.gateway.recording import LogParts, LogRecorder
 from blockota.gateway.settings import GatewaySettings
 from blockota.gateway.state import GatewayState
@@ -115,7 +115,7 @@ class GatewayService:
         ]
         if parts.settings.listen:
             host, port = parts.settings.listen
-            site = GatewaySite(parts.log.log, lambda: self._status(core))
+            site = GatewaySite(parts.log.log, lambda: self._status(core), lambda: _plans(core))
             listening = Listening(host, port, stop_seconds=1)
             serving = serve_until(self._stop, site, listening, log=lambda _: None, on_ready=on_ready)
             tasks.append(asyncio.create_task(serving))
@@ -249,6 +249,13 @@ class GatewayService:
             anchored=self._recorder.anchored,
             troubles=self._lines.troubles,
         )
+
+
+def _plans(core: Core) -> Iterator[DevicePlan]:
+    """Yield what the core plans for each device."""
+    for number in sorted(core.numbers()):
+        if device := core.device(number):
+            yield DevicePlan(number, device.name, device.group, device.is_banned, core.why(number))
 
 
 def _described(error: Exception) -> str:

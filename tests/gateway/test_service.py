@@ -17,6 +17,7 @@ from blockota.errors import RefusedError
 from blockota.formats.notes import NoteAlgorithm, NoteSigner, VerifierKey
 from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.gateway.lines import LineLog
+from blockota.gateway.monitoring import ask_plans
 from blockota.gateway.opening import GatewaySetup, run_gateway
 from blockota.gateway.settings import GatewaySettings
 from blockota.keys import dev_account
@@ -69,10 +70,20 @@ class Site:
             dev_account(GATEWAY.account or 0),
         )
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the gateway's state."""
+        host, _, port = self.urls[-1].removeprefix("http://").partition(":")
+        return host, int(port)
+
+    def get(self, path: str) -> bytes:
+        """Return what the gateway serves at a path."""
+        with urllib.request.urlopen(f"{self.urls[-1]}{path}") as answer:  # noqa: S310 - of this machine
+            return bytes(answer.read())
+
     def health(self) -> dict[str, Any]:
         """Return what the gateway says about itself."""
-        with urllib.request.urlopen(f"{self.urls[-1]}/health") as answer:  # noqa: S310 - of this machine
-            found: dict[str, Any] = json.load(answer)
+        found: dict[str, Any] = json.loads(self.get("/health"))
         return found
 
     def entries(self) -> list[LogEntry]:
@@ -107,6 +118,14 @@ def test_a_gateway_serves_and_anchors_through_outages(city: City, site: Site) ->
         site.relay.restore()
         offer = face.await_offer(number, "1.0.0")
         assert offer.path.read_bytes() == image
+
+        plan = ask_plans(site.address)[number]
+        assert (plan.name, plan.group, plan.why) == (
+            "acme/thermo2/SN-7",
+            "default",
+            "the newest release that may be installed",
+        )
+        assert 'blockota_gateway_components{stage="offered"} 1' in site.get("/metrics").decode()
 
         # (2) The chain is away again: the device is served, and its receipt is logged, but not anchored.
         site.relay.cut()
