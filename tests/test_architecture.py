@@ -66,6 +66,8 @@ HOMES = {
     "cbor2": ("blockota.formats.cbor",),
     "pkcs11": ("blockota.pkcs11_keys",),
     "websockets": ("blockota.chain.wake",),
+    "starlette": ("blockota.gateway",),
+    "uvicorn": ("blockota.gateway",),
     "h11": ("blockota.repository", "blockota.stores.http"),
     "aiomqtt": ("blockota.messaging.client",),
 }

@@ -66,8 +66,10 @@ class Judge:
         record = self._with_properties(report)
         image = self._image(report, slot, delivery.running)
         if image is None:
+            if report.version is None:
+                return JudgedReport(record)
             unknown = f"the device states the version {report.version:.60}, which no release has"
-            return JudgedReport(record, warning=unknown if report.version else "")
+            return JudgedReport(record, warning=unknown)
         if report.level is EvidenceLevel.C and self.device.face != FLASH_READER:
             raise _refused(f"the face {self.device.face or '?'} cannot read the device's flash")
 

@@ -1,0 +1,1 @@
+"""The protocols by which the gateway meets devices."""

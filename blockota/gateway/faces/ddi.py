@@ -1,0 +1,421 @@
+"""The DDI face: hawkBit's device interface over HTTPS, for SWUpdate, RAUC and other Linux clients.
+
+A device polls. If it has an offer, the answer has a link to the action, and the action has a link to the image. The
+device sends feedback about the action, at last ``closed``. SWUpdate sends this after the restart, when the boot loader
+has kept the new system. It therefore counts as the device's report that it runs the image (evidence level B), unless
+the device names its running image itself, by the attribute ``blockota.image``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from blockota.errors import AccessRefusedError, BlockOTAError, RefusedError, StoreError
+from blockota.gateway.core import Core, DeviceOffer, Report
+from blockota.gateway.face import FaceContext
+from blockota.gateway.faces.ddi_documents import (
+    Feedback,
+    FileHashes,
+    cancellation,
+    deployment,
+    file_name,
+    polling,
+    read_attributes,
+    read_feedback,
+)
+from blockota.gateway.faces.image_response import ImageResponse
+from blockota.model.delivery import Stage
+from blockota.repository.server import Listening, listen, tls_context
+from blockota.settings_table import SettingsTable
+
+_MAX_BODY, _BODY_TIME = 1 << 16, 30
+"""The largest body of a request in bytes, and the seconds within which it must arrive."""
+_MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE = 2000, 1 << 14, 75
+_NUMBER = re.compile(r"[1-9][0-9]{0,19}", re.ASCII)
+_PAUSE = re.compile(r"[0-9]{2}:[0-5][0-9]:[0-5][0-9]", re.ASCII)
+_TOKENS = ("TargetToken", "GatewayToken")
+"""The kinds of tokens in a request. A gateway token is a token that was issued for several devices."""
+_FETCHED = (Stage.TRANSFER, Stage.TRIAL)
+_STATUSES: tuple[tuple[type[BlockOTAError], HTTPStatus], ...] = (
+    (AccessRefusedError, HTTPStatus.FORBIDDEN),
+    (RefusedError, HTTPStatus.TOO_MANY_REQUESTS),
+    (StoreError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (BlockOTAError, HTTPStatus.BAD_REQUEST),
+)
+"""The status for an error of the core; the first match counts."""
+
+
+@dataclass(frozen=True)
+class DdiSettings:
+    """The table ``[gateway.ddi]``.
+
+    Attributes:
+        host: address to listen on.
+        port: port to listen on.
+        certificate: PEM file with the server's certificate; None serves plain HTTP, on loopback only.
+        key: PEM file with its private key.
+        tenant: first part of the paths.
+        pause: time between two polls of a device, as ``HH:MM:SS``.
+    """
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    key: Path | None = None
+    tenant: str = "default"
+    pause: str = "00:05:00"
+
+    @classmethod
+    def read(cls, table: SettingsTable) -> DdiSettings:
+        """Read the table.
+
+        Raises:
+            UsageError: a setting is not valid.
+        """
+        table.known("listen", "certificate", "key", "tenant", "poll", "devices")
+        host, port = table.address("listen", "127.0.0.1:8443")
+        certificate, key = table.path("certificate"), table.path("key")
+        if certificate is None and not _is_loopback(host):
+            raise table.unusable("listen", f"without a certificate, the face serves on loopback only, not on {host}")
+        for name, file in {"certificate": certificate, "key": key}.items():
+            if (file is None) != (certificate is None) or (file and not file.is_file()):
+                raise table.unusable(name, f"{file or 'no file'} is not a PEM file")
+        pause = table.text("poll", "00:05:00") or ""
+        if not _PAUSE.fullmatch(pause):
+            raise table.unusable("poll", f"{pause!r:.40} is not a time such as 00:05:00")
+        return cls(host, port, certificate, key, table.text("tenant", "default") or "", pause)
+
+
+def create(table: SettingsTable, context: FaceContext) -> DdiFace:
+    """Make the face.
+
+    Raises:
+        UsageError: a setting is not valid.
+    """
+    return DdiFace(DdiSettings.read(table), context)
+
+
+class DdiFace:
+    """Serves devices that speak DDI.
+
+    Args:
+        settings: the settings.
+        context: the gateway around the face.
+    """
+
+    name = "ddi"
+
+    def __init__(self, settings: DdiSettings, context: FaceContext) -> None:
+        self._settings, self._context = settings, context
+        self._taken: dict[int, int] = {}  # the action that a device has begun
+        self._ended: dict[int, int] = {}  # the action that a device has ended last
+        self._introduced: set[int] = set()  # the devices that have sent their attributes
+        self._names_image: set[int] = set()  # those that report their running image
+        self._hashes: dict[bytes, FileHashes] = {}
+        self._port = settings.port
+
+    @property
+    def port(self) -> int:
+        """The port on which the face listens, which the system chooses if the setting is 0."""
+        return self._port
+
+    def offer_changed(self, device: int) -> None:
+        """Do nothing: devices poll."""
+
+    async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve devices until the task is cancelled.
+
+        Raises:
+            UsageError: the face cannot listen, or its certificate cannot be used.
+        """
+        settings = self._settings
+        place = Listening(settings.host, settings.port, settings.certificate, settings.key)
+        context = tls_context(place)
+        config = uvicorn.Config(
+            self.application(core),
+            ssl_context_factory=(lambda *_: context) if context else None,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_MAX_CONNECTIONS,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=2,
+            h11_max_incomplete_event_size=_MAX_HEADERS,
+        )
+        with listen(place) as socket:
+            self._port = socket.getsockname()[1]
+            on_ready()
+            server = _DdiServer(config)
+            serving = asyncio.ensure_future(server.serve([socket]))
+            try:
+                await asyncio.shield(serving)
+            finally:
+                server.should_exit = True
+                await asyncio.wait([serving])
+
+    def application(self, core: Core) -> Starlette:
+        """Return the routes."""
+        device = "/{tenant}/controller/v1/{id}"
+        serves: dict[str, tuple[str, _Handler]] = {
+            device: ("GET", self._poll),
+            f"{device}/configData": ("PUT", self._attributes),
+            f"{device}/deploymentBase/{{action}}": ("GET", self._deployment),
+            f"{device}/deploymentBase/{{action}}/feedback": ("POST", self._feedback),
+            f"{device}/cancelAction/{{action}}": ("GET", self._cancellation),
+            f"{device}/cancelAction/{{action}}/feedback": ("POST", self._canceled),
+            f"{device}/softwaremodules/{{action}}/artifacts/{{file}}": ("GET", self._download),
+        }
+        return Starlette(
+            routes=[Route(path, self._guarded(core, one), methods=[method]) for path, (method, one) in serves.items()],
+            exception_handlers={HTTPException: _refusal},
+        )
+
+    def _guarded(self, core: Core, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
+        """Return a handler that serves an authenticated device, and answers errors of the core."""
+
+        async def endpoint(request: Request) -> Response:
+            if request.path_params["tenant"] != self._settings.tenant:
+                raise HTTPException(HTTPStatus.NOT_FOUND)
+            number = await self._authenticated(core, request)
+            try:
+                return await handler(core, number, request)
+            except ValueError as error:
+                await core.warn(number, str(error))
+                raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from error
+            except BlockOTAError as error:
+                status = next(status for kind, status in _STATUSES if isinstance(error, kind))
+                raise HTTPException(status, error.why or error.what) from error
+
+        return endpoint
+
+    async def _authenticated(self, core: Core, request: Request) -> int:
+        """Return the number of the device that the request comes from.
+
+        Raises:
+            HTTPException: the id or the token is wrong; the answer does not tell which one.
+        """
+        name = request.path_params["id"]
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        refused = HTTPException(HTTPStatus.UNAUTHORIZED, "the device or its token is not known")
+        if not _NUMBER.fullmatch(name):
+            await core.warn(None, "a client of ddi has an id that is not the number of a device")
+            raise refused
+        number = int(name)
+        try:
+            core.authenticate(self.name, number, token if kind in _TOKENS else "")
+        except AccessRefusedError as error:
+            raise refused from error
+        return number
+
+    async def _poll(self, core: Core, number: int, request: Request) -> Response:
+        offer, taken = self._offer(core, number), self._taken.get(number)
+        canceled = taken if taken is not None and self._offer_of(core, number, taken) is None else None
+        answer = polling(
+            self._base(request),
+            pause=self._settings.pause,
+            job=offer.job if offer else None,
+            canceled=canceled,
+            asks_attributes=number not in self._introduced,
+        )
+        return JSONResponse(answer)
+
+    async def _attributes(self, core: Core, number: int, request: Request) -> Response:
+        found = read_attributes(await _body(request))
+        if found.image or found.version or found.hardware:
+            await core.reported(number, Report(image=found.image, version=found.version, hardware=found.hardware))
+        self._introduced.add(number)
+        if found.image:
+            self._names_image.add(number)
+        return Response()
+
+    async def _deployment(self, core: Core, number: int, request: Request) -> Response:
+        offer = self._required(core, number, request)
+        hashes = await self._hashes_of(offer)
+        await core.offered(number, offer.job)
+        self._taken[number] = offer.job
+        return JSONResponse(deployment(self._base(request), offer, hashes))
+
+    async def _feedback(self, core: Core, number: int, request: Request) -> Response:
+        feedback, action = read_feedback(await _body(request)), _action(request)
+        offer = self._offer_of(core, number, action)
+        if offer is None:
+            is_repeated = action in (self._ended.get(number), self._taken.get(number))
+            if feedback.is_success or feedback.is_over:
+                self._end(number, action)
+            return Response(status_code=HTTPStatus.OK if is_repeated else HTTPStatus.GONE)
+        if feedback.is_success:
+            await self._succeeded(core, number, offer)
+        elif feedback.is_over:
+            await self._failed(core, number, offer, feedback)
+        else:
+            await core.progress(number, action)
+        return Response()
+
+    async def _succeeded(self, core: Core, number: int, offer: DeviceOffer) -> None:
+        """Record a success.
+
+        Raises:
+            ValueError: the device did not fetch the image.
+        """
+        product = offer.component.product if offer.is_configuration else None
+        if core.state(number, product).stage not in _FETCHED:
+            raise ValueError("the device reports a success, and did not fetch the image")
+        await core.outcome(number, offer.job, succeeded=True)
+        self._end(number, offer.job)
+        if number not in self._names_image or offer.is_configuration:
+            await core.reported(number, Report(image=offer.image, product=product))
+
+    async def _failed(self, core: Core, number: int, offer: DeviceOffer, feedback: Feedback) -> None:
+        reason = feedback.details or f"the device answers {feedback.execution}, {feedback.finished}"
+        is_refusal = feedback.execution == "rejected"
+        await core.outcome(number, offer.job, succeeded=False, reason=reason, is_refusal=is_refusal)
+        self._end(number, offer.job)
+
+    async def _cancellation(self, _: Core, number: int, request: Request) -> Response:
+        action = _action(request)
+        if self._taken.get(number) != action:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return JSONResponse(cancellation(action))
+
+    async def _canceled(self, _: Core, number: int, request: Request) -> Response:
+        """Forget an action, whether the device cancelled it or refused to: it reports the outcome all the same."""
+        read_feedback(await _body(request))
+        self._end(number, _action(request))
+        return Response()
+
+    async def _download(self, core: Core, number: int, request: Request) -> Response:
+        offer = self._required(core, number, request)
+        if request.path_params["file"] != file_name(offer):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        response = ImageResponse(request, offer)
+        if request.method == "GET":
+            await core.progress(number, offer.job, response.start)
+        return response
+
+    def _offer(self, core: Core, number: int) -> DeviceOffer | None:
+        """Return the offer to make: the one that the device has begun, else the firmware, else a configuration."""
+        offers = sorted(core.offers(number), key=lambda one: one.is_configuration)
+        taken = self._taken.get(number)
+        return next((one for one in offers if one.job == taken), offers[0] if offers else None)
+
+    def _offer_of(self, core: Core, number: int, action: int) -> DeviceOffer | None:
+        return next((one for one in core.offers(number) if one.job == action), None)
+
+    def _required(self, core: Core, number: int, request: Request) -> DeviceOffer:
+        offer = self._offer_of(core, number, _action(request))
+        if offer is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND, "the action is over")
+        return offer
+
+    def _end(self, number: int, action: int) -> None:
+        self._ended[number] = action
+        if self._taken.get(number) == action:
+            del self._taken[number]
+
+    def _base(self, request: Request) -> str:
+        place = f"{request.url.scheme}://{request.url.netloc}"
+        return f"{place}/{self._settings.tenant}/controller/v1/{request.path_params['id']}"
+
+    async def _hashes_of(self, offer: DeviceOffer) -> FileHashes:
+        """Return the hashes of a proven file, computed once."""
+        if offer.image not in self._hashes:
+            self._hashes[offer.image] = await asyncio.to_thread(_hash_file, offer.path, offer.image)
+        return self._hashes[offer.image]
+
+
+_Handler = Callable[[Core, int, Request], Awaitable[Response]]
+
+
+class _DdiServer(uvicorn.Server):
+    """A server that leaves signals to the gateway."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def _hash_file(path: Path, image: bytes) -> FileHashes:
+    """Hash a proven file.
+
+    Raises:
+        StoreError: the file is not the image any more.
+    """
+    hashes = [hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False), hashlib.sha256()]
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            for one in hashes:
+                one.update(part)
+    if hashes[2].digest() != image:
+        raise StoreError(f"the file {path} is not the image of its name", remedy="remove it; it is fetched again")
+    return FileHashes(*(one.hexdigest() for one in hashes))
+
+
+def _action(request: Request) -> int:
+    """Return the number of the action in the path.
+
+    Raises:
+        HTTPException: it is not a number.
+    """
+    name = request.path_params["action"]
+    if not _NUMBER.fullmatch(name):
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    return int(name)
+
+
+async def _body(request: Request) -> bytes:
+    """Read the body of a request.
+
+    Raises:
+        HTTPException: it is too long, too slow, or not JSON.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip() not in _JSON_TYPES:
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON")
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > _MAX_BODY:
+        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {_MAX_BODY} bytes are taken")
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(_BODY_TIME):
+            async for part in request.stream():
+                parts.append(part)
+                if (size := size + len(part)) > _MAX_BODY:
+                    raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {_MAX_BODY} bytes are taken")
+    except (TimeoutError, ClientDisconnect) as error:
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT) from error
+    return b"".join(parts)
+
+
+_JSON_TYPES = {"application/json", "application/hal+json"}
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    headers = {"Connection": "close"} if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
+    return JSONResponse({"message": error.detail}, status_code=error.status_code, headers=headers)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

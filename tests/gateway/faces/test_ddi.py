@@ -1,0 +1,334 @@
+"""The DDI face serves hawkBit's clients: polls, actions, images in ranges, feedback, and nothing to strangers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import http.client
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockota.errors import UsageError
+from blockota.gateway.core import Core, Report
+from blockota.gateway.face import FaceContext
+from blockota.gateway.faces.ddi import DdiFace, DdiSettings
+from blockota.model.delivery import Delivery, DeliveryPolicy, Stage
+from blockota.model.receipt import EntryKind, EvidenceLevel
+from blockota.model.target import GroupPolicy
+from blockota.settings_table import SettingsTable
+from tests.support.gateway import (
+    TOKEN,
+    FakeCore,
+    GatewayCore,
+    device_offer,
+    gateway_core,
+    known_device,
+    release_facts,
+    site_facts,
+)
+from tests.support.receipts import GATEWAY
+
+IMAGE = bytes(range(256)) * 4096
+ROOT = "/default/controller/v1"
+
+
+@dataclass
+class DdiClient:
+    """A device that speaks DDI with one connection a request. It follows links, and makes no URL itself."""
+
+    port: int
+    token: str = TOKEN
+    number: str = "256"
+
+    def ask(
+        self, path: str, method: str = "GET", body: bytes | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """Send a request, and return status, body and headers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            kind = {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(
+                method, path, body, {"Authorization": f"TargetToken {self.token}", **kind, **(headers or {})}
+            )
+            answer = connection.getresponse()
+            return answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+        finally:
+            connection.close()
+
+    def poll(self) -> dict[str, str]:
+        """Poll, and return the links."""
+        status, body, _ = self.ask(f"{ROOT}/{self.number}")
+        assert status == 200, body
+        return {name: link["href"].partition(str(self.port))[2] for name, link in json.loads(body)["_links"].items()}
+
+    def artifact(self) -> dict[str, Any]:
+        """Open the action that is offered, and return its artifact."""
+        [artifact] = json.loads(self.ask(self.poll()["deploymentBase"])[1])["deployment"]["chunks"][0]["artifacts"]
+        return {**artifact, "url": artifact["_links"]["download-http"]["href"].partition(str(self.port))[2]}
+
+    def feedback(self, link: str, execution: str, finished: str, *details: str) -> int:
+        """Send feedback about an action, and return the status."""
+        status = {"execution": execution, "result": {"finished": finished}, "details": details}
+        return self.ask(f"{link}/feedback", "POST", json.dumps({"id": "1", "status": status}).encode())[0]
+
+    def attributes(self, **data: str) -> int:
+        """Send attributes, and return the status."""
+        body = {"mode": "merge", "data": {f"blockota.{name}": value for name, value in data.items()}}
+        return self.ask(self.poll()["configData"], "PUT", json.dumps(body).encode())[0]
+
+
+def serve(folder: Path, core: Core, use: Callable[[DdiClient], None], *, face: DdiFace | None = None) -> None:
+    """Run a client in a thread against the face."""
+
+    async def main() -> None:
+        await served(folder, core, use, face=face)
+
+    asyncio.run(main())
+
+
+async def served(folder: Path, core: Core, use: Callable[[DdiClient], None], *, face: DdiFace | None = None) -> None:
+    """Serve while a client is used."""
+    served = face or DdiFace(DdiSettings("127.0.0.1", 0), context(folder))
+    ready = asyncio.Event()
+    task = asyncio.create_task(served.run(core, on_ready=ready.set))
+    await ready.wait()
+    try:
+        await asyncio.to_thread(use, DdiClient(served.port))
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def context(folder: Path) -> FaceContext:
+    """Return the surroundings of a face."""
+    return FaceContext(GATEWAY, folder, lambda: 0, lambda *_, **__: None)
+
+
+def test_an_offer_is_opened_downloaded_and_closed(tmp_path: Path) -> None:
+    """The answer to a poll leads to the action, the action to the image; the success counts as a report."""
+    core, offer = _Staged(), device_offer(tmp_path, IMAGE)
+
+    def device(client: DdiClient) -> None:
+        assert set(client.poll()) == {"configData"}
+        core.now_offered[256] = [offer]
+        link = client.poll()["deploymentBase"]
+        artifact = client.artifact()
+        assert artifact["size"] == len(IMAGE)
+        assert artifact["hashes"] == {
+            name: hashlib.new(name, IMAGE, usedforsecurity=False).hexdigest() for name in ("sha1", "md5", "sha256")
+        }
+        status, body, headers = client.ask(artifact["url"])
+        assert (status, body, headers["etag"]) == (200, IMAGE, f'"{offer.image.hex()}"')
+        core.stage = Stage.TRANSFER
+        assert client.feedback(link, "proceeding", "none", "All Chunks Installed.") == 200
+        assert not [call for call in core.calls if call[0] in ("outcome", "reported")]
+        assert client.feedback(link, "closed", "success") == 200
+
+    serve(tmp_path, core, device)
+    assert [call for call in core.calls if call[0] in ("outcome", "reported")] == [
+        ("outcome", 256, offer.job, True, "", False),
+        ("reported", 256, Report(image=offer.image)),
+    ]
+
+
+class _Staged(FakeCore):
+    """A core in which every delivery is in one stage."""
+
+    stage = Stage.OFFERED
+
+    def state(self, number: int, product: str | None = None) -> Delivery:
+        """Return a state in the stage."""
+        del number, product
+        return Delivery(self.stage)
+
+
+RANGES: tuple[tuple[dict[str, str], int, bytes], ...] = (
+    ({"Range": "bytes=1000000-"}, 206, IMAGE[1_000_000:]),
+    ({"Range": "bytes=0-0"}, 206, IMAGE[:1]),
+    ({"Range": "bytes=-5"}, 206, IMAGE[-5:]),
+    ({"Range": "bytes=5-99999999"}, 206, IMAGE[5:]),
+    ({"Range": "bytes=1048576-"}, 416, b""),
+    ({"Range": "bytes=-0"}, 416, b""),
+    ({"Range": "bytes=9-3"}, 200, IMAGE),
+    ({"Range": "bytes=0-1,4-5"}, 200, IMAGE),
+    ({"Range": "lines=0-1"}, 200, IMAGE),
+    ({"Range": "bytes=5-", "If-Range": '"another image"'}, 200, IMAGE),
+)
+
+
+def test_a_range_of_the_image_is_sent(tmp_path: Path) -> None:
+    """A download is resumed with Content-Range, which SWUpdate requires; another image is never joined to it."""
+    core = FakeCore()
+    core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
+
+    def device(client: DdiClient) -> None:
+        url = client.artifact()["url"]
+        for headers, status, part in RANGES:
+            got, body, answered = client.ask(url, headers=headers)
+            assert (got, body) == (status, part), headers
+            if got == 206:
+                start = len(IMAGE) - len(part) if not headers["Range"].endswith("0-0") else 0
+                assert answered["content-range"] == f"bytes {start}-{start + len(part) - 1}/{len(IMAGE)}"
+        assert client.ask(url, "HEAD")[2]["content-length"] == str(len(IMAGE))
+
+    serve(tmp_path, core, device)
+
+
+def test_strangers_get_nothing(tmp_path: Path) -> None:
+    """A wrong token, another device's token, another tenant and ids that are not numbers are refused alike."""
+    core = FakeCore()
+    core.tokens[257] = "another"
+
+    def device(client: DdiClient) -> None:
+        good = f"{ROOT}/256"
+        for path, token in (
+            (good, ""),
+            (good, "another"),
+            (f"{ROOT}/257", TOKEN),
+            (f"{ROOT}/999", TOKEN),
+            (f"{ROOT}/0256", TOKEN),
+            (f"{ROOT}/%2b", TOKEN),
+            (f"{ROOT}/²", TOKEN),
+            (f"{ROOT}/{'9' * 30}", TOKEN),
+        ):
+            client.token = token
+            status, body, _ = client.ask(path.replace("²", "%C2%B2"))
+            assert (status, json.loads(body)) == (401, {"message": "the device or its token is not known"})
+        client.token = TOKEN
+        assert client.ask("/other/controller/v1/256")[0] == 404
+        assert client.ask(good, headers={"Authorization": f"Basic {TOKEN}"})[0] == 401
+        assert client.ask(good, headers={"Authorization": f"GatewayToken {TOKEN}"})[0] == 200
+
+    serve(tmp_path, core, device)
+
+
+def test_bad_messages_are_refused_and_warned_of(tmp_path: Path) -> None:
+    """Other bytes than DDI's JSON, repeated keys, unknown words and foreign actions change nothing."""
+    core = _Staged()
+    core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
+
+    def device(client: DdiClient) -> None:
+        link = client.poll()["deploymentBase"]
+        before = len(core.calls)
+        for body, why in (
+            (b"", "it is empty"),
+            (b"[]", "not a JSON object"),
+            (b'{"status": 1}', "status is 1"),
+            (b'{"status": {}, "status": {}}', "repeated"),
+            (b'{"status": {"execution": "done", "result": {}}}', "unknown status"),
+            (b'{"status": {"execution": "closed", "result": {"finished": "skip"}}}', "unknown status"),
+            (b'{"status": {"execution": "closed", "result": {"finished": "success"}}}', "did not fetch the image"),
+        ):
+            assert client.ask(f"{link}/feedback", "POST", body)[0] == 400, body
+            assert why in core.calls[-1][2]
+        assert {call[0] for call in core.calls[before:]} == {"warn"}
+        other = link.replace("/7", "/8")
+        assert client.feedback(other, "closed", "success") == 410
+        assert client.ask(other)[0] == client.ask(link.replace("/7", "/x"))[0] == 404
+        assert client.ask(client.artifact()["url"].replace(".img", ".swu"))[0] == 404
+        assert client.ask(f"{link}/feedback", "POST", b"x" * 70_000)[0] == 413
+        assert client.ask(f"{link}/feedback", "POST", b"", headers={"Content-Length": str(1 << 30)})[0] == 413
+        assert client.ask(f"{link}/feedback", "POST", b"{}", headers={"Content-Type": "text/xml"})[0] == 415
+        assert client.ask(link, "DELETE")[0] == 405
+        for value in ("zz", "A" * 64):
+            assert client.attributes(image=value) == 400
+        assert not [call for call in core.calls if call[0] in ("outcome", "reported")]
+
+    serve(tmp_path, core, device)
+
+
+def test_failures_and_refusals_are_told_apart(tmp_path: Path) -> None:
+    """A failed try has the device's words; a rejected one is final. An action that is over is gone."""
+    core, offer = FakeCore(), device_offer(tmp_path, IMAGE)
+    core.now_offered[256] = [offer]
+
+    def device(client: DdiClient) -> None:
+        link = client.poll()["deploymentBase"]
+        client.ask(link)
+        assert client.feedback(link, "closed", "failure", "no  space", "left\n") == 200
+        assert client.feedback(link, "rejected", "failure") == 200
+        core.now_offered[256] = []
+        assert client.feedback(link, "rejected", "failure") == 200  # repeated, because the answer was lost
+        assert client.feedback(link.replace("/7", "/9"), "closed", "failure") == 410
+
+    serve(tmp_path, core, device)
+    assert [call[2:] for call in core.calls if call[0] == "outcome"] == [
+        (7, False, "no space left", False),
+        (7, False, "the device answers rejected, failure", True),
+    ]
+
+
+def test_a_withdrawn_action_is_cancelled(tmp_path: Path) -> None:
+    """A device that began an action is asked to cancel it, before it gets the next one."""
+    core = FakeCore()
+    core.now_offered[256] = [device_offer(tmp_path, IMAGE)]
+
+    def device(client: DdiClient) -> None:
+        client.artifact()
+        core.now_offered[256] = [device_offer(tmp_path, IMAGE + b"2", version="1.2.0", job=8)]
+        links = client.poll()
+        assert "deploymentBase" not in links
+        asked = json.loads(client.ask(links["cancelAction"])[1])
+        assert asked["cancelAction"] == {"stopId": "7"}
+        assert client.ask(links["cancelAction"].replace("/7", "/8"))[0] == 404
+        assert client.feedback(links["cancelAction"], "closed", "success") == 200
+        assert client.poll()["deploymentBase"].endswith("/8")
+
+    serve(tmp_path, core, device)
+
+
+def test_a_real_core_logs_a_claim_only_after_the_success(tmp_path: Path) -> None:
+    """The device lies about its version and reports a success too early: only the right report becomes an entry."""
+    new = release_facts(tmp_path, "1.1.0")
+    policy = GroupPolicy(delivery=DeliveryPolicy(pauses=()))
+
+    async def main() -> None:
+        async with gateway_core(
+            tmp_path, site_facts([known_device(256), known_device(257)], new), policy=policy
+        ) as one:
+            await _update(one, tmp_path, new.release.sha256)
+
+    asyncio.run(main())
+
+
+async def _update(gateway: GatewayCore, folder: Path, image: bytes) -> None:
+    token = gateway.state.issue_token("ddi", [256])
+
+    def device(client: DdiClient) -> None:
+        assert client.ask(f"{ROOT}/256")[0] == 401
+        client.token = token
+        assert client.ask(f"{ROOT}/257")[0] == 401
+        assert client.attributes(hardware="rev-b") == 200
+        assert "configData" not in client.poll()
+        link = client.poll()["deploymentBase"]
+        assert client.feedback(link, "closed", "success") == 400
+        assert hashlib.sha256(client.ask(client.artifact()["url"])[1]).digest() == image
+        assert gateway.core.state(256).stage is Stage.TRANSFER
+        assert EntryKind.CLAIMED not in {one.kind for one in gateway.entries()}
+        assert client.feedback(link, "closed", "success") == 200
+        assert "deploymentBase" not in client.poll()
+
+    await served(folder, gateway.core, device)
+    claimed = [one for one in gateway.entries() if one.kind is EntryKind.CLAIMED]
+    assert [(one.device, one.image, one.level) for one in claimed] == [(256, image, EvidenceLevel.B)]
+    assert {one.kind for one in gateway.entries()} == {EntryKind.CLAIMED, EntryKind.WARNING}
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"listen": "0.0.0.0:8443"}, "loopback only"),
+        ({"listen": "127.0.0.1:8443", "certificate": "no.pem"}, "is not a PEM file"),
+        ({"poll": "5m"}, "such as 00:05:00"),
+        ({"tenants": "x"}, "unknown setting 'tenants'"),
+    ],
+)
+def test_a_wrong_setting_is_reported(tmp_path: Path, values: dict[str, Any], why: str) -> None:
+    """A wrong setting is refused by name."""
+    with pytest.raises(UsageError, match=why):
+        DdiSettings.read(SettingsTable("gateway.ddi", values, tmp_path))
