@@ -1,0 +1,123 @@
+"""Entries go from the outbox to the log once, whatever fails in between, and anchors are tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import ChainError, ContractRefusalError
+from blockota.formats.notes import NoteAlgorithm
+from blockota.gateway.anchoring import LogAnchor
+from blockota.gateway.lines import LineLog
+from blockota.gateway.recording import BATCH, LogParts, LogRecorder
+from blockota.ledger.log import TileLog
+from blockota.ledger.witnesses import Witness
+from tests.support.logs import note_signer
+
+NOBODY = Witness(note_signer("witness.example", NoteAlgorithm.COSIGNATURE, seed=2).key, "http://127.0.0.1:9")
+
+
+class KilledError(BaseException):
+    """The process is killed."""
+
+
+@dataclass
+class MemoryOutbox:
+    """An outbox whose process can be killed before it notes the indices."""
+
+    waiting: list[tuple[int, bytes]] = field(default_factory=list)
+    indices: dict[int, int] = field(default_factory=dict)
+    is_killed: bool = False
+
+    def outbox(self, limit: int = BATCH) -> list[tuple[int, bytes]]:
+        """Return the oldest entries."""
+        return self.waiting[:limit]
+
+    def appended(self, positions: Iterable[tuple[int, int]], /) -> None:
+        """Note the indices, unless the process is killed."""
+        if self.is_killed:
+            raise KilledError
+        self.indices |= dict(positions)
+        self.waiting = [one for one in self.waiting if one[0] not in self.indices]
+
+
+class StubAnchor(LogAnchor):
+    """An anchor without a chain: each call takes the next result."""
+
+    def __init__(self, *results: int | Exception) -> None:
+        self.results, self.calls = list(results), list[int]()
+
+    def size(self) -> int:
+        """Return that nothing is anchored."""
+        return 0
+
+    def waiting_since(self, anchored: int) -> int | None:
+        """Return the time of the first entry."""
+        return 1000 if anchored < 2 else None
+
+    def anchor(self, every: int, *, owns: Callable[[int], bool], report: Callable[[str], object]) -> int:
+        """Return or raise the next result."""
+        del owns, report
+        self.calls.append(every)
+        result = self.results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+def recorder(log: TileLog, lines: LineLog, clock: list[int], anchor: LogAnchor | None = None) -> LogRecorder:
+    """Return a recorder of a log, with a witness that does not answer."""
+    parts = LogParts(log, note_signer(), (NOBODY,), (lambda: anchor) if anchor else None, period=600)
+    return LogRecorder(parts, lines, clock=lambda: clock[0], owns=lambda _: True)
+
+
+def test_an_entry_is_appended_once(tmp_path: Path) -> None:
+    """A process that is killed after the append repeats it, and gets the same indices."""
+    log, box = TileLog(tmp_path / "log"), MemoryOutbox([(number, b"entry %d" % number) for number in range(600)])
+    lines = LineLog(lambda _: None)
+    first = recorder(log, lines, [0])
+    assert first.append(box) == [(number, number) for number in range(BATCH)]
+    box.is_killed = True
+    with pytest.raises(KilledError):
+        first.append(box)
+
+    box.is_killed = False
+    second = recorder(TileLog(tmp_path / "log"), lines, [0])
+    while second.append(box):
+        pass
+    assert box.indices == {number: number for number in range(600)}
+    assert list(log.entries()) == [b"entry %d" % number for number in range(600)]
+
+    # The witness is out of reach: the checkpoint is published without it, and the lines say so.
+    second.publish()
+    assert log.published.head().size == 600
+    assert list(lines.troubles) == ["witness witness.example"]
+
+
+def test_a_log_that_cannot_be_written_keeps_the_outbox(tmp_path: Path) -> None:
+    """Entries stay in the outbox while the log's folder cannot be used, and are appended afterwards."""
+    box, lines = MemoryOutbox([(7, b"entry")]), LineLog(lambda _: None)
+    (tmp_path / "log").write_text("a file")
+    writer = recorder(TileLog(tmp_path / "log"), lines, [0])
+    assert (writer.append(box), box.waiting) == ([], [(7, b"entry")])
+    assert "log" in lines.troubles
+    (tmp_path / "log").unlink()
+    assert writer.append(box) == [(7, 0)]
+    assert not lines.troubles
+
+
+def test_an_anchor_is_tried_again(tmp_path: Path) -> None:
+    """A chain out of reach is asked again after a minute, a refusal after a period; a clock set back delays nothing."""
+    clock, lines = [2000], LineLog(lambda _: None)
+    anchor = StubAnchor(ChainError("no answer"), ContractRefusalError("refused"), 1, 2)
+    writer = recorder(TileLog(tmp_path / "log"), lines, clock, anchor)
+    steps = [(0, 1), (59, 1), (1, 2), (599, 2), (1, 3), (-5000, 3), (5600, 4), (10_000, 4)]
+    for seconds, calls in steps:
+        clock[0] += seconds
+        writer.anchor()
+        assert len(anchor.calls) == calls, seconds
+    assert (writer.anchored, lines.troubles) == (2, {})
+    assert anchor.calls == [256, 256, 1, 1]
