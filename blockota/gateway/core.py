@@ -44,7 +44,6 @@ __all__ = ["Clock", "Core", "DeviceOffer", "Face", "Report"]
 _AT_ONCE = 500
 """The number of devices that are planned before others are served."""
 _COUNTERS = 1 << 63
-_CHANGED_CLOCK = "the clock was changed: it differs by {} seconds from the time that the gateway counted"
 
 
 class Face(Protocol):
@@ -193,10 +192,9 @@ class Core:
                 work = FleetWork(now)
                 self._fleet.delay(work, missed)
                 await self._finish(work)
-            if bool(self._time.doubt) is not self._has_doubt:
-                self._has_doubt = not self._has_doubt
-                if self._has_doubt:
-                    await self.warn(None, _CHANGED_CLOCK.format(self._time.doubt))
+            if (doubt := self._time.doubt) and not self._has_doubt:
+                await self.warn(None, f"the clock differs by {doubt} seconds from the time that the gateway counted")
+            self._has_doubt = bool(doubt)
             await self._replan(self._fleet.pause(self._state.pauses()))
             for request, number, slot in self._state.retries():
                 await self._retry(request, number, slot)
@@ -375,7 +373,15 @@ class Core:
         return True
 
     async def _served(self, number: int) -> KnownDevice:
-        """Return a device that may send messages."""
+        """Return a device that may send messages.
+
+        Raises:
+            AccessRefusedError: the device is not of this site, or it is banned.
+            RefusedError: the device causes too many entries.
+            StoreError: earlier changes could not be written, and still cannot: no more are made.
+        """
+        if self._state.is_failing:
+            await self._state.commit(StateChanges(self._time()))
         device = self.device(number)
         if device is None:
             await self.warn(None, f"a client claims to be device {number}, which is not of this site")

@@ -195,7 +195,10 @@ class Fleet:
             self._set_alarm(number)
 
     def _member(self, number: int) -> _Member:
-        return self._members.setdefault(number, _Member())
+        member = self._members.get(number)
+        if member is None:
+            member = self._members[number] = _Member()
+        return member
 
     def _basis(self, device: KnownDevice) -> tuple[object, ...]:
         is_paused = device.group in self.paused or str(device.number) in self.paused
