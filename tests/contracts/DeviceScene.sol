@@ -99,7 +99,7 @@ abstract contract DeviceScene is ForgeTest {
         _identities.set(ADMIN, ADMINISTRATOR, IIdentityRegistry.Kind.Administrator, true);
         _identities.set(FORMER_ADMIN, "former", IIdentityRegistry.Kind.Administrator, false);
         bytes memory arguments = abi.encode(address(this), address(_identities));
-        _registry = IWholeDeviceRegistry(vm.deployCode("DeviceRegistry.sol:DeviceRegistry", arguments));
+        _registry = IWholeDeviceRegistry(_deploy("DeviceRegistry", arguments));
     }
 
     function _populate() internal {

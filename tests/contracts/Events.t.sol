@@ -31,7 +31,7 @@ contract Events is ForgeTest {
         (releases[0].loadAddress, releases[0].size) = (0x0800_0000, 1);
         record.publish(releases);
         bytes memory argument = abi.encode(record);
-        _replication = IFirmwareReplication(vm.deployCode("FirmwareReplication.sol:FirmwareReplication", argument));
+        _replication = IFirmwareReplication(_deploy("FirmwareReplication", argument));
     }
 
     function test_R1_theBrokerIsWhoCalled() external {

@@ -30,7 +30,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         people = [address(this), address(1), address(2), address(3), address(4), address(5), address(6), address(7)];
         record = _deployBlockOTA(address(this));
         bytes memory arguments = abi.encode(address(record));
-        replication = IFirmwareReplication(vm.deployCode("FirmwareReplication.sol:FirmwareReplication", arguments));
+        replication = IFirmwareReplication(_deploy("FirmwareReplication", arguments));
         for (uint256 i = 0; i < products.length; ++i) _publish(products[i]);
         for (uint256 i = 0; i < 4; ++i) serve(i, 1, 700_001);
     }

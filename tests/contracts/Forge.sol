@@ -23,8 +23,11 @@ interface Vm {
     /// @notice Gives an account ether.
     function deal(address account, uint256 amount) external;
 
-    /// @notice Deploys a contract compiled with its own settings instead of those of the tests.
+    /// @notice Deploys the bytecode of an artifact.
     function deployCode(string calldata artifact, bytes calldata arguments) external returns (address deployed);
+
+    /// @notice Returns whether forge runs in a mode, such as 2 for `forge coverage`.
+    function isContext(uint8 mode) external view returns (bool result);
 }
 
 /// @title The whole interface of BlockOTA, including the functions inherited from OpenZeppelin
@@ -49,9 +52,19 @@ abstract contract ForgeTest {
 
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
+    uint8 private constant COVERAGE = 2;
+
+    /// @dev Deploys the bytecode that the package ships; to measure coverage, the bytecode that forge compiled.
+    function _deploy(string memory name, bytes memory arguments) internal returns (address) {
+        string memory artifact = vm.isContext(COVERAGE)
+            ? string.concat(name, ".sol:", name)
+            : string.concat("blockota/artifacts/", name, ".json");
+        return vm.deployCode(artifact, arguments);
+    }
+
     /// @dev Deploys BlockOTA.
     function _deployBlockOTA(address owner) internal returns (IWholeBlockOTA) {
-        return IWholeBlockOTA(vm.deployCode("BlockOTA.sol:BlockOTA", abi.encode(owner)));
+        return IWholeBlockOTA(_deploy("BlockOTA", abi.encode(owner)));
     }
 
     /// @dev Calls; requires success if `refusal` is empty, and otherwise exactly this error.

@@ -30,7 +30,7 @@ contract IdentityRegistryHandler is ForgeTest {
 
     constructor() {
         vm.warp(1_700_000_000);
-        registry = IIdentityRegistry(vm.deployCode("IdentityRegistry.sol:IdentityRegistry", abi.encode(owner)));
+        registry = IIdentityRegistry(_deploy("IdentityRegistry", abi.encode(owner)));
         for (uint256 i = 1; i < 4; ++i) _enrolOne(owner, _enrolment(i, i * (1 + 10 + 100 + 1000 + 10000), 3));
     }
 

@@ -51,7 +51,7 @@ contract Lists is ForgeTest {
 
     function _serve() private {
         bytes memory argument = abi.encode(_record);
-        _replication = IFirmwareReplication(vm.deployCode("FirmwareReplication.sol:FirmwareReplication", argument));
+        _replication = IFirmwareReplication(_deploy("FirmwareReplication", argument));
         for (uint64 id = 1; id <= COUNT; ++id) {
             vm.prank(address(uint160(id)));
             _replication.propose(PRODUCT, 1, type(uint40).max);

@@ -37,7 +37,7 @@ contract ProducersHandler is ForgeTest {
 
     constructor() {
         vm.warp(1_700_000_000);
-        producers = IProducers(vm.deployCode("Producers.sol:Producers", abi.encode(owner)));
+        producers = IProducers(_deploy("Producers", abi.encode(owner)));
         for (uint256 i = 0; i < RECORDS; ++i) {
             records[i] = i < 3 ? address(new Agreements(address(0))) : address(uint160(0xD0 + i));
             agreements[i] = i < 3 ? address(new Agreements(records[i])) : address(uint160(0xE0 + i));

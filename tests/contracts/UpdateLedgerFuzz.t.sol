@@ -26,7 +26,7 @@ contract UpdateLedgerFuzz is ForgeTest {
         vm.warp(1_700_000_000);
         _registries = new Registries();
         bytes memory arguments = abi.encode(address(_registries), address(_registries));
-        _ledger = IUpdateLedger(vm.deployCode("UpdateLedger.sol:UpdateLedger", arguments));
+        _ledger = IUpdateLedger(_deploy("UpdateLedger", arguments));
         _registries.setAccount(SITE, IIdentityRegistry.Kind.Gateway, GATEWAY);
         _registries.setAccount(CITY, IIdentityRegistry.Kind.Administrator, ADMINISTRATOR);
         _registries.giveBlock(SITE, 1);
@@ -296,7 +296,7 @@ contract UpdateLedgerFuzz is ForgeTest {
 
     /// @notice Deploys UpdateLedger; called externally, so that a failure can be caught.
     function deploy(address identities, address devices) external {
-        vm.deployCode("UpdateLedger.sol:UpdateLedger", abi.encode(identities, devices));
+        _deploy("UpdateLedger", abi.encode(identities, devices));
     }
 
     /// @dev Anchors two installs of one device and one release, and suspects the log.

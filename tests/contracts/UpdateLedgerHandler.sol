@@ -52,7 +52,7 @@ contract UpdateLedgerHandler is ForgeTest {
         vm.warp(1_700_000_000);
         registries = new Registries();
         bytes memory arguments = abi.encode(address(registries), address(registries));
-        ledger = IUpdateLedger(vm.deployCode("UpdateLedger.sol:UpdateLedger", arguments));
+        ledger = IUpdateLedger(_deploy("UpdateLedger", arguments));
         for (uint256 who = 0; who < PEOPLE; ++who) {
             _keepers[who].account = address(uint160(++_accounts));
             if (kindOf(who) != IIdentityRegistry.Kind.None) {

@@ -23,7 +23,7 @@ contract UpdateOrdersFuzz is ForgeTest {
         vm.warp(1_700_000_000);
         _registries = new Registries();
         bytes memory arguments = abi.encode(address(_registries), address(_registries));
-        _orders = IUpdateOrders(vm.deployCode("UpdateOrders.sol:UpdateOrders", arguments));
+        _orders = IUpdateOrders(_deploy("UpdateOrders", arguments));
         _registries.setAccount(OPERATOR, IIdentityRegistry.Kind.Operator, address(this));
         _registries.setAccount(OTHER, IIdentityRegistry.Kind.Operator, address(2));
         _registries.setAccount(CITY, IIdentityRegistry.Kind.Administrator, address(3));
@@ -225,7 +225,7 @@ contract UpdateOrdersFuzz is ForgeTest {
 
     /// @notice Deploys UpdateOrders; called externally, so that a failure can be caught.
     function deploy(address identities, address devices) external {
-        vm.deployCode("UpdateOrders.sol:UpdateOrders", abi.encode(identities, devices));
+        _deploy("UpdateOrders", abi.encode(identities, devices));
     }
 
     function _orderCall(

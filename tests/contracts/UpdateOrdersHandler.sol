@@ -34,7 +34,7 @@ contract UpdateOrdersHandler is ForgeTest {
         vm.warp(1_700_000_000);
         registries = new Registries();
         bytes memory arguments = abi.encode(address(registries), address(registries));
-        orders = IUpdateOrders(vm.deployCode("UpdateOrders.sol:UpdateOrders", arguments));
+        orders = IUpdateOrders(_deploy("UpdateOrders", arguments));
         for (uint256 who = 0; who < PEOPLE - 1; ++who) registries.setAccount(uuidOf(who), kindOf(who), accountOf(who));
         allow(0, 1);
         for (uint256 which = 0; which < 3; ++which) defineGroup(8, which, which + 1);

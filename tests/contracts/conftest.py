@@ -8,10 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,27 +20,27 @@ import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractContainer, ContractInstance
 from ape.logging import logger
-from ape.managers.project import LocalProject
 from eth_account import Account
 from ethpm_types import Bytecode, ContractType
 
 from blockota.bindings.identities import enrolment_argument
 from blockota.model.identity import IdentityKind
+from scripts.compilation import CONTRACTS
 from tests.support.identities import UUIDS, enrolment_of
-from tests.support.once import once
 from tests.support.waiting import eventually
 
 CLONE = Path(__file__).resolve().parents[2]
+ARTIFACTS = CLONE / "blockota/artifacts"
 SAFE_ARTIFACTS = CLONE / "node_modules/@safe-global/safe-smart-account/build/artifacts/contracts"
 NO_ADDRESS = "0x0000000000000000000000000000000000000000"
 PRODUCT = b"acme-thermo2".ljust(32, b"\0")
 OEM = b"ACME".ljust(32, b"\0")
-MANIFEST = "__local__.json"
-"""The name by which Ape recognises the cache of a project."""
 CHIP_ID, FLASH_START, FLASH_SIZE = 0x0410, 0x0800_0000, 0x1_0000
 
 MakeRelease = Callable[..., dict[str, Any]]
 Refused = Callable[..., Any]
+Contracts = Mapping[str, ContractContainer]
+"""The contracts by name, which are deployed by Ape."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -96,25 +95,10 @@ def network() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def contracts(tmp_path_factory: pytest.TempPathFactory) -> LocalProject:
-    """The contracts of this clone, compiled by Ape from the present sources.
-
-    Ape's cache, ``.build/__local__.json``, is not used, because two processes that write it at the same time can mix
-    outdated contracts with present ones. Each test worker copies a cache whose name contains the sources' digest.
-    """
-    digest = hashlib.sha256((CLONE / "ape-config.yaml").read_bytes())
-    for path in sorted((CLONE / "contracts").rglob("*.sol")):
-        if ".cache" not in path.parts:
-            digest.update(f"{path.relative_to(CLONE)}\0{path.read_text()}\0".encode())
-
-    def compile_into(folder: Path) -> None:
-        for outdated in folder.parent.glob("contracts-*[0-9a-f]"):
-            shutil.rmtree(outdated)
-        LocalProject(CLONE, manifest_path=folder / MANIFEST).load_contracts(use_cache=False)
-
-    compiled = once(CLONE / ".build" / "compiled" / f"contracts-{digest.hexdigest()[:16]}", compile_into)
-    copy = shutil.copy(compiled / MANIFEST, tmp_path_factory.mktemp("compiled"))
-    return LocalProject(CLONE, manifest_path=Path(copy))
+def contracts() -> Contracts:
+    """The contracts as the package ships them; `test_artifacts.py` compares them with the sources."""
+    artifacts = [json.loads((ARTIFACTS / f"{name}.json").read_text()) for name in CONTRACTS]
+    return {one["contractName"]: _container(one) for one in artifacts}
 
 
 @pytest.fixture(scope="session")
@@ -182,9 +166,9 @@ def vendor(safe: Safe) -> AccountAPI:
 
 
 @pytest.fixture(scope="session")
-def deployed(contracts: LocalProject, safe: Safe, owner_a: TestAccountAPI) -> ContractInstance:
+def deployed(contracts: Contracts, safe: Safe, owner_a: TestAccountAPI) -> ContractInstance:
     """Deploy BlockOTA without a product."""
-    return contracts.BlockOTA.deploy(safe.contract, sender=owner_a)
+    return contracts["BlockOTA"].deploy(safe.contract, sender=owner_a)
 
 
 @pytest.fixture
@@ -215,11 +199,9 @@ def _send(sender: AccountAPI, contract: ContractInstance, calldata: bytes) -> No
 
 
 @pytest.fixture(scope="session")
-def replication_deployed(
-    contracts: LocalProject, deployed: ContractInstance, owner_a: TestAccountAPI
-) -> ContractInstance:
+def replication_deployed(contracts: Contracts, deployed: ContractInstance, owner_a: TestAccountAPI) -> ContractInstance:
     """Deploy FirmwareReplication for this BlockOTA."""
-    return contracts.FirmwareReplication.deploy(deployed, sender=owner_a)
+    return contracts["FirmwareReplication"].deploy(deployed, sender=owner_a)
 
 
 @pytest.fixture
@@ -264,10 +246,13 @@ def make_release() -> MakeRelease:
 
 
 def _safe_artifact(name: str, *, folder: str = "") -> ContractContainer:
-    artifact = json.loads((SAFE_ARTIFACTS / folder / f"{name}.sol" / f"{name}.json").read_text())
+    return _container(json.loads((SAFE_ARTIFACTS / folder / f"{name}.sol" / f"{name}.json").read_text()))
+
+
+def _container(artifact: dict[str, Any]) -> ContractContainer:
     return ContractContainer(
         ContractType(
-            contractName=name,
+            contractName=artifact["contractName"],
             abi=artifact["abi"],
             deploymentBytecode=Bytecode(bytecode=artifact["bytecode"]),
         )
@@ -293,16 +278,16 @@ class City:
 
 @pytest.fixture(scope="session")
 def city_deployed(
-    contracts: LocalProject, owner_a: TestAccountAPI, vendor: AccountAPI, cast: list[TestAccountAPI]
+    contracts: Contracts, owner_a: TestAccountAPI, vendor: AccountAPI, cast: list[TestAccountAPI]
 ) -> City:
     """Deploy the contracts of a city, whose Safe is the vendor's. The gateways have two blocks of device numbers each.
 
     The first gateway has the devices 256 to 767, the second one those that follow.
     """
-    identities = contracts.IdentityRegistry.deploy(vendor.address, sender=owner_a)
-    devices = contracts.DeviceRegistry.deploy(vendor.address, identities, sender=owner_a)
-    ledger = contracts.UpdateLedger.deploy(identities, devices, sender=owner_a)
-    orders = contracts.UpdateOrders.deploy(identities, devices, sender=owner_a)
+    identities = contracts["IdentityRegistry"].deploy(vendor.address, sender=owner_a)
+    devices = contracts["DeviceRegistry"].deploy(vendor.address, identities, sender=owner_a)
+    ledger = contracts["UpdateLedger"].deploy(identities, devices, sender=owner_a)
+    orders = contracts["UpdateOrders"].deploy(identities, devices, sender=owner_a)
     kinds = (IdentityKind.GATEWAY, IdentityKind.ADMINISTRATOR, IdentityKind.OPERATOR, IdentityKind.GATEWAY)
     enrolments = [
         enrolment_argument(enrolment_of(number, kind, account=cast[3 + number].address))

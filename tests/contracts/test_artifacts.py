@@ -1,25 +1,78 @@
-"""Tests of the package's contract artifacts, which must equal the compiled sources; `make check` compares them too."""
+"""Tests of the package's contract artifacts, which must be made from the sources.
+
+Bytecode ends with the hash of its metadata, which contain the hash of each source and the compiler's settings. The
+compiler makes metadata without code, in seconds. `make check` compiles the whole sources and compares the bytecode too.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ape.managers.project import LocalProject
 
-from scripts.build_artifacts import write
+from blockota.formats.cid import varint
+from scripts.build_artifacts import artifact, write
+from scripts.compilation import CONTRACTS, file_of, laid_out
 
 CLONE = Path(__file__).resolve().parents[2]
 ARTIFACT = "blockota/artifacts/BlockOTA.json"
+Analysis = dict[str, dict[str, Any]]
 
 
-def test_the_bytecode_should_equal_what_ape_compiles(contracts: LocalProject) -> None:
-    """The artifact of BlockOTA has the same bytecode that Ape compiles from the sources."""
-    artifact = json.loads((CLONE / ARTIFACT).read_text())
-    compiled = contracts.BlockOTA.contract_type
-    assert artifact["bytecode"] == str(compiled.deployment_bytecode.bytecode)
-    assert len(artifact["abi"]) == len(compiled.abi)
+@pytest.fixture(scope="module")
+def analysed() -> Analysis:
+    """The compiler's output for each contract by name, without code."""
+    with laid_out() as layout:
+        selection = {file_of(name): {name: ["abi", "metadata", "storageLayout"]} for name in CONTRACTS}
+        found = layout.compile(layout.job(layout.sources(), selection))["contracts"]
+        settings = layout.solidity
+    ours = {name: found[file_of(name)][name] for name in CONTRACTS}
+    nothing = {"bytecode": {"object": ""}}
+    return {
+        name: one | {"artifact": json.loads(artifact(name, one | {"evm": nothing}, settings))}
+        for name, one in ours.items()
+    }
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_the_bytecode_should_be_made_from_the_present_sources(analysed: Analysis, contract: str) -> None:
+    """The bytecode names the metadata of the present sources and settings, and the artifact has their ABI."""
+    shipped = json.loads((CLONE / "blockota" / "artifacts" / f"{contract}.json").read_text())
+    tail = b"\x64ipfs\x58\x22\x12\x20" + ipfs_digest(analysed[contract]["metadata"].encode())
+    assert tail in bytes.fromhex(shipped["bytecode"].removeprefix("0x"))
+    assert shipped | {"bytecode": "0x"} == analysed[contract]["artifact"]
+
+
+def ipfs_digest(content: bytes) -> bytes:
+    """Return the SHA-256 of IPFS's block with a file: a UnixFS message inside a dag-pb node, as the compiler does."""
+    assert len(content) <= 1 << 18, "the compiler would split the content into several blocks"
+    length = varint(len(content))
+    file = b"\x08\x02\x12" + length + content + b"\x18" + length
+    return hashlib.sha256(b"\x0a" + varint(len(file)) + file).digest()
+
+
+def test_the_storage_should_be_laid_out_as_documented(analysed: Analysis) -> None:
+    """The storage table in docs/contracts.md equals the compiler's storage layout."""
+    page = (CLONE / "docs/contracts.md").read_text()
+    documented = re.findall(r"^\| \w+(?:\.\w+)? \| \d+ \| \d+ \| `\w+` \| .* \|$", page, re.MULTILINE)
+    assert documented == [row for contract in CONTRACTS for row in layout_of(contract, analysed)]
+
+
+def layout_of(contract: str, analysed: Analysis) -> list[str]:
+    """Return the variables and struct members of a contract as rows of the storage table in docs/contracts.md."""
+    answer = analysed[contract]["storageLayout"]
+    types = answer["types"] or {}
+    named = [(contract, variable) for variable in answer["storage"]]
+    for kind in types.values():
+        named += [(kind["label"].removeprefix("struct "), member) for member in kind.get("members", [])]
+    return [
+        f"| {owner} | {item['slot']} | {item['offset']} | `{item['label']}` | {types[item['type']]['label']} |"
+        for owner, item in named
+    ]
 
 
 @pytest.mark.parametrize("before", ["old", None], ids=["another", "none"])
@@ -27,12 +80,12 @@ def test_a_check_should_fail_and_write_nothing(
     tmp_path: Path, before: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`only_check` reports an artifact that differs, with the remedy; otherwise the artifact is written."""
-    artifact = tmp_path / ARTIFACT
-    artifact.parent.mkdir(parents=True)
+    path = tmp_path / ARTIFACT
+    path.parent.mkdir(parents=True)
     if before:
-        artifact.write_text(before)
+        path.write_text(before)
     assert write({"BlockOTA": "new"}, tmp_path, only_check=True) == 1
     assert capsys.readouterr().err == f"{ARTIFACT}: not equal to the compiled contracts. Run `make artifacts`.\n"
-    assert (artifact.read_text() if artifact.exists() else None) == before
+    assert (path.read_text() if path.exists() else None) == before
     assert write({"BlockOTA": "new"}, tmp_path, only_check=False) == 0
-    assert (artifact.read_text(), write({"BlockOTA": "new"}, tmp_path, only_check=True)) == ("new", 0)
+    assert (path.read_text(), write({"BlockOTA": "new"}, tmp_path, only_check=True)) == ("new", 0)

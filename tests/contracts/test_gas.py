@@ -9,7 +9,8 @@ import ape
 import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
-from ape.managers.project import LocalProject
+
+from tests.contracts.conftest import Contracts
 
 MakeRelease = Callable[..., dict[str, Any]]
 PUBLISH, PUBLISH_BY_SAFE, DEPLOY = 85_000, 125_000, 2_500_000
@@ -24,10 +25,10 @@ def with_release(block_ota: ContractInstance, vendor: AccountAPI, make_release: 
 
 
 def test_deploying_should_stay_below_its_limit(
-    contracts: LocalProject, empty: ContractInstance, owner_a: TestAccountAPI
+    contracts: Contracts, empty: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
     """The deployment of BlockOTA uses at most 2,500,000 gas."""
-    again = contracts.BlockOTA.deploy(empty.owner(), sender=owner_a)
+    again = contracts["BlockOTA"].deploy(empty.owner(), sender=owner_a)
     assert again.creation_metadata.receipt.gas_used <= DEPLOY
 
 

@@ -10,7 +10,6 @@ import ape
 import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
-from ape.managers.project import LocalProject
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_utils.crypto import keccak
 
@@ -18,6 +17,7 @@ from blockota.bindings.identities import enrolment_argument
 from blockota.ethereum import to_checksum_address
 from blockota.formats.public_key import KeyKind, PublicKey, read_pem
 from blockota.model.identity import IdentityKind
+from tests.contracts.conftest import Contracts
 from tests.contracts.test_storage import mapped, packed, word
 from tests.formats.test_public_key import pem_of, rsa_key
 from tests.support.identities import UUIDS, enrolment_of, p256_key
@@ -42,9 +42,9 @@ def rotation(number: int, **changes: Any) -> tuple[Any, ...]:
 
 
 @pytest.fixture(scope="session")
-def identities_deployed(contracts: LocalProject, owner_a: TestAccountAPI, vendor: AccountAPI) -> ContractInstance:
+def identities_deployed(contracts: Contracts, owner_a: TestAccountAPI, vendor: AccountAPI) -> ContractInstance:
     """IdentityRegistry without an identity, owned by the Safe."""
-    return contracts.IdentityRegistry.deploy(vendor.address, sender=owner_a)
+    return contracts["IdentityRegistry"].deploy(vendor.address, sender=owner_a)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import ape
 import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
-from ape.managers.project import LocalProject
+
+from tests.contracts.conftest import Contracts
 
 MakeRelease = Callable[..., dict[str, Any]]
 ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
@@ -76,8 +77,8 @@ def test_when_ownership_is_renounced_it_should_refuse_even_the_safe(
 
 
 def test_when_it_would_be_deployed_without_an_owner_it_should_refuse(
-    contracts: LocalProject, empty: ContractInstance, owner_a: TestAccountAPI
+    contracts: Contracts, empty: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
     """The constructor of BlockOTA refuses the zero address as owner."""
     with ape.reverts(empty.OwnableInvalidOwner, owner=ZERO_ADDRESS):
-        contracts.BlockOTA.deploy(ZERO_ADDRESS, sender=owner_a)
+        contracts["BlockOTA"].deploy(ZERO_ADDRESS, sender=owner_a)

@@ -8,8 +8,8 @@ import ape
 import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
-from ape.managers.project import LocalProject
 
+from tests.contracts.conftest import Contracts
 from tests.contracts.test_storage import mapped, packed, word
 
 ENTRIES, NAMES = 2, 3
@@ -19,11 +19,11 @@ NAME, OTHER = b"acme".ljust(32, b"\0"), b"globex".ljust(32, b"\0")
 
 @pytest.fixture(scope="session")
 def producers_deployed(
-    contracts: LocalProject, owner_a: TestAccountAPI, vendor: AccountAPI, replication_deployed: ContractInstance
+    contracts: Contracts, owner_a: TestAccountAPI, vendor: AccountAPI, replication_deployed: ContractInstance
 ) -> ContractInstance:
     """Producers without a producer, owned by the Safe; BlockOTA and FirmwareReplication exist too."""
     del replication_deployed
-    return contracts.Producers.deploy(vendor.address, sender=owner_a)
+    return contracts["Producers"].deploy(vendor.address, sender=owner_a)
 
 
 @pytest.fixture

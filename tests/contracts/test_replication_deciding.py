@@ -9,9 +9,9 @@ import ape
 import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
-from ape.managers.project import LocalProject
 
 from tests.contracts.agreements import named, release_of, terms
+from tests.contracts.conftest import Contracts
 
 MakeRelease = Callable[..., dict[str, Any]]
 PRODUCT = b"acme-thermo2".ljust(32, b"\0")
@@ -268,8 +268,8 @@ def test_when_the_release_was_revoked_meanwhile_it_should_not_be_accepted(
 
 
 def test_when_it_would_be_deployed_without_blockota_it_should_refuse(
-    contracts: LocalProject, replication: ContractInstance, owner_a: TestAccountAPI
+    contracts: Contracts, replication: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
     """The constructor of FirmwareReplication refuses an address without code."""
     with ape.reverts(replication.NotAContract, account=ZERO_ADDRESS):
-        contracts.FirmwareReplication.deploy(ZERO_ADDRESS, sender=owner_a)
+        contracts["FirmwareReplication"].deploy(ZERO_ADDRESS, sender=owner_a)

@@ -8,9 +8,9 @@ import ape
 import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
-from ape.managers.project import LocalProject
 
 from tests.contracts.agreements import release_of, terms
+from tests.contracts.conftest import Contracts
 
 ACCEPT_BY_SAFE, ANNOUNCE, ANNOUNCE_AGAIN = 130_000, 130_000, 60_000
 DEPLOY_BOTH = 4_000_000
@@ -29,11 +29,11 @@ def proposed(replication: ContractInstance, cast: list[TestAccountAPI], product:
 
 
 def test_deploying_both_contracts_should_stay_below_the_limit(
-    contracts: LocalProject, empty: ContractInstance, owner_a: TestAccountAPI
+    contracts: Contracts, empty: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
     """The deployment of both contracts uses less than 4,000,000 gas."""
-    record = contracts.BlockOTA.deploy(empty.owner(), sender=owner_a)
-    agreements = contracts.FirmwareReplication.deploy(record, sender=owner_a)
+    record = contracts["BlockOTA"].deploy(empty.owner(), sender=owner_a)
+    agreements = contracts["FirmwareReplication"].deploy(record, sender=owner_a)
     used = [contract.creation_metadata.receipt.gas_used for contract in (record, agreements)]
     assert sum(used) < DEPLOY_BOTH
 
