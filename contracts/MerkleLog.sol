@@ -35,7 +35,7 @@ library MerkleLog {
         bytes32 hash = leaf;
         for (uint256 i = 0; i < path.length; ++i) {
             if (last == 0) return false;
-            bytes32 sibling = path[i];
+            bytes32 sibling = _item(path, i);
             if (node & 1 == 1 || node == last) {
                 hash = _parent(sibling, hash);
                 (node, last) = _skipLeftEdges(node, last);
@@ -62,8 +62,9 @@ library MerkleLog {
         bytes32[] calldata proof
     ) internal view returns (bool continued) {
         if (proof.length == 0) return false;
-        (uint256 node, uint256 last) = (earlierSize - 1, size - 1);
-        while (node & 1 == 1) (node, last) = (node >> 1, last >> 1);
+        // The proof begins at the complete subtree at the end of the earlier tree, as wide as the lowest bit of its size.
+        uint256 width = earlierSize & (~uint256(earlierSize) + 1);
+        (uint256 node, uint256 last) = (earlierSize / width - 1, (size - 1) / width);
 
         // A complete earlier tree is a node of the tree, so the proof does not repeat its hash.
         uint256 next = node == 0 ? 0 : 1;
@@ -71,7 +72,7 @@ library MerkleLog {
         bytes32 hash = earlierHash;
         for (; next < proof.length; ++next) {
             if (last == 0) return false;
-            bytes32 sibling = proof[next];
+            bytes32 sibling = _item(proof, next);
             if (node & 1 == 1 || node == last) {
                 earlierHash = _parent(sibling, earlierHash);
                 hash = _parent(sibling, hash);
@@ -88,6 +89,13 @@ library MerkleLog {
     function _skipLeftEdges(uint256 node, uint256 last) private pure returns (uint256, uint256) {
         while (node & 1 == 0 && node != 0) (node, last) = (node >> 1, last >> 1);
         return (node, last);
+    }
+
+    /// @dev Returns an item of a list, which must have it: a checked access costs more for each hash.
+    function _item(bytes32[] calldata list, uint256 index) private pure returns (bytes32 item) {
+        assembly ("memory-safe") {
+            item := calldataload(add(list.offset, shl(5, index)))
+        }
     }
 
     /// @dev Returns the hash of a node: SHA-256 of the byte 1 and the hashes of its children.
