@@ -29,6 +29,20 @@ CONTRACTS = (
     "UpdateOrders",
 )
 """Contracts whose ABI and bytecode the package contains, in the order of docs/contracts.md."""
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "IdentityRegistry": ("CodeRecord", "IdentityKeys"),
+    "DeviceRegistry": (
+        "Texts",
+        "devices/DeviceRecords",
+        "devices/DeviceRegistrants",
+        "devices/DeviceSites",
+        "devices/DeviceSpecs",
+        "devices/DeviceVersions",
+        "devices/IOTRecords",
+    ),
+    "UpdateLedger": ("MerkleLog",),
+}
+"""The further files whose code is part of a contract. A file of several contracts stands at one of them."""
 Selection = dict[str, dict[str, list[str]]]
 
 
@@ -104,8 +118,13 @@ def laid_out(clone: Path = CLONE) -> Iterator[Layout]:
 
 
 def file_of(contract: str) -> str:
-    """Return the name of the file that defines a contract."""
+    """Return the name of the file that defines a contract or one of the `PARTS`."""
     return f"contracts/{contract}.sol"
+
+
+def files_of(contract: str) -> tuple[str, ...]:
+    """Return the names of the files whose code is part of a contract; its own file is the first."""
+    return tuple(file_of(name) for name in (contract, *PARTS.get(contract, ())))
 
 
 def compiler(solidity: Mapping[str, Any]) -> Path:

@@ -6,12 +6,13 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
-from scripts.compilation import CompilationError, Layout, file_of
-from scripts.mutant_killers import KILLED_BY_TIME, LIBRARIES, Ape, Forge, Variant
+from scripts.compilation import CONTRACTS, CompilationError, Layout, file_of
+from scripts.mutant_killers import KILLED_BY_TIME, Ape, Forge, Variant
 from scripts.mutation import Mutant
 
 BATCH = 25
@@ -24,46 +25,61 @@ BROKEN = b"\xfe"
 Tables = SimpleQueue[Forge | Ape]
 
 
-def compile_mutants(layout: Layout, changed: str, mutants: Sequence[Mutant], *, jobs: int) -> Iterator[Variant]:
-    """Compile mutants of a contract or a library without optimizer and IR, which are slow; yield those that compile."""
-    library, contract = (changed, LIBRARIES[changed]) if changed in LIBRARIES else ("", changed)
-    source, size = layout.sources()[file_of(changed)].encode(), 1 if library else BATCH
-    parts = [mutants[start : start + size] for start in range(0, len(mutants), size)]
-    texts = [{mutant.name: mutant.apply(source).decode() for mutant in part} for part in parts]
-    compile_texts = partial(compile_library, layout, library) if library else partial(compile_part, layout, contract)
+def compile_mutants(
+    layout: Layout, contract: str, mutants: Sequence[tuple[str, Mutant]], *, jobs: int
+) -> Iterator[Variant]:
+    """Compile mutants of a contract without optimizer and IR, which are slow; yield those that compile.
+
+    Args:
+        layout: the folder with the sources.
+        contract: the name of the contract.
+        mutants: the name of the changed file, and the change.
+        jobs: the number of processes.
+    """
+    sources = {file: text.encode() for file, text in layout.sources().items()}
+    variants = [Variant(contract, file, one.apply(sources[file]).decode(), name=one.name) for file, one in mutants]
+    parts = [variants[start : start + BATCH] for start in range(0, len(variants), BATCH)]
     with ThreadPoolExecutor(jobs) as pool:
-        for number, (part, creations) in enumerate(zip(texts, pool.map(compile_texts, texts), strict=True), 1):
-            progress(f"Compiling mutants of {changed}, by {size}", number, total=len(parts))
-            yield from (Variant(contract, part[name], code, name, library) for name, code in creations.items())
+        for number, compiled in enumerate(pool.map(partial(compile_part, layout), parts), 1):
+            progress(f"Compiling mutants of {contract}, by {BATCH}", number, total=len(parts))
+            yield from compiled
 
 
-def compile_library(layout: Layout, library: str, texts: Mapping[str, str]) -> dict[str, bytes]:
-    """Compile a contract with a changed library; return the creation bytecode by name, or nothing after an error."""
-    [(name, text)] = texts.items()
-    contract = LIBRARIES[library]
-    sources = {file_of(library): text, file_of(contract): layout.sources()[file_of(contract)]}
-    job = layout.job(sources, {file_of(contract): {contract: ["evm.bytecode.object"]}}, via_ir=False, optimize=False)
-    try:
-        return {name: bytecode(layout.compile(job)["contracts"][file_of(contract)][contract])}
-    except CompilationError:
-        return {}
+def compile_part(layout: Layout, variants: Sequence[Variant]) -> list[Variant]:
+    """Compile changed sources of a contract in one process; return the variants without errors, with their bytecode.
 
-
-def compile_part(layout: Layout, contract: str, texts: Mapping[str, str]) -> dict[str, bytes]:
-    """Compile changed sources in one process; return the creation bytecode of those without errors, by name."""
-    files = {f"contracts/mutant{number}.sol": name for number, name in enumerate(texts)}
-    while files:
-        sources = {file: texts[name] for file, name in files.items()}
-        selection = {file: {contract: ["evm.bytecode.object"]} for file in files}
+    The sources of each variant are in a folder of their own, because their imports are relative.
+    """
+    others = {file_of(name) for name in CONTRACTS}
+    folders = {f"contracts/mutant{number}": variant for number, variant in enumerate(variants)}
+    while folders:
+        sources: dict[str, str] = {}
+        selection: dict[str, dict[str, list[str]]] = {}
+        mains: dict[str, str] = {}
+        for folder, variant in folders.items():
+            main = file_of(variant.contract)
+            own = {file: text for file, text in layout.sources().items() if file == main or file not in others}
+            sources |= {moved(file, folder): text for file, text in (own | {variant.file: variant.source}).items()}
+            mains[folder] = moved(main, folder)
+            selection[mains[folder]] = {variant.contract: ["evm.bytecode.object"]}
         job = layout.job(sources, selection, via_ir=False, optimize=False)
         try:
             compiled = layout.compile(job)["contracts"]
         except CompilationError as error:
-            # One error fails the whole job: compile again without the files that have an error.
-            files = {file: name for file, name in files.items() if file not in error.files}
+            # One error fails the whole job: compile again without the variants that have an error.
+            failed = {"/".join(file.split("/")[:2]) for file in error.files}
+            folders = {folder: variant for folder, variant in folders.items() if folder not in failed}
             continue
-        return {name: bytecode(compiled[file][contract]) for file, name in files.items()}
-    return {}
+        return [
+            replace(variant, creation=bytecode(compiled[mains[folder]][variant.contract]))
+            for folder, variant in folders.items()
+        ]
+    return []
+
+
+def moved(file: str, folder: str) -> str:
+    """Return the name of a file of contracts/ in another folder."""
+    return f"{folder}/{file.removeprefix('contracts/')}"
 
 
 def run_killer(
@@ -81,11 +97,11 @@ def run_killer(
     tables = lay_tables(killer, folder, jobs=jobs)
     for contract in dict.fromkeys(variant.contract for variant in variants):
         # The tests must pass on the unchanged contract, and fail on a contract that cannot be created.
-        source = layout.sources()[file_of(contract)]
-        creation = compile_part(layout, contract, {"": source})[""]
-        if test := at_a_table(tables, Variant(contract, source, creation)):
+        file = file_of(contract)
+        [unchanged] = compile_part(layout, [Variant(contract, file, layout.sources()[file])])
+        if test := at_a_table(tables, unchanged):
             raise RuntimeError(f"the test {test} fails on the unchanged {contract}")
-        if not at_a_table(tables, Variant(contract, "", BROKEN)):
+        if not at_a_table(tables, Variant(contract, file, "", BROKEN)):
             raise RuntimeError(f"the tests pass although {contract} cannot be created")
     for number, (variant, test) in enumerate(ask(tables, variants, jobs=jobs), 1):
         yield variant, test
@@ -132,10 +148,9 @@ def lay_tables(killer: type[Forge | Ape], folder: Path, *, jobs: int) -> Tables:
 
 def as_deployed(layout: Layout, variant: Variant) -> bool:
     """Return whether a variant, compiled with the settings of ape-config.yaml, has the contract's own bytecode."""
-    file, changed = file_of(variant.contract), file_of(variant.library or variant.contract)
-    built = []
-    for source in (variant.source, layout.sources()[changed]):
-        sources = {file: layout.sources()[file], changed: source}
+    file, built = file_of(variant.contract), []
+    for source in (variant.source, layout.sources()[variant.file]):
+        sources = {file: layout.sources()[file], variant.file: source}
         job = layout.job(sources, {file: {variant.contract: ["evm.bytecode.object"]}})
         # The metadata hash at the end of the code depends on the source text.
         job["settings"]["metadata"] = {"appendCBOR": False}

@@ -1,8 +1,7 @@
 """The test suites that run on mutants, each in a copy of the repository: forge's tests, then the Python tests by Ape.
 
-Forge and Ape cache the compiled contracts. A mutant's bytecode replaces the contract's bytecode in the cache, so that
-nothing is compiled again and a run of forge takes one to two seconds. Foundry's option ``dynamic_test_linking`` makes
-forge's tests read the bytecode from the cache.
+Both suites deploy the bytecode that the package ships. A mutant's bytecode replaces it in the copy, so that nothing is
+compiled again and a run of forge takes one to two seconds.
 """
 
 from __future__ import annotations
@@ -13,11 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 
 from scripts.compilation import CLONE
@@ -29,7 +26,6 @@ LIMIT = 180.0
 """The time in seconds after which a run counts as failed, because the mutant does not terminate."""
 FORGE_SETTINGS = {
     "FOUNDRY_PROFILE": "default",
-    "FOUNDRY_DYNAMIC_TEST_LINKING": "true",
     "FOUNDRY_GAS_LIMIT": "120000000",  # ends endless loops early; 256 registrations need more than 60 million
     "FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT": "0",  # the shortest failing sequence is not used
 }
@@ -49,7 +45,7 @@ PYTHON_TESTS = {
     "FirmwareReplication": ("replication",),
     "Producers": ("producers",),
     "IdentityRegistry": ("identities",),
-    "DeviceRegistry": ("ledger", "orders"),
+    "DeviceRegistry": ("devices", "ledger", "orders"),
     "UpdateLedger": ("ledger",),
     "UpdateOrders": ("orders",),
 }
@@ -58,8 +54,6 @@ test BlockOTA. The tests of UpdateLedger and UpdateOrders use the real DeviceReg
 _VENDORS = ("BlockOTA", "FirmwareReplication", "Events", "Fuzz", "Lists", "Names")
 FORGE_TESTS = {"BlockOTA": _VENDORS, "FirmwareReplication": _VENDORS, "DeviceRegistry": ("Device",)}
 """The beginnings of the names of forge's test files that run on mutants of a contract, if they are not its own name."""
-LIBRARIES = {"IdentityKeys": "IdentityRegistry", "CodeRecord": "IdentityRegistry", "MerkleLog": "UpdateLedger"}
-"""The contract whose tests run on the mutants of a library, whose code is part of the contract."""
 KILLED_BY_TIME = "time"
 CONTRACT_TESTS = "tests/contracts"
 PYTEST = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider")
@@ -67,16 +61,13 @@ PYTEST = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider")
 
 @dataclass(frozen=True)
 class Variant:
-    """A changed contract: its name, the text of the changed file, its creation bytecode, and the name of the change.
-
-    `library` is the changed library; empty if the contract's own file is changed.
-    """
+    """A changed contract: its name, the changed file and text, the creation bytecode, and the name of the change."""
 
     contract: str
+    file: str
     source: str
-    creation: bytes
+    creation: bytes = b""
     name: str = ""
-    library: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,9 +86,8 @@ class Forge:
 
     def kills(self, variant: Variant) -> str:
         """Run the tests on a variant; return the first test that failed, "" if all passed."""
-        path = self.folder / ".build" / "forge" / "out" / f"{variant.contract}.sol" / f"{variant.contract}.json"
-        with exchanged(path, ("bytecode", "object"), variant.creation):
-            words = ("--fail-fast", "--match-path", files_of(variant.contract), "--fuzz-seed", SEED, "--json")
+        with exchanged(self.folder, variant):
+            words = ("--fail-fast", "--match-path", forge_files(variant.contract), "--fuzz-seed", SEED, "--json")
             done = forge(self.folder, "test", *words)
         if done is None:
             return KILLED_BY_TIME
@@ -106,14 +96,14 @@ class Forge:
 
 @dataclass(frozen=True)
 class Ape:
-    """The Python tests, which run on replaced bytecode in a compiled copy of the repository."""
+    """The Python tests, which run on replaced bytecode in a copy of the repository."""
 
     folder: Path
     name = "Ape"
 
     @staticmethod
     def prepare(folder: Path) -> None:
-        """Run one test file in a copy of the repository, which compiles the contracts into the tests' cache."""
+        """Run one test file in a copy of the repository, to see that the tests can run."""
         done = run([*PYTEST, f"{CONTRACT_TESTS}/test_reading.py"], folder, dict(os.environ))
         if done is None or done.returncode:
             raise RuntimeError(f"the tests fail on the unchanged contracts: {done and done.stdout}")
@@ -122,8 +112,7 @@ class Ape:
         """Run the tests on a variant; return the first test that failed, "" if all passed."""
         names = sorted(path.name for path in (self.folder / CONTRACT_TESTS).glob("test_*.py"))
         tests = [f"{CONTRACT_TESTS}/{name}" for name in names if runs_by_ape(name, variant.contract)]
-        [cache] = (self.folder / ".build" / "compiled").glob("*/__local__.json")
-        with exchanged(cache, ("contractTypes", variant.contract, "deploymentBytecode", "bytecode"), variant.creation):
+        with exchanged(self.folder, variant):
             done = run([*PYTEST, *tests], self.folder, dict(os.environ))
         if done is None:
             return KILLED_BY_TIME
@@ -133,7 +122,7 @@ class Ape:
         return failed[0].split(" ", 1)[1].split(" - ")[0].removeprefix(f"{CONTRACT_TESTS}/")
 
 
-def files_of(contract: str) -> str:
+def forge_files(contract: str) -> str:
     """Return the pattern of the files of forge's tests that run on mutants of a contract."""
     names = FORGE_TESTS.get(contract, (contract,))
     return f"{CONTRACT_TESTS}/{{{','.join(f'{name}*' for name in names)}}}.t.sol"
@@ -162,13 +151,11 @@ def first_failure(output: str) -> str:
 
 
 @contextmanager
-def exchanged(path: Path, place: Sequence[str], creation: bytes) -> Iterator[None]:
-    """Replace the bytecode in a JSON file while the block runs; `place` contains the keys that lead to the bytecode."""
+def exchanged(folder: Path, variant: Variant) -> Iterator[None]:
+    """Replace the bytecode of a contract in a copy of the repository while the block runs."""
+    path = folder / "blockota" / "artifacts" / f"{variant.contract}.json"
     kept = path.read_text()
-    artifact = json.loads(kept)
-    *way, last = place
-    reduce(getitem, way, artifact)[last] = f"0x{creation.hex()}"
-    path.write_text(json.dumps(artifact))
+    path.write_text(json.dumps(json.loads(kept) | {"bytecode": f"0x{variant.creation.hex()}"}))
     try:
         yield
     finally:

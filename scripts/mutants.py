@@ -3,7 +3,7 @@
 Forge's tests and the Python tests (`mutant_killers`) run on each mutant until a test fails. A mutant on which all
 tests pass is compiled with the settings of the deployment, and left out if its bytecode equals the contract's. Every
 other surviving mutant must be explained in docs/contracts.md under a heading with its name. The exit status is 1 if a
-survivor is not explained, an explanation has no survivor, or the tests kill less than 95 % of the mutants.
+survivor is not explained, an explanation has no survivor, or the tests kill less than 95 % of a contract's mutants.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import re
 import sys
 import time
@@ -22,15 +23,17 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from scripts.compilation import CLONE, CONTRACTS, Layout, file_of, laid_out
+from scripts.compilation import CLONE, CONTRACTS, Layout, files_of, laid_out
 from scripts.mutant_bench import as_deployed, compile_mutants, progress, run_killer
-from scripts.mutant_killers import KILLERS, LIBRARIES, copy_tree
+from scripts.mutant_killers import KILLERS, copy_tree
 from scripts.mutation import Mutant, enumerations, mutants_of
 
 REPORT = CLONE / ".build" / "mutants.json"
 EXPLANATIONS = CLONE / "docs" / "contracts.md"
 LEAST_KILLED, FEWEST = 0.95, 60
 NOT_COMPILED = "solc"
+SEED = 1
+"""The seed of a sample, so that the same mutants are run again."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Fate:
     """The outcome of one mutant.
 
     Attributes:
-        contract: name of the contract or library.
+        contract: name of the contract.
+        file: the changed file.
         mutant: the change.
         killer: "forge" or "Ape", whose test failed; "solc" if the mutant does not compile; empty for a survivor.
         test: the first test that failed.
@@ -46,6 +50,7 @@ class Fate:
     """
 
     contract: str
+    file: str
     mutant: Mutant
     killer: str = ""
     test: str = ""
@@ -61,47 +66,65 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the tests on all or some mutants, write the report, and print the table and the problems."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="run the mutants whose name matches this regular expression")
+    parser.add_argument("--contract", action="append", help="run the mutants of this contract; can be repeated")
+    parser.add_argument("--sample", type=int, help="run this number of each contract's mutants, drawn by a fixed seed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="number of mutants tested in parallel")
     parser.add_argument("--list", action="store_true", help="print the names and run nothing")
     options = parser.parse_args(arguments)
     began = time.monotonic()
     with laid_out() as layout:
-        chosen = [
-            (contract, mutant) for contract, mutant in all_mutants(layout) if re.search(options.only, mutant.name)
+        wanted = [
+            fate
+            for fate in all_mutants(layout)
+            if re.search(options.only, fate.mutant.name) and fate.contract in (options.contract or CONTRACTS)
         ]
+        chosen = drawn_of(wanted, options.sample) if options.sample else wanted
         if options.list:
-            print("\n".join(mutant.name for _, mutant in chosen))
+            print("\n".join(fate.mutant.name for fate in chosen))
             return 0
         every = campaign(layout, chosen, jobs=options.jobs)
     fates = [fate for fate in every if fate.killer != NOT_COMPILED]
     progress("")
     print(f"{len(every) - len(fates)} mutants do not compile and are left out.")
     write_report(fates, time.monotonic() - began)
-    problems = complaints(fates, explanations(EXPLANATIONS.read_text()), whole=not options.only)
+    whole = not (options.only or options.contract or options.sample)
+    problems = complaints(fates, explanations(EXPLANATIONS.read_text()), whole=whole)
     print("\n".join(problems), file=sys.stderr)
     return 1 if problems else 0
 
 
-def all_mutants(layout: Layout) -> list[tuple[str, Mutant]]:
-    """Return all mutants, each with the name of its contract or library."""
+def all_mutants(layout: Layout) -> list[Fate]:
+    """Return all mutants, each with its contract and file, before any test ran."""
     sources = layout.sources()
     units = layout.compile(layout.job(sources, {"*": {"": ["ast"]}}))["sources"]
     enums = {name: members for unit in units.values() for name, members in enumerations(unit["ast"]).items()}
-    files = {name: file_of(name) for name in (*CONTRACTS, *LIBRARIES)}
     return [
-        (name, mutant)
-        for name, file in files.items()
+        Fate(contract, file, mutant)
+        for contract in CONTRACTS
+        for file in files_of(contract)
         for mutant in mutants_of(sources[file].encode(), units[file]["ast"], enums=enums)
     ]
 
 
-def campaign(layout: Layout, chosen: Sequence[tuple[str, Mutant]], *, jobs: int) -> list[Fate]:
+def drawn_of(fates: Sequence[Fate], count: int) -> list[Fate]:
+    """Return a sample of each contract's mutants, in their order; all if there are fewer."""
+    drawn: list[Fate] = []
+    for contract in dict.fromkeys(fate.contract for fate in fates):
+        own = [fate for fate in fates if fate.contract == contract]
+        places = random.Random(SEED).sample(range(len(own)), min(count, len(own)))  # noqa: S311 - no secret
+        drawn += [own[place] for place in sorted(places)]
+    return drawn
+
+
+def campaign(layout: Layout, chosen: Sequence[Fate], *, jobs: int) -> list[Fate]:
     """Run the tests on the chosen mutants; return the outcome of each mutant, in the given order."""
-    fates = {mutant.name: Fate(contract, mutant) for contract, mutant in chosen}
+    fates = {fate.mutant.name: fate for fate in chosen}
     variants = [
         variant
-        for contract in dict.fromkeys(contract for contract, _ in chosen)
-        for variant in compile_mutants(layout, contract, [m for c, m in chosen if c == contract], jobs=jobs)
+        for contract in dict.fromkeys(fate.contract for fate in chosen)
+        for variant in compile_mutants(
+            layout, contract, [(fate.file, fate.mutant) for fate in chosen if fate.contract == contract], jobs=jobs
+        )
     ]
     for name in fates.keys() - {variant.name for variant in variants}:
         fates[name] = replace(fates[name], killer=NOT_COMPILED)
@@ -125,7 +148,10 @@ def write_report(fates: Sequence[Fate], seconds: float) -> None:
         table.add_row(contract, kind, *counts(f for f in fates if (f.contract, f.mutant.kind) == (contract, kind)))
     table.add_row("all", "", *counts(fates), style="bold")
     Console().print(table)
-    Console().print(f"{killed(fates):.1%} killed, in {seconds:.0f} s; {REPORT.relative_to(CLONE)}")
+    for contract in dict.fromkeys(fate.contract for fate in fates):
+        own = [fate for fate in fates if fate.contract == contract]
+        Console().print(f"{contract}: {', '.join(counts(own))}; {killed(own):.1%} killed")
+    Console().print(f"In {seconds:.0f} s; {REPORT.relative_to(CLONE)}")
     REPORT.parent.mkdir(exist_ok=True)
     rows = [asdict(fate) | {"name": fate.mutant.name} for fate in fates]
     REPORT.write_text(json.dumps(rows, indent=1, ensure_ascii=False))
@@ -162,8 +188,10 @@ def complaints(fates: Sequence[Fate], explained: Mapping[str, str], *, whole: bo
         problems += [f"{name} has no mutants." for name in CONTRACTS if name not in contracts]
         if len(fates) < FEWEST:
             problems.append(f"There are {len(fates)} mutants, fewer than {FEWEST}.")
-        if killed(fates) < LEAST_KILLED:
-            problems.append(f"{killed(fates):.1%} were killed, less than {LEAST_KILLED:.0%}.")
+        for name in dict.fromkeys(fate.contract for fate in fates):
+            share = killed(fate for fate in fates if fate.contract == name)
+            if share < LEAST_KILLED:
+                problems.append(f"{share:.1%} of {name}'s were killed, less than {LEAST_KILLED:.0%}.")
     return problems
 
 

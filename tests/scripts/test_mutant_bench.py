@@ -10,7 +10,7 @@ import pytest
 from scripts.mutant_bench import Tables, ask
 from scripts.mutant_killers import KILLED_BY_TIME, Forge, Variant
 
-VARIANTS = [Variant("C", "", b"", name) for name in ("endless", "slow", "killed", "passed")]
+VARIANTS = [Variant("C", "C.sol", "", name=name) for name in ("endless", "slow", "killed", "passed")]
 KILLING = "C.t.sol:CTest.test_f"
 
 

@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from scripts.compilation import CLONE, CONTRACTS
-from scripts.mutant_killers import CONTRACT_TESTS, NOT_BY_APE, files_of, first_failure, runs_by_ape
-from scripts.mutants import Fate, complaints, explanations, killed
+from scripts.compilation import CLONE, CONTRACTS, files_of
+from scripts.mutant_killers import CONTRACT_TESTS, NOT_BY_APE, first_failure, forge_files, runs_by_ape
+from scripts.mutants import Fate, complaints, drawn_of, explanations, killed
 from scripts.mutation import Mutant
 
 DOCUMENT = """# Mutants
@@ -36,9 +36,9 @@ def mutant(number: int) -> Mutant:
 def fates(*, killed_: int, survived: int, same: int = 0) -> list[Fate]:
     """Return test results of killed, surviving and unchanged mutants."""
     contracts = itertools.cycle(CONTRACTS)
-    tested = [Fate(next(contracts), mutant(n), "forge", "T.test_f") for n in range(killed_)]
-    tested += [Fate("FirmwareReplication", mutant(1000 + n)) for n in range(survived)]
-    return tested + [Fate("BlockOTA", mutant(2000 + n), same=True) for n in range(same)]
+    tested = [Fate(next(contracts), "C.sol", mutant(n), "forge", "T.test_f") for n in range(killed_)]
+    tested += [Fate("FirmwareReplication", "C.sol", mutant(1000 + n)) for n in range(survived)]
+    return tested + [Fate("BlockOTA", "C.sol", mutant(2000 + n), same=True) for n in range(same)]
 
 
 def test_explanations_are_read_by_name() -> None:
@@ -56,8 +56,8 @@ def test_unchanged_bytecode_is_not_a_mutant() -> None:
 
 
 def test_enough_killed_and_survivors_explained_passes() -> None:
-    """A campaign with 95 % killed mutants passes if all survivors are explained."""
-    campaign = fates(killed_=95, survived=5)
+    """A campaign with 95 % killed mutants of each contract passes if all survivors are explained."""
+    campaign = fates(killed_=700, survived=5)
     explained = {fate.mutant.name: "It behaves in the same way." for fate in campaign if fate.survived}
     assert complaints(campaign, explained, whole=True) == []
 
@@ -65,13 +65,13 @@ def test_enough_killed_and_survivors_explained_passes() -> None:
 @pytest.mark.parametrize("explained", [{}, {mutant(1000).name: ""}], ids=["absent", "empty"])
 def test_a_survivor_without_an_explanation_is_named(explained: dict[str, str]) -> None:
     """A surviving mutant without an explanation, or with an empty one, is reported."""
-    found = complaints(fates(killed_=99, survived=1), explained, whole=True)
+    found = complaints(fates(killed_=700, survived=1), explained, whole=True)
     assert found == [f"Survived without an explanation: {mutant(1000).name}"]
 
 
 def test_an_explanation_of_no_survivor_is_named() -> None:
     """An explanation of a mutant that no longer survives is reported if all mutants were tested."""
-    campaign = fates(killed_=99, survived=0)
+    campaign = fates(killed_=700, survived=0)
     assert complaints(campaign, {"old": "text"}, whole=True) == ["Explained, but no survivor any more: old"]
     assert complaints(campaign, {"old": "text"}, whole=False) == []
 
@@ -85,7 +85,25 @@ def test_too_few_killed_too_few_mutants_and_a_contract_without_are_named() -> No
     ]
     campaign = fates(killed_=90, survived=10)
     explained = {fate.mutant.name: "text" for fate in campaign if fate.survived}
-    assert complaints(campaign, explained, whole=True) == ["90.0% were killed, less than 95%."]
+    expected = ["56.5% of FirmwareReplication's were killed, less than 95%."]
+    assert complaints(campaign, explained, whole=True) == expected
+
+
+def test_a_sample_has_the_same_mutants_each_time() -> None:
+    """A sample has the given number of each contract's mutants, in their order, and the same ones again."""
+    campaign = fates(killed_=700, survived=0)
+    drawn = drawn_of(campaign, 10)
+    assert drawn == drawn_of(campaign, 10) != drawn_of(campaign[::-1], 10)
+    assert [sum(fate.contract == name for fate in drawn) for name in CONTRACTS] == [10] * len(CONTRACTS)
+    assert sorted(drawn_of(campaign, 1000), key=campaign.index) == sorted(campaign, key=campaign.index)
+
+
+def test_every_solidity_file_belongs_to_a_contract() -> None:
+    """Each file of contracts/ but the interfaces is a contract's own file or one of its parts, and of one only."""
+    folder = CLONE / "contracts"
+    present = {path.relative_to(CLONE).as_posix() for path in folder.rglob("*.sol") if ".cache" not in path.parts}
+    listed = [file for contract in CONTRACTS for file in files_of(contract)]
+    assert sorted(listed) == sorted(file for file in present if "/interfaces/" not in file)
 
 
 def test_the_first_failure_of_forge_is_found() -> None:
@@ -111,7 +129,7 @@ def test_every_file_of_tests_runs_on_mutants_of_a_contract() -> None:
     assert set.union(*by_ape.values()) == python
 
     solidity = {path.name for path in folder.glob("*.t.sol") if not path.name.startswith("Check")}
-    by_forge = {contract: {name for name in solidity if fits(name, files_of(contract))} for contract in CONTRACTS}
+    by_forge = {contract: {name for name in solidity if fits(name, forge_files(contract))} for contract in CONTRACTS}
     assert all(by_forge.values())
     assert set.union(*by_forge.values()) == solidity - {"MerkleLog.t.sol"}
 
