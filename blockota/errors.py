@@ -20,6 +20,7 @@ Each number is the `exit_status` of a command that fails with the error::
     │   └── BoardProtocolError     the board's answer violates AN3155
     └── UnreachableError        5  chain or store out of reach
         ├── ChainError             the node is out of reach, or cannot fulfil the request
+        ├── MessagingError         the message broker is out of reach, or refuses the connection
         └── StoreError             the content store cannot be read or written
             └── NotInStoreError    the store works, but does not have the block
 """
@@ -304,6 +305,10 @@ class UnreachableError(BlockOTAError):
 
 class ChainError(UnreachableError):
     """The node is out of reach, or cannot fulfil the request."""
+
+
+class MessagingError(UnreachableError):
+    """The message broker is out of reach, refuses the connection, or the connection was lost."""
 
 
 class StoreError(UnreachableError):

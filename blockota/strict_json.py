@@ -49,13 +49,18 @@ def load(raw: bytes, *, form: str, remedy: str = "", action: Action | None = Non
     return fields
 
 
-def load_object(raw: bytes) -> dict[str, Any]:
+def load_object(raw: bytes, *, has_fractions: bool = False) -> dict[str, Any]:
     """Read any JSON object.
+
+    Args:
+        raw: the file's bytes.
+        has_fractions: whether numbers need not be whole.
 
     Raises:
         ProposalError: the file is not a JSON object, repeats a key, has a number that is not whole, or is nested too
             deeply.
     """
+    parse_float = float if has_fractions else _no_number
     if not raw.strip():
         raise ProposalError("the file cannot be read", why="it is empty")
     try:
@@ -64,7 +69,7 @@ def load_object(raw: bytes) -> dict[str, Any]:
         except UnicodeDecodeError as error:
             raise ValueError("its bytes are not text") from error
         check_depth(document)
-        fields = json.loads(document, object_pairs_hook=_unique, parse_float=_no_number, parse_constant=_no_number)
+        fields = json.loads(document, object_pairs_hook=_unique, parse_float=parse_float, parse_constant=_no_number)
     except ValueError as error:
         raise ProposalError("the file cannot be read", why=f"it is not valid JSON ({error})") from error
     if not isinstance(fields, dict):

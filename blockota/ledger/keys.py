@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -89,25 +90,42 @@ def create_log_key(path: Path) -> None:
         raise UsageError(f"{path} cannot be written", why=error.strerror or str(error)) from error
 
 
-def _key_in_file(path: Path) -> Ed25519PrivateKey:
+def read_key_file(path: Path, *, name: str, action: Action | None = None) -> PrivateKeyTypes:
+    """Return the unencrypted private key in a PEM file.
+
+    Args:
+        path: the file.
+        name: the key's name in errors, such as ``the key of a log``.
+        action: the command that makes such a key.
+
+    Raises:
+        UsageError: the file does not exist, or has no such key.
+        RefusedError: other users can read the file.
+    """
     if not path.exists():
         raise UsageError(
-            f"the key of the log {path} cannot be read",
+            f"{name} {path} cannot be read",
             why="the file does not exist",
-            remedy="correct the path, or make a key for a new log",
-            action=Action.MAKE_LOG_KEY,
+            remedy="correct the path, or make a new key",
+            action=action,
         )
     pem = read_input(path, limit=_MAX_FILE_SIZE)
     if sys.platform != "win32" and path.stat().st_mode & _OTHERS:  # Windows has other permissions
         raise RefusedError(
-            f"the key of the log {path} is not used",
-            why="other users of this computer may read it, and could sign in the log's name",
+            f"{name} {path} is not used",
+            why="other users of this computer may read it, and could sign with it",
             remedy=f"run `chmod 600 {path}`, or make a new key if others have access to this computer",
         )
     try:
-        private = load_pem_private_key(pem, password=None)
+        return load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: the key is encrypted
-        raise _not_a_key(f"the file {path}") from error
+        raise UsageError(
+            f"the file {path} is not {name}", why="it is not an unencrypted private key in PEM (PKCS #8)"
+        ) from error
+
+
+def _key_in_file(path: Path) -> Ed25519PrivateKey:
+    private = read_key_file(path, name="the key of a log", action=Action.MAKE_LOG_KEY)
     if not isinstance(private, Ed25519PrivateKey):
         raise _not_a_key(f"the file {path}")
     return private

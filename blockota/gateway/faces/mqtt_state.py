@@ -1,0 +1,108 @@
+"""What the MQTT face keeps on disk: the executions of jobs, the shadows, and how much of the log was published.
+
+What devices run is in the core's state. This file is less: a device repeats its report, and the gateway publishes an
+entry of the log again rather than not at all. So a commit does not wait for the disk. After SIGKILL nothing is missing;
+after a power failure, the last seconds may be.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from blockota.errors import StoreError
+from blockota.messaging.documents import JobExecution, JobStatus, Shadow
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS execution (thing INTEGER, product TEXT, fields TEXT, PRIMARY KEY (thing, product));
+CREATE TABLE IF NOT EXISTS shadow (thing INTEGER PRIMARY KEY, version INTEGER, desired TEXT, reported TEXT);
+CREATE TABLE IF NOT EXISTS published (one INTEGER PRIMARY KEY CHECK (one = 1), entries INTEGER);
+"""
+
+
+class ThingStore:
+    """The executions and shadows of all devices, in memory and in an SQLite file.
+
+    Args:
+        path: the file, created if necessary.
+
+    Attributes:
+        published: number of the first log entry that may not have been published.
+
+    Raises:
+        StoreError: the file cannot be opened, or is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Like the core, the face works in one thread, though not in the one that made it.
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+            self._executions: defaultdict[int, dict[str, JobExecution]] = defaultdict(dict)
+            for thing, product, fields in self._database.execute("SELECT thing, product, fields FROM execution"):
+                self._executions[thing][product] = _execution(json.loads(fields))
+            rows = self._database.execute("SELECT thing, version, desired, reported FROM shadow")
+            self._shadows = {row[0]: Shadow(row[1], json.loads(row[2]), json.loads(row[3])) for row in rows}
+            row = self._database.execute("SELECT entries FROM published").fetchone()
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+            raise self._unusable(error) from error
+        self.published: int = row[0] if row else 0
+
+    def execution(self, thing: int, product: str) -> JobExecution | None:
+        """Return the last execution of a job of a product by a device."""
+        return self._executions[thing].get(product)
+
+    def execution_of(self, thing: int, job: int) -> tuple[str, JobExecution] | None:
+        """Return the product and the execution of a job that a device has or had last."""
+        return next(((product, one) for product, one in self._executions[thing].items() if one.job == job), None)
+
+    def put_execution(self, product: str, execution: JobExecution) -> None:
+        """Keep an execution."""
+        self._executions[execution.thing][product] = execution
+        self._write(
+            "INSERT OR REPLACE INTO execution VALUES (?, ?, ?)",
+            execution.thing,
+            product,
+            json.dumps(vars(execution) | {"details": dict(execution.details)}),
+        )
+
+    def shadow(self, thing: int) -> Shadow:
+        """Return the shadow of a device."""
+        return self._shadows.get(thing, Shadow())
+
+    def put_shadow(self, thing: int, shadow: Shadow) -> None:
+        """Keep a shadow."""
+        self._shadows[thing] = shadow
+        values = shadow.version, json.dumps(shadow.desired), json.dumps(shadow.reported)
+        self._write("INSERT OR REPLACE INTO shadow VALUES (?, ?, ?, ?)", thing, *values)
+
+    def put_published(self, entries: int) -> None:
+        """Keep how many entries of the log were published."""
+        self.published = entries
+        self._write("INSERT OR REPLACE INTO published VALUES (1, ?)", entries)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _write(self, statement: str, *values: object) -> None:
+        try:
+            self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"the state of the MQTT face in {self._path} cannot be used",
+            why=str(error),
+            remedy="check the disk; without the file, devices report again and the whole log is published again",
+        )
+
+
+def _execution(fields: dict[str, Any]) -> JobExecution:
+    return JobExecution(**fields | {"status": JobStatus(fields["status"])})

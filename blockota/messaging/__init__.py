@@ -1,0 +1,1 @@
+"""Messages between gateways, devices and management systems: topics, documents, and the MQTT client."""
