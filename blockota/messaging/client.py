@@ -81,7 +81,7 @@ class Message:
     is_retained: bool = False
 
 
-class Connection(Protocol):
+class BrokerConnection(Protocol):
     """A connection to a broker. After its loss, each method raises `MessagingError`."""
 
     async def subscribe(self, topic: str) -> bool:
@@ -94,11 +94,11 @@ class Connection(Protocol):
         """Yield the messages of all subscriptions."""
 
 
-Connect = Callable[[], AbstractAsyncContextManager[Connection]]
+Connect = Callable[[], AbstractAsyncContextManager[BrokerConnection]]
 
 
 @asynccontextmanager
-async def connected(account: BrokerAccount) -> AsyncIterator[Connection]:
+async def connected(account: BrokerAccount) -> AsyncIterator[BrokerConnection]:
     """Connect to a broker while the ``async with`` block runs.
 
     Raises:
@@ -134,7 +134,7 @@ async def connected(account: BrokerAccount) -> AsyncIterator[Connection]:
 
 async def keep_connected(
     connect: Connect,
-    serve: Callable[[Connection], Awaitable[None]],
+    serve: Callable[[BrokerConnection], Awaitable[None]],
     *,
     note: Callable[[MessagingError], None],
     pauses: tuple[float, ...] = PAUSES,
@@ -159,7 +159,7 @@ async def keep_connected(
         failures += 1
 
 
-async def publish_all(connection: Connection, messages: Sequence[Message]) -> None:
+async def publish_all(connection: BrokerConnection, messages: Sequence[Message]) -> None:
     """Publish messages in their order; many await the broker's confirmation at the same time."""
     for start in range(0, len(messages), _IN_FLIGHT):
         some = messages[start : start + _IN_FLIGHT]

@@ -1,0 +1,393 @@
+"""The face for IP devices: AWS IoT Jobs and Device Shadow, and events, through an MQTT broker.
+
+The notice of a device's next job is retained, so that a device that was off line gets it whatever the broker lost. The
+face publishes all notices again whenever it connects. A request is answered in ``…/accepted`` or ``…/rejected`` when
+the core has what it says on the disk: a device repeats a request that is not answered.
+
+Every entry of the log is published for management systems, in the log's order. A broker may lose the messages of its
+last half minute when it is killed. So the face remembers what it published a minute ago, and begins there when it
+connects: a subscriber drops an entry whose index it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
+
+from blockota.errors import BlockOTAError, MessagingError, RefusedError
+from blockota.gateway.core import Core
+from blockota.gateway.face import FaceContext
+from blockota.gateway.faces.mqtt_documents import DocumentMaker
+from blockota.gateway.faces.mqtt_jobs import JobDesk, RejectedRequestError
+from blockota.gateway.faces.mqtt_probe import PROBE, check_access
+from blockota.gateway.faces.mqtt_shadows import INVALID, ShadowDesk
+from blockota.gateway.faces.mqtt_state import ThingStore
+from blockota.gateway.identity_key import open_identity_key
+from blockota.messaging.client import (
+    BrokerAccount,
+    Connect,
+    BrokerConnection,
+    Message,
+    connected,
+    keep_connected,
+    publish_all,
+)
+from blockota.messaging.documents import RejectCode, client_token
+from blockota.messaging.mosquitto import GATEWAY, BrokerFiles
+from blockota.messaging.topics import (
+    SUBSCRIPTIONS,
+    RequestKind,
+    RequestTopic,
+    ThingEvent,
+    event_accepted,
+    event_answers,
+    event_refused,
+    notify_next,
+    parse_object,
+    shadow_delta,
+    site_event,
+    site_events,
+)
+from blockota.settings_table import SettingsTable
+
+STATE_NAME = "mqtt.sqlite"
+SAVED_AFTER = 60
+"""Seconds after which a broker has a message on its disk: twice the interval in `blockota.messaging.mosquitto`."""
+_WINDOW, _MAX_IN_WINDOW = 10, 60
+"""A device that sends more messages than this in a window of seconds is not answered until the next window."""
+_AT_WORK, _FEED_PAUSE = 512, 1.0
+_SHADOW_KINDS = (RequestKind.SHADOW_GET, RequestKind.SHADOW_UPDATE)
+
+
+def create(table: SettingsTable, context: FaceContext) -> MqttFace:
+    """Make the face from its settings.
+
+    Raises:
+        UsageError: a setting cannot be used.
+        RefusedError: the key of the identity cannot be used.
+        StoreError: the face's state cannot be opened.
+    """
+    table.known("broker", "files", "authority", "password", "images", "devices")
+    host, port = table.address("broker", "localhost:8883")
+    files = BrokerFiles(table.path("files") or context.folder / "mqtt")
+    authority = table.path("authority") or files.authority
+    images = table.required("images", example="https://gateway.example:8443/images/").rstrip("/")
+    if not images.startswith("https://"):
+        raise table.unusable("images", f"{images!r:.80} does not begin with https://")
+    key = open_identity_key(context.identity_key, environment=os.environ) if context.identity_key else None
+
+    def connect(name: str, *, is_persistent: bool = False) -> Connect:
+        def account() -> BrokerAccount:
+            return BrokerAccount(host, port, name, files.secret(name) if name else "", authority, is_persistent)
+
+        return lambda: connected(account())
+
+    return MqttFace(
+        context,
+        BrokerAccess(connect(GATEWAY, is_persistent=True), connect(PROBE), connect(""), files.forget),
+        DocumentMaker(context.identity, key, lambda digest: f"{images}/{digest.hex()}"),
+    )
+
+
+@dataclass(frozen=True)
+class BrokerAccess:
+    """How the face reaches the broker.
+
+    Attributes:
+        as_gateway: connects as the gateway.
+        as_probe: connects as the probe, `blockota.gateway.faces.mqtt_probe`.
+        as_stranger: connects without a user name.
+        forget: removes the credentials of a device, if it has any.
+    """
+
+    as_gateway: Connect
+    as_probe: Connect
+    as_stranger: Connect
+    forget: Callable[[int], None]
+
+
+class MqttFace:
+    """The face.
+
+    Args:
+        context: the surroundings.
+        broker: the broker.
+        documents: makes the documents of offers.
+    """
+
+    name = "mqtt"
+
+    def __init__(self, context: FaceContext, broker: BrokerAccess, documents: DocumentMaker) -> None:
+        self._context, self._broker, self._documents = context, broker, documents
+        self._store = ThingStore(context.folder / STATE_NAME)
+        self._changed: set[int] = set()
+        self._wake = asyncio.Event()
+        self._limits = _Limits(context.clock)
+        self._published: deque[tuple[int, int]] = deque()
+
+    def offer_changed(self, device: int) -> None:
+        """Have a device notified."""
+        self._changed.add(device)
+        self._wake.set()
+
+    async def run(self, core: Core) -> NoReturn:
+        """Serve devices until the task is cancelled.
+
+        Raises:
+            RefusedError: the broker does not keep devices apart.
+        """
+        await keep_connected(
+            self._broker.as_gateway,
+            partial(self._serve, core),
+            note=lambda error: self._context.log(self.name, "disconnected", why=error.why),
+        )
+
+    async def _serve(self, core: Core, connection: BrokerConnection) -> None:
+        """Serve one connection.
+
+        Raises:
+            MessagingError: the connection was lost.
+            RefusedError: the broker does not keep devices apart.
+        """
+        for topic in SUBSCRIPTIONS:
+            if not await connection.subscribe(topic):
+                raise RefusedError("the message broker is not used", why=f"it refuses the subscription to {topic}")
+        early = await check_access(connection, self._broker.as_probe, self._broker.as_stranger)
+        self._context.log(self.name, "connected")
+        session = _Session(core, connection, self._context, self._desks(core), self._limits)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._notify(session, core))
+                tasks.create_task(self._feed(connection))
+                tasks.create_task(session.read(early, tasks))
+        except ExceptionGroup as errors:
+            raise _first(errors) from errors
+
+    def _desks(self, core: Core) -> tuple[JobDesk, ShadowDesk]:
+        parts = core, self._store, self._documents, self._context.clock
+        return JobDesk(*parts), ShadowDesk(*parts)
+
+    async def _notify(self, session: _Session, core: Core) -> NoReturn:
+        """Publish notices: at first those of all devices, then those of devices whose offers changed."""
+        self._changed.update(core.numbers())
+        self._wake.set()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            changed, self._changed = self._changed, set()
+            for number in changed:
+                device = core.device(number)
+                if device and device.is_banned:
+                    self._broker.forget(number)
+            await publish_all(
+                session.connection, [one for number in sorted(changed) for one in session.notices(number)]
+            )
+
+    async def _feed(self, connection: BrokerConnection) -> NoReturn:
+        """Publish the entries of the log."""
+        topic, index = site_events(self._context.identity), self._store.published
+        self._published.clear()
+        while True:
+            entries = await asyncio.to_thread(self._context.entries, index)
+            await publish_all(
+                connection, [Message(topic, site_event(index + place, entry)) for place, entry in enumerate(entries)]
+            )
+            index += len(entries)
+            self._keep_published(index)
+            if not entries:
+                await asyncio.sleep(_FEED_PAUSE)
+
+    def _keep_published(self, index: int) -> None:
+        now = self._context.clock()
+        if not self._published or self._published[-1][1] != index:
+            self._published.append((now, index))
+        while self._published and self._published[0][0] <= now - SAVED_AFTER:
+            _, saved = self._published.popleft()
+            if saved > self._store.published:
+                self._store.put_published(saved)
+
+
+class _Session:
+    """Answers the requests that arrive in one connection."""
+
+    def __init__(
+        self,
+        core: Core,
+        connection: BrokerConnection,
+        context: FaceContext,
+        desks: tuple[JobDesk, ShadowDesk],
+        limits: _Limits,
+    ) -> None:
+        self.connection = connection
+        self._core, self._context, self._limits = core, context, limits
+        self._jobs, self._shadows = desks
+        self._turns: dict[int, asyncio.Task[None]] = {}
+        self._told: dict[int, object] = {}
+        self._answers: Mapping[RequestKind, Callable[[RequestTopic, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
+            RequestKind.START_NEXT: lambda topic, fields: self._jobs.start_next(topic.thing, fields),
+            RequestKind.GET_PENDING: lambda topic, fields: self._jobs.pending(topic.thing, fields),
+            RequestKind.DESCRIBE: lambda topic, fields: self._jobs.describe(topic.thing, topic.job, fields),
+            RequestKind.UPDATE: lambda topic, fields: self._jobs.update(topic.thing, topic.job, fields),
+            RequestKind.SHADOW_GET: lambda topic, fields: self._shadows.get(topic.thing, fields),
+            RequestKind.SHADOW_UPDATE: lambda topic, fields: self._shadows.update(topic.thing, fields),
+        }
+
+    def notices(self, number: int) -> list[Message]:
+        """Return what a device has to be told: its next job if it changed, and its missing configurations."""
+        device = self._core.device(number)
+        if device is None:
+            return []
+        found: list[Message] = []
+        execution = None if device.is_banned else self._jobs.next_job(number)
+        document = execution["jobDocument"] if execution else {}
+        identity = (execution["jobId"], {**document, "jws": ""}) if execution else ()
+        if self._told.get(number) != identity:
+            self._told[number] = identity
+            payload = {"timestamp": self._context.clock()} | ({"execution": execution} if execution else {})
+            found.append(Message(notify_next(number), _json(payload), is_retained=True))
+        if not device.is_banned:
+            found += self._delta(number)
+        return found
+
+    def _delta(self, number: int) -> list[Message]:
+        shadow = self._shadows.refresh(number)
+        if not shadow.delta:
+            return []
+        fields = {"version": shadow.version, "timestamp": self._context.clock(), "state": shadow.delta}
+        return [Message(shadow_delta(number), _json(fields))]
+
+    async def read(self, early: list[Message], tasks: asyncio.TaskGroup) -> None:
+        """Answer requests; those of one device one after the other, those of several devices at the same time."""
+        at_work = asyncio.Semaphore(_AT_WORK)
+
+        async def in_turn(before: asyncio.Task[None] | None, topic: RequestTopic, payload: bytes) -> None:
+            try:
+                if before:
+                    await asyncio.wait([before])
+                await self._answer(topic, payload)
+            finally:
+                at_work.release()
+
+        async def take(message: Message) -> None:
+            topic = await self._admitted(message)
+            if topic is None:
+                return
+            if topic.kind is RequestKind.EVENT:  # it waits for the log
+                tasks.create_task(self._event(topic.thing, message.payload))
+                return
+            await at_work.acquire()
+            task = tasks.create_task(in_turn(self._turns.get(topic.thing), topic, message.payload))
+            self._turns[topic.thing] = task
+            task.add_done_callback(partial(self._end_turn, topic.thing))
+
+        for message in early:
+            await take(message)
+        async for message in self.connection.messages():
+            await take(message)
+
+    def _end_turn(self, thing: int, task: asyncio.Task[None]) -> None:
+        if self._turns.get(thing) is task:
+            del self._turns[thing]
+
+    async def _admitted(self, message: Message) -> RequestTopic | None:
+        """Return the topic of a request; None for a message that is not answered. The log gets a warning about it."""
+        try:
+            topic = RequestTopic.parse(message.topic)
+        except ValueError as error:
+            await self._core.warn(None, str(error))
+            return None
+        device = self._core.device(topic.thing)
+        if device is None:
+            if str(topic.thing) != PROBE:
+                await self._core.warn(None, f"a message in the name of device {topic.thing}, which is not of this site")
+            return None
+        reason = ""
+        if device.is_banned:
+            reason = "a message of a banned device"
+        elif message.is_retained:
+            reason = "a retained request, which would be repeated for ever"
+        elif not self._limits.allows(topic.thing):
+            reason = f"more than {_MAX_IN_WINDOW} messages in {_WINDOW} seconds"
+        if reason:
+            await self._core.warn(topic.thing, reason)
+            return None
+        return topic
+
+    async def _answer(self, topic: RequestTopic, payload: bytes) -> None:
+        """Answer a request to its topic for answers or for rejections."""
+        token: dict[str, str] = {}
+        try:
+            fields = parse_object(payload)
+            token = client_token(fields)
+            answer = await self._answers[topic.kind](topic, fields)
+        except RejectedRequestError as error:
+            if error.is_warned:
+                await self._core.warn(topic.thing, error.why)
+            await self._reject(topic, error.code, error.why, {**error.fields, **token})
+        except (ValueError, TypeError) as error:
+            await self._core.warn(topic.thing, f"a request to {topic.kind} is refused: {error}")
+            await self._reject(topic, _code(topic, RejectCode.INVALID_REQUEST), str(error), token)
+        except BlockOTAError as error:  # the core has logged it, if it is the device's fault
+            code = RejectCode.INVALID_REQUEST if isinstance(error, RefusedError) else RejectCode.INTERNAL
+            await self._reject(topic, _code(topic, code), error.why or error.what, token)
+        else:
+            fields = {"timestamp": self._context.clock(), **token, **answer}
+            await self.connection.publish(topic.accepted, _json(fields))
+            if topic.kind is RequestKind.SHADOW_UPDATE:
+                await publish_all(self.connection, self._delta(topic.thing))
+
+    async def _reject(self, topic: RequestTopic, code: object, why: str, fields: Mapping[str, Any]) -> None:
+        answer = {"code": code, "message": why, "timestamp": self._context.clock(), **fields}
+        await self.connection.publish(topic.rejected, _json(answer))
+
+    async def _event(self, thing: int, payload: bytes) -> None:
+        try:
+            event = ThingEvent.decode(payload)
+        except ValueError as error:
+            await self._core.warn(thing, f"an event is refused: {error}")
+            return
+        try:
+            index = await self._core.event(thing, text=event.text, statement=event.signature, counter=event.seq)
+            answer = event_accepted(event.seq, index)
+        except RefusedError as error:
+            answer = event_refused(event.seq, error.why or error.what)
+        await self.connection.publish(event_answers(thing), answer)
+
+
+class _Limits:
+    """Counts the messages of each device in the present window of time."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock, self._window = clock, 0
+        self._counts: Counter[int] = Counter()
+
+    def allows(self, thing: int) -> bool:
+        window = self._clock() // _WINDOW
+        if window != self._window:
+            self._window = window
+            self._counts.clear()
+        self._counts[thing] += 1
+        return self._counts[thing] <= _MAX_IN_WINDOW
+
+
+def _code(topic: RequestTopic, code: RejectCode) -> object:
+    """Return the code of a rejection: AWS has words for jobs and numbers for shadows."""
+    if topic.kind not in _SHADOW_KINDS:
+        return code
+    return INVALID if code is not RejectCode.INTERNAL else 500
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def _first(errors: ExceptionGroup[Exception]) -> Exception:
+    """Return the error that matters: a defect or a refusal before a lost connection, which tasks report alike."""
+    found = [error for error in errors.exceptions if not isinstance(error, MessagingError)]
+    return (found or list(errors.exceptions))[0]

@@ -1,0 +1,83 @@
+"""The check that the broker keeps devices apart, before a gateway serves them.
+
+A broker may grant each subscription and deliver nothing, or take each message and drop it. So the check looks at what
+arrives. The probe signs in as device 0, which no device is: a broker that limits devices by their user name limits the
+probe alike. The gateway and the probe send to another device's topics first, and to those of the probe then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from blockota.errors import MessagingError, RefusedError
+from blockota.messaging.client import Connect, BrokerConnection, Message
+from blockota.messaging.topics import notify_next
+
+PROBE = "0"
+"""The user name of the probe, and its number as a device."""
+TIMEOUT = 10.0
+"""Seconds in which the probe's own messages must arrive."""
+_OTHER = "probed"
+"""A device that no number names."""
+_LISTENED = ("$aws/things/#", f"$aws/things/{_OTHER}/jobs/#", notify_next("+"), "#", notify_next(PROBE))
+_SENT = "$aws/things/{}/jobs/start-next"
+
+
+async def check_access(gateway: BrokerConnection, as_probe: Connect, as_stranger: Connect) -> list[Message]:
+    """Check that a device gets and sends its own messages alone.
+
+    Args:
+        gateway: the gateway's connection, with its subscriptions.
+        as_probe: connects as the probe.
+        as_stranger: connects without a user name.
+
+    Returns:
+        The messages of devices that arrived meanwhile.
+
+    Raises:
+        RefusedError: the broker does not keep devices apart.
+        MessagingError: the broker is out of reach, or does not accept the probe.
+    """
+    try:
+        async with as_stranger():
+            raise _refused("it accepts clients without a user name")
+    except MessagingError:
+        pass
+    async with as_probe() as probe:
+        for topic in _LISTENED:
+            await probe.subscribe(topic)
+        for thing in (_OTHER, PROBE):
+            await gateway.publish(notify_next(thing), b"")
+        for message in await _until(probe.messages(), notify_next(PROBE), "does not deliver a device's own messages"):
+            if message.topic != notify_next(PROBE):
+                raise _refused(f"a device received a message with the topic {message.topic!r:.80}")
+        for thing in (_OTHER, PROBE):
+            await probe.publish(_SENT.format(thing), b"")
+        arrived = await _until(gateway.messages(), _SENT.format(PROBE), "does not take a device's own messages")
+    if any(message.topic == _SENT.format(_OTHER) for message in arrived):
+        raise _refused("a device can send messages in the name of another one")
+    return [message for message in arrived if message.topic != _SENT.format(PROBE)]
+
+
+async def _until(messages: AsyncIterator[Message], topic: str, otherwise: str) -> list[Message]:
+    """Return the messages up to the first one with a topic."""
+    arrived: list[Message] = []
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            async for message in messages:
+                arrived.append(message)
+                if message.topic == topic:
+                    return arrived
+    except TimeoutError:
+        pass
+    raise _refused(f"it {otherwise}")
+
+
+def _refused(why: str) -> RefusedError:
+    return RefusedError(
+        "the message broker is not used, because it does not keep devices apart",
+        why=why,
+        remedy="let each device use the topics of its own number alone, as the files of the broker do that BlockOTA "
+        "writes for mosquitto",
+    )

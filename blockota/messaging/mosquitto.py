@@ -1,0 +1,264 @@
+"""The files of a mosquitto broker that keeps devices apart: settings, access rules, passwords and certificates.
+
+A device signs in with its number as user name, and may send and receive its own messages alone. So may the gateway's
+probe, which is device 0. The gateway reads and writes all topics of devices; a management system reads its entries.
+
+==================  ==============================================================================
+File                Content
+==================  ==============================================================================
+mosquitto.conf      the broker's settings: TLS, no anonymous clients, one session a user
+rules               the access rules; ``%u`` is the user name
+passwords           hashes of the passwords (PBKDF2 with SHA-512), one line a user
+authority.pem       the certificate that devices trust; ``authority.key`` is its private key
+server.pem          the broker's certificate; ``server.key`` is its private key
+gateway.secret      the password of the gateway; ``0.secret`` is that of its probe
+==================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import secrets
+import signal
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from blockota.errors import UsageError
+from blockota.files import write_durable
+
+GATEWAY, PROBE, MANAGEMENT = "gateway", "0", "cms"
+"""The user names of the gateway, of its probe, and of management systems."""
+MAX_PACKET = 65536
+"""The maximum size of a message in bytes. The broker closes the connection of a client that sends a larger one."""
+_ITERATIONS, _SALT_SIZE, _PASSWORD_SIZE = 101, 12, 24
+"""Those of mosquitto_passwd, and the bytes of a random password: a hash that takes long would add nothing to them."""
+_YEARS = timedelta(days=3650)
+_SETTINGS = """\
+# Written by BlockOTA. Start the broker with: mosquitto -c {folder}/mosquitto.conf
+user {user}
+pid_file {folder}/mosquitto.pid
+listener {port}
+certfile {folder}/server.pem
+keyfile {folder}/server.key
+tls_version tlsv1.2
+allow_anonymous false
+password_file {folder}/passwords
+acl_file {folder}/rules
+# A device cannot take over the session of another one.
+use_username_as_clientid true
+max_packet_size {packet}
+set_tcp_nodelay true
+# The gateway gets the requests of all devices in one session, also those from while it was away.
+max_inflight_messages 0
+max_queued_messages 100000
+persistence true
+persistence_location {folder}/
+autosave_interval 30
+persistent_client_expiration 30d
+"""
+_RULES = """\
+user {gateway}
+topic readwrite $aws/things/#
+topic readwrite blockota/v1/#
+
+user {management}
+topic read blockota/v1/cms/+/events
+
+pattern write $aws/things/%u/jobs/start-next
+pattern write $aws/things/%u/jobs/get
+pattern write $aws/things/%u/jobs/+/get
+pattern write $aws/things/%u/jobs/+/update
+pattern write $aws/things/%u/shadow/update
+pattern write $aws/things/%u/shadow/get
+pattern write blockota/v1/things/%u/events
+pattern read $aws/things/%u/jobs/#
+pattern read $aws/things/%u/shadow/#
+pattern read blockota/v1/things/%u/events/ack
+"""
+
+
+def password_hash(password: str, *, salt: bytes) -> str:
+    """Return the hash of a password in the format of mosquitto_passwd: PBKDF2 with HMAC-SHA-512, 101 iterations."""
+    derived = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _ITERATIONS)
+    return f"$7${_ITERATIONS}${b64encode(salt).decode()}${b64encode(derived).decode()}"
+
+
+@dataclass(frozen=True)
+class BrokerFiles:
+    """The files of a broker in a folder.
+
+    Attributes:
+        folder: the folder.
+    """
+
+    folder: Path
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that clients trust."""
+        return self.folder / "authority.pem"
+
+    def secret(self, name: str) -> str:
+        """Return the password of the gateway or of its probe.
+
+        Raises:
+            UsageError: the file cannot be read.
+        """
+        path = self.folder / f"{name}.secret"
+        try:
+            return path.read_text().strip()
+        except OSError as error:
+            raise UsageError(
+                f"the password of {name} at the message broker cannot be read",
+                why=f"{path}: {error.strerror}",
+                remedy="write the files of the broker, or correct the folder in the settings",
+            ) from error
+
+    def issue(self, names: Iterable[object]) -> dict[str, str]:
+        """Make new passwords for users, and write their hashes.
+
+        Returns:
+            The passwords by user name. They are not kept.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        issued = {str(name): secrets.token_urlsafe(_PASSWORD_SIZE) for name in names}
+        hashes = {
+            name: password_hash(password, salt=secrets.token_bytes(_SALT_SIZE)) for name, password in issued.items()
+        }
+        self._write_passwords(self._passwords() | hashes)
+        return issued
+
+    def forget(self, name: object) -> None:
+        """Remove the password of a user. The broker closes the connection.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        passwords = self._passwords()
+        if passwords.pop(str(name), None) is not None:
+            self._write_passwords(passwords)
+
+    def _passwords(self) -> dict[str, str]:
+        path = self.folder / "passwords"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+    def _write_passwords(self, passwords: Mapping[str, str]) -> None:
+        self.write("passwords", "".join(f"{name}:{one}\n" for name, one in passwords.items()))
+        # A running broker reads the file again. One that was killed left its number, which another process may have.
+        with suppress(OSError, ValueError):
+            number = int((self.folder / "mosquitto.pid").read_text())
+            if Path(f"/proc/{number}/comm").read_text().strip() == "mosquitto":
+                os.kill(number, signal.SIGHUP)
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Write a file that only its owner can read.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        path = self.folder / name
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_durable(path, content.encode() if isinstance(content, str) else content, mode=0o600)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written", why=error.strerror or str(error)) from error
+
+
+def write_broker_files(
+    folder: Path, devices: Iterable[int], *, hosts: Iterable[str], port: int = 8883, now: datetime | None = None
+) -> dict[str, str]:
+    """Write the files of a broker. Existing certificates and passwords stay.
+
+    Args:
+        folder: the folder, created if necessary.
+        devices: the numbers of the devices.
+        hosts: names and addresses at which devices reach the broker.
+        port: its port.
+        now: the time from which the certificates are valid; the present one by default.
+
+    Returns:
+        The passwords of the devices, and of management systems, that had none. They are not kept.
+
+    Raises:
+        UsageError: a file cannot be written.
+    """
+    files = BrokerFiles(folder.absolute())
+    values = {"folder": files.folder, "port": port, "packet": MAX_PACKET, "user": getpass.getuser()}
+    files.write("mosquitto.conf", _SETTINGS.format(**values))
+    files.write("rules", _RULES.format(gateway=GATEWAY, management=MANAGEMENT))
+    _write_certificates(files, list(hosts), now or datetime.now(UTC))
+    for name in (GATEWAY, PROBE):
+        if not (files.folder / f"{name}.secret").exists():
+            files.write(f"{name}.secret", files.issue([name])[name] + "\n")
+    known = {line.split(":")[0] for line in (files.folder / "passwords").read_text().splitlines()}
+    return files.issue([name for name in (*map(str, devices), MANAGEMENT) if name not in known])
+
+
+def _write_certificates(files: BrokerFiles, hosts: list[str], now: datetime) -> None:
+    """Write the certificate of the authority if there is none, and that of the broker for these hosts."""
+    if (files.folder / "authority.key").exists():
+        key = load_pem_private_key((files.folder / "authority.key").read_bytes(), password=None)
+        authority = x509.load_pem_x509_certificate(files.authority.read_bytes())
+        if not isinstance(key, EllipticCurvePrivateKey):
+            raise UsageError(f"{files.folder / 'authority.key'} cannot be used", why="it is not a P-256 key")
+    else:
+        key = _new_key(files, "authority.key")
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "BlockOTA gateway devices")])
+        basics = x509.BasicConstraints(ca=True, path_length=0)
+        authority = _certificate((name, name), key, now).add_extension(basics, critical=True).sign(key, SHA256())
+        files.write("authority.pem", authority.public_bytes(Encoding.PEM))
+    own = _new_key(files, "server.key")
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
+    server = (
+        _certificate((name, authority.subject), own, now)
+        .add_extension(x509.SubjectAlternativeName([_host(one) for one in hosts]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+    )
+    files.write("server.pem", server.sign(key, SHA256()).public_bytes(Encoding.PEM))
+
+
+def _certificate(
+    names: tuple[x509.Name, x509.Name], key: EllipticCurvePrivateKey, now: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder(names[1], names[0], key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))  # clocks of devices may be slow
+        .not_valid_after(now + _YEARS)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _new_key(files: BrokerFiles, name: str) -> EllipticCurvePrivateKey:
+    key = generate_private_key(SECP256R1())
+    files.write(name, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return key
+
+
+def _host(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
