@@ -31,8 +31,8 @@ from blockota.gateway.faces.mqtt_state import ThingStore
 from blockota.gateway.identity_key import open_identity_key
 from blockota.messaging.client import (
     BrokerAccount,
-    Connect,
     BrokerConnection,
+    Connect,
     Message,
     connected,
     keep_connected,

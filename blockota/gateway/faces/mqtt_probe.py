@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from blockota.errors import MessagingError, RefusedError
-from blockota.messaging.client import Connect, BrokerConnection, Message
+from blockota.messaging.client import BrokerConnection, Connect, Message
 from blockota.messaging.topics import notify_next
 
 PROBE = "0"
