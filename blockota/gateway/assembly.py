@@ -61,7 +61,7 @@ class Assembly:
             self.faults[f"group {name}"] = "the gateway does not have the list of its devices"
         self.facts = SiteFacts(
             block=site.block.number,
-            time=max(site.newest.time, *(one.position.newest.time for one in producers)),
+            time=_newest_time(site, producers),
             devices={number: known_device(one, site, settings) for number, one in site.devices.items()},
             specs=site.specs,
             components=components,
@@ -69,6 +69,19 @@ class Assembly:
             is_banned=site.is_banned,
         )
         return self.facts
+
+    def is_over(self, producers: Sequence[ProducerReading]) -> bool:
+        """Whether the time has come from which another release is active."""
+        return any(
+            one.image is None and not one.is_active and is_active(one.release, reading.position.block.time)
+            for reading in producers
+            for component in reading.products
+            for one in self.facts.components[component].releases
+        )
+
+    def set_time(self, site: SiteReading, producers: Sequence[ProducerReading]) -> None:
+        """Set block and time of the facts, which are otherwise unchanged."""
+        self.facts = replace(self.facts, block=site.block.number, time=_newest_time(site, producers))
 
     def _component(self, component: Component, reading: ProducerReading, *, is_configuration: bool) -> ComponentFacts:
         product = reading.products[component]
@@ -161,10 +174,14 @@ def _usable(product: ProductReading) -> list[Release]:
     return [one for one in product.releases if one.status is Status.ACTIVE and not (floor and one.version < floor)]
 
 
+def _newest_time(site: SiteReading, producers: Sequence[ProducerReading]) -> int:
+    return max([site.newest.time, *(one.position.newest.time for one in producers)])
+
+
 def known_device(device: Device, site: SiteReading, settings: GatewaySettings) -> KnownDevice:
     """Return a device of the registry with its group and its face."""
     model = site.specs[device.spec_hash].name if device.spec_hash in site.specs else ""
-    face, of_device = settings.face_of(device.number)
+    face, of_device = settings.bound_devices.get(device.number, ("", {}))
     return KnownDevice(
         number=device.number,
         name=device.name,

@@ -57,6 +57,9 @@ class Following:
         self._site_reading = known.site if known else None
         self._readings = {name: one for name, one in known.producers.items() if name in chains[1]} if known else {}
         self._withheld: set[str] = set()
+        self._assembly: Assembly | None = None
+        self._assembled_from: Readings | None = None
+        self._has_new_files = False
 
     def read(self) -> None:
         """Read all chains. A failure goes to the lines, and the last reading of the chain stays."""
@@ -71,15 +74,28 @@ class Following:
                 self._producers[name] = chain
                 self._readings[name] = reading = chain.read(wanted)
                 self._readings[name] = chain.with_newest(reading)
-        if self._site_reading:
-            self._snapshot.save(Readings(self._site_reading, self._readings))
+
+    def note_new_file(self) -> None:
+        """Have the facts assembled again, because a file was found. Any thread may call it."""
+        self._has_new_files = True
 
     def assemble(self) -> Assembly | None:
-        """Assemble the facts from the last readings and the images; None before the first reading of the site."""
+        """Assemble the facts from the last readings and the images; None before the first reading of the site.
+
+        If nothing changed but the time, the last assembly is returned with the new time: a site can have many devices.
+        """
         if self._site_reading is None:
             return None
+        site, producers = self._site_reading, list(self._readings.values())
+        readings = Readings(site, self._readings).without_position()
+        is_changed, self._has_new_files = self._has_new_files or readings != self._assembled_from, False
+        if self._assembly and not is_changed and not self._assembly.is_over(producers):
+            self._assembly.set_time(site, producers)
+            return self._assembly
+
+        self._snapshot.save(Readings(site, self._readings))
         assembly = Assembly(self._catalogue)
-        assembly.assemble(self._site_reading, list(self._readings.values()), self._settings)
+        assembly.assemble(site, producers, self._settings)
         for name in self._withheld - assembly.faults.keys():
             self._lines.state(name, "")
         for name, why in assembly.faults.items():
@@ -88,6 +104,7 @@ class Following:
         # Nothing is removed while a chain is unknown: its images may be needed.
         if len(self._readings) == len(self._open_producers):
             self._catalogue.keep(assembly.kept)
+        self._assembly, self._assembled_from = assembly, readings
         return assembly
 
     def replicas(self, component: Component, release: Release) -> Iterator[Agreement]:

@@ -193,6 +193,7 @@ class GatewayService:
         """Find the next file, and have the facts assembled again; wait if there is none."""
         self._wanted.clear()
         if self._assembly and self._parts.finder.find_next(self._assembly.wanted):
+            self._parts.following.note_new_file()
             self._changed.set()
             return
         self._wanted.wait(self._parts.finder.pause())

@@ -5,6 +5,7 @@ A face runs if the file has its table, such as ``[gateway.ddi]``; the face reads
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,20 +85,22 @@ class GatewaySettings:
         by_model = (group for group in self.groups if model in group.models)
         return next(by_number, None) or next(by_model, self.groups[-1])
 
-    def face_of(self, device: int) -> tuple[str, Mapping[str, str]]:
-        """Return the face that alone serves a device, such as a board on a serial port, and its settings.
+    @functools.cached_property
+    def bound_devices(self) -> Mapping[int, tuple[str, Mapping[str, str]]]:
+        """The face that alone serves a device, such as a board on a serial port, and its settings, by device.
 
         A face names such devices in a table, for example ``[gateway.an3155.devices]`` with ``300 = "/dev/ttyUSB0"``.
         Other devices choose their face.
-
-        Raises:
-            UsageError: the table of a face is not valid.
         """
+        found = {}
         for name, table in self.faces.items():
             devices = table.table("devices")
-            if devices and (port := devices.text(str(device))) is not None:
-                return name, {"port": port}
-        return "", {}
+            for number in devices.values if devices else ():
+                if devices and number.isascii() and number.isdecimal():
+                    found[int(number)] = name, {"port": devices.required(number, example="/dev/ttyUSB0")}
+                elif devices:
+                    raise devices.unusable(number, "it is not the number of a device")
+        return found
 
 
 def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> GatewaySettings:
@@ -127,7 +130,7 @@ def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> Gate
         raise table.unusable("identity", f"{identity!r:.60} is not a UUID") from error
     kind, _, place = (table.text("identity_key") or "").partition(":")
     state = table.path("state") or folder / STATE_FOLDER / "gateway"
-    return GatewaySettings(
+    found = GatewaySettings(
         identity=uuid,
         folder=state,
         key=table.text("key"),
@@ -137,8 +140,10 @@ def load_gateway(config: Path | None, *, environment: Mapping[str, str]) -> Gate
         contracts=tuple(require_address("contracts in [gateway]", one) for one in table.texts("contracts")),
         anchor_seconds=60 * table.number("anchor_minutes", 10, least=1, most=_MAX_ANCHOR_MINUTES),
         groups=_groups(table.table("groups")),
-        faces={name: found for name in FACES if (found := table.table(name))},
+        faces={name: face for name in FACES if (face := table.table(name))},
     )
+    _ = found.bound_devices  # its errors are reported at the start
+    return found
 
 
 def _groups(table: SettingsTable | None) -> tuple[GroupSettings, ...]:

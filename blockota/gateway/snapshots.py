@@ -60,18 +60,13 @@ class SnapshotFile:
 
     def __init__(self, path: Path, identity: UUID) -> None:
         self._path, self._identity = path, identity
-        self._saved: Readings | None = None
 
     def save(self, readings: Readings) -> None:
-        """Write the readings, unless nothing changed but the block. A file that cannot be written is left as it is."""
-        compared = readings.without_position()
-        if compared == self._saved:
-            return
+        """Write the readings. A file that cannot be written stays as it is."""
         kept = replace(readings, producers={n: replace(r, replications={}) for n, r in readings.producers.items()})
         content = {"format": _FORMAT, "identity": str(self._identity), "readings": encode(kept)}
         with suppress(OSError):
             write_durable(self._path, json.dumps(content).encode(), mode=0o600)
-            self._saved = compared
 
     def load(self) -> Readings | None:
         """Return the readings; None if there are none, or if they cannot be used."""

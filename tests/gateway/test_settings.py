@@ -45,6 +45,7 @@ def test_defaults(tmp_path: Path) -> None:
 def test_groups_and_faces(tmp_path: Path) -> None:
     """A device belongs to the group that names it, else to that of its model, else to the default group."""
     faces = '[gateway.ddi]\nlisten = "0.0.0.0:8443"\ncertificate = "tls.pem"\n'
+    faces += '[gateway.smp.devices]\n300 = "/dev/ttyACM0"\n'
     found = load(tmp_path, HEAD + 'listen = "127.0.0.1:9000"\nanchor_minutes = 1\n' + GROUPS + faces)
     assert found.group_of(256, "pump3").name == "pilot"
     pumps = found.group_of(257, "pump3")
@@ -59,7 +60,8 @@ def test_groups_and_faces(tmp_path: Path) -> None:
     assert found.group_of(256, "").policy.is_configuration("acme-table")
     assert pumps.policy.is_configuration("acme-thermo2-cfg")
     assert not pumps.policy.is_configuration("acme-thermo2")
-    assert (found.listen, found.anchor_seconds, list(found.faces)) == (("127.0.0.1", 9000), 60, ["ddi"])
+    assert (found.listen, found.anchor_seconds, list(found.faces)) == (("127.0.0.1", 9000), 60, ["ddi", "smp"])
+    assert found.bound_devices == {300: ("smp", {"port": "/dev/ttyACM0"})}
     ddi = found.faces["ddi"]
     assert ddi.address("listen", "127.0.0.1:8443") == ("0.0.0.0", 8443)  # noqa: S104 - the operator's choice
     assert ddi.path("certificate") == tmp_path / "tls.pem"
@@ -76,6 +78,7 @@ def test_groups_and_faces(tmp_path: Path) -> None:
         (HEAD + "anchor_minutes = 0", "is not a whole number from 1"),
         (HEAD + "listen = 'here'", "is not an address"),
         (HEAD + "ddi = 3", r"\[gateway.ddi\] cannot be used"),
+        (HEAD + "[gateway.smp.devices]\npump = '/dev/ttyACM0'", "pump in .gateway.smp.devices. cannot be used"),
         (HEAD + "dddi = 3", "unknown setting 'dddi'"),
         (HEAD + "contracts = ['0x1']", "is not an address"),
         (HEAD + "[gateway.groups.a]\npolicy = 'push'", "'push' is not auto or ordered"),

@@ -104,7 +104,7 @@ def test_orders_are_carried_out_and_anchored(site: Workshop) -> None:
         # (3) The requirements are met. (4, 5) The vendor's repository sends the image. (6) It goes to the device.
         offer = face.await_offer(256, "1.1.0")
         assert (offer.order, offer.path.read_bytes()) == (number, NEW.read_bytes())
-        assert 256 in face.changed
+        eventually(lambda: 256 in face.changed, what="the face to be told")
         face.report(256, device, NEW.read_bytes())
         [installed] = entries_with(site, number)
         assert (installed["kind"], installed["level"], installed["source"]) == ("install", "A", url)
