@@ -71,7 +71,7 @@ fuzz: ## Fuzz the CAR reader for a minute
 
 deep: tests coverage ## Run all long campaigns, proofs and mutants, and process an image of 1 GiB; takes more than an hour
 	@FOUNDRY_PROFILE=deep $(PY) scripts/forge.py test
-	@$(PY) -m pytest -q tests/deep/artifacts_elsewhere.py tests/deep/one_gibibyte.py
+	@$(PY) -m pytest -q tests/deep/artifacts_elsewhere.py tests/deep/one_gibibyte.py tests/deep/gateway_kills.py
 	@$(MAKE) --no-print-directory cometbft
 	@$(PY) -m pytest -q tests/deep/cometbft/validators_stop.py
 	@BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -n 2 -m sampled --ignore tests/peers tests

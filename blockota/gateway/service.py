@@ -108,6 +108,9 @@ class GatewayService:
         core = Core(parts.settings.identity, self._state, clock=parts.clock)
         for face in parts.faces:
             core.add_face(face)
+        # A device is known from the start, if an earlier run has read it: an answer that it is not would end its tries.
+        if assembly := await asyncio.to_thread(parts.following.assemble):
+            await self._take(core, assembly)
         threads = self._start_threads(core)
         tasks = [
             asyncio.create_task(self._tick(core)),
@@ -184,10 +187,14 @@ class GatewayService:
     def _plan(self, core: Core) -> None:
         """Assemble the facts, and give them to the core."""
         if assembly := self._parts.following.assemble():
-            self._assembly, self._facts = assembly, assembly.facts
-            policies = {group.name: group.policy for group in self._parts.settings.groups}
-            self._call(core.update(assembly.facts, policies))
+            self._call(self._take(core, assembly))
             self._wanted.set()
+
+    async def _take(self, core: Core, assembly: Assembly) -> None:
+        """Plan with new facts."""
+        self._assembly, self._facts = assembly, assembly.facts
+        policies = {group.name: group.policy for group in self._parts.settings.groups}
+        await core.update(assembly.facts, policies)
 
     def _find(self) -> None:
         """Find the next file, and have the facts assembled again; wait if there is none."""

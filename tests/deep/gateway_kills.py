@@ -1,0 +1,17 @@
+"""The gateway is killed after each step of an update, and after all of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.stories.conftest import Workshop, templates, workshop
+from tests.stories.test_gateway import site
+from tests.stories.test_gateway_process import STEPS, check_killed_after
+
+__all__ = ["site", "templates", "workshop"]
+
+
+@pytest.mark.parametrize("steps", [*([step] for step in STEPS), STEPS], ids=str)
+def test_a_gateway_killed_after_a_step_loses_nothing(site: Workshop, steps: list[str]) -> None:
+    """The receipt of the device is logged once, whenever the gateway is killed."""
+    check_killed_after(site, steps)
