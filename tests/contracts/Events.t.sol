@@ -67,6 +67,15 @@ contract Events is ForgeTest {
         _replication.withdraw(2, PRODUCT, VERSION);
     }
 
+    function test_R5_anExpiredAgreementIsNotAnnounced() external {
+        _propose();
+        _replication.accept(1, BROKER, PRODUCT, VERSION, EXPIRY);
+        vm.warp(EXPIRY);
+        bytes memory refusal = abi.encodeWithSelector(IFirmwareReplication.AgreementExpired.selector, 1, EXPIRY);
+        bytes memory call = abi.encodeCall(IFirmwareReplication.announce, (1, PRODUCT, VERSION, URI));
+        _expect(BROKER, address(_replication), call, refusal);
+    }
+
     function _propose() private {
         vm.prank(BROKER);
         _replication.propose(PRODUCT, VERSION, EXPIRY);
