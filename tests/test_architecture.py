@@ -70,6 +70,7 @@ HOMES = {
     "uvicorn": ("blockota.gateway",),
     "h11": ("blockota.repository", "blockota.stores.http"),
     "aiomqtt": ("blockota.messaging.client",),
+    "aiocoap": ("blockota.gateway.faces.lwm2m",),
 }
 """Foreign libraries, and the packages where their exceptions are translated."""
 BODY_P90, BODY_MAX, COMMAND_MAX, FILE_MAX, PARAMETERS_MAX = 30, 60, 60, 500, 5

@@ -1,0 +1,151 @@
+"""Requests to the resources of a device that registered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from aiocoap import GET, POST, PUT, Context, Message
+from aiocoap.error import Error as CoapError
+from aiocoap.numbers.codes import Code
+
+from blockota.errors import NoAnswerError
+from blockota.formats.lwm2m import OPAQUE, TEXT
+
+Path = tuple[int, ...]
+"""The numbers of an object, an instance and a resource."""
+LARGEST_VALUE = 1024
+"""The maximum size in bytes of a value that is read."""
+_LONGEST_EXCHANGE = 93
+"""Seconds until an answer is no longer expected: MAX_TRANSMIT_WAIT in RFC 7252, section 4.8.2."""
+
+
+@dataclass(frozen=True)
+class DeviceAnswer:
+    """The value of a resource, as the device encoded it."""
+
+    payload: bytes
+    content_format: int | None
+
+
+class ServerContext(Context):
+    """aiocoap's endpoint, for one transport on which requests are received and sent.
+
+    aiocoap's DTLS server does not recognise the addresses of its own sessions when a request is sent to them.
+    """
+
+    async def find_remote_and_interface(self, message: Message) -> Any:  # noqa: ARG002 - aiocoap's method
+        """Return the only transport."""
+        return self.request_interfaces[0]
+
+
+class DeviceClient:
+    """The resources of one device.
+
+    Args:
+        context: the endpoint at which the device registered.
+        remote: the address from which it registered. Under DTLS this is its session.
+    """
+
+    def __init__(self, context: Context, remote: Any) -> None:
+        self._context = context
+        self.remote = remote
+        self._watch: asyncio.Task[None] | None = None
+
+    async def read(self, path: Path, *, accept: int = TEXT) -> DeviceAnswer | None:
+        """Read a resource; None if the device does not have it, or does not let it be read.
+
+        Raises:
+            NoAnswerError: the device does not answer.
+            ValueError: the answer is too long, or its blocks do not fit together.
+        """
+        payload = b""
+        wanted: Any = None
+        while True:
+            answer = await self._ask(Message(code=GET, uri_path=_texts(path), accept=accept, block2=wanted))
+            if not answer.code.is_successful():
+                return None
+            block = answer.opt.block2
+            if block is not None and block.start != len(payload):
+                raise ValueError(f"its block {block.block_number} is not the one that was asked for")
+            payload += answer.payload
+            if len(payload) > LARGEST_VALUE:
+                raise ValueError(f"it is longer than {LARGEST_VALUE} bytes")
+            if block is None or not block.more:
+                return DeviceAnswer(payload, answer.opt.content_format)
+            wanted = (block.block_number + 1, 0, block.size_exponent)
+
+    async def write(self, path: Path, value: bytes, content_format: int = TEXT) -> Code:
+        """Write a resource, and return the code of the answer.
+
+        Raises:
+            NoAnswerError: the device does not answer.
+        """
+        request = Message(code=PUT, uri_path=_texts(path), payload=value, content_format=content_format)
+        return (await self._ask(request)).code
+
+    async def write_block(self, path: Path, block: bytes, place: tuple[int, bool, int]) -> Message:
+        """Write one block of a resource, and return the answer.
+
+        Raises:
+            NoAnswerError: the device does not answer.
+        """
+        message = Message(code=PUT, uri_path=_texts(path), payload=block, content_format=OPAQUE, block1=place)
+        return await self._ask(message)
+
+    async def execute(self, path: Path) -> Code:
+        """Execute a resource, and return the code of the answer.
+
+        Raises:
+            NoAnswerError: the device does not answer.
+        """
+        return (await self._ask(Message(code=POST, uri_path=_texts(path)))).code
+
+    async def observe(self, path: Path, changed: Callable[[], None]) -> None:
+        """Ask for notifications of a resource. A device that does not offer them is no error.
+
+        Args:
+            path: the resource.
+            changed: is called for each notification.
+
+        Raises:
+            NoAnswerError: the device does not answer.
+        """
+        message = Message(code=GET, uri_path=_texts(path), accept=TEXT, observe=0)
+        message.remote = self.remote
+        request = self._context.request(message, handle_blockwise=False)
+        answer = await _answer(request)
+        if answer.opt.observe is not None and request.observation is not None:
+            self._watch = asyncio.create_task(_call(request.observation, changed))
+
+    def close(self) -> None:
+        """Forget the notifications."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _ask(self, request: Message) -> Message:
+        request.remote = self.remote
+        return await _answer(self._context.request(request, handle_blockwise=False))
+
+
+async def _answer(request: Any) -> Message:
+    """Wait for the answer to a request."""
+    try:
+        async with asyncio.timeout(_LONGEST_EXCHANGE):
+            return await request.response
+    except (CoapError, OSError) as error:
+        raise NoAnswerError("the device does not answer", why=f"{error or type(error).__name__}") from error
+
+
+async def _call(notifications: Any, changed: Callable[[], None]) -> None:
+    """Call a function for each notification. It ends without an error when the device forgets the observation."""
+    with suppress(CoapError, OSError):
+        async for _ in notifications:
+            changed()
+
+
+def _texts(path: Path) -> tuple[str, ...]:
+    return tuple(map(str, path))

@@ -1,0 +1,91 @@
+"""The registration of a device (LwM2M 1.0, section 5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from blockota.formats.lwm2m import instances_of
+
+LONGEST_LIFETIME = 0xFFFFFFFF
+DEFAULT_LIFETIME = 86_400
+VERSIONS = ("1.0", "1.1")
+_MAX_DEVICE = 1 << 63
+
+
+@dataclass
+class DeviceRegistration:
+    """What a device stated when it registered, and what the face knows about it since.
+
+    Attributes:
+        number: number of the device, its endpoint name.
+        lifetime: seconds after which the registration ends, unless the device updates it.
+        is_queued: whether the device is in queue mode: it listens for a while after each of its messages only.
+        instances: its objects and their instances.
+        updated: Unix time of the registration, or of its last update.
+        heard: Unix time of the device's last message; None after it did not answer.
+        served: bytes of each image that were served to the device's host, by SHA-256.
+    """
+
+    number: int
+    lifetime: int = DEFAULT_LIFETIME
+    is_queued: bool = False
+    instances: frozenset[tuple[int, int]] = frozenset()
+    updated: int = 0
+    heard: int | None = None
+    served: dict[bytes, int] = field(default_factory=dict)
+
+    def update(self, query: Iterable[str], links: bytes, *, now: int) -> None:
+        """Take what a registration or an update states.
+
+        Args:
+            query: the parameters, such as ``lt=3600`` and ``b=UQ``.
+            links: the objects and their instances; empty leaves them as they are.
+            now: Unix time.
+
+        Raises:
+            ValueError: a parameter or the links are not valid.
+        """
+        parameters = parameters_of(query)
+        lifetime = parameters.get("lt", str(self.lifetime))
+        if not _is_whole(lifetime) or not 0 < int(lifetime) <= LONGEST_LIFETIME:
+            raise ValueError(f"the lifetime {lifetime!r:.20} is not a number of seconds from 1 on")
+        instances = instances_of(links) if links else self.instances
+        self.lifetime, self.instances = int(lifetime), instances
+        self.updated = self.heard = now
+        if "b" in parameters or "Q" in parameters:
+            self.is_queued = "Q" in parameters or "Q" in parameters["b"]
+
+    def is_over(self, now: int) -> bool:
+        """Whether the lifetime has passed."""
+        return now - self.updated > self.lifetime
+
+
+def parameters_of(query: Iterable[str]) -> dict[str, str]:
+    """Return the parameters of a query by name.
+
+    Raises:
+        ValueError: a parameter occurs twice.
+    """
+    found: dict[str, str] = {}
+    for part in query:
+        name, _, value = part.partition("=")
+        if name in found:
+            raise ValueError(f"the parameter {name!r:.20} occurs twice")
+        found[name] = value
+    return found
+
+
+def device_of(endpoint: str) -> int:
+    """Return the number of the device that an endpoint name is.
+
+    Raises:
+        ValueError: the name is not a device's number in decimal.
+    """
+    if not _is_whole(endpoint) or int(endpoint) >= _MAX_DEVICE or endpoint != str(int(endpoint)):
+        raise ValueError(f"the endpoint name {endpoint!r:.40} is not the number of a device")
+    return int(endpoint)
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < len(str(_MAX_DEVICE)) + 1

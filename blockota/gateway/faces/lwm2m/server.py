@@ -1,0 +1,427 @@
+"""The server at which devices register, fetch images and send events.
+
+It listens on two ports. The first, such as 5683, is plain CoAP and serves images only (`images`). The port after it is
+CoAP over DTLS with pre-shared keys, for everything: the identity of the key and the endpoint name are the number of the
+device. Requests to a device go to the DTLS session in which it registered.
+
+Without the package DTLSSocket the second port is plain CoAP as well, where devices are believed what they claim;
+therefore the face then runs on a loopback address only.
+
+=====================  =====================================================================================
+``POST /rd``           registers a device, and begins its `DeviceSession`
+``POST /rd/{id}``      updates the registration, after which a device in queue mode listens for a while
+``DELETE /rd/{id}``    ends it
+``GET /fw/{sha256}``   serves an image in blocks
+``POST /events``       logs an event, and answers with its index in the log
+=====================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from aiocoap import CHANGED, CREATED, DELETE, DELETED, POST, Context, Message
+from aiocoap.numbers.codes import (
+    BAD_REQUEST,
+    FORBIDDEN,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    REQUEST_ENTITY_TOO_LARGE,
+    TOO_MANY_REQUESTS,
+    Code,
+)
+from aiocoap.resource import PathCapable, Resource, Site
+
+from blockota.errors import RefusedError, UsageError
+from blockota.formats.lwm2m import CBOR, LINKS
+from blockota.gateway.core import Core
+from blockota.gateway.face import FaceContext
+from blockota.gateway.faces.lwm2m.client import DeviceClient, ServerContext
+from blockota.gateway.faces.lwm2m.images import FOLDER, ImageBlocks, ImageSocket
+from blockota.gateway.faces.lwm2m.registration import VERSIONS, DeviceRegistration, device_of, parameters_of
+from blockota.gateway.faces.lwm2m.session import DeviceSession, SessionSettings
+from blockota.messaging.topics import ThingEvent, event_accepted
+from blockota.settings_table import SettingsTable
+
+NAME = "lwm2m"
+KEY_SIZE = 16
+"""Bytes of a pre-shared key: tinydtls takes no longer ones."""
+_LARGEST_BODY = 4096
+_REGISTRATIONS_A_MINUTE = 20
+_SWEEP = 30
+_EXPONENTS = {16: 0, 32: 1, 64: 2, 128: 3, 256: 4, 512: 5, 1024: 6}
+
+
+def create(table: SettingsTable, context: FaceContext) -> Lwm2mFace:
+    """Make the face from its settings.
+
+    Raises:
+        UsageError: a setting is not valid, or the package for DTLS is missing.
+    """
+    table.known("listen", "images", "awake", "block")
+    host, port = table.address("listen", "127.0.0.1:5683")
+    try:
+        address = ip_address(host)
+    except ValueError as error:
+        raise table.unusable("listen", f"{host!r:.60} is not an IP address") from error
+    if address.is_unspecified:
+        raise table.unusable("listen", "answers must leave from the address at which a device asks: name one address")
+    is_secure = find_spec("DTLSSocket") is not None
+    if not is_secure and not address.is_loopback:
+        raise UsageError(
+            f"cannot serve LwM2M on {host}",
+            why="without the package DTLSSocket the devices could not be authenticated",
+            remedy="install blockota with the extra dtls, or listen on 127.0.0.1",
+        )
+    block = table.number("block", 64)
+    if block not in _EXPONENTS:
+        raise table.unusable("block", f"{block} is not one of {', '.join(map(str, _EXPONENTS))}")
+    shown = f"[{host}]" if address.version == 6 else host  # noqa: PLR2004 - the version of IP
+    session = SessionSettings(
+        images=table.text("images") or f"coap://{shown}:{port}/{FOLDER}/",
+        awake=table.seconds("awake", 93),
+        block_exponent=_EXPONENTS[block],
+    )
+    return Lwm2mFace(context, Listening(host, port, is_secure), session)
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where the face listens.
+
+    Attributes:
+        host: an address of this computer.
+        port: the port of plain CoAP. The next one is that of CoAP over DTLS.
+        is_secure: whether the second port uses DTLS.
+    """
+
+    host: str
+    port: int
+    is_secure: bool
+
+
+@dataclass
+class _Registered:
+    id: str
+    registration: DeviceRegistration
+    session: DeviceSession
+    task: asyncio.Task[None]
+    host: str
+
+
+class Lwm2mFace:
+    """The face.
+
+    Args:
+        context: the surroundings of the face.
+        listening: where it listens.
+        settings: how devices are updated.
+    """
+
+    name = NAME
+
+    def __init__(self, context: FaceContext, listening: Listening, settings: SessionSettings) -> None:
+        self._context, self._listening, self.settings = context, listening, settings
+        self._registered: dict[int, _Registered] = {}
+        self._counts: dict[int, tuple[int, int]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._blocks = ImageBlocks(self._find_image)
+        self._coap: Context | None = None
+        self._core: Core
+
+    async def run(self, core: Core) -> None:
+        """Serve devices until the task is cancelled.
+
+        Raises:
+            UsageError: the address cannot be used.
+        """
+        self._core = core
+        where = self._listening
+        # aiocoap's own messages go to the service's log only if they are defects.
+        logging.getLogger("coap-server").setLevel(logging.ERROR)
+        loop = asyncio.get_running_loop()
+        try:
+            plain, _ = await loop.create_datagram_endpoint(
+                lambda: ImageSocket(self._blocks, self._note_served), local_addr=(where.host, where.port)
+            )
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise UsageError(f"cannot listen on {where.host} port {where.port}", why=why) from error
+        try:
+            self._coap = await self._listen()
+            scheme = "coaps" if where.is_secure else "coap, without DTLS"
+            self._context.log(NAME, "listening", host=where.host, images=where.port, devices=where.port + 1, by=scheme)
+            while True:
+                await asyncio.sleep(_SWEEP)
+                self._end_expired()
+        finally:
+            plain.close()
+            sessions = [known.task for known in self._registered.values()]
+            for number in list(self._registered):
+                self._end(number)
+            await asyncio.gather(*sessions, return_exceptions=True)
+            if self._coap is not None:
+                await self._coap.shutdown()
+            self._blocks.close()
+
+    def offer_changed(self, device: int) -> None:
+        """Wake the session of a device; a banned device loses its registration."""
+        if (found := self._registered.get(device)) is None:
+            return
+        known = self._core.device(device)
+        if known is None or known.is_banned:
+            self._end(device)
+        else:
+            found.session.wake()
+
+    async def _listen(self) -> Context:
+        site = Site()
+        site.add_resource(["rd"], _Handled(self._register))
+        site.add_resource(["rd"], _HandledBelow(self._change))
+        site.add_resource(["events"], _Handled(self._log_event))
+        site.add_resource([FOLDER], _HandledBelow(self._serve_image))
+        host, port = self._listening.host, self._listening.port
+        try:
+            if not self._listening.is_secure:
+                return await ServerContext.create_server_context(
+                    site, bind=(host, port + 1), transports=["simplesocketserver"]
+                )
+            # The transport adds 1 to the port, the distance of the two registered ports.
+            return await ServerContext.create_server_context(
+                site,
+                bind=(host, port),
+                transports=["tinydtls_server"],
+                server_credentials=_SharedKeys(self._core, self._warn_later),
+            )
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise UsageError(f"cannot listen on {host} port {port + 1}", why=why) from error
+
+    async def _register(self, request: Message) -> Message:
+        """Register a device: a new registration replaces the one before."""
+        if request.code is not POST:
+            return Message(code=METHOD_NOT_ALLOWED)
+        number = None
+        try:
+            parameters = parameters_of(request.opt.uri_query)
+            number = device_of(parameters.get("ep", ""))
+            registration = DeviceRegistration(number)
+            registration.update(request.opt.uri_query, _links(request), now=self._context.clock())
+        except ValueError as error:
+            return await self._refuse(self._claimed(request), f"registration refused: {error}", BAD_REQUEST)
+        if refusal := await self._check_identity(request, number):
+            return refusal
+        if (version := parameters.get("lwm2m", "")) not in VERSIONS:
+            why = f"registration refused: version {version!r:.20} of LwM2M is not supported"
+            return await self._refuse(number, why, PRECONDITION_FAILED)
+        if self._is_flood(number):
+            return await self._refuse(number, "too many registrations in a minute", TOO_MANY_REQUESTS)
+
+        self._end(number)
+        assert self._coap is not None  # noqa: S101 - a request arrives after the socket was opened
+        client = DeviceClient(self._coap, request.remote)
+        session = DeviceSession(self._core, self._context, self.settings, client, registration)
+        task = asyncio.create_task(session.run(), name=f"LwM2M device {number}")
+        host = request.remote.hostinfo.rpartition(":")[0].strip("[]")
+        known = _Registered(secrets.token_hex(4), registration, session, task, host)
+        self._registered[number] = known
+        task.add_done_callback(lambda done: self._note_end(number, done))
+        return Message(code=CREATED, location_path=("rd", known.id))
+
+    async def _change(self, request: Message) -> Message:
+        """Update or end a registration."""
+        claimed = self._claimed(request)
+        named = [one for one in self._registered.values() if (one.id,) == request.opt.uri_path]
+        if not named:
+            return Message(code=NOT_FOUND)  # the device registers again
+        known, number = named[0], named[0].registration.number
+        if refusal := await self._check_identity(request, number):
+            return refusal
+        if request.code is DELETE:
+            self._end(number)
+            return Message(code=DELETED)
+        if request.code is not POST:
+            return Message(code=METHOD_NOT_ALLOWED)
+        try:
+            known.registration.update(request.opt.uri_query, _links(request), now=self._context.clock())
+        except ValueError as error:
+            return await self._refuse(claimed or number, f"update refused: {error}", BAD_REQUEST)
+        known.session.wake(anew=True)
+        return Message(code=CHANGED)
+
+    async def _log_event(self, request: Message) -> Message:
+        """Log an event of a registered device."""
+        if request.code is not POST:
+            return Message(code=METHOD_NOT_ALLOWED)
+        number = self._sender(request)
+        if number is None:
+            return await self._refuse(None, "event refused: the device is not registered", FORBIDDEN)
+        if refusal := await self._check_identity(request, number):
+            return refusal
+        try:
+            event = ThingEvent.decode(request.payload)
+            index = await self._core.event(number, text=event.text, statement=event.signature, counter=event.seq)
+        except ValueError as error:
+            return await self._refuse(number, f"event refused: {error}", BAD_REQUEST)
+        except RefusedError as error:
+            return Message(code=TOO_MANY_REQUESTS, payload=error.what.encode())
+        return Message(code=CHANGED, payload=event_accepted(event.seq, index), content_format=CBOR)
+
+    async def _serve_image(self, request: Message) -> Message:
+        answer = self._blocks.answer(request, request.opt.uri_path)
+        if answer.code.is_successful() and (number := self._sender(request)) in self._registered:
+            self._count(self._registered[number], request.opt.uri_path[0], request)
+        return answer
+
+    def _note_served(self, host: str, request: Message) -> None:
+        """Note how much of an image a host has received, as the progress of the devices there."""
+        for known in self._registered.values():
+            if known.host == host:
+                self._count(known, request.opt.uri_path[1], request)
+
+    def _count(self, known: _Registered, image: str, request: Message) -> None:
+        block = request.opt.block2
+        received = 0 if block is None else block.start + block.size
+        served, digest = known.registration.served, bytes.fromhex(image)
+        offer = self._core.offer(known.registration.number)
+        if offer is not None and offer.image == digest:
+            served[digest] = max(served.get(digest, 0), min(received, offer.size))
+
+    def _find_image(self, digest: bytes) -> Path | None:
+        """Return the file of a proven image: one that is offered, or one that was offered before a restart."""
+        for number in self._registered:
+            for offer in self._core.offers(number):
+                if offer.image == digest:
+                    return offer.path
+        path = self._context.folder / "images" / digest.hex()
+        return path if path.is_file() else None
+
+    def _claimed(self, request: Message) -> int | None:
+        """Return the device whose key the client has used; None without DTLS."""
+        identity = request.remote.authenticated_claims[0] if self._listening.is_secure else None
+        return None if identity is None else int(identity)
+
+    def _sender(self, request: Message) -> int | None:
+        """Return the device that sent a request: without DTLS the one that registered from this address."""
+        if self._listening.is_secure:
+            return self._claimed(request)
+        senders = (n for n, one in self._registered.items() if one.session.remote == request.remote)
+        return next(senders, None)
+
+    async def _check_identity(self, request: Message, number: int) -> Message | None:
+        """Return the answer to a client that claims to be another device, or a device that is not served."""
+        claimed = self._claimed(request)
+        if claimed is not None and claimed != number:
+            return await self._refuse(claimed, f"the device claims to be device {number}", FORBIDDEN)
+        device = self._core.device(number)
+        if device is None:
+            return await self._refuse(None, f"device {number} is not of this site", FORBIDDEN)
+        if device.is_banned:
+            return await self._refuse(number, "the device is banned", FORBIDDEN)
+        return None
+
+    async def _refuse(self, number: int | None, reason: str, code: Code) -> Message:
+        await self._core.warn(number, reason)
+        return Message(code=code, payload=reason.encode())
+
+    def _warn_later(self, number: int | None, reason: str) -> None:
+        self._start(self._core.warn(number, reason))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _is_flood(self, number: int) -> bool:
+        minute = self._context.clock() // 60
+        before, count = self._counts.get(number, (minute, 0))
+        self._counts[number] = minute, count + 1 if before == minute else 1
+        return self._counts[number][1] > _REGISTRATIONS_A_MINUTE
+
+    def _end(self, number: int) -> None:
+        if known := self._registered.pop(number, None):
+            known.task.cancel()
+
+    def _end_expired(self) -> None:
+        now = self._context.clock()
+        for number in [n for n, one in self._registered.items() if one.registration.is_over(now)]:
+            self._context.log(NAME, "registration ended", device=number, why="its lifetime has passed")
+            self._end(number)
+
+    def _note_end(self, number: int, task: asyncio.Task[None]) -> None:
+        """Log a defect that ended a session; the device can register again."""
+        if not task.cancelled() and (error := task.exception()):
+            self._context.log(NAME, "defect", device=number, why=repr(error))
+            if (known := self._registered.get(number)) and known.task is task:
+                self._end(number)
+
+
+class _SharedKeys:
+    """The pre-shared keys, as aiocoap's DTLS transport asks for them."""
+
+    def __init__(self, core: Core, warn: Callable[[int | None, str], None]) -> None:
+        self._core, self._warn = core, warn
+
+    def find_dtls_psk(self, identity: bytes) -> tuple[bytes, str]:
+        """Return the key of an identity, and the identity as a claim.
+
+        Raises:
+            KeyError: the identity is not a device of this site with a key.
+        """
+        try:
+            number = device_of(identity.decode())
+        except ValueError as error:
+            self._warn(None, f"DTLS refused: {error}")
+            raise KeyError(identity) from error
+        key = self._core.shared_key(NAME, number)
+        if key is None:
+            known = self._core.device(number) is not None
+            self._warn(number if known else None, f"DTLS refused: device {number} is banned, unknown or has no key")
+            raise KeyError(identity)
+        return key[:KEY_SIZE], str(number)
+
+
+class _Handled(Resource):
+    """A resource whose requests one function answers."""
+
+    def __init__(self, handle: Callable[[Message], Awaitable[Message]]) -> None:
+        super().__init__()
+        self._handle = handle
+
+    async def needs_blockwise_assembly(self, request: Message) -> bool:
+        """Assemble a body in blocks up to a limit; a longer one is refused at the block beyond it."""
+        return request.opt.block2 is None and not _is_too_long(request)
+
+    async def render(self, request: Message) -> Message:
+        """Answer a request. A function that serves blocks answers a request for one by itself."""
+        return Message(code=REQUEST_ENTITY_TOO_LARGE) if _is_too_long(request) else await self._handle(request)
+
+
+class _HandledBelow(_Handled, PathCapable):
+    """The same, for all paths below a path."""
+
+
+def _is_too_long(request: Message) -> bool:
+    block = request.opt.block1
+    return (block.start if block else 0) + len(request.payload) > _LARGEST_BODY
+
+
+def _links(request: Message) -> bytes:
+    """Return the body of a registration.
+
+    Raises:
+        ValueError: it is of another content format.
+    """
+    if request.payload and request.opt.content_format not in (None, LINKS):
+        raise ValueError(f"content format {request.opt.content_format} is not a list of links")
+    payload: bytes = request.payload
+    return payload

@@ -1,0 +1,482 @@
+"""The LwM2M face, with a strict device of ours on the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiocoap import GET, POST
+from aiocoap.numbers.codes import (
+    BAD_REQUEST,
+    CHANGED,
+    CREATED,
+    DELETED,
+    FORBIDDEN,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    REQUEST_ENTITY_TOO_LARGE,
+    TOO_MANY_REQUESTS,
+)
+
+from blockota.errors import UsageError
+from blockota.formats import cbor
+from blockota.gateway.core import DeviceOffer, Report
+from blockota.gateway.face import FaceContext
+from blockota.gateway.faces.lwm2m import create, server
+from blockota.gateway.faces.lwm2m.server import Lwm2mFace
+from blockota.messaging.topics import ThingEvent
+from blockota.model.delivery import (
+    Delivery,
+    DeliveryPolicy,
+    Offered,
+    Outcome,
+    Planned,
+    Progress,
+    Reported,
+    Stage,
+    Target,
+)
+from blockota.model.delivery_rules import advance
+from blockota.settings_table import SettingsTable
+from tests.support.gateway import FakeCore, device_offer
+from tests.support.lwm2m_device import Lwm2mDevice
+
+IMAGE = bytes(range(251)) * 3
+OLD, NEW = "1.0.0", "1.1.0"
+
+
+class DeliveringCore(FakeCore):
+    """A core for one device, with the real state machine of its delivery.
+
+    Attributes:
+        step: is notified after each call that changes the state.
+        entries: kinds of the logged entries.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(256, 257)
+        self._offer = device_offer(folder, IMAGE, version=NEW)
+        old = device_offer(folder, b"the image before", version=OLD)
+        self.releases = {OLD: old, NEW: self._offer}
+        self.delivery = Delivery()
+        self.entries: list[str] = []
+        self.step = asyncio.Condition()
+        self.now = 1_000_000
+        self.not_before: int | None = None
+
+    def plan(self) -> None:
+        """Make the new release the target."""
+        self._advance(Planned(Target(self._offer.release, self._offer.image)))
+
+    def withdraw(self) -> None:
+        """Take the target away."""
+        self._advance(Planned(None))
+
+    def state(self, number: int, product: str | None = None) -> Delivery:
+        """Return the state."""
+        assert (number, product) == (256, None)
+        return self.delivery
+
+    def offer(self, number: int, product: str | None = None) -> DeviceOffer | None:
+        """Return the offer of the state machine."""
+        assert product is None
+        is_open = number == 256 and self.delivery.offer is not None
+        return replace(self._offer, job=self.delivery.job, not_before=self.not_before) if is_open else None
+
+    def offers(self, number: int) -> list[DeviceOffer]:
+        """Return the only offer."""
+        offer = self.offer(number)
+        return [offer] if offer else []
+
+    async def reported(self, number: int, report: Report) -> bool:
+        """Find the release by its version."""
+        await super().reported(number, report)
+        found = self.releases.get(report.version or "")
+        if found:
+            self._advance(Reported(found.image, found.release, is_confirmed=report.is_confirmed))
+        await self._done()
+        return True
+
+    async def offered(self, number: int, job: int) -> bool:
+        """Note that the device was told."""
+        return await self._of_job(number, job, Offered())
+
+    async def progress(self, number: int, job: int, received: int = 0) -> bool:
+        """Note the progress."""
+        return await self._of_job(number, job, Progress(received))
+
+    async def outcome(
+        self, number: int, job: int, *, succeeded: bool, reason: str = "", is_refusal: bool = False
+    ) -> bool:
+        """Note the outcome."""
+        return await self._of_job(number, job, Outcome(succeeded, reason, is_refusal))
+
+    async def warn(self, number: int | None, reason: str) -> None:
+        """Record the warning."""
+        await super().warn(number, reason)
+        await self._done()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition is true."""
+        async with asyncio.timeout(10), self.step:
+            await self.step.wait_for(condition)
+
+    def warnings(self) -> list[tuple[int | None, str]]:
+        """Return the warnings."""
+        return [call[1:] for call in self.calls if call[0] == "warn"]
+
+    async def _of_job(self, number: int, job: int, event: Any) -> bool:
+        assert number == 256
+        is_present = job == self.delivery.job and self.delivery.stage is not Stage.SETTLED
+        if is_present:
+            self._advance(event)
+        await self._done()
+        return is_present
+
+    async def _done(self) -> None:
+        async with self.step:
+            self.step.notify_all()
+
+    def _advance(self, event: Any) -> None:
+        step = advance(self.delivery, event, policy=DeliveryPolicy(), now=self.now)
+        self.delivery = step.delivery
+        self.entries += [entry.kind.name for entry in step.entries]
+
+
+@asynccontextmanager
+async def serving(core: DeliveringCore, folder: Path) -> AsyncIterator[tuple[Lwm2mFace, int]]:
+    """Run the face without DTLS; yields it with its first port."""
+    port = free_ports()
+    ready = asyncio.Event()
+
+    def log(_: str, what: str, **__: object) -> None:
+        if what == "listening":
+            ready.set()
+
+    context = FaceContext(UUID(int=1), folder, clock=lambda: core.now, log=log)
+    face = create(SettingsTable("gateway.lwm2m", {"listen": f"127.0.0.1:{port}"}, folder), context)
+    face.settings = replace(face.settings, poll=0.01, trial=0.02)
+    task = asyncio.create_task(face.run(core))
+    try:
+        async with asyncio.timeout(10):
+            await ready.wait()
+        yield face, port
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def free_ports() -> int:
+    """Return a port that is free together with the next one."""
+    while True:
+        with socket.socket(type=socket.SOCK_DGRAM) as first, socket.socket(type=socket.SOCK_DGRAM) as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+Story = Callable[[DeliveringCore, Lwm2mFace, Lwm2mDevice], Awaitable[None]]
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], DeliveringCore]:
+    """Return a function that runs a story of a device and the face, and returns the core."""
+    monkeypatch.setattr(server, "find_spec", lambda _: None)
+
+    def run(story: Story) -> DeliveringCore:
+        async def main() -> DeliveringCore:
+            core = DeliveringCore(tmp_path)
+            core.plan()
+            async with serving(core, tmp_path) as (face, port), Lwm2mDevice.started(port + 1) as device:
+                await story(core, face, device)
+            return core
+
+        return asyncio.run(main())
+
+    return run
+
+
+Play = Callable[[Story], DeliveringCore]
+
+
+def test_a_device_pulls_installs_and_reports(play: Play) -> None:
+    """A device that registers gets the URI, fetches the image, installs it, and is settled after it registers again."""
+
+    async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
+        assert (await device.register()).code is CREATED
+        await asyncio.wait_for(device.executed.wait(), 10)
+        await core.until(lambda: core.delivery.stage is Stage.TRIAL)
+        assert "CLAIMED" not in core.entries[1:]
+        assert device.package == IMAGE
+        await device.reboot()
+        await core.until(lambda: core.delivery.stage is Stage.SETTLED)
+        writes = [one for one in device.asked if not one.startswith("GET")]
+        assert writes == ["PUT 5/0/1", "POST 5/0/2"]
+
+    core = play(story)
+    assert core.entries == ["CLAIMED", "CLAIMED"]
+    reports = [call[2] for call in core.calls if call[0] == "reported"]
+    assert (reports[-1].version, reports[-1].hardware) == (NEW, "rev-b")
+
+
+@pytest.mark.parametrize("why", ["refused", "unsupported", "push only"])
+def test_an_image_is_pushed_to_a_device_that_cannot_pull(play: Play, why: str) -> None:
+    """The image is pushed if the URI is refused, if its protocol is not supported, or if the device says so."""
+
+    async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
+        if why == "push only":
+            device.values["5/0/9"] = b"1"
+        if why == "unsupported":
+            device.pull_result = 9
+        device.can_pull = why == "unsupported"
+        device.block = 1
+        await device.register()
+        await asyncio.wait_for(device.executed.wait(), 10)
+        assert device.package == IMAGE
+        await device.reboot()
+        await core.until(lambda: core.delivery.stage is Stage.SETTLED)
+        assert ("PUT 5/0/1" in device.asked) == (why != "push only")
+
+    play(story)
+
+
+def test_a_device_that_takes_no_large_body_pulls(play: Play) -> None:
+    """An answer 4.13 to a push leads to a pull."""
+
+    async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
+        device.values["5/0/9"], device.most = b"1", 128
+        await device.register()
+        await asyncio.wait_for(device.executed.wait(), 10)
+        assert device.package == IMAGE
+        assert core.delivery.tries == 0
+
+    play(story)
+
+
+def test_a_device_that_takes_neither_is_refused(play: Play) -> None:
+    """A device that refuses the URI and the blocks ends the try."""
+
+    async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
+        device.can_pull = device.can_push = False
+        await device.register()
+        await core.until(lambda: core.delivery.stage is Stage.STOPPED)
+        assert "4.00 and 4.13" in core.delivery.reason
+
+    play(story)
+
+
+def test_a_rollback_is_not_an_installation(play: Play) -> None:
+    """A device that registers with the old version and a failure is not logged as updated."""
+
+    async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
+        device.rolls_back = True
+        await device.register()
+        await asyncio.wait_for(device.executed.wait(), 10)
+        await core.until(lambda: core.delivery.stage is Stage.TRIAL)
+        await device.reboot()
+        await core.until(lambda: core.delivery.stage is Stage.PAUSED)
+        assert core.delivery.reason == "the device reports: the update failed"
+
+    assert play(story).entries == ["CLAIMED", "EVENT"]
+
+
+def test_nothing_is_executed_before_its_time(play: Play) -> None:
+    """An image is downloaded, but not installed before the time that its offer names."""
+
+    async def story(core: DeliveringCore, face: Lwm2mFace, device: Lwm2mDevice) -> None:
+        core.not_before = core.now + 100
+        await device.register()
+        await core.until(lambda: core.delivery.offered_at is not None)
+        await asyncio.wait_for(device.downloaded.wait(), 10)
+        count = len(device.asked)
+        await device.until(lambda: len(device.asked) >= count + 4)  # the face reads the state twice
+        assert "POST 5/0/2" not in device.asked
+        core.now += 100
+        face.offer_changed(256)
+        await asyncio.wait_for(device.executed.wait(), 10)
+
+    play(story)
+
+
+def test_a_withdrawn_image_is_not_installed(play: Play) -> None:
+    """An image that is withdrawn after its download is dropped on the device."""
+
+    async def story(core: DeliveringCore, face: Lwm2mFace, device: Lwm2mDevice) -> None:
+        core.not_before = core.now + 100
+        await device.register()
+        await asyncio.wait_for(device.downloaded.wait(), 10)
+        core.withdraw()
+        face.offer_changed(256)
+        await asyncio.wait_for(device.reset.wait(), 10)
+        assert "POST 5/0/2" not in device.asked
+
+    play(story)
+
+
+def test_a_device_in_queue_mode_is_asked_while_it_listens(play: Play) -> None:
+    """A device in queue mode gets an offer only after it was heard, and not when its window has passed."""
+
+    async def story(core: DeliveringCore, face: Lwm2mFace, device: Lwm2mDevice) -> None:
+        core.withdraw()
+        await device.register(query="lt=9999&b=UQ&lwm2m=1.0")
+        await core.until(lambda: any(call[0] == "reported" for call in core.calls))
+        core.now += 1000
+        count = len(device.asked)
+        core.plan()
+        face.offer_changed(256)
+        assert (await device.request(GET, f"fw/{'0' * 64}")).code is NOT_FOUND  # the face had time to write
+        assert not any(one.startswith("PUT") for one in device.asked[count:])
+        assert (await device.update()).code is CHANGED
+        await asyncio.wait_for(device.executed.wait(), 10)
+
+    play(story)
+
+
+def test_a_failed_try_of_a_device_that_restarts_counts(play: Play) -> None:
+    """A device that restarts in its download has failed a try, so that it does not download for ever."""
+
+    async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
+        device.stalls = True
+        await device.register()
+        await core.until(lambda: core.delivery.stage is Stage.TRANSFER)
+        device.state = 0
+        await device.register()
+        await core.until(lambda: core.delivery.tries == 1)
+
+    play(story)
+
+
+def test_an_unknown_download_is_dropped(play: Play) -> None:
+    """An image on the device that this gateway did not send is not installed."""
+
+    async def story(_: DeliveringCore, __: Lwm2mFace, device: Lwm2mDevice) -> None:
+        device.state, device.package = 2, b"another image"
+        await device.register()
+        await asyncio.wait_for(device.executed.wait(), 10)
+        assert [one for one in device.asked if not one.startswith("GET")] == ["PUT 5/0/1", "PUT 5/0/1", "POST 5/0/2"]
+        assert device.package == IMAGE
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "reason"),
+    [
+        ("ep=256&lt=0&lwm2m=1.0", BAD_REQUEST, "the lifetime '0' is not a number of seconds from 1 on"),
+        ("ep=256&lt=-5&lwm2m=1.0", BAD_REQUEST, "the lifetime '-5' is not a number of seconds from 1 on"),
+        ("ep=0256&lwm2m=1.0", BAD_REQUEST, "the endpoint name '0256' is not the number of a device"),
+        ("ep=%2B&lwm2m=1.0", BAD_REQUEST, "the endpoint name '+' is not the number of a device"),
+        ("lwm2m=1.0", BAD_REQUEST, "the endpoint name '' is not the number of a device"),
+        ("ep=256&ep=257&lwm2m=1.0", BAD_REQUEST, "the parameter 'ep' occurs twice"),
+        ("ep=256&lwm2m=7.0", PRECONDITION_FAILED, "version '7.0' of LwM2M is not supported"),
+        ("ep=999&lwm2m=1.0", FORBIDDEN, "device 999 is not of this site"),
+    ],
+)
+def test_a_wrong_registration_is_refused(play: Play, query: str, code: Any, reason: str) -> None:
+    """A wrong registration is refused with its reason in a warning, and other devices are served on."""
+
+    async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
+        assert (await device.request(POST, f"rd?{query}")).code is code
+        assert core.warnings()[0][1].endswith(reason)
+        assert (await device.register()).code is CREATED
+
+    play(story)
+
+
+def test_a_registration_with_a_wrong_body_is_refused(play: Play) -> None:
+    """Links that cannot be read, and bodies that are too long, are refused."""
+
+    async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
+        assert (await device.register(links=b"\xff\xfe")).code is BAD_REQUEST
+        assert (await device.register(links=b"/5/0")).code is BAD_REQUEST
+        assert len(core.warnings()) == 2
+        assert (await device.register(links=b"</5/0>," * 10_000)).code is REQUEST_ENTITY_TOO_LARGE
+        assert (await device.register()).code is CREATED
+
+    play(story)
+
+
+def test_a_flood_of_registrations_is_refused(play: Play) -> None:
+    """Only some registrations of one device are accepted in a minute."""
+
+    async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
+        codes = [(await device.register()).code for _ in range(22)]
+        assert codes.count(TOO_MANY_REQUESTS) == 2
+        assert "too many registrations" in core.warnings()[-1][1]
+        core.now += 60
+        assert (await device.register()).code is CREATED
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("5/0/3", b"\x00\xff"), ("3/0/3", b"1" * 2000), ("5/0/5", b"soon")],
+    ids=["bytes", "too long", "text"],
+)
+def test_nonsense_of_a_device_is_a_warning(play: Play, path: str, value: bytes) -> None:
+    """A value that cannot be read is logged with its resource, and the device gets nothing."""
+
+    async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
+        device.values[path] = value
+        await device.register()
+        await core.until(lambda: bool(core.warnings()))
+        assert core.warnings()[0][0] == 256
+        assert f"/{path}: " in core.warnings()[0][1]
+        assert not any(one.startswith("PUT") for one in device.asked)
+
+    play(story)
+
+
+def test_registrations_end(play: Play) -> None:
+    """A registration ends when the device leaves; an update of an ended one is answered by 4.04."""
+
+    async def story(_: DeliveringCore, __: Lwm2mFace, device: Lwm2mDevice) -> None:
+        await device.register()
+        assert (await device.leave()).code is DELETED
+        assert (await device.update()).code is NOT_FOUND
+
+    play(story)
+
+
+def test_an_event_is_answered_with_its_index(play: Play) -> None:
+    """An event of a registered device is logged; nonsense and events of strangers are refused."""
+
+    async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
+        event = ThingEvent(seq=9, kind="alarm", severity=3, body="too hot").encode()
+        assert (await device.request(POST, "events", event)).code is FORBIDDEN
+        await device.register()
+        answer = await device.request(POST, "events", event, content_format=60)
+        assert (answer.code, cbor.decode(answer.payload)) == (CHANGED, [9, 0])
+        for wrong in (event[:-1], b"", b"too hot", cbor.encode({"a": 1})):
+            assert (await device.request(POST, "events", wrong)).code is BAD_REQUEST
+        assert (await device.request(POST, "events", bytes(5000))).code is REQUEST_ENTITY_TOO_LARGE
+        assert [call[2] for call in core.calls if call[0] == "event"] == ["alarm: too hot (severity 3)"]
+
+    play(story)
+
+
+def test_settings_that_would_trust_strangers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without DTLS, the face listens on a loopback address only; it never listens on all addresses."""
+    context = FaceContext(UUID(int=1), tmp_path, clock=lambda: 0, log=lambda *_, **__: None)
+
+    def settings(listen: str) -> SettingsTable:
+        return SettingsTable("gateway.lwm2m", {"listen": listen}, tmp_path)
+
+    monkeypatch.setattr(server, "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="without the package DTLSSocket the devices could not be authenticated"):
+        create(settings("192.0.2.1:5683"), context)
+    for wrong in ("0.0.0.0:5683", "[::]:5683", "gateway.example:5683"):
+        with pytest.raises(UsageError, match="the setting listen in"):
+            create(settings(wrong), context)

@@ -1,0 +1,219 @@
+"""An LwM2M device for tests, stricter than the specification: it refuses writes in a wrong order.
+
+It is a client of the gateway's plain port and a server of its own resources, on one UDP socket. It shares no code with
+the gateway but aiocoap's encoding of messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+from aiocoap import CHANGED, CONTENT, DELETE, GET, POST, PUT, Context, Message
+from aiocoap.numbers.codes import (
+    BAD_REQUEST,
+    CONTINUE,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    REQUEST_ENTITY_INCOMPLETE,
+    REQUEST_ENTITY_TOO_LARGE,
+)
+from aiocoap.resource import ObservableResource, PathCapable, Site
+
+IDLE, DOWNLOADING, DOWNLOADED, UPDATING = range(4)
+LINKS = b"</1/0>,</3/0>,</5/0>"
+
+
+class Lwm2mDevice(ObservableResource, PathCapable):
+    """A device with the objects 3 and 5.
+
+    Attributes:
+        version: version of the running image.
+        next_version: version of the image that is downloaded.
+        state, result: resources 5/0/3 and 5/0/5.
+        package: the downloaded image.
+        values: further readable resources by path, as text.
+        asked: the methods and paths of the gateway's requests, in order.
+        can_pull, can_push: what the device accepts.
+        rolls_back: whether an update ends with the old image.
+        stalls: whether a download never ends.
+        pull_result: the result with which each download fails; 0 for a good one.
+        block: size of the blocks that it asks for, as an exponent of the block option.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.version, self.next_version = "1.0.0", "1.1.0"
+        self.state = self.result = IDLE
+        self.package = b""
+        self.uri = ""
+        self.values: dict[str, bytes] = {"3/0/18": b"rev-b"}
+        self.asked: list[str] = []
+        self.can_pull = self.can_push = True
+        self.rolls_back = self.stalls = False
+        self.pull_result = 0
+        self.downloaded = asyncio.Event()
+        self.block = 2
+        self.most = 1 << 20
+        self.location: tuple[str, ...] = ()
+        self.executed = asyncio.Event()
+        self.reset = asyncio.Event()
+        self.heard = asyncio.Event()
+        self._context: Any = None
+        self._server = ""
+        self._download: asyncio.Task[None] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def started(cls, port: int) -> AsyncIterator[Self]:
+        """Run a device of the gateway on a port of the loopback interface."""
+        device = cls()
+        site = Site()
+        for number in ("3", "5"):
+            site.add_resource([number], _Object(device, number))
+        device._context = await Context.create_server_context(
+            site, bind=("127.0.0.1", 0), transports=["simplesocketserver"]
+        )
+        device._server = f"coap://127.0.0.1:{port}"
+        try:
+            yield device
+        finally:
+            if device._download:
+                device._download.cancel()
+            await device._context.shutdown()
+
+    async def request(self, code: Any, path: str, payload: bytes = b"", **options: Any) -> Message:
+        """Send a request to the gateway."""
+        message = Message(code=code, uri=f"{self._server}/{path}", payload=payload, **options)
+        async with asyncio.timeout(10):
+            return await self._context.request(message).response
+
+    async def register(self, number: object = 256, query: str = "lt=60&b=U&lwm2m=1.0", links: bytes = LINKS) -> Message:
+        """Register, and keep the location of the registration."""
+        answer = await self.request(POST, f"rd?ep={number}&{query}", links, content_format=40)
+        self.location = answer.opt.location_path
+        return answer
+
+    async def update(self, query: str = "") -> Message:
+        """Update the registration."""
+        return await self.request(POST, "/".join(self.location) + (f"?{query}" if query else ""))
+
+    async def leave(self) -> Message:
+        """End the registration."""
+        return await self.request(DELETE, "/".join(self.location))
+
+    async def reboot(self, number: int = 256) -> Message:
+        """Start the downloaded image, and register again."""
+        await self._settled()
+        if self.state == UPDATING:
+            self.state, self.result = IDLE, 8 if self.rolls_back else 1
+            self.version = self.version if self.rolls_back else self.next_version
+        return await self.register(number)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition is true after a request of the gateway."""
+        async with asyncio.timeout(10):
+            while not condition():
+                self.heard.clear()
+                await self.heard.wait()
+
+    async def _settled(self) -> None:
+        if self._download:
+            await asyncio.wait([self._download])
+
+    def answer(self, request: Message, path: str) -> Message:
+        """Answer a request of the gateway."""
+        self.asked.append(f"{request.code.name} {path}")
+        self.heard.set()
+        if request.code is GET:
+            value = self._value(path)
+            return Message(code=NOT_FOUND) if value is None else Message(code=CONTENT, payload=value, content_format=0)
+        if request.code is PUT and path == "5/0/1":
+            return self._take_uri(request)
+        if request.code is PUT and path == "5/0/0":
+            return self._take_block(request)
+        if request.code is POST and path == "5/0/2" and self.state == DOWNLOADED:
+            self.state = UPDATING
+            self.executed.set()
+            return Message(code=CHANGED)
+        return Message(code=METHOD_NOT_ALLOWED)
+
+    def _value(self, path: str) -> bytes | None:
+        known = {"3/0/3": self.version, "5/0/3": self.state, "5/0/5": self.result}
+        return self.values[path] if path in self.values else str(known[path]).encode() if path in known else None
+
+    def _take_uri(self, request: Message) -> Message:
+        if not request.payload:
+            if self.state not in (DOWNLOADING, DOWNLOADED):
+                return Message(code=BAD_REQUEST)
+            self.state, self.package = IDLE, b""
+            self.reset.set()
+            return Message(code=CHANGED)
+        if self.state != IDLE or not self.can_pull:
+            return Message(code=BAD_REQUEST)
+        self.state, self.result, self.uri = DOWNLOADING, 0, request.payload.decode()
+        self._download = asyncio.create_task(self._pull())
+        return Message(code=CHANGED)
+
+    def _take_block(self, request: Message) -> Message:
+        block = request.opt.block1
+        if not self.can_push or block.start + len(request.payload) > self.most:
+            return Message(code=REQUEST_ENTITY_TOO_LARGE)
+        if block.block_number == 0 and self.state == IDLE:
+            self.state, self.result, self.package = DOWNLOADING, 0, b""
+        if self.state != DOWNLOADING or block.start != len(self.package):
+            return Message(code=REQUEST_ENTITY_INCOMPLETE)
+        self.package += request.payload
+        self.state = DOWNLOADING if block.more else DOWNLOADED
+        place = (block.block_number, block.more, min(self.block, block.size_exponent))
+        return Message(code=CONTINUE if block.more else CHANGED, block1=place)
+
+    async def _pull(self) -> None:
+        """Fetch the image block by block. The blocks must have one ETag, which begins the image's SHA-256."""
+        if self.pull_result:
+            self.state, self.result = IDLE, self.pull_result
+        if self.pull_result or self.stalls:
+            return
+        image, number, etag = b"", 0, None
+        while True:
+            block = (number, 0, self.block)
+            message = Message(code=GET, uri=self.uri, block2=block)
+            answer = await self._context.request(message, handle_blockwise=False).response
+            if not answer.code.is_successful() or answer.opt.block2.block_number != number:
+                self.state, self.result = IDLE, 4
+                return
+            etag = etag or answer.opt.etag
+            assert answer.opt.etag == etag
+            image += answer.payload
+            number += 1
+            if not answer.opt.block2.more:
+                break
+        is_whole = hashlib.sha256(image).hexdigest() == self.uri.rpartition("/")[2]
+        self.state, self.result = (DOWNLOADED, 0) if is_whole else (IDLE, 5)
+        self.package = image
+        self.downloaded.set()
+        self.updated_state(Message(code=CONTENT, payload=str(self.state).encode()))
+
+
+class _Object(ObservableResource, PathCapable):
+    """The resources of one object; 5/0/3 can be observed."""
+
+    def __init__(self, device: Lwm2mDevice, number: str) -> None:
+        super().__init__()
+        self._device, self._number = device, number
+
+    async def needs_blockwise_assembly(self, _: Message) -> bool:
+        """Blocks are assembled by the device."""
+        return False
+
+    async def add_observation(self, request: Message, observation: Any) -> None:
+        """Accept the observation of the state."""
+        if (self._number, *request.opt.uri_path) == ("5", "0", "3"):
+            await self._device.add_observation(request, observation)
+
+    async def render(self, request: Message) -> Message:
+        """Answer a request."""
+        return self._device.answer(request, "/".join((self._number, *request.opt.uri_path)))
