@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -24,167 +21,19 @@ from aiocoap.numbers.codes import (
     REQUEST_ENTITY_TOO_LARGE,
     TOO_MANY_REQUESTS,
 )
+from blockota.messaging.topics import ThingEvent
 
 from blockota.errors import UsageError
 from blockota.formats import cbor
-from blockota.gateway.core import DeviceOffer, Report
 from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.lwm2m import create, server
 from blockota.gateway.faces.lwm2m.server import Lwm2mFace
-from blockota.messaging.topics import ThingEvent
 from blockota.model.delivery import (
-    Delivery,
-    DeliveryPolicy,
-    Offered,
-    Outcome,
-    Planned,
-    Progress,
-    Reported,
     Stage,
-    Target,
 )
-from blockota.model.delivery_rules import advance
 from blockota.settings_table import SettingsTable
-from tests.support.gateway import FakeCore, device_offer
 from tests.support.lwm2m_device import Lwm2mDevice
-
-IMAGE = bytes(range(251)) * 3
-OLD, NEW = "1.0.0", "1.1.0"
-
-
-class DeliveringCore(FakeCore):
-    """A core for one device, with the real state machine of its delivery.
-
-    Attributes:
-        step: is notified after each call that changes the state.
-        entries: kinds of the logged entries.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(256, 257)
-        self._offer = device_offer(folder, IMAGE, version=NEW)
-        old = device_offer(folder, b"the image before", version=OLD)
-        self.releases = {OLD: old, NEW: self._offer}
-        self.delivery = Delivery()
-        self.entries: list[str] = []
-        self.step = asyncio.Condition()
-        self.now = 1_000_000
-        self.not_before: int | None = None
-
-    def plan(self) -> None:
-        """Make the new release the target."""
-        self._advance(Planned(Target(self._offer.release, self._offer.image)))
-
-    def withdraw(self) -> None:
-        """Take the target away."""
-        self._advance(Planned(None))
-
-    def state(self, number: int, product: str | None = None) -> Delivery:
-        """Return the state."""
-        assert (number, product) == (256, None)
-        return self.delivery
-
-    def offer(self, number: int, product: str | None = None) -> DeviceOffer | None:
-        """Return the offer of the state machine."""
-        assert product is None
-        is_open = number == 256 and self.delivery.offer is not None
-        return replace(self._offer, job=self.delivery.job, not_before=self.not_before) if is_open else None
-
-    def offers(self, number: int) -> list[DeviceOffer]:
-        """Return the only offer."""
-        offer = self.offer(number)
-        return [offer] if offer else []
-
-    async def reported(self, number: int, report: Report) -> bool:
-        """Find the release by its version."""
-        await super().reported(number, report)
-        found = self.releases.get(report.version or "")
-        if found:
-            self._advance(Reported(found.image, found.release, is_confirmed=report.is_confirmed))
-        await self._done()
-        return True
-
-    async def offered(self, number: int, job: int) -> bool:
-        """Note that the device was told."""
-        return await self._of_job(number, job, Offered())
-
-    async def progress(self, number: int, job: int, received: int = 0) -> bool:
-        """Note the progress."""
-        return await self._of_job(number, job, Progress(received))
-
-    async def outcome(
-        self, number: int, job: int, *, succeeded: bool, reason: str = "", is_refusal: bool = False
-    ) -> bool:
-        """Note the outcome."""
-        return await self._of_job(number, job, Outcome(succeeded, reason, is_refusal))
-
-    async def warn(self, number: int | None, reason: str) -> None:
-        """Record the warning."""
-        await super().warn(number, reason)
-        await self._done()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition is true."""
-        async with asyncio.timeout(10), self.step:
-            await self.step.wait_for(condition)
-
-    def warnings(self) -> list[tuple[int | None, str]]:
-        """Return the warnings."""
-        return [call[1:] for call in self.calls if call[0] == "warn"]
-
-    async def _of_job(self, number: int, job: int, event: Any) -> bool:
-        assert number == 256
-        is_present = job == self.delivery.job and self.delivery.stage is not Stage.SETTLED
-        if is_present:
-            self._advance(event)
-        await self._done()
-        return is_present
-
-    async def _done(self) -> None:
-        async with self.step:
-            self.step.notify_all()
-
-    def _advance(self, event: Any) -> None:
-        step = advance(self.delivery, event, policy=DeliveryPolicy(), now=self.now)
-        self.delivery = step.delivery
-        self.entries += [entry.kind.name for entry in step.entries]
-
-
-@asynccontextmanager
-async def serving(core: DeliveringCore, folder: Path) -> AsyncIterator[tuple[Lwm2mFace, int]]:
-    """Run the face without DTLS; yields it with its first port."""
-    port = free_ports()
-    ready = asyncio.Event()
-
-    def log(_: str, what: str, **__: object) -> None:
-        if what == "listening":
-            ready.set()
-
-    context = FaceContext(UUID(int=1), folder, clock=lambda: core.now, log=log)
-    face = create(SettingsTable("gateway.lwm2m", {"listen": f"127.0.0.1:{port}"}, folder), context)
-    face.settings = replace(face.settings, poll=0.01, trial=0.02)
-    task = asyncio.create_task(face.run(core))
-    try:
-        async with asyncio.timeout(10):
-            await ready.wait()
-        yield face, port
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-def free_ports() -> int:
-    """Return a port that is free together with the next one."""
-    while True:
-        with socket.socket(type=socket.SOCK_DGRAM) as first, socket.socket(type=socket.SOCK_DGRAM) as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
-
+from tests.support.lwm2m_face import IMAGE, NEW, DeliveringCore, serving
 
 Story = Callable[[DeliveringCore, Lwm2mFace, Lwm2mDevice], Awaitable[None]]
 

@@ -67,7 +67,7 @@ def create(table: SettingsTable, context: FaceContext) -> Lwm2mFace:
     Raises:
         UsageError: a setting is not valid, or the package for DTLS is missing.
     """
-    table.known("listen", "images", "awake", "block")
+    table.known("listen", "images", "awake", "block", "devices")
     host, port = table.address("listen", "127.0.0.1:5683")
     try:
         address = ip_address(host)
