@@ -21,13 +21,13 @@ from aiocoap.numbers.codes import (
     REQUEST_ENTITY_TOO_LARGE,
     TOO_MANY_REQUESTS,
 )
-from blockota.messaging.topics import ThingEvent
 
 from blockota.errors import UsageError
 from blockota.formats import cbor
 from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.lwm2m import create, server
 from blockota.gateway.faces.lwm2m.server import Lwm2mFace
+from blockota.messaging.topics import ThingEvent
 from blockota.model.delivery import (
     Stage,
 )

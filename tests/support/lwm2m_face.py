@@ -38,15 +38,16 @@ class DeliveringCore(FakeCore):
     """A core for one device, with the real state machine of its delivery.
 
     Attributes:
+        new: the release to deliver, offered as the state machine says.
         step: is notified after each call that changes the state.
         entries: kinds of the logged entries.
     """
 
     def __init__(self, folder: Path, image: bytes = IMAGE) -> None:
         super().__init__(256, 257)
-        self._offer = device_offer(folder, image, version=NEW)
+        self.new = device_offer(folder, image, version=NEW)
         old = device_offer(folder, b"the image before", version=OLD)
-        self.releases = {OLD: old, NEW: self._offer}
+        self.releases = {OLD: old, NEW: self.new}
         self.delivery = Delivery()
         self.entries: list[str] = []
         self.step = asyncio.Condition()
@@ -55,7 +56,7 @@ class DeliveringCore(FakeCore):
 
     def plan(self) -> None:
         """Make the new release the target."""
-        self._advance(Planned(Target(self._offer.release, self._offer.image)))
+        self._advance(Planned(Target(self.new.release, self.new.image)))
 
     def withdraw(self) -> None:
         """Take the target away."""
@@ -70,7 +71,7 @@ class DeliveringCore(FakeCore):
         """Return the offer of the state machine."""
         assert product is None
         is_open = number == 256 and self.delivery.offer is not None
-        return replace(self._offer, job=self.delivery.job, not_before=self.not_before) if is_open else None
+        return replace(self.new, job=self.delivery.job, not_before=self.not_before) if is_open else None
 
     def offers(self, number: int) -> list[DeviceOffer]:
         """Return the only offer."""

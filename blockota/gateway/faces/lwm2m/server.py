@@ -91,11 +91,11 @@ def create(table: SettingsTable, context: FaceContext) -> Lwm2mFace:
         awake=table.seconds("awake", 93),
         block_exponent=_EXPONENTS[block],
     )
-    return Lwm2mFace(context, Listening(host, port, is_secure), session)
+    return Lwm2mFace(context, Lwm2mAddress(host, port, is_secure), session)
 
 
 @dataclass(frozen=True)
-class Listening:
+class Lwm2mAddress:
     """Where the face listens.
 
     Attributes:
@@ -129,7 +129,7 @@ class Lwm2mFace:
 
     name = NAME
 
-    def __init__(self, context: FaceContext, listening: Listening, settings: SessionSettings) -> None:
+    def __init__(self, context: FaceContext, listening: Lwm2mAddress, settings: SessionSettings) -> None:
         self._context, self._listening, self.settings = context, listening, settings
         self._registered: dict[int, _Registered] = {}
         self._counts: dict[int, tuple[int, int]] = {}
