@@ -10,14 +10,13 @@ warning, and a device that causes too many entries is refused until the next min
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
 
 from blockota.errors import AccessRefusedError, RefusedError, StoreError
-from blockota.gateway.entries import EntryMaker, EntryPlaces, printable
+from blockota.gateway.entries import EntryMaker, EntryPlaces, event_digest, printable
 from blockota.gateway.exchange import Clock, DeviceOffer, Report
 from blockota.gateway.facts import KnownDevice, SiteFacts
 from blockota.gateway.fleet import Fleet, FleetWork
@@ -78,7 +77,7 @@ class Core:
     def __init__(self, site: UUID, state: GatewayState, *, clock: Clock) -> None:
         self._site, self._state = site, state
         self._time = SteadyTime(clock, last=state.time)
-        self._fleet = Fleet(state.devices(), state.deliveries())
+        self._fleet = Fleet(state.devices(), state.deliveries(), first_attempt=state.first_attempt)
         self._faces: list[Face] = []
         self._planning = asyncio.Lock()
         self._maker = EntryMaker(site)
@@ -327,7 +326,7 @@ class Core:
             return await self._log_event(number, text, None)
         if not 0 <= counter < _COUNTERS:
             raise await self._refused(number, "the number of an event has more than 63 bits")
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        digest = event_digest(text)
         known = self._state.event(number, counter)
         if known and known.digest != digest:
             raise await self._refused(number, f"the device has sent another event with the number {counter}")

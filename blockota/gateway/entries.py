@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from uuid import UUID
@@ -113,6 +114,11 @@ class EntryPlaces:
                 future.set_result(position)
         while len(self._known) > _KEPT_PLACES:
             self._known.popitem(last=False)
+
+
+def event_digest(text: str) -> bytes:
+    """Return the hash by which a repeated event is recognised: that of its text in the log."""
+    return hashlib.sha256(printable(text).encode("utf-8", "surrogatepass")).digest()
 
 
 def printable(text: str) -> str:

@@ -17,7 +17,6 @@ from blockota.model.delivery import Delivery, EntryFacts, Event, Planned, Stage,
 from blockota.model.delivery_rules import advance
 from blockota.model.target import Choice, Condition, GroupPolicy
 
-_NOTHING = Delivery()
 _UNKNOWN = DeviceRecord()
 
 
@@ -69,9 +68,17 @@ class Fleet:
     Args:
         records: what the devices reported, by number.
         deliveries: the deliveries with device and slot.
+        first_attempt: the number from which tries are counted.
     """
 
-    def __init__(self, records: Mapping[int, DeviceRecord], deliveries: Iterable[tuple[int, str, Delivery]]) -> None:
+    def __init__(
+        self,
+        records: Mapping[int, DeviceRecord],
+        deliveries: Iterable[tuple[int, str, Delivery]],
+        *,
+        first_attempt: int = 0,
+    ) -> None:
+        self._nothing = Delivery(attempt=first_attempt)
         self.plan = Plan(SiteFacts(), {})
         self.paused: frozenset[str] = frozenset()
         self._members = {number: _Member(record) for number, record in records.items()}
@@ -93,7 +100,7 @@ class Fleet:
     def delivery(self, number: int, slot: str = FIRMWARE) -> Delivery:
         """Return the state of a component of a device."""
         member = self._members.get(number)
-        return member.deliveries.get(slot, _NOTHING) if member else _NOTHING
+        return member.deliveries.get(slot, self._nothing) if member else self._nothing
 
     def choice(self, number: int, slot: str = FIRMWARE) -> Choice | None:
         """Return what was chosen last for a component of a device."""

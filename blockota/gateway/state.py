@@ -40,7 +40,7 @@ _APPLICATION, _FORMAT = 0x424F5447, 1
 _KEPT_EVENTS = 64
 """The number of events of a device that are recognised when the device repeats them."""
 _TABLES = """
-CREATE TABLE IF NOT EXISTS site (secret BLOB NOT NULL, time INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS site (secret BLOB NOT NULL, time INTEGER NOT NULL, log_size INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS deliveries (
     device INTEGER NOT NULL, slot TEXT NOT NULL, state BLOB NOT NULL, PRIMARY KEY (device, slot)
 ) WITHOUT ROWID;
@@ -241,11 +241,38 @@ class GatewayState:
             positions: the number of each entry in the outbox, and its index in the log.
         """
         pairs = list(positions)
+        size = max((position for _, position in pairs), default=-1) + 1
         with self._transaction() as database:
+            database.execute("UPDATE site SET log_size = max(log_size, ?)", (size,))
             database.executemany("DELETE FROM outbox WHERE sequence = ?", [(number,) for number, _ in pairs])
             events = [(position, number) for number, position in pairs]
             statement = "UPDATE events SET position = ? WHERE sequence = ? AND position IS NULL"
             database.executemany(statement, events)
+
+    @property
+    def log_size(self) -> int:
+        """The size of the log after the newest entries that left the outbox."""
+        size: int = self._rows("SELECT log_size FROM site")[0][0]
+        return size
+
+    @property
+    def first_attempt(self) -> int:
+        """A number from which tries are counted, so that a gateway that lost its state repeats no job number."""
+        return int.from_bytes(self._secret[:4])
+
+    def learn(self, changes: StateChanges, events: Sequence[tuple[int, int, bytes, int]], *, log_size: int) -> None:
+        """Write what was learned from the log, before the gateway runs.
+
+        Args:
+            changes: deliveries and records of devices.
+            events: device, number, digest and index of events.
+            log_size: size of the log.
+        """
+        self._write([changes])
+        with self._transaction() as database:
+            for device, counter, digest, position in events:
+                _insert_event(database, (device, counter, digest), 0, position)
+            database.execute("UPDATE site SET log_size = ?", (log_size,))
 
     def issue_token(self, face: str, devices: Sequence[int]) -> str:
         """Draw a token by which each of some devices is accepted at a face."""
@@ -350,7 +377,7 @@ class GatewayState:
         if not rows:
             rows = [(secrets.token_bytes(32), 0)]
             with self._transaction() as database:
-                database.execute("INSERT INTO site VALUES (?, ?)", rows[0])
+                database.execute("INSERT INTO site VALUES (?, ?, 0)", rows[0])
         secret, time = rows[0]
         return secret, time
 
@@ -433,10 +460,13 @@ def _insert_entries(database: sqlite3.Connection, entries: Sequence[bytes]) -> r
     return range(last - len(entries) + 1, last + 1)
 
 
-def _insert_event(database: sqlite3.Connection, event: tuple[int, int, bytes], sequence: int) -> None:
+def _insert_event(
+    database: sqlite3.Connection, event: tuple[int, int, bytes], sequence: int, position: int | None = None
+) -> None:
     """Record an event by the device's number, and forget its oldest ones."""
     device, counter, digest = event
-    database.execute("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, NULL)", (device, counter, digest, sequence))
+    values = device, counter, digest, sequence, position
+    database.execute("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?)", values)
     oldest = "SELECT counter FROM events WHERE device = ? ORDER BY counter DESC LIMIT 1 OFFSET ?"
     database.execute(
         f"DELETE FROM events WHERE device = ? AND counter <= ({oldest})",  # noqa: S608 - a constant
