@@ -34,6 +34,7 @@ from blockota.gateway.face import FaceContext
 from blockota.gateway.following import FileFinder, Following
 from blockota.gateway.lines import LineLog
 from blockota.gateway.producer_chain import ProducerChain
+from blockota.gateway.reconciliation import reconcile
 from blockota.gateway.recording import BATCH, LogParts
 from blockota.gateway.service import GatewayParts, GatewayService
 from blockota.gateway.settings import GatewaySettings
@@ -94,6 +95,8 @@ def run_gateway(setup: GatewaySetup, lines: LineLog, stop: Stop, *, on_ready: Ca
     """
     check_setup(setup)
     with GatewayState(setup.settings.folder / STATE_NAME) as state, opened_parts(setup, lines, stop) as parts:
+        if learned := reconcile(state, parts.log.log):
+            lines.event("state", "learned from the log", entries=learned)
         GatewayService(parts, state, lines, stop).run(on_ready=on_ready)
 
 

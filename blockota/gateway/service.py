@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blockota.chain.wake import BlockSignal
-from blockota.errors import BlockOTAError, UsageError
+from blockota.errors import BlockOTAError, UnreachableError, UsageError
 from blockota.gateway.assembly import Assembly
 from blockota.gateway.core import Clock, Core, Face
 from blockota.gateway.facts import SiteFacts
@@ -219,7 +219,12 @@ class GatewayService:
 
     async def _tick(self, core: Core) -> None:
         while True:
-            await core.tick()
+            try:
+                await core.tick()
+            except UnreachableError as error:  # a full disk
+                self._lines.state("state", sentence(error))
+            else:
+                self._lines.state("state", "")
             await asyncio.sleep(_TICK)
 
     async def _run_face(self, face: Face, core: Core) -> None:
