@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
@@ -36,7 +37,7 @@ from blockota.model.delivery import (
     Stage,
 )
 from blockota.model.receipt import POSTPONES, EntryKind
-from blockota.model.target import Component, GroupPolicy
+from blockota.model.target import GroupPolicy
 
 __all__ = ["Clock", "Core", "DeviceOffer", "Face", "Report"]
 
@@ -422,7 +423,7 @@ class Core:
 
     async def _replan(self, numbers: Iterable[int], *, with_timeouts: bool = False) -> None:
         """Choose the targets of devices anew. Other calls are served between the parts."""
-        every = list(numbers)
+        every, failure = list(numbers), None
         for begin in range(0, len(every), _AT_ONCE):
             work = FleetWork(self._time())
             for number in every[begin : begin + _AT_ONCE]:
@@ -430,7 +431,12 @@ class Core:
                     self._fleet.wake(work, number)
                 else:
                     self._fleet.replan(work, number)
-            await self._finish(work)
+            try:
+                await self._finish(work)
+            except StoreError as error:  # the changes are written later; the other devices are planned all the same
+                failure = error
+        if failure:
+            raise failure
 
     async def _finish(self, work: FleetWork, *, always: bool = False) -> None:
         """Write what changed, and then notify the faces. A failure to write does not hide a changed offer."""
@@ -459,7 +465,11 @@ class Core:
         device = self.device(number)
         for face in self._faces:
             if device is None or device.face in ("", face.name):
-                face.offer_changed(number)
+                try:
+                    face.offer_changed(number)
+                except Exception as error:  # noqa: BLE001 - a defect of one face must not stop the others
+                    context = {"message": f"the face {face.name} failed", "exception": error}
+                    asyncio.get_running_loop().call_exception_handler(context)
 
     def _offer(self, number: int, slot: Slot) -> DeviceOffer | None:
         delivery = self._fleet.delivery(number, slot.name)
@@ -469,23 +479,8 @@ class Core:
             return None
         orders = self._fleet.plan.orders(number)
         order = next((one for one in orders if one.number == target.order), None)
-        return DeviceOffer(
-            job=delivery.job,
-            component=Component.of(target.release),
-            release=target.release,
-            image=target.image,
-            size=image.size,
-            path=image.path,
-            container=image.container,
-            cid=image.cid,
-            nonce=self.nonce(number),
-            order=target.order,
-            not_before=order.not_before if order else None,
-            deadline=order.deadline if order else None,
-            deltas=image.deltas,
-            manifest=image.manifest,
-            is_configuration=slot.name != FIRMWARE,
-        )
+        offer = DeviceOffer.of(delivery.job, target, image, order, nonce=self.nonce(number))
+        return replace(offer, is_configuration=slot.name != FIRMWARE)
 
     def _warn_later(self, number: int | None, reason: str) -> None:
         """Log a warning from a function that does not wait."""

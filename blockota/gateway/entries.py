@@ -43,8 +43,10 @@ class EntryMaker:
             reason: the text.
             now: the gateway's time.
         """
-        if not self._reasons.take((number, reason), now) or not self._warnings.take(number, now):
+        # The limit of all warnings first, so that new reasons take no memory after it is reached.
+        if self._warnings.is_reached(number, now) or not self._reasons.take((number, reason), now):
             return []
+        self._warnings.take(number, now)
         return [self._encode(number or 0, EntryFacts(EntryKind.WARNING, text=reason), now)]
 
     def entry(

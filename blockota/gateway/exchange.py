@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockota.gateway.facts import DeltaOffer
+from blockota.gateway.facts import DeltaOffer, ProvenImage
 from blockota.model.container import Container
+from blockota.model.delivery import Target
 from blockota.model.manifest import Manifest
+from blockota.model.order import Order
 from blockota.model.receipt import EvidenceLevel, ReleaseId
 from blockota.model.target import Component
 
@@ -53,6 +55,34 @@ class DeviceOffer:
     deltas: tuple[DeltaOffer, ...] = ()
     manifest: Manifest | None = None
     is_configuration: bool = False
+
+    @classmethod
+    def of(cls, job: int, target: Target, image: ProvenImage, order: Order | None, *, nonce: bytes) -> DeviceOffer:
+        """Return the offer of a target whose image is proven.
+
+        Args:
+            job: number of the try.
+            target: the target.
+            image: its image.
+            order: the order that names it.
+            nonce: for the device's statement.
+        """
+        return cls(
+            job=job,
+            component=Component.of(target.release),
+            release=target.release,
+            image=target.image,
+            size=image.size,
+            path=image.path,
+            container=image.container,
+            cid=image.cid,
+            nonce=nonce,
+            order=target.order,
+            not_before=order.not_before if order else None,
+            deadline=order.deadline if order else None,
+            deltas=image.deltas,
+            manifest=image.manifest,
+        )
 
 
 @dataclass(frozen=True)
