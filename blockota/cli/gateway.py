@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from blockota.gateway.opening import GatewaySetup
     from blockota.gateway.settings import GatewaySettings
     from blockota.gateway.state import GatewayState
+    from blockota.messaging.mosquitto import BrokerFiles
     from blockota.model.receipt import LogEntry
 
 _FILE = click.Path(path_type=Path)
 _NUMBER = click.IntRange(256, (1 << 64) - 1)
 _DEVICE = click.argument("number", metavar="DEVICE", type=_NUMBER)
-_TOKEN_FACES, _KEY_FACES = ("ddi", "mqtt"), ("lwm2m",)
+_FACES = ("ddi", "mqtt", "lwm2m")
 _SHOWN = 20
 
 
@@ -47,6 +48,7 @@ def gateway() -> None:
 @click.option("--key", metavar="URI", help="Account that anchors its log, such as keystore:FILE.")
 @click.option("--identity-key", type=_FILE, metavar="FILE", help="Its private P-256 key; a new one by default.")
 @click.option("--log-key", type=_FILE, metavar="FILE", help="Its log's private key; a new one by default.")
+@click.option("--mqtt", metavar="HOST", help="Write mosquitto's files; devices reach it at HOST.")
 @with_session
 def init(
     session: Session,
@@ -56,6 +58,7 @@ def init(
     key: str | None,
     identity_key: Path | None,
     log_key: Path | None,
+    mqtt: str | None,
 ) -> None:
     """Set up a gateway: make its keys, and write its settings.
 
@@ -68,7 +71,7 @@ def init(
     """
     from blockota.gateway.founding import NewGateway, found_gateway
 
-    new = NewGateway(identity or uuid.uuid4(), domain, key, identity_key, log_key)
+    new = NewGateway(identity or uuid.uuid4(), domain, key, identity_key, log_key, mqtt=mqtt)
     found = found_gateway(session.config, new)
     fields = {
         "identity": str(new.identity),
@@ -76,6 +79,8 @@ def init(
         "folder": str(found.folder),
         "publicKey": str(found.public_key),
         "logKey": str(found.log_public_key),
+        "broker": str(found.broker) if found.broker else None,
+        "passwords": dict(found.passwords),
     }
     enrol = (
         f"blockota identity enrol --kind gateway --uuid {new.identity} --public-key {found.public_key} "
@@ -85,7 +90,9 @@ def init(
 
     def show() -> None:
         session.done(f"the gateway {new.identity} is set up in {found.settings}")
-        session.fields({"log": new.origin, "public key": fields["publicKey"], "log key": fields["logKey"]})
+        rows = {"log": new.origin, "public key": fields["publicKey"], "log key": fields["logKey"]}
+        rows |= {"broker": f"mosquitto -c {found.broker}"} if found.broker else {}
+        session.fields(rows | {f"password of {name}": one for name, one in found.passwords.items()})
 
     session.result(fields, show, then=then)
 
@@ -193,7 +200,7 @@ def devices(session: Session, /) -> None:
 
 @gateway.command()
 @_DEVICE
-@click.option("--token", "face", type=click.Choice([*_TOKEN_FACES, *_KEY_FACES]), help="Issue a credential for a face.")
+@click.option("--token", "face", type=click.Choice(_FACES), help="Issue a credential for a face.")
 @click.option("--revoke", is_flag=True, help="Revoke all credentials of the device.")
 @with_session
 def device(session: Session, /, number: int, face: str | None, *, revoke: bool) -> None:
@@ -211,10 +218,12 @@ def device(session: Session, /, number: int, face: str | None, *, revoke: bool) 
     with _state(settings) as state:
         if revoke:
             state.revoke(number)
+            if "mqtt" in settings.faces:
+                _broker_files(settings).forget(number)
             session.result({"device": number}, lambda: session.done(f"device {number} has no credentials any more"))
             return
         if face:
-            _issue(session, state, number, face)
+            _issue(session, settings, state, (number, face))
             return
         found = list(state.deliveries(number))
     plans = _plans(settings)
@@ -333,13 +342,24 @@ def gateway_setup(session: Session, password_fd: int | None) -> GatewaySetup:
     return GatewaySetup(settings, log, signer, site, producers, account)
 
 
-def _issue(session: Session, state: GatewayState, number: int, face: str) -> None:
-    if face in _KEY_FACES:
+def _issue(session: Session, settings: GatewaySettings, state: GatewayState, whose: tuple[int, str]) -> None:
+    """Issue a credential for a device and a face, and show it once."""
+    number, face = whose
+    if face == "mqtt":
+        secret, words = _broker_files(settings).issue([number])[str(number)], "password"
+    elif face == "lwm2m":
         secret, words = state.issue_key(face, number).hex(), "pre-shared key, in hexadecimal"
     else:
         secret, words = state.issue_token(face, [number]), "token"
     fields = {"device": number, "face": face, "secret": secret}
     session.result(fields, lambda: session.fields({"device": number, "face": face, words: secret}))
+
+
+def _broker_files(settings: GatewaySettings) -> BrokerFiles:
+    from blockota.messaging.mosquitto import BrokerFiles
+
+    table = settings.faces.get("mqtt")
+    return BrokerFiles((table.path("files") if table else None) or settings.folder / "mqtt")
 
 
 def _history(session: Session, number: int) -> list[tuple[int, LogEntry]]:

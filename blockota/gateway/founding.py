@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from blockota.errors import UsageError
 from blockota.files import make_folder, read_input, write_new, write_result
 from blockota.formats.notes import check_name
 from blockota.ledger.keys import create_log_key
+from blockota.messaging.mosquitto import write_broker_files
 from blockota.settings import FILE_NAME
 
 FOLDER = "gateway"
@@ -44,6 +46,7 @@ class NewGateway:
         identity_key: existing PEM file with the identity's private key; None to make one.
         log_key: existing PEM file with the log's private key; None to make one.
         listen: address of ``/health``, ``/metrics`` and the log.
+        mqtt: name or address at which devices reach the message broker on this machine; None without one.
     """
 
     identity: UUID
@@ -52,6 +55,7 @@ class NewGateway:
     identity_key: Path | None = None
     log_key: Path | None = None
     listen: str = "127.0.0.1:8091"
+    mqtt: str | None = None
 
     @property
     def origin(self) -> str:
@@ -68,12 +72,16 @@ class FoundedGateway:
         settings: the settings file.
         public_key: PEM file with the identity's public key.
         log_public_key: PEM file with the log's public key.
+        broker: the broker's settings file; None without a broker.
+        passwords: new passwords of users of the broker, which are not kept.
     """
 
     folder: Path
     settings: Path
     public_key: Path
     log_public_key: Path
+    broker: Path | None = None
+    passwords: Mapping[str, str] = field(default_factory=dict)
 
 
 def found_gateway(config: Path | None, new: NewGateway) -> FoundedGateway:
@@ -113,12 +121,20 @@ def found_gateway(config: Path | None, new: NewGateway) -> FoundedGateway:
     write_new(found.public_key, _public(identity_key), mode=0o644)
     write_new(found.log_public_key, _public(log_key), mode=0o644)
 
-    # (3) The settings, last: a gateway whose keys are missing is not found by other commands.
+    # (3) The files of the message broker.
+    if new.mqtt:
+        passwords = write_broker_files(folder / "mqtt", (), hosts=[new.mqtt, "localhost"])
+        found = replace(found, broker=folder / "mqtt" / "mosquitto.conf", passwords=passwords)
+
+    # (4) The settings, last: a gateway whose keys are missing is not found by other commands.
     places = [f"file:{_beside(one, path.parent)}" for one in (identity_key, log_key)]
     gateway = {"identity": str(new.identity), "state": FOLDER, "identity_key": places[0]}
     gateway |= {"key": new.key} if new.key else {}
     log = {"folder": f"{FOLDER}/log", "origin": new.origin, "key": places[1]}
-    text = _table("gateway", gateway | {"listen": new.listen}) + _FACES + _table("log", log)
+    text = _table("gateway", gateway | {"listen": new.listen}) + _FACES
+    if new.mqtt:
+        text += _table("gateway.mqtt", {"broker": "localhost:8883", "images": f"https://{new.mqtt}:8443/images/"})
+    text += _table("log", log)
     write_result(path, before.rstrip() + b"\n" * bool(before.strip()) + text.encode())
     return found
 

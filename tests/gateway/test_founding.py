@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -51,6 +52,16 @@ def test_existing_keys_are_named_and_not_copied(tmp_path: Path) -> None:
     assert sorted(path.name for path in found.folder.iterdir()) == ["identity.pub", "log.pub"]
     assert load_gateway(found.settings, environment={}).identity_key == f"file:{tmp_path}/a/gateway/identity.pem"
     assert found.public_key.read_bytes() == made.public_key.read_bytes()
+
+
+def test_a_message_broker_gets_its_files(tmp_path: Path) -> None:
+    """With a broker, its files and the table of the face are written, and its new passwords are returned once."""
+    found = found_gateway(tmp_path / "blockota.toml", replace(NEW, mqtt="broker.example"))
+    assert found.broker
+    assert found.broker.read_text().count("8883")
+    assert list(found.passwords) == ["cms"]
+    table = load_gateway(found.settings, environment={}).faces["mqtt"]
+    assert table.text("images") == "https://broker.example:8443/images/"
 
 
 def test_what_cannot_be_used_leaves_no_trace(tmp_path: Path) -> None:
