@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import Any, NoReturn, Self
 from uuid import UUID
 
@@ -117,7 +118,7 @@ class ReleaseId:
     product: str
     version: Version
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """The hash by which UpdateLedger names the release: Keccak-256 of the four ABI-encoded values."""
         contract = bytes.fromhex(self.contract[2:]).rjust(_HASH_SIZE, b"\0")

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from blockota.errors import BlockOTAError, MessagingError, RefusedError
-from blockota.gateway.core import Core
+from blockota.gateway.core import Core, DeviceOffer
 from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.mqtt_documents import DocumentMaker
 from blockota.gateway.faces.mqtt_jobs import JobDesk, RejectedRequestError
@@ -62,6 +62,8 @@ SAVED_AFTER = 60
 _WINDOW, _MAX_IN_WINDOW = 10, 60
 """A device that sends more messages than this in a window of seconds is not answered until the next window."""
 _AT_WORK, _FEED_PAUSE = 512, 1.0
+_NOTIFIED = 32
+"""Devices whose notices are made before they are published: others need not wait for all of them."""
 _SHADOW_KINDS = (RequestKind.SHADOW_GET, RequestKind.SHADOW_UPDATE)
 
 
@@ -244,19 +246,18 @@ class _Session:
         if device is None:
             return []
         found: list[Message] = []
-        execution = None if device.is_banned else self._jobs.next_job(number)
+        offers = [] if device.is_banned else self._core.offers(number)
+        execution = self._jobs.next_job(number, offers)
         document = execution["jobDocument"] if execution else {}
         identity = (execution["jobId"], {**document, "jws": ""}) if execution else ()
         if self._told.get(number) != identity:
             self._told[number] = identity
             payload = {"timestamp": self._context.clock()} | ({"execution": execution} if execution else {})
             found.append(Message(notify_next(number), _json(payload), is_retained=True))
-        if not device.is_banned:
-            found += self._delta(number)
-        return found
+        return found if device.is_banned else found + self._delta(number, offers)
 
-    def _delta(self, number: int) -> list[Message]:
-        shadow = self._shadows.refresh(number)
+    def _delta(self, number: int, offers: list[DeviceOffer] | None = None) -> list[Message]:
+        shadow = self._shadows.refresh(number, offers)
         if not shadow.delta:
             return []
         fields = {"version": shadow.version, "timestamp": self._context.clock(), "state": shadow.delta}

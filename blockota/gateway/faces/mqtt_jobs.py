@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,10 +50,15 @@ class JobDesk:
     documents: DocumentMaker
     clock: Clock
 
-    def next_job(self, thing: int) -> dict[str, Any] | None:
-        """Return the execution that a device is to begin or to continue; None without one."""
-        offers = self._offers(thing)
-        return self._with_document(thing, offers[0]) if offers else None
+    def next_job(self, thing: int, offers: Iterable[DeviceOffer]) -> dict[str, Any] | None:
+        """Return the execution that a device is to begin or to continue; None without one.
+
+        Args:
+            thing: number of the device.
+            offers: all offers to the device.
+        """
+        offer = next((one for one in offers if not one.is_configuration), None)
+        return self._with_document(thing, offer) if offer else None
 
     async def start_next(self, thing: int, _: Mapping[str, Any]) -> dict[str, Any]:
         """Begin the next job of a device."""

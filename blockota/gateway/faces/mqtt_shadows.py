@@ -10,12 +10,12 @@ device is to have, and ``nonce`` is what its next signed statement must have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from blockota.formats.jws import base64url
-from blockota.gateway.core import Clock, Core, Report
+from blockota.gateway.core import Clock, Core, DeviceOffer, Report
 from blockota.gateway.faces.mqtt_documents import DocumentMaker
 from blockota.gateway.faces.mqtt_jobs import RejectedRequestError
 from blockota.gateway.faces.mqtt_state import ThingStore
@@ -41,11 +41,19 @@ class ShadowDesk:
     documents: DocumentMaker
     clock: Clock
 
-    def refresh(self, thing: int) -> Shadow:
-        """Bring the wanted configurations of a device up to date with the core's offers."""
+    def refresh(self, thing: int, every: Iterable[DeviceOffer] | None = None) -> Shadow:
+        """Bring the wanted configurations of a device up to date with the core's offers.
+
+        Args:
+            thing: number of the device.
+            every: all offers to the device; None asks the core.
+        """
         shadow = self.store.shadow(thing)
-        offers = {offer.release.product: offer for offer in self.core.offers(thing) if offer.is_configuration}
+        found = self.core.offers(thing) if every is None else every
+        offers = {offer.release.product: offer for offer in found if offer.is_configuration}
         before = shadow.desired.get("configuration", {})
+        if not offers and not before:
+            return shadow
         # A configuration that is not offered any more stays if the device has it, and is withdrawn otherwise.
         kept = {
             product: one
