@@ -23,7 +23,7 @@ class DeviceOffer:
     """What a device is to install now.
 
     Attributes:
-        job: number of the try, at most 48 bits. A face passes it to the device, and back with each answer.
+        job: number of the try, 1 to 2,147,483,647. A face passes it to the device, and back with each answer.
         component: the product.
         release: the release.
         image: SHA-256 of the image.

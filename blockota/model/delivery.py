@@ -30,8 +30,8 @@ from enum import StrEnum
 
 from blockota.model.receipt import EntryKind, EvidenceLevel, ReleaseId
 
-_JOB_SIZE = 6
-"""Bytes of a job's number: hawkBit's clients read it as a signed 64-bit integer, JSON as a float of 53 bits."""
+_JOB_BITS = 31
+"""Bits of a job's number: SWUpdate reads it as a signed 32-bit integer, and takes another number if it is larger."""
 
 
 class Stage(StrEnum):
@@ -143,7 +143,7 @@ class Delivery:
         if self.target is None:
             return 0
         named = b"%b %d" % (self.target.release.digest, self.attempt)
-        return int.from_bytes(hashlib.sha256(named).digest()[:_JOB_SIZE])
+        return int.from_bytes(hashlib.sha256(named).digest()) % ((1 << _JOB_BITS) - 1) + 1
 
 
 @dataclass(frozen=True)

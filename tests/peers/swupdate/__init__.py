@@ -1,0 +1,1 @@
+"""Tests with Debian's SWUpdate, a client of hawkBit's device interface."""

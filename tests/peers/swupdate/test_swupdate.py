@@ -1,0 +1,282 @@
+"""Debian's SWUpdate installs a signed .swu from the DDI face: resumed after a cut, postponed, refused, cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import socket
+import subprocess
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from blockota.gateway.faces.ddi import DdiFace, DdiSettings
+from blockota.gateway.facts import ProvenImage, ReleaseFacts
+from blockota.model.container import Container
+from blockota.model.delivery import Stage
+from blockota.model.receipt import EntryKind
+from blockota.model.release import Status
+from blockota.model.target import DailyWindow, GroupPolicy
+from scripts.peers import find_program
+from tests.gateway.faces.test_ddi import context
+from tests.support.gateway import NOW, GatewayCore, gateway_core, known_device, release_facts, site_facts
+
+PAYLOAD = random.Random(1).randbytes(3 << 20)  # noqa: S311 - a filler
+_DESCRIPTION = """software = {{
+  version = "{version}";
+  hardware-compatibility: [ "1.0" ];
+  files: ({{ filename = "payload.bin"; path = "{path}"; sha256 = "{digest}"; }});
+}};
+"""
+
+
+@dataclass
+class Device:
+    """A Linux device with SWUpdate, in a folder.
+
+    Attributes:
+        folder: the device's files; `installed` is written by SWUpdate.
+        server: URL of the DDI face.
+        token: the device's token.
+    """
+
+    folder: Path
+    server: str
+    token: str
+
+    @property
+    def installed(self) -> Path:
+        """The file that an update replaces."""
+        return self.folder / "installed.bin"
+
+    @contextmanager
+    def running(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """Run SWUpdate until the end of the block, with further options of its client."""
+        client = ["-t", "default", "-u", self.server, "-i", "256", "-k", self.token, "-p", "1", "-r", "5", "-w", "1"]
+        command = [find_program("swupdate"), "-k", str(self.folder / "signer.pem"), "-m", "-v", "-H", "thermo2:1.0"]
+        command += ["-u", " ".join([*client, *words])]
+        # SWUpdate has its sockets in the temporary folder.
+        environment = os.environ | {"TMPDIR": str(self.folder)}
+        with (
+            (self.folder / "swupdate.log").open("a") as log,
+            subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log, text=True) as process,
+        ):
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    @property
+    def log(self) -> str:
+        """What SWUpdate printed."""
+        return (self.folder / "swupdate.log").read_text(errors="replace")
+
+
+def make_signer(folder: Path) -> None:
+    """Make the certificate of the firmware's signer."""
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=acme", "-days", "36500"]
+    command += ["-addext", "extendedKeyUsage=emailProtection", "-keyout", "signer.key", "-out", "signer.pem"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def make_swu(folder: Path, payload: bytes, *, version: str, path: Path) -> bytes:
+    """Return a signed .swu that writes a payload to a path."""
+    digest = hashlib.sha256(payload).hexdigest()
+    (folder / "sw-description").write_text(_DESCRIPTION.format(version=version, path=path, digest=digest))
+    (folder / "payload.bin").write_bytes(payload)
+    sign = ["openssl", "cms", "-sign", "-in", "sw-description", "-out", "sw-description.sig", "-signer", "signer.pem"]
+    sign += ["-inkey", "signer.key", "-outform", "DER", "-nosmimecap", "-binary"]
+    subprocess.run(sign, cwd=folder, check=True, capture_output=True)
+    names = ("sw-description", "sw-description.sig", "payload.bin")
+    files = {name: (folder / name).read_bytes() for name in names}
+    return b"".join(_member(name, data) for name, data in files.items()) + _member("TRAILER!!!", b"")
+
+
+def _member(name: str, data: bytes) -> bytes:
+    """Return a member of a cpio archive in the format that SWUpdate requires (``newc`` with checksums)."""
+    mode = 0 if name == "TRAILER!!!" else 0o100644
+    numbers = (0, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, sum(data) & 0xFFFFFFFF)
+    header = b"070702" + b"".join(b"%08X" % one for one in numbers) + name.encode() + b"\0"
+    return header + bytes(-len(header) % 4) + data + bytes(-len(data) % 4)
+
+
+class CuttingProxy:
+    """Forwards connections to a server, and cuts one of them after some bytes of the answer."""
+
+    def __init__(self, port: int, *, cut_after: int) -> None:
+        self._target, self._left = port, cut_after
+        self.cuts = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Accept no further connection."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+                for source, sink, counts in ((client, server, False), (server, client, True)):
+                    threading.Thread(target=self._forward, args=(source, sink, counts), daemon=True).start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket, counts: bool) -> None:  # noqa: FBT001
+        with suppress(OSError):
+            while part := source.recv(1 << 16):
+                if counts and not self.cuts:
+                    self._left -= len(part)
+                    if self._left < 0:
+                        self.cuts += 1
+                        break
+                sink.sendall(part)
+        for one in (source, sink):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass
+class Site:
+    """A gateway with one device and one release.
+
+    Attributes:
+        gateway: the core with its state.
+        face: the DDI face, which serves.
+        device: the device.
+        release: the release.
+    """
+
+    gateway: GatewayCore
+    face: DdiFace
+    device: Device
+    release: ReleaseFacts
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of the delivery."""
+        return self.gateway.core.state(256).stage
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition, for as long as SWUpdate may take on a slow machine."""
+        for _ in range(1200):
+            if condition():
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{self.stage}\n{self.device.log[-4000:]}")
+
+    def claimed(self) -> list[bytes | None]:
+        """Return the images that the log has as installed."""
+        return [one.image for one in self.gateway.entries() if one.kind is EntryKind.CLAIMED]
+
+
+Use = Callable[[Site], Awaitable[None]]
+
+
+def at_site(folder: Path, use: Use, *, spoil: bool = False, policy: GroupPolicy | None = None) -> None:
+    """Use a site whose release is a signed .swu; `spoil` damages the payload after it was signed."""
+
+    async def main() -> None:
+        home = folder / "device"
+        home.mkdir()
+        make_signer(home)
+        device = Device(home, "", "")
+        swu = make_swu(home, PAYLOAD, version="1.1.0", path=device.installed)
+        if spoil:
+            swu = swu.replace(PAYLOAD[-64:], bytes(64))
+        (folder / "image.swu").write_bytes(swu)
+        digest = hashlib.sha256(swu).digest()
+        facts = release_facts(folder, "1.1.0", sha256=digest, size=len(swu))
+        image = ProvenImage(digest, len(swu), folder / "image.swu", "", container=Container.SWU)
+        release = replace(facts, image=image)
+        async with gateway_core(folder, site_facts([known_device(256)], release), policy=policy) as gateway:
+            face, ready = DdiFace(DdiSettings("127.0.0.1", 0, pause="00:00:01"), context(folder)), asyncio.Event()
+            task = asyncio.create_task(face.run(gateway.core, on_ready=ready.set))
+            await ready.wait()
+            device.server, device.token = f"http://127.0.0.1:{face.port}", gateway.state.issue_token("ddi", [256])
+            try:
+                await use(Site(gateway, face, device, release))
+            finally:
+                task.cancel()
+                await asyncio.wait([task])
+
+    asyncio.run(main())
+
+
+def test_an_update_is_resumed_installed_and_confirmed(tmp_path: Path) -> None:
+    """The download goes on after a cut; the log has the installation only after the restart."""
+
+    async def use(site: Site) -> None:
+        proxy = CuttingProxy(site.face.port, cut_after=2 << 20)
+        site.device.server = f"http://127.0.0.1:{proxy.port}"
+        with site.device.running():
+            await site.until(lambda: site.device.installed.exists() and site.device.installed.read_bytes() == PAYLOAD)
+            await site.until(lambda: "Update successful, executing post-update" in site.device.log)
+        assert (proxy.cuts, site.stage, site.claimed()) == (1, Stage.TRANSFER, [])
+        with site.device.running("-c", "2"):  # as the device starts after the restart
+            await site.until(lambda: site.stage is Stage.SETTLED)
+        proxy.close()
+        assert site.claimed() == [site.release.release.sha256]
+
+    at_site(tmp_path, use)
+
+
+def test_an_update_is_postponed_by_withholding_the_link(tmp_path: Path) -> None:
+    """Outside the daily window, SWUpdate finds nothing to do; inside it, it installs."""
+    begin = (NOW + 3600) % 86_400
+    policy = GroupPolicy(windows=(DailyWindow(begin, (begin + 3600) % 86_400),))
+
+    async def use(site: Site) -> None:
+        with site.device.running():
+            await site.until(lambda: site.device.log.count("No pending action on server") >= 2)
+            assert not site.device.installed.exists()
+            await site.gateway.clock.advance(site.gateway.core, 3700)
+            await site.until(site.device.installed.exists)
+
+    at_site(tmp_path, use, policy=policy)
+
+
+def test_a_payload_that_was_not_signed_is_a_failed_try(tmp_path: Path) -> None:
+    """SWUpdate checks its own signature, too; its failure is an event, and not an installation."""
+
+    async def use(site: Site) -> None:
+        with site.device.running():
+            await site.until(lambda: site.stage is Stage.PAUSED)
+        assert site.claimed() == []
+        assert EntryKind.EVENT in {one.kind for one in site.gateway.entries()}
+
+    at_site(tmp_path, use, spoil=True)
+
+
+def test_a_withdrawn_update_is_cancelled(tmp_path: Path) -> None:
+    """An action that the device has installed and not confirmed is cancelled, if it is not offered any more."""
+
+    async def use(site: Site) -> None:
+        with site.device.running():
+            await site.until(lambda: "Update successful, executing post-update" in site.device.log)
+        revoked = replace(site.release, release=replace(site.release.release, status=Status.REVOKED))
+        await site.gateway.core.update(site_facts([known_device(256)], revoked), {"default": GroupPolicy()})
+        with site.device.running():
+            await site.until(lambda: "ancel" in site.device.log.partition("executing post-update")[2])
+        assert site.claimed() == []
+
+    at_site(tmp_path, use)
+
+
+@pytest.mark.parametrize("token", ["", "another"])
+def test_a_device_with_another_token_gets_nothing(tmp_path: Path, token: str) -> None:
+    """SWUpdate without the device's token is refused."""
+
+    async def use(site: Site) -> None:
+        site.device.token = token or "none"
+        with site.device.running():
+            await site.until(lambda: "401" in site.device.log)
+        assert not site.device.installed.exists()
+
+    at_site(tmp_path, use)
