@@ -43,6 +43,7 @@ PARTS = {
     "receipts": {"go": ""},
     "softhsm": {"softhsm2-util": "softhsm2"},
     "stm32flash": {"stm32flash": "stm32flash"},
+    "swupdate": {"swupdate": "swupdate", "openssl": "openssl"},
     "tlog": {"go": "", "litewitness": "", "fsck": "", "ssh-agent": "openssh-client"},
     "wheel": {},
 }

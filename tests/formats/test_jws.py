@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from blockota.errors import RefusedError
-from blockota.formats.jws import base64url, from_base64url, sign_token, verify_token
+from blockota.formats.jws import base64url, sign_token, verify_token
 
 PRIVATE = derive_private_key(7, SECP256R1())
 PUBLIC = PRIVATE.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
