@@ -22,7 +22,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from blockota.errors import AccessRefusedError, BlockOTAError, RefusedError, StoreError
@@ -47,6 +47,7 @@ _MAX_BODY, _BODY_TIME = 1 << 16, 30
 """The largest body of a request in bytes, and the seconds within which it must arrive."""
 _MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE = 2000, 1 << 14, 75
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PAUSE = re.compile(r"[0-9]{2}:[0-5][0-9]:[0-5][0-9]", re.ASCII)
 _TOKENS = ("TargetToken", "GatewayToken")
 """The kinds of tokens in a request. A gateway token is a token that was issued for several devices."""
@@ -183,10 +184,21 @@ class DdiFace:
             f"{device}/cancelAction/{{action}}/feedback": ("POST", self._canceled),
             f"{device}/softwaremodules/{{action}}/artifacts/{{file}}": ("GET", self._download),
         }
+        guarded = [Route(path, self._guarded(core, one), methods=[method]) for path, (method, one) in serves.items()]
         return Starlette(
-            routes=[Route(path, self._guarded(core, one), methods=[method]) for path, (method, one) in serves.items()],
+            routes=[Route("/images/{sha256}", self._image), *guarded],
             exception_handlers={HTTPException: _refusal},
         )
+
+    async def _image(self, request: Request) -> Response:
+        """Serve a proven image or a delta by its SHA-256 to devices of other faces. Images are public."""
+        digest = request.path_params["sha256"]
+        if _DIGEST.fullmatch(digest):
+            for folder in ("images", "deltas"):
+                path = self._context.folder / folder / digest
+                if path.is_file():
+                    return FileResponse(path, headers={"ETag": f'"{digest}"'}, media_type="application/octet-stream")
+        raise HTTPException(HTTPStatus.NOT_FOUND)
 
     def _guarded(self, core: Core, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
         """Return a handler that serves an authenticated device, and answers errors of the core."""

@@ -179,6 +179,25 @@ def test_a_range_of_the_image_is_sent(tmp_path: Path) -> None:
     serve(tmp_path, core, device)
 
 
+def test_images_are_served_by_their_hash(tmp_path: Path) -> None:
+    """An image and a delta are served to devices of other faces, in ranges too, and no other file is."""
+    digests = []
+    for folder in ("images", "deltas"):
+        (tmp_path / folder).mkdir()
+        digests.append(hashlib.sha256(folder.encode()).hexdigest())
+        (tmp_path / folder / digests[-1]).write_bytes(folder.encode())
+    (tmp_path / "images" / f"{digests[0]}.source").write_text("secret")
+
+    def device(client: DdiClient) -> None:
+        client.token = ""
+        assert [client.ask(f"/images/{one}")[:2] for one in digests] == [(200, b"images"), (200, b"deltas")]
+        assert client.ask(f"/images/{digests[0]}", headers={"Range": "bytes=2-"})[:2] == (206, b"ages")
+        for path in (f"{digests[0]}.source", "a" * 64, "..%2Fimages%2F" + digests[0], ""):
+            assert client.ask(f"/images/{path}")[0] == 404
+
+    serve(tmp_path, FakeCore(), device)
+
+
 def test_strangers_get_nothing(tmp_path: Path) -> None:
     """A wrong token, another device's token, another tenant and ids that are not numbers are refused alike."""
     core = FakeCore()
