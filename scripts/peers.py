@@ -28,6 +28,7 @@ PARTS = {
     },
     "clique": {"geth": ""},
     "curl": {"curl": "curl"},
+    "gateway": {"curl": "curl"},
     "image_tools": {
         "arm-none-eabi-objcopy": "binutils-arm-none-eabi",
         "dfu-suffix": "dfu-util",

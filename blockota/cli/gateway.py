@@ -48,6 +48,9 @@ def gateway() -> None:
 @click.option("--key", metavar="URI", help="Account that anchors its log, such as keystore:FILE.")
 @click.option("--identity-key", type=_FILE, metavar="FILE", help="Its private P-256 key; a new one by default.")
 @click.option("--log-key", type=_FILE, metavar="FILE", help="Its log's private key; a new one by default.")
+@click.option(
+    "--listen", default="127.0.0.1:8091", show_default=True, metavar="HOST:PORT", help="Where it shows its state."
+)
 @click.option("--mqtt", metavar="HOST", help="Write mosquitto's files; devices reach it at HOST.")
 @with_session
 def init(
@@ -58,6 +61,7 @@ def init(
     key: str | None,
     identity_key: Path | None,
     log_key: Path | None,
+    listen: str,
     mqtt: str | None,
 ) -> None:
     """Set up a gateway: make its keys, and write its settings.
@@ -69,9 +73,11 @@ def init(
     Example:  blockota gateway init --domain berlin.example \\
                   --key keystore:gateway.json
     """
+    from blockota.cli.listening import host_and_port
     from blockota.gateway.founding import NewGateway, found_gateway
 
-    new = NewGateway(identity or uuid.uuid4(), domain, key, identity_key, log_key, mqtt=mqtt)
+    host_and_port(listen)
+    new = NewGateway(identity or uuid.uuid4(), domain, key, identity_key, log_key, listen, mqtt)
     found = found_gateway(session.config, new)
     fields = {
         "identity": str(new.identity),
@@ -394,7 +400,8 @@ def _show_device(
                 "device": f"{_label(number, slot)} {plans[number].name if number in plans else ''}".rstrip(),
                 "runs": _image(one.running, known) or "not reported yet",
                 "stage": f"{one.stage}: {one.reason}" if one.reason else one.stage,
-                "offer": _target(one) or "nothing",
+                "target": _target(one) or "none",
+                "offer": "the target" if one.offer else "nothing",
             }
             more = {"why": _why(plans, number, slot), "next step": show_time(one.wake) if one.wake else ""}
             session.fields(rows | {label: text for label, text in more.items() if text})
