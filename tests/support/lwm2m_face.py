@@ -106,9 +106,9 @@ class DeliveringCore(FakeCore):
         await super().warn(number, reason)
         await self._done()
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool], *, seconds: float = 30) -> None:
         """Wait until a condition is true."""
-        async with asyncio.timeout(10), self.step:
+        async with asyncio.timeout(seconds), self.step:
             await self.step.wait_for(condition)
 
     def warnings(self) -> list[tuple[int | None, str]]:
