@@ -17,6 +17,7 @@ from blockota.gateway.following import sentence
 from blockota.gateway.lines import LineLog
 from blockota.ledger.log import TileLog
 from blockota.ledger.witnesses import Witness, ask_witnesses
+from blockota.model.receipt import LogEntry
 
 BATCH = 256
 """The number of entries that are appended at once: the log recognises as many that it has already."""
@@ -93,7 +94,23 @@ class LogRecorder:
         self._lines.state("log", "")
         found = [(sequence, index) for (sequence, _), index in zip(entries, indices, strict=True)]
         outbox.appended(found)
+        for (_, raw), index in zip(entries, indices, strict=True):
+            self._note(raw, index)
         return found
+
+    def _note(self, raw: bytes, index: int) -> None:
+        entry = LogEntry.decode(raw)
+        release = str(entry.release) if entry.release else None
+        self._lines.event(
+            "log",
+            str(entry.kind),
+            index=index,
+            device=entry.device or None,
+            release=release,
+            level=entry.level,
+            order=entry.order,
+            text=entry.source,
+        )
 
     def publish(self) -> None:
         """Publish a checkpoint with all appended entries, if there are new ones."""

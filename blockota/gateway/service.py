@@ -231,15 +231,26 @@ class GatewayService:
         """Run a face, and start it again after a failure.
 
         Raises:
-            UsageError: a setting of the face cannot be used.
+            UsageError: a setting of the face cannot be used. After the start, this is a failure like others.
         """
+        is_start = True
         while True:
+            running = asyncio.create_task(face.run(core))
             try:
-                await face.run(core)
-            except UsageError:
+                # A face that runs for a while works again.
+                if not (await asyncio.wait([running], timeout=_FACE_PAUSE))[0]:
+                    is_start = False
+                    self._lines.state(face.name, "")
+                await running
+            except asyncio.CancelledError:
+                running.cancel()
+                await asyncio.wait([running])
                 raise
-            except Exception as error:  # noqa: BLE001 - the other faces go on
+            except Exception as error:
+                if is_start and isinstance(error, UsageError):
+                    raise
                 self._lines.state(face.name, _described(error))
+            is_start = False
             await asyncio.sleep(_FACE_PAUSE)
 
     def _call(self, coroutine: Coroutine[Any, Any, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,12 @@ from blockota.gateway.lines import LineLog
 from blockota.gateway.recording import BATCH, LogParts, LogRecorder
 from blockota.ledger.log import TileLog
 from blockota.ledger.witnesses import Witness
+from blockota.model.receipt import EntryKind, LogEntry
 from tests.support.logs import note_signer
 
 NOBODY = Witness(note_signer("witness.example", NoteAlgorithm.COSIGNATURE, seed=2).key, "http://127.0.0.1:9")
+
+ENTRIES = [LogEntry(EntryKind.EVENT, time=number, device=300, source="opened").encode() for number in range(600)]
 
 
 class KilledError(BaseException):
@@ -76,10 +80,13 @@ def recorder(log: TileLog, lines: LineLog, clock: list[int], anchor: LogAnchor |
 
 def test_an_entry_is_appended_once(tmp_path: Path) -> None:
     """A process that is killed after the append repeats it, and gets the same indices."""
-    log, box = TileLog(tmp_path / "log"), MemoryOutbox([(number, b"entry %d" % number) for number in range(600)])
-    lines = LineLog(lambda _: None)
+    written: list[str] = []
+    log, box = TileLog(tmp_path / "log"), MemoryOutbox([(number, ENTRIES[number]) for number in range(600)])
+    lines = LineLog(written.append)
     first = recorder(log, lines, [0])
     assert first.append(box) == [(number, number) for number in range(BATCH)]
+    note = json.loads(written[0])
+    assert [note[name] for name in ("part", "event", "index", "device", "text")] == ["log", "event", 0, 300, "opened"]
     box.is_killed = True
     with pytest.raises(KilledError):
         first.append(box)
@@ -89,7 +96,7 @@ def test_an_entry_is_appended_once(tmp_path: Path) -> None:
     while second.append(box):
         pass
     assert box.indices == {number: number for number in range(600)}
-    assert list(log.entries()) == [b"entry %d" % number for number in range(600)]
+    assert list(log.entries()) == ENTRIES
 
     # The witness is out of reach: the checkpoint is published without it, and the lines say so.
     second.publish()
@@ -99,10 +106,10 @@ def test_an_entry_is_appended_once(tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_written_keeps_the_outbox(tmp_path: Path) -> None:
     """Entries stay in the outbox while the log's folder cannot be used, and are appended afterwards."""
-    box, lines = MemoryOutbox([(7, b"entry")]), LineLog(lambda _: None)
+    box, lines = MemoryOutbox([(7, ENTRIES[0])]), LineLog(lambda _: None)
     (tmp_path / "log").write_text("a file")
     writer = recorder(TileLog(tmp_path / "log"), lines, [0])
-    assert (writer.append(box), box.waiting) == ([], [(7, b"entry")])
+    assert (writer.append(box), box.waiting) == ([], [(7, ENTRIES[0])])
     assert "log" in lines.troubles
     (tmp_path / "log").unlink()
     assert writer.append(box) == [(7, 0)]
