@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from posixpath import dirname, normpath
 from queue import SimpleQueue
 
-from scripts.compilation import CONTRACTS, CompilationError, Layout, file_of
+from scripts.compilation import CompilationError, Layout, file_of
 from scripts.mutant_killers import KILLED_BY_TIME, Ape, Forge, Variant
 from scripts.mutation import Mutant
 
-BATCH = 25
+BATCH = 8
 """The number of mutants that one process compiles; a larger number would exhaust its memory."""
 LOG_EVERY = 50
 """Without a terminal, a line is printed each time this number of mutants is done."""
@@ -50,7 +52,6 @@ def compile_part(layout: Layout, variants: Sequence[Variant]) -> list[Variant]:
 
     The sources of each variant are in a folder of their own, because their imports are relative.
     """
-    others = {file_of(name) for name in CONTRACTS}
     folders = {f"contracts/mutant{number}": variant for number, variant in enumerate(variants)}
     while folders:
         sources: dict[str, str] = {}
@@ -58,8 +59,8 @@ def compile_part(layout: Layout, variants: Sequence[Variant]) -> list[Variant]:
         mains: dict[str, str] = {}
         for folder, variant in folders.items():
             main = file_of(variant.contract)
-            own = {file: text for file, text in layout.sources().items() if file == main or file not in others}
-            sources |= {moved(file, folder): text for file, text in (own | {variant.file: variant.source}).items()}
+            changed = layout.sources() | {variant.file: variant.source}
+            sources |= {moved(file, folder): changed[file] for file in imported(main, layout.sources())}
             mains[folder] = moved(main, folder)
             selection[mains[folder]] = {variant.contract: ["evm.bytecode.object"]}
         job = layout.job(sources, selection, via_ir=False, optimize=False)
@@ -75,6 +76,17 @@ def compile_part(layout: Layout, variants: Sequence[Variant]) -> list[Variant]:
             for folder, variant in folders.items()
         ]
     return []
+
+
+def imported(file: str, sources: Mapping[str, str]) -> set[str]:
+    """Return the names of a file of contracts/ and of those that it imports, directly or not."""
+    found, left = set(), [file]
+    while left:
+        name = left.pop()
+        found.add(name)
+        paths = re.findall(r'from "(\.[^"]+)"', sources[name])
+        left += {normpath(f"{dirname(name)}/{path}") for path in paths} - found
+    return found
 
 
 def moved(file: str, folder: str) -> str:
