@@ -50,6 +50,7 @@ PARTS = {
     "mqtt": {"mosquitto": "mosquitto"},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
     "receipts": {"go": ""},
+    "smp": {"smpmgr": ""},
     "softhsm": {"softhsm2-util": "softhsm2"},
     "stm32flash": {"stm32flash": "stm32flash"},
     "swupdate": {"swupdate": "swupdate", "openssl": "openssl"},

@@ -1,0 +1,280 @@
+"""One board over SMP, by `smpclient`, whose exceptions are translated here.
+
+Facts about the protocol: an upload goes on at the offset that the board answers, so that a repeated upload of the same
+file resumes. MCUboot starts an image that is marked for a test once; without a confirmation it rolls back at the next
+start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from cbor2 import CBORError
+from smpclient import SMPClient
+from smpclient.exceptions import SMPClientException, SMPUploadError
+from smpclient.generics import success
+from smpclient.requests.image_management import ImageStatesRead, ImageStatesWrite, ImageUploadWrite
+from smpclient.requests.os_management import EchoWrite, ResetWrite
+from smpclient.transport import SMPTransport
+from smpclient.transport.serial import SMPSerialTransport
+from smpclient.transport.udp import SMPUDPTransport
+
+from blockota.errors import BoardError, LinkError, UsageError, plain
+
+UDP_PORT = 1337
+"""The port of SMP over UDP, which smpclient uses by default."""
+_CHUNK = 1024
+"""The most bytes of an image in a request, so that a request fits into the buffer of the operating system."""
+_DIGEST_SIZES = (32, 48, 64)
+"""The sizes of SHA-256, SHA-384 and SHA-512, with which MCUboot names images."""
+_MAX_REPEATS = 8
+"""Answers in a row without progress after which an upload ends."""
+_FOREIGN: tuple[type[Exception], ...] = (
+    *(OSError, SMPClientException, CBORError, EOFError, ValueError),
+    *(struct.error, LookupError, TypeError, OverflowError),
+)
+"""What smpclient raises for a lost port, a late answer, and an answer that is not one: OSError includes pyserial's
+SerialException and TimeoutError, ValueError includes the errors of pydantic."""
+
+_is_success: Callable[[Any], bool] = success
+
+
+@dataclass(frozen=True)
+class SmpLine:
+    """How a board is reached.
+
+    Attributes:
+        port: path of a serial port, or ``udp:ADDRESS`` with an optional ``:PORT``.
+        speed: speed of the serial port in bits per second.
+        answer: seconds for an answer of the board.
+        erase: seconds for the first answer to an upload, because the board erases its slot before it.
+    """
+
+    port: str
+    speed: int = 115_200
+    answer: float = 2.5
+    erase: float = 40.0
+
+
+@dataclass(frozen=True)
+class BoardSlot:
+    """An image in a slot of a board, as the board reports it.
+
+    Attributes:
+        digest: the digest of the image, `blockota.formats.mcuboot.image_digest`; empty if the board reports none.
+        version: its version, in the words of the board.
+        is_pending: whether it is started next.
+        is_confirmed: whether the board keeps it.
+    """
+
+    digest: bytes
+    version: str = ""
+    is_pending: bool = False
+    is_confirmed: bool = False
+
+
+@dataclass(frozen=True)
+class BoardSlots:
+    """The images of a board.
+
+    Attributes:
+        active: the running image.
+        other: the image in the second slot; None if it is empty.
+    """
+
+    active: BoardSlot
+    other: BoardSlot | None = None
+
+
+class SmpBoard:
+    """A board with an open link. Made by `open_board`."""
+
+    def __init__(self, client: SMPClient, line: SmpLine) -> None:
+        self._client, self._line = client, line
+
+    async def slots(self) -> BoardSlots:
+        """Return the images of the board.
+
+        Raises:
+            LinkError: the board does not answer, or its answer cannot be read.
+            BoardError: the board refuses, or reports no running image.
+        """
+        answer = await self._ask(ImageStatesRead(), "read the images")
+        # A board with more than one pair of slots: the first pair is the program.
+        found = {one.slot: one for one in answer.images if one.image in (None, 0)}
+        if 0 not in found or len(found) != len([one for one in answer.images if one.image in (None, 0)]):
+            raise BoardError("the board's images cannot be used", why="it reports no single image in slot 0")
+        if odd := [len(one.hash) for one in found.values() if one.hash and len(one.hash) not in _DIGEST_SIZES]:
+            raise BoardError("the board's images cannot be used", why=f"it reports a digest of {odd[0]} bytes")
+        slots = {
+            number: BoardSlot(bytes(one.hash or b""), plain(one.version), bool(one.pending), bool(one.confirmed))
+            for number, one in found.items()
+        }
+        return BoardSlots(slots[0], slots.get(1))
+
+    async def upload(self, image: bytes) -> AsyncGenerator[int]:
+        """Write an image to the second slot, and yield the size of the part that the board has.
+
+        Raises:
+            LinkError: the board does not answer, its answer cannot be read, or the upload makes no progress.
+            BoardError: the board refuses the image.
+        """
+        offset = repeats = 0
+        while offset < len(image):
+            seconds = self._line.answer if offset else self._line.erase
+            answer = await self._ask(self._chunk(image, offset), "take the image", seconds=seconds)
+            if answer.off is None or not 0 <= answer.off <= len(image):
+                raise LinkError("the upload failed", why=f"the board asks for the offset {answer.off}")
+            if answer.match is False:
+                raise BoardError("the board refused the image", why="the SHA-256 that it computed is another one")
+            repeats = 0 if answer.off > offset else repeats + 1
+            if repeats == _MAX_REPEATS:
+                raise LinkError("the upload failed", why=f"the board asks for the offset {answer.off} again and again")
+            offset = answer.off
+            yield offset
+
+    async def mark(self, digest: bytes) -> None:
+        """Mark the image in the second slot for a test.
+
+        Raises:
+            LinkError: the board does not answer, or its answer cannot be read.
+            BoardError: the board refuses, for example because it does not have the image.
+        """
+        await self._ask(ImageStatesWrite(hash=digest, confirm=False), "mark the image for a test")
+
+    async def confirm(self, digest: bytes) -> None:
+        """Confirm the running image.
+
+        Raises:
+            LinkError: the board does not answer, or its answer cannot be read.
+            BoardError: the board refuses, or runs another image.
+        """
+        await self._ask(ImageStatesWrite(hash=digest, confirm=True), "confirm the image")
+
+    async def reset(self) -> None:
+        """Reset the board.
+
+        Raises:
+            LinkError: the board does not answer, or its answer cannot be read.
+            BoardError: the board refuses.
+        """
+        await self._ask(ResetWrite(), "reset")
+
+    async def echo(self, text: str) -> bool:
+        """Whether the board's program returns a text.
+
+        Raises:
+            LinkError: the board does not answer, or its answer cannot be read.
+        """
+        return bool((await self._ask(EchoWrite(d=text), "return a text")).r == text)
+
+    def _chunk(self, image: bytes, offset: int) -> ImageUploadWrite:
+        """Return the largest request with the bytes at an offset; the first one names the file by its SHA-256."""
+        first: dict[str, Any] = {}
+        if offset == 0:
+            first = {"len": len(image), "sha": hashlib.sha256(image).digest(), "image": 0}
+        empty = ImageUploadWrite(off=offset, data=b"", **first)
+        _, size = self._client.get_max_cbor_and_data_size(empty)
+        if size < 1:
+            raise LinkError("the upload failed", why="the buffer that the board reports is too small")
+        size = min(size, _CHUNK)
+        return ImageUploadWrite(off=offset, data=image[offset : offset + size], **first)
+
+    async def _ask(self, request: Any, what: str, *, seconds: float | None = None) -> Any:
+        with _translated(f"the board did not {what}"):
+            answer = await self._client.request(request, timeout_s=seconds)
+        if _is_success(answer) and getattr(answer, "rc", None) in (None, 0):
+            return answer
+        code = getattr(answer, "rc", None) if getattr(answer, "err", None) is None else answer.err.rc
+        raise BoardError(f"the board did not {what}", why=f"it answers with the error {_named(code)}")
+
+
+@asynccontextmanager
+async def open_board(line: SmpLine) -> AsyncIterator[SmpBoard]:
+    """Open the link to a board, and close it at the end of the block.
+
+    Raises:
+        LinkError: the port cannot be opened, or the board does not answer.
+        UsageError: the address is not one of this machine or of a private network.
+    """
+    transport: SMPTransport = SMPSerialTransport(baudrate=line.speed, write_timeout=line.answer, exclusive=True)
+    address = line.port
+    if address.startswith("udp:"):
+        address, number = udp_address(address)
+        transport = _UdpTransport(number)
+    client = SMPClient(transport, address, timeout_s=line.answer)
+    try:
+        with _translated(f"cannot reach the board at {line.port}"):
+            await client.connect()
+        yield SmpBoard(client, line)
+    finally:
+        # A UDP client that was never connected has no transport to close.
+        with suppress(OSError, SMPClientException, AttributeError):
+            await client.disconnect()
+
+
+def udp_address(port: str) -> tuple[str, int]:
+    """Return the address and the port of ``udp:HOST:PORT``.
+
+    SMP does not authenticate, so that only this machine and private networks, such as a tunnel's, are accepted.
+
+    Raises:
+        UsageError: the address is not such an address.
+    """
+    try:
+        place = urlsplit(port.replace("udp:", "//", 1))
+        host = ip_address(place.hostname or "")
+        number = place.port or UDP_PORT
+    except ValueError as error:
+        raise UsageError(
+            f"the port {port:.60} cannot be used",
+            why="it is not udp:ADDRESS or udp:ADDRESS:PORT with an IP address",
+            remedy="write for example udp:127.0.0.1:1337",
+        ) from error
+    if not (host.is_loopback or host.is_private) or host.is_unspecified:
+        raise UsageError(
+            f"the port {port:.60} cannot be used",
+            why="SMP does not authenticate, and the address is neither of this machine nor of a private network",
+            remedy="reach the board by a tunnel, and name its address in the tunnel",
+        )
+    return str(host), number
+
+
+class _UdpTransport(SMPUDPTransport):
+    """SMP over UDP at a given port."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._port = port
+
+    async def connect(self, address: str, timeout_s: float, port: int = 0) -> None:
+        await super().connect(address, timeout_s, port or self._port)
+
+
+def _named(code: object) -> str:
+    """``BUSY (10)``."""
+    name = getattr(code, "name", "")
+    number = int(code) if isinstance(code, int) else "?"
+    return f"{name} ({number})" if name else str(number)
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except SMPUploadError as error:
+        raise BoardError(what, why=plain(str(error))[:200]) from error
+    except _FOREIGN as error:
+        why = "it does not answer in time" if isinstance(error, TimeoutError) else plain(str(error))[:200]
+        raise LinkError(
+            what,
+            why=why or type(error).__name__,
+            remedy="connect the board, whose program must have SMP, and end other programs that use its port",
+        ) from error

@@ -1,0 +1,300 @@
+"""The face that meets boards with MCUboot by SMP, on serial ports or in a tunnel.
+
+A visit to a board, which is begun again after every failure of the link (`SmpVisit`):
+
+1. Read its images, and finish a test that was begun: an image that is marked is started by a reset.
+2. Confirm an image on trial, if it is the one to be installed and its program works for a while.
+3. Report the running image. The digest that the board reports is that of the MCUboot format, so it is looked up in the
+   digests of the proven files (`ProvenDigests`).
+4. If there is an offer, upload its image, compare the digest of the second slot, mark the image for a test, and reset
+   the board.
+
+Nothing is remembered between two visits: the board's answers decide what is done next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from blockota.errors import BlockOTAError, BoardError, ImageError, LinkError, UnreachableError, UsageError
+from blockota.formats.mcuboot import image_digest
+from blockota.gateway.core import Core, DeviceOffer, Report
+from blockota.gateway.face import FaceContext
+from blockota.gateway.faces.smp.board import BoardSlots, SmpBoard, SmpLine, open_board, udp_address
+from blockota.model.delivery import Stage
+from blockota.settings_table import SettingsTable
+
+_KNOWN = ("devices", "poll", "trial", "retry", "speed")
+_SHA256_SIZE = 32
+_NAME = re.compile("[0-9a-f]{64}")
+_REPORTED_BYTES = 16 * 1024
+"""How many bytes of an upload are sent between two reports of its progress."""
+_BOOT_PAUSE = 0.2
+"""Seconds between two attempts to reach a board that starts."""
+
+
+@dataclass(frozen=True)
+class SmpSettings:
+    """The table ``[gateway.smp]``.
+
+    Attributes:
+        lines: how each board is reached, by the number of the device.
+        poll: seconds between two visits to a board without an offer.
+        trial: seconds for which a program must work before it is confirmed.
+        retry: seconds after which a board is visited again whose link failed.
+    """
+
+    lines: Mapping[int, SmpLine]
+    poll: float = 60.0
+    trial: float = 10.0
+    retry: float = 5.0
+
+    @classmethod
+    def read(cls, table: SettingsTable) -> SmpSettings:
+        """Read the table.
+
+        Raises:
+            UsageError: a setting is not valid, or two devices have one port.
+        """
+        table.known(*_KNOWN)
+        devices, speed = table.table("devices"), table.number("speed", 115_200, least=1200)
+        ports: dict[int, str] = {}
+        for name in devices.values if devices else ():
+            if devices is None or not (name.isascii() and name.isdigit() and name == str(int(name))):
+                raise table.unusable("devices", f"{name!r:.40} is not the number of a device")
+            port = devices.text(name) or ""
+            if port in ports.values():
+                raise table.unusable("devices", f"two devices have the port {port:.60}")
+            if port.startswith("udp:"):
+                udp_address(port)
+            ports[int(name)] = port
+        if not ports:
+            raise UsageError(
+                "[gateway.smp] has no devices",
+                why="the face serves the boards that the table [gateway.smp.devices] names",
+                remedy='add the table [gateway.smp.devices] with lines such as 300 = "/dev/ttyACM0"',
+            )
+        return cls(
+            {number: SmpLine(port, speed) for number, port in ports.items()},
+            poll=table.seconds("poll", 60),
+            trial=table.seconds("trial", 10),
+            retry=table.seconds("retry", 5),
+        )
+
+
+class ProvenDigests:
+    """The SHA-256 of proven files, by the digest that MCUboot computes of them.
+
+    Args:
+        folder: the folder with the proven files, each named by its SHA-256.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: set[str] = set()
+        self._files: dict[bytes, bytes] = {}
+
+    def file_of(self, digest: bytes) -> bytes | None:
+        """Return the SHA-256 of the file with a digest; None if no proven file has it. It reads files."""
+        if digest not in self._files:
+            self._learn()
+        return self._files.get(digest)
+
+    def _learn(self) -> None:
+        try:
+            paths = [
+                path for path in self._folder.iterdir() if _NAME.fullmatch(path.name) and path.name not in self._seen
+            ]
+        except FileNotFoundError:
+            return
+        for path in filter(lambda one: _NAME.fullmatch(one.name), paths):
+            with contextlib.suppress(ImageError, OSError):
+                self._files[image_digest(path.read_bytes())] = bytes.fromhex(path.name)
+            self._seen.add(path.name)
+
+
+class SmpFace:
+    """Serves boards that speak SMP.
+
+    Args:
+        settings: the settings.
+        context: the gateway around the face.
+    """
+
+    name = "smp"
+
+    def __init__(self, settings: SmpSettings, context: FaceContext) -> None:
+        self.settings, self._context = settings, context
+        self._changed = {number: asyncio.Event() for number in settings.lines}
+        self._digests = ProvenDigests(context.folder / "images")
+
+    async def run(self, core: Core) -> None:
+        """Serve the boards until the task is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for number, line in self.settings.lines.items():
+                group.create_task(self._serve(core, number, line))
+
+    def offer_changed(self, device: int) -> None:
+        """Visit a board whose offer changed."""
+        if device in self._changed:
+            self._changed[device].set()
+
+    async def _serve(self, core: Core, number: int, line: SmpLine) -> None:
+        """Visit a board again and again. A failure that repeats is logged once."""
+        failure = ""
+        while True:
+            self._changed[number].clear()
+            pause = self.settings.retry
+            try:
+                if (device := core.device(number)) and not device.is_banned:
+                    async with open_board(line) as board:
+                        visit = SmpVisit(core, number, board, self._digests, self.settings.trial)
+                        pause = _BOOT_PAUSE if await visit.run() else self.settings.poll
+                failure = ""
+            except (BoardError, UnreachableError) as error:
+                failure = self._note(number, error, failure)
+            except BlockOTAError as error:  # the core refused the report, and logged why
+                failure, pause = self._note(number, error, failure), self.settings.poll
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._changed[number].wait()
+
+    def _note(self, number: int, error: BlockOTAError, before: str) -> str:
+        """Log an error, if it is another one than before. Returns it."""
+        now = f"{error.what}: {error.why}"
+        if now != before:
+            self._context.log(self.name, "failed", device=number, why=now)
+        return now
+
+
+@dataclass(frozen=True)
+class SmpVisit:
+    """One visit to a board.
+
+    Attributes:
+        core: the gateway's core.
+        number: the number of the device.
+        board: the board.
+        digests: the digests of the proven files.
+        trial: seconds for which a program must work before it is confirmed.
+    """
+
+    core: Core
+    number: int
+    board: SmpBoard
+    digests: ProvenDigests
+    trial: float
+
+    async def run(self) -> bool:
+        """Do what is next for the board. Returns whether the board was reset, so that it is to be visited again.
+
+        Raises:
+            BoardError: the link failed, or the board refuses.
+            RefusedError: the core refuses the report.
+        """
+        slots = await self.board.slots()
+        delivery = self.core.state(self.number)
+        wanted = delivery.target.image if delivery.target else None
+
+        # (1) The board was to be reset, and the link failed before it.
+        is_ours = delivery.stage in (Stage.TRANSFER, Stage.TRIAL) and not delivery.is_withheld
+        if slots.other and slots.other.is_pending and is_ours and await self._file_of(slots.other.digest) == wanted:
+            return await self._reset(delivery.job)
+
+        running = await self._file_of(slots.active.digest)
+        if not slots.active.is_confirmed and running == wanted and wanted is not None:  # (2)
+            await self._report(slots)
+            if self.core.state(self.number).stage is not Stage.TRIAL:
+                return False
+            slots = await self._confirmed(slots)
+        await self._report(slots)  # (3)
+
+        offer = self.core.offer(self.number)
+        if offer is None or not slots.active.is_confirmed:
+            return False
+        return await self._install(offer, slots)  # (4)
+
+    async def _file_of(self, digest: bytes) -> bytes | None:
+        return await asyncio.to_thread(self.digests.file_of, digest)
+
+    async def _report(self, slots: BoardSlots) -> None:
+        """Report the running image. An unknown image is named by the start of the board's digest, which no file has."""
+        active = slots.active
+        image = await self._file_of(active.digest) or active.digest[:_SHA256_SIZE]
+        await self.core.reported(self.number, Report(image=image or None, is_confirmed=active.is_confirmed))
+
+    async def _confirmed(self, before: BoardSlots) -> BoardSlots:
+        """Confirm the program on trial after its self-test: it answers for a while without a reset.
+
+        Returns:
+            The board's images afterwards, as the board reports them.
+        """
+        await asyncio.sleep(self.trial)
+        if not await self.board.echo(f"blockota {self.core.nonce(self.number).hex()}"):
+            raise BoardError("the program on trial is not confirmed", why="it does not return the text of an echo")
+        slots = await self.board.slots()
+        if slots.active.digest != before.active.digest:
+            return slots
+        await self.board.confirm(slots.active.digest)
+        return await self.board.slots()
+
+    async def _install(self, offer: DeviceOffer, slots: BoardSlots) -> bool:
+        """Upload an image, compare it, mark it and reset the board. Returns whether the board was reset."""
+        image = await asyncio.to_thread(offer.path.read_bytes)
+        digest = image_digest(image)
+        await self.core.offered(self.number, offer.job)
+        try:
+            if slots.other is None or slots.other.digest != digest:
+                await self._upload(offer, image)
+                slots = await self.board.slots()
+            if not self._is_offered(offer):
+                return False
+            is_stored = slots.other is not None and slots.other.digest == digest
+            if is_stored:
+                await self.core.progress(self.number, offer.job, offer.size)
+                await self.board.mark(digest)
+        except LinkError:
+            raise  # the next visit goes on
+        except BoardError as error:
+            await self.core.outcome(self.number, offer.job, succeeded=False, reason=f"{error.what}: {error.why}")
+            raise
+        if is_stored:
+            return await self._reset(offer.job)
+        reason = "the second slot of the board has another digest than the release"
+        await self.core.outcome(self.number, offer.job, succeeded=False, reason=reason)
+        return False
+
+    async def _upload(self, offer: DeviceOffer, image: bytes) -> None:
+        """Upload an image as long as it is offered, and report the progress."""
+        reported = 0
+        async with contextlib.aclosing(self.board.upload(image)) as offsets:
+            async for offset in offsets:
+                if not self._is_offered(offer):
+                    return
+                if offset >= reported + _REPORTED_BYTES:
+                    reported = offset
+                    await self.core.progress(self.number, offer.job, offset)
+
+    def _is_offered(self, offer: DeviceOffer) -> bool:
+        now = self.core.offer(self.number)
+        return now is not None and now.job == offer.job
+
+    async def _reset(self, job: int) -> bool:
+        """Start the marked image. The trial is noted before, because the board may roll back at once."""
+        await self.core.outcome(self.number, job, succeeded=True)
+        await self.board.reset()
+        return True
+
+
+def create(table: SettingsTable, context: FaceContext) -> SmpFace:
+    """Make the face.
+
+    Raises:
+        UsageError: a setting is not valid.
+    """
+    return SmpFace(SmpSettings.read(table), context)

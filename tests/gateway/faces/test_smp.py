@@ -1,0 +1,350 @@
+"""The SMP face brings images to boards with MCUboot, and reports an installation only after the confirmation."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockota.errors import BoardError, LinkError, UsageError
+from blockota.gateway.face import FaceContext
+from blockota.gateway.faces.smp import create
+from blockota.gateway.faces.smp.board import SmpLine, open_board, udp_address
+from blockota.gateway.facts import ReleaseFacts
+from blockota.model.container import Container
+from blockota.model.delivery import DeliveryPolicy, Stage
+from blockota.model.receipt import EntryKind
+from blockota.model.target import GroupPolicy
+from blockota.settings_table import SettingsTable
+from tests.support.gateway import GatewayCore, device_offer, gateway_core, known_device, release_facts, site_facts
+from tests.support.receipts import GATEWAY
+from tests.support.smp_device import BUSY, SmpDevice, digest_of, encoded, mcuboot_image
+
+OLD, NEW, FOREIGN = mcuboot_image("1.0.0"), mcuboot_image("1.1.0"), mcuboot_image("1.1.0", seed=b"another")
+DEADLINE = 120.0
+NUMBER = 300
+
+
+def image_facts(folder: Path, image: bytes, version: str) -> ReleaseFacts:
+    """Return a release with an MCUboot image."""
+    offer = device_offer(folder, image, version=version)
+    facts = release_facts(folder, version, sha256=offer.image, size=offer.size)
+    assert facts.image
+    proven = replace(facts.image, sha256=offer.image, size=offer.size, path=offer.path, container=Container.MCUBOOT)
+    return replace(facts, image=proven)
+
+
+@dataclass
+class Site:
+    """A gateway with one board.
+
+    Attributes:
+        gateway: the gateway's core.
+        board: the board.
+        lines: what the face wrote to the gateway's log of the service.
+    """
+
+    gateway: GatewayCore
+    board: SmpDevice
+    lines: list[dict[str, Any]]
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of the delivery."""
+        return self.gateway.core.state(NUMBER).stage
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let the face work until a condition is true."""
+        async with asyncio.timeout(DEADLINE):
+            while not condition():  # noqa: ASYNC110 - the board is a thread
+                await asyncio.sleep(0.005)
+
+    def logged(self, kind: EntryKind) -> list[bytes | None]:
+        """Return the images in the entries of a kind."""
+        return [entry.image for entry in self.gateway.entries() if entry.kind is kind]
+
+    def texts(self) -> str:
+        """Return the texts of all entries."""
+        return "\n".join(entry.source or "" for entry in self.gateway.entries())
+
+
+Use = Callable[[Site], Awaitable[None]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[..., None]:
+    """Return a function that runs the face with one board, and calls a function in the gateway's loop."""
+    images = tmp_path / "images"
+    images.mkdir()
+
+    def run(use: Use, *, policy: DeliveryPolicy | None = None, board: dict[str, Any] | None = None) -> None:
+        with SmpDevice(tmp_path / "port", OLD, **(board or {})) as device:
+            asyncio.run(_serve(tmp_path, device, use, policy or DeliveryPolicy()))
+
+    return run
+
+
+async def _serve(folder: Path, board: SmpDevice, use: Use, policy: DeliveryPolicy) -> None:
+    images = folder / "images"
+    facts = site_facts(
+        [known_device(NUMBER, face="smp")], image_facts(images, OLD, "1.0.0"), image_facts(images, NEW, "1.1.0")
+    )
+    lines: list[dict[str, Any]] = []
+    async with gateway_core(folder, facts, policy=GroupPolicy(delivery=policy)) as gateway:
+        context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, **fields: lines.append(fields))
+        face = create(SettingsTable("gateway.smp", {"devices": {str(NUMBER): str(board.port)}}, folder), context)
+        lines_of = {NUMBER: SmpLine(str(board.port), answer=0.3, erase=0.3)}
+        face.settings = replace(face.settings, lines=lines_of, retry=0.01, poll=0.01, trial=0.0)
+        gateway.core.add_face(face)
+        task = asyncio.create_task(face.run(gateway.core))
+        try:
+            await use(Site(gateway, board, lines))
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def sha256(image: bytes) -> bytes:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(image).digest()
+
+
+async def installed(site: Site) -> None:
+    """Wait until the new image is installed, and require that it is logged once, and after the confirmation."""
+    await site.until(lambda: sha256(NEW) in site.logged(EntryKind.CLAIMED) and site.stage is Stage.SETTLED)
+    assert (site.board.running, site.board.is_confirmed) == (digest_of(NEW), True)
+    assert site.logged(EntryKind.CLAIMED) == [sha256(OLD), sha256(NEW)]
+
+
+def test_an_image_is_installed(serve: Callable[..., None]) -> None:
+    """The image is uploaded, tested, confirmed and then reported, by the SHA-256 of its file."""
+
+    async def use(site: Site) -> None:
+        await installed(site)
+        assert site.board.starts == 1
+        assert site.board.written == len(NEW)
+
+    serve(use)
+
+
+def test_a_program_that_prints_is_served(serve: Callable[..., None]) -> None:
+    """Lines of the program between the answers do not matter."""
+
+    async def use(site: Site) -> None:
+        site.board.faults.noise = b"temperature 21.5\r\n\x06"
+        await installed(site)
+
+    serve(use)
+
+
+@pytest.mark.parametrize("keeps_upload", [False, True], ids=["from the start", "resumed"])
+def test_a_power_cut_during_the_upload(serve: Callable[..., None], *, keeps_upload: bool) -> None:
+    """The upload goes on at the offset that the board states, or begins anew if the board has forgotten it."""
+
+    async def use(site: Site) -> None:
+        await installed(site)
+        assert site.board.starts == 2
+        assert (site.board.written == len(NEW)) is keeps_upload
+
+    def cut(site: Site) -> Awaitable[None]:
+        site.board.faults.cut_at = 2000
+        return use(site)
+
+    serve(cut, board={"keeps_upload": keeps_upload})
+
+
+def test_every_lost_answer_is_overcome(serve: Callable[..., None]) -> None:
+    """Answers that are lost are asked for again in another visit; nothing is installed twice."""
+
+    async def use(site: Site) -> None:
+        site.board.faults.lost = {4, 12}
+        await installed(site)
+
+    serve(use)
+
+
+def test_a_board_is_unplugged_and_connected_again(serve: Callable[..., None]) -> None:
+    """The lost port is logged once, and the update goes on when the board is back."""
+
+    async def use(site: Site) -> None:
+        await site.until(lambda: site.board.written > 500)
+        site.board.unplug()
+        await site.until(lambda: site.lines)
+        site.board.plug()
+        await installed(site)
+        assert [line["device"] for line in site.lines] == [NUMBER] * len(site.lines)
+
+    serve(use)
+
+
+def test_a_program_that_crashes_is_rolled_back(serve: Callable[..., None]) -> None:
+    """The board rolled back: the release is not reported, and not offered again."""
+
+    async def use(site: Site) -> None:
+        site.board.faults.crashing = {digest_of(NEW) or b""}
+        await site.until(lambda: site.stage is Stage.STOPPED)
+        assert site.logged(EntryKind.CLAIMED) == [sha256(OLD)]
+        await site.until(lambda: "the device rolled back" in site.texts())
+        assert (site.board.running, site.board.is_confirmed) == (digest_of(OLD), True)
+
+    serve(use)
+
+
+def test_a_program_that_does_not_answer_is_not_confirmed(serve: Callable[..., None]) -> None:
+    """A program without SMP is never confirmed; after the next start the old one is reported as rolled back."""
+
+    async def use(site: Site) -> None:
+        site.board.faults.deaf = {digest_of(NEW) or b""}
+        await site.until(lambda: site.board.running == digest_of(NEW) and site.lines)
+        assert not site.board.is_confirmed
+        assert sha256(NEW) not in site.logged(EntryKind.CLAIMED)
+        site.board.start()
+        await site.until(lambda: site.stage is Stage.STOPPED)
+        await site.until(lambda: "the device rolled back" in site.texts())
+
+    serve(use)
+
+
+def test_a_spoiled_image_is_not_started(serve: Callable[..., None]) -> None:
+    """The digest of the second slot is compared before the image is marked; the next try installs the image."""
+
+    async def use(site: Site) -> None:
+        site.board.faults.spoil_at = 1500
+        await site.until(lambda: site.stage is Stage.PAUSED)
+        assert site.board.starts == 0
+        await site.until(lambda: "another digest" in site.texts())
+        await site.gateway.clock.advance(site.gateway.core, 60)
+        await installed(site)
+
+    serve(use)
+
+
+def test_an_image_that_the_board_refuses(serve: Callable[..., None]) -> None:
+    """The board's error is the reason of the failed try."""
+
+    async def use(site: Site) -> None:
+        site.board.faults.refused = BUSY
+        await site.until(lambda: site.stage is Stage.PAUSED)
+        await site.until(lambda: "did not take the image" in site.texts())
+
+    serve(use)
+
+
+def test_an_unknown_program_with_a_known_version(serve: Callable[..., None]) -> None:
+    """A board that runs other bytes with the version of a release does not count as updated."""
+
+    async def use(site: Site) -> None:
+        await site.until(lambda: site.logged(EntryKind.WARNING))
+        assert site.logged(EntryKind.CLAIMED) == []
+        await site.until(lambda: site.logged(EntryKind.CLAIMED))
+        assert site.logged(EntryKind.CLAIMED) == [sha256(NEW)]
+        assert (site.board.running, site.board.is_confirmed) == (digest_of(NEW), True)
+
+    def start(site: Site) -> Awaitable[None]:
+        site.board.slots[0] = FOREIGN
+        return use(site)
+
+    serve(start)
+
+
+def test_an_image_on_trial_that_is_not_offered_is_not_confirmed(serve: Callable[..., None]) -> None:
+    """The face confirms only the image that it is to install."""
+
+    async def use(site: Site) -> None:
+        site.board.slots, site.board.is_confirmed = [FOREIGN, OLD], False
+        await site.until(lambda: len(site.logged(EntryKind.WARNING)) == 0 and site.board.answers > 12)
+        assert not site.board.is_confirmed
+
+    serve(use)
+
+
+def slots_with(**changes: object) -> bytes:
+    """Return an answer with one image."""
+    slot: dict[str, object] = {"image": 0, "slot": 0, "version": "1", "hash": bytes(32), "active": True}
+    return encoded({"images": [{**slot, **changes}]})
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", LinkError),
+        (b"\xa1\x66images\x81", LinkError),
+        (b"\xbf\xff", LinkError),
+        (encoded({"images": 7}), LinkError),
+        (slots_with(slot="first"), LinkError),
+        (slots_with(hash=7), BoardError),
+        (slots_with(slot=1), BoardError),
+        (encoded({"images": []}), BoardError),
+        (encoded({"rc": 3}), BoardError),
+        (encoded({"err": {"group": 1, "rc": 10}}), BoardError),
+    ],
+)
+def test_answers_that_cannot_be_used(tmp_path: Path, answer: bytes, error: type[Exception]) -> None:
+    """A wrong answer is an error of the link or of the board, never another one."""
+
+    async def ask() -> None:
+        async with open_board(SmpLine(str(board.port))) as opened:
+            await opened.slots()
+
+    with SmpDevice(tmp_path / "port", OLD) as board:
+        board.faults.answers[1, 0] = answer
+        with pytest.raises(error):
+            asyncio.run(ask())
+
+
+@pytest.mark.parametrize("offset", [-1, len(NEW) + 1, 1 << 31, 0])
+def test_offsets_that_cannot_be_used(tmp_path: Path, offset: int) -> None:
+    """A board that asks for bytes outside the image, or for the same ones for ever, ends the upload."""
+
+    async def ask() -> None:
+        async with open_board(SmpLine(str(board.port))) as opened:
+            async for _ in opened.upload(NEW):
+                pass
+
+    with SmpDevice(tmp_path / "port", OLD) as board:
+        raw = encoded({"off": offset}) if offset >= 0 else b"\xa1\x63off\x20"
+        board.faults.answers[1, 1] = raw
+        with pytest.raises(LinkError):
+            asyncio.run(ask())
+
+
+def test_a_missing_port_is_an_error_of_the_link(tmp_path: Path) -> None:
+    """The error names the port."""
+
+    async def ask() -> None:
+        async with open_board(SmpLine(str(tmp_path / "absent"), answer=0.1)):
+            pass
+
+    with pytest.raises(LinkError, match="absent"):
+        asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        {"devices": {}},
+        {"devices": {"+/#": "/dev/ttyACM0"}},
+        {"devices": {"0300": "/dev/ttyACM0"}},
+        {"devices": {"300": "/dev/ttyACM0", "301": "/dev/ttyACM0"}},
+        {"devices": {"300": "udp:198.41.0.4"}},
+        {"devices": {"300": "udp:board.example"}},
+        {"devices": {"300": "/dev/ttyACM0"}, "baud": 9600},
+    ],
+)
+def test_settings_that_cannot_be_used(tmp_path: Path, table: dict[str, Any]) -> None:
+    """A wrong table is refused before the face runs."""
+    context = FaceContext(GATEWAY, tmp_path, lambda: 0, lambda *_, **__: None)
+    with pytest.raises(UsageError):
+        create(SettingsTable("gateway.smp", table, tmp_path), context)
+
+
+def test_udp_addresses() -> None:
+    """Only addresses of this machine and of private networks are accepted."""
+    assert udp_address("udp:127.0.0.1") == ("127.0.0.1", 1337)
+    assert udp_address("udp:10.77.0.2:1338") == ("10.77.0.2", 1338)
