@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from blockota.errors import AccessRefusedError, RefusedError
 from blockota.formats.public_key import KeyKind, PublicKey
 from blockota.gateway.core import Report
-from blockota.gateway.facts import ReleaseFacts, SiteFacts
+from blockota.gateway.facts import ReleaseFacts, SiteFacts, SiteOrder
 from blockota.model.delivery import DeliveryPolicy, Stage
+from blockota.model.order import Order, OrderStatus
 from blockota.model.receipt import POSTPONES, EntryKind, EvidenceLevel
 from blockota.model.release import Status
-from blockota.model.target import Component, GroupPolicy
+from blockota.model.target import Component, DailyWindow, GroupPolicy, Mode
 from tests.support.gateway import (
     COMPONENT,
     NOW,
@@ -289,6 +291,33 @@ def test_only_changed_devices_are_planned_and_notified(tmp_path: Path, old: Rele
         assert core.authenticate("ddi", 257, token.encode()).number == 257
 
     run(tmp_path, site(devices, old, new), use)
+
+
+def test_an_order_is_offered_within_its_window(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
+    """An order is offered from its begin on, to its devices alone; one that was not carried out ends with an event."""
+    order = Order(7, "all", new.id, UUID(int=1), NOW + 100, NOW + 500, OrderStatus.OPEN)
+    facts = site([known_device(256), known_device(257)], old, new, orders=(SiteOrder(order, frozenset({256})),))
+
+    async def use(gateway: GatewayCore) -> None:
+        core, clock = gateway.core, gateway.clock
+        assert core.offers(256) == []
+        assert core.why(256) == "no order is open"
+        await clock.advance(core, 120)
+        offer = core.offer(256)
+        assert offer
+        assert (offer.order, offer.not_before, offer.deadline) == (7, NOW + 100, NOW + 500)
+        assert core.offer(257) is None
+        await core.update(facts, {"default": GroupPolicy(Mode.ORDERED, windows=(DailyWindow(0, 1),))})
+        assert core.offer(256) is None
+        await core.update(facts, {"default": GroupPolicy(Mode.ORDERED)})
+        assert core.offer(256)
+        await clock.advance(core, 400)
+        assert core.offer(256) is None
+        [entry] = gateway.entries()
+        assert (entry.kind, entry.order, entry.release) == (EntryKind.EVENT, 7, new.id)
+        assert gateway.face.counts == {256: 4}
+
+    run(tmp_path, facts, use, policy=GroupPolicy(Mode.ORDERED))
 
 
 def test_revoked_releases_are_replaced_at_once(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:

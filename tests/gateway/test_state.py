@@ -99,10 +99,13 @@ def test_entries_leave_the_outbox_when_they_are_in_the_log(tmp_path: Path) -> No
 
 def test_only_the_newest_events_of_a_device_are_recognised(tmp_path: Path) -> None:
     """An event that is older than those that are kept is known as forgotten, not as new."""
+
+    async def send(state: GatewayState) -> None:
+        events = [(256, number, b"digest") for number in range(70)]
+        await asyncio.gather(*(state.commit(StateChanges(NOW, entries=[b"smoke"], event=one)) for one in events))
+
     with GatewayState(tmp_path / "state.sqlite") as state:
-        for number in range(70):
-            event = (256, number, b"digest")
-            asyncio.run(state.commit(StateChanges(NOW, entries=[b"%d" % number], event=event)))
+        asyncio.run(send(state))
         assert (state.event(256, 5), state.is_forgotten(256, 5)) == (None, True)
         assert state.event(256, 6)
         assert not state.is_forgotten(256, 70)
