@@ -5,6 +5,7 @@ A chain or a source that is out of reach is asked again later. Until then, the l
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -23,6 +24,8 @@ from blockota.stores.search import ImageSources, SearchObserver
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
 """Seconds after which a file that was not found is searched again: the pause doubles with each failure."""
+_SAVE_AFTER = 5.0
+"""Seconds after which changed readings are saved. With 10,000 devices, this takes most of a second."""
 
 
 class SearchStoppedError(Exception):
@@ -60,6 +63,7 @@ class Following:
         self._assembly: Assembly | None = None
         self._assembled_from: Readings | None = None
         self._has_new_files = False
+        self._unsaved: tuple[Readings, float] | None = None
 
     def read(self) -> None:
         """Read all chains. A failure goes to the lines, and the last reading of the chain stays."""
@@ -93,7 +97,7 @@ class Following:
             self._assembly.set_time(site, producers)
             return self._assembly
 
-        self._snapshot.save(Readings(site, self._readings))
+        self._unsaved = Readings(site, dict(self._readings)), time.monotonic()
         assembly = Assembly(self._catalogue)
         assembly.assemble(site, producers, self._settings)
         for name in self._withheld - assembly.faults.keys():
@@ -106,6 +110,18 @@ class Following:
             self._catalogue.keep(assembly.kept)
         self._assembly, self._assembled_from = assembly, readings
         return assembly
+
+    def save(self, *, is_last: bool = False) -> None:
+        """Write changed readings to the file, some seconds after the change: devices are told of it first.
+
+        Args:
+            is_last: whether the gateway ends.
+        """
+        unsaved = self._unsaved
+        if unsaved and (is_last or time.monotonic() - unsaved[1] > _SAVE_AFTER):
+            self._snapshot.save(unsaved[0])
+            if self._unsaved is unsaved:
+                self._unsaved = None
 
     def replicas(self, component: Component, release: Release) -> Iterator[Agreement]:
         """Yield the agreements of brokers that serve a release.

@@ -138,6 +138,7 @@ class GatewayService:
             await asyncio.wait([stopped, *tasks], timeout=_FACES_END)
             for thread in threads:
                 await asyncio.to_thread(thread.join, _THREADS_END)
+            parts.following.save(is_last=True)
 
     def _wait_for_stop(self) -> None:
         while not self._stop.wait(_TICK):
@@ -215,6 +216,7 @@ class GatewayService:
     def _publish(self) -> None:
         self._recorder.publish()
         self._recorder.anchor()
+        self._parts.following.save()
         self._stop.wait(_PUBLISH_PAUSE)
 
     async def _tick(self, core: Core) -> None:
