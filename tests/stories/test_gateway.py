@@ -15,9 +15,12 @@ import click
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from blockota.bindings.update_ledger import UpdateLedgerContract
 from blockota.cli.gateway import gateway_setup
 from blockota.cli.session import Session
 from blockota.formats.public_key import KeyKind, PublicKey
+from blockota.ledger.log import TileLog
+from blockota.model.receipt import LogEntry
 from blockota.vendor.files import read_proposal
 from tests.conftest import IMAGES
 from tests.stories.brokers import offer as offer_copy
@@ -84,13 +87,12 @@ def running(*, policy: str, settings: str = "") -> Iterator[FakeFace]:
 
 def entries_with(workshop: Workshop, order: int | None) -> list[dict[str, Any]]:
     """Wait until the log has entries of the device that name an order, and return them."""
-
-    def find() -> list[dict[str, Any]]:
-        outcome = workshop.run("gateway", "device", "256", "--json")
-        history: list[dict[str, Any]] = outcome.json["history"] if outcome.status == 0 else []
-        return [one for one in history if one["order"] == order]
-
-    return eventually(find, what=f"an entry with the order {order}")
+    log = TileLog(Path("gateway/log"))
+    eventually(
+        lambda: any(LogEntry.decode(raw).order == order for raw in log.entries()), what=f"an entry with order {order}"
+    )
+    history: list[dict[str, Any]] = done(workshop, "gateway", "device", "256")["history"]
+    return [one for one in history if one["order"] == order]
 
 
 def test_orders_are_carried_out_and_anchored(site: Workshop) -> None:
@@ -125,8 +127,13 @@ def test_orders_are_carried_out_and_anchored(site: Workshop) -> None:
 
         # The receipt is anchored, and anyone can check it.
         size = configured["index"] + 1
-        show = ("ledger", "show", str(GATEWAY.uuid), "--json")
-        eventually(lambda: site.run(*show).json.get("size", 0) >= size, what="an anchor")
+        ledger = UpdateLedgerContract(site.chain, deployed(site).registries["ledger"])
+
+        def is_anchored() -> bool:
+            found = ledger.log(GATEWAY.uuid)
+            return found is not None and found.size >= size
+
+        eventually(is_anchored, what="an anchor")
         done(site, "ledger", "installed", "256", "--product", PRODUCT, "--version", "1.1.0")
     receipt = ("log", "receipt", str(installed["index"]), "--chain", "-o", "receipt.json")
     assert site.run(*receipt).status == 0

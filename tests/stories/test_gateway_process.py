@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from blockota.chain.local import free_port
+from blockota.ledger.log import TileLog
 from tests.gateway.faces.test_ddi import DdiClient
 from tests.stories.conftest import Workshop
 from tests.stories.test_devices import done
@@ -123,7 +124,7 @@ def check_killed_after(site: Workshop, steps: Collection[str]) -> None:
             outcome = site.run("gateway", "device", "256", "--json")
             return list(outcome.json.get("history", [])) if outcome.status == 0 else []
 
-        eventually(history, what="a receipt")
+        eventually(lambda: len(TileLog(site.folder / "gateway" / "log")), what="a receipt")
         assert patiently(lambda: "deploymentBase" not in client.poll() or None, "the end of the offer")
         assert gateway.starts == 1 + len(steps)
 
