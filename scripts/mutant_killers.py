@@ -113,7 +113,7 @@ class Ape:
         names = sorted(path.name for path in (self.folder / CONTRACT_TESTS).glob("test_*.py"))
         tests = [f"{CONTRACT_TESTS}/{name}" for name in names if runs_by_ape(name, variant.contract)]
         with exchanged(self.folder, variant):
-            done = run([*PYTEST, *tests], self.folder, dict(os.environ))
+            done = run([*PYTEST, *tests], self.folder, os.environ | {"BLOCKOTA_MUTANTS": "1"})
         if done is None:
             return KILLED_BY_TIME
         failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]

@@ -55,6 +55,16 @@ contract UpdateLedgerFuzz is ForgeTest {
         _expect(GATEWAY, _anchorCall(second, root, 0), refusal);
     }
 
+    function testFuzz_L2_aSizeNeedsAllOfItsProof(bytes32 first, bytes32 second) external {
+        _expect(GATEWAY, _anchorCall(1, first, 0), "");
+        bytes32[] memory proof = new bytes32[](1);
+        proof[0] = second;
+        bytes32 root = sha256(abi.encodePacked(bytes1(0x01), first, second)); // of two entries
+        bytes memory refusal = abi.encodeWithSelector(IUpdateLedger.LogNotConsistent.selector, SITE, 1, 4);
+        _expect(GATEWAY, abi.encodeCall(_ledger.anchor, (4, root, proof)), refusal);
+        _expect(GATEWAY, abi.encodeCall(_ledger.anchor, (2, root, proof)), "");
+    }
+
     function testFuzz_L2_aFirstAnchorHasNoProof(uint64 size, bytes32 root, uint8 length) external {
         bytes memory refusal;
         if (size == 0) refusal = abi.encodeWithSelector(IUpdateLedger.SizeNotGreater.selector, SITE, 0, 0);

@@ -142,7 +142,14 @@ def test_when_an_rsa_key_is_enrolled_it_should_be_readable(identities: ContractI
 
 
 def test_when_an_rsa_key_is_weak_it_should_refuse(identities: ContractInstance, vendor: AccountAPI) -> None:
-    """RSA keys of 1,024 bits or with another exponent are refused."""
+    """RSA keys of 1,024 bits, with another exponent, with an even modulus or a shorter one are refused."""
+    whole = read_pem(pem_of(rsa_key(2048))).data
+    even, shorter = bytearray(whole), bytearray(whole)
+    even[-6] &= 0xFE
+    shorter[33] &= 0x7F
+    for der in (bytes(even), bytes(shorter)):
+        with ape.reverts(identities.KeyInvalid, uuid=GATEWAY, keyKind=KeyKind.RSA.value, length=len(der)):
+            identities.enrol(argument(0, keyKind=KeyKind.RSA.value, key=der), sender=vendor)
     for key in (rsa_key(1024), rsa_key(2048, exponent=3)):
         der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         with ape.reverts(identities.KeyInvalid, uuid=GATEWAY, keyKind=KeyKind.RSA.value, length=len(der)):
@@ -317,9 +324,10 @@ def test_an_identity_should_be_where_documented(
     first = word(enrolled, mapped(uuid_key(ADMIN), FACTS))
     enrolled.rotate(ADMIN, *rotation(9, account=technician.address), sender=vendor)
     enrolled.ban(ADMIN, REASON, sender=vendor)
+    enrolled.retire(ADMIN, sender=vendor)
     record = enrolled.identity(ADMIN)
     facts = word(enrolled, mapped(uuid_key(ADMIN), FACTS))
-    place, fields = facts & LOWEST_160, [(record.since, 40), (record.bannedAt, 40), (record.kind, 8), (1, 1), (0, 1)]
+    place, fields = facts & LOWEST_160, [(record.since, 40), (record.bannedAt, 40), (record.kind, 8), (1, 1), (1, 1)]
     assert facts == packed((place, 160), *fields)
     held = [(place & LOWEST_96, 96), (0, 32), (int.from_bytes(ADMIN, "big"), 128)]
     assert word(enrolled, mapped(int(technician.address, 16), ACCOUNTS)) == packed(*held)

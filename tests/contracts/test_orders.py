@@ -59,7 +59,7 @@ def test_when_an_operator_defines_a_group_it_should_be_recorded_and_emitted(
     assert (event.id, record.definedAt) == (name, ape.chain.blocks.head.timestamp)
     with ape.reverts(city.orders.GroupDefinedAlready, group=name):
         city.orders.defineGroup(name, SITE.kind.value, SITE.value, sender=operator)
-    for kind, value in ((0, LIST.value), (1, bytes(32)), (2, bytes(31) + b"\1")):
+    for kind, value in ((0, LIST.value), (1, bytes(32)), (2, bytes(31) + b"\1"), (2, bytes(16) + b"\x80" + bytes(15))):
         with ape.reverts(city.orders.InvalidGroup, groupKind=kind, value=value):
             city.orders.defineGroup(product_key("other"), kind, value, sender=operator)
     for invalid in (bytes(32), b"two words".ljust(32, b"\0")):
