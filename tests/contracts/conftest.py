@@ -52,7 +52,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     binary = next((CLONE / "node_modules/@foundry-rs").glob("anvil-*/bin/anvil"))
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [binary, "--chain-id", "1337", "--prune-history", "256", "--port", str(port), "--silent"]
+    command = [str(binary), "--chain-id", "1337", "--prune-history", "256", "--port", str(port), "--silent"]
     if "BLOCKOTA_MUTANTS" in os.environ:  # mutants are compiled without the optimizer, and can exceed the limit
         command.append("--disable-code-size-limit")
     anvil = subprocess.Popen(command)

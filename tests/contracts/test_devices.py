@@ -140,6 +140,8 @@ def test_when_a_spec_is_registered_or_imported_it_should_be_recorded_and_emitted
     assert (imported.name, imported.registrant, imported.imported, imported.signature) == ("pump", ACME, True, DER)
     assert contract.spec(spec_hash("pump")) == imported
     assert contract.record("Spec:pump") == imported.record == b"\x0a\4data\x12\x42" + name
+    contract.registerSpec("long", "d" * 300, sender=registry.acme)
+    assert contract.record("Spec:long") == b"\x0a\xac\x02" + b"d" * 300 + b"\x12\x42" + name
     with ape.reverts(contract.SpecKnown, specName="pump"):
         contract.registerSpec("pump", "", sender=registry.bolt)
 
@@ -235,7 +237,10 @@ def test_when_a_registration_is_changed_or_repeated_it_should_refuse(
 def test_when_things_are_imported_they_should_keep_their_signature(registry: Registry, vendor: AccountAPI) -> None:
     """The Safe imports things of IOTRegistry, which stay marked; their aliases can be those of IOTRegistry."""
     things = [
-        {"thing": replace(THING, nonce=bytes([n]), aliases=(f"Foo {n}",)).as_argument(), "signature": DER}
+        {
+            "thing": replace(THING, nonce=bytes([n]), aliases=(f"Foo {n}", "acme/" + "x" * (n - 1))).as_argument(),
+            "signature": DER,
+        }
         for n in (1, 2)
     ]
     receipt = registry.contract.importThings(things, sender=vendor)
