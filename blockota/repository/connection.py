@@ -185,12 +185,16 @@ class HttpConnection:
         with a slow client. During this time, the length of the send queue (tcp(7), SIOCOUTQ) shows the client's
         progress.
         """
-        transport = self._writer.transport
-        queued = transport.get_write_buffer_size()
-        if sys.platform == "linux" and not transport.is_closing():
-            descriptor = transport.get_extra_info("socket").fileno()
-            queued += struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
-        return self._written - queued
+        return self._written - queued_bytes(self._writer.transport)
+
+
+def queued_bytes(transport: asyncio.WriteTransport) -> int:
+    """Count the bytes written that the client has not acknowledged (on Linux), or that the kernel has not accepted."""
+    queued = transport.get_write_buffer_size()
+    if sys.platform == "linux" and not transport.is_closing():
+        descriptor = transport.get_extra_info("socket").fileno()
+        queued += struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
+    return queued
 
 
 def _request(event: h11.Request, peer: str) -> HttpRequest:

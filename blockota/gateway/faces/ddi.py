@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -22,7 +21,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from blockota.errors import AccessRefusedError, BlockOTAError, RefusedError, StoreError
@@ -38,6 +37,7 @@ from blockota.gateway.faces.ddi_documents import (
     read_attributes,
     read_feedback,
 )
+from blockota.gateway.faces.ddi_server import DdiServer
 from blockota.gateway.faces.image_response import ImageResponse
 from blockota.model.delivery import Stage
 from blockota.repository.server import Listening, listen, tls_context
@@ -45,7 +45,9 @@ from blockota.settings_table import SettingsTable
 
 _MAX_BODY, _BODY_TIME = 1 << 16, 30
 """The largest body of a request in bytes, and the seconds within which it must arrive."""
-_MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE = 2000, 1 << 14, 75
+_MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE, _STALL = 2000, 1 << 14, 75, 60
+_INTRODUCTION = 3600
+"""Seconds after which a device is asked for its attributes again, even if it ended no action."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PAUSE = re.compile(r"[0-9]{2}:[0-5][0-9]:[0-5][0-9]", re.ASCII)
@@ -117,15 +119,16 @@ class DdiFace:
     Args:
         settings: the settings.
         context: the gateway around the face.
+        stall_seconds: a connection without progress is dropped after one to two times as many seconds.
     """
 
     name = "ddi"
 
-    def __init__(self, settings: DdiSettings, context: FaceContext) -> None:
-        self._settings, self._context = settings, context
+    def __init__(self, settings: DdiSettings, context: FaceContext, *, stall_seconds: float = _STALL) -> None:
+        self._settings, self._context, self._stall_seconds = settings, context, stall_seconds
         self._taken: dict[int, int] = {}  # the action that a device has begun
         self._ended: dict[int, int] = {}  # the action that a device has ended last
-        self._introduced: set[int] = set()  # the devices that have sent their attributes
+        self._introduced: dict[int, int] = {}  # when a device sent its attributes
         self._names_image: set[int] = set()  # those that report their running image
         self._hashes: dict[bytes, FileHashes] = {}
         self._port = settings.port
@@ -164,11 +167,13 @@ class DdiFace:
         with listen(place) as socket:
             self._port = socket.getsockname()[1]
             on_ready()
-            server = _DdiServer(config)
+            server = DdiServer(config)
             serving = asyncio.ensure_future(server.serve([socket]))
+            dropping = asyncio.create_task(server.drop_stalled(self._stall_seconds))
             try:
                 await asyncio.shield(serving)
             finally:
+                dropping.cancel()
                 server.should_exit = True
                 await asyncio.wait([serving])
 
@@ -197,7 +202,7 @@ class DdiFace:
             for folder in ("images", "deltas"):
                 path = self._context.folder / folder / digest
                 if path.is_file():
-                    return FileResponse(path, headers={"ETag": f'"{digest}"'}, media_type="application/octet-stream")
+                    return ImageResponse(request, path, bytes.fromhex(digest), path.stat().st_size)
         raise HTTPException(HTTPStatus.NOT_FOUND)
 
     def _guarded(self, core: Core, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -245,7 +250,7 @@ class DdiFace:
             pause=self._settings.pause,
             job=offer.job if offer else None,
             canceled=canceled,
-            asks_attributes=number not in self._introduced,
+            asks_attributes=self._context.clock() - self._introduced.get(number, -_INTRODUCTION) >= _INTRODUCTION,
         )
         return JSONResponse(answer)
 
@@ -253,7 +258,7 @@ class DdiFace:
         found = read_attributes(await _body(request))
         if found.image or found.version or found.hardware:
             await core.reported(number, Report(image=found.image, version=found.version, hardware=found.hardware))
-        self._introduced.add(number)
+        self._introduced[number] = self._context.clock()
         if found.image:
             self._names_image.add(number)
         return Response()
@@ -269,7 +274,9 @@ class DdiFace:
         feedback, action = read_feedback(await _body(request)), _action(request)
         offer = self._offer_of(core, number, action)
         if offer is None:
-            is_repeated = action in (self._ended.get(number), self._taken.get(number))
+            # After a restart of the gateway, only the core knows the action of a repeated message.
+            known = (self._ended.get(number), self._taken.get(number), core.state(number).job)
+            is_repeated = action in known
             if feedback.is_success or feedback.is_over:
                 self._end(number, action)
             return Response(status_code=HTTPStatus.OK if is_repeated else HTTPStatus.GONE)
@@ -290,10 +297,13 @@ class DdiFace:
         product = offer.component.product if offer.is_configuration else None
         if core.state(number, product).stage not in _FETCHED:
             raise ValueError("the device reports a success, and did not fetch the image")
-        await core.outcome(number, offer.job, succeeded=True)
-        self._end(number, offer.job)
-        if number not in self._names_image or offer.is_configuration:
+        # One call, so that a gateway that is killed has recorded all of the message or nothing: a device whose success
+        # proves what it runs, or one that names its image itself, later.
+        if number in self._names_image and not offer.is_configuration:
+            await core.outcome(number, offer.job, succeeded=True)
+        else:
             await core.reported(number, Report(image=offer.image, product=product))
+        self._end(number, offer.job)
 
     async def _failed(self, core: Core, number: int, offer: DeviceOffer, feedback: Feedback) -> None:
         reason = feedback.details or f"the device answers {feedback.execution}, {feedback.finished}"
@@ -317,9 +327,13 @@ class DdiFace:
         offer = self._required(core, number, request)
         if request.path_params["file"] != file_name(offer):
             raise HTTPException(HTTPStatus.NOT_FOUND)
-        response = ImageResponse(request, offer)
+
+        async def report(received: int) -> None:
+            await core.progress(number, offer.job, received)
+
+        response = ImageResponse(request, offer.path, offer.image, offer.size, report=report)
         if request.method == "GET":
-            await core.progress(number, offer.job, response.start)
+            await report(response.start)
         return response
 
     def _offer(self, core: Core, number: int) -> DeviceOffer | None:
@@ -339,6 +353,7 @@ class DdiFace:
 
     def _end(self, number: int, action: int) -> None:
         self._ended[number] = action
+        self._introduced.pop(number, None)  # what the device runs may have changed
         if self._taken.get(number) == action:
             del self._taken[number]
 
@@ -354,15 +369,6 @@ class DdiFace:
 
 
 _Handler = Callable[[Core, int, Request], Awaitable[Response]]
-
-
-class _DdiServer(uvicorn.Server):
-    """A server that leaves signals to the gateway."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
 
 def _hash_file(path: Path, image: bytes) -> FileHashes:

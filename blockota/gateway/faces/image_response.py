@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from blockota.gateway.core import DeviceOffer
 from blockota.gateway.faces.ddi_documents import read_range
 
-_PART = 1 << 18
+_PART = 1 << 17
 """Bytes that are read and sent at once. The file is in the page cache, so that reading does not wait."""
+_REPORT_SECONDS = 30
+
+Report = Callable[[int], Awaitable[object]]
+"""Is called with the bytes of an image that were sent."""
 
 
 class ImageResponse(Response):
-    """The image of an offer, or the range that the request asks for.
+    """A proven file, or the range of it that the request asks for.
 
     An interrupted download is resumed by ``Range``. The header ``If-Range`` with another entity tag gets the whole
     image, so that two images are never joined.
+
+    Args:
+        request: the request.
+        path: the file.
+        image: its SHA-256.
+        size: its size in bytes.
+        report: called about twice a minute during a download; an error of it ends the download.
     """
 
-    def __init__(self, request: Request, offer: DeviceOffer) -> None:
-        self._path, self._is_head = offer.path, request.method == "HEAD"
-        self.start, self.stop = 0, offer.size
-        tag = f'"{offer.image.hex()}"'
+    def __init__(self, request: Request, path: Path, image: bytes, size: int, *, report: Report | None = None) -> None:
+        self._path, self._is_head, self._report = path, request.method == "HEAD", report
+        self.start, self.stop = 0, size
+        tag = f'"{image.hex()}"'
         headers = {"Accept-Ranges": "bytes", "ETag": tag, "Cache-Control": "no-store"}
         status = HTTPStatus.OK
         asked = request.headers.get("range")
         if asked and request.headers.get("if-range", tag) == tag:
             try:
-                part = read_range(asked, offer.size)
+                part = read_range(asked, size)
             except ValueError:
                 status, self.start, self.stop = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, 0, 0
-                headers["Content-Range"] = f"bytes */{offer.size}"
+                headers["Content-Range"] = f"bytes */{size}"
             else:
                 if part:
                     status, (self.start, self.stop) = HTTPStatus.PARTIAL_CONTENT, part
-                    headers["Content-Range"] = f"bytes {self.start}-{self.stop - 1}/{offer.size}"
+                    headers["Content-Range"] = f"bytes {self.start}-{self.stop - 1}/{size}"
         super().__init__(status_code=status, headers=headers, media_type="application/octet-stream")
         self.headers["content-length"] = str(self.stop - self.start)
 
@@ -47,12 +60,31 @@ class ImageResponse(Response):
         """Send the response; a client that reads slowly is waited for."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if not self._is_head:
-            with self._path.open("rb") as file:
-                place = self.start
-                while place < self.stop:
-                    part = os.pread(file.fileno(), min(_PART, self.stop - place), place)
-                    if not part:
-                        raise EOFError(f"{self._path} is shorter than its image")
-                    place += len(part)
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            leaving = asyncio.create_task(_disconnected(receive))
+            try:
+                await self._send_file(send, leaving)
+            finally:
+                leaving.cancel()
         await send({"type": "http.response.body", "body": b""})
+
+    async def _send_file(self, send: Send, leaving: asyncio.Task[None]) -> None:
+        clock, place = asyncio.get_running_loop().time, self.start
+        due = clock() + _REPORT_SECONDS
+        with self._path.open("rb") as file:
+            # A send to a client that left returns at once, and one to a fast client does not wait either.
+            while place < self.stop and not leaving.done():
+                if self._report and clock() >= due:
+                    await self._report(place)
+                    due = clock() + _REPORT_SECONDS
+                part = os.pread(file.fileno(), min(_PART, self.stop - place), place)
+                if not part:
+                    raise EOFError(f"{self._path} is shorter than its image")
+                place += len(part)
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+                await asyncio.sleep(0)  # other clients are served in between
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Wait until the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import http.client
 import json
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,6 @@ def test_an_offer_is_opened_downloaded_and_closed(tmp_path: Path) -> None:
 
     serve(tmp_path, core, device)
     assert [call for call in core.calls if call[0] in ("outcome", "reported")] == [
-        ("outcome", 256, offer.job, True, "", False),
         ("reported", 256, Report(image=offer.image)),
     ]
 
@@ -196,6 +196,27 @@ def test_images_are_served_by_their_hash(tmp_path: Path) -> None:
             assert client.ask(f"/images/{path}")[0] == 404
 
     serve(tmp_path, FakeCore(), device)
+
+
+def test_clients_that_stall_are_dropped(tmp_path: Path) -> None:
+    """Half a request, or a download that is not read, does not keep a connection; others are served."""
+    core, large = FakeCore(), bytes(32 << 20)
+    core.now_offered[256] = [device_offer(tmp_path, large)]
+    face = DdiFace(DdiSettings("127.0.0.1", 0), context(tmp_path), stall_seconds=0.2)
+
+    def device(client: DdiClient) -> None:
+        url = client.artifact()["url"]
+        request = f"GET {url} HTTP/1.1\r\nHost: x\r\nAuthorization: TargetToken {TOKEN}\r\n".encode()
+        with socket.create_connection(("127.0.0.1", client.port)) as download:
+            download.sendall(request + b"\r\n")
+            for sent in (b"", request):
+                with socket.create_connection(("127.0.0.1", client.port), timeout=30) as connection:
+                    connection.sendall(sent)
+                    assert connection.recv(1) == b""
+            assert len(download.makefile("rb").read()) < len(large)
+        assert client.ask(url)[1] == large
+
+    serve(tmp_path, core, device, face=face)
 
 
 def test_strangers_get_nothing(tmp_path: Path) -> None:
@@ -330,12 +351,49 @@ async def _update(gateway: GatewayCore, folder: Path, image: bytes) -> None:
         assert gateway.core.state(256).stage is Stage.TRANSFER
         assert EntryKind.CLAIMED not in {one.kind for one in gateway.entries()}
         assert client.feedback(link, "closed", "success") == 200
-        assert "deploymentBase" not in client.poll()
+        assert set(client.poll()) == {"configData"}  # what the device runs may have changed
+        client.attributes(hardware="rev-b")
+        assert not client.poll()
+        links.append(link)
 
+    def repeats(client: DdiClient) -> None:
+        client.token = token
+        assert client.feedback(links[0], "closed", "success") == 200
+        assert client.feedback(links[0] + "1", "closed", "success") == 410
+
+    links: list[str] = []
     await served(folder, gateway.core, device)
+    await served(folder, gateway.core, repeats)  # the gateway was restarted, and its answer had been lost
     claimed = [one for one in gateway.entries() if one.kind is EntryKind.CLAIMED]
     assert [(one.device, one.image, one.level) for one in claimed] == [(256, image, EvidenceLevel.B)]
     assert {one.kind for one in gateway.entries()} == {EntryKind.CLAIMED, EntryKind.WARNING}
+
+
+def test_a_device_that_names_its_image_is_believed_only_then(tmp_path: Path) -> None:
+    """Its success alone is not an entry; its attributes after the restart are, or show that it rolled back."""
+    old, new = release_facts(tmp_path, "1.0.0"), release_facts(tmp_path, "1.1.0")
+
+    async def main() -> None:
+        async with gateway_core(tmp_path, site_facts([known_device(256), known_device(257)], old, new)) as gateway:
+            token = gateway.state.issue_token("ddi", [256, 257])
+
+            def device(client: DdiClient, number: str, runs: bytes) -> None:
+                client.token, client.number = token, number
+                assert client.attributes(image=old.release.sha256.hex()) == 200
+                client.ask(client.artifact()["url"])
+                link = client.poll()["deploymentBase"]
+                assert client.feedback(link, "closed", "success") == 200
+                assert gateway.core.state(int(number)).stage is Stage.TRIAL
+                assert client.attributes(image=runs.hex()) == 200
+
+            await served(tmp_path, gateway.core, lambda client: device(client, "256", new.release.sha256))
+            await served(tmp_path, gateway.core, lambda client: device(client, "257", old.release.sha256))
+            assert [gateway.core.state(number).stage for number in (256, 257)] == [Stage.SETTLED, Stage.STOPPED]
+            claims = [(one.device, one.image) for one in gateway.entries() if one.kind is EntryKind.CLAIMED]
+            before = [(number, old.release.sha256) for number in (256, 257)]
+            assert sorted(claims) == sorted([*before, (256, new.release.sha256)])
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""The HTTP server of the DDI face: uvicorn, without its handling of signals, and with a limit for slow clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+from blockota.repository.connection import queued_bytes
+
+
+class DdiServer(uvicorn.Server):
+    """A server that leaves signals to the gateway, and can drop connections that make no progress."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    async def drop_stalled(self, seconds: float) -> None:
+        """Drop each connection that made no progress for some seconds, until the task is cancelled.
+
+        uvicorn waits without end for the rest of a request's headers, and for a client that does not read.
+        """
+        seen: dict[Any, tuple[object, ...]] = {}
+        while True:
+            await asyncio.sleep(seconds)
+            now = {connection: _progress_of(connection) for connection in self.server_state.connections}
+            for connection, progress in now.items():
+                if seen.get(connection) == progress:
+                    connection.transport.abort()
+            seen = now
+
+
+def _progress_of(connection: Any) -> tuple[object, ...]:
+    """Return what changes when a request is received or answered, or when the client reads."""
+    cycle = connection.cycle
+    return cycle, cycle is not None and cycle.response_complete, queued_bytes(connection.transport)
