@@ -1,122 +1,173 @@
-"""Measure the DDI face with many devices at once, beside nginx: ``python -m benchmarks.fleet_ddi``.
+"""Measure downloads of 100 DDI clients at once from the face, and from nginx: ``python -m benchmarks.fleet_ddi``.
 
-The same devices, in one process, fetch the same image from a gateway and from nginx: each with its own connection, and
-each computes the SHA-256 of what it gets. The gateway runs in a process of its own, with its core and state.
+Each client is a thread with a connection of its own, and computes the SHA-256 of what it gets. The time is that of the
+last client. Ours includes the poll and the action; nginx serves the image only.
+
+``python -m benchmarks.fleet_ddi FOLDER [PEM]`` serves the devices of a folder in a process of its own, with TLS if a
+file with a certificate and its key is given.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
+import http.client
 import json
-import random
-import statistics
+import ssl
 import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.figure import (
+    ROOT,
+    Figure,
+    duration,
+    folder_on_disk,
+    in_turns,
+    options,
+    plain_digest,
+    report,
+    seconds_of,
+)
 from benchmarks.servers import nginx
+from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.ddi import DdiFace, DdiSettings
 from blockota.gateway.facts import ProvenImage
 from blockota.model.container import Container
-from tests.gateway.faces.test_ddi import context
 from tests.support.gateway import gateway_core, known_device, release_facts, site_facts
+from tests.support.receipts import GATEWAY
+from tests.support.tls import CERTIFICATE, PRIVATE_KEY
 
-FIRST, MEBIBYTE = 256, 1 << 20
-LIMIT, TURNS = 2.0, 5
+CLIENTS, SIZE = 100, 10 << 20
+_FIRST = 256
+_READ = 1 << 18
 
 
-async def be_gateway(count: int, folder: Path) -> None:
-    """Serve the image of a folder to devices; print the URL of the action's image for each of them, with its token."""
-    path = folder / "image.swu"
-    digest, size = hashlib.sha256(path.read_bytes()).digest(), path.stat().st_size
+@dataclass(frozen=True)
+class Place:
+    """A server, and the tokens of its devices; nginx has no tokens.
+
+    Attributes:
+        url: the server's URL.
+        token: the token of all devices; empty for a server that serves the image only.
+    """
+
+    url: str
+    token: str = ""
+
+
+def figures(clients: int = CLIENTS, size: int = SIZE, *, runs: int = 5) -> Iterator[Figure]:
+    """Yield the time of all downloads relative to nginx, without and with TLS."""
+    with folder_on_disk() as folder:
+        image = hashlib.shake_128(b"image").digest(size)
+        (folder / "image.swu").write_bytes(image)
+        digest = hashlib.sha256(image).digest()
+        pem = folder / "server.pem"
+        pem.write_bytes(CERTIFICATE.read_bytes() + PRIVATE_KEY.read_bytes())
+        for certificate in (None, pem):
+            with served(folder, certificate) as ours, nginx(folder, certificate=certificate) as url:
+                ways = (
+                    partial(seconds_of, partial(run_clients, place, clients, digest)) for place in (ours, Place(url))
+                )
+                pairs = in_turns(*ways, runs=runs)
+            kind = "HTTPS" if certificate else "HTTP"
+            name = f"{size >> 20} MiB to {clients} DDI clients by {kind}, of nginx"
+            mine, other = (sorted(times)[len(times) // 2] for times in zip(*pairs, strict=True))
+            yield duration(name, pairs, at_most=200, times=f"{mine:.2f} s / {other:.2f} s")
+
+
+def run_clients(place: Place, clients: int, digest: bytes) -> None:
+    """Let all clients download the image at the same time.
+
+    Raises:
+        ValueError: a client got other bytes.
+    """
+    with ThreadPoolExecutor(clients) as pool:
+        numbers = range(_FIRST, _FIRST + clients)
+        if set(pool.map(partial(fetch, place), numbers)) != {digest}:
+            raise ValueError(f"clients of {place.url} got other bytes")
+
+
+def fetch(place: Place, number: int) -> bytes:
+    """Poll, open the action and download its image as one client; return the SHA-256 of what arrived.
+
+    nginx serves the image only.
+    """
+    with connected(place.url) as connection:
+        headers = {"Authorization": f"GatewayToken {place.token}"}
+        path = "/image.swu"
+        if place.token:
+            answer = _document(connection, f"/default/controller/v1/{number}", headers)
+            action = _document(connection, urlsplit(answer["_links"]["deploymentBase"]["href"]).path, headers)
+            [artifact] = action["deployment"]["chunks"][0]["artifacts"]
+            path = urlsplit(artifact["_links"]["download-http"]["href"]).path
+        connection.request("GET", path, headers=headers)
+        response, digest, buffer = connection.getresponse(), hashlib.sha256(), bytearray(_READ)
+        view = memoryview(buffer)
+        while count := response.readinto(buffer):
+            digest.update(view[:count])
+    return digest.digest()
+
+
+@contextmanager
+def connected(url: str) -> Iterator[http.client.HTTPConnection]:
+    """Connect to a server."""
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port)
+    if place.scheme == "https":
+        context = ssl.create_default_context(cafile=CERTIFICATE)
+        connection = http.client.HTTPSConnection(place.hostname or "", place.port, context=context)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _document(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> Any:
+    connection.request("GET", path, headers=headers)
+    return json.loads(connection.getresponse().read())
+
+
+@contextmanager
+def served(folder: Path, certificate: Path | None) -> Iterator[Place]:
+    """Serve the image of a folder to devices, in another process."""
+    command = [sys.executable, "-m", "benchmarks.fleet_ddi", str(folder), *([str(certificate)] if certificate else [])]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Place(*(process.stdout.readline().split() if process.stdout else ()))
+        finally:
+            process.terminate()
+
+
+async def serve(folder: Path, certificate: Path | None) -> None:
+    """Serve the image of a folder to devices; print the URL and the token of all devices."""
+    devices, path = range(_FIRST, _FIRST + CLIENTS), folder / "image.swu"
+    digest, size = plain_digest(path), path.stat().st_size
     facts = release_facts(folder, "1.1.0", sha256=digest, size=size)
     release = replace(facts, image=ProvenImage(digest, size, path, "", container=Container.SWU))
-    numbers = range(FIRST, FIRST + count)
-    async with gateway_core(folder, site_facts([known_device(number) for number in numbers], release)) as gateway:
-        face = DdiFace(DdiSettings("127.0.0.1", 0), context(folder))
+    (folder / "state.sqlite").unlink(missing_ok=True)
+    async with gateway_core(folder, site_facts(map(known_device, devices), release)) as gateway:
+        context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, **__: None)
+        face = DdiFace(DdiSettings("127.0.0.1", 0, certificate, certificate), context)
+        token = gateway.state.issue_token("ddi", list(devices))
 
-        def print_places() -> None:
-            places = []
-            for number in numbers:
-                offer = gateway.core.offer(number)
-                job = offer.job if offer else 0
-                place = f"/default/controller/v1/{number}/softwaremodules/{job}/artifacts/firmware-1.1.0.swu"
-                places.append((f"http://127.0.0.1:{face.port}{place}", gateway.state.issue_token("ddi", [number])))
-            print(json.dumps(places), flush=True)
+        def show() -> None:
+            print(f"{'https' if certificate else 'http'}://127.0.0.1:{face.port} {token}", flush=True)
 
-        await face.run(gateway.core, on_ready=print_places)
-
-
-async def fetch_all(places: Sequence[tuple[str, str]], digest: str) -> float:
-    """Let all devices fetch at once, and return the mean of their seconds."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-
-    async def fetch(url: str, token: str) -> float:
-        parts = urlsplit(url)
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=MEBIBYTE)
-        head = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: TargetToken {token}\r\n"
-        writer.write(f"{head}Connection: close\r\n\r\n".encode())
-        status = await reader.readuntil(b"\r\n\r\n")
-        if not status.startswith(b"HTTP/1.1 200"):
-            raise AssertionError(status)
-        hashed = hashlib.sha256()
-        while part := await reader.read(MEBIBYTE):
-            hashed.update(part)
-        writer.close()
-        if hashed.hexdigest() != digest:
-            raise AssertionError(f"{url} is not the image")
-        return loop.time() - began
-
-    return statistics.mean(await asyncio.gather(*(fetch(*place) for place in places)))
-
-
-def measure(count: int, size: int) -> tuple[float, float]:
-    """Return the medians of the mean seconds of a device, with the gateway and with nginx, in turns."""
-    with tempfile.TemporaryDirectory(dir=".") as name:
-        folder = Path(name).resolve()
-        folder.chmod(0o755)
-        image = random.Random(1).randbytes(size)  # noqa: S311 - a filler
-        (folder / "image.swu").write_bytes(image)
-        digest = hashlib.sha256(image).hexdigest()
-        command = [sys.executable, "-m", "benchmarks.fleet_ddi", "--serve", str(folder), "--devices", str(count)]
-        with nginx(folder) as theirs, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as gateway:
-            try:
-                places = json.loads(gateway.stdout.readline()) if gateway.stdout else []
-                others = [(f"{theirs}/image.swu", "")] * count
-                runs = [
-                    (asyncio.run(fetch_all(places, digest)), asyncio.run(fetch_all(others, digest)))
-                    for _ in range(TURNS)
-                ]
-            finally:
-                gateway.terminate()
-    ours, other = zip(*runs, strict=True)
-    return statistics.median(ours), statistics.median(other)
-
-
-def main() -> int:
-    """Measure, and return 1 if the limit is exceeded."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--devices", type=int, default=100)
-    parser.add_argument("--size", type=int, default=10 * MEBIBYTE)
-    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        asyncio.run(be_gateway(options.devices, options.serve))
-        return 0
-    ours, theirs = measure(options.devices, options.size)
-    ratio = ours / theirs
-    print(
-        f"{options.devices} DDI devices, {options.size} bytes each: {ours:.2f} s, nginx {theirs:.2f} s, {ratio:.2f} x"
-    )
-    return int(ratio > LIMIT)
+        await face.run(gateway.core, on_ready=show)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    match sys.argv[1:]:
+        case [folder, *certificate] if not folder.startswith("-"):
+            asyncio.run(serve(Path(folder), Path(certificate[0]) if certificate else None))
+        case _:
+            options(__doc__, has_quick=False)
+            sys.exit(report(figures()))
