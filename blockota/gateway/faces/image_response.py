@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from blockota.gateway.faces.ddi_documents import read_range
 
-_PART = 1 << 17
+_PART = 1 << 18
 """Bytes that are read and sent at once. The file is in the page cache, so that reading does not wait."""
 _REPORT_SECONDS = 30
 
