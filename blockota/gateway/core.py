@@ -19,7 +19,7 @@ from uuid import UUID
 from blockota.errors import AccessRefusedError, RefusedError, StoreError
 from blockota.gateway.entries import EntryMaker, EntryPlaces, event_digest, printable
 from blockota.gateway.exchange import Clock, DeviceOffer, Report
-from blockota.gateway.facts import KnownDevice, SiteFacts
+from blockota.gateway.facts import ComponentFacts, KnownDevice, SiteFacts
 from blockota.gateway.fleet import Fleet, FleetWork
 from blockota.gateway.judgement import Judge, after, statement_digest
 from blockota.gateway.planning import FIRMWARE, Slot
@@ -102,6 +102,10 @@ class Core:
     def device(self, number: int) -> KnownDevice | None:
         """Return a device of this site, banned or not; None for any other number."""
         return self._fleet.plan.device(number)
+
+    def products(self, number: int) -> tuple[ComponentFacts, ...]:
+        """Return the facts of the products that a device's Spec lists."""
+        return self._fleet.plan.products(self.device(number))
 
     def authenticate(self, face: str, number: int, secret: str | bytes) -> KnownDevice:
         """Check the credentials of a device.

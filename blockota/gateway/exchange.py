@@ -98,6 +98,7 @@ class Report:
         statement: the device's signed statement, `blockota.formats.cose`.
         hardware: hardware revision.
         unique_id: unique id of the chip.
+        is_reinstalled: whether the face has written the image anew, level C.
     """
 
     image: bytes | None = None
@@ -108,3 +109,4 @@ class Report:
     statement: bytes | None = None
     hardware: str | None = None
     unique_id: bytes | None = None
+    is_reinstalled: bool = False

@@ -84,6 +84,7 @@ class Judge:
             is_confirmed=report.is_confirmed,
             counter=statement.counter if statement else None,
             statement=raw,
+            is_reinstalled=report.is_reinstalled,
         )
         return JudgedReport(after(record, statement, raw) if statement and raw else record, event)
 

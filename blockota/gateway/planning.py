@@ -113,6 +113,12 @@ class Plan:
         """Return a device of the site."""
         return self.facts.devices.get(number)
 
+    def products(self, device: KnownDevice | None) -> tuple[ComponentFacts, ...]:
+        """Return the facts of the products that a device's Spec lists."""
+        spec = self.facts.specs.get(device.spec_hash) if device else None
+        known = self.facts.components
+        return tuple(known[one] for one in spec.components if one in known) if spec else ()
+
     def slots(self, device: KnownDevice) -> Mapping[str, Slot]:
         """Return the components of a device, by name."""
         key = device.spec_hash, device.group

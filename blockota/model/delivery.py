@@ -172,6 +172,7 @@ class Reported:
         is_confirmed: whether the device has confirmed the image, so that it does not roll back by itself.
         counter: the counter in the device's statement.
         statement: the device's signed statement, for level A.
+        is_reinstalled: whether the image was written anew, after another try had destroyed it.
     """
 
     image: bytes
@@ -180,6 +181,7 @@ class Reported:
     is_confirmed: bool = True
     counter: int | None = None
     statement: bytes | None = None
+    is_reinstalled: bool = False
 
 
 @dataclass(frozen=True)

@@ -251,7 +251,7 @@ def _entries_about(situation: _Situation, event: Reported) -> tuple[EntryFacts, 
     is_logged = delivery.logged is not None and delivery.logged[0] == event.image
     if delivery.logged and is_logged and EvidenceLevel.B in (event.level, delivery.logged[1]):
         is_logged = event.level is EvidenceLevel.B
-    if is_logged:
+    if is_logged and not event.is_reinstalled:
         return ()
     kind = EntryKind.INSTALL
     if situation.policy.is_configuration:

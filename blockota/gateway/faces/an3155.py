@@ -1,0 +1,343 @@
+"""The face that flashes STM32 boards on the gateway's serial ports, by the bench's own code.
+
+A visit to a board, in a thread:
+
+1. Connect, read the unique id, and look which release is in the flash. The last part of the device's alias must be the
+   unique id: another board at the port is left alone.
+2. Report the release at level C, because the gateway has read the flash itself.
+3. Flash the offered release: checks 1 to 5 on the confirmed record, 6 to 9 before anything is erased, 10 afterwards.
+4. If the flash was changed and the release is not proven in it, flash the release before it in the same way, if it is
+   still active and not below the floor, else the newest active one.
+
+Nothing is remembered between two visits, but the bench's journal of an interrupted run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blockota.errors import BlockOTAError, BoardError, UsageError, VerificationError
+from blockota.formats.mcuboot import program_offset
+from blockota.gateway.core import Core, DeviceOffer, Report
+from blockota.gateway.face import FaceContext
+from blockota.gateway.facts import ComponentFacts, ReleaseFacts
+from blockota.model.delivery import Stage
+from blockota.model.facts import ChainAnswer, Consent, KnownReleases, ProvenRelease, Trust
+from blockota.model.manifest import Description
+from blockota.model.receipt import EvidenceLevel
+from blockota.model.release import Release
+from blockota.model.verification import prove_release
+from blockota.settings_table import SettingsTable
+from blockota.shutdown import Stop
+from firmware_host.bench.port import open_port
+from firmware_host.bootloader.entry import BoardLine
+from firmware_host.flashing.flasher import finish
+from firmware_host.flashing.journal import FlashJournal
+
+_KNOWN = ("devices", "poll", "retry", "wiring", "replace_unknown")
+_CONNECTED = 1
+"""The number of received bytes that is reported when the work on a board begins."""
+
+
+@dataclass(frozen=True)
+class FlashSettings:
+    """The table ``[gateway.an3155]``.
+
+    Attributes:
+        lines: the serial line of each board, by the number of the device.
+        poll: seconds between two visits to a board without an offer; each visit stops the board's program.
+        retry: seconds after which a board is visited again whose visit failed.
+        consent: what may be replaced. The core has decided about downgrades; the floor stays.
+    """
+
+    lines: Mapping[int, BoardLine]
+    poll: float = 86_400
+    retry: float = 30
+    consent: Consent = field(default_factory=lambda: Consent(allow_downgrade=True))
+
+    @classmethod
+    def read(cls, table: SettingsTable) -> FlashSettings:
+        """Read the table.
+
+        Raises:
+            UsageError: a setting is not valid, or two devices have one port.
+        """
+        table.known(*_KNOWN)
+        devices, wiring = table.table("devices"), table.text("wiring", "dtr-rts") or ""
+        lines: dict[int, BoardLine] = {}
+        for name in devices.values if devices else ():
+            if devices is None or not (name.isascii() and name.isdigit() and name == str(int(name))):
+                raise table.unusable("devices", f"{name!r:.40} is not the number of a device")
+            url = devices.text(name) or ""
+            if any(url == line.url for line in lines.values()):
+                raise table.unusable("devices", f"two devices have the port {url:.60}")
+            lines[int(name)] = BoardLine.parse(url, wiring=wiring)
+        if not lines:
+            raise UsageError(
+                "[gateway.an3155] has no devices",
+                why="the face serves the boards that the table [gateway.an3155.devices] names",
+                remedy='add the table [gateway.an3155.devices] with lines such as 300 = "/dev/ttyUSB0"',
+            )
+        return cls(
+            lines,
+            poll=table.seconds("poll", 86_400),
+            retry=table.seconds("retry", 30),
+            consent=Consent(allow_downgrade=True, replace_unknown=table.flag("replace_unknown")),
+        )
+
+
+@dataclass(frozen=True)
+class FoundBoard:
+    """What a look at a board found.
+
+    Attributes:
+        unique_id: the unique id of the chip; empty if it cannot be read.
+        release: the release in its flash; None if there is none.
+        is_blank: whether its flash is erased.
+    """
+
+    unique_id: str
+    release: Release | None
+    is_blank: bool
+
+
+@dataclass
+class BoardFlasher:
+    """The work at one port. Its methods block, and are called in a thread.
+
+    Attributes:
+        line: the serial line.
+        journals: the folder of the journals of interrupted runs.
+        consent: what may be replaced.
+        stop: ends the work between two commands of the bootloader.
+        has_erased: whether the last run may have changed the flash.
+    """
+
+    line: BoardLine
+    journals: Path
+    consent: Consent
+    stop: Stop
+    has_erased: bool = False
+
+    def look(self, releases: Sequence[Release]) -> FoundBoard:
+        """Look at the board, and start its program again.
+
+        Raises:
+            BoardError: the board does not answer.
+        """
+        with open_port(self.line, stop=self.stop) as port:
+            board = port.connect(is_stuck=True)
+            found = board.look(releases)
+            release = max(found.releases, key=lambda one: one.size, default=None) if found else None
+            if release:
+                port.start(board, release.load_address, listen=False)
+            return FoundBoard(board.identity.unique_id or "", release, is_blank=found is None or found.is_blank)
+
+    def flash(self, proven: ProvenRelease, known: Sequence[Release], unique_id: str) -> None:
+        """Run checks 6 to 10, and start the program.
+
+        Raises:
+            VerificationError: one of checks 6 to 9 failed; nothing was changed.
+            BoardError: the link failed, or check 10.
+        """
+        self.has_erased = False
+        own = tuple(one for one in known if one.product == proven.release.product)
+        others = [one for one in known if one.product != proven.release.product]
+        with open_port(self.line, stop=self.stop) as port:
+            board = port.connect(is_stuck=True)
+            if board.identity.unique_id != unique_id:
+                raise BoardError("the board was exchanged", why=f"its unique id is {board.identity.unique_id}")
+            journal = FlashJournal(self.journals, unique_id, operator="gateway")
+            cleared = board.examine(proven, known=KnownReleases(own, lambda: others), journal=journal).clear(
+                self.consent
+            )
+            self.has_erased = True
+            finished = finish(cleared.flash(), lambda _: None)
+            cleared.prove_flash(finished)
+            with contextlib.suppress(BoardError):  # the flash is proven, only its start failed
+                start = proven.release.load_address + program_offset(proven.image)
+                port.start(board, start, listen=False)
+
+
+class FlashFace:
+    """Serves boards with ST's bootloader.
+
+    Args:
+        settings: the settings.
+        context: the gateway around the face.
+    """
+
+    name = "an3155"
+
+    def __init__(self, settings: FlashSettings, context: FaceContext) -> None:
+        self.settings, self._context = settings, context
+        self._changed = {number: asyncio.Event() for number in settings.lines}
+
+    async def run(self, core: Core) -> None:
+        """Serve the boards until the task is cancelled."""
+        stop = Stop()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, line in self.settings.lines.items():
+                    folder = self._context.folder / "journals"
+                    flasher = BoardFlasher(line, folder, self.settings.consent, stop)
+                    group.create_task(self._serve(FlashVisit(core, number, flasher)))
+        finally:
+            stop.ask()
+
+    def offer_changed(self, device: int) -> None:
+        """Visit a board whose offer changed."""
+        if device in self._changed:
+            self._changed[device].set()
+
+    async def _serve(self, visit: FlashVisit) -> None:
+        """Visit a board again and again. A failure that repeats is logged once."""
+        number, failure = visit.number, ""
+        while True:
+            self._changed[number].clear()
+            pause, now = self.settings.poll, ""
+            try:
+                if (device := visit.core.device(number)) and not device.is_banned:
+                    await visit.run()
+            except BlockOTAError as error:
+                pause, now = self.settings.retry, f"{error.what}: {error.why}"
+                if now != failure:
+                    self._context.log(self.name, "failed", device=number, why=now)
+            failure = now
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._changed[number].wait()
+
+
+@dataclass(frozen=True)
+class FlashVisit:
+    """Visits to one board.
+
+    Attributes:
+        core: the gateway's core.
+        number: the number of the device.
+        flasher: the work at its port.
+    """
+
+    core: Core
+    number: int
+    flasher: BoardFlasher
+
+    async def run(self) -> None:
+        """Do what is next for the board.
+
+        Raises:
+            BlockOTAError: the visit failed.
+        """
+        device, products = self.core.device(self.number), self.core.products(self.number)
+        known = [one.release for facts in products for one in facts.releases]
+        found = await asyncio.to_thread(self.flasher.look, known)
+        if device is None or not found.unique_id or device.name.rpartition("/")[2].lower() != found.unique_id:
+            await self.core.warn(self.number, f"the board at the port has the unique id {found.unique_id or 'unknown'}")
+            raise BoardError("another board is at the port", why=f"it has the unique id {found.unique_id or 'unknown'}")
+        if found.release:
+            await self._report(found.release.sha256, found.unique_id)
+
+        if offer := self.core.offer(self.number):
+            await self._install(offer, found)
+        elif not found.release and not found.is_blank and self.core.state(self.number).stage is not Stage.SETTLED:
+            await self._restore(found)
+
+    async def _report(self, image: bytes, unique_id: str, *, is_new: bool = False) -> None:
+        chip = bytes.fromhex(unique_id)
+        report = Report(image=image, level=EvidenceLevel.C, unique_id=chip, is_reinstalled=is_new)
+        await self.core.reported(self.number, report)
+
+    async def _install(self, offer: DeviceOffer, found: FoundBoard) -> None:
+        """Flash the offered release; restore another one if it fails after the flash was changed."""
+        await self.core.offered(self.number, offer.job)
+        await self.core.progress(self.number, offer.job, _CONNECTED)
+        facts, release = next(
+            (facts, one)
+            for facts in self.core.products(self.number)
+            for one in facts.releases
+            if one.id == offer.release and one.image
+        )
+        try:
+            await self._flash(facts, release, found.unique_id)
+        except VerificationError as error:
+            reason = f"check {error.number}: {error.what}: {error.why}"
+            await self.core.outcome(self.number, offer.job, succeeded=False, reason=reason, is_refusal=True)
+            raise
+        except BlockOTAError as error:
+            reason = f"{error.what}: {error.why}"
+            await self.core.outcome(self.number, offer.job, succeeded=False, reason=reason)
+            if not self.flasher.has_erased:
+                raise
+            await self._restore(found)
+
+    async def _restore(self, found: FoundBoard) -> None:
+        """Flash the release that the device ran before, else the newest active one.
+
+        Raises:
+            BlockOTAError: no release can be flashed.
+        """
+        delivery = self.core.state(self.number)
+        failed = delivery.target.image if delivery.target else None
+        candidates = [
+            (facts, one)
+            for facts in self.core.products(self.number)
+            for one in facts.releases
+            if one.is_active and one.image and one.release.sha256 != failed and not facts.withheld
+            if facts.product is None or (facts.product.minimum_version or one.release.version) <= one.release.version
+        ]
+        candidates.sort(key=lambda pair: (pair[1].release.sha256 == delivery.running, pair[1].release.version))
+        if not candidates:
+            raise BoardError("the board has no program", why="no other active release is here to be flashed")
+        await self._flash(*candidates[-1], found.unique_id)
+
+    async def _flash(self, facts: ComponentFacts, chosen: ReleaseFacts, unique_id: str) -> None:
+        """Prove a release again, flash it, and report it."""
+        proven = await asyncio.to_thread(_prove, facts, chosen)
+        known = [one.release for each in self.core.products(self.number) for one in each.releases]
+        await asyncio.to_thread(self.flasher.flash, proven, known, unique_id)
+        await self._report(chosen.release.sha256, unique_id, is_new=self.flasher.has_erased)
+
+
+def _prove(facts: ComponentFacts, chosen: ReleaseFacts) -> ProvenRelease:
+    """Run checks 1 to 5 on the confirmed record and the file."""
+    component, path = facts.component, chosen.image.path if chosen.image else None
+    if path is None:
+        raise BoardError("the image is not here", why="it was not found yet")
+    answer = ChainAnswer(
+        chain_id=component.chain_id,
+        contract=component.contract,
+        block_number=0,
+        block_time=chosen.release.active_from,  # the core offers nothing before it
+        newest_block=0,
+        paused=False,  # the core offers nothing of a paused contract
+        requested=component.product,
+        product=facts.product,
+        version=chosen.release.version,
+        release=chosen.release,
+        newest=max((one.release.version for one in facts.releases if one.is_active), default=None),
+    )
+    proven = prove_release(
+        answer, Trust(component.chain_id, component.contract, 0), read_image=lambda _: path.read_bytes()
+    )
+    return ProvenRelease(
+        proven.release,
+        proven.product,
+        proven.passed,
+        proven.is_newest,
+        proven.image,
+        Description(manifest=chosen.manifest),
+    )
+
+
+def create(table: SettingsTable, context: FaceContext) -> FlashFace:
+    """Make the face.
+
+    Raises:
+        UsageError: a setting is not valid.
+    """
+    return FlashFace(FlashSettings.read(table), context)

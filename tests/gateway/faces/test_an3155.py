@@ -1,0 +1,134 @@
+"""The AN3155 face flashes boards by the bench's code, and flashes the release before it where a new one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockota.errors import UsageError
+from blockota.gateway.face import FaceContext
+from blockota.gateway.faces.an3155 import FlashFace, create
+from blockota.gateway.facts import ReleaseFacts, SiteFacts
+from blockota.model.delivery import Stage
+from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
+from blockota.model.release import Product, Region, Version
+from blockota.settings_table import SettingsTable
+from firmware_host.bootloader.entry import BoardLine
+from firmware_host.simulator import Faults, SimulatedBoard, serve_tcp
+from tests.support.gateway import COMPONENT, GatewayCore, device_offer, gateway_core, known_device, release_facts
+from tests.support.gateway import site_facts as site
+from tests.support.programs import program
+from tests.support.receipts import GATEWAY
+
+BASE, CHIP, NUMBER = 0x0800_0000, 0x410, 300
+OLD, NEW = program(BASE, handlers=4), program(BASE, handlers=7)
+DEADLINE = 120.0
+UNIQUE_ID = bytes(range(1, 13))
+
+
+def image_facts(folder: Path, image: bytes, version: str) -> ReleaseFacts:
+    """Return a release for the simulated board."""
+    offer = device_offer(folder, image, version=version)
+    facts = release_facts(folder, version, sha256=offer.image, size=offer.size, load_address=BASE, chip_id=CHIP)
+    assert facts.image
+    return replace(facts, image=replace(facts.image, sha256=offer.image, size=offer.size, path=offer.path))
+
+
+def facts_of(folder: Path, unique_id: bytes = UNIQUE_ID, *, minimum: Version | None = None) -> SiteFacts:
+    """Return a site with one board, and the two releases."""
+    device = known_device(NUMBER, face="an3155", name=f"acme/thermo2/{unique_id.hex()}")
+    facts = site([device], image_facts(folder, OLD, "1.0.0"), image_facts(folder, NEW, "1.1.0"))
+    product = Product(COMPONENT.product, "acme", CHIP, Region(BASE, 0x10000), minimum, paired=True)
+    known = {name: replace(one, product=product) for name, one in facts.components.items()}
+    return replace(facts, components=known)
+
+
+Condition = Callable[[list[LogEntry], GatewayCore], object]
+
+
+def serve(folder: Path, board: SimulatedBoard, until: Condition, facts: SiteFacts | None = None) -> list[LogEntry]:
+    """Run the face with a board until a condition is true. Returns the entries."""
+
+    async def run(url: str) -> list[LogEntry]:
+        async with gateway_core(folder, facts or facts_of(folder)) as gateway:
+            context = FaceContext(GATEWAY, folder, gateway.clock, lambda *_, **__: None)
+            face: FlashFace = create(SettingsTable("gateway.an3155", {"devices": {str(NUMBER): url}}, folder), context)
+            face.settings = replace(face.settings, lines={NUMBER: BoardLine.parse(url)}, retry=0.05)
+            gateway.core.add_face(face)
+            task = asyncio.create_task(face.run(gateway.core))
+            try:
+                async with asyncio.timeout(DEADLINE):
+                    while not until(gateway.entries(), gateway):  # noqa: ASYNC110 - the board is a thread
+                        await asyncio.sleep(0.01)
+                return gateway.entries()
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    with serve_tcp(board) as url:
+        return asyncio.run(run(url))
+
+
+def sha256(image: bytes) -> bytes:
+    """Return the SHA-256 of an image."""
+    return hashlib.sha256(image).digest()
+
+
+def kinds(entries: list[LogEntry]) -> list[tuple[EntryKind, bytes | None]]:
+    """Return the kinds and images of entries."""
+    return [(one.kind, one.image) for one in entries]
+
+
+def test_a_board_is_flashed(tmp_path: Path) -> None:
+    """The release found in the flash, and the new one, are logged at level C with the unique id of the chip."""
+    board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID)
+    entries = serve(tmp_path, board, lambda entries, _: len(entries) == 2)
+    assert kinds(entries) == [(EntryKind.INSTALL, sha256(OLD)), (EntryKind.INSTALL, sha256(NEW))]
+    assert {(one.level, one.unique_id) for one in entries} == {(EvidenceLevel.C, UNIQUE_ID)}
+    assert board.flash[: len(NEW)] == NEW
+
+
+def test_the_release_before_is_flashed_again(tmp_path: Path) -> None:
+    """Where the new release fails after the flash was changed, the one before passes the ten checks and is logged."""
+    board = SimulatedBoard(flash=OLD, unique_id=UNIQUE_ID, faults=Faults(power_cut_in_program=40))
+    entries = serve(tmp_path, board, lambda entries, _: len(entries) == 3)
+    assert kinds(entries) == [
+        (EntryKind.INSTALL, sha256(OLD)),
+        (EntryKind.EVENT, sha256(NEW)),
+        (EntryKind.REINSTALL, sha256(OLD)),
+    ]
+    assert board.flash[: len(OLD)] == OLD
+
+
+def test_another_board_at_the_port_is_left_alone(tmp_path: Path) -> None:
+    """A board whose unique id is not in the device's alias is not read into the log, and not flashed."""
+    board = SimulatedBoard(flash=OLD, unique_id=bytes(range(20, 32)))
+    entries = serve(tmp_path, board, lambda entries, _: entries)
+    assert [one.kind for one in entries] == [EntryKind.WARNING]
+    assert board.flash[: len(OLD)] == OLD
+
+
+def test_contents_that_are_not_a_release_are_not_replaced(tmp_path: Path) -> None:
+    """Check 6 refuses a board with unknown contents, and nothing is offered until an operator retries."""
+    board = SimulatedBoard(flash=program(BASE, handlers=9), unique_id=UNIQUE_ID)
+    stopped: Condition = lambda entries, gateway: entries and gateway.core.state(NUMBER).stage is Stage.STOPPED  # noqa: E731
+    entries = serve(tmp_path, board, stopped)
+    assert kinds(entries) == [(EntryKind.REFUSAL, sha256(NEW))]
+    assert "check 6" in (entries[0].source or "")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{}, {"devices": {"x": "/dev/ttyUSB0"}}, {"devices": {"1": "/dev/a", "2": "/dev/a"}}, {"port": "/dev/ttyUSB0"}],
+)
+def test_settings_that_cannot_be_used(tmp_path: Path, table: dict[str, Any]) -> None:
+    """A wrong table is refused before the face runs."""
+    context = FaceContext(GATEWAY, tmp_path, lambda: 0, lambda *_, **__: None)
+    with pytest.raises(UsageError):
+        create(SettingsTable("gateway.an3155", table, tmp_path), context)
