@@ -8,7 +8,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test peers check docs kubo clique witness cometbft slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
+.PHONY: help demo test peers check docs kubo clique witness cometbft nats slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ witness: ## Build the witness and the log checker for some tests (needs Go; take
 cometbft: ## Build the validators of a CometBFT network, for make deep (needs Go; takes some minutes once)
 	@$(PYTHON) -m scripts.install_cometbft
 
+nats: ## Build the NATS server for a cluster of message brokers, for make deep (needs Go; takes some minutes once)
+	@$(PYTHON) -m scripts.install_nats
+
 slither: ## Analyse the contracts statically
 	@$(BOOTSTRAP) slither
 	@$(PY) -m scripts.run_slither
@@ -74,6 +77,8 @@ deep: tests coverage ## Run all long campaigns, proofs and mutants, and process 
 	@$(PY) -m pytest -q tests/deep/artifacts_elsewhere.py tests/deep/one_gibibyte.py tests/deep/gateway_kills.py
 	@$(MAKE) --no-print-directory cometbft
 	@$(PY) -m pytest -q tests/deep/cometbft/validators_stop.py
+	@$(MAKE) --no-print-directory nats
+	@$(PY) -m pytest -q tests/deep/nats/nodes_killed.py
 	@BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -n 2 -m sampled --ignore tests/peers tests
 	@if [ -n "$$($(PY) -m scripts.install_kubo --find)" ]; then BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -m sampled tests/peers/kubo; else echo "Kubo is missing, so its exhaustive tests are skipped; \`make kubo\` builds it." >&2; fi
 	@$(PY) -m benchmarks.faults

@@ -84,7 +84,7 @@ class FakeBroker:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until a condition is true after a message."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()
@@ -150,7 +150,7 @@ class FakeThing:
 
     async def next(self, is_wanted: Callable[[Message], object]) -> Message:
         """Return the next message that is wanted; others are dropped."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for message in self._messages:
                 if is_wanted(message):
                     return message

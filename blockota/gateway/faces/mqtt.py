@@ -15,7 +15,8 @@ import asyncio
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
@@ -56,7 +57,7 @@ from blockota.messaging.topics import (
 )
 from blockota.settings_table import SettingsTable
 
-STATE_NAME = "mqtt.sqlite"
+STATE_NAME, _BROKER = "mqtt.sqlite", "localhost:8883"
 SAVED_AFTER = 60
 """Seconds after which a broker has a message on its disk: twice the interval in `blockota.messaging.mosquitto`."""
 _WINDOW, _MAX_IN_WINDOW = 10, 60
@@ -64,6 +65,8 @@ _WINDOW, _MAX_IN_WINDOW = 10, 60
 _AT_WORK, _FEED_PAUSE = 512, 1.0
 _NOTIFIED = 32
 """Devices whose notices are made before they are published: others need not wait for all of them."""
+_CHANGING = ("nonce", "delta", "order", "notBefore", "deadline")
+"""The fields that can change in the document of a job."""
 _SHADOW_KINDS = (RequestKind.SHADOW_GET, RequestKind.SHADOW_UPDATE)
 
 
@@ -76,7 +79,7 @@ def create(table: SettingsTable, context: FaceContext) -> MqttFace:
         StoreError: the face's state cannot be opened.
     """
     table.known("broker", "files", "authority", "password", "images", "devices")
-    host, port = table.address("broker", "localhost:8883")
+    addresses = _addresses(table)
     files = BrokerFiles(table.path("files") or context.folder / "mqtt")
     authority = table.path("authority") or files.authority
     images = table.required("images", example="https://gateway.example:8443/images/").rstrip("/")
@@ -84,17 +87,27 @@ def create(table: SettingsTable, context: FaceContext) -> MqttFace:
         raise table.unusable("images", f"{images!r:.80} does not begin with https://")
     key = open_identity_key(context.identity_key, environment=os.environ) if context.identity_key else None
 
-    def connect(name: str, *, is_persistent: bool = False) -> Connect:
-        def account() -> BrokerAccount:
-            return BrokerAccount(host, port, name, files.secret(name) if name else "", authority, is_persistent)
-
-        return lambda: connected(account())
+    def connect(name: str) -> AbstractAsyncContextManager[BrokerConnection]:
+        if name == GATEWAY:  # the next node of a cluster, whenever the connection was lost
+            addresses.rotate(-1)
+        password = files.secret(name) if name else ""
+        return connected(BrokerAccount(*addresses[0], name, password, authority, is_persistent=name == GATEWAY))
 
     return MqttFace(
         context,
-        BrokerAccess(connect(GATEWAY, is_persistent=True), connect(PROBE), connect(""), files.forget),
+        BrokerAccess(partial(connect, GATEWAY), partial(connect, PROBE), partial(connect, ""), files.forget),
         DocumentMaker(context.identity, key, lambda digest: f"{images}/{digest.hex()}"),
     )
+
+
+def _addresses(table: SettingsTable) -> deque[tuple[str, int]]:
+    """Return the addresses of the broker, or of the nodes of a cluster."""
+    if not isinstance(table.values.get("broker"), list):
+        return deque([table.address("broker", _BROKER)])
+    nodes = [SettingsTable(table.name, {"broker": one}, table.folder) for one in table.texts("broker")]
+    if not nodes:
+        raise table.unusable("broker", "the list is empty")
+    return deque(node.address("broker", _BROKER) for node in nodes)
 
 
 @dataclass(frozen=True)
@@ -159,7 +172,7 @@ class MqttFace:
         """
         for topic in SUBSCRIPTIONS:
             if not await connection.subscribe(topic):
-                raise RefusedError("the message broker is not used", why=f"it refuses the subscription to {topic}")
+                raise MessagingError("the message broker is not ready", why=f"it refuses the subscription to {topic}")
         early = await check_access(connection, self._broker.as_probe, self._broker.as_stranger)
         self._context.log(self.name, "connected")
         session = _Session(core, connection, self._context, self._desks(core), self._limits)
@@ -196,7 +209,12 @@ class MqttFace:
         topic, index = site_events(self._context.identity), self._store.published
         self._published.clear()
         while True:
-            entries = await asyncio.to_thread(self._context.entries, index)
+            entries: Sequence[bytes]
+            try:
+                entries = await asyncio.to_thread(self._context.entries, index)
+            except BlockOTAError as error:  # devices are served all the same
+                self._context.log(self.name, "not published", why=error.why or error.what)
+                entries = ()
             await publish_all(
                 connection, [Message(topic, site_event(index + place, entry)) for place, entry in enumerate(entries)]
             )
@@ -249,9 +267,9 @@ class _Session:
         offers = [] if device.is_banned else self._core.offers(number)
         execution = self._jobs.next_job(number, offers)
         document = execution["jobDocument"] if execution else {}
-        identity = (execution["jobId"], {**document, "jws": ""}) if execution else ()
-        if self._told.get(number) != identity:
-            self._told[number] = identity
+        told = (execution["jobId"], *map(document.get, _CHANGING)) if execution else ()
+        if self._told.get(number) != told:
+            self._told[number] = told
             payload = {"timestamp": self._context.clock()} | ({"execution": execution} if execution else {})
             found.append(Message(notify_next(number), _json(payload), is_retained=True))
         return found if device.is_banned else found + self._delta(number, offers)
@@ -337,6 +355,9 @@ class _Session:
         except BlockOTAError as error:  # the core has logged it, if it is the device's fault
             code = RejectCode.INVALID_REQUEST if isinstance(error, RefusedError) else RejectCode.INTERNAL
             await self._reject(topic, _code(topic, code), error.why or error.what, token)
+        except Exception as error:  # noqa: BLE001 - a defect in the answer to one device must not stop the others
+            self._context.log("mqtt", "failed", device=topic.thing, why=f"{type(error).__name__}: {error}")
+            await self._reject(topic, _code(topic, RejectCode.INTERNAL), "the gateway failed", token)
         else:
             fields = {"timestamp": self._context.clock(), **token, **answer}
             await self.connection.publish(topic.accepted, _json(fields))
@@ -358,6 +379,9 @@ class _Session:
             answer = event_accepted(event.seq, index)
         except RefusedError as error:
             answer = event_refused(event.seq, error.why or error.what)
+        except BlockOTAError as error:  # the device repeats an event that is not answered
+            self._context.log("mqtt", "failed", device=thing, why=error.why or error.what)
+            return
         await self.connection.publish(event_answers(thing), answer)
 
 

@@ -141,9 +141,10 @@ class JobDesk:
         statement = update.receipt
         until = update.number("postponedUntil")
         if update.status is JobStatus.SUCCEEDED:
-            is_taken = await self.core.outcome(thing, job, succeeded=True)
-            if report := _report(update, product, statement):
-                is_taken = await self.core.reported(thing, report) or is_taken
+            # One call alone: a gateway that is killed between two would not recognise the repeated update.
+            report = _report(update, product, statement)
+            claim = self.core.reported(thing, report) if report else self.core.outcome(thing, job, succeeded=True)
+            is_taken = await claim
         elif update.status is JobStatus.IN_PROGRESS and until is not None:
             is_taken = await self.core.postponed(thing, job, until=until, reason=reason, statement=statement)
         elif update.status is JobStatus.IN_PROGRESS:

@@ -24,8 +24,17 @@ from blockota.gateway.faces.mqtt_documents import DOCUMENT_KIND, DocumentMaker
 from blockota.gateway.identity_key import open_identity_key
 from blockota.messaging.client import Message
 from blockota.messaging.topics import ThingEvent, notify_next, site_events
-from blockota.model.receipt import RUNS, DeviceStatement
-from tests.support.gateway import FakeCore, device_offer
+from blockota.model.delivery import Stage
+from blockota.model.receipt import RUNS, DeviceStatement, EntryKind
+from tests.support.gateway import (
+    FakeCore,
+    GatewayCore,
+    device_offer,
+    gateway_core,
+    known_device,
+    release_facts,
+    site_facts,
+)
 from tests.support.mqtt import FakeBroker, FakeThing, thing, while_running
 
 SITE = UUID(int=7)
@@ -119,7 +128,6 @@ def test_a_device_takes_a_job_and_proves_the_release(site: Site) -> None:
     assert site.named("offered", "progress", "outcome", "reported") == [
         ("offered", 256, 7),
         ("progress", 256, 7, 0),
-        ("outcome", 256, 7, True, "", False),
         ("reported", 256, Report(image=image, product="acme-thermo2", statement=statement)),
     ]
     assert site.warnings() == []
@@ -316,3 +324,55 @@ def test_a_flood_is_refused_until_the_next_window(site: Site) -> None:
 
     site.serve(work)
     assert {reason for number, reason in site.warnings() if number == 256} == {"more than 60 messages in 10 seconds"}
+
+
+def test_a_defect_in_one_answer_does_not_stop_the_others(site: Site) -> None:
+    """A device whose request makes the gateway fail is rejected, and another one is served."""
+
+    async def fail(*_: object) -> bool:
+        raise ZeroDivisionError
+
+    site.core.progress = fail  # type: ignore[assignment, method-assign]
+
+    async def work(device: FakeThing) -> None:
+        answer = await device.ask("jobs/start-next")
+        assert (answer["topic"], answer["code"]) == ("rejected", "InternalError")
+        async with thing(site.broker, 257) as other:
+            assert (await other.ask("jobs/start-next"))["topic"] == "accepted"
+
+    site.serve(work)
+    assert ("mqtt", "failed") in site.lines
+
+
+def test_a_real_core_believes_no_lies(tmp_path: Path) -> None:
+    """A device that states another version, an unknown image, odd texts or another job is refused or logged as such."""
+    site = Site(tmp_path)
+
+    async def work(device: FakeThing, gateway: GatewayCore) -> None:
+        [offer] = gateway.core.offers(256)
+        product, image = offer.component.product, offer.image.hex()
+        lie = {"firmware": {product: {"sha256": image, "version": "9.9.9"}}}
+        assert (await device.ask("shadow/update", state={"reported": lie}))["code"] == 400
+        foreign = {"firmware": {"other-product": {"sha256": image}}}
+        assert (await device.ask("shadow/update", state={"reported": foreign}))["code"] == 400
+        odd = {"reason": "\ud800\u202e\n", "postponedUntil": "99999999999"}
+        end = f"jobs/{offer.job}/update"
+        assert (await device.ask(end, status="IN_PROGRESS", statusDetails=odd))["topic"] == "accepted"
+        assert gateway.core.state(256).stage is Stage.POSTPONED
+        assert (await device.ask("jobs/5/update", status="SUCCEEDED"))["code"] == "ResourceNotFound"
+        assert (await device.ask("shadow/update", state={"reported": {"a": None}}))["topic"] == "accepted"
+
+    async def main() -> None:
+        async with gateway_core(tmp_path, site_facts([known_device(256)], release_facts(tmp_path, "1.1.0"))) as gateway:
+            face = site.face()
+
+            async def scenario() -> None:
+                async with thing(site.broker, 256) as device:
+                    await device.next(lambda one: one.topic == notify_next(256))
+                    await work(device, gateway)
+
+            await while_running(face.run(gateway.core), scenario())
+            found = [entry.kind for entry in gateway.entries()]
+        assert found == [EntryKind.WARNING, EntryKind.WARNING, EntryKind.POSTPONEMENT]
+
+    asyncio.run(main())

@@ -110,7 +110,7 @@ class Lines:
 
     async def has(self, what: str, count: int = 1) -> None:
         """Wait for an event."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while self.found.count(what) < count:
                 self._changed.clear()
                 await self._changed.wait()
