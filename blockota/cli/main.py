@@ -29,7 +29,7 @@ _NOUNS = {
     "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list, check.",
     "producer": "Producers that gateways follow: admit, suspend, restore, list.",
     "identity": "Identities: enrol, rotate, ban, unban, retire, show, list.",
-    "device": "Devices of a city: registrant, spec, site, register, key, import, transfer, ban, unban, show, list.",
+    "device": "Devices: registrant, spec, site, register, batch, key, import, transfer, ban, unban, show, list.",
     "order": "Orders of operators: update, configure, cancel, group, list, show.",
     "gateway": "The gateway of a site: init, run, status, devices, device, retry, pause.",
     "ledger": "Anchored logs: show, installed, suspect, decide.",

@@ -28,14 +28,14 @@ from blockota.model.receipt import EntryKind, EvidenceLevel
 
 
 @dataclass(frozen=True)
-class Step:
+class DeliveryStep:
     """The result of an event: the next state, and the entries for the log, in order."""
 
     delivery: Delivery
     entries: tuple[EntryFacts, ...] = ()
 
 
-def advance(delivery: Delivery, event: Event, *, policy: DeliveryPolicy, now: int) -> Step:
+def advance(delivery: Delivery, event: Event, *, policy: DeliveryPolicy, now: int) -> DeliveryStep:
     """Process one event.
 
     Args:
@@ -49,8 +49,8 @@ def advance(delivery: Delivery, event: Event, *, policy: DeliveryPolicy, now: in
     """
     rule = _RULES.get((delivery.stage, type(event)))
     if delivery.is_withheld and delivery.stage is Stage.OFFERED and type(event) not in _ALWAYS:
-        return Step(delivery)
-    return rule(_Situation(delivery, policy, now), event) if rule else Step(delivery)
+        return DeliveryStep(delivery)
+    return rule(_Situation(delivery, policy, now), event) if rule else DeliveryStep(delivery)
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class _Situation:
     def begin(self, target: Target | None, *, is_withheld: bool) -> Delivery:
         """Start with a new target, or settle without one."""
         old = self.delivery
+        is_over = self.is_given_up(target) and target is not None and target.is_same_release(old.target)
         fresh = Delivery(
             target=target,
             is_withheld=is_withheld,
@@ -70,17 +71,28 @@ class _Situation:
             logged=old.logged,
             installed=old.installed,
             attempt=old.attempt + 1,
+            tries=old.tries if is_over else 0,
         )
         if target is None or target.image == old.running:
             return fresh
-        if any(target.is_same_release(one) and target.order in (None, one.order) for one in old.given_up):
-            return replace(fresh, stage=Stage.STOPPED, reason="the tries of this release are used up")
         return replace(self, delivery=fresh).open()
 
+    def is_given_up(self, target: Target | None) -> bool:
+        """Whether no tries are left for a target. An order that was not given up has tries of its own."""
+        given_up = (one for one in self.delivery.given_up if target and target.is_same_release(one))
+        return any(target and target.order in (None, one.order) for one in given_up)
+
     def open(self) -> Delivery:
-        """Offer the target."""
-        wake = None if self.delivery.is_withheld else self.now + self.policy.late_after
-        return replace(self.delivery, stage=Stage.OFFERED, received=0, offered_at=None, wake=wake, reason="")
+        """Offer the target, if tries are left for it."""
+        delivery = self.delivery
+        if self.is_given_up(delivery.target):
+            return self.stop("the tries of this release are used up")
+        wake = None if delivery.is_withheld else self.now + self.policy.late_after
+        return replace(delivery, stage=Stage.OFFERED, received=0, offered_at=None, wake=wake, reason="")
+
+    def stop(self, reason: str) -> Delivery:
+        """Offer nothing until an operator retries."""
+        return replace(self.delivery, stage=Stage.STOPPED, received=0, offered_at=None, wake=None, reason=reason)
 
     def entry(self, kind: EntryKind, *, text: str) -> EntryFacts:
         """Return an entry about the present target."""
@@ -98,30 +110,33 @@ class _Situation:
         delivery, pauses = self.delivery, self.policy.pauses
         counted = replace(delivery, tries=delivery.tries + 1, attempt=delivery.attempt + 1)
         failed = replace(counted, received=0, offered_at=None, reason=reason)
-        if delivery.target and (is_final or delivery.tries >= len(pauses)):
+        is_last = is_final or delivery.tries >= len(pauses) or self.is_given_up(delivery.target)
+        if delivery.target and is_last:
             given_up = delivery.given_up | {delivery.target}
-            return replace(failed, stage=Stage.STOPPED, wake=None, given_up=given_up)
+            return replace(self, delivery=replace(failed, given_up=given_up)).stop(reason)
         return replace(failed, stage=Stage.PAUSED, wake=self.now + pauses[delivery.tries])
 
-    def failed(self, reason: str, *, is_final: bool = False, kind: EntryKind = EntryKind.EVENT) -> Step:
+    def failed(self, reason: str, *, is_final: bool = False, kind: EntryKind = EntryKind.EVENT) -> DeliveryStep:
         """End a try, and log it."""
-        return Step(self.fail(reason, is_final=is_final), (self.entry(kind, text=reason),))
+        return DeliveryStep(self.fail(reason, is_final=is_final), (self.entry(kind, text=reason),))
 
 
-def _planned(situation: _Situation, event: Planned) -> Step:
-    """Take a new target. A try is not disturbed by a target that differs in the order only."""
+def _planned(situation: _Situation, event: Planned) -> DeliveryStep:
+    """Take a new target. A try is not disturbed by a target that differs in the order only, if it has tries left."""
     delivery, target = situation.delivery, event.target
     is_same = target is not None and target.is_same_release(delivery.target)
-    if target == delivery.target or (is_same and delivery.stage is not Stage.STOPPED):
-        return Step(_withheld(replace(situation, delivery=replace(delivery, target=target)), event.is_withheld))
+    is_over = delivery.stage is Stage.STOPPED or situation.is_given_up(target)
+    is_kept = is_same and (not is_over or delivery.stage in (Stage.SETTLED, Stage.TRIAL))
+    if target == delivery.target or is_kept:
+        return DeliveryStep(_withheld(replace(situation, delivery=replace(delivery, target=target)), event.is_withheld))
     # The device has the image, and decides alone whether it confirms it: a cancellation would change nothing.
     if delivery.stage is Stage.TRIAL:
-        return Step(delivery)
+        return DeliveryStep(delivery)
     entries: tuple[EntryFacts, ...] = ()
     if delivery.target and delivery.target.order is not None and delivery.stage is not Stage.SETTLED:
         text = f"the device did not run the release before order {delivery.target.order} ended: {event.why}"
         entries = (situation.entry(EntryKind.EVENT, text=text.rstrip(": ")),)
-    return Step(situation.begin(target, is_withheld=event.is_withheld), entries)
+    return DeliveryStep(situation.begin(target, is_withheld=event.is_withheld), entries)
 
 
 def _withheld(situation: _Situation, is_withheld: bool) -> Delivery:  # noqa: FBT001
@@ -135,25 +150,25 @@ def _withheld(situation: _Situation, is_withheld: bool) -> Delivery:  # noqa: FB
     return replace(situation, delivery=replace(changed, attempt=delivery.attempt + is_withheld)).open()
 
 
-def _offered(situation: _Situation, _: Offered) -> Step:
+def _offered(situation: _Situation, _: Offered) -> DeliveryStep:
     delivery = situation.delivery
-    return Step(delivery if delivery.offered_at is not None else replace(delivery, offered_at=situation.now))
+    return DeliveryStep(delivery if delivery.offered_at is not None else replace(delivery, offered_at=situation.now))
 
 
-def _progress(situation: _Situation, event: Progress) -> Step:
+def _progress(situation: _Situation, event: Progress) -> DeliveryStep:
     """Note the progress. A message without more bytes does not extend the time, so that no device is stuck for ever."""
     delivery = situation.delivery
     if delivery.stage is Stage.TRANSFER and event.received <= delivery.received:
-        return Step(delivery)
+        return DeliveryStep(delivery)
     wake = situation.now + situation.policy.transfer_time
-    return Step(replace(delivery, stage=Stage.TRANSFER, received=max(event.received, 0), wake=wake))
+    return DeliveryStep(replace(delivery, stage=Stage.TRANSFER, received=max(event.received, 0), wake=wake))
 
 
-def _outcome(situation: _Situation, event: Outcome) -> Step:
+def _outcome(situation: _Situation, event: Outcome) -> DeliveryStep:
     if not event.succeeded:
         kind = EntryKind.REFUSAL if event.is_refusal else EntryKind.EVENT
         return situation.failed(event.reason or "the device gives no reason", is_final=event.is_refusal, kind=kind)
-    return Step(_on_trial(situation))
+    return DeliveryStep(_on_trial(situation))
 
 
 def _on_trial(situation: _Situation) -> Delivery:
@@ -163,14 +178,14 @@ def _on_trial(situation: _Situation) -> Delivery:
     return replace(situation.delivery, stage=Stage.TRIAL, wake=wake, reason="")
 
 
-def _postponed(situation: _Situation, event: Postponed) -> Step:
+def _postponed(situation: _Situation, event: Postponed) -> DeliveryStep:
     """Postpone, up to the limits of the policy. A request beyond them is refused: the offer stays."""
     delivery, policy = situation.delivery, situation.policy
     since = situation.now if delivery.postponed_since is None else delivery.postponed_since
     latest = since + policy.longest_postponement
     if delivery.postponements >= policy.postponements or situation.now >= latest:
         why = f"the device asks for another postponement, after {delivery.postponements}: {event.reason}"
-        return Step(delivery, (situation.entry(EntryKind.WARNING, text=why.rstrip(": ")),))
+        return DeliveryStep(delivery, (situation.entry(EntryKind.WARNING, text=why.rstrip(": ")),))
     until = min(max(event.until, situation.now), latest)
     entry = replace(
         situation.entry(EntryKind.POSTPONEMENT, text=event.reason or "the device gives no reason"),
@@ -179,41 +194,41 @@ def _postponed(situation: _Situation, event: Postponed) -> Step:
         statement=event.statement,
     )
     later = replace(delivery, stage=Stage.POSTPONED, wake=until, reason=entry.text, received=0)
-    return Step(replace(later, postponements=delivery.postponements + 1, postponed_since=since), (entry,))
+    return DeliveryStep(replace(later, postponements=delivery.postponements + 1, postponed_since=since), (entry,))
 
 
-def _timeout(situation: _Situation, _: Timeout) -> Step:
+def _timeout(situation: _Situation, _: Timeout) -> DeliveryStep:
     delivery = situation.delivery
     if delivery.wake is None or situation.now < delivery.wake:
-        return Step(delivery)
+        return DeliveryStep(delivery)
     if delivery.stage is Stage.TRANSFER:
         return situation.failed(f"no progress for {situation.policy.transfer_time} seconds")
     if delivery.stage is Stage.TRIAL:
         return situation.failed(f"not confirmed within {situation.policy.trial_time} seconds")
     if delivery.stage is Stage.OFFERED:
         text = f"the device did not begin to fetch the release within {situation.policy.late_after} seconds"
-        return Step(replace(delivery, wake=None), (situation.entry(EntryKind.EVENT, text=text),))
-    return Step(situation.open())
+        return DeliveryStep(replace(delivery, wake=None), (situation.entry(EntryKind.EVENT, text=text),))
+    return DeliveryStep(situation.open())
 
 
-def _retried(situation: _Situation, _: Retried) -> Step:
+def _retried(situation: _Situation, _: Retried) -> DeliveryStep:
     delivery = situation.delivery
     given_up = frozenset(old for old in delivery.given_up if not old.is_same_release(delivery.target))
     again = replace(situation, delivery=replace(delivery, given_up=given_up))
-    return Step(again.begin(delivery.target, is_withheld=delivery.is_withheld))
+    return DeliveryStep(again.begin(delivery.target, is_withheld=delivery.is_withheld))
 
 
-def _reported(situation: _Situation, event: Reported) -> Step:
+def _reported(situation: _Situation, event: Reported) -> DeliveryStep:
     delivery = situation.delivery
     if event.is_confirmed:
         return _confirmed(situation, event)
     # A device that starts the image again after its delivery ended stays where it is until it confirms the image.
     is_over = delivery.stage in (Stage.SETTLED, Stage.STOPPED)
     is_target = delivery.target is not None and event.image == delivery.target.image
-    return Step(_on_trial(situation) if is_target and not is_over else delivery)
+    return DeliveryStep(_on_trial(situation) if is_target and not is_over else delivery)
 
 
-def _confirmed(situation: _Situation, event: Reported) -> Step:
+def _confirmed(situation: _Situation, event: Reported) -> DeliveryStep:
     """Process the report that the device runs an image and has confirmed it."""
     delivery, target = situation.delivery, situation.delivery.target
     entries = _entries_about(situation, event)
@@ -227,17 +242,18 @@ def _confirmed(situation: _Situation, event: Reported) -> Step:
     now = replace(situation, delivery=known)
 
     if target is None:
-        return Step(known, entries)
+        return DeliveryStep(known, entries)
     if event.image == target.image:
         settled = replace(known, stage=Stage.SETTLED, received=0, offered_at=None, wake=None, reason="")
-        return Step(settled, entries)
+        return DeliveryStep(settled, entries)
     if delivery.stage is Stage.TRIAL:
         failed = now.failed("the device rolled back", is_final=not situation.policy.offers_after_rollback)
-        return Step(failed.delivery, (*entries, *failed.entries))
+        return DeliveryStep(failed.delivery, (*entries, *failed.entries))
     # The device left its target by itself. It gets the release again, but not more often than after failed tries.
     if delivery.stage is Stage.SETTLED:
-        return Step(now.fail("the device no longer runs the release"), entries)
-    return Step(known, entries)
+        reason = "the device no longer runs the release"
+        return DeliveryStep(now.stop(reason) if now.is_given_up(target) else now.fail(reason), entries)
+    return DeliveryStep(known, entries)
 
 
 def _entries_about(situation: _Situation, event: Reported) -> tuple[EntryFacts, ...]:
@@ -275,14 +291,14 @@ def _entries_about(situation: _Situation, event: Reported) -> tuple[EntryFacts, 
     return (entry,)
 
 
-_ALWAYS: Mapping[type, Callable[..., Step]] = {Planned: _planned, Reported: _reported}
-_DURING_TRY: Mapping[type, Callable[..., Step]] = {
+_ALWAYS: Mapping[type, Callable[..., DeliveryStep]] = {Planned: _planned, Reported: _reported}
+_DURING_TRY: Mapping[type, Callable[..., DeliveryStep]] = {
     Progress: _progress,
     Outcome: _outcome,
     Postponed: _postponed,
     Timeout: _timeout,
 }
-_AT: Mapping[Stage, Mapping[type, Callable[..., Step]]] = {
+_AT: Mapping[Stage, Mapping[type, Callable[..., DeliveryStep]]] = {
     Stage.SETTLED: {},
     Stage.OFFERED: {Offered: _offered, **_DURING_TRY},
     Stage.TRANSFER: _DURING_TRY,
@@ -291,7 +307,7 @@ _AT: Mapping[Stage, Mapping[type, Callable[..., Step]]] = {
     Stage.PAUSED: {Timeout: _timeout, Retried: _retried},
     Stage.STOPPED: {Retried: _retried},
 }
-_RULES: Mapping[tuple[Stage, type], Callable[..., Step]] = {
+_RULES: Mapping[tuple[Stage, type], Callable[..., DeliveryStep]] = {
     (stage, event): rule for stage, rules in _AT.items() for event, rule in {**_ALWAYS, **rules}.items()
 }
 """The rule for each event in each stage; an event without a rule changes nothing."""

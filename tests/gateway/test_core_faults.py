@@ -91,7 +91,7 @@ class Campaign:
         return [LogEntry.decode(raw) for raw in self.log.entries()]
 
     def _killer(self) -> Callable[[], None]:
-        left = self._draw.randrange(20, 400)
+        left = self._draw.randrange(20, 400 if self.faults["kill"] else 60)  # a short campaign has a kill, too
 
         def point() -> None:
             nonlocal left

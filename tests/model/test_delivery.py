@@ -23,7 +23,7 @@ from blockota.model.delivery import (
     Target,
     Timeout,
 )
-from blockota.model.delivery_rules import Step, advance
+from blockota.model.delivery_rules import DeliveryStep, advance
 from blockota.model.receipt import EntryKind, EvidenceLevel, ReleaseId
 from blockota.model.release import Version
 
@@ -51,7 +51,9 @@ def runs(one: Target, level: EvidenceLevel = EvidenceLevel.B, *, is_confirmed: b
     return Reported(one.image, one.release, level, is_confirmed=is_confirmed)
 
 
-def steps(*events: Event | tuple[int, Event], start: Delivery | None = None, policy: DeliveryPolicy = POLICY) -> Step:
+def steps(
+    *events: Event | tuple[int, Event], start: Delivery | None = None, policy: DeliveryPolicy = POLICY
+) -> DeliveryStep:
     """Process events, each with its seconds after `NOW` if given, and return the last state with all entries."""
     delivery, entries = start or Delivery(), list[EntryFacts]()
     for one in events:
@@ -59,7 +61,7 @@ def steps(*events: Event | tuple[int, Event], start: Delivery | None = None, pol
         step = advance(delivery, event, policy=policy, now=NOW + seconds)
         delivery = step.delivery
         entries += step.entries
-    return Step(delivery, tuple(entries))
+    return DeliveryStep(delivery, tuple(entries))
 
 
 OFFER: tuple[Event, ...] = (runs(OLD), Planned(NEW))
@@ -209,7 +211,7 @@ def test_a_withheld_target_keeps_its_tries() -> None:
     withheld = steps((62, Planned(NEW, is_withheld=True)), start=failed).delivery
     assert (withheld.stage, withheld.offer, withheld.wake, withheld.tries) == (Stage.OFFERED, None, None, 1)
     assert withheld.job != failed.job
-    assert steps(Progress(5), Outcome(succeeded=False), start=withheld) == Step(withheld)
+    assert steps(Progress(5), Outcome(succeeded=False), start=withheld) == DeliveryStep(withheld)
     again = steps((99, Planned(NEW)), start=withheld).delivery
     assert (again.offer, again.tries, again.wake, again.job) == (NEW, 1, NOW + 99 + 5000, withheld.job)
 
@@ -233,6 +235,29 @@ def test_a_late_or_stuck_device_is_logged() -> None:
     assert (stuck.delivery.stage, stuck.entries[0].text) == (Stage.PAUSED, "no progress for 3600 seconds")
     assert steps((3000, Progress(11)), (3600, Timeout()), start=AT[Stage.TRANSFER]).delivery.stage is Stage.TRANSFER
     assert steps((3600, Timeout()), start=AT[Stage.TRIAL]).entries[0].text == "not confirmed within 3600 seconds"
+
+
+def test_a_release_that_was_given_up_is_withdrawn_when_its_order_ends() -> None:
+    """An order gives tries to a release that was given up. Without the order, the policy does not offer the release."""
+    gave_up = steps(*OFFER, runs(NEW, is_confirmed=False), runs(OLD)).delivery
+    assert gave_up.stage is Stage.STOPPED
+    ordered = steps(Planned(target("1.1.0", 7)), start=gave_up).delivery
+    for events in ((), (Progress(10),), (Postponed(NOW + 100),), (Outcome(succeeded=False),)):
+        ended = steps(*events, Planned(NEW), start=ordered).delivery
+        assert (ended.stage, ended.offer) == (Stage.STOPPED, None)
+    # A device on trial decides alone; the release is not offered again after the trial.
+    trial = steps(runs(NEW, is_confirmed=False), Planned(NEW), start=ordered).delivery
+    assert trial.stage is Stage.TRIAL
+    late = steps((POLICY.trial_time, Timeout()), (LATER - NOW, Timeout()), start=trial).delivery
+    assert late.stage is Stage.STOPPED
+
+
+def test_a_device_that_leaves_a_release_without_tries_gets_it_only_by_an_operator() -> None:
+    """Leaving the release is not a further try, and does not begin one."""
+    gave_up = steps(*OFFER, Outcome(succeeded=False, is_refusal=True)).delivery
+    left = steps(runs(NEW), runs(OLD), start=gave_up).delivery
+    assert (left.stage, left.tries) == (Stage.STOPPED, gave_up.tries)
+    assert steps(Retried(), start=left).delivery.offer == NEW
 
 
 def test_an_order_that_ends_too_early_is_logged() -> None:

@@ -54,6 +54,7 @@ class Deliveries(RuleBasedStateMachine):
         self.since: int | None = None  # the first postponement
         self.last: tuple[bytes, EvidenceLevel] | None = None  # the newest entry about a running image
         self.barred: set[tuple[ReleaseId, int | None]] = set()  # rolled back
+        self.stopped: set[tuple[ReleaseId, int | None]] = set()  # no tries are left
         self.offered: dict[int, ReleaseId] = {}  # the release of each job number
         self.ended: set[int] = set()  # the numbers of the tries that ended
 
@@ -90,20 +91,32 @@ class Deliveries(RuleBasedStateMachine):
         after = self.delivery
         same = before.target is not None and before.target.is_same_release(after.target)
         begins = before.stage is Stage.STOPPED and after.stage is not Stage.STOPPED
-        if not same or isinstance(event, Retried) or (begins and isinstance(event, Planned)):
+        waits = before.stage in (Stage.POSTPONED, Stage.PAUSED, Stage.STOPPED)
+        is_retried = isinstance(event, Retried) and waits
+        if not same or is_retried or (begins and isinstance(event, Planned)):
             self.failures = self.postponed = 0
             self.since = None
-        if isinstance(event, Retried) and after.target:
+        if is_retried and after.target:
             self.barred = {one for one in self.barred if one[0] != after.target.release}
+            self.stopped = {one for one in self.stopped if one[0] != after.target.release}
         stopped = (Stage.PAUSED, Stage.STOPPED)
         if not isinstance(event, Planned) and after.stage in stopped and before.stage not in stopped:
-            self.failures += 1
+            # A device that reached a release without tries left, and leaves it, does not begin another try.
+            self.failures += not (before.stage is Stage.SETTLED and self.has_no_tries(before.target))
+        if after.stage is Stage.STOPPED and after.target:
+            self.stopped.add((after.target.release, after.target.order))
         if before.offer and after.stage is not Stage.POSTPONED and (after.offer is None or not same):
             self.ended.add(before.job)
         if isinstance(event, Reported) and event.is_confirmed and before.stage is Stage.TRIAL:
             assert before.target
             if event.image != before.target.image:
                 self.barred.add((before.target.release, before.target.order))
+
+    def has_no_tries(self, one: Target | None) -> bool:
+        """Whether the tries of a target were used up before."""
+        return one is not None and any(
+            release == one.release and one.order in (None, order) for release, order in self.stopped
+        )
 
     @rule(chosen=TARGETS, is_withheld=st.booleans())
     def plan(self, chosen: Target | None, *, is_withheld: bool) -> None:
