@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import subprocess
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -100,9 +101,18 @@ def wait_for_chain(url: str) -> Chain:
     return chain
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of tests/stories first, because they take longest."""
+    """Run the tests of tests/stories first, because they take longest, and divide the tests for ``--dist loadgroup``.
+
+    The tests of a file run in one worker, and those of the contracts in two, because Ape takes seconds to start.
+    """
     items.sort(key=lambda item: "stories" not in item.path.parts)
+    for item in items:
+        file = "/".join(item.path.parts[-2:])
+        uses_ape = file.startswith("contracts/") and item.path.name not in ("test_forge.py", "test_artifacts.py")
+        group = f"contracts {zlib.crc32(file.encode()) % 2}" if uses_ape else file
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(trylast=True)
