@@ -71,6 +71,7 @@ EXPLAINED = {
     ),
     SlitherFinding("assembly", "CodeRecord*"): "Solidity neither returns data as code nor copies a part of code",
     SlitherFinding("assembly", "IOTRecords.toHex"): "16 bytes become 32 characters at once",
+    SlitherFinding("assembly", "MerkleLog._item"): "the loops check the bounds; a second check costs gas for each hash",
     SlitherFinding("assembly", "Texts.*"): "Solidity neither shortens a text in memory nor hashes a part of one",
     SlitherFinding(
         "encode-packed-collision", "DeviceSpecs._write"
