@@ -55,7 +55,7 @@ class Face(Protocol):
         """Serve devices until the task is cancelled."""
 
     def offer_changed(self, device: int) -> None:
-        """Be told, in the loop, that an offer to a device appeared, changed or was withdrawn."""
+        """Note, in the loop, that an offer to a device appeared, changed or was withdrawn."""
 
 
 class Core:
@@ -250,7 +250,7 @@ class Core:
         return True
 
     async def offered(self, number: int, job: int) -> bool:
-        """Record that a device was told of an offer."""
+        """Record that a device was notified of an offer."""
         return await self._answered(number, job, Offered())
 
     async def progress(self, number: int, job: int, received: int = 0) -> bool:
@@ -266,12 +266,12 @@ class Core:
     async def outcome(
         self, number: int, job: int, *, succeeded: bool, reason: str = "", is_refusal: bool = False
     ) -> bool:
-        """Record how a device says that its try ended. A success counts only with a later report.
+        """Record the outcome of a try that a device states. A success counts only with a later report.
 
         Args:
             number: number of the device.
             job: number of the try.
-            succeeded: whether the device says that the image is installed.
+            succeeded: whether the device states that the image is installed.
             reason: the reason of a failure.
             is_refusal: whether another try makes no sense.
         """

@@ -94,7 +94,7 @@ class Report:
         product: product of the image; None for the firmware.
         version: version that the device states. It must be the version of the image.
         is_confirmed: whether the device has confirmed the image, so that it does not roll back by itself.
-        level: B for what the device says, C if the face has read the flash. A statement makes it A.
+        level: B if the device reports the image, C if the face has read the flash. With a statement, it becomes A.
         statement: the device's signed statement, `blockota.formats.cose`.
         hardware: hardware revision.
         unique_id: unique id of the chip.

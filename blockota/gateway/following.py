@@ -112,7 +112,7 @@ class Following:
         return assembly
 
     def save(self, *, is_last: bool = False) -> None:
-        """Write changed readings to the file, some seconds after the change: devices are told of it first.
+        """Write changed readings to the file, some seconds after the change: devices are notified first.
 
         Args:
             is_last: whether the gateway ends.

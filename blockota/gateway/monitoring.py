@@ -32,7 +32,7 @@ class DevicePlan:
         name: its first alias.
         group: its group in the settings.
         is_banned: whether it is banned.
-        why: why its firmware is what it is to be.
+        why: why the device has this target.
     """
 
     number: int

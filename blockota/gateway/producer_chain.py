@@ -41,7 +41,7 @@ class ProductReading:
 
 @dataclass(frozen=True)
 class ProducerReading:
-    """What a producer chain says at one confirmed block.
+    """The records of a producer chain at one confirmed block.
 
     Attributes:
         position: the block.
@@ -156,7 +156,7 @@ class ProducerChain:
             if one.chain_id == self.chain_id and one.contract in followed:
                 products.setdefault(one.contract, set()).add(one.product)
 
-        # (3) Read the contracts whose events say that something changed.
+        # (3) Read the contracts whose events report a change.
         found: dict[Component, ProductReading] = {}
         faults: dict[str, str] = {}
         for address, names in products.items():

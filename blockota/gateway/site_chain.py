@@ -31,7 +31,7 @@ _OF_SPEC = frozenset({"SpecRegistered", "UpdateAllowed", "UpdateDisallowed"})
 
 @dataclass(frozen=True)
 class SiteReading:
-    """What the gateway chain says about the site at one confirmed block.
+    """The records of the gateway chain about the site at one confirmed block.
 
     Attributes:
         block: the block.
@@ -102,7 +102,7 @@ class SiteChain:
             self._known = _Known()
         known, at = self._known, position.block.number
 
-        # (2) The events say what changed.
+        # (2) The events show what changed.
         names = {self._devices.address: "DeviceRegistry", self._orders.address: "UpdateOrders"}
         logs = self._follower.events(*names, first_block=known.next_block)
         for event in read_events(logs, names):

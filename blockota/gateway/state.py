@@ -328,7 +328,7 @@ class GatewayState:
         return self._rows("SELECT number, device, slot FROM retries ORDER BY number")
 
     async def _write_waiting(self) -> None:
-        """Write what callers wait for, all of it in one transaction, until nobody waits."""
+        """Write what callers wait for, all of it in one transaction, until no caller waits."""
         loop = asyncio.get_running_loop()
         while self._waiting:
             waiting, self._waiting = self._waiting, []

@@ -130,7 +130,7 @@ def find_misfit(container: Container, chip_id: int) -> str:
 
 
 def find_content_fault(container: Container, image: bytes) -> str:
-    """Return why an image is not what its container says; empty if it is.
+    """Return why an image is not a file of its container; empty if it is.
 
     This is check 9 for every container but `STM32`, whose check depends on the chip (`model.program`).
 

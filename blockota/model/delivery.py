@@ -13,7 +13,7 @@ Stage          Meaning
 ``settled``    the device runs its target, or has none
 ``offered``    the device has not begun to fetch the image
 ``transfer``   the device fetches the image, or has the image and does not run it yet
-``trial``      the device runs the image, or says that it installed it, and has not confirmed it
+``trial``      the device runs the image, or states that it installed it, and has not confirmed it
 ``postponed``  the device asked for a later time, until `Delivery.wake`
 ``paused``     a try failed, the next one begins at `Delivery.wake`
 ``stopped``    no tries are left, or the device rolled back: nothing is offered until an operator retries
@@ -104,7 +104,7 @@ class Delivery:
         installed: digests of the releases with an entry of an installation, claimed ones not counted.
         tries: failed tries of the present target.
         attempt: a counter of all tries of all targets, which gives each try its own job number.
-        offered_at: Unix time at which the device was told of the offer; None before.
+        offered_at: Unix time at which the device was notified of the offer; None before.
         postponements: postponements of the present target by the device.
         postponed_since: Unix time of the first of them.
         wake: Unix time at which a `Timeout` is due; None for none.
@@ -186,7 +186,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Offered:
-    """The device was told of the offer."""
+    """The device was notified of the offer."""
 
 
 @dataclass(frozen=True)
@@ -202,10 +202,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The device says how its try ended. A success is only its claim until it reports the running image.
+    """The device states how its try ended. A success is only a claim until the device reports the running image.
 
     Attributes:
-        succeeded: whether the device says that the image is installed.
+        succeeded: whether the device states that the image is installed.
         reason: the reason of a failure.
         is_refusal: whether the device refuses the image, so that another try makes no sense.
     """

@@ -174,12 +174,12 @@ def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
 
 
 def check_kind(draft: Draft, release: Release) -> None:
-    """Check that the image is what its container says; for an STM32, that the program can start.
+    """Check that the image is a file of its container; for an STM32, that the program can start.
 
     If this check fails, check 9 of `model.verification` would refuse the release on every bench and gateway.
 
     Raises:
-        ImageError: the image is not what its container says. For an STM32: the program was linked for another address,
+        ImageError: the image is not a file of its container. For an STM32: the program was linked for another address,
             or has no plausible vector table, or the data are at the boot address.
     """
     if draft.container is not Container.STM32:

@@ -157,7 +157,7 @@ def with_image(draft: Draft, path: Path, *, product: Product, chip: ChipMemory) 
 
 
 def with_file(draft: Draft, path: Path, *, product: Product) -> Draft:
-    """Add a file to a draft for devices that are not an STM32: its bytes are the image, in whatever format.
+    """Add a file to a draft for devices that are not an STM32: its bytes are the image, in any format.
 
     Raises:
         UsageError: the file does not exist, or the draft has a load address.

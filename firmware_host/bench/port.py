@@ -58,7 +58,7 @@ class Started:
 
     @property
     def known(self) -> str:
-        """What the bench knows about the program after the start, in sentences."""
+        """Sentences for the operator: how the program was started, and whether it is known to run."""
         if self.by is StartMethod.NONE:
             return "The program was not started: the board is still in its bootloader."
         how = "The board was reset to start its program."

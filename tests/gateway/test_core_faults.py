@@ -195,7 +195,7 @@ class Campaign:
 
 @pytest.mark.sampled
 def test_no_fault_makes_a_false_a_lost_or_a_doubled_entry(tmp_path: Path) -> None:
-    """After all faults, the log says of each device what is true, once, and what the gateway acknowledged."""
+    """After all faults, the log has only true entries, each once, and all that the gateway acknowledged."""
     campaign = Campaign(tmp_path, random.Random(SEED))  # noqa: S311 - a draw that can be repeated
     campaign.run(FAULTS)
     asyncio.run(drain(tmp_path, campaign.log))

@@ -81,7 +81,7 @@ def test_a_device_pulls_installs_and_reports(play: Play) -> None:
 
 @pytest.mark.parametrize("why", ["refused", "unsupported", "push only"])
 def test_an_image_is_pushed_to_a_device_that_cannot_pull(play: Play, why: str) -> None:
-    """The image is pushed if the URI is refused, if its protocol is not supported, or if the device says so."""
+    """The image is pushed if the URI is refused, if its protocol is not supported, or if the device asks for it."""
 
     async def story(core: DeliveringCore, _: Lwm2mFace, device: Lwm2mDevice) -> None:
         if why == "push only":

@@ -98,7 +98,7 @@ def test_an_entry_is_appended_once(tmp_path: Path) -> None:
     assert box.indices == {number: number for number in range(600)}
     assert list(log.entries()) == ENTRIES
 
-    # The witness is out of reach: the checkpoint is published without it, and the lines say so.
+    # The witness is out of reach: the checkpoint is published without it, and the lines report it.
     second.publish()
     assert log.published.head().size == 600
     assert list(lines.troubles) == ["witness witness.example"]

@@ -82,7 +82,7 @@ class Site:
             return bytes(answer.read())
 
     def health(self) -> dict[str, Any]:
-        """Return what the gateway says about itself."""
+        """Return the gateway's description of its state."""
         found: dict[str, Any] = json.loads(self.get("/health"))
         return found
 

@@ -75,7 +75,7 @@ def flash(workshop: Workshop, one: SimulatedBoard, *options: str) -> Outcome:
 
 
 def test_a_board_gets_its_image_and_the_release(paired: Workshop) -> None:
-    """Both images are written and proven, and output, JSON and log name the checks of the board's own image."""
+    """The release and the board's own image are written and proven; output, JSON and log list the checks of both."""
     one, other = board(1), board(2)
     told, counted = flash(paired, one), flash(paired, other, "--json")
     assert (told.status, counted.status) == (0, 0), told.err + counted.err

@@ -224,7 +224,7 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
 
 
 def test_a_second_proposal_waits_for_the_first(workshop: Workshop) -> None:
-    """A proposal takes the nonce behind those in its folder, and is signed before they are executed, without a flag."""
+    """A new proposal takes the nonce after those in its folder, and can be signed before they are executed."""
     propose(workshop, OLD, "1.0.0")
     file = propose(workshop, NEW, "1.1.0")
     assert Proposal.from_json(file.read_bytes()).nonce == 2

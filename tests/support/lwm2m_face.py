@@ -38,7 +38,7 @@ class DeliveringCore(FakeCore):
     """A core for one device, with the real state machine of its delivery.
 
     Attributes:
-        new: the release to deliver, offered as the state machine says.
+        new: the release to deliver, offered according to the state machine.
         step: is notified after each call that changes the state.
         entries: kinds of the logged entries.
     """
@@ -88,7 +88,7 @@ class DeliveringCore(FakeCore):
         return True
 
     async def offered(self, number: int, job: int) -> bool:
-        """Note that the device was told."""
+        """Note that the device was notified."""
         return await self._of_job(number, job, Offered())
 
     async def progress(self, number: int, job: int, received: int = 0) -> bool:

@@ -227,7 +227,7 @@ class DdiFace:
         """Return the number of the device that the request comes from.
 
         Raises:
-            HTTPException: the id or the token is wrong; the answer does not tell which one.
+            HTTPException: the id or the token is wrong; the answer does not show which one.
         """
         name = request.path_params["id"]
         kind, _, token = request.headers.get("authorization", "").partition(" ")

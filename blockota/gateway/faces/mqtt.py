@@ -2,7 +2,7 @@
 
 The notice of a device's next job is retained, so that a device that was off line gets it whatever the broker lost. The
 face publishes all notices again whenever it connects. A request is answered in ``…/accepted`` or ``…/rejected`` when
-the core has what it says on the disk: a device repeats a request that is not answered.
+the core has written its contents to the disk: a device repeats a request that is not answered.
 
 Every entry of the log is published for management systems, in the log's order. A broker may lose the messages of its
 last half minute when it is killed. So the face remembers what it published a minute ago, and begins there when it
@@ -259,7 +259,7 @@ class _Session:
         }
 
     def notices(self, number: int) -> list[Message]:
-        """Return what a device has to be told: its next job if it changed, and its missing configurations."""
+        """Return the notices for a device: its next job if it changed, and its missing configurations."""
         device = self._core.device(number)
         if device is None:
             return []

@@ -99,7 +99,7 @@ class JobDesk:
         return {"execution": self._known(thing, job)[1].as_fields()}
 
     async def update(self, thing: int, job: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Take what a device says about its job."""
+        """Process what a device states about its job."""
         update = JobUpdate.parse(fields)
         offer = next((one for one in self._offers(thing) if str(one.job) == job), None)
         product, before = (offer.release.product, self._execution(thing, offer)) if offer else self._known(thing, job)
@@ -198,7 +198,7 @@ class JobDesk:
 
 
 def _report(update: JobUpdate, product: str, statement: bytes | None) -> Report | None:
-    """Return what a successful update says about the running image; None if it only says that the job succeeded."""
+    """Return what a successful update states about the running image; None if it only states that the job succeeded."""
     image = update.details.get("sha256")
     digest = bytes.fromhex(image) if image is not None else None
     if digest is None and statement is not None:

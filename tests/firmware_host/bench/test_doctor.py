@@ -106,7 +106,7 @@ def test_joined_lines_silence_and_garbage_are_reported() -> None:
 
 
 def test_another_wiring_that_works_is_named() -> None:
-    """If only another wiring works, flashing is prevented and the finding contains that wiring."""
+    """If only another wiring works, the finding contains that wiring, and the board is not flashed."""
     line = BoardLine(USB.url, 115200, find_wiring("dtr-rts", invert_boot0=True))
     found = findings(Observations(USB, asked=trial(), others=(trial(b"\x79", line=line),), identity=IDENTITY))
     assert found[0].hinders

@@ -111,7 +111,7 @@ def test_a_device_with_linux_applies_a_published_delta(workshop: Workshop) -> No
 
 
 def test_a_delta_that_is_not_smaller_is_left_out(workshop: Workshop) -> None:
-    """The release is published with the whole image alone, and the command says so."""
+    """The release is published with the whole image alone, and the command reports it."""
     workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
     Path("data.bin").write_bytes(noise(4000))
     words = ("--product", PRODUCT, "--version", "1.1.0", "-o", "new.json", "--load-address", "0x08004000")

@@ -105,7 +105,7 @@ class DeviceClient:
         return (await self._ask(Message(code=POST, uri_path=_texts(path)))).code
 
     async def observe(self, path: Path, changed: Callable[[], None]) -> None:
-        """Ask for notifications of a resource. A device that does not offer them is no error.
+        """Ask for notifications of a resource. A device may lack them.
 
         Args:
             path: the resource.

@@ -76,9 +76,9 @@ class FirmwareView:
 
 
 def was_told(delivery: Delivery) -> bool:
-    """Whether the device was told of the present try, so that the state and the result are about it.
+    """Whether the device was notified of the present try, so that the state and the result are about it.
 
-    A device sets the result to 0 when it is told of an image. An older result is about an older try.
+    A device sets the result to 0 when it is notified of an image. An older result is about an older try.
     """
     is_open = delivery.stage is Stage.OFFERED and delivery.offered_at is not None
     return is_open or delivery.stage in (Stage.TRANSFER, Stage.TRIAL)
@@ -87,7 +87,7 @@ def was_told(delivery: Delivery) -> bool:
 def is_running_confirmed(view: FirmwareView, delivery: Delivery) -> bool:
     """Whether a device has settled on the image that it runs.
 
-    A device that is updating may run either image, and may roll back. A device that was told to install, and has not
+    A device that is updating may run either image, and may roll back. A device that was asked to install, and has not
     begun yet, still runs the image before, which is not a rollback.
     """
     if delivery.stage is Stage.TRIAL:
@@ -109,7 +109,7 @@ def failure_of(view: FirmwareView, offer: DeviceOffer | None, delivery: Delivery
 
 
 def is_lost(view: FirmwareView, delivery: Delivery) -> bool:
-    """Whether a device that registers again has lost the image that it was told of, such as by a restart.
+    """Whether a device that registers again has lost the image of which it was notified, such as by a restart.
 
     It counts as a failed try: otherwise a device that restarts in each download would download for ever.
     """

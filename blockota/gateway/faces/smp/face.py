@@ -1,4 +1,4 @@
-"""The face that meets boards with MCUboot by SMP, on serial ports or in a tunnel.
+"""Update boards with MCUboot over SMP, on serial ports or through a tunnel.
 
 A visit to a board, which is begun again after every failure of the link (`SmpVisit`):
 
