@@ -18,6 +18,7 @@ from blockota.chain.event_store import EventStore
 from blockota.errors import Action, RefusedError, StoreError
 from blockota.formats.cid import CID
 from blockota.model.rights import ReleaseFile
+from blockota.sqlite_file import is_damaged
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS identity (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -35,7 +36,6 @@ CREATE TABLE IF NOT EXISTS manifests (release TEXT PRIMARY KEY, cid TEXT NOT NUL
 CREATE TABLE IF NOT EXISTS verifications (cid TEXT PRIMARY KEY, time REAL NOT NULL);
 """
 _REMEMBERED = 86400.0
-_DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
 
 class BrokerState:
@@ -191,7 +191,7 @@ class BrokerState:
             why, remedy = str(error), "check the file's folder and the disk, or use another state file"
             if isinstance(error, OSError) or self.path.is_dir():
                 why = (error.strerror if isinstance(error, OSError) else "") or "it is a folder"
-            elif isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", None) in _DAMAGED:
+            elif is_damaged(error):
                 why = f"the file is damaged, or belongs to another program: {error}"
                 remedy = "move the file away, so that all data is read and verified again, or use another state file"
             what = f"the state file {self.path} cannot be used"

@@ -15,10 +15,9 @@ from typing import Any, Self
 from blockota.chain.records import HASH_SIZE, INDEX_BITS, BlockHead, Log
 from blockota.errors import RefusedError, StoreError
 from blockota.ethereum import to_checksum_address
+from blockota.sqlite_file import FileMark, is_damaged, prepare_file
 
-_APPLICATION = 0x424F5441
-"""The application id in the header of our files: the letters BOTA."""
-_FORMAT = 1
+_MARK = FileMark(0x424F5441, 1, "a file of events")
 _KNOWN_BLOCKS = 1024
 """The number of blocks that are kept to detect a reorganisation: the chain's first block and the newest ones."""
 _TABLES = """
@@ -33,7 +32,6 @@ CREATE TABLE IF NOT EXISTS followed_events (
 );
 CREATE TABLE IF NOT EXISTS followed_reorganisations (first_block INTEGER NOT NULL);
 """
-_DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 _MOVE_AWAY = "move the file away; the events are then read from the chain again"
 
 
@@ -198,23 +196,9 @@ class EventStore:
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     """Lock a file for this process, and check that it is whole and ours."""
-    # WAL and FULL: a commit is one append to the log that is flushed to disk.
-    for setting in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
-        database.execute(f"PRAGMA {setting}")
+    database.executescript("PRAGMA locking_mode = EXCLUSIVE")
+    prepare_file(database, path, _MARK)
     database.executescript("BEGIN EXCLUSIVE; COMMIT")
-    application, form = _value(database, "PRAGMA application_id"), _value(database, "PRAGMA user_version")
-    is_new = not _value(database, "SELECT count(*) FROM sqlite_master")
-    if is_new:
-        database.executescript(f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_FORMAT}")
-    elif (application, form) != (_APPLICATION, _FORMAT):
-        is_newer = application == _APPLICATION and form > _FORMAT
-        raise RefusedError(
-            f"{path} is not a file of events",
-            why="a newer version of BlockOTA wrote it" if is_newer else "another program wrote it",
-            remedy="update BlockOTA, or use another file" if is_newer else "use another file",
-        )
-    elif (found := _value(database, "PRAGMA quick_check(1)")) != "ok":
-        raise _damaged(str(path), found)
 
 
 def _follow(database: sqlite3.Connection, contract: str, *, first: int, last: int) -> int:
@@ -257,7 +241,7 @@ def _translated(place: str) -> Iterator[None]:
                 remedy="stop the other process, or use another file",
             ) from error
         # An IntegrityError: two events have the same place in the chain.
-        if getattr(error, "sqlite_errorcode", None) in _DAMAGED or isinstance(error, sqlite3.IntegrityError):
+        if is_damaged(error) or isinstance(error, sqlite3.IntegrityError):
             raise _damaged(place, str(error)) from error
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         remedy = "check the file's folder and the disk, or use another file"

@@ -32,10 +32,11 @@ from blockota.errors import RefusedError, StoreError
 from blockota.file_locks import LockHeldError, exclusive_lock
 from blockota.model.delivery import Delivery
 from blockota.model.delivery_record import decode_delivery, encode_delivery
+from blockota.sqlite_file import FileMark, is_damaged, prepare_file
 
 BATCH = 256
 """The largest number of entries that are appended to the log together: those that `TileLog.append` recognises."""
-_APPLICATION, _FORMAT = 0x424F5447, 1
+_MARK = FileMark(0x424F5447, 1, "the state of a gateway")
 """The application id in the header of our files, the letters BOTG, and the version of the tables."""
 _KEPT_EVENTS = 64
 """The number of events of a device that are recognised when the device repeats them."""
@@ -63,7 +64,6 @@ CREATE TABLE IF NOT EXISTS retries (
     number INTEGER PRIMARY KEY AUTOINCREMENT, device INTEGER NOT NULL, slot TEXT NOT NULL
 );
 """
-_DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 _TOKEN, _KEY = "token", "key"
 _KEY_SIZE = 16
 """Bytes of a pre-shared key: tinydtls takes no longer ones."""
@@ -413,7 +413,7 @@ class GatewayState:
                 remedy="stop the other gateway, or use another folder",
             ) from error
         except (sqlite3.Error, OSError) as error:
-            if getattr(error, "sqlite_errorcode", None) in _DAMAGED:
+            if is_damaged(error):
                 raise self._damaged(str(error)) from error
             why = (error.strerror if isinstance(error, OSError) else None) or str(error)
             remedy = "check the file's folder and the disk"
@@ -433,21 +433,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     """Check that a file is whole and ours, and create its tables."""
-    # WAL and FULL: a commit is one append to the log that is flushed to disk.
-    for setting in ("journal_mode = WAL", "synchronous = FULL"):
-        database.execute(f"PRAGMA {setting}")
-    application, form = (database.execute(f"PRAGMA {one}").fetchone()[0] for one in ("application_id", "user_version"))
-    if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        database.executescript(f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_FORMAT}")
-    elif (application, form) != (_APPLICATION, _FORMAT):
-        is_newer = application == _APPLICATION and form > _FORMAT
-        raise RefusedError(
-            f"{path} is not the state of a gateway",
-            why="a newer version of BlockOTA wrote it" if is_newer else "another program wrote it",
-            remedy="update BlockOTA, or use another file" if is_newer else "use another file",
-        )
-    elif (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-        raise sqlite3.DatabaseError(found)
+    prepare_file(database, path, _MARK)
     database.executescript(_TABLES)
 
 
