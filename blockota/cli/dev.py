@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from blockota.cli.parameters import NumberRange
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.deployment import GATEWAY_FOLDER, LOCAL_CHAIN_ID, LOCAL_GATEWAY_CHAIN_ID, Deployment, settings_text
 from blockota.errors import Action, RefusedError
@@ -38,7 +39,7 @@ def dev() -> None:
 
 
 @dev.command()
-@click.option("--port", type=click.IntRange(1, 65534), help=_PORT_HELP)
+@click.option("--port", type=NumberRange(1, 65534), help=_PORT_HELP)
 @click.option("--two-chains", is_flag=True, help="Start a second chain, with the city's contracts.")
 @with_session
 def up(session: Session, /, port: int | None, *, two_chains: bool) -> None:
@@ -97,7 +98,7 @@ def up(session: Session, /, port: int | None, *, two_chains: bool) -> None:
 
 
 @dev.command()
-@click.option("--port", type=click.IntRange(1, 65535), help=_PORT_HELP)
+@click.option("--port", type=NumberRange(1, 65535), help=_PORT_HELP)
 @with_session
 def status(session: Session, /, port: int | None) -> None:
     """Show whether the chain is running, and the addresses of its contracts.
@@ -132,7 +133,7 @@ def status(session: Session, /, port: int | None) -> None:
 
 
 @dev.command()
-@click.option("--port", type=click.IntRange(1, 65535), help=_PORT_HELP)
+@click.option("--port", type=NumberRange(1, 65535), help=_PORT_HELP)
 @with_session
 def down(session: Session, /, port: int | None) -> None:
     """Stop the chain, or both chains; the state is kept in .blockota/.

@@ -16,7 +16,7 @@ from click.types import FuncParamType
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, proposing_options, save_call
-from blockota.cli.parameters import ADDRESS
+from blockota.cli.parameters import ADDRESS, NumberRange
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError
 from blockota.files import read_input
@@ -170,7 +170,7 @@ def _entry_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @click.argument("name")
     @click.option("--product", required=True, metavar="NAME", help="Product whose releases update the model.")
-    @click.option("--chain", "chain_id", type=click.IntRange(1, (1 << 64) - 1), help="Chain id of its chain.")
+    @click.option("--chain", "chain_id", type=NumberRange(1, (1 << 64) - 1), help="Chain id of its chain.")
     @click.option("--contract", type=ADDRESS, help="The vendor's BlockOTA; that of the settings by default.")
     @REGISTRANT_KEY
     @functools.wraps(command)
@@ -240,7 +240,7 @@ def site() -> None:
 
 @site.command()
 @click.argument("uuid", metavar="GATEWAY", type=UUID_TYPE)
-@click.option("--blocks", type=click.IntRange(1, 1024), default=1, show_default=True, help="Blocks of 256 numbers.")
+@click.option("--blocks", type=NumberRange(1, 1024), default=1, show_default=True, help="Blocks of 256 numbers.")
 @proposing_options
 @with_session
 def give(session: Session, /, uuid: UUID, blocks: int, proposing: ProposalOptions) -> None:

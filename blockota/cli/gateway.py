@@ -14,9 +14,11 @@ import click
 
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import open_key, password_option
+from blockota.cli.log_verify import counted_entries
+from blockota.cli.parameters import NumberRange
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError, UsageError, plain
-from blockota.model.delivery import Delivery
+from blockota.model.delivery import Delivery, Stage
 from blockota.model.release import show_time
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from blockota.model.receipt import LogEntry
 
 _FILE = click.Path(path_type=Path)
-_NUMBER = click.IntRange(256, (1 << 64) - 1)
+_NUMBER = NumberRange(256, (1 << 64) - 1)
 _DEVICE = click.argument("number", metavar="DEVICE", type=_NUMBER)
 _FACES = ("ddi", "mqtt", "lwm2m")
 _SHOWN = 20
@@ -129,8 +131,13 @@ def run(session: Session, /, events: Path | None, password_fd: int | None) -> No
         at = f"; its state is at {url}/health" if url else ""
         session.result(fields, lambda: session.done(f"the gateway {setup.settings.identity} runs with {faces}{at}"))
 
-    with stop_on_signals() as stop:
-        run_gateway(setup, LineLog(open_log(events)), stop, on_ready=show)
+    try:
+        with stop_on_signals() as stop:
+            run_gateway(setup, LineLog(open_log(events)), stop, on_ready=show)
+    except UsageError as error:
+        if error.action is Action.LISTEN_ELSEWHERE:  # the addresses of a gateway are settings, not options
+            raise error.revised(remedy=f"{error.remedy} in the settings file", action=None) from error
+        raise
 
 
 @gateway.command()
@@ -164,7 +171,7 @@ def status(session: Session, /) -> None:
         rows = {
             "gateway": f"{settings.identity}, {'running' if fields['running'] else 'not running'}",
             "deliveries": ", ".join(f"{count} {stage}" for stage, count in sorted(stages.items())) or "none yet",
-            "log": f"{fields['entries']:,} entries, {fields['published']:,} of them published; {waiting:,} wait",
+            "log": f"{counted_entries(len(log))}, {fields['published']:,} published; {waiting:,} wait",
         }
         session.fields(rows | ({"paused": ", ".join(paused)} if paused else {}))
 
@@ -267,6 +274,14 @@ def retry(session: Session, /, number: int, product: str) -> None:
                 action=Action.SHOW_GATEWAY_DEVICE,
                 values={"device": number},
             )
+        if found.stage not in (Stage.POSTPONED, Stage.PAUSED, Stage.STOPPED):
+            raise RefusedError(
+                f"no try of device {number} is over",
+                why=f"the delivery of {found.target.release} is {found.stage}",
+                remedy="look at the device",
+                action=Action.SHOW_GATEWAY_DEVICE,
+                values={"device": number},
+            )
         state.request_retry(number, product)
     target, fields = str(found.target.release), _delivery_fields(number, product, found)
     session.result(fields, lambda: session.done(f"{target} is offered to device {number} again, within a second"))
@@ -351,6 +366,9 @@ def gateway_setup(session: Session, password_fd: int | None) -> GatewaySetup:
 def _issue(session: Session, settings: GatewaySettings, state: GatewayState, whose: tuple[int, str]) -> None:
     """Issue a credential for a device and a face, and show it once."""
     number, face = whose
+    plans = _plans(settings)
+    if plans and number not in plans:
+        session.note(f"Warning: device {number} is not of this site, so the gateway refuses it until it is registered.")
     if face == "mqtt":
         secret, words = _broker_files(settings).issue([number])[str(number)], "password"
     elif face == "lwm2m":

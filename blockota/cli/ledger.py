@@ -12,7 +12,7 @@ import click
 from blockota.cli.device import DEVICE_NAME
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import key_option, open_key
-from blockota.cli.parameters import VERSION
+from blockota.cli.parameters import VERSION, NumberRange
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError, UsageError, shortened
 from blockota.formats.tlog import TreeHead
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from blockota.bindings.update_ledger import ProvenEntry, UpdateLedgerContract
 
 _FOLDER = click.Path(path_type=Path)
-_INDEX = click.IntRange(0, (1 << 64) - 1)
+_INDEX = NumberRange(0, (1 << 64) - 1)
 _UUID = click.argument("keeper", metavar="UUID", type=UUID_TYPE)
 
 

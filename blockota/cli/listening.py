@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from blockota.cli.parameters import INTERVAL
+from blockota.cli.parameters import INTERVAL, NumberRange
 from blockota.errors import UsageError
 
 _FILE = click.Path(path_type=Path)
@@ -61,7 +61,7 @@ def listening_options(command: Callable[..., None]) -> Callable[..., None]:
         help="Proxies whose X-Forwarded-For is trusted.",
     )
     @click.option(
-        "--clients", type=click.IntRange(1), default=256, show_default=True, help="Responses sent at the same time."
+        "--clients", type=NumberRange(1), default=256, show_default=True, help="Responses sent at the same time."
     )
     @click.option(
         "--stop-within", type=INTERVAL, default="30s", show_default=True, help="Time to finish transfers at a stop."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from blockota.cli.parameters import NumberRange
 from blockota.cli.session import Session, with_session
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def verify(session: Session, /, file: Path, trust: Path | None, *, asks_chain: b
 
 
 @click.command()
-@click.argument("index", type=click.IntRange(min=0))
+@click.argument("index", type=NumberRange(min=0))
 @click.option(
     "--log", "folder", type=click.Path(path_type=Path), metavar="FOLDER", help="The log; folder of [log] by default."
 )

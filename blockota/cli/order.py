@@ -14,7 +14,7 @@ import click
 from blockota.cli.identity import UUID_TYPE
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, may_propose_options, save_proposal
-from blockota.cli.parameters import TIME, VERSION
+from blockota.cli.parameters import TIME, VERSION, NumberRange
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError, UsageError
 from blockota.files import read_input
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from blockota.vendor.propose import Reason
 
 _FILE = click.Path(path_type=Path)
-_NUMBER = click.IntRange(1, (1 << 64) - 1)
+_NUMBER = NumberRange(1, (1 << 64) - 1)
 _MAX_LIST_SIZE = 1 << 26
 _KEY = key_option("The operator's")
 

@@ -28,6 +28,12 @@ _MAX_ADDRESS = 1 << 32
 _MAX_NONCE = _MAX_ID = 1 << 64
 
 
+class NumberRange(click.IntRange):
+    """A whole number between two limits, which click's errors would call an integer range."""
+
+    name = "number"
+
+
 def version(value: Any) -> Version:
     """Parse a version such as ``1.4.0``."""
     try:

@@ -12,7 +12,7 @@ import click
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.next_steps import after_offering
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
-from blockota.cli.parameters import AGREEMENT, VALIDITY, VERSION
+from blockota.cli.parameters import AGREEMENT, VALIDITY, VERSION, NumberRange
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, BlockOTAError, ContentError, StoreError, UsageError, shortened
 from blockota.model.agreement import Agreement, AgreementStatus
@@ -181,7 +181,7 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
 @click.option("--product", metavar="NAME", help="Only replicas of this product; goes with --version.")
 @click.option("--version", type=VERSION, help="Only replicas of this release; goes with --product.")
 @click.option(
-    "--leaves", type=click.IntRange(1, 1000), default=3, show_default=True, help="Random blocks to request per replica."
+    "--leaves", type=NumberRange(1, 1000), default=3, show_default=True, help="Random blocks to request per replica."
 )
 @click.option("--allow-private", is_flag=True, help="Also use URLs in private networks.")
 @with_session

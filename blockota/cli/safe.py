@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from blockota.cli.options import ProposalOptions, of_option, proposing_options, save_proposal
-from blockota.cli.parameters import ADDRESS
+from blockota.cli.parameters import ADDRESS, NumberRange
 from blockota.cli.proposal_text import show_part
 from blockota.cli.session import Session, VerbGroup, with_session
 
 if TYPE_CHECKING:
     from blockota.approval.chain_view import SafeState
 
-_THRESHOLD = click.IntRange(1, 256)
+_THRESHOLD = NumberRange(1, 256)
 
 
 @click.group(cls=VerbGroup)

@@ -111,6 +111,7 @@ def test_orders_are_carried_out_and_anchored(site: Workshop) -> None:
         [installed] = entries_with(site, number)
         assert (installed["kind"], installed["level"], installed["source"]) == ("install", "A", url)
         assert face.offer(256) is None
+        refused(site.run("gateway", "retry", "256"), REFUSED, "no try of device 256 is over", "is settled")
 
         # A configuration of the city comes back in the same way.
         Path("berlin.bin").write_bytes(b"interval = 60\n".ljust(64, b"\xff"))
@@ -174,6 +175,7 @@ def test_an_operator_looks_after_a_device(site: Workshop) -> None:
         shown = site.run("gateway", "device", "256").out
         assert all(word in shown for word in (f"{PRODUCT} 1.0.0", "nothing", "install A"))
         refused(site.run("gateway", "device", "257"), REFUSED, "device 257 is not known", "`blockota device list`")
+        refused(site.run("gateway", "device", "x"), USAGE, "'x' is not a valid number")
         refused(
             site.run("gateway", "retry", "256"), REFUSED, "nothing is to be installed", "`blockota gateway device 256`"
         )
