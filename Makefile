@@ -8,7 +8,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test peers check docs kubo clique witness cometbft nats slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
+.PHONY: help demo test peers check docs kubo clique witness cometbft nats slither halmos clear-signing mutants coverage fuzz deep bench bench-flash bench-gateway gas format artifacts lock clean runtime tests
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -84,11 +84,18 @@ deep: tests coverage ## Run all long campaigns, proofs and mutants, and process 
 	@$(PY) -m benchmarks.faults
 	@$(MAKE) --no-print-directory fuzz halmos mutants
 
-bench: tests ## Measure the figures of docs/figures.md, except those of flashing
+bench: tests ## Measure the figures of docs/figures.md, except those of flashing and of the gateway
 	@$(PY) -m benchmarks
 
 bench-flash: tests ## Measure flashing beside stm32flash and stm32loader, and inject 10,000 faults; takes half an hour
 	@$(PY) -m benchmarks.flashing
+
+bench-gateway: tests ## Measure the faces of the gateway beside nginx and libcoap (needs mosquitto, nginx, libcoap3-bin)
+	@$(BOOTSTRAP) peers
+	@$(PY) -m benchmarks.planning
+	@$(PY) -m benchmarks.fleet_ddi
+	@$(PY) -m benchmarks.fleet_mqtt
+	@$(PY) -m benchmarks.fleet_lwm2m
 
 gas: tests ## Measure the gas of the contracts; write the tables and the snapshot
 	@$(PY) -m benchmarks.gas --write
