@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import signal
 import subprocess
 import zlib
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ IMAGES = ROOT / "examples" / "bluepill" / "images"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Run the server that forks the tests' programs; all workers share it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` ignores it, and programs inherit that
     if not hasattr(config, "workerinput"):
         stack = ExitStack()
         stack.enter_context(forks.server())
