@@ -292,12 +292,12 @@ def split_entries(bundle: bytes) -> list[bytes]:
     Raises:
         ValueError: the bundle ends inside an entry.
     """
-    entries, place = [], 0
-    while place < len(bundle):
+    entries, place = list[bytes](), 0
+    while place < len(bundle) - 1:
         begin = place + _LENGTH.size
-        place = begin + int.from_bytes(bundle[place:begin])
+        place = begin + (bundle[place] << 8 | bundle[place + 1])
         entries.append(bundle[begin:place])
-    if place > len(bundle):
+    if place != len(bundle):
         raise ValueError("the entry bundle ends inside an entry")
     return entries
 
@@ -368,5 +368,5 @@ def tree_of(leaves: Iterable[bytes]) -> TreeHead:
 def _complete_hash(hashes: list[bytes]) -> bytes:
     """Return the hash of a complete subtree from the hashes of one of its levels."""
     while len(hashes) > 1:
-        hashes = [node_hash(hashes[place], hashes[place + 1]) for place in range(0, len(hashes), 2)]
+        hashes = [*map(node_hash, hashes[::2], hashes[1::2])]
     return hashes[0]

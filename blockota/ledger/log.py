@@ -57,11 +57,14 @@ class LogDisk:
     def write(self, path: str, data: bytes) -> None:
         """Write a file; it is complete or absent. Its name is durable after `sync`."""
         target = self.folder / path
-        for folder in (target.parent, *target.parent.parents):
-            self._changed.add(folder)
-            if folder.exists():
-                break
-        target.parent.mkdir(parents=True, exist_ok=True)
+        parent = target.parent
+        self._changed.add(parent)
+        if not parent.is_dir():
+            for folder in parent.parents:
+                self._changed.add(folder)
+                if folder.exists():
+                    break
+            parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target, staging=self.folder / _NEW) as file:
             file.write(data)
 
@@ -155,20 +158,16 @@ class TileLog:
             newest = self._newest(count, before=first)
             # Of two equal entries, the first counts.
             indices = dict(zip(reversed(newest), range(first - 1, -1, -1), strict=False))
-            found, added = list[int](), list[bytes]()
-            for entry in given:
-                if len(entry) > MAX_ENTRY_SIZE:
-                    why = f"it has {len(entry):,} bytes, and an entry has at most {MAX_ENTRY_SIZE:,}"
-                    raise UsageError("the entry cannot be appended", why=why)
-                if entry not in indices:
-                    indices[entry] = first + len(added)
-                    added.append(entry)
-                found.append(indices[entry])
+            if (largest := max(map(len, given), default=0)) > MAX_ENTRY_SIZE:
+                why = f"it has {largest:,} bytes, and an entry has at most {MAX_ENTRY_SIZE:,}"
+                raise UsageError("the entry cannot be appended", why=why)
+            added = [entry for entry in dict.fromkeys(given) if entry not in indices]
+            indices.update(zip(added, range(first, first + len(added)), strict=True))
             if added:
                 self._disk.write(_Batch(first, len(added)).path, join_entries(added))
                 self._disk.sync()
                 self._tail = first + len(added), [*newest, *added][-count:]
-            return found
+            return [indices[entry] for entry in given]
 
     def publish(self, signer: NoteSigner, *, cosign: Cosign | None = None) -> Note:
         """Integrate the appended entries, and publish a checkpoint of the larger tree.
