@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "map.h"
+
 enum { BOOT_REPORT_MAGIC = 0x426F4F54 };
 
 enum boot_flags {
@@ -29,5 +31,9 @@ struct boot_report {
   uint16_t flags;
   uint16_t refusal;
 };
+
+#ifndef LAST_BOOT /* the report in RAM; a port may place it elsewhere */
+#define LAST_BOOT ((volatile struct boot_report *)(uintptr_t)BOOT_REPORT)
+#endif
 
 #endif

@@ -9,6 +9,7 @@
 
 struct image {
   uint32_t slot;             /* address of the header */
+  uint32_t load_address;     /* where the program was linked to start, with `imgtool --rom-fixed`; else 0 */
   uint32_t header_size;      /* with its padding; the vector table follows */
   uint32_t hashed_size;      /* header, program and protected TLVs */
   uint32_t total_size;       /* with all TLVs */
@@ -21,6 +22,9 @@ struct image {
 
 /* Read header and TLVs of a slot; reads nothing outside the slot. False unless both are complete. */
 bool image_read(uint32_t slot, struct image *image);
+
+/* Return whether the load address is slot 0, the initial stack lies in RAM and the reset vector in the program. */
+bool image_fits(const struct image *image);
 
 /* Return whether the SHA-256 of header, program and protected TLVs is the digest of the image. */
 bool image_is_intact(const struct image *image);
