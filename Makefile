@@ -107,7 +107,7 @@ artifacts: tests ## Write the contracts' ABIs and bytecode into the package
 	@$(PY) -m scripts.build_artifacts
 
 lock: ## Update the lock files after a change of pyproject.toml (needs uv)
-	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra gateway --extra hardware --extra dev pyproject.toml -o requirements-dev.lock
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra gateway --extra access --extra hardware --extra dev pyproject.toml -o requirements-dev.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra delta --extra dtls -c requirements-dev.lock pyproject.toml -o requirements-compiled.lock
 	echo slither-analyzer==0.11.6 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-slither.lock

@@ -70,6 +70,7 @@ HOMES = {
     "uvicorn": ("blockota.gateway",),
     "h11": ("blockota.repository", "blockota.stores.http"),
     "smpclient": ("blockota.gateway.faces.smp.board",),
+    "joserfc": ("blockota.formats.request_token",),
     "aiomqtt": ("blockota.messaging.client",),
     "aiocoap": ("blockota.gateway.faces.lwm2m",),
 }

@@ -1,0 +1,101 @@
+"""Compact JSON Web Signatures of requests between identities (RFC 7515), read with joserfc. Pure.
+
+The protected header is exactly ``{alg, kid}``: no other parameter is accepted, so no token names its own key (``jwk``,
+``jku``, ``x5c``) or an extension (``crit``). The kind of the signer's key decides which algorithms are accepted:
+
+========  =====================================================
+P-256     ``ES256`` (RFC 7518, section 3.4)
+Ed25519   ``Ed25519`` (RFC 9864, section 2.2)
+RSA       ``RS256`` or ``PS256`` (RFC 7518, sections 3.3 and 3.5)
+========  =====================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from blockota.formats.jws import base64url, from_base64url
+from blockota.formats.public_key import KeyKind, PublicKey
+from blockota.strict_json import load_object
+
+ALGORITHMS: Mapping[KeyKind, tuple[str, ...]] = {
+    KeyKind.P256: ("ES256",),
+    KeyKind.ED25519: ("Ed25519",),
+    KeyKind.RSA: ("RS256", "PS256"),
+}
+"""The algorithms of the keys of identities, by the kind of the key."""
+_PARTS = 3
+_JWK_KINDS = {KeyKind.P256: "EC", KeyKind.ED25519: "OKP", KeyKind.RSA: "RSA"}
+
+Sign = Callable[[bytes], bytes]
+"""Signs bytes with an algorithm of `ALGORITHMS`, and returns the signature as RFC 7518 defines it."""
+
+
+@dataclass(frozen=True)
+class RequestToken:
+    """A token whose signature has not been checked.
+
+    Attributes:
+        text: the token, as it was received.
+        algorithm: header ``alg``.
+        key_id: header ``kid``: the identity that the token claims to come from.
+        claims: the document.
+    """
+
+    text: str
+    algorithm: str
+    key_id: str
+    claims: Mapping[str, Any]
+
+
+def read_token(text: str) -> RequestToken:
+    """Read a token without checking its signature.
+
+    Raises:
+        ValueError: the text is not a compact JWS, its encoding is not the shortest one, or its header is not
+            ``{alg, kid}``.
+        ProposalError: header or claims are not a JSON object, or have a member twice.
+    """
+    parts = text.split(".")
+    if len(parts) != _PARTS:
+        raise ValueError(f"it has {len(parts)} parts, and a compact JWS has {_PARTS}")
+    header, claims, _ = map(from_base64url, parts)
+    fields = load_object(header)
+    if set(fields) != {"alg", "kid"} or not all(isinstance(value, str) for value in fields.values()):
+        raise ValueError("its header is not exactly alg and kid")
+    return RequestToken(text, fields["alg"], fields["kid"], load_object(claims, has_fractions=True))
+
+
+def is_signed_by(token: RequestToken, key: PublicKey) -> bool:
+    """Return whether a token is signed by a key, with an algorithm of the kind of the key."""
+    from joserfc import jws  # noqa: PLC0415 - 70 ms, and only services that judge requests need it
+    from joserfc.errors import JoseError  # noqa: PLC0415
+    from joserfc.jwk import JWKRegistry  # noqa: PLC0415
+
+    algorithms = ALGORITHMS.get(key.kind, ())
+    if token.algorithm not in algorithms:
+        return False
+    try:
+        opened = jws.deserialize_compact(
+            token.text, JWKRegistry.import_key(key.pem, _JWK_KINDS[key.kind]), algorithms=[*algorithms]
+        )
+    except JoseError:
+        return False
+    return opened.headers() == {"alg": token.algorithm, "kid": token.key_id}
+
+
+def make_token(claims: Mapping[str, Any], *, algorithm: str, key_id: str, sign: Sign) -> str:
+    """Return a signed token.
+
+    Args:
+        claims: the document.
+        algorithm: the algorithm of `sign`.
+        key_id: the UUID of the signer.
+        sign: signs with the key of the signer, which may be in a token of hardware.
+    """
+    header = {"alg": algorithm, "kid": key_id}
+    signed = ".".join(base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))
+    return f"{signed}.{base64url(sign(signed.encode()))}"

@@ -1,0 +1,368 @@
+"""Signed requests between identities: what a receiver passes, and why it refuses the others. Pure.
+
+A request is a JSON-RPC 2.0 object of at most 64 KiB. Its parameters are ``{"signed": TOKEN}``, a compact JWS whose
+header names the sender's UUID (``kid``), and whose claims are exactly:
+
+==========  ================================================================================
+``iat``     Unix time of the signature, in seconds
+``jti``     a name that the sender never uses again, at most 64 characters
+``aud``     the UUID of the receiver, so that no other receiver accepts a recorded request
+``method``  the method, which is also that of the JSON-RPC object
+``data``    a JSON object: what is submitted or commanded
+==========  ================================================================================
+
+The published system signs in another way: ``{"data", "identity", "time", "nonce", "to", "digest", "signature"}``. The
+digest is the SHA-256 of the other members as compact JSON with sorted names, in hexadecimal digits, and the signature
+is the RSA signature (PKCS #1 v1.5) of this digest in base64. This form is for ``submit`` alone, because it does not
+sign the method. Without ``time``, ``nonce`` and ``to``, anyone can replay it: a receiver accepts such a request only if
+its operator chose so (`Receiver.accepts_replayable`).
+
+`judge` checks in this order:
+
+1. the size and the JSON (`read_request`, before the identity is read),
+2. the age of the registry's newest block,
+3. the identity is enrolled and not retired,
+4. the signature; and a request through a tunnel comes from the virtual IP of its sender,
+5. the ban: only after the signature, because otherwise anyone could cause a warning against a banned identity,
+6. the receiver, the time, and whether the request was seen before,
+7. whether the receiver has the method, and the kind of the sender may call it.
+
+A refusal is *proven* to come from the identity only if the identity signed this request for this receiver, within the
+time, and the receiver had not seen it: anyone can send a recorded request again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import json
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from blockota.errors import BlockOTAError, RefusedError
+from blockota.formats.public_key import KeyKind, PublicKey
+from blockota.formats.request_token import RequestToken, is_signed_by, read_token
+from blockota.model.identity import Identity, IdentityKind
+from blockota.strict_json import load_object
+
+MAX_SIZE = 64 * 1024
+"""The size of the largest request, in bytes."""
+WINDOW = 60
+"""The number of seconds by which the time of a request may differ from that of the receiver."""
+_NAME_SIZE = 64
+_CLAIMS = {"iat", "jti", "aud", "method", "data"}
+_PUBLISHED = {"data", "identity", "digest", "signature"}
+_FRESHNESS = {"time", "nonce", "to"}
+
+
+class Fault(enum.Enum):
+    """Why a request is refused: the code of its JSON-RPC error, and the reason in its warning."""
+
+    NOT_JSON = -32700, "The request is not JSON"
+    NOT_A_REQUEST = -32600, "The request is not a JSON-RPC 2.0 request"
+    NO_SUCH_METHOD = -32601, "Unknown method"
+    WRONG_PARAMETERS = -32602, "The parameters are not a signed request"
+    REGISTRY_STALE = -32603, "The registry of identities is out of reach"
+    WRONG_KEY = -32001, "Public key verification failed"
+    BANNED = -32002, "{kind} is banned"
+    NOT_FRESH = -32003, "The request is too old, was seen before, or is for another receiver"
+    UNKNOWN_IDENTITY = -32004, "Unknown identity"
+    WRONG_ADDRESS = -32004, "The address of the sender belongs to another identity"
+    NOT_ALLOWED = -32005, "{kind} may not call this method"
+
+    @property
+    def code(self) -> int:
+        """The code of the JSON-RPC error."""
+        return int(self.value[0])
+
+    def reason(self, kind: IdentityKind | None = None) -> str:
+        """The reason, with the kind of the identity that sent the request."""
+        return str(self.value[1]).format(kind=str(kind or "identity").capitalize())
+
+
+_UNPROVEN = {
+    *(Fault.REGISTRY_STALE, Fault.UNKNOWN_IDENTITY, Fault.WRONG_KEY, Fault.WRONG_ADDRESS),
+    Fault.NOT_FRESH,
+}
+
+
+class RequestFaultError(RefusedError):
+    """A request that cannot be read.
+
+    Attributes:
+        fault: why the receiver refuses it.
+    """
+
+    def __init__(self, fault: Fault, why: str) -> None:
+        super().__init__("the request is refused", why=why)
+        self.fault = fault
+
+
+@dataclass(frozen=True)
+class PublishedForm:
+    """The parts of a request in the form of the published system that only its signature needs."""
+
+    digest: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class SignedRequest:
+    """A request that has been read, and whose signature has not been checked.
+
+    Attributes:
+        raw: the bytes of the request, as they were received. They are kept as evidence.
+        id: the id of the JSON-RPC request.
+        method: the method.
+        sender: the identity that the request claims to come from.
+        data: what is submitted or commanded.
+        time: Unix time of the signature; None only in the published form.
+        name: the name that the sender never uses again; empty only in the published form.
+        receiver: the UUID of the receiver; None only in the published form.
+        form: the signature.
+    """
+
+    raw: bytes = field(repr=False)
+    id: str | int
+    method: str
+    sender: UUID
+    data: Mapping[str, Any]
+    time: int | None
+    name: str
+    receiver: UUID | None
+    form: RequestToken | PublishedForm = field(repr=False)
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether the request can be sent again, because its signature covers no time, name and receiver."""
+        return self.time is None
+
+    def is_signed_by(self, key: PublicKey) -> bool:
+        """Return whether the request is signed by a key."""
+        if isinstance(self.form, RequestToken):
+            return is_signed_by(self.form, key)
+        public = load_der_public_key(key.spki) if key.kind is KeyKind.RSA else None
+        if not isinstance(public, RSAPublicKey):
+            return False
+        try:
+            public.verify(self.form.signature, self.form.digest, PKCS1v15(), Prehashed(SHA256()))
+        except InvalidSignature:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class RegistryReading:
+    """What the registry had about the sender of a request.
+
+    Attributes:
+        identity: the record; None if the registry has none.
+        block_time: Unix time of the block at which the record was read.
+        address_owner: the identity whose virtual IP the request came from; None if it did not come through a tunnel.
+    """
+
+    identity: Identity | None
+    block_time: int
+    address_owner: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """The service that judges a request.
+
+    Attributes:
+        uuid: its identity.
+        methods: the kinds of identities that may call each of its methods.
+        max_age: the largest age of a block at which an identity was read, in seconds.
+        accepts_replayable: whether requests in the published form without time, nonce and receiver are accepted.
+    """
+
+    uuid: UUID
+    methods: Mapping[str, frozenset[IdentityKind]]
+    max_age: int = 60
+    accepts_replayable: bool = False
+
+
+@dataclass(frozen=True)
+class RequestVerdict:
+    """The result of `judge`.
+
+    Attributes:
+        fault: why the request is refused; None if it is accepted.
+        detail: the fault in detail; empty if the request is accepted.
+        is_proven: whether it is proven that the identity of the sender sent this request.
+    """
+
+    fault: Fault | None = None
+    detail: str = ""
+    is_proven: bool = True
+
+
+def read_request(raw: bytes) -> SignedRequest:
+    """Read a request; its signature is not checked.
+
+    Args:
+        raw: the bytes, as they were received.
+
+    Raises:
+        RequestFaultError: the bytes are not a signed request.
+    """
+    if len(raw) > MAX_SIZE:
+        raise RequestFaultError(Fault.NOT_A_REQUEST, f"it has more than {MAX_SIZE:,} bytes")
+    if raw.lstrip().startswith(b"["):
+        raise RequestFaultError(Fault.NOT_A_REQUEST, "it is a batch, and each request is sent alone")
+    try:
+        fields = load_object(raw, has_fractions=True)
+    except BlockOTAError as error:
+        raise RequestFaultError(Fault.NOT_JSON, error.why) from error
+    has_members = set(fields) == {"jsonrpc", "id", "method", "params"} and fields["jsonrpc"] == "2.0"
+    if not has_members or not _is_id(fields["id"]) or not _is_name(fields["method"]):
+        why = 'its members are not "jsonrpc": "2.0", an id of at most 64 characters, a method, and params'
+        raise RequestFaultError(Fault.NOT_A_REQUEST, why)
+    params = fields["params"]
+    try:
+        if isinstance(params, dict) and set(params) == {"signed"} and isinstance(params["signed"], str):
+            return _read_token_form(raw, fields, read_token(params["signed"]))
+        if isinstance(params, dict) and set(params) >= _PUBLISHED:
+            return _read_published_form(raw, fields, params)
+    except BlockOTAError as error:
+        raise RequestFaultError(Fault.WRONG_PARAMETERS, error.why) from error
+    except ValueError as error:
+        raise RequestFaultError(Fault.WRONG_PARAMETERS, str(error)) from error
+    raise RequestFaultError(Fault.WRONG_PARAMETERS, 'they are not {"signed": TOKEN}')
+
+
+def judge(
+    request: SignedRequest,
+    reading: RegistryReading,
+    receiver: Receiver,
+    *,
+    now: int,
+    seen: Container[tuple[UUID, str]],
+) -> RequestVerdict:
+    """Return whether a receiver accepts a request. The caller then remembers the sender and name of the request.
+
+    Args:
+        request: the request.
+        reading: the registry's record of the sender.
+        receiver: the service that received the request.
+        now: Unix time.
+        seen: senders and names of the requests of the last two `WINDOW`, also of those before a restart.
+    """
+    stale = _freshness_fault(request, receiver, now=now, seen=seen)
+    fault, detail = next(_faults(request, reading, receiver, now=now, stale=stale), (None, ""))
+    is_proven = fault not in _UNPROVEN and not stale and not request.is_replayable
+    return RequestVerdict(fault, detail, is_proven=is_proven)
+
+
+def _faults(
+    request: SignedRequest, reading: RegistryReading, receiver: Receiver, *, now: int, stale: str
+) -> Iterator[tuple[Fault, str]]:
+    """Yield the faults of a request in the order of the checks; the steps are those of this module's description."""
+    identity, sender = reading.identity, request.sender
+    # (2) the age of the registry
+    if (age := now - reading.block_time) > receiver.max_age:
+        yield Fault.REGISTRY_STALE, f"its newest block is {age} seconds old"
+    # (3) the record
+    if identity is None or identity.retired:
+        yield Fault.UNKNOWN_IDENTITY, f"the identity {sender} is {'retired' if identity else 'not enrolled'}"
+        return
+    # (4) signature and address
+    if not request.is_signed_by(identity.keys.key):
+        yield Fault.WRONG_KEY, f"it is not signed by the key of {sender}"
+    if reading.address_owner not in {None, sender}:
+        yield Fault.WRONG_ADDRESS, f"it came from the virtual IP of {reading.address_owner}"
+    # (5) the ban
+    if identity.banned:
+        yield Fault.BANNED, f"the identity {sender} is banned"
+    # (6) receiver, time and replay
+    if stale:
+        yield Fault.NOT_FRESH, stale
+    # (7) the method
+    kinds = receiver.methods.get(request.method)
+    if kinds is None:
+        yield Fault.NO_SUCH_METHOD, f"this receiver has no method {request.method!r:.40}"
+    elif identity.kind not in kinds:
+        callers = " or ".join(sorted(map(str, kinds)))
+        yield Fault.NOT_ALLOWED, f"{request.method} is called by {callers}, and not by {identity.kind}"
+
+
+def _freshness_fault(request: SignedRequest, receiver: Receiver, *, now: int, seen: Container[tuple[UUID, str]]) -> str:
+    """Return why a request is not a new one for this receiver; empty if it is."""
+    if request.time is None:
+        return "" if receiver.accepts_replayable else "its signature covers no time, nonce and receiver"
+    if request.receiver != receiver.uuid:
+        return f"it is for the receiver {request.receiver}"
+    difference = now - request.time
+    if abs(difference) > WINDOW:
+        return f"it was signed {abs(difference)} seconds {'ago' if difference > 0 else 'in the future'}"
+    return f"the request {request.name!r} was received before" if (request.sender, request.name) in seen else ""
+
+
+def _read_token_form(raw: bytes, fields: Mapping[str, Any], token: RequestToken) -> SignedRequest:
+    claims = token.claims
+    if set(claims) != _CLAIMS:
+        raise ValueError(f"the claims of the token are not exactly {', '.join(sorted(_CLAIMS))}")
+    if claims["method"] != fields["method"]:
+        raise ValueError("the token was signed for another method")
+    time, name, data = claims["iat"], claims["jti"], claims["data"]
+    if type(time) is not int or not _is_name(name) or not isinstance(data, dict):
+        raise ValueError("iat is not a whole number, jti not a text of 1 to 64 characters, or data not an object")
+    sender, receiver = _uuid(token.key_id), _uuid(claims["aud"])
+    return SignedRequest(raw, fields["id"], fields["method"], sender, data, time, name, receiver, token)
+
+
+def _read_published_form(raw: bytes, fields: Mapping[str, Any], params: Mapping[str, Any]) -> SignedRequest:
+    added = set(params) - _PUBLISHED
+    if added not in (set(), _FRESHNESS):
+        raise ValueError("the published form has time, nonce and to, or none of the three")
+    if fields["method"] != "submit":
+        raise ValueError("the published form does not sign the method, and is accepted for submit alone")
+    covered = {name: value for name, value in params.items() if name not in {"digest", "signature"}}
+    text = json.dumps(covered, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    digest, signature = params["digest"], params["signature"]
+    if digest != sha256(text.encode()).hexdigest():
+        raise ValueError("the digest is not that of the other members")
+    try:
+        signed = PublishedForm(bytes.fromhex(digest), base64.b64decode(signature, validate=True))
+    except (binascii.Error, TypeError) as error:
+        raise ValueError("the signature is not base64") from error
+    data, time, name = params["data"], params.get("time"), params.get("nonce", "")
+    if not isinstance(data, dict) or (added and (type(time) is not int or not _is_name(name))):
+        raise ValueError("data is not an object, time not a whole number, or nonce not a text of 1 to 64 characters")
+    receiver = _uuid(params["to"]) if added else None
+    return SignedRequest(raw, fields["id"], "submit", _uuid(params["identity"]), data, time, name, receiver, signed)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _NAME_SIZE
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int or _is_name(value)
+
+
+def _uuid(value: object) -> UUID:
+    """Read a UUID in its usual form: lower case, with hyphens.
+
+    Raises:
+        ValueError: the value is not a UUID in this form.
+    """
+    try:
+        found = UUID(str(value))
+    except ValueError as error:
+        raise ValueError(f"{value!r:.50} is not a UUID") from error
+    if value != str(found):
+        raise ValueError(f"{value!r:.50} is not a UUID in lower case with hyphens")
+    return found
