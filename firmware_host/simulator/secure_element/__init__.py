@@ -1,0 +1,54 @@
+"""A model of Microchip's secure element ATECC608 at the level of its commands.
+
+The model was written from Microchip's data sheets, shares no code with the driver in ``device/``, and is compared with
+Microchip's own library in ``tests/peers/secure_element``. Where the public documents leave a rule open, the model takes
+the stricter reading, so that a driver that works here does not rely on it: a command that uses TempKey or the message
+digest buffer uses it up; keys work only after the data zone is locked; a slot is locked only after the data zone.
+
+Not modelled: AES, ECDH, KDF, PrivWrite, DeriveKey, SelfTest, encrypted reads and writes, limited use of keys and the
+single-wire interface. The chip answers these commands with a parse error or an execution error.
+
+Example:
+    element = SecureElement(clock=time.monotonic)
+    element.wake()
+    element.write(WordAddress.COMMAND, ChipCommand(Opcode.INFO).encoded())
+    answer = element.read(7)  # None until the command's time has passed
+"""
+
+from firmware_host.simulator.secure_element.element import (
+    EXECUTION_TIMES,
+    WAKE_TIME,
+    WATCHDOG,
+    ChipFaults,
+    PowerState,
+    SecureElement,
+)
+from firmware_host.simulator.secure_element.memory import ElementMemory
+from firmware_host.simulator.secure_element.protocol import (
+    WAKE_ANSWER,
+    ChipCommand,
+    ChipStatus,
+    ChipStatusError,
+    Opcode,
+    WordAddress,
+    crc16,
+    with_checksum,
+)
+
+__all__ = [
+    "EXECUTION_TIMES",
+    "WAKE_ANSWER",
+    "WAKE_TIME",
+    "WATCHDOG",
+    "ChipCommand",
+    "ChipFaults",
+    "ChipStatus",
+    "ChipStatusError",
+    "ElementMemory",
+    "Opcode",
+    "PowerState",
+    "SecureElement",
+    "WordAddress",
+    "crc16",
+    "with_checksum",
+]

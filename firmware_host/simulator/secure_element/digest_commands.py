@@ -1,0 +1,111 @@
+"""The commands with SHA-256: SHA, MAC and CheckMac."""
+
+from __future__ import annotations
+
+import hmac as keyed_hash
+
+from firmware_host.simulator.secure_element.core import ChipCore, TempKey, parse, require, sha256
+from firmware_host.simulator.secure_element.memory import OTHER_DATA
+from firmware_host.simulator.secure_element.protocol import ChipCommand, ChipStatus, ChipStatusError, Opcode
+
+_BLOCK, _KEY = 64, 32
+_START, _UPDATE, _END, _HMAC_START = 0, 1, 2, 4
+_TO_TEMP_KEY, _TO_DIGEST, _TO_OUTPUT = 0x00, 0x40, 0xC0
+_FROM_TEMP_KEY_2, _FROM_TEMP_KEY_1, _IS_INPUT = 1, 2, 4
+_OTP_88, _OTP_64, _SERIAL = 0x10, 0x20, 0x40
+_OTHER = 13
+
+
+def sha(core: ChipCore, command: ChipCommand) -> bytes:
+    """Compute a SHA-256 digest, or an HMAC with the key in a slot: start (modes 0, 4), blocks of 64 bytes (1), end (2).
+
+    The digest is also put into TempKey, into the message digest buffer with bit 6 of the last mode, or nowhere else
+    with bits 6 and 7. Public keys as messages, and contexts that are read and written, are not modelled.
+    """
+    step, target, registers = command.mode & 0x3F, command.mode & 0xC0, core.registers
+    parse(step in {_START, _UPDATE, _END, _HMAC_START} and (step == _END or not target))
+    if step in {_START, _HMAC_START}:
+        parse(not command.data)
+        registers.sha = bytearray()
+        registers.hmac_key = _mac_key(core, command.param2) if step == _HMAC_START else None
+        return b""
+
+    message = registers.sha
+    if message is None:
+        raise ChipStatusError(ChipStatus.EXECUTION_ERROR)
+    parse(command.param2 == len(command.data))
+    parse(len(command.data) == _BLOCK if step == _UPDATE else len(command.data) < _BLOCK)
+    message += command.data
+    if step == _UPDATE:
+        return b""
+    parse(target in {_TO_TEMP_KEY, _TO_DIGEST, _TO_OUTPUT})
+    registers.sha = None
+    key = registers.hmac_key
+    digest = sha256(bytes(message)) if key is None else keyed_hash.digest(key, bytes(message), "sha256")
+    if target == _TO_TEMP_KEY:
+        registers.temp_key = TempKey(digest, is_input=True)
+    elif target == _TO_DIGEST:
+        registers.digest = digest
+    return digest
+
+
+def mac(core: ChipCore, command: ChipCommand) -> bytes:
+    """Return the digest of a key, a challenge, the command, and the OTP zone and serial number as bits 4 to 6 select.
+
+    Bit 0 takes the challenge from TempKey instead of the command, bit 1 takes the key from TempKey instead of a slot;
+    bit 2 must then be equal to TempKey's flag SourceFlag.
+    """
+    mode = command.mode
+    parse(not mode & 0x88 and len(command.data) == (0 if mode & _FROM_TEMP_KEY_2 else _KEY))
+    from_register = _from_temp_key(core, mode)
+    first = from_register if mode & _FROM_TEMP_KEY_1 else _mac_key(core, command.param2)
+    second = from_register if mode & _FROM_TEMP_KEY_2 else command.data
+    memory, serial = core.memory, core.memory.serial
+    otp = bytes(memory.otp[: 11 if mode & _OTP_88 else 8 if mode & _OTP_64 else 0]).ljust(11, b"\0")
+    has_serial = bool(mode & _SERIAL)
+    return sha256(
+        first,
+        second,
+        bytes((Opcode.MAC, mode)) + command.param2.to_bytes(2, "little"),
+        otp,
+        serial[8:9] + (serial[4:8] if has_serial else bytes(4)),
+        serial[0:2] + (serial[2:4] if has_serial else bytes(2)),
+    )
+
+
+def checkmac(core: ChipCore, command: ChipCommand) -> bytes:
+    """Compare a MAC that another chip made; a match authorizes the use of keys that require it.
+
+    The 13 bytes of other data stand for what the other chip's MAC covers: four bytes of its command, three of its OTP
+    zone, four and two of its serial number.
+    """
+    mode = command.mode
+    parse(not mode & 0xD8 and len(command.data) == 2 * _KEY + _OTHER)
+    challenge, response, other = command.data[:_KEY], command.data[_KEY : 2 * _KEY], command.data[2 * _KEY :]
+    core.registers.authorized = None
+    from_register = _from_temp_key(core, mode)
+    first = from_register if mode & _FROM_TEMP_KEY_1 else _mac_key(core, command.param2, is_check=True)
+    second = from_register if mode & _FROM_TEMP_KEY_2 else challenge
+    otp, serial = bytes(core.memory.otp[:8]) if mode & _OTP_64 else bytes(8), core.memory.serial
+    covered = other[:4], otp, other[4:7], serial[8:9], other[7:11], serial[0:2], other[11:13]
+    if sha256(first, second, *covered) != response:
+        raise ChipStatusError(ChipStatus.MISMATCH)
+    core.registers.authorized = None if mode & _FROM_TEMP_KEY_1 else command.param2
+    return b""
+
+
+def _mac_key(core: ChipCore, slot: int, *, is_check: bool = False) -> bytes:
+    """Return a slot's 32 bytes of key for a MAC; NoMac forbids the making of MACs, but not their check."""
+    rules = core.usable(slot)
+    require(not rules.is_private and rules.key_type == OTHER_DATA and (is_check or not rules.forbids_mac))
+    require(not rules.requires_random or core.registers.temp_key is not None)
+    return bytes(core.memory.slots[slot][:_KEY])
+
+
+def _from_temp_key(core: ChipCore, mode: int) -> bytes:
+    """Return TempKey if a MAC uses it; its SourceFlag must be the one that the mode states."""
+    if not mode & (_FROM_TEMP_KEY_1 | _FROM_TEMP_KEY_2):
+        return b""
+    temp_key = core.take_temp_key()
+    require(temp_key.is_input == bool(mode & _IS_INPUT))
+    return temp_key.value[:32]

@@ -1,0 +1,210 @@
+"""The ATECC608 on its bus: wake, idle and sleep, packets, execution times and the watchdog."""
+
+from __future__ import annotations
+
+import random as pseudo_random
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from importlib import resources
+
+from firmware_host.simulator.secure_element import digest_commands as digests
+from firmware_host.simulator.secure_element import key_commands as keys
+from firmware_host.simulator.secure_element import zone_commands as zones
+from firmware_host.simulator.secure_element.core import ChipCore, Registers
+from firmware_host.simulator.secure_element.memory import CHIP_MODE, I2C_ADDRESS, ElementMemory
+from firmware_host.simulator.secure_element.protocol import (
+    WAKE_ANSWER,
+    ChipCommand,
+    ChipStatus,
+    ChipStatusError,
+    Opcode,
+    WordAddress,
+    decode,
+    with_checksum,
+)
+
+_LIMITS = tomllib.loads((resources.files(__package__) / "limits.toml").read_text())
+EXECUTION_TIMES: dict[Opcode, float] = {Opcode[name]: seconds for name, seconds in _LIMITS["commands"].items()}
+"""The time of each command in seconds."""
+WAKE_TIME: float = _LIMITS["chip"]["wake"]
+WATCHDOG: float = _LIMITS["chip"]["watchdog"]
+LONG_WATCHDOG: float = _LIMITS["chip"]["long_watchdog"]
+_REFUSAL_TIME: float = _LIMITS["chip"]["refusal"]
+_HANDLERS: dict[int, Callable[[ChipCore, ChipCommand], bytes]] = {
+    Opcode.INFO: zones.info,
+    Opcode.READ: zones.read,
+    Opcode.WRITE: zones.write,
+    Opcode.UPDATE_EXTRA: zones.update_extra,
+    Opcode.LOCK: zones.lock,
+    Opcode.COUNTER: zones.counter,
+    Opcode.RANDOM: zones.random,
+    Opcode.NONCE: zones.nonce,
+    Opcode.GENKEY: keys.genkey,
+    Opcode.SIGN: keys.sign,
+    Opcode.VERIFY: keys.verify,
+    Opcode.SECUREBOOT: keys.secureboot,
+    Opcode.SHA: digests.sha,
+    Opcode.MAC: digests.mac,
+    Opcode.CHECKMAC: digests.checkmac,
+}
+
+
+class PowerState(Enum):
+    """What the chip listens to: everything, or the wake condition alone."""
+
+    AWAKE = auto()
+    IDLE = auto()
+    ASLEEP = auto()
+
+
+@dataclass(frozen=True)
+class ChipFaults:
+    """Faults of the chip and its wires, in effect while they are set.
+
+    Attributes:
+        is_absent: nothing acknowledges, as without a chip or with a cut wire.
+        late: seconds that every command takes longer than its limit.
+        has_wrong_checksum: one bit of every answer's checksum is inverted.
+        truncated_to: the number of bytes that every answer has at most; the bus delivers 0xFF after them.
+    """
+
+    is_absent: bool = False
+    late: float = 0.0
+    has_wrong_checksum: bool = False
+    truncated_to: int | None = None
+
+
+class SecureElement:
+    """An ATECC608 as its bus master meets it.
+
+    The model does no I/O. It reads the time from `clock`, so that a test or a simulated board decides when a command
+    has ended. A new element is asleep, as after its power was switched on.
+
+    Attributes:
+        faults: the faults in effect.
+        core: the part that executes commands.
+
+    Args:
+        memory: what the chip keeps without power; of a new chip by default.
+        clock: returns a monotonic time in seconds.
+        random: returns a number of random bytes; a seeded sequence by default, so that a run can be repeated.
+    """
+
+    def __init__(
+        self,
+        memory: ElementMemory | None = None,
+        *,
+        clock: Callable[[], float],
+        random: Callable[[int], bytes] | None = None,
+    ) -> None:
+        self.faults = ChipFaults()
+        self.core = ChipCore(memory or ElementMemory(), random or pseudo_random.Random(0).randbytes)  # noqa: S311  # a model's keys protect nothing
+        self._clock = clock
+        self._state = PowerState.ASLEEP
+        self._woke_at = self._ready_at = clock()
+        self._answer, self._position = b"", 0
+
+    @property
+    def memory(self) -> ElementMemory:
+        """Return what the chip keeps without power."""
+        return self.core.memory
+
+    @property
+    def address(self) -> int:
+        """Return the chip's I2C address, 7 bits."""
+        return self.memory.config[I2C_ADDRESS] >> 1
+
+    def power_state(self) -> PowerState:
+        """Return the state now; the watchdog puts a chip to sleep that has been awake for too long."""
+        limit = LONG_WATCHDOG if self.memory.config[CHIP_MODE] & 4 else WATCHDOG
+        if self._state is PowerState.AWAKE and self._clock() - self._woke_at >= limit:
+            self._sleep()
+        return self._state
+
+    def power_cycle(self) -> None:
+        """Switch the power off and on: registers, latch and prohibition of SecureBoot are lost."""
+        self._sleep()
+        self.core.is_latched = self.core.is_boot_prohibited = False
+
+    def wake(self) -> None:
+        """Receive the wake condition; a chip that is awake ignores it."""
+        if self.faults.is_absent or self.power_state() is PowerState.AWAKE:
+            return
+        self._state, self._woke_at = PowerState.AWAKE, self._clock()
+        self._put(WAKE_ANSWER, WAKE_TIME)
+
+    def write(self, word_address: int, data: bytes = b"") -> bool:
+        """Receive a write, and return whether the chip acknowledged it.
+
+        Args:
+            word_address: the first byte, one of `WordAddress`; the chip ignores others.
+            data: the bytes after it; with `WordAddress.COMMAND` one packet.
+        """
+        if not self._listens():
+            return False
+        if word_address == WordAddress.RESET:
+            self._position = 0
+        elif word_address == WordAddress.SLEEP:
+            self._sleep()
+        elif word_address == WordAddress.IDLE:
+            self._state = PowerState.IDLE
+            self._answer = b""
+        elif word_address == WordAddress.COMMAND:
+            self._execute_packet(data)
+        return True
+
+    def read(self, length: int) -> bytes | None:
+        """Return the next bytes of the answer, or None if the chip does not acknowledge: asleep, busy, or no answer.
+
+        Bytes after the end of the answer are 0xFF, as on a bus that nobody drives.
+        """
+        if not self._listens() or not self._answer:
+            return None
+        end = self._position + length
+        found = self._answer[self._position : end]
+        self._position = end
+        return found.ljust(length, b"\xff")
+
+    def execute(self, opcode: int, mode: int = 0, param2: int = 0, data: bytes = b"") -> bytes:
+        """Execute a command at once, without bus and time, and return the answer's data; empty for success.
+
+        Raises:
+            ChipStatusError: the chip refuses the command, or a comparison failed.
+        """
+        handler = _HANDLERS.get(opcode)
+        if handler is None:
+            raise ChipStatusError(ChipStatus.PARSE_ERROR)
+        if opcode != Opcode.SHA:
+            self.core.registers.sha = None
+        return handler(self.core, ChipCommand(opcode, mode, param2, data))
+
+    def _listens(self) -> bool:
+        """Return whether the chip takes part in a transfer now."""
+        is_ready = self._clock() >= self._ready_at
+        return not self.faults.is_absent and self.power_state() is PowerState.AWAKE and is_ready
+
+    def _sleep(self) -> None:
+        """Enter sleep, where the registers are lost."""
+        self._state = PowerState.ASLEEP
+        self.core.registers = Registers()
+        self._answer = b""
+
+    def _execute_packet(self, packet: bytes) -> None:
+        """Execute a command packet; its answer can be read when the command's time has passed."""
+        seconds = _REFUSAL_TIME
+        try:
+            command = decode(packet)
+            seconds = EXECUTION_TIMES.get(Opcode(command.opcode), seconds) if command.opcode in _HANDLERS else seconds
+            answer = self.execute(command.opcode, command.mode, command.param2, command.data)
+        except ChipStatusError as refusal:
+            answer = bytes([refusal.status])
+        self._put(with_checksum(answer or bytes([ChipStatus.SUCCESS])), seconds + self.faults.late)
+
+    def _put(self, answer: bytes, seconds: float) -> None:
+        """Put an answer into the output buffer, for when a time has passed."""
+        if self.faults.has_wrong_checksum:
+            answer = answer[:-1] + bytes([answer[-1] ^ 1])
+        self._answer, self._position = answer[: self.faults.truncated_to], 0
+        self._ready_at = self._clock() + seconds
