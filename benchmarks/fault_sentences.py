@@ -130,11 +130,11 @@ _PATTERNS: Sequence[tuple[str, Rule]] = (
     ("the board did not return the digest of its flash", rule.fault_on_the_way),
     (r"\w{16} was read from its RAM in place of \w{16}, the mark of this run's results", rule.fault_on_the_way),
     # Checks that failed
-    ("check 6 failed, the board holds something unknown", rule.unknown),
+    ("check 6 failed, the board has unknown contents", rule.unknown),
     ("the flash is neither blank nor a release of any product of this contract", rule.unknown),
     ("check that the right board is connected, then consent to replacing its contents", rule.always),
     ("check 7 failed, the board has another chip", rule.garbled),
-    ("the board's product id is 0x..., the release is for 0x...", rule.garbled),
+    ("the board's product id is 0x..., but the release is for 0x...", rule.garbled),
     ("check 8 failed, the board is readout protected", rule.garbled),
     ("the flash cannot be read, so the written image could not be verified", rule.garbled),
     ("check 10 failed, the flash does not contain the written bytes", rule.differs),

@@ -43,7 +43,10 @@ class Connection:
         self.settings, self._purpose, self._note = settings, purpose, note
 
     def close(self) -> None:
-        """Close the open connections to the node. A later read opens new connections."""
+        """Close the open connections to the node.
+
+        A later read opens them again.
+        """
         if "chain" in self.__dict__:
             self.chain.close()
 
@@ -87,7 +90,10 @@ class Connection:
         return self.settings.contract
 
     def _not_set(self, key: str, name: str) -> UsageError:
-        """Return the error for a contract whose address is not set. The file of its publisher sets the address."""
+        """Return the error for a contract whose address is not set.
+
+        The remedy is the file that the contract's publisher provides.
+        """
         owner = publisher_of(key)
         file, why = self.settings.file, f"there is no {FILE_NAME} in this folder"
         if file is not None:
@@ -119,7 +125,7 @@ class Connection:
         if contract.block_ota().lower() != self.contract_address.lower():
             raise RefusedError(
                 "the configured contracts do not belong together",
-                why=f"{address} refers to the releases of {contract.block_ota()}, not of {self.contract_address}",
+                why=f"{address} refers to the contract {contract.block_ota()}, not to {self.contract_address}",
                 remedy="correct the setting contract or replication in blockota.toml",
             )
         return contract
@@ -134,7 +140,9 @@ class Connection:
         return kind(self.chain, address, first_block=self.settings.first_block)
 
     def owned(self, setting: str) -> OwnedContract:
-        """Return a contract that a Safe owns by its setting, ``contract`` or one of `REGISTRIES`.
+        """Return a contract that a Safe owns.
+
+        The setting is ``contract`` or one of `REGISTRIES`.
 
         Raises:
             UsageError: the settings do not name the contract.
@@ -175,7 +183,10 @@ class Connection:
         return self.settings.chain_id in LOCAL_CHAIN_IDS
 
     def image_sources(self, named: Sequence[str] = ()) -> ImageSources:
-        """Return the sources of an image: first the named URLs, then those of the settings and the chain."""
+        """Return the sources of an image.
+
+        The named URLs come first, then the sources from the settings and from the chain.
+        """
 
         def replicas(release: Release) -> Iterable[Agreement]:
             return self.replication.replicas(release.product, release.version) if self.settings.replication else ()

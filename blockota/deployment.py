@@ -1,4 +1,7 @@
-"""Deployment files, with the addresses of the contracts that were deployed to a chain."""
+"""Deployment files.
+
+A deployment file contains the addresses of the contracts that were deployed to a chain.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from blockota.strict_json import check_depth
 LOCAL_CHAIN_ID = 1337
 """The chain id of the local chain, and of Ape's ``local`` network."""
 LOCAL_GATEWAY_CHAIN_ID = 1338
-"""The chain id of the local gateway chain, if it is a chain of its own."""
+"""The chain id of the local gateway chain, if it is separate from the local producer chain."""
 LOCAL_CHAINS = frozenset({LOCAL_CHAIN_ID, LOCAL_GATEWAY_CHAIN_ID})
 """The chain ids of the chains that `blockota.chain.local` starts."""
 GATEWAY_FOLDER = "gateway"
-"""The folder of the local gateway chain, in that of the local chain."""
+"""The folder of the local gateway chain, inside the folder of the local producer chain."""
 _MAX_FILE_SIZE = 1 << 16
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
@@ -37,8 +40,9 @@ class Deployment:
         owners: addresses of the Safe's owners at its deployment.
         threshold: the number of owners who must sign.
         block_number: the block in which the first contract was created.
-        registries: addresses of the deployed contracts among `blockota.settings.REGISTRIES`, by setting.
-        safes: addresses of the Safes that own these contracts, by owner: ``consortium`` and ``city``.
+        registries: addresses of the deployed contracts, by setting. The settings are those of
+            `blockota.settings.REGISTRIES`.
+        safes: addresses of the Safes that own these contracts. The keys are the owners: ``consortium`` and ``city``.
     """
 
     chain_id: int
@@ -106,12 +110,12 @@ class Deployment:
 def settings_text(networks: Mapping[str, tuple[str, Deployment]], *, comment: str) -> str:
     """Return the text of a settings file.
 
-    For the city's BlockOTA, the file has a network ``<name>-configurations``, with which the commands for products and
-    releases use this contract.
+    For the city's BlockOTA, the file has a network ``<name>-configurations``. On this network, the commands for
+    products and releases use the city's BlockOTA.
 
     Args:
-        networks: URL and deployment of each network by its name. The first is the network of the producer chain, the
-            last that of the gateway chain.
+        networks: URL and deployment of each network by its name. The first is the network of the producer chain, and
+            the last is the network of the gateway chain.
         comment: the first line of the file.
     """
     names = list(networks)

@@ -45,24 +45,24 @@ if TYPE_CHECKING:
 
 _SMALLEST_PAGE = 2048
 _SMALLEST_PAGES = {0x451: 16 * 1024}
-"""Bytes of the smallest page of chips whose option bytes select the page size (RM0410, RM0440, RM0432)."""
+"""Size in bytes of the smallest pages, for chips whose option bytes select the page size (RM0410, RM0440, RM0432)."""
 
 
 def view_of(connection: Connection, proposals: Sequence[Proposal], *, safe: str = "") -> ChainView:
-    """Read the state of the chain that owners need for a review of these proposals, which are of one Safe.
+    """Read the state of the chain that owners need for a review of these proposals.
 
-    Without proposals, `safe` selects the Safe (`find_desk`).
+    All proposals are of one Safe. Without proposals, `safe` selects the Safe (`find_desk`).
 
     Raises:
-        ProposalError: the proposals are of several Safes, or of one that owns none of the configured contracts.
-        ChainError: the block was replaced by a reorganisation during the reads.
+        ProposalError: the proposals are of several Safes, or of a Safe that owns none of the configured contracts.
+        ChainError: a reorganisation replaced the block during the reads.
     """
     settings = connection.settings
     if len({(one.chain_id, one.safe) for one in proposals}) > 1:
         raise ProposalError(
             "the proposals are of several Safes",
             why="a chain view is for the owners of one Safe",
-            remedy="make a view for the proposals of each Safe",
+            remedy="make one view for each Safe",
         )
     place = (proposals[0].safe, proposals[0].to) if proposals else (safe, "")
     desk = find_desk(connection, *place)
@@ -83,11 +83,11 @@ def views_of(
         proposals: the proposals.
 
     Returns:
-        The views; for proposals of other Safes only, the view of the default Safe (`find_desk`). And the errors of
-        chains that are out of reach, by chain id, if another chain is within reach.
+        The views, and the errors of chains that are out of reach, by chain id. If no proposal is of a Safe that owns a
+        configured contract, the only view is that of the default Safe (`find_desk`).
 
     Raises:
-        ChainError: all chains are out of reach.
+        ChainError: no chain is within reach.
     """
     views: dict[tuple[int, str], ChainView] = {}
     errors: dict[int, ChainError] = {}
@@ -110,8 +110,8 @@ def find_desk(connection: Connection, safe: str = "", target: str = "") -> Desk:
         connection: the connection to the chain.
         safe: address of the Safe; empty for the owner of the configured BlockOTA, or of the first registry if there is
             no BlockOTA.
-        target: address that a proposal calls. It decides between two contracts BlockOTA of one Safe, of which one has
-            the city's configurations.
+        target: address that a proposal calls. It selects one of two BlockOTA contracts of the same Safe, if one of them
+            has the city's configurations.
 
     Raises:
         ProposalError: the Safe owns none of the configured contracts.
@@ -141,12 +141,18 @@ def find_desk(connection: Connection, safe: str = "", target: str = "") -> Desk:
 
 
 def _replication(connection: Connection) -> ReplicationContract | None:
-    """Return the replication contract; without one, agreements can be neither made nor decided."""
+    """Return the replication contract; None without one.
+
+    Without it, agreements can be neither made nor decided.
+    """
     return connection.replication if connection.settings.replication else None
 
 
 def _owners_of(chain: Chain, registries: Mapping[str, str]) -> dict[str, str]:
-    """Return the owners of contracts by setting, without the contracts that do not exist on this chain."""
+    """Return the owners of contracts by setting.
+
+    Contracts that do not exist on this chain are left out.
+    """
     known, owners = interface("BlockOTA"), {}
     results = chain.try_calls([(place, known.encode_call("owner")) for place in registries.values()])
     for key, result in zip(registries, results, strict=True):
@@ -158,16 +164,18 @@ def _owners_of(chain: Chain, registries: Mapping[str, str]) -> dict[str, str]:
 def review_on(
     connection: Connection, proposal: Proposal, inputs: ImageInputs | None = None, *, view: ChainView
 ) -> Review:
-    """Review a proposal before its signature: check its chain and Safe, hash its images, and read the chain's state.
+    """Review a proposal before its signature.
+
+    The review checks its chain and Safe, hashes its images, and reads the chain's state.
 
     Args:
         connection: the connection to the chain.
         proposal: the proposal.
-        inputs: the places of the images; None means the store and the configured sources.
-        view: the state of the chain, as from `view_of`.
+        inputs: where the images are; None means the store and the configured sources.
+        view: the state of the chain, for example from `view_of`.
 
     Raises:
-        ProposalError: the proposal is for another chain or Safe, or an image is not the image in the calldata.
+        ProposalError: the proposal is for another chain or Safe, or an image differs from the image in the calldata.
         BlockOTAError: an image cannot be checked.
     """
     places = inputs or ImageInputs(lambda: connection.store, sources=connection.image_sources())
@@ -188,7 +196,10 @@ def unattended_signer(
 
 
 def describe(connection: Connection, release: Release, named: Sequence[str] = ()) -> Description:
-    """Find the manifest of a release in the sources of its image; the URLs `named` are asked first."""
+    """Find the manifest of a release in the sources of its image.
+
+    The URLs in `named` are asked first.
+    """
     return find_description(
         connection.contract,
         release,
@@ -200,7 +211,7 @@ def describe(connection: Connection, release: Release, named: Sequence[str] = ()
 def complete_draft(
     connection: Connection, draft: Draft, path: Path, *, contract: BlockOTAContract | None = None
 ) -> Draft:
-    """Add the image of a file to a draft, with the memory of the product's chip, and make the wanted patches.
+    """Add an image file and the memory of the product's chip to a draft, and make the wanted patches.
 
     A configuration for a device that is not an STM32 is opaque.
 
@@ -208,10 +219,10 @@ def complete_draft(
         connection: the connection to the chain, with the store and the sources of older images.
         draft: the draft.
         path: the image file.
-        contract: the contract with the product; None is that of the connection.
+        contract: the contract with the product; None stands for the connection's contract.
 
     Raises:
-        UsageError: the file does not exist, or contradicts the draft; the library for deltas is not installed.
+        UsageError: the file does not exist, the file contradicts the draft, or the library for deltas is not installed.
         RefusedError: the product is not paired, its chip is not supported, or the file is not an image.
         StoreError: the image of an older release was not found.
     """
@@ -265,8 +276,8 @@ def require_pairing(product: Product) -> None:
     """Refuse a pairing with a chip or region for which no bench or gateway could install a release.
 
     Raises:
-        RefusedError: the chip is not in the chip table, or the region does not fit it. With chip id 0, the region does
-            not begin at 0.
+        RefusedError: the chip is not in the chip table, the region does not fit the chip, or the region of a product
+            with chip id 0 does not begin at 0.
     """
     if product.chip_id != NO_CHIP:
         require_flash_region(product.region, require_chip(product.chip_id))
@@ -275,15 +286,16 @@ def require_pairing(product: Product) -> None:
         size = product.region.size
         raise RefusedError(
             "the region does not begin at 0",
-            why=f"with chip id 0 the region is the largest size of an image, and {product.region} is given",
+            why=f"with chip id 0, only the size of the region has a meaning, but {product.region} is given",
             remedy=f"give 0:{size}, where {size} is the largest size in bytes",
         )
 
 
 def require_flash_region(region: Region, chip: Chip) -> None:
-    """Refuse a region that does not fit the chip: check 7 would refuse the product's releases on every bench.
+    """Refuse a region that does not fit the chip.
 
-    A region consists of whole erase units, so that flashing one product never erases bytes of another.
+    Check 7 would refuse the product's releases on every bench. A region consists of whole erase units. Flashing one
+    product therefore never erases bytes of another.
 
     Raises:
         RefusedError: the region exceeds the largest flash of the chip, or contains only a part of an erase unit.
@@ -307,7 +319,10 @@ def require_flash_region(region: Region, chip: Chip) -> None:
 
 
 def _erase_units(chip: Chip) -> tuple[Region, ...]:
-    """Return the erase units of the chip's largest flash; if their size is not known, units of the smallest size."""
+    """Return the erase units of the chip's largest flash.
+
+    If their size is not known, the smallest possible size is used.
+    """
     if not chip.is_erased_whole:
         return tuple(Region(unit.address, unit.size) for unit in chip.erase_units(chip.flash_limit))
     page = _SMALLEST_PAGES.get(chip.product_id, _SMALLEST_PAGE)

@@ -1,4 +1,4 @@
-"""The tree of all errors.
+"""The tree of all errors of BlockOTA.
 
 Each number is the `exit_status` of a command that fails with the error::
 
@@ -38,10 +38,11 @@ _LISTED = 3
 
 
 class Action(Enum):
-    """A remedy that a command or an option carries out; `blockota.cli.remedies` names the command or option.
+    """A remedy that a command or an option carries out.
 
-    The library does not name options. An error's `remedy` uses the words of the domain, and its `action` selects the
-    option that the command line adds. A word in parentheses after a member names the value that its option needs.
+    `blockota.cli.remedies` names the command or option. The library does not name options. An error's `remedy` uses the
+    words of the domain, and its `action` selects the option that the command line adds. A word in parentheses after a
+    member names the value that its option needs.
     """
 
     # Images, stores and sources
@@ -286,7 +287,7 @@ class FlashProofError(BoardError):
 
 
 class LinkError(BoardError):
-    """The board's port cannot be opened, its connection was lost, or the line returned a wrong echo."""
+    """The port of the board cannot be opened, its connection was lost, or the line returned a wrong echo."""
 
 
 class NoAnswerError(BoardError):

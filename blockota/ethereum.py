@@ -7,10 +7,10 @@ import re
 from Crypto.Hash import keccak as _keccak
 
 ZERO_ADDRESS = "0x" + "00" * 20
-"""The address that stands for none in calls and records."""
+"""The address that means "no address" in calls and records."""
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _CHECKSUM_RAISES = 8
-"""A letter is upper case if the hexadecimal digit of the hash at the same position is at least this (EIP-55)."""
+"""The smallest digit of the hash that makes the letter at the same position upper case (EIP-55)."""
 
 
 def keccak(data: bytes = b"", *, text: str = "") -> bytes:

@@ -1,7 +1,8 @@
-"""File locks between processes. The operating system releases the locks of a process that ends or is killed.
+"""File locks between processes.
 
-A lock file is never removed, because a waiting process would then lock the removed file. A lock file is separate from
-the file that it protects, because on Windows a locked byte cannot be read through other handles.
+The operating system releases the locks of a process when it ends or is killed. A lock file is never removed, because a
+waiting process would then lock the removed file. A lock file is separate from the file that it protects, because on
+Windows a locked byte cannot be read through other handles.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path
 SHARES = 32
 """The number of processes and threads that can have a shared lock at the same time."""
 _PAUSE = 0.01
-"""Seconds between two attempts to lock: operating systems do not offer a lock with a timeout."""
+"""Seconds between two attempts to lock. Attempts are repeated because operating systems do not offer a lock with a
+timeout."""
 
 
 class LockHeldError(Exception):
@@ -46,7 +48,7 @@ def shared_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[None
     """Lock a resource, either shared with other holders or exclusively, while the ``with`` block runs.
 
     A shared holder locks one of `SHARES` files, and an exclusive holder locks all of them, in order. Of two exclusive
-    holders, the second therefore waits at the first file. An exclusive holder keeps each file once it is locked, so
+    holders, the second therefore waits at the first file. An exclusive holder keeps each file that it has locked, so
     that new shared holders cannot delay it forever. The lock is not reentrant.
 
     Args:

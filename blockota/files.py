@@ -1,4 +1,7 @@
-"""Write files that are complete or absent: each is written under a temporary name and then renamed."""
+"""Write files that are complete or absent.
+
+Each file is written under a temporary name and then renamed.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +145,9 @@ def result_files(output: Path, companion: Path | None) -> Iterator[tuple[BinaryI
 
 
 def write_result(path: Path, data: bytes) -> None:
-    """Write an output file that the operator named; the file is complete or absent.
+    """Write an output file that the operator named.
+
+    The file is complete or absent.
 
     Raises:
         UsageError: the folder does not exist or cannot be written.
@@ -267,7 +272,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def find_similar(path: Path, *, remedy: str) -> str:
-    """Add the file that was probably meant to the remedy for a missing file, such as 1.4.0.json for 1.4.0."""
+    """Add a similar file name to the remedy for a missing file, such as 1.4.0.json for 1.4.0."""
     try:
         names = [] if os.path.lexists(path) else sorted(other.name for other in path.parent.iterdir())
     except OSError:

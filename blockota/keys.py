@@ -1,11 +1,11 @@
-"""Keys by URI. A key's URI names the place where the key is kept; the key itself is never typed on a command line.
+"""Keys by URI.
 
-``keystore:FILE``  an encrypted keystore file (Web3 Secret Storage, version 3)
-``ape:ALIAS``      an account of Ape: the keystore ``~/.ape/accounts/ALIAS.json``, or an account of a plugin, such as
-                   a hardware wallet
-``env:NAME``       an environment variable with the private key in hex, for a vendor's CI
-``pkcs11:…``       a key in a PKCS #11 token (RFC 7512; see `blockota.pkcs11_keys`), for services
-``dev:N``          account N of the well-known test mnemonic, on local chains only
+The URI of a key names the place where the key is kept. The key itself never appears on a command line.
+``keystore:FILE``  an encrypted keystore file (Web3 Secret Storage, version 3) ``ape:ALIAS``      an account of Ape: the
+keystore ``~/.ape/accounts/ALIAS.json``, or an account of a plugin, such as a hardware wallet ``env:NAME``       an
+environment variable with the private key in hex, for a vendor's CI ``pkcs11:…``       a key in a PKCS #11 token (RFC
+7512; see `blockota.pkcs11_keys`), for services ``dev:N``          account N of the well-known test mnemonic, on local
+chains only
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PRIVATE_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}", re.ASCII)
 _ALIAS = re.compile(r"\w[\w .@-]*")
 _VARIABLE = re.compile(r"[A-Za-z_]\w{0,79}", re.ASCII)
 _HEX_OF_A_KEY = re.compile(r"[0-9a-fA-F]{41}", re.ASCII)
-"""One hexadecimal digit more than an address has."""
+"""More hexadecimal digits than an address has: a text with so many digits may be a key."""
 _MNEMONIC_WORDS = 12
 _SHORTEST_PASSWORD = 8
 """The minimum number of characters of a password that a person chooses (NIST SP 800-63B)."""
@@ -86,7 +86,9 @@ def account_of(
 
 
 def public_key_of(account: BaseAccount) -> bytes:
-    """Return x and y of the public key of an account, which signs a message for it: not every account states its key.
+    """Return x and y of the public key of an account.
+
+    The account signs a message, because not every account states its key.
 
     Raises:
         RefusedError: the account did not sign.
@@ -111,13 +113,14 @@ def open_token_key(
     Args:
         uri: the URI, as described in `blockota.pkcs11_keys`.
         environment: the environment of ``pin-source=env:NAME``.
-        ask_pin: called with a prompt if the URI has no ``pin-source``; None refuses such a URI.
-        curve: the required curve; None accepts each that BlockOTA uses.
+        ask_pin: called with a prompt if the URI has no ``pin-source``. With None, a URI without a ``pin-source`` is
+            refused.
+        curve: the required curve; None accepts each curve that BlockOTA uses.
 
     Raises:
         UsageError: the library python-pkcs11 is not installed, the URI is not valid, or the PIN, the module, the token
             or the key cannot be found.
-        RefusedError: the PIN is wrong or locked, other users can read its file, or the key cannot be used.
+        RefusedError: the PIN is wrong or locked, other users can read the PIN's file, or the key cannot be used.
     """
     try:
         from blockota.pkcs11_keys import KeyName, TokenKey, find_pin
@@ -132,7 +135,9 @@ def open_token_key(
 
 
 def create_keystore(path: Path, *, ask_password: Callable[[str], str]) -> str:
-    """Make a key, and write it to a new keystore file, encrypted with scrypt and readable only for its owner.
+    """Make a key and write it to a new keystore file.
+
+    The file is encrypted with scrypt, and only its owner can read it.
 
     Args:
         path: the keystore file.
@@ -148,7 +153,7 @@ def create_keystore(path: Path, *, ask_password: Callable[[str], str]) -> str:
 
     if _could_be_key(path.name):
         raise UsageError(
-            "the name of the keystore file could be a private key, so it is not shown",
+            "the given file name could be a private key, so it is not shown",
             why="this command makes a new key, and does not take an existing key",
             remedy="choose a file name, such as alice.json",
         )
@@ -160,7 +165,7 @@ def create_keystore(path: Path, *, ask_password: Callable[[str], str]) -> str:
     password = ask_password(f"New password of {path.name}: ")
     if len(password) < _SHORTEST_PASSWORD:
         raise UsageError(
-            "the password is too short, no key was made",
+            "the password is too short, and no key was made",
             why=f"anyone who gets the file can try passwords, so at least {_SHORTEST_PASSWORD} characters are required",
             remedy="choose a longer password, such as five random words",
         )
@@ -225,13 +230,16 @@ def _not_a_private_key(shown: str) -> UsageError:
 
 
 def _could_be_key(text: str) -> bool:
-    """Whether a text may be a key or a mnemonic typed in place of a name. Errors never contain a possible key."""
+    """Whether a text may be a key or a mnemonic that was typed in place of a name.
+
+    Errors never contain a possible key.
+    """
     is_hex = _HEX_OF_A_KEY.search(re.sub(r"[\W_]", "", text, flags=re.ASCII))
     return bool(is_hex) or len(re.findall(r"[a-z]{3,8}", text.lower())) >= _MNEMONIC_WORDS
 
 
 def _names_a_file(name: str) -> bool:
-    """Whether a name may appear in an error about a file: the file exists, or the name cannot be a key."""
+    """Whether an error about a file may contain a name: the file exists, or the name cannot be a key."""
     if not name or "\0" in name:
         return False
     try:
@@ -283,7 +291,7 @@ def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Calla
         named = keystore.get("address")
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         if "MAC mismatch" in str(error):
-            raise RefusedError(f"wrong password for {path.name}, nothing was signed", remedy="try again") from error
+            raise RefusedError(f"wrong password for {path.name}; nothing was signed", remedy="try again") from error
         raise _not_a_keystore(path) from error
 
     # The MAC does not cover the cipher's parameters, so a damaged keystore can decrypt to another key.

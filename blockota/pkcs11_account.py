@@ -1,6 +1,7 @@
 """An account whose key is in a PKCS #11 token, with the interface of eth-account.
 
-A token returns r and s only. Which of two public keys belongs to them, the recovery id, is found by a trial.
+A token returns only r and s of a signature. Two public keys match r and s, and the recovery id selects one of them. The
+account tries both to find the recovery id.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from blockota.pkcs11_keys import TokenKey
 _FIRST_V, _FIRST_EIP155_V = 27, 35
 _WORD = 32
 _DYNAMIC_FEE = b"\x02"
-"""The type of a transaction of EIP-1559 (EIP-2718)."""
+"""The transaction type of EIP-1559 (EIP-2718)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +34,14 @@ class TokenAccount(BaseAccount):
     """An account in a token.
 
     Attributes:
-        key: the key; its curve is secp256k1.
+        key: the key in the token; its curve is secp256k1.
     """
 
     key: TokenKey
 
     @property
     def address(self) -> ChecksumAddress:
-        """The account's address: the end of the public key's hash."""
+        """The account's address: the last 20 bytes of the public key's hash."""
         return ChecksumAddress(to_checksum_address(keccak(self.key.public_key)[-20:]))  # type: ignore[arg-type]
 
     def sign_message(self, signable_message: SignableMessage) -> SignedMessage:
@@ -102,5 +103,5 @@ def _word(number: int) -> bytes:
 
 
 def _raw(value: str | bytes | None) -> bytes:
-    """Return the bytes of an address or of calldata, which eth-account takes in hexadecimal too."""
+    """Return the bytes of an address or of calldata. eth-account accepts both as bytes and as hexadecimal text."""
     return bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else bytes(value or b"")

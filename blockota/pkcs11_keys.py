@@ -1,14 +1,14 @@
 """Keys in a PKCS #11 token: a hardware security module, a smart card, or SoftHSM.
 
-Source: RFC 7512. A URI names the module, the token, the key, and the place of the PIN::
+Source: RFC 7512. A URI names the module, the token, the key and the place of the PIN::
 
     pkcs11:token=gateway;object=log?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=env:GATEWAY_PIN
 
-The key is named by ``object`` (its label) or ``id``, the token by ``token`` (its label) or ``serial``. The PIN is in an
-environment variable (``env:NAME``) or in the first line of a file (``file:PATH``). Without ``pin-source``, it is asked
-for. Private keys never leave the token.
+The attribute ``object`` (a label) or ``id`` names the key, and ``token`` (a label) or ``serial`` names the token. The
+PIN is in an environment variable (``env:NAME``) or in the first line of a file (``file:PATH``). Without ``pin-source``,
+the operator is asked for the PIN. Private keys never leave the token.
 
-The library python-pkcs11 is optional, so `blockota.keys` imports this module only for such a URI.
+The library python-pkcs11 is optional, so `blockota.keys` imports this module only for a ``pkcs11:`` URI.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _CURVES: dict[str, Curve] = {
     "06032b6570": "Ed25519",  # the OID of RFC 8410
     "130c656477617264733235353139": "Ed25519",  # the name "edwards25519" of PKCS #11 3.0
 }
-"""The curves by their attribute CKA_EC_PARAMS, in hexadecimal."""
+"""The curves by the hexadecimal value of the attribute CKA_EC_PARAMS."""
 _ORDERS: dict[Curve, int] = {
     "P-256": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
     "secp256k1": 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141,
@@ -75,7 +75,7 @@ _REASONS: Mapping[type[Exception], str] = {
     exceptions.SessionHandleInvalid: "the token ended the session",
     exceptions.SessionCount: "other programs use all sessions of the token",
 }
-"""What the errors of python-pkcs11 mean; other errors are reported by the name of their class."""
+"""The meaning of the errors of python-pkcs11. Other errors are reported by the name of their class."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class KeyName:
     Attributes:
         path: the attributes of the token and the key, by their names in the URI.
         module: the file of the PKCS #11 module.
-        pin_source: ``env:NAME`` or ``file:PATH``; empty if the PIN is asked for.
+        pin_source: ``env:NAME`` or ``file:PATH``; empty if the operator is asked for the PIN.
     """
 
     path: Mapping[str, bytes]
@@ -94,7 +94,9 @@ class KeyName:
 
     @classmethod
     def parse(cls, uri: str) -> KeyName:
-        """Parse a URI. Errors do not repeat it, because it may contain a PIN by mistake.
+        """Parse a URI.
+
+        Errors do not repeat the URI, because it may contain a PIN by mistake.
 
         Raises:
             UsageError: the URI is not valid, names no token or key, or contains a PIN.
@@ -104,7 +106,7 @@ class KeyName:
         if "pin-value" in {*path, *query}:
             raise UsageError(
                 "the URI contains a PIN, which is not used",
-                why="other users can see the command line; regard this PIN as known, and set a new one",
+                why="other users can see the command line, so this PIN is no longer secret: set a new PIN",
                 remedy="name the place of the PIN: pin-source=env:NAME or pin-source=file:PATH",
             )
         why = ""
@@ -126,12 +128,12 @@ class KeyName:
 
     @property
     def token(self) -> str:
-        """The token as errors name it."""
+        """The token, as errors name it."""
         return "the token " + self._shown("token", "serial")
 
     @property
     def key(self) -> str:
-        """The key as errors name it."""
+        """The key, as errors name it."""
         return "the key " + (self._shown("object") if "object" in self.path else f"with the id {self.path['id'].hex()}")
 
     def _shown(self, *names: str) -> str:
@@ -144,7 +146,7 @@ class TokenKey:
     Args:
         name: the parsed URI.
         pin: the PIN.
-        curve: the required curve; None accepts each.
+        curve: the required curve; None accepts every curve.
 
     Attributes:
         curve: the key's curve.
@@ -152,7 +154,7 @@ class TokenKey:
 
     Raises:
         UsageError: python-pkcs11 is not installed, the module cannot be loaded, the token or the key is missing, or
-            several have the name.
+            several tokens or keys match the URI.
         RefusedError: the PIN is wrong or locked, or the key cannot be used.
     """
 
@@ -166,10 +168,11 @@ class TokenKey:
         """Sign a hash of 32 bytes with an ECDSA key.
 
         Returns:
-            r and s, 32 bytes each. Of the two valid values of s, the lower one is returned: contracts refuse the other.
+            r and s, 32 bytes each. Two values of s are valid. The lower value is returned, because contracts refuse the
+            other.
 
         Raises:
-            RefusedError: the token did not sign, or its signature is not that of the public key.
+            RefusedError: the token did not sign, or its signature does not match the public key.
         """
         order = _ORDERS[self.curve]
         signature = self._sign(digest, Mechanism.ECDSA)
@@ -187,7 +190,7 @@ class TokenKey:
         """Sign a message with an Ed25519 key. Returns the 64 bytes of the signature.
 
         Raises:
-            RefusedError: the token did not sign, or its signature is not that of the public key.
+            RefusedError: the token did not sign, or its signature does not match the public key.
         """
         signature = self._sign(message, Mechanism.EDDSA)
         try:
@@ -216,11 +219,12 @@ def find_pin(name: KeyName, environment: Mapping[str, str], ask: Callable[[str],
     Args:
         name: the URI, which names the place of the PIN.
         environment: the environment of ``pin-source=env:NAME``.
-        ask: called with a prompt if the URI has no ``pin-source``; None refuses such a URI.
+        ask: called with a prompt if the URI has no ``pin-source``. With None, a URI without a ``pin-source`` is
+            refused.
 
     Raises:
         UsageError: the PIN cannot be found.
-        RefusedError: other users can read the file of the PIN.
+        RefusedError: other users can read the PIN's file.
     """
     kind, _, place = name.pin_source.partition(":")
     if not name.pin_source and ask:
@@ -279,7 +283,7 @@ def _log_in(name: KeyName, pin: str) -> pkcs11.Session:
         except UserAlreadyLoggedIn:  # for another key of this process
             return found[0].open()
     except PKCS11Error as error:
-        raise RefusedError(f"{name.token} was not opened, nothing was signed", why=_reason(error)) from error
+        raise RefusedError(f"{name.token} was not opened; nothing was signed", why=_reason(error)) from error
 
 
 def _is_named(token: pkcs11.Token, path: Mapping[str, bytes]) -> bool:
@@ -290,7 +294,7 @@ def _is_named(token: pkcs11.Token, path: Mapping[str, bytes]) -> bool:
 
 
 def _find_key_pair(session: pkcs11.Session, name: KeyName) -> tuple[Any, Any]:
-    """Find the private key and its public key, which has the same id."""
+    """Find the private key, and the public key with the same id."""
     wanted: dict[Attribute, Any] = {}
     if "object" in name.path:
         wanted[Attribute.LABEL] = name.path["object"].decode(errors="replace")
@@ -312,7 +316,7 @@ def _find_key_pair(session: pkcs11.Session, name: KeyName) -> tuple[Any, Any]:
     if len(public) != 1:
         raise UsageError(
             f"the public key of {name.key} cannot be found",
-            why=f"{name.token} has {len(public)} public keys that belong to it",
+            why=f"{name.token} has {len(public)} public keys with the id of the private key",
             remedy="store the public key beside the private key, with the same id",
         )
     return private[0], public[0]
@@ -333,7 +337,7 @@ def _public_key(public: Any, name: KeyName, *, wanted: Curve | None) -> tuple[Cu
             f"{name.key} in {name.token} is not used",
             why=f"a key of the curve {wanted or 'P-256, secp256k1 or Ed25519'} is required, and this is "
             + (f"a key of the curve {curve}" if is_usable else "another key"),
-            remedy="name another key, or make one in the token",
+            remedy="name another key, or make a key in the token",
         )
     return curve, point.removeprefix(prefix)
 

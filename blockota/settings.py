@@ -27,13 +27,15 @@ FILE_NAME = "blockota.toml"
 DEFAULT_STORE = "file:.blockota/store"
 LOCAL_URL = "http://127.0.0.1:8545"
 DEFAULT_CONFIRMATIONS = 12
-"""The default number of confirmations: blocks that must follow a block before it is read. A local chain has 0."""
+"""The default number of confirmations. A block is read when this number of blocks follow it. A local chain has 0."""
 STATE_FOLDER = ".blockota"
 """The folder for BlockOTA's own files, beside the settings file."""
 BENCH_FOLDER, BENCH_LOG_NAME, OLD_BENCH_LOG_NAME = "bench", "log", "bench-log.jsonl"
-"""The folder of a bench in the state folder, the folder of its log in it, and the log's file of earlier versions."""
+"""The names of three places: the folder of a bench in the state folder, the log's folder in it, and the log file of
+earlier versions."""
 JOURNALS_NAME, BOARD_IMAGES_NAME = "interrupted", "board-images"
-"""The folders of a bench for the journals of interrupted runs, and for the records of the boards' own images."""
+"""The names of two folders of a bench: one for the journals of interrupted runs, and one for the records of images made
+for single boards."""
 _MAX_FILE_SIZE = 1 << 16
 _MAX_DIGITS = 20
 _GWEI_DECIMALS, _COIN_DECIMALS = 9, 18
@@ -52,8 +54,8 @@ REGISTRIES: Mapping[str, str] = {
     "ledger": "UpdateLedger",
     "orders": "UpdateOrders",
 }
-"""The settings with the addresses of further contracts, and the contracts' names: first those of the producer chain,
-where the city has a BlockOTA of its own for configurations, then those of the gateway chain."""
+"""The settings with the addresses of further contracts, and the names of these contracts. First come the contracts of
+the producer chain, including the city's BlockOTA for configurations. Then come the contracts of the gateway chain."""
 
 GATEWAY_REGISTRIES = frozenset({"identities", "devices", "ledger", "orders"})
 """The settings of the contracts on the gateway chain."""
@@ -94,9 +96,9 @@ class Settings:
         chain_id: the chain id that the node must have.
         contract: address of the BlockOTA contract; None if none is configured.
         replication: address of the FirmwareReplication contract; None if none is configured.
-        confirmations: blocks that must lie above a block before it is read.
+        confirmations: the number of blocks that must follow a block before it is read.
         store: the URL of the content store.
-        max_fee: the maximum fee for a unit of gas, in wei; None limits the fee by the usual price of the last blocks.
+        max_fee: the maximum fee for a unit of gas, in wei; None uses the usual price of the last blocks as a limit.
         transactions: folder of the journal of sent transactions.
         first_block: the first block that is searched for the contract's events.
         vendor_sources: the URLs of the vendor's repositories, asked for images that are not in the store.
@@ -144,7 +146,7 @@ class BenchSettings:
 
     Attributes:
         product: the product to flash.
-        port: the ports of the boards, one word or a list in the file.
+        port: the ports of the boards. The file has a single text or a list.
         wiring: the name of the wiring.
         invert_reset: whether the reset line of the wiring is inverted.
         invert_boot0: whether the BOOT0 line of the wiring is inverted.
@@ -156,7 +158,8 @@ class BenchSettings:
         board_image: the command that makes this image.
         log: the folder of the bench log.
         identity: the UUID of the enrolled technician who keeps the bench log.
-        device_alias: the beginning of the alias under which a board is registered, before a slash and its unique id.
+        device_alias: the first part of the alias under which a board is registered. A slash and the board's unique id
+            follow it.
     """
 
     product: str | None = None
@@ -197,7 +200,7 @@ def load_settings(
         config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
         network: a network's name; None means the network that the file selects.
         environment: the environment with ``BLOCKOTA_*`` variables.
-        role: the chain whose network is selected. A file that names no network for it uses its ``network``.
+        role: the chain whose network is selected. A file that names no network for this chain uses its ``network``.
         node: URL and chain id of a node that the caller chose. The settings of the network with this chain id apply; if
             the file has no such network, the defaults apply.
 
@@ -273,12 +276,14 @@ def load_bench(config: Path | None, *, environment: Mapping[str, str]) -> BenchS
 
 
 def settings_folder(config: Path | None, *, environment: Mapping[str, str]) -> Path:
-    """Return the folder of the settings file, beside which the state folder lies."""
+    """Return the folder of the settings file, which also has the state folder."""
     return Path(config or environment.get("BLOCKOTA_CONFIG") or FILE_NAME).parent
 
 
 def load_table(config: Path | None, name: str, *, known: set[str], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Read one table of the settings file, such as ``[trust]``. A table that the file does not have is empty.
+    """Read one table of the settings file, such as ``[trust]``.
+
+    Returns an empty table if the file has none.
 
     Args:
         config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
@@ -298,7 +303,7 @@ def load_table(config: Path | None, name: str, *, known: set[str], environment: 
 
 
 def require_address(setting: str, value: object) -> str:
-    """Return a value that is an address.
+    """Return a setting's value, which must be an address.
 
     Raises:
         UsageError: the value is not an address.
@@ -307,7 +312,7 @@ def require_address(setting: str, value: object) -> str:
         return value
     raise UsageError(
         f"the setting {setting} cannot be used",
-        why=f"{value!r} is not an address, which has 0x and 40 hexadecimal digits",
+        why=f"{value!r} is not an address: an address is 0x and 40 hexadecimal digits",
     )
 
 
@@ -398,7 +403,10 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _of_chain(file: dict[str, Any], chain_id: int, *, first: str) -> tuple[str, dict[str, Any]]:
-    """Return a network with a chain id, preferably the network `first`. Without a match, its settings are empty."""
+    """Return a network with a chain id, preferably the network `first`.
+
+    Without a match, the returned settings are empty.
+    """
     networks = {"local": {}, **file.get("networks", {})}
     for name in dict.fromkeys([first, *networks]):
         default = LOCAL_CHAIN_ID if name == "local" else None
@@ -432,7 +440,10 @@ def _urls(environment: Mapping[str, str], key: str, *, found: Mapping[str, Any])
 
 
 def _tokens(environment: Mapping[str, str], table: object, *, folder: Path) -> dict[str, str]:
-    """Read where tokens are kept. A value in the wrong form may be a token itself, so errors do not contain values."""
+    """Read where tokens are kept.
+
+    Errors do not contain values, because a value in the wrong form may be a token itself.
+    """
     variable = environment.get("BLOCKOTA_TOKENS")
     if variable is not None:
         found = [_TOKEN_WORD.fullmatch(word) for word in variable.split()]

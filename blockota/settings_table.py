@@ -1,4 +1,7 @@
-"""One table of the settings file, whose settings are read by name and type."""
+"""One table of the settings file.
+
+Its settings are read by name and type.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,14 @@ _MAX_PORT = 65535
 
 @dataclass(frozen=True)
 class SettingsTable:
-    """A table of the settings file. A setting that the table does not have gets the default of the caller.
+    """A table of the settings file.
+
+    If the table lacks a setting, the caller's default applies.
 
     Attributes:
         name: the table's name in the file, such as ``gateway.ddi``.
         values: the settings by name.
-        folder: the folder of the settings file, beside which relative paths lie.
+        folder: the folder of the settings file, to which paths in the file are relative.
 
     Examples:
         >>> table = SettingsTable("gateway.ddi", {"listen": "0.0.0.0:8443", "chunk": 3}, Path())
@@ -38,10 +43,10 @@ class SettingsTable:
     folder: Path
 
     def known(self, *names: str) -> None:
-        """Refuse settings other than the named ones.
+        """Refuse settings whose names are not in `names`.
 
         Raises:
-            UsageError: the table has another setting.
+            UsageError: the table has a setting that is not named.
         """
         if unknown := sorted(set(self.values) - set(names)):
             meant = get_close_matches(unknown[0].lower(), names, n=1)
@@ -55,7 +60,7 @@ class SettingsTable:
         """Return a text that is not empty.
 
         Raises:
-            UsageError: the value is not such a text.
+            UsageError: the value is not a text, or is empty.
         """
         value = self.values.get(key, default)
         if value is None or (isinstance(value, str) and value and "\0" not in value):
@@ -73,7 +78,10 @@ class SettingsTable:
         raise UsageError(f"[{self.name}] has no {key}", why="it has no default", remedy=f'add {key} = "{example}"')
 
     def path(self, key: str, default: str | None = None) -> Path | None:
-        """Return a path; a relative one is resolved against the folder of the settings file."""
+        """Return a path.
+
+        A relative path is resolved against the folder of the settings file.
+        """
         value = self.text(key, default)
         return None if value is None else self.folder / home_path(value)
 
@@ -96,7 +104,7 @@ class SettingsTable:
         """Return a whole number between two limits.
 
         Raises:
-            UsageError: the value is not such a number.
+            UsageError: the value is not a whole number between the limits.
         """
         value = self.values.get(key, default)
         if type(value) is int and least <= value <= most:
@@ -119,10 +127,10 @@ class SettingsTable:
         raise self.unusable(key, f"{value!r:.80} is not true or false")
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of texts; empty if it is not set.
+        """Return a list of texts; empty if the setting is missing.
 
         Raises:
-            UsageError: the value is not such a list.
+            UsageError: the value is not a list of texts.
         """
         value = self.values.get(key, [])
         if isinstance(value, list) and all(isinstance(one, str) and one for one in value):
@@ -130,10 +138,10 @@ class SettingsTable:
         raise self.unusable(key, f"{value!r:.80} is not a list of texts in quotes")
 
     def numbers(self, key: str) -> tuple[int, ...]:
-        """Return a list of whole numbers; empty if it is not set.
+        """Return a list of whole numbers; empty if the setting is missing.
 
         Raises:
-            UsageError: the value is not such a list.
+            UsageError: the value is not a list of whole numbers.
         """
         value = self.values.get(key, [])
         if isinstance(value, list) and all(type(one) is int and one >= 0 for one in value):
@@ -157,7 +165,9 @@ class SettingsTable:
         return tuple(self._duration(key, one) for one in self.texts(key)) if key in self.values else default
 
     def table(self, key: str) -> SettingsTable | None:
-        """Return a table within this one; None if the file does not have it.
+        """Return a table within this table.
+
+        Returns None if the file does not have it.
 
         Raises:
             UsageError: the value is not a table.

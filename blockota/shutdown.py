@@ -82,8 +82,8 @@ class Stop:
 def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
     """Turn signals that stop a command into requests to stop. Only the main thread may call this; calls may be nested.
 
-    A signal that is ignored, as under ``nohup``, stays ignored. After SIGHUP, outputs that were terminals are
-    redirected to /dev/null, so that writing to them does not fail while the command stops.
+    A signal that is ignored before the call stays ignored. This is so for SIGHUP under ``nohup``. After SIGHUP, outputs
+    that were terminals are redirected to /dev/null, so that writing to them does not fail while the command stops.
 
     At the end, the previous handlers are restored if no signal was received. After a signal, further signals are only
     recorded, so that they do not interrupt the command's final report.

@@ -1,4 +1,4 @@
-"""SQLite files of ours: durable commits, files of other programs, and damaged files."""
+"""SQLite files of BlockOTA: durable commits, and the refusal of files that are damaged or belong to other programs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
 @dataclass(frozen=True)
 class FileMark:
-    """The mark of a kind of file.
+    """The mark by which a kind of SQLite file is recognised.
 
     Attributes:
-        application: SQLite's ``application_id`` of the kind.
-        form: version of its tables.
-        name: what such a file is, such as ``a file of events``.
+        application: the ``application_id`` that SQLite stores in files of this kind.
+        form: the version of the tables.
+        name: the kind in words, such as ``a file of events``.
     """
 
     application: int
@@ -27,11 +27,13 @@ class FileMark:
 
 
 def prepare_file(database: sqlite3.Connection, path: Path, mark: FileMark) -> None:
-    """Make commits durable, and mark a new file; check that an existing file is of this kind, and whole.
+    """Make commits durable, and mark a new file.
+
+    An existing file must be of this kind and undamaged.
 
     Raises:
         RefusedError: another program, or a newer version of BlockOTA, wrote the file.
-        sqlite3.Error: the file is damaged or cannot be used; `is_damaged` tells them apart.
+        sqlite3.Error: the file is damaged or cannot be used; `is_damaged` distinguishes the two cases.
     """
 
     def value(statement: str) -> object:
@@ -56,5 +58,5 @@ def prepare_file(database: sqlite3.Connection, path: Path, mark: FileMark) -> No
 
 
 def is_damaged(error: Exception) -> bool:
-    """Whether an error of SQLite shows that its file is damaged, or is not an SQLite file."""
+    """Whether an SQLite error shows that the file is damaged, or is not an SQLite file."""
     return getattr(error, "sqlite_errorcode", None) in _DAMAGED

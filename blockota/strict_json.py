@@ -14,7 +14,8 @@ from blockota.ethereum import is_checksum_address
 MAX_FILE_SIZE = 1 << 20
 """Largest size of a proposal, signature or view file, in bytes."""
 _DEEPEST = 32
-"""The maximum nesting of objects and lists in a file: comparing and printing recurse into them."""
+"""The maximum nesting of objects and lists in a file. There is a limit because comparing and printing recurse into
+them."""
 _DIGEST_SIZE = 32
 Kind = TypeVar("Kind")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
@@ -33,7 +34,7 @@ def load(raw: bytes, *, form: str, remedy: str = "", action: Action | None = Non
     Args:
         raw: the file's bytes.
         form: the required value of the field ``format``.
-        remedy: what to do with a file of another format.
+        remedy: what the reader should do with a file of another format.
         action: the remedy as a command or option, if it has one.
 
     Raises:
@@ -54,7 +55,7 @@ def load_object(raw: bytes, *, has_fractions: bool = False) -> dict[str, Any]:
 
     Args:
         raw: the file's bytes.
-        has_fractions: whether numbers need not be whole.
+        has_fractions: whether fractions such as 0.5 are accepted; without it, numbers must be whole.
 
     Raises:
         ProposalError: the file is not a JSON object, repeats a key, has a number that is not whole, or is nested too

@@ -8,7 +8,8 @@ from functools import cached_property
 from urllib.parse import parse_qsl, quote, unquote
 
 _SHORTEST_SEGMENT, _SHORTEST_PASSWORD = 4, 3
-"""Shorter parts, such as ``v3``, are not hidden: they occur in ordinary words, and are too short for a secret."""
+"""Minimum lengths of path segments and passwords that are hidden. Shorter parts, such as ``v3``, are too short for a
+secret and occur in ordinary words."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:\d*)?")
 """Host and port in the only form that is shown. Another form may contain a part of a password, as in
@@ -34,7 +35,7 @@ class PrivateUrl:
 
     @property
     def place(self) -> str:
-        """Scheme, host and port."""
+        """The scheme, host and port."""
         host = self._authority.rpartition("@")[2]
         return f"{self._scheme}{host if _HOST.fullmatch(host) else '…'}"
 

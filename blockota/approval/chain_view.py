@@ -1,7 +1,8 @@
-"""A chain view: the state of the chain that a signer needs. Exported to a file, it is for machines off line. Pure.
+"""A chain view is the state of the chain that a signer needs.
 
-A chain view is the state at one block, as reported by one node. A signer who uses a chain view file trusts the machine
-that exported it. The block's hash and time are shown, so that a signer can compare the block with another source.
+As a file, it serves machines that are off line. Pure. A chain view is the state at one block, as reported by one node.
+A signer who uses a chain view file trusts the machine that exported it. The block's hash and time are shown, so that a
+signer can compare the block with another source.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class SafeState:
         return (*self.owners, f"{self.threshold} of these {len(self.owners)} must sign")
 
     def obstacle(self, contract_owners: Collection[str]) -> str:
-        """Return why this program cannot sign and execute proposals of the Safe; empty if it can.
+        """Return why this program cannot sign and execute proposals of the Safe; empty if it can sign and execute them.
 
         Args:
             contract_owners: addresses of the owners that are contracts. A contract has no key.
@@ -109,14 +110,15 @@ class ChainView:
         replication: address of the contract FirmwareReplication, checksummed; None if none is configured.
         newest: for each product, its newest release that is not revoked.
         agreements: the agreements with brokers that the proposals decide about.
-        shallow: numbers of the agreements in blocks that are too new; a reorganisation can replace these agreements.
+        shallow: numbers of the agreements in blocks that are too new. A reorganisation can replace these agreements.
         contract_owners: addresses of the Safe's owners that are contracts.
-        registries: addresses of the further contracts that the Safe owns, checksummed, by the contract's name.
-        answers: the results of getters that the red flags need, by address and calldata; None for a call that failed.
+        registries: addresses of the other contracts that the Safe owns, checksummed, by the contract's name.
+        answers: the results of the getters that the red flags need, by address and calldata. A failed call has the
+            result None.
         source: name of the chain view file; empty if the view was read from a node.
         configured_safe: address of the Safe in the signer's settings; empty if the settings name none.
-        queued: the proposal files in the same folder that come before the reviewed proposal: their names by nonce.
-        rivals: the names of the proposal files in the same folder that have the nonce of the reviewed proposal.
+        queued: the names of the proposal files in the same folder that come before the reviewed proposal, by nonce.
+        rivals: the names of the proposal files in the same folder with the same nonce as the reviewed proposal.
     """
 
     chain_id: int
@@ -145,7 +147,7 @@ class ChainView:
         return {name: place for name, place in (known | dict(self.registries)).items() if place}
 
     def name_of(self, place: str) -> str:
-        """Return the name of the contract at an address; empty if it is not a contract of the Safe."""
+        """Return the name of the contract at an address; empty if the Safe does not own the contract."""
         return next((name for name, known in self.contracts.items() if known == place), "")
 
     def product(self, name: str) -> Product | None:

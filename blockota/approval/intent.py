@@ -22,7 +22,7 @@ OWNED_REGISTRIES = ("Producers", "IdentityRegistry", "DeviceRegistry")
 CONTRACTS = ("BlockOTA", "FirmwareReplication", *OWNED_REGISTRIES)
 """The contracts whose functions a Safe calls."""
 SAFE = "Safe"
-"""Name of the ABI with which calls of a Safe to itself are decoded."""
+"""Name of the ABI that decodes the calls of a Safe to itself."""
 MAX_TEXT = 200
 """Maximum length of a reason and of a proposer's name, in characters."""
 # These texts are part of the proposal file. A file is refused if its intent differs from the texts for its calldata.
@@ -92,9 +92,10 @@ _KINDS = ("none", "validator", "gateway", "ADMINISTRATOR", "fog", "cloud", "oper
 ADMINISTRATOR = _KINDS.index("ADMINISTRATOR")
 _KEY_KINDS = ("none", "P-256", "Ed25519", "RSA")
 _OPTIONAL = {"account", "replication"}
-"""Parameters with an address that can be missing."""
+"""Parameters of type address that may be empty."""
 _UUID_SIZE, _LONGEST_HEX = 16, 65
-"""Bytes of a UUID, and of the longest value that is shown as a whole: a P-256 key, or a signature."""
+"""The size of a UUID in bytes. Then the size of the longest value that is shown in full: a P-256 key, or a signature.
+"""
 _STATUSES = ("unknown", "proposed", "accepted", "declined", "withdrawn", "terminated")
 _LOG_STATES = ("not anchored", "growing", "suspended", "retired")
 _GROUP_KINDS = ("none", "model", "site", "list")
@@ -102,7 +103,7 @@ _ORDER_STATUSES = ("unknown", "open", "cancelled", "expired", "void")
 
 
 def _word_of(words: tuple[str, ...]) -> Callable[[int], str]:
-    """Return a function that shows the number of an enumeration's member as its word."""
+    """Return a function that shows the number of an enumeration's member as a word."""
     return lambda number: words[number] if number < len(words) else str(number)
 
 
@@ -111,8 +112,8 @@ class KnownCall:
     """A decoded call to one of BlockOTA's contracts, or of a Safe to itself.
 
     Attributes:
-        contracts: names of the contracts that have the called function: one of `CONTRACTS` or `SAFE`. A function such
-            as ``transferOwnership`` belongs to several contracts.
+        contracts: names of the contracts that have the called function, from `CONTRACTS` and `SAFE`. A function such as
+            ``transferOwnership`` belongs to several contracts.
         name: name of the called function.
         arguments: decoded arguments by parameter name; a struct is a dict, and an array is a list.
     """
@@ -123,7 +124,10 @@ class KnownCall:
 
     @property
     def contract(self) -> str:
-        """Name of the called contract, or of the first that has the called function."""
+        """Name of the called contract.
+
+        If several contracts have the function, the name of the first.
+        """
         return self.contracts[0]
 
     @property
@@ -133,7 +137,7 @@ class KnownCall:
 
     @property
     def agreements(self) -> list[dict[str, Any]]:
-        """The terms of each agreement on which the call decides."""
+        """The terms of each agreement that the call decides on."""
         return self.items if self.contract == "FirmwareReplication" else []
 
 
@@ -141,9 +145,9 @@ def read_call(transaction: SafeTransaction) -> KnownCall | None:
     """Decode the calldata of a transaction.
 
     Returns:
-        The decoded call; None for a call that a Safe does not make. The Safe's own functions are accepted
-        only if the Safe calls itself. Getters and calls with an empty list are not accepted, because they change
-        nothing, and owners would expect a change.
+        The decoded call; None for a call that a Safe does not make. The Safe's own functions are accepted only if the
+        Safe calls itself. Getters and calls with an empty list are not accepted: they change nothing, but owners would
+        expect a change.
     """
     found = []
     for contract in (SAFE,) if transaction.to == transaction.safe else CONTRACTS:
@@ -159,7 +163,7 @@ def describe(transaction: SafeTransaction, call: KnownCall | None) -> list[dict[
     """Describe a transaction in words. `call` is the result of `read_call` for the transaction.
 
     Returns:
-        One dict of labels and values for each action. Under the label ``action`` is the action in words.
+        One dict of labels and values for each action. The label ``action`` has the action in words.
     """
     if transaction.is_rejection:
         return [{"action": f"reject whatever else takes nonce {transaction.nonce}, and do nothing"}]
@@ -217,7 +221,10 @@ def show_value(name: str, value: Any) -> str:
 
 
 def _hex(value: bytes) -> str:
-    """Format bytes. Of a long value, such as an RSA key, the SHA-256 is shown."""
+    """Format bytes.
+
+    For a long value, such as an RSA key, the SHA-256 is shown.
+    """
     if not any(value):
         return "none"
     if len(value) > _LONGEST_HEX:
@@ -254,7 +261,10 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
 
 
 def _show_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return labels and values of arguments; the fields of a struct take the place of the struct."""
+    """Return labels and values of arguments.
+
+    A struct is replaced by its fields.
+    """
     shown: dict[str, str] = {}
     for name, value in arguments.items():
         if isinstance(value, dict):

@@ -1,4 +1,7 @@
-"""Finds names that can be mistaken for one another, by Unicode's table of confusable characters (UTS #39). Pure."""
+"""Finds names that can be mistaken for one another, with Unicode's table of confusable characters (UTS #39).
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ _DIGIT = re.compile(r"\d")
 
 
 def find_lookalike(name: str, others: list[str]) -> str:
-    """Return the first of `others` that can be mistaken for `name`; empty if none can.
+    """Return the first of `others` that can be mistaken for `name`; empty if there is none.
 
     Two names resemble each other if they consist of confusable characters (``l`` and ``1``, ``rn`` and ``m``), or if
     they are one character apart. Names that differ only in their digits do not resemble each other, because models of

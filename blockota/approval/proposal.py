@@ -1,8 +1,8 @@
 """A proposal is a file with one transaction of a Safe, which the owners sign independently. Pure.
 
 The file contains the Safe transaction, a reason, the proposer's name and an expiry time. The description that owners
-see is always decoded from the calldata. For people who open the file, its field ``intent`` has the same description. A
-file whose ``intent`` differs from the calldata is refused.
+see is always decoded from the calldata. For people who open the file, the field ``intent`` of the file has the same
+description. A file whose ``intent`` differs from the calldata is refused.
 
 The message that a Safe verifies does not contain reason, proposer and expiry. Owners therefore sign a second EIP-712
 message, the text message, with the type `TEXT_TYPE`. Its domain is
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _FORMAT = "blockota-proposal-1"
 TEXT_DOMAIN_NAME = "BlockOTA proposal"
 TEXT_TYPE = "ProposalText(bytes32 safeTxHash,string reason,string proposer,uint256 expiresAt,bytes32 fileDigest)"
-"""Type of the text message, by which owners sign reason, proposer and expiry (``encodeType`` in EIP-712)."""
+"""Type of the text message (``encodeType`` in EIP-712). With this message, owners sign reason, proposer and expiry."""
 _TEXT_DOMAIN = keccak(text="EIP712Domain(string name,uint256 chainId,address verifyingContract)")
 
 

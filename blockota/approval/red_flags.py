@@ -28,7 +28,8 @@ MUCH_LARGER = 1.5
 FAR_POSTPONED = 365 * 86400
 """Largest time until a release becomes active that is not flagged, in seconds."""
 MOST_RELEASES = 4
-"""Largest number of releases in a proposal that is not flagged. More do not fit on a screen, at about 12 lines each."""
+"""Largest number of releases in a proposal that is not flagged. More releases do not fit on a screen, because each
+takes about 12 lines."""
 SLOW_CLOCK = 3600
 """Largest time that the local clock may be behind the chain view's block, in seconds."""
 _STATUS_BEFORE = {
@@ -56,7 +57,7 @@ def red_flags(
         is_pinned: whether the signer's settings name the contract. Otherwise, only the chain view names it.
 
     Raises:
-        ProposalError: the proposal is for another chain or Safe than the chain view.
+        ProposalError: the chain or the Safe of the proposal differs from that of the chain view.
     """
     check_place(proposal, view)
     found = [*_of_transaction(proposal, view), *_of_time(proposal, view, now=now)]
@@ -92,17 +93,17 @@ def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
 
 
 def address_flag(name: str, load_address: int, *, linked_for: int, accepted: str) -> RedFlag:
-    """Flag a program that was linked for another address than its load address.
+    """Flag a program that was linked for an address other than its load address.
 
-    `accepted` is a clause on whether the publisher accepted this in the manifest; otherwise no bench installs the
-    release.
+    The clause `accepted` states whether the publisher accepted the difference in the manifest. Without acceptance, no
+    bench installs the release.
     """
     addresses = f"0x{linked_for:08x}, and would be written at 0x{load_address:08x}"
     return RedFlag(Word.ADDRESS, f"the image of {name} seems to be linked for {addresses}; {accepted}")
 
 
 def container_flag(name: str, why: str) -> RedFlag:
-    """Flag a release whose container does not fit the chip id of its product, or cannot be read."""
+    """Flag a release whose container cannot be read, or does not fit the chip id of its product."""
     return RedFlag(Word.CONTAINER, f"no bench and no gateway would install {name}: {why}")
 
 
@@ -110,7 +111,7 @@ def check_place(proposal: Proposal, view: ChainView) -> None:
     """Refuse a proposal for another chain or Safe than the chain view. An owner cannot override this refusal.
 
     Raises:
-        ProposalError: the proposal is for another chain or Safe than the chain view.
+        ProposalError: the chain or the Safe of the proposal differs from that of the chain view.
     """
     if proposal.chain_id != view.chain_id:
         raise ProposalError(
@@ -181,7 +182,7 @@ def _blame_age(flags: list[RedFlag], proposal: Proposal, view: ChainView) -> lis
 
 
 def _of_nonce(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
-    """Flag a nonce that is used, or that comes after a nonce without a proposal in the folder."""
+    """Flag a used nonce, and a nonce whose predecessor has no proposal in the folder."""
     nonces = f"the proposal has nonce {proposal.nonce}, and the Safe's next nonce is {view.safe.nonce}"
     if proposal.nonce < view.safe.nonce:
         yield RedFlag(Word.NONCE, f"{nonces}: this or another proposal was executed already")
@@ -303,7 +304,10 @@ def _of_pairing(arguments: Mapping[str, Any], view: ChainView) -> Iterator[RedFl
 
 
 def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -> Iterator[RedFlag]:
-    """Flag a decision that the agreement's present state does not allow. The broker could change the state later."""
+    """Flag a decision that the agreement's present status does not allow.
+
+    The broker could change the status later.
+    """
     number, wanted = arguments["id"], _STATUS_BEFORE.get(name)
     agreement = view.agreement(number)
     if agreement is None:
@@ -320,7 +324,7 @@ def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -
 
 
 def is_named(agreement: Agreement, arguments: Mapping[str, Any]) -> bool:
-    """Return whether the arguments of a call have the terms of the agreement on the chain."""
+    """Return whether the arguments of a call match the terms of the agreement on the chain."""
     terms = (agreement.broker, agreement.product, agreement.version.packed, agreement.expires_at)
     names = ("broker", "product", "version", "expiresAt")
     broker, product, version, expires_at = (arguments.get(name) for name in names)

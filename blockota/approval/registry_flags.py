@@ -1,6 +1,6 @@
 """Finds red flags in calls to Producers, IdentityRegistry and DeviceRegistry. Pure.
 
-The flags depend on records of these contracts (`blockota.approval.registry_records`), and on contracts that a call
+The flags depend on records of these contracts (`blockota.approval.registry_records`), and on the contracts that a call
 names.
 """
 
@@ -28,7 +28,10 @@ _KEYS = {"account": "its account", "key": "its key", "logKey": "the key of its l
 
 
 def registry_flags(call: KnownCall | None, view: ChainView) -> list[RedFlag]:
-    """Return the red flags of a call to a registry; none for another call."""
+    """Return the red flags of a call to a registry.
+
+    Other calls have none.
+    """
     flags, missing = _examine(call, view)
     if missing:
         names = shortened(dict.fromkeys(f"{one.contract}.{one.getter}" for one in missing))
@@ -38,12 +41,15 @@ def registry_flags(call: KnownCall | None, view: ChainView) -> list[RedFlag]:
 
 
 def open_questions(call: KnownCall | None, view: ChainView) -> list[Question]:
-    """Return the questions that a call asks and the chain view does not answer; an answer can raise further ones."""
+    """Return the questions of a call that the chain view does not answer.
+
+    An answer can raise further questions.
+    """
     return _examine(call, view)[1]
 
 
 def registry_changes(call: KnownCall | None, view: ChainView) -> str:
-    """Describe the record that a call to a registry is to change, as it is today; empty for another call."""
+    """Describe the present record that a call to a registry is to change; empty for another call."""
     return record_today(call, view, _Answers(view))
 
 

@@ -1,7 +1,7 @@
 """The records of Producers, IdentityRegistry and DeviceRegistry that a review needs, and their contents in words. Pure.
 
-Reviews ask for records by `Question`. A chain view contains the answers: its maker asks the chain the questions that
-the view does not answer yet, until none is left.
+Reviews ask for records by `Question`. A chain view contains the answers. The program that makes the view asks the chain
+all open questions, again and again, until no question is open.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class Question:
         return interface(self.contract).encode_call(self.getter, *self.arguments)
 
     def decode(self, result: bytes) -> Any:
-        """Decode the result of the getter; None if the called contract is not of this kind."""
+        """Decode the result of the getter.
+
+        Returns None if the called contract does not have the expected type.
+        """
         try:
             return interface(self.contract).decode_result(self.getter, result)
         except DecodingError:
@@ -47,7 +50,7 @@ class Question:
 
 
 Ask = Callable[[Question], Any]
-"""Returns the decoded answer to a question; None if the call failed, or the answer is not known."""
+"""Returns the decoded answer to a question. Returns None if the call failed, or if the answer is unknown."""
 
 
 def registry_question(view: ChainView, contract: str, getter: str, *arguments: Any) -> Question:
@@ -56,7 +59,7 @@ def registry_question(view: ChainView, contract: str, getter: str, *arguments: A
 
 
 def record_today(call: KnownCall | None, view: ChainView, ask: Ask) -> str:
-    """Describe the record that a call is to change, as it is today; empty if the call is about no record.
+    """Describe the present record that a call is to change; empty if the call is not about a record.
 
     Args:
         call: the call.
@@ -123,4 +126,5 @@ _RECORDS: Mapping[tuple[str, str], tuple[str, str, Callable[[Mapping[str, Any]],
     ("DeviceRegistry", "giveBlocks"): ("site_", "site", _site),
     ("DeviceRegistry", "replaceSite"): ("from", "site", _site),
 }
-"""For each call that changes a record: the parameter that names the record, its getter, and its words."""
+"""For each call that changes a record: the parameter that names the record, the record's getter, and a function that
+describes the record."""

@@ -1,9 +1,9 @@
 """Makes, reads, merges and checks the signatures of a proposal's owners. Pure.
 
 An owner signs two messages: the Safe transaction, and the text message with reason, proposer and expiry
-(`Proposal.text_signable`). The Safe checks only the first signature, and other tools make only the first signature.
-Without the second signature, reason, proposer and expiry can be changed later. A signature of the transaction alone
-therefore counts only if the executor accepts an unsigned text (`waive_text`).
+(`Proposal.text_signable`). The Safe checks only the first signature, and other tools make no second one. Without the
+second signature, reason, proposer and expiry can be changed later. A signature of the transaction alone therefore
+counts only if the executor accepts an unsigned text (`waive_text`).
 
 The rules for v come from ``checkNSignatures`` in ``Safe.sol`` (Safe smart account 1.5). ECDSA signatures with v of 27
 or 28 sign the EIP-712 message. Signatures with v of 31 or 32 sign the message's hash with ``eth_sign``.
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _FORMAT = "blockota-signatures-2"
 _SIZE = 65
 _EIP712, _ETH_SIGN = (27, 28), (31, 32)
-"""Supported values of v. The library eth-account accepts other values too, which have another meaning for a Safe."""
+"""Supported values of v. The library eth-account also accepts other values, but they have another meaning for a Safe.
+"""
 _ETH_SIGN_OFFSET = 4
 _MOST = 256
 """Maximum number of signatures in one file."""
@@ -76,7 +77,7 @@ def sign(proposal: Proposal, account: BaseAccount) -> Signature:
 
 
 def waive_text(signatures: Iterable[Signature]) -> list[Signature]:
-    """Return copies of the signatures that count although the text message is not signed."""
+    """Mark the signatures without a signed text message as accepted, and return copies that count."""
     return [replace(signature, text_waived=True) for signature in signatures]
 
 
@@ -271,7 +272,10 @@ def _check_fields(fields: dict[str, Any]) -> None:
 
 
 def _unsupported(signature: bytes) -> str:
-    """Return why a kind of signature is not supported here, although a Safe may accept it; empty if it is supported."""
+    """Return why a signature of this kind is not supported here; empty if it is supported.
+
+    A Safe may accept more kinds.
+    """
     if len(signature) != _SIZE or signature[-1] in _EIP712 + _ETH_SIGN:
         return ""
     kinds = {0: "it is the signature of a contract (v is 0)", 1: "it is an approval recorded on the chain (v is 1)"}
@@ -280,7 +284,7 @@ def _unsupported(signature: bytes) -> str:
 
 
 def _recover_safe(proposal: Proposal, signature: bytes) -> str:
-    """Return the signer of the Safe transaction, by the rules of ``checkNSignatures``; empty if it is invalid."""
+    """Return the signer of the Safe transaction, by the rules of ``checkNSignatures``; empty if not valid."""
     if len(signature) != _SIZE:
         return ""
     if signature[-1] in _ETH_SIGN:

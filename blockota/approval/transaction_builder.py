@@ -163,7 +163,10 @@ def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
 
 
 def _any_address(fields: Mapping[str, Any], name: str) -> str:
-    """Return an address. In mixed case, it must have a correct checksum; in a single case, it has no checksum."""
+    """Return an address.
+
+    An address in mixed case must have a correct checksum. An address in a single case has no checksum.
+    """
     value = text(fields, name)
     digits = value.removeprefix("0x")
     if not re.fullmatch("0x[0-9a-fA-F]{40}", value) or not (

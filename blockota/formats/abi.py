@@ -1,4 +1,4 @@
-"""Encodes and decodes calldata, results, errors and events with the contracts' packaged ABI.
+"""Encode and decode calldata, results, errors and events with the packaged ABI of a contract.
 
 Source: Solidity, Contract ABI Specification. Decoding follows the strict mode of the specification: offsets are the
 smallest possible, no data overlaps, padding is zero, and no byte is left over. Only the types of our contracts and the
@@ -53,7 +53,7 @@ class AbiType:
 
     Attributes:
         name: ``uint``, ``bytesN``, ``address``, ``bool``, ``bytes``, ``string``, ``tuple`` or ``list``.
-        size: bits of a ``uint``, bytes of a ``bytesN``, else 0.
+        size: the number of bits of a ``uint``, or of bytes of a ``bytesN``; 0 for other types.
         parts: the field types of a ``tuple``; the element type of a ``list``.
         labels: the field names of a ``tuple``, which are the keys of the decoded dict.
     """
@@ -65,7 +65,10 @@ class AbiType:
 
     @functools.cached_property
     def is_dynamic(self) -> bool:
-        """Whether the type is dynamic: its head is only an offset, and the value follows all heads."""
+        """Whether the type is dynamic.
+
+        The head of a dynamic type is an offset, and its value follows after all heads.
+        """
         return self.name in {"bytes", "string", "list"} or any(part.is_dynamic for part in self.parts)
 
     @functools.cached_property
@@ -276,7 +279,10 @@ class Interface:
         return encode_all(self._constructor.inputs.parts, arguments)
 
     def decode_call(self, data: bytes) -> Decoded | None:
-        """Decode a call or an error of this contract; None for other data, or if bytes are left over."""
+        """Decode a call or an error of this contract.
+
+        Returns None for other data, and for data with extra bytes at the end.
+        """
         entry = self._by_selector.get(data[:SELECTOR_SIZE])
         if entry is None:
             return None
@@ -297,7 +303,9 @@ class Interface:
         return values[0] if len(values) == 1 else dict(zip(outputs.labels, values, strict=True))
 
     def decode_event(self, topics: Sequence[bytes], data: bytes) -> Decoded | None:
-        """Decode the event of a log entry; None if the contract's ABI does not have the event.
+        """Decode the event of a log entry.
+
+        Returns None if the contract's ABI does not have the event.
 
         Raises:
             DecodingError: the log entry has the topic of an event, but its arguments cannot be decoded.
@@ -343,7 +351,10 @@ class _Entry:
 
     @property
     def indexed(self) -> list[bool]:
-        """For each parameter of an event, whether the parameter is indexed, which makes it a topic."""
+        """Whether each parameter of an event is indexed.
+
+        An indexed parameter is a topic of the event.
+        """
         return [bool(parameter["indexed"]) for parameter in self._fields["inputs"]]
 
 

@@ -6,7 +6,7 @@ Description"). Blocks come depth first from the root. If several links lead to a
 the root.
 
 A CAR stream is untrusted. A block has at most 2 MiB, and all blocks together at most the file's size plus `overhead`.
-These limits also limit the reader's time, and its memory to two blocks and the links of one path.
+The limits also bound the time of the reader, and its memory: two blocks and the links of one path.
 
 A CARv1 on a disk can contain several files. `index_car` finds its blocks, so that they can be read in place.
 
@@ -34,7 +34,7 @@ _MAX_VARINT_SIZE = 4
 # The header is DAG-CBOR: a map {roots: [links], version: 1}, in this order of keys.
 _HEADER_BEGIN, _HEADER_END = b"\xa2\x65roots", b"\x67version\x01"
 _MAX_ROOTS = 23
-"""Largest number of roots: a longer array has a head of more than one byte (RFC 8949, section 3)."""
+"""Largest number of roots. The CBOR head of a longer array would have more than one byte (RFC 8949, section 3)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def largest_block(cid: CID, *, size: int) -> int:
 
     Args:
         cid: the block's CID. Its codec distinguishes leaves from inner blocks.
-        size: the file's size in bytes. For a leaf whose parent is known, the leaf's size in the parent.
+        size: the file's size in bytes. For a leaf whose parent is known, the size that the parent states for the leaf.
     """
     return min(size if cid.codec == RAW else overhead(size), MAX_BLOCK_SIZE)
 
@@ -178,7 +178,10 @@ class _Readable(Protocol):
 
 
 class _Reader:
-    """Reads the header and the lengths of a CARv1. `refused` makes an error from a reason."""
+    """Reads the header and the lengths of a CARv1.
+
+    `refused` turns a reason into an error.
+    """
 
     def __init__(self, stream: _Readable, refused: Callable[[str], ContentError]) -> None:
         self._stream, self._refused = stream, refused

@@ -154,7 +154,7 @@ class DagLink:
 def dag(stream: BinaryIO) -> Iterator[Block]:
     """Yield the blocks of a file's DAG. Children come before parents, and the root comes last.
 
-    For a file of any size, memory is used for one chunk and for the links of one path through the tree.
+    Whatever the file's size, memory is needed only for one chunk and for the links of one path through the tree.
     """
     levels: list[list[DagLink]] = [[]]  # the open links by height, leaves first
     # An empty file has one empty chunk.
@@ -276,7 +276,8 @@ _BASES: dict[str, Callable[[str], bytes]] = {
     "U": lambda text: base64.b64decode(text, altchars=b"-_", validate=True),
     "z": _from_digits,
 }
-"""Decoders by multibase prefix (github.com/multiformats/multibase), except base32, which `CID.parse` decodes."""
+"""Decoders by multibase prefix (github.com/multiformats/multibase). Base32 is not in the table: `CID.parse` decodes it.
+"""
 
 
 def _base32(raw: bytes) -> str:

@@ -3,11 +3,11 @@
 A statement is the untagged array ``[protected, {}, payload, signature]`` in deterministic CBOR:
 
 - protected: the byte string of the map ``{1: -7, 16: type}``. Header 1 is the algorithm, and -7 is ES256. Header 16 is
-  the media type of the statement (RFC 9596), so that a statement of one type never stands for one of another type.
+  the media type of the statement (RFC 9596). It prevents the use of a statement of one type in place of another type.
 - payload: a byte string with the statement.
 - signature: r and s, 32 bytes each, with s at most half of the order of P-256 (low-s). Each ECDSA signature has a
-  second form with the other s, so that without this rule the bytes of a signed statement could be changed.
-  OpenZeppelin's `P256` has the same rule. A signer that computes a high s replaces it by the order minus s.
+  second valid form with a high s. Without this rule, anyone could change the bytes of a signed statement.
+  OpenZeppelin's `P256` has the same rule. A signer that computes a high s replaces the s by the order minus s.
 
 The signature covers the array ``["Signature1", protected, external_aad, payload]``, whose external_aad is empty.
 """
@@ -58,7 +58,7 @@ class SignedStatement:
         """Decode a statement.
 
         Raises:
-            ValueError: the bytes are not a statement in the form that this module describes.
+            ValueError: the bytes do not have the form that this module describes.
         """
         items = cbor.decode(raw)
         if not isinstance(items, list) or len(items) != _ITEMS:
@@ -74,7 +74,7 @@ class SignedStatement:
             raise ValueError(f"its signature has {len(signature)} bytes, an ES256 signature has {_SIGNATURE_SIZE}")
         r, s = _numbers(signature)
         if not 0 < r < ORDER or not 0 < s <= _HALF:
-            raise ValueError("its signature has numbers that ES256 with a low s does not allow")
+            raise ValueError("its signature does not have r and s in range with a low s")
         return cls(kind, payload, signature)
 
     def encode(self) -> bytes:
@@ -82,7 +82,7 @@ class SignedStatement:
         return cbor.encode([_protected(self.type), {}, self.payload, self.signature])
 
     def is_signed_by(self, key: bytes) -> bool:
-        """Whether the signature belongs to a public key.
+        """Whether the signature verifies under a public key.
 
         Args:
             key: the P-256 key: x and y, 64 bytes.

@@ -1,7 +1,8 @@
-"""Makes and applies deltas: sequential patches of detools, which make an image from an older one.
+"""Makes and applies deltas.
 
-A device reads a patch once from its beginning, and needs little memory. A patch is not trusted: the result is compared
-with the SHA-256 of the wanted image. detools is in the extra ``delta``, because it is compiled at installation.
+A delta is a sequential patch of detools, which turns an older image into a newer one. A device reads a patch once from
+its beginning, and needs little memory. A patch is not trusted: the caller compares the result with the SHA-256 of the
+wanted image. detools is in the optional extra ``delta``, because pip compiles it during the installation.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ def can_apply() -> bool:
 
 
 def make_patch(base: bytes, image: bytes) -> tuple[str, bytes]:
-    """Make the smallest patch that makes an image from another, and apply it once.
+    """Make the smallest patch from one image to another, and apply the patch once to check it.
 
     Returns:
         The format of the patch, and the patch. It can be larger than the image.
 
     Raises:
         UsageError: detools is not installed.
-        RefusedError: the patch does not make the image.
+        RefusedError: the patch does not produce the image.
     """
     detools = _library()
     made = []
@@ -56,11 +57,11 @@ def make_patch(base: bytes, image: bytes) -> tuple[str, bytes]:
 
 
 def require_result(base: bytes, patch: bytes, *, compression: str, size: int, sha256: bytes) -> None:
-    """Apply a patch, and require that it makes the wanted image.
+    """Apply a patch, and require that the result is the wanted image.
 
     Raises:
         UsageError: detools is not installed.
-        RefusedError: the patch has another format, is damaged, or makes other bytes.
+        RefusedError: the patch has another format, is damaged, or produces other bytes.
     """
     made = apply_patch(base, patch, compression=compression, limit=size)
     if len(made) != size or hashlib.sha256(made).digest() != sha256:
@@ -75,11 +76,11 @@ def apply_patch(base: bytes, patch: bytes, *, compression: str, limit: int) -> b
         base: the image.
         patch: the patch, which is not trusted.
         compression: the expected compression.
-        limit: the largest result in bytes.
+        limit: the largest accepted size of the result, in bytes.
 
     Raises:
         UsageError: detools is not installed.
-        RefusedError: the patch has another format, is damaged, or makes more bytes.
+        RefusedError: the patch has another format, is damaged, or produces more than `limit` bytes.
     """
     detools = _library()
     if patch[:1] != bytes((_HEADS[compression],)):
@@ -94,7 +95,10 @@ def apply_patch(base: bytes, patch: bytes, *, compression: str, limit: int) -> b
 
 
 class _Limited(io.BytesIO):
-    """Accepts a limited number of bytes, because a small patch can state a result of any size."""
+    """A buffer that accepts a limited number of bytes.
+
+    Without a limit, a small patch could produce a result of any size.
+    """
 
     def __init__(self, limit: int) -> None:
         super().__init__()

@@ -106,10 +106,11 @@ def _read_header(content: bytes) -> _Header:
 
 
 def _count_header_bytes(content: bytes, header: _Header, segment: range) -> int:
-    """Count the bytes of the ELF headers at the start of a segment. `segment` is the range of its file offsets.
+    """Count the bytes of the ELF headers at the start of a segment.
 
-    GNU ld maps the ELF headers into the first segment, unless the flash begins at a multiple of 64 KiB or `-n` is
-    given. The headers do not belong to a section, so `objcopy` omits them.
+    `segment` is the segment's range of file offsets. GNU ld maps the ELF headers into the first segment, unless the
+    flash begins at a multiple of 64 KiB or `-n` is given. The headers do not belong to a section, so `objcopy` omits
+    them.
     """
     # The program header table follows the header.
     if segment.start >= header.size + header.segment_count * _SEGMENT.size:

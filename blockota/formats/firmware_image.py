@@ -42,7 +42,8 @@ _READERS: tuple[tuple[Callable[[bytes], bool], Format, Callable[[bytes], Pieces]
     (lambda head: head.startswith(uf2.MAGIC), "uf2", uf2.parse_uf2),
     (lambda head: head.startswith(dfuse.MAGIC), "dfuse", dfuse.parse_dfuse),
 )
-"""The formats that contain addresses: the test of a file's first bytes, the format's name, and its reader."""
+"""The formats that contain addresses. Each row has the test of a file's first bytes, the format's name, and its reader.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class FirmwareImage:
         data: the bytes, with gaps filled.
         load_address: address of the first byte.
         format: the format of the file.
-        gaps: the ranges of addresses between the parts of the file, for which the file has no bytes.
+        gaps: the ranges of addresses between the parts of the image. The file has no bytes for them.
         family: the family of chips that the file is for, such as ``STM32F4``; empty if the file does not state it.
     """
 

@@ -1,7 +1,6 @@
 """Recognises files that are often mistaken for firmware images: archives, web pages, text and others.
 
-A raw image may consist of any bytes, so a file in an unknown format is flashed as it is. A recognised file is refused
-with an error that names its kind, and the way to get the image.
+A raw image may consist of any bytes, so a file in an unknown format is accepted unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from blockota.errors import ImageError
 from blockota.formats import cpio
 
 _HEAD_SIZE = 1 << 16
-"""The number of bytes at the start of a file in which text before the first record is searched for."""
+"""The number of bytes at the start of a file in which records after other text are searched for."""
 _OTHER_DEVICE = "publish a .swu with the container swu, for a product that is paired with chip id 0"
 _UNPACK = "unpack it, and give the .bin, .hex or .elf file that it contains"
 _DECOMPRESS = "decompress it, and give the .bin, .hex or .elf file that it contains"
@@ -141,7 +140,10 @@ def _find_text(content: bytes) -> ForeignKind | None:
 
 
 def _find_suffix(content: bytes) -> ForeignKind | None:
-    """Recognise a DFU file by its suffix (USB DFU 1.1, appendix B), whose checksum covers the whole file."""
+    """Recognise a DFU file by its suffix (USB DFU 1.1, appendix B).
+
+    The checksum in the suffix covers the whole file.
+    """
     suffix = content[-_SUFFIX_SIZE:]
     if suffix[6:8] not in _DFU_VERSIONS or suffix[8:12] != _SUFFIX_MARK or content.startswith(b"DfuSe"):
         return None

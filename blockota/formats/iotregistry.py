@@ -5,9 +5,10 @@ function of the chaincode and has one argument, a protobuf message in hexadecima
 "length-delimited" only (protobuf encoding, "Message Structure"). The writer produces the bytes of Go's package: fields
 in the order of their numbers, empty fields left out. The reader accepts exactly these bytes.
 
-A signature is ECDSA over secp256k1 in DER, of the SHA-256 of a text that joins fields with ":". IOTRegistry's own check
-of it has two faults. The text of a thing does not contain its nonce, so that a signature is valid for any nonce. And
-different fields have the same joined text, such as the alias ``a:b`` and the aliases ``a`` and ``b``.
+A signature is an ECDSA signature over secp256k1 in DER. It covers the SHA-256 of a text, in which the fields are joined
+with ":". IOTRegistry's own check of the signature has two faults. First, the text for a thing does not contain the
+nonce of the thing, so that one signature is valid for every nonce. Second, different fields can have the same joined
+text, such as the alias ``a:b`` and the two aliases ``a`` and ``b``.
 
 Sources: IOTRegistry.go, IOTRegistryTX and IOTRegistryStore in github.com/Trusted-IoT-Alliance/IOTRegistry.
 """
@@ -33,7 +34,7 @@ _LENGTH_DELIMITED = 2
 _CONTINUES, _SEVEN_BITS = 0x80, 0x7F
 _MAX_LENGTH_SIZE = 4
 _GO_ESCAPES = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
-"""Characters that Go's encoding/json escapes and Python's does not."""
+"""The characters that Go's encoding/json escapes, although Python's json does not."""
 _LONG_ESCAPES = {"b": "\\u0008", "f": "\\u000c"}
 
 _Fields = dict[int, list[bytes]]
@@ -41,11 +42,13 @@ _Fields = dict[int, list[bytes]]
 
 @dataclass(frozen=True)
 class RegistrantTransaction:
-    """CreateRegistrantTX, in older versions RegisterOwnerTX: announces a registrant.
+    """CreateRegistrantTX announces a registrant.
+
+    Older versions call it RegisterOwnerTX.
 
     Attributes:
         name: name of the registrant.
-        public_key: its secp256k1 key, compressed or not.
+        public_key: its secp256k1 key, compressed or uncompressed.
         data: a text that IOTRegistry does not store.
         signature: the registrant's signature.
     """
@@ -62,7 +65,10 @@ class RegistrantTransaction:
         return _message({1: self.name, 2: self.public_key, 3: self.data, 4: self.signature})
 
     def texts(self) -> tuple[str, ...]:
-        """Return the texts that may be signed: with the key as given, with its compressed form, and without the key."""
+        """Return the texts that may be signed.
+
+        They contain the key as given, the compressed key, or no key.
+        """
         keys = (self.public_key.hex(), compressed(self.public_key).hex())
         return (*(f"{self.name}:{key}:{self.data}" for key in keys), f"{self.name}:{self.data}")
 
@@ -253,7 +259,7 @@ def read_transaction(function: str, raw: bytes) -> Transaction:
         raw: the protobuf message.
 
     Raises:
-        UsageError: IOTRegistry has no such function, or would refuse the message, or writes it differently.
+        UsageError: IOTRegistry has no such function, would refuse the message, or would encode the message differently.
     """
     if function in RegistrantTransaction.FUNCTIONS:
         fields = _read(raw, known=range(1, 5))
@@ -314,10 +320,10 @@ def uncompressed(public_key: bytes) -> bytes:
 
 
 def replays(things: Iterable[ThingTransaction]) -> dict[bytes, str]:
-    """Find things that IOTRegistry accepts, although their registrant may have signed another one.
+    """Find things that IOTRegistry accepts, although their registrant may have signed only a different thing.
 
     Returns:
-        The reason by the nonce of the thing.
+        The reason for each of these things, by the nonce of the thing.
     """
     by_text: Mapping[str, list[ThingTransaction]] = defaultdict(list)
     for thing in things:
@@ -341,7 +347,10 @@ def _key(public_key: bytes) -> EllipticCurvePublicKey:
 
 
 def _message(fields: Mapping[int, str | bytes | tuple[str, ...]]) -> bytes:
-    """Encode fields in the order of their numbers; an empty field is left out, an empty item of a list is not."""
+    """Encode fields in the order of their numbers.
+
+    Empty fields are left out; empty items of a list are not.
+    """
     parts: list[bytes] = []
     for number, value in fields.items():
         items: Iterable[str | bytes] = value if isinstance(value, tuple) else [value] if value else []
@@ -359,7 +368,10 @@ def _varint(number: int) -> bytes:
 
 
 def _read(raw: bytes, *, known: Iterable[int], repeated: int = 0) -> _Fields:
-    """Split a message into the contents of its fields; only the field `repeated` may occur more than once."""
+    """Split a message into the contents of its fields.
+
+    Only the field `repeated` may occur more than once.
+    """
     fields: _Fields = {}
     numbers = set(known)
     position = 0
@@ -379,7 +391,10 @@ def _read(raw: bytes, *, known: Iterable[int], repeated: int = 0) -> _Fields:
 
 
 def _read_length(raw: bytes, position: int) -> tuple[int, int]:
-    """Read the length of a field; returns the length, and the position after it."""
+    """Read the length of a field.
+
+    Returns the length, and the position after it.
+    """
     length = 0
     for place, byte in enumerate(raw[position : position + _MAX_LENGTH_SIZE]):
         length |= (byte & _SEVEN_BITS) << (7 * place)
@@ -400,10 +415,13 @@ def _text(content: bytes) -> str:
 
 
 def _go_json(fields: Mapping[str, object]) -> str:
-    """Write JSON as Go's encoding/json did in 2018: compact, and only some control characters have short escapes."""
+    """Write JSON as Go's encoding/json did in 2018.
+
+    The JSON has no spaces, and only some control characters have short escapes.
+    """
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).translate(_GO_ESCAPES)
     return re.sub(r"\\(.)", lambda escape: _LONG_ESCAPES.get(escape[1], escape[0]), text)
 
 
 def _refused(why: str) -> UsageError:
-    return UsageError("this is not a message of IOTRegistry", why=why)
+    return UsageError("the bytes are not a message of IOTRegistry", why=why)

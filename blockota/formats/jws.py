@@ -1,7 +1,7 @@
 """Compact JSON Web Signatures (RFC 7515) with ES256 (RFC 7518, section 3.4). Pure.
 
-A token has the protected headers ``alg``, ``kid`` and ``typ``, and no others. ``typ`` names the kind of the document,
-so that a token of one kind never stands for one of another kind.
+A token has the protected headers ``alg``, ``kid`` and ``typ``, and no others. ``typ`` names the kind of the document.
+It prevents the use of a token of one kind in place of another kind.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def from_base64url(text: str) -> bytes:
     """Decode base64url without padding.
 
     Raises:
-        ValueError: the text is not the encoding of its bytes.
+        ValueError: the text is not canonical base64url without padding.
     """
     try:
         data = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
@@ -51,7 +51,7 @@ def from_base64url(text: str) -> bytes:
 
 
 def sign_token(claims: Mapping[str, Any], *, kind: str, key_id: str, sign: SignDigest) -> str:
-    """Return a token.
+    """Sign a document, and return the token.
 
     Args:
         claims: the signed document.
@@ -73,7 +73,7 @@ def verify_token(token: str, *, kind: str, key: bytes) -> dict[str, Any]:
         key: the signer's public P-256 key: x and y, 64 bytes.
 
     Raises:
-        RefusedError: the token is not valid, is of another kind, or is not signed by the key.
+        RefusedError: the token is malformed, is of another kind, or is not signed by the key.
     """
     try:
         signed, claims, signature = _opened(token, kind)
@@ -93,7 +93,7 @@ def _opened(token: str, kind: str) -> tuple[bytes, bytes, bytes]:
     """Return the signed bytes, the document and the signature of a token."""
     parts = token.split(".")
     if len(parts) != _PARTS:
-        raise ValueError(f"it has {len(parts)} parts, and a compact JWS has {_PARTS}")
+        raise ValueError(f"it has {len(parts)} parts, but a compact JWS has {_PARTS}")
     header, claims, signature = map(from_base64url, parts)
     headers = load_object(header)
     if headers != {"alg": _ALGORITHM, "kid": headers.get("kid"), "typ": kind} or len(signature) != 2 * _WORD:

@@ -1,7 +1,7 @@
 """Values of LwM2M resources, as text or as TLV (LwM2M 1.0, sections 6.4.1 and 6.4.3). Pure.
 
-A gateway asks for text. Some clients answer in TLV, whatever is asked; the answer to a read of one resource is then one
-TLV item with the type "resource with value".
+A gateway asks for text, but some clients answer in TLV whatever format is asked for. The TLV answer to a read of one
+resource is one item of the type "resource with value".
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 TEXT, LINKS, OPAQUE, CBOR, TLV = 0, 40, 42, 60, 11542
 """CoAP content formats."""
 _RESOURCE = 3
-"""The type of a TLV item with a single value, in the two highest bits of its first byte."""
+"""The type of a TLV item with a single value. The two highest bits of the item's first byte contain the type."""
 _WHOLE = re.compile(rb"-?\d{1,19}", re.ASCII)
 _OBJECT_LINK = re.compile(r"/(\d{1,5})(?:/(\d{1,5}))?")
 _INTEGER_SIZES = (1, 2, 4, 8)
@@ -22,7 +22,7 @@ def value_of(payload: bytes, content_format: int | None, resource: int) -> bytes
 
     Args:
         payload: the answer to the read.
-        content_format: its format; None means text.
+        content_format: the content format of the answer; None means text.
         resource: number of the resource.
 
     Raises:
@@ -77,10 +77,10 @@ def integer_of(payload: bytes, content_format: int | None, resource: int) -> int
 def instances_of(links: bytes) -> frozenset[tuple[int, int]]:
     """Return the pairs ⟨object, instance⟩ in the links of a registration, such as ``</1>;ver=1.1,</3/0>,</5/0>``.
 
-    Links that do not name an instance are left out: other paths, and objects without an instance.
+    Links that do not name an instance are left out. These are other paths, and objects without an instance.
 
     Raises:
-        ValueError: the bytes are not links in the form of RFC 6690.
+        ValueError: the bytes are not links as RFC 6690 defines them.
     """
     found = set()
     for part in filter(None, links.decode().split(",")):

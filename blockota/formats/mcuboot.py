@@ -2,7 +2,7 @@
 
 A signed image begins with a header, which is usually padded to 0x200 bytes or more. The program follows the header and
 begins with its vector table. Tag-length-value items (TLVs) with a hash and signatures follow the program. The image
-lies in a slot, which begins at the header.
+lies in a flash slot, and the header is at the beginning of the slot.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _ENCRYPTED, _COMPRESSED = 0x4 | 0x8, 0x200 | 0x400
 _WORD = 4
 _ITEMS_MAGIC = 0x6907
 _HEAD = struct.Struct("<HH")
-"""The head of a list of TLVs: magic and size of the whole list; also of a TLV: type and length of its value."""
+"""The start of two structures. For a list of TLVs: the magic and the size of the list. For a TLV: its type and the
+length of its value."""
 _HASHES = {0x10: "sha256", 0x11: "sha384", 0x12: "sha512"}
 """The types of TLVs with the hash of the image."""
 
@@ -35,8 +36,8 @@ class McubootHeader:
     Attributes:
         size: size of the header with its padding, in bytes (``ih_hdr_size``). The vector table follows the header.
         image_size: size of the program, in bytes (``ih_img_size``).
-        flags: the flags (``ih_flags``).
-        protected_size: size of the protected TLVs, which follow the program, in bytes (``ih_protect_tlv_size``).
+        flags: the flags of the image (``ih_flags``).
+        protected_size: size in bytes of the protected TLVs, which follow the program (``ih_protect_tlv_size``).
     """
 
     size: int
@@ -73,7 +74,10 @@ class McubootHeader:
 
 
 def read_header(head: bytes) -> McubootHeader | None:
-    """Read the header of an MCUboot image from its first `HEADER_SIZE` bytes; None if the image has no such header."""
+    """Read the header of an MCUboot image from its first `HEADER_SIZE` bytes.
+
+    Returns None for other images.
+    """
     if not head.startswith(MAGIC) or len(head) < HEADER_SIZE:
         return None
     _, _, size, protected_size, image_size, flags = _HEADER.unpack_from(head)
@@ -89,7 +93,8 @@ def program_offset(head: bytes) -> int:
 def image_digest(image: bytes) -> bytes:
     """Return the digest by which MCUboot and MCUmgr name an image: the hash of header, program and protected TLVs.
 
-    The image must be proven: in an encrypted image, the hash is of the decrypted program, and is not recomputed.
+    The caller must have proven the image. In an encrypted image, the hash covers the decrypted program, so it is not
+    recomputed here.
 
     Raises:
         ImageError: the image is not a complete MCUboot image, or its hash is wrong.
@@ -100,7 +105,10 @@ def image_digest(image: bytes) -> bytes:
 
 
 def find_digest_fault(image: bytes) -> str:
-    """Return why an image has no digest (`image_digest`); empty if it has one."""
+    """Return why an image has no digest (`image_digest`).
+
+    The text is empty if the image has one.
+    """
     header = read_header(image)
     if header is None:
         return "it does not begin with an MCUboot header"
@@ -116,7 +124,10 @@ def find_digest_fault(image: bytes) -> str:
 
 
 def _items(image: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the TLVs after the protected ones, up to the first that is incomplete."""
+    """Yield the TLVs that follow the protected TLVs.
+
+    The first incomplete TLV ends the list.
+    """
     header = read_header(image)
     at = header.hashed_size if header else 0
     if len(image) < at + _HEAD.size:

@@ -1,8 +1,9 @@
 """Signed notes, checkpoints of logs, and cosignatures of witnesses. Pure.
 
-The formats are those of C2SP: signed-note, tlog-checkpoint, and cosignature/v1 of tlog-cosignature. A note is a text
-with lines of signatures. A checkpoint is a note whose text has a log's origin, the size of its tree and its root. A
-cosignature is a witness's signature on a checkpoint, with the time at which the witness saw it.
+The formats are those of C2SP: signed-note, tlog-checkpoint, and cosignature/v1 of tlog-cosignature. A note is a text,
+followed by lines with signatures. A checkpoint is a note whose text has a log's origin, the size of its tree and its
+root. A cosignature is the signature of a witness on a checkpoint. It contains the time at which the witness saw the
+checkpoint.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ class NoteAlgorithm(IntEnum):
     """The type of a key and of its signatures."""
 
     ED25519 = 1
-    """A signature of the text, as a log makes it."""
+    """A signature of the text, which a log makes."""
     COSIGNATURE = 4
-    """A signature of the text and a time, as a witness makes it (cosignature/v1)."""
+    """A signature of the text and a time, which a witness makes (cosignature/v1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ class VerifierKey:
     """The public key of a log or a witness.
 
     Attributes:
-        name: the name of the key; that of a log's key is the log's origin.
-        algorithm: the type of its signatures.
+        name: the name of the key. The name of a log's key is the log's origin.
+        algorithm: the type of the key's signatures.
         key: the Ed25519 key, 32 bytes.
     """
 
@@ -59,7 +60,7 @@ class VerifierKey:
         """Check the name and the size of the key.
 
         Raises:
-            ValueError: the name is empty or has a space or a plus, or the key does not have 32 bytes.
+            ValueError: the name is empty, the name contains a space or a plus sign, or the key does not have 32 bytes.
         """
         check_name(self.name)
         if len(self.key) != _KEY_SIZE:
@@ -67,7 +68,7 @@ class VerifierKey:
 
     @property
     def key_id(self) -> bytes:
-        """The first 4 bytes of the SHA-256 of name, newline, type and key."""
+        """The key's id: the first 4 bytes of the SHA-256 of the name, a newline, the type and the key."""
         return sha256(self.name.encode() + b"\n" + bytes((self.algorithm,)) + self.key).digest()[:_KEY_ID_SIZE]
 
     @classmethod
@@ -75,7 +76,7 @@ class VerifierKey:
         """Read a key in the form ``name+key id+base64`` (a vkey).
 
         Raises:
-            ValueError: the text is not such a key, its type is not supported, or its key id is not that of the key.
+            ValueError: the text is not a vkey, the type is not supported, or the key id does not match the key.
         """
         parts = text.split("+", 2)
         if len(parts) != 3:  # noqa: PLR2004 - the base64 may contain further plus signs
@@ -83,10 +84,10 @@ class VerifierKey:
         name, key_id, encoded = parts
         raw = _decode(encoded)
         if not raw or raw[0] not in list(NoteAlgorithm):
-            raise ValueError("its type is neither that of a log's Ed25519 key nor that of a witness's")
+            raise ValueError("its type is neither the type of a log's Ed25519 key nor the type of a witness's key")
         key = cls(name, NoteAlgorithm(raw[0]), raw[1:])
         if key.key_id.hex() != key_id:
-            raise ValueError("its name, key id and key do not belong together")
+            raise ValueError("its key id does not match its name and key")
         return key
 
     def __str__(self) -> str:
@@ -100,7 +101,7 @@ class NoteSigner:
     """A key that signs checkpoints.
 
     Attributes:
-        key: its public part.
+        key: the public key.
         sign: returns the Ed25519 signature of a message.
     """
 
@@ -141,7 +142,10 @@ class NoteSignature:
         return f"— {self.name} {base64.b64encode(self.key_id + self.signature).decode()}\n"
 
     def is_of(self, key: VerifierKey) -> bool:
-        """Whether the line names a key; its signature is not checked."""
+        """Whether the line names a key.
+
+        The signature is not checked.
+        """
         return (self.name, self.key_id) == (key.name, key.key_id)
 
 
@@ -197,7 +201,10 @@ class Note:
         return self._verify(key) if key.algorithm is NoteAlgorithm.COSIGNATURE else None
 
     def with_signatures(self, *added: NoteSignature) -> Self:
-        """Return the note with further signatures, each key's once."""
+        """Return the note with further signatures.
+
+        Each key signs at most once.
+        """
         known = {(one.name, one.key_id): one for one in (*self.signatures, *added)}
         return replace(self, signatures=tuple(known.values()))
 
@@ -223,7 +230,7 @@ class Checkpoint:
         """Read the text of a note. Further lines, which a log may add, are ignored.
 
         Raises:
-            ValueError: the text is not that of a checkpoint.
+            ValueError: the text is not the text of a checkpoint.
         """
         lines = text.split("\n")
         if len(lines) < 4 or not all(lines[:-1]) or lines[-1]:  # noqa: PLR2004 - three lines and the final newline
@@ -246,7 +253,7 @@ class Checkpoint:
 
 
 def cosign(text: str, signer: NoteSigner, *, time: int) -> NoteSignature:
-    """Return a witness's signature on the text of a checkpoint.
+    """Sign the text of a checkpoint as a witness, and return the signature.
 
     Args:
         text: the text of the note.
@@ -261,14 +268,14 @@ def check_name(name: str) -> None:
     """Check the name of a key.
 
     Raises:
-        ValueError: the name is empty, or has a space or a plus.
+        ValueError: the name is empty, or contains a space or a plus sign.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r:.80} is not the name of a key, which has neither spaces nor plus signs")
 
 
 def _verify(text: str, signed: NoteSignature, key: VerifierKey) -> int:
-    """Return the time of a signature, 0 for a signature without time."""
+    """Verify a signature, and return its time; 0 for a signature without a time."""
     time, message, signature = 0, text.encode(), signed.signature
     if key.algorithm is NoteAlgorithm.COSIGNATURE:
         time, signature = int.from_bytes(signature[:_TIME_SIZE]), signature[_TIME_SIZE:]
@@ -287,11 +294,11 @@ def _cosigned(text: str, time: int) -> bytes:
 
 
 def _decode(encoded: str) -> bytes:
-    """Decode base64 in its only form: without other characters, with padding, and with unused bits zero."""
+    """Decode canonical base64: no other characters, complete padding, and unused bits that are zero."""
     try:
         raw = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"{encoded!r:.80} is not base64") from error
     if base64.b64encode(raw).decode() != encoded:
-        raise ValueError(f"{encoded!r:.80} is not base64 in its shortest form")
+        raise ValueError(f"{encoded!r:.80} is not canonical base64")
     return raw

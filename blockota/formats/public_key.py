@@ -1,7 +1,8 @@
-"""Public keys of identities: P-256, Ed25519, X25519 and RSA, as the contract stores them and as PEM files. Pure.
+"""Public keys of identities (P-256, Ed25519, X25519 and RSA), as the contract stores them and as PEM files.
 
-The contract IdentityRegistry stores x and y of a P-256 key, the 32 bytes of an Ed25519 or X25519 key, and an RSA key as
-its DER SubjectPublicKeyInfo. A PEM file has the SubjectPublicKeyInfo of any of them (RFC 5280, 5480, 8410, 8017).
+Pure. The contract IdentityRegistry stores the coordinates x and y of a P-256 key, the 32 bytes of an Ed25519 or X25519
+key, and the DER SubjectPublicKeyInfo of an RSA key. A PEM file contains the SubjectPublicKeyInfo of a key of any kind
+(RFC 5280, 5480, 8410, 8017).
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from blockota.errors import UsageError
 
 
 class KeyKind(enum.Enum):
-    """The kind of a key. The contract has the first three numbers; X25519, the kind of a tunnel key, has none."""
+    """The kind of a key.
+
+    The numbers of the first three kinds are those of the contract. X25519, the kind of a tunnel key, has no number in
+    the contract.
+    """
 
     P256 = 1
     ED25519 = 2
@@ -36,10 +41,10 @@ _SPKI_PREFIXES: Mapping[KeyKind, bytes] = {
     KeyKind.ED25519: bytes.fromhex("302a300506032b6570032100"),
     KeyKind.X25519: bytes.fromhex("302a300506032b656e032100"),
 }
-"""The DER bytes before the key in a SubjectPublicKeyInfo. Those of an RSA key depend on its length."""
+"""The DER bytes before the key in a SubjectPublicKeyInfo. For an RSA key, these bytes depend on the key's length."""
 _SIZES = {KeyKind.P256: 64, KeyKind.ED25519: 32, KeyKind.X25519: 32}
 _RSA_BITS = {294: 2048, 422: 3072, 550: 4096}
-"""The length of the modulus by the length of the SubjectPublicKeyInfo."""
+"""The size of the RSA modulus in bits, by the size of the SubjectPublicKeyInfo in bytes."""
 _RSA_PREFIX, _RSA_EXPONENT = 33, bytes.fromhex("0203010001")
 _RSA_ALGORITHM = bytes.fromhex("300d06092a864886f70d0101010500")
 _PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
@@ -93,7 +98,7 @@ def read_spki(der: bytes) -> PublicKey:
     """Read a DER SubjectPublicKeyInfo.
 
     Raises:
-        UsageError: the key is of another kind, or of a length that the contract does not accept.
+        UsageError: the contract does not accept a key of this kind or length.
     """
     for kind, prefix in _SPKI_PREFIXES.items():
         if der.startswith(prefix):
@@ -108,10 +113,12 @@ def read_spki(der: bytes) -> PublicKey:
 
 
 def read_pem(text: str) -> PublicKey:
-    """Read the public key of a PEM file, which must contain nothing else.
+    """Read the public key of a PEM file.
+
+    The file must contain nothing else.
 
     Raises:
-        UsageError: the file has another content, such as a private key.
+        UsageError: the file has other content, such as a private key.
     """
     blocks = _PEM.findall(text)
     if any("PRIVATE" in label for label, _ in blocks):
@@ -134,7 +141,10 @@ def _check_point(data: bytes) -> None:
 
 
 def _check_rsa(der: bytes) -> None:
-    """Compare the DER bytes around the modulus, whose highest and lowest bits must be set, as the contract does."""
+    """Compare the DER bytes around the modulus.
+
+    Its highest and lowest bits must be set. The contract has the same checks.
+    """
     length = len(der)
     if length not in _RSA_BITS:
         raise UsageError(

@@ -1,8 +1,8 @@
-"""Names the memories of an STM32 that are not flash, so that an error can name the memory of an image's part.
+"""Names the memories of an STM32 other than flash.
 
-The addresses are from ST's reference manuals: RM0008 (F1), RM0090 (F4), RM0385 (F7), RM0367 (L0), RM0351 (L4), RM0444
-(G0) and others. Some addresses belong to different memories on different families. If the family is not known, the name
-lists both memories.
+An error uses the name of the memory in which a part of an image lies. The addresses are from ST's reference manuals:
+RM0008 (F1), RM0090 (F4), RM0385 (F7), RM0367 (L0), RM0351 (L4), RM0444 (G0) and others. Some addresses belong to
+different memories on different families. If the family is not known, the name lists both memories.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Memory:
 
     Attributes:
         name: the name of the memory with its article.
-        remedy: what to do with the part in this memory, a clause in the imperative.
+        remedy: what to do with the part of the image in this memory, a clause in the imperative.
         action: the command that carries out the remedy, if there is one.
     """
 
@@ -99,7 +99,10 @@ ANY_FLASH = ChipFlash()
 
 
 def find_memory(address: int, family: str = _UNKNOWN) -> Memory | None:
-    """Return the memory of a family of chips at an address; None if the address may be in flash."""
+    """Find the memory of a chip family at an address.
+
+    Returns None if the address may be in flash.
+    """
     for span, families, memory in _MEMORIES:
         if address in span and (not families or family[:2] in families):
             return memory

@@ -1,9 +1,9 @@
 """Recognises where functions begin in Thumb code, and reads its constants (ARMv7-M Architecture Reference Manual).
 
-The code is not decoded. A function seems to begin where the end of a function is followed by an instruction with which
-handlers typically begin. This is true for two functions in three, and for almost every handler: handlers have no
-parameters, so they begin with fewer kinds of instructions. It is true by chance for one place in a hundred in random
-bytes, and for one in thirty in other code.
+The code is not decoded. An offset is taken for the start of a function if the instruction before it ends a function,
+and the instruction at it is one with which handlers typically begin. This test finds two functions in three, and almost
+every handler: handlers have no parameters, so they begin with fewer kinds of instructions. By chance, the test also
+succeeds at one place in a hundred in random bytes, and at one place in thirty in other code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from array import array
 
 _Pattern = tuple[int, int]
-"""A mask and the value of the masked bits, for two half words. The first half word is the upper half."""
+"""A mask, and the value of the masked bits, for two half words. The first half word is the upper half of the number."""
 _WORD = 4
 _HALF_MASK = 0xFFFF
 _FLASH_HALVES = range(0x0800, 0x0840)
@@ -38,7 +38,8 @@ _ENDS: tuple[_Pattern, ...] = (
 )
 """Instructions that end a function, and the padding after a function."""
 _LITERAL_ENDS = frozenset({0x08, 0x10, 0x20, 0x24, 0x30, 0x40, 0x48, 0x50, 0x58, 0xE0})
-"""The upper bytes of STM32 addresses: the constants that a function uses lie after its code."""
+"""The upper bytes of STM32 addresses. The constants of a function lie after its code, so such a byte can end a
+function."""
 _BEGINNINGS: tuple[_Pattern, ...] = (
     (0xFE00_0000, 0xB400_0000),  # push
     (0xFFFF_0000, 0xE92D_0000),  # push.w
@@ -60,7 +61,7 @@ _BEGINNINGS: tuple[_Pattern, ...] = (
     (0xFF78_0000, 0x4670_0000),  # mov …, lr
     (0xFF78_0000, 0x4668_0000),  # mov …, sp
 )
-"""Instructions with which handlers begin, as compilers and start-up files write them."""
+"""Instructions with which handlers begin in the code of compilers and in start-up files."""
 _MOVW, _MOVT, _MOVE_MASK = 0xF240, 0xF2C0, 0xFBF0
 _REGISTER_MASK, _FIRST_BIT = 0x8F00, 0x8000
 _REACH = 8

@@ -1,11 +1,11 @@
 """Append-only logs: the hashes, proofs and tiles of a Merkle tree. Pure.
 
 The tree is that of RFC 6962, section 2.1, with SHA-256. Proofs are those of RFC 9162, sections 2.1.3 and 2.1.4. A log
-is published as tiles and entry bundles (C2SP tlog-tiles): files of 256 hashes or entries that never change.
+is published as tiles and entry bundles (C2SP tlog-tiles): files of 256 hashes or entries that never change. The module
 `blockota.formats.notes` has the signed checkpoints.
 
-A program that makes proofs passes a `ReadNode`, which returns the hash of a complete subtree; `read_from_tiles` makes
-one from a function that reads tiles.
+A program that makes proofs passes a `ReadNode`, a function that returns the hash of a complete subtree.
+`read_from_tiles` makes a `ReadNode` from a function that reads tiles.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from typing import Self
 
 HASH_SIZE = 32
 TILE_WIDTH = 256
-"""The number of hashes of a full tile, and of entries of a full bundle."""
+"""The number of hashes of a full tile, and the number of entries of a full bundle."""
 _TILE_HEIGHT = 8
 _MAX_LEVEL = 63
 MAX_ENTRY_SIZE = (1 << 16) - 1
-"""Largest size of an entry in bytes: a bundle has two bytes for it."""
+"""Largest size of an entry in bytes. A bundle stores the size in two bytes."""
 _LENGTH = Struct(">H")
 _TILE_PATH = re.compile(r"tile/(entries|\d{1,2})/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?", re.ASCII)
 
 ReadNode = Callable[[int, int], bytes]
-"""Returns the hash of a complete subtree, by its height and its position among the subtrees of this height."""
+"""Returns the hash of a complete subtree. The arguments are the subtree's height and its position among the subtrees of
+this height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,9 @@ def prove_inclusion(read_node: ReadNode, index: int, size: int) -> list[bytes]:
 
 
 def prove_consistency(read_node: ReadNode, earlier: int, size: int) -> list[bytes]:
-    """Return the proof that the tree of `size` entries continues that of `earlier` entries (RFC 9162, section 2.1.4.1).
+    """Return the proof that a tree of `size` entries continues the tree of its first `earlier` entries.
+
+    Source: RFC 9162, section 2.1.4.1.
 
     Raises:
         ValueError: the earlier tree is larger.
@@ -137,7 +140,7 @@ def is_included(leaf: bytes, index: int, head: TreeHead, path: Sequence[bytes]) 
 def is_consistent(earlier: TreeHead, head: TreeHead, proof: Sequence[bytes]) -> bool:
     """Whether a consistency proof shows that a tree continues an earlier tree (RFC 9162, section 2.1.4.2).
 
-    Every tree continues the empty tree, and every tree continues itself; both are shown by an empty proof.
+    Every tree continues the empty tree, and every tree continues itself. An empty proof shows both.
     """
     if earlier.size == head.size:
         return earlier == head and not proof
@@ -177,7 +180,10 @@ def _split(size: int) -> int:
 
 
 def _range_hash(read_node: ReadNode, begin: int, end: int) -> bytes:
-    """Return the hash of the subtree of some entries, whose left part is complete at every level."""
+    """Return the hash of the subtree over a range of entries.
+
+    Its left part is complete at every level.
+    """
     size = end - begin
     if size & (size - 1) == 0:
         height = size.bit_length() - 1
@@ -194,8 +200,8 @@ class Tile:
     """The name of a tile or of an entry bundle.
 
     Attributes:
-        level: 0 for a tile of the entries' hashes, 1 for a tile of the hashes of full tiles of level 0, and so on; None
-            for an entry bundle.
+        level: 0 for a tile of the entries' hashes, 1 for a tile of the hashes of the full tiles of level 0, and so on.
+            None stands for an entry bundle.
         index: the position of the tile in its level.
         width: the number of its hashes or entries, 1 to 256.
     """
@@ -216,7 +222,7 @@ class Tile:
 
     @classmethod
     def parse(cls, path: str) -> Self:
-        """Return the tile with a path.
+        """Return the tile that has a path.
 
         Raises:
             ValueError: no tile has this path.
@@ -239,7 +245,7 @@ ReadTile = Callable[[Tile], bytes]
 
 
 def tiles_of(size: int, *, since: int = 0) -> Iterator[Tile]:
-    """Yield the tiles and bundles of a tree that the tree of `since` entries does not have, bundles first."""
+    """Yield the tiles and bundles that a tree adds after its first `since` entries, bundles first."""
     for level in (None, *range(_MAX_LEVEL + 1)):
         shift = _TILE_HEIGHT * (level or 0)
         before, now = since >> shift, size >> shift
@@ -254,7 +260,10 @@ def tiles_of(size: int, *, since: int = 0) -> Iterator[Tile]:
 
 
 def read_from_tiles(read_tile: ReadTile, size: int) -> ReadNode:
-    """Return a function that reads the nodes of a tree of `size` entries from tiles, each tile once."""
+    """Return a function that reads the nodes of a tree of `size` entries from tiles.
+
+    Each tile is read once.
+    """
     known: dict[Tile, bytes] = {}
 
     def read_node(height: int, position: int) -> bytes:
@@ -277,7 +286,9 @@ def split_hashes(content: bytes) -> list[bytes]:
 
 
 def join_entries(entries: Iterable[bytes]) -> bytes:
-    """Return the bundle of some entries, each after its length in two bytes.
+    """Return the bundle of some entries.
+
+    The length of each entry, in two bytes, comes before the entry.
 
     Raises:
         struct.error: an entry is larger than `MAX_ENTRY_SIZE`.
@@ -308,7 +319,7 @@ class TreeEdge:
 
     Attributes:
         size: the number of entries of the tree.
-        levels: the hashes of the partial tile of each level; a full tile leaves an empty list.
+        levels: the hashes of the partial tile of each level. The list is empty at a level that ends with a full tile.
     """
 
     size: int = 0
@@ -324,7 +335,10 @@ class TreeEdge:
         return cls(size, levels)
 
     def grow(self, leaves: Iterable[bytes]) -> Iterator[tuple[Tile, bytes]]:
-        """Add the hashes of new entries. Yields each tile that becomes full, and at the end the new partial tiles."""
+        """Add the hashes of new entries.
+
+        Yields each tile that becomes full, and at the end the partial tiles that changed.
+        """
         before, waiting = self.size, iter(leaves)
         while added := list(islice(waiting, TILE_WIDTH - len(self._level(0)))):
             self._level(0).extend(added)
@@ -358,7 +372,7 @@ class TreeEdge:
 
 
 def tree_of(leaves: Iterable[bytes]) -> TreeHead:
-    """Return size and root of the tree of some entries, by their hashes."""
+    """Return size and root of the tree of some entries, given the hashes of the entries."""
     edge = TreeEdge()
     for _ in edge.grow(leaves):
         pass

@@ -42,7 +42,7 @@ FAMILIES = {
     0x70D16653: "STM32WB",
     0x21460FF0: "STM32WL",
 }
-"""The family ids of the STM32 (utils/uf2families.json of that repository)."""
+"""The family ids of the STM32 chips (utils/uf2families.json of github.com/microsoft/uf2)."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def parse_uf2(content: bytes) -> tuple[tuple[int, bytes], ...]:
 
 
 def family_of(content: bytes) -> str:
-    """Return the family of chips that a UF2 file states, such as ``STM32F4``; empty if it states none."""
+    """Return the family of chips that a UF2 file names, such as ``STM32F4``; empty if the file names none."""
     if len(content) < _BLOCK_SIZE:
         return ""
     return FAMILIES.get(_parse_block(0, content[:_BLOCK_SIZE]).family, "")

@@ -1,21 +1,19 @@
 """Finds out whether a program was linked for an address other than its load address.
 
-A program runs only at the address that it was linked for. A raw image does not state this address, but its vector table
-(ARMv7-M Architecture Reference Manual, B1.5.3) contains the addresses of the program's handlers. Let L be the load
-address, at which the image would be written. Three signs show that the program was linked for a higher address B:
+A program runs only at the address that it was linked for.
 
-1. All addresses in the program are at or above B: those of the handlers, the words of the image, and the constants of
-   ``movw`` and ``movt`` pairs. None is between L and B.
+1. All addresses in the program are at or above B, and none is between L and B. The addresses are those of the handlers,
+   the words of the image, and the constants of ``movw`` and ``movt`` pairs.
 2. If the image is at L, no functions begin at the addresses of the handlers. (A program that is linked for L can have
    its handlers far after its vector table, but they are functions.)
 3. If the image is at B, it is not blank at the address of the reset handler. (A program that is linked for L can have a
    gap between its vector table and its code.)
 
-B is between L and the lowest address that the program uses, minus the size of the vector table. B is certain only if
-there is a single address in this range for which functions begin at the handlers.
+B is at least L. B is at most the lowest address that the program uses, minus the size of the vector table. B is certain
+only if exactly one address in this range makes functions begin at the handlers.
 
-A program that is linked for an address below L, or beyond the flash, has handlers outside the range from L to the end
-of the flash. This is evidence if most handlers are outside, or if no functions begin at the other handlers.
+A program may be linked for an address below L or beyond the flash. Its handlers are then outside the range from L to
+the end of the flash. This is evidence if most handlers are outside, or if no functions begin at the other handlers.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ FLASH = range(0x0800_0000, 0x0C00_0000)
 NEAREST = 2 * 1024
 """The smallest distance of B from L, in bytes, because hardly any boot loader is smaller than 2 KiB."""
 _GRAIN = 1024
-"""B is a multiple of this number of bytes, because boot loader and program do not share an erase unit."""
+"""B is a multiple of this number of bytes, because a boot loader and a program do not share an erase unit."""
 _TABLE_ALIGNMENT = 0x200
 """The alignment of a vector table of up to 128 words (ARMv7-M, VTOR)."""
 _EXCEPTIONS = 16
@@ -90,19 +88,19 @@ class _Program:
         return self.handlers[0] - self.table_size - self.offset
 
     def fits(self, address: int) -> bool:
-        """Whether, with the image at an address, the reset handler lies after the vector table and is not blank."""
+        """Whether the reset handler lies after the vector table and is not blank, if the image is at an address."""
         at = self.reset - address
         inside = self.offset + self.table_size <= at <= len(self.image) - _WORD
         return inside and self.image[at : at + _WORD] not in _BLANK
 
     def has_functions(self, address: int) -> int:
-        """Count the handlers at which a function begins, with the image at an address; 0 if fewer than half."""
+        """Count the handlers at which a function begins, if the image is at an address; 0 if fewer than half."""
         found = sum(begins_function(self.image, handler - address) for handler in self.handlers)
         return found if 2 * found >= len(self.handlers) else 0
 
 
 def find_link_address(image: bytes, load_address: int, *, flash_end: int = FLASH.stop) -> LinkAddress | None:
-    """Find the address that the program in an image was linked for, if this is not the load address.
+    """Find the address for which the program in an image was linked, if this is not the load address.
 
     Args:
         image: the whole image.
@@ -110,7 +108,7 @@ def find_link_address(image: bytes, load_address: int, *, flash_end: int = FLASH
         flash_end: the end of the chip's flash.
 
     Returns:
-        The address; None without evidence that the load address is wrong.
+        The address. None if nothing shows that the load address is wrong.
     """
     program = _read_program(image, load_address, flash_end)
     if program is None:
@@ -136,7 +134,10 @@ def find_link_address(image: bytes, load_address: int, *, flash_end: int = FLASH
 
 
 def _read_program(image: bytes, load_address: int, flash_end: int) -> _Program | None:
-    """Read the vector table of an image; None if it has none."""
+    """Read the vector table of an image.
+
+    Returns None if the image has none.
+    """
     header = read_header(image)
     if header and header.trouble(len(image)):
         return None
@@ -163,7 +164,10 @@ def _read_program(image: bytes, load_address: int, flash_end: int) -> _Program |
 
 
 def _only_address(program: _Program, lowest: int) -> int | None:
-    """Return the address up to `lowest` for which nearly all handlers are functions; None without exactly one."""
+    """Return the only address up to `lowest` for which nearly all handlers are functions.
+
+    Returns None if there is no such address, or several.
+    """
     if len(program.handlers) < _MIN_HANDLERS:
         return None
     first = program.load_address + _TABLE_ALIGNMENT - program.load_address % _TABLE_ALIGNMENT
@@ -178,8 +182,8 @@ def _only_address(program: _Program, lowest: int) -> int | None:
 def _addresses(program: _Program) -> list[int]:
     """Return the words of the image that are addresses between the load address and the lowest handler.
 
-    In an MCUboot image, the size of the header is subtracted from the words, because the load address is that of the
-    header.
+    In an MCUboot image, the load address is the address of the header. The size of the header is therefore subtracted
+    from the words.
     """
     first = program.load_address + program.offset
     end = program.handlers[0]

@@ -1,4 +1,7 @@
-"""Logs that identities anchor on the gateway chain, with their JSON, and the words of recorded devices. Pure."""
+"""Logs that identities anchor on the gateway chain, with their JSON, and the packing of device numbers.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from uuid import UUID
 from blockota.errors import UsageError
 
 _WORD_BITS = 256
-"""The number of devices of one word of UpdateLedger; a site gets device numbers by whole words."""
+"""The number of devices in one word of UpdateLedger. A site gets device numbers in blocks that fill whole words."""
 _NUMBER_BITS = 64
 
 
@@ -20,12 +23,13 @@ class LogState(enum.Enum):
 
     GROWING = 1
     SUSPENDED = 2
-    """Evidence shows two installations of one release on one device; an Administrator decides."""
+    """Evidence shows two installations of one release on one device. An Administrator decides what happens to the log.
+    """
     RETIRED = 3
-    """An Administrator ended the log, for good."""
+    """An Administrator ended the log permanently."""
 
     def __str__(self) -> str:
-        """The word, in lower case."""
+        """The name of the state, in lower case."""
         return self.name.lower()
 
 
@@ -55,7 +59,7 @@ class AnchoredLog:
         root: root of the Merkle tree of the first `size` entries, 32 bytes.
         size: number of anchored entries.
         anchored_at: Unix time of the newest anchor.
-        suspicion: the newest suspicion, decided or not; None if there was none.
+        suspicion: the newest suspicion, whether it was decided or not; None if there was none.
     """
 
     keeper: UUID
@@ -84,7 +88,7 @@ def device_words(numbers: Iterable[int]) -> tuple[list[int], list[int]]:
         The words of the numbers in ascending order, and the bits of each word.
 
     Raises:
-        UsageError: a number is not that of a registered device.
+        UsageError: a number is not the number of a registered device.
 
     Examples:
         >>> device_words([512, 256, 258])
@@ -103,10 +107,10 @@ def devices_in(word: int, bits: int) -> list[int]:
 
 
 def check_device(number: int) -> None:
-    """Check that a number can be that of a registered device.
+    """Check that a number can be the number of a registered device.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: the number is outside the range of registered devices.
     """
     if not _WORD_BITS <= number < 1 << _NUMBER_BITS:
         raise UsageError(

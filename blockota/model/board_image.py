@@ -1,7 +1,7 @@
 """Decides whether an image made for one board may be written to that board, beside the program of a release. Pure.
 
-An image for a single board is not published as a release, so checks 1 to 4 of `verification` do not apply: a command of
-the bench makes the bytes, and the chain does not confirm them. The chain decides only where the image is written: a
+An image for a single board is not published as a release. A command of the bench makes its bytes, and the chain does
+not confirm them, so checks 1 to 4 of `verification` do not apply. The chain decides only where the image is written: a
 paired product gives the region and the chip id. The checks that apply have the same numbers as in `verification`:
 
 5.  (a) The region does not overlap the program, and (b) the image is not empty and fits into the region.
@@ -61,7 +61,7 @@ def padded(product: Product, data: bytes, *, erased_byte: int) -> bytes:
 
 
 def require_place(product: Product, program: Release) -> None:
-    """Run checks 5a and 7a, for which a board is not needed.
+    """Run checks 5a and 7a, which need no board.
 
     Args:
         product: the paired product of the board's own image.
@@ -104,7 +104,7 @@ def prove_place(product: Product, board: BoardAnswer) -> list[Passed]:
         raise VerificationError(
             7,
             "the region of the board's own image is not inside the flash",
-            why=f"{product.name} has the region {region}, the flash is {board.flash}",
+            why=f"{product.name} has the region {region}, but the flash is {board.flash}",
             remedy="take a board with a larger flash, or ask the vendor whether the product is paired correctly",
         )
     # (7c)
@@ -140,7 +140,7 @@ def prove_fit(image: BoardImage) -> Passed:
         raise VerificationError(
             5,
             "the board's own image does not fit into the product's region",
-            why=f"the command wrote more than {product.region.size:,} bytes, the region of {product.name} is "
+            why=f"the command wrote more than {product.region.size:,} bytes, but the region of {product.name} is "
             f"{product.region}",
             remedy=remedy,
         )
@@ -162,7 +162,7 @@ def prove_written(image: BoardImage, digest: bytes, *, method: str) -> Passed:
     expected = image.region_sha256 or image.sha256
     if digest != expected:
         raise FlashProofError(
-            "check 10 failed, the flash does not hold the board's own image",
+            "check 10 failed: the flash does not contain the board's own image",
             why=f"the region has SHA-256 {digest.hex()}, and {expected.hex()} is expected",
             remedy="flash the board again; if the check fails again, replace the board",
         )

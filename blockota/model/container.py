@@ -1,8 +1,8 @@
-"""What kind of file the image of a release is, and which checks apply to it. Pure.
+"""The kinds of image files of releases, called containers, and the checks that apply to each.
 
-The manifest of a release names the container; without a manifest, or without a name in it, the image is `STM32`. The
-pairing of a product decides which containers its releases may have: chip id 0 stands for devices that are not an STM32
-board with ST's boot loader, and their releases have another container.
+Pure. The manifest of a release names the container. Without a manifest, or if the manifest names none, the container is
+`STM32`. The chip id of a product decides which containers its releases may have. Chip id 0 stands for devices other
+than STM32 boards with ST's boot loader, and their releases have a container other than `STM32`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _LAST_CODE = 0x1FFF_FFFF
 
 
 class Container(StrEnum):
-    """A kind of image file. The value is its name in the manifest.
+    """A kind of image file.
+
+    The value is the name of the container in the manifest.
 
     Examples:
         >>> draft = Draft("acme-hub", Version(1, 0, 0), container=Container.SWU)
@@ -43,14 +45,14 @@ class Container(StrEnum):
     SWU = "swu"
     """An archive of SWUpdate, for devices with Linux."""
     OPAQUE = "opaque"
-    """Any bytes: only the device knows what they are."""
+    """Any bytes. Only the device knows their format."""
 
     @classmethod
     def parse(cls, name: str) -> Container:
         """Read the name of a container.
 
         Raises:
-            UsageError: there is no such container.
+            UsageError: no container has this name.
         """
         try:
             return cls(name)
@@ -59,7 +61,7 @@ class Container(StrEnum):
 
 
 class Means(StrEnum):
-    """By what a check is made."""
+    """The means by which a check is made."""
 
     CHAIN = "the chain's record"
     CHIP = "the chip"
@@ -92,7 +94,7 @@ FACES = tuple(_FACES)
 
 
 def checks_for(container: Container, face: str) -> Mapping[int, Means]:
-    """Return which of the ten checks apply to an image at a face, and by what each is made.
+    """Return which of the ten checks apply to an image at a face, and the means of each check.
 
     Args:
         container: the container of the image.
@@ -114,7 +116,7 @@ def checks_for(container: Container, face: str) -> Mapping[int, Means]:
 
 
 def recognise(head: bytes) -> Container:
-    """Return the container that a file fits, other than stm32, from its first `SWU_HEAD_SIZE` bytes."""
+    """Guess the container of a file, other than stm32, from its first `SWU_HEAD_SIZE` bytes."""
     if cpio.first_name(head) == _SWU_FIRST:
         return Container.SWU
     return Container.MCUBOOT if head.startswith(mcuboot.MAGIC) else Container.OPAQUE
@@ -130,13 +132,14 @@ def find_misfit(container: Container, chip_id: int) -> str:
 
 
 def find_content_fault(container: Container, image: bytes) -> str:
-    """Return why an image is not a file of its container; empty if it is.
+    """Return why an image is not a valid file of its container; empty if it is valid.
 
-    This is check 9 for every container but `STM32`, whose check depends on the chip (`model.program`).
+    This is check 9 for every container except `STM32`. For `STM32`, check 9 depends on the chip (`model.program`).
 
     Args:
         container: the container.
-        image: the whole image of `MCUBOOT`; at least the first `SWU_HEAD_SIZE` bytes of the others.
+        image: the whole image if the container is `MCUBOOT`; at least the first `SWU_HEAD_SIZE` bytes for other
+            containers.
     """
     if container is Container.SWU:
         first = cpio.first_name(image)

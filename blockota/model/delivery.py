@@ -1,11 +1,12 @@
-"""One delivery: bring a device to the release that it is to run. The states and events of each component of a device.
+"""One delivery brings a device to the release that it is to run.
 
-The decision what a device is to run is `blockota.model.target.choose`; `blockota.model.delivery_rules.advance` is the
-state machine. Nothing is sent from here: a face offers `Delivery.offer` to the device as long as it is not None.
+The module has the states and events of each component. `blockota.model.target.choose` decides what a device is to run,
+and `blockota.model.delivery_rules.advance` is the state machine. This module sends nothing: a face offers
+`Delivery.offer` to the device as long as it is not None.
 
-Every state is derived from reports of the device. That an image was sent, and that a device claims to have installed
-it, changes what is offered, but only the report that the device runs the image, and has confirmed it, makes an entry of
-an installation.
+Every state is derived from reports of the device. A sent image, or a device's claim that it installed the image,
+changes only what is offered. A log entry of an installation needs a report that the device runs the image and has
+confirmed it.
 
 =============  =========================================================================================
 Stage          Meaning
@@ -19,7 +20,7 @@ Stage          Meaning
 ``stopped``    no tries are left, or the device rolled back: nothing is offered until an operator retries
 =============  =========================================================================================
 
-A target that is withheld, for example while a daily window is closed, keeps its stage and its tries.
+If a target is withheld, for example while a daily window is closed, the delivery keeps its stage and its tries.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from enum import StrEnum
 from blockota.model.receipt import EntryKind, EvidenceLevel, ReleaseId
 
 _JOB_BITS = 31
-"""Bits of a job's number: SWUpdate reads it as a signed 32-bit integer, and takes another number if it is larger."""
+"""The number of bits of a job's number. SWUpdate reads the number as a signed 32-bit integer and misreads larger
+numbers."""
 
 
 class Stage(StrEnum):
@@ -53,7 +55,7 @@ class Target:
     Attributes:
         release: the release.
         image: SHA-256 of its image.
-        order: number of the order that names it; None if the group's policy chose it.
+        order: number of the order that chose the release; None if the group's policy chose it.
     """
 
     release: ReleaseId
@@ -61,7 +63,7 @@ class Target:
     order: int | None = None
 
     def is_same_release(self, other: Target | None) -> bool:
-        """Whether another target differs in the order at most."""
+        """Whether another target is the same release, possibly under another order."""
         return other is not None and (self.release, self.image) == (other.release, other.image)
 
 
@@ -70,12 +72,12 @@ class DeliveryPolicy:
     """The limits of deliveries to the devices of a group, from the settings.
 
     Attributes:
-        pauses: seconds to wait after each failed try before the next one; the number of tries is one more.
+        pauses: seconds to wait after each failed try. There is one try more than pauses.
         postponements: how often a device may postpone one target.
-        longest_postponement: seconds by which a device may postpone one target in total.
-        late_after: seconds after which an offer that the device does not take is logged as late.
-        transfer_time: seconds without progress after which a transfer counts as failed.
-        trial_time: seconds after which an image that the device does not confirm counts as failed.
+        longest_postponement: the total number of seconds by which a device may postpone one target.
+        late_after: the number of seconds after which an offer that the device has not taken is logged as late.
+        transfer_time: the number of seconds without progress after which a transfer counts as failed.
+        trial_time: the number of seconds after which an image that the device has not confirmed counts as failed.
         offers_after_rollback: whether a device that rolled back is offered the same release again.
         is_configuration: whether the images of this component are configurations.
     """
@@ -98,16 +100,16 @@ class Delivery:
         stage: the stage.
         target: the release to deliver; None if the device has no target.
         is_withheld: whether the target must not be offered now.
-        given_up: former targets for which no tries are left, until an operator retries or orders the release anew.
+        given_up: former targets without tries left. An operator's retry or a new order makes them possible again.
         running: SHA-256 of the image that the device reported last; None before its first report.
-        logged: the newest entry of an installation, as image and level; None without one.
-        installed: digests of the releases with an entry of an installation, claimed ones not counted.
-        tries: failed tries of the present target.
-        attempt: a counter of all tries of all targets, which gives each try its own job number.
-        offered_at: Unix time at which the device was notified of the offer; None before.
-        postponements: postponements of the present target by the device.
-        postponed_since: Unix time of the first of them.
-        wake: Unix time at which a `Timeout` is due; None for none.
+        logged: image and evidence level of the newest log entry of an installation; None without an entry.
+        installed: digests of the releases with a log entry of an installation; claimed installations do not count.
+        tries: the number of failed tries of the present target.
+        attempt: a counter of the tries of all targets. It gives each try a job number of its own.
+        offered_at: Unix time at which the device was notified of the offer; None before the notification.
+        postponements: how often the device has postponed the present target.
+        postponed_since: Unix time of the first postponement.
+        wake: Unix time at which a `Timeout` is due; None if no timeout is set.
         received: bytes of the image that the device has received, as far as it reports them.
         reason: why the delivery is postponed, paused or stopped.
     """
@@ -130,15 +132,16 @@ class Delivery:
 
     @property
     def offer(self) -> Target | None:
-        """What a face offers to the device now."""
+        """The target that a face offers to the device now; None for no offer."""
         is_open = self.stage in (Stage.OFFERED, Stage.TRANSFER) and not self.is_withheld
         return self.target if is_open else None
 
     @property
     def job(self) -> int:
-        """The number of the present try. The same try has the same number whenever it is offered; 0 without a target.
+        """The number of the present try; 0 without a target.
 
-        A face passes the number to the device. An answer with another number is about another try.
+        A repeated offer of the same try has the same number. A face passes the number to the device. An answer with a
+        different number is about a different try.
         """
         if self.target is None:
             return 0
@@ -148,7 +151,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Planned:
-    """The target of the device was decided anew.
+    """The decision on the target of the device was made again.
 
     Attributes:
         target: the release that the device is to run.
@@ -171,7 +174,7 @@ class Reported:
         level: who determined the image.
         is_confirmed: whether the device has confirmed the image, so that it does not roll back by itself.
         counter: the counter in the device's statement.
-        statement: the device's signed statement, for level A.
+        statement: the signed statement of the device, for evidence level A.
         is_reinstalled: whether the image was written anew, after another try had destroyed it.
     """
 
@@ -202,11 +205,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The device states how its try ended. A success is only a claim until the device reports the running image.
+    """The device states how its try ended.
+
+    A stated success is only a claim until the device reports the running image.
 
     Attributes:
         succeeded: whether the device states that the image is installed.
-        reason: the reason of a failure.
+        reason: the reason for a failure.
         is_refusal: whether the device refuses the image, so that another try makes no sense.
     """
 
@@ -245,18 +250,18 @@ Event = Planned | Reported | Offered | Progress | Outcome | Postponed | Timeout 
 
 @dataclass(frozen=True)
 class EntryFacts:
-    """An entry for the log, without what is the same for all entries of a device.
+    """The facts of a log entry that differ between the entries of one device.
 
     Attributes:
         kind: the kind of the entry.
-        release: the release that it is about; None if no release has the image.
+        release: the release that the entry is about; None if no release has the image.
         image: SHA-256 of the image.
-        previous: SHA-256 of the image before, for an entry about a running image.
-        level: the evidence level of an entry about a running image, and A for a signed postponement.
+        previous: SHA-256 of the image that the device ran before. Only an entry about a running image has it.
+        level: the evidence level. An entry about a running image has one; a signed postponement has level A.
         order: number of the order.
         counter: the device's counter.
         statement: the device's signed statement.
-        text: the text of an event, postponement, refusal or warning; empty for others.
+        text: the text of an event, postponement, refusal or warning; empty for other kinds.
     """
 
     kind: EntryKind

@@ -1,7 +1,7 @@
-"""The encoding of a `Delivery`, as a gateway keeps it on its disk. Pure.
+"""The encoding in which a gateway stores a `Delivery` on its disk.
 
-A delivery is one array in deterministic CBOR: the number of this format, and the fields in the order of the class. A
-target is the array ``[chain id, contract, product, packed version, image, order]``.
+Pure. A delivery is one array in deterministic CBOR. It contains the number of this format, then the fields in the order
+of the class. A target is the array ``[chain id, contract, product, packed version, image, order]``.
 """
 
 from __future__ import annotations

@@ -78,7 +78,10 @@ class _Situation:
         return replace(self, delivery=fresh).open()
 
     def is_given_up(self, target: Target | None) -> bool:
-        """Whether no tries are left for a target. An order that was not given up has tries of its own."""
+        """Whether no tries are left for a target.
+
+        A different order for the same release starts with new tries.
+        """
         given_up = (one for one in self.delivery.given_up if target and target.is_same_release(one))
         return any(target and target.order in (None, one.order) for one in given_up)
 
@@ -106,7 +109,10 @@ class _Situation:
         )
 
     def fail(self, reason: str, *, is_final: bool = False) -> Delivery:
-        """End a try: the next one begins after a pause, if one is left."""
+        """End a try.
+
+        If a try is left, it begins after a pause.
+        """
         delivery, pauses = self.delivery, self.policy.pauses
         counted = replace(delivery, tries=delivery.tries + 1, attempt=delivery.attempt + 1)
         failed = replace(counted, received=0, offered_at=None, reason=reason)
@@ -117,12 +123,15 @@ class _Situation:
         return replace(failed, stage=Stage.PAUSED, wake=self.now + pauses[delivery.tries])
 
     def failed(self, reason: str, *, is_final: bool = False, kind: EntryKind = EntryKind.EVENT) -> DeliveryStep:
-        """End a try, and log it."""
+        """End a try, and return the log entry about it."""
         return DeliveryStep(self.fail(reason, is_final=is_final), (self.entry(kind, text=reason),))
 
 
 def _planned(situation: _Situation, event: Planned) -> DeliveryStep:
-    """Take a new target. A try is not disturbed by a target that differs in the order only, if it has tries left."""
+    """Take a new target.
+
+    If only the order of the target changes and tries are left, the running try continues.
+    """
     delivery, target = situation.delivery, event.target
     is_same = target is not None and target.is_same_release(delivery.target)
     is_over = delivery.stage is Stage.STOPPED or situation.is_given_up(target)
@@ -140,7 +149,10 @@ def _planned(situation: _Situation, event: Planned) -> DeliveryStep:
 
 
 def _withheld(situation: _Situation, is_withheld: bool) -> Delivery:  # noqa: FBT001
-    """Withhold the target, or offer it again. What the device was fetching has another job number afterwards."""
+    """Withhold the target, or offer it again.
+
+    The next offer has a new job number.
+    """
     delivery = situation.delivery
     if is_withheld == delivery.is_withheld:
         return delivery
@@ -156,7 +168,10 @@ def _offered(situation: _Situation, _: Offered) -> DeliveryStep:
 
 
 def _progress(situation: _Situation, event: Progress) -> DeliveryStep:
-    """Note the progress. A message without more bytes does not extend the time, so that no device is stuck for ever."""
+    """Record the progress.
+
+    A message without more bytes does not extend the timeout, so that no device is stuck forever.
+    """
     delivery = situation.delivery
     if delivery.stage is Stage.TRANSFER and event.received <= delivery.received:
         return DeliveryStep(delivery)
@@ -179,7 +194,10 @@ def _on_trial(situation: _Situation) -> Delivery:
 
 
 def _postponed(situation: _Situation, event: Postponed) -> DeliveryStep:
-    """Postpone, up to the limits of the policy. A request beyond them is refused: the offer stays."""
+    """Postpone the delivery, up to the limits of the policy.
+
+    A request beyond the limits is refused, and the offer stays.
+    """
     delivery, policy = situation.delivery, situation.policy
     since = situation.now if delivery.postponed_since is None else delivery.postponed_since
     latest = since + policy.longest_postponement
@@ -257,7 +275,10 @@ def _confirmed(situation: _Situation, event: Reported) -> DeliveryStep:
 
 
 def _entries_about(situation: _Situation, event: Reported) -> tuple[EntryFacts, ...]:
-    """Return the entry about a running image; none if it is logged already, with evidence that is not weaker."""
+    """Return the log entry about a running image.
+
+    Returns none if the log has an entry with evidence of equal or higher level.
+    """
     delivery, target = situation.delivery, situation.delivery.target
     if event.release is None:
         if event.image == delivery.running:

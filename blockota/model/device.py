@@ -1,4 +1,7 @@
-"""Devices of a city, their registrants, specs and sites, as the contract DeviceRegistry records them. Pure."""
+"""Devices of a city, and their registrants, specs and sites, as the contract DeviceRegistry records them.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ REGISTRATION_TYPE = (
     "Registration(bytes32 registrant,bytes nonce,string[] aliases,string data,string spec,bytes16 site,"
     "bytes32 keyX,bytes32 keyY)"
 )
-"""Type of what a registrant signs (``encodeType`` in EIP-712)."""
+"""The EIP-712 type of the data that a registrant signs (``encodeType``)."""
 _VISIBLE = re.compile(r"[!-~]+", re.ASCII)
 
 
@@ -36,7 +39,7 @@ class Ban(enum.Enum):
     CITY = 2
 
     def __str__(self) -> str:
-        """The party, in lower case."""
+        """The name of the party, in lower case."""
         return self.name.lower()
 
 
@@ -71,7 +74,10 @@ class Registrant:
 
 @dataclass(frozen=True)
 class SpecUpdate:
-    """A product on the list of a spec: its releases may update the devices of the spec, unless `allowed` is false."""
+    """A product on the list of a spec.
+
+    Its releases may update the spec's devices, unless `allowed` is false.
+    """
 
     chain_id: int
     contract: str
@@ -141,13 +147,13 @@ class Site:
 
 @dataclass(frozen=True)
 class DeviceVersion:
-    """A version of a device: its registrant and key, and the blocks in which they were the present ones.
+    """A version of a device: its registrant and key, and the blocks in which they were current.
 
     Attributes:
         registrant: name of the registrant.
         key: P-256 key of the device.
         from_block: first block.
-        to_block: first block of the next version; None for the present one.
+        to_block: first block of the next version; None for the current version.
     """
 
     registrant: str
@@ -171,13 +177,13 @@ class Device:
 
     Attributes:
         number: number of the device.
-        registrant: name of the present registrant.
+        registrant: name of the current registrant.
         spec_hash: hash of the spec.
         site: UUID of the gateway that serves the device.
         ban: who banned the device.
         banned_at: Unix time of the ban; None if the device is not banned.
-        since: Unix time of the present version.
-        from_block: block of the present version.
+        since: Unix time of the current version.
+        from_block: block of the current version.
         key: P-256 key of the device.
         nonce: IOTRegistry's id of the device; empty for a device of a batch.
         signature: IOTRegistry's signature of an imported device; empty if the device is not imported.
@@ -199,7 +205,10 @@ class Device:
 
     @property
     def name(self) -> str:
-        """The first alias, or the number for a device of a batch."""
+        """The first alias.
+
+        For a device of a batch, the number.
+        """
         return self.record.aliases[0] if self.record else str(self.number)
 
     @property
@@ -231,12 +240,14 @@ class Device:
 
 @dataclass(frozen=True)
 class Batch:
-    """Devices that were registered together by the RFC 6962 root of their entries.
+    """Devices that were registered together.
+
+    The contract records only the RFC 6962 root of their entries.
 
     Attributes:
         first: number of the first device.
-        count: quantity of devices, whose numbers follow one another.
-        root: the root.
+        count: quantity of devices. Their numbers are consecutive.
+        root: the RFC 6962 root.
         spec_hash: hash of their spec.
         registrant: name of their registrant.
         since: Unix time of the registration.
@@ -266,9 +277,10 @@ MAX_BATCH = 1 << 20
 
 
 def read_batch(text: str) -> list[str]:
-    """Read the file of a batch: the name of one device a line, in the order of their numbers.
+    """Read the file of a batch.
 
-    The contract keeps the root of the tree whose leaves are the lines, each without its line end (`batch_root`).
+    Each line has the name of one device, in the order of the devices' numbers. The contract stores the root of a Merkle
+    tree. Each leaf of the tree is a line of the file without its line end (`batch_root`).
 
     Raises:
         UsageError: a line is not the name of a device, a name is repeated, or the names have several registrants or
@@ -285,7 +297,9 @@ def read_batch(text: str) -> list[str]:
     elif len(models) > 1:
         why = f"its devices are of several models: {shortened(models)}"
     if why:
-        raise UsageError("this is not a batch of devices", why=why, remedy="list devices of one model, one name a line")
+        raise UsageError(
+            "this is not a batch of devices", why=why, remedy="list the devices of one model, one name on each line"
+        )
     return names
 
 
@@ -296,7 +310,7 @@ def batch_root(names: Sequence[str]) -> bytes:
 
 @dataclass(frozen=True)
 class Registration:
-    """What a registrant signs to register a device.
+    """The data that a registrant signs to register a device.
 
     Attributes:
         registrant: name of the registrant.
@@ -364,7 +378,7 @@ def split_name(alias: str) -> tuple[str, str, str]:
     """Split the first alias of a device into registrant, spec and serial number.
 
     Raises:
-        UsageError: the alias does not have this form.
+        UsageError: the text is not REGISTRANT/SPEC/SERIAL.
     """
     parts = alias.split("/")
     if len(parts) != 3 or not all(_VISIBLE.fullmatch(part) for part in parts):  # noqa: PLR2004 - the three parts
@@ -379,7 +393,9 @@ def split_name(alias: str) -> tuple[str, str, str]:
 def registration_of(
     aliases: Sequence[str], *, nonce: bytes, data: str, site: UUID, key: PublicKey | None
 ) -> Registration:
-    """Return the registration of a device, whose registrant and spec are those of its first alias.
+    """Return the registration of a device.
+
+    Its first alias contains the registrant and the spec.
 
     Raises:
         UsageError: an alias does not have the required form.
@@ -389,7 +405,7 @@ def registration_of(
         if not (_VISIBLE.fullmatch(alias) and alias.startswith(f"{registrant}/") and alias != f"{registrant}/"):
             raise UsageError(
                 f"{alias!r:.140} cannot be an alias of this device",
-                why=f"an alias begins with the registrant's name, {registrant}/, and has visible ASCII characters",
+                why=f"an alias begins with the registrant's name, {registrant}/ and has only visible ASCII characters",
                 remedy=f"write {registrant}/{alias.lstrip('/')}" if _VISIBLE.fullmatch(alias) else "",
             )
     return Registration(registrant, nonce, tuple(aliases), data, spec, site, key)
@@ -410,6 +426,6 @@ def device_key(pem: str) -> PublicKey:
 
 
 def key_words(key: PublicKey | None) -> tuple[bytes, bytes]:
-    """Return x and y of a key as the contract's arguments; zeros for none."""
+    """Return x and y of a key as the contract's arguments; zeros stand for no key."""
     data = key.data if key else bytes(64)
     return data[:32], data[32:]

@@ -70,7 +70,7 @@ class Difference:
     new_size: int
 
     def __str__(self) -> str:
-        """One line for people."""
+        """The difference as one line for people."""
         sizes = f"{self.old_size:,} → {self.new_size:,} bytes"
         if self.first is None or self.last is None:
             return f"nothing differs, {sizes}"
@@ -116,7 +116,10 @@ def compare(new: Placed, old: Placed, *, on_progress: Callable[[int], object] = 
 
 
 def _differing_pages(start: int, now: bytes, before: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the address of each page that differs, and the XOR of both contents. `start` is the first address."""
+    """Yield the address of each page that differs, and the XOR of the old and new contents.
+
+    `start` is the first address.
+    """
     if now == before:
         return
     for place in range(0, len(now), PAGE_SIZE):

@@ -27,7 +27,7 @@ from blockota.model.release import (
 GRACE = 600
 """Seconds by which the activation time may be in the past, because clocks differ and a command takes time."""
 _MAX_PROGRAM = 1 << 26
-"""The maximum number of bytes of a program that are examined, which is more than the flash of any STM32."""
+"""The maximum number of bytes of a program that are examined. It exceeds the flash of every STM32."""
 
 
 class ImageFile(Protocol):
@@ -67,10 +67,10 @@ class Draft:
         image: the image, or its file.
         load_address: flash address of the first byte; None uses the start of the product's region.
         active_from: Unix time, in seconds, from which the release may be installed; 0 means immediately.
-        configuration: whether the image is data, which has no vector table.
+        configuration: whether the image is data without a vector table.
         container: what kind of file the image is.
-        requires: what the release needs of a device.
-        delta_from: versions from whose images patches are made.
+        requires: what a device must have for the release.
+        delta_from: the versions from whose images patches are to be made.
         patches: the patches that were made.
         region: the product's region; None if it is not known yet.
         ram: the ranges of RAM in which a program's initial stack pointer must be.
@@ -110,7 +110,10 @@ class Draft:
 
     @property
     def left_out(self) -> tuple[Version, ...]:
-        """The versions of `delta_from` without a patch, because it would not be smaller than the image."""
+        """The versions of `delta_from` without a patch.
+
+        Their patches would not be smaller than the image.
+        """
         made = {patch.delta.base_version for patch in self.patches}
         return tuple(version for version in self.delta_from if version not in made)
 
@@ -154,7 +157,7 @@ def draft_release(draft: Draft, product: Product) -> Release:
 
 
 def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
-    """Compute the manifest of a draft; None if there is nothing to record in a manifest.
+    """Compute the manifest of a draft; None if a manifest would be empty.
 
     Raises:
         RefusedError: the notes or metadata of the draft cannot be published.
@@ -174,13 +177,14 @@ def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
 
 
 def check_kind(draft: Draft, release: Release) -> None:
-    """Check that the image is a file of its container; for an STM32, that the program can start.
+    """Check that the image is a valid file of its container.
 
-    If this check fails, check 9 of `model.verification` would refuse the release on every bench and gateway.
+    For an STM32, also check that the program can start. If this check fails, check 9 of `model.verification` would
+    refuse the release on every bench and gateway.
 
     Raises:
-        ImageError: the image is not a file of its container. For an STM32: the program was linked for another address,
-            or has no plausible vector table, or the data are at the boot address.
+        ImageError: the image is not a valid file of its container. Or, for an STM32, the program was linked for another
+            address, has no plausible vector table, or is data at the boot address.
     """
     if draft.container is not Container.STM32:
         _check_content(draft, release)
@@ -222,7 +226,10 @@ def check_time(draft: Draft, *, now: int) -> None:
 
 
 def _require_fit(draft: Draft, product: Product) -> None:
-    """Refuse a container that does not fit the product's chip; the error names the container that the image fits."""
+    """Refuse a container that does not fit the product's chip.
+
+    The error names the container that the image fits.
+    """
     misfit = find_misfit(draft.container, product.chip_id)
     if not misfit:
         return
@@ -245,13 +252,16 @@ def _check_content(draft: Draft, release: Release) -> None:
     raise ImageError(
         f"the image of {release.product} {release.version} is not a file for the container {draft.container}",
         why=fault,
-        remedy=f"give another file, or choose the container {fitting} for this one",
+        remedy=f"give another file, or choose the container {fitting} for this file",
         action=Action.CHOOSE_CONTAINER,
     )
 
 
 def _find_link_address(draft: Draft, release: Release) -> LinkAddress | None:
-    """Return the address that a program was linked for, if this is not the load address; None for data."""
+    """Return the address for which a program was linked, if this is not the load address.
+
+    Returns None for data.
+    """
     if draft.configuration or draft.container is not Container.STM32:
         return None
     return find_link_address(_read_program(draft), release.load_address, flash_end=draft.flash_end)

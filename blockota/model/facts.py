@@ -1,4 +1,4 @@
-"""Inputs and results of `verification`: configuration, answers of chain and board, consent, and passed checks. Pure."""
+"""Inputs and results of `verification`, such as the answers of the chain and the board. Pure."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class ChainAnswer:
         newest_block: number of the node's newest block.
         paused: whether the contract is paused.
         requested: name of the requested product.
-        product: record of the product; None if there is none.
+        product: record of the product; None if the contract has no such product.
         version: requested version; None requests the newest active version.
-        release: record of the release; None if there is none.
-        newest: the newest version that is active at the block; None if there is none.
-        revocation: when and why the release was revoked; None if it was not, or if the node lacks the event.
+        release: record of the release; None if the contract has no such release.
+        newest: the newest version that is active at the block; None if no version is active.
+        revocation: when and why the release was revoked; None if it was not revoked, or if the node lacks the event.
     """
 
     chain_id: int
@@ -64,7 +64,7 @@ class InterruptedRun:
 
     Attributes:
         version: version that the run was writing.
-        replaced: version installed before the run; None if there was none.
+        replaced: the version that was installed before the run; None if no version was installed.
         is_revoked: whether `version` is revoked now.
         is_replaced_revoked: whether `replaced` is revoked.
     """
@@ -85,12 +85,12 @@ class BoardAnswer:
         ram: the ranges of RAM.
         readout_protected: whether the bootloader refuses to read the flash.
         write_protected: protected ranges of the flash; None if the chip does not report them.
-        installed: version of the product in the range; None if there is none.
-        other: release of another product in the range; None if there is none.
+        installed: the version of the product in the range; None if the range does not contain the product.
+        other: the release of another product in the range; None if the range does not contain one.
         holds_unknown: whether the range is not blank, and contains neither a release nor a half-written image.
-        half_written: whether the range contains the remains of an interrupted run: either its first words are erased
-            and each other byte is erased or equals the image, or the contents match the board's journal.
-        lost: erased ranges beside a half-written image whose former contents are not in a journal.
+        half_written: whether the range contains the remains of an interrupted run. Either the first words are erased
+            and every other byte is erased or equals the image, or the contents match the board's journal.
+        lost: erased ranges beside a half-written image, for which no journal has the former contents.
         interrupted: the interrupted run in the board's journal; None if there is none.
         is_revoked: whether `installed` is revoked.
     """
@@ -109,10 +109,11 @@ class BoardAnswer:
     is_revoked: bool = False
 
     def newer_than(self, version: Version, *, is_newest: bool) -> str:
-        """Return why writing a version is a downgrade that needs consent; empty if consent is not needed.
+        """Return why writing a version is a downgrade that needs consent.
 
-        The newest active release may replace a revoked release without consent, even if the revoked release is newer.
-        Completing an interrupted run needs no new consent, because the operator consented when the run began.
+        The text is empty if consent is not needed. The newest active release may replace a revoked release without
+        consent, even if the revoked release is newer. Completing an interrupted run needs no new consent, because the
+        operator consented when the run began.
 
         Args:
             version: the version to be written.
@@ -160,9 +161,9 @@ class Consent:
     """The operator's consent to actions that are refused by default.
 
     Attributes:
-        allow_downgrade: replace a newer version. A version below the floor is refused nevertheless.
+        allow_downgrade: replace a newer version. A version below the floor is still refused.
         replace_unknown: replace contents that are not a release of any product.
-        replace_product: name of another product that may be replaced; None for none.
+        replace_product: name of another product that may be replaced; None if no other product may be.
         configuration: the image is data without a vector table; ignored for an image at the start of the flash.
 
     Examples:
@@ -235,7 +236,7 @@ class KnownReleases:
 
     Attributes:
         own: releases of the product that is flashed.
-        others: returns the releases of all other products; called only for a board that contains none of `own`.
+        others: returns the releases of all other products. It is called only for a board that contains none of `own`.
     """
 
     own: tuple[Release, ...]

@@ -1,4 +1,7 @@
-"""Identities of a city and producers of a consortium, as the contracts record them, with their JSON. Pure."""
+"""Identities of a city and producers of a consortium, as the contracts record them, with their JSON.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,9 @@ class Keys:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Keys:
-        """Read the JSON object of the keys; ``keyKind`` is not read, because it follows from the key.
+        """Read the JSON object of the keys.
+
+        The field ``keyKind`` is not read, because it follows from the key.
 
         Raises:
             KeyError, TypeError, ValueError: a field is missing or has a wrong value; `strict_json.fault` describes it.
@@ -79,7 +84,10 @@ class Keys:
 
 @dataclass(frozen=True)
 class Enrolment:
-    """An identity to be enrolled. Attributes as in `Identity`."""
+    """An identity to be enrolled.
+
+    Its attributes have the same meaning as in `Identity`.
+    """
 
     uuid: UUID
     kind: IdentityKind
@@ -105,7 +113,7 @@ class Enrolment:
 
 @dataclass(frozen=True)
 class Generation:
-    """Keys of an identity, and the blocks in which they were its newest.
+    """One generation of an identity's keys, and the blocks in which these keys were the newest.
 
     Attributes:
         keys: account and keys.
@@ -127,16 +135,16 @@ class Identity:
     """The record of an identity.
 
     Attributes:
-        uuid: UUID, which names the identity for ever.
+        uuid: the UUID, which names the identity permanently.
         kind: what the identity is.
         keys: the newest account and keys.
         virtual_ip: address inside the tunnel.
         banned: whether the identity is banned now.
-        banned_at: Unix time of the newest ban, lifted or not; None if there was none.
-        retired: whether the identity is retired, for good.
+        banned_at: Unix time of the newest ban, even if the ban was lifted; None if there was none.
+        retired: whether the identity is permanently retired.
         since: Unix time of the enrolment.
         from_block: block from which the newest keys are valid.
-        previous: the identity that was enrolled before.
+        previous: UUID of the identity that was enrolled before this one.
     """
 
     uuid: UUID
@@ -224,7 +232,7 @@ def identity_key(pem: str) -> PublicKey:
         raise UsageError(
             "an X25519 key cannot be the key of an identity",
             why="it cannot sign",
-            remedy="give a P-256, Ed25519 or RSA key; the X25519 key is the tunnel's",
+            remedy="give a P-256, Ed25519 or RSA key; an X25519 key is for the tunnel only",
         )
     return key
 
@@ -244,10 +252,10 @@ def log_key_of(pem: str) -> bytes:
 
 
 def tunnel_key_of(words: str) -> bytes:
-    """Read an X25519 key as WireGuard writes it, in Base64.
+    """Read an X25519 key in Base64, the text form of WireGuard.
 
     Raises:
-        UsageError: the text is not a key.
+        UsageError: the text is not an X25519 key.
     """
     try:
         key = base64.b64decode(words.strip(), validate=True)
@@ -298,7 +306,7 @@ def ban_reason(words: str) -> bytes:
     if not 0 < len(words) <= BAN_REASON_SIZE or not (words.isascii() and words.isprintable()):
         raise UsageError(
             "a ban needs a short reason",
-            why=f"the contract records 1 to {BAN_REASON_SIZE} printable ASCII characters, and not {words!r:.60}",
+            why=f"the contract records 1 to {BAN_REASON_SIZE} printable ASCII characters, not {words!r:.60}",
             remedy="give a reason such as 'stolen'",
         )
     return words.encode().ljust(BAN_REASON_SIZE, b"\0")

@@ -1,7 +1,8 @@
 """Decides which transactions of IOTRegistry a city can import. Pure.
 
-A file has one transaction a line, in the form in which Hyperledger Fabric's clients give it to a chaincode:
-``{"Function": "registerThing", "Args": ["0a10…"]}``. Its registrants and specs must be on the city's record already.
+A file has one transaction on each line, in the form that clients of Hyperledger Fabric pass to a chaincode:
+``{"Function": "registerThing", "Args": ["0a10…"]}``. The registrants and specs of the things must already be on the
+city's record.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from blockota.formats.iotregistry import (
 from blockota.model.device import Registrant, Registration
 
 MOST_THINGS = 50
-"""The quantity of things that one transaction imports: each costs up to 300,000 gas."""
+"""The number of things that one transaction imports. Each thing costs up to 300,000 gas."""
 _ALIAS_LIMIT, _ALIASES, _NONCE_LIMIT, _DATA_LIMIT, _SIGNATURE_LIMIT = 128, 16, 64, 2048, 255
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the city's record has.
+    """The part of the city's record that concerns the file.
 
     Attributes:
         registrants: all registrants.
         specs: the name of the registrant by the name of the spec.
         nonces: the nonces of the file's things that are registered.
-        aliases: the numbers of devices by those of the file's aliases that are taken.
+        aliases: the device numbers that already use an alias of the file, by alias.
     """
 
     registrants: Sequence[Registrant]
@@ -58,7 +59,7 @@ class LeftOut:
         line: number of its line in the file.
         what: the thing or spec.
         why: the reason.
-        is_done: whether it is on the city's record already.
+        is_done: whether the thing or spec is already on the city's record.
     """
 
     line: int
@@ -69,14 +70,14 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class ThingImport:
-    """The things of a file, sorted by what can be done with them.
+    """The things of a file, divided into those to import and those to leave out.
 
     Attributes:
         things: the registrations to import, each with its original signature.
-        left_out: the others, with their reasons.
+        left_out: the things that are left out, with the reasons.
         ambiguous: names of things to import whose signature is also valid for other aliases.
-        missing_specs: names of specs of things, which are not registered.
-        missing_registrants: ⟨name, key⟩ of registrants of the file, which are not admitted.
+        missing_specs: names of the things' specs that are not registered.
+        missing_registrants: ⟨name, key⟩ of the file's registrants that are not admitted.
     """
 
     things: tuple[tuple[Registration, bytes], ...]
@@ -104,7 +105,9 @@ class ThingImport:
         elif self.missing_specs:
             why = f"these specs are not registered: {shortened(self.missing_specs)}"
             remedy, action, values = "import them first", Action.IMPORT_SPEC, {"spec": self.missing_specs[0]}
-        raise RefusedError("no thing of the file can be imported", why=why, remedy=remedy, action=action, values=values)
+        raise RefusedError(
+            "none of the things in the file can be imported", why=why, remedy=remedy, action=action, values=values
+        )
 
 
 def read_transactions(raw: bytes) -> list[tuple[int, Transaction]]:
@@ -135,7 +138,10 @@ def things_of(transactions: Sequence[tuple[int, Transaction]]) -> list[ThingTran
 
 
 def plan_things(transactions: Sequence[tuple[int, Transaction]], known: Known, *, site: UUID) -> ThingImport:
-    """Decide which things of a file are imported. All get numbers of one site."""
+    """Decide which things of a file are imported.
+
+    All of them get numbers of the same site.
+    """
     replayed = replays(things_of(transactions))
     nonces: set[bytes] = set()
     aliases: set[str] = set()
@@ -177,7 +183,7 @@ def find_spec(
         ⟨name of its registrant, transaction⟩.
 
     Raises:
-        UsageError: the file does not have the spec, or it cannot be imported.
+        UsageError: the spec is not in the file, or cannot be imported.
     """
     specs = [one for _, one in transactions if isinstance(one, SpecTransaction)]
     found = [one for one in specs if one.name == name]
@@ -195,7 +201,7 @@ def find_spec(
 
 
 def _unadmitted(transactions: Sequence[tuple[int, Transaction]], known: Known) -> tuple[tuple[str, bytes], ...]:
-    """Return ⟨name, compressed key⟩ of the registrants of a file who signed their transaction and are not admitted."""
+    """Return ⟨name, compressed key⟩ of the registrants who signed a transaction of the file and are not admitted."""
     admitted = {one.public_key for one in known.registrants}
     signed = [
         (one.name, compressed(one.public_key))
@@ -206,7 +212,7 @@ def _unadmitted(transactions: Sequence[tuple[int, Transaction]], known: Known) -
 
 
 def _faults_of(thing: ThingTransaction, known: Known) -> Iterator[str]:
-    """Yield what prevents the import of a thing; the first fault comes first."""
+    """Yield the faults that prevent the import of a thing, in the order of the checks."""
     registrant = known.registrant_of(thing.registrant)
     if registrant is None:
         yield f"its registrant {thing.registrant:.80} is not admitted"
@@ -239,11 +245,14 @@ def _alias_faults(thing: ThingTransaction, registrant: str, taken: Mapping[str, 
 
 
 def _invocation(line: bytes) -> tuple[str, bytes]:
-    """Read a line: the function, and its argument, a message in hexadecimal."""
+    """Read a line.
+
+    It names a function, and has the function's argument: a message in hexadecimal.
+    """
     try:
         fields = {name.lower(): value for name, value in json.loads(line).items()}
         function, (argument,) = fields["function"], fields["args"]
         return str(function), bytes.fromhex(argument)
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         why = 'a line has the form {"Function": "registerThing", "Args": ["<message in hexadecimal>"]}'
-        raise UsageError("this is not a call of a chaincode", why=why) from error
+        raise UsageError("the line is not a chaincode call", why=why) from error

@@ -30,7 +30,7 @@ MAX_ENTRIES, MAX_VALUE_LENGTH = 64, 1024
 MAX_FILLED = 256
 """Maximum number of filled gaps."""
 MAX_HARDWARE, MAX_HARDWARE_LENGTH = 64, 64
-"""Maximum number of hardware revisions, and of characters in one."""
+"""Maximum number of hardware revisions, and maximum number of characters of a revision."""
 MAX_DELTAS = 16
 """Maximum number of deltas."""
 _FORMAT = "blockota-manifest-1"
@@ -40,11 +40,12 @@ _TAB_WIDTH = 4
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a release needs of a device.
+    """The requirements of a release on a device.
 
     Attributes:
-        installed: the lowest version of the product that the device must run; None for any or none.
-        hardware: the hardware revisions that the release is for; empty for all.
+        installed: the lowest version of the product that the device must already run; None if there is no such
+            requirement.
+        hardware: the hardware revisions that the release is for; empty for all revisions.
 
     Examples:
         >>> draft = Draft("acme-hub", Version(1, 1, 0), requires=Requirements(hardware=("rev-b",)))
@@ -56,7 +57,7 @@ class Requirements:
     hardware: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that the revisions can be shown, and are not repeated.
+        """Check that the hardware revisions can be shown, and that none is repeated.
 
         Raises:
             RefusedError: the hardware revisions cannot be published.
@@ -73,22 +74,24 @@ class Requirements:
             raise _unusable("the hardware revisions are ambiguous", "a revision is repeated")
 
     def as_fields(self) -> dict[str, Any]:
-        """The requirements as fields of the manifest; empty without any."""
+        """The requirements as fields of the manifest; empty if there are none."""
         installed = {"installed": str(self.installed)} if self.installed else {}
         return installed | ({"hardware": list(self.hardware)} if self.hardware else {})
 
 
 NO_REQUIREMENTS = Requirements()
-"""The requirements of a release for every device of its product."""
+"""The empty requirements: the release is for every device of its product."""
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A patch that makes the image of a release from the image of an older one. The result is checked, not the patch.
+    """A patch from the image of an older release to the image of this release.
+
+    The result is checked, not the patch.
 
     Attributes:
         base_version: version of the older release.
-        base: SHA-256 of its image.
+        base: SHA-256 of the older image.
         cid: content address of the patch.
         sha256: SHA-256 of the patch.
         size: size of the patch in bytes.
@@ -143,7 +146,7 @@ class Manifest:
         filled: gaps of at least an erase unit in the image file, which were filled with 0xFF, in order.
         container: what kind of file the image is.
         requires: what the release needs of a device.
-        deltas: patches that make the image from older images, at most one from each.
+        deltas: patches from older images to this image, at most one for each older image.
     """
 
     product: str
@@ -159,7 +162,7 @@ class Manifest:
     deltas: tuple[Delta, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that notes and metadata contain only printable text, and that their sizes are allowed.
+        """Check that notes and metadata contain only printable text, and do not exceed the size limits.
 
         Raises:
             RefusedError: notes or metadata cannot be published.
@@ -197,7 +200,7 @@ class Manifest:
         self._check_deltas()
 
     def _check_deltas(self) -> None:
-        """Check that each delta is smaller than the image, and that a device can choose one by its own image."""
+        """Check that each delta is smaller than the image, and that no two deltas are for the same older image."""
         for delta in self.deltas:
             name = f"the delta from {delta.base_version}"
             if delta.format not in FORMATS:
@@ -230,7 +233,10 @@ class Manifest:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The fields of the file that most manifests lack. Versions of BlockOTA that do not know one refuse it."""
+        """The fields of the file that most manifests lack.
+
+        A version of BlockOTA that does not know a field refuses the file.
+        """
         optional = {
             "loadAddressAccepted": self.accepts_load_address,
             "filled": [{"start": gap.start, "size": gap.size} for gap in self.filled],
@@ -242,7 +248,7 @@ class Manifest:
 
     @property
     def option_lines(self) -> dict[str, tuple[str, ...]]:
-        """The optional fields as labels and lines for people."""
+        """The optional fields, as labels and lines for people."""
         lines: dict[str, tuple[str, ...]] = {}
         if self.container is not Container.STM32:
             lines["container"] = (str(self.container),)
@@ -313,7 +319,10 @@ class Description:
 
     @property
     def container(self) -> Container:
-        """The container that the manifest names; without a manifest, the image is for an STM32."""
+        """The container that the manifest names.
+
+        Without a manifest, the container is stm32.
+        """
         return self.manifest.container if self.manifest else Container.STM32
 
     @property
@@ -334,7 +343,9 @@ NO_DESCRIPTION = Description()
 
 
 def notes_from(raw: bytes) -> str:
-    """Decode release notes from a text file, with line feeds as line ends, and spaces in place of tabs.
+    """Decode release notes from a text file.
+
+    Line ends become line feeds, and tabs become spaces.
 
     Raises:
         RefusedError: the file is not UTF-8.

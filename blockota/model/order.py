@@ -1,4 +1,7 @@
-"""Groups of devices, and the orders of operators for them, with their JSON. Pure."""
+"""Groups of devices, and operators' orders for the groups, with their JSON.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,21 @@ from blockota.model.receipt import ReleaseId
 from blockota.model.release import show_time
 
 DEFAULT_DEADLINE = 30 * 86_400
-"""Seconds until the deadline of an order, if none is given."""
+"""Seconds from now to the deadline of an order, if no deadline is given."""
 _GROUP = re.compile(r"[!-~]{1,31}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _WORD_SIZE, _NUMBER_SIZE = 32, 8
 
 
 class GroupKind(enum.Enum):
-    """How a group names its devices, with its number in the contract."""
+    """The way in which a group names its devices, with the number of the way in the contract."""
 
     MODEL = 1
     SITE = 2
     LIST = 3
 
     def __str__(self) -> str:
-        """The word, in lower case."""
+        """The name of the kind, in lower case."""
         return self.name.lower()
 
 
@@ -45,18 +48,21 @@ class OrderStatus(enum.Enum):
     """The operator was banned before the deadline."""
 
     def __str__(self) -> str:
-        """The word, in lower case."""
+        """The name of the status, in lower case."""
         return self.name.lower()
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group of devices, which never changes. Its members are those at the block of an order.
+    """A group of devices.
+
+    Its definition never changes. Its members are determined at the block of an order.
 
     Attributes:
-        value: by model, `spec_hash` of the Spec's name; by site, the gateway's UUID and zeros; by list, its root.
-        operator: UUID of the operator that defined the group; None for a group that is to be defined.
-        defined_at: Unix time of the definition; 0 for a group that is to be defined.
+        value: the definition of the group. By model, `spec_hash` of the Spec's name; by site, the gateway's UUID and
+            zeros; by list, the root of the list.
+        operator: UUID of the operator that defined the group; None for a group that is not defined yet.
+        defined_at: Unix time of the definition; 0 for a group that is not defined yet.
     """
 
     name: str
@@ -67,17 +73,23 @@ class Group:
 
     @classmethod
     def of_model(cls, name: str, model: str) -> Group:
-        """Return the group of all devices of a model, which is the name of a Spec."""
+        """Return the group of all devices of a model.
+
+        The name of a Spec names the model.
+        """
         return cls(group_name(name), GroupKind.MODEL, spec_hash(model))
 
     @classmethod
     def of_site(cls, name: str, site: UUID) -> Group:
-        """Return the group of all devices of a site, which is a gateway."""
+        """Return the group of all devices of a site.
+
+        The UUID of the gateway names the site.
+        """
         return cls(group_name(name), GroupKind.SITE, site.bytes.ljust(_WORD_SIZE, b"\0"))
 
     @classmethod
     def of_list(cls, name: str, devices: Sequence[int]) -> Group:
-        """Return the group of the devices on a list of numbers."""
+        """Return the group of the devices whose numbers are on a list."""
         return cls(group_name(name), GroupKind.LIST, list_root(devices))
 
     @property
@@ -99,16 +111,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Order:
-    """An order of an operator: devices of a group are to get a release within a time window.
+    """An operator's order: the devices of a group are to get a release within a time window.
 
     Attributes:
         number: id of the order, from 1.
         group: name of the group.
         operator: UUID of the operator.
-        not_before: Unix time before which gateways do not offer the release; 0 for at once.
+        not_before: Unix time before which gateways do not offer the release; 0 for an immediate offer.
         deadline: Unix time from which gateways do not offer the release.
-        status: status at the block at which it was read.
-        block: number of the block with the order.
+        status: the status at the block at which the order was read.
+        block: number of the block that contains the order.
     """
 
     number: int
@@ -158,7 +170,9 @@ def group_name(name: str) -> str:
 
 
 def read_devices(text: str) -> list[int]:
-    """Read the list of devices of a group: one number a line; empty lines and lines that begin with # are skipped.
+    """Read the list of a group's devices, one number on each line.
+
+    Empty lines, and lines that begin with #, are skipped.
 
     Raises:
         UsageError: a line is not the number of a registered device.
@@ -169,21 +183,23 @@ def read_devices(text: str) -> list[int]:
     if strange is not None:
         raise UsageError(
             f"{strange!r:.60} is not the number of a device",
-            why="a list of devices has one number a line",
+            why="a list of devices has one number on each line",
             remedy="write each number as digits, such as 256",
         )
     return [int(word) for word in words]
 
 
 def list_root(devices: Sequence[int]) -> bytes:
-    """Return the root of a list of devices: a Merkle tree (RFC 6962) of the numbers, ascending, each as 8 bytes.
+    """Return the root of a list of devices.
+
+    The leaves of the Merkle tree (RFC 6962) are the ascending numbers, 8 bytes each.
 
     Raises:
-        UsageError: the list is empty, or a number is not that of a registered device.
+        UsageError: the list is empty, or a number is not the number of a registered device.
     """
     numbers = sorted(set(devices))
     if not numbers:
-        raise UsageError("the list has no device", why="a group has at least one device", remedy="list a device")
+        raise UsageError("the list is empty", why="a group has at least one device", remedy="list a device")
     for number in numbers:
         check_device(number)
     return tree_of(leaf_hash(number.to_bytes(_NUMBER_SIZE)) for number in numbers).root

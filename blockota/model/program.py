@@ -17,7 +17,8 @@ BOOT_ADDRESS = 0x0800_0000
 SRAM = (Region(0x2000_0000, 0x2000_0000),)
 """Address range of the RAM of every Cortex-M (ARMv7-M Architecture Reference Manual, B3.1)."""
 NO_PROGRAM = "publish the linked image of a program"
-"""The remedy for an image that is not a plausible program. Outside the boot address, data are an alternative."""
+"""The remedy for an image that is not a plausible program. If the image is not at the boot address, it may also be
+data."""
 _START_SIZE = 8
 
 
@@ -28,7 +29,8 @@ class Vectors:
     Attributes:
         offset: offset of the vector table in the image; not 0 after an MCUboot header.
         stack: the initial stack pointer.
-        reset: the reset vector. Its bit 0 must be set: it selects the Thumb state, the only state of a Cortex-M.
+        reset: the reset vector. Its bit 0 must be set: the bit selects the Thumb state, and a Cortex-M has no other
+            state.
     """
 
     offset: int
@@ -42,7 +44,10 @@ class Vectors:
 
 
 def read_vectors(image: bytes) -> Vectors | None:
-    """Read the vector table of an image; None if the image is too short for one."""
+    """Read the vector table of an image.
+
+    Returns None if the image is too short for a vector table.
+    """
     offset = mcuboot.program_offset(image)
     if len(image) < offset + _START_SIZE:
         return None
@@ -50,7 +55,7 @@ def read_vectors(image: bytes) -> Vectors | None:
 
 
 def find_fault(image: bytes, region: Region, ram: Iterable[Region]) -> str:
-    """Return why an image is not a program that can start at its addresses; empty if it can.
+    """Return why an image is not a program that can start at its addresses; empty if the program can start.
 
     Args:
         image: the whole image.

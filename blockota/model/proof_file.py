@@ -1,8 +1,8 @@
 r"""The proof file of one log entry, by convention named ``RECEIPT.json``. Pure.
 
-The file has all that its reader needs to check the entry without a connection, except the keys: the entry, its place in
-the log with the inclusion path, the signed checkpoint, and the anchor on the gateway chain. The field ``proof`` is a
-complete proof in the format C2SP tlog-proof, which other tools read::
+The file has everything that its reader needs to check the entry without a connection, except the keys. It has the
+entry, the entry's place in the log with the inclusion path, the signed checkpoint, and the anchor on the gateway chain.
+The field ``proof`` is a complete proof in the format C2SP tlog-proof, which other tools read::
 
     {"format":"blockota-receipt-1",
      "entry":"kQBIAAAAAAAAASxYIE…",
@@ -24,7 +24,7 @@ from blockota.formats.tlog import HASH_SIZE
 from blockota.strict_json import fault, integer, load, mapping, text
 
 MAX_PROOF_FILE_SIZE = 1 << 15
-"""Largest size of a proof file in bytes. A usual one has less than 2 kB."""
+"""Largest size of a proof file in bytes. A usual file has less than 2 kB."""
 _FORMAT = "blockota-receipt-1"
 _FIRST_LINE = "c2sp.org/tlog-proof@v1"
 _PROOF = re.compile(
@@ -36,14 +36,14 @@ _PROOF = re.compile(
 class Anchor:
     """The place where the log's keeper anchored the entry on the gateway chain.
 
-    The contract is not named: the reader of the file knows which contract it trusts.
+    The file does not name the contract: the reader of the file knows which contract to trust.
 
     Attributes:
         chain_id: the id of the gateway chain.
         block: number of the block with the anchor.
         size: the number of entries that were anchored.
-        proof: the consistency proof between the anchored tree and that of the checkpoint, 32 bytes each; empty if both
-            are one tree.
+        proof: the consistency proof between the anchored tree and the checkpoint's tree, 32 bytes each. The proof is
+            empty if both are the same tree.
     """
 
     chain_id: int
@@ -79,7 +79,7 @@ class ProofFile:
         index: the entry's position in the log, counted from 0.
         path: the inclusion path from the leaf's sibling to the root's child (RFC 6962, section 2.1.1), 32 bytes each.
         checkpoint: the signed note with the log's origin, size and root.
-        anchor: where the entry is anchored; None if it is not.
+        anchor: where the entry is anchored; None if the entry is not anchored.
     """
 
     entry: bytes

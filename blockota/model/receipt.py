@@ -1,7 +1,7 @@
-"""The entries of a log, and what an entry proves. Pure.
+"""The entries of a log, and the rules for what an entry proves.
 
-An entry is one array of exactly 17 items in deterministic CBOR. A gateway, a validator or a bench appends an entry to
-its log for each installation and each event; the entry of an installation is called a receipt.
+Pure. An entry is one array of exactly 17 items in deterministic CBOR. A gateway, a validator or a bench appends an
+entry to its log for each installation and each event. The entry of an installation is called a receipt.
 
 ==  ====================  ==================================================================================
  0  kind                  one byte, `EntryKind`
@@ -23,13 +23,13 @@ its log for each installation and each event; the entry of an installation is ca
 16  signature             the device's statement, `blockota.formats.cose`; or null
 ==  ====================  ==================================================================================
 
-The first 45 bytes have fixed positions, so that UpdateLedger reads them without a CBOR decoder: 0x91, the kind, 0x48
-and the device number, 0x58 0x20 and the release.
+The first 45 bytes have fixed positions, so that the contract UpdateLedger can read them without a CBOR decoder. They
+are 0x91, the kind, 0x48 and the device number, 0x58 0x20 and the release.
 
 A device signs a statement of the type ``application/blockota-runs``, or ``application/blockota-postpones`` for a
-postponement. The payload is the array ``[nonce, counter, image]`` in deterministic CBOR: 16 bytes that the gateway drew
-for this statement, the device's counter, and the SHA-256 of the image. The version is not signed: a device knows its
-image, and the chain knows the version of an image.
+postponement. The payload is the array ``[nonce, counter, image]`` in deterministic CBOR. It contains 16 bytes that the
+gateway drew for this statement, the device's counter, and the SHA-256 of the image. The version is not signed: a device
+knows its image, and the chain records which version the image has.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class EntryKind(IntEnum):
 
     INSTALL = 0
     REINSTALL = 1
-    """The device runs a release that it had installed before, for example after a repair."""
+    """The device runs a release that it had already installed before, for example after a repair."""
     EQUIVALENT = 2
-    """The device runs the image of a release, which it got under another product or version."""
+    """The device runs the image of a release, but installed this image as another product or version."""
     CLAIMED = 3
-    """The device reports the image, and the report does not count as an installation."""
+    """The device reports that it runs the image, but the report does not count as an installation."""
     CONFIGURATION = 4
     EVENT = 5
     POSTPONEMENT = 6
@@ -77,7 +77,7 @@ class EntryKind(IntEnum):
     WARNING = 8
 
     def __str__(self) -> str:
-        """The word, in lower case."""
+        """The name of the kind, in lower case."""
         return self.name.lower()
 
     @property
@@ -87,19 +87,19 @@ class EntryKind(IntEnum):
 
     @property
     def statement(self) -> str | None:
-        """The type of the statement that a device signs for an entry of this kind; None if it signs none."""
+        """The type of the statement that a device signs for an entry of this kind; None if devices sign none."""
         if self is EntryKind.POSTPONEMENT:
             return POSTPONES
         return RUNS if self.names_running_image and self is not EntryKind.CLAIMED else None
 
 
 class EvidenceLevel(StrEnum):
-    """Who determined which image the device runs."""
+    """The level of an evidence: who determined which image the device runs."""
 
     A = "A"
-    """The device signed it."""
+    """The device signed the statement about its image."""
     B = "B"
-    """The device reported it without a signature."""
+    """The device reported its image without a signature."""
     C = "C"
     """The keeper of the log read the device's flash."""
 
@@ -132,11 +132,14 @@ class ReleaseId:
 
 @dataclass(frozen=True)
 class DeviceStatement:
-    """The payload of a device's signed statement: the image that it runs or postpones.
+    """The payload of a statement that a device signs.
+
+    It names the image that the device runs or postpones.
 
     Attributes:
         nonce: 16 bytes that the gateway drew for this statement.
-        counter: the device's counter of statements, which only rises: a missing number shows an omitted entry.
+        counter: the device's counter of statements. The counter only rises, so that a missing number reveals an omitted
+            entry.
         image: SHA-256 of the image, 32 bytes.
     """
 
@@ -167,7 +170,7 @@ class DeviceStatement:
 class LogEntry:
     """An entry of a log. The table in this module's docstring explains the items.
 
-    A wrong value is refused in the constructor, so that each value has an encoding that `decode` accepts.
+    The constructor refuses wrong values, so that each `LogEntry` has an encoding that `decode` accepts.
 
     Raises:
         RefusedError: a value is out of range, or the values contradict each other.
@@ -224,7 +227,9 @@ class LogEntry:
 
     @classmethod
     def decode(cls, raw: bytes) -> Self:
-        """Decode an entry. An entry has exactly one encoding; any other bytes are refused.
+        """Decode an entry.
+
+        An entry has exactly one encoding, and any other bytes are refused.
 
         Raises:
             RefusedError: the bytes are not an entry.
@@ -307,14 +312,14 @@ class LogEntry:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an entry proves, given that the log has the entry.
+    """What an entry proves, if the log contains the entry.
 
     Attributes:
-        kind: the kind that the entry counts as.
-        level: the level that the entry reaches; None if it is not about an image.
+        kind: the kind as which the entry counts.
+        level: the evidence level that the entry reaches; None if the entry is not about an image.
         proves: what the entry proves, as a clause.
         is_signed: whether the entry has a signature of the device, and a trusted key verified it.
-        remark: why the entry proves less than it states; empty if it does not.
+        remark: why the entry proves less than it states; empty if it proves all that it states.
     """
 
     kind: EntryKind
@@ -333,7 +338,9 @@ _PROVES = {
 
 
 def event_text(raw: bytes) -> str | None:
-    """Return the text of an event, in a tenth of the time that `LogEntry.decode` takes, without a check of other items.
+    """Return the text of an event.
+
+    This takes a tenth of the time of `LogEntry.decode`, and checks no other item.
 
     Returns:
         The text; None for an entry of another kind, for an event without a text, and for other bytes.
@@ -353,10 +360,10 @@ def judge(entry: LogEntry, device_key: bytes | None) -> Evidence:
 
     Args:
         entry: the entry.
-        device_key: the trusted key of the entry's device, x and y; None if no key of the device is trusted.
+        device_key: the trusted key of the entry's device, x and y; None if no such key is trusted.
 
     Raises:
-        RefusedError: the device's signature does not belong to its key.
+        RefusedError: the device's signature does not verify under the key.
         ValueError: the key is not a point of P-256.
     """
     # (1) A signature under the trusted key: only the device could have made it.
@@ -364,7 +371,7 @@ def judge(entry: LogEntry, device_key: bytes | None) -> Evidence:
         if not SignedStatement.decode(entry.signature).is_signed_by(device_key):
             raise RefusedError(
                 "the device's signature is forged",
-                why=f"it does not belong to the trusted key of device {entry.device}",
+                why=f"it does not verify under the trusted key of device {entry.device}",
                 remedy="do not rely on the receipt; report the log to the city",
             )
         return Evidence(entry.kind, EvidenceLevel.A, _PROVES[EvidenceLevel.A], is_signed=True)
@@ -403,10 +410,10 @@ def _check_release(release: ReleaseId) -> None:
 
 
 def _values(items: Any) -> dict[str, Any]:
-    """Return the arguments of a `LogEntry` from the items of an entry, after a check of their types.
+    """Return the arguments of a `LogEntry` from the items of an entry, after checking the types of the items.
 
     Raises:
-        ValueError: an item has a wrong type, or a size or number that its field cannot have.
+        ValueError: an item has a wrong type, or a size or number that is out of range for its field.
     """
     if not isinstance(items, list) or len(items) != _ITEMS:
         raise ValueError(f"it is not an array of {_ITEMS} items")

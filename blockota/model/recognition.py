@@ -1,4 +1,4 @@
-"""Find releases in the bytes of a flash, and describe a release among the releases of its product."""
+"""Find releases in the bytes of a flash, and describe the status of a release among the releases of its product."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def locate_releases(
         releases: the candidates.
         size: the size of the file in bytes.
         bases: returns the possible addresses of the file's first byte, if the file contains the given release.
-        sha256: given a position and lengths, returns the digest of the bytes from the position on, for each length.
+        sha256: returns digests for a position and several lengths. Each digest covers the bytes from the position, with
+            one of the lengths.
     """
     candidates = {Located(one, one.load_address - base) for one in releases for base in bases(one)}
     candidates = {one for one in candidates if one.offset >= 0 and one.span.stop <= size}
@@ -60,7 +61,7 @@ def locate_releases(
 
 
 def successor(release: Release, releases: Iterable[Release], *, now: int) -> Release | None:
-    """Return the newest release that replaces a release at the time `now`; None if there is none."""
+    """Return the newest release that replaces a release at the time `now`; None if no release replaces it."""
     newer = [
         one
         for one in releases
@@ -86,7 +87,7 @@ def describe_release(release: Release, releases: Iterable[Release], *, now: int)
 
 
 def ranked(release: Release, releases: Iterable[Release], *, now: int) -> dict[str, Any]:
-    """Return the fields of a release, and the field ``supersededBy``: the version that replaces it, or None."""
+    """Return the fields of a release, and the field ``supersededBy``: the version that replaces the release."""
     newer = successor(release, releases, now=now)
     return release.as_fields() | {"supersededBy": str(newer.version) if newer else None}
 

@@ -1,4 +1,7 @@
-"""Products, versions and releases, the records of the contract, with their JSON. Pure."""
+"""Products, versions and releases, as the contract records them, with their JSON.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ MAX_MAJOR, _MAX_MINOR = (1 << 16) - 1, (1 << 24) - 1
 _LONGEST_REASON = 200
 """The maximum number of characters that are shown of a revocation's reason."""
 SINGLE_BLOCK_SIZE = CHUNK_SIZE
-"""Largest size in bytes of an image that is one block; the SHA-256 of such an image is the digest in its CID."""
+"""Largest size in bytes of an image that is one block. The SHA-256 of such an image is also the digest in its CID."""
 
 
 @dataclass(frozen=True, order=True)
@@ -94,7 +97,7 @@ class Region:
         return self.start <= other.start and other.end <= self.end
 
     def overlaps(self, other: Region) -> bool:
-        """Whether `other` has an address of this region."""
+        """Whether `other` and this region have an address in common."""
         return self.start < other.end and other.start < self.end
 
     def __str__(self) -> str:
@@ -121,7 +124,7 @@ class Product:
         oem: name of the original equipment manufacturer that the product is paired with.
         chip_id: product id reported by the chip's bootloader (AN3155, Get ID).
         region: range of flash for its images.
-        minimum_version: the floor: lower versions may not be installed; None if not set.
+        minimum_version: the floor. Lower versions may not be installed. None if there is no floor.
         paired: whether releases can be published and installed.
 
     Examples:
@@ -173,7 +176,7 @@ class Status(enum.Enum):
     REVOKED = 2
 
     def __str__(self) -> str:
-        """The word, in lower case."""
+        """The name of the status, in lower case."""
         return self.name.lower()
 
 
@@ -211,10 +214,10 @@ class Release:
         load_address: flash address of the first byte of the image.
         active_from: Unix time, in seconds, before which the release must not be installed.
         chip_id: product id of the chip that the release was published for.
-        previous: the version published before this release; None for the first.
+        previous: the version published before this release; None for the first release.
         dag_root: SHA-256 of the root block of the DAG; None for an image of at most `SINGLE_BLOCK_SIZE` bytes.
-        manifest: SHA-256 of the manifest of a release to be published; None in a record of the contract, which writes
-            the manifest's SHA-256 only to an event.
+        manifest: SHA-256 of the manifest, for a release to be published. It is None in a record of the contract,
+            because the contract writes the SHA-256 only to an event.
 
     Examples:
         >>> release = network.releases("acme-thermo2")[-1]
@@ -309,7 +312,10 @@ def product_name(key: bytes) -> str:
 
 
 def show_chip(chip_id: int) -> str:
-    """Format a chip id as ``0x410``; 0 is for devices that are not an STM32."""
+    """Format a chip id as ``0x410``.
+
+    The chip id 0 is for devices that are not an STM32.
+    """
     return f"0x{chip_id:03x}" if chip_id else "0 (not an STM32)"
 
 
@@ -355,7 +361,7 @@ def read_status(kind: type[_Member], fields: Mapping[str, Any]) -> _Member:
     word = text(fields, "status")
     found = next((member for member in kind if str(member) == word), None)
     if found is None:
-        raise ValueError(f"status is {word!r:.40}, which is none of {', '.join(map(str, kind))}")
+        raise ValueError(f"status is {word!r:.40}, which is not one of {', '.join(map(str, kind))}")
     return found
 
 

@@ -25,7 +25,7 @@ class ReleaseFile:
     Attributes:
         cid: content address of the file.
         size: size of an image or a delta in bytes; for a manifest, the maximum size.
-        sha256: SHA-256 of an image or a delta; None for a manifest, whose CID contains its SHA-256.
+        sha256: SHA-256 of an image or a delta; None for a manifest, because the CID of a manifest contains its SHA-256.
         label: name of the file in messages.
     """
 
@@ -43,7 +43,7 @@ class Claim:
         release: the release.
         manifest: content address of the release's manifest; None if it has no manifest.
         agreement: the broker's agreement; None for the vendor's own releases.
-        deltas: the deltas that the manifest lists; empty while the manifest was not read.
+        deltas: the deltas that the manifest lists; empty until the manifest is read.
     """
 
     release: Release
@@ -79,10 +79,12 @@ class Claim:
 
 
 class DeltaReader:
-    """Adds deltas to claims. A manifest that was read once is not read again.
+    """Adds deltas to claims.
+
+    Each manifest is read only once.
 
     Args:
-        read: returns the bytes of a manifest, which are verified here.
+        read: returns the untrusted bytes of a manifest.
     """
 
     def __init__(self, read: Callable[[CID], bytes]) -> None:
@@ -90,11 +92,13 @@ class DeltaReader:
         self._known: dict[CID, tuple[Delta, ...]] = {}
 
     def with_deltas(self, claim: Claim, *, from_memory: bool = False) -> Claim:
-        """Return a claim with the deltas of its manifest; unchanged if the manifest cannot be read.
+        """Return a claim with the deltas that its manifest lists.
+
+        The claim is unchanged if the manifest cannot be read.
 
         Args:
             claim: the claim.
-            from_memory: whether a manifest that was not read before is not read now either.
+            from_memory: whether only manifests that were read before are used.
         """
         if claim.manifest is None or (from_memory and claim.manifest not in self._known):
             return claim
@@ -118,7 +122,7 @@ class Rights:
         time: the chain's time in Unix seconds.
         releases: the number of releases that may be served.
         roots: CID of each file that may be served, with the file's largest possible size in bytes.
-        gone: CIDs of files that may not be served any more.
+        gone: CIDs of files that may no longer be served.
         changes_at: Unix time of the earliest expiry among the agreements in force; None if no agreement is in force.
     """
 
@@ -130,7 +134,10 @@ class Rights:
 
 
 def rights_at(time: int, claims: Iterable[Claim]) -> Rights:
-    """Determine which files may be served at `time`, in Unix seconds: each file with at least one valid claim."""
+    """Determine which files may be served at `time`, in Unix seconds.
+
+    A file needs at least one valid claim.
+    """
     known = list(claims)
     good = [claim for claim in known if claim.is_good(time)]
 

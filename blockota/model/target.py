@@ -1,16 +1,17 @@
 """Which release a component of a device is to run. Pure.
 
-`choose` judges, in this order:
+`choose` decides in this order:
 
-1. the newest order for the device whose time window is open, if its release may be installed;
-2. the policy of the group. `Mode.AUTO` takes the newest release that may be installed. It stays with the producer whose
-   release the device runs. `Mode.ORDERED` takes nothing;
-3. whether the release is withheld for a time: the device is banned, the group or the contract is paused, or the daily
-   window of the group is closed. The tries of the delivery are not forgotten meanwhile.
+1. The newest order for the device whose time window is open decides, if its release may be installed.
+2. Otherwise, the policy of the group decides. `Mode.AUTO` takes the newest release that may be installed, from the
+   producer of the release that the device runs. `Mode.ORDERED` takes no release.
+3. The chosen release can be withheld for a time: while the device is banned, while the group or the contract is paused,
+   or while the daily window of the group is closed. Withholding does not change the number of tries.
 
-A release may be installed if it is active, not below the floor, and its image is proven; if the device meets the
-requirements in its manifest; and if it does not replace a newer release. A revoked release that the device runs is
-replaced by the newest active one, though lower, but not below the floor.
+A release may be installed if it meets five conditions. It is active; it is not below the floor; its image is proven;
+the device meets the requirements in its manifest; and it does not replace a newer release. There is one exception: if
+the device runs a revoked release, the newest active release that is not below the floor replaces it, even with a lower
+version.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _DAY = 86_400
 
 @dataclass(frozen=True, order=True)
 class Component:
-    """A product on the list of a Spec: its releases may update one component of the Spec's devices.
+    """A product on the list of a Spec.
+
+    The releases of the product update one component of the Spec's devices.
 
     Attributes:
         chain_id: the id of the producer chain.
@@ -60,9 +63,9 @@ class Candidate:
     Attributes:
         release: the release.
         image: SHA-256 of its image.
-        active_from: Unix time before which it must not be installed.
-        is_revoked: whether its vendor revoked it.
-        requires: what it needs of a device.
+        active_from: Unix time before which the release must not be installed.
+        is_revoked: whether its vendor revoked the release.
+        requires: what the release requires of a device.
         container: what kind of file its image is.
         is_proven: whether the gateway has its image, and the image passed the checks.
     """
@@ -83,8 +86,8 @@ class ProductFacts:
     Attributes:
         component: the product.
         candidates: all its releases, in ascending order of their versions.
-        floor: the lowest version that may be installed; None for all.
-        withheld: why its releases are not offered now, such as a paused contract; empty if they are.
+        floor: the lowest version that may be installed; None if all versions may be.
+        withheld: why the releases are not offered now, such as a paused contract; empty if they are offered.
     """
 
     component: Component
@@ -118,9 +121,9 @@ class Mode(StrEnum):
     """How devices of a group get releases."""
 
     AUTO = "auto"
-    """The newest release, at once."""
+    """A device gets the newest release at once."""
     ORDERED = "ordered"
-    """Only by an order of an operator."""
+    """A device gets a release only by an order of an operator."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +132,10 @@ class GroupPolicy:
 
     Attributes:
         mode: whether an order is needed.
-        windows: the times of the day for updates; at any time if empty.
+        windows: the times of the day for updates; empty if updates are allowed at any time.
         allow_downgrade: whether an older release may replace a newer one that is not revoked.
-        configurations: names of products that are configurations, beside those that end in ``-cfg``.
+        configurations: names of products whose releases are configurations. Products whose names end in ``-cfg`` need
+            not be listed.
         delivery: the limits of a delivery.
     """
 
@@ -148,12 +152,12 @@ class GroupPolicy:
 
 @dataclass(frozen=True)
 class Condition:
-    """What is known of a device.
+    """The known facts about a device.
 
     Attributes:
-        running: SHA-256 of the image of the component that the device reported; None before its first report.
+        running: SHA-256 of the image that the device reported for the component; None before its first report.
         hardware: hardware revision that the device reported; None if it reported none.
-        face: name of the face that alone serves the device; empty if the device chooses its face.
+        face: name of the only face that serves the device; empty if the device chooses its face.
         is_banned: whether the device is banned.
         is_paused: whether an operator paused the device or its group.
     """
@@ -167,13 +171,13 @@ class Condition:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a component of a device is to run.
+    """The decision what a component of a device is to run.
 
     Attributes:
-        target: the release, which the device may run already; None if nothing is to be installed.
+        target: the release, which the device may already run; None if nothing is to be installed.
         why: the reason, for an operator.
         is_withheld: whether the release must not be offered now.
-        look_again: the next Unix time at which the choice may be another one; None if time alone changes nothing.
+        look_again: the next Unix time at which the choice may change; None if time alone does not change it.
     """
 
     target: Target | None
@@ -188,8 +192,9 @@ def choose(
     """Choose what one component of a device is to run.
 
     Args:
-        device: what is known of the device.
-        products: the products for the component on the list of the device's Spec. Each is from another producer.
+        device: the known facts about the device.
+        products: the products on the list of the device's Spec that update the component. No two are from the same
+            producer.
         orders: the orders for the device.
         policy: the policy of the device's group.
         now: Unix time.
@@ -216,7 +221,10 @@ class _Choosing:
     running: tuple[ProductFacts, Candidate] | None
 
     def by_order(self, orders: Sequence[Order]) -> Choice:
-        """Take the release of the newest order; what the policy takes if no order can be carried out."""
+        """Choose the release of the newest order.
+
+        If no order can be carried out, the policy chooses.
+        """
         listed = {product.component: product for product in self.products}
         current = [
             order
@@ -236,7 +244,7 @@ class _Choosing:
         return replace(otherwise, why=f"order {order.number} for {order.release}: {refusal}; {otherwise.why}")
 
     def by_policy(self) -> Choice:
-        """Take the newest release that may be installed, if the group takes releases without an order."""
+        """Choose the newest release that may be installed, if the group takes releases without an order."""
         if self.policy.mode is Mode.ORDERED:
             return Choice(None, "no order is open")
         product = self.running[0] if self.running else self._only_product()
@@ -258,14 +266,14 @@ class _Choosing:
         return Choice(None, refusals[0] if refusals else f"{product.component.product} has no release")
 
     def changes(self, orders: Sequence[Order]) -> Iterator[int]:
-        """Yield the times at which the choice may become another one."""
+        """Yield the times at which the choice may change."""
         edges = [edge for order in orders for edge in (order.not_before, order.deadline)]
         edges += [one.active_from for product in self.products for one in product.candidates]
         yield from (edge for edge in edges if edge > self.now)
         yield from (window.next_change(self.now) for window in self.policy.windows)
 
     def withheld(self, target: Target | None) -> str:
-        """Return why a release is not offered now; empty if it is."""
+        """Return why a release is not offered now; empty if it is offered."""
         windows = self.policy.windows
         if windows and not any(window.is_open(self.now) for window in windows):
             opening = min(window.next_change(self.now) for window in windows)
@@ -284,7 +292,7 @@ class _Choosing:
         return published[0] if len(published) == 1 else None
 
     def _refusal_of_order(self, one: Candidate, product: ProductFacts) -> str:
-        """Return why an order for a release cannot be carried out; empty if it can."""
+        """Return why an order for a release cannot be carried out; empty if the order can be carried out."""
         installed = self._installed(product)
         if installed and one.image == installed.image and not one.is_revoked:
             return ""
@@ -299,7 +307,7 @@ class _Choosing:
         return "" if is_newest else "the device runs a revoked release, which only the newest active one replaces"
 
     def _refusal(self, one: Candidate, product: ProductFacts) -> str:
-        """Return why a release may not be installed on the device; empty if it may."""
+        """Return why a release may not be installed on the device; empty if the release may be installed."""
         return next(self._refusals(one, product), "")
 
     def _refusals(self, one: Candidate, product: ProductFacts) -> Iterator[str]:

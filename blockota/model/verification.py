@@ -1,12 +1,10 @@
 """Decides whether an image may be written to a board, by ten checks in a fixed order. Pure.
 
-The functions take bytes and facts of chain and board. Each function returns the passed checks, or raises an error with
-the number of the failed check. A board is erased only after checks 1 to 9 have passed, so a `VerificationError` means
-that nothing was changed. The error of check 10 is `FlashProofError`.
+The functions take bytes, and facts of the chain and the board.
 
 `prove_record` and `prove_release` run checks 1 to 5 on the chain's record and the image:
 
-1.  (a) The chain id and (b) the contract are the configured ones, and (c) enough blocks follow the block that was read.
+1. (a) The chain id and (b) the contract are the configured ones, and (c) enough blocks follow the block that was read.
 2.  (a) The product is paired, and (b) the contract is not paused.
 3.  (a) The release exists, (b) is the requested one, (c) is not revoked, and (d) is active at the block's time.
 4.  (a) The length and (b) the SHA-256 of the image equal those in the record.
@@ -14,21 +12,21 @@ that nothing was changed. The error of check 10 is `FlashProofError`.
 
 `prove_board` runs checks 6 to 9 on the board's answers:
 
-6.  (a) The version is not below the floor. The board contains (b) no other product, (c) no unknown contents and (d) no
-    newer version, unless that version is revoked and the new one is the newest active release. The operator can
-    override 6b, 6c and 6d; see `Consent`.
+6. (a) The version is not below the floor. The board contains (b) no other product, (c) no unknown contents and (d) no
+   newer version. Check 6d also passes if the newer version is revoked and the new version is the newest active release.
+   The operator can override 6b, 6c and 6d; see `Consent`.
 7.  (a) The release is for an STM32: its container is stm32, and its chip id is not 0. (b) The board's product id is the
     record's chip id. (c) The image and (d) the product's region are inside the flash.
-8.  (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not
-    report its write protection, the result of the check says so, and check 10 detects a protected page.
+8. (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not report
+   its write protection, the result of the check says so. Check 10 then detects a protected page.
 9.  (a) The program was linked for its load address, or the publisher accepted the load address in the manifest. (b) The
     image is long enough for a vector table, (c) the initial stack pointer is in RAM, and (d) the reset vector is in the
     image. The vector table of an MCUboot image follows its header. If the operator consents, a data image needs no
     vector table, unless it is at the start of the flash.
 
 `prove_container` runs the parts of checks 7 and 9 that a gateway can run without the device: (7) the container fits the
-product's chip id, and (9) the image is what its container says. `model.container.checks_for` is the table of the checks
-at each face of a gateway.
+product's chip id, and (9) the image is a valid file of its container. `model.container.checks_for` is the table of the
+checks at each face of a gateway.
 
 `prove_flash` runs check 10 on the flash after writing:
 
@@ -67,7 +65,7 @@ def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Re
         read_image: returns the untrusted image of a release; called only after check 3.
 
     Raises:
-        VerificationError: with the number of the first failed check.
+        VerificationError: a check failed; the error has the number of the first failed check.
     """
     images: list[bytes] = []
 
@@ -90,7 +88,7 @@ def prove_record(
         read_parts: yields the untrusted image of a release; called only after check 3.
 
     Raises:
-        VerificationError: with the number of the first failed check.
+        VerificationError: a check failed; the error has the number of the first failed check.
     """
     passed = [_check_chain(answer, trust)]
     product = _paired_product(answer)
@@ -103,10 +101,12 @@ def prove_record(
 
 
 def prove_active(answer: ChainAnswer, trust: Trust) -> Release:
-    """Run checks 1 to 3 and the check of the floor (6a), without an image, for a release that is to be ordered.
+    """Run checks 1 to 3 and the check of the floor (6a) for a release that is to be ordered.
+
+    No image is needed.
 
     Raises:
-        VerificationError: with the number of the first failed check.
+        VerificationError: a check failed; the error has the number of the first failed check.
     """
     _check_chain(answer, trust)
     product = _paired_product(answer)
@@ -119,7 +119,7 @@ def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) 
     """Run checks 6 to 9 for a release that passed checks 1 to 5.
 
     Raises:
-        VerificationError: with the number of the first failed check.
+        VerificationError: a check failed; the error has the number of the first failed check.
     """
     return [
         _check_version(proven, board, consent=consent),
@@ -137,11 +137,11 @@ def prove_container(
     Args:
         release: the record of the release.
         described: the manifest of the release.
-        image: the proven image; of a .swu and an opaque image, the first `SWU_HEAD_SIZE` bytes are enough.
-        is_configuration: whether the image is data; a configuration for an STM32 has no vector table.
+        image: the proven image. For a .swu or an opaque image, the first `SWU_HEAD_SIZE` bytes are enough.
+        is_configuration: whether the image is data. A configuration for an STM32 has no vector table.
 
     Raises:
-        VerificationError: with the number of the first failed check.
+        VerificationError: a check failed; the error has the number of the first failed check.
     """
     container = described.container
     # Check 7
@@ -185,8 +185,8 @@ def prove_flash(release: Release, digest: bytes, *, method: str) -> Passed:
     """
     if digest != release.sha256:
         raise FlashProofError(
-            "check 10 failed, the flash does not hold the release",
-            why=f"the flash has SHA-256 {digest.hex()}, the record has {release.sha256.hex()}",
+            "check 10 failed: the flash does not contain the release",
+            why=f"the flash has SHA-256 {digest.hex()}, but the record has {release.sha256.hex()}",
             remedy="flash the board again; if the check fails again, replace the board",
         )
     return Passed(10, f"the flash holds SHA-256 {digest.hex()} ({proof_words(method)})")
@@ -198,7 +198,7 @@ def _check_chain(answer: ChainAnswer, trust: Trust) -> Passed:
         raise VerificationError(
             1,
             "the node serves another chain",
-            why=f"the node's chain id is {answer.chain_id}, the configured chain id is {trust.chain_id}",
+            why=f"the node's chain id is {answer.chain_id}, but the configured chain id is {trust.chain_id}",
             remedy="correct the network's url or chain_id in blockota.toml",
         )
     # (1b)
@@ -206,7 +206,7 @@ def _check_chain(answer: ChainAnswer, trust: Trust) -> Passed:
         raise VerificationError(
             1,
             "another contract answered",
-            why=f"the answer comes from {answer.contract}, the configured contract is {trust.contract}",
+            why=f"the answer comes from {answer.contract}, but the configured contract is {trust.contract}",
             remedy="correct the contract's address in blockota.toml",
         )
     # (1c) If fewer blocks follow, a reorganisation can still replace the block.
@@ -215,7 +215,7 @@ def _check_chain(answer: ChainAnswer, trust: Trust) -> Passed:
         raise VerificationError(
             1,
             "the chain's answer can still change",
-            why=f"{depth} blocks follow the block that was read, and {trust.confirmations} are required",
+            why=f"{depth} blocks follow the block that was read, but {trust.confirmations} are required",
             remedy="wait for more blocks, then try again",
         )
     return Passed(1, f"chain {answer.chain_id}, contract {answer.contract}, block {answer.block_number}")
@@ -279,7 +279,7 @@ def _active_release(answer: ChainAnswer, product: str) -> Release:
         raise VerificationError(
             3,
             f"{release.product} {release.version} is not active yet",
-            why=f"active from {show_time(release.active_from)}, and the block's time is {show_time(answer.block_time)}",
+            why=f"active from {show_time(release.active_from)}, but the block's time is {show_time(answer.block_time)}",
             remedy="wait until that time",
         )
     return release
@@ -296,7 +296,7 @@ def _check_image(release: Release, parts: Iterable[bytes]) -> Passed:
         raise VerificationError(
             4,
             "the image is not the release",
-            why=f"the image has {size:,} bytes, and the record has {release.size:,}",
+            why=f"the image has {size:,} bytes, but the record has {release.size:,}",
             remedy=remedy,
             action=Action.FETCH_IMAGE,
         )
@@ -306,7 +306,7 @@ def _check_image(release: Release, parts: Iterable[bytes]) -> Passed:
         raise VerificationError(
             4,
             "the image is not the release",
-            why=f"the image has SHA-256 {digest.hex()}, the record has {release.sha256.hex()}",
+            why=f"the image has SHA-256 {digest.hex()}, but the record has {release.sha256.hex()}",
             remedy=remedy,
             action=Action.FETCH_IMAGE,
         )
@@ -318,7 +318,7 @@ def _check_region(release: Release, product: Product) -> Passed:
         raise VerificationError(
             5,
             "the image is not inside the product's region",
-            why=f"the image occupies {release.region}, and the region is {product.region}",
+            why=f"the image occupies {release.region}, but the region is {product.region}",
             remedy="ask the vendor whether the product was paired again",
         )
     return Passed(5, f"{release.region} lies inside the product's region")
@@ -333,7 +333,7 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
         found = f"{board.other.product} {board.other.version}"
         raise VerificationError(
             6,
-            "the board holds another product",
+            "the board contains another product",
             why=f"the flash contains {found}, and {proven.release.product} would replace it",
             remedy=f"take another board, or consent to replacing {board.other.product}",
             action=Action.REPLACE_PRODUCT,
@@ -343,7 +343,7 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
     if board.holds_unknown and not consent.replace_unknown:
         raise VerificationError(
             6,
-            "the board holds something unknown",
+            "the board has unknown contents",
             why="the flash is neither blank nor a release of any product of this contract",
             remedy="check that the right board is connected, then consent to replacing its contents",
             action=Action.REPLACE_UNKNOWN,
@@ -358,7 +358,7 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
             action = action if run.is_revoked else Action.RESUME_OR_ALLOW_DOWNGRADE
         raise VerificationError(
             6,
-            f"version {version} is not newer than the installed one",
+            f"version {version} is not newer than the installed version",
             why=newer,
             remedy=f"{other_way}, or allow the downgrade",
             action=action,
@@ -397,7 +397,7 @@ def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
         raise VerificationError(
             7,
             "the board has another chip",
-            why=f"the board's product id is 0x{board.chip_id:03x}, the release is for 0x{release.chip_id:03x}",
+            why=f"the board's product id is 0x{board.chip_id:03x}, but the release is for 0x{release.chip_id:03x}",
             remedy="take the board that the release is for, or name the product of this board",
             action=Action.LIST_PRODUCTS,
         )
@@ -406,7 +406,7 @@ def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
         raise VerificationError(
             7,
             "the image does not fit the board's flash",
-            why=f"the image occupies {release.region}, and the flash is {board.flash}",
+            why=f"the image occupies {release.region}, but the flash is {board.flash}",
             remedy="take the board that the release is for",
         )
     # (7d)
@@ -414,7 +414,7 @@ def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
         raise VerificationError(
             7,
             "the product's region is not inside the board's flash",
-            why=f"{proven.product.name} has the region {region}, the flash is {board.flash}",
+            why=f"{proven.product.name} has the region {region}, but the flash is {board.flash}",
             remedy="take a board with a larger flash, or ask the vendor whether the product is paired correctly",
         )
     return Passed(7, f"the board's product id is 0x{board.chip_id:03x}, its flash {board.flash}")
@@ -484,7 +484,7 @@ def _linked_elsewhere(release: Release, linked_for: LinkAddress, described: Desc
         return VerificationError(
             9,
             what,
-            why=f"{why}, and {name}, in which the publisher can accept this, was not found: {described.trouble}",
+            why=f"{why}, and {name}, in which the publisher can accept this, cannot be read: {described.trouble}",
             remedy="name a source that serves the release with its manifest",
             action=Action.NAME_SOURCE,
         )

@@ -80,7 +80,7 @@ def test_both_key_derivations_open(kdf: Any, keystore: Callable[..., str]) -> No
 @pytest.mark.parametrize("password", ["", "Correct horse", PASSWORD + "\n", "é"])
 def test_a_wrong_password_is_refused(password: str, keystore: Callable[..., str]) -> None:
     """A wrong password is refused with an error that names the keystore file."""
-    with pytest.raises(RefusedError, match=r"wrong password for owner_a\.json, nothing was signed"):
+    with pytest.raises(RefusedError, match=r"wrong password for owner_a\.json; nothing was signed"):
         opened(keystore(), password=password)
 
 

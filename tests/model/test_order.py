@@ -58,7 +58,7 @@ def test_a_list_is_read_line_by_line() -> None:
     assert read_devices("# hall 7\n\n 300\n256\n") == [300, 256]
     with pytest.raises(UsageError, match="'acme/thermo2/1' is not the number of a device"):
         read_devices("256\nacme/thermo2/1\n")
-    with pytest.raises(UsageError, match="the list has no device"):
+    with pytest.raises(UsageError, match="the list is empty"):
         list_root(read_devices("# nothing\n"))
 
 

@@ -167,11 +167,11 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
         ("holds 1.2.0, which is revoked", "Take the newest active release, or allow the downgrade"),
     ),
     (6, revoked(product=FLOOR), ("1.1.0 is below the floor",)),
-    (6, with_board(holds_unknown=True, installed=None), ("something unknown", "consent to replacing")),
+    (6, with_board(holds_unknown=True, installed=None), ("unknown contents", "consent to replacing")),
     (
         6,
         with_board(other=OTHER, installed=None),
-        ("holds another product", "acme-lamp 3.2.1, and acme-thermo2 would replace it", "replacing acme-lamp"),
+        ("contains another product", "acme-lamp 3.2.1, and acme-thermo2 would replace it", "replacing acme-lamp"),
     ),
     (6, with_product(FLOOR), ("1.1.0 is below the floor", "versions below 1.1.1", "Take 1.1.1 or newer")),
     (7, with_board(chip_id=OTHER_CHIP_ID), ("another chip", "0x414", "0x410", "name the product of this board")),
@@ -207,7 +207,7 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     (
         9,
         replace(with_image(MOVED), description=Description(LOST, trouble="the store is empty")),
-        (f"the manifest {LOST},", "was not found: the store is empty", "Name a source"),
+        (f"the manifest {LOST},", "cannot be read: the store is empty", "Name a source"),
     ),
     (9, with_image(signed(code()), load_address=FLASH.start + 1024), ("reset vector 0x08000009", "inside the image")),
     (9, with_image(signed(program(FLASH.start + 0x200))), ("MCUboot header", "needs a vector table")),
@@ -219,10 +219,10 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     (9, with_image(code(reset=FLASH.start + 8)), ("reset vector 0x08000008", "Thumb")),
     (9, with_image(code(reset=FLASH.start + 65)), ("reset vector 0x08000041", "inside the image")),
     (9, with_image(code(reset=FLASH.start - 1)), ("reset vector 0x07ffffff", "inside the image")),
-    (10, Bench(flash=(IMAGE[:-1], b"\xa4")), ("does not hold", RELEASE.sha256.hex(), "Flash the board again")),
-    (10, Bench(flash=(IMAGE[:-1],)), ("does not hold", hashlib.sha256(IMAGE[:-1]).hexdigest())),
-    (10, Bench(flash=(IMAGE, b"\xff")), ("does not hold",)),
-    (10, Bench(flash=()), ("does not hold",)),
+    (10, Bench(flash=(IMAGE[:-1], b"\xa4")), ("does not contain", RELEASE.sha256.hex(), "Flash the board again")),
+    (10, Bench(flash=(IMAGE[:-1],)), ("does not contain", hashlib.sha256(IMAGE[:-1]).hexdigest())),
+    (10, Bench(flash=(IMAGE, b"\xff")), ("does not contain",)),
+    (10, Bench(flash=()), ("does not contain",)),
 )
 BOUNDARIES: dict[str, Bench] = {
     "everything in order": Bench(),

@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_refused_before_it_is_stored(workshop: Workshop) ->
         (publish("hub.swu", HUB.name), REFUSED, "Choose the container swu, which fits this file (--container NAME)"),
         (publish("hub.bin", HUB.name), REFUSED, "Choose the container mcuboot"),
         (publish("hub.bin", HUB.name, "--container", "swu"), REFUSED, "it is not a cpio archive"),
-        (publish("hub.swu", HUB.name, "--container", "mcuboot"), REFUSED, "choose the container swu for this one"),
+        (publish("hub.swu", HUB.name, "--container", "mcuboot"), REFUSED, "choose the container swu for this file"),
         (publish("hub.swu", PRODUCT), REFUSED, "Publish a .swu with the container swu, for a product"),
         (publish("hub.swu", PRODUCT, "--container", "swu"), REFUSED, "is paired with the chip 0x410 of an STM32"),
         (publish("hub.swu", HUB.name, "--container", "zip"), USAGE, "stm32, mcuboot, swu, opaque"),

@@ -96,7 +96,7 @@ def test_people_see_a_line_and_a_row_for_each_board(published: Workshop) -> None
     assert f"board {unique_id(1)} holds {PRODUCT} 1.1.0: erased 0 pages (0 bytes), programmed 1 page" in outcome.out
     assert "proven by reading it back" in outcome.out
     assert "board says: BlockOTA bluepill 1.1.0" in outcome.out
-    assert "check 6 failed, the board holds something unknown" in outcome.err
+    assert "check 6 failed, the board has unknown contents" in outcome.err
     header, *rows = outcome.out.splitlines()[-3:]
     assert header.split() == ["PORT", "BOARD", "BEFORE", "PROVEN", "NOW", "RESULT", "LOG", "LINE"]
     assert [unique_id(number) in row for number, row in enumerate(rows, 1)] == [True, True]

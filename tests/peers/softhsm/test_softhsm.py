@@ -157,7 +157,7 @@ def test_commands_take_the_uri(token: SoftToken) -> None:
 
     wrong = token.run("key", "address", token.uri("account"), "--debug", pin="161803")
     assert (wrong.returncode, wrong.stdout) == (3, "")
-    assert "the token 'gateway' was not opened, nothing was signed: the PIN is wrong" in wrong.stderr
+    assert "the token 'gateway' was not opened; nothing was signed: the PIN is wrong" in wrong.stderr
     assert "161803" not in wrong.stderr
     unset = token.run("key", "address", token.uri("account", pin=""))
     assert unset.returncode == 2
