@@ -134,6 +134,9 @@ class Fleet:
     def learn(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> list[int]:
         """Take new facts. Returns the devices that must be planned again, with those that left the site."""
         before = self.plan
+        if before.is_of(facts, policies):
+            before.facts = facts
+            return []
         self.plan = Plan(facts, policies, previous=before)
         changed = [number for number, device in facts.devices.items() if self._is_changed(device)]
         return changed + [number for number in before.facts.devices if number not in facts.devices]

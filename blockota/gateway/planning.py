@@ -109,6 +109,16 @@ class Plan:
         self._orders = dict(orders)
         self._choices: dict[tuple[object, ...], _Known] = {}
 
+    def is_of(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> bool:
+        """Whether facts differ at most in block and time from those of this plan.
+
+        Mappings are compared by identity: a site can have many devices, and the service takes over unchanged ones.
+        """
+        mine = self.facts
+        parts = ((mine.devices, facts.devices), (mine.specs, facts.specs), (mine.components, facts.components))
+        others = (mine.orders, mine.is_banned, self._policies), (facts.orders, facts.is_banned, policies)
+        return all(one is other for one, other in parts) and others[0] == others[1]
+
     def device(self, number: int) -> KnownDevice | None:
         """Return a device of the site."""
         return self.facts.devices.get(number)

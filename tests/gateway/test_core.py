@@ -82,6 +82,26 @@ def test_the_core_of_the_face_tests_records_calls(tmp_path: Path) -> None:
     assert core.calls[1] == ("progress", 256, 7, 100)
 
 
+def test_unchanged_facts_of_a_later_block_change_nothing(tmp_path: Path, new: ReleaseFacts) -> None:
+    """The facts of a later block keep all offers; another policy, or a ban of the gateway, takes effect with them."""
+    facts = site([known_device(256)], new)
+
+    async def use(gateway: GatewayCore) -> None:
+        core, automatic = gateway.core, {"default": GroupPolicy()}
+        later = replace(facts, block=facts.block + 1, time=NOW)
+        await core.update(later, automatic)
+        assert core.offer(256)
+        assert gateway.face.counts[256] == 1
+        await core.update(later, {"default": GroupPolicy(mode=Mode.ORDERED)})
+        assert core.offer(256) is None
+        await core.update(later, automatic)
+        assert core.offer(256)
+        await core.update(replace(later, is_banned=True), automatic)
+        assert core.offer(256) is None
+
+    run(tmp_path, facts, use)
+
+
 def test_an_update_from_offer_to_receipt(tmp_path: Path, old: ReleaseFacts, new: ReleaseFacts) -> None:
     """A device reports, is offered the newest release, and gets its entry only with the confirmed report."""
 
