@@ -119,11 +119,23 @@ class TileLog:
         return max(self.published.head().size, batches[-1].stop if batches else 0)
 
     def entries(self, start: int = 0) -> Iterator[bytes]:
-        """Yield all entries from an index on, also those that are not published yet."""
-        size = self.published.head().size
-        yield from self.published.entries(min(start, size), size)
-        for batch in self._batches(since=max(start, size)):
-            yield from self._read_batch(batch)[max(start - batch.first, 0) :]
+        """Yield all entries from an index on, also those that are not published yet.
+
+        Another thread or process may publish meanwhile: entries then move from ``pending/`` into bundles.
+        """
+        place = start
+        while True:
+            size = self.published.head().size
+            if place < size:
+                yield from self.published.entries(place, size)
+                place = size
+            for batch in self._batches(since=place):
+                if batch.first > place or (entries := self._read_batch(batch)) is None:
+                    break  # the entries at this place were published since they were listed
+                yield from entries[place - batch.first :]
+                place = batch.stop
+            if place >= self.published.head().size:
+                return
 
     def read_file(self, path: str) -> bytes | None:
         """Return the content of a file of the folder; None if there is no such file."""
@@ -209,7 +221,7 @@ class TileLog:
 
     def _integrate(self, batches: Sequence[_Batch], edge: TreeEdge) -> None:
         """Write the bundles and tiles of the tree that has the entries of batches too."""
-        added = [entry for batch in batches if batch.first >= edge.size for entry in self._read_batch(batch)]
+        added = [entry for batch in batches if batch.first >= edge.size for entry in self._read_batch(batch) or ()]
         self._write_bundles(added, edge)
         for tile, content in edge.grow(map(leaf_hash, added)):
             self._disk.write(tile.path, content)
@@ -272,11 +284,11 @@ class TileLog:
         Raises:
             ContentError: entries are missing between these files, or before them.
         """
-        folder = self.folder / _PENDING
+        folder, has_tiles = self.folder / _PENDING, (self.folder / _TILES).exists()
         names = [_BATCH_NAME.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
         batches = sorted((_Batch(int(name[1]), int(name[2])) for name in names if name), key=lambda one: one.first)
         size = self.published.head().size
-        if not batches and not size and (self.folder / _TILES).exists() and not self.published.note():
+        if not batches and not size and has_tiles and not self.published.note():
             raise self.published.damaged("it has tiles, and neither a checkpoint nor pending entries")
         expected = size
         for batch in batches:
@@ -286,10 +298,13 @@ class TileLog:
                 expected = batch.stop
         return [batch for batch in batches if batch.stop > since]
 
-    def _read_batch(self, batch: _Batch) -> list[bytes]:
+    def _read_batch(self, batch: _Batch) -> list[bytes] | None:
+        """Return the entries of a batch; None if they were published, and the file was removed therefore."""
         try:
             entries = split_entries((self.folder / batch.path).read_bytes())
         except (OSError, ValueError) as error:
+            if isinstance(error, FileNotFoundError) and self.published.head().size >= batch.stop:
+                return None
             raise self.published.damaged(f"{batch.path}: {error}") from error
         if len(entries) != batch.count:
             raise self.published.damaged(f"{batch.path} has {len(entries)} entries")

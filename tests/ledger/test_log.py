@@ -275,6 +275,22 @@ def test_several_writers_take_turns(tmp_path: Path) -> None:
         assert [stored[index] for index in indices] == entries_of(10 * number, 10 * number + 10)
 
 
+def test_entries_are_read_while_they_are_published(tmp_path: Path) -> None:
+    """A reader gets every entry once and in order, though a publisher moves them meanwhile."""
+    log = published(tmp_path, 300)
+    log.append(entries_of(300, 310))
+    reading = TileLog(tmp_path).entries(298)
+    begin = [next(reading) for _ in range(2)]
+    log.publish(KEY)  # the reader knew the tree of 300 entries
+    log.append(entries_of(310, 320))
+    begin.append(next(reading))
+    log.append(entries_of(320, 330))
+    begin += [next(reading) for _ in range(10)]
+    log.publish(KEY)  # the reader has listed the files of pending entries
+    log.append(entries_of(330, 331))
+    assert [*begin, *reading] == entries_of(298, 331)
+
+
 def test_a_second_writer_does_not_wait_for_ever(tmp_path: Path) -> None:
     """A log that another process keeps locked is reported; readers are not affected."""
     log = published(tmp_path, 5)
