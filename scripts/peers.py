@@ -36,6 +36,12 @@ PARTS = {
         "srec_cat": "srecord",
     },
     "deltas": COMPILING,
+    "device": {
+        "arm-none-eabi-gcc": "gcc-arm-none-eabi",
+        "arm-none-eabi-objcopy": "binutils-arm-none-eabi",
+        "gcc": "gcc",
+        "imgtool": "",
+    },
     "iotregistry": {},
     "kubo": {"ipfs": ""},
     "lwm2m": {

@@ -66,14 +66,14 @@ static void answer_request(struct boot_report *report) {
 static void try_image(struct boot_report *report) {
   struct image image, previous;
   if (!find_fault(SLOT_0, &image, report)) {
-    report->flags |= BOOT_TRIAL;
-    for (int trial = 0; trial < TRIES; trial++)
-      if (!state_is_marked(MARK_TRIED + trial)) {
-        state_mark(MARK_TRIED + trial);
-        start(&image, report);
-      }
+    int trial = 0;
+    while (trial < TRIES && state_is_marked(MARK_TRIED + trial)) trial++;
     /* Without an image to return to, the image stays on trial. */
-    if (find_fault(SLOT_1, &previous, report)) start(&image, report);
+    if (trial < TRIES || find_fault(SLOT_1, &previous, &(struct boot_report){0})) {
+      if (trial < TRIES) state_mark(MARK_TRIED + trial);
+      report->flags |= BOOT_TRIAL;
+      start(&image, report);
+    }
   }
   state_mark(MARK_REVERT);
 }

@@ -12,7 +12,6 @@ enum {
   SWITCH_STATUS = 3 << 2,
   PLL_TIMES_6 = 4 << 18,
 };
-static const uint32_t RESET_REQUEST = 0x05FA0004;
 
 extern const uint32_t stack_top;
 _Noreturn void reset_handler(void);
@@ -48,9 +47,4 @@ void port_start_image(uint32_t vector_table) {
   SCB_VTOR = vector_table;
   __asm volatile("msr msp, %0\n bx %1" ::"r"(vectors_of_image[0]), "r"(vectors_of_image[1]));
   __builtin_unreachable();
-}
-
-void port_reset(void) {
-  SCB_AIRCR = RESET_REQUEST;
-  for (;;) {}
 }

@@ -1,0 +1,1 @@
+"""The programs of the device, compiled for microcontrollers and for this computer."""

@@ -1,0 +1,193 @@
+"""Updates of a device whose power fails: scenarios, cuts, and the judgement of what the device runs afterwards.
+
+A device may be cut off at any instant. Afterwards it must start one of the two images that the scenario allows, byte
+for byte, and the update must still be possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+BOOTS = 12
+"""Boots after which a device counts as one that runs nothing; a trial takes three and its end one more."""
+
+
+class PowerLostError(Exception):
+    """The planned power cut happened."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where power fails.
+
+    Attributes:
+        operation: the number of the flash operation in which it fails, counted from 1.
+        torn: what the cells of the interrupted operation contain then, in the device's own numbers.
+        seed: selects the bits that have changed.
+    """
+
+    operation: int
+    torn: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Running:
+    """The image that a device started.
+
+    Attributes:
+        flags: the flags of the boot report (``device/loader/boot_report.h``).
+        refusal: why the loader refused the requested image; 0 if it did not.
+    """
+
+    flags: int
+    refusal: int = 0
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether the image must confirm, or is rolled back."""
+        return bool(self.flags & 1)
+
+
+class UpdatableDevice(Protocol):
+    """A device with two slots. Every method but `load` and `plan` raises PowerLostError at the planned cut."""
+
+    @property
+    def operations(self) -> int:
+        """The number of flash operations since `load`."""
+
+    def load(self, slot_0: bytes, slot_1: bytes) -> None:
+        """Fill both slots, erase the state, and set the number of operations to 0."""
+
+    def plan(self, cut: Cut | None) -> None:
+        """Plan the next power cut, or none."""
+
+    def slot(self, number: int) -> bytes:
+        """Return the contents of a slot."""
+
+    def upload(self, image: bytes) -> None:
+        """Write an image to slot 1 by operations of the flash controller."""
+
+    def boot(self) -> Running | None:
+        """Reset the device; return what it runs, or None if it runs nothing."""
+
+    def request(self) -> bool:
+        """Let the running image request that of slot 1; return False if it was refused."""
+
+    def confirm(self) -> bool:
+        """Let the running image confirm itself; return False if it was refused."""
+
+    def revert(self) -> bool:
+        """Let the running image ask for the image before; return False if it was refused."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One course of an update.
+
+    Attributes:
+        slot_0: the name of the image that the device runs at the start.
+        slot_1: the name of the image in slot 1.
+        steps: the names of methods of the device, in order.
+        final: the name of the image that it runs at the end.
+        damaged: the offset of a byte of slot 0 that is wrong at the start; None for none.
+    """
+
+    name: str
+    slot_0: str
+    slot_1: str
+    steps: tuple[str, ...]
+    final: str
+    damaged: int | None = None
+
+
+OLD, NEW = "old", "new"
+UPDATE = ("boot", "request", "boot", "confirm", "boot", "boot")
+SCENARIOS = (
+    Scenario("update and confirm", OLD, NEW, UPDATE, NEW),
+    Scenario("no confirmation", OLD, NEW, ("boot", "request", "boot", "boot", "boot", "boot", "boot"), OLD),
+    Scenario("the image asks to return", OLD, NEW, ("boot", "request", "boot", "revert", "boot", "boot"), OLD),
+    Scenario("the same image again", OLD, OLD, UPDATE, OLD),
+    Scenario("a longer image", OLD, "long", UPDATE, "long"),
+    Scenario("a shorter image", "long", OLD, UPDATE, OLD),
+    Scenario("a damaged image beside an intact one", OLD, NEW, ("boot", "confirm", "boot"), NEW, damaged=700),
+)
+"""The courses whose every flash operation is cut off."""
+
+
+def play(device: UpdatableDevice, scenario: Scenario, images: Mapping[str, bytes]) -> Running | None:
+    """Load a device, and perform the steps of a scenario; return the result of the last boot."""
+    first = bytearray(images[scenario.slot_0])
+    if scenario.damaged is not None:
+        first[scenario.damaged] ^= 0x10
+    device.load(bytes(first), images[scenario.slot_1])
+    running: Running | None = None
+    for step in scenario.steps:
+        result = getattr(device, step)()
+        if step == "boot":
+            running = result
+    return running
+
+
+def find_fault(
+    device: UpdatableDevice, scenario: Scenario, images: Mapping[str, bytes], cuts: Iterable[Cut]
+) -> tuple[str, int]:
+    """Play a scenario with power cuts, one after the other, and judge the device after them.
+
+    Returns:
+        What is wrong, empty if nothing is; and the number of cuts that happened.
+    """
+    planned: Iterator[Cut] = iter(cuts)
+    device.plan(next(planned, None))
+    happened = 0
+    try:
+        play(device, scenario, images)
+    except PowerLostError:
+        happened = 1
+    allowed = {name: images[name] for name in (scenario.slot_0, scenario.slot_1)}
+
+    # (1) The power returns, and may fail again while the device boots.
+    for cut in planned:
+        device.plan(Cut(device.operations + cut.operation, cut.torn, cut.seed))
+        try:
+            device.boot()
+        except PowerLostError:
+            happened += 1
+    device.plan(None)
+    if fault := _fault_of_running(device, allowed):
+        return fault, happened
+
+    # (2) The device can still be updated, to the image that the scenario ends with.
+    target = images[scenario.final]
+    for _ in range(3):
+        running = _settle(device)
+        if running and device.slot(0).startswith(target):
+            return "", happened
+        device.upload(target)
+        if running is None or not device.request():
+            return "it refuses a request", happened
+        running = device.boot()
+        if running and running.is_trial:
+            device.confirm()
+    return "it cannot be updated", happened
+
+
+def _fault_of_running(device: UpdatableDevice, allowed: Mapping[str, bytes]) -> str:
+    """Boot until the device runs an image; return what is wrong with it."""
+    for _ in range(BOOTS):
+        if device.boot():
+            found = [name for name, image in allowed.items() if device.slot(0).startswith(image)]
+            return "" if found else "it runs an image that is not published"
+    return "it runs nothing"
+
+
+def _settle(device: UpdatableDevice) -> Running | None:
+    """Boot until no trial is in progress, without a confirmation."""
+    running = None
+    for _ in range(BOOTS):
+        running = device.boot()
+        if running and not running.is_trial:
+            break
+    return running
