@@ -39,7 +39,7 @@ class Word(StrEnum):
     LOOKALIKE = auto()  # a new product or OEM has a name that resembles a known one
     PAIRING = auto()  # a product would be paired with other hardware than before
     AGREEMENT = auto()  # the agreement does not exist, or differs from the call in its terms or status
-    SHALLOW = auto()  # too few blocks lie above the agreement: a reorganisation can replace it
+    SHALLOW = auto()  # too few blocks follow the agreement: a reorganisation can replace it
     OWNER = auto()  # the Safe would get an additional owner
     SWAP = auto()  # an owner of the Safe would be replaced
     REMOVAL = auto()  # an owner of the Safe would be removed, with as many signatures as today

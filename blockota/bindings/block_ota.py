@@ -249,7 +249,10 @@ class BlockOTAContract(OwnedContract):
         return None
 
     def _newest_active(self, product: str, head: BlockHead) -> Release | None:
-        """Find the newest release that is in effect at a block. If none is in effect yet, return the newest."""
+        """Find the newest release that is in effect at a block.
+
+        If no release is in effect yet, return the newest release.
+        """
         newest = self.latest(product, block=head.number)
         if newest is None or newest.active_from <= head.time:
             return newest
@@ -262,7 +265,7 @@ class BlockOTAContract(OwnedContract):
         Args:
             product: the product's name.
             version: the version; None means the newest version that is active at the confirmed block.
-            confirmations: blocks that must lie above the confirmed block.
+            confirmations: the number of blocks that must follow the confirmed block.
 
         Raises:
             ChainError: a reorganisation replaced the block while it was read.

@@ -135,7 +135,7 @@ class OwnedContract(Contract):
 
 
 def registry_at(chain: Chain, setting: str, address: str) -> OwnedContract:
-    """Return a contract of `REGISTRIES` whose own functions are not needed, only its owner and its name."""
+    """Return a contract of `REGISTRIES` of which only the owner and the name are needed."""
     names = {"NAME": REGISTRIES[setting], "SETTING": setting}
     registry: OwnedContract = type("Registry", (OwnedContract,), names)(chain, address)
     return registry

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
 _BLOCKS_ASKED = 16
-"""Blocks of device numbers in one request: the answer has some megabytes at most."""
+"""The number of blocks of device numbers in one request. With this number, the answer has at most some megabytes."""
 _DOMAIN_NAME = "BlockOTA DeviceRegistry"
 _DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 _RECORDS: Mapping[str, Callable[[bytes], RegistrantRecord | SpecRecord | ThingRecord]] = {
@@ -47,7 +47,7 @@ _RECORDS: Mapping[str, Callable[[bytes], RegistrantRecord | SpecRecord | ThingRe
     "Spec": SpecRecord.decode,
     "Thing": ThingRecord.decode,
 }
-"""The readers of IOTRegistry's records that have a query, by the first part of their keys."""
+"""The functions that read those records of IOTRegistry that have a query, by the first part of the records' keys."""
 Value = TypeVar("Value")
 
 
@@ -61,7 +61,7 @@ class DevicesContract(OwnedContract):
         return _device(self._ask("device", number, block=block))
 
     def number_of(self, alias: str, *, block: int | None = None) -> int | None:
-        """Return the number of the device with an alias; None if no device has it."""
+        """Return the number of the device with an alias; None if no device has the alias."""
         return self._ask("numberOf", alias, block=block) or None
 
     def known_device(self, name: int | str) -> Device:
@@ -82,11 +82,17 @@ class DevicesContract(OwnedContract):
         return found
 
     def block_count(self, *, block: int | None = None) -> int:
-        """Return the quantity of blocks of numbers that were given to sites; blocks are counted from 1."""
+        """Return the quantity of blocks of numbers that were given to sites.
+
+        The first block has the number 1.
+        """
         return int(self._ask("blockCount", block=block))
 
     def devices(self, *, block: int | None = None) -> Iterator[Device]:
-        """Yield all devices in the order of their numbers, except those of batches."""
+        """Yield all devices in the order of their numbers.
+
+        Devices of batches are left out.
+        """
         batches = [one for site in self.sites(block=block) for one in self.batches(site.uuid, block=block)]
         starts = [
             start
@@ -99,12 +105,18 @@ class DevicesContract(OwnedContract):
                 yield from (found for record in page if (found := _device(record)) and found.record)
 
     def devices_in(self, words: Iterable[int], *, block: int | None = None) -> list[Device]:
-        """Return the devices of blocks of numbers, those of batches too. Block `w` has the numbers from 256 * w on."""
+        """Return the devices of blocks of numbers, including the devices of batches.
+
+        Block `w` has the numbers from 256 * w on.
+        """
         pages = self._ask_many("devices", [(word * BLOCK, BLOCK) for word in words], block=block)
         return [found for page in pages for record in page if (found := _device(record))]
 
     def versions(self, number: int, *, block: int | None = None) -> list[DeviceVersion]:
-        """Return all versions of a device, the present one first; none for a device of a batch."""
+        """Return all versions of a device, the current version first.
+
+        Returns none for a device of a batch.
+        """
         return [
             DeviceVersion(
                 product_name(record["registrant"]), _key(record["key"]), record["fromBlock"], record["toBlock"] or None
@@ -113,7 +125,7 @@ class DevicesContract(OwnedContract):
         ]
 
     def record(self, key: str, *, block: int | None = None) -> bytes:
-        """Return IOTRegistry's record under one of its keys, such as ``Spec:thermo2``; empty if there is none."""
+        """Return IOTRegistry's record under a key such as ``Spec:thermo2``; empty if there is no record."""
         return bytes(self._ask("record", key, block=block))
 
     def query(self, key: str) -> str:
@@ -121,7 +133,7 @@ class DevicesContract(OwnedContract):
 
         Args:
             key: the key of the record: ``RegistrantPubkey:<hex>``, ``Spec:<name>``, ``Thing:<nonce in hex>`` or
-                ``Alias:<alias>``, which answers with its thing.
+                ``Alias:<alias>``. For an alias, the answer is about the thing with this alias.
 
         Raises:
             UsageError: the key has another form.
@@ -144,12 +156,12 @@ class DevicesContract(OwnedContract):
         return self._pages("batches", _batch, site.bytes, block=block)
 
     def batch_of(self, number: int, *, block: int | None = None) -> Batch | None:
-        """Return the batch of a device; None if the device is not one of a batch."""
+        """Return the batch of a device; None if the device is not part of a batch."""
         record = self._ask("batchOf", number, block=block)
         return _batch(record) if record["count"] else None
 
     def known_to_import(self, things: Sequence[ThingTransaction]) -> Known:
-        """Return what the city's record has of a file of IOTRegistry's transactions."""
+        """Return the part of the city's record that concerns the transactions of an IOTRegistry file."""
         aliases = list(dict.fromkeys(alias for one in things for alias in one.aliases))
         taken = dict(zip(aliases, self._ask_many("numberOf", [(alias,) for alias in aliases]), strict=True))
         keys = [(f"Thing:{one.nonce.hex()}",) for one in things]
@@ -166,7 +178,7 @@ class DevicesContract(OwnedContract):
         return _registrant(self._ask("registrant", product_key(name), block=block))
 
     def registrants(self, *, block: int | None = None) -> list[Registrant]:
-        """Return all registrants in the order of their admission, suspended ones too."""
+        """Return all registrants in the order of their admission, including suspended registrants."""
         return self._pages("registrants", _registrant, block=block)
 
     def spec(self, name: str, *, block: int | None = None) -> Spec | None:
@@ -196,11 +208,14 @@ class DevicesContract(OwnedContract):
         return self._pages("specs", _spec, block=block)
 
     def updates(self, spec: Spec, *, block: int | None = None) -> list[SpecUpdate]:
-        """Return the list of the products that may update the devices of a spec, ended entries too."""
+        """Return the list of the products that may update the devices of a spec, including ended entries."""
         return self._pages("updates", _update, spec.hash, block=block)
 
     def allows(self, spec: bytes, chain_id: int, contract: str, product: str) -> bool:
-        """Whether the list of a spec, which is named by its hash, has a product."""
+        """Whether a product is on the list of a spec.
+
+        The hash `spec` names the spec.
+        """
         return bool(self._ask("allows", spec, chain_id, contract, product_key(product)))
 
     def site(self, uuid: UUID, *, block: int | None = None) -> Site | None:
@@ -226,7 +241,9 @@ class DevicesContract(OwnedContract):
         return found
 
     def register_batch(self, account: BaseAccount, names: Sequence[str], *, site: UUID) -> Batch:
-        """Register the devices of a batch, as their registrant, and return the batch with the number of the first.
+        """Register the devices of a batch, as their registrant.
+
+        Returns the batch with the number of its first device.
 
         Raises:
             ContractRefusalError: the contract refuses the batch.
@@ -252,17 +269,23 @@ class DevicesContract(OwnedContract):
         return self._send(account, "registerSpec", name, data)
 
     def allow(self, account: BaseAccount, spec: str, update: SpecUpdate) -> Receipt:
-        """Put a product on the list of a spec, or end its entry if `allowed` is false, as the spec's registrant."""
+        """Put a product on the list of a spec, as the spec's registrant.
+
+        If `allowed` is false, end the product's entry instead.
+        """
         function = "allow" if update.allowed else "disallow"
         arguments = (update.chain_id, update.contract, product_key(update.product))
         return self._send(account, function, spec_hash(spec), *arguments)
 
     def set_key(self, account: BaseAccount, number: int, key: PublicKey) -> Receipt:
-        """Give a device a P-256 key, or replace its key, as its registrant."""
+        """Give a device a P-256 key, or replace its key, as the device's registrant."""
         return self._send(account, "setKey", number, *key_words(key))
 
     def change(self, account: BaseAccount, function: str, *arguments: Any) -> Receipt:
-        """Send `transfer`, `ban` or `unban`, as a registrant or an Administrator; arguments of `change_arguments`."""
+        """Send `transfer`, `ban` or `unban`, as a registrant or an Administrator.
+
+        `change_arguments` makes the arguments.
+        """
         return self._send(account, function, *arguments)
 
 
@@ -345,7 +368,10 @@ def _key(data: bytes) -> PublicKey | None:
 
 
 def _read(read: Callable[[bytes], Value], data: bytes) -> Value:
-    """Read bytes that the contract made, so that an error is one of the node's answer."""
+    """Read bytes that the contract returned.
+
+    An error then means that the node's answer is wrong.
+    """
     try:
         return read(data)
     except UsageError as error:

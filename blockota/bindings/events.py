@@ -42,7 +42,8 @@ def read_events(logs: Iterable[Log], contracts: Mapping[str, str]) -> Iterator[D
         The decoded events, in the order of the logs.
 
     Raises:
-        RefusedError: an event's arguments cannot be decoded, so the address has another contract or the node errs.
+        RefusedError: an event's arguments cannot be decoded. Either the address belongs to another contract, or the
+            node errs.
     """
     names = {address.lower(): name for address, name in contracts.items()}
     for log in logs:

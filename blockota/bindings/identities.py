@@ -24,15 +24,15 @@ class IdentitiesContract(OwnedContract):
     NAME, SETTING = "IdentityRegistry", "identities"
 
     def identity(self, uuid: UUID, *, block: int | None = None) -> Identity | None:
-        """Return one identity with its newest keys, by one ``eth_call``; None if it is not enrolled."""
+        """Return one identity with its newest keys, by one ``eth_call``; None if the identity is not enrolled."""
         return _identity(self._ask("identity", uuid.bytes, block=block))
 
     def identity_of(self, account: str, *, block: int | None = None) -> Identity | None:
-        """Return the identity to which an account belongs or belonged; None if it belongs to none."""
+        """Return the identity to which an account belongs or belonged; None if there is no such identity."""
         return _identity(self._ask("identityOf", account, block=block))
 
     def known_identity(self, name: UUID | str) -> Identity:
-        """Return an identity by its UUID, or by the address of an account of it.
+        """Return an identity by its UUID, or by the address of one of its accounts.
 
         Raises:
             RefusedError: the identity is not enrolled.
@@ -48,14 +48,17 @@ class IdentitiesContract(OwnedContract):
         return found
 
     def generations(self, uuid: UUID, *, block: int | None = None) -> list[Generation]:
-        """Return all generations of an identity's keys, the newest one first."""
+        """Return all generations of an identity's keys, the newest generation first."""
         return [
             Generation(_keys(record), record["fromBlock"], record["toBlock"] or None)
             for record in self._ask("generations", uuid.bytes, block=block)
         ]
 
     def identities(self, *, block: int | None = None) -> Iterator[Identity]:
-        """Yield all identities from the one enrolled last to the first, retired ones too."""
+        """Yield all identities, the last enrolled first.
+
+        Retired identities are included.
+        """
         place = bytes(16)
         # A dishonest node can return a list that never ends, so reading stops at an identity that was seen.
         seen: set[UUID] = set()
@@ -75,7 +78,7 @@ class IdentitiesContract(OwnedContract):
         """Ban an identity at once, as an Administrator or as the contract's owner.
 
         Raises:
-            UsageError: the reason is not short.
+            UsageError: the reason is empty, too long, or not printable ASCII.
             ContractRefusalError: the account may not ban the identity, or the identity is banned already.
         """
         return self._send(account, "ban", uuid.bytes, ban_reason(reason))

@@ -24,7 +24,7 @@ class OrdersContract(Contract):
     NAME, SETTING = "UpdateOrders", "orders"
 
     def group(self, name: str, *, block: int | None = None) -> Group | None:
-        """Return a group; None if it is not defined."""
+        """Return a group; None if the group is not defined."""
         record = self._ask("group", product_key(name), block=block)
         if not record["kind"]:
             return None
@@ -35,14 +35,14 @@ class OrdersContract(Contract):
         """Return a group.
 
         Raises:
-            RefusedError: no operator has defined it.
+            RefusedError: no operator has defined the group.
         """
         found = self.group(name)
         if found is None:
             raise RefusedError(
                 f"the group {name!r:.60} is not defined",
                 why=f"the contract {self.address} has no record of it",
-                remedy="check the name, or define it",
+                remedy="check the name, or define the group",
             )
         return found
 
@@ -64,7 +64,7 @@ class OrdersContract(Contract):
 
         Raises:
             ContractRefusalError: the account may not order, the group or the window is wrong, the model does not allow
-                the product, or an order for the product is open already.
+                the product, or an order for the product is already open.
         """
         named = (*_key(group, release), release.version.packed)
         receipt = self._send(account, "order", *named, not_before, deadline)
@@ -83,10 +83,10 @@ class OrdersContract(Contract):
         return self._send(account, "cancel", *_key(order.group, order.release), order.number)
 
     def orders(self) -> list[Order]:
-        """Return all orders in the order of their numbers, from the events; the status is that at the newest block.
+        """Return all orders in the order of their numbers, from the events.
 
-        The contract keeps the newest order of a group for a product. An earlier one was cancelled, is past its
-        deadline, or was void when it was replaced.
+        Their status is the status at the newest block. The contract keeps only the newest order of a group for a
+        product. Every earlier order was cancelled, past its deadline, or void when it was replaced.
         """
         head = self.chain.head()
         events = self.chain.logs(self.address, [], from_block=self.first_block, to_block=head.number)
@@ -141,7 +141,7 @@ def _key(group: str, release: ReleaseId) -> tuple[bytes, int, str, bytes]:
 
 
 def _order(facts: Mapping[str, Any], status: OrderStatus) -> Order:
-    """Return the order of an OrderPlaced event."""
+    """Return the order that an OrderPlaced event describes."""
     version = Version.unpack(facts["version"])
     if version is None:  # the contract refuses it, so the node's answer is wrong
         raise RefusedError("the node's answer is not valid", why=f"order {facts['id']} is for version 0.0.0")

@@ -38,11 +38,11 @@ class ProducersContract(OwnedContract):
         return found
 
     def producer_of(self, block_ota: str, *, block: int | None = None) -> Producer | None:
-        """Return the producer to which a BlockOTA belongs; None if it belongs to none."""
+        """Return the producer to which a BlockOTA contract belongs; None if there is no such producer."""
         return _producer(self._ask("producerOf", block_ota, block=block))
 
     def producers(self, *, block: int | None = None) -> list[Producer]:
-        """Return all producers in the order of their admission, suspended ones too."""
+        """Return all producers in the order of their admission, including suspended producers."""
         return self._pages("producers", _producer, block=block)
 
 

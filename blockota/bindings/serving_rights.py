@@ -1,7 +1,8 @@
-"""Read from the chain which releases may be served: by a vendor all, by a broker the releases of its agreements.
+"""Read from the chain which releases may be served.
 
-All data is read at one confirmed block. A right to serve therefore begins only when a reorganisation has become
-unlikely. If a reorganisation still removes a release or an agreement, the right ends at the next reading.
+A vendor may serve all of them, a broker those of its agreements. All data is read at one confirmed block. A right to
+serve therefore begins only when a reorganisation has become unlikely. If a reorganisation still removes a release or an
+agreement, the right ends at the next reading.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class RightsReader:
         """Read the claims at the newest confirmed block.
 
         Args:
-            acknowledge: whether a reorganisation counts as handled. A caller that stores what it derives from readings
+            acknowledge: whether a reorganisation counts as handled. A caller that stores results derived from readings
                 passes False, corrects its records, and then acknowledges.
 
         Raises:

@@ -60,7 +60,7 @@ class ProvenEntry:
 
     Attributes:
         data: the bytes of the entry.
-        index: its position in the log, from 0.
+        index: the position of the entry in the log, from 0.
         path: inclusion proof to the anchored root (RFC 9162, 2.1.3).
     """
 
@@ -108,9 +108,9 @@ class UpdateLedgerContract(Contract):
         return found
 
     def suspected_size(self, keeper: UUID, device: int, release: bytes) -> int:
-        """Return the size of a log when it was suspected because of a device and a release; 0 if it never was.
+        """Return the size that a log had when it was suspected because of a device and a release; 0 if it never was.
 
-        If the log is not suspended, an administrator has decided on all entries below this size.
+        If the log is not suspended, an Administrator has decided on all entries below this size.
         """
         return int(self._ask("suspectedSize", keeper.bytes, device, release))
 
@@ -141,7 +141,7 @@ class UpdateLedgerContract(Contract):
         """Anchor the log of the account's identity.
 
         Raises:
-            ContractRefusalError: the identity may not anchor, or the log does not continue the anchored one.
+            ContractRefusalError: the identity may not anchor, or the log does not continue the anchored log.
         """
         return self._send(account, "anchor", growth.size, growth.root, list(growth.proof))
 
@@ -151,8 +151,8 @@ class UpdateLedgerContract(Contract):
         """Anchor the log of the account's gateway, and record that devices of its blocks run a release.
 
         Raises:
-            ContractRefusalError: as `anchor`; or a device belongs to another site, or already has the release. Then
-                nothing is anchored.
+            ContractRefusalError: for the reasons of `anchor`, or because a device belongs to another site, or already
+                has the release. Then nothing is anchored.
         """
         words, bits = device_words(devices)
         installs = {
@@ -166,15 +166,17 @@ class UpdateLedgerContract(Contract):
         return self._send(account, "anchorInstalls", growth.size, growth.root, list(growth.proof), installs)
 
     def suspect(self, account: BaseAccount, keeper: UUID, first: ProvenEntry, second: ProvenEntry) -> Receipt:
-        """Suspend a log by two install entries of one device and one release, as any account.
+        """Suspend a log with two install entries of one device and one release as evidence.
+
+        Any account may do this.
 
         Raises:
-            ContractRefusalError: the entries are not evidence, or the log is suspended or retired already.
+            ContractRefusalError: the entries are not evidence, or the log is already suspended or retired.
         """
         return self._send(account, "suspect", keeper.bytes, first.as_argument(), second.as_argument())
 
     def decide(self, account: BaseAccount, keeper: UUID, suspicion: Suspicion, *, resume: bool) -> Receipt:
-        """Let a suspended log grow again, or retire it for good, as an Administrator.
+        """Let a suspended log grow again, or retire it permanently, as an Administrator.
 
         Raises:
             ContractRefusalError: the account may not decide, or the log has no such suspicion.

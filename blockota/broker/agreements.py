@@ -68,7 +68,7 @@ def find_deep_agreement(contract: ReplicationContract, number: int, *, confirmat
     Args:
         contract: the contract with the agreement.
         number: the agreement's id.
-        confirmations: blocks that must lie above the block with the agreement's proposal.
+        confirmations: the number of blocks that must follow the block with the agreement's proposal.
 
     Raises:
         RefusedError: the agreement does not exist, or a reorganisation can still give its number to another proposal.
@@ -156,9 +156,10 @@ class AgreementReader:
 
 
 def _replicas(own: Agreement, reading: Reading) -> tuple[str, ...]:
-    """Return the URLs that other brokers announced for a release, those of the newest agreements first.
+    """Return the URLs that other brokers announced for a release.
 
-    The client checks that a URL leads to a public address when it connects.
+    The URLs of the newest agreements come first. The client checks that a URL leads to a public address when it
+    connects.
     """
     others = (
         one

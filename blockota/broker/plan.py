@@ -1,8 +1,8 @@
 """Derive a broker's next steps and the states of its agreements from chain facts and its memory. Pure functions.
 
 A file is kept while at least one valid claim (`model.rights`) includes the file. A wanted file passes through the
-stages in their order. An interrupted step is planned again, and reuses the work of the last run. The steps are in the
-order drop, fetch, pin, announce, so that space is freed first, and only kept files are announced.
+stages in their order. An interrupted step is planned again, and reuses the work of the last run. The steps have the
+order drop, fetch, pin, announce. Space is therefore freed first, and only kept files are announced.
 """
 
 from __future__ import annotations

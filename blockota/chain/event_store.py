@@ -1,7 +1,7 @@
 """The events and block hashes of one chain, in memory or in an SQLite file.
 
-Every function that changes something commits before it returns. A process that is killed at any instant therefore
-loses nothing that a function has returned, and the next process continues with the first block that is not stored.
+Every function that changes something commits before it returns. A process can therefore be killed at any instant
+without losing what a function has returned. The next process continues with the first block that is not stored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from blockota.sqlite_file import FileMark, is_damaged, prepare_file
 
 _MARK = FileMark(0x424F5441, 1, "a file of events")
 _KNOWN_BLOCKS = 1024
-"""The number of blocks that are kept to detect a reorganisation: the chain's first block and the newest ones."""
+"""The number of blocks whose hashes are kept to detect a reorganisation: the chain's first block and the newest blocks.
+"""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS followed_chain (chain_id INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS followed_blocks (number INTEGER PRIMARY KEY, hash BLOB NOT NULL);
@@ -39,8 +40,8 @@ class EventStore:
     """The stored events and block hashes of one chain. One process at a time uses a file.
 
     Args:
-        database: an open database, which may have other tables too; its isolation level must be None. With None, the
-            events are kept in memory.
+        database: an open database, which may also have other tables. Its isolation level must be None. With None as the
+            database, the events are kept in memory.
         place: the name of the database in errors.
     """
 
@@ -173,7 +174,7 @@ class EventStore:
         elif found != [(chain_id,)]:
             raise RefusedError(
                 f"{self._place} belongs to another chain",
-                why=f"the file has the events of chain {found[0][0]}, and the node serves chain {chain_id}",
+                why=f"the file has the events of chain {found[0][0]}, but the node serves chain {chain_id}",
                 remedy="use another file for this chain, or correct the network's url in blockota.toml",
             )
 
@@ -183,7 +184,10 @@ class EventStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit all changes of the ``with`` block together, or none of them."""
+        """Commit all changes of the ``with`` block together.
+
+        If the block fails, no change is committed.
+        """
         with _translated(self._place):
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -195,7 +199,7 @@ class EventStore:
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    """Lock a file for this process, and check that it is whole and ours."""
+    """Lock a file for this process, and check that it is undamaged and was made by BlockOTA."""
     database.executescript("PRAGMA locking_mode = EXCLUSIVE")
     prepare_file(database, path, _MARK)
     database.executescript("BEGIN EXCLUSIVE; COMMIT")

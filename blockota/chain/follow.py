@@ -1,7 +1,7 @@
 """Follow one chain: its newest confirmed block, the events up to that block, and reorganisations.
 
-With an `EventStore` in a file, a service continues after a restart, or after it was killed, with the first block that
-it has not read. Its own state records the block up to which it has processed the events. A gateway's loop is::
+With an `EventStore` in a file, a service that was restarted or killed continues with the first block that it has not
+read. The service itself must record the block up to which it has processed the events. A gateway's loop is::
 
     names = {settings.identities: "IdentityRegistry", settings.orders: "UpdateOrders"}
     with EventStore.open(folder / "gateway-chain.sqlite", chain_id=node.chain_id) as store, stop_on_signals() as stop:
@@ -33,9 +33,11 @@ from blockota.chain.records import BlockHead, Log
 from blockota.errors import ChainError
 
 _FIRST_RANGE, _LONGEST_RANGE = 256, 8192
-"""The number of blocks of the first request for events, and the maximum: public nodes search at most 10,000 blocks."""
+"""The number of blocks in the first request for events, and the maximum number. Public nodes search at most 10,000
+blocks."""
 _MANY_EVENTS, _FEW_EVENTS = 8192, 1024
-"""Answers with more or fewer events halve or double the number of requested blocks, which limits the memory."""
+"""If an answer has more events than the first number, the next range is halved; with fewer than the second, it is
+doubled. This limits the memory."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,10 @@ class Position:
     """The block up to which a follower has read the chain.
 
     Attributes:
-        block: the newest confirmed block, at whose number contracts are read.
-        newest: the newest block, whose time counts as the chain's current time.
-        reorganised_from: the first block that may have been replaced since the last call of `Follower.acknowledge`, in
-            this process or an earlier one; None without a reorganisation.
+        block: the newest confirmed block. Contracts are read at the number of this block.
+        newest: the newest block. Its time counts as the chain's current time.
+        reorganised_from: the first block that may have been replaced since the last call of `Follower.acknowledge`,
+            even if that call was in an earlier process. None without a reorganisation.
     """
 
     block: BlockHead
@@ -61,8 +63,9 @@ class Follower:
 
     Args:
         node: the node to ask.
-        confirmations: blocks that must lie above a block before it counts as confirmed.
-        first_block: a block before which the contracts have no events; public nodes refuse to search from block 0.
+        confirmations: the number of blocks that must follow a block before it counts as confirmed.
+        first_block: a block before which the contracts have no events. It is needed because public nodes refuse to
+            search from block 0.
         store: the events and blocks of earlier runs; None keeps them in memory.
     """
 
@@ -88,7 +91,7 @@ class Follower:
             raise ChainError(
                 "the contract is not confirmed yet",
                 why=f"the contract's first block is {self._first_block}, the newest block is {newest.number},"
-                f" and {self._confirmations} blocks must lie above a confirmed block",
+                f" and {self._confirmations} blocks must follow a confirmed block",
                 remedy="wait for more blocks, or correct first_block in blockota.toml",
             )
         block = self._node.head(number) if self._confirmations else newest
@@ -104,7 +107,7 @@ class Follower:
         if last > block.number:
             raise ChainError(
                 "the node is behind",
-                why=f"block {last} was confirmed before, and {self._node.place} confirms only block {block.number}",
+                why=f"block {last} was confirmed before, but {self._node.place} confirms only block {block.number}",
                 remedy="wait until the node has caught up, or use another node",
             )
 
@@ -125,8 +128,8 @@ class Follower:
             first_block: the first block whose events are returned.
 
         Raises:
-            ChainError: the node is out of reach, does not keep the events of the requested blocks, or the chain was
-                reorganised meanwhile.
+            ChainError: the node is out of reach, the node does not keep the events of the requested blocks, or the
+                chain was reorganised during the read.
         """
         groups: dict[int, list[str]] = {}
         for contract in contracts:
@@ -141,8 +144,8 @@ class Follower:
         """Verify that the confirmed block was not replaced while contracts were read at its number.
 
         Raises:
-            ChainError: the block was replaced, so that the values read at its number are void; or the node is out of
-                reach.
+            ChainError: the node is out of reach, or the block was replaced. If it was replaced, the values read at its
+                number are void.
         """
         block = self._reached().block
         if self._node.head(block.number).hash != block.hash:
@@ -156,7 +159,7 @@ class Follower:
     def _read(self, contracts: Sequence[str], first: int) -> Iterator[Log]:
         """Read and yield the events of contracts from a block up to the confirmed block, and store them range by range.
 
-        A range is requested while the one before it is stored, which takes about as long.
+        While one range is stored, the next range is requested. Both take about as long.
         """
         last = self._reached().block.number
         if first > last:
@@ -205,7 +208,10 @@ class Follower:
         return self._position
 
     def _detect_reorganisation(self, block: BlockHead, known: Mapping[int, bytes]) -> int | None:
-        """Find the first block that may have been replaced: the one after the newest known block still on the chain."""
+        """Find the first block that may have been replaced.
+
+        It follows the newest known block that is still on the chain.
+        """
 
         def is_on_chain(number: int) -> bool:
             return (block if number == block.number else self._node.head(number)).hash == known[number]

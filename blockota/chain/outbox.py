@@ -100,7 +100,7 @@ class Sending:
     """Settings for sending transactions and for waiting until they are confirmed.
 
     Attributes:
-        confirmations: blocks that must lie above a transaction's block.
+        confirmations: the number of blocks that must follow a transaction's block.
         max_fee: the maximum fee for a unit of gas, in wei; None limits the fee by the usual price of the last blocks.
         journal: the folder of the journal; None means that no journal is kept.
         purpose: the command that sends the transaction, recorded in the journal.
@@ -142,7 +142,8 @@ class Chain(Node):
 
         Raises:
             RevertedError: the transaction would revert, or was included in a block and reverted.
-            RefusedError: the account cannot pay, an earlier transaction comes first, or another one used the nonce.
+            RefusedError: the account cannot pay, an earlier transaction must be settled first, or another transaction
+                used the nonce.
             ChainError: the node is out of reach, or the transaction makes no progress.
         """
         with self._journal.locked(account.address, timeout=self._sending.timeout):
@@ -389,7 +390,7 @@ class Chain(Node):
                 self._require_funds(entry.sender, entry.newest.gas, entry.newest.fees)
                 self._recognise_funds(entry.sender, rejection)
                 raise ChainError(
-                    f"the node at {self.place} rejected the transaction, nothing was sent",
+                    f"the node at {self.place} rejected the transaction; nothing was sent",
                     why=rejection,
                     remedy="run the command again, or ask the node's operator",
                 )
@@ -413,7 +414,10 @@ class Chain(Node):
         return now
 
     def _settle(self, entry: SentTransaction, now: Situation) -> Receipt:
-        """Remove a transaction with a receipt from the journal. Raises an error for a reverted or replaced one."""
+        """Remove a transaction with a receipt from the journal.
+
+        Raises an error if the transaction was reverted or replaced.
+        """
         if now.receipt is None:
             raise RefusedError(
                 f"the transaction {entry.hash} was replaced, and did nothing",

@@ -12,7 +12,8 @@ from blockota.ethereum import to_checksum_address
 
 HASH_SIZE, ADDRESS_SIZE = 32, 20
 NUMBER_BITS, INDEX_BITS = 43, 20
-"""The maximum bits of a block's number and of an event's index in its block; together they are an integer of SQLite."""
+"""The maximum number of bits of a block's number, and of an event's index in its block. Both numbers together fit into
+an integer of SQLite."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class BlockHead:
 class Log(NamedTuple):
     """One event of a transaction.
 
-    A named tuple is made three times as fast as a frozen dataclass, and a chain has many events.
+    Making a named tuple is three times as fast as making a frozen dataclass, and a chain has many events.
 
     Attributes:
         topics: the event's selector and its indexed arguments, 32 bytes each.

@@ -63,8 +63,8 @@ _FAILURES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.HTTPError, "the request failed"),
     (ValueError, "the address is not valid"),
 )
-"""Descriptions of the HTTP client's errors, of which the first match counts. The client's own texts contain the URL's
-path, and are therefore not shown."""
+"""Descriptions of the HTTP client's errors. The first matching description counts. The client's own texts are not
+shown, because they contain the URL's path."""
 
 
 class RpcError(Exception):
@@ -115,7 +115,7 @@ class RpcEndpoint:
         """Call a JSON-RPC method.
 
         Returns:
-            The method's result; None if the node has none, such as for an unknown block.
+            The method's result; None if the node has no result, for example for an unknown block.
 
         Raises:
             RpcError: the node refused the call.
@@ -168,7 +168,10 @@ class RpcEndpoint:
                 yield from answers
 
     def _ask(self, method: str, parameters: Sequence[Any]) -> Any:
-        """Call a method. Returns its result, or the RpcError of a permanent refusal; a temporary one is raised."""
+        """Call a method.
+
+        Returns its result, or the RpcError of a permanent refusal. A temporary refusal is raised.
+        """
         return _attempt(lambda: _result(self._post(_request(1, method, parameters)), self._private))
 
     def _batch(self, questions: Sequence[Question]) -> list[Any] | None:
@@ -376,7 +379,10 @@ def _result(answer: Any, private: PrivateUrl) -> Any:
 
 
 def _attempt(ask: Callable[[], Any]) -> Any:
-    """Return a call's result, or the RpcError of a permanent refusal; a temporary one is raised."""
+    """Return a call's result, or the RpcError of a permanent refusal.
+
+    A temporary refusal is raised.
+    """
     try:
         return ask()
     except RpcError as error:

@@ -30,11 +30,11 @@ _RISE = (9, 8)
 """The factor of a raised fee. Nodes replace a transaction only if the new fee is 10 % (geth) or 12.5 % higher."""
 
 _LOW_BASE_FEE, _BASE_FEE_FACTOR = GWEI, 10
-"""Without max_fee_gwei, the highest base fee or gas price is the first value (in wei) or the second value times the
-usual price, whichever is greater."""
+"""Without max_fee_gwei, the highest base fee or gas price is the greater of two values: the first value (in wei), and
+the second value times the usual price."""
 _LOW_TIP, _TIP_FACTOR = 3 * GWEI, 2
-"""Without max_fee_gwei, the highest tip is the first value (in wei) or the second value times the usual tip, whichever
-is greater."""
+"""Without max_fee_gwei, the highest tip is the greater of two values: the first value (in wei), and the second value
+times the usual tip."""
 _WAIT_OR_PAY = "wait until fees fall, or set a higher max_fee_gwei in blockota.toml (or BLOCKOTA_MAX_FEE_GWEI)"
 
 
@@ -90,17 +90,18 @@ class Market:
         """Choose fees that suffice for six full blocks in a row, but never exceed the ceiling.
 
         Args:
-            ceiling: the user's maximum fee in total; None compares the price with the usual price, so that a node
-                cannot demand an arbitrary fee.
+            ceiling: the user's maximum fee in total. With None, the price is compared with the usual price, so that a
+                node cannot demand an arbitrary fee.
 
         Raises:
-            RefusedError: the price exceeds the ceiling, or without a ceiling is far above the usual price.
+            RefusedError: the price exceeds the ceiling. Or there is no ceiling, and the price is far above the usual
+                price.
         """
         name = "gas price" if self.base_fee is None else "base fee"
         if ceiling is not None and self.least > ceiling:
             raise RefusedError(
-                "the chain asks for more than you want to pay, nothing was sent",
-                why=f"the chain's {name} is {gwei(self.least)} gwei, your max_fee_gwei is {gwei(ceiling)}",
+                "the chain asks for more than you want to pay; nothing was sent",
+                why=f"the chain's {name} is {gwei(self.least)} gwei, but your max_fee_gwei is {gwei(ceiling)}",
                 remedy=_WAIT_OR_PAY,
             )
         if ceiling is None:
@@ -120,7 +121,7 @@ class Market:
         for what, price, usual, most in asked:
             if price > most:
                 raise RefusedError(
-                    "the chain asks for an unusual price, nothing was sent",
+                    "the chain asks for an unusual price; nothing was sent",
                     why=f"the {what} is {gwei(price)} gwei, the median of the last blocks is {gwei(usual)} gwei, and "
                     f"without max_fee_gwei at most {gwei(most)} gwei is paid",
                     remedy="compare with another node, and set max_fee_gwei in blockota.toml (or "
@@ -131,13 +132,13 @@ class Market:
         """Choose higher fees for a transaction whose fees were too low.
 
         Raises:
-            RefusedError: the ceiling does not allow higher fees, or without a ceiling the tip is too high.
+            RefusedError: the ceiling does not allow higher fees. Or there is no ceiling, and the tip is too high.
         """
         now = self.offer(ceiling)
         limit = max(now.limit, _risen(before.limit))
         if ceiling is not None and limit > ceiling:
             raise RefusedError(
-                "the fee cannot be raised within your max_fee_gwei, nothing was sent",
+                "the fee cannot be raised within your max_fee_gwei; nothing was sent",
                 why=f"a fee of {gwei(_risen(before.limit))} gwei is needed to replace the fee of {gwei(before.limit)}, "
                 f"your max_fee_gwei is {gwei(ceiling)}",
                 remedy=_WAIT_OR_PAY,
@@ -145,7 +146,7 @@ class Market:
         tip = None if before.tip is None else min(limit, max(now.tip or 0, _risen(before.tip)))
         if ceiling is None and tip is not None and tip > self._highest_tip:
             raise RefusedError(
-                "the tip cannot be raised further without max_fee_gwei, nothing was sent",
+                "the tip cannot be raised further without max_fee_gwei; nothing was sent",
                 why=f"a tip of {gwei(tip)} gwei is needed, and without max_fee_gwei the highest tip is "
                 f"{gwei(self._highest_tip)} gwei",
                 remedy=_WAIT_OR_PAY,
@@ -171,7 +172,7 @@ def check_cost(gas: int, fees: Fees, *, most: int) -> None:
     cost = gas * fees.limit
     if cost > most:
         raise RefusedError(
-            "the transaction can cost more than you want to pay, nothing was sent",
+            "the transaction can cost more than you want to pay; nothing was sent",
             why=f"{gas:,} units of gas at up to {gwei(fees.limit)} gwei are {coins(cost)} of the chain's coin, and "
             f"max_cost is {coins(most)}",
             remedy="wait until fees fall, or set a higher max_cost in blockota.toml (or BLOCKOTA_MAX_COST)",
@@ -197,7 +198,7 @@ def cannot_pay(account: str, balance: int, *, gas: int = 0, fees: Fees | None = 
         lack = coins(cost - balance, rounding=ROUND_CEILING)
         remedy = f"send at least {lack} to this account, or pay from another"
     return RefusedError(
-        f"the account {account} cannot pay for the transaction, nothing was sent",
+        f"the account {account} cannot pay for the transaction; nothing was sent",
         why=f"it has {has} of the chain's coin, and {needs}",
         remedy=remedy,
         action=Action.USE_KEY,
@@ -231,7 +232,7 @@ class SignedTransaction:
         """Decode a transaction.
 
         Raises:
-            ValueError: the bytes are not a signed transaction of one of the two kinds that BlockOTA sends.
+            ValueError: the bytes are not a signed transaction of a kind that BlockOTA sends.
         """
         if raw[:1] == bytes([_EIP1559]):
             # EIP-1559: chain id, nonce, tip, limit, gas, to, value, data, access list, y parity, r, s.
@@ -285,7 +286,7 @@ class SignedTransaction:
         """Sign the transaction with an account, and check that the account signed this transaction.
 
         Raises:
-            RefusedError: the account signed another transaction.
+            RefusedError: the account signed a different transaction.
         """
         to = to_checksum_address(self.to) if self.to else None
         fields: dict[str, Any] = {"from": account.address, "value": 0, "data": f"0x{self.data.hex()}", "gas": self.gas}
@@ -303,7 +304,7 @@ class SignedTransaction:
         except ValueError:
             pass
         raise RefusedError(
-            "the key signed another transaction than the requested one, nothing was sent",
+            "the key signed a different transaction from the requested one; nothing was sent",
             why=f"the signed transaction differs from the requested one, or {account.address} did not sign it",
             remedy="check the wallet or plugin that has the key",
         )

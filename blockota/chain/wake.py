@@ -1,7 +1,7 @@
 """Wait for the next block of a chain.
 
-A notification only ends the wait early: nodes do not announce every reorganisation, and a notification can be lost. The
-follower reads what happened.
+A notification only ends the wait early. Nodes do not announce every reorganisation, and a notification can be lost. The
+follower therefore reads the chain to find out what happened.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ class BlockSignal:
 
 
 def _subscribe(url: str) -> ClientConnection | None:
-    """Ask the node to announce its blocks. Returns None if the node does not."""
+    """Ask the node to announce its blocks.
+
+    Returns None if the node does not announce them.
+    """
     try:
         from websockets.exceptions import WebSocketException
         from websockets.sync.client import connect

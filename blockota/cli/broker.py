@@ -292,7 +292,7 @@ def advice(facts: Facts, *, broker: str, confirmations: int, url: str, has_key: 
                     f"The vendor accepts with `blockota replica accept {one.newest.number} -o FILE`."
                 )
             case AgreementState.UNCONFIRMED:
-                yield f"{agreement} is accepted: it counts once {confirmations} blocks lie above the acceptance."
+                yield f"{agreement} is accepted: it counts once {confirmations} blocks follow the acceptance."
             case AgreementState.UNANNOUNCED if not url:
                 yield f"{agreement} is not announced: gateways find the copy once you pass --announce URL."
             case AgreementState.UNANNOUNCED if not has_key:

@@ -205,7 +205,7 @@ def publish(
     for missing in drafts[0].left_out:
         session.note(f"No delta from {missing} is listed: it would not be smaller than the image.")
     if drafting.fill and not any(one and one.filled for one in manifests):
-        session.note("--fill changed nothing: no image has a gap of an erase unit or more.")
+        session.note("--fill changed nothing: no image has a gap of at least an erase unit.")
 
 
 @release.command()

@@ -1,4 +1,4 @@
-"""Compare a verified entry with the gateway chain: was it anchored, by whom, and what happened to the log since?"""
+"""Compare a verified entry with the gateway chain: find its anchor, the keeper, and later events of the log."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class CheckedAnchor:
     Attributes:
         chain_id: the id of the gateway chain.
         block: number of the block with the anchor.
-        time: Unix time of this block, in seconds: the entry is not younger.
+        time: Unix time of this block, in seconds. The entry existed at this time.
         size: the number of entries that were anchored.
-        keeper: the identity that keeps the log, as it is now.
+        keeper: the present record of the identity that keeps the log.
         log: the log's newest anchor.
     """
 
@@ -43,7 +43,10 @@ class CheckedAnchor:
 
     @property
     def remarks(self) -> Iterator[str]:
-        """What happened to the log or its keeper; the entry is proven all the same."""
+        """Later events of the log or of its keeper.
+
+        The entry stays proven in spite of them.
+        """
         keeper = f"{self.keeper.kind} {self.keeper.uuid}"
         if self.keeper.banned_at is not None:
             # In the second of the ban, an anchor came first: the contract refuses the anchors of a banned keeper.
@@ -81,11 +84,11 @@ def check_anchor(
     """Check the anchor that a proof file names.
 
     Args:
-        found: the verified entry of the file.
+        found: the verified entry of the proof file.
         anchor: the anchor that the file names.
         ledger: the contract with the anchors.
         identities: the registry of the keepers of logs.
-        confirmations: blocks that must follow the block of the anchor.
+        confirmations: the number of blocks that must follow the block of the anchor.
 
     Raises:
         RefusedError: the entry is not anchored, or the anchor contradicts the checkpoint or the keeper's key.
@@ -114,7 +117,7 @@ def check_anchor(
     if not is_consistent(earlier, later, anchor.proof):
         raise RefusedError(
             "the log contradicts its anchor",
-            why=f"its checkpoint of size {found.head.size} does not belong to the root that was anchored at size "
+            why=f"its checkpoint of size {found.head.size} is not the tree that was anchored at size "
             f"{anchored.size}: the keeper shows different logs, or the file is damaged",
             remedy="keep the receipt as evidence, and report the log to the city",
         )
@@ -123,8 +126,8 @@ def check_anchor(
     record = identities.known_identity(keeper)
     if found.log_key.key not in {one.keys.log_key for one in identities.generations(keeper)}:
         raise RefusedError(
-            f"the log is not that of the {record.kind} {keeper}",
-            why=f"the registry has another key for its log than {found.log_key.key_id.hex()}",
+            f"the log does not belong to the {record.kind} {keeper}",
+            why=f"in the registry, the key for its log is not {found.log_key.key_id.hex()}",
             remedy="do not rely on the receipt; report the log to the city",
         )
     log = ledger.log(keeper)
@@ -135,15 +138,15 @@ def check_anchor(
 
 
 def check_device_key(device: int, key: bytes, versions: Sequence[DeviceVersion]) -> str:
-    """Compare the key that verified a device's signature with those in DeviceRegistry.
+    """Compare the key that verified a device's signature with the keys in DeviceRegistry.
 
     Args:
         device: number of the device.
         key: the trusted key of the device, x and y.
-        versions: all versions of the device in the registry, the present one first.
+        versions: all versions of the device in the registry, the current version first.
 
     Returns:
-        A remark if the device has another key now; empty if it has this one.
+        A remark if the device now has another key; empty if it still has this key.
 
     Raises:
         RefusedError: the device never had this key.
@@ -151,7 +154,7 @@ def check_device_key(device: int, key: bytes, versions: Sequence[DeviceVersion])
     version = next((one for one in versions if one.key and one.key.data == key), None)
     if version is None:
         raise RefusedError(
-            f"the trusted key is not that of device {device}",
+            f"the trusted key does not belong to device {device}",
             why="the registry of devices never had this key for the device",
             remedy="do not rely on the receipt; get the key of the device from the gateway chain",
         )
@@ -159,7 +162,7 @@ def check_device_key(device: int, key: bytes, versions: Sequence[DeviceVersion])
 
 
 def find_anchor(reader: LogReader, proof: EntryProof, keeper: UUID, ledger: UpdateLedgerContract) -> Anchor | None:
-    """Find the first anchor that has an entry; None if the entry is not anchored yet.
+    """Find the first anchor that covers an entry; None if the entry is not anchored yet.
 
     Args:
         reader: the log.
@@ -168,7 +171,7 @@ def find_anchor(reader: LogReader, proof: EntryProof, keeper: UUID, ledger: Upda
         ledger: the contract.
 
     Raises:
-        RefusedError: the anchored log is larger than the published one, or another one.
+        RefusedError: the anchored log is larger than the published log, or differs from it.
         ContentError: the log is damaged.
         ChainError: the node is out of reach, or does not keep the events.
     """
@@ -178,8 +181,8 @@ def find_anchor(reader: LogReader, proof: EntryProof, keeper: UUID, ledger: Upda
     if reader.head_at(event.head.size) != event.head:
         raise RefusedError(
             "the log contradicts its anchor",
-            why=f"its root at size {event.head.size} is not that of the anchor in block {event.block}",
-            remedy="use the log that was anchored: this one is another log, or a copy that was changed",
+            why=f"its root at size {event.head.size} differs from the root in the anchor of block {event.block}",
+            remedy="use the log that was anchored: this log is a different one, or a changed copy",
         )
     earlier, later = sorted((event.head.size, Checkpoint.parse(proof.checkpoint.text).head.size))
     consistency = reader.prove_consistency(earlier, later)

@@ -1,4 +1,4 @@
-"""Prepare the anchor of a log on the gateway chain: which size to anchor, and with which proof."""
+"""Prepare the anchor of a log on the gateway chain: choose the size to anchor, and make the consistency proof."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from blockota.ledger.reader import LogReader
 from blockota.model.anchored_log import AnchoredLog, LogState
 
 EVERY = TILE_WIDTH
-"""A log is usually anchored at a multiple of this size: proofs between full tiles are short, which takes a fifth less
-gas than at other sizes."""
+"""A log is usually anchored at a multiple of this size. Proofs between full tiles are short, so that the anchor costs a
+fifth less gas than at other sizes."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def plan_anchor(
         account: the address of the account of the log's keeper.
         ledger: the contract with the anchors.
         identities: the registry of the keepers of logs.
-        every: the size to anchor is a multiple of this number; 1 anchors all published entries.
+        every: the size to anchor is a multiple of this number. With 1, all published entries are anchored.
 
     Raises:
-        RefusedError: the account belongs to no identity, the log is not that of this identity, it does not continue the
-            anchored one, or the contract does not let it grow.
+        RefusedError: the account belongs to no identity, the log does not belong to the account's identity, the log
+            does not continue the anchored log, or the contract does not let the log grow.
         ContentError: the log is damaged.
         ChainError: the node is out of reach.
     """
@@ -87,9 +87,9 @@ def _check_key(reader: LogReader, note: Note | None, keeper: UUID, log_key: byte
         raise reader.damaged(str(error)) from error
     if not is_signed:
         raise RefusedError(
-            f"the log {reader.name} is not that of {keeper}",
+            f"the log {reader.name} does not belong to {keeper}",
             why=f"its checkpoint is not signed by the key that the registry has for this log, {log_key.hex()}",
-            remedy="use the account and the log of one identity; after a rotation of keys, publish a new checkpoint",
+            remedy="use the account and the log of the same identity; after a key rotation, publish a new checkpoint",
         )
 
 
@@ -98,14 +98,14 @@ def _check_continuation(reader: LogReader, record: AnchoredLog, published: int) 
     if record.state is not LogState.GROWING:
         raise RefusedError(
             "the log cannot be anchored",
-            why=f"the contract has it as {record.state}",
+            why=f"the status of the log in the contract is {record.state}",
             remedy="an Administrator decides on suspended logs; a retired log is continued by a log of a new identity",
             action=Action.SHOW_LOG,
         )
     if record.size > published or reader.head_at(record.size).root != record.root:
         found = f"its size is only {published}" if record.size > published else "it has another root at this size"
         raise RefusedError(
-            f"the log {reader.name} does not continue the anchored one",
+            f"the log {reader.name} does not continue the anchored log",
             why=f"the log was anchored at size {record.size}, and {found}",
             remedy="restore the newest copy of the log's folder; if there is none, have the city retire the identity",
         )

@@ -1,7 +1,8 @@
 """Search an anchored log for evidence against its keeper: two installations of one release on one device.
 
-A device gets a release once. A repair is an entry of kind reinstall, so two honest installations are not evidence. The
-contract UpdateLedger suspends a log by two install entries of one device and one release with their inclusion proofs.
+A device gets a release only once. A repair is an entry of kind reinstall, so two honest installations never look like
+evidence. To suspend a log, the contract UpdateLedger needs two install entries of one device and one release, with
+their inclusion proofs.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ from blockota.formats.tlog import TreeHead, is_included, leaf_hash, prove_inclus
 from blockota.ledger.reader import LogReader
 
 _INSTALL = re.compile(rb"\x91\x00\x48(.{8})\x58\x20(.{32})", re.DOTALL)
-"""The first bytes of an install entry with its device number and its release, as the contract reads them. The rest is
-not decoded, so that a malformed entry hides nothing."""
+"""The first bytes of an install entry with its device number and its release, as the contract reads them. The rest of
+the entry is not decoded, so that a malformed entry cannot hide an installation."""
 _NO_DEVICE = bytes(8)
 
 
 def find_evidence(
     log: LogReader, anchored: TreeHead, *, decided: Callable[[int, bytes], int]
 ) -> tuple[ProvenEntry, ProvenEntry] | None:
-    """Return the first two install entries of one registered device and one release; None if the log has none.
+    """Return the first two install entries of one registered device and one release; None if the log has no such pair.
 
     Args:
         log: the published log.
-        anchored: size and root of the anchored log; later entries are no evidence yet.
-        decided: returns for a device and a release below which index entries are no evidence, because an administrator
-            has decided on them.
+        anchored: size and root of the anchored log. Later entries are not evidence yet.
+        decided: returns an index for a device and a release. Entries below this index are not evidence, because an
+            Administrator has decided on them.
 
     Raises:
         RefusedError: the log has not published all anchored entries, or another log was anchored.
@@ -76,7 +77,7 @@ def proven_entry(log: LogReader, anchored: TreeHead, index: int) -> ProvenEntry:
 
 def _not_anchored(log: LogReader, why: str) -> RefusedError:
     return RefusedError(
-        f"the log {log.name} is not the anchored one",
+        f"the log {log.name} is not the anchored log",
         why=why,
-        remedy="name the log that the keeper anchored; if its keeper publishes this one, keep both as evidence",
+        remedy="name the log that the keeper anchored; if the keeper also publishes this log, keep both as evidence",
     )

@@ -13,7 +13,7 @@ from blockota.ledger.reader import LogReader
 
 @dataclass(frozen=True)
 class CheckedLog:
-    """A log whose files belong together.
+    """The result of a check that found all files of a log consistent.
 
     Attributes:
         origin: the log's origin.
@@ -33,11 +33,11 @@ def check_log(reader: LogReader, keys: Sequence[VerifierKey] = ()) -> CheckedLog
 
     Args:
         reader: reads the log.
-        keys: the keys that the log can have; without keys, the signature of the checkpoint is not verified.
+        keys: the possible keys of the log. Without keys, the signature of the checkpoint is not verified.
 
     Raises:
         RefusedError: the log has published nothing, or none of the keys signed the checkpoint.
-        ContentError: a file is missing, or does not belong to the checkpoint; the error names it.
+        ContentError: a file is missing, or does not match the checkpoint. The error names the file.
     """
     note = reader.note()
     if note is None:
@@ -54,7 +54,7 @@ def check_log(reader: LogReader, keys: Sequence[VerifierKey] = ()) -> CheckedLog
     if keys and (signer is None or signer.name != checkpoint.origin):
         raise RefusedError(
             f"the checkpoint of the log {reader.name} is not signed by a known key",
-            why=f"the log has the origin {checkpoint.origin}, and the keys are those of {', '.join(map(str, keys))}",
+            why=f"the log has the origin {checkpoint.origin}, but the given keys are {', '.join(map(str, keys))}",
             remedy="get the key of the log from its keeper or from the gateway chain",
         )
 

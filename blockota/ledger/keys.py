@@ -1,8 +1,8 @@
-"""The Ed25519 key of a log, by URI. A key's URI names the place where the key is kept.
+"""The Ed25519 key of a log, by URI.
 
-``file:PATH``  a file with an unencrypted private key in PEM (PKCS #8), readable for its owner only
-``env:NAME``   an environment variable with the private key, 64 hexadecimal digits (RFC 8032)
-``pkcs11:…``   a key in a PKCS #11 token (RFC 7512; see `blockota.pkcs11_keys`)
+The URI names the place where the key is kept. ``file:PATH``  a file with an unencrypted private key in PEM (PKCS #8),
+readable for its owner only ``env:NAME``   an environment variable with the private key, 64 hexadecimal digits (RFC
+8032) ``pkcs11:…``   a key in a PKCS #11 token (RFC 7512; see `blockota.pkcs11_keys`)
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def open_log_key(uri: str, origin: str, *, environment: Mapping[str, str]) -> No
     Args:
         uri: the key's URI, as described in this module.
         origin: the log's origin, which is the name of its key.
-        environment: the environment of ``env:NAME``.
+        environment: the environment variables for ``env:NAME``.
 
     Raises:
         UsageError: the URI or the origin is not valid, or the key cannot be read.
-        RefusedError: other users can read the file of the key.
+        RefusedError: other users can read the key's file.
     """
     kind, _, place = uri.partition(":")
     sign: Callable[[bytes], bytes]
@@ -68,7 +68,7 @@ def _private_key(kind: str, place: str, environment: Mapping[str, str]) -> Ed255
     raise UsageError(
         "the key of the log cannot be found",
         why="a log's key is named as file:PATH, env:NAME or pkcs11:…",
-        remedy="name the place of the key, not the key",
+        remedy="name the place of the key, not the key itself",
     )
 
 
@@ -95,11 +95,11 @@ def read_key_file(path: Path, *, name: str, action: Action | None = None) -> Pri
 
     Args:
         path: the file.
-        name: the key's name in errors, such as ``the key of a log``.
+        name: the name of the key in errors, such as ``the key of a log``.
         action: the command that makes such a key.
 
     Raises:
-        UsageError: the file does not exist, or has no such key.
+        UsageError: the file does not exist, or does not have such a key.
         RefusedError: other users can read the file.
     """
     if not path.exists():

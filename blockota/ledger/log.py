@@ -1,16 +1,17 @@
-"""The keeper's side of a log: a folder to which entries are appended, and from which they are published.
+"""The keeper's side of a log: a folder in which entries are appended, and from which they are published.
 
 The stages are those of Tessera:
 
-1. `TileLog.append` writes the entries to one new file in ``pending/``. An entry has its index from then on.
-2. `TileLog.publish` integrates them: it writes the entry bundles and the tiles of the larger tree,
-3. signs a checkpoint of the larger tree, asks witnesses to sign it, while further entries can be appended, and writes
-   it to ``checkpoint``,
-4. removes what the checkpoint made superfluous: partial tiles that became full, and the files in ``pending/``.
+1. `TileLog.append` writes the entries to one new file in ``pending/``. From then on, each entry has its index.
+2. `TileLog.publish` integrates the entries. It writes the entry bundles and the tiles of the larger tree;
+3. then it signs a checkpoint of the larger tree, asks witnesses to sign the checkpoint, and writes it to
+   ``checkpoint``; meanwhile, further entries can be appended;
+4. then it removes the files that the checkpoint made superfluous: partial tiles that became full, and the files in
+   ``pending/``.
 
 Every file is written to a new name in ``new/`` and renamed. The checkpoint alone decides what is published. A tile
-depends only on the entries, and entries in ``pending/`` never change, so that a writer that was stopped between two
-steps can repeat all steps. Only one process writes at a time; any number read.
+depends only on the entries, and entries in ``pending/`` never change. A writer that was stopped between two steps can
+therefore repeat all steps. Only one process writes at a time. Any number of processes may read.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ _PENDING, _NEW, _LOCK, _TILES = "pending", "new", "lock", "tile"
 _BATCH_NAME = re.compile(r"(\d{15})-(\d+)", re.ASCII)
 
 Cosign = Callable[[Note, ReadNode], Note]
-"""Asks witnesses to sign a checkpoint, whose tree it can read, and returns the checkpoint with their signatures."""
+"""Asks witnesses to sign a checkpoint, and returns the checkpoint with their signatures. The `ReadNode` reads the tree
+of the checkpoint."""
 
 
 class LogDisk:
@@ -55,7 +57,10 @@ class LogDisk:
         self._changed: set[Path] = set()
 
     def write(self, path: str, data: bytes) -> None:
-        """Write a file; it is complete or absent. Its name is durable after `sync`."""
+        """Write a file.
+
+        The file is complete or absent. Its name is durable after `sync`.
+        """
         target = self.folder / path
         parent = target.parent
         self._changed.add(parent)
@@ -69,7 +74,7 @@ class LogDisk:
             file.write(data)
 
     def sync(self) -> None:
-        """Make the names of the written files durable, and those of new folders."""
+        """Make the names of new files and folders durable."""
         for folder in self._changed:
             make_names_durable(folder)
         self._changed.clear()
@@ -85,7 +90,10 @@ class LogDisk:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """A file in ``pending/``: the entries of one call of `TileLog.append`."""
+    """A file in ``pending/``.
+
+    It has the entries of one call of `TileLog.append`.
+    """
 
     first: int
     count: int
@@ -103,9 +111,9 @@ class TileLog:
     """A log in a folder of this machine.
 
     Args:
-        folder: the folder, created with the first entry.
+        folder: the folder of the log. It is created with the first entry.
         disk: writes the files; tests replace it to stop a writer between any two writes.
-        timeout: seconds to wait until another process has written.
+        timeout: seconds to wait for another process that writes.
     """
 
     def __init__(self, folder: Path, *, disk: LogDisk | None = None, timeout: float = 30.0) -> None:
@@ -119,9 +127,9 @@ class TileLog:
         return max(self.published.head().size, batches[-1].stop if batches else 0)
 
     def entries(self, start: int = 0) -> Iterator[bytes]:
-        """Yield all entries from an index on, also those that are not published yet.
+        """Yield all entries from an index on, including entries that are not published yet.
 
-        Another thread or process may publish meanwhile: entries then move from ``pending/`` into bundles.
+        Another thread or process may publish during the iteration. Entries then move from ``pending/`` into bundles.
         """
         place = start
         while True:
@@ -147,11 +155,12 @@ class TileLog:
             raise self._unusable(error) from error
 
     def append(self, entries: Iterable[bytes]) -> list[int]:
-        """Append entries durably, all or none.
+        """Append entries durably.
 
-        An entry that is equal to one of the newest is not appended again: its index is returned. A caller that was
-        stopped before it got an answer can therefore repeat the call. The newest entries are the last 256, or as many
-        as the call has.
+        Either all entries are appended, or none. If an entry equals one of the newest entries, it is not appended
+        again, and the index of the equal entry is returned. A caller that was stopped before it got an answer can
+        therefore repeat the call. The newest entries are the last 256 entries, or as many as the call has if it has
+        more.
 
         Args:
             entries: the entries, at most 65,535 bytes each.
@@ -186,7 +195,7 @@ class TileLog:
 
         Args:
             signer: the log's key. Its name is the log's origin.
-            cosign: asks witnesses for their signatures. The published checkpoint has them.
+            cosign: asks witnesses for their signatures, which become part of the published checkpoint.
 
         Raises:
             RefusedError: the log has another origin, or a witness has seen another history of the log.
@@ -220,7 +229,7 @@ class TileLog:
             return note
 
     def _integrate(self, batches: Sequence[_Batch], edge: TreeEdge) -> None:
-        """Write the bundles and tiles of the tree that has the entries of batches too."""
+        """Write the bundles and tiles of the tree that includes the entries of the batches."""
         added = [entry for batch in batches if batch.first >= edge.size for entry in self._read_batch(batch) or ()]
         self._write_bundles(added, edge)
         for tile, content in edge.grow(map(leaf_hash, added)):
@@ -228,7 +237,10 @@ class TileLog:
         self._disk.sync()
 
     def _remove_superfluous(self, head: TreeHead, *, since: int) -> None:
-        """Remove what a checkpoint made superfluous. Batches go last: they are what makes a writer repeat this."""
+        """Remove the files that a checkpoint made superfluous.
+
+        Batches are removed last: while one is there, a writer repeats this step.
+        """
         for tile in tiles_of(head.size, since=since):
             if tile.width == TILE_WIDTH:
                 self._disk.remove(f"{tile.path}.p")
@@ -237,14 +249,17 @@ class TileLog:
                 self._disk.remove(batch.path)
 
     def _edge(self, note: Note | None, signer: NoteSigner) -> TreeEdge:
-        """Return the right edge of the published tree, which must belong to the checkpoint."""
+        """Return the right edge of the published tree.
+
+        The tree must match the checkpoint.
+        """
         if note is None:
             return TreeEdge()
         checkpoint = Checkpoint.parse(note.text)
         if checkpoint.origin != signer.key.name:
             raise RefusedError(
                 f"the checkpoint of {self.folder} is not signed",
-                why=f"the log has the origin {checkpoint.origin}, and the key is that of {signer.key.name}",
+                why=f"the log has the origin {checkpoint.origin}, but the key belongs to {signer.key.name}",
                 remedy="use the origin of the log, or another folder for another log",
             )
         try:
@@ -271,7 +286,10 @@ class TileLog:
             self._disk.write(tile.path, join_entries(waiting[begin : begin + tile.width]))
 
     def _newest(self, count: int, *, before: int) -> list[bytes]:
-        """Return the newest entries of a log of `before` entries. Those of the last call are kept in memory."""
+        """Return the newest entries of a log of `before` entries.
+
+        The entries of the last call are kept in memory.
+        """
         stop, tail = self._tail
         count = min(count, before)
         return (
@@ -279,10 +297,10 @@ class TileLog:
         )
 
     def _batches(self, *, since: int = 0) -> list[_Batch]:
-        """Return the files in ``pending/`` in the order of their entries, from an index on.
+        """Return the files in ``pending/`` from an index on, in the order of their entries.
 
         Raises:
-            ContentError: entries are missing between these files, or before them.
+            ContentError: entries before or between these files are missing.
         """
         folder, has_tiles = self.folder / _PENDING, (self.folder / _TILES).exists()
         names = [_BATCH_NAME.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
@@ -312,7 +330,7 @@ class TileLog:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Be the only writer of the log, and remove the unfinished files of a writer that was stopped."""
+        """Keep other processes from writing the log, and remove the unfinished files of a writer that was stopped."""
         try:
             (self.folder / _NEW).mkdir(parents=True, exist_ok=True)
             with exclusive_lock(self.folder / _LOCK, timeout=self._timeout):
@@ -322,7 +340,7 @@ class TileLog:
         except LockHeldError as error:
             raise StoreError(
                 f"the log {self.published.name} is in use",
-                why=f"another process has been writing it for more than {self._timeout:g} seconds",
+                why=f"another process has been writing to the log for more than {self._timeout:g} seconds",
                 remedy="wait until it ends, or stop it; a log has one writer",
             ) from error
         except OSError as error:

@@ -23,7 +23,7 @@ class LogSettings:
 
     Attributes:
         folder: the folder of the log.
-        origin: the log's origin, its name in checkpoints; None if the file does not set it.
+        origin: the log's origin, which names the log in checkpoints; None if the file does not set it.
         key: the URI of the log's key; None if the file does not set it.
         witnesses: the witnesses that are asked to sign checkpoints.
     """

@@ -1,4 +1,7 @@
-"""Open a log by its place: a folder of this machine, or the URL under which it is served."""
+"""Open a log by its place.
+
+The place is a folder of this machine, or a URL from which the log is served.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from blockota.url_secrets import shown_url
 
 _SCHEMES = ("http://", "https://")
 _MAX_FILE_SIZE = TILE_WIDTH * (MAX_ENTRY_SIZE + 2)
-"""The size of a bundle of the largest entries, in bytes."""
+"""The size in bytes of a bundle whose entries all have the maximum size."""
 
 
 def published_log(place: str) -> LogReader:

@@ -1,7 +1,7 @@
 """Read a published log: its checkpoint, its entries, and proofs about them.
 
 A log is a set of files (C2SP tlog-tiles), in a folder or behind a URL. The reader takes a function that reads a file by
-its path, so that it knows neither disks nor networks.
+its path. The reader itself does not depend on disks or networks.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ class LogReader:
         return Checkpoint.parse(note.text).head if note else EMPTY_TREE
 
     def head_at(self, size: int) -> TreeHead:
-        """Return size and root of the tree of the first `size` entries, which must be published."""
+        """Return size and root of the tree of the first `size` entries.
+
+        These entries must be published.
+        """
         self._check_published(size)
         return tree_head(self._nodes(), size)
 
@@ -109,10 +112,10 @@ class LogReader:
         return EntryProof(index, entry, tuple(path), note)
 
     def prove_consistency(self, earlier: int, size: int) -> list[bytes]:
-        """Return the proof that the tree of the first `size` entries continues that of the first `earlier` entries.
+        """Return the proof that the tree of the first `size` entries continues the tree of the first `earlier` entries.
 
         Raises:
-            RefusedError: the entries are not published, or the earlier tree is the larger one.
+            RefusedError: the entries are not published, or the tree of `earlier` entries is the larger tree.
             ContentError: the log is damaged.
         """
         self._check_published(size)
@@ -125,10 +128,12 @@ class LogReader:
         return proof
 
     def read_tile(self, tile: Tile) -> bytes:
-        """Return the content of a tile of hashes. A log may replace a partial tile by the full one.
+        """Return the content of a tile of hashes.
+
+        The full tile is read if it has replaced a partial tile.
 
         Raises:
-            ContentError: the file is missing, or has another number of hashes.
+            ContentError: the file is missing, or has a wrong number of hashes.
         """
         content, width = self._read_with_full(tile)
         if len(content) != width * HASH_SIZE:
@@ -147,7 +152,10 @@ class LogReader:
         return entries[: tile.width]
 
     def _read_with_full(self, tile: Tile) -> tuple[bytes, int]:
-        """Return the content and the width of a tile, or of the full tile that took the place of a partial one."""
+        """Return the content and the width of a tile.
+
+        If a full tile has replaced a partial tile, the full tile is read.
+        """
         for found in (tile, Tile(tile.level, tile.index)):
             content = self._read_file(found.path)
             if content is not None:
@@ -166,7 +174,10 @@ class LogReader:
         return read_from_tiles(self.read_tile, self.head().size)
 
     def _check_published(self, stop: int) -> int:
-        """Return the size of the published tree, which must have the entries before `stop`."""
+        """Return the size of the published tree.
+
+        The tree must include the entries before `stop`.
+        """
         size = self.head().size
         if stop > size:
             raise RefusedError(

@@ -1,8 +1,8 @@
 """The keys that a reader of receipts trusts: the table ``[trust]`` of the settings.
 
-Keys never come from a receipt. ``logs`` and ``witnesses`` are lists of keys in the form name+id+key of C2SP
-signed-note, ``quorum`` is the number of witnesses that must have cosigned, and ``devices`` maps the number of a device
-to its P-256 key in PEM.
+Keys never come from a receipt. The settings ``logs`` and ``witnesses`` are lists of keys in the form name+id+key of
+C2SP signed-note. The setting ``quorum`` is the number of witnesses that must have cosigned. The setting ``devices``
+maps the number of a device to its P-256 key in PEM.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TrustedKeys:
     Attributes:
         logs: the keys of logs; the name of a key is the log's origin.
         witnesses: the keys of witnesses.
-        quorum: the number of these witnesses that must have cosigned a checkpoint.
+        quorum: the number of trusted witnesses that must have cosigned a checkpoint.
         devices: the P-256 key of a device, x and y, by the device's number.
     """
 
@@ -45,7 +45,7 @@ def load_trust(config: Path | None, *, environment: Mapping[str, str]) -> Truste
         environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
 
     Raises:
-        UsageError: the file cannot be read, a key is not valid, or the key of no log is given.
+        UsageError: the file cannot be read, a key is not valid, or the key of a log is missing.
     """
     table = load_table(config, "trust", known=_KNOWN, environment=environment)
     logs = _keys(table, "logs", NoteAlgorithm.ED25519)

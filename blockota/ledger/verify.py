@@ -2,12 +2,13 @@
 
 The steps:
 
-1. The entry is well formed, and its values do not contradict each other (`blockota.model.receipt`).
-2. The checkpoint is signed by a trusted key of the log that it names.
-3. The inclusion path leads from the entry to the root of the checkpoint: the log has the entry.
-4. A quorum of the trusted witnesses cosigned the checkpoint: the log shows the same entries to everybody.
+1. The entry is well formed, and its values are consistent (`blockota.model.receipt`).
+2. A trusted key of the log that the checkpoint names signed the checkpoint.
+3. The inclusion path leads from the entry to the root of the checkpoint. This proves that the log has the entry.
+4. A quorum of the trusted witnesses cosigned the checkpoint. This proves that the log shows all readers the same
+   entries.
 5. The log belongs to the gateway that the entry names.
-6. The device's signature, if a key of the device is trusted: the evidence level (`judge`).
+6. If a key of the device is trusted, the device's signature is checked. It determines the evidence level (`judge`).
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ class VerifiedEntry:
 
     Attributes:
         entry: the entry.
-        index: its position in the log.
-        log_key: the trusted key that signed the checkpoint; its name is the log's origin.
+        index: position of the entry in the log.
+        log_key: the trusted key that signed the checkpoint. Its name is the log's origin.
         head: size and root of the log in the checkpoint.
         witnesses: the signatures of trusted witnesses.
         evidence: what the entry proves.
-        names_gateway: whether the log's origin shows the UUID of the entry's gateway; if it does not, only the gateway
-            chain shows whose log it is.
+        names_gateway: whether the log's origin contains the UUID of the entry's gateway. If it does not, only the
+            gateway chain shows who keeps the log.
     """
 
     entry: LogEntry
@@ -113,7 +114,7 @@ def verify_proof(file: ProofFile, keys: TrustedKeys) -> VerifiedEntry:
 
 
 def keeper_in(origin: str) -> UUID | None:
-    """Return the UUID at the end of the origin of an enrolled log; None if there is none."""
+    """Return the UUID at the end of the origin of an enrolled log; None if the origin does not end in a UUID."""
     last = origin.rpartition("/")[2]
     return UUID(last) if _UUID.fullmatch(last) else None
 
@@ -140,7 +141,7 @@ def _cosignatures(note: Note, keys: TrustedKeys) -> tuple[Cosigned, ...]:
     if len(witnesses) < keys.quorum:
         raise RefusedError(
             "too few witnesses cosigned the log",
-            why=f"{len(witnesses)} of the {len(times)} trusted witnesses did, and the quorum is {keys.quorum}",
+            why=f"{len(witnesses)} of the {len(times)} trusted witnesses cosigned it, but the quorum is {keys.quorum}",
             remedy="ask the keeper of the log for a receipt that more witnesses cosigned",
         )
     return witnesses

@@ -1,7 +1,7 @@
 """Ask witnesses to sign a checkpoint (C2SP tlog-witness).
 
-A witness remembers the newest tree that it saw of each log, and signs only a tree that continues it. A log that shows
-two histories therefore does not get the signature of one witness on both.
+A witness remembers the newest tree that it saw of each log, and signs only a tree that continues this tree. A log that
+shows two histories therefore cannot get signatures of the same witness on both histories.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REASONS: Mapping[int, str] = {
     HTTPStatus.NOT_FOUND: "it does not know a log with this origin",
     HTTPStatus.FORBIDDEN: "it does not know the log, or knows it with another key",
 }
-"""The answers of a witness whose operator has to add the log, or its new key."""
+"""The answers of a witness whose operator must add the log, or the log's new key."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Witness:
 
     Attributes:
         key: its public key.
-        url: the URL below which it serves ``add-checkpoint``.
+        url: the URL under which the witness serves ``add-checkpoint``.
     """
 
     key: VerifierKey
@@ -43,7 +43,7 @@ class Witness:
         """Check the URL.
 
         Raises:
-            UsageError: it is not a URL.
+            UsageError: the text is not a URL.
         """
         if split_url(self.url) is None or "?" in self.url or "#" in self.url:
             raise UsageError(
@@ -55,7 +55,9 @@ class Witness:
 def ask_witnesses(
     witnesses: Iterable[Witness], note: Note, read_node: ReadNode, *, report: Callable[[Witness, str], None]
 ) -> Note:
-    """Return a checkpoint with the signatures of the witnesses that answer. Those that signed it are not asked again.
+    """Return a checkpoint with the signatures of the witnesses that answer.
+
+    Witnesses that have already signed the checkpoint are not asked again.
 
     Args:
         witnesses: the witnesses.
@@ -77,7 +79,7 @@ def ask_witnesses(
 
 
 def has_signed(witness: Witness, note: Note) -> bool:
-    """Whether a checkpoint has the valid signature of a witness."""
+    """Whether a checkpoint has a valid signature of a witness."""
     try:
         return note.cosigned_at(witness.key) is not None
     except ValueError:
@@ -126,14 +128,17 @@ def _size_in(witness: Witness, answer: bytes) -> int:
 
 
 def _signature_in(witness: Witness, note: Note, answer: bytes) -> NoteSignature:
-    """Return the valid signature of the witness; signatures of other keys are ignored."""
+    """Return the valid signature of the witness.
+
+    Signatures of other keys are ignored.
+    """
     try:
         signatures = Note.parse(b"\n\n" + answer).signatures
         found = next(one for one in signatures if one.is_of(witness.key))
         Note(note.text, (found,)).cosigned_at(witness.key)
     except (ValueError, StopIteration) as error:
         raise StoreError(
-            f"{witness.key.name} does not sign", why="its answer does not have a valid signature of its key"
+            f"{witness.key.name} does not sign", why="its answer has no valid signature of the witness's key"
         ) from error
     return found
 

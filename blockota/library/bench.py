@@ -1,4 +1,7 @@
-"""A bench without an operator at a terminal: one board at one port, with the bench log of the settings."""
+"""A bench without an operator at a terminal.
+
+It flashes one board at one port, and uses the bench log of the settings.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,10 @@ def flash_board(
 
 
 class _Silent:
-    """An observer that ignores all events, because the result has everything that a program needs."""
+    """An observer that ignores all events.
+
+    The result has all the information that a program needs.
+    """
 
     def note(self, *_: object) -> None:
         pass

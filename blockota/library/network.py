@@ -106,7 +106,8 @@ class Network:
             url: the JSON-RPC endpoint of a node, ``http://`` or ``https://``.
             chain_id: the required chain id of the node (EIP-155).
             contract: address of the vendor's contract BlockOTA.
-            confirmations: blocks that must lie above a block before it is read; None means 12, or 0 on a local chain.
+            confirmations: the number of blocks that must follow a block before it is read; None means 12, or 0 on a
+                local chain.
             store: the URL of the content store, as for `open_store`.
 
         Raises:
@@ -368,8 +369,8 @@ class Network:
             accept: the words of red flags that the owner has judged.
 
         Raises:
-            RefusedError: the proposal has another red flag, an image is not the image in the calldata, or the password
-                is wrong.
+            RefusedError: the proposal has a red flag that is not accepted, an image is not the image in the calldata,
+                or the password is wrong.
             UsageError: the key cannot be read.
             UnreachableError: the node is out of reach, or an image was not found.
 
@@ -401,7 +402,7 @@ class Network:
             The receipt of the transaction, after the configured number of confirmations.
 
         Raises:
-            RefusedError: the proposal has expired or was executed, or has too few signatures; the contract refused the
+            RefusedError: the proposal has expired, was executed, or has too few signatures; the contract refused the
                 call; or the key cannot pay for the transaction.
             UsageError: the key cannot be read.
             UnreachableError: the node is out of reach.
@@ -484,8 +485,9 @@ def _parsed(version: Version | str | None) -> Version | None:
 
 
 def _several(values: Collection[_Value]) -> list[_Value]:
-    """Return the values of an argument as a list. An untyped program may pass a single text or path: it is one value.
+    """Return the values of an argument as a list.
 
-    Without this rule, the word "unpairing" would also accept the red flag "pairing", which it contains.
+    An untyped program may pass a single text or path, which counts as one value. Without this rule, the text
+    "unpairing" would also accept the red flag "pairing", because it contains this word.
     """
     return [cast("_Value", values)] if isinstance(values, str | Path) else list(values)

@@ -1,4 +1,4 @@
-"""What a program reads: images of releases, verified or fetched, and the events of the contract."""
+"""Functions for programs that read: they verify or fetch images of releases, and yield the events of the contract."""
 
 from __future__ import annotations
 
@@ -104,7 +104,10 @@ def _read(path: Path) -> bytes:
 
 
 def _find(releases: Sequence[Release], content: bytes, product: str | None, version: Version | None) -> Release:
-    """Return the release with an image. If several products have the same image, return the first."""
+    """Return the release with an image.
+
+    If several releases have the same image, return the first.
+    """
     digest = hashlib.sha256(content).digest()
     for release in releases:
         if release.sha256 == digest and version in {None, release.version}:

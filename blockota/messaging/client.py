@@ -1,7 +1,8 @@
-"""An MQTT client: connect with TLS, subscribe, publish, and connect again after the connection was lost.
+"""An MQTT client.
 
-It uses MQTT 3.1.1, and QoS 1 for all messages. The broker confirms a message when it has the message, not when a device
-has it: what needs a device's confirmation is confirmed by another message.
+It connects with TLS, subscribes and publishes, and connects again after a lost connection. The client uses MQTT 3.1.1,
+and QoS 1 for all messages. The broker confirms a message when the broker has it, not when a device has it. If the
+device itself must confirm, it does so with another message.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import aiomqtt
 from blockota.errors import MessagingError, UsageError
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds to wait before connecting again, after each failure in a row; the last one repeats."""
+"""Seconds to wait before connecting again, after each failure in a row. The last value repeats."""
 _QOS, _KEEP_ALIVE, _TIMEOUT, _FAREWELL = 1, 15, 10.0, 1.0
 _FAILURE = 0x80
-"""Bit of the codes in a SUBACK that refuse a subscription (MQTT 3.1.1, section 3.9.3)."""
+"""The bit in the codes of a SUBACK that means a refused subscription (MQTT 3.1.1, section 3.9.3)."""
 _IN_FLIGHT = 128
-"""Messages that await the broker's confirmation at the same time: aiomqtt searches all of them for each message."""
+"""The maximum number of messages that await the broker's confirmation. There is a limit because aiomqtt searches all of
+them for each message."""
 _MAX_IN_FLIGHT = 65535
 _LOGGER = logging.getLogger(__name__)
 _LOGGER.addHandler(logging.NullHandler())
@@ -38,19 +40,20 @@ _REFUSALS = {
     135: "it does not accept the user name or password",
     136: "it is not available",
 }
-"""Why a broker refuses a connection. paho gives the codes of MQTT 5 (section 3.2.2.2) also for MQTT 3.1.1."""
+"""The reasons for which a broker refuses a connection. paho uses the codes of MQTT 5 (section 3.2.2.2) for MQTT 3.1.1
+too."""
 
 
 @dataclass(frozen=True)
 class BrokerAccount:
-    """A broker, and how to sign in.
+    """The address of a broker, and the account with which the client signs in.
 
     Attributes:
         host: host name or address of the broker.
         port: its port.
-        name: the user name, which is also the client identifier; empty for none.
+        name: the user name, which is also the client identifier; empty for no user name.
         password: the password.
-        authority: PEM file of the certificate authority of the broker; None for a connection without TLS.
+        authority: PEM file of the certificate authority of the broker. With None, the connection does not use TLS.
         is_persistent: whether the broker keeps messages for the client while it is not connected.
     """
 
@@ -62,7 +65,7 @@ class BrokerAccount:
     is_persistent: bool = False
 
     def __str__(self) -> str:
-        """The address, as errors name it."""
+        """The address of the broker, as errors name it."""
         return f"{self.host}:{self.port}"
 
 
@@ -73,7 +76,7 @@ class Message:
     Attributes:
         topic: the topic.
         payload: the content.
-        is_retained: whether the broker had kept the message since before the subscription.
+        is_retained: whether the broker had already kept the message before the subscription.
     """
 
     topic: str
@@ -85,10 +88,16 @@ class BrokerConnection(Protocol):
     """A connection to a broker. After its loss, each method raises `MessagingError`."""
 
     async def subscribe(self, topic: str) -> bool:
-        """Subscribe. Returns whether the broker grants it; some brokers grant every subscription."""
+        """Subscribe to a topic.
+
+        Returns whether the broker grants the subscription; some brokers grant every subscription.
+        """
 
     async def publish(self, topic: str, payload: bytes, *, is_retained: bool = False) -> None:
-        """Publish a message. Returns when the broker has it."""
+        """Publish a message.
+
+        Returns when the broker has the message.
+        """
 
     def messages(self) -> AsyncIterator[Message]:
         """Yield the messages of all subscriptions."""
@@ -139,13 +148,13 @@ async def keep_connected(
     note: Callable[[MessagingError], None],
     pauses: tuple[float, ...] = PAUSES,
 ) -> NoReturn:
-    """Connect, serve the connection until it is lost, and connect again; for ever.
+    """Connect, serve the connection until it is lost, and connect again, without end.
 
     Args:
         connect: opens a connection.
         serve: uses the connection. It must not return before the connection is lost.
         note: called with the reason whenever the connection is lost, or cannot be opened.
-        pauses: seconds to wait before connecting again, after each failure in a row.
+        pauses: seconds to wait before connecting again, after each failure in a row. The last value repeats.
     """
     failures = 0
     while True:
@@ -160,7 +169,10 @@ async def keep_connected(
 
 
 async def publish_all(connection: BrokerConnection, messages: Sequence[Message]) -> None:
-    """Publish messages in their order; many await the broker's confirmation at the same time."""
+    """Publish messages in their order.
+
+    Many messages await the broker's confirmation at the same time.
+    """
     for start in range(0, len(messages), _IN_FLIGHT):
         some = messages[start : start + _IN_FLIGHT]
         await asyncio.gather(*(connection.publish(one.topic, one.payload, is_retained=one.is_retained) for one in some))

@@ -1,7 +1,7 @@
-"""The documents of AWS IoT Jobs and of the AWS Device Shadow, as far as a gateway uses them. Pure.
+"""The documents of AWS IoT Jobs and of the AWS Device Shadow, reduced to the parts that a gateway uses.
 
-Sources: the developer guide of AWS IoT, "Jobs MQTT API operations" and "Shadow service documents"; and what `awsiotsdk`
-sends and reads (`tests/peers/mqtt`).
+Pure. Sources: the developer guide of AWS IoT, "Jobs MQTT API operations" and "Shadow service documents"; and what
+`awsiotsdk` sends and reads (`tests/peers/mqtt`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any, Self
 from blockota.formats.jws import from_base64url
 
 MAX_DETAILS, MAX_DETAIL, MAX_TOKEN = 10, 1024, 64
-"""The limits of AWS: details of an update, characters of one, and characters of a client token."""
+"""Limits of AWS: the number of details in an update, the characters in a detail, and the characters in a client token.
+"""
 MAX_SHADOW = 8192
 """The maximum size of a device's reported state in bytes (AWS)."""
 _HASH_HEX, _MAX_TEXT = 64, 64
@@ -24,7 +25,10 @@ _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
 
 class JobStatus(StrEnum):
-    """The status of a job's execution. A device sends the last four."""
+    """The status of a job's execution.
+
+    A device sends only the last four.
+    """
 
     QUEUED = "QUEUED"
     CANCELED = "CANCELED"
@@ -35,12 +39,12 @@ class JobStatus(StrEnum):
 
     @property
     def is_end(self) -> bool:
-        """Whether no other status follows."""
+        """Whether the status is final."""
         return self not in (JobStatus.QUEUED, JobStatus.IN_PROGRESS)
 
 
 class RejectCode(StrEnum):
-    """Why a request about jobs is rejected."""
+    """The reasons for which a request about jobs is rejected."""
 
     INVALID_TOPIC = "InvalidTopic"
     INVALID_JSON = "InvalidJson"
@@ -58,11 +62,11 @@ class JobExecution:
     Attributes:
         thing: number of the device.
         job: number of the job.
-        status: its status.
-        details: what the device sent with the status.
-        version: rises with each update.
+        status: status of the execution.
+        details: the details that the device sent with the status.
+        version: the version of the execution, which rises with each update.
         queued_at: Unix time at which the job was made.
-        started_at: Unix time at which the device began; None before.
+        started_at: Unix time at which the device began; None before the beginning.
         updated_at: Unix time of the last update.
     """
 
@@ -99,9 +103,9 @@ class JobUpdate:
         status: the new status.
         details: the ``statusDetails``. The gateway reads ``receipt``, ``sha256``, ``version``, ``received``,
             ``postponedUntil`` and ``reason``.
-        expected_version: the version that the device knows; None for any.
-        wants_state: whether the answer is to have the state of the execution.
-        wants_document: whether the answer is to have the job's document.
+        expected_version: the version that the device expects; None if the device expects no version.
+        wants_state: whether the answer must contain the state of the execution.
+        wants_document: whether the answer must contain the job's document.
     """
 
     status: JobStatus
@@ -149,10 +153,10 @@ class JobUpdate:
         return None if text is None else from_base64url(text)
 
     def number(self, name: str) -> int | None:
-        """Return a detail that is a decimal number; None without it.
+        """Return a detail that is a decimal number; None if the detail is missing.
 
         Raises:
-            ValueError: the text is not such a number.
+            ValueError: the text is not a decimal number.
         """
         text = self.details.get(name)
         if text is None:
@@ -178,16 +182,16 @@ def client_token(fields: Mapping[str, Any]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class RunningImage:
-    """A device's report about one product, in its shadow.
+    """A device's report about one product, as part of its shadow.
 
     Attributes:
         product: the product.
         sha256: SHA-256 of the image.
-        version: the version that the device states; None without one.
+        version: the version that the device states; None if it states none.
         is_confirmed: whether the device has confirmed the image.
-        statement: the device's signed statement; None without one.
-        refused: SHA-256 of an image that the device refuses; None for none.
-        reason: why it refuses it.
+        statement: the device's signed statement; None if there is none.
+        refused: SHA-256 of an image that the device refuses; None if it refuses none.
+        reason: why the device refuses the image.
     """
 
     product: str
@@ -228,8 +232,8 @@ class ReportedState:
 
     Attributes:
         images: the reports about firmware and configurations.
-        hardware: hardware revision; None without one.
-        unique_id: unique id of the chip; None without one.
+        hardware: hardware revision; None if it was not reported.
+        unique_id: unique id of the chip; None if it was not reported.
     """
 
     images: tuple[RunningImage, ...] = ()
@@ -258,9 +262,9 @@ class Shadow:
     """The shadow of a device.
 
     Attributes:
-        version: rises with each change.
-        desired: what the device is to have.
-        reported: what the device reported, merged.
+        version: the version of the shadow, which rises with each change.
+        desired: the state that the device must reach.
+        reported: the state that the device reported, merged from all reports.
     """
 
     version: int = 0
@@ -269,17 +273,17 @@ class Shadow:
 
     @property
     def delta(self) -> dict[str, Any]:
-        """The wanted configurations that the device does not have.
+        """The desired configurations that the device does not have.
 
-        A configuration is compared by its SHA-256 alone, and is in the difference as a whole: a device that reports the
-        hash of the configuration has it.
+        Only the SHA-256 of a configuration is compared: a device that reports the hash has the configuration. The
+        difference contains the whole configuration.
         """
         wanted = self.desired.get("configuration", {})
         rest = {product: one for product, one in wanted.items() if self.configuration(product) != one.get("sha256")}
         return {"configuration": rest} if rest else {}
 
     def configuration(self, product: str) -> object:
-        """Return the hash of the configuration that the device reported; None without one."""
+        """Return the hash of the configuration that the device reported; None if it reported none."""
         products = self.reported.get("configuration")
         found = products.get(product) if isinstance(products, dict) else None
         return found.get("sha256") if isinstance(found, dict) else None
@@ -291,7 +295,9 @@ class Shadow:
 
 
 def merge(state: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state with a change. An object is merged into the object, and null removes a key (AWS).
+    """Merge a change into a state, and return the new state.
+
+    Objects are merged, and null removes a key (AWS).
 
     Raises:
         ValueError: the new state is too large.

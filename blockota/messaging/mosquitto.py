@@ -1,7 +1,8 @@
-"""The files of a mosquitto broker that keeps devices apart: settings, access rules, passwords and certificates.
+"""The files of a mosquitto broker: settings, access rules, passwords and certificates.
 
-A device signs in with its number as user name, and may send and receive its own messages alone. So may the gateway's
-probe, which is device 0. The gateway reads and writes all topics of devices; a management system reads its entries.
+The rules keep devices apart. A device signs in with its number as the user name, and may send and receive only its own
+messages. The same rule applies to the gateway's probe, which is device 0. The gateway reads and writes the topics of
+all devices. A management system reads the log entries of the gateway.
 
 ==================  ==============================================================================
 File                Content
@@ -45,11 +46,12 @@ from blockota.errors import UsageError
 from blockota.files import write_durable
 
 GATEWAY, PROBE, MANAGEMENT = "gateway", "0", "cms"
-"""The user names of the gateway, of its probe, and of management systems."""
+"""The user names of the gateway, of the gateway's probe, and of management systems."""
 MAX_PACKET = 65536
-"""The maximum size of a message in bytes. The broker closes the connection of a client that sends a larger one."""
+"""The maximum size of a message in bytes. The broker closes the connection of a client that sends a larger message."""
 _ITERATIONS, _SALT_SIZE, _PASSWORD_SIZE = 101, 12, 24
-"""Those of mosquitto_passwd, and the bytes of a random password: a hash that takes long would add nothing to them."""
+"""The iterations and salt size of mosquitto_passwd, and the size of a random password in bytes. A slower hash would not
+make a random password safer."""
 _YEARS = timedelta(days=3650)
 _SETTINGS = """\
 # Written by BlockOTA. Start the broker with: mosquitto -c {folder}/mosquitto.conf
@@ -136,7 +138,7 @@ class BrokerFiles:
         """Make new passwords for users, and write their hashes.
 
         Returns:
-            The passwords by user name. They are not kept.
+            The passwords by user name. The files contain only hashes of them.
 
         Raises:
             UsageError: the file cannot be written.
@@ -194,11 +196,11 @@ def write_broker_files(
         folder: the folder, created if necessary.
         devices: the numbers of the devices.
         hosts: names and addresses at which devices reach the broker.
-        port: its port.
-        now: the time from which the certificates are valid; the present one by default.
+        port: the port of the broker.
+        now: the time from which the certificates are valid; the current time by default.
 
     Returns:
-        The passwords of the devices, and of management systems, that had none. They are not kept.
+        The new passwords, for each device or management system that had none. The files contain only hashes of them.
 
     Raises:
         UsageError: a file cannot be written.
@@ -216,12 +218,14 @@ def write_broker_files(
 
 
 def _write_certificates(files: BrokerFiles, hosts: list[str], now: datetime) -> None:
-    """Write the certificate of the authority if there is none, and that of the broker for these hosts."""
+    """Write the certificate of the authority if there is none, and the broker's certificate for these hosts."""
     if (files.folder / "authority.key").exists():
         key = load_pem_private_key((files.folder / "authority.key").read_bytes(), password=None)
         authority = x509.load_pem_x509_certificate(files.authority.read_bytes())
         if not isinstance(key, EllipticCurvePrivateKey):
-            raise UsageError(f"{files.folder / 'authority.key'} cannot be used", why="it is not a P-256 key")
+            raise UsageError(
+                f"{files.folder / 'authority.key'} cannot be used", why="the file does not have a P-256 key"
+            )
     else:
         key = _new_key(files, "authority.key")
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "BlockOTA gateway devices")])

@@ -1,13 +1,13 @@
 """The topics between a gateway and its devices, and the payloads of events. Pure.
 
-Updates and configurations use the topics of AWS IoT Jobs and Device Shadow, whose documents are in
-`blockota.messaging.documents`. AWS has no topics for events. Ours::
+Updates and configurations use the topics of AWS IoT Jobs and Device Shadow. The module `blockota.messaging.documents`
+has the documents of these topics. AWS has no topics for events, so BlockOTA defines its own::
 
     blockota/v1/things/{thing}/events      an event of a device: [seq, previous, kind, severity, time, body, signature]
     blockota/v1/things/{thing}/events/ack  the gateway's answer: [seq, index], or [seq, null, reason] for a refused one
     blockota/v1/cms/{gateway}/events       an entry of the gateway's log: [index, entry]
 
-These three payloads are deterministic CBOR (`blockota.formats.cbor`):
+The following three payloads are deterministic CBOR (`blockota.formats.cbor`):
 
 =========  =======================================================================
 seq        number: the device's counter of events; a missing number shows a gap
@@ -44,7 +44,10 @@ _NUMBER_BITS = 64
 
 
 class RequestKind(StrEnum):
-    """What a device asks, with the end of its topic."""
+    """The kinds of requests of a device.
+
+    The value of a kind is the end of its topic.
+    """
 
     START_NEXT = "jobs/start-next"
     GET_PENDING = "jobs/get"
@@ -73,8 +76,8 @@ class RequestTopic:
 
     Attributes:
         thing: number of the device.
-        kind: what the device asks.
-        job: the job in the topic; empty if the kind has none.
+        kind: the kind of the request.
+        job: the job in the topic; empty if the topic names no job.
     """
 
     thing: int
@@ -86,12 +89,12 @@ class RequestTopic:
         """Parse a topic.
 
         Raises:
-            ValueError: the topic is not that of a request.
+            ValueError: the topic is not the topic of a request.
         """
         for kind, pattern in _PATTERNS.items():
             if (match := pattern.fullmatch(topic)) and not int(match["thing"]) >> _NUMBER_BITS:
                 return cls(int(match["thing"]), kind, match.groupdict().get("job") or "")
-        raise ValueError(f"the topic {topic!r:.80} is not that of a request")
+        raise ValueError(f"the topic {topic!r:.80} is not the topic of a request")
 
     def __str__(self) -> str:
         """The topic."""
@@ -104,12 +107,15 @@ class RequestTopic:
 
     @property
     def rejected(self) -> str:
-        """The topic of a refusal."""
+        """The topic of the answer that refuses the request."""
         return f"{self}/rejected"
 
 
 def notify_next(thing: int | str) -> str:
-    """Return the topic of the next job of a device, which is retained."""
+    """Return the topic of a device's next job.
+
+    The message on this topic is retained.
+    """
     return f"$aws/things/{thing}/jobs/notify-next"
 
 
@@ -124,7 +130,7 @@ def event_answers(thing: int) -> str:
 
 
 def site_events(gateway: UUID) -> str:
-    """Return the topic of the entries of a gateway's log, for management systems."""
+    """Return the topic on which management systems receive the entries of a gateway's log."""
     return f"blockota/v1/cms/{gateway}/events"
 
 
@@ -132,7 +138,7 @@ def parse_object(payload: bytes) -> dict[str, Any]:
     """Return the JSON object in a payload. An empty payload is an empty object.
 
     Raises:
-        ValueError: the payload is too large, or is not a JSON object, or repeats a key.
+        ValueError: the payload is too large, is not a JSON object, or repeats a key.
     """
     _check_size(payload)
     if not payload:
@@ -145,7 +151,7 @@ def parse_object(payload: bytes) -> dict[str, Any]:
 
 def _check_size(payload: bytes) -> None:
     if len(payload) > MAX_PAYLOAD:
-        raise ValueError(f"it has {len(payload):,} bytes, and a message has at most {MAX_PAYLOAD:,}")
+        raise ValueError(f"it has {len(payload):,} bytes, but a message has at most {MAX_PAYLOAD:,}")
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,7 @@ class ThingEvent:
 
     @property
     def text(self) -> str:
-        """The event as the log has it."""
+        """The text of the event in the log."""
         when = "" if self.time is None else f", time of the device {self.time}"
         return f"{self.kind}: {self.body} (severity {self.severity}{when})"
 

@@ -1,4 +1,4 @@
-"""Checks of an operator's order that the contract UpdateOrders cannot make, because it does not read other chains."""
+"""Checks of an operator's order that the contract UpdateOrders cannot make, because it cannot read other chains."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from blockota.model.verification import prove_active
 
 
 def releases_of(producers: ProducersContract, name: str) -> BlockOTAContract:
-    """Return the contract with the releases of an admitted producer.
+    """Return the contract that records the releases of an admitted producer.
 
     Raises:
-        RefusedError: no producer has the name.
+        RefusedError: no producer has this name.
     """
     address = producers.known_producer(name).block_ota
     return BlockOTAContract(producers.chain, address, first_block=producers.first_block)
@@ -31,7 +31,9 @@ def releases_of(producers: ProducersContract, name: str) -> BlockOTAContract:
 def orderable_release(
     producers: ProducersContract, contract: BlockOTAContract, product: str, *, version: Version, confirmations: int
 ) -> ReleaseId:
-    """Check that a release may be ordered: its producer is admitted, and it is confirmed, active and above the floor.
+    """Check that a release may be ordered.
+
+    Its producer must be admitted, and it must be confirmed, active and above the floor.
 
     Raises:
         RefusedError: the producer is not admitted, or is suspended.
@@ -40,15 +42,15 @@ def orderable_release(
     producer = producers.producer_of(contract.address)
     if producer is None:
         raise RefusedError(
-            f"the contract {contract.address} is not that of a producer",
-            why="the consortium did not admit it, so gateways offer nothing of it",
-            remedy="ask the consortium to admit it",
+            f"the contract {contract.address} does not belong to a producer",
+            why="the consortium did not admit the contract, so gateways do not offer its releases",
+            remedy="ask the consortium to admit the contract",
             action=Action.LIST_PRODUCERS,
         )
     if producer.suspended:
         raise RefusedError(
             f"the producer {producer.name} is suspended",
-            why="gateways offer nothing of a suspended producer",
+            why="gateways do not offer releases of a suspended producer",
             remedy="ask the consortium, which decides this through its Safe",
             action=Action.LIST_PRODUCERS,
         )
@@ -70,7 +72,7 @@ def is_published(contract: BlockOTAContract, draft: Draft) -> bool:
     if recorded.sha256 != drafted.sha256:
         raise RefusedError(
             f"{draft.product} {draft.version} is another configuration",
-            why=f"the record has SHA-256 {recorded.sha256.hex()}, and the file has {drafted.sha256.hex()}",
+            why=f"the record has SHA-256 {recorded.sha256.hex()}, but the file has {drafted.sha256.hex()}",
             remedy="name the file of that version, or a new version",
             action=Action.LIST_RELEASES,
         )
@@ -78,9 +80,10 @@ def is_published(contract: BlockOTAContract, draft: Draft) -> bool:
 
 
 def require_allowed(devices: DevicesContract, group: Group, contract: BlockOTAContract, product: str) -> None:
-    """Require of a group by model that the model's spec lists a product.
+    """Require that the spec of a group's model lists a product.
 
-    UpdateOrders requires it of an order. The release of a configuration is published before, and stays on the chain.
+    Groups of other kinds pass. The contract UpdateOrders has the same check for an order. But the release of a
+    configuration is published before its order, and would stay on the chain if the order were refused.
 
     Raises:
         RefusedError: the spec does not list the product.
@@ -95,10 +98,12 @@ def require_allowed(devices: DevicesContract, group: Group, contract: BlockOTACo
 
 
 def require_operator(identities: IdentitiesContract, account: str) -> None:
-    """Require that an account may order, as UpdateOrders does. A configuration is published before its order is sent.
+    """Require that an account may order, by the rules of UpdateOrders.
+
+    A configuration is published before its order is sent, so the check must come first.
 
     Raises:
-        RefusedError: the account is not the present one of an active operator.
+        RefusedError: the account is not the current account of an active operator.
     """
     found = identities.identity_of(account)
     is_present = found is not None and found.keys.account == account
@@ -115,7 +120,7 @@ def model_group(devices: DevicesContract, name: str, model: str) -> Group:
     """Return the group of the devices of a registered model.
 
     Raises:
-        RefusedError: the registry has no such Spec.
+        RefusedError: the registry does not have the Spec of the model.
     """
     return Group.of_model(name, devices.known_spec(model).name)
 
@@ -124,13 +129,13 @@ def site_group(identities: IdentitiesContract, name: str, site: UUID) -> Group:
     """Return the group of the devices of a gateway.
 
     Raises:
-        RefusedError: the UUID is not that of a gateway.
+        RefusedError: the UUID does not belong to a gateway.
     """
     found = identities.known_identity(site)
     if found.kind is not IdentityKind.GATEWAY:
         raise RefusedError(
             f"{site} is not a gateway",
-            why=f"it is an identity of kind {found.kind}, and a site is a gateway",
+            why=f"it is an identity of kind {found.kind}, but a site is a gateway",
             remedy="name a gateway",
             action=Action.LIST_IDENTITIES,
         )

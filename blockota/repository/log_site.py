@@ -1,7 +1,7 @@
 """The site of a log: its checkpoint, tiles and entry bundles as plain files (C2SP tlog-tiles).
 
-A path is read as the name of a tile, and the file is opened under the name that the tile has: no other file of the
-log's folder, and none outside it, can be asked for.
+A path in a request is read as the name of a tile, and the file with the canonical name of this tile is opened. A
+request can therefore not name another file of the log's folder, or a file outside of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from blockota.repository.request import HttpRequest, has_etag
 from blockota.repository.site import CROSS_ORIGIN, HEALTH, METHODS, PREFLIGHT, Refresh
 
 _SHORTLY = "public, max-age=1"
-"""A checkpoint changes: C2SP asks that caches keep it for a few seconds at most."""
+"""Caches may keep a checkpoint for one second. C2SP asks for a few seconds at most, because a checkpoint changes."""
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -60,7 +60,10 @@ class LogSite:
         return str(error)
 
     def refreshes(self) -> Iterator[Refresh]:
-        """Yield nothing: files are read when they are asked for."""
+        """Yield nothing.
+
+        The files are read when they are requested.
+        """
         yield from ()
 
     def _route(self, request: HttpRequest) -> HttpAnswer:

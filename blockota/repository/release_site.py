@@ -1,4 +1,7 @@
-"""The site of a repository: releases that the chain allows it to serve, with the readings that keep them fresh."""
+"""The site of a repository.
+
+It serves the releases that the chain allows, and reads the chain again periodically.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ class ReleaseSite:
         self.stream, self.explain = catalogue.blocks.stream, catalogue.explain
 
     def refreshes(self) -> Iterator[Refresh]:
-        """Yield the readings of chain, store and tokens. Each is separate: a slow node does not delay the others."""
+        """Yield the readings of chain, store and tokens.
+
+        Each reading is independent: a slow node does not delay the others.
+        """
         catalogue, tokens = self._catalogue, self._tokens
 
         def read_chain_and_store() -> str:

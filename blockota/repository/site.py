@@ -1,4 +1,7 @@
-"""What a server serves: a `ServedSite` answers requests, and the server does the rest."""
+"""What a server serves.
+
+A `ServedSite` decides on the responses, and the server handles sockets and connections.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ CROSS_ORIGIN = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag, X-Ipfs-Path, X-Ipfs-Roots",
 }
-"""Any web page may read the responses (Fetch standard, "CORS protocol"), as with Kubo's gateway. This is safe, because
-content is public, or protected by a token that the page must know, and cookies are not used."""
+"""Any web page may read the responses (Fetch standard, "CORS protocol"), as with Kubo's gateway. This is safe for two
+reasons. Cookies are not used. And the content is public, or protected by a token that the page must know."""
 PREFLIGHT = {
     "Access-Control-Allow-Methods": ", ".join(METHODS),
     "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, If-None-Match, Range, User-Agent, "
@@ -34,7 +37,7 @@ class Refresh:
 
     Attributes:
         part: the name of what is read, for the access log.
-        read: reads, and returns a description of the failure; empty if there is none.
+        read: reads, and returns a description of the failure; empty without a failure.
         pause: returns the seconds until the next reading.
     """
 

@@ -1,12 +1,10 @@
 """Fetch one file from many untrusted sources concurrently.
 
-Each source has a thread, which requests blocks of the shared `FetchPlan`, one after the other. A source that serves a
-wrong block, stalls, redirects to a forbidden address or fails too often is reported and not asked again. If only one
-source is active, it is first asked for the whole file as a CAR. If the CAR breaks off, the missing blocks are requested
-one by one.
+Each source has a thread, which requests blocks of the shared `FetchPlan`, one after the other.
 
 A malicious source can be slow without exceeding a limit, so a fetch never depends on a single source. When the active
-sources together deliver too little, other sources join: first the waiting sources, then the next stage of the search.
+sources together deliver too little, more sources join: first the waiting sources, then the sources of the next stage of
+the search.
 """
 
 from __future__ import annotations
@@ -32,7 +30,8 @@ MAX_SOURCES = 8
 MAX_SLOW_SOURCES = 32
 """Maximum number of sources that are asked concurrently if they are slow."""
 FAST_ENOUGH = 1 << 20
-"""Bytes that the active sources must together deliver within `Limits.joining`, or other sources join: one block."""
+"""The number of bytes that the active sources must together deliver within `Limits.joining`: one block. If they deliver
+less, more sources join."""
 _TICK = 0.1
 _JOIN_SECONDS = 1.0
 _BACKOFF = 0.2
@@ -234,7 +233,10 @@ class Worker:
         self._thread.start()
 
     def dismiss(self) -> None:
-        """Abort the request. The verdict on a source that served nothing is that of its last failure, or `LATE`."""
+        """Abort the request.
+
+        The verdict on a source that served nothing is the verdict of its last failure, or `LATE`.
+        """
         since = self.asked_since
         if self.verdict == Verdict.UNUSED and self.failure is not None:
             self.verdict, self.reason = self.failure.verdict, self.failure.why
@@ -317,7 +319,10 @@ class Worker:
             self.verdict, self.reason = error.verdict, error.why
 
     def _duplicate_after(self) -> float:
-        """Return twice this source's time per block. A block that others do not deliver in this time is requested."""
+        """Return twice this source's time per block.
+
+        If another source does not deliver a block within this time, this source requests the block too.
+        """
         longest = self.limits.duplicate_after
         own = 2 * self.seconds / self.blocks if self.blocks else longest
         return min(max(own, _TICK), longest)

@@ -1,6 +1,7 @@
-"""A client for trustless gateways, which serve single blocks or a file as a CAR, and a read-only store on top of it.
+"""A client for trustless gateways, and a read-only store based on it.
 
-Source: Trustless Gateway specification (specs.ipfs.tech/http-gateways/trustless-gateway).
+Trustless gateways serve single blocks, or a file as a CAR. Source: Trustless Gateway specification
+(specs.ipfs.tech/http-gateways/trustless-gateway).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""An HTTP/1.1 client for untrusted sources: every wait has a deadline, and every response a size limit.
+"""An HTTP/1.1 client for untrusted sources.
 
-h11 parses the protocol (RFC 9112). This module opens the socket, and limits the time and the bytes of every read.
-Proxies, cookies and compression are not used.
+Every wait has a deadline, and every response has a size limit. h11 parses the protocol (RFC 9112). This module opens
+the socket, and limits the time and the bytes of every read. Proxies, cookies and compression are not used.
 
 A source must not direct our requests into networks that the source itself cannot reach (SSRF). A redirect may lead to
 public addresses, or to the address at which the configured source answered. So a gateway on this machine may redirect

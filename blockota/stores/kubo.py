@@ -143,7 +143,7 @@ class KuboApi:
         if tuple(map(int, numbers.groups())) < OLDEST_VERSION:
             raise StoreError(
                 f"the Kubo node at {self.place} is too old",
-                why=f"the node's version is {version}, and {'.'.join(map(str, OLDEST_VERSION))} or newer is needed",
+                why=f"the node's version is {version}, but {'.'.join(map(str, OLDEST_VERSION))} or newer is needed",
                 remedy="update Kubo",
             )
 
@@ -322,15 +322,24 @@ class KuboStore:
         return True
 
     def read_block(self, cid: CID) -> bytes:
-        """Read a block that the node itself has, without verifying it; raises a `StoreError` if the node lacks it."""
+        """Read a block that the node itself has, without verifying it.
+
+        Raises a `StoreError` if the node lacks the block.
+        """
         return self._api.call("block/get", {"arg": str(cid), **_OFFLINE}, doing=f"read the block {cid}")
 
     def pin(self, cid: CID) -> None:
-        """Protect a file from garbage collection; raises a `StoreError` if the node does not have all of its blocks."""
+        """Protect a file from garbage collection.
+
+        Raises a `StoreError` if the node does not have all blocks of the file.
+        """
         self._api.call("pin/add", {"arg": str(cid), **_OFFLINE}, doing=f"pin {cid}")
 
     def unpin(self, cid: CID) -> None:
-        """Remove the pin of a file, if it is pinned; the blocks stay until the node collects garbage."""
+        """Remove the pin of a file, if the file is pinned.
+
+        The blocks stay until the node collects garbage.
+        """
         try:
             self._api.call("pin/rm", {"arg": str(cid)}, doing=f"unpin {cid}")
         except StoreError as error:

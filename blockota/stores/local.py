@@ -28,7 +28,10 @@ _WRITERS = 4
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open a file without waiting: the opening of a named pipe, in place of a block, would never end."""
+    """Open a file without waiting.
+
+    If a named pipe were in the place of a block, an ordinary opening would never end.
+    """
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has no such flag, and no pipes in folders
 
 
@@ -73,7 +76,10 @@ class LocalStore:
             return self._block_path(cid).is_file()
 
     def read_block(self, cid: CID) -> bytes:
-        """Read at most `MAX_BLOCK_SIZE` + 1 bytes of a block without verifying them; raises as `open_block`."""
+        """Read at most `MAX_BLOCK_SIZE` + 1 bytes of a block without verifying them.
+
+        The errors are those of `open_block`.
+        """
         with self._translated(), self.open_block(cid) as file:
             # read() allocates the requested size; for a small block, allocating `MAX_BLOCK_SIZE` would take longer.
             return file.read(min(os.fstat(file.fileno()).st_size, MAX_BLOCK_SIZE) + 1) or b""
@@ -201,8 +207,8 @@ def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -
 
     `keep` lists roots that are kept in addition to the pinned roots, such as the roots of files that are being fetched.
 
-    A block of a dropped file is removed unless a pinned or kept file also contains the block. Blocks are removed before
-    the blocks that link to them, so that the same call can complete an interrupted removal.
+    A block of a dropped file is removed unless a pinned or kept file also contains the block. A block is removed before
+    the blocks that it links to, so that the same call can complete an interrupted removal.
 
     Raises:
         StoreError: the folder cannot be read or written, or another process keeps the lock for too long.

@@ -89,7 +89,7 @@ class Source:
     Attributes:
         url: ``https://host[:port][/path]`` or ``http://…``, the part before ``/ipfs/…``.
         token: a bearer token, sent to this source only, over TLS or to this machine.
-        tls: the accepted certificate authorities; by default those of the system.
+        tls: the accepted certificate authorities; by default, the certificate authorities of the system.
         public_only: whether the client connects to public addresses only, as for URLs announced on a public chain.
 
     Raises:
@@ -137,7 +137,7 @@ class Source:
 class Credentials:
     """References to the bearer tokens of sources. A token is read when its source is to be asked.
 
-    A token belongs to one source, which is identified by scheme, host, port and path.
+    A token belongs to one source. Scheme, host, port and path identify the source.
 
     Attributes:
         references: ``env:NAME`` or ``file:PATH`` for the URL of each source.

@@ -1,4 +1,7 @@
-"""Makes the deltas of a draft: patches from the images of older releases, where they are smaller than the image."""
+"""Makes the deltas of a draft.
+
+A delta is a patch from an older release's image; it is kept only if it is smaller than the image.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from blockota.model.release import Release
 
 
 def with_patches(draft: Draft, contract: BlockOTAContract, *, read_image: Callable[[Release], bytes]) -> Draft:
-    """Make a patch from the image of each version in `draft.delta_from`. One that is not smaller is left out.
+    """Make a patch from the image of each version in `draft.delta_from`.
+
+    A patch that is not smaller than the image is left out.
 
     Args:
         draft: the draft with its image.

@@ -1,4 +1,7 @@
-"""Deploys the contracts of a vendor, of the consortium and of a city, each owned by a Safe."""
+"""Deploys the contracts of a vendor, of the consortium and of a city.
+
+A Safe owns the contracts of each.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,9 @@ PARTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "orders": ("identities", "devices"),
     },
 }
-"""The contracts of the consortium, of the city on the producer chain (for configurations), and of the city on the
-gateway chain: their settings in the order of deployment, each with the arguments of the constructor."""
+"""The contracts of three parties: of the consortium, of the city on the producer chain (for configurations), and of the
+city on the gateway chain. Each contract's setting is listed in the order of deployment, with the arguments of the
+constructor."""
 
 
 def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
@@ -63,9 +67,9 @@ def deploy_part(
     Args:
         chain: the chain.
         account: the account that pays.
-        part: whose contracts are deployed.
+        part: the name of the party whose contracts are deployed.
         safe: address of the Safe.
-        known: the deployment of other parts on this chain, which the result includes.
+        known: the deployment of other parties on this chain, which the result includes.
 
     Raises:
         RefusedError: the address is not a Safe, or the Safe's owners could not sign and execute proposals.

@@ -1,4 +1,7 @@
-"""Finds a release's manifest: its address in the chain or a proposal, and its bytes in the store or at a source."""
+"""Finds a release's manifest.
+
+Its address is in the chain or a proposal, and its bytes are in the store or at a source.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ def find_description(
     open_store: Callable[[], Store],
     stages: Sequence[SearchStage] = (),
 ) -> Description:
-    """Find the manifest of a recorded release. The event of the publication has the manifest's address.
+    """Find the manifest of a recorded release.
+
+    The event of the publication contains the manifest's address.
 
     Args:
         contract: the vendor's contract.

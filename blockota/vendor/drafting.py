@@ -196,7 +196,7 @@ def _require_family(firmware: FirmwareImage, chip: ChipMemory) -> None:
 
 
 def _large_gaps(firmware: FirmwareImage, chip: ChipMemory) -> tuple[range, ...]:
-    """Return the gaps that are at least as large as the smallest erase unit in which they lie."""
+    """Return each gap that is at least as large as the smallest erase unit that it touches."""
     large = []
     for gap in firmware.gaps:
         units = [unit.size for unit in chip.erase_units if unit.start < gap.stop and gap.start < unit.end]
@@ -210,7 +210,7 @@ def _has_gaps(path: Path, gaps: tuple[range, ...], chip: ChipMemory) -> ImageErr
     if chip.erased_byte != GAP_FILL[0]:
         consequence += f", and 0xFF is not blank on this chip: its erased bytes are 0x{chip.erased_byte:02X}"
     return ImageError(
-        f"the image {path} has a gap of an erase unit or more",
+        f"the image {path} has a gap of at least an erase unit",
         why=f"the file has no bytes for {shortened(map(show_span, gaps))}; {consequence}",
         remedy="publish one product for each part, or have the gaps filled with 0xFF",
         action=Action.FILL_GAPS,

@@ -17,12 +17,14 @@ from blockota.strict_json import fault, load_object, mappings
 _Key = TypeVar("_Key")
 _KEY_SIZE, _LIST_SIZE = 1 << 14, 1 << 22
 NONE = "none"
-"""The word that takes a key or an account away, instead of its new value."""
+"""The word that removes a key or an account. It is given in place of a new value."""
 
 
 @dataclass(frozen=True)
 class KeyNames:
-    """The account and the keys as the operator names them; None keeps the value that an identity has.
+    """The account and the keys, as the operator names them.
+
+    With None, the identity keeps its present value.
 
     Attributes:
         key: PEM file of the identity's public key.
@@ -37,10 +39,12 @@ class KeyNames:
     tunnel_key: str | None = None
 
     def read(self, kept: Keys | None = None) -> Keys:
-        """Read the keys; those that are not named are `kept`.
+        """Read the keys.
+
+        Keys that are not named are taken from `kept`.
 
         Raises:
-            UsageError: a file cannot be read or is not such a key, or the identity's key is missing.
+            UsageError: a file cannot be read, is not a key of the required kind, or the identity's key is missing.
         """
         if kept is None:
             if self.key is None:
@@ -59,10 +63,10 @@ class KeyNames:
 
 
 def read_enrolments(path: Path) -> list[Enrolment]:
-    """Read a list of identities in the form of the output of ``identity list --json``.
+    """Read a list of identities in the format of ``identity list --json``.
 
     Raises:
-        UsageError: the file cannot be read, has another form, or has a key that cannot be enrolled.
+        UsageError: the file cannot be read, has another format, or has a key that cannot be enrolled.
     """
     raw = read_input(path, limit=_LIST_SIZE)
     found: list[Enrolment] = []
@@ -97,7 +101,7 @@ def _read_log_key(text: str) -> bytes:
     except ValueError as error:
         raise UsageError("the file is not the key of a log", why=str(error), remedy="give a PEM file") from error
     if key.algorithm is not NoteAlgorithm.ED25519:
-        raise UsageError("the file is not the key of a log", why="it is the key of a witness")
+        raise UsageError("the file is not the key of a log", why="the file has the key of a witness")
     return key.key
 
 

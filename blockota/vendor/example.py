@@ -1,7 +1,7 @@
 """Sets up the example on local chains for development: three Safes, all contracts, a product, and identities.
 
-All keys of the example are public: the Safes' owners and the accounts are development accounts, and the other keys are
-derived from words in this file. They are of use on a local chain only.
+All keys of the example are public. The Safes' owners and the other accounts are development accounts, and the remaining
+keys are derived from words in this file. These keys are only useful on a local chain.
 """
 
 from __future__ import annotations
@@ -38,19 +38,22 @@ OWNERS, THRESHOLD = (1, 2, 3), 2
 """Development accounts: dev:1 to dev:3 own each Safe, and two of them must sign."""
 PRODUCT = Product("acme-thermo2", "acme", 0x410, Region(0x08000000, 1 << 16), minimum_version=None, paired=True)
 CONFIGURATION = replace(PRODUCT, name="acme-thermo2-cfg", region=Region(0x0800FC00, 1 << 10))
-"""The product of the city's configurations of this product: the last flash page."""
+"""The product for the city's configurations of the example product. It occupies the last flash page."""
 CITY_NAME = "city"
-"""The name under which the consortium admits the city's BlockOTA for configurations. The vendor's is its OEM's name."""
+"""The name under which the consortium admits the city's BlockOTA for configurations. The vendor is admitted under the
+name of its OEM."""
 
 
 @dataclass(frozen=True)
 class ExampleIdentity:
-    """An identity of the example, with a P-256 key, and an Ed25519 key if it keeps a log.
+    """An identity of the example, with a P-256 key.
+
+    If it keeps a log, it also has an Ed25519 key.
 
     Attributes:
-        kind: its kind, in lower case.
-        account: number of the development account that sends its transactions; None if it sends none.
-        has_log: whether it keeps a log.
+        kind: the kind of the identity, in lower case.
+        account: number of the development account that sends the identity's transactions; None if it sends none.
+        has_log: whether the identity keeps a log.
     """
 
     kind: str
@@ -73,7 +76,10 @@ class ExampleIdentity:
         return Ed25519PrivateKey.from_private_bytes(self._secret("log key"))
 
     def enrolment(self, number: int) -> dict[str, Any]:
-        """Return the argument of ``enrol``; `number` is the kind in IdentityRegistry."""
+        """Return the argument of ``enrol``.
+
+        `number` is the number of the kind in IdentityRegistry.
+        """
         point = self.key.public_key().public_numbers()
         return {
             "uuid": self.uuid.bytes,
@@ -99,14 +105,16 @@ IDENTITIES = (
     ExampleIdentity("operator", 8, has_log=False),
     ExampleIdentity("technician", 9, has_log=True),
 )
-"""One identity of each kind, in the order of the kinds in IdentityRegistry, which begin with 1."""
+"""One identity of each kind, in the order of the kinds in IdentityRegistry. The numbers of the kinds begin with 1."""
 
 
 def set_up(producer: Chain, gateway: Chain, payer: BaseAccount) -> tuple[Deployment, Deployment]:
-    """Deploy the example to a producer chain and a gateway chain, which can be one chain.
+    """Deploy the example to a producer chain and a gateway chain.
+
+    Both may be the same chain.
 
     Returns:
-        The deployments of both chains; one chain has one deployment.
+        The deployments of both chains. If both are one chain, there is one deployment.
     """
     owners = [dev_account(number).address for number in OWNERS]
 

@@ -23,7 +23,7 @@ _HEAD_SIZE = 256
 """The mark of a file's format must be within this number of bytes at the start of the file."""
 _PROPOSAL_MARK, VIEW_MARK = b"blockota-proposal-", b"blockota-view-"
 PACK_MARK = b"\xa2\x65roots"
-"""The beginning of a CARv1's header, which is not valid UTF-8, so that no JSON file contains it."""
+"""The first bytes of a CARv1's header. They are not valid UTF-8, so no JSON file contains them."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,10 @@ class ProposalFolder:
     skipped: dict[Path, str]
 
     def without(self, unreachable: Mapping[int, ChainError]) -> ProposalFolder:
-        """Skip the proposals for chains that are out of reach, which are given by their chain ids."""
+        """Skip the proposals for chains that are out of reach.
+
+        The keys of `unreachable` are the ids of these chains.
+        """
         left = {path: one for path, one in self.proposals.items() if one.chain_id not in unreachable}
         errors = {path: unreachable[self.proposals[path].chain_id] for path in self.proposals.keys() - left.keys()}
         skipped = {path: f"{path}: {error.what}, {error.why}".rstrip(", ") for path, error in errors.items()}
@@ -89,7 +92,7 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
     """Read a chain view file, and compare the view with the contracts and the Safe that the settings name.
 
     Raises:
-        ProposalError: the view is of another chain, contract or Safe than the settings name.
+        ProposalError: the chain, contract or Safe of the view differs from the settings.
     """
     raw = read_input(path, limit=MAX_FILE_SIZE)
     with naming_file(path):
@@ -99,10 +102,12 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
 
 
 def check_view(view: ChainView, settings: Settings) -> None:
-    """Compare an untrusted chain view with the contracts and the Safe, as far as the settings name contracts.
+    """Compare an untrusted chain view with the contracts and the Safe in the settings.
+
+    What the settings do not name is not compared.
 
     Raises:
-        ProposalError: the view is of another chain, contract or Safe than the settings name.
+        ProposalError: the chain, contract or Safe of the view differs from the settings.
     """
     if settings.contract is None and not settings.registries:
         return
@@ -114,7 +119,7 @@ def check_view(view: ChainView, settings: Settings) -> None:
         if settings.chain_id != view.chain_id or place.lower() not in map(str.lower, known):
             raise ProposalError(
                 "the chain view is of another contract",
-                why=f"the view is of {name} {place} on chain {view.chain_id}, the settings name "
+                why=f"the view is of {name} {place} on chain {view.chain_id}, but the settings name "
                 f"{' and '.join(filter(None, known)) or 'none'} on chain {settings.chain_id}",
                 remedy="do not sign; ask the sender for a view of your contract, or choose the network of this view",
                 action=Action.CHOOSE_NETWORK,
@@ -129,7 +134,7 @@ def check_view(view: ChainView, settings: Settings) -> None:
         if wanted and place.lower() != wanted.lower():
             raise ProposalError(
                 f"the chain view is of another {what}",
-                why=f"the view names {place or 'none'}, and the settings name {wanted}",
+                why=f"the view names {place or 'none'}, but the settings name {wanted}",
                 remedy="ask the person who exported the view; if the vendor has a new address, correct the settings",
             )
 
@@ -167,8 +172,8 @@ def collect_signatures(
     Args:
         file: path of the proposal file, ``NAME.json``. Files ``NAME.*signature*.json`` in its folder are also read.
         proposal: the proposal in `file`.
-        named: signature files that the user named. Their signatures are returned unchecked, so that an invalid one is
-            refused when it is used, and not skipped.
+        named: signature files that the user named. Their signatures are returned unchecked, so that an invalid
+            signature is refused when it is used, and not skipped.
         owners: owners of the Safe, or None. If given, signatures of other signers in the folder are skipped.
         note: called with a sentence for each file or signature that is skipped.
 

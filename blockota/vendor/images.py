@@ -1,8 +1,6 @@
 """Checks the images that a proposal publishes: finds and hashes each image, and compares it with the newest release.
 
-An image comes from a file that the signer gave, otherwise from the store, and last from sources on the network. Files,
-store and sources are not trusted: the image is hashed on the signer's machine, and must have the SHA-256 and the
-content address in the calldata.
+An image comes from a file that the signer gave, otherwise from the store, and last from sources on the network.
 """
 
 from __future__ import annotations
@@ -239,7 +237,7 @@ def check_image(argument: Argument, image: BinaryIO, *, on_progress: Callable[[i
     if digest.digest() != argument["sha256"] or size != argument["size"]:
         raise ProposalError(
             "the image is not the one in the proposal",
-            why=f"the image has {size:,} bytes with SHA-256 {digest.hexdigest()}, and the proposal has "
+            why=f"the image has {size:,} bytes with SHA-256 {digest.hexdigest()}, but the proposal has "
             f"{argument['size']:,} bytes with {argument['sha256'].hex()}",
             remedy="do not sign the proposal; ask its proposer",
         )
@@ -286,7 +284,10 @@ class _ImageCheck:
         return image
 
     def open_newest(self, newest: Release) -> OpenImage | None:
-        """Find the image of a product's newest release; None if no image or only wrong images were found."""
+        """Find the image of a product's newest release.
+
+        Returns None if no image or only wrong images were found.
+        """
         try:
             found = self._previous.get(newest.sha256) or self._find(newest, asks_network=False)
         except BlockOTAError:
@@ -305,7 +306,7 @@ class _ImageCheck:
             wanted = shortened(f"{release['size']:,} bytes with {release['sha256'].hex()}" for release in releases)
             raise ProposalError(
                 f"the image {path} is not the one in the proposal",
-                why=f"the file has {image.size:,} bytes with SHA-256 {image.sha256.hex()}, and the proposal publishes "
+                why=f"the file has {image.size:,} bytes with SHA-256 {image.sha256.hex()}, but the proposal publishes "
                 f"{wanted or 'no image at all'}",
                 remedy="do not sign the proposal; give the right file, or ask the proposer",
             )

@@ -10,10 +10,10 @@ steps:
 1. The number of blocks is limited, so that the list of their places is small.
 2. Every block is verified against its address before anything is shown, and again when it is read for the review.
 3. Proposal and chain view are read like files (`Proposal.from_json`, `ChainView.from_json`).
-4. The pack has the images, and is at least as large as all images together, so that one block that is repeated cannot
+4. The pack has the images, and is at least as large as all images together. Otherwise, one block that is repeated could
    stand for a large image.
 5. The pack has all blocks of these files, and no others. The number of links is limited, and every block of an image
-   except the last has at least 1 MiB, so that a small pack cannot take much time.
+   except the last has at least 1 MiB. Otherwise, a small pack could take much time.
 
 The review (`blockota.vendor.review`) then reads images and manifests from the pack, which it uses as a store.
 """
@@ -204,10 +204,10 @@ def read_packs_beside(path: Path) -> dict[str, Proposal]:
 
 
 def write_pack(proposal: Proposal, view: ChainView, inputs: ImageInputs, *, into: BinaryIO) -> PackContents:
-    """Write a pack: find and hash the images, and copy them with the manifests.
+    """Write a pack.
 
-    Manifests and the images of newest releases are left out if they are not found, because owners can sign without
-    them.
+    Its images are found and hashed, and then copied with the manifests. Manifests and the images of newest releases are
+    left out if they are not found, because owners can sign without them.
 
     Args:
         proposal: the proposal.

@@ -95,9 +95,10 @@ def propose_to_itself(contract: OwnedContract, make: Callable[[SafeState], bytes
 
 
 def propose_rejection(contract: OwnedContract, *, reason: Reason, rejected: Proposal | None = None) -> Proposal:
-    """Make a proposal of an empty transaction, whose execution prevents every other transaction at its nonce.
+    """Make a proposal of an empty transaction.
 
-    The proposal has the nonce of `rejected`, or if `rejected` is None, the nonce in `reason`.
+    Its execution prevents every other transaction at its nonce. The proposal has the nonce of `rejected`. If `rejected`
+    is None, it has the nonce in `reason`.
 
     Raises:
         ProposalError: the nonce is used, or the rejected proposal is for another chain or Safe.

@@ -1,4 +1,7 @@
-"""Recognises releases in a file, which can be an image or a read-out of a flash."""
+"""Recognises releases in a file.
+
+The file is an image or the read-out of a flash.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ _ERASED = ({0xFF}, {0x00})  # the families L0 and L1 erase to 0x00, all others t
 
 
 def open_read_out(path: Path, releases: Iterable[Release]) -> FirmwareImage | RawFile:
-    """Open an image file, or the flash of a board. An image for another device than an STM32 may have any format.
+    """Open an image file, or a file with the flash of a board.
+
+    An image for a device other than an STM32 may have any format.
 
     Raises:
         UsageError: the file does not exist.
@@ -42,7 +47,7 @@ class ReadOut:
 
     Attributes:
         given: the file's size and format, and its address unless the file is raw.
-        file: its bytes.
+        file: the bytes of the file.
     """
 
     given: FirmwareImage | RawFile

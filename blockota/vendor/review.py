@@ -9,8 +9,8 @@ An owner's machine takes these steps before a signature:
    (`blockota.vendor.screen`).
 5. The owner types the word of each red flag (`Review.red_flags`), and confirms the signature.
 
-The key is opened before the images are read: a red flag depends on the signer, and a wrong key or password should be
-reported before the owner reads the whole screen.
+The key is opened before the images are read. One reason is that a red flag depends on the signer. The other is that a
+wrong key or password should be reported before the owner reads the whole screen.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ class Review:
 
     @property
     def _called(self) -> str | None:
-        """Name of the called contract. Without a view, a function of several contracts counts as the first one's."""
+        """Name of the called contract.
+
+        Without a view, a function that several contracts have counts as a function of the first of these contracts.
+        """
         if self.proposal.call is None:
             return None
         return (self.view.name_of(self.proposal.to) if self.view else "") or self.proposal.call.contract

@@ -112,7 +112,10 @@ def _labelled(intent: dict[str, str]) -> Rows:
 
 
 def _terms(proposal: Proposal, view: ChainView | None, *, now: int) -> Rows:
-    """Return reason, proposer, expiry and nonce, and if set, the fields that BlockOTA's own transactions never set."""
+    """Return reason, proposer, expiry and nonce.
+
+    Fields that BlockOTA's own transactions never set are added if they are set.
+    """
     left = proposal.expires - now
     size, unit = next(((size, unit) for size, unit in _UNITS if left > 2 * size), _UNITS[-1])
     rows: Rows = {}
@@ -164,7 +167,10 @@ def _today(view: ChainView | None, name: str | None) -> Rows:
 
 
 def _agreement_changes(call: KnownCall | None, view: ChainView | None) -> list[Rows]:
-    """Return the state of each agreement on the chain, and its terms if they differ from those of the call."""
+    """Return the state of each agreement on the chain.
+
+    If its terms differ from the terms in the call, they are returned too.
+    """
     groups: list[Rows] = []
     for terms in call.agreements if call else []:
         number = terms["id"]
@@ -211,7 +217,10 @@ def _image_rows(image: CheckedImage | UncheckedImage) -> Rows:
 
 
 def _description_rows(found: Description) -> Rows:
-    """Return notes and metadata, with a bar before each line, so that no line can imitate a row of the review."""
+    """Return notes and metadata.
+
+    Each line begins with a bar, so that no line can imitate a row of the review.
+    """
     if found.trouble:
         return {"notes": f"not shown: {found.trouble}"}
     if found.manifest is None:

@@ -1,9 +1,9 @@
-"""Makes and signs proposals without a person, as a vendor's build server and scripts do.
+"""Makes and signs proposals without a person, for the vendor's build server and for scripts.
 
 The rules of an unattended signature:
 
 1. Before anything is stored, the key is opened, and the paths of both output files are checked.
-2. The proposal is reviewed as for an owner's signature: each image is hashed again.
+2. The proposal is reviewed as before an owner's signature: each image is hashed again.
 3. A proposal with a red flag is not signed, because only a person can judge the flag.
 4. The proposal file and the signature file are both written, or neither is.
 """
@@ -100,13 +100,13 @@ def sign_review(
     """Sign a reviewed proposal without asking a person.
 
     Args:
-        review: the proposal with the results of its checks, of a known state of the chain.
+        review: the reviewed proposal, with a known state of the chain.
         account: an owner's account.
         now: the current time, in Unix seconds.
-        accepted: the words of the red flags that a person has judged before.
+        accepted: the words of the red flags that a person has already judged.
 
     Raises:
-        ProposalError: the proposal has another red flag.
+        ProposalError: the proposal has a red flag that is not accepted.
     """
     flags = review.red_flags(signer=account.address, now=now)
     if flags is None:

@@ -39,7 +39,7 @@ class Desk:
 
     @property
     def owned(self) -> OwnedContract:
-        """One of the Safe's contracts, whose owner the Safe is."""
+        """One of the contracts that the Safe owns."""
         if self.contract:
             return self.contract
         setting = next(key for key, name in REGISTRIES.items() if name in self.registries)
@@ -51,11 +51,11 @@ def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int
 
     Args:
         desk: the Safe and its contracts.
-        calls: the calls of the Safe to review. The view contains the agreements and records that they are about.
-        confirmations: number of blocks that must lie above an agreement. With fewer, the agreement is `shallow`.
+        calls: the calls of the Safe to review. The view contains the agreements and records that these calls are about.
+        confirmations: the number of blocks that must follow an agreement. An agreement with fewer is `shallow`.
 
     Raises:
-        ChainError: the block was replaced by a reorganisation during the reads.
+        ChainError: a reorganisation replaced the block during the reads.
     """
     chain, contract, replication, calls = desk.chain, desk.contract, desk.replication, list(calls)
     head = chain.head()
@@ -96,7 +96,10 @@ def read_view(desk: Desk, calls: Iterable[KnownCall] = (), *, confirmations: int
 
 
 def _with_answers(view: ChainView, calls: Sequence[KnownCall], chain: Chain) -> ChainView:
-    """Add the records that red flags of calls to registries need. Some are only known after others were read."""
+    """Add the records that red flags of calls to registries need.
+
+    The question for some records depends on the contents of other records.
+    """
     while questions := list(dict.fromkeys(one for call in calls for one in open_questions(call, view))):
         asked = [(one.address, one.calldata) for one in questions]
         found = chain.try_calls(asked, block=view.block_number)

@@ -222,7 +222,7 @@ def emission(chain: Chain, emitter: str) -> dict[str, str]:
 def test_a_file_of_another_chain_is_refused() -> None:
     """A file with the events of another chain is refused with both chain ids, and is not changed."""
     open_store().__exit__()
-    with pytest.raises(RefusedError, match=r"belongs to another chain: .* chain 4001, and the node serves chain 1\."):
+    with pytest.raises(RefusedError, match=r"belongs to another chain: .* chain 4001, but the node serves chain 1\."):
         open_store(1)
     open_store().__exit__()
 

@@ -66,7 +66,7 @@ def test_without_a_limit_only_usual_prices_are_paid(base_fee: int, tip: int, usu
     market = Market(base_fee, tip, usual_price=usual, usual_tip=usual_tip)
     highest = max(3 * GWEI, 2 * usual_tip)
     if base_fee > max(GWEI, 10 * usual) or tip > highest:
-        with pytest.raises(RefusedError, match="the chain asks for an unusual price, nothing was sent"):
+        with pytest.raises(RefusedError, match="the chain asks for an unusual price; nothing was sent"):
             market.offer(None)
         return
     fees = market.offer(None)
@@ -134,7 +134,7 @@ def test_a_ceiling_refuses_before_anything_is_signed(anvil: Chain, cast: Cast) -
     """A base fee above `max_fee_gwei` is refused before signing; the error contains both fees and the setting."""
     chain = Chain(anvil.url, sending=Sending(max_fee=1))
     used = anvil.count(cast.broker.address)
-    with pytest.raises(RefusedError, match=r"base fee is \S+ gwei, your max_fee_gwei is 0\.000000001") as refused:
+    with pytest.raises(RefusedError, match=r"base fee is \S+ gwei, but your max_fee_gwei is 0\.000000001") as refused:
         chain.send(cast.broker, b"", to=SAFE)
     assert "BLOCKOTA_MAX_FEE_GWEI" in refused.value.remedy
     assert refused.value.exit_status == 3
@@ -166,7 +166,7 @@ def test_a_chain_without_eip_1559_gets_a_gas_price(berlin: Chain, cast: Cast) ->
 
 def test_the_ceiling_applies_to_a_gas_price(berlin: Chain, cast: Cast) -> None:
     """On a chain without EIP-1559, a gas price above `max_fee_gwei` is refused."""
-    with pytest.raises(RefusedError, match="the chain's gas price is 2 gwei, your max_fee_gwei is 1"):
+    with pytest.raises(RefusedError, match="the chain's gas price is 2 gwei, but your max_fee_gwei is 1"):
         Chain(berlin.url, sending=Sending(max_fee=GWEI)).send(cast.broker, b"", to=SAFE)
 
 

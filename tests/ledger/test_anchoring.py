@@ -92,7 +92,7 @@ def test_another_history_is_refused_here_and_by_the_contract(site: Site, tmp_pat
     old.append(entries_of(0, 200))
     old.publish(KEY)
     for log, why in ((fork, "another root"), (old, "its size is only 200")):
-        with pytest.raises(RefusedError, match=f"does not continue the anchored one: .* at size 256, .*{why}"):
+        with pytest.raises(RefusedError, match=f"does not continue the anchored log: .* at size 256, .*{why}"):
             site.plan(log)
     head = fork.published.head_at(512)
     growth = TreeGrowth(512, head.root, tuple(fork.published.prove_consistency(256, 512)))
@@ -106,7 +106,7 @@ def test_a_log_that_is_not_that_of_the_identity_is_not_anchored(site: Site) -> N
         site.plan()
     site.log.append(entries_of(0, 300))
     site.log.publish(note_signer(seed=5))
-    with pytest.raises(RefusedError, match="is not that of"):
+    with pytest.raises(RefusedError, match="does not belong to"):
         site.plan()
 
 
@@ -121,7 +121,7 @@ def test_a_suspended_log_is_not_anchored(site: Site, cast: Cast) -> None:
     assert pair
     site.ledger.suspect(cast.mallory, site.keeper, *pair)
     site.grow(300)
-    with pytest.raises(RefusedError, match="cannot be anchored: the contract has it as suspended"):
+    with pytest.raises(RefusedError, match="cannot be anchored: the status of the log in the contract is suspended"):
         site.plan()
 
 

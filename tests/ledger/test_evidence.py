@@ -61,9 +61,9 @@ def test_decided_entries_are_not_evidence() -> None:
 def test_another_log_shows_nothing() -> None:
     """A log without evidence that is not the anchored one is refused, and so is its evidence."""
     honest = MemoryLog([REPAIR.encode() for _ in ENTRIES]).reader
-    with pytest.raises(RefusedError, match=r"not the anchored one.*at size 7"):
+    with pytest.raises(RefusedError, match=r"not the anchored log.*at size 7"):
         find_evidence(honest, TREES[7], decided=undecided)
-    with pytest.raises(RefusedError, match=r"not the anchored one.*entry 0"):
+    with pytest.raises(RefusedError, match=r"not the anchored log.*entry 0"):
         find_evidence(MemoryLog(ENTRIES).reader, TreeHead(7, bytes(32)), decided=undecided)
     with pytest.raises(RefusedError, match="entry 7 is not anchored"):
         proven_entry(honest, TREES[7], 7)

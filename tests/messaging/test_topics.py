@@ -69,7 +69,7 @@ def test_a_topic_is_parsed_and_written(kind: RequestKind) -> None:
 )
 def test_other_topics_are_refused(topic: str) -> None:
     """Wildcards, other spellings of a number, and topics of answers are not those of requests."""
-    with pytest.raises(ValueError, match="is not that of a request"):
+    with pytest.raises(ValueError, match="is not the topic of a request"):
         RequestTopic.parse(topic)
 
 

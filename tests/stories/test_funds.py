@@ -30,7 +30,7 @@ def test_an_owner_without_coin_is_warned_before_the_emergency(workshop: Workshop
 
     refused = workshop.run("contract", "pause", "--key", "dev:3")
     assert refused.status == 3
-    assert f"the account {poor} cannot pay for the transaction, nothing was sent" in refused.err
+    assert f"the account {poor} cannot pay for the transaction; nothing was sent" in refused.err
     assert "(--key URI)" in refused.err
     assert workshop.run("contract", "pause", "--key", "dev:2").status == 0
     assert workshop.run("contract", "show", "--json").json["ownersUnableToPause"] == []  # the contract is paused
@@ -66,7 +66,7 @@ def test_a_payer_without_coin_executes_nothing(workshop: Workshop, monkeypatch: 
     execute = ("proposal", "execute", "1.0.0.json", "--key", "env:PAYER_KEY")
     refused = workshop.run(*execute)
     assert refused.status == 3
-    assert f"the account {payer.address} cannot pay for the transaction, nothing was sent" in refused.err
+    assert f"the account {payer.address} cannot pay for the transaction; nothing was sent" in refused.err
     assert workshop.run("transaction", "list", "--json").json["transactions"] == []
     set_balance(workshop, payer.address, 10**18)
     assert workshop.run(*execute).status == 0

@@ -156,7 +156,7 @@ def test_gaps_are_filled_only_on_request(workshop: Workshop) -> None:
     # Linkers leave gaps below an erase unit.
     Path("small.hex").write_bytes(b"".join([*lines, hex_record(0, 0x7F0, end), END]))
     assert "manifest     none" in ok(published := publish(workshop, "small.hex", "--fill")).out
-    assert "--fill changed nothing: no image has a gap of an erase unit or more." in published.err
+    assert "--fill changed nothing: no image has a gap of at least an erase unit." in published.err
     Path("1.1.0.json").unlink()
 
     Path("gap.hex").write_bytes(b"".join([*lines, hex_record(0, 0x2000, end), END]))

@@ -125,7 +125,7 @@ def test_a_contract_that_is_not_admitted_is_refused(city: Workshop) -> None:
     refused(
         city.run(*UPDATE, "1.0.0", *KEY),
         REFUSED,
-        f"the contract {other.address} is not that of a producer",
+        f"the contract {other.address} does not belong to a producer",
         "`blockota producer list`",
     )
 
