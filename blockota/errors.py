@@ -150,6 +150,9 @@ class Action(Enum):
     # Logs and receipts
     MAKE_LOG_KEY = auto()
     NAME_TRUST = auto()
+    # Tunnels
+    MAKE_TUNNEL_KEY = auto()
+    OPEN_TUNNELS = auto()
     # The gateway
     INIT_GATEWAY = auto()
     RUN_GATEWAY = auto()

@@ -77,7 +77,7 @@ class Role(StrEnum):
     """The chain with the city's identities, devices, orders and logs."""
 
 
-_TABLES = {"networks", "tokens", "bench", "trust", "log", "gateway"}
+_TABLES = {"networks", "tokens", "bench", "trust", "log", "gateway", "vpn"}
 _KNOWN = {"network", "store", *_TABLES, *(f"{role}_network" for role in Role), *_SOURCES}
 _KNOWN_NETWORK = {
     *("url", "chain_id", "contract", "replication", "safe", "confirmations", "max_fee_gwei", "max_cost", "first_block"),

@@ -49,6 +49,8 @@ OPTIONS: dict[Action, str] = {
     Action.START_LOCAL_CHAIN: "`blockota dev up`",
     Action.NAME_SETTINGS: "--config FILE",
     Action.DEPLOY: "`ape run deploy`",
+    Action.MAKE_TUNNEL_KEY: "`blockota vpn key FILE`",
+    Action.OPEN_TUNNELS: "`blockota vpn sync`",
     Action.CHOOSE_PORT: "--port NUMBER",
     Action.LIST_TRANSACTIONS: "`blockota transaction list`",
     Action.RESUME_TRANSACTION: "`blockota transaction resume {hash}`",

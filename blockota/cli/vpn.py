@@ -1,0 +1,189 @@
+"""``blockota vpn``: tunnels between enrolled identities, from the registry."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from blockota.cli.session import Session, VerbGroup, with_session, with_session_offline
+from blockota.errors import ChainError
+from blockota.model.release import show_time
+
+if TYPE_CHECKING:
+    from blockota.bindings.identities import IdentitiesContract
+    from blockota.identity.tunnel_settings import TunnelSettings
+    from blockota.identity.tunnel_sync import TunnelView
+
+_PAUSE = 0.5
+"""Seconds between two looks at the chain, if its node does not announce blocks: a ban takes effect within a second."""
+
+
+@click.group(cls=VerbGroup)
+def vpn() -> None:
+    """Open tunnels to the enrolled identities that this host may talk to, and close those of banned ones.
+
+    The table [vpn] of the settings describes this end. The tunnels are WireGuard's.
+    """
+
+
+@vpn.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@with_session_offline
+def key(session: Session, /, file: Path) -> None:
+    """Make the key of a tunnel, and print its public key.
+
+    The private key is written to FILE, which must be new. The city enrols the public key with --tunnel-key.
+
+    \b
+    Example:  blockota vpn key vpn.key
+    """
+    from blockota.identity.tunnel_keys import create_key
+
+    public = create_key(file)
+
+    def show() -> None:
+        session.done(f"{file} contains the private key of a tunnel; it stays on this host")
+        session.fields({"public key": public})
+
+    then = f"Next: the city enrols this host with `--tunnel-key {public}` and `--virtual-ip ADDRESS`"
+    session.result({"key": str(file), "publicKey": public}, show, then=then)
+
+
+@vpn.command()
+@click.option("--watch", is_flag=True, help="Follow the registry until SIGTERM or Ctrl-C, and then close the tunnels.")
+@click.option("--print", "printed", is_flag=True, help="Print a configuration for WireGuard, and change nothing.")
+@with_session
+def sync(session: Session, /, *, watch: bool, printed: bool) -> None:
+    """Make the tunnels of this host equal to the registry.
+
+    A tunnel needs WireGuard, nftables and the rights of root. On other systems than Linux, the command prints a
+    configuration file, which the WireGuard application imports. The file contains the private key.
+
+    \b
+    Example:  blockota vpn sync --watch
+    """
+    from blockota.bindings.identities import IdentitiesContract
+    from blockota.identity.tunnel_keys import read_private_key
+    from blockota.identity.tunnel_sync import read_tunnels
+    from blockota.identity.tunnels import render_interface, render_peers
+
+    settings = _settings(session)
+    private_key = read_private_key(settings.key_file)
+    contract = session.gateway.open(IdentitiesContract)
+    if printed or not sys.platform.startswith("linux"):
+        view = read_tunnels(contract, settings)
+        head = render_interface(private_key, settings.listen_port, address=view.own.virtual_ip)
+        fields = {**_fields(settings, view), "configuration": head + render_peers(view.peers)}
+        session.result(fields, lambda: click.echo(fields["configuration"], nl=False))
+        return
+    _sync(session, contract, settings, private_key, watch=watch)
+
+
+def _sync(
+    session: Session, contract: IdentitiesContract, settings: TunnelSettings, private_key: str, *, watch: bool
+) -> None:
+    from blockota.chain.follow import Follower
+    from blockota.chain.wake import BlockSignal
+    from blockota.identity.tunnel_sync import TunnelSync
+    from blockota.identity.wireguard import WireGuard
+    from blockota.shutdown import stop_on_signals
+
+    interface = WireGuard(settings.interface)
+    tunnels = TunnelSync(settings, private_key, interface, session.note)
+    follower = Follower(contract.chain, first_block=contract.first_block)
+    tunnels.update(contract, follower, now=int(time.time()))
+    fields = {"identity": str(settings.identity), "interface": settings.interface, "peers": len(tunnels.peers)}
+    sentence = f"{settings.interface} has {len(tunnels.peers)} peers"
+    session.result(fields, lambda: session.done(sentence))
+    if not watch:
+        session.note("A ban takes effect here at the next `blockota vpn sync`; --watch follows the registry.")
+        return
+
+    signal, failure = BlockSignal(session.gateway.settings.url, pause=_PAUSE), ""
+    with stop_on_signals() as stop:
+        try:
+            while not stop.is_asked:
+                signal.wait(stop)
+                try:
+                    tunnels.update(contract, follower, now=int(time.time()))
+                    failure = ""
+                except ChainError as error:
+                    tunnels.expire(now=int(time.time()))
+                    if error.what != failure:
+                        session.warn(f"{error.what}: {error.why}")
+                    failure = error.what
+        finally:
+            signal.close()
+            tunnels.close()
+
+
+@vpn.command()
+@with_session
+def status(session: Session, /) -> None:
+    """List the tunnels of this host with their identities.
+
+    \b
+    Example:  blockota vpn status
+    """
+    from blockota.bindings.identities import IdentitiesContract
+    from blockota.identity.tunnel_sync import join_states
+    from blockota.identity.wireguard import WireGuard
+
+    settings = _settings(session)
+    contract = session.gateway.open(IdentitiesContract)
+    records = list(contract.identities())
+    rows = join_states(records, WireGuard(settings.interface).peers())
+    fields = {
+        "interface": settings.interface,
+        "tunnels": [
+            {
+                "uuid": str(one.identity.uuid) if one.identity else None,
+                "kind": str(one.identity.kind) if one.identity else None,
+                "virtualIp": str(one.identity.virtual_ip) if one.identity else None,
+                "key": one.state.key,
+                "endpoint": one.state.endpoint or None,
+                "lastHandshake": one.state.last_handshake,
+                "received": one.state.received,
+                "sent": one.state.sent,
+                "banned": one.identity.banned if one.identity else None,
+                "bannedAt": one.identity.banned_at if one.identity else None,
+            }
+            for one in rows
+        ],
+    }
+    table = [
+        (
+            one.identity.virtual_ip if one.identity else "unknown key",
+            f"{one.identity.kind} {one.identity.uuid}" if one.identity else one.state.key,
+            show_time(one.state.last_handshake) if one.state.last_handshake else "never",
+            f"{one.state.received:,}",
+            f"{one.state.sent:,}",
+            one.standing,
+        )
+        for one in rows
+    ]
+    columns = ("address", "identity", "last handshake", "received", "sent", "registry")
+    session.result(fields, lambda: session.table(columns, table, empty=f"{settings.interface} has no peers."))
+
+
+def _settings(session: Session) -> TunnelSettings:
+    from blockota.identity.tunnel_settings import load_tunnels
+
+    return load_tunnels(session.config, environment=os.environ)
+
+
+def _fields(settings: TunnelSettings, view: TunnelView) -> dict[str, object]:
+    return {
+        "identity": str(settings.identity),
+        "virtualIp": str(view.own.virtual_ip),
+        "block": view.block,
+        "peers": [
+            {"uuid": str(one.uuid), "kind": str(one.kind), "virtualIp": str(one.address), "endpoint": one.endpoint}
+            for one in view.peers
+        ],
+    }

@@ -1,0 +1,1 @@
+"""Services of enrolled identities: tunnels from the registry."""

@@ -1,0 +1,92 @@
+"""The settings of an end of the tunnels: the table ``[vpn]`` of the settings file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from blockota.errors import Action, UsageError
+from blockota.files import home_path
+from blockota.identity.tunnels import Ports
+from blockota.settings import load_table, settings_folder
+from blockota.settings_table import SettingsTable
+
+_KNOWN = {"identity", "key", "interface", "listen_port", "max_age", "request_port", "command_port", "endpoints"}
+_INTERFACE = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,14}", re.ASCII)
+_ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([1-9]\d{0,4})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class TunnelSettings:
+    """An end of the tunnels.
+
+    Attributes:
+        identity: UUID of this end in the registry.
+        key_file: the file with its private X25519 key, in base64, as ``wg genkey`` prints it.
+        interface: name of the network interface.
+        listen_port: the UDP port; None if WireGuard chooses one.
+        max_age: seconds for which the last list of peers is kept while the chain is out of reach.
+        ports: the TCP ports that are reachable through the tunnels.
+        endpoints: where peers listen, ``HOST:PORT`` by UUID.
+    """
+
+    identity: UUID
+    key_file: Path
+    interface: str = "blockota0"
+    listen_port: int | None = None
+    max_age: int = 3600
+    ports: Ports = field(default_factory=Ports)
+    endpoints: Mapping[UUID, str] = field(default_factory=dict)
+
+
+def load_tunnels(config: Path | None, *, environment: Mapping[str, str]) -> TunnelSettings:
+    """Read the settings of the tunnels.
+
+    Args:
+        config: the settings file; None means ``blockota.toml`` in the current folder, if it exists.
+        environment: the environment, whose ``BLOCKOTA_CONFIG`` can name the file.
+
+    Raises:
+        UsageError: the file cannot be read, has no table ``[vpn]``, or a setting is not valid.
+    """
+    values = load_table(config, "vpn", known=_KNOWN, environment=environment)
+    folder = settings_folder(config, environment=environment)
+    if not values:
+        raise UsageError(
+            "the settings have no tunnels",
+            why="there is no table [vpn]",
+            remedy='make a key, and add [vpn] with identity = "UUID" and key = "FILE"',
+            action=Action.MAKE_TUNNEL_KEY,
+        )
+    table = SettingsTable("vpn", values, folder)
+    interface = table.text("interface", "blockota0") or ""
+    if not _INTERFACE.fullmatch(interface):
+        raise table.unusable("interface", f"{interface!r:.40} is not a name of at most 15 letters, digits and _")
+    endpoints = table.table("endpoints")
+    return TunnelSettings(
+        identity=_uuid(table, "identity", table.required("identity", example="0f8fad5b-d9cb-469f-a165-70867728950e")),
+        key_file=folder / home_path(table.required("key", example="vpn.key")),
+        interface=interface,
+        listen_port=table.port("listen_port", 51820) if "listen_port" in values else None,
+        max_age=table.seconds("max_age", 3600),
+        ports=Ports(table.port("request_port", Ports.requests), table.port("command_port", Ports.commands)),
+        endpoints=dict(_endpoint(endpoints, name) for name in endpoints.values) if endpoints else {},
+    )
+
+
+def _uuid(table: SettingsTable, key: str, text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise table.unusable(key, f"{text!r:.50} is not a UUID") from error
+
+
+def _endpoint(table: SettingsTable, name: str) -> tuple[UUID, str]:
+    place = table.required(name, example="192.0.2.7:51820")
+    match = _ENDPOINT.fullmatch(place)
+    if not match or int(match[2]) >= 1 << 16:
+        raise table.unusable(name, f"{place!r:.80} is not an address: write HOST:PORT, such as 192.0.2.7:51820")
+    return _uuid(table, name, name), place

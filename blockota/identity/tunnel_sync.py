@@ -1,0 +1,198 @@
+"""Keep the tunnels of this host equal to the registry.
+
+The interface starts without peers. Whenever the registry has an event, all records are read at that block, and the
+peers are replaced; WireGuard keeps the sessions of those that stay. A ban is carried out before the records are read.
+Blocks need no confirmation here: if a reorganisation takes a ban back, the peer returns with the next reading.
+
+While the chain is out of reach, the last peers stay for `TunnelSettings.max_age`, because a chain that is down should
+not stop a city; then all are removed, because a ban could be missing. They are also removed when the program ends.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Protocol
+from uuid import UUID
+
+from blockota.bindings.events import read_events
+from blockota.bindings.identities import IdentitiesContract
+from blockota.chain.follow import Follower
+from blockota.errors import ChainError, RefusedError
+from blockota.identity.tunnel_settings import TunnelSettings
+from blockota.identity.tunnels import Peer, find_peers, render_interface, render_peers, render_rules
+from blockota.identity.wireguard import PeerState
+from blockota.model.identity import Identity
+from blockota.model.release import show_time
+
+Report = Callable[[str], None]
+"""Shows one sentence."""
+
+
+class TunnelInterface(Protocol):
+    """A network interface with tunnels; `blockota.identity.wireguard.WireGuard` is one."""
+
+    def open(self, address: IPv4Address) -> None:
+        """Create the interface without peers."""
+
+    def load_rules(self, rules: str) -> None:
+        """Load rules of nftables."""
+
+    def set_configuration(self, text: str, addresses: Sequence[IPv4Address]) -> None:
+        """Replace key and peers."""
+
+    def remove_peer(self, key: str) -> None:
+        """Remove one peer at once."""
+
+
+@dataclass(frozen=True)
+class TunnelView:
+    """The registry as this end sees it.
+
+    Attributes:
+        own: the record of this end.
+        peers: its peers.
+        block: the block at which the records were read.
+    """
+
+    own: Identity
+    peers: tuple[Peer, ...]
+    block: int
+
+
+def read_tunnels(contract: IdentitiesContract, settings: TunnelSettings, *, block: int | None = None) -> TunnelView:
+    """Read the peers of this end.
+
+    Args:
+        contract: the registry.
+        settings: this end.
+        block: number of the block to read; None means the newest one.
+
+    Raises:
+        RefusedError: this end is not enrolled, or has no virtual IP or tunnel key.
+        ChainError: the node is out of reach.
+    """
+    number = contract.chain.head().number if block is None else block
+    records = list(contract.identities(block=number))
+    own = next((one for one in records if one.uuid == settings.identity), None)
+    if own is None or own.virtual_ip is None or own.keys.tunnel_key is None:
+        missing = "is not enrolled" if own is None else "has no virtual IP, or no tunnel key"
+        raise RefusedError(
+            f"the identity {settings.identity} has no tunnels",
+            why=f"it {missing} in block {number}",
+            remedy="let the city enrol it with a virtual IP and the public key that `vpn key` printed",
+        )
+    return TunnelView(own, find_peers(records, own, settings.endpoints), number)
+
+
+@dataclass(frozen=True)
+class TunnelState:
+    """A tunnel of this host.
+
+    Attributes:
+        state: what WireGuard knows about it.
+        identity: the record of its other end; None if no identity has its key.
+    """
+
+    state: PeerState
+    identity: Identity | None
+
+    @property
+    def standing(self) -> str:
+        """What the registry has about the other end."""
+        if self.identity is None:
+            return "not enrolled"
+        if self.identity.banned and self.identity.banned_at:
+            return f"banned since {show_time(self.identity.banned_at)}"
+        return "retired" if self.identity.retired else "enrolled"
+
+
+def join_states(identities: Iterable[Identity], states: Iterable[PeerState]) -> list[TunnelState]:
+    """Return the tunnels of this host with the records of their other ends, in the order of the virtual IPs."""
+    by_key = {base64.b64encode(one.keys.tunnel_key).decode(): one for one in identities if one.keys.tunnel_key}
+    rows = [TunnelState(state, by_key.get(state.key)) for state in states]
+    return sorted(rows, key=lambda row: (row.identity and row.identity.virtual_ip) or IPv4Address(0))
+
+
+class TunnelSync:
+    """Keeps the tunnels of one interface equal to the registry.
+
+    Args:
+        settings: this end.
+        private_key: its key in base64.
+        interface: the interface.
+        report: shows what changed.
+    """
+
+    def __init__(self, settings: TunnelSettings, private_key: str, interface: TunnelInterface, report: Report) -> None:
+        self._settings, self._key, self._interface, self._report = settings, private_key, interface, report
+        self._peers: tuple[Peer, ...] = ()
+        self._next_block = 0
+        self._fresh_at: int | None = None
+        self._is_open = False
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """The peers that the interface has."""
+        return self._peers
+
+    def update(self, contract: IdentitiesContract, follower: Follower, *, now: int) -> None:
+        """Read the registry as far as the chain has grown, and change the tunnels.
+
+        Args:
+            contract: the registry.
+            follower: follows its chain without confirmations.
+            now: Unix time.
+
+        Raises:
+            ChainError: the node is out of reach, or its newest block is too old. `expire` then decides about the peers.
+            RefusedError: this end is not enrolled, or has no virtual IP or tunnel key.
+        """
+        position = follower.advance()
+        if (age := now - position.newest.time) > self._settings.max_age:
+            raise ChainError("the node is behind", why=f"its newest block is {age} s old", remedy="use another node")
+        if position.reorganised_from is not None:
+            self._next_block = 0
+        names = {contract.address: "IdentityRegistry"}
+        events = list(read_events(follower.events(*names, first_block=self._next_block), names))
+        if events or not self._next_block:
+            banned = [UUID(bytes=event.arguments["uuid"]) for event in events if event.name == "IdentityBanned"]
+            self._remove(banned)
+            self._apply(read_tunnels(contract, self._settings, block=position.block.number))
+            follower.check()
+        self._next_block = position.block.number + 1
+        follower.acknowledge()
+        self._fresh_at = position.newest.time
+
+    def expire(self, *, now: int) -> None:
+        """Remove all peers if the newest block that was read is older than the settings allow."""
+        if self._peers and self._fresh_at is not None and now - self._fresh_at > self._settings.max_age:
+            self._report(f"No block has been read for more than {self._settings.max_age} s: all peers are removed.")
+            self.close()
+
+    def close(self) -> None:
+        """Remove all peers."""
+        if self._is_open:
+            self._set(())
+            self._next_block = 0  # the next reading is a whole one
+
+    def _remove(self, banned: Iterable[UUID]) -> None:
+        for peer in [one for one in self._peers if one.uuid in set(banned)]:
+            self._interface.remove_peer(peer.encoded_key)
+            self._report(f"The {peer.kind} {peer.uuid} at {peer.address} is banned: its tunnel is closed.")
+
+    def _apply(self, view: TunnelView) -> None:
+        if not self._is_open and view.own.virtual_ip:
+            self._interface.open(view.own.virtual_ip)
+            self._interface.load_rules(render_rules(self._settings.interface, view.own.kind, self._settings.ports))
+            self._is_open = True
+        if view.peers != self._peers or not self._next_block:
+            self._set(view.peers)
+            self._report(f"{len(view.peers)} peers in block {view.block}.")
+
+    def _set(self, peers: tuple[Peer, ...]) -> None:
+        text = render_interface(self._key, self._settings.listen_port) + render_peers(peers)
+        self._interface.set_configuration(text, [peer.address for peer in peers])
+        self._peers = peers

@@ -1,0 +1,145 @@
+"""The tunnels of an identity, derived from the registry: who may reach whom, and the files that say so. Pure.
+
+Every end has a tunnel with each identity that it may talk to; there is no hub. An identity has tunnels only if the
+registry has its tunnel key and virtual IP, and if it is neither banned nor retired. Equal records give equal bytes.
+
+WireGuard accepts a packet from a peer only if its source is the virtual IP of this peer, so an address inside the
+tunnels stands for an identity. The rules of nftables then allow the ports of `PORTS` alone.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from uuid import UUID
+
+from blockota.model.identity import Identity, IdentityKind
+
+_VALIDATORS = frozenset({IdentityKind.VALIDATOR, IdentityKind.FOG})
+_PARTNERS: Mapping[IdentityKind, frozenset[IdentityKind]] = {
+    IdentityKind.GATEWAY: _VALIDATORS,
+    IdentityKind.CLOUD: _VALIDATORS,
+    **dict.fromkeys(_VALIDATORS, frozenset({IdentityKind.GATEWAY, IdentityKind.CLOUD})),
+}
+"""The kinds with which a kind has tunnels. Two gateways never have one."""
+KEEPALIVE = 15
+"""Seconds after which an idle tunnel sends a packet, so that the translation of addresses on the way stays open."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The TCP ports that are reachable through the tunnels.
+
+    Attributes:
+        requests: where a validator or the cloud takes requests.
+        commands: where a gateway takes commands.
+    """
+
+    requests: int = 8470
+    commands: int = 8471
+
+    def of(self, kind: IdentityKind) -> int:
+        """Return the port that an identity of a kind opens to its partners."""
+        return self.commands if kind is IdentityKind.GATEWAY else self.requests
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The other end of a tunnel.
+
+    Attributes:
+        uuid: the identity.
+        kind: its kind.
+        address: its virtual IP.
+        key: its X25519 key, 32 bytes.
+        endpoint: ``HOST:PORT`` at which it listens; empty if it connects to us.
+    """
+
+    uuid: UUID
+    kind: IdentityKind
+    address: IPv4Address
+    key: bytes
+    endpoint: str = ""
+
+    @property
+    def encoded_key(self) -> str:
+        """The key as WireGuard's programs write it: base64."""
+        return base64.b64encode(self.key).decode()
+
+
+def find_peers(identities: Iterable[Identity], own: Identity, endpoints: Mapping[UUID, str]) -> tuple[Peer, ...]:
+    """Return the peers of an identity, by virtual IP; none if the identity itself may have no tunnels.
+
+    Args:
+        identities: all records of the registry.
+        own: the record of this end.
+        endpoints: where peers listen.
+    """
+    partners = _PARTNERS.get(own.kind, frozenset()) if _has_tunnels(own) else frozenset()
+    peers = [
+        Peer(one.uuid, one.kind, one.virtual_ip, one.keys.tunnel_key, endpoints.get(one.uuid, ""))
+        for one in identities
+        if one.kind in partners and _has_tunnels(one) and one.virtual_ip and one.keys.tunnel_key
+    ]
+    return tuple(sorted(peers, key=lambda peer: peer.address))
+
+
+def _has_tunnels(one: Identity) -> bool:
+    return not one.banned and not one.retired and one.virtual_ip is not None and one.keys.tunnel_key is not None
+
+
+def render_peers(peers: Iterable[Peer]) -> str:
+    """Return the sections of the peers in a configuration file of WireGuard (wg(8), "Configuration file format")."""
+    sections = []
+    for peer in peers:
+        lines = [
+            f"# {peer.kind} {peer.uuid}",
+            "[Peer]",
+            f"PublicKey = {peer.encoded_key}",
+            f"AllowedIPs = {peer.address}/32",
+        ]
+        if peer.endpoint:
+            lines += [f"Endpoint = {peer.endpoint}", f"PersistentKeepalive = {KEEPALIVE}"]
+        sections.append("\n".join(lines) + "\n")
+    return "\n".join(sections)
+
+
+def render_interface(private_key: str, listen_port: int | None, *, address: IPv4Address | None = None) -> str:
+    """Return the section of this end.
+
+    Args:
+        private_key: the X25519 key in base64.
+        listen_port: the UDP port; None if WireGuard chooses one.
+        address: the virtual IP, which only wg-quick and the applications of other systems read.
+    """
+    lines = ["[Interface]", f"PrivateKey = {private_key}"]
+    lines += [f"ListenPort = {listen_port}"] if listen_port else []
+    lines += [f"Address = {address}/32"] if address else []
+    return "\n".join(lines) + "\n\n"
+
+
+def render_rules(interface: str, kind: IdentityKind, ports: Ports) -> str:
+    """Return the rules of nftables for an interface: one open port, answers, and no way through this host.
+
+    Loading the rules again replaces them. They concern no other interface.
+    """
+    table = f"table inet blockota_{interface}"
+    return f"""{table} {{}}
+delete {table}
+{table} {{
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    iifname "{interface}" ct state established,related accept
+    iifname "{interface}" icmp type echo-request accept
+    iifname "{interface}" tcp dport {ports.of(kind)} accept
+    iifname "{interface}" drop
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    iifname "{interface}" drop
+    oifname "{interface}" drop
+  }}
+}}
+"""

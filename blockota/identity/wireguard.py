@@ -1,0 +1,133 @@
+"""Drive WireGuard and nftables of this host with wg(8), ip(8) and nft(8); without kernel support, with wireguard-go."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from blockota.errors import Action, UnreachableError, UsageError
+
+_PROGRAMS = {"wg": "wireguard-tools", "ip": "iproute2", "nft": "nftables", "wireguard-go": "wireguard-go"}
+"""The programs with their Debian packages."""
+_TIMEOUT = 60
+_COLUMNS = 8
+"""The columns of a peer in ``wg show INTERFACE dump``; the line of the interface has four."""
+
+
+@dataclass(frozen=True)
+class PeerState:
+    """What WireGuard knows about a peer.
+
+    Attributes:
+        key: its public key in base64.
+        endpoint: where its packets come from; empty before the first one.
+        last_handshake: Unix time of the newest handshake; None before the first one.
+        received: bytes received.
+        sent: bytes sent.
+    """
+
+    key: str
+    endpoint: str
+    last_handshake: int | None
+    received: int
+    sent: int
+
+
+class WireGuard:
+    """A WireGuard interface of this host.
+
+    Args:
+        interface: the interface's name.
+    """
+
+    def __init__(self, interface: str) -> None:
+        self.interface = interface
+
+    def open(self, address: IPv4Address) -> None:
+        """Create the interface if it does not exist, without peers, and give it an address.
+
+        Raises:
+            UsageError: a program is missing, or this user may not change the network.
+        """
+        # A kernel without WireGuard refuses the type; wireguard-go then makes the same interface.
+        if not self._exists() and not _succeeds("ip", "link", "add", self.interface, "type", "wireguard"):
+            _run("wireguard-go", self.interface)
+        _run("ip", "address", "replace", f"{address}/32", "dev", self.interface)
+        _run("ip", "link", "set", self.interface, "up")
+
+    def load_rules(self, rules: str) -> None:
+        """Load rules of nftables."""
+        _run("nft", "-f", "-", given=rules)
+
+    def set_configuration(self, text: str, addresses: Sequence[IPv4Address]) -> None:
+        """Replace key and peers; the sessions of unchanged peers go on. Then route the addresses of the peers.
+
+        Args:
+            text: a configuration file of wg(8).
+            addresses: the virtual IPs of the peers.
+        """
+        _run("wg", "syncconf", self.interface, "/dev/stdin", given=text)
+        batch = "".join(f"route replace {address}/32 dev {self.interface}\n" for address in addresses)
+        if batch:
+            _run("ip", "-batch", "-", given=batch)
+
+    def remove_peer(self, key: str) -> None:
+        """Remove one peer at once."""
+        _run("wg", "set", self.interface, "peer", key, "remove")
+
+    def peers(self) -> list[PeerState]:
+        """Return the state of the peers.
+
+        Raises:
+            UsageError: the interface does not exist, or a program is missing.
+        """
+        if not self._exists():
+            raise UsageError(
+                f"the interface {self.interface} does not exist",
+                why="no tunnels have been opened since this host was started",
+                remedy="open them",
+                action=Action.OPEN_TUNNELS,
+            )
+        rows = [line.split("\t") for line in _run("wg", "show", self.interface, "dump").splitlines()]
+        return [
+            PeerState(row[0], "" if row[2] == "(none)" else row[2], int(row[4]) or None, int(row[5]), int(row[6]))
+            for row in rows
+            if len(row) == _COLUMNS
+        ]
+
+    def _exists(self) -> bool:
+        return _succeeds("ip", "link", "show", self.interface)
+
+
+def _program(name: str) -> str:
+    if found := shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"):
+        return found
+    raise UsageError(f"{name} is missing", why="tunnels need it", remedy=f"install it: apt install {_PROGRAMS[name]}")
+
+
+def _succeeds(name: str, *arguments: str) -> bool:
+    return subprocess.run([_program(name), *arguments], capture_output=True, check=False).returncode == 0
+
+
+def _run(name: str, *arguments: str, given: str = "") -> str:
+    """Run a program and return its output.
+
+    Raises:
+        UsageError: the program is missing, or refuses.
+    """
+    try:
+        done = subprocess.run(
+            [_program(name), *arguments], input=given, capture_output=True, text=True, check=False, timeout=_TIMEOUT
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnreachableError(f"{name} does not end", why=f"it has been running for {_TIMEOUT} seconds") from error
+    if done.returncode == 0:
+        return done.stdout
+    # The input has the private key, so it is never shown.
+    why = next(iter(done.stderr.strip().splitlines()), f"it ended with status {done.returncode}")
+    is_denied = "not permitted" in done.stderr.lower() or "permission denied" in done.stderr.lower()
+    remedy = "run the command as root, or with the capability CAP_NET_ADMIN" if is_denied else ""
+    raise UsageError(f"{name} {arguments[0]} failed", why=why, remedy=remedy)

@@ -1,0 +1,231 @@
+"""The tunnels of a host follow the registry of a real chain."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from blockota.bindings.identities import enrolment_argument, key_arguments
+from blockota.chain.follow import Follower
+from blockota.errors import ChainError, RefusedError, UsageError
+from blockota.identity.tunnel_keys import create_key, read_private_key
+from blockota.identity.tunnel_settings import TunnelSettings, load_tunnels
+from blockota.identity.tunnel_sync import TunnelSync, join_states, read_tunnels
+from blockota.identity.wireguard import PeerState
+from blockota.model.identity import IdentityKind, ban_reason
+from tests.support.city import City
+from tests.support.identities import UUIDS, enrolment_of, keys_of
+
+OWN = 20
+GATEWAYS = (21, 22, 23)
+
+
+class RecordedInterface:
+    """Stands for WireGuard: it keeps what it was told, in order."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.text = ""
+        self.addresses: list[str] = []
+
+    def open(self, address: IPv4Address) -> None:
+        """Record an opened interface."""
+        self.done.append(f"open {address}")
+
+    def load_rules(self, rules: str) -> None:
+        """Record loaded rules."""
+        self.done.append(f"rules {'8470' in rules}")
+
+    def set_configuration(self, text: str, addresses: Sequence[IPv4Address]) -> None:
+        """Record a configuration."""
+        self.text, self.addresses = text, [str(one) for one in addresses]
+        self.done.append(f"set {len(addresses)}")
+
+    def remove_peer(self, key: str) -> None:
+        """Record a removed peer."""
+        assert key in self.text, "the peer is not there"
+        self.done.append("remove")
+
+
+class Host:
+    """A validator's end of the tunnels on the chain of a city."""
+
+    def __init__(self, city: City) -> None:
+        self.city, self.contract = city, city.identities
+        self.settings = TunnelSettings(UUIDS[OWN], Path("vpn.key"), max_age=600)
+        self.interface, self.said = RecordedInterface(), list[str]()
+        self.sync = TunnelSync(self.settings, "a2V5", self.interface, self.said.append)
+        self.follower = Follower(city.chain)
+
+    def update(self, *, later: int = 0) -> None:
+        """Read the registry, some seconds after the newest block."""
+        self.sync.update(self.contract, self.follower, now=city_time(self.city) + later)
+
+
+def city_time(city: City) -> int:
+    """Return the time of the newest block."""
+    return city.chain.head().time
+
+
+@pytest.fixture(scope="module")
+def enrolled(city: City) -> City:
+    """Return a city with a validator and three gateways that have virtual IPs and tunnel keys."""
+    city.decide("identities", "enrol", enrolment_argument(enrolment_of(OWN, IdentityKind.VALIDATOR)))
+    for number in GATEWAYS:
+        city.decide("identities", "enrol", enrolment_argument(enrolment_of(number)))
+    return city
+
+
+@pytest.fixture
+def host(enrolled: City) -> Host:
+    """Return the validator's end, which has no tunnels yet."""
+    return Host(enrolled)
+
+
+def of_gateways(city: City) -> int:
+    """Return how many gateways with tunnels the registry has."""
+    return len(read_tunnels(city.identities, TunnelSettings(UUIDS[OWN], Path())).peers)
+
+
+def test_the_interface_starts_closed_and_gets_the_peers(host: Host) -> None:
+    """Before the first reading there is no interface; a reading without events changes nothing."""
+    assert host.interface.done == []
+    host.update()
+    count = of_gateways(host.city)
+    assert host.interface.done == ["open 10.64.0.21", "rules True", f"set {count}"]
+    assert {"10.64.0.22", "10.64.0.23"} <= {*host.interface.addresses}
+    host.city.chain.mine()
+    host.update()
+    assert len(host.interface.done) == 3
+
+
+def test_a_ban_is_carried_out_before_everything_else(host: Host) -> None:
+    """A banned gateway is removed at once; when the ban is lifted, it returns."""
+    host.update()
+    count = of_gateways(host.city)
+    host.city.decide("identities", "ban", UUIDS[21].bytes, ban_reason("stolen"))
+    host.update()
+    assert host.interface.done[3:] == ["remove", f"set {count - 1}"]
+    assert any(str(UUIDS[21]) in one and "banned" in one for one in host.said)
+    host.city.decide("identities", "unban", UUIDS[21].bytes)
+    host.update()
+    assert host.interface.done[-1] == f"set {count}"
+
+
+def test_a_rotated_key_replaces_the_peer(host: Host) -> None:
+    """The former tunnel key of a gateway is no peer any more."""
+    host.update()
+    before = base64.b64encode(keys_of(23).tunnel_key or b"").decode()
+    assert before in host.interface.text
+    host.city.decide("identities", "rotate", UUIDS[23].bytes, *key_arguments(keys_of(41)))
+    host.update()
+    assert before not in host.interface.text
+    assert base64.b64encode(keys_of(41).tunnel_key or b"").decode() in host.interface.text
+
+
+def test_the_ban_of_this_host_closes_all_its_tunnels(host: Host) -> None:
+    """A banned validator has no peers."""
+    host.update()
+    host.city.decide("identities", "ban", UUIDS[OWN].bytes, ban_reason("stolen"))
+    host.update()
+    assert host.interface.done[-1] == "set 0"
+    host.city.decide("identities", "unban", UUIDS[OWN].bytes)
+
+
+def test_a_chain_out_of_reach_closes_the_tunnels_after_a_while(host: Host) -> None:
+    """The last peers stay for the time in the settings, and return with the chain."""
+    host.update()
+    now = city_time(host.city)
+    host.sync.expire(now=now + 600)
+    assert host.interface.done[-1] != "set 0"
+    with pytest.raises(ChainError, match="behind"):
+        host.update(later=601)
+    host.sync.expire(now=now + 601)
+    assert host.interface.done[-1] == "set 0"
+    host.city.chain.mine()
+    host.update()
+    assert host.interface.done[-1] == f"set {of_gateways(host.city)}"
+
+
+def test_an_identity_without_tunnel_is_refused(host: Host) -> None:
+    """An end that is not enrolled, or has no virtual IP, has no tunnels."""
+    for uuid in (uuid4(), UUIDS[30]):
+        with pytest.raises(RefusedError, match="has no tunnels"):
+            read_tunnels(host.contract, TunnelSettings(uuid, Path()))
+
+
+def test_the_states_of_tunnels_are_joined_with_the_registry(host: Host) -> None:
+    """A tunnel shows its identity, and a key that no identity has is marked."""
+    host.city.decide("identities", "ban", UUIDS[22].bytes, ban_reason("stolen"))
+    key = base64.b64encode(keys_of(22).tunnel_key or b"").decode()
+    rows = join_states(host.contract.identities(), [PeerState(key, "", 7, 1, 2), PeerState("AAAA", "", None, 0, 0)])
+    assert [row.identity.uuid if row.identity else None for row in rows] == [None, UUIDS[22]]
+    assert rows[0].standing == "not enrolled"
+    assert rows[1].standing.startswith("banned since ")
+    host.city.decide("identities", "unban", UUIDS[22].bytes)
+
+
+def test_a_key_is_made_once_and_kept_secret(tmp_path: Path) -> None:
+    """A key file is never overwritten, and a file that others can read is refused."""
+    path = tmp_path / "vpn.key"
+    public = create_key(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(base64.b64decode(public)) == len(base64.b64decode(read_private_key(path))) == 32
+    with pytest.raises(UsageError, match="not overwritten"):
+        create_key(path)
+    path.chmod(0o644)
+    with pytest.raises(RefusedError, match="not secret"):
+        read_private_key(path)
+    for wrong in ("", "AAAA", "no key", public + "="):
+        path.chmod(0o600)
+        path.write_text(wrong)
+        with pytest.raises(UsageError, match="no tunnel key"):
+            read_private_key(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_private_key(tmp_path / "absent")
+
+
+def settings(tmp_path: Path, text: str) -> TunnelSettings:
+    """Read settings from a file."""
+    (tmp_path / "blockota.toml").write_text(text)
+    return load_tunnels(tmp_path / "blockota.toml", environment=os.environ)
+
+
+GOOD = f'[vpn]\nidentity = "{UUIDS[0]}"\nkey = "vpn.key"\n'
+
+
+def test_settings_are_read(tmp_path: Path) -> None:
+    """The table [vpn] names identity and key; the rest has defaults."""
+    assert settings(tmp_path, GOOD) == TunnelSettings(UUIDS[0], tmp_path / "vpn.key")
+    more = f'interface = "wg1"\nlisten_port = 7\nmax_age = "10m"\n[vpn.endpoints]\n{UUIDS[1]} = "[2001:db8::1]:51820"\n'
+    read = settings(tmp_path, GOOD + more)
+    assert (read.interface, read.listen_port, read.max_age) == ("wg1", 7, 600)
+    assert read.endpoints == {UUID(str(UUIDS[1])): "[2001:db8::1]:51820"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "[vpn]\n",
+        '[vpn]\nidentity = "7"\nkey = "a"\n',
+        GOOD + 'interface = "a; reboot"\n',
+        GOOD + "listen_port = 0\n",
+        GOOD + 'max_age = "ever"\n',
+        GOOD + "peers = 7\n",
+        GOOD + f'[vpn.endpoints]\n{UUIDS[1]} = "host"\n',
+        GOOD + f'[vpn.endpoints]\n{UUIDS[1]} = "host:70000"\n',
+        GOOD + f'[vpn.endpoints]\n{UUIDS[1]} = "host:1\\nPostUp = x"\n',
+        GOOD + '[vpn.endpoints]\nnobody = "host:1"\n',
+    ],
+)
+def test_wrong_settings_are_refused(tmp_path: Path, wrong: str) -> None:
+    """Each setting is checked before it reaches a file of WireGuard."""
+    with pytest.raises(UsageError):
+        settings(tmp_path, wrong)

@@ -1,0 +1,113 @@
+"""Who may reach whom through the tunnels, as files of WireGuard and nftables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from blockota.identity.tunnels import Ports, find_peers, render_interface, render_peers, render_rules
+from blockota.model.identity import Identity, IdentityKind
+from tests.support.identities import UUIDS, enrolment_of
+
+
+def record(number: int, kind: IdentityKind = IdentityKind.GATEWAY, **changed: object) -> Identity:
+    """Return the record of an identity with the virtual IP 10.64.0.(number + 1)."""
+    enrolled = enrolment_of(number, kind)
+    good = Identity(
+        uuid=enrolled.uuid,
+        kind=kind,
+        keys=enrolled.keys,
+        virtual_ip=enrolled.virtual_ip,
+        banned=False,
+        banned_at=None,
+        retired=False,
+        since=0,
+        from_block=0,
+        previous=None,
+    )
+    return replace(good, **changed)  # type: ignore[arg-type]
+
+
+VALIDATOR = record(0, IdentityKind.VALIDATOR)
+CITY = [
+    VALIDATOR,
+    record(1),
+    record(2, banned=True),
+    record(3, retired=True),
+    record(4, virtual_ip=None),
+    record(5, IdentityKind.CLOUD),
+    record(6, IdentityKind.VALIDATOR),
+    record(7, IdentityKind.OPERATOR),
+    record(8),
+    record(9, IdentityKind.FOG),
+]
+
+
+def addresses(own: Identity) -> list[int]:
+    """Return the last byte of the virtual IPs of the peers of an identity, less one: the numbers of the records."""
+    return [int(peer.address) % 256 - 1 for peer in find_peers(CITY, own, {})]
+
+
+@pytest.mark.parametrize(
+    ("own", "numbers"),
+    [
+        (VALIDATOR, [1, 5, 8]),
+        (record(1), [0, 6, 9]),
+        (record(5, IdentityKind.CLOUD), [0, 6, 9]),
+        (record(9, IdentityKind.FOG), [1, 5, 8]),
+        (record(7, IdentityKind.OPERATOR), []),
+        (record(1, banned=True), []),
+        (record(1, retired=True), []),
+        (record(1, virtual_ip=None), []),
+    ],
+)
+def test_the_kinds_decide_who_is_a_peer(own: Identity, numbers: list[int]) -> None:
+    """Validators reach gateways and the cloud; gateways never reach each other; the banned reach no one."""
+    assert addresses(own) == numbers
+
+
+def test_two_gateways_are_never_peers() -> None:
+    """Whatever the records are, no gateway has a gateway as a peer."""
+    for own in CITY:
+        if own.kind is IdentityKind.GATEWAY:
+            assert IdentityKind.GATEWAY not in {peer.kind for peer in find_peers(CITY, own, {})}
+
+
+def test_a_tunnel_exists_at_both_ends_or_at_none() -> None:
+    """If one identity has another as a peer, the other has the first one too."""
+    by_uuid = {one.uuid: one for one in CITY}
+    for own in CITY:
+        for peer in find_peers(CITY, own, {}):
+            assert own.uuid in {back.uuid for back in find_peers(CITY, by_uuid[peer.uuid], {})}
+
+
+def test_equal_records_give_equal_bytes() -> None:
+    """The order in which a node returns the records does not matter."""
+    text = render_peers(find_peers(CITY, VALIDATOR, {}))
+    for shift in range(len(CITY)):
+        assert render_peers(find_peers(CITY[shift:] + CITY[:shift], VALIDATOR, {})) == text
+    assert render_peers(find_peers(CITY[::-1], VALIDATOR, {})) == text
+
+
+def test_a_configuration_has_the_form_of_wireguard() -> None:
+    """A peer that listens is connected to; another one connects to us."""
+    peers = find_peers([VALIDATOR, record(1), record(8)], VALIDATOR, {UUIDS[8]: "192.0.2.7:51820"})
+    assert render_interface("a2V5", 51820, address=IPv4Address("10.64.0.1")) + render_peers(peers) == (
+        "[Interface]\nPrivateKey = a2V5\nListenPort = 51820\nAddress = 10.64.0.1/32\n\n"
+        f"# gateway {UUIDS[1]}\n[Peer]\nPublicKey = {peers[0].encoded_key}\nAllowedIPs = 10.64.0.2/32\n\n"
+        f"# gateway {UUIDS[8]}\n[Peer]\nPublicKey = {peers[1].encoded_key}\nAllowedIPs = 10.64.0.9/32\n"
+        "Endpoint = 192.0.2.7:51820\nPersistentKeepalive = 15\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "port"),
+    [(IdentityKind.GATEWAY, 8471), (IdentityKind.VALIDATOR, 8470), (IdentityKind.CLOUD, 8470)],
+)
+def test_one_port_is_open(kind: IdentityKind, port: int) -> None:
+    """A gateway takes commands, a validator and the cloud requests; everything else is dropped."""
+    rules = render_rules("wg7", kind, Ports())
+    assert [line.split()[-2] for line in rules.splitlines() if "dport" in line] == [str(port)]
+    assert rules.count('iifname "wg7" drop') == 2
