@@ -62,6 +62,14 @@ PARTS = {
     "swupdate": {"swupdate": "swupdate", "openssl": "openssl"},
     "tlog": {"go": "", "litewitness": "", "fsck": "", "ssh-agent": "openssh-client"},
     "wheel": {},
+    "wireguard": {
+        "curl": "curl",
+        "ip": "iproute2",
+        "nft": "nftables",
+        "ping": "iputils-ping",
+        "wg": "wireguard-tools",
+        "wireguard-go": "wireguard-go",
+    },
 }
 """The programs of each folder of tests/peers with their Debian packages; "" for programs that are built from source."""
 BUILT = {"geth": "geth", "ipfs": "kubo", "litewitness": "witness", "fsck": "witness"}

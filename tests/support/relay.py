@@ -15,10 +15,10 @@ class Relay:
         port: the port of the relay, which stays the same after a cut.
     """
 
-    def __init__(self, target: int) -> None:
-        self._target = target
+    def __init__(self, target: int, *, host: str = "127.0.0.1") -> None:
+        self._target, self._host = target, host
         self._sockets: set[socket.socket] = set()
-        self._listener: socket.socket | None = socket.create_server(("127.0.0.1", 0))
+        self._listener: socket.socket | None = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         self._start()
 
@@ -33,7 +33,7 @@ class Relay:
 
     def restore(self) -> None:
         """Accept connections again."""
-        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener = socket.create_server((self._host, self.port))
         self._start()
 
     def _start(self) -> None:

@@ -1,0 +1,1 @@
+"""Tests with WireGuard, iproute2 and nftables, in network namespaces."""

@@ -1,0 +1,134 @@
+"""Tunnels of real WireGuard follow the registry: who reaches whom, through which ports, and who no longer does."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import partial
+
+from blockota.model.identity import ban_reason
+from tests.peers.wireguard.conftest import End, TunnelCity, status_of
+from tests.support.waiting import eventually
+
+_SERVE = "import http.server as s; s.HTTPServer(('{address}', {port}), s.SimpleHTTPRequestHandler).serve_forever()"
+REQUESTS, COMMANDS, OTHER = 8470, 8471, 8472
+
+
+def test_validators_and_gateways_reach_each_other_and_gateways_do_not(tunnels: TunnelCity) -> None:
+    """Each gateway reaches each validator and the reverse; there is no way from gateway to gateway."""
+    for validator in tunnels.validators:
+        for gateway in tunnels.gateways:
+            gateway.comes_to_reach(validator)
+            validator.comes_to_reach(gateway)
+    first, second = tunnels.gateways
+    assert not first.reaches(second)
+    assert not second.reaches(first)
+    assert not tunnels.validators[0].reaches(tunnels.validators[1])
+
+
+def answers(client: End, server: End, port: int) -> bool:
+    """Whether a client gets an answer to an HTTP request through the tunnel."""
+    command = client.host.command("curl", "-s", "-m", "2", "-o", "/dev/null", f"http://{server.address}:{port}/")
+    return subprocess.run(command, check=False).returncode == 0
+
+
+def test_one_port_is_open_at_each_end(tunnels: TunnelCity) -> None:
+    """A validator answers at the request port only, a gateway at the command port only."""
+    validator, gateway = tunnels.validators[0], tunnels.gateways[0]
+    gateway.comes_to_reach(validator)
+    servers = []
+    try:
+        for end in (validator, gateway):
+            for port in (REQUESTS, COMMANDS, OTHER):
+                script = _SERVE.format(address=end.address, port=port)
+                servers.append(
+                    subprocess.Popen(
+                        end.host.command("python3", "-c", script), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                    )
+                )
+                eventually(partial(answers, end, end, port), what=f"a server at port {port}")
+        assert [answers(gateway, validator, port) for port in (REQUESTS, COMMANDS, OTHER)] == [True, False, False]
+        assert [answers(validator, gateway, port) for port in (REQUESTS, COMMANDS, OTHER)] == [False, True, False]
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+
+
+def test_the_virtual_ip_of_another_gets_no_answer(tunnels: TunnelCity) -> None:
+    """A gateway that sends from the virtual IP of another gateway is not heard."""
+    validator, (first, second) = tunnels.validators[0], tunnels.gateways
+    first.comes_to_reach(validator)
+    first.host.run("ip", "address", "add", f"{second.address}/32", "dev", first.interface)
+    command = first.host.command("ping", "-n", "-c", "2", "-W", "1", "-I", second.address, validator.address)
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+    first.host.run("ip", "address", "del", f"{second.address}/32", "dev", first.interface)
+    assert first.reaches(validator)
+
+
+def is_silent(end: End, other: End) -> bool:
+    """Whether an end does not reach another."""
+    return not end.reaches(other)
+
+
+def test_a_ban_ends_the_tunnels_at_all_validators_and_no_others(tunnels: TunnelCity) -> None:
+    """A banned gateway becomes silent everywhere; the other one goes on without a lost packet; the ban is lifted."""
+    banned, other = tunnels.gateways
+    for validator in tunnels.validators:
+        banned.comes_to_reach(validator)
+        other.comes_to_reach(validator)
+    watched = [
+        subprocess.Popen(
+            other.host.command("ping", "-n", "-i", "0.02", "-W", "2", "-c", "200", validator.address),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for validator in tunnels.validators
+    ]
+    tunnels.city.decide("identities", "ban", banned.uuid.bytes, ban_reason("stolen"))
+    for validator in tunnels.validators:
+        eventually(partial(is_silent, banned, validator), what="the end of the tunnel")
+    for ping in watched:
+        output, _ = ping.communicate(timeout=120)
+        assert " 0% packet loss" in output, output
+    for validator in tunnels.validators:
+        keys = {row["uuid"] for row in status_of(validator)}
+        assert keys == {str(other.uuid)}
+    assert {row["uuid"] for row in status_of(banned)} == set()
+    tunnels.city.decide("identities", "unban", banned.uuid.bytes)
+    for validator in tunnels.validators:
+        banned.comes_to_reach(validator)
+
+
+def test_the_status_joins_wireguard_and_the_registry(tunnels: TunnelCity) -> None:
+    """Each tunnel shows its identity, its address, its newest handshake and its bytes."""
+    validator, gateway = tunnels.validators[0], tunnels.gateways[0]
+    gateway.comes_to_reach(validator)
+    row = next(row for row in status_of(validator) if row["uuid"] == str(gateway.uuid))
+    assert (row["kind"], row["virtualIp"], row["banned"]) == ("gateway", gateway.address, False)
+    assert isinstance(row["lastHandshake"], int)
+    assert isinstance(row["received"], int)
+    assert row["received"] > 0
+
+
+def test_the_printed_file_is_one_of_wireguard(tunnels: TunnelCity) -> None:
+    """`wg-quick` and `wg` accept what ``vpn sync --print`` prints for other systems."""
+    gateway = tunnels.gateways[0]
+    printed = subprocess.run(gateway.blockota("vpn", "sync", "--print"), capture_output=True, text=True, check=True)
+    path = gateway.folder / "printed.conf"
+    path.write_text(printed.stdout)
+    path.chmod(0o600)
+    stripped = gateway.host.run("wg-quick", "strip", str(path))
+    (gateway.folder / "stripped.conf").write_text(stripped)
+    gateway.host.run("wg", "syncconf", gateway.interface, str(gateway.folder / "stripped.conf"))
+    gateway.comes_to_reach(tunnels.validators[0])
+
+
+def test_the_tunnels_close_when_the_program_stops(tunnels: TunnelCity) -> None:
+    """After SIGTERM no peer is left; the next start opens the tunnels again."""
+    gateway, validator = tunnels.gateways[0], tunnels.validators[0]
+    gateway.comes_to_reach(validator)
+    gateway.stop()
+    assert status_of(gateway) == []
+    assert not gateway.reaches(validator)
+    gateway.start()
+    gateway.comes_to_reach(validator)

@@ -1,0 +1,95 @@
+"""Network namespaces as separate hosts on one bridge. Needs CAP_NET_ADMIN."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+_NUMBERS = itertools.count(1)
+
+
+def run(*command: str) -> str:
+    """Run a program and return its output; its messages appear if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class NamespaceHost:
+    """A host of a network.
+
+    Attributes:
+        namespace: the name of its namespace.
+        address: its address on the bridge.
+    """
+
+    namespace: str
+    address: str
+
+    def command(self, *words: str) -> list[str]:
+        """Return a command that runs in the namespace."""
+        return ["ip", "netns", "exec", self.namespace, *words]
+
+    def run(self, *words: str) -> str:
+        """Run a program in the namespace."""
+        return run(*self.command(*words))
+
+
+@dataclass
+class Lan:
+    """A bridge with hosts; this machine is the host `address` on it.
+
+    Attributes:
+        name: begin of the names of its interfaces and namespaces.
+        network: the first three bytes of its addresses.
+        hosts: its hosts.
+    """
+
+    name: str
+    network: str
+    hosts: list[NamespaceHost] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """The address of this machine."""
+        return f"{self.network}.1"
+
+    def add(self) -> NamespaceHost:
+        """Add a host."""
+        number = len(self.hosts) + 2
+        host = NamespaceHost(f"{self.name}n{number}", f"{self.network}.{number}")
+        run("ip", "netns", "add", host.namespace)
+        self.hosts.append(host)
+        outside, inside = f"{self.name}v{number}", "eth0"
+        run("ip", "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", host.namespace)
+        run("ip", "link", "set", outside, "master", self.name, "up")
+        host.run("ip", "address", "add", f"{host.address}/24", "dev", inside)
+        host.run("ip", "link", "set", inside, "up")
+        host.run("ip", "link", "set", "lo", "up")
+        return host
+
+
+@contextmanager
+def lan() -> Iterator[Lan]:
+    """Make a bridge, and remove it with its hosts at the end."""
+    number = next(_NUMBERS)
+    # Workers of pytest-xdist are processes of one machine, so names and addresses contain the number of the process.
+    unique = os.getpid() % 200 + 20
+    found = Lan(f"bo{os.getpid() % 10_000}{number}", f"10.{unique}.{number}")
+    run("ip", "link", "add", found.name, "type", "bridge")
+    try:
+        run("ip", "address", "add", f"{found.address}/24", "dev", found.name)
+        run("ip", "link", "set", found.name, "up")
+        yield found
+    finally:
+        for host in found.hosts:
+            pids = subprocess.run(["ip", "netns", "pids", host.namespace], capture_output=True, text=True, check=False)
+            for pid in pids.stdout.split():
+                subprocess.run(["kill", "-9", pid], capture_output=True, check=False)
+            subprocess.run(["ip", "netns", "del", host.namespace], capture_output=True, check=False)
+        run("ip", "link", "del", found.name)
