@@ -35,9 +35,10 @@ TOOLS = {
     "clear-signing": "erc7730",
     "fuzz": "atheris",
     "peers": "smpmgr",
+    "oracle": "cryptoauthlib",
 }
 """Targets whose tool has its own venv, and the tool's command, or its package if it has no command."""
-WITHOUT_COMMAND = {"fuzz"}
+WITHOUT_COMMAND = {"fuzz", "oracle"}
 COMPILING = {
     "gcc": "gcc",
     "make": "make",
@@ -109,7 +110,9 @@ def steps(target: str) -> list[Step]:
     )
     if target == "peers":
         foreign = replace(tool_step(target, sys.executable), title="the packages of foreign clients")
-        return [*steps("tests"), compiled_step(), foreign]
+        # Microchip's licence allows its library with Microchip's products alone: it gets a venv of its own.
+        oracle = replace(tool_step("oracle", sys.executable), title="Microchip's cryptoauthlib")
+        return [*steps("tests"), compiled_step(), foreign, oracle]
     newer = newer_python()
     tools = [tool_step(target, newer or sys.executable)] if target in TOOLS else []
     if target == "tests" and newer:

@@ -56,6 +56,7 @@ PARTS = {
     "mqtt": {"mosquitto": "mosquitto"},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
     "receipts": {"go": ""},
+    "secure_element": {},
     "smp": {"smpmgr": ""},
     "softhsm": {"softhsm2-util": "softhsm2"},
     "stm32flash": {"stm32flash": "stm32flash"},
@@ -78,6 +79,8 @@ TARGETS = {"geth": "clique", "ipfs": "kubo", "litewitness": "witness", "fsck": "
 """The targets of the Makefile that build programs from source."""
 PACKAGES = CLONE / ".build" / "peers" / "bin"
 """The folder with the programs of the packages in requirements-peers.lock, and with a Python that imports them."""
+ORACLE = CLONE / ".build" / "oracle" / "bin" / "python"
+"""The Python that imports the package of requirements-oracle.lock; its licence keeps it apart from all others."""
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin")
 """Folders with daemons, and that of Go's installer, which a user's PATH may not contain."""
 USAGE = 2

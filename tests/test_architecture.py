@@ -57,6 +57,8 @@ HOMES = {
     "serial": ("firmware_host.line", "firmware_host.simulator.server"),
     "rich": ("blockota.cli",),
     "click": ("blockota.cli",),
+    # Microchip's licence: development only, and never in the product.
+    "cryptoauthlib": (),
     "detools": ("blockota.formats.delta",),
     "click_didyoumean": ("blockota.cli",),
     "confusable_homoglyphs": ("blockota.approval.lookalikes",),

@@ -128,15 +128,16 @@ def update_extra(core: ChipCore, command: ChipCommand) -> bytes:
 def lock(core: ChipCore, command: ChipCommand) -> bytes:
     """Lock the configuration zone (mode 0), the data and OTP zones (1), or one slot (2), once and for ever.
 
-    Without bit 7 of the mode, Param2 must be the checksum of what is locked: of the configuration zone, of all slots
-    and the OTP zone, or of the slot.
+    Without bit 7 of the mode, Param2 must be the checksum of the zone: the configuration zone, or all slots and the OTP
+    zone. A slot is locked without a checksum.
     """
     parse(not command.data and not command.mode & 0x40)
     zone, slot = command.mode & 3, command.mode >> 2 & 0xF
     parse(zone <= DATA and (zone == DATA or slot == 0))
     memory = core.memory
-    content = (memory.config, b"".join((*memory.slots, memory.otp)), memory.slots[slot])[zone]
-    require(bool(command.mode & 0x80) or command.param2 == crc16(bytes(content)))
+    if zone != DATA and not command.mode & 0x80:
+        content = bytes(memory.config) if zone == CONFIG else b"".join((*memory.slots, memory.otp))
+        require(command.param2 == crc16(content))
     if zone == CONFIG:
         require(not memory.is_config_locked)
         _refuse_what_is_not_modelled(core)

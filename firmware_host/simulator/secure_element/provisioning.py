@@ -1,0 +1,162 @@
+"""How a maker prepares the ATECC608 of a device: what each slot is for, and the order of writing and locking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blockota.errors import UsageError
+from firmware_host.simulator.secure_element.element import SecureElement
+from firmware_host.simulator.secure_element.memory import CONFIG_SIZE, KEY_CONFIG, SECURE_BOOT, SLOT_CONFIG, SLOT_SIZES
+from firmware_host.simulator.secure_element.protocol import Opcode, crc16
+
+DEVICE_KEY, MAC_KEY, BOOT_DIGEST, GATEWAY_KEY, IMAGE_KEY, AUTHORITY_KEY = 0, 5, 7, 9, 10, 11
+ENTRY_COUNTER = 0
+"""The counter that numbers the entries that a device signs off line; counter 1 is not used."""
+SECURE_BOOT_CONFIG = 3 | BOOT_DIGEST << 8 | IMAGE_KEY << 12
+"""SecureBootConfig: mode 3 keeps the digest of the proven image; the slots of the digest and of the image key."""
+_NO_CHECKSUM, _BLOCK_OF, _CONFIG, _DATA = 0x80, 0x80, 0, 2
+_LOCK_CONFIG, _LOCK_DATA, _LOCK_SLOT = 0, 1, 2
+_POINT, _SECRET = 64, 32
+_VALID = b"\x50"
+"""The first byte of a public key that needs no further validation."""
+
+
+@dataclass(frozen=True)
+class SlotPlan:
+    """The rules of a slot.
+
+    Attributes:
+        slot_config: two bytes of SlotConfig, little endian.
+        key_config: two bytes of KeyConfig, little endian.
+        purpose: what the slot is for, and who can read, write and use it.
+    """
+
+    slot_config: int
+    key_config: int
+    purpose: str
+
+
+UNUSED = SlotPlan(0x8080, 0x001C, "closed: neither read nor written after the data zone is locked")
+PROFILE = {
+    DEVICE_KEY: SlotPlan(
+        0x8081, 0x0033, "the device's private P-256 key: made in the chip, never read or replaced, signs digests"
+    ),
+    MAC_KEY: SlotPlan(
+        0x8080, 0x001C, "32 bytes for MACs over challenges, shared with the gateway; never read or written"
+    ),
+    BOOT_DIGEST: SlotPlan(0x8000, 0x001C, "the digest of the proven image: written by SecureBoot alone, read by all"),
+    GATEWAY_KEY: SlotPlan(
+        0x1000 | AUTHORITY_KEY,
+        0x0012,
+        "the gateway's public key: a new one can be written, and is valid after the authority key signed it",
+    ),
+    IMAGE_KEY: SlotPlan(0x8000, 0x0010, "the vendor's public key for images, checked by SecureBoot; never written"),
+    AUTHORITY_KEY: SlotPlan(0x8000, 0x0010, "the city's public key that validates gateway keys; never written"),
+}
+"""The slots of a device. All others are `UNUSED`."""
+
+
+@dataclass(frozen=True)
+class ProvisioningKeys:
+    """The keys that the maker writes into the chip.
+
+    Attributes:
+        gateway: X and Y of the gateway's public key, 64 bytes; likewise the next two.
+        image: the public key of the vendor's image signatures.
+        authority: the public key whose signatures validate gateway keys.
+        mac: 32 secret bytes of this device.
+    """
+
+    gateway: bytes
+    image: bytes
+    authority: bytes
+    mac: bytes
+
+
+@dataclass(frozen=True)
+class ProvisionedDevice:
+    """What the maker registers of a device.
+
+    Attributes:
+        serial: the chip's serial number, 9 bytes.
+        public_key: X and Y of the device's public key, 64 bytes.
+    """
+
+    serial: bytes
+    public_key: bytes
+
+
+def provision(element: SecureElement, keys: ProvisioningKeys) -> ProvisionedDevice:
+    """Configure, fill and lock a new chip; none of it can be undone.
+
+    1. Write the configuration zone, and lock it with its checksum: the chip refuses if a byte arrived wrong.
+    2. Make the device's private key in the chip.
+    3. Write the public keys and the MAC key in the clear, which only a trusted line can do.
+    4. Lock the data zone. The zone has no checksum that the maker could know, because of the private key.
+    5. Lock the slot of the device's key.
+    6. Compare the device's public key with that of step 2.
+
+    Returns:
+        The serial number and public key for the registry of devices.
+
+    Raises:
+        UsageError: a key has a wrong length, or the chip was locked before; then nothing was written.
+        ChipStatusError: the chip refused a step.
+    """
+    _check(element, keys)
+    wanted = configuration(bytes(element.memory.config))
+    for start in _writable_words():
+        element.execute(Opcode.WRITE, _CONFIG, start >> 2, wanted[start : start + 4])
+    element.execute(Opcode.LOCK, _LOCK_CONFIG, crc16(wanted))
+
+    public = element.execute(Opcode.GENKEY, 0x04, DEVICE_KEY)
+    for slot, key in ((GATEWAY_KEY, keys.gateway), (IMAGE_KEY, keys.image), (AUTHORITY_KEY, keys.authority)):
+        head = _VALID if slot == GATEWAY_KEY else b"\0"
+        _write_slot(element, slot, head.ljust(4, b"\0") + key[:32] + bytes(4) + key[32:])
+    _write_slot(element, MAC_KEY, keys.mac)
+    _write_slot(element, BOOT_DIGEST, bytes(32))
+
+    element.execute(Opcode.LOCK, _NO_CHECKSUM | _LOCK_DATA)
+    element.execute(Opcode.LOCK, _LOCK_SLOT | DEVICE_KEY << 2)
+    if element.execute(Opcode.GENKEY, 0, DEVICE_KEY) != public:
+        raise UsageError("the secure element has lost its key", remedy="discard it, and use another chip")
+    return ProvisionedDevice(element.memory.serial, public)
+
+
+def configuration(current: bytes) -> bytes:
+    """Return the configuration zone of a device: the current one with the rules of the profile, 128 bytes."""
+    wanted = bytearray(current)
+    for slot in range(len(SLOT_SIZES)):
+        plan = PROFILE.get(slot, UNUSED)
+        wanted[SLOT_CONFIG + 2 * slot : SLOT_CONFIG + 2 * slot + 2] = plan.slot_config.to_bytes(2, "little")
+        wanted[KEY_CONFIG + 2 * slot : KEY_CONFIG + 2 * slot + 2] = plan.key_config.to_bytes(2, "little")
+    wanted[SECURE_BOOT : SECURE_BOOT + 2] = SECURE_BOOT_CONFIG.to_bytes(2, "little")
+    return bytes(wanted)
+
+
+def _writable_words() -> list[int]:
+    """Return the starts of the words that Write can write: those after the serial number, without the locks."""
+    return [start for start in range(16, CONFIG_SIZE, 4) if start != 84]  # noqa: PLR2004
+
+
+def _check(element: SecureElement, keys: ProvisioningKeys) -> None:
+    """Refuse wrong keys and a locked chip before anything is written."""
+    lengths = {"gateway": _POINT, "image": _POINT, "authority": _POINT, "mac": _SECRET}
+    for name, length in lengths.items():
+        if len(getattr(keys, name)) != length:
+            raise UsageError(
+                f"the key {name!r} for the secure element has {len(getattr(keys, name))} bytes instead of {length}",
+                remedy="give public keys as X and Y of a point of P-256, and the MAC key as 32 random bytes",
+            )
+    if element.memory.is_config_locked or element.memory.is_data_locked:
+        raise UsageError(
+            "the secure element is locked already, and its rules cannot be changed any more",
+            remedy="use a new chip",
+        )
+
+
+def _write_slot(element: SecureElement, slot: int, content: bytes) -> None:
+    """Write the beginning of a slot in blocks of 32 bytes."""
+    for block, start in enumerate(range(0, len(content), 32)):
+        data = content[start : start + 32].ljust(32, b"\0")
+        element.execute(Opcode.WRITE, _BLOCK_OF | _DATA, slot << 3 | block << 8, data)
