@@ -37,8 +37,20 @@ SLOTS = {"stm32f103": (0x0800_1000, 0x7000), "microbit": (0x4000, 0x1A000), "hos
 
 LOADER = tuple(f"loader/{name}.c" for name in ("bytes", "sha256", "image", "state", "swap", "loader"))
 TEST_IMAGE = ("test_image/main.c", *(f"loader/{name}.c" for name in ("bytes", "sha256", "image", "state")))
-STM32F103_LOADER = tuple(f"ports/stm32f103/{name}.c" for name in ("loader_start", "reset", "flash"))
-STM32F103_IMAGE = tuple(f"ports/stm32f103/{name}.c" for name in ("image_start", "reset", "flash", "uart"))
+AGENT = (
+    *(f"agent/{name}.c" for name in ("main", "serial_line", "cbor", "smp", "os_group", "image_group", "device_group")),
+    *("agent/slot_writer.c", *(f"loader/{name}.c" for name in ("bytes", "memory", "sha256", "image", "state"))),
+)
+CORTEX_M = tuple(f"ports/cortex_m/{name}.c" for name in ("image_start", "reset"))
+STM32F103_LOADER = ("ports/stm32f103/loader_start.c", "ports/cortex_m/reset.c", "ports/stm32f103/flash.c")
+STM32F103_IMAGE = (*CORTEX_M, "ports/stm32f103/flash.c", "ports/stm32f103/uart.c")
+MICROBIT_LOADER = (
+    "ports/microbit/loader_start.c",
+    "ports/cortex_m/reset.c",
+    "ports/microbit/flash.c",
+    "loader/memory.c",
+)
+MICROBIT_IMAGE = (*CORTEX_M, "ports/microbit/flash.c", "ports/microbit/uart.c")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +103,18 @@ def _test_image(signature: Signature, *macros: str) -> Program:
     )
 
 
+def _agent(port: str, version: str, *macros: str) -> Program:
+    """Return the agent for a board."""
+    return Program(
+        port=port,
+        sources=(*AGENT, *(MICROBIT_IMAGE if port == "microbit" else STM32F103_IMAGE)),
+        linker="image.ld",
+        limit=8 * KIB,
+        macros=macros,
+        signature=Signature(version=version),
+    )
+
+
 PROGRAMS = {
     "stm32f103-loader": Program(
         port="stm32f103",
@@ -105,6 +129,15 @@ PROGRAMS = {
         limit=4 * KIB,
         macros=("FAULT_DIGEST_DURING_SWAP",),
     ),
+    "microbit-loader": Program(
+        port="microbit",
+        sources=(*LOADER, "loader/no_secure_element.c", *MICROBIT_LOADER),
+        linker="loader.ld",
+        limit=4 * KIB,
+    ),
+    "microbit-agent-1.0.0": _agent("microbit", "1.0.0"),
+    "microbit-agent-1.1.0": _agent("microbit", "1.1.0"),
+    "stm32f103-agent-1.0.0": _agent("stm32f103", "1.0.0"),
     "stm32f103-test-1.0.0": _test_image(Signature(version="1.0.0")),
     "stm32f103-test-1.1.0": _test_image(Signature(version="1.1.0")),
     "stm32f103-test-2.0.0": _test_image(Signature(version="2.0.0", counter=2), "PADDING=1500"),
@@ -158,10 +191,10 @@ def compile_program(program: Program, target: Path) -> None:
     _run(
         *(f"{TOOLS}gcc", f"-mcpu={CORES[program.port]}", "-mthumb", *C_FLAGS, "-nostdlib"),
         *(f"-D{macro}" for macro in program.macros),
-        *(f"-I{folder}" for folder in (DEVICE / "loader", port)),
+        *(f"-I{folder}" for folder in (DEVICE / "loader", DEVICE / "agent", port)),
         *("-T", str(port / program.linker), "-Wl,--build-id=none,--gc-sections,--fatal-warnings"),
         *(str(DEVICE / source) for source in program.sources),
-        *("-o", str(elf)),
+        *("-lgcc", "-o", str(elf)),
     )
     _run(f"{TOOLS}objcopy", "-O", "binary", str(elf), str(target))
 

@@ -41,6 +41,8 @@ PARTS = {
         "arm-none-eabi-objcopy": "binutils-arm-none-eabi",
         "gcc": "gcc",
         "imgtool": "",
+        "qemu-system-arm": "qemu-system-arm",
+        "smpmgr": "",
     },
     "iotregistry": {},
     "kubo": {"ipfs": ""},

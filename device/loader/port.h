@@ -24,7 +24,7 @@ _Noreturn void port_start_image(uint32_t vector_table);
 /* Reset the microcontroller. */
 _Noreturn void port_reset(void);
 
-/* Return the next byte of the serial line; -1 if none has arrived. */
+/* Return the next byte of the serial line; -1 if none has arrived. May sleep until one arrives. */
 int port_receive(void);
 
 /* Send one byte on the serial line; wait until the transmitter takes it. */

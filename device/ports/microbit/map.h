@@ -17,6 +17,11 @@
 #define RAM 0x20000000u
 #define BOOT_REPORT 0x20003FF0u
 
+#define BOARD_NAME "microbit"
+/* The number that the maker of the chip gave it. */
+#define DEVICE_ID 0x10000060u
+#define DEVICE_ID_SIZE 8u
+
 #define port_flash(address) ((const uint8_t *)(uintptr_t)(address))
 
 #endif

@@ -17,6 +17,11 @@
 #define RAM 0x20000000u
 #define BOOT_REPORT 0x20004FF0u
 
+#define BOARD_NAME "stm32f103"
+/* The number that the maker of the chip gave it. */
+#define DEVICE_ID 0x1FFFF7E8u
+#define DEVICE_ID_SIZE 12u
+
 #define port_flash(address) ((const uint8_t *)(uintptr_t)(address))
 
 #endif

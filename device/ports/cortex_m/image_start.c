@@ -1,4 +1,4 @@
-/* The start of a program in slot 0, after the loader has set the stack pointer and VTOR. */
+/* The start of a program in slot 0, after the loader has set the stack pointer, and VTOR if the core has one. */
 #include <stdint.h>
 
 extern const uint32_t stack_top, data_load;

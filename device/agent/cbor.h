@@ -1,0 +1,40 @@
+/* The part of CBOR (RFC 8949) that SMP needs: maps with text keys in, items of definite length out. */
+#ifndef BLOCKOTA_CBOR_H
+#define BLOCKOTA_CBOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum cbor_type { CBOR_UNSIGNED, CBOR_NEGATIVE, CBOR_BYTES, CBOR_TEXT, CBOR_ARRAY, CBOR_MAP, CBOR_TAG, CBOR_SIMPLE };
+
+struct cbor_item {
+  enum cbor_type type;
+  uint32_t value;      /* of a number; the size of a string; CBOR_FALSE or CBOR_TRUE */
+  const uint8_t *data; /* of a string */
+};
+
+enum { CBOR_FALSE = 20, CBOR_TRUE = 21 };
+
+/* Return whether the bytes are one map of definite length with nothing after it, and no number of 64 bits. */
+bool cbor_is_map(const uint8_t *bytes, uint32_t size);
+
+/* Find the value of a key with this type in a map that cbor_is_map accepted. False without one. */
+bool cbor_find(const uint8_t *map, const char *key, enum cbor_type type, struct cbor_item *item);
+
+/* What is written so far, and the end of the memory; bytes beyond the end are dropped, and `is_full` is set. */
+struct cbor_writer {
+  uint8_t *at, *end;
+  bool is_full;
+};
+
+void cbor_put_head(struct cbor_writer *writer, enum cbor_type type, uint32_t value);
+void cbor_put_text(struct cbor_writer *writer, const char *text);
+void cbor_put_string(struct cbor_writer *writer, enum cbor_type type, const uint8_t *data, uint32_t size);
+
+/* Write a key and its value. */
+void cbor_put_number(struct cbor_writer *writer, const char *key, uint32_t value);
+void cbor_put_bool(struct cbor_writer *writer, const char *key, bool value);
+void cbor_put_bytes(struct cbor_writer *writer, const char *key, const uint8_t *data, uint32_t size);
+void cbor_put_word(struct cbor_writer *writer, const char *key, const char *text);
+
+#endif

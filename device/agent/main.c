@@ -1,0 +1,30 @@
+/* The agent: answers requests on the serial line, until one asks for a reset. */
+#include "main.h"
+
+#include <stdbool.h>
+
+#include "boot_report.h"
+#include "events.h"
+#include "port.h"
+#include "serial_line.h"
+#include "smp.h"
+
+static bool must_reset;
+
+void main_reset_after_answer(void) { must_reset = true; }
+
+_Noreturn void image_run(void) {
+  event_add(EVENT_STARTED, (uint8_t)LAST_BOOT->flags);
+  if (LAST_BOOT->flags & BOOT_REQUEST_REFUSED) event_add(EVENT_REFUSED, (uint8_t)LAST_BOOT->refusal);
+  /* It ends what noise or the program before left of a line, and shows that the receiver is on. */
+  port_send('\n');
+  while (!must_reset) {
+    int byte = port_receive();
+    uint32_t size = byte < 0 ? 0 : serial_take((uint8_t)byte);
+    if (size) smp_answer(serial_packet, size);
+  }
+  /* When these bytes are sent, the answer has left the transmitter. */
+  port_send('\n');
+  port_send('\n');
+  port_reset();
+}

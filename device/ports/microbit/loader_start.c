@@ -1,0 +1,20 @@
+/* Reset of the loader, and the start of an image. */
+#include "loader.h"
+#include "port.h"
+#include "registers.h"
+
+extern const uint32_t stack_top;
+_Noreturn void reset_handler(void);
+
+/* The loader enables no interrupt. A fault resets, also one of the image, whose vector table the core does not use. */
+__attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
+  &stack_top, reset_handler, port_reset, port_reset,
+};
+
+void reset_handler(void) { loader_run(); }
+
+void port_start_image(uint32_t vector_table) {
+  const uint32_t *vectors_of_image = (const uint32_t *)(uintptr_t)vector_table;
+  __asm volatile("msr msp, %0\n bx %1" ::"r"(vectors_of_image[0]), "r"(vectors_of_image[1]));
+  __builtin_unreachable();
+}

@@ -1,0 +1,196 @@
+"""A BBC micro:bit in QEMU with a power supply that can fail at any instant.
+
+QEMU's model of the nRF51 has a flash controller, but neither keeps the flash in a file nor survives a reset: at a reset
+it writes the first content of the flash again. So every boot is a process of its own. At a reset, and when the power is
+cut, the process is stopped, its flash is saved, and it is killed; the next one starts with the saved flash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import select
+import socket
+import subprocess
+import threading
+import tty
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Self
+
+FLASH_SIZE, PAGE_SIZE = 256 * 1024, 1024
+TIMEOUT = 60.0
+"""Seconds for an answer of QEMU."""
+
+
+class Machine:
+    """One process of QEMU, from a reset to the next one.
+
+    Args:
+        folder: a folder for the flash.
+        flash: the content of the flash.
+
+    Attributes:
+        line: the other end of the serial line.
+        monitor: the connection to QEMU's monitor; readable if an event arrived.
+        has_reset: whether the program asked for a reset; QEMU has then stopped.
+        is_up: whether the program has sent something, and can receive.
+    """
+
+    def __init__(self, folder: Path, flash: bytes) -> None:
+        self._file = folder / "flash.bin"
+        self._file.write_bytes(flash)
+        self.line, line = socket.socketpair()
+        self.monitor, monitor = socket.socketpair()
+        self.monitor.settimeout(TIMEOUT)
+        self._lines = self.monitor.makefile("r", encoding="utf-8")
+        self.has_reset = self.is_up = False
+        command = [
+            *("qemu-system-arm", "-M", "microbit", "-nodefaults", "-display", "none", "-S"),
+            *("-chardev", f"socket,id=line,fd={line.fileno()}", "-serial", "chardev:line"),
+            *("-chardev", f"socket,id=monitor,fd={monitor.fileno()}", "-mon", "chardev=monitor,mode=control"),
+            *("-action", "reboot=shutdown,shutdown=pause"),
+            *("-device", f"loader,file={self._file},addr=0,force-raw=on"),
+        ]
+        with line, monitor:
+            self._process = subprocess.Popen(command, pass_fds=(line.fileno(), monitor.fileno()))
+        self._lines.readline()  # the greeting
+        self._ask("qmp_capabilities")
+        self._ask("cont")
+
+    def read_line(self) -> bytes:
+        """Return what the program has sent."""
+        if not self.is_up:
+            # QEMU looks at the line again, which it left out while the receiver was off, when another source is ready.
+            self._ask("query-status")
+            self.is_up = True
+        return self.line.recv(4096)
+
+    def read_event(self) -> None:
+        """Read the event that the monitor has."""
+        self._note(json.loads(self._lines.readline()))
+
+    def end(self) -> bytes:
+        """Stop the processor, kill the process, and return the content of the flash at this instant."""
+        self._ask("stop")
+        self._ask("memsave", val=0, size=FLASH_SIZE, filename=str(self._file))
+        self.kill()
+        return self._file.read_bytes()
+
+    def kill(self) -> None:
+        """Kill the process."""
+        self._process.kill()
+        self._process.wait()
+        for end in (self._lines, self.line, self.monitor):
+            end.close()
+
+    def _ask(self, command: str, **arguments: Any) -> None:
+        self.monitor.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
+        while "return" not in (answer := json.loads(self._lines.readline())):
+            self._note(answer)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        if "error" in message:
+            raise RuntimeError(f"QEMU refuses: {message['error']}")
+        self.has_reset |= message.get("event") == "SHUTDOWN"
+
+
+class QemuBoard:
+    """A micro:bit at a port, which is a link to a pseudo-terminal, as a context manager.
+
+    Args:
+        folder: an empty folder.
+        flash: the first content of the flash.
+
+    Attributes:
+        port: path of the port. It stays when the board resets, as that of an interface chip does.
+        boots: how often the board has started.
+        sent: bytes that the board has received from the port.
+    """
+
+    def __init__(self, folder: Path, flash: bytes) -> None:
+        self.port = folder / "port"
+        self.boots = self.sent = 0
+        self._folder, self._flash = folder, flash.ljust(FLASH_SIZE, b"\xff")
+        self._near, self._far = os.openpty()
+        tty.setraw(self._far)
+        os.set_blocking(self._near, False)
+        self.port.symlink_to(os.ttyname(self._far))
+        self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._wake, self._waker = socket.socketpair()
+        self._is_ending = False
+        self._machine = self._start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Supply the port."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Cut the power for ever."""
+        self._is_ending = True
+        self._waker.send(b"!")
+        self._thread.join()
+        self._machine.kill()
+        self.port.unlink()
+        for end in (self._near, self._far):
+            os.close(end)
+        self._wake.close()
+        self._waker.close()
+
+    def cut(self, damage: Callable[[bytes], bytes] = bytes) -> bytes:
+        """Cut the power, and switch it on again.
+
+        Args:
+            damage: makes the next content of the flash of that at the cut.
+
+        Returns:
+            The content of the flash at the cut.
+        """
+        done: Future[bytes] = Future()
+
+        def order() -> None:
+            flash = self._machine.end()
+            self._flash = damage(flash)
+            self._machine = self._start()
+            done.set_result(flash)
+
+        self._orders.put(order)
+        self._waker.send(b"!")
+        return done.result(TIMEOUT)
+
+    def _start(self) -> Machine:
+        self.boots += 1
+        return Machine(self._folder, self._flash)
+
+    def _serve(self) -> None:
+        """Relay the serial line, and start the board again after each reset."""
+        while not self._is_ending:
+            line, monitor = self._machine.line, self._machine.monitor
+            sources: list[socket.socket | int] = [line, monitor, self._wake]
+            if self._machine.is_up:
+                sources.append(self._near)
+            ready, _, _ = select.select(sources, [], [])
+            if self._near in ready:
+                self._relay(os.read(self._near, 4096))
+            if line in ready:
+                data = self._machine.read_line()
+                with contextlib.suppress(BlockingIOError):  # nobody reads the port
+                    os.write(self._near, data)
+            if monitor in ready:
+                self._machine.read_event()
+                if self._machine.has_reset:
+                    self._flash = self._machine.end()
+                    self._machine = self._start()
+            if self._wake in ready:
+                self._wake.recv(1)
+                while not self._orders.empty():
+                    self._orders.get()()
+
+    def _relay(self, data: bytes) -> None:
+        self.sent += len(data)
+        self._machine.line.sendall(data)
