@@ -43,6 +43,8 @@ from blockota.model.delivery import Stage
 from blockota.repository.server import Listening, listen, tls_context
 from blockota.settings_table import SettingsTable
 
+REPORTERS = "ddi-reporters"
+"""The file with the numbers of the devices that name their running image: their success alone is not a report."""
 _MAX_BODY, _BODY_TIME = 1 << 16, 30
 """The largest body of a request in bytes, and the seconds within which it must arrive."""
 _MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE, _STALL = 2000, 1 << 14, 75, 60
@@ -127,9 +129,10 @@ class DdiFace:
     def __init__(self, settings: DdiSettings, context: FaceContext, *, stall_seconds: float = _STALL) -> None:
         self._settings, self._context, self._stall_seconds = settings, context, stall_seconds
         self._taken: dict[int, int] = {}  # the action that a device has begun
-        self._ended: dict[int, int] = {}  # the action that a device has ended last
+        self._ended: dict[int, tuple[int, Feedback | None]] = {}  # the action that a device ended last, and how
         self._introduced: dict[int, int] = {}  # when a device sent its attributes
-        self._names_image: set[int] = set()  # those that report their running image
+        self._reporters = context.folder / REPORTERS
+        self._names_image = _numbers_in(self._reporters)
         self._hashes: dict[bytes, FileHashes] = {}
         self._port = settings.port
 
@@ -259,7 +262,8 @@ class DdiFace:
         if found.image or found.version or found.hardware:
             await core.reported(number, Report(image=found.image, version=found.version, hardware=found.hardware))
         self._introduced[number] = self._context.clock()
-        if found.image:
+        if found.image and number not in self._names_image:
+            await asyncio.to_thread(_add_number, self._reporters, number)
             self._names_image.add(number)
         return Response()
 
@@ -274,18 +278,23 @@ class DdiFace:
         feedback, action = read_feedback(await _body(request)), _action(request)
         offer = self._offer_of(core, number, action)
         if offer is None:
+            is_over = feedback.is_success or feedback.is_over
             # After a restart of the gateway, only the core knows the action of a repeated message.
-            known = (self._ended.get(number), self._taken.get(number), core.state(number).job)
-            is_repeated = action in known
-            if feedback.is_success or feedback.is_over:
-                self._end(number, action)
-            return Response(status_code=HTTPStatus.OK if is_repeated else HTTPStatus.GONE)
+            is_known = action in (self._taken.get(number), core.state(number).job)
+            if is_known and feedback.is_over and not feedback.is_success:  # it can end a trial, else it is too late
+                is_known = await self._failed(core, number, action, feedback)
+            is_repeated = self._ended.get(number) == (action, feedback)
+            if is_over:
+                self._end(number, action, feedback)
+            return Response(status_code=HTTPStatus.OK if is_known or is_repeated else HTTPStatus.GONE)
         if feedback.is_success:
             await self._succeeded(core, number, offer)
         elif feedback.is_over:
-            await self._failed(core, number, offer, feedback)
+            await self._failed(core, number, action, feedback)
         else:
             await core.progress(number, action)
+            return Response()
+        self._end(number, action, feedback)
         return Response()
 
     async def _succeeded(self, core: Core, number: int, offer: DeviceOffer) -> None:
@@ -303,13 +312,11 @@ class DdiFace:
             await core.outcome(number, offer.job, succeeded=True)
         else:
             await core.reported(number, Report(image=offer.image, product=product))
-        self._end(number, offer.job)
 
-    async def _failed(self, core: Core, number: int, offer: DeviceOffer, feedback: Feedback) -> None:
+    async def _failed(self, core: Core, number: int, action: int, feedback: Feedback) -> bool:
         reason = feedback.details or f"the device answers {feedback.execution}, {feedback.finished}"
         is_refusal = feedback.execution == "rejected"
-        await core.outcome(number, offer.job, succeeded=False, reason=reason, is_refusal=is_refusal)
-        self._end(number, offer.job)
+        return await core.outcome(number, action, succeeded=False, reason=reason, is_refusal=is_refusal)
 
     async def _cancellation(self, _: Core, number: int, request: Request) -> Response:
         action = _action(request)
@@ -351,8 +358,8 @@ class DdiFace:
             raise HTTPException(HTTPStatus.NOT_FOUND, "the action is over")
         return offer
 
-    def _end(self, number: int, action: int) -> None:
-        self._ended[number] = action
+    def _end(self, number: int, action: int, feedback: Feedback | None = None) -> None:
+        self._ended[number] = action, feedback
         self._introduced.pop(number, None)  # what the device runs may have changed
         if self._taken.get(number) == action:
             del self._taken[number]
@@ -369,6 +376,27 @@ class DdiFace:
 
 
 _Handler = Callable[[Core, int, Request], Awaitable[Response]]
+
+
+def _numbers_in(path: Path) -> set[int]:
+    try:
+        return {int(line) for line in path.read_text().splitlines() if line.isdecimal()}
+    except OSError:
+        return set()
+
+
+def _add_number(path: Path, number: int) -> None:
+    """Append a number to a file.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    try:
+        with path.open("a") as file:
+            file.write(f"{number}\n")
+    except OSError as error:
+        why, remedy = error.strerror or str(error), "check the folder and the disk"
+        raise StoreError(f"{path} cannot be written", why=why, remedy=remedy) from error
 
 
 def _hash_file(path: Path, image: bytes) -> FileHashes:

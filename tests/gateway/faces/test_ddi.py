@@ -294,6 +294,7 @@ def test_failures_and_refusals_are_told_apart(tmp_path: Path) -> None:
         assert client.feedback(link, "rejected", "failure") == 200
         core.now_offered[256] = []
         assert client.feedback(link, "rejected", "failure") == 200  # repeated, because the answer was lost
+        assert client.feedback(link, "closed", "failure", "another one") == 410
         assert client.feedback(link.replace("/7", "/9"), "closed", "failure") == 410
 
     serve(tmp_path, core, device)
@@ -392,6 +393,36 @@ def test_a_device_that_names_its_image_is_believed_only_then(tmp_path: Path) -> 
             claims = [(one.device, one.image) for one in gateway.entries() if one.kind is EntryKind.CLAIMED]
             before = [(number, old.release.sha256) for number in (256, 257)]
             assert sorted(claims) == sorted([*before, (256, new.release.sha256)])
+
+    asyncio.run(main())
+
+
+def test_a_success_before_the_device_starts_the_image_is_no_report(tmp_path: Path) -> None:
+    """A device that names its image is known as such after a restart of the gateway, and can end its trial itself."""
+    old, new = release_facts(tmp_path, "1.0.0"), release_facts(tmp_path, "1.1.0")
+
+    async def main() -> None:
+        async with gateway_core(tmp_path, site_facts([known_device(256)], old, new)) as gateway:
+            token, links = gateway.state.issue_token("ddi", [256]), list[str]()
+
+            def begin(client: DdiClient) -> None:
+                client.token = token
+                assert client.attributes(image=old.release.sha256.hex()) == 200
+                client.ask(client.artifact()["url"])
+                links.append(client.poll()["deploymentBase"])
+
+            def end(client: DdiClient) -> None:
+                client.token = token
+                assert client.feedback(links[0], "closed", "success") == 200
+                assert gateway.core.state(256).stage is Stage.TRIAL
+                assert client.feedback(links[0], "closed", "failure", "it does not start") == 200
+
+            await served(tmp_path, gateway.core, begin)
+            await served(tmp_path, gateway.core, end)
+            assert gateway.core.state(256).stage is Stage.PAUSED
+            found = [(one.kind, one.image, one.source) for one in gateway.entries()]
+            claim = (EntryKind.CLAIMED, old.release.sha256, "https://firmware.acme.example")
+            assert found == [claim, (EntryKind.EVENT, new.release.sha256, "it does not start")]
 
     asyncio.run(main())
 
