@@ -109,6 +109,8 @@ class ChipCore:
         rules = self.memory.rules(slot)
         require(not rules.needs_latch or self.is_latched)
         require(rules.authorizing_slot in {None, self.registers.authorized})
+        temp_key = self.registers.temp_key
+        require(not rules.requires_random or (temp_key is not None and not temp_key.is_input))
         return rules
 
     def private_key(self, slot: int) -> ec.EllipticCurvePrivateKey:

@@ -57,9 +57,10 @@ def mac(core: ChipCore, command: ChipCommand) -> bytes:
     """
     mode = command.mode
     parse(not mode & 0x88 and len(command.data) == (0 if mode & _FROM_TEMP_KEY_2 else _KEY))
+    require(core.memory.is_data_locked)
+    key = b"" if mode & _FROM_TEMP_KEY_1 else _mac_key(core, command.param2)
     from_register = _from_temp_key(core, mode)
-    first = from_register if mode & _FROM_TEMP_KEY_1 else _mac_key(core, command.param2)
-    second = from_register if mode & _FROM_TEMP_KEY_2 else command.data
+    first, second = key or from_register, command.data or from_register
     memory, serial = core.memory, core.memory.serial
     otp = bytes(memory.otp[: 11 if mode & _OTP_88 else 8 if mode & _OTP_64 else 0]).ljust(11, b"\0")
     has_serial = bool(mode & _SERIAL)
@@ -82,10 +83,11 @@ def checkmac(core: ChipCore, command: ChipCommand) -> bytes:
     mode = command.mode
     parse(not mode & 0xD8 and len(command.data) == 2 * _KEY + _OTHER)
     challenge, response, other = command.data[:_KEY], command.data[_KEY : 2 * _KEY], command.data[2 * _KEY :]
+    require(core.memory.is_data_locked)
+    key = b"" if mode & _FROM_TEMP_KEY_1 else _mac_key(core, command.param2, is_check=True)
     core.registers.authorized = None
     from_register = _from_temp_key(core, mode)
-    first = from_register if mode & _FROM_TEMP_KEY_1 else _mac_key(core, command.param2, is_check=True)
-    second = from_register if mode & _FROM_TEMP_KEY_2 else challenge
+    first, second = key or from_register, from_register if mode & _FROM_TEMP_KEY_2 else challenge
     otp, serial = bytes(core.memory.otp[:8]) if mode & _OTP_64 else bytes(8), core.memory.serial
     covered = other[:4], otp, other[4:7], serial[8:9], other[7:11], serial[0:2], other[11:13]
     if sha256(first, second, *covered) != response:
@@ -98,7 +100,6 @@ def _mac_key(core: ChipCore, slot: int, *, is_check: bool = False) -> bytes:
     """Return a slot's 32 bytes of key for a MAC; NoMac forbids the making of MACs, but not their check."""
     rules = core.usable(slot)
     require(not rules.is_private and rules.key_type == OTHER_DATA and (is_check or not rules.forbids_mac))
-    require(not rules.requires_random or core.registers.temp_key is not None)
     return bytes(core.memory.slots[slot][:_KEY])
 
 

@@ -68,12 +68,14 @@ class ChipFaults:
         late: seconds that every command takes longer than its limit.
         has_wrong_checksum: one bit of every answer's checksum is inverted.
         truncated_to: the number of bytes that every answer has at most; the bus delivers 0xFF after them.
+        kept_when_cut: the share of a command's changes to slots that remain if the power fails during the command.
     """
 
     is_absent: bool = False
     late: float = 0.0
     has_wrong_checksum: bool = False
     truncated_to: int | None = None
+    kept_when_cut: float = 0.0
 
 
 class SecureElement:
@@ -89,7 +91,8 @@ class SecureElement:
     Args:
         memory: what the chip keeps without power; of a new chip by default.
         clock: returns a monotonic time in seconds.
-        random: returns a number of random bytes; a seeded sequence by default, so that a run can be repeated.
+        random: returns a number of random bytes; by default a sequence seeded with the serial number, so that a run
+            can be repeated. An element that lives in several processes needs random numbers that differ.
     """
 
     def __init__(
@@ -100,11 +103,14 @@ class SecureElement:
         random: Callable[[int], bytes] | None = None,
     ) -> None:
         self.faults = ChipFaults()
-        self.core = ChipCore(memory or ElementMemory(), random or pseudo_random.Random(0).randbytes)  # noqa: S311  # a model's keys protect nothing
+        memory = memory or ElementMemory()
+        seeded = pseudo_random.Random(memory.serial)  # noqa: S311  # a model's keys protect nothing
+        self.core = ChipCore(memory, random or seeded.randbytes)
         self._clock = clock
         self._state = PowerState.ASLEEP
         self._woke_at = self._ready_at = clock()
         self._answer, self._position = b"", 0
+        self._before = self.memory.image()
 
     @property
     def memory(self) -> ElementMemory:
@@ -124,7 +130,13 @@ class SecureElement:
         return self._state
 
     def power_cycle(self) -> None:
-        """Switch the power off and on: registers, latch and prohibition of SecureBoot are lost."""
+        """Switch the power off and on: registers, latch and prohibition of SecureBoot are lost.
+
+        A command that has not ended is undone, or partly undone with the fault `kept_when_cut`.
+        """
+        if self._clock() < self._ready_at:
+            self.memory.tear(self._before, self.faults.kept_when_cut)
+        self._ready_at = self._clock()
         self._sleep()
         self.core.is_latched = self.core.is_boot_prohibited = False
 
@@ -132,7 +144,7 @@ class SecureElement:
         """Receive the wake condition; a chip that is awake ignores it."""
         if self.faults.is_absent or self.power_state() is PowerState.AWAKE:
             return
-        self._state, self._woke_at = PowerState.AWAKE, self._clock()
+        self._state, self._woke_at, self._before = PowerState.AWAKE, self._clock(), self.memory.image()
         self._put(WAKE_ANSWER, WAKE_TIME)
 
     def write(self, word_address: int, data: bytes = b"") -> bool:
@@ -193,6 +205,7 @@ class SecureElement:
 
     def _execute_packet(self, packet: bytes) -> None:
         """Execute a command packet; its answer can be read when the command's time has passed."""
+        self._before = self.memory.image()
         seconds = _REFUSAL_TIME
         try:
             command = decode(packet)

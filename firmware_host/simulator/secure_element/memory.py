@@ -158,6 +158,25 @@ class ElementMemory:
         counters = b"".join(value.to_bytes(4, "little") for value in self.counters)
         return bytes(self.config + self.otp + b"".join(self.slots)) + counters
 
+    def tear(self, before: bytes, share: float) -> None:
+        """Undo a part of what changed since an image was made, as a loss of power during a command does.
+
+        Only slots and the OTP zone can be torn: locks, counters and rules change in one step.
+
+        Args:
+            before: the image from before the command.
+            share: the share of the changed bytes that remain, from 0 for none to 1 for all.
+        """
+        after = self.image()
+        if share >= 1 or before == after:
+            return
+        slots = range(CONFIG_SIZE, IMAGE_SIZE - 8)
+        changed = [at for at in slots if before[at] != after[at]]
+        mixed = bytearray(before)
+        for at in changed[: round(len(changed) * share)]:
+            mixed[at] = after[at]
+        self._fill(mixed)
+
     @classmethod
     def from_image(cls, image: bytes) -> Self:
         """Return the memory with the contents of an image.
@@ -171,14 +190,18 @@ class ElementMemory:
                 remedy="use a file that the model saved",
             )
         memory = cls()
-        memory.config[:] = image[:CONFIG_SIZE]
-        memory.otp[:] = image[CONFIG_SIZE : CONFIG_SIZE + OTP_SIZE]
-        data = image[CONFIG_SIZE + OTP_SIZE : -8]
-        for slot, size in enumerate(SLOT_SIZES):
-            memory.slots[slot][:] = data[_STARTS[slot] : _STARTS[slot] + size]
-        memory.counters = [int.from_bytes(image[at : at + 4], "little") for at in (IMAGE_SIZE - 8, IMAGE_SIZE - 4)]
+        memory._fill(image)
         if max(memory.counters) > COUNTER_MAX:
             raise UsageError(
                 f"a counter of the secure element is above {COUNTER_MAX}", remedy="use a file that the model saved"
             )
         return memory
+
+    def _fill(self, image: bytes | bytearray) -> None:
+        """Replace all contents by those of an image."""
+        self.config[:] = image[:CONFIG_SIZE]
+        self.otp[:] = image[CONFIG_SIZE : CONFIG_SIZE + OTP_SIZE]
+        data = image[CONFIG_SIZE + OTP_SIZE : -8]
+        for slot, size in enumerate(SLOT_SIZES):
+            self.slots[slot][:] = data[_STARTS[slot] : _STARTS[slot] + size]
+        self.counters = [int.from_bytes(image[at : at + 4], "little") for at in (IMAGE_SIZE - 8, IMAGE_SIZE - 4)]

@@ -19,6 +19,8 @@ MISMATCH, PARSE, ECC, FORBIDDEN, GARBLED = 0x01, 0x03, 0x05, 0x0F, 0xFF
 DEVICE, MAC_KEY, OPEN, DIGEST, PUBLIC, BOOT_KEY, VALIDATED, PARENT = 0, 5, 6, 7, 9, 10, 11, 12
 """The slots of the configuration `configure` writes."""
 CONFIG_LOCK, DATA_LOCK, SLOT_LOCK = 0x80, 0x81, 0x82
+CLOSED = (0x8080, 0x001C)
+"""SlotConfig and KeyConfig of a slot that is neither read nor written."""
 
 
 @dataclass
@@ -109,23 +111,26 @@ def configure(element: SecureElement, **slots: tuple[int, int]) -> None:
         element: the element.
         slots: SlotConfig and KeyConfig of more slots, by name ``s3``.
     """
-    rules = (
-        {
-            DEVICE: (0x8083, 0x0033),  # private, signs messages and its own statements, lockable
-            MAC_KEY: (0x8080, 0x001C),  # secret, for MACs
-            OPEN: (0x0000, 0x003C),  # read and written by everybody, lockable
-            DIGEST: (0x8000, 0x001C),  # kept by SecureBoot
-            PUBLIC: (0x8000, 0x0010),
-            BOOT_KEY: (0x8000, 0x0010),
-            VALIDATED: (0x1000 | PARENT, 0x0012),  # a public key that the key in PARENT validates
-            PARENT: (0x8000, 0x0010),
-        }
-        | {int(name[1:]): pair for name, pair in slots.items()}
-    )
+    known = {
+        DEVICE: (0x8083, 0x0033),  # private, signs messages and its own statements, lockable
+        MAC_KEY: (0x8080, 0x001C),  # secret, for MACs
+        OPEN: (0x0000, 0x003C),  # read and written by everybody, lockable
+        DIGEST: (0x8000, 0x001C),  # kept by SecureBoot
+        PUBLIC: (0x8000, 0x0010),
+        BOOT_KEY: (0x8000, 0x0010),
+        VALIDATED: (0x1000 | PARENT, 0x0012),  # a public key that the key in PARENT validates
+        PARENT: (0x8000, 0x0010),
+    }
+    more = {int(name[1:]): pair for name, pair in slots.items()}
+    set_rules(element, dict.fromkeys(range(16), CLOSED) | known | more)
+    element.execute(0x17, CONFIG_LOCK)
+
+
+def set_rules(element: SecureElement, rules: dict[int, tuple[int, int]]) -> None:
+    """Set SlotConfig and KeyConfig of slots."""
     for slot, (slot_config, key_config) in rules.items():
         element.memory.config[20 + 2 * slot : 22 + 2 * slot] = slot_config.to_bytes(2, "little")
         element.memory.config[96 + 2 * slot : 98 + 2 * slot] = key_config.to_bytes(2, "little")
-    element.execute(0x17, CONFIG_LOCK)
 
 
 def write_slot(element: SecureElement, slot: int, data: bytes) -> None:

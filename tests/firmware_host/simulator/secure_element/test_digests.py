@@ -1,0 +1,183 @@
+"""SHA, MAC and CheckMac of the simulated ATECC608, and what they refuse."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import pytest
+
+from firmware_host.simulator.secure_element import SecureElement
+from tests.firmware_host.simulator.secure_element.bench import (
+    DATA_LOCK,
+    DEVICE,
+    FORBIDDEN,
+    MAC_KEY,
+    MISMATCH,
+    PARSE,
+    SERIAL,
+    Bench,
+    configure,
+    refused,
+    sha256,
+    write_slot,
+)
+
+MAC, NONCE, LOCK, RANDOM, CHECKMAC, SHA = 0x08, 0x16, 0x17, 0x1B, 0x28, 0x47
+START, UPDATE, END, HMAC_START, ONLY_OUT, TO_DIGEST = 0, 1, 2, 4, 0xC2, 0x42
+SECRET, CHALLENGE, OTP = bytes(range(32)), bytes(range(50, 82)), bytes(range(200, 232))
+NO_MAC = 4
+
+
+@pytest.fixture
+def chip() -> SecureElement:
+    """Return a locked element with a MAC key, a key that makes no MACs, and an OTP zone."""
+    element = Bench().element
+    configure(element, s4=(0x8090, 0x001C))
+    write_slot(element, MAC_KEY, SECRET)
+    write_slot(element, NO_MAC, SECRET)
+    element.execute(0x12, 0x81, 0, OTP)
+    element.execute(LOCK, DATA_LOCK)
+    return element
+
+
+def digest(chip: SecureElement, message: bytes, end: int = ONLY_OUT) -> bytes:
+    """Compute a digest by the commands SHA."""
+    chip.execute(SHA, START)
+    return finish(chip, message, end)
+
+
+def finish(chip: SecureElement, message: bytes, end: int = ONLY_OUT) -> bytes:
+    """Send the message of a digest that was started."""
+    whole = len(message) // 64 * 64
+    for start in range(0, whole, 64):
+        assert chip.execute(SHA, UPDATE, 64, message[start : start + 64]) == b""
+    return chip.execute(SHA, end, len(message) - whole, message[whole:])
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 127, 128, 1000])
+def test_sha(chip: SecureElement, size: int) -> None:
+    """The digest is SHA-256, also of an empty message."""
+    message = bytes(range(250)) * 4
+    assert digest(chip, message[:size]) == hashlib.sha256(message[:size]).digest()
+
+
+def test_sha_works_on_a_new_chip() -> None:
+    """SHA needs no locks."""
+    assert digest(Bench().element, b"abc") == hashlib.sha256(b"abc").digest()
+
+
+@pytest.mark.parametrize("size", [0, 5, 64, 200])
+def test_hmac(chip: SecureElement, size: int) -> None:
+    """The HMAC uses the first 32 bytes of a slot as its key."""
+    chip.execute(SHA, HMAC_START, MAC_KEY)
+    message = bytes(size)
+    assert finish(chip, message) == hmac.digest(SECRET, message, "sha256")
+
+
+def test_hmac_keys_obey_their_rules(chip: SecureElement) -> None:
+    """A private key and a key with NoMac make no HMAC."""
+    assert [refused(lambda s=s: chip.execute(SHA, HMAC_START, s)) for s in (DEVICE, NO_MAC)] == [FORBIDDEN] * 2  # type: ignore[misc]
+
+
+def test_the_target_of_a_digest(chip: SecureElement) -> None:
+    """The last command puts the digest into TempKey, into the message digest buffer, or nowhere but out."""
+    registers = chip.core.registers
+    digest(chip, b"abc", ONLY_OUT)
+    assert (registers.temp_key, registers.digest) == (None, None)
+    found = digest(chip, b"abc", TO_DIGEST)
+    assert (registers.temp_key, registers.digest) == (None, found)
+    found = digest(chip, b"abd", END)
+    assert registers.temp_key
+    assert (registers.temp_key.value, registers.temp_key.is_input) == (found, True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "param2", "sent"),
+    [
+        (UPDATE, 63, bytes(63)),
+        (UPDATE, 64, bytes(63)),
+        (END, 64, bytes(64)),
+        (END, 3, b"ab"),
+        (0x06, 0, b""),
+        (0x41, 64, bytes(64)),
+    ],
+)
+def test_wrong_parts_of_a_message(chip: SecureElement, mode: int, param2: int, sent: bytes) -> None:
+    """Blocks have 64 bytes, the last part has fewer, and contexts are not modelled."""
+    chip.execute(SHA, START)
+    assert refused(lambda: chip.execute(SHA, mode, param2, sent)) == PARSE
+
+
+def test_a_digest_needs_a_start(chip: SecureElement) -> None:
+    """Without a start, after an end, and after another command there is nothing to continue."""
+    assert refused(lambda: chip.execute(SHA, UPDATE, 64, bytes(64))) == FORBIDDEN
+    digest(chip, b"abc")
+    assert refused(lambda: chip.execute(SHA, END)) == FORBIDDEN
+    chip.execute(SHA, START)
+    chip.execute(RANDOM)
+    assert refused(lambda: chip.execute(SHA, END)) == FORBIDDEN
+
+
+def covered(mode: int) -> bytes:
+    """Return what a MAC with the key in the MAC slot covers after key and challenge."""
+    otp = OTP[:11] if mode & 0x10 else OTP[:8] + bytes(3) if mode & 0x20 else bytes(11)
+    middle, end = (SERIAL[4:8], SERIAL[2:4]) if mode & 0x40 else (bytes(4), bytes(2))
+    return bytes((MAC, mode, MAC_KEY, 0)) + otp + SERIAL[8:9] + middle + SERIAL[:2] + end
+
+
+@pytest.mark.parametrize("mode", [0x00, 0x10, 0x20, 0x40, 0x50, 0x60])
+def test_mac(chip: SecureElement, mode: int) -> None:
+    """The MAC binds the key, the challenge, the command, and as chosen the OTP zone and the serial number."""
+    assert chip.execute(MAC, mode, MAC_KEY, CHALLENGE) == sha256(SECRET, CHALLENGE, covered(mode))
+
+
+@pytest.mark.parametrize(("mode", "load"), [(0x01, 0x00), (0x05, 0x03)])
+def test_a_challenge_in_temp_key(chip: SecureElement, mode: int, load: int) -> None:
+    """TempKey can be the challenge, if bit 2 states its source; the MAC uses it up."""
+    sent = CHALLENGE if load else bytes(20)
+    number = chip.execute(NONCE, load, 0, sent)
+    nonce = CHALLENGE if load else sha256(number, sent, b"\x16\0\0")
+    assert chip.execute(MAC, mode, MAC_KEY) == sha256(SECRET, nonce, covered(mode))
+    assert refused(lambda: chip.execute(MAC, mode, MAC_KEY)) == FORBIDDEN
+    chip.execute(NONCE, load, 0, sent)
+    assert refused(lambda: chip.execute(MAC, mode ^ 4, MAC_KEY)) == FORBIDDEN
+
+
+def test_mac_keys_obey_their_rules(chip: SecureElement) -> None:
+    """A key with NoMac, a private key, and an unlocked data zone make no MAC; wrong lengths are parse errors."""
+    assert refused(lambda: chip.execute(MAC, 0, NO_MAC, CHALLENGE)) == FORBIDDEN
+    assert refused(lambda: chip.execute(MAC, 0, DEVICE, CHALLENGE)) == FORBIDDEN
+    assert refused(lambda: chip.execute(MAC, 0, MAC_KEY, CHALLENGE[:31])) == PARSE
+    assert refused(lambda: chip.execute(MAC, 0, 16, CHALLENGE)) == PARSE
+    assert refused(lambda: chip.execute(MAC, 0x80, MAC_KEY, CHALLENGE)) == PARSE
+    unlocked = Bench().element
+    configure(unlocked)
+    assert refused(lambda: unlocked.execute(MAC, 0, MAC_KEY, CHALLENGE)) == FORBIDDEN
+
+
+@pytest.mark.parametrize("mode", [0x00, 0x20])
+@pytest.mark.parametrize("slot", [MAC_KEY, NO_MAC])
+def test_checkmac(chip: SecureElement, mode: int, slot: int) -> None:
+    """CheckMac accepts the response of a chip with the same key, also with a key that makes no MACs itself."""
+    other = bytes((MAC, mode | 0x40, slot, 0)) + bytes(3) + b"otherS"
+    otp = OTP[:8] if mode else bytes(8)
+    response = sha256(SECRET, CHALLENGE, other[:4], otp, other[4:7], SERIAL[8:9], other[7:11], SERIAL[:2], other[11:13])
+    assert chip.execute(CHECKMAC, mode, slot, CHALLENGE + response + other) == b""
+    for at in (0, 32, 63, 70):
+        spoiled = bytearray(CHALLENGE + response + other)
+        spoiled[at] ^= 1
+        assert refused(lambda sent=bytes(spoiled): chip.execute(CHECKMAC, mode, slot, sent)) == MISMATCH  # type: ignore[misc]
+    assert refused(lambda: chip.execute(CHECKMAC, mode, slot, CHALLENGE + response)) == PARSE
+
+
+def test_checkmac_with_temp_key(chip: SecureElement) -> None:
+    """The challenge can be a nonce in TempKey, so that a response cannot be replayed."""
+    number = chip.execute(NONCE, 0, 0, bytes(20))
+    nonce = sha256(number, bytes(20), b"\x16\0\0")
+    response = sha256(SECRET, nonce, bytes(15), SERIAL[8:9], bytes(4), SERIAL[:2], bytes(2))
+    sent = bytes(32) + response + bytes(13)
+    assert chip.execute(CHECKMAC, 1, MAC_KEY, sent) == b""
+    assert refused(lambda: chip.execute(CHECKMAC, 1, MAC_KEY, sent)) == FORBIDDEN
+    chip.execute(NONCE, 0, 0, bytes(20))
+    assert refused(lambda: chip.execute(CHECKMAC, 1, MAC_KEY, sent)) == MISMATCH

@@ -1,0 +1,281 @@
+"""GenKey, Sign and Verify of the simulated ATECC608, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+
+from firmware_host.simulator.secure_element import SecureElement
+from tests.firmware_host.simulator.secure_element.bench import (
+    DATA_LOCK,
+    DEVICE,
+    ECC,
+    FORBIDDEN,
+    MAC_KEY,
+    MISMATCH,
+    PARENT,
+    PARSE,
+    PUBLIC,
+    SERIAL,
+    SLOT_LOCK,
+    VALIDATED,
+    Bench,
+    configure,
+    pair,
+    refused,
+    sha256,
+    signed,
+    verifies,
+    write_public,
+    write_slot,
+    xy,
+)
+
+NONCE, LOCK, INFO, GENKEY, SIGN, VERIFY, CHECKMAC = 0x16, 0x17, 0x30, 0x40, 0x41, 0x45, 0x28
+TO_TEMP_KEY, TO_DIGEST = 0x03, 0x43
+CREATE, COMPUTE = 0x04, 0x00
+EXTERNAL, INTERNAL, BY_DIGEST = 0x80, 0x00, 0x20
+PEER, OTHER_PEER, CITY = pair(21), pair(22), pair(23)
+DIGEST = sha256(b"message")
+RANDOM_ONLY, LATCHED, AUTHORIZED, OPAQUE, REPLACEABLE, BAD = 1, 2, 3, 4, 6, 8
+
+
+@pytest.fixture
+def chip() -> SecureElement:
+    """Return a locked element with a device key, public keys, and private keys with more rules."""
+    element = Bench().element
+    configure(
+        element,
+        s1=(0x8081, 0x0053),  # needs a random nonce
+        s2=(0x8081, 0x1013),  # needs the persistent latch
+        s3=(0x8081, 0x0013 | 0x80 | MAC_KEY << 8),  # needs a CheckMac with the key in slot 5
+        s4=(0x8081, 0x0011),  # its public key cannot be computed
+        s6=(0x2081, 0x0033),  # can be made again
+    )
+    for slot in (DEVICE, RANDOM_ONLY, LATCHED, AUTHORIZED, OPAQUE, REPLACEABLE):
+        element.execute(GENKEY, CREATE, slot)
+    write_public(element, PUBLIC, xy(PEER.public_key()))
+    write_public(element, PARENT, xy(CITY.public_key()))
+    write_slot(element, MAC_KEY, bytes(32))
+    element.execute(LOCK, DATA_LOCK)
+    return element
+
+
+def sign(chip: SecureElement, slot: int = DEVICE) -> bytes:
+    """Sign the digest from the message digest buffer."""
+    chip.execute(NONCE, TO_DIGEST, 0, DIGEST)
+    return chip.execute(SIGN, EXTERNAL | BY_DIGEST, slot)
+
+
+def test_a_private_key_is_made_once() -> None:
+    """Before the lock GenKey makes a key each time; after it only if the rules allow it and the slot is not locked."""
+    element = Bench().element
+    assert refused(lambda: element.execute(GENKEY, CREATE, DEVICE)) == FORBIDDEN
+    configure(element, s6=(0x2081, 0x0033))
+    first, second = (element.execute(GENKEY, CREATE, DEVICE) for _ in range(2))
+    assert first != second
+    element.execute(LOCK, DATA_LOCK)
+    assert refused(lambda: element.execute(GENKEY, CREATE, DEVICE)) == FORBIDDEN
+    assert element.execute(GENKEY, COMPUTE, DEVICE) == second
+    made = element.execute(GENKEY, CREATE, REPLACEABLE)
+    element.execute(LOCK, SLOT_LOCK | REPLACEABLE << 2)
+    assert refused(lambda: element.execute(GENKEY, CREATE, REPLACEABLE)) == FORBIDDEN
+    assert element.execute(GENKEY, COMPUTE, REPLACEABLE) == made
+
+
+def test_a_signature_is_valid_outside(chip: SecureElement) -> None:
+    """Sign takes the digest from either register, and the public key that GenKey computes verifies it."""
+    public = chip.execute(GENKEY, COMPUTE, DEVICE)
+    assert verifies(public, DIGEST, sign(chip))
+    chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
+    signature = chip.execute(SIGN, EXTERNAL, DEVICE)
+    assert verifies(public, DIGEST, signature)
+    with pytest.raises(InvalidSignature):
+        verifies(public, sha256(b"other"), signature)
+
+
+@pytest.mark.parametrize("mode", [EXTERNAL, EXTERNAL | BY_DIGEST])
+def test_a_digest_is_signed_once(chip: SecureElement, mode: int) -> None:
+    """A signature uses its register up; without a digest there is nothing to sign."""
+    assert refused(lambda: chip.execute(SIGN, mode, DEVICE)) == FORBIDDEN
+    chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
+    chip.execute(NONCE, TO_DIGEST, 0, DIGEST)
+    chip.execute(SIGN, mode, DEVICE)
+    assert refused(lambda: chip.execute(SIGN, mode, DEVICE)) == FORBIDDEN
+
+
+def test_a_random_nonce_is_not_signed_as_a_message(chip: SecureElement) -> None:
+    """Sign refuses a TempKey that did not come from outside."""
+    chip.execute(NONCE, 0, 0, bytes(20))
+    assert refused(lambda: chip.execute(SIGN, EXTERNAL, DEVICE)) == FORBIDDEN
+
+
+@pytest.mark.parametrize("slot", [PUBLIC, MAC_KEY])
+def test_only_private_keys_sign(chip: SecureElement, slot: int) -> None:
+    """A slot with other data signs nothing, and GenKey makes no key in it."""
+    assert refused(lambda: sign(chip, slot)) == FORBIDDEN
+    assert refused(lambda: chip.execute(GENKEY, CREATE, slot)) == FORBIDDEN
+
+
+def test_keys_work_after_the_lock_only() -> None:
+    """Before the data zone is locked, Sign refuses."""
+    element = Bench().element
+    configure(element)
+    element.execute(GENKEY, CREATE, DEVICE)
+    assert refused(lambda: sign(element)) == FORBIDDEN
+    element.execute(LOCK, DATA_LOCK)
+    assert sign(element)
+
+
+def test_an_empty_slot_is_an_ecc_fault() -> None:
+    """A private slot without a key cannot sign, and Info(KeyValid) shows it."""
+    element = Bench().element
+    configure(element)
+    element.execute(LOCK, DATA_LOCK)
+    assert refused(lambda: sign(element)) == ECC
+    assert element.execute(INFO, 1, DEVICE) == bytes(4)
+
+
+def test_key_valid(chip: SecureElement) -> None:
+    """Info(KeyValid) is 1 for a private key and a public key, and 0 for a public key that is not validated."""
+    assert [chip.execute(INFO, 1, slot)[0] for slot in (DEVICE, PUBLIC, VALIDATED)] == [1, 1, 0]
+    assert refused(lambda: chip.execute(INFO, 1, MAC_KEY)) == FORBIDDEN
+
+
+def test_a_public_key_can_be_secret(chip: SecureElement) -> None:
+    """Without the bit PubInfo the public key of a private key cannot be computed."""
+    assert refused(lambda: chip.execute(GENKEY, COMPUTE, OPAQUE)) == FORBIDDEN
+    assert sign(chip, OPAQUE)
+
+
+def test_a_key_can_need_a_random_nonce(chip: SecureElement) -> None:
+    """A key with ReqRandom signs only while TempKey is a random nonce."""
+    assert refused(lambda: sign(chip, RANDOM_ONLY)) == FORBIDDEN
+    chip.execute(NONCE, 0, 0, bytes(20))
+    assert sign(chip, RANDOM_ONLY)
+
+
+def test_a_key_can_need_the_latch(chip: SecureElement) -> None:
+    """A key with PersistentDisable signs only after the latch was set, until the power fails."""
+    assert refused(lambda: sign(chip, LATCHED)) == FORBIDDEN
+    chip.core.is_latched = True
+    assert sign(chip, LATCHED)
+    chip.power_cycle()
+    assert refused(lambda: sign(chip, LATCHED)) == FORBIDDEN
+
+
+def test_a_key_can_need_an_authorization(chip: SecureElement) -> None:
+    """A key with ReqAuth signs only after a CheckMac with its other key, until the next sleep."""
+    assert refused(lambda: sign(chip, AUTHORIZED)) == FORBIDDEN
+    other = bytes(13)
+    response = sha256(bytes(32), DIGEST, bytes(4), bytes(11), SERIAL[8:9], bytes(4), SERIAL[:2], bytes(2))
+    chip.execute(CHECKMAC, 0, MAC_KEY, DIGEST + response + other)
+    assert sign(chip, AUTHORIZED)
+    assert refused(lambda: chip.execute(CHECKMAC, 0, MAC_KEY, DIGEST + bytes(32) + other)) == MISMATCH
+    assert refused(lambda: sign(chip, AUTHORIZED)) == FORBIDDEN
+
+
+@pytest.mark.parametrize(("mode", "load"), [(2, TO_TEMP_KEY), (2 | BY_DIGEST, TO_DIGEST)])
+def test_verify_external(chip: SecureElement, mode: int, load: int) -> None:
+    """A good signature is accepted; one of another digest or key is a mismatch; a wrong point is an ECC fault."""
+    good, public = signed(PEER, DIGEST), xy(PEER.public_key())
+
+    def verify(signature: bytes, public: bytes, param2: int = 4) -> bytes:
+        chip.execute(NONCE, load, 0, DIGEST)
+        return chip.execute(VERIFY, mode, param2, signature + public)
+
+    assert verify(good, public) == b""
+    assert refused(lambda: verify(signed(PEER, sha256(b"other")), public)) == MISMATCH
+    assert refused(lambda: verify(good, xy(OTHER_PEER.public_key()))) == MISMATCH
+    assert refused(lambda: verify(good, bytes(63) + b"\1")) == ECC
+    assert refused(lambda: verify(good, public, 0)) == PARSE
+    verify(good, public)
+    assert refused(lambda: chip.execute(VERIFY, mode, 4, good + public)) == FORBIDDEN
+
+
+def verify_stored(chip: SecureElement, slot: int, signature: bytes) -> bytes:
+    """Verify a signature of the digest by a key in a slot."""
+    chip.execute(NONCE, TO_DIGEST, 0, DIGEST)
+    return chip.execute(VERIFY, BY_DIGEST, slot, signature)
+
+
+def test_verify_stored(chip: SecureElement) -> None:
+    """The key in a slot accepts its owner's signatures; a private key's slot cannot verify."""
+    assert verify_stored(chip, PUBLIC, signed(PEER, DIGEST)) == b""
+    assert refused(lambda: verify_stored(chip, PUBLIC, signed(OTHER_PEER, DIGEST))) == MISMATCH
+    assert refused(lambda: verify_stored(chip, DEVICE, signed(PEER, DIGEST))) == FORBIDDEN
+    assert refused(lambda: verify_stored(chip, 16, signed(PEER, DIGEST))) == PARSE
+    assert refused(lambda: verify_stored(chip, PUBLIC, signed(PEER, DIGEST)[:63])) == PARSE
+
+
+def change_validity(
+    chip: SecureElement, *, invalidate: bool = False, signer: object = CITY, slot: int = VALIDATED
+) -> bytes:
+    """Validate or invalidate the key of `OTHER_PEER` with a signature over what a signing chip would state."""
+    temp_key = sha256(
+        DIGEST, b"\x40\x10" + bytes((VALIDATED, 0)), SERIAL[8:9], SERIAL[:2], bytes(25), xy(OTHER_PEER.public_key())
+    )
+    first = bytes((invalidate, PARENT, 0, 0x0C, 0x10, 0x12, 0, 0x50 | VALIDATED, 0, 0))
+    last = bytes((0, 0, 1, invalidate, 0))
+    message = sha256(temp_key, b"\x41", first, SERIAL[8:9], bytes(4), SERIAL[:2], last)
+    chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
+    chip.execute(GENKEY, 0x10, VALIDATED, bytes((0x10, VALIDATED, 0)))
+    signature = signed(signer, message)  # type: ignore[arg-type]
+    return chip.execute(VERIFY, 7 if invalidate else 3, slot, signature + first + bytes(4) + last)
+
+
+def test_a_public_key_is_validated_and_invalidated(chip: SecureElement) -> None:
+    """A written key works after its parent signed it, until it is written again or invalidated."""
+    write_public(chip, VALIDATED, xy(OTHER_PEER.public_key()))
+    good = signed(OTHER_PEER, DIGEST)
+    assert refused(lambda: verify_stored(chip, VALIDATED, good)) == FORBIDDEN
+    assert refused(lambda: change_validity(chip, signer=OTHER_PEER)) == MISMATCH
+    assert refused(lambda: change_validity(chip, slot=PUBLIC)) == FORBIDDEN
+    assert refused(lambda: verify_stored(chip, VALIDATED, good)) == FORBIDDEN
+    change_validity(chip)
+    assert verify_stored(chip, VALIDATED, good) == b""
+    write_public(chip, VALIDATED, xy(OTHER_PEER.public_key()))
+    assert refused(lambda: verify_stored(chip, VALIDATED, good)) == FORBIDDEN
+    change_validity(chip)
+    change_validity(chip, invalidate=True)
+    assert refused(lambda: verify_stored(chip, VALIDATED, good)) == FORBIDDEN
+
+
+@pytest.mark.parametrize("with_serial", [0, 0x40])
+def test_the_chip_signs_a_statement_about_its_key(chip: SecureElement, with_serial: int) -> None:
+    """Sign(Internal) covers the key's digest, its rules and the chip's serial number."""
+    chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
+    public = chip.execute(GENKEY, 0x08, DEVICE)
+    temp_key = sha256(DIGEST, bytes((0x40, 0x08, DEVICE, 0)), SERIAL[8:9], SERIAL[:2], bytes(25), public)
+    middle, end = (SERIAL[4:8], SERIAL[2:4]) if with_serial else (bytes(4), bytes(2))
+    rules = bytes.fromhex("8380 3300")
+    statement = bytes((0x41, with_serial, DEVICE, 0)) + rules + bytes((0x50, 0, 0)) + SERIAL[8:9] + middle
+    signature = chip.execute(SIGN, INTERNAL | with_serial, DEVICE)
+    assert verifies(public, sha256(temp_key, statement, SERIAL[:2], end, b"\1\0\0"), signature)
+
+
+def test_internal_statements_need_a_digest_and_the_permission(chip: SecureElement) -> None:
+    """Without GenKey's digest in TempKey, or with a key without the permission, there is no statement."""
+    chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
+    assert refused(lambda: chip.execute(SIGN, INTERNAL, DEVICE)) == FORBIDDEN
+    chip.execute(NONCE, TO_TEMP_KEY, 0, DIGEST)
+    chip.execute(GENKEY, 0x08, REPLACEABLE)
+    assert refused(lambda: chip.execute(SIGN, INTERNAL, REPLACEABLE)) == FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    ("opcode", "mode", "param2", "sent"),
+    [
+        (GENKEY, 0x02, DEVICE, b""),
+        (GENKEY, CREATE, 16, b""),
+        (GENKEY, 0x10, PUBLIC, b"ab"),
+        (SIGN, EXTERNAL | 2, DEVICE, b""),
+        (SIGN, EXTERNAL | 1, DEVICE, b""),
+        (SIGN, EXTERNAL, 16, b""),
+        (VERIFY, 1, PUBLIC, bytes(64)),
+        (VERIFY, 0x80, PUBLIC, bytes(64)),
+    ],
+)
+def test_wrong_parameters(chip: SecureElement, opcode: int, mode: int, param2: int, sent: bytes) -> None:
+    """A command with a wrong mode, slot or length is a parse error."""
+    assert refused(lambda: chip.execute(opcode, mode, param2, sent)) == PARSE

@@ -1,0 +1,208 @@
+"""SecureBoot of the simulated ATECC608 in all modes, and loss of power during a command."""
+
+from __future__ import annotations
+
+import pytest
+
+from firmware_host.simulator.secure_element import ChipFaults, SecureElement
+from tests.firmware_host.simulator.secure_element.bench import (
+    BOOT_KEY,
+    COMMAND,
+    DATA_LOCK,
+    DIGEST,
+    FORBIDDEN,
+    MAC_KEY,
+    MISMATCH,
+    OPEN,
+    PARSE,
+    SLOT_LOCK,
+    Bench,
+    configure,
+    packet,
+    pair,
+    refused,
+    sha256,
+    signed,
+    write_public,
+    write_slot,
+    xy,
+)
+
+NONCE, LOCK, BOOT = 0x16, 0x17, 0x80
+FULL, STORE, COPY = 5, 6, 7
+BOTH, KEEP_SIGNATURE, KEEP_DIGEST = 1, 2, 3
+VENDOR, STRANGER = pair(31), pair(32)
+OLD, NEW = sha256(b"old image"), sha256(b"new image")
+SECRET = bytes(range(32))
+
+
+def chip_with(mode: int, *, kept: int = DIGEST, flags: int = 0, bench: Bench | None = None) -> SecureElement:
+    """Return a locked element whose SecureBootConfig has a mode, more flags, and the slot of the kept value."""
+    element = (bench or Bench()).element
+    element.memory.config[70:72] = (mode | flags | kept << 8 | BOOT_KEY << 12).to_bytes(2, "little")
+    element.memory.config[90:92] = (2 | MAC_KEY << 12).to_bytes(2, "little")
+    configure(element, s8=(0x8000, 0x003C))
+    write_public(element, BOOT_KEY, xy(VENDOR.public_key()))
+    write_slot(element, MAC_KEY, SECRET)
+    element.execute(LOCK, DATA_LOCK)
+    return element
+
+
+def boot(chip: SecureElement, mode: int, digest: bytes, signature: bytes = b"") -> bytes:
+    """Run SecureBoot."""
+    return chip.execute(BOOT, mode, 0, digest + signature)
+
+
+def test_the_digest_is_kept() -> None:
+    """FullCopy keeps a signed digest, and FullStore compares with it; nothing else changes what is kept."""
+    chip = chip_with(KEEP_DIGEST)
+    assert refused(lambda: boot(chip, STORE, OLD)) == MISMATCH
+    boot(chip, COPY, OLD, signed(VENDOR, OLD))
+    boot(chip, STORE, OLD)
+    assert refused(lambda: boot(chip, STORE, NEW)) == MISMATCH
+    assert refused(lambda: boot(chip, COPY, NEW, signed(STRANGER, NEW))) == MISMATCH
+    assert refused(lambda: boot(chip, COPY, NEW, signed(VENDOR, OLD))) == MISMATCH
+    boot(chip, FULL, NEW, signed(VENDOR, NEW))
+    boot(chip, STORE, OLD)
+    boot(chip, COPY, NEW, signed(VENDOR, NEW))
+    boot(chip, STORE, NEW)
+    assert refused(lambda: boot(chip, STORE, OLD)) == MISMATCH
+
+
+def test_the_signature_is_kept() -> None:
+    """In mode 2 FullCopy keeps the signature, and FullStore verifies the digest with it."""
+    chip = chip_with(KEEP_SIGNATURE, kept=8)
+    assert refused(lambda: boot(chip, STORE, OLD)) == MISMATCH
+    boot(chip, COPY, OLD, signed(VENDOR, OLD))
+    boot(chip, STORE, OLD)
+    assert refused(lambda: boot(chip, STORE, NEW)) == MISMATCH
+
+
+def test_nothing_is_kept() -> None:
+    """In mode 1 there is Full alone; in mode 0 there is no SecureBoot."""
+    chip = chip_with(BOTH)
+    boot(chip, FULL, OLD, signed(VENDOR, OLD))
+    assert refused(lambda: boot(chip, FULL, OLD, signed(STRANGER, OLD))) == MISMATCH
+    assert refused(lambda: boot(chip, COPY, OLD, signed(VENDOR, OLD))) == FORBIDDEN
+    assert refused(lambda: boot(chip, STORE, OLD)) == FORBIDDEN
+    off = chip_with(0)
+    assert refused(lambda: boot(off, FULL, OLD, signed(VENDOR, OLD))) == FORBIDDEN
+
+
+def test_secureboot_needs_the_locks() -> None:
+    """Before the data zone is locked SecureBoot refuses."""
+    element = Bench().element
+    element.memory.config[70:72] = (KEEP_DIGEST | DIGEST << 8 | BOOT_KEY << 12).to_bytes(2, "little")
+    configure(element)
+    assert refused(lambda: boot(element, STORE, OLD)) == FORBIDDEN
+
+
+def test_a_locked_slot_keeps_its_digest() -> None:
+    """FullCopy cannot write to a slot that was locked."""
+    chip = chip_with(KEEP_DIGEST, kept=OPEN)
+    boot(chip, COPY, OLD, signed(VENDOR, OLD))
+    chip.execute(LOCK, SLOT_LOCK | OPEN << 2)
+    assert refused(lambda: boot(chip, COPY, NEW, signed(VENDOR, NEW))) == FORBIDDEN
+    boot(chip, STORE, OLD)
+
+
+def test_the_prohibition() -> None:
+    """With bit 6 the command works once more after a loss of power, and not before, asleep or awake."""
+    chip = chip_with(KEEP_DIGEST)
+    boot(chip, COPY | 0x40, OLD, signed(VENDOR, OLD))
+    assert refused(lambda: boot(chip, STORE, OLD)) == FORBIDDEN
+    chip.power_cycle()
+    boot(chip, STORE, OLD)
+
+
+@pytest.mark.parametrize(("flags", "latched"), [(0, False), (8, True)])
+def test_the_latch(flags: int, latched: bool) -> None:  # noqa: FBT001
+    """With bit 3 of SecureBootConfig a success sets the persistent latch until the power fails; a failure does not."""
+    chip = chip_with(KEEP_DIGEST, flags=flags)
+    assert refused(lambda: boot(chip, STORE, OLD)) == MISMATCH
+    assert not chip.core.is_latched
+    boot(chip, COPY, OLD, signed(VENDOR, OLD))
+    assert chip.core.is_latched is latched
+    chip.power_cycle()
+    assert not chip.core.is_latched
+
+
+def protected(chip: SecureElement, mode: int, digest: bytes, signature: bytes = b"") -> tuple[bytes, bytes]:
+    """Run SecureBoot with an encrypted digest; return the answer, and the MAC that the host computes."""
+    number = chip.execute(NONCE, 0, 0, bytes(20))
+    session = sha256(SECRET, sha256(number, bytes(20), b"\x16\0\0"))
+    encrypted = bytes(a ^ b for a, b in zip(digest, session, strict=True))
+    found = boot(chip, mode | 0x80, encrypted, signature)
+    return found, sha256(session, digest, signature, bytes((0x80, mode | 0x80, 0, 0)))
+
+
+def test_protected_wires() -> None:
+    """With bit 7 the answer is a MAC made with the IO protection key and a nonce, and the nonce is used up."""
+    chip = chip_with(KEEP_DIGEST)
+    found, expected = protected(chip, COPY, OLD, signed(VENDOR, OLD))
+    assert found == expected
+    found, expected = protected(chip, STORE, OLD)
+    assert found == expected
+    assert refused(lambda: protected(chip, STORE, NEW)) == MISMATCH
+    assert refused(lambda: boot(chip, STORE | 0x80, OLD)) == FORBIDDEN
+
+
+def test_a_nonce_can_be_required() -> None:
+    """With bit 4 of SecureBootConfig there is no SecureBoot in the clear, nor with a nonce of the host alone."""
+    chip = chip_with(KEEP_DIGEST, flags=0x10)
+    assert refused(lambda: boot(chip, COPY, OLD, signed(VENDOR, OLD))) == FORBIDDEN
+    chip.execute(NONCE, 3, 0, bytes(32))
+    assert refused(lambda: boot(chip, COPY | 0x80, OLD, signed(VENDOR, OLD))) == FORBIDDEN
+    found, expected = protected(chip, COPY, OLD, signed(VENDOR, OLD))
+    assert found == expected
+
+
+@pytest.mark.parametrize(("mode", "size"), [(4, 32), (STORE, 96), (FULL, 32), (COPY, 95), (STORE | 8, 32)])
+def test_wrong_parameters(mode: int, size: int) -> None:
+    """A wrong mode or length is a parse error."""
+    chip = chip_with(KEEP_DIGEST)
+    assert refused(lambda: chip.execute(BOOT, mode, 0, bytes(size))) == PARSE
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.0, OLD), (0.5, None), (1.0, NEW)])
+def test_the_power_fails_while_a_digest_is_kept(share: float, kept: bytes | None) -> None:
+    """After a cut within the 80 ms the chip has the old digest, the new one, or a torn one that proves no image."""
+    bench = Bench()
+    chip = chip_with(KEEP_DIGEST, bench=bench)
+    boot(chip, COPY, OLD, signed(VENDOR, OLD))
+    bench.woken()
+    chip.faults = ChipFaults(kept_when_cut=share)
+    assert chip.write(COMMAND, packet(BOOT, COPY, 0, NEW + signed(VENDOR, NEW)))
+    bench.now += 0.04
+    chip.power_cycle()
+    for digest in (OLD, NEW):
+        if digest == kept:
+            boot(chip, STORE, digest)
+        else:
+            assert refused(lambda d=digest: boot(chip, STORE, d)) == MISMATCH  # type: ignore[misc]
+    boot(chip, COPY, NEW, signed(VENDOR, NEW))
+    boot(chip, STORE, NEW)
+
+
+@pytest.mark.parametrize("cut_after", [0.024, 0.026])
+def test_a_counter_is_never_torn(cut_after: float) -> None:
+    """A cut before the 25 ms of Counter have passed leaves the counter as it was; a later one changes nothing."""
+    bench = Bench()
+    chip = chip_with(KEEP_DIGEST, bench=bench)
+    chip.memory.counters[0] = 0xFFFF
+    bench.woken()
+    chip.faults = ChipFaults(kept_when_cut=0.5)
+    assert chip.write(COMMAND, packet(0x24, 1))
+    bench.now += cut_after
+    chip.power_cycle()
+    assert chip.memory.counters[0] == (0xFFFF if cut_after < 0.025 else 0x10000)
+
+
+def test_a_cut_after_a_wake_changes_nothing() -> None:
+    """A loss of power during the wake time leaves what earlier commands wrote."""
+    bench = Bench()
+    chip = chip_with(KEEP_DIGEST, bench=bench)
+    boot(chip, COPY, OLD, signed(VENDOR, OLD))
+    chip.wake()
+    chip.power_cycle()
+    boot(chip, STORE, OLD)
