@@ -20,7 +20,7 @@ from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.replication import ReplicationContract
 from blockota.chain import Chain
 from blockota.connection import Connection
-from blockota.errors import Action, ChainError, ProposalError, RefusedError, shortened
+from blockota.errors import Action, ChainError, ProposalError, RefusedError, StoreError, shortened
 from blockota.ethereum import to_checksum_address
 from blockota.formats.abi import DecodingError, interface
 from blockota.model.container import NO_CHIP, Container
@@ -32,6 +32,7 @@ from blockota.stores.search import find_image
 from blockota.vendor.deltas import with_patches
 from blockota.vendor.description import find_description
 from blockota.vendor.drafting import ChipMemory, with_file, with_image
+from blockota.vendor.files import read_image_key
 from blockota.vendor.images import ImageInputs
 from blockota.vendor.propose import Reason
 from blockota.vendor.queue import with_queue
@@ -179,6 +180,7 @@ def review_on(
         BlockOTAError: an image cannot be checked.
     """
     places = inputs or ImageInputs(lambda: connection.store, sources=connection.image_sources())
+    places = replace(places, image_keys=connection.settings.image_keys)
     return review_proposal(proposal, view, places, is_pinned=True, is_required=True)
 
 
@@ -224,10 +226,15 @@ def complete_draft(
     Raises:
         UsageError: the file does not exist, the file contradicts the draft, or the library for deltas is not installed.
         RefusedError: the product is not paired, its chip is not supported, or the file is not an image.
-        StoreError: the image of an older release was not found.
+        StoreError: the image of an older release, or the manifest of the newest release of MCUboot, was not found.
     """
     contract = contract or connection.contract
-    draft = _with_image(draft, path, contract=contract)
+    draft = replace(
+        _with_image(draft, path, contract=contract),
+        image_key=read_image_key(connection.settings.image_keys, draft.product),
+    )
+    if draft.container is Container.MCUBOOT:
+        draft = replace(draft, least_counter=_newest_counter(connection, contract, draft.product))
     if not draft.delta_from:
         return draft
 
@@ -238,6 +245,27 @@ def complete_draft(
             return file.read()
 
     return with_patches(draft, contract, read_image=read_image)
+
+
+def _newest_counter(connection: Connection, contract: BlockOTAContract, product: str) -> int:
+    """Return the security counter of a product's newest release; 0 without a release or a counter.
+
+    Raises:
+        StoreError: the manifest of the release, which has the counter, was not found.
+    """
+    newest = contract.latest(product)
+    if newest is None:
+        return 0
+    stages = connection.image_sources().stages(newest)
+    described = find_description(contract, newest, open_store=lambda: connection.store, stages=stages)
+    if described.trouble:
+        raise StoreError(
+            f"the security counter of {product} {newest.version} is not known",
+            why=f"it is in the manifest, which was not found: {described.trouble}",
+            remedy="name a source that has the manifest, or the store from which it was published",
+            action=Action.NAME_VENDOR_SOURCE,
+        )
+    return described.manifest.security_counter or 0 if described.manifest else 0
 
 
 def _with_image(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft:

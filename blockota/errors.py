@@ -66,6 +66,7 @@ class Action(Enum):
     GIVE_OR_ACCEPT_LOAD_ADDRESS = auto()  # (address)
     ACCEPT_LOAD_ADDRESS = auto()
     CHOOSE_CONTAINER = auto()
+    SIGN_IMAGE = auto()
     FILL_GAPS = auto()
     LIST_CHIPS = auto()
     PROTECT_BOARD = auto()

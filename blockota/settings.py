@@ -22,6 +22,7 @@ from uuid import UUID
 from blockota.deployment import LOCAL_CHAIN_ID, LOCAL_CHAINS, Deployment
 from blockota.errors import UsageError, shortened
 from blockota.files import home_path, read_input
+from blockota.settings_table import read_paths
 
 FILE_NAME = "blockota.toml"
 DEFAULT_STORE = "file:.blockota/store"
@@ -77,7 +78,7 @@ class Role(StrEnum):
     """The chain with the city's identities, devices, orders and logs."""
 
 
-_TABLES = {"networks", "tokens", "bench", "trust", "log", "gateway", "vpn"}
+_TABLES = {"networks", "tokens", "image_keys", "bench", "trust", "log", "gateway", "vpn"}
 _KNOWN = {"network", "store", *_TABLES, *(f"{role}_network" for role in Role), *_SOURCES}
 _KNOWN_NETWORK = {
     *("url", "chain_id", "contract", "replication", "safe", "confirmations", "max_fee_gwei", "max_cost", "first_block"),
@@ -108,6 +109,7 @@ class Settings:
         max_cost: the maximum cost of a transaction, in wei.
         file: the settings file that was read; None if there was none.
         registries: addresses of the configured contracts among `REGISTRIES`, by setting.
+        image_keys: the file with the public key that signs the images of a product, by the product's name.
 
     Examples:
         >>> network.settings.network, network.settings.chain_id
@@ -131,6 +133,7 @@ class Settings:
     max_cost: int = MAX_COST
     file: Path | None = None
     registries: Mapping[str, str] = field(default_factory=dict)
+    image_keys: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def bench(self) -> Path:
@@ -258,6 +261,7 @@ def load_settings(
         tokens=_tokens(environment, file.get("tokens", {}), folder=path.parent),
         file=path if named or path.exists() else None,
         registries={key: found for key in REGISTRIES if (found := address(key))},
+        image_keys=read_paths(file, "image_keys", folder=path.parent),
     )
 
 

@@ -190,3 +190,21 @@ class SettingsTable:
         if match:
             return int(match[1]) * _SPANS[match[2]]
         raise self.unusable(key, f'{value!r:.80} is not a duration: write "90s", "10m", "12h" or "7d"')
+
+
+def read_paths(file: Mapping[str, Any], name: str, *, folder: Path) -> dict[str, Path]:
+    """Read a table of the settings file in which every value is a path, such as ``[image_keys]``.
+
+    Args:
+        file: the settings file.
+        name: the name of the table. A table that the file does not have is empty.
+        folder: the folder of the settings file, beside which relative paths lie.
+
+    Raises:
+        UsageError: the value is not a table, or has a value that is not a path.
+    """
+    values = file.get(name, {})
+    if not isinstance(values, dict):
+        raise UsageError(f"[{name}] cannot be used", why="it is not a table")
+    table = SettingsTable(name, values, folder)
+    return {key: path for key in values if (path := table.path(key))}

@@ -31,6 +31,8 @@ class Word(StrEnum):
     JUMP = auto()  # a version is more than one major version above the newest version
     REGION = auto()  # an image lies outside the product's region
     CONTAINER = auto()  # the container in the manifest does not fit the chip id of the product
+    SIGNATURE = auto()  # the product's image key did not sign an image
+    COUNTER = auto()  # the security counter falls, or rises while the floor allows a return to the newest release
     ADDRESS = auto()  # a program was linked for another address than its load address
     GROWN = auto()  # an image is more than MUCH_LARGER times as large as the newest image
     OWNERSHIP = auto()  # the contract would get another owner, or none

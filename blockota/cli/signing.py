@@ -316,6 +316,7 @@ def image_inputs(
         images=images,
         previous=previous,
         observer=_TerminalObserver(),
+        image_keys=session.settings.image_keys,
     )
 
 

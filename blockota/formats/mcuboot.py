@@ -1,4 +1,4 @@
-"""Reads the header and the digest of an MCUboot image (MCUboot, docs/design.md, "Image format").
+"""Reads the header, the TLVs and the digest of an MCUboot image (MCUboot, docs/design.md, "Image format").
 
 A signed image begins with a header, which is usually padded to 0x200 bytes or more. The program follows the header and
 begins with its vector table. Tag-length-value items (TLVs) with a hash and signatures follow the program. The image
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from blockota.errors import ImageError
@@ -25,8 +25,12 @@ _ITEMS_MAGIC = 0x6907
 _HEAD = struct.Struct("<HH")
 """The start of two structures. For a list of TLVs: the magic and the size of the list. For a TLV: its type and the
 length of its value."""
-_HASHES = {0x10: "sha256", 0x11: "sha384", 0x12: "sha512"}
+HASHES = {0x10: "sha256", 0x11: "sha384", 0x12: "sha512"}
 """The types of TLVs with the hash of the image."""
+SECURITY_COUNTER = 0x50
+"""The type of the protected TLV with the security counter."""
+_PROTECTED_MAGIC = 0x6908
+_COUNTER = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class McubootHeader:
     protected_size: int = 0
 
     @property
+    def is_encrypted(self) -> bool:
+        """Whether the program is encrypted."""
+        return bool(self.flags & _ENCRYPTED)
+
+    @property
     def is_opaque(self) -> bool:
         """Whether the program is encrypted or compressed."""
         return bool(self.flags & (_ENCRYPTED | _COMPRESSED))
@@ -61,7 +70,7 @@ class McubootHeader:
         Args:
             size: size of the whole image, in bytes.
         """
-        if self.flags & _ENCRYPTED:
+        if self.is_encrypted:
             return "its MCUboot header states that the program is encrypted"
         if self.flags & _COMPRESSED:
             return "its MCUboot header states that the program is compressed"
@@ -99,9 +108,7 @@ def image_digest(image: bytes) -> bytes:
     Raises:
         ImageError: the image is not a complete MCUboot image, or its hash is wrong.
     """
-    if fault := find_digest_fault(image):
-        raise ImageError("the image has no MCUboot digest", why=fault, remedy="build and sign the image with imgtool")
-    return next(value for kind, value in _items(image) if kind in _HASHES)
+    return read_items(image).digest[1]
 
 
 def find_digest_fault(image: bytes) -> str:
@@ -109,33 +116,118 @@ def find_digest_fault(image: bytes) -> str:
 
     The text is empty if the image has one.
     """
-    header = read_header(image)
-    if header is None:
-        return "it does not begin with an MCUboot header"
-    if not header.is_opaque and (trouble := header.trouble(len(image))):
-        return trouble
-    kind, stated = next(((kind, value) for kind, value in _items(image) if kind in _HASHES), (0, b""))
-    if not stated:
-        return "no hash follows its program"
-    is_wrong = stated != hashlib.new(_HASHES[kind], image[: header.hashed_size]).digest()
-    if is_wrong and not header.flags & _ENCRYPTED:
-        return "the hash after its program is not the hash of its header and program"
+    try:
+        read_items(image)
+    except ImageError as error:
+        return error.why
     return ""
 
 
-def _items(image: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the TLVs that follow the protected TLVs.
+def security_counter(image: bytes) -> int | None:
+    """Return the security counter of an image.
 
-    The first incomplete TLV ends the list.
+    Returns None for an image without a counter, and for bytes that are not a complete MCUboot image.
+    """
+    try:
+        return read_items(image).security_counter
+    except ImageError:
+        return None
+
+
+@dataclass(frozen=True)
+class McubootItems:
+    """The TLVs of a complete image, whose hash is right.
+
+    Attributes:
+        protected: type and value of each protected TLV, which the hash covers.
+        unprotected: type and value of each other TLV.
+        end: number of bytes of the image up to the end of its TLVs. The rest of the slot may follow.
+    """
+
+    protected: tuple[tuple[int, bytes], ...]
+    unprotected: tuple[tuple[int, bytes], ...]
+    end: int
+
+    @property
+    def digest(self) -> tuple[str, bytes]:
+        """The name of the hash function, as hashlib has it, and the hash."""
+        return next((HASHES[kind], value) for kind, value in self.unprotected if kind in HASHES)
+
+    @property
+    def security_counter(self) -> int | None:
+        """The security counter, or None for an image without one.
+
+        A loader refuses an image with a lower counter than that of an image that it has run.
+        """
+        return next((_COUNTER.unpack(value)[0] for kind, value in self.protected if kind == SECURITY_COUNTER), None)
+
+
+def read_items(image: bytes) -> McubootItems:
+    """Read the TLVs of an image, and check its hash.
+
+    The hash of an encrypted image is not checked, because it is the hash of the decrypted program.
+
+    Raises:
+        ImageError: the image is not a complete MCUboot image, a TLV that only one meaning can have is repeated, or the
+            hash is wrong.
     """
     header = read_header(image)
-    at = header.hashed_size if header else 0
+    if header is None:
+        raise _no_digest("it does not begin with an MCUboot header")
+    if not header.is_opaque and (trouble := header.trouble(len(image))):
+        raise _no_digest(trouble)
+    # (1) Both lists are complete: a loader refuses an image whose lists are not.
+    protected: tuple[tuple[int, bytes], ...] = ()
+    if header.protected_size:
+        start = header.hashed_size - header.protected_size
+        protected, end = _read_list(image[: header.hashed_size], start, _PROTECTED_MAGIC)
+        if end != header.hashed_size:
+            raise _no_digest("its protected TLVs have another size than its header states")
+    unprotected, end = _read_list(image, header.hashed_size, _ITEMS_MAGIC)
+
+    # (2) Of two hashes or counters, one loader takes the first and another the last.
+    if (hashes := sum(kind in HASHES for kind, _ in unprotected)) != 1:
+        raise _no_digest("two hashes follow its program" if hashes else "no hash follows its program")
+    counters = [value for kind, value in protected if kind == SECURITY_COUNTER]
+    if len(counters) > 1 or any(len(value) != _COUNTER.size for value in counters):
+        raise _no_digest("its security counter is not one number of four bytes")
+
+    items = McubootItems(protected, unprotected, end)
+    # (3) The hash
+    name, stated = items.digest
+    if stated != hashlib.new(name, image[: header.hashed_size]).digest() and not header.is_encrypted:
+        raise _no_digest("the hash after its program is not the hash of its header and program")
+    return items
+
+
+def write_list(items: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return the list of the unprotected TLVs of an image."""
+    body = b"".join(_HEAD.pack(kind, len(value)) + value for kind, value in items)
+    return _HEAD.pack(_ITEMS_MAGIC, _HEAD.size + len(body)) + body
+
+
+def _read_list(image: bytes, at: int, magic: int) -> tuple[tuple[tuple[int, bytes], ...], int]:
+    """Return the TLVs of the list at an offset, and the offset of its end."""
     if len(image) < at + _HEAD.size:
-        return
-    magic, size = _HEAD.unpack_from(image, at)
-    items = image[at + _HEAD.size : at + size] if magic == _ITEMS_MAGIC else b""
-    while len(items) >= _HEAD.size:
-        kind, length = _HEAD.unpack_from(items)
-        value, items = items[_HEAD.size : _HEAD.size + length], items[_HEAD.size + length :]
-        if len(value) == length:
-            yield kind, value
+        raise _no_digest("no hash follows its program")
+    incomplete = _no_digest("the TLVs after its program are not complete")
+    found, size = _HEAD.unpack_from(image, at)
+    end = at + size
+    if found != magic or size < _HEAD.size or end > len(image):
+        raise incomplete
+    items = list[tuple[int, bytes]]()
+    at += _HEAD.size
+    while at < end:
+        if end - at < _HEAD.size:
+            raise incomplete
+        kind, length = _HEAD.unpack_from(image, at)
+        at += _HEAD.size
+        if length > end - at:
+            raise incomplete
+        items.append((kind, image[at : at + length]))
+        at += length
+    return tuple(items), end
+
+
+def _no_digest(why: str) -> ImageError:
+    return ImageError("the image has no MCUboot digest", why=why, remedy="build and sign the image with imgtool")

@@ -10,6 +10,9 @@ from typing import BinaryIO, Protocol
 
 from blockota.errors import Action, ImageError, RefusedError
 from blockota.formats.cid import RAW, dag
+from blockota.formats.mcuboot import security_counter
+from blockota.formats.mcuboot_signature import ENCRYPTED, find_signature_fault
+from blockota.formats.public_key import PublicKey
 from blockota.formats.vector_table import FLASH, LinkAddress, find_link_address
 from blockota.model.container import NO_CHIP, SWU_HEAD_SIZE, Container, find_content_fault, find_misfit, recognise
 from blockota.model.manifest import NO_REQUIREMENTS, Delta, Manifest, Requirements, metadata_from
@@ -26,7 +29,7 @@ from blockota.model.release import (
 
 GRACE = 600
 """Seconds by which the activation time may be in the past, because clocks differ and a command takes time."""
-_MAX_PROGRAM = 1 << 26
+MAX_PROGRAM = 1 << 26
 """The maximum number of bytes of a program that are examined. It exceeds the flash of every STM32."""
 
 
@@ -81,6 +84,8 @@ class Draft:
         filled: the gaps that were filled.
         notes: release notes, lines of text.
         metadata: keys and values, in any order.
+        image_key: the key that signs the images of the product; None if the settings name none.
+        least_counter: the security counter of the product's newest release, which no later release may undercut.
 
     Examples:
         >>> draft = Draft("acme-thermo2", Version(1, 4, 0), notes="Saves power.", metadata={"commit": "4f2a91c"})
@@ -107,6 +112,13 @@ class Draft:
     filled: tuple[Region, ...] = ()
     notes: str = ""
     metadata: Mapping[str, str] | Sequence[tuple[str, str]] = ()
+    image_key: PublicKey | None = None
+    least_counter: int = 0
+
+    @property
+    def security_counter(self) -> int | None:
+        """The security counter of an MCUboot image, 0 if it has none; None for other containers."""
+        return (security_counter(_read_program(self)) or 0) if self.container is Container.MCUBOOT else None
 
     @property
     def left_out(self) -> tuple[Version, ...]:
@@ -172,6 +184,7 @@ def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
         container=draft.container,
         requires=draft.requires,
         deltas=tuple(patch.delta for patch in draft.patches),
+        security_counter=draft.security_counter,
     )
     return manifest if draft.notes or draft.metadata or manifest.options else None
 
@@ -180,14 +193,19 @@ def check_kind(draft: Draft, release: Release) -> None:
     """Check that the image is a valid file of its container.
 
     For an STM32, also check that the program can start. If this check fails, check 9 of `model.verification` would
-    refuse the release on every bench and gateway.
+    refuse the release on every bench and gateway, or the loader of a device would refuse the image.
 
     Raises:
-        ImageError: the image is not a valid file of its container. Or, for an STM32, the program was linked for another
-            address, has no plausible vector table, or is data at the boot address.
+        ImageError: the image is not a valid file of its container, or is not signed by the product's key. Or, for an
+            STM32, the program was linked for another address, has no plausible vector table, or is data at the boot
+            address.
+        RefusedError: the security counter of an MCUboot image is too low.
     """
     if draft.container is not Container.STM32:
         _check_content(draft, release)
+        _check_counter(draft)
+    _check_signature(draft)
+    if draft.container is not Container.STM32:
         return
     is_boot = release.load_address == BOOT_ADDRESS
     if draft.configuration and is_boot:
@@ -257,6 +275,29 @@ def _check_content(draft: Draft, release: Release) -> None:
     )
 
 
+def _check_counter(draft: Draft) -> None:
+    counter = draft.security_counter
+    if counter is not None and counter < draft.least_counter:
+        raise RefusedError(
+            f"the security counter of {draft.product} {draft.version} is too low",
+            why=f"it is {counter}, and that of the release before it is {draft.least_counter}: devices that ran that "
+            "release would refuse the image",
+            remedy=f"sign the image with a security counter of {draft.least_counter} or more",
+        )
+
+
+def _check_signature(draft: Draft) -> None:
+    """Refuse an image that the product's key did not sign. The signature of an encrypted image cannot be verified."""
+    fault = find_signature_fault(_read_program(draft), draft.image_key) if draft.image_key else ""
+    if fault and fault != ENCRYPTED:
+        raise ImageError(
+            f"the image of {draft.product} {draft.version} is not signed by the product's image key",
+            why=fault,
+            remedy="sign the image with the key that the settings name for the product",
+            action=Action.SIGN_IMAGE,
+        )
+
+
 def _find_link_address(draft: Draft, release: Release) -> LinkAddress | None:
     """Return the address for which a program was linked, if this is not the load address.
 
@@ -269,7 +310,7 @@ def _find_link_address(draft: Draft, release: Release) -> LinkAddress | None:
 
 def _read_program(draft: Draft) -> bytes:
     with draft.open_image() as image:
-        return image.read(_MAX_PROGRAM)
+        return image.read(MAX_PROGRAM)
 
 
 def _linked_elsewhere(draft: Draft, release: Release, linked_for: LinkAddress) -> ImageError:

@@ -33,6 +33,8 @@ MAX_HARDWARE, MAX_HARDWARE_LENGTH = 64, 64
 """Maximum number of hardware revisions, and maximum number of characters of a revision."""
 MAX_DELTAS = 16
 """Maximum number of deltas."""
+MAX_SECURITY_COUNTER = (1 << 32) - 1
+"""The greatest security counter of an MCUboot image."""
 _FORMAT = "blockota-manifest-1"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _TAB_WIDTH = 4
@@ -147,6 +149,8 @@ class Manifest:
         container: what kind of file the image is.
         requires: what the release needs of a device.
         deltas: patches from older images to this image, at most one for each older image.
+        security_counter: the security counter of an MCUboot image. It is 0 for an image without a counter, and None for
+            other containers.
     """
 
     product: str
@@ -160,6 +164,7 @@ class Manifest:
     container: Container = Container.STM32
     requires: Requirements = NO_REQUIREMENTS
     deltas: tuple[Delta, ...] = ()
+    security_counter: int | None = None
 
     def __post_init__(self) -> None:
         """Check that notes and metadata contain only printable text, and do not exceed the size limits.
@@ -197,7 +202,17 @@ class Manifest:
                 why=f"{len(self.filled)} gaps would be filled, and at most {MAX_FILLED} are allowed",
                 remedy="build an image without gaps",
             )
+        self._check_counter()
         self._check_deltas()
+
+    def _check_counter(self) -> None:
+        counter = self.security_counter
+        if counter is None:
+            return
+        if self.container is not Container.MCUBOOT:
+            raise _unusable("the security counter cannot be used", f"the container is {self.container}")
+        if not 0 <= counter <= MAX_SECURITY_COUNTER:
+            raise _unusable("the security counter cannot be used", f"{counter} is not a number of 32 bits")
 
     def _check_deltas(self) -> None:
         """Check that each delta is smaller than the image, and that no two deltas are for the same older image."""
@@ -244,7 +259,8 @@ class Manifest:
             "requires": self.requires.as_fields(),
             "deltas": [delta.as_fields() for delta in self.deltas],
         }
-        return {name: value for name, value in optional.items() if value}
+        counter = {} if self.security_counter is None else {"securityCounter": self.security_counter}
+        return {name: value for name, value in optional.items() if value} | counter
 
     @property
     def option_lines(self) -> dict[str, tuple[str, ...]]:
@@ -252,6 +268,8 @@ class Manifest:
         lines: dict[str, tuple[str, ...]] = {}
         if self.container is not Container.STM32:
             lines["container"] = (str(self.container),)
+        if self.security_counter is not None:
+            lines["security counter"] = (str(self.security_counter),)
         if self.requires.installed:
             lines["requires"] = (f"{self.requires.installed} or newer installed",)
         if self.requires.hardware:
@@ -385,6 +403,7 @@ def _from_fields(fields: dict[str, Any]) -> Manifest:
         container=Container.parse(text(fields, "container")) if "container" in fields else Container.STM32,
         requires=_read_requirements(mapping(fields, "requires") if "requires" in fields else {}),
         deltas=tuple(map(Delta.from_fields, mappings(fields, "deltas") if "deltas" in fields else ())),
+        security_counter=integer(fields, "securityCounter") if "securityCounter" in fields else None,
     )
 
 

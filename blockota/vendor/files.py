@@ -1,4 +1,4 @@
-"""Reads proposals, signatures, chain views and Transaction Builder files. Errors name the file."""
+"""Reads proposals, signatures, chain views, Transaction Builder files and image keys. Errors name the file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from blockota.approval.signature import from_json as read_signature_file
 from blockota.approval.transaction_builder import BuilderTransaction, from_builder
 from blockota.errors import Action, BlockOTAError, ChainError, ProposalError, UsageError
 from blockota.files import naming_file, read_input
+from blockota.formats.public_key import KeyKind, PublicKey, read_pem
 from blockota.settings import REGISTRIES, Settings
 from blockota.strict_json import MAX_FILE_SIZE
 
 _HEAD_SIZE = 256
 """The mark of a file's format must be within this number of bytes at the start of the file."""
 _PROPOSAL_MARK, VIEW_MARK = b"blockota-proposal-", b"blockota-view-"
+_MAX_KEY_FILE = 1 << 12
+"""The maximum size of the file of a public key, in bytes."""
 PACK_MARK = b"\xa2\x65roots"
 """The first bytes of a CARv1's header. They are not valid UTF-8, so no JSON file contains them."""
 
@@ -236,3 +239,25 @@ def _head(path: Path) -> bytes:
             return file.read(_HEAD_SIZE)
     except OSError:
         return b""
+
+
+def read_image_key(files: Mapping[str, Path], product: str) -> PublicKey | None:
+    """Read the key of a product's images from the file that the settings name; None if they name none.
+
+    Raises:
+        UsageError: the file cannot be read, or is not a public key on P-256.
+    """
+    path = files.get(product)
+    if path is None:
+        return None
+    try:
+        key = read_pem(read_input(path, limit=_MAX_KEY_FILE).decode("ascii", "replace"))
+    except UsageError as error:
+        raise error.revised(what=f"the image key {path} cannot be used: {error.what}") from error
+    if key.kind is not KeyKind.P256:
+        raise UsageError(
+            f"the image key {path} cannot be used",
+            why=f"it is a key of the kind {key}, and images are signed on P-256",
+            remedy=f"correct {product} in [image_keys] of the settings file",
+        )
+    return key

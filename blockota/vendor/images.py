@@ -22,15 +22,20 @@ from blockota.errors import Action, BlockOTAError, ImageError, ProposalError, St
 from blockota.files import naming_file
 from blockota.formats.cid import RAW, dag
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE, Format
+from blockota.formats.mcuboot import HEADER_SIZE, read_header, security_counter
+from blockota.formats.public_key import PublicKey
 from blockota.formats.vector_table import find_link_address
 from blockota.model.container import Container
 from blockota.model.difference import Difference, Placed, compare
+from blockota.model.draft import MAX_PROGRAM
+from blockota.model.loader_facts import LoaderFacts, examine
 from blockota.model.manifest import Description
 from blockota.model.release import Release, Version, product_name
 from blockota.stores.search import NETWORK, ImageSources, SearchObserver, SearchStage, find_image, named
 from blockota.stores.store import NamedStore, Store
 from blockota.vendor.description import describe_argument
 from blockota.vendor.drafting import MAX_RAW_SIZE, RawFile, read_image_file
+from blockota.vendor.files import read_image_key
 
 _PART_SIZE = 1 << 20
 """Number of bytes that are read and hashed at once."""
@@ -68,6 +73,7 @@ class ImageInputs:
         images: files of images that the proposal publishes.
         previous: files of images that were published before, for the comparison.
         observer: receives notes and progress.
+        image_keys: the file with the public key of a product's images, by the product's name.
     """
 
     open_store: Callable[[], Store]
@@ -75,6 +81,7 @@ class ImageInputs:
     images: Sequence[Path] = ()
     previous: Sequence[Path] = ()
     observer: ImageObserver = field(default_factory=ImageObserver)
+    image_keys: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ class CheckedImage:
         description: the manifest of the release.
         linked_for: the lowest address of the program, if the program was linked for another address than its load
             address; None without evidence of this.
+        loader: what the loader of a device examines; None if the image is for no such loader.
     """
 
     source: str
@@ -97,6 +105,7 @@ class CheckedImage:
     difference: Difference | str
     description: Description
     linked_for: int | None = None
+    loader: LoaderFacts | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -108,6 +117,7 @@ class CheckedImage:
             "difference": None if isinstance(self.difference, str) else asdict(self.difference),
             "manifest": self.description.fields,
             "linkedFor": self.linked_for,
+            **(self.loader.fields if self.loader else {}),
         }
 
 
@@ -265,14 +275,17 @@ class _ImageCheck:
         """Find the image of a release, hash it, and compare it with the newest release."""
         image, newest = self.open(release), self.newest(release)
         description = describe_argument(release, open_store=self._inputs.open_store)
-        difference = self._compare(Placed(image, release["loadAddress"]), newest)
+        old = self.open_newest(newest) if newest else None
+        difference = self._compare(Placed(image, release["loadAddress"]), newest, old)
         since = newest.version if newest else None
         # A larger image cannot be a program. In a data image, no link address is found, because it has no vector table.
         is_program = image.size <= MAX_IMAGE_SIZE and description.container is Container.STM32
         content = image[:] if is_program else b""
         found = find_link_address(content, release["loadAddress"])
         linked_for = found.address if found else None
-        return CheckedImage(image.origin, image.size, since, difference, description, linked_for)
+        key = read_image_key(self._inputs.image_keys, product_name(release["product"]))
+        facts = self._examine(image, description.container, key=key, old=old)
+        return CheckedImage(image.origin, image.size, since, difference, description, linked_for, facts)
 
     def open(self, release: Argument) -> OpenImage:
         """Find the image of a release, and hash it."""
@@ -438,12 +451,20 @@ class _ImageCheck:
                     progress(done)
         return OpenImage(origin, file, size, digest.digest())
 
-    def _compare(self, new: Placed, newest: Release | None) -> Difference | str:
+    def _examine(
+        self, image: OpenImage, container: Container, *, key: PublicKey | None, old: OpenImage | None
+    ) -> LoaderFacts | None:
+        # Only an image for a loader is read into memory: the image of a device with Linux can have 1 GiB.
+        if key is None and container is not Container.MCUBOOT and read_header(image[:HEADER_SIZE]) is None:
+            return None
+        before = None if old is None else security_counter(old[:MAX_PROGRAM]) or 0
+        return examine(image[:MAX_PROGRAM], key=key, before=before)
+
+    def _compare(self, new: Placed, newest: Release | None, old: OpenImage | None) -> Difference | str:
         if self._view is None:
             return "not known: the newest release was not read from the chain"
         if newest is None:
             return "everything: there is no earlier release to compare with"
-        old = self.open_newest(newest)
         if old is None:
             return f"not known: the image of {newest.version} was not found, and no file was given to compare with"
         before = Placed(old, newest.load_address)

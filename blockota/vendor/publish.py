@@ -62,8 +62,11 @@ def propose_releases(
         check_time(draft, now=reason.now)
     releases = [draft_release(draft, contract.paired_product(draft.product)) for draft in drafts]
     proposal = propose(contract, publish_call(releases), reason=reason)
+    counters: dict[str, int] = {}
     for draft, release in zip(drafts, releases, strict=True):
-        check_kind(draft, release)
+        least = max(draft.least_counter, counters.get(draft.product, 0))
+        check_kind(replace(draft, least_counter=least), release)
+        counters[draft.product] = draft.security_counter or 0
 
     # (2) Store the files only after all checks, so that nothing is stored if a release is refused.
     for draft, release in zip(drafts, releases, strict=True):

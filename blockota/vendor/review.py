@@ -18,11 +18,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.flags import RedFlag
+from blockota.approval.loader_flags import loader_flags
 from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import address_flag, check_place, container_flag, red_flags
 from blockota.approval.signature import Signature, check_signature
@@ -52,7 +53,12 @@ class Review:
         if self.view is None:
             return None
         flags = red_flags(self.proposal, self.view, signer=signer, now=now, is_pinned=self.is_pinned)
-        return [*flags, *self._container_flags(self.view), *self._address_flags()]
+        return [
+            *flags,
+            *self._container_flags(self.view),
+            *self._loader_flags(self.view),
+            *self._address_flags(),
+        ]
 
     def as_fields(self, *, now: int) -> dict[str, Any]:
         """Return the review as a JSON object: the fields of the proposal file, and values computed from them."""
@@ -83,6 +89,23 @@ class Review:
                 why = f"its product is not for an STM32, and its manifest was not found: {found.trouble}"
             if why and product:
                 yield container_flag(f"{product.name} {Version.unpack(release['version'])}", why)
+
+    def _loader_flags(self, view: ChainView) -> Iterator[RedFlag]:
+        earlier: dict[str, tuple[Version, int]] = {}
+        for release, image in zip(self.proposal.releases, self.images, strict=False):
+            if not isinstance(image, CheckedImage) or image.loader is None:
+                continue
+            product, version = product_name(release["product"]), Version.unpack(release["version"]) or Version(0, 0, 0)
+            facts, since, known = image.loader, image.since, view.product(product)
+            # The release before it can be in the same proposal.
+            if product in earlier:
+                since, before = earlier[product]
+                facts = replace(facts, before=before)
+            floor = known.minimum_version if known else None
+            manifest = image.description.manifest
+            yield from loader_flags(f"{product} {version}", facts, manifest, since=since, floor=floor)
+            if facts.counter is not None:
+                earlier[product] = version, facts.counter
 
     def _address_flags(self) -> list[RedFlag]:
         flags = []

@@ -61,7 +61,8 @@ def screen_of(review: Review, *, now: int) -> Screen:
         if proposal.releases:
             release, image = proposal.releases[number], review.images[number]
             place = {"addresses": Region(release["loadAddress"], release["size"])}
-            change = name | place | _image_rows(image) | _description_rows(image.description) | change
+            described = _description_rows(image.description) | _loader_rows(image)
+            change = name | place | _image_rows(image) | described | change
             rows = {label: value for label, value in rows.items() if label not in {"size", "load address"}}
         asked.append(rows)
         if change:
@@ -214,6 +215,25 @@ def _image_rows(image: CheckedImage | UncheckedImage) -> Rows:
     count = f"{found.changed_bytes:,} byte{'s' * (found.changed_bytes != 1)}"
     changed = f"{pages}, {count}, from 0x{found.first:08x} to 0x{found.last:08x}"
     return rows | {"changes": (sizes, changed)}
+
+
+def _loader_rows(image: CheckedImage | UncheckedImage) -> Rows:
+    """Return the security counter and the signature of an image for a loader, as rows to print."""
+    facts = image.loader if isinstance(image, CheckedImage) else None
+    if facts is None or not isinstance(image, CheckedImage):
+        return {}
+    rows: Rows = {}
+    if facts.counter is not None:
+        before = "not known" if facts.before is None else facts.before
+        rows["security counter"] = f"{facts.counter}, {before} in {image.since}" if image.since else facts.counter
+    if facts.signature_fault is None:
+        signed = f"by the key with SHA-256 {facts.key.hex()}" if facts.key else "by no key that it names"
+        rows["image signed"] = f"NOT CHECKED, {signed}: your settings name no image key of this product"
+    elif facts.signature_fault:
+        rows["image signed"] = f"NOT by the product's image key: {facts.signature_fault}"
+    else:
+        rows["image signed"] = "by the product's image key, which your settings name"
+    return rows
 
 
 def _description_rows(found: Description) -> Rows:

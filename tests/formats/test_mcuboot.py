@@ -72,7 +72,7 @@ def test_the_digest_of_an_encrypted_image_is_the_stated_one() -> None:
         (UNSIGNED[:8] + b"\x08\0" + UNSIGNED[10:], "a header size of 8 bytes"),
         (UNSIGNED[:0x80], "bytes of program, but the image has"),
         (UNSIGNED[:-0x28], "no hash follows its program"),
-        (UNSIGNED[:-1], "no hash follows its program"),
+        (UNSIGNED[:-1], "the TLVs after its program are not complete"),
         (signed(PROGRAM), "no hash follows its program"),
     ],
 )

@@ -79,7 +79,7 @@ def test_images_of_imgtool_are_mcuboot_images(name: str) -> None:
         (b"", "does not begin with an MCUboot header"),
         (program(0x4000), "does not begin with an MCUboot header"),
         (signed(program(0x4000)), "no hash follows its program"),
-        (MCUBOOT["unsigned"][:-8], "no hash follows its program"),
+        (MCUBOOT["unsigned"][:-8], "the TLVs after its program are not complete"),
     ],
 )
 def test_other_bytes_are_not_an_mcuboot_image(image: bytes, why: str) -> None:

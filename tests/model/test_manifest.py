@@ -271,3 +271,17 @@ def test_notes_are_read_from_any_editors_file() -> None:
     assert notes_from(b"") == ""
     with pytest.raises(RefusedError, match=r"the notes cannot be read: byte 3 is not UTF-8"):
         notes_from(b"abc\xff")
+
+
+def test_the_security_counter_is_recorded() -> None:
+    """Every MCUboot image has a counter in its manifest, also 0; no other container has one."""
+    for counter in (0, 3, (1 << 32) - 1):
+        manifest = Manifest(
+            "acme", Version(1, 0, 0), bytes(32), 64, container=Container.MCUBOOT, security_counter=counter
+        )
+        assert Manifest.from_json(manifest.to_json()) == manifest
+        assert manifest.options["securityCounter"] == counter
+        assert manifest.option_lines["security counter"] == (str(counter),)
+    for container, counter in ((Container.SWU, 1), (Container.MCUBOOT, -1), (Container.MCUBOOT, 1 << 32)):
+        with pytest.raises(RefusedError, match="the security counter cannot be used"):
+            Manifest("acme", Version(1, 0, 0), bytes(32), 64, container=container, security_counter=counter)

@@ -1,0 +1,97 @@
+"""Red flags of images for a loader: when a counter keeps devices from an image, and who signed it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from blockota.approval.flags import Word
+from blockota.approval.loader_flags import loader_flags
+from blockota.model.container import Container
+from blockota.model.loader_facts import LoaderFacts, examine
+from blockota.model.manifest import Manifest
+from blockota.model.release import Version
+from tests.support.mcuboot import KEY, OTHER_KEY, public_key, sign_image, unsigned_image
+
+OLD, NEW = Version(1, 0, 0), Version(1, 1, 0)
+IMAGE = sign_image(unsigned_image(b"app", 2))
+MANIFEST = Manifest("acme-sensor", NEW, bytes(32), 64, container=Container.MCUBOOT, security_counter=2)
+FACTS = examine(IMAGE, key=public_key(KEY), before=2)
+
+
+def found(
+    facts: LoaderFacts,
+    manifest: Manifest | None = MANIFEST,
+    *,
+    since: Version | None = OLD,
+    floor: Version | None = None,
+) -> list[tuple[Word, str]]:
+    """Return the flags of an image of acme-sensor 1.1.0."""
+    return [(f.word, f.what) for f in loader_flags("acme-sensor 1.1.0", facts, manifest, since=since, floor=floor)]
+
+
+def test_an_image_with_the_same_counter_is_usual() -> None:
+    """A signed image with the counter of the release before it has no flag; nor has the first release."""
+    assert found(FACTS) == []
+    assert found(replace(FACTS, before=None), since=None) == []
+    assert found(FACTS, None) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "floor", "what"),
+    [
+        (1, None, "rises from 1 to 2: if the release were revoked, devices that ran it could not return to 1.0.0"),
+        (0, OLD, "rises from 0 to 2"),
+        (1, Version(1, 0, 1), ""),
+        (1, NEW, ""),
+        (3, None, "falls from 3 to 2, so devices that ran 1.0.0 would refuse the image"),
+        (3, NEW, "falls from 3 to 2"),
+        (None, None, "is 2, and that of 1.0.0 is not known, because its image was not found"),
+    ],
+)
+def test_a_changed_counter(before: int | None, floor: Version | None, what: str) -> None:
+    """A counter may rise if the floor excludes the release before; it may never fall."""
+    flags = found(replace(FACTS, before=before), floor=floor)
+    assert [word for word, _ in flags] == [Word.COUNTER] * bool(what)
+    assert all(what in text for _, text in flags)
+
+
+def test_an_unknown_counter_does_not_matter_to_an_image_without_one() -> None:
+    """No device can be kept from an image by a counter that no image has."""
+    image = examine(unsigned_image(b"app"), key=None, before=None)
+    assert found(image, replace(MANIFEST, security_counter=0)) == []
+
+
+def test_the_manifest_states_the_counter_of_the_image() -> None:
+    """The next publication relies on the manifest, so a proposer cannot state another counter."""
+    ((word, what),) = found(FACTS, replace(MANIFEST, security_counter=1))
+    assert word is Word.COUNTER
+    assert what == "the manifest of acme-sensor 1.1.0 states the security counter 1, and its image has 2"
+    ((word, what),) = found(FACTS, replace(MANIFEST, security_counter=None))
+    assert "states the security counter 0" in what
+
+
+def test_who_signed_the_image() -> None:
+    """Another key, and no signature, are flags; without a key in the settings, nothing is flagged."""
+    for image, why in ((IMAGE, "it is signed with another key"), (unsigned_image(b"app", 2), "it is not signed")):
+        ((word, what),) = found(examine(image, key=public_key(OTHER_KEY), before=2))
+        assert word is Word.SIGNATURE
+        assert f"the image of acme-sensor 1.1.0 is not signed by the product's image key: {why}" in what
+        assert found(examine(image, key=None, before=2)) == []
+
+
+def test_every_changed_byte_is_flagged() -> None:
+    """Whatever byte a proposer changes in a signed image, the owner gets a flag."""
+    image, key = bytearray(IMAGE), public_key(KEY)
+    for at in range(len(image)):
+        image[at] ^= 0xFF
+        assert found(examine(bytes(image), key=key, before=2)), f"byte {at}"
+        image[at] ^= 0xFF
+
+
+def test_other_bytes_are_flagged() -> None:
+    """An image that the manifest calls an MCUboot image, and that is none, is flagged also without a key."""
+    ((word, what),) = found(examine(b"\x7fELF", key=None, before=None))
+    assert word is Word.CONTAINER
+    assert "its image is not an MCUboot image: it does not begin with an MCUboot header" in what
