@@ -107,7 +107,7 @@ _PATTERNS: Sequence[tuple[str, Rule]] = (
     (rf"the board on {_LINK} refused {_COMMAND}", rule.nack),
     ("it answered NACK", rule.nack),
     (rf"the board on {_LINK} answers {_COMMAND} with neither ACK nor NACK", rule.no_ack),
-    (rf"the answer on {_LINK} is not that of an STM32 bootloader", rule.line_fault),
+    (rf"the answer on {_LINK} does not come from an STM32 bootloader", rule.line_fault),
     ("(?:its|the) answer was (b.+)", rule.heard),
     ("the line to the board corrupts bytes", rule.line_fault),
     (rf"two reads of {_AT} to {_AT} returned different bytes", rule.line_fault),
@@ -121,7 +121,7 @@ _PATTERNS: Sequence[tuple[str, Rule]] = (
     ("it listed (?:[0-9a-f]{2}(?:, )?)+", rule.garbled),
     ("the board's answer to Get lists no command|it is '..'", rule.garbled),
     ("the board's .+ reports an impossible flash size", rule.garbled),
-    (r"its size register reads \d+ KiB, the largest chip of the family has \d+ KiB", rule.garbled),
+    (r"its size register reads \d+ KiB, but the largest chip of the family has \d+ KiB", rule.garbled),
     # The digest program
     ("the board was not recognised after hashing its flash", rule.fault_on_the_way),
     (r"((?:no bootloader answers on|the answer on|the board on) [^,]+), ([^,]+)", rule.reason),

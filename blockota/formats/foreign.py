@@ -1,6 +1,7 @@
 """Recognises files that are often mistaken for firmware images: archives, web pages, text and others.
 
-A raw image may consist of any bytes, so a file in an unknown format is accepted unchanged.
+A raw image may consist of any bytes, so a file in an unknown format is accepted unchanged. A recognised file is refused
+with an error. The error names the kind of the file, and the way to get the image.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Finds out whether a program was linked for an address other than its load address.
 
-A program runs only at the address that it was linked for.
+A program runs only at the address that it was linked for. A raw image does not state this address, but its vector table
+(ARMv7-M Architecture Reference Manual, B1.5.3) contains the addresses of the program's handlers. Let L be the load
+address, at which the image would be written. Three signs show that the program was linked for a higher address B:
 
 1. All addresses in the program are at or above B, and none is between L and B. The addresses are those of the handlers,
    the words of the image, and the constants of ``movw`` and ``movt`` pairs.

@@ -1,6 +1,8 @@
 """Decides whether an image may be written to a board, by ten checks in a fixed order. Pure.
 
-The functions take bytes, and facts of the chain and the board.
+The functions take bytes, and facts of the chain and the board. Each function returns the passed checks, or raises an
+error with the number of the failed check. A board is erased only after checks 1 to 9 have passed, so a
+`VerificationError` means that nothing was changed. The error of check 10 is `FlashProofError`.
 
 `prove_record` and `prove_release` run checks 1 to 5 on the chain's record and the image:
 

@@ -1,6 +1,9 @@
 """Fetch one file from many untrusted sources concurrently.
 
-Each source has a thread, which requests blocks of the shared `FetchPlan`, one after the other.
+Each source has a thread, which requests blocks of the shared `FetchPlan`, one after the other. A source that serves a
+wrong block, stalls, redirects to a forbidden address or fails too often is reported and not asked again. If only one
+source is active, it is first asked for the whole file as a CAR. If the CAR breaks off, the missing blocks are requested
+one by one.
 
 A malicious source can be slow without exceeding a limit, so a fetch never depends on a single source. When the active
 sources together deliver too little, more sources join: first the waiting sources, then the sources of the next stage of

@@ -1,6 +1,8 @@
 """Checks the images that a proposal publishes: finds and hashes each image, and compares it with the newest release.
 
-An image comes from a file that the signer gave, otherwise from the store, and last from sources on the network.
+An image comes from a file that the signer gave, otherwise from the store, and last from sources on the network. Files,
+store and sources are not trusted. The image is hashed on the signer's machine, and must have the SHA-256 and the
+content address in the calldata.
 """
 
 from __future__ import annotations

@@ -1,17 +1,20 @@
 """Write the image that a command makes for one board, before the program of the same run is written.
 
-The image is written first, so that the new program never starts without it. The steps:
+The image is written first, so that the new program never starts without it. These are the steps:
 
 1. Prove that the image has a place of its own (checks 7 and 8), in pages that the program does not use.
-2. Find out whether an earlier run has written an image. If the flash has the image of the board's record, it stays.
-3. Run the command, unless this process still has the bytes of an interrupted run (check 5).
+2. Find out whether an earlier run has written an image. If the flash still has the image in the board's record, this
+   image stays.
+3. Otherwise, run the command (check 5). If this process still has the bytes of an interrupted run, they are used
+   instead.
 4. Record the SHA-256 and size of the image, erase and write its region, and prove the region (check 10). The
    rest of the region is erased, so that a key of an earlier, longer image does not remain.
-5. After the program is proven too, record that the run is complete (`BoardImages.complete`).
+5. After the program is also proven, record that the run is complete (`BoardImages.complete`).
 
-The bytes of an image are stored nowhere. If a run is interrupted in step 4 and the process ends, the image is lost: the
-command runs again only with the operator's consent, because it may issue a second serial number or key. A later run has
-only the record of the board and product, ``<folder>/<product>/<unique id>.json``, written before the first erase.
+The bytes of an image are stored nowhere. If a run is interrupted in step 4 and the process ends, the image is lost. The
+command then runs again only with the operator's consent, because it may issue a second serial number or key. A later
+run has only the record of the board and product, ``<folder>/<product>/<unique id>.json``. The record is written before
+the first erase.
 """
 
 from __future__ import annotations
@@ -57,20 +60,23 @@ class ImageState(Enum):
     """The state of the image of one board."""
 
     MADE = 1
-    """The command has made the image, which is not proven to be in the flash."""
+    """The command has made the image, but the flash is not proven to contain it."""
     WRITTEN = 2
-    """The flash is proven to contain the image; the program of the same run is not proven."""
+    """The flash is proven to contain the image, but the program of the same run is not proven."""
     COMPLETE = 3
-    """Image and program are proven."""
+    """The image and the program are proven."""
 
     def __str__(self) -> str:
-        """The word, in lower case."""
+        """The name of the state, in lower case."""
         return self.name.lower()
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """The record of the newest image of one board and product, and of the program that is written in the same run."""
+    """The record of the newest image of one board and product.
+
+    It also names the program that is written in the same run.
+    """
 
     unique_id: str
     product: str
@@ -96,9 +102,12 @@ class ImageRecord:
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any], *, unique_id: str, product: str) -> ImageRecord:
-        """Decode the record of a board and product; a wrong field raises KeyError, TypeError or ValueError."""
+        """Decode the record of a board and product.
+
+        A wrong field raises KeyError, TypeError or ValueError.
+        """
         if (fields["uniqueId"], fields["product"]) != (unique_id, product):
-            raise ValueError("uniqueId or product is not that of the file's name")
+            raise ValueError("uniqueId or product does not match the file's name")
         return cls(
             unique_id=unique_id,
             product=product,
@@ -112,14 +121,17 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class BoardImages:
-    """The images made for single boards, shared by all ports, and their records in a folder.
+    """The images made for single boards, and their records in a folder.
+
+    All ports share one `BoardImages`.
 
     Attributes:
-        may_make_new: whether the operator asked for a new image for each board that was given one before.
-        may_replace: whether the operator allowed replacing contents that no record explains.
+        may_make_new: whether the operator asked for a new image for each board that already had one.
+        may_replace: whether the operator allowed the replacement of contents that no record explains.
         made: the images that are not proven yet, by unique id and product.
         given: the boards, by unique id and product, to which this process has given a proven image.
-        turn: held while the command runs, so that it never runs for two boards at the same time.
+        turn: a lock that is kept while the command runs, so that the command never runs for two boards at the same
+            time.
     """
 
     folder: Path
@@ -131,7 +143,10 @@ class BoardImages:
     turn: threading.Lock = field(default_factory=threading.Lock)
 
     def find(self, unique_id: str, product: str) -> ImageRecord | None:
-        """Return the record of a board and product; None if there is none, RefusedError if it cannot be read."""
+        """Return the record of a board and product; None if there is none.
+
+        A record that cannot be read raises RefusedError.
+        """
         path = self._path(unique_id, product)
         if not path.exists():
             return None
@@ -150,14 +165,20 @@ class BoardImages:
         return next((one for one in self._all(unique_id) if one.state is not ImageState.COMPLETE), None)
 
     def has_interrupted(self) -> bool:
-        """Whether a run was interrupted on any board; a record that cannot be read counts as interrupted."""
+        """Whether a run was interrupted on any board.
+
+        A record that cannot be read counts as interrupted.
+        """
         try:
             return self.interrupted("*") is not None
         except RefusedError:
             return True
 
     def write(self, record: ImageRecord) -> None:
-        """Write a record durably in place of the earlier one; after a RefusedError nothing may be erased."""
+        """Write a record durably in place of the earlier record.
+
+        After a RefusedError, the caller must not erase anything.
+        """
         path = self._path(record.unique_id, record.product)
         try:
             write_durable(path, strict_json.dump(record.fields), mode=_MODE)
@@ -187,9 +208,10 @@ class BoardImages:
 
 @dataclass(frozen=True)
 class BoardImageJob:
-    """The work on one board's own image, on a board that is cleared for the program of the same run.
+    """The work on one board's own image.
 
-    `product` is the paired product of the image. `note` receives sentences for the operator, `progress` the steps.
+    The board is already cleared for the program of the same run. `product` is the paired product of the image. `note`
+    receives sentences for the operator, and `progress` receives the steps.
     """
 
     images: BoardImages
@@ -201,11 +223,13 @@ class BoardImageJob:
     stop: Stop
 
     def run(self) -> BoardImageResult:
-        """Write the board's own image, unless the flash has it already, and return the proven image.
+        """Write the board's own image and return the proven image.
+
+        If the flash already has the image, it is not written.
 
         Raises:
-            RefusedError: the image has no place, cannot be made, or is lost; nothing was erased.
-            KeyboardInterrupt: a stop was requested while the command ran; nothing was erased.
+            RefusedError: the image has no place, cannot be made, or is lost. Nothing was erased.
+            KeyboardInterrupt: a stop was requested while the command ran. Nothing was erased.
         """
         self.progress(ChecksPassed(tuple(prove_place(self.product, self.cleared.board.answer(Installed())))))  # (1)
         place = self._plan(b"")
@@ -238,7 +262,7 @@ class BoardImageJob:
     def _require_own_pages(self, place: FlashPlan) -> None:
         """Require pages that the program does not use.
 
-        The journal of the program stores the bytes beside the program, which must not be those of this image.
+        The journal of the program stores the bytes beside the program. These bytes must not belong to this image.
         """
         if not self._unique_id:
             raise RefusedError(
@@ -260,10 +284,10 @@ class BoardImageJob:
             raise self._not_own(shared[0].address, f"belongs to {release.product} {release.version}")
 
     def _require_blank(self, place: FlashPlan, contents: FlashContents, *, may_replace: bool) -> None:
-        """Require blank pages; with the operator's consent, the region may have any contents.
+        """Require blank pages.
 
-        Bytes in the same pages outside the region are never erased: this image has no journal that could restore them
-        after an interruption.
+        With the operator's consent, the region may have any contents. Bytes in the same pages outside the region are
+        never erased, because no journal could restore them after an interruption.
         """
         chip, region = place.chip, place.image.span
         for unit in place.units:
@@ -290,14 +314,20 @@ class BoardImageJob:
         )
 
     def _is_cut_off(self, record: ImageRecord, contents: FlashContents) -> bool:
-        """Whether an interrupted run left old bytes beyond its image. After the run, the program may write there."""
+        """Whether an interrupted run left old bytes after its image.
+
+        After that run, the program may have written there.
+        """
         if record.state is not ImageState.MADE:
             return False
         region, (chip, _) = self.product.region, flash_of(self.cleared.board.identity)
         return not chip.is_blank(contents.read(range(region.start + record.size, region.end)))
 
     def _read(self, record: ImageRecord, contents: FlashContents) -> bytes:
-        """Read the image of an interrupted run from the flash, which was just found to contain it."""
+        """Read the image of an interrupted run from the flash.
+
+        The caller has just found that the flash contains the image.
+        """
         start = self.product.region.start
         data = contents.read_beside(range(start, start + record.size))
         if BoardImage.of(self.product, data).sha256 != record.sha256:
@@ -309,14 +339,20 @@ class BoardImageJob:
         return data
 
     def _keep(self, record: ImageRecord, place: FlashPlan, *, method: str) -> BoardImageResult:
-        """Keep the image of an earlier run, which the flash was just found to contain."""
+        """Keep the image of an earlier run.
+
+        The caller has just found that the flash contains the image.
+        """
         image = BoardImage(self.product, record.sha256, record.size)
         self.progress(ChecksPassed((prove_fit(image), prove_written(image, record.sha256, method=method))))
         self._record_written(image)
         return BoardImageResult(image, Finished(record.sha256, method, Summary(identical=Part.of(place.units))))
 
     def _made(self, record: ImageRecord | None, contents: FlashContents, place: FlashPlan) -> bytes:
-        """Return the bytes of an interrupted run, or let the command make an image."""
+        """Return the bytes of an interrupted run.
+
+        If there are none, let the command make an image.
+        """
         if found := self.images.made.get(self._key):
             self.note(f"The image of {self.product.name} that was made before the interruption is written again.")
             return found
@@ -325,7 +361,7 @@ class BoardImageJob:
             raise RefusedError(
                 f"the image that was made for this board is lost ({record.product})",
                 why=f"the flash does not contain the {record.size:,} bytes with SHA-256 {record.sha256.hex()} that an "
-                "earlier run made, and they are stored nowhere; nothing was changed",
+                "earlier run made, and no copy of them is stored; nothing was changed",
                 remedy="withdraw the lost serial number or key where the command issued it, then consent to a new "
                 "image",
                 action=Action.NEW_BOARD_IMAGE,

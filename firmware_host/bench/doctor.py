@@ -1,4 +1,7 @@
-"""Diagnose the line to a board: `observe` listens, sends 0x7F and measures; `findings` interprets that, and is pure."""
+"""Diagnose the line to a board.
+
+`observe` listens, sends 0x7F and measures; `findings` interprets the observations. The function `findings` is pure.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +23,19 @@ from firmware_host.line.port_names import latency_remedy, serial_ports
 from firmware_host.line.ports import RFC2217, PortLink, open_link
 
 GOOD_LATENCY = 0.004
-"""The answer delay of a good USB adapter, in seconds; common adapters delay an answer by 16 ms by default."""
+"""The answer delay of a good USB adapter, in seconds. Common adapters delay an answer by 16 ms by default."""
 BLOCKS_OF_64_KIB = 256
 ANSWERS_A_BLOCK = 3
 LISTEN_SECONDS = 1.2
-"""Seconds to listen before anything is sent: long enough to notice a program that prints every second."""
+"""Seconds to listen before anything is sent. This is long enough to notice a program that prints every second."""
 SETTLE_SECONDS = (0.1, 3.0)
-"""Seconds to wait between a reset and the first byte; the second value is tried only with the given wiring."""
+"""Seconds to wait between a reset and the first byte. The second value is tried only with the given wiring."""
 SOON = 0.2
 """Seconds within which a bootloader answers after a reset, including the latency of any USB adapter."""
 SLOWER = (115200, 57600, 9600)
 _QUESTIONS = 9
 _QUESTION_BYTES = 7
-"""Bytes of a Get ID and its answer."""
+"""The number of bytes of a Get ID command and its answer."""
 _KIB = 1024
 _SHOWN = 24
 _CHECKLIST = (
@@ -55,14 +58,15 @@ class Reply(Enum):
 _REPLIES = {
     bytes([code] * count): reply for code, reply in ((ACK, Reply.FRESH), (NACK, Reply.CONNECTED)) for count in (1, 2)
 }
-"""The kinds of whole answers; some boot ROMs send the byte twice."""
+"""The kinds of complete answers. Some boot ROMs send the byte twice."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One attempt to get an answer from a bootloader over a line, on a link that does not discard an echo.
+    """One attempt to get an answer from a bootloader over a line.
 
-    Its bytes were received before and after the first 0x7F, and after a second, sent only if the first got no answer.
+    The link does not discard an echo. The attempt records the bytes received before and after the first 0x7F. If the
+    first 0x7F got no answer, a second 0x7F is sent, and the bytes after it are recorded too.
     """
 
     line: BoardLine
@@ -72,7 +76,10 @@ class Trial:
 
     @property
     def reply(self) -> Reply:
-        """The kind of the answer, after an echo; a zero byte before an ACK and a repeated ACK or NACK are accepted."""
+        """The kind of the answer after an echo.
+
+        A zero byte before an ACK, and a repeated ACK or NACK, are accepted.
+        """
         received = self.first or self.second
         if not received:
             return Reply.SILENCE
@@ -102,8 +109,8 @@ class Observations:
         notes: notes for the operator about how the port was opened.
         failed: the error if the port could not be opened or was lost.
         asked: the attempt with the given wiring and speed.
-        others: attempts with other wirings, speeds and modes, made if the given ones failed; the last may have
-            succeeded.
+        others: attempts with other wirings, speeds and modes. They are made if the given ones failed; only the last
+            attempt may have succeeded.
         misunderstood: the error if the session failed after the bootloader's first answer.
         latency: seconds from a command to its answer, without the transmission time of the bytes.
     """
@@ -121,7 +128,7 @@ class Observations:
 
     @property
     def last(self) -> Trial | None:
-        """The last attempt: the one that found the bootloader, or the last failed one."""
+        """The last attempt: either the attempt that found the bootloader, or the last failed attempt."""
         return self.others[-1] if self.others else self.asked
 
 
@@ -129,7 +136,8 @@ class Observations:
 class Finding:
     """One finding of the diagnosis, with its parts as in an error.
 
-    `about` identifies it in JSON output, such as ``port`` or ``echo``. If it `hinders`, the line cannot be used.
+    `about` identifies the finding in JSON output, such as ``port`` or ``echo``. If the finding `hinders`, the line
+    cannot be used.
     """
 
     about: str
@@ -141,7 +149,10 @@ class Finding:
 
 
 def findings(seen: Observations) -> tuple[Finding, ...]:
-    """Interpret the observations; findings that prevent flashing come first."""
+    """Interpret the observations.
+
+    Findings that prevent flashing come first.
+    """
     found = sorted(_findings(seen), key=lambda finding: not finding.hinders)
     if seen.identity and not found[0].hinders:
         identity = seen.identity
@@ -283,7 +294,10 @@ def _shown(data: bytes) -> str:
 
 
 def observe(line: BoardLine, *, listen: float = LISTEN_SECONDS, wait: Wait = time.sleep) -> Observations:
-    """Observe the line to a board: first listen for some seconds. No memory is changed, but the board may be reset."""
+    """Observe the line to a board, and listen for some seconds first.
+
+    No memory is changed, but the board may be reset.
+    """
     seen = Observations(line, ports=serial_ports(), latency_remedy=latency_remedy(line.url))
     try:
         with _opened(line) as link:
@@ -297,14 +311,17 @@ def observe(line: BoardLine, *, listen: float = LISTEN_SECONDS, wait: Wait = tim
 
 @contextmanager
 def _opened(line: BoardLine) -> Iterator[PortLink]:
-    """Open a port without discarding an echo, so that the echo is observed."""
+    """Open a port so that an echo is not discarded and can be observed."""
     mode = replace(line.mode, echo=False)
     with closing(open_link(line.url, baud=line.first_baud, mode=mode)) as link:
         yield link
 
 
 def _try_modes(seen: Observations, wait: Wait) -> Observations:
-    """Try the modes that can cause what was observed, each on the newly opened port."""
+    """Try the modes that can cause the observations.
+
+    The port is opened again for each mode.
+    """
     tried = seen.others
     for mode in _other_modes(seen):
         line = replace(seen.line, mode=mode)
@@ -367,7 +384,7 @@ class _Examination:
         return replace(seen, identity=identity, latency=max(0.0, median(taken) - on_the_wire))
 
     def try_once(self) -> Trial:
-        """Reset the board if the wiring can, and address its bootloader."""
+        """Reset the board if the wiring can do so, and address its bootloader."""
         return self._wake(b"" if self.line.wiring.is_by_hand else self._reset(self.line, SETTLE_SECONDS[0]))
 
     def _try_named(self) -> Trial:

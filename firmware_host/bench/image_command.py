@@ -1,7 +1,7 @@
 """Run the command that makes the image of one board, such as its serial number and keys.
 
-The command runs without a shell. Its output is the image and may contain keys: the output stays in memory, and appears
-in no message and no file. Its error output is shown to the operator.
+The command runs without a shell. Its output is the image and may contain keys. The output therefore stays in memory,
+and appears in no message and no file. Its error output is shown to the operator.
 """
 
 from __future__ import annotations
@@ -26,21 +26,25 @@ TIME_LIMIT = 60.0  # seconds
 _POLL_SECONDS = 0.01
 _PART = 1 << 12
 _MAX_MESSAGES, _MAX_LINES = 1 << 13, 20
-"""The bytes of the error output that are read, and the lines that are shown."""
+"""The maximum number of bytes of the error output that are read, and the maximum number of lines that are shown."""
 _SHELL_WORDS = frozenset(("|", ">", ">>", "<", ";", "&", "&&", "||"))
-"""Words that a program would get as arguments: `echo 1 | tr 1 2` prints its own second half into the image."""
+"""Operators of a shell, which a program would get as arguments. For example, `echo 1 | tr 1 2` would print its own
+second half into the image."""
 
 
 @dataclass(frozen=True)
 class ImageCommand:
-    """A program and its arguments, and the seconds that it may take."""
+    """A program with its arguments, and the maximum time in seconds that it may take."""
 
     words: tuple[str, ...]
     seconds: float = TIME_LIMIT
 
     @classmethod
     def parse(cls, text: str) -> ImageCommand:
-        """Split a command line into words, as a shell does; expand nothing, and refuse the operators of a shell."""
+        """Split a command line into words, as a shell does.
+
+        Nothing is expanded, and shell operators are refused.
+        """
         try:
             words = tuple(shlex.split(text, posix=os.name == "posix"))
         except ValueError as error:
@@ -59,7 +63,7 @@ class ImageCommand:
         if used := _SHELL_WORDS.intersection(words):
             raise UsageError(
                 "the command that makes the board's own image needs a shell",
-                why=f"it has the word {min(used)}, and the command runs without a shell",
+                why=f"it has the word {min(used)}, but the command runs without a shell",
                 remedy="write the commands into a script, and give the script",
             )
         return cls(words)
@@ -67,9 +71,10 @@ class ImageCommand:
     def run(
         self, values: Mapping[str, str], *, limit: int, show: Callable[[str], None], stop: Stop | None = None
     ) -> bytes:
-        """Run the command once, and return its output, of which at most `limit` + 1 bytes are read.
+        """Run the command once, and return its output.
 
-        `values` are added to the environment, and `show` receives each line of the error output.
+        At most `limit` + 1 bytes of the output are read. The variables `values` are added to the environment. The
+        function `show` receives each line of the error output.
 
         Raises:
             RefusedError: the command cannot be started, fails, or takes too long.
@@ -112,7 +117,10 @@ class ImageCommand:
     def _await(
         self, process: Process, output: _Collector, messages: _Collector, pause: Callable[[float], None]
     ) -> bool:
-        """Wait for the end of the process and of its outputs, or for too long an output; False if the time ran out."""
+        """Wait until the process and its outputs end, or until the output is too long.
+
+        Returns False if the time ran out.
+        """
         deadline = time.monotonic() + self.seconds
         while not output.is_full and (output.is_alive() or messages.is_alive() or process.poll() is None):
             if time.monotonic() >= deadline:
@@ -129,7 +137,10 @@ class ImageCommand:
 
 
 class _Collector(threading.Thread):
-    """Reads a pipe to its end, and keeps the first `limit` bytes. On Windows, `select` reads no pipes."""
+    """Reads a pipe to its end, and keeps the first `limit` bytes.
+
+    A thread is used because `select` cannot read pipes on Windows.
+    """
 
     def __init__(self, pipe: IO[bytes] | None, limit: int) -> None:
         super().__init__(daemon=True, name="image command")

@@ -2,15 +2,15 @@
 
 The steps of a job:
 
-1. Verify the bench log and that it can be written. Look up the board's device number. Claim the board against other
-   ports.
+1. Verify the bench log, and check that it can be written. Look up the board's device number. Claim the board, so that
+   no other port works on it.
 2. Find the release, and prove the release and its image (checks 1 to 5, `Offers`).
 3. Examine the board, and run checks 6 to 9 for this release (`session`). The flash is not changed before step 4.
 4. Write and prove the board's own image, if the run has one (`board_images`). Nothing is erased before the image of
    the board exists.
 5. Flash the board (`flashing.flasher`), and compare its flash with the chain's record (check 10).
 6. Start the board's program.
-7. Record the result in the bench log, for a success and for a failure.
+7. Record the result in the bench log, whether the job succeeded or failed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ _RESUMING = {Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB}
 
 
 class BusyBoards:
-    """The unique ids of the boards in use, so that two ports never work on the same board."""
+    """The unique ids of the boards in use.
+
+    They prevent work on the same board at two ports.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,7 +56,10 @@ class BusyBoards:
 
     @contextmanager
     def claim(self, unique_id: str) -> Iterator[None]:
-        """Claim a board that no other port has claimed, for a ``with`` block; an empty `unique_id` never conflicts."""
+        """Claim a board for a ``with`` block, unless another port has claimed it.
+
+        An empty `unique_id` never conflicts.
+        """
         with self._lock:
             if unique_id in self._ids:
                 raise RefusedError(
@@ -76,7 +82,7 @@ class Bench:
     Attributes:
         journals: the folder of the journals of interrupted runs.
         stop: stops the work between two bootloader commands.
-        find_device: returns the device number of a board by its unique id; 0 if the board is not registered.
+        find_device: returns the device number of the board with a unique id; 0 if the board is not registered.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
     """
 
@@ -94,13 +100,16 @@ class Bench:
     busy: BusyBoards = field(default_factory=BusyBoards)
 
     def flash(self, line: BoardLine, offer: Offer) -> BoardResult:
-        """Open a port, and flash its board; an error is part of the result."""
+        """Open a port, and flash its board.
+
+        An error becomes part of the result.
+        """
         return self._flash(line, lambda _: offer, is_stuck=False)
 
     def resume(self, line: BoardLine, offers: Offers, product: str | None, version: Version | None) -> BoardResult:
-        """Open a port, and complete the interrupted run that the journal of its board records.
+        """Open a port, and complete the interrupted run that the board's journal records.
 
-        `product` and `version` are those that the operator gave, or None. An error is part of the result.
+        The operator gave `product` and `version`; None means that the operator gave none.
         """
         return self._flash(line, lambda board: self._interrupted_offer(board, offers, product, version), is_stuck=True)
 
@@ -163,7 +172,10 @@ class Bench:
 
 
 class FlashJob:
-    """The work on one board. `release` is the release to be written, if it is known in advance."""
+    """The work on one board.
+
+    `release` is the release to be written, if it is already known.
+    """
 
     def __init__(self, bench: Bench, port: BoardPort, board: BoardSession, release: Release | None = None) -> None:
         self._bench, self._port = bench, port
@@ -172,7 +184,10 @@ class FlashJob:
         self._started = time.monotonic()
 
     def run(self, find_offer: Callable[[BoardSession], Offer]) -> BoardResult:
-        """Flash the board, and record the result in the bench log; an error is part of the result."""
+        """Flash the board, and record the result in the bench log.
+
+        An error becomes part of the result.
+        """
         try:
             self._bench.log.check()  # (1)
             if unique_id := self._result.unique_id:
@@ -231,7 +246,10 @@ class FlashJob:
             self._note(note)
 
     def _start(self, address: int) -> None:
-        """Start the board's program. The flash is already proven, so a failed start is only noted."""
+        """Start the board's program.
+
+        A failed start is only noted, because the flash is already proven.
+        """
         try:
             finished = self._result.finished
             is_written = bool(finished and finished.summary.programmed.units)

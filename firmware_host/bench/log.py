@@ -1,16 +1,16 @@
 """The bench log: the records of the work on boards, in a log of `blockota.ledger`.
 
-Each work on a board appends an entry of the kind event, whose text is the record: one JSON line with all facts that a
-bench needs. If the flash is proven and the board has a readable unique id, a receipt precedes the event: an entry of
-the kind install, reinstall or equivalent, with the evidence level C. Both entries are appended together. A receipt can
-be given to others without the record, which has the operator's name.
+Each work on a board appends an entry of the kind event. Its text is the record: one JSON line with all facts that a
+bench needs. If the flash is proven and the board has a readable unique id, a receipt precedes the event. The receipt is
+an entry of the kind install, reinstall or equivalent, with the evidence level C. Both entries are appended together.
+The receipt can be given to others without the record, which contains the operator's name.
 
-Records are numbered from 1, and each contains the SHA-256 of the previous one. Together with the tree and the signed
-checkpoint of the log, this shows a record that was removed, changed or inserted. A copy of a record's number and hash,
-which are printed with each result, reveals a log that was replaced as a whole.
+Records are numbered from 1, and each record contains the SHA-256 of the previous record. Together with the tree and the
+signed checkpoint of the log, these hashes reveal a record that was removed, changed or inserted. A record's number and
+hash are printed with each result. A copy of them reveals that the whole log was replaced.
 
-Up to BlockOTA 0.1, a bench log was a file with these JSON lines, and a head file beside it that repeated the last line.
-Such files are read, and no longer written.
+Up to BlockOTA 0.1, a bench log was a file with these JSON lines. A head file beside it repeated the last line. Such
+files can still be read, but are no longer written.
 """
 
 from __future__ import annotations
@@ -31,20 +31,22 @@ from blockota.model.receipt import EntryKind, event_text
 from blockota.strict_json import digest, fault, integer, load_object, text
 
 LOG_FILES = ("checkpoint", "pending")
-"""Files of which the folder of a log has at least one."""
+"""The files of a log. The folder of a log has at least one of them."""
 _RECEIPTS = (EntryKind.INSTALL, EntryKind.REINSTALL, EntryKind.EQUIVALENT)
 _NO_LINE = hashlib.sha256().hexdigest()
 """The previous hash in the first line of a log."""
 _NEWLINE = b"\n"
 _BEGINNING = '{"number":'
-"""The beginning of a line; an event that anyone else appended to the log begins otherwise."""
+"""The beginning of a line. An event that another program appended to the log has a different beginning."""
 _GOOD = ("done", "already")
 _REMEDY = "compare it with a copy; anyone who can write the log can have changed it"
 
 
 @dataclass(frozen=True)
 class BenchEntry:
-    """A record of the work on one board; unknown texts are empty. Earlier versions omit the fields with a default.
+    """A record of the work on one board.
+
+    Unknown texts are empty. Earlier versions omit the fields with a default.
 
     Attributes:
         time: the end of the work, in Unix seconds.
@@ -52,7 +54,7 @@ class BenchEntry:
         chip_id: the board's product id.
         product: the product to be written.
         before: the installed version before the work, or ``blank``, ``unknown`` or ``half written``.
-        after: the version that the flash is proven to contain; empty if nothing is proven.
+        after: the version that the flash is proven to contain; empty if no version is proven.
         sha256: the release's digest, in hexadecimal.
         flash_sha256: the digest of the flash at the end, in hexadecimal.
         proof: the method that produced `flash_sha256`: ``stub``, ``read-back``, or empty.
@@ -62,8 +64,8 @@ class BenchEntry:
         device: the board's number in the registry of devices; 0 if it is not registered.
         before_sha256: the digest of the release that was installed before the work; empty if there was none.
         board_product: the product of the board's own image; empty if the image was not written and proven.
-        board_image_proof: the method that proved that image.
-        board_image_checks: the checks that this image passed, and why the others do not apply.
+        board_image_proof: the method that proved the board's own image.
+        board_image_checks: the checks that the board's own image passed, and why the other checks do not apply.
     """
 
     time: int
@@ -98,7 +100,9 @@ class BenchEntry:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the bench log: its bytes without the newline, and its JSON; numbers count from 1 without a gap.
+    """One line of the bench log: its bytes without the newline, and its JSON.
+
+    The numbers of the lines count from 1 without a gap.
 
     Attributes:
         receipt: the index of the line's receipt in the log; None if the line has no receipt.
@@ -115,7 +119,7 @@ class Line:
         return hashlib.sha256(self.raw).digest()
 
     def as_fields(self) -> dict[str, Any]:
-        """The JSON object that names the line."""
+        """The JSON object that identifies the line."""
         return {"number": self.number, "sha256": self.sha256.hex(), "receipt": self.receipt}
 
     def entry(self) -> BenchEntry:
@@ -135,13 +139,13 @@ class Line:
 
 
 def read_log(path: Path) -> Iterator[Line]:
-    """Read the lines of a bench log in order, and verify that none was removed, changed or inserted.
+    """Read the lines of a bench log in order, and verify that no line was removed, changed or inserted.
 
     Args:
         path: the folder of the log, or the file of an earlier version.
 
     Raises:
-        ContentError: the log is damaged; the error names the first wrong line or file.
+        ContentError: the log is damaged. The error names the first wrong line or file.
         UsageError: the log cannot be read.
     """
     try:
@@ -156,10 +160,11 @@ def read_log(path: Path) -> Iterator[Line]:
 
 
 def confirmed_lines(path: Path) -> tuple[list[Line], ContentError | None]:
-    """Read the lines that are confirmed, also from a damaged log.
+    """Read the confirmed lines of a bench log, even if the log is damaged.
 
-    A line is confirmed by its hash in the next line, or at the end of a whole log. The last line before a break is
-    therefore not confirmed: that line itself may have been changed. The error of `read_log` is returned as well.
+    A line is confirmed by its hash in the next line, or by being at the end of an undamaged log. The last line before a
+    break is therefore not confirmed: that line itself may have been changed. The error of `read_log` is returned as
+    well.
     """
     found: list[Line] = []
     try:
@@ -171,7 +176,9 @@ def confirmed_lines(path: Path) -> tuple[list[Line], ContentError | None]:
 
 
 class LogLines:
-    """Reads the lines in the log of a folder, each once, also while other processes append lines.
+    """Reads the lines in the log of a folder.
+
+    Each line is read once, even while other processes append lines.
 
     Attributes:
         log: the log.
@@ -184,7 +191,9 @@ class LogLines:
         self._edge = TreeEdge()
 
     def read_on(self) -> Iterator[Line]:
-        """Read the lines that were added since the last call. They are verified when the iterator ends.
+        """Read the lines that were added since the last call.
+
+        The lines are verified when the iterator ends.
 
         Raises:
             ContentError: the log is damaged.
@@ -226,13 +235,16 @@ class LogLines:
 
 
 class _OldLog:
-    """A log of an earlier version: a file with one line for each work on a board, and a head file."""
+    """A log of an earlier version.
+
+    It consists of a file with one line for each work on a board, and of a head file.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._head = path, path.with_name(f"{path.name}.head")
 
     def lines(self) -> Iterator[Line]:
-        """Read the lines; see `read_log`."""
+        """Read the lines, as `read_log` does."""
         if self._path.exists() and not stat.S_ISREG(self._path.stat().st_mode):  # reading a pipe may never end
             raise OSError(errno.EINVAL, "it is not a regular file")
         *whole, rest = self._path.read_bytes().split(_NEWLINE)
@@ -247,10 +259,10 @@ class _OldLog:
             yield missing
 
     def _missing(self, last: Line | None, rest: bytes) -> Line | None:
-        """Return the line that only the head file has, or None.
+        """Return the line that is only in the head file; None if there is no such line.
 
-        The head file was written before the log. If a crash or a full disk prevented the write to the log, the head
-        file has the line, and `rest` is the incomplete line at the end of the log.
+        The head file was written before the log. If a crash or a full disk prevented the write to the log, only the
+        head file has the line. The text `rest` is the incomplete line at the end of the log.
         """
         head: Line | None = None
         try:
@@ -283,7 +295,7 @@ def successor(raw: bytes, last: Line | None, path: Path) -> Line:
     """Decode the line after `last` in the log at `path`.
 
     Raises:
-        ContentError: it is not the next line.
+        ContentError: the line is not the next line.
     """
     number, previous = following(last)
     line = _parse(raw, number, path)

@@ -1,8 +1,9 @@
-"""Write the bench log: append the record of each work on a board, and its receipt, to a log, and sign the log.
+"""Write the bench log.
 
-A bench without an identity signs with its own key, which is made at the first use. The name of its log is derived from
-the key, and the log is never anchored. The log of an enrolled technician is the log of the table ``[log]``: its entries
-have the technician's UUID, and it is signed by the key that the gateway chain has for the technician.
+The record of each work on a board is appended to a log, with its receipt, and the log is signed. A bench without an
+identity signs with its own key, which is made at the first use. The name of its log is derived from the key, and the
+log is never anchored. An enrolled technician uses the log of the table ``[log]``. Its entries have the technician's
+UUID, and it is signed by the key that the gateway chain records for the technician.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ from firmware_host.bench.log import LOG_FILES, BenchEntry, Line, LogLines, follo
 
 _KEY_NAME, _LOCK_NAME = "log-key.pem", "bench-lock"
 _ROOM = 1 << 16
-"""The free space in bytes that is required before a board is changed: more than two entries of the largest size."""
+"""The free space in bytes that is required before a board is changed. It exceeds two entries of the largest size."""
 _ORIGIN_DIGITS, _NAME_SIZE = 16, 4
 
 
 def login_name() -> str:
-    """Return the login name of the operator; a user's number or ``unknown`` if there is no name."""
+    """Return the login name of the operator.
+
+    If there is no name, return the user's number or ``unknown``.
+    """
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # the user has no name, as in some containers; Windows has no numbers
@@ -65,7 +69,7 @@ def bench_log_folder(config: Path | None, *, environment: Mapping[str, str]) -> 
 
 
 def open_bench_log(config: Path | None, *, environment: Mapping[str, str], folder: Path | None = None) -> BenchLog:
-    """Open the bench log of the settings, or the one in `folder`, with the key that signs it.
+    """Open the bench log of the settings, or the bench log in `folder`, with the key that signs it.
 
     Raises:
         UsageError: the settings or the key cannot be read.
@@ -80,14 +84,16 @@ def open_bench_log(config: Path | None, *, environment: Mapping[str, str], folde
     if (keeper := keeper_in(origin)) != identity:
         raise UsageError(
             "the bench log cannot be signed",
-            why=f"[bench] has the identity {identity}, and the origin in [log] ends with {keeper or 'no UUID'}",
+            why=f"[bench] has the identity {identity}, but the origin in [log] ends with {keeper or 'no UUID'}",
             remedy=f'set origin = "NAME/{identity.hex}" in [log]',
         )
     return BenchLog(folder, open_log_key(uri, origin, environment=environment), identity)
 
 
 def own_signer(key: Path) -> NoteSigner:
-    """Return the key of a bench without an identity, made at the first use. The names of its logs begin with its name.
+    """Return the key of a bench without an identity.
+
+    The key is made at the first use, and the names of the bench's logs begin with the key's name.
 
     Raises:
         UsageError: the key cannot be made or read.
@@ -110,7 +116,9 @@ def own_signer(key: Path) -> NoteSigner:
 
 
 class BenchLog:
-    """The bench log in a folder, which is made if it does not exist. Several processes may append to the log.
+    """The bench log in a folder.
+
+    The folder is made if it does not exist. Several processes may append to the log.
 
     Args:
         folder: the folder of the log; its parent folder must exist.
@@ -127,17 +135,20 @@ class BenchLog:
 
     @property
     def key(self) -> VerifierKey:
-        """The public key that verifies the checkpoints of the log, after `check`."""
+        """The public key that verifies the checkpoints of the log.
+
+        It is known after `check`.
+        """
         return self._signer.key
 
     def check(self) -> None:
-        """Verify the log, publish what a stopped process has left, and check that the log can be written.
+        """Verify the log, publish entries that a stopped process left, and check that the log can be written.
 
         Lines that an earlier call has verified are not read again.
 
         Raises:
             ContentError: the log is damaged.
-            RefusedError: the log is signed by another key.
+            RefusedError: another key signed the log.
             UsageError: the log cannot be written.
         """
         with self._locked():
@@ -148,10 +159,12 @@ class BenchLog:
             self._lines.log.publish(self._signer)
 
     def append(self, entry: BenchEntry) -> Line:
-        """Append a line durably, with its receipt, and return it; the caller should print its number and hash.
+        """Append a line durably, with its receipt, and return it.
+
+        The caller should print the line's number and hash.
 
         Raises:
-            ContentError: the log is damaged; nothing was written.
+            ContentError: the log is damaged. Nothing was written.
             UsageError: the log cannot be written.
         """
         with self._locked():
@@ -175,9 +188,10 @@ class BenchLog:
                 self._boards.setdefault(fields["board"], {})[_release_in(fields)] = fields["sha256"]
 
     def _take_name(self) -> None:
-        """Sign with the name that the log has; a new log of a bench without an identity gets a name of its own.
+        """Sign with the name of an existing log.
 
-        A key that signed two logs under one name would seem to have forked a log.
+        A new log of a bench without an identity gets a new name. If a key signed two logs under one name, the log would
+        seem to have forked.
         """
         note, name = self._lines.log.published.note(), self.key.name
         if note:
@@ -186,15 +200,18 @@ class BenchLog:
             origin = name if self._identity else f"{name}/{secrets.token_hex(_NAME_SIZE)}"
         if origin != name and (self._identity or not origin.startswith(f"{name}/")):
             raise RefusedError(
-                f"the bench log {self.folder} is that of another bench or key",
-                why=f"its name is {origin}, and that of this bench is {name}",
-                remedy="choose the folder of this bench's log, or a new one",
+                f"the bench log {self.folder} belongs to another bench or key",
+                why=f"its name is {origin}, but the name of this bench is {name}",
+                remedy="choose the folder of this bench's log, or a new folder",
                 action=Action.NAME_LOG,
             )
         self._signer = NoteSigner(replace(self.key, name=origin), self._signer.sign)
 
     def _receipt(self, entry: BenchEntry) -> LogEntry | None:
-        """Return the receipt of a work; None if nothing is proven, or if the board has no unique id to name it."""
+        """Return the receipt of a work.
+
+        Returns None if nothing is proven, or if the board has no unique id.
+        """
         if not (entry.is_good and entry.after and entry.board):
             return None
         before = self._boards.get(entry.board, {})
@@ -227,7 +244,7 @@ class BenchLog:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Be the only bench process that uses the log, and translate the errors of the log."""
+        """Keep other bench processes from using the log, and translate the errors of the log."""
         try:
             self._make_folder()
             with exclusive_lock(self.folder / _LOCK_NAME):
@@ -257,7 +274,7 @@ class BenchLog:
 
 
 def _release_in(fields: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the values that name the proven release of a line."""
+    """Return the values that identify the proven release of a line."""
     return tuple(fields[name] for name in ("chain_id", "contract", "product", "after"))
 
 

@@ -31,9 +31,9 @@ _IMAGE_CHECK = 4
 
 @dataclass(frozen=True)
 class Offer:
-    """A release that passed checks 1 to 5, and the other releases at the same block.
+    """A release that passed checks 1 to 5, and the other releases that the contract records at the same block.
 
-    `board_product` is the product of the board's own image at that block; None if the run has no such image.
+    `board_product` is the product of the board's own image, read at the same block; None if the run has no such image.
     """
 
     proven: ProvenRelease
@@ -45,7 +45,8 @@ class Offer:
 class ImageSource:
     """The places where images are searched for.
 
-    The `stages` follow the store, and a `file` replaces both. A manifest is described only where check 7 or 9 needs it.
+    The `stages` are asked after the store. With a `file`, neither is asked. The manifest is read only if check 7 or 9
+    needs it.
     """
 
     store: Store
@@ -56,7 +57,10 @@ class ImageSource:
 
 
 def _is_plain(proven: ProvenRelease) -> bool:
-    """Whether an image is a usual program at its address, so that checks 7 and 9 do not need the manifest."""
+    """Whether an image is a usual program at its address.
+
+    Checks 7 and 9 then do not need the manifest.
+    """
     image, release = proven.image, proven.release
     # No board's flash ends before the region, so check 9 finds no other address than this search.
     linked_for = find_link_address(image, release.load_address, flash_end=proven.product.region.end)
@@ -75,9 +79,10 @@ class Offers:
         self._lock = threading.Lock()
 
     def offer(self, product: str, version: Version | None, *, board_product: str = "") -> Offer:
-        """Look up a release, or the newest active one, on the chain, and prove the release and its image.
+        """Look up a release, or the newest active release, on the chain, and prove the release and its image.
 
-        `board_product` names the product of the board's own image in an interrupted run; empty for the usual one.
+        `board_product` names the product of the board's own image in an interrupted run. If it is empty, the configured
+        product is used.
 
         Raises:
             RefusedError: one of checks 1 to 5 failed, or the board's own image has no place beside the release.
@@ -108,7 +113,10 @@ class Offers:
     def _other_file(
         self, error: VerificationError, file: Path, *, answer: ChainAnswer, wanted: Release
     ) -> VerificationError:
-        """Return the error of check 4 for an image file that is not the wanted release; it names what the file is."""
+        """Return the error of check 4 for an image file that is not the wanted release.
+
+        The error names the content of the file.
+        """
         known = known_releases(self._contract, wanted.product, block=answer.block_number)
         releases = (*known.own, *known.others())
         image = self._image(wanted)
@@ -135,7 +143,10 @@ class Offers:
         return VerificationError(error.number, what, why=why, remedy=remedy, action=action, values=values)
 
     def _own_product(self, name: str, *, block: int) -> Product | None:
-        """Read the product of the board's own image, at the block at which checks 1 and 2 of the release passed."""
+        """Read the product of the board's own image.
+
+        It is read at the block at which checks 1 and 2 of the release passed.
+        """
         if not name:
             return None
         product = self._contract.product(name, block=block)
@@ -158,7 +169,7 @@ class Offers:
         if release.size > MAX_IMAGE_SIZE:
             raise ImageError(
                 f"{release.product} {release.version} cannot be flashed over a serial port",
-                why=f"its image has {release.size:,} bytes, the limit is {MAX_IMAGE_SIZE:,}",
+                why=f"its image has {release.size:,} bytes, but the limit is {MAX_IMAGE_SIZE:,}",
                 remedy="fetch the image, and install it by the vendor's instructions",
                 action=Action.FETCH_IMAGE,
             )
@@ -178,7 +189,7 @@ class Offers:
         if image.load_address != release.load_address and hashlib.sha256(image.data).digest() == release.sha256:
             raise ImageError(
                 f"{source.file} is for another address than {release.product} {release.version}",
-                why=f"it begins at {image.load_address:#010x}, the release at {release.load_address:#010x}",
+                why=f"it begins at {image.load_address:#010x}, but the release begins at {release.load_address:#010x}",
                 remedy="flash without a file, so that the image is fetched",
                 action=Action.OMIT_IMAGE,
             )

@@ -3,12 +3,13 @@
 A poll sends only the byte 0x7F. After a reset, a bootloader measures a wrong speed from any other byte, and then
 ignores everything (AN3155 section 2). A bootloader that is already connected answers NACK to two 0x7F.
 
-In the middle of a frame, 0x7F is the next byte of the frame: two complete a one-page erase that broke off before its
-page number, and 130 complete an erase or write that broke off before its count. After a broken session every poll
-therefore also sends `FEED`, which ends the frame, almost always with a NACK. Otherwise every 60th unanswered poll does.
+In the middle of a frame, 0x7F counts as the next byte of the frame. Two of them complete a one-page erase that broke
+off before its page number. 130 of them complete an erase or write that broke off before its count. After a broken
+session, every poll therefore also sends `FEED`, which almost always ends the frame with a NACK. Without a broken
+session, every 60th unanswered poll sends `FEED`.
 
-One risk remains. If a session broke off at another bench, after the count of an erase, and the board is connected to
-this port without a reset, the board loses page 127 (if its chip has one).
+One risk remains. A session may break off at another bench after the count of an erase. If the board is then connected
+to this port without a reset, it loses page 127 (if its chip has one).
 """
 
 from __future__ import annotations
@@ -45,12 +46,16 @@ BOOTLOADER = frozenset({Reply.FRESH, Reply.CONNECTED})
 LISTEN_SECONDS = 2.0
 """The maximum time to listen to a board's program after its start, in seconds."""
 POLLS_BEFORE_FEED = 60
-"""The number of unanswered polls after which `FEED` is sent; 130 polls could complete a frame."""
+"""The number of unanswered polls after which `FEED` is sent. It is well below 130, the number of polls that could
+complete a frame."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """The start of a board's program, and the text that it printed if the bench waited for it (`is_awaited`)."""
+    """The start of a board's program.
+
+    If the bench waited for the program's text (`is_awaited`), the text is included.
+    """
 
     by: StartMethod
     text: str = ""
@@ -58,7 +63,10 @@ class Started:
 
     @property
     def known(self) -> str:
-        """Sentences for the operator: how the program was started, and whether it is known to run."""
+        """Sentences for the operator.
+
+        They state how the program was started, and whether it is known to run.
+        """
         if self.by is StartMethod.NONE:
             return "The program was not started: the board is still in its bootloader."
         how = "The board was reset to start its program."
@@ -74,7 +82,10 @@ class Started:
 
 
 class BoardPort:
-    """One open port of the bench. `stop` ends waits, and ends work between two bootloader commands."""
+    """One open port of the bench.
+
+    `stop` ends waits, and ends work between two bootloader commands.
+    """
 
     def __init__(self, link: Link, line: BoardLine, *, stop: Stop | None = None) -> None:
         self.line = line
@@ -84,7 +95,10 @@ class BoardPort:
         self._unanswered = 0
 
     def connect(self, *, is_stuck: bool = False) -> BoardSession:
-        """Start the board's bootloader, which may be stuck in the middle of a frame, and identify the board."""
+        """Start the board's bootloader and identify the board.
+
+        The bootloader may be stuck in the middle of a frame.
+        """
         self._usual_speed()
         bootloader = Bootloader(self._link, before_command=self._stop.check if self._stop else None)
         if is_stuck and self.line.wiring.is_by_hand:
@@ -94,9 +108,10 @@ class BoardPort:
         return BoardSession(bootloader, identify(bootloader), self._link.notes)
 
     def poll(self, *, reset: bool, is_stuck: bool = False) -> Reply:
-        """Send 0x7F once, after a `reset` if the wiring can, and return the kind of the answer.
+        """Send 0x7F once, and return the kind of the answer.
 
-        `is_stuck` is as for `connect`; if the operator resets the board then, one time in 20 it must be reset again.
+        With `reset`, reset the board first if the wiring can do so. `is_stuck` has the same meaning as for `connect`.
+        If it is set while the operator resets the board, the board must be reset again in one of 20 cases.
         """
         self._usual_speed()
         is_reset = reset and not self.line.wiring.is_by_hand
@@ -114,7 +129,10 @@ class BoardPort:
         return reply
 
     def start(self, board: BoardSession, address: int, *, listen: bool = True) -> Started:
-        """Start the board's program as `BoardLine.start` specifies; the session ends unless no start is wanted."""
+        """Start the board's program as `BoardLine.start` specifies.
+
+        The session ends unless no start is wanted.
+        """
         if self.line.start is StartMethod.NONE:
             return Started(StartMethod.NONE)
         if self.line.starts_by_reset:
@@ -133,6 +151,6 @@ class BoardPort:
 
 @contextmanager
 def open_port(line: BoardLine, *, stop: Stop | None = None) -> Iterator[BoardPort]:
-    """Open a port, as `open_link` does; close it at the end of the ``with`` block."""
+    """Open a port, as `open_link` does, and close it at the end of the ``with`` block."""
     with closing(open_link(line.url, baud=line.first_baud, mode=line.mode)) as link:
         yield BoardPort(link, line, stop=stop)

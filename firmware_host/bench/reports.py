@@ -1,7 +1,7 @@
-"""What bench logs show: a table for spreadsheets, the boards of a day, and the releases on boards.
+"""Reports made from bench logs: a table for spreadsheets, the boards of a day, and the releases on boards.
 
-All functions are pure: no board is contacted. A board without a readable unique id cannot be recognised, so that each
-of its lines counts as another board.
+All functions are pure: no board is contacted. A board without a readable unique id cannot be recognised. Each of its
+lines therefore counts as a separate board.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def csv_of(lines: Iterable[Line]) -> bytes:
     """Return log lines as a CSV file (RFC 4180) in UTF-8, with a header.
 
     A spreadsheet runs a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula. The texts of a log line come
-    from people, ports and boards, so that such a cell is exported with a leading ``'``. A cell that begins with ``'``
-    gets another one: a reader restores every cell by removing one leading ``'``.
+    from people, ports and boards, so such a cell is exported with a leading ``'``. A cell that already begins with
+    ``'`` also gets a leading ``'``. A reader restores every cell by removing one leading ``'``.
     """
     text = io.StringIO()
     writer = csv.writer(text)  # its default form is that of RFC 4180: commas, quotation marks, CRLF
@@ -52,7 +52,10 @@ def csv_of(lines: Iterable[Line]) -> bytes:
 
 @dataclass(frozen=True)
 class Day:
-    """One day, until `end`, the first moment of the next day; `zone` is None for the time zone of this machine."""
+    """One day.
+
+    `end` is the first moment of the next day. `zone` is None for the time zone of this machine.
+    """
 
     begin: datetime
     end: datetime
@@ -60,7 +63,10 @@ class Day:
 
     @classmethod
     def of(cls, day: date, zone: tzinfo | None = None) -> Day:
-        """Return a day in a time zone; refuse one without a next day in the calendar."""
+        """Return a day in a time zone.
+
+        A day without a next day in the calendar is refused.
+        """
         try:
             midnights = (datetime.combine(one, time.min, zone) for one in (day, day + timedelta(days=1)))
             begin, end = (midnight if zone else midnight.astimezone() for midnight in midnights)
@@ -72,7 +78,10 @@ class Day:
 
     @property
     def offset(self) -> str:
-        """The offset from UTC, such as ``UTC+01:00``; both offsets on the day of a change of the clock."""
+        """The offset from UTC, such as ``UTC+01:00``.
+
+        On the day of a change of the clock, both offsets.
+        """
         begin, end = (f"UTC{zone[:3]}:{zone[3:5]}" for zone in (f"{self.begin:%z}", f"{self.end:%z}"))
         return begin if begin == end else f"{begin}, later {end}"
 
@@ -81,16 +90,17 @@ class Day:
         return self.begin.timestamp() <= seconds < self.end.timestamp()
 
     def moment(self, seconds: int) -> datetime:
-        """Return a Unix time in the zone of the day, with the offset that holds at that moment."""
+        """Return a Unix time in the zone of the day, with the offset at that moment."""
         return datetime.fromtimestamp(seconds, self.zone or UTC).astimezone(self.zone)
 
 
 @dataclass(frozen=True)
 class Tally:
-    """The boards with one product, version, operator and port on one day; in the total these four are empty.
+    """The boards with one product, version, operator and port on one day.
 
-    The newest line of a good board is a success; a repeated board has several lines. `first` and `last` are in Unix
-    seconds. `mean_seconds` is that of the successful runs; None if no line has the time of its run.
+    In the total, these four fields are empty. A board counts as good if its newest line is a success, and as repeated
+    if it has several lines. `first` and `last` are in Unix seconds. `mean_seconds` is the mean duration of the
+    successful runs; None if no line has the duration of its run.
     """
 
     product: str
@@ -106,10 +116,13 @@ class Tally:
 
 
 def tallies(lines: Iterable[_Numbered], day: Day) -> tuple[list[Tally], Tally | None]:
-    """Sum up the boards of a day. A board that was worked on several times counts by its newest line, and as repeated.
+    """Sum up the boards of a day.
+
+    A board with several lines counts by its newest line, and as repeated.
 
     Returns:
-        The groups, sorted, and the total; None if the day has no line. The total counts a board of several groups once.
+        The groups, sorted, and the total; None if the day has no line. In the total, a board of several groups counts
+        once.
     """
     found = sorted((line for line in lines if day.contains(line[2].time)), key=lambda line: (line[2].time, line[:2]))
     groups: dict[_Group, list[_Numbered]] = {}
@@ -150,9 +163,10 @@ class Sighting:
 
 
 def held_releases(lines: Iterable[_Numbered]) -> list[Sighting]:
-    """Determine which releases the boards have: one sighting for each board and product, sorted by board.
+    """Determine which releases the boards have.
 
-    Each log line updates the release that is listed for its board:
+    Returns one sighting for each board and product, sorted by board. Each log line updates the release that is listed
+    for its board, by these rules:
 
     1. If the line has a proven release (`after`), that release is listed.
     2. If the line has no proven release, the release found before the work (`before`) is listed, because the board may
@@ -181,14 +195,20 @@ def _place(board: str, entry: BenchEntry, product: str) -> _Place:
 
 
 def _found(entry: BenchEntry) -> tuple[str, Version | None]:
-    """Parse `before`, such as ``1.0.0``, or ``acme-lamp 3.2.1`` for another product, into product and version."""
+    """Parse `before` into product and version.
+
+    Its form is ``1.0.0``, or ``acme-lamp 3.2.1`` for another product.
+    """
     other, _, word = entry.before.rpartition(" ")
     version = _version(word)
     return (other if other and version else entry.product), version
 
 
 def _version(word: str) -> Version | None:
-    """Parse a version; None for a word that is not a version, such as ``blank`` or ``unknown``."""
+    """Parse a version.
+
+    Returns None for a word that is not a version, such as ``blank`` or ``unknown``.
+    """
     try:
         return Version.parse(word)
     except UsageError:
@@ -206,7 +226,10 @@ def _cells(line: Line, entry: BenchEntry) -> dict[str, str]:
 
 
 def _moment(seconds: int) -> str:
-    """Format a Unix time as in ISO 8601; a time beyond the calendar stays a number of seconds."""
+    """Format a Unix time as in ISO 8601.
+
+    A time beyond the calendar is returned as a number of seconds.
+    """
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (OverflowError, ValueError, OSError):

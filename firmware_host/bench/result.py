@@ -16,13 +16,17 @@ from firmware_host.bootloader.identity import BoardIdentity
 from firmware_host.flashing.plan import Event, Finished
 
 _SEVERITY = (0, 2, 3, 5, 4, 1)
-"""Exit statuses from least to most severe: a refusal (3), chain or store unreachable (5), a board or link error (4)."""
+"""Exit statuses from least to most severe. 3 is a refusal, 5 an unreachable chain or store, and 4 a board or link
+error."""
 _KINDS = (UsageError, RefusedError, UnreachableError, BoardError)
 
 
 @dataclass(frozen=True)
 class BoardMet:
-    """A board has answered and is identified; `notes` describe for the operator how the port was opened."""
+    """A board has answered and is identified.
+
+    `notes` describe for the operator how the port was opened.
+    """
 
     identity: BoardIdentity
     notes: Sequence[str]
@@ -30,28 +34,34 @@ class BoardMet:
 
 @dataclass(frozen=True)
 class ReleaseChosen:
-    """The release to be written was chosen and proven; the board is examined next."""
+    """The release to be written was chosen and proven.
+
+    The board is examined next.
+    """
 
     release: Release
 
 
 @dataclass(frozen=True)
 class ChecksPassed:
-    """Some of the checks 6 to 10 have passed; `checks` lists these, in order."""
+    """Some of the checks 6 to 10 have passed.
+
+    `checks` lists these checks, in order.
+    """
 
     checks: Sequence[Passed]
 
 
 @dataclass(frozen=True)
 class BoardImageResult:
-    """The image that was made for one board, without its bytes, and the proof of the flash at its addresses."""
+    """The image that was made for one board, without its bytes, and the proof of the flash at the image's addresses."""
 
     image: BoardImage
     finished: Finished
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether the flash had the image already."""
+        """Whether the flash already had the image."""
         return _outcome(self.finished) == "already"
 
     @property
@@ -86,7 +96,7 @@ class BoardResult:
         seconds: time from the board's first answer until its flash was proven.
         preserved: the number of bytes beside the image that were written back.
         banner: the text that the board's program printed after its start.
-        started: how the program was started: ``reset``, ``go`` or ``none``; empty if the start failed.
+        started: how the program was started, ``reset``, ``go`` or ``none``; empty if the start failed.
         line: the line in the bench log; None if no line was written.
     """
 
@@ -168,7 +178,7 @@ class Counters:
     """Counts the good and bad boards of a run. The class is thread-safe.
 
     A board that was worked on several times counts once, by its newest result. A board without a readable unique id
-    cannot be recognised, and counts as another board each time.
+    cannot be recognised, and counts as a new board each time.
     """
 
     def __init__(self) -> None:
@@ -187,7 +197,10 @@ class Counters:
 
     @property
     def fields(self) -> dict[str, int]:
-        """The counters as JSON; a board counts as good, bad or repeated by all of its results."""
+        """The counters as JSON.
+
+        All results of a board together decide whether it counts as good, bad or repeated.
+        """
         runs = self._runs.values()
         good = sum(results[-1] for results in runs)
         repeated = sum(len(results) > 1 for results in runs)
@@ -201,7 +214,10 @@ class Counters:
 
 
 class BenchObserver(Protocol):
-    """Receives the events of the bench, in the thread of each port. `port` is the port's URL; empty for all ports."""
+    """Receives the events of the bench, in the thread of each port.
+
+    `port` is the port's URL; it is empty for events of all ports.
+    """
 
     def note(self, port: str, sentence: str, /) -> None:
         """Receive a sentence for the operator."""
@@ -219,7 +235,11 @@ def _outcome(*runs: Finished) -> str:
 
 
 def combined_error(results: Sequence[BoardResult]) -> BlockOTAError | None:
-    """The error of the only board, or one that counts the failures, with the worst exit status; None without any."""
+    """Return the error of the only board.
+
+    With several boards, return one error that counts the failures and has the worst exit status. Returns None without
+    errors.
+    """
     if len(results) == 1:
         return results[0].error
     failed = [(result.port, result.error) for result in results if result.error]

@@ -33,7 +33,7 @@ from firmware_host.flashing.plan import Event, Finished, FlashPlan, plan
 
 @dataclass(frozen=True)
 class FlashLook:
-    """The part of a flash where a vendor's releases lie, the releases in it, and whether the part is erased."""
+    """The part of a flash in which a vendor's releases lie, its releases, and whether the part is erased."""
 
     region: Region
     releases: tuple[Release, ...]
@@ -42,7 +42,10 @@ class FlashLook:
 
 @dataclass(frozen=True)
 class BoardSession:
-    """One board that is connected and identified; `notes` describe for the operator how the port was opened."""
+    """One board that is connected and identified.
+
+    `notes` describe for the operator how the port was opened.
+    """
 
     bootloader: Bootloader
     identity: BoardIdentity
@@ -61,7 +64,7 @@ class BoardSession:
         """Determine what is installed at the addresses of a release, without changing the flash.
 
         Raises:
-            RefusedError: check 7 failed, because the chip is not supported; or the journal cannot be read.
+            RefusedError: check 7 failed because the chip is not supported, or the journal cannot be read.
         """
         contents = FlashContents(self.bootloader)
         entry = journal.entry() if journal else None
@@ -80,9 +83,10 @@ class BoardSession:
         return Examination(self, proven, contents, installed=installed, entry=entry, journal=journal, known=known)
 
     def look(self, known: Iterable[Release]) -> FlashLook | None:
-        """Look for releases in the board's flash, without changing the flash; None if no release fits on this board.
+        """Look for releases in the board's flash without changing it.
 
-        Of the releases on the chain, `known`, those for other chips or a larger flash are left out.
+        Returns None if no release fits on this board. `known` are the releases on the chain. Releases for other chips
+        or a larger flash are left out.
         """
         flash = self._flash()
         releases = [one for one in known if one.chip_id == self.identity.product_id and flash.contains(one.region)]
@@ -112,7 +116,10 @@ class BoardSession:
     def answer(
         self, installed: Installed, *, lost: tuple[range, ...] = (), interrupted: InterruptedRun | None = None
     ) -> BoardAnswer:
-        """The facts about the board that checks 6 to 9 need, as `Examination.clear` finds them."""
+        """Return the facts about the board that checks 6 to 9 need.
+
+        `Examination.clear` passes what it found.
+        """
         identity = self.identity
         return BoardAnswer(
             chip_id=identity.product_id,
@@ -130,7 +137,10 @@ class BoardSession:
         )
 
     def _is_readable(self, release: Release) -> bool:
-        """Whether the flash can be examined; if not, check 7 or 8 refuses the board."""
+        """Whether the flash can be examined.
+
+        If it cannot, check 7 or 8 refuses the board.
+        """
         identity = self.identity
         if identity.product_id != release.chip_id or identity.readout_protected:
             return False
@@ -138,14 +148,17 @@ class BoardSession:
             raise VerificationError(
                 7,
                 "the board's chip is not supported",
-                why=f"its product id 0x{identity.product_id:03x} is the release's, but the chip table does not have "
+                why=f"its product id 0x{identity.product_id:03x} matches the release, but the chip table does not have "
                 "its memory map",
                 remedy="update BlockOTA, or ask the vendor how to flash this board",
             )
         return self._flash().contains(release.region)
 
     def _flash(self) -> Region:
-        """The region of the board's flash; if its size is unknown, the flash of the largest chip of the product id."""
+        """The region of the board's flash.
+
+        If its size is unknown, the flash of the largest chip with the product id.
+        """
         chip, flash_size = self.identity.chip, self.identity.flash_size
         return _region(chip.flash(flash_size or chip.flash_limit) if chip else range(0))
 
@@ -154,7 +167,7 @@ class BoardSession:
 class Examination:
     """The result of examining a board's flash for one release, before checks 6 to 9.
 
-    `installed` is None if the flash was not examined; `entry` is the interrupted run that the journal records.
+    `installed` is None if the flash was not examined. `entry` is the interrupted run that the journal records.
     """
 
     board: BoardSession
@@ -200,9 +213,10 @@ class Examination:
 
 @dataclass(frozen=True)
 class ClearedBoard:
-    """A board that passed checks 6 to 9 for one release; only `Examination.clear` creates instances.
+    """A board that passed checks 6 to 9 for one release.
 
-    The run writes `back` the bytes beside the image that an interrupted run erased; `run` records it in a journal.
+    Only `Examination.clear` creates instances. The run writes the bytes `back`, which lie beside the image and which an
+    interrupted run erased. `run` records the run in a journal.
     """
 
     board: BoardSession
@@ -214,17 +228,23 @@ class ClearedBoard:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes for the operator about how the flash was examined and proven; flashing can add notes."""
+        """Notes for the operator about how the flash was examined and proven.
+
+        Flashing can add notes.
+        """
         return (*self.back.notes, *self.contents.notes)
 
     def flash(self) -> Generator[Event]:
-        """Erase and write the pages that differ, and prove the whole image; see `carry_out`."""
+        """Erase and write the pages that differ, and prove the whole image, as `carry_out` describes."""
         planned = self.board.plan(self.proven.image, self.proven.release.load_address)
         bootloader = self.board.bootloader
         yield from carry_out(planned, bootloader, contents=self.contents, journal=self.run, kept=self.back.kept)
 
     def prove_flash(self, finished: Finished) -> Passed:
-        """Check 10: compare the flash with the chain's record; raise FlashProofError if they differ."""
+        """Check 10: compare the flash with the chain's record.
+
+        Raises FlashProofError if they differ.
+        """
         return prove_flash(self.proven.release, finished.sha256, method=finished.method)
 
 

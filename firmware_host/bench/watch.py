@@ -17,11 +17,13 @@ from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.entry import SETTLE_SECONDS, BoardLine
 
 PAUSE_SECONDS = 0.4
-"""Seconds between two polls: short for an operator, and long enough that a poll rarely hits a starting board."""
+"""Seconds between two polls. The pause is short for an operator, but long enough that a poll rarely reaches a board
+during its start."""
 REMOVED = 3
-"""The number of unanswered polls after which a board counts as removed; a connected board answers every second poll."""
+"""The number of unanswered polls after which a board counts as removed. A connected board answers every second poll."""
 ABSENT = len(SETTLE_SECONDS) + 1
-"""The number of unanswered polls (each after a reset, if possible) after which a port counts as empty."""
+"""The number of unanswered polls after which a port counts as empty. If the wiring can reset the board, each poll
+follows a reset."""
 _POLL_SECONDS = 0.1
 _STOPPING = "Stopping: a page that is being written is finished first."
 _STILL_STOPPING = "Still stopping; another Ctrl-C changes nothing, because no board may be left half written."
@@ -30,10 +32,11 @@ _STILL_STOPPING = "Still stopping; another Ctrl-C changes nothing, because no bo
 def at_all_ports(
     lines: Sequence[BoardLine], work: Callable[[BoardLine], list[BoardResult]], *, stop: Stop, observer: BenchObserver
 ) -> list[BoardResult]:
-    """Work at several ports at the same time, with one thread per port; a failure at one port does not affect others.
+    """Work at several ports at the same time, with one thread per port.
 
-    Call this function in the main thread, inside `blockota.shutdown.stop_on_signals`. After a request to stop, every
-    board is brought to a known state, despite repeated requests.
+    A failure at one port does not affect other ports. Call this function in the main thread, inside
+    `blockota.shutdown.stop_on_signals`. After a request to stop, every board is brought to a known state, even if the
+    request is repeated.
     """
     answered = 0
     with ThreadPoolExecutor(len(lines), thread_name_prefix="port") as pool:
@@ -54,9 +57,10 @@ def at_all_ports(
 
 
 class PortWatch:
-    """Flashes one board after another at a port: each new board is flashed, until the bench is stopped.
+    """Flashes one board after another at a port.
 
-    The release is proven again for each board, because the vendor can revoke it between two boards.
+    Each new board is flashed, until the bench is stopped. The release is proven again for each board, because the
+    vendor can revoke it between two boards.
     """
 
     def __init__(self, bench: Bench, offers: Offers, release: Release, line: BoardLine) -> None:
@@ -131,7 +135,10 @@ class PortWatch:
         self._is_there = False
 
     def _await_removal(self, port: BoardPort) -> None:
-        """Wait until the board stops answering. These polls do not reset the board: a running program is silent too."""
+        """Wait until the board stops answering.
+
+        These polls do not reset the board. A board that runs its program is therefore silent too.
+        """
         silent = 0
         while silent < REMOVED:
             self._bench.stop.pause(PAUSE_SECONDS)
@@ -149,7 +156,10 @@ class PortWatch:
         return reply
 
     def _forgive(self) -> None:
-        """Allow another attempt on the last board if it failed, because the board has been removed since."""
+        """Allow another attempt on the last board if it failed.
+
+        The board has been removed since then.
+        """
         if self._results and self._results[-1].error:
             self._is_settled = False
 

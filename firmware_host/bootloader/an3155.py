@@ -1,8 +1,8 @@
-"""Encode and decode the frames of the STM32 USART bootloader (ST application note AN3155); no I/O.
+"""Encode and decode the frames of the STM32 USART bootloader (ST application note AN3155).
 
-A command is an `Exchange`: the frames that the host sends in order. The device answers each frame with ACK or NACK
-before the host may send the next frame. Numbers are big-endian. A checksum is the exclusive-or of the bytes before it,
-and a single byte is followed by its complement. An argument that does not fit its frame raises RefusedError.
+No I/O. An `Exchange` is one command: the frames that the host sends in order. The device answers each frame with ACK or
+NACK before the host may send the next frame. Numbers are big-endian. A checksum is the exclusive-or of the bytes before
+it, and a single byte is followed by its complement. An argument that does not fit its frame raises RefusedError.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from blockota.errors import BoardProtocolError, RefusedError
 SYNC = 0x7F
 """The first byte after a reset, from which the device measures the baud rate (AN3155 section 2)."""
 ACK, NACK = 0x79, 0x1F
-"""The device accepts or refuses the last frame."""
+"""The answer of the device that accepts or refuses the last frame."""
 BUSY = 0x76
 """The device is busy and will answer later. BUSY is defined in AN4221, a related protocol, and not in AN3155."""
 MAX_BLOCK, WRITE_MULTIPLE = 256, 4
-"""The most bytes that one Read Memory or Write Memory transfers, and the multiple that a Write Memory transfers."""
+"""The maximum number of bytes that one Read Memory or Write Memory transfers. A Write Memory transfers a multiple of
+the second number."""
 
 
 class Command(IntEnum):
@@ -47,14 +48,15 @@ class Command(IntEnum):
 
 
 ERASE_LIMITS = {Command.ERASE: 255, Command.EXTENDED_ERASE: 0xFFF0}
-"""The most pages in one command: the frame contains the number less one, and greater counts mean special erases."""
+"""The maximum number of pages in one command. The frame contains the number minus one, and greater counts mean special
+erases."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One command as the frames that the host sends, with its address for messages.
+    """One command as the frames that the host sends.
 
-    With `closing_ack`, the device sends a second ACK after the last frame, when the command is complete.
+    The address is used in messages. With `closing_ack`, the device sends a second ACK when the command is complete.
     """
 
     command: Command
@@ -71,7 +73,10 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """The device's answer to Get; `version` is in packed decimal, such as 0x22 for version 2.2."""
+    """The device's answer to Get.
+
+    `version` is in packed decimal, such as 0x22 for version 2.2.
+    """
 
     version: int
     commands: frozenset[int]
@@ -98,7 +103,10 @@ def with_complement(value: int) -> bytes:
 
 
 def bare(command: Command) -> Exchange:
-    """Send a command without arguments; one that changes a protection ends with a second ACK and a reset."""
+    """Send a command without arguments.
+
+    A command that changes a protection ends with a second ACK and a reset.
+    """
     return _exchange(command, closing_ack=command not in {Command.GET, Command.GET_ID})
 
 
@@ -110,12 +118,12 @@ def read_memory(address: int, length: int) -> Exchange:
 
 
 def go(address: int) -> Exchange:
-    """Start the program with its vector table at an address (AN3155 section 3.5)."""
+    """Start the program whose vector table is at an address (AN3155 section 3.5)."""
     return _exchange(Command.GO, address=address)
 
 
 def write_memory(address: int, data: bytes) -> Exchange:
-    """Write 4 to 256 bytes, a multiple of four (AN3155 section 3.6)."""
+    """Write 4 to 256 bytes; the number must be a multiple of four (AN3155 section 3.6)."""
     if not 0 < len(data) <= MAX_BLOCK or len(data) % WRITE_MULTIPLE:
         raise _unsendable(f"writes 4 to {MAX_BLOCK} bytes, a multiple of {WRITE_MULTIPLE}, not {len(data)}")
     frame = with_checksum(bytes((len(data) - 1,)) + data)
@@ -137,21 +145,30 @@ def erase_all(command: Command) -> Exchange:
 
 
 def write_protect(sectors: Sequence[int]) -> Exchange:
-    """Protect exactly these 1 to 256 sectors from writing, and no others; the device resets (AN3155 section 3.9)."""
+    """Protect exactly these 1 to 256 sectors from writing.
+
+    The device then resets (AN3155 section 3.9).
+    """
     if not 1 <= len(sectors) <= MAX_BLOCK:
         raise _unsendable(f"protects 1 to {MAX_BLOCK} sectors at once, not {len(sectors)}")
     return _exchange(Command.WRITE_PROTECT, with_checksum(_numbers((len(sectors) - 1, *sectors), width=1)))
 
 
 def parse_capabilities(payload: bytes) -> Capabilities:
-    """Decode the answer to Get, without its count and closing ACK: the version, then one byte per command."""
+    """Decode the answer to Get, without its count and closing ACK.
+
+    It has the version, then one byte for each command.
+    """
     if not payload[1:]:
         raise BoardProtocolError("the board's answer to Get lists no command", why=f"it is {payload.hex()!r}")
     return Capabilities(version=payload[0], commands=frozenset(payload[1:]))
 
 
 def parse_product_id(payload: bytes) -> int:
-    """Decode the answer to Get ID: two bytes, or one from bootloader 2.0; some devices send more, which are ignored."""
+    """Decode the answer to Get ID.
+
+    It has two bytes, or one from bootloader 2.0. Further bytes of some devices are ignored.
+    """
     return int.from_bytes(payload[:2], "big")
 
 

@@ -1,9 +1,10 @@
-"""The chips that can be flashed: one row of ``firmware_host/chips.toml`` per product id.
+"""The chips that can be flashed.
 
-To add a chip, add a row to that file; its head describes the fields. Product ids, erase units and the RAM that the boot
-ROM uses are from stm32flash and stm32loader, which quote AN2606. The ranges of flash and RAM are from ST's device
-packs, as probe-rs publishes them. ``scripts/compare_chips.py`` compares the file with these sources, in ``chips.md``.
-Erase times are the maxima in the data sheets. All rows have been tested on simulated boards only.
+``firmware_host/chips.toml`` has one row for each product id. To add a chip, add a row to that file; its head describes
+the fields. Product ids, erase units and the RAM that the boot ROM uses are from stm32flash and stm32loader, which quote
+AN2606. The ranges of flash and RAM are from ST's device packs, as probe-rs publishes them. ``scripts/compare_chips.py``
+compares the file with these sources, in ``chips.md``. Erase times are the maxima in the data sheets. All rows have been
+tested on simulated boards only.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ _SHARED = (
     *("name", "family", "banks", "write_alignment", "core", "clock_hz", "has_isr"),
     *("erase_limit", "protected_bytes", "second_bank_page", "second_bank", "parts"),
 )
-"""The fields of a chip that have their names and values in the table."""
+"""The fields of a chip that have the same names and values in the table."""
 
 Layout = tuple[tuple[int, int], ...]
-"""Runs of ⟨number of erase units, bytes per unit⟩ from the start of flash; the last run extends to its end."""
+"""Runs of ⟨number of erase units, bytes per unit⟩ from the start of the flash. The last run extends to the end of the
+flash."""
 
 
 @dataclass(frozen=True)
 class EraseUnit:
     """An erase unit: a page or sector, the smallest part of the flash that can be erased.
 
-    `number` is its number in the erase commands, or `other_number` if the boot ROM counts the second bank as the flash
-    controller does; None if both count alike.
+    `number` is the unit's number in the erase commands. `other_number` is its number if the boot ROM counts the second
+    bank as the flash controller does; None if both counts are equal.
     """
 
     number: int
@@ -52,7 +54,7 @@ class EraseUnit:
 
 
 def joined(spans: Iterable[range]) -> list[range]:
-    """Return ranges in which each range that begins at the end of the one before is joined to it."""
+    """Join ranges: if a range begins where another one ends, both become one range."""
     result: list[range] = []
     for span in spans:
         start = result.pop().start if result and result[-1].stop == span.start else span.start
@@ -62,9 +64,10 @@ def joined(spans: Iterable[range]) -> list[range]:
 
 @dataclass(frozen=True)
 class IdentityBlock:
-    """The addresses of the flash size in KiB and of the three words of the unique id, which one command reads.
+    """The addresses of the flash size in KiB, and of the three words of the unique id.
 
-    Some bootloaders refuse to read less than `span`. The flash size may be an index into `flash_size_codes`, in KiB.
+    One command reads both. Some bootloaders refuse to read less than `span`. The flash size may also be an index into
+    `flash_size_codes`, whose values are in KiB.
     """
 
     span: range
@@ -75,16 +78,18 @@ class IdentityBlock:
 
 @dataclass(frozen=True)
 class Chip:
-    """All chips with one product id: a row of the table, whose head describes the fields that are not listed here.
+    """All chips with one product id, as a row of the table.
+
+    The head of the table describes the fields that are not listed here.
 
     Attributes:
         flash_limit: the flash size in bytes of the largest chip with this product id.
-        bootloader_ram: the addresses of the RAM that the bootloader can read and write; empty if it leaves none.
-        option_bytes: their addresses; empty if they cannot be read by address.
+        bootloader_ram: the addresses of the RAM that the bootloader can read and write; empty if there are none.
+        option_bytes: the addresses of the option bytes; empty if they cannot be read by address.
         protected_bytes: the bytes of flash that one write-protection bit covers; 0 if unknown.
-        second_bank_page: as in the table; 0 where the boot ROM and the flash controller count alike.
-        second_bank: the address of the second bank on every part; 0 if it begins where the first one ends.
-        parts: a regular expression that matches the parts' names behind ``STM32``; empty if it is not known.
+        second_bank_page: as in the table; 0 if the boot ROM and the flash controller number the pages alike.
+        second_bank: the address of the second bank on every part; 0 if it begins where the first bank ends.
+        parts: a regular expression that matches the parts' names after ``STM32``; empty if it is not known.
     """
 
     product_id: int
@@ -117,7 +122,10 @@ class Chip:
 
     @property
     def is_erased_whole(self) -> bool:
-        """Whether the size of a page is unknown, so that only a mass erase is safe."""
+        """Whether the size of a page is unknown.
+
+        Only a mass erase is then safe.
+        """
         return self.layout == ((1, self.flash_limit),)
 
     def is_blank(self, data: bytes) -> bool:
@@ -125,13 +133,13 @@ class Chip:
         return not data.strip(bytes((self.erased_byte,)))
 
     def blank_checksum(self, size: int) -> int:
-        """The CRC-32 (zlib's) of so many erased bytes."""
+        """The CRC-32 (zlib's) of `size` erased bytes."""
         return zlib.crc32(bytes((self.erased_byte,)) * size)
 
     def usable(self, flash_size: int) -> int:
-        """The bytes of a flash of `flash_size` bytes from `FLASH_BASE` on without a gap.
+        """The number of bytes without a gap from `FLASH_BASE` on, in a flash of `flash_size` bytes.
 
-        The second bank of some parts begins at a fixed address, and leaves a gap after a first bank that is smaller.
+        The second bank of some parts begins at a fixed address. A smaller first bank then leaves a gap.
         """
         has_gap = self.second_bank and flash_size // self.banks < self.second_bank - FLASH_BASE
         return flash_size // self.banks if has_gap else flash_size
@@ -180,14 +188,20 @@ class Chip:
         )
 
     def protection_bit(self, page: int) -> int:
-        """The number of a page's write-protection bit; the last bit covers the rest of the flash (RM0008)."""
+        """The number of a page's write-protection bit.
+
+        The last bit covers the rest of the flash (RM0008).
+        """
         pages_per_bit = self.protected_bytes // self.layout[-1][1]
         return min(page // pages_per_bit, _LAST_PROTECTION_BIT)
 
 
 @dataclass(frozen=True)
 class BoardMark:
-    """The values that distinguish one board from another; flash size 0 and an empty unique id if they were not read."""
+    """The values that distinguish one board from another.
+
+    Flash size 0 or an empty unique id means that the value was not read.
+    """
 
     product_id: int
     flash_size: int = 0
@@ -200,15 +214,16 @@ class BoardMark:
 
 
 def find_chip(product_id: int) -> Chip | None:
-    """Return the chip table's row with this product id, if there is one."""
+    """Return the chip table's row with this product id; None if there is no such row."""
     return next((chip for chip in chips() if chip.product_id == product_id), None)
 
 
 def chips_named(name: str) -> tuple[Chip, ...]:
     """Return the rows that a chip's name or part number selects, such as ``STM32F103`` or ``stm32g071rb``.
 
-    The rows whose `stems` have the most characters in common with `name` are returned, or those of them whose `parts`
-    match it: several rows if the name does not decide between them, none if no row has such a name.
+    First, the rows whose `stems` have the most characters in common with `name` are selected. If `parts` of some of
+    these rows match the name, only these are returned. The result has several rows if the name does not decide between
+    them, and no row if no row has such a name.
     """
     wanted = name.upper().removeprefix("STM32")
     found: dict[int, list[Chip]] = {0: []}

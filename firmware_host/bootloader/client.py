@@ -1,4 +1,6 @@
-"""The client of an STM32 bootloader: read, write, erase and start (AN3155).
+"""The client of an STM32 bootloader.
+
+It reads, writes, erases and starts programs (AN3155).
 
 Example:
     bootloader = Bootloader(open_link("/dev/ttyUSB0"))
@@ -10,9 +12,9 @@ The client follows four safety rules:
 
 1. The client sends only commands that the bootloader listed in its answer to Get.
 2. The client checks addresses before it sends a command. A bootloader before version 3.1 does not refuse a wrong
-   address, but interprets the next two bytes as a command (AN3155 table 3).
+   address. It interprets the next two bytes as a command (AN3155 table 3).
 3. The client sends a frame only after the previous frame was acknowledged.
-4. If the board stops answering within a frame, no byte sequence is safe. The client then sends nothing more, and raises
+4. If the board stops answering within a frame, no further byte is safe. The client then sends nothing more, and raises
    an error that asks the operator for a reset. Only `Bootloader.resynchronise` sends bytes in the middle of a frame.
 """
 
@@ -27,13 +29,13 @@ from firmware_host.bootloader.chips import BoardMark, Chip
 from firmware_host.line.link import BITS_PER_BYTE, Link
 
 ANSWER_SECONDS = 0.5
-"""The maximum delay of an answer if the command needs no work on the chip, without the transmission time."""
+"""The maximum delay of an answer if the command needs no work on the chip. The transmission time is not included."""
 WRITE_SECONDS = 1.0
-"""The maximum time to program one block, a hundred times the data sheet's 9 ms."""
+"""The maximum time to program one block. It is a hundred times the data sheet's 9 ms."""
 ERASE_MARGIN = 4
 """An erase may take this many times the data sheet's maximum."""
 PAGE_ERASE_SECONDS, MASS_ERASE_SECONDS = 5.0, 35.0
-"""The shortest waits for the erase of one page and of the whole flash, which are those of stm32flash 0.7."""
+"""The shortest waits for the erase of one page and of the whole flash. Both values are from stm32flash 0.7."""
 _SYNC_ATTEMPTS = 3
 _MAX_SILENCES = 2
 _BUSY_LIMIT = 16
@@ -45,26 +47,28 @@ FEED = bytes((0x81, *[0x80] * 286))
 """Bytes that end any incomplete frame on a medium-density STM32F10x, after any number of 0x7F.
 
 - A medium-density chip has no pages with the numbers 0x80 and 0x81.
-- If the bootloader used 0x7F as the count of pages or bytes, the 0x81 at the start makes the frame's checksum wrong.
-- `FEED` is longer than the longest frame. Its length together with one 0x7F is even, so that no half command remains.
+- If the bootloader used a 0x7F as the count of pages or bytes, the 0x81 at the start makes the frame's checksum wrong.
+- `FEED` is longer than the longest frame. The length of `FEED` and one 0x7F together is even, so that no half command
+  remains.
 """
 _FEED_BURST = 16
 
 
 class CommandRefusedError(BoardProtocolError):
-    """The bootloader answered NACK, and has not carried out the command."""
+    """The bootloader answered NACK, and did not carry out the command."""
 
 
 class Bootloader:
     """The commands of one board's bootloader.
 
-    Call `connect` first, and `target` when the chip is known; commands with an address need the target. A command
+    Call `connect` first, and `target` when the chip is known. Commands with an address need the target. A command
     raises RefusedError and sends nothing if the bootloader lacks the command, or the chip lacks the page or memory. A
-    command raises BoardError if the board is silent or answers NACK, or the port was lost. `before_command` may raise
-    an exception to stop the work.
+    command raises BoardError if the board is silent, the board answers NACK, or the port was lost. `before_command` may
+    raise an exception to stop the work.
 
     Attributes:
-        mark: the mark of the last identified board; None before that, and if the board's flash cannot be read.
+        mark: the mark of the last identified board; None before the first identification, or if the board's flash
+            cannot be read.
     """
 
     def __init__(self, link: Link, *, before_command: Callable[[], None] | None = None) -> None:
@@ -75,15 +79,16 @@ class Bootloader:
 
     @property
     def capabilities(self) -> Capabilities:
-        """The answer to Get of a bootloader that is connected."""
+        """The answer to Get of the connected bootloader."""
         if self._capabilities is None:
             raise RefusedError("the bootloader is not connected, so its commands are unknown", remedy="connect first")
         return self._capabilities
 
     def connect(self) -> Capabilities:
-        """Connect to the bootloader after a reset, or again to one that is already connected, and get its commands.
+        """Connect to the bootloader and get its commands.
 
-        A silent board raises NoAnswerError; an answer that is not a bootloader's raises BoardProtocolError.
+        It may have been reset, or may already be connected. A silent board raises NoAnswerError. An answer that does
+        not come from a bootloader raises BoardProtocolError.
         """
         self._target = self._capabilities = None
         self.link.drain()
@@ -98,10 +103,11 @@ class Bootloader:
     def resynchronise(self) -> None:
         """Recover a bootloader that waits in the middle of a frame, for example after the cable was unplugged.
 
-        Call this method before `connect`: the second 0x7F of `connect` would complete an erase frame that broke off
-        after its count, and erase page 127. One 0x7F starts a bootloader that was just reset, and then `FEED` is sent
-        until the board answers NACK. `FEED` never completes a frame that broke off before its data, and one in 256 of
-        those that broke off within it. Use this method only if the flash is verified afterwards; a reset is safer.
+        Call this method before `connect`. Otherwise, the second 0x7F of `connect` would complete an erase frame that
+        broke off after its count, and erase page 127. One 0x7F starts a bootloader that was just reset. Then `FEED` is
+        sent until the board answers NACK. `FEED` never completes a frame that broke off before its data. It completes
+        one in 256 of the frames that broke off within their data. Use this method only if the flash is verified
+        afterwards. A reset is safer.
         """
         self.link.write(bytes((an3155.SYNC,)))
         for start in range(0, len(FEED), _FEED_BURST):
@@ -124,11 +130,14 @@ class Bootloader:
             )
 
     def target(self, chip: Chip, *, flash_size: int = 0) -> None:
-        """Set the chip whose memories limit the allowed addresses; `flash_size` 0 forbids all flash addresses."""
+        """Set the chip whose memories limit the allowed addresses.
+
+        A `flash_size` of 0 forbids all flash addresses.
+        """
         self._target = chip, flash_size
 
     def product_id(self) -> int:
-        """Return the chip's product id, by Get ID."""
+        """Return the chip's product id, with the command Get ID."""
         return an3155.parse_product_id(self._counted_answer(an3155.bare(Command.GET_ID)))
 
     def read(self, address: int, length: int) -> bytes:
@@ -139,7 +148,10 @@ class Bootloader:
         return data
 
     def read_unless_protected(self, address: int, length: int) -> bytes | None:
-        """Read 1 to 256 bytes; None if readout protection is on: the command is then refused before its address."""
+        """Read 1 to 256 bytes.
+
+        Returns None if readout protection is on; the command is then refused before its address.
+        """
         exchange = an3155.read_memory(address, length)
         self._require_memory(exchange, length=length, is_read=True)
         refused_frame = self._attempt(exchange, seconds=ANSWER_SECONDS)
@@ -148,7 +160,10 @@ class Bootloader:
         return None if refused_frame == 0 else self._read(exchange, length)
 
     def write(self, address: int, data: bytes) -> None:
-        """Write up to 256 bytes, aligned as the chip requires; a write to a protected page is acknowledged too."""
+        """Write up to 256 bytes, aligned as the chip requires.
+
+        A write to a protected page is also acknowledged.
+        """
         exchange = an3155.write_memory(address, data)
         chip = self._require_memory(exchange, length=len(data))
         if address % chip.write_alignment or len(data) % chip.write_alignment:
@@ -185,12 +200,18 @@ class Bootloader:
         self.perform(an3155.erase_all(self._erase_command()), seconds=ANSWER_SECONDS + seconds)
 
     def _erase_command(self) -> Command:
-        """The erase command of the bootloader, which has one of the two, never both (AN3155 table 2)."""
+        """The erase command of the bootloader.
+
+        A bootloader has one of the two commands, never both (AN3155 table 2).
+        """
         has_extended = Command.EXTENDED_ERASE in self.capabilities.commands
         return Command.EXTENDED_ERASE if has_extended else Command.ERASE
 
     def go(self, address: int) -> None:
-        """Start the program whose vector table is at `address`; the connection to the bootloader ends."""
+        """Start the program whose vector table is at `address`.
+
+        This ends the connection to the bootloader.
+        """
         exchange = an3155.go(address)
         # The bootloader reads stack pointer and reset vector, eight bytes (AN3155 section 3.5).
         self._require_memory(exchange, length=8)
@@ -205,7 +226,10 @@ class Bootloader:
         return chip.write_protected_units(self.read(chip.option_bytes.start, len(chip.option_bytes)), flash_size)
 
     def _counted_answer(self, exchange: Exchange) -> bytes:
-        """Perform an exchange whose answer is a count N, N + 1 bytes, and ACK; return the N + 1 bytes."""
+        """Perform an exchange whose answer is a count N, N + 1 bytes, and ACK.
+
+        Returns the N + 1 bytes.
+        """
         self.perform(exchange, seconds=ANSWER_SECONDS)
         count = self._read(exchange, 1)[0] + 1
         payload = self._read(exchange, count)
@@ -214,13 +238,19 @@ class Bootloader:
         return payload
 
     def perform(self, exchange: Exchange, *, seconds: float) -> None:
-        """Perform an exchange, and require an ACK for every frame; the last ACK may take `seconds`."""
+        """Perform an exchange, and require an ACK for every frame.
+
+        The last ACK may take `seconds`.
+        """
         is_refused = self._attempt(exchange, seconds=seconds) is not None
         if is_refused or (exchange.closing_ack and not self._acknowledged(exchange, seconds=seconds)):
             raise self._refusal(exchange)
 
     def _attempt(self, exchange: Exchange, *, seconds: float) -> int | None:
-        """Send frames until the board answers NACK; return the index of the refused frame, or None if all got ACK."""
+        """Send frames until the board answers NACK.
+
+        Returns the index of the refused frame, or None if all got ACK.
+        """
         if exchange.command != Command.GET and exchange.command not in self.capabilities.commands:
             raise RefusedError(
                 f"{exchange.title} was not sent",
@@ -250,7 +280,7 @@ class Bootloader:
         return self._target
 
     def _require_memory(self, exchange: Exchange, *, length: int, is_read: bool = False) -> Chip:
-        """Require that a command's addresses lie in memory of the chip that the bootloader accepts for it."""
+        """Require that a command's addresses lie in memory for which the bootloader accepts the command."""
         chip, flash_size = self._known_target()
         first, spans = exchange.address or 0, chip.readable(flash_size) if is_read else chip.writable(flash_size)
         if not any(first in span and first + length - 1 in span for span in spans):
@@ -289,8 +319,9 @@ class Bootloader:
     def _synchronise(self) -> None:
         """Send 0x7F until the board answers ACK or NACK (AN3155 section 2).
 
-        A bootloader that was already connected answers NACK, because 0x7F 0x7F is not a command; after one 0x7F it is
-        silent. Two silences mean that no bootloader is connected. Other answers are not a bootloader's, or noise.
+        A bootloader that was already connected answers NACK to two 0x7F, because they are not a command. After only one
+        0x7F, it is silent. Two silences mean that no bootloader is connected. Other answers are noise, or do not come
+        from a bootloader.
         """
         heard, silences = b"", 0
         for _ in range(_SYNC_ATTEMPTS):
@@ -306,7 +337,10 @@ class Bootloader:
         raise self._no_bootloader(heard)
 
     def _sync_answer(self) -> bytes:
-        """Return the answer byte, without the 0x00 that some bootloaders send first; empty if the board is silent."""
+        """Return the answer byte, without the 0x00 that some bootloaders send first.
+
+        Returns empty bytes if the board is silent.
+        """
         try:
             answer = self.link.read(1, timeout=ANSWER_SECONDS)
             return answer if any(answer) else self.link.read(1, timeout=ANSWER_SECONDS)
@@ -316,7 +350,7 @@ class Bootloader:
     def _no_bootloader(self, heard: bytes) -> BoardProtocolError | NoAnswerError:
         if heard:
             return BoardProtocolError(
-                f"the answer on {self.link.name} is not that of an STM32 bootloader",
+                f"the answer on {self.link.name} does not come from an STM32 bootloader",
                 why=f"the answer was {repr(heard[:_QUOTED])[1:]}",
                 remedy=f"{_RESET_REMEDY}: its application may be running; also check the speed and even parity",
             )

@@ -1,8 +1,8 @@
 """Start a board's bootloader, choose the speed of the serial line, and listen to the application.
 
 A board enters its bootloader when it leaves reset with BOOT0 at 1. A USB adapter's control lines can drive NRST and
-BOOT0. TTL adapters invert them: with the common wiring of DTR to NRST and RTS to BOOT0, the board is in reset while DTR
-is asserted, and BOOT0 is 1 while RTS is not asserted.
+BOOT0. TTL adapters invert these lines. With the common wiring of DTR to NRST and RTS to BOOT0, the board is in reset
+while DTR is asserted, and BOOT0 is 1 while RTS is not asserted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from firmware_host.line.link import DEFAULT_BAUD, PLAIN, LineMode, Link
 
 Wait = Callable[[float], None]
 RESET_SECONDS = 0.01
-"""The length of the reset pulse: 100 nF with a pull-up of 40 kilohm take 4 ms (DS5319 section 5.3.15)."""
+"""The length of the reset pulse. 100 nF with a pull-up of 40 kilohm need 4 ms (DS5319 section 5.3.15)."""
 BREAK_SECONDS = 0.3
 """The length of a break, for boards with a circuit that resets the board on a break."""
 SETTLE_SECONDS = (0.005, 0.1, 0.6, 3.0)
@@ -34,9 +34,10 @@ FASTEST = 0
 FASTER = (460800, 256000, 230400)
 """The speeds above `DEFAULT_BAUD` that are tried, fastest first. No board is known to support 921600 baud."""
 FIRST_BYTE_SECONDS, QUIET_SECONDS = 0.5, 0.3
-"""Seconds in which an application must begin to send, and of silence after which its text counts as complete."""
+"""The first number is the time in seconds in which an application must begin to send. After the second number of
+seconds of silence, its text counts as complete."""
 _TRIALS = 2
-"""The number of error-free reads of a block that are required to accept a speed."""
+"""The number of error-free reads of a block that are required before a speed is accepted."""
 _BLOCK = 256
 _DOCTOR_REMEDY = "reset the board by hand, or diagnose the line to find its wiring"
 
@@ -52,9 +53,10 @@ class ControlSignal(Enum):
 
 @dataclass(frozen=True)
 class BoardWiring:
-    """The signals that drive a board's NRST and BOOT0 pins; NONE if the operator resets the board, or sets a jumper.
+    """The signals that drive a board's NRST and BOOT0 pins.
 
-    If inverted, the board is in reset while the reset line is not asserted, or BOOT0 is 1 while its line is asserted.
+    NONE means that the operator resets the board, or sets a jumper. With an inverted reset line, the board is in reset
+    while the line is not asserted. With an inverted BOOT0 line, BOOT0 is 1 while the line is asserted.
     """
 
     reset: ControlSignal
@@ -69,7 +71,10 @@ class BoardWiring:
 
     @property
     def drives_boot0(self) -> bool:
-        """Whether a control line drives BOOT0, so that a reset can also start the application."""
+        """Whether a control line drives BOOT0.
+
+        A reset can then also start the application.
+        """
         return self.boot0 is not ControlSignal.NONE
 
     @property
@@ -97,8 +102,8 @@ BY_HAND = WIRINGS["by-hand"]
 class StartMethod(Enum):
     """How a board's program is started after the flash was proven.
 
-    AUTO is RESET if the wiring can reset the board with BOOT0 at 0, otherwise GO. The bootloader's Go command starts
-    the program without a reset of the chip: its clocks and peripherals keep the bootloader's settings.
+    AUTO is RESET if the wiring can reset the board with BOOT0 at 0. Otherwise, AUTO is GO. The bootloader's Go command
+    starts the program without a reset of the chip, so clocks and peripherals keep the bootloader's settings.
     """
 
     AUTO = "auto"
@@ -127,7 +132,7 @@ class BoardLine:
     start: StartMethod = StartMethod.AUTO
 
     def __post_init__(self) -> None:
-        """Refuse contradictions between the wiring and the other attributes."""
+        """Refuse a wiring that contradicts the other attributes."""
         if self.mode.rs485 and self.wiring.uses_rts:
             raise UsageError(
                 "RTS cannot switch an RS485 transceiver and drive a pin of the board",
@@ -150,7 +155,7 @@ class BoardLine:
         """Return the line that the words of ``[bench]`` in ``blockota.toml`` describe.
 
         Args:
-            url: as for the class.
+            url: the same as for the class.
             baud: bits per second; 0 means the highest speed that the board supports.
             wiring: ``by-hand``, ``dtr-rts``, ``rts-dtr``, ``dtr``, ``rts`` or ``break``.
             mode: ``plain``, or one or more of ``no-parity``, ``echo``, ``rs485`` and ``rs485-inverted``, separated by
@@ -186,7 +191,10 @@ class BoardLine:
 
 
 def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = False) -> BoardWiring:
-    """Return the wiring with this name and polarities; refuse to invert a control line that it does not use."""
+    """Return the wiring with this name and polarities.
+
+    The inversion of an unused control line is refused.
+    """
     if name not in WIRINGS:
         raise UsageError(f"unknown wiring {name!r}", remedy=f"choose one of {', '.join(WIRINGS)}")
     wiring = WIRINGS[name]
@@ -201,7 +209,10 @@ def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = F
 
 
 def reset_board(link: Link, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
-    """Reset the board, unless that is done by hand, with BOOT0 at level `boot0` if a control line drives BOOT0."""
+    """Reset the board, unless it is reset by hand.
+
+    If a control line drives BOOT0, BOOT0 has the level `boot0`.
+    """
     if wiring.is_by_hand:
         return
     if not link.can_steer:
@@ -220,10 +231,11 @@ def reset_board(link: Link, wiring: BoardWiring, *, boot0: bool, wait: Wait = ti
 
 
 def enter_bootloader(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait = time.sleep) -> None:
-    """Reset the board into its bootloader, and connect; if the board is reset by hand, only connect.
+    """Reset the board into its bootloader, and connect.
 
-    A byte that arrives during start-up can make the bootloader measure a wrong speed and ignore everything until the
-    next reset (AN3155 section 2). A silent board is therefore reset again, with a longer wait.
+    If the board is reset by hand, only connect. A byte that arrives during start-up can make the bootloader measure a
+    wrong speed. It then ignores everything until the next reset (AN3155 section 2). A silent board is therefore reset
+    again, with a longer wait.
     """
     if wiring.is_by_hand:
         bootloader.connect()
@@ -248,10 +260,11 @@ def enter_bootloader(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait 
 
 
 def connect_fastest(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait = time.sleep) -> None:
-    """Connect at the highest speed at which a block of memory is read without errors, and leave the link at it.
+    """Connect at the highest speed at which a block of memory is read without errors.
 
-    ST tests up to 115200 baud; many boards support more. A bootloader that does not support a speed ignores everything
-    until it is reset, so higher speeds are tried only if the port can reset the board.
+    The link keeps this speed. ST tests its bootloaders only up to 115200 baud, but many boards support more. A
+    bootloader that does not support a speed ignores everything until it is reset. Higher speeds are therefore tried
+    only if the port can reset the board.
     """
     enter_bootloader(bootloader, wiring=wiring, wait=wait)
     link = bootloader.link
@@ -276,7 +289,10 @@ def connect_fastest(bootloader: Bootloader, *, wiring: BoardWiring, wait: Wait =
 
 
 def listen_to(link: Link, *, seconds: float) -> str:
-    """Return the text that an application prints, at most for `seconds`, with unprintable characters escaped."""
+    """Return the text that an application prints within `seconds`.
+
+    Unprintable characters are escaped.
+    """
     deadline = time.monotonic() + seconds
     heard, silence = b"", FIRST_BYTE_SECONDS
     # A lost line or Ctrl-C ends the listening; the text received before is returned.
@@ -289,7 +305,10 @@ def listen_to(link: Link, *, seconds: float) -> str:
 
 
 def _sample(bootloader: Bootloader, chip: Chip | None) -> bytes:
-    """Read the product id and, if readable, the start of the bootloader ROM, to compare them at different speeds."""
+    """Read the product id and, if readable, the start of the bootloader ROM.
+
+    They are compared at different speeds.
+    """
     product_id = bootloader.product_id().to_bytes(2, "big")
     if chip is None:
         return product_id
@@ -298,6 +317,9 @@ def _sample(bootloader: Bootloader, chip: Chip | None) -> bytes:
 
 
 def _levels(wiring: BoardWiring, *, in_reset: bool, boot0: bool) -> dict[str, bool]:
-    """Return the levels of DTR and RTS; a control line that the wiring does not use is not asserted."""
+    """Return the levels of DTR and RTS.
+
+    A control line that the wiring does not use is not asserted.
+    """
     asserted = {wiring.reset: in_reset is not wiring.invert_reset, wiring.boot0: boot0 is wiring.invert_boot0}
     return {"dtr": asserted.get(ControlSignal.DTR, False), "rts": asserted.get(ControlSignal.RTS, False)}

@@ -22,12 +22,14 @@ class AnotherBoardError(BoardError):
 
 @dataclass(frozen=True)
 class BoardIdentity:
-    """The identity that a board reports; unknown values are None.
+    """The identity that a board reports.
+
+    Unknown values are None.
 
     Attributes:
-        chip: the chip's row in the chip table. For an unknown chip all following values are unknown, because no
+        chip: the chip's row in the chip table. For an unknown chip, all following values are unknown, because no
             address is guessed.
-        readout_protected: whether readout protection is on, which makes all following values unknown.
+        readout_protected: whether readout protection is on. If it is on, all following values are unknown.
         unique_id: the chip's 96-bit unique id in hexadecimal, in memory order.
     """
 
@@ -41,7 +43,10 @@ class BoardIdentity:
 
     @property
     def write_protected(self) -> tuple[range, ...] | None:
-        """The address ranges of the write-protected pages; adjacent pages form one range."""
+        """The address ranges of the write-protected pages.
+
+        Adjacent pages form one range.
+        """
         if self.chip is None or self.flash_size is None or self.write_protected_pages is None:
             return None
         units = self.chip.erase_units(self.flash_size)
@@ -82,7 +87,7 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
         raise BoardProtocolError(
             f"the board's {chip.name} reports an impossible flash size",
             why=f"its size register reads {mark.flash_size // _KIB} KiB, "
-            f"the largest chip of the family has {chip.flash_limit // _KIB} KiB",
+            f"but the largest chip of the family has {chip.flash_limit // _KIB} KiB",
             remedy="replace the board: its chip may be a copy or damaged",
         )
     bootloader.mark = mark
@@ -109,7 +114,8 @@ def reconnect(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
 def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
     """Require that the board identified before is still connected, and set it as the target again.
 
-    Product id, flash size and unique id are compared, in 6 ms at 115200 baud, unless they could not be read before.
+    Product id, flash size and unique id are compared, unless they could not be read before. This takes 6 ms at 115200
+    baud.
     """
     expected = bootloader.mark
     if expected is not None:
@@ -128,7 +134,10 @@ def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -
 
 
 def agreed_answer(read: Callable[[], Answer], what: str, *, first: Answer | None = None) -> Answer:
-    """Read a value of the board twice, unless `first` was read before, because answers have no checksum (AN3155)."""
+    """Read a value of the board twice and compare, because answers have no checksum (AN3155).
+
+    `first` replaces the first read.
+    """
     value = read() if first is None else first
     if read() != value:
         raise BoardProtocolError(
@@ -153,7 +162,10 @@ def _read_mark(bootloader: Bootloader, chip: Chip) -> BoardMark:
 
 
 def _identity_span(chip: Chip) -> range:
-    """The addresses of flash size and unique id; some system memory, which is readable alike, if the chip has none."""
+    """The addresses of flash size and unique id.
+
+    If the chip has none, some system memory that is equally readable.
+    """
     return chip.identity.span if chip.identity else chip.system_memory[:_SHORT_READ]
 
 

@@ -24,7 +24,8 @@ from firmware_host.bootloader.entry import Wait
 from firmware_host.bootloader.identity import BoardIdentity, identify
 
 _DEFAULT_MASS_ERASE_SECONDS = 1.0
-"""The assumed time of a mass erase if the chip table has none, because the chip has no mass erase command."""
+"""The assumed time of a mass erase, for chips without a mass erase command, because the chip table has no time for
+them."""
 
 
 def protect_pages(
@@ -46,7 +47,10 @@ def protect_pages(
 
 
 def unprotect_pages(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
-    """Remove the write protection of all pages; nothing is erased."""
+    """Remove the write protection of all pages.
+
+    Nothing is erased.
+    """
     identity = _carry_out(bootloader, chip, exchange=an3155.bare(Command.WRITE_UNPROTECT), wait=wait)
     if identity.write_protected_pages:
         raise _unchanged("the removal of write protection was acknowledged, and it is still set")
@@ -54,13 +58,19 @@ def unprotect_pages(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sle
 
 
 def protect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
-    """Set readout protection; the flash can then be neither verified nor written."""
+    """Set readout protection.
+
+    Afterwards, the flash can be neither verified nor written.
+    """
     identity = _carry_out(bootloader, chip, exchange=an3155.bare(Command.READOUT_PROTECT), wait=wait)
     return _with_readout(identity, protected=True)
 
 
 def unprotect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
-    """Remove the readout protection; the chip erases its whole flash first."""
+    """Remove the readout protection.
+
+    The chip erases its whole flash first.
+    """
     busy = chip.mass_erase_seconds or _DEFAULT_MASS_ERASE_SECONDS
     identity = _carry_out(bootloader, chip, exchange=an3155.bare(Command.READOUT_UNPROTECT), wait=wait, busy=busy)
     return _with_readout(identity, protected=False)

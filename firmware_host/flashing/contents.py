@@ -1,7 +1,8 @@
-"""Contents of a board's flash: read byte by byte, or hashed by the digest program in the chip's RAM.
+"""The contents of a board's flash.
 
-`FlashContents` reads the flash, `OnChip` hashes it on the chip. Hashing 64 KiB takes 0.3 s, reading them takes 7 s. The
-CRC-32 of an erase unit is only a hint for the plan. The proof always compares the bytes themselves or a SHA-256.
+They are read byte by byte, or hashed by the digest program in the chip's RAM. `FlashContents` reads the flash, and
+`OnChip` hashes it on the chip. For 64 KiB, hashing takes 0.3 s and reading takes 7 s. The CRC-32 of an erase unit is
+only a hint for the plan. The proof always compares the bytes themselves or a SHA-256.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from firmware_host.flashing.plan import LOOK_SECONDS, FlashBuffer, FlashPlan, ch
 Answer = TypeVar("Answer")
 _WORD = 4
 WORTH = 2048
-"""Spans of up to this many bytes are read: a run of the digest program takes as long as reading them at 115200 baud."""
+"""Spans of up to this many bytes are read, because a run of the digest program would take as long at 115200 baud."""
 
 
 class Proof(Enum):
-    """How a flash is examined before a run, and proven at the end: by hashing on the chip, or by reading every byte.
+    """How a flash is examined before a run and proven at the end: by hashing on the chip, or by reading every byte.
 
-    STUB hashes for both, READ_BACK hashes and then reads, and NO_STUB reads for both: no program runs on the chip.
+    STUB hashes for both purposes. READ_BACK hashes for the examination, and reads for the proof. NO_STUB reads for both
+    purposes, so no program runs on the chip.
     """
 
     STUB = "stub"
@@ -38,10 +40,10 @@ class Proof(Enum):
 
 
 class FlashContents:
-    """Contents of one board's flash, read by Read Memory in whole blocks of 256 bytes, and cached until `changed`.
+    """Contents of one board's flash.
 
-    All methods that read raise BoardError if the board is silent or answers NACK. `notes` describe for the operator how
-    the flash was examined.
+    They are read by Read Memory in whole blocks of 256 bytes, and cached until `changed`. All methods that read raise
+    BoardError if the board is silent or answers NACK. `notes` describe for the operator how the flash was examined.
     """
 
     def __init__(self, bootloader: Bootloader) -> None:
@@ -55,14 +57,20 @@ class FlashContents:
         return "read-back"
 
     def expect(self, start: int, lengths: Sequence[int]) -> None:
-        """Announce the digests that will be needed, so that one run on the chip can compute them together."""
+        """Announce the digests that will be needed.
+
+        One run on the chip can then compute them together.
+        """
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
-        """Return the SHA-256 digests of the flash from address `start` on, one for each length in bytes."""
+        """Return the SHA-256 digests of the flash from the address `start`, one digest for each length in bytes."""
         return tuple(hashlib.sha256(self.read(range(start, start + length))).digest() for length in lengths)
 
     def checksum(self, unit: EraseUnit) -> int:
-        """Return the CRC-32 (zlib's) of an erase unit, which is a hint and not a proof."""
+        """Return the CRC-32 (zlib's) of an erase unit.
+
+        The CRC-32 is a hint, not a proof.
+        """
         return zlib.crc32(self.read(unit.span))
 
     def read(self, span: range) -> bytes:
@@ -76,26 +84,34 @@ class FlashContents:
         return data[span.start - first : span.stop - first]
 
     def has_read(self, span: range) -> bool:
-        """Whether every byte of `span` was read before and is cached."""
+        """Whether every byte of `span` was already read and is cached."""
         return all(address in self._blocks for address in range(_block_start(span), span.stop, MAX_BLOCK))
 
     def read_beside(self, span: range) -> bytes:
-        """Return bytes that an erase will destroy, so that they can be written back: read twice and compared."""
+        """Read bytes that an erase will destroy, so that they can be written back.
+
+        They are read twice and compared.
+        """
         return read_twice(self._bootloader, span)
 
     def is_rest_blank(self) -> bool:
-        """Whether all flash outside the plan is known to be erased; False if only reading could tell."""
+        """Whether all flash outside the plan is known to be erased.
+
+        Returns False if this would require reading it.
+        """
         return False
 
     def changed(self) -> None:
-        """Clear the cache, because the flash changes."""
+        """Clear the cache, because the flash is about to change."""
         self._blocks.clear()
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
-        """Compare the flash with its wanted contents, without using the cache; yield the number of bytes proven so far.
+        """Compare the flash with its wanted contents, without the cache.
+
+        Yields the number of bytes proven so far.
 
         Raises:
-            FlashProofError: the flash differs; the error names the first wrong address, if it is known.
+            FlashProofError: the flash differs. The error names the first wrong address, if this address is known.
         """
         done = 0
         for chunk in (chunk for span in spans for chunk in chunks(span)):
@@ -107,7 +123,10 @@ class FlashContents:
 
 
 class OnChip(FlashContents):
-    """Contents hashed by the digest program on the chip; if the program fails, the flash is read back from then on."""
+    """Contents hashed by the digest program on the chip.
+
+    If the program fails, the flash is read back from then on.
+    """
 
     def __init__(self, bootloader: Bootloader, stub: DigestStub, *, plan: FlashPlan, proof: Proof) -> None:
         super().__init__(bootloader)
@@ -136,7 +155,10 @@ class OnChip(FlashContents):
         self._expected = (start, list(lengths)[:MAX_LENGTHS])
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
-        """Return the digests, one per length, from the cache, from the chip, or by reading if that is faster."""
+        """Return the digests, one for each length.
+
+        They come from the cache, from the chip, or from reading if reading is faster.
+        """
         # A run of the digest program takes as long as reading `WORTH` bytes.
         missing = sorted({length for length in lengths if (start, length) not in self._digests})
         runs = -(-len(missing) // MAX_LENGTHS)
@@ -147,7 +169,10 @@ class OnChip(FlashContents):
         return tuple(self._digests.get((start, length)) or read(start, [length])[0] for length in lengths)
 
     def checksum(self, unit: EraseUnit) -> int:
-        """Return the CRC-32 of an erase unit; the first call computes those of all units on the chip."""
+        """Return the CRC-32 of an erase unit.
+
+        The first call computes the CRC-32 of all units on the chip.
+        """
         if unit.span not in self._sums:
             self._ask(*self._expected)
         found = self._sums.get(unit.span)
@@ -161,7 +186,10 @@ class OnChip(FlashContents):
         super().changed()
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
-        """Prove long spans by hashing on the chip and short spans by reading; read all spans unless `proof` is STUB."""
+        """Prove the flash.
+
+        Long spans are hashed on the chip and short spans are read; unless `proof` is STUB, all spans are read.
+        """
         done = 0
         # The seal is proven separately. The rest of an image is read if the whole image would be read.
         longest_read = WORTH - len(self._plan.seal)
@@ -203,7 +231,11 @@ class OnChip(FlashContents):
         yield len(span)
 
     def read_beside(self, span: range) -> bytes:
-        """Read a short span twice; a long one once, against a checksum of the chip, or not at all if it is blank."""
+        """Read bytes that an erase will destroy.
+
+        A short span is read twice. A long span is read once and compared with a checksum of the chip. A blank span is
+        not read.
+        """
         words = _whole_words(span)
         there = self._sum(words) if len(words) > WORTH else None
         if there is None:
@@ -219,7 +251,7 @@ class OnChip(FlashContents):
         return super().read_beside(span)
 
     def is_rest_blank(self) -> bool:
-        """Whether the chip's checksums show that all flash outside the plan is erased, or does not exist."""
+        """Whether the chip's checksums show that all flash outside the plan is erased or does not exist."""
         plan = self._plan
         for span in plan.rest:
             if self._sum(span) != plan.chip.blank_checksum(len(span)):
@@ -227,13 +259,16 @@ class OnChip(FlashContents):
         return plan.may_erase_all or bool(self._guarded(lambda stub: stub.is_alone()))
 
     def _sum(self, span: range) -> int | None:
-        """The CRC-32 of whole words of the flash; None if the chip does not compute it."""
+        """The CRC-32 of a part of the flash that consists of whole words; None if the chip does not compute it."""
         if span not in self._sums and (found := self._run(span.start, [], pages=[Pages(span.start, len(span))])):
             self._sums[span] = found.pages[0]
         return self._sums.get(span)
 
     def _ask(self, start: int, lengths: Sequence[int]) -> None:
-        """Hash for these lengths; the first time, also compute the checksums of the plan's units and of `_others`."""
+        """Hash for these lengths.
+
+        The first call also computes the checksums of the plan's units and of `_others`.
+        """
         units, page_size = self._plan.units, self._page_size
         is_first = units[0].span not in self._sums
         runs: list[list[Pages]] = self._runs() if is_first else [[]]
@@ -253,7 +288,10 @@ class OnChip(FlashContents):
             self._sums |= {pages.span: there for pages, there in zip(runs[-1][1:], sums, strict=True)}
 
     def _runs(self) -> list[list[Pages]]:
-        """The groups of pages for each run: all pages of the plan, and of `_others` what fits into the last run."""
+        """The groups of pages for each run.
+
+        All pages of the plan are included, and the last run also has as many of `_others` as fit.
+        """
         limit = max(self._stub.page_limit, 1) if self._stub else 1
         starts, size = self._plan.span[:: self._page_size], self._page_size
         parts = [starts[first : first + limit] for first in range(0, len(starts), limit)]
@@ -264,7 +302,7 @@ class OnChip(FlashContents):
         return runs
 
     def _others(self) -> Iterator[range]:
-        """What the flasher will look at next: bytes beside the image, and the rest if a mass erase can save time."""
+        """The spans that are examined next: bytes beside the image, and the rest if a mass erase saves time."""
         plan = self._plan
         yield from (words for span in plan.beside if len(words := _whole_words(span)) > WORTH)
         if plan.mass_erase_saving(plan.units) > LOOK_SECONDS:
@@ -274,7 +312,10 @@ class OnChip(FlashContents):
         return self._guarded(lambda stub: stub.run(start, lengths, pages=pages))
 
     def _guarded(self, work: Callable[[DigestStub], Answer]) -> Answer | None:
-        """Let the digest program work; return None if it fails but the board's bootloader still answers."""
+        """Let the digest program work.
+
+        Returns None if it fails but the board's bootloader still answers.
+        """
         if self._stub is None:
             return None
         try:
@@ -300,9 +341,10 @@ def read_twice(bootloader: Bootloader, span: range) -> bytes:
 
 
 def joined_checksum(parts: Sequence[int], size: int) -> int:
-    """The CRC-32 of data from those of its parts, each of `size` bytes.
+    """The CRC-32 of data, computed from the CRC-32 of its parts.
 
-    The register is linear in its first value: what follows only shifts what it had before.
+    Each part has `size` bytes. The CRC register is linear in its first value: further data only shifts the effect of
+    that value.
     """
     zeros = bytes(size)
     unshifted = zlib.crc32(zeros)
@@ -313,7 +355,7 @@ def joined_checksum(parts: Sequence[int], size: int) -> int:
 
 
 def _whole_words(span: range) -> range:
-    """The part of a span that the digest program can sum up."""
+    """The part of a span for which the digest program can compute a checksum."""
     return range(span.start + -span.start % _WORD, span.stop - span.stop % _WORD)
 
 

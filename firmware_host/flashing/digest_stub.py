@@ -33,7 +33,8 @@ from firmware_host.bootloader.identity import reconnect
 from firmware_host.line.link import QUIET
 
 MAX_GROUPS, MAX_LENGTHS, MAX_USARTS = 3, 8, 3
-"""The most groups of pages and lengths in one run, and USARTs on which the program reports its end."""
+"""The maximum numbers of three things in one run: groups of pages, lengths, and USARTs on which the program reports its
+end."""
 PARAMETERS = struct.Struct("<9I2I9I9I")
 """The parameters after the code: the groups of pages; nonce, start; the ends and 0; the address of the watchdog, four
 offsets in a USART, addresses of USARTs and 0. A CRC-32 of code and parameters follows."""
@@ -43,11 +44,13 @@ DONE = b"\x5a"
 CYCLES_PER_INSTRUCTION = 1.3
 """The estimated number of clock cycles per instruction; not measured on silicon."""
 TIMEOUT_FACTOR = 5
-"""The wait for `DONE`, as a multiple of the estimated time: enough for a third of the clock and twice the cycles."""
+"""The wait for `DONE`, as a multiple of the estimated time. It is enough if the clock has a third of its speed, or
+instructions take twice the cycles."""
 RESET_MARGIN = 0.004
-"""Seconds to wait after a reset beyond the time until the bootloader listens."""
+"""Seconds to wait after a reset, in addition to the time until the bootloader listens."""
 IWDG_KR = 0x4000_3000
-"""The key register of the independent watchdog, on the families that have it there (RM0008 section 19.4.1)."""
+"""The key register of the independent watchdog, on the families that have it at this address (RM0008 section 19.4.1).
+"""
 _NO_WATCHDOG_THERE = ("H7", "H7A", "W")
 
 
@@ -59,9 +62,9 @@ class Program:
         head_size: the size in bytes of the first part, which checks the rest.
         stack: the offset of the end of the stack; 0 for the end of the RAM.
         results: the offset of the results; 0 for the address after the program.
-        once: instructions of a run that hashes nothing. To these come `per_length` for each digest, `per_block` for 64
-            bytes, `per_page` for each page's CRC-32, and `per_word` for each of its words.
-        reports_faults: whether the program marks its results if it read memory that does not exist.
+        once: instructions of a run that hashes nothing. A run also takes `per_length` for each digest, `per_block` for
+            each 64 bytes, `per_page` for each page's CRC-32, and `per_word` for each word of a page.
+        reports_faults: whether the program marks its results after reading memory that does not exist.
     """
 
     file: str
@@ -92,7 +95,10 @@ _READ_INSTEAD = "read the flash back instead of hashing it on the chip"
 
 @dataclass(frozen=True)
 class Pages:
-    """A group of consecutive pages of one size, whose CRC-32s are computed; start and size are multiples of 4."""
+    """A group of consecutive pages of one size, for which CRC-32s are computed.
+
+    Start and size are multiples of 4.
+    """
 
     start: int
     size: int
@@ -109,9 +115,9 @@ _NO_PAGES = Pages(FLASH_BASE, _WORD, 0)
 
 @dataclass(frozen=True)
 class FlashDigests:
-    """The digests that the chip has computed of its flash: one for each requested length, in the requested order.
+    """The digests that the chip computed of its flash, one for each requested length, in the requested order.
 
-    `pages` has the CRC-32 (zlib's) of each page of each group, which is a hint for planning and never a proof.
+    `pages` has the CRC-32 (zlib's) of each page of each group. A CRC-32 is a hint for planning, never a proof.
     """
 
     sha256: tuple[bytes, ...]
@@ -157,7 +163,8 @@ class _Job:
 class DigestStub:
     """The digest program on one board, written to the board's RAM once per session.
 
-    The bootloader is connected, with its target set; each run leaves it so. During a `wait`, no byte may be sent.
+    The bootloader must be connected, with its target set. After each run, it is connected again. During a `wait`, no
+    byte may be sent.
     """
 
     def __init__(
@@ -171,7 +178,10 @@ class DigestStub:
         self._results_at = self._program.results or len(self._code) + PARAMETERS.size + _WORD
 
     def seconds(self, start: int, lengths: Sequence[int], *, pages: Sequence[Pages] = ()) -> float:
-        """Estimate the seconds that `run` takes on the chip, without the upload; refuse what cannot be run."""
+        """Estimate the seconds that `run` takes on the chip, without the upload.
+
+        A run that is not possible is refused.
+        """
         job = _Job(start, tuple(lengths), tuple(pages))
         chip, flash = self._chip, self._chip.flash(self._flash_size)
         room = self.page_limit
@@ -201,7 +211,10 @@ class DigestStub:
 
     @property
     def page_limit(self) -> int:
-        """The number of pages whose CRC-32 fits into the RAM in one run; negative if the program does not fit."""
+        """The number of pages whose CRC-32 fits into the RAM in one run.
+
+        It is negative if the program does not fit.
+        """
         reserved = self._results_at + _PAGES_OFFSET + (0 if self._program.stack else STACK_SIZE)
         return (len(self._chip.bootloader_ram) - reserved) // _WORD
 
@@ -211,9 +224,9 @@ class DigestStub:
         There are at most `MAX_LENGTHS` different lengths, in any order, and `MAX_GROUPS` groups of pages.
 
         Raises:
-            RefusedError: the flash does not have these addresses, or the chip has too little RAM; nothing was sent.
+            RefusedError: the flash does not have these addresses, or the chip has too little RAM. Nothing was sent.
             NoAnswerError: the board does not return to its bootloader.
-            BoardProtocolError: the digest program or its results are not in the RAM.
+            BoardProtocolError: the RAM does not contain the digest program or its results.
         """
         seconds = self.seconds(start, lengths, pages=pages)
         job, nonce = _Job(start, tuple(lengths), tuple(pages)), secrets.randbits(32)
@@ -221,10 +234,10 @@ class DigestStub:
         return self._results(job, nonce)  # (5)
 
     def is_alone(self) -> bool:
-        """Whether nothing but erased cells lies beyond the reported flash, up to the size of the largest chip.
+        """Whether only erased cells lie beyond the reported flash, up to the size of the largest chip.
 
-        Chips that report less flash than they have are common. A mass erase erases the flash that they do not report.
-        Reading memory that does not exist is a fault, which the program for ARMv7-M reports; on other cores nothing
+        Chips that report less flash than they have are common. A mass erase also erases the unreported flash. Reading
+        memory that does not exist is a fault. The program for ARMv7-M reports this fault. On other cores, nothing
         beyond the reported flash is read, and the result is False.
         """
         hidden = range(self._chip.flash(self._flash_size).stop, self._chip.flash(self._chip.flash_limit).stop)
@@ -236,14 +249,17 @@ class DigestStub:
         return self._checksum(hidden) == self._chip.blank_checksum(len(hidden))
 
     def _checksum(self, span: range) -> int | None:
-        """The CRC-32 of any addresses; None if some of them have no memory."""
+        """The CRC-32 of any address range; None if some of the addresses have no memory."""
         nonce, job = secrets.randbits(32), _Job(FLASH_BASE, (), (Pages(span.start, len(span)),))
         self._execute(job, nonce, seconds=self._seconds(job))
         self._last_header = self._read(0, _HEADER.size)
         return None if self._last_header == _HEADER.pack(nonce, nonce) else self._results(job, nonce).pages[0]
 
     def _execute(self, job: _Job, nonce: int, *, seconds: float) -> None:
-        """Write and start the program, and return when the same board is in its bootloader again."""
+        """Write and start the program.
+
+        Returns when the same board is in its bootloader again.
+        """
         self._write(job.parameters(self._chip, nonce))  # (1), (2)
 
         # (3) Start the program, and wait for `DONE` or for the timeout; stray bytes can arrive before `DONE`.
@@ -267,7 +283,10 @@ class DigestStub:
             ) from error
 
     def _write(self, parameters: bytes) -> None:
-        """Write the parameters to RAM, and first the program unless the last run's results are still in RAM."""
+        """Write the parameters to RAM.
+
+        Unless the last run's results are still in RAM, the program is written first.
+        """
         tail = parameters + struct.pack("<I", zlib.crc32(self._code[self._program.head_size :] + parameters))
         program = self._code + tail
         unit = self._chip.write_alignment
@@ -317,7 +336,7 @@ class DigestStub:
 
 
 def _placed(program: Program, ram: range) -> bytes:
-    """The code of a program for these addresses, without the room for the parameters and their CRC-32."""
+    """The code of a program for these addresses, without the space for the parameters and their CRC-32."""
     code = bytearray(resources.files("firmware_host.flashing").joinpath("stub", program.file).read_bytes())
     stack = ram.start + program.stack if program.stack else ram.stop - ram.stop % 8
     _HEADER.pack_into(code, 0, stack, ram.start + _HEADER.size + 1)

@@ -14,7 +14,10 @@ _UNCERTAIN = "some of the pages may be erased and others not"
 
 
 def known_chip(identity: BoardIdentity) -> Chip:
-    """Return the chip table's row for a board; refuse a board whose chip has none."""
+    """Return the chip table's row for a board.
+
+    A board whose chip has no row is refused.
+    """
     if identity.chip is None:
         raise RefusedError(
             f"the board's chip is not supported: product id {identity.product_id:#05x}",
@@ -25,7 +28,10 @@ def known_chip(identity: BoardIdentity) -> Chip:
 
 
 def flash_of(identity: BoardIdentity) -> tuple[Chip, int]:
-    """Return a board's chip and the size of its flash; refuse a board with an unknown chip or readout protection."""
+    """Return a board's chip and the size of its flash.
+
+    A board with an unknown chip or readout protection is refused.
+    """
     chip = known_chip(identity)
     if identity.flash_size is None:
         raise RefusedError(
@@ -38,7 +44,10 @@ def flash_of(identity: BoardIdentity) -> tuple[Chip, int]:
 
 
 def page_numbers(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[int, ...]:
-    """Return page numbers in ascending order without duplicates, None for all; refuse a page that does not exist."""
+    """Return page numbers in ascending order without duplicates.
+
+    None stands for all pages. A missing page is refused.
+    """
     chip, flash_size = flash_of(identity)
     count = len(chip.erase_units(flash_size))
     wanted = sorted(set(range(count) if pages is None else pages))
@@ -49,7 +58,10 @@ def page_numbers(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[
 
 
 def units_to_erase(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[EraseUnit, ...]:
-    """Return the erase units with these numbers, None for all; refuse one that does not exist or is write-protected."""
+    """Return the erase units with these numbers.
+
+    None stands for all units. A missing or write-protected unit is refused.
+    """
     wanted = page_numbers(identity, pages)
     # The bootloader acknowledges the erase of a protected page, but does not erase it (AN3155, note to Erase Memory).
     if kept := sorted(set(wanted) & set(identity.write_protected_pages or ())):
@@ -71,7 +83,7 @@ class EraseRefusedError(CommandRefusedError):
 def refused_erase(error: CommandRefusedError, chip: Chip) -> EraseRefusedError:
     """Return the error of a refused erase of pages, with a remedy that can succeed.
 
-    Some bootloaders refuse every list of pages and accept a mass erase, which the family of the chip may lack.
+    Some bootloaders refuse every list of pages but accept a mass erase. The family of the chip may lack a mass erase.
     """
     remedy, action = "remove write protection if it is set, and run the command again", None
     if chip.mass_erase_seconds and not chip.is_erased_whole:
@@ -81,7 +93,10 @@ def refused_erase(error: CommandRefusedError, chip: Chip) -> EraseRefusedError:
 
 
 def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], flash_size: int) -> Iterator[int]:
-    """Erase pages, at once if `units` are all pages; yield the bytes that are proven erased, by reading them back."""
+    """Erase pages, at once if `units` are all pages.
+
+    Yields the number of bytes that reading back has proven erased.
+    """
     try:
         if chip.mass_erase_seconds and len(units) == len(chip.erase_units(flash_size)):
             bootloader.erase_all()
@@ -112,5 +127,5 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
 
 
 def is_used(bootloader: Bootloader, chip: Chip, *, unit: EraseUnit) -> bool:
-    """Whether a byte of a unit is not erased."""
+    """Whether a byte of an erase unit is not erased."""
     return any(not chip.is_blank(bootloader.read(chunk.start, len(chunk))) for chunk in chunks(unit.span))

@@ -2,11 +2,11 @@
 
 An acknowledgement from a bootloader does not prove a write or an erase. The bootloader also acknowledges commands on
 protected pages, worn cells and pages that are not erased (AN3155, notes to Erase Memory and Write Memory). The whole
-image is therefore proven at the end, unchanged pages included. The checksums read before a run only decide which pages
+image is therefore proven at the end, including unchanged pages. The checksums read before a run only decide which pages
 are written. If a checksum was wrong, the proof fails, and every page is written once more.
 
-The *seal* is the image's first words (initial stack pointer and reset vector), which are written last. The steps of a
-run, each with the state of the flash after a power cut in that step:
+The *seal* is the image's first words (initial stack pointer and reset vector), which are written last. A run has the
+following steps. Each step states what the flash contains after a power cut in this step:
 
 1. *Write the journal.* The old program is unchanged.
 2. *Erase the page with the vector table.* The state of this page is unknown; the rest of the old program is unchanged.
@@ -14,12 +14,11 @@ run, each with the state of the flash after a power cut in that step:
 3. *Erase and write the other pages, then the first page without the seal.*
 4. *Prove the image without the seal, and the bytes beside the image.* In these two steps the seal is erased, so the
    board starts no program.
-5. *Write the seal, and prove the seal.* The rest of the image is proven. The board starts the release, or no program,
-   or a program with a partly written vector table. Reading the seal back detects a partly written vector table.
+5. *Write the seal, and prove the seal.* The rest of the image is proven. After a power cut, the board starts the
+   release, or no program, or a program with a partly written vector table. Reading the seal back detects the last case.
 6. *Remove the journal.* The release is complete.
 
-The image is proven before the seal is written. Otherwise a power cut between seal and proof would leave a program that
-starts and is not proven.
+The image is proven before the seal is written. Otherwise, a power cut could leave a program that starts unproven.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ _WITHOUT_STUB = {
     Action.RESUME_FLASH: Action.RESUME_FLASH_WITHOUT_STUB,
     Action.REPLACE_UNKNOWN: Action.FLASH_WITHOUT_STUB,
 }
-"""The actions of an error, each with the same action without the digest program."""
+"""The actions of errors, each with the same action without the digest program."""
 
 
 def carry_out(
@@ -73,19 +72,20 @@ def carry_out(
     journal: JournaledRun | None = None,
     kept: Sequence[Preserved] = (),
 ) -> Generator[Event]:
-    """Flash an image, except erase units that already have their wanted contents, and prove the whole image.
+    """Flash an image, and prove the whole image.
 
-    A KeyboardInterrupt, raised here or thrown in by the caller, ends the run between two bootloader commands.
+    Erase units that already have their wanted contents are left unchanged. A KeyboardInterrupt ends the run between two
+    bootloader commands. It may be raised here, or thrown in by the caller.
 
-    By default the flash is read back. The bytes `kept`, which an interrupted run erased, are written back.
+    By default the flash is read back. The bytes in `kept`, which an interrupted run erased, are written back.
 
     Yields:
-        The events of the run; the last one is `Finished`, after the image is proven.
+        The events of the run. The last event is `Finished`, after the image is proven.
 
     Raises:
-        RefusedError: the bootloader lacks a command, or the journal cannot be written; nothing was changed.
+        RefusedError: the bootloader lacks a command, or the journal cannot be written. Nothing was changed.
         FlashProofError: check 10 failed twice.
-        BoardError: the board or its link failed, or the run was interrupted; the error describes the state of the
+        BoardError: the board or its link failed, or the run was interrupted. The error describes the state of the
             flash.
     """
     bootloader.require_flashing()
@@ -99,7 +99,10 @@ def carry_out(
 
 
 def finish(events: Iterator[Event], progress: Callable[[Event], None]) -> Finished:
-    """Let a run pass, and return its last event; `progress` receives the others."""
+    """Consume the events of a run, and return the last event.
+
+    `progress` receives the other events.
+    """
     for event in events:
         if isinstance(event, Finished):
             return event
@@ -108,7 +111,10 @@ def finish(events: Iterator[Event], progress: Callable[[Event], None]) -> Finish
 
 
 class _Stage(Enum):
-    """The stages of a run, which determine the state of the flash after an interruption."""
+    """The stages of a run.
+
+    The stage determines the state of the flash after an interruption.
+    """
 
     PLANNING = auto()
     UNSEALING = auto()
@@ -168,7 +174,10 @@ class _Flashing:
         yield Finished(digest, contents.method, self._summary)
 
     def _confirmed(self) -> Iterator[int]:
-        """Read the image back if reading is to prove it and it was only hashed; twice if noise hit an answer."""
+        """Read the image back, if reading must prove it and it was only hashed.
+
+        It is read twice if noise disturbed an answer.
+        """
         contents, span = self._contents, self._plan.image.span
         if contents.method != "read-back" or (contents.has_read(span) and contents.read(span) == self._wanted[span]):
             return
@@ -179,7 +188,10 @@ class _Flashing:
             yield from contents.prove(self._wanted, [span])
 
     def _compare(self) -> Work:
-        """Compare each erase unit with its wanted contents, and read the bytes beside the image in units to erase."""
+        """Compare each erase unit with its wanted contents.
+
+        If a unit must be erased, read its bytes beside the image.
+        """
         for unit in self._plan.units:
             if self._beside([unit]) and self._contents.checksum(unit) != self._wanted.checksum(unit.span):
                 self._read_beside([unit])
@@ -202,7 +214,7 @@ class _Flashing:
         return planned
 
     def _require_whole_flash(self, planned: Work) -> None:
-        """Refuse to erase a chip as a whole if flash that the chip does not report may be lost."""
+        """Refuse to erase a chip as a whole if unreported flash could be lost."""
         plan = self._plan
         if not (planned.erase and plan.chip.is_erased_whole) or plan.flash_size >= plan.chip.flash_limit:
             return
@@ -223,7 +235,10 @@ class _Flashing:
                 self._read.append(span)
 
     def _to_write_back(self, span: range) -> Iterator[Preserved]:
-        """The bytes of a span without the erased bytes at its ends, which are not written."""
+        """The bytes of a span that are written back.
+
+        Erased bytes at both ends are left out.
+        """
         data, blank = self._wanted[span], bytes((self._plan.chip.erased_byte,))
         start = span.start + len(data) - len(data.lstrip(blank))
         if kept := data.strip(blank):
@@ -233,7 +248,10 @@ class _Flashing:
         return [span for span in self._plan.beside if any(common(unit.span, span) for unit in units)]
 
     def _passes(self, first: Work) -> Iterator[Event]:
-        """Run the first pass; if its proof fails, run a second pass that writes every erase unit."""
+        """Run the first pass.
+
+        If its proof fails, run a second pass that writes every erase unit.
+        """
         self._write_journal(first)
         try:
             yield from self._pass(first)
@@ -269,7 +287,7 @@ class _Flashing:
             raise
 
     def _read_damaged(self) -> None:
-        """Read the wrong bytes beside the image, so that a resumed run does not treat them as newer data."""
+        """Read the wrong bytes beside the image for the journal, so that a resumed run does not keep them as newer."""
         found = [Preserved(span.start, read_twice(self._bootloader, span)) for span in self._read]
         self._damaged = tuple(one for one in found if one.data != self._wanted[one.span])
 
@@ -288,7 +306,10 @@ class _Flashing:
             self._journal.begin(Changes(units, planned.at_once, kept, self._damaged, self._sample()))
 
     def _sample(self) -> Preserved | None:
-        """Old bytes of the only erase unit: no other unit can show later which board was interrupted in its erase."""
+        """Return old bytes of an image's only erase unit.
+
+        No other unit could show later which board was interrupted in its erase.
+        """
         if len(self._plan.units) > 1 or self._repeated:
             return None
         span = self._plan.image.span[:MAX_BLOCK]
@@ -331,9 +352,10 @@ class _Flashing:
             yield Erased(sum(sizes[: self._erased_units]), sum(sizes))
 
     def _erase_unit(self, unit: EraseUnit) -> None:
-        """Erase one unit; find out at the first unit of the second bank how the boot ROM numbers the bank's pages.
+        """Erase one unit.
 
-        A number that does not exist erases nothing (AN3155, note to Erase Memory), so trying both is harmless.
+        The first unit of the second bank shows how the boot ROM numbers the bank's pages. Erasing a number that does
+        not exist has no effect (AN3155, note to Erase Memory), so trying both numbers is harmless.
         """
         other = unit.other_number
         if other is None or self._counts_gap is not None:
@@ -345,7 +367,10 @@ class _Flashing:
                 self._erase_page(other)
 
     def _erase_page(self, number: int) -> None:
-        """Erase one page; a refused command has erased nothing, so it is sent once more in case of noise."""
+        """Erase one page.
+
+        A refused command has erased nothing, so it is sent once more in case of noise.
+        """
         try:
             self._bootloader.erase_pages([number])
         except CommandRefusedError:
@@ -357,7 +382,10 @@ class _Flashing:
                 raise refused_erase(error, self._plan.chip) from error
 
     def _prove_unsealed(self) -> None:
-        """Require that the image's first words are erased; otherwise a half erased or mixed program would start."""
+        """Require that the image's first words are erased.
+
+        Otherwise, a half erased or mixed program would start.
+        """
         seal, chip = self._plan.seal, self._plan.chip
         found = self._bootloader.read(seal.start, len(seal))
         if not chip.is_blank(found):
@@ -402,16 +430,16 @@ class _Flashing:
             yield Checked(proof - len(seal) + done, proof)
 
     def _needs_proof(self, span: range) -> list[range]:
-        """The parts of bytes beside the image that the run has written; all of them unless they were blank before.
+        """The parts of the bytes beside the image that need a proof. Only written parts do if all were blank before.
 
-        Reading blank bytes that no block of the run contains can take as long as reading the image.
+        Blank bytes are left out because reading them can take as long as reading the image.
         """
         if not self._wanted.is_blank(span):
             return [span]
         return [part for block in self._order if (part := common(block, span))]
 
     def described(self, error: BoardError) -> BoardError:
-        """Return the error with the state of the flash added, and with the remedy that completes the run."""
+        """Return the error with a description of the state of the flash, and with the remedy that completes the run."""
         why = f"{error.why}; {self._state()}" if error.why else self._state()
         if isinstance(error, FlashProofError | EraseRefusedError):
             return error.revised(why=why)

@@ -15,14 +15,16 @@ from firmware_host.flashing.journal import FoundUnit, JournalEntry
 from firmware_host.flashing.plan import FlashPlan, common, wanted_contents
 
 BATCH = 8
-"""The number of image sizes that are compared at once: the digest program hashes as many lengths in one run."""
+"""The number of image sizes that are compared at once. The digest program hashes the same number of lengths in one run.
+"""
 
 
 @dataclass(frozen=True)
 class Installed:
-    """The contents of the flash at the addresses of a release; blank if all attributes have their defaults.
+    """The contents of the flash at the addresses of a release.
 
-    `release` is the complete release of the product, `other` that of another product.
+    With the defaults of all attributes, the flash is blank. `release` is a complete release of the product, and `other`
+    is a complete release of another product.
     """
 
     release: Release | None = None
@@ -32,7 +34,10 @@ class Installed:
 
     @property
     def is_partial(self) -> bool:
-        """Whether the addresses are blank or half written, so that an interrupted run may be completed."""
+        """Whether the addresses are blank or half written.
+
+        An interrupted run may then be completed.
+        """
         return not (self.release or self.other or self.unknown)
 
     def __str__(self) -> str:
@@ -51,7 +56,7 @@ def find_installed(
 ) -> Installed:
     """Determine the contents of the flash at the addresses of an image, reading as little as possible.
 
-    In this order, the addresses are compared with
+    The addresses are compared with the following, in this order:
 
     1. only erased bytes;
     2. a release of the product;
@@ -59,7 +64,8 @@ def find_installed(
     4. a release of another product;
     5. a state that the board's journal explains.
 
-    The journal is checked last because it can be outdated: contents with the digest of a release are that release.
+    The journal is checked last because it can be outdated. If contents have the digest of a release, they are this
+    release.
     """
     flash, start = Region(plan.chip.flash(plan.flash_size).start, plan.flash_size), plan.image.load_address
     own = [one for one in known.own if flash.contains(one.region)]
@@ -84,9 +90,10 @@ def find_installed(
 def held_release(
     releases: Iterable[Release], *, sha256: Callable[[int, Sequence[int]], Sequence[bytes]]
 ) -> Release | None:
-    """Find the newest release whose digest equals that of the flash; `sha256` is as in `FlashContents`.
+    """Find the newest release whose digest equals the digest of the flash.
 
-    The newest releases are compared first, in batches, so that a board with a recent release is hashed only once.
+    `sha256` has the form of `FlashContents.sha256`. The newest releases are compared first, in batches. A board with a
+    recent release is therefore hashed only once.
     """
     for some in batches(releases):
         found: dict[tuple[int, int], bytes] = {}
@@ -102,7 +109,10 @@ def held_release(
 def find_releases(
     releases: Iterable[Release], *, sha256: Callable[[int, Sequence[int]], Sequence[bytes]]
 ) -> tuple[Release, ...]:
-    """Find all releases that a flash contains, at addresses that do not overlap; arguments as for `held_release`."""
+    """Find all releases that a flash contains at addresses that do not overlap.
+
+    The arguments are those of `held_release`.
+    """
     found: list[Release] = []
     candidates = list(releases)
     while release := held_release(candidates, sha256=sha256):
@@ -137,7 +147,10 @@ def _is_unit_blank(plan: FlashPlan, contents: FlashContents, unit: EraseUnit) ->
 
 
 def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
-    """Whether the first words are erased, and every other byte is erased or equals the image, as after all erases."""
+    """Whether the first words are erased, and every other byte is erased or equals the image.
+
+    A run looks so after its erases.
+    """
     wanted, blank = wanted_contents(plan), plan.chip.erased_byte
     for unit in plan.units:
         is_known = contents.checksum(unit) in (plan.chip.blank_checksum(unit.size), wanted.checksum(unit.span))
@@ -151,7 +164,7 @@ def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
 
 
 def _is_explained(plan: FlashPlan, contents: FlashContents, entry: JournalEntry) -> bool:
-    """Whether the journal explains the contents, or the contents equal the journal's release except its first words."""
+    """Whether the journal explains the contents, or they equal the journal's release except for its first words."""
     units = []
     for unit in plan.units:
         found = contents.checksum(unit)

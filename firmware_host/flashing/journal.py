@@ -1,12 +1,13 @@
-"""The journal of a flashing run, written before the first page is erased and removed when the flash is proven.
+"""The journal of a flashing run.
 
-Each board has one journal, ``<folder>/<unique id>.json``. The journal does not record the progress of the run, because
-the flash shows the progress more reliably. The journal records facts that the flash no longer shows:
+It is written before the first page is erased, and removed when the flash is proven. Each board has one journal,
+``<folder>/<unique id>.json``. The journal does not record the progress of the run, because the flash shows the progress
+more reliably. The journal records facts that the flash no longer shows:
 
 - the release that is being written;
 - the checksums of each page before and after the run, to recognise a mixture of old and new pages;
-- the bytes beside the image in erased pages, of which the journal has the only copy;
-- the bytes that the flash had at the addresses beside the image, if check 10 failed.
+- the bytes beside the image in erased pages, because the journal has the only copy of them;
+- if check 10 failed, the bytes that the flash had at the addresses beside the image.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ _MAX_FILE_SIZE = 1 << 23
 _MODE = 0o600
 _FED = bytes({SYNC, *FEED})
 _SHIFTED = 8
-"""The number of shifted bytes that show that a frame was changed on the line."""
+"""The number of shifted bytes after which a frame counts as changed on the line."""
 
 
 @dataclass(frozen=True)
 class UnitChange:
-    """The CRC-32 of one page or sector before and after a run; a second attempt keeps `before`, None if unknown."""
+    """The CRC-32 of one page or sector before and after a run.
+
+    A second attempt keeps `before`, which is None if unknown.
+    """
 
     address: int
     size: int
@@ -49,7 +53,7 @@ class UnitChange:
 
 @dataclass(frozen=True)
 class FoundUnit:
-    """The CRC-32 of the present contents of one page or sector, and whether it is erased."""
+    """The CRC-32 of the present contents of one page or sector, and whether the page or sector is erased."""
 
     unit: EraseUnit
     checksum: int
@@ -61,9 +65,10 @@ class Changes:
     """The changes that a run will make to the flash.
 
     Attributes:
-        at_once: whether the run uses a mass erase; an interruption can then leave each page in any state.
+        at_once: whether the run uses a mass erase. An interrupted mass erase can leave each page in any state.
         damaged: the bytes that the flash had in place of preserved bytes when their proof failed.
-        sample: the image's first addresses before the run, if the image has only one page; None if it has more.
+        sample: the first bytes at the image's addresses before the run, if the image has only one page; None if it has
+            more pages.
     """
 
     units: tuple[UnitChange, ...]
@@ -75,9 +80,10 @@ class Changes:
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """An interrupted run: it was started, in Unix seconds, but its flash was not proven.
+    """An interrupted run.
 
-    `replaced` is the version of the product that was installed before the run; None if unknown or none.
+    It was started at a Unix time, but its flash was not proven. `replaced` is the version of the product that was
+    installed before the run; None if it is unknown, or if there was none.
     """
 
     unique_id: str
@@ -92,13 +98,13 @@ class JournalEntry:
     def explains(self, units: Sequence[FoundUnit], *, is_sealed: bool) -> bool:
         """Whether an interruption of this run can have left the flash in its present state.
 
-        If the image's first words are erased, each page has its old contents, its new contents, or is blank. At most
-        one page may have other contents, because power failed while the page was erased or written. After a mass
-        erase, the first page is blank and the other pages may have any contents.
+        If the image's first words are erased, each page has its old contents, has its new contents, or is blank. At
+        most one page may have other contents, because power may have failed while this page was erased or written.
+        After a mass erase, the first page is blank and the other pages may have any contents.
 
-        If the first words are not erased (`is_sealed`), the run was changing at most the first page: all other pages
-        have their old contents, or all of them have their new contents. If the first page has neither its old nor its
-        new contents, at least one other page must not be blank; otherwise any foreign program would fit.
+        If the first words are not erased (`is_sealed`), the run was changing at most the first page. Then all other
+        pages have their old contents, or all of them have their new contents. If the first page has neither its old nor
+        its new contents, at least one other page must not be blank. Without this rule, any foreign program would fit.
         """
         changes = {change.address: change for change in self.changes.units}
         if not self.changes.units or self.changes.units[0].address != units[0].unit.address:
@@ -114,11 +120,12 @@ class JournalEntry:
         return len(odd) <= 1 or (self.changes.at_once and units[0].is_blank)
 
     def explains_only_unit(self, read: Callable[[range], bytes], *, wanted: bytes, blank: int) -> bool:
-        """Whether an interrupted erase of the only page of an image can have left its present contents.
+        """Whether an interrupted erase of the image's only page can have left the present contents of this page.
 
-        An erase changes bits only towards the erased state, `blank`. The sample of the old contents, or the release's
-        own bytes (`wanted`, empty for another image), have therefore every programmed bit of a half erased page. Bytes
-        that no erase has changed explain nothing: another program can have the same vector table.
+        An erase changes bits only towards the erased state, `blank`. Every bit that is still programmed in a half
+        erased page was therefore programmed before. It must be programmed in the sample of the old contents, or in the
+        release's own bytes (`wanted`, which is empty for another image). Bytes that no erase has changed do not explain
+        anything, because another program can have the same vector table.
         """
         sample = self.changes.sample
         if sample is None:
@@ -149,7 +156,10 @@ class JournalEntry:
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any], unique_id: str) -> JournalEntry:
-        """Decode a board's journal entry; a wrong field raises KeyError, TypeError, ValueError or BlockOTAError."""
+        """Decode a board's journal entry.
+
+        A wrong field raises KeyError, TypeError, ValueError or BlockOTAError.
+        """
         if fields["uniqueId"] != unique_id:
             raise ValueError(f"uniqueId is {fields['uniqueId']!r:.40}, but the file name has another board's id")
         replaced = fields.get("replaced")
@@ -187,7 +197,10 @@ class FlashJournal:
         return self.folder / f"{self.unique_id}.json"
 
     def entry(self) -> JournalEntry | None:
-        """Read the interrupted run of this board; None if it has no journal, RefusedError if it cannot be read."""
+        """Read the interrupted run of this board; None if it has no journal.
+
+        An unreadable journal raises RefusedError.
+        """
         if not self.path.exists():
             return None
         try:
@@ -204,14 +217,20 @@ class FlashJournal:
 
 @dataclass(frozen=True)
 class JournaledRun:
-    """One flashing of a release, recorded in the board's journal; `replaced` is as in `JournalEntry`."""
+    """One flashing of a release, recorded in the board's journal.
+
+    `replaced` has the same meaning as in `JournalEntry`.
+    """
 
     journal: FlashJournal
     release: Release
     replaced: Version | None = None
 
     def begin(self, changes: Changes) -> None:
-        """Write the journal durably in place of an earlier one; after a RefusedError nothing may be erased."""
+        """Write the journal durably in place of an earlier journal.
+
+        After a RefusedError, the caller must not erase anything.
+        """
         journal, release, units, sample = self.journal, self.release, changes.units, changes.sample
         if any(unit.before is None for unit in units):
             # A second attempt takes the contents before the first attempt from the journal of the first attempt.
@@ -252,7 +271,10 @@ class JournaledRun:
 
 @dataclass(frozen=True)
 class Restore:
-    """The bytes that a run writes back, and a sentence for each range of the journal that it does not write back."""
+    """The bytes that a run writes back.
+
+    For each range of the journal that is not written back, there is a sentence.
+    """
 
     kept: tuple[Preserved, ...] = ()
     notes: tuple[str, ...] = ()
@@ -264,10 +286,10 @@ def boards(folder: Path) -> list[str]:
 
 
 def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> Restore:
-    """Find the journal's bytes that must be written back; the flash is only read.
+    """Find the journal's bytes that must be written back.
 
-    Bytes are written back if the flash is still completely or partly erased at their addresses, if noise has changed
-    the frame of one block, or if their proof failed. Newer bytes in the flash are kept.
+    The flash is only read. Bytes are written back in three cases: the flash is still completely or partly erased at
+    their addresses, noise has changed the frame of one block, or their proof failed. Newer bytes in the flash are kept.
 
     Raises:
         RefusedError: some of the bytes to write back lie outside the pages of the plan.
@@ -289,7 +311,7 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
             raise RefusedError(
                 f"the flashing of {entry.product} {entry.version} was interrupted on this board, and its journal has "
                 "bytes to restore",
-                why=f"the bytes from {one.span.start:#010x} to {one.span.stop:#010x} are in the journal only, and lie "
+                why=f"the bytes from {one.span.start:#010x} to {one.span.stop:#010x} are only in the journal, and lie "
                 "outside this release's pages; nothing was changed",
                 remedy="complete the interrupted run first; if its release may not be written any more, move the "
                 f"journal {entry.unique_id}.json away, and keep it as the only copy of these bytes",
@@ -308,7 +330,7 @@ def _is_after(change: UnitChange | None, found: FoundUnit) -> bool:
 
 
 def _is_first_unit_only(pairs: Sequence[tuple[UnitChange | None, FoundUnit]]) -> bool:
-    """Whether all units after the first one have their old contents, or all of them their new contents.
+    """Whether all units after the first one have their old contents, or all of them have their new contents.
 
     If all units after the first one are blank, the first unit must have its old or new contents as well.
     """
@@ -340,7 +362,7 @@ def _preserved(fields: dict[str, Any]) -> Preserved:
 
 
 def _is_unfinished(kept: Preserved, found: bytes, *, blank: int) -> bool:
-    """Whether a run that was interrupted before its proof can have left these bytes in place of the kept ones."""
+    """Whether a run that was interrupted before its proof can have left these bytes in place of the kept bytes."""
     odd = []
     for block in chunks(range(kept.address - kept.address % MAX_BLOCK, kept.span.stop)):
         part = common(block, kept.span)
@@ -351,7 +373,7 @@ def _is_unfinished(kept: Preserved, found: bytes, *, blank: int) -> bool:
 
 
 def _is_damaged(whole: bytes, found: bytes, *, blank: int) -> bool:
-    """Whether a block was written with a frame that a stray, lost or fed byte changed and whose checksum still fits.
+    """Whether a block was written from a frame in which a stray, lost or fed byte left the checksum valid.
 
     After the changed byte, the frame continues with the same bytes, one place later or earlier, or with `FEED`.
     """
@@ -369,5 +391,8 @@ def _is_damaged(whole: bytes, found: bytes, *, blank: int) -> bool:
 
 
 def is_erased(kept: Preserved, found: bytes, *, blank: int) -> bool:
-    """Whether every programmed bit in the flash is also one of the kept bytes: they are not all written, or erased."""
+    """Whether every programmed bit in the flash is also programmed in the kept bytes.
+
+    The flash is then erased, or partly written.
+    """
     return all((there ^ blank) & ~(byte ^ blank) == 0 for byte, there in zip(kept.data, found, strict=True))

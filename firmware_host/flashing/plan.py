@@ -1,7 +1,8 @@
-"""The plan and the events of flashing an image: which pages are erased, which blocks are written, in which order.
+"""The plan and the events of flashing an image.
 
-The order of the steps, which `flasher` explains, makes a half written image harmless: the page with the vector table is
-erased first and written last, and the image's first words, the *seal*, are written when the rest is proven.
+The plan has the pages to erase and the blocks to write, in order. The order of the steps makes a half written image
+harmless (see `flasher`). The page with the vector table is erased first and written last. The image's first words, the
+*seal*, are written when the rest is proven.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import Chip, EraseUnit
 
 LOOK_SECONDS = 0.5
-"""The time in which the chip shows that the rest of its flash is erased."""
+"""The time in seconds in which the chip shows that the rest of its flash is erased."""
 VECTOR_WORDS = 8
 """The size in bytes of the initial stack pointer and the reset vector (ARMv7-M, B1.5.3)."""
 
 
 @dataclass(frozen=True)
 class Preserved:
-    """Bytes beside the image in an erase unit that is erased; they are written back together with the image."""
+    """Bytes beside the image in an erase unit that is erased.
+
+    They are written back together with the image.
+    """
 
     address: int
     data: bytes
@@ -41,7 +45,7 @@ class FlashPlan:
     """The place of one image in the flash of one chip.
 
     Attributes:
-        units: the pages or sectors that the image occupies, by address; the first contains the start of the image.
+        units: the pages or sectors that the image occupies, by address. The first unit contains the start of the image.
         seal: the addresses of the image's first words, which are written last.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
     """
@@ -60,7 +64,10 @@ class FlashPlan:
 
     @property
     def beside(self) -> tuple[range, ...]:
-        """The addresses in the plan's erase units that are not part of the image; their contents are preserved."""
+        """The addresses in the plan's erase units that are not part of the image.
+
+        Their contents are preserved.
+        """
         return without(self.span, self.image.span)
 
     @property
@@ -70,17 +77,23 @@ class FlashPlan:
 
     @property
     def body(self) -> tuple[range, ...]:
-        """The image's addresses without its first words; empty if the image is not longer than these words."""
+        """The image's addresses without its first words; empty if the image has only these words."""
         return without(self.image.span, self.seal)
 
     def mass_erase_saving(self, units: Sequence[EraseUnit]) -> float:
-        """Return the seconds that a mass erase saves against the erase of `units` after the first one."""
+        """Return the seconds that a mass erase saves.
+
+        It replaces the separate erases of `units` after the first unit.
+        """
         mass = self.chip.mass_erase_seconds  # 0 for a chip without a mass erase
         return self.chip.unit_erase_seconds * (len(units) - 1) - mass if mass else 0.0
 
 
 class FlashBuffer:
-    """The contents of a range of flash, indexed by ranges of addresses; initially all bytes are erased."""
+    """The contents of a range of flash, indexed by ranges of addresses.
+
+    Initially, all bytes are erased.
+    """
 
     def __init__(self, span: range, blank: int) -> None:
         self._start, self._blank = span.start, bytes((blank,))
@@ -119,9 +132,9 @@ class UnitState:
 
 @dataclass(frozen=True)
 class Work:
-    """The units of a plan to erase and to write, by address, and those that are not changed.
+    """The units of a plan to erase and to write, by address, and the units that are not changed.
 
-    If any has to change, the first one contains the image's first words. With `at_once`, one mass erase replaces the
+    If any unit must change, the first one contains the image's first words. With `at_once`, one mass erase replaces the
     erases after the first one.
     """
 
@@ -132,16 +145,17 @@ class Work:
 
 
 def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bool = False) -> FlashPlan:
-    """Plan which erase units of a chip's flash an image occupies; refuse one that does not lie within the flash.
+    """Plan which erase units of a chip's flash an image occupies.
 
-    If larger chips with the same product id exist, a mass erase is allowed only with `may_erase_all`.
+    An image that does not lie within the flash is refused. If larger chips with the same product id exist, a mass erase
+    is allowed only with `may_erase_all`.
     """
     flash = chip.flash(flash_size)
     if not image.data or image.span[0] not in flash or image.span[-1] not in flash:
         raise ImageError(
             "the image does not lie within the board's flash",
             why=f"the image covers {image.span.start:#010x} to {image.span.stop:#010x}, "
-            f"the flash covers {flash.start:#010x} to {flash.stop:#010x}",
+            f"but the flash covers {flash.start:#010x} to {flash.stop:#010x}",
             remedy="choose the image that was built for this board",
         )
     units = tuple(unit for unit in chip.erase_units(flash_size) if common(unit.span, image.span))
@@ -160,8 +174,8 @@ def wanted_contents(plan: FlashPlan) -> FlashBuffer:
 def work(plan: FlashPlan, states: Sequence[UnitState], *, is_rest_blank: Callable[[], bool] = lambda: False) -> Work:
     """Decide which erase units are erased and written, from the state of each unit of the plan.
 
-    `is_rest_blank` finds out whether all flash outside the plan is erased, also flash that the chip does not report; it
-    is called only if a mass erase is shorter.
+    `is_rest_blank` finds out whether all flash outside the plan is erased, including unreported flash. It is called
+    only if a mass erase is faster.
     """
     if all(state.as_wanted for state in states):
         return Work((), (), plan.units, at_once=False)
@@ -183,7 +197,10 @@ def work(plan: FlashPlan, states: Sequence[UnitState], *, is_rest_blank: Callabl
 
 
 def blocks(plan: FlashPlan, units: Sequence[EraseUnit]) -> tuple[range, ...]:
-    """Return the blocks to write for `units`, which include the plan's first unit; the last block is the seal."""
+    """Return the blocks to write for `units`.
+
+    The units include the plan's first unit, and the last block is the seal.
+    """
     first, *others = units
     return (
         *chain.from_iterable(chunks(unit.span) for unit in others),
@@ -217,27 +234,36 @@ class _Counted:
 
 
 class Erased(_Counted):
-    """Progress of erasing: the bytes erased so far, and in total."""
+    """Progress of erasing: the number of bytes erased so far, and the total."""
 
 
 class Programmed(_Counted):
-    """Progress of writing: the bytes written so far, and in total; blank blocks do not count."""
+    """Progress of writing: the number of bytes written so far, and the total.
+
+    Blank blocks do not count.
+    """
 
 
 class Checked(_Counted):
-    """Progress of the proof: the bytes proven so far, and in total."""
+    """Progress of the proof: the number of bytes proven so far, and the total."""
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """The proof failed, for the reason `why`, so every erase unit is written once more."""
+    """The proof failed for the reason `why`.
+
+    Every erase unit is therefore written once more.
+    """
 
     why: str
 
 
 @dataclass(frozen=True)
 class Part:
-    """A number of pages or sectors, and their size in bytes; for programmed units, the number of bytes sent."""
+    """A number of pages or sectors, and their size in bytes.
+
+    For programmed units, the size is the number of bytes sent.
+    """
 
     units: int = 0
     size: int = 0
@@ -254,7 +280,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Summary:
-    """The work of all passes of a flashing run; identical units had their wanted contents and were not changed."""
+    """The work of all passes of a flashing run.
+
+    Identical units already had their wanted contents and were not changed.
+    """
 
     erased: Part = Part()
     programmed: Part = Part()
@@ -265,7 +294,10 @@ class Summary:
         return f"erased {self.erased}, programmed {self.programmed}, identical {self.identical}"
 
     def plus(self, work: Work, *, written: int) -> Summary:
-        """Return the summary with one more pass, which sends `written` bytes."""
+        """Return the summary with the work of one more pass added.
+
+        The pass sends `written` bytes.
+        """
         more = Part.of(work.erase)
         return Summary(
             Part(self.erased.units + more.units, self.erased.size + more.size),
@@ -276,9 +308,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class Finished:
-    """The flash is proven to contain the image, with this digest over exactly the image's addresses.
+    """The flash is proven to contain the image.
 
-    The `method` is ``read-back`` of every byte, or ``stub`` for a SHA-256 computed on the chip.
+    The digest covers exactly the image's addresses. The `method` is ``read-back`` if every byte was read, or ``stub``
+    if the chip computed the SHA-256.
     """
 
     sha256: bytes

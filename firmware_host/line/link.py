@@ -13,10 +13,11 @@ DEFAULT_BAUD = 115200
 BITS_PER_BYTE = 11
 """The maximum number of bits of a byte on the wire: start bit, eight data bits, parity, stop bit."""
 QUIET = 0.02
-"""Seconds of silence after which a serial line counts as drained, more than a USB adapter's latency of 16 ms."""
+"""Seconds of silence after which a serial line counts as drained. This is more than the 16 ms latency of a USB adapter.
+"""
 PLAIN = "plain"
 MODES = (PLAIN, "no-parity", "echo", "rs485", "rs485-inverted")
-"""The words of which the name of a mode consists."""
+"""The words of a mode's name. A name is one word, or several words separated by commas."""
 
 
 class Parity(Enum):
@@ -31,7 +32,8 @@ class LineMode:
     """How the serial line is driven. The default is the line of AN3155 section 2: even parity and two data wires.
 
     Attributes:
-        echo: whether the host receives the bytes that it sends, as on one wire or on many RS485 transceivers.
+        echo: whether the host receives the bytes that it sends. This happens on one wire, and on many RS485
+            transceivers.
         rs485: whether the port's RTS switches an RS485 transceiver to sending.
         invert_rs485: whether the transceiver sends while RTS is not asserted.
     """
@@ -54,7 +56,10 @@ class LineMode:
 
     @classmethod
     def parse(cls, text: str) -> LineMode:
-        """Parse the words of a mode, separated by commas; refuse unknown words, and two that exclude each other."""
+        """Parse the words of a mode, separated by commas.
+
+        Unknown words, and words that exclude each other, are refused.
+        """
         words = text.split(",")
         why = next((f"{word!r:.80} is not one of {', '.join(MODES)}" for word in words if word not in MODES), "")
         for one, other in (("rs485", "rs485-inverted"), *((PLAIN, word) for word in MODES[1:])):
@@ -70,8 +75,8 @@ class LineMode:
 class Link(Protocol):
     """Moves bytes between the host and one board. Every method raises LinkError if the port was lost.
 
-    `notes` describe for the operator how the port was opened. If the port cannot be steered, it has no settable speed,
-    control lines and break, and the methods for them raise LinkError.
+    `notes` describe for the operator how the port was opened. A port that cannot be steered has no settable speed, no
+    control lines and no break, and the methods for them raise LinkError.
     """
 
     name: str
@@ -83,7 +88,10 @@ class Link(Protocol):
         """Send a whole frame in one write."""
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return exactly `count` bytes; raise NoAnswerError if fewer bytes arrive within `timeout` seconds."""
+        """Return exactly `count` bytes.
+
+        Raises NoAnswerError if fewer bytes arrive within `timeout` seconds.
+        """
 
     def drain(self) -> bytes:
         """Return everything that arrives until the line is quiet."""
@@ -98,4 +106,7 @@ class Link(Protocol):
         """Send a break for a number of seconds."""
 
     def close(self) -> None:
-        """Close the port; does nothing if the port was closed or lost before."""
+        """Close the port.
+
+        A port that was already closed or lost stays closed.
+        """

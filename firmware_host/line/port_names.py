@@ -1,6 +1,6 @@
 """The names of serial ports on Linux, macOS and Windows, and remedies in the words of each system.
 
-The remedies for macOS and Windows follow the documentation of these systems; they are not tested there.
+The remedies for macOS and Windows follow the documentation of these systems. They are not tested on these systems.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 from serial.tools.list_ports import comports
 
 _STABLE_NAMES = Path("/dev/serial/by-id")
-"""Linux keeps names here that do not depend on the order in which adapters are plugged in."""
+"""Linux keeps names in this folder that do not depend on the order in which adapters are plugged in."""
 _PSEUDO_TERMINAL = re.compile(r"/dev/(?:pts/\d+|ttys\d+)")
 """A pseudo-terminal on Linux or on macOS."""
 
 
 @dataclass(frozen=True)
 class _System:
-    """An operating system: an example of a port, and the remedies if a port is missing, forbidden or slow."""
+    """An operating system: an example of a port, and the remedies for a port that is missing, forbidden or slow."""
 
     example: str
     missing: str
@@ -90,7 +90,10 @@ def find_ports() -> tuple[SerialPort, ...]:
 
 
 def serial_ports() -> tuple[str, ...]:
-    """List the serial ports of this machine, on Linux also by the names that stay the same."""
+    """List the serial ports of this machine.
+
+    On Linux, their permanent names are also listed.
+    """
     ports = find_ports()
     return (*(port.name for port in ports), *(port.stable_name for port in ports if port.stable_name))
 
@@ -119,7 +122,10 @@ def user_of(name: str) -> str:
 
 
 def is_pseudo_terminal(name: str) -> bool:
-    """Whether a port is a pseudo-terminal, which has neither parity nor control lines."""
+    """Whether a port is a pseudo-terminal.
+
+    A pseudo-terminal has neither parity nor control lines.
+    """
     return "://" not in name and _PSEUDO_TERMINAL.fullmatch(str(Path(name).resolve())) is not None
 
 
@@ -129,7 +135,10 @@ def example(system: str = sys.platform) -> str:
 
 
 def open_remedy(number: int, system: str = sys.platform, *, group: str = "") -> str:
-    """Return the remedy for an error number with which a port cannot be opened; `group` may open the port."""
+    """Return the remedy for an error number with which a port cannot be opened.
+
+    Members of `group` may open the port.
+    """
     own = _OTHERS.get(system, _LINUX)
     if number == errno.EACCES and group and own is _LINUX:
         return f"add your user to the group {group} (sudo usermod -aG {group} $USER), and log in again"

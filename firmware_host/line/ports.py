@@ -1,13 +1,13 @@
 """Open ports: serial devices, pseudo-terminals, RFC 2217 serial servers, and bare TCP connections.
 
-pyserial opens all of them but bare TCP connections: pyserial's class for sockets waits 0.3 s when it is closed.
+pyserial opens all ports except bare TCP connections, because its class for sockets waits 0.3 s when it is closed.
 
-A frame is sent in one write, because a frame split over two packets waits 40 ms for the peer's delayed acknowledgement.
-A pseudo-terminal refuses the second change of any setting. The timeout of a port therefore never changes: `PortLink`
-implements deadlines by repeated reads with one short timeout.
+A frame is sent in one write. A frame that is split over two packets would wait 40 ms for the peer's delayed
+acknowledgement. A pseudo-terminal refuses the second change of any setting. The timeout of a port therefore never
+changes: `PortLink` implements deadlines by repeated reads with one short timeout.
 
 On a line with an echo, the host receives each frame that it sends. The link reads the echo back, compares it with the
-frame, and discards it: another sender on the line changes the echo.
+frame, and discards it. A changed echo reveals another sender on the line.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ with contextlib.suppress(ImportError):  # Windows has no termios, and pyserial r
 
     PORT_ERRORS = (OSError, termios.error)
 SLICE = 0.01
-"""The maximum time that one read of a port waits, in seconds; also the precision of deadlines."""
+"""The maximum time in seconds that one read of a port waits. It is also the precision of deadlines."""
 DRAIN_LIMIT = 1.0
 """Seconds after which draining ends even if the line is not quiet."""
 ECHO_SECONDS = 0.5
-"""The maximum delay of an echo, without the transmission time of the frame."""
+"""The maximum delay of an echo in seconds, without the transmission time of the frame."""
 _LOSSES: tuple[type[Exception], ...] = (*PORT_ERRORS, TypeError)
-"""pyserial raises TypeError if a port is closed during a call, because its descriptor is then None."""
+"""The exceptions that mean a lost port. pyserial raises TypeError if a port is closed during a call, because its
+descriptor is then None."""
 _SHOWN = 8
 OPEN_TIMEOUT = 5.0
-"""The timeout for opening a connection, and for a port to accept a frame, in seconds."""
+"""The timeout in seconds for opening a connection, and for a port to accept a frame."""
 SOCKET, RFC2217 = "socket://", "rfc2217://"
 _HOST_AND_PORT = re.compile(r"[\w.-]+:\d+")
 _PARITY_NOTE = "opened without parity, because a pseudo-terminal has none; a board on a wire needs even parity"
@@ -59,7 +60,9 @@ _WINDOWS_ERRORS = {"FileNotFoundError": errno.ENOENT, "PermissionError": errno.E
 
 
 def open_link(url: str, *, baud: int = DEFAULT_BAUD, mode: LineMode | None = None) -> PortLink:
-    """Open the port of a board, with neither control line asserted; a bare socket ignores the speed.
+    """Open the port of a board, with neither control line asserted.
+
+    A bare socket ignores the speed.
 
     Raises:
         UsageError: the URL has a different form, or the speed is invalid.
@@ -69,7 +72,10 @@ def open_link(url: str, *, baud: int = DEFAULT_BAUD, mode: LineMode | None = Non
 
 
 class PortLink(Link):
-    """An open port, with deadlines for reads; if it `echoes`, each sent frame comes back, and is discarded."""
+    """An open port, with deadlines for reads.
+
+    If the port `echoes`, each sent frame comes back and is discarded.
+    """
 
     def __init__(
         self, name: str, baud: int, *, echoes: bool = False, now: Callable[[], float] = time.monotonic
@@ -91,7 +97,10 @@ class PortLink(Link):
         """Return the bytes that have arrived, without waiting."""
 
     def write(self, data: bytes, /) -> None:
-        """Send a whole frame in one write; raise LinkError if its echo is missing or differs."""
+        """Send a whole frame in one write.
+
+        Raises LinkError if its echo is missing or differs.
+        """
         with _loss_translated(self.name):
             if self.echoes:
                 self._arrived += self._pending()
@@ -100,7 +109,7 @@ class PortLink(Link):
             self._take_echo(data)
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return exactly `count` bytes; see `Link`."""
+        """Return exactly `count` bytes, as `Link.read` does."""
         deadline = self._now() + timeout
         data, self._arrived = self._arrived[:count], self._arrived[count:]
         while len(data) < count:
@@ -113,7 +122,7 @@ class PortLink(Link):
         return data
 
     def drain(self) -> bytes:
-        """Return everything that arrives until the line is quiet; see `Link`."""
+        """Return everything that arrives until the line is quiet, as `Link.drain` does."""
         quiet_since = self._now()
         deadline = quiet_since + DRAIN_LIMIT
         drained, self._arrived = self._arrived, b""
@@ -219,7 +228,10 @@ class _SerialLink(PortLink):
 
 
 class _TcpLink(PortLink):
-    """A bare TCP connection to a serial line: bytes only, without speed or control lines."""
+    """A bare TCP connection to a serial line.
+
+    It transfers only bytes, and has neither speed nor control lines.
+    """
 
     def __init__(self, url: str, baud: int, mode: LineMode) -> None:
         super().__init__(url, baud, echoes=mode.echo)
@@ -341,7 +353,10 @@ def _open_serial(url: str, baud: int, *, parity: Parity, mode: LineMode) -> seri
 
 
 def _let_driver_switch(port: serial.Serial, url: str, mode: LineMode) -> None:
-    """Ask the driver to switch the transceiver by RTS. The ROM answers too soon for a program that switches RTS."""
+    """Let the driver switch the transceiver by RTS.
+
+    A program that switches RTS itself would be too slow for the ROM's answers.
+    """
     try:
         port.rs485_mode = RS485Settings(
             rts_level_for_tx=not mode.invert_rs485, rts_level_for_rx=mode.invert_rs485, loopback=mode.echo
@@ -357,7 +372,10 @@ def _let_driver_switch(port: serial.Serial, url: str, mode: LineMode) -> None:
 
 
 def _errno(error: BaseException) -> int:
-    """Return the errno of an exception or of its context, because pyserial raises some errors without an errno."""
+    """Return the errno of an exception.
+
+    Some errors of pyserial have no errno, so the errno of their context is used.
+    """
     number = error.errno if isinstance(error, OSError) else error.args[0]
     if isinstance(number, int) and number:
         return number

@@ -222,7 +222,7 @@ def test_a_log_of_another_bench_is_refused(tmp_path: Path) -> None:
     other = BenchLog(log.folder, own_signer(tmp_path / "key.pem"))
     for use in (other.check, lambda: other.append(ENTRY)):
         with pytest.raises(
-            RefusedError, match=r"the bench log .* is that of another bench or key: its name is"
+            RefusedError, match=r"the bench log .* belongs to another bench or key: its name is"
         ) as error:
             use()
         assert error.value.action is Action.NAME_LOG

@@ -73,7 +73,7 @@ def test_a_running_application_is_not_a_bootloader() -> None:
         board(("7f", b"Hello".hex()), ("7f", b"Hello".hex()), ("7f", b"Hello".hex())) as bootloader,
         pytest.raises(
             BoardProtocolError,
-            match=r"not that of an STM32 bootloader: the answer was 'HelloHello.*application may be running",
+            match=r"does not come from an STM32 bootloader: the answer was 'HelloHello.*application may be running",
         ),
     ):
         bootloader.connect()

@@ -74,7 +74,7 @@ def test_noise_never_changes_the_identity() -> None:
 def test_an_impossible_flash_size_is_refused() -> None:
     """A flash size above the chip family's maximum is refused as a sign of a counterfeit or damaged chip."""
     bootloader = connected(SimulatedBoard(replace(STM32F103C8, flash_size=256 * KIB)))
-    with pytest.raises(BoardProtocolError, match="reads 256 KiB, the largest chip of the family has 128"):
+    with pytest.raises(BoardProtocolError, match="reads 256 KiB, but the largest chip of the family has 128"):
         identify(bootloader)
 
 

@@ -54,7 +54,7 @@ def test_a_journal_does_not_explain_what_was_put_on_the_board_since(tmp_path: Pa
     board = SimulatedBoard(flash=CONTENTS, faults=Faults(power_cut_in_erase=3))
     with pytest.raises(BoardError):
         flash(board, tmp_path, proof=Proof.STUB)
-    with pytest.raises(RefusedError, match="holds something unknown"):
+    with pytest.raises(RefusedError, match="has unknown contents"):
         flash(SimulatedBoard(flash=code(3 * KIB, seed=99).data), tmp_path, proof=Proof.STUB)
 
 
@@ -67,7 +67,7 @@ def test_the_journal_of_two_failed_attempts_does_not_explain_another_program(tmp
     release = replace(proven(lamp, version=Version(5, 0, 0)).release, product="acme-lamp")
     bench = bench_on(RunningLink(SimulatedBoard(flash=lamp.data)))
     journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
-    for others, says in (([release], r"the flash contains acme-lamp 5\.0\.0"), ([], "something unknown")):
+    for others, says in (([release], r"the flash contains acme-lamp 5\.0\.0"), ([], "unknown contents")):
         releases = known(WANTED.release, BEFORE.release, others=others)
         with pytest.raises(VerificationError, match=says):
             bench.examine(WANTED, known=releases, journal=journal).clear(Consent())
@@ -110,6 +110,6 @@ def test_another_release_does_not_lose_the_bytes_of_an_interrupted_run(tmp_path:
     bench = bench_on(RunningLink(board))
     journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
     short = proven(FirmwareImage(NEW.data[:KIB], BASE, "bin"), version=Version(1, 2, 0))
-    with pytest.raises(RefusedError, match="are in the journal only") as refused:
+    with pytest.raises(RefusedError, match="are only in the journal") as refused:
         bench.examine(short, known=known(WANTED.release), journal=journal).clear(Consent(replace_unknown=True))
     assert refused.value.action is Action.RESUME_FLASH

@@ -257,7 +257,7 @@ def test_a_half_erased_board_is_unknown_without_its_journal(tmp_path: Path) -> N
     with pytest.raises(BoardError):
         flash(board, tmp_path, proof=Proof.STUB)
     next(tmp_path.iterdir()).unlink()
-    with pytest.raises(RefusedError, match="holds something unknown"):
+    with pytest.raises(RefusedError, match="has unknown contents"):
         flash(board, tmp_path, proof=Proof.STUB)
 
 
