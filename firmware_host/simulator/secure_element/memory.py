@@ -93,6 +93,11 @@ class SlotRules:
         return bool(self.slot_config & 0x20) and not self.is_private
 
     @property
+    def is_secret(self) -> bool:
+        """Return whether the slot is secret: never read in the clear, and written in whole blocks."""
+        return bool(self.slot_config & 0x80)
+
+    @property
     def is_clear(self) -> bool:
         """Return whether the slot can be read in the clear."""
         return not self.is_private and not self.slot_config & 0xC0

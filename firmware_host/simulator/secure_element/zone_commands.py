@@ -13,6 +13,7 @@ from firmware_host.simulator.secure_element.memory import (
     LOCK_CONFIG,
     LOCK_VALUE,
     P256,
+    SECURE_BOOT,
     SLOT_LOCKED,
     SLOT_SIZES,
     USE_LOCK,
@@ -26,13 +27,19 @@ CONFIG, OTP, DATA = 0, 1, 2
 _WORD, _BLOCK = 4, 32
 _UNSEEDED = b"\xff\xff\x00\x00" * 8
 """What a chip whose configuration zone is unlocked gives out instead of random numbers."""
-_NUM_IN = 20
+_NUM_IN, _LATCH = 20, 4
 _FIRST_WRITABLE, _NEVER_WRITTEN = 16, range(84, 88)
 
 
 def info(core: ChipCore, command: ChipCommand) -> bytes:
-    """Return the revision (mode 0), whether a key is valid (1), or the state of TempKey (2)."""
-    parse(not command.data and command.mode <= 2)  # noqa: PLR2004
+    """Return the revision (mode 0), whether a key is valid (1), the state of TempKey (2), or the latch (4).
+
+    The latch can be read if SecureBoot sets it. Setting it by Info is not modelled.
+    """
+    parse(not command.data and command.mode in {0, 1, 2, _LATCH})
+    if command.mode == _LATCH:
+        require(command.param2 == 0 and bool(core.memory.word(SECURE_BOOT) & 8))
+        return bytes((core.is_latched, 0, 0, 0))
     if command.mode == 0:
         return bytes(core.memory.config[4:8])
     if command.mode == 1:
@@ -106,10 +113,14 @@ def _write_config(core: ChipCore, start: int, data: bytes) -> None:
 
 
 def _write_slot(core: ChipCore, slot: int, start: int, data: bytes) -> None:
-    """Write to a slot: everything but private keys until the data zone is locked, then as WriteConfig allows."""
+    """Write to a slot: everything but private keys until the data zone is locked, then as WriteConfig allows.
+
+    Before the lock, and to secret slots, only blocks of 32 bytes are written.
+    """
     memory, rules = core.memory, core.memory.rules(slot)
     require(memory.is_config_locked and not memory.is_slot_locked(slot) and not rules.is_private)
-    require(len(data) == _BLOCK if not memory.is_data_locked else rules.write_mode <= 1)
+    require(not memory.is_data_locked or rules.write_mode <= 1)
+    require(len(data) == _BLOCK or (memory.is_data_locked and not rules.is_secret))
     fitting = data[: len(memory.slots[slot]) - start]
     memory.slots[slot][start : start + len(fitting)] = fitting
     if memory.is_data_locked and rules.write_mode == 1:  # PubInvalid: until Verify validates the new key

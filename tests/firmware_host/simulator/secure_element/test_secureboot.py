@@ -28,7 +28,7 @@ from tests.firmware_host.simulator.secure_element.bench import (
     xy,
 )
 
-NONCE, LOCK, BOOT = 0x16, 0x17, 0x80
+NONCE, LOCK, INFO, BOOT = 0x16, 0x17, 0x30, 0x80
 FULL, STORE, COPY = 5, 6, 7
 BOTH, KEEP_SIGNATURE, KEEP_DIGEST = 1, 2, 3
 VENDOR, STRANGER = pair(31), pair(32)
@@ -120,11 +120,15 @@ def test_the_latch(flags: int, latched: bool) -> None:  # noqa: FBT001
     """With bit 3 of SecureBootConfig a success sets the persistent latch until the power fails; a failure does not."""
     chip = chip_with(KEEP_DIGEST, flags=flags)
     assert refused(lambda: boot(chip, STORE, OLD)) == MISMATCH
-    assert not chip.core.is_latched
+    states = [chip.core.is_latched]
     boot(chip, COPY, OLD, signed(VENDOR, OLD))
-    assert chip.core.is_latched is latched
+    states.append(chip.core.is_latched)
+    if latched:
+        assert chip.execute(INFO, 4) == b"\1\0\0\0"
+    else:
+        assert refused(lambda: chip.execute(INFO, 4)) == FORBIDDEN
     chip.power_cycle()
-    assert not chip.core.is_latched
+    assert [*states, chip.core.is_latched] == [False, latched, False]
 
 
 def protected(chip: SecureElement, mode: int, digest: bytes, signature: bytes = b"") -> tuple[bytes, bytes]:

@@ -162,6 +162,15 @@ def test_a_locked_slot_is_not_written(locked: SecureElement) -> None:
     assert locked.execute(READ, 0x82, data(OPEN)) == BLOCK
 
 
+def test_secret_slots_are_written_in_blocks(new: SecureElement) -> None:
+    """A secret slot that everybody can write takes whole blocks alone."""
+    configure(new, s3=(0x0080, 0x001C))
+    new.execute(LOCK, DATA_LOCK)
+    write_slot(new, 3, BLOCK)
+    assert refused(lambda: new.execute(WRITE, 0x02, data(3), b"abcd")) == FORBIDDEN
+    assert new.memory.slots[3][:32] == BLOCK
+
+
 def test_encrypted_transfers_are_refused(new: SecureElement) -> None:
     """The model has no encrypted reads and writes, and refuses them as a chip whose rules forbid them."""
     configure(new, s3=(0x43C0 | 5, 0x001C))  # encrypted with the key in slot 3
