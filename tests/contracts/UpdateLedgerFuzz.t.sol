@@ -7,8 +7,21 @@ import {ForgeTest} from "./Forge.sol";
 import {ReferenceTree} from "./ReferenceTree.sol";
 import {Registries} from "./Registries.sol";
 
+/// @title Cheat codes of Foundry that only these tests use
+interface VmLedger {
+    /// @notice Expects the next call to emit the event emitted next here, with equal topics and data, from `emitter`.
+    function expectEmit(address emitter) external;
+
+    /// @notice Lets a contract answer all calls whose data begin with `data`.
+    function mockCall(address callee, bytes calldata data, bytes calldata answer) external;
+
+    /// @notice Ends all mocked answers.
+    function clearMockedCalls() external;
+}
+
 /// @title Single calls of UpdateLedger with any values
 contract UpdateLedgerFuzz is ForgeTest {
+    VmLedger private constant MORE = VmLedger(address(vm));
     bytes16 private constant SITE = "site";
     bytes16 private constant CITY = "city";
     address private constant GATEWAY = address(0x6A7E);
@@ -94,6 +107,15 @@ contract UpdateLedgerFuzz is ForgeTest {
         require(page.length == 3 && page[0] == 0 && page[1] == recorded && page[2] == 0, "L4: page");
         require(_ledger.installedBits(release, 1, 1)[0] == recorded, "L4: page of one");
         _expect(GATEWAY, _installsCall(version ^ 1, 1, first), "");
+    }
+
+    /// @notice Bytes after the last argument are not read as a further word of devices.
+    function testFuzz_L4_bytesAfterTheArgumentsAreIgnored(uint256 first, uint256 second) external {
+        vm.assume(second != 0);
+        _expect(GATEWAY, abi.encodePacked(_installsCall(1, 1, first), second, second), "");
+        bytes32 release = keccak256(abi.encode(uint64(1), address(0xB10C), bytes32("acme-thermo2"), uint64(1)));
+        uint256[] memory page = _ledger.installedBits(release, 0, 3);
+        require(page[0] == 0 && page[1] == first && page[2] == 0, "L4");
     }
 
     function testFuzz_L4_onlyTheGatewayOfTheBlock(uint256 word, uint256 bits) external {
@@ -192,6 +214,40 @@ contract UpdateLedgerFuzz is ForgeTest {
         refusal = abi.encodeWithSelector(IUpdateLedger.EntriesNotInOrder.selector, one, one);
         _expect(address(this), _suspectCall(one, one), refusal);
         _expect(address(uint160(damage)), _suspectCall(one, two), "");
+    }
+
+    /// @notice An entry of the log is no evidence at a position outside the log, even if its hash is the root.
+    function testFuzz_L6_aPositionOutsideTheLogIsNoEvidence(uint64 index) external {
+        vm.assume(index > 0);
+        _append(_install(DEVICE, 0));
+        _anchorEntries(1);
+        IUpdateLedger.Entry[2] memory pair = [_entry(0), _entry(0)];
+        pair[1].index = index;
+        bytes memory refusal = abi.encodeWithSelector(IUpdateLedger.EntryNotInLog.selector, SITE, index, 1);
+        _expect(address(this), abi.encodeCall(_ledger.suspect, (SITE, pair[0], pair[1])), refusal);
+    }
+
+    /// @notice The event names the caller, who can be a contract, and not the account that signed the transaction.
+    function testFuzz_L6_theEventNamesTheCaller(address account) external {
+        vm.assume(account != tx.origin);
+        _append(_install(DEVICE, 0));
+        _append(_install(DEVICE, 1));
+        _anchorEntries(2);
+        bytes memory entry = _install(DEVICE, 0);
+        (bytes memory call, bytes32 release) = (_suspectCall(0, 1), bytes32(_slice(entry, 13, 45)));
+        MORE.expectEmit(address(_ledger));
+        emit IUpdateLedger.LogSuspended(SITE, DEVICE, release, 0, 1, account);
+        _expect(account, call, "");
+    }
+
+    /// @notice Without an answer of SHA-256, nothing is anchored.
+    function test_L2_aFailureOfSha256AnchorsNothing() external {
+        _anchorEntries(1);
+        bytes memory call = _continuation(1);
+        MORE.mockCall(address(2), "", "");
+        _expect(GATEWAY, call, abi.encodeWithSelector(bytes4(keccak256("Sha256Failed()"))));
+        MORE.clearMockedCalls();
+        _expect(GATEWAY, call, "");
     }
 
     function testFuzz_L7_onlyADecisionEndsASuspension(address account, uint64 number, bytes32 release, bool resume) external {

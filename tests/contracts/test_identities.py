@@ -133,6 +133,23 @@ def test_when_a_value_is_wrong_or_taken_it_should_refuse(enrolled: ContractInsta
     assert enrolled.identityCount() == 2
 
 
+def test_when_the_last_address_of_a_block_is_taken_it_should_refuse(
+    identities: ContractInstance, vendor: AccountAPI
+) -> None:
+    """The last of 256 addresses, which share a word of storage, is given once like each other."""
+    last = 0x0A4000FF
+    identities.enrol(argument(0, virtualIp=last), sender=vendor)
+    with ape.reverts(identities.VirtualIpTaken):
+        identities.enrol(argument(1, virtualIp=last), sender=vendor)
+
+
+def test_when_an_rsa_key_has_no_kind_it_should_refuse(identities: ContractInstance, vendor: AccountAPI) -> None:
+    """The format of a key is that of its kind, so a good RSA key without a kind is refused."""
+    key = read_pem(pem_of(rsa_key(2048)))
+    with ape.reverts(identities.KeyInvalid):
+        identities.enrol(argument(0, keyKind=0, key=key.data), sender=vendor)
+
+
 def test_when_an_rsa_key_is_enrolled_it_should_be_readable(identities: ContractInstance, vendor: AccountAPI) -> None:
     """An RSA key of each length is read as it was enrolled."""
     for number, bits in enumerate((2048, 3072, 4096)):
