@@ -21,7 +21,7 @@ from blockota.gateway.entries import EntryMaker, EntryPlaces, event_digest, prin
 from blockota.gateway.exchange import Clock, DeviceOffer, Report
 from blockota.gateway.facts import ComponentFacts, KnownDevice, SiteFacts
 from blockota.gateway.fleet import Fleet, FleetWork
-from blockota.gateway.judgement import Judge, after, statement_digest
+from blockota.gateway.judgement import Judge, after
 from blockota.gateway.planning import FIRMWARE, Slot
 from blockota.gateway.state import GatewayState, StateChanges
 from blockota.gateway.steady_time import SteadyTime
@@ -86,6 +86,10 @@ class Core:
         self._background: set[asyncio.Task[None]] = set()
         self._events: dict[tuple[int, int, bytes], asyncio.Task[int]] = {}
         self._places = EntryPlaces()
+
+    def time(self) -> int:
+        """Return the gateway's Unix time, which does not follow a jump of the clock at once."""
+        return self._time()
 
     def add_face(self, face: Face) -> None:
         """Notify a face of changed offers."""
@@ -229,14 +233,12 @@ class Core:
         slot = self._fleet.slot_of(device, report.product)
         if slot is None:
             raise await self._refused(number, f"the report names {report.product or 'an image'}, and its Spec does not")
-        work, record = FleetWork(self._time()), self._fleet.record(number)
-        if report.statement and statement_digest(report.statement) == record.last:
-            await self._finish(work, always=True)  # a repeated message; the first one may not be written yet
-            return True
-
-        delivery = self._fleet.delivery(number, slot.name)
+        work, delivery, judge = FleetWork(self._time()), self._fleet.delivery(number, slot.name), self._judge(device)
         try:
-            judged = self._judge(device).report(report, slot, delivery)
+            if judge.is_repeated(report, slot, delivery):
+                await self._finish(work, always=True)  # the first message may not be written yet
+                return True
+            judged = judge.report(report, slot, delivery)
         except RefusedError as error:
             raise await self._refused(number, error.why) from error
         if judged.warning:

@@ -88,6 +88,22 @@ class Judge:
         )
         return JudgedReport(after(record, statement, raw) if statement and raw else record, event)
 
+    def is_repeated(self, report: Report, slot: Slot, delivery: Delivery) -> bool:
+        """Whether a report repeats the last accepted one, because its answer was lost.
+
+        Raises:
+            RefusedError: the report has the statement of the last one, and is about another image.
+        """
+        raw = report.statement
+        if raw is None or not report.is_confirmed or statement_digest(raw) != self.record.last:
+            return False
+        signed = SignedStatement.decode(raw)
+        if signed.type != RUNS:
+            return False
+        if DeviceStatement.decode(signed.payload).image != self._image(report, slot, delivery.running):
+            raise _refused("the statement is replayed: it is about another image than the device reports")
+        return True
+
     def statement(self, raw: bytes, kind: str, image: bytes) -> DeviceStatement:
         """Judge a signed statement.
 

@@ -27,7 +27,7 @@ from blockota.gateway.state import GatewayState
 from blockota.gateway.steady_time import LARGEST_STEP
 from blockota.model.container import Container
 from blockota.model.delivery import Delivery
-from blockota.model.receipt import LogEntry
+from blockota.model.receipt import EntryKind, LogEntry
 from blockota.model.release import Release, Status, Version
 from blockota.model.target import Component, GroupPolicy
 from tests.support.receipts import GATEWAY, RELEASE
@@ -263,6 +263,16 @@ class GatewayCore:
     def entries(self) -> list[LogEntry]:
         """Return the entries that wait for the log."""
         return [LogEntry.decode(raw) for _, raw in self.state.outbox()]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let other tasks run until a condition is true."""
+        async with asyncio.timeout(120):
+            while not condition():  # noqa: ASYNC110 - threads and other processes change it
+                await asyncio.sleep(0.005)
+
+    def warnings(self) -> list[tuple[int, str]]:
+        """Return the device and the text of each warning that waits for the log."""
+        return [(one.device, one.source or "") for one in self.entries() if one.kind is EntryKind.WARNING]
 
     async def has_entries(self, count: int) -> None:
         """Let other tasks run until as many entries wait for the log."""

@@ -25,6 +25,7 @@ from aiocoap.resource import ObservableResource, PathCapable, Site
 
 IDLE, DOWNLOADING, DOWNLOADED, UPDATING = range(4)
 LINKS = b"</1/0>,</3/0>,</5/0>"
+SIGNING_LINKS = LINKS + b",</26241/0>"
 
 
 class Lwm2mDevice(ObservableResource, PathCapable):
@@ -42,6 +43,8 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         stalls: whether a download never ends.
         pull_result: the result with which each download fails; 0 for a good one.
         block: size of the blocks that it asks for, as an exponent of the block option.
+        image: the running image, which the object 26241 reports; None for a device without this object.
+        sign: signs the image over the gateway's nonce; None for a device that does not sign.
     """
 
     def __init__(self) -> None:
@@ -58,6 +61,9 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         self.downloaded = asyncio.Event()
         self.block = 2
         self.most = 1 << 20
+        self.image: bytes | None = None
+        self.sign: Callable[[bytes, bytes], bytes] | None = None
+        self._statement = b""
         self.location: tuple[str, ...] = ()
         self.executed = asyncio.Event()
         self.reset = asyncio.Event()
@@ -72,7 +78,7 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         """Run a device of the gateway on a port of the loopback interface."""
         device = cls()
         site = Site()
-        for number in ("3", "5"):
+        for number in ("3", "5", "26241"):
             site.add_resource([number], _Object(device, number))
         device._context = await Context.create_server_context(
             site, bind=("127.0.0.1", 0), transports=["simplesocketserver"]
@@ -91,8 +97,12 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         async with asyncio.timeout(10):
             return await self._context.request(message).response
 
-    async def register(self, number: object = 256, query: str = "lt=60&b=U&lwm2m=1.0", links: bytes = LINKS) -> Message:
+    async def register(
+        self, number: object = 256, query: str = "lt=60&b=U&lwm2m=1.0", links: bytes | None = None
+    ) -> Message:
         """Register, and keep the location of the registration."""
+        if links is None:
+            links = LINKS if self.image is None else SIGNING_LINKS
         answer = await self.request(POST, f"rd?ep={number}&{query}", links, content_format=40)
         self.location = answer.opt.location_path
         return answer
@@ -108,10 +118,15 @@ class Lwm2mDevice(ObservableResource, PathCapable):
     async def reboot(self, number: int = 256) -> Message:
         """Start the downloaded image, and register again."""
         await self._settled()
+        self.end_update()
+        return await self.register(number)
+
+    def end_update(self) -> None:
+        """Start the downloaded image, if the device was asked to."""
         if self.state == UPDATING:
             self.state, self.result = IDLE, 8 if self.rolls_back else 1
-            self.version = self.version if self.rolls_back else self.next_version
-        return await self.register(number)
+            if not self.rolls_back:
+                self.version, self.image = self.next_version, self.package if self.image is not None else None
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition is true after a request of the gateway."""
@@ -129,8 +144,12 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         self.asked.append(f"{request.code.name} {path}")
         self.heard.set()
         if request.code is GET:
-            value = self._value(path)
-            return Message(code=NOT_FOUND) if value is None else Message(code=CONTENT, payload=value, content_format=0)
+            value, is_own = self._value(path), path.startswith("26241/")
+            found = Message(code=CONTENT, payload=value or b"", content_format=42 if is_own else 0)
+            return Message(code=NOT_FOUND) if value is None else found
+        if request.code is PUT and path == "26241/0/1" and self.image is not None and len(request.payload) == 16:
+            self._statement = self.sign(hashlib.sha256(self.image).digest(), request.payload) if self.sign else b""
+            return Message(code=CHANGED)
         if request.code is PUT and path == "5/0/1":
             return self._take_uri(request)
         if request.code is PUT and path == "5/0/0":
@@ -142,8 +161,13 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         return Message(code=METHOD_NOT_ALLOWED)
 
     def _value(self, path: str) -> bytes | None:
+        if path in self.values:
+            return self.values[path]
+        own = {"26241/0/0": hashlib.sha256(self.image or b"").digest(), "26241/0/2": self._statement}
+        if path in own:
+            return own[path] if self.image is not None and own[path] else None
         known = {"3/0/3": self.version, "5/0/3": self.state, "5/0/5": self.result}
-        return self.values[path] if path in self.values else str(known[path]).encode() if path in known else None
+        return str(known[path]).encode() if path in known else None
 
     def _take_uri(self, request: Message) -> Message:
         if not request.payload:

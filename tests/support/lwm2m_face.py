@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from blockota.gateway.core import DeviceOffer, Report
+from blockota.gateway.core import Core, DeviceOffer, Report
 from blockota.gateway.face import FaceContext
 from blockota.gateway.faces.lwm2m import create
 from blockota.gateway.faces.lwm2m.server import Lwm2mFace
@@ -61,6 +61,10 @@ class DeliveringCore(FakeCore):
     def withdraw(self) -> None:
         """Take the target away."""
         self._advance(Planned(None))
+
+    def time(self) -> int:
+        """Return the time that the test set."""
+        return self.now
 
     def state(self, number: int, product: str | None = None) -> Delivery:
         """Return the state."""
@@ -134,7 +138,7 @@ class DeliveringCore(FakeCore):
 
 
 @asynccontextmanager
-async def serving(core: DeliveringCore, folder: Path) -> AsyncIterator[tuple[Lwm2mFace, int]]:
+async def serving(core: Core, folder: Path) -> AsyncIterator[tuple[Lwm2mFace, int]]:
     """Run the face without DTLS; yields it with its first port."""
     port = free_ports()
     ready = asyncio.Event()
@@ -143,7 +147,7 @@ async def serving(core: DeliveringCore, folder: Path) -> AsyncIterator[tuple[Lwm
         if what == "listening":
             ready.set()
 
-    context = FaceContext(UUID(int=1), folder, clock=lambda: core.now, log=log)
+    context = FaceContext(UUID(int=1), folder, clock=core.time, log=log)
     face = create(SettingsTable("gateway.lwm2m", {"listen": f"127.0.0.1:{port}"}, folder), context)
     face.settings = replace(face.settings, poll=0.01, trial=0.02)
     task = asyncio.create_task(face.run(core))

@@ -117,6 +117,11 @@ def is_lost(view: FirmwareView, delivery: Delivery) -> bool:
     return is_idle and was_told(delivery) and delivery.stage is not Stage.TRIAL
 
 
+def is_waiting_for_blocks(view: FirmwareView, delivery: Delivery) -> bool:
+    """Whether a device has got a part of the image. Without a push, it would wait until the transfer timed out."""
+    return view.state == FirmwareState.DOWNLOADING and was_told(delivery) and delivery.stage is not Stage.TRIAL
+
+
 def next_action(view: FirmwareView, offer: DeviceOffer | None, delivery: Delivery, *, now: int) -> FirmwareAction:
     """Decide the next action.
 

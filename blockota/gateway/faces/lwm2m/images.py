@@ -26,6 +26,8 @@ _LARGEST_BLOCK = 6  # 1024 bytes; 7 is reserved
 _OPEN_FILES = 16
 _HEX_DIGITS = 64
 _ETAG_SIZE = 8
+WRONG_BLOCK = "a block was asked for that the image does not have"
+"""Why a request for an image is refused."""
 Find = Callable[[bytes], Path | None]
 """Returns the file with the proven image that has a SHA-256; None if there is none."""
 
@@ -56,7 +58,7 @@ class ImageBlocks:
         length = 1 << (min(exponent, _LARGEST_BLOCK) + 4)
         offset = number * length
         if exponent > _LARGEST_BLOCK or offset >= max(size, 1):
-            return Message(code=BAD_OPTION, payload=b"no such block")
+            return Message(code=BAD_OPTION, payload=WRONG_BLOCK.encode())
         response = Message(code=CONTENT, payload=os.pread(descriptor, length, offset))
         response.opt.content_format = OPAQUE
         # A client that resumes with another image's blocks sees another ETag.
@@ -94,10 +96,10 @@ class ImageSocket(asyncio.DatagramProtocol):
 
     Args:
         blocks: the images.
-        served: is called with the host of a client and the request, for each block that is served.
+        served: is called with the host of a client, the request for an image, and the answer.
     """
 
-    def __init__(self, blocks: ImageBlocks, served: Callable[[str, Message], None]) -> None:
+    def __init__(self, blocks: ImageBlocks, served: Callable[[str, Message, Message], None]) -> None:
         self._blocks = blocks
         self._served = served
         self._transport: asyncio.DatagramTransport | None = None
@@ -125,8 +127,8 @@ class ImageSocket(asyncio.DatagramProtocol):
         path = request.opt.uri_path
         is_image = path[:1] == (FOLDER,)
         answer = self._blocks.answer(request, path[1:]) if is_image else Message(code=NOT_FOUND)
-        if answer.code is CONTENT:
-            self._served(host, request)
+        if is_image:
+            self._served(host, request, answer)
         answer.token = request.token
         if request.mtype is CON:
             return _reply(answer, ACK, request.mid)

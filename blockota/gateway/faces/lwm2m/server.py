@@ -28,14 +28,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from aiocoap import CHANGED, CREATED, DELETE, DELETED, POST, Context, Message
+from aiocoap import CHANGED, CONTINUE, CREATED, DELETE, DELETED, POST, Context, Message
 from aiocoap.numbers.codes import (
+    BAD_OPTION,
     BAD_REQUEST,
     FORBIDDEN,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     PRECONDITION_FAILED,
-    REQUEST_ENTITY_TOO_LARGE,
     TOO_MANY_REQUESTS,
     Code,
 )
@@ -45,8 +45,9 @@ from blockota.errors import RefusedError, UsageError
 from blockota.formats.lwm2m import CBOR, LINKS
 from blockota.gateway.core import Core
 from blockota.gateway.face import FaceContext
+from blockota.gateway.faces.lwm2m.bodies import BlockBodies, WrongBlockError
 from blockota.gateway.faces.lwm2m.client import DeviceClient, ServerContext
-from blockota.gateway.faces.lwm2m.images import FOLDER, ImageBlocks, ImageSocket
+from blockota.gateway.faces.lwm2m.images import FOLDER, WRONG_BLOCK, ImageBlocks, ImageSocket
 from blockota.gateway.faces.lwm2m.registration import VERSIONS, DeviceRegistration, device_of, parameters_of
 from blockota.gateway.faces.lwm2m.session import DeviceSession, SessionSettings
 from blockota.messaging.topics import ThingEvent, event_accepted
@@ -55,7 +56,6 @@ from blockota.settings_table import SettingsTable
 NAME = "lwm2m"
 KEY_SIZE = 16
 """Bytes of a pre-shared key: tinydtls takes no longer ones."""
-_LARGEST_BODY = 4096
 _REGISTRATIONS_A_MINUTE = 20
 _SWEEP = 30
 _EXPONENTS = {16: 0, 32: 1, 64: 2, 128: 3, 256: 4, 512: 5, 1024: 6}
@@ -184,11 +184,11 @@ class Lwm2mFace:
             found.session.wake()
 
     async def _listen(self) -> Context:
-        site = Site()
-        site.add_resource(["rd"], _Handled(self._register))
-        site.add_resource(["rd"], _HandledBelow(self._change))
-        site.add_resource(["events"], _Handled(self._log_event))
-        site.add_resource([FOLDER], _HandledBelow(self._serve_image))
+        site, shared = Site(), BlockBodies()
+        site.add_resource(["rd"], _Handled(shared, self._register, self._refuse_block))
+        site.add_resource(["rd"], _HandledBelow(shared, self._change, self._refuse_block))
+        site.add_resource(["events"], _Handled(shared, self._log_event, self._refuse_block))
+        site.add_resource([FOLDER], _HandledBelow(shared, self._serve_image, self._refuse_block))
         host, port = self._listening.host, self._listening.port
         try:
             if not self._listening.is_secure:
@@ -215,7 +215,7 @@ class Lwm2mFace:
             parameters = parameters_of(request.opt.uri_query)
             number = device_of(parameters.get("ep", ""))
             registration = DeviceRegistration(number)
-            registration.update(request.opt.uri_query, _links(request), now=self._context.clock())
+            registration.update(request.opt.uri_query, _links(request), now=self._core.time())
         except ValueError as error:
             return await self._refuse(self._claimed(request), f"registration refused: {error}", BAD_REQUEST)
         if refusal := await self._check_identity(request, number):
@@ -226,10 +226,12 @@ class Lwm2mFace:
         if self._is_flood(number):
             return await self._refuse(number, "too many registrations in a minute", TOO_MANY_REQUESTS)
 
+        before = self._registered.get(number)
         self._end(number)
         assert self._coap is not None  # noqa: S101 - a request arrives after the socket was opened
         client = DeviceClient(self._coap, request.remote)
         session = DeviceSession(self._core, self._context, self.settings, client, registration)
+        session.pushing = before.session.pushing if before else None
         task = asyncio.create_task(session.run(), name=f"LwM2M device {number}")
         host = request.remote.hostinfo.rpartition(":")[0].strip("[]")
         known = _Registered(secrets.token_hex(4), registration, session, task, host)
@@ -240,8 +242,9 @@ class Lwm2mFace:
     async def _change(self, request: Message) -> Message:
         """Update or end a registration."""
         claimed = self._claimed(request)
+        now = self._core.time()
         named = [one for one in self._registered.values() if (one.id,) == request.opt.uri_path]
-        if not named:
+        if not named or named[0].registration.is_over(now):
             return Message(code=NOT_FOUND)  # the device registers again
         known, number = named[0], named[0].registration.number
         if refusal := await self._check_identity(request, number):
@@ -252,7 +255,7 @@ class Lwm2mFace:
         if request.code is not POST:
             return Message(code=METHOD_NOT_ALLOWED)
         try:
-            known.registration.update(request.opt.uri_query, _links(request), now=self._context.clock())
+            known.registration.update(request.opt.uri_query, _links(request), now=now)
         except ValueError as error:
             return await self._refuse(claimed or number, f"update refused: {error}", BAD_REQUEST)
         known.session.wake(anew=True)
@@ -277,16 +280,24 @@ class Lwm2mFace:
         return Message(code=CHANGED, payload=event_accepted(event.seq, index), content_format=CBOR)
 
     async def _serve_image(self, request: Message) -> Message:
-        answer = self._blocks.answer(request, request.opt.uri_path)
-        if answer.code.is_successful() and (number := self._sender(request)) in self._registered:
+        answer, number = self._blocks.answer(request, request.opt.uri_path), self._sender(request)
+        if answer.code is BAD_OPTION:
+            return await self._refuse(number, WRONG_BLOCK, answer.code)
+        if answer.code.is_successful() and number in self._registered:
             self._count(self._registered[number], request.opt.uri_path[0], request)
         return answer
 
-    def _note_served(self, host: str, request: Message) -> None:
-        """Note how much of an image a host has received, as the progress of the devices there."""
-        for known in self._registered.values():
-            if known.host == host:
-                self._count(known, request.opt.uri_path[1], request)
+    async def _refuse_block(self, request: Message, why: str, code: Code) -> Message:
+        return await self._refuse(self._sender(request), f"request refused: {why}", code)
+
+    def _note_served(self, host: str, request: Message, answer: Message) -> None:
+        """Note what a host got: its blocks of an image are the progress of the devices there."""
+        known = [one for one in self._registered.values() if one.host == host]
+        if answer.code is BAD_OPTION:
+            self._warn_later(known[0].registration.number if len(known) == 1 else None, WRONG_BLOCK)
+        elif answer.code.is_successful():
+            for one in known:
+                self._count(one, request.opt.uri_path[1], request)
 
     def _count(self, known: _Registered, image: str, request: Message) -> None:
         block = request.opt.block2
@@ -314,8 +325,9 @@ class Lwm2mFace:
         """Return the device that sent a request: without DTLS the one that registered from this address."""
         if self._listening.is_secure:
             return self._claimed(request)
-        senders = (n for n, one in self._registered.items() if one.session.remote == request.remote)
-        return next(senders, None)
+        registered = [one for one in self._registered.values() if one.session.remote == request.remote]
+        now = self._core.time()
+        return next((one.registration.number for one in registered if not one.registration.is_over(now)), None)
 
     async def _check_identity(self, request: Message, number: int) -> Message | None:
         """Return the answer to a client that claims to be another device, or a device that is not served."""
@@ -342,7 +354,7 @@ class Lwm2mFace:
         task.add_done_callback(self._tasks.discard)
 
     def _is_flood(self, number: int) -> bool:
-        minute = self._context.clock() // 60
+        minute = self._core.time() // 60
         before, count = self._counts.get(number, (minute, 0))
         self._counts[number] = minute, count + 1 if before == minute else 1
         return self._counts[number][1] > _REGISTRATIONS_A_MINUTE
@@ -352,7 +364,7 @@ class Lwm2mFace:
             known.task.cancel()
 
     def _end_expired(self) -> None:
-        now = self._context.clock()
+        now = self._core.time()
         for number in [n for n, one in self._registered.items() if one.registration.is_over(now)]:
             self._context.log(NAME, "registration ended", device=number, why="its lifetime has passed")
             self._end(number)
@@ -391,28 +403,43 @@ class _SharedKeys:
 
 
 class _Handled(Resource):
-    """A resource whose requests one function answers."""
+    """A resource whose requests one function answers, with whole bodies.
 
-    def __init__(self, handle: Callable[[Message], Awaitable[Message]]) -> None:
+    Args:
+        bodies: the bodies that are under way.
+        handle: answers a request.
+        refuse: answers a request whose block cannot be used.
+    """
+
+    def __init__(self, bodies: BlockBodies, handle: _Handler, refuse: _Refuser) -> None:
         super().__init__()
-        self._handle = handle
+        self._bodies, self._handle, self._refuse = bodies, handle, refuse
 
-    async def needs_blockwise_assembly(self, request: Message) -> bool:
-        """Assemble a body in blocks up to a limit; a longer one is refused at the block beyond it."""
-        return request.opt.block2 is None and not _is_too_long(request)
+    async def needs_blockwise_assembly(self, request: Message) -> bool:  # noqa: ARG002 - aiocoap's method
+        """Return False, because aiocoap's own assembly fails on a missing block, and keeps any number of bodies."""
+        return False
 
     async def render(self, request: Message) -> Message:
-        """Answer a request. A function that serves blocks answers a request for one by itself."""
-        return Message(code=REQUEST_ENTITY_TOO_LARGE) if _is_too_long(request) else await self._handle(request)
+        """Answer a request."""
+        block = request.opt.block1
+        try:
+            body = self._bodies.take(request)
+        except WrongBlockError as error:
+            return await self._refuse(request, str(error), error.code)
+        if body is None:
+            return Message(code=CONTINUE, block1=block)
+        answer = await self._handle(request.copy(payload=body))
+        if block is not None:
+            answer.opt.block1 = block
+        return answer
 
 
 class _HandledBelow(_Handled, PathCapable):
     """The same, for all paths below a path."""
 
 
-def _is_too_long(request: Message) -> bool:
-    block = request.opt.block1
-    return (block.start if block else 0) + len(request.payload) > _LARGEST_BODY
+_Handler = Callable[[Message], Awaitable[Message]]
+_Refuser = Callable[[Message, str, Code], Awaitable[Message]]
 
 
 def _links(request: Message) -> bytes:

@@ -28,6 +28,7 @@ from blockota.gateway.faces.lwm2m.firmware import (
     failure_of,
     is_lost,
     is_running_confirmed,
+    is_waiting_for_blocks,
     next_action,
 )
 from blockota.gateway.faces.lwm2m.registration import DeviceRegistration
@@ -80,6 +81,10 @@ class DeviceSession:
         settings: how devices are updated.
         client: the device.
         registration: its registration.
+
+    Attributes:
+        pushing: the job whose image is being pushed, or whose push was broken off; None for none. A new registration
+            ends the session in the middle of a push, so that the next session has to know.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class DeviceSession:
         self._sent: int | None = None
         self._pushes = False
         self._pushed: int | None = None
+        self.pushing: int | None = None
         self._is_new = self._is_anew = True
         self._woken = asyncio.Event()
 
@@ -132,7 +138,8 @@ class DeviceSession:
     async def _step(self) -> float | None:
         """Take one step; returns the seconds until the next one, None to wait until the device or the core calls."""
         device = self._core.device(self._number)
-        if device is None or device.is_banned or not self._is_awake():
+        is_over = self._registration.is_over(self._core.time())
+        if device is None or device.is_banned or is_over or not self._is_awake():
             return None
         try:
             return await self._proceed()
@@ -140,28 +147,32 @@ class DeviceSession:
             # The device sleeps, restarts or is gone. It will register or update its registration again.
             self._registration.heard = None
             self._context.log("lwm2m", "no answer", device=self._number, why=error.why)
+            return None
         except ValueError as error:
             await self._core.warn(self._number, f"the device's answer is refused: {error}")
         except RefusedError as error:
             self._context.log("lwm2m", "refused", device=self._number, why=str(error))
-        return None
+        # What is read while a device restarts may not fit together.
+        return self._settings.trial if self._core.state(self._number).stage is Stage.TRIAL else None
 
     def _is_awake(self) -> bool:
         heard = self._registration.heard
         if heard is None:
             return False
-        return not self._registration.is_queued or self._context.clock() - heard < self._settings.awake
+        return not self._registration.is_queued or self._core.time() - heard < self._settings.awake
 
     async def _proceed(self) -> float | None:
         is_anew, self._is_anew = self._is_anew, False
-        await self._look(_ALL if is_anew else _CHANGING)
+        # A device on trial may end its update, and run another version, without a word.
+        is_on_trial = self._core.state(self._number).stage is Stage.TRIAL
+        await self._look(_ALL if is_anew or is_on_trial else _CHANGING)
         if self._is_new and STATE[:2] in self._registration.instances:
             await self._client.observe(STATE, self.wake)
         await self._conclude(is_anew=is_anew)
         self._is_new = False
 
         offer, delivery = self._core.offer(self._number), self._core.state(self._number)
-        action = next_action(self._view, offer, delivery, now=self._context.clock())
+        action = next_action(self._view, offer, delivery, now=self._core.time())
         if action is FirmwareAction.RESET:
             await self._client.write(URI, b"")
         elif offer is not None and action is FirmwareAction.SEND:
@@ -189,7 +200,7 @@ class DeviceSession:
         self._view = replace(self._view if resources is _CHANGING else FirmwareView(), **known)
         if len(self._view.image or bytes(_SHA256_SIZE)) != _SHA256_SIZE:
             raise ValueError(f"{_shown(IMAGE)}: it is not a SHA-256")
-        self._registration.heard = self._context.clock()
+        self._registration.heard = self._core.time()
 
     async def _read(self, path: Path, decode: Callable[..., Any], *, accept: int = TEXT) -> Any:
         """Read a resource; None if the device does not have it.
@@ -233,6 +244,10 @@ class DeviceSession:
         if self._is_new and not self._pushes and is_lost(view, delivery):
             reason = "the device registered again without the image"
             await self._core.outcome(number, delivery.job, succeeded=False, reason=reason)
+        elif self.pushing == delivery.job and is_waiting_for_blocks(view, delivery):
+            self.pushing = None
+            reason = "the transfer of the image was broken off"
+            await self._core.outcome(number, delivery.job, succeeded=False, reason=reason)
 
     async def _send(self, offer: DeviceOffer) -> None:
         """Write the URI of the image; push the image to a device that cannot pull."""
@@ -262,7 +277,7 @@ class DeviceSession:
         Raises:
             NoAnswerError: the device does not answer.
         """
-        self._pushed = offer.job
+        self._pushed = self.pushing = offer.job
         exponent, sent, blocks = self._settings.block_exponent, 0, 0
         image = await asyncio.to_thread(offer.path.read_bytes)
         while True:
@@ -272,12 +287,14 @@ class DeviceSession:
             place = (sent // size, not is_last, exponent)
             answer = await self._client.write_block(PACKAGE, block, place)
             if not answer.code.is_successful():
+                self.pushing = None
                 if blocks:  # the device forgets the blocks before
                     await self._client.write(URI, b"")
                 return answer.code
             if blocks == 0:
                 await self._core.offered(self._number, offer.job)
             if is_last:
+                self.pushing = None
                 return answer.code
             # The device may ask for smaller blocks in its first answer (RFC 7959, section 2.3).
             if answer.opt.block1 is not None and blocks == 0:
@@ -288,9 +305,10 @@ class DeviceSession:
 
     async def _goes_on(self, offer: DeviceOffer, sent: int) -> bool:
         """Record the progress of a push; False if the offer was withdrawn, and the push was cancelled therefore."""
-        self._registration.heard = self._context.clock()
+        self._registration.heard = self._core.time()
         if await self._core.progress(self._number, offer.job, sent):
             return True
+        self.pushing = None
         await self._client.write(URI, b"")
         return False
 

@@ -1,0 +1,184 @@
+"""What a device of the LwM2M face proves with the object 26241, with a real core and real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiocoap.numbers.codes import CREATED
+
+from blockota.formats.public_key import KeyKind, PublicKey
+from blockota.gateway.faces.lwm2m import server
+from blockota.model.delivery import Stage
+from blockota.model.receipt import RUNS, EntryKind, EvidenceLevel, LogEntry, judge
+from tests.support.gateway import GatewayCore, gateway_core, known_device, release_facts, site_facts
+from tests.support.lwm2m_device import LINKS, Lwm2mDevice
+from tests.support.lwm2m_face import serving
+from tests.support.receipts import SigningDevice
+
+OLD, NEW = b"image of acme-thermo2 1.0.0", b"image of acme-thermo2 1.1.0"
+Story = Callable[[GatewayCore, Lwm2mDevice, SigningDevice], Awaitable[None]]
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], list[LogEntry]]:
+    """Return a function that runs a story of a device with a key, and returns the entries."""
+    monkeypatch.setattr(server, "find_spec", lambda _: None)
+
+    def run(story: Story) -> list[LogEntry]:
+        async def main() -> list[LogEntry]:
+            signer = SigningDevice()
+            devices = [known_device(256, key=PublicKey(KeyKind.P256, signer.key)), known_device(257)]
+            facts = site_facts(devices, release_facts(tmp_path, "1.0.0"), release_facts(tmp_path, "1.1.0"))
+            async with (
+                gateway_core(tmp_path, facts) as gateway,
+                serving(gateway.core, tmp_path) as (face, port),
+                Lwm2mDevice.started(port + 1) as device,
+            ):
+                gateway.core.add_face(face)
+                device.image = OLD
+                device.sign = lambda image, nonce: signer.state(image, nonce=nonce)[1]
+                await story(gateway, device, signer)
+                return gateway.entries()
+
+        return asyncio.run(main())
+
+    return run
+
+
+Play = Callable[[Story], list[LogEntry]]
+
+
+def sha256(image: bytes) -> bytes:
+    """Return the SHA-256 of an image."""
+    return hashlib.sha256(image).digest()
+
+
+def proven(entries: list[LogEntry]) -> list[LogEntry]:
+    """Return the entries about running images."""
+    return [entry for entry in entries if entry.kind.names_running_image]
+
+
+async def update(gateway: GatewayCore, device: Lwm2mDevice) -> None:
+    """Let the device take the new release, up to its restart."""
+    await device.register()
+    await device.executed.wait()
+    await gateway.until(lambda: gateway.core.state(256).stage is Stage.TRIAL)
+
+
+async def settled(gateway: GatewayCore) -> None:
+    """Let the face work until the device is known to run the new release, and both reports are entries."""
+    await gateway.until(lambda: gateway.core.state(256).stage is Stage.SETTLED)
+    await gateway.until(lambda: len(proven(gateway.entries())) == 2)
+    assert gateway.core.state(256).running == sha256(NEW)
+
+
+async def warned(gateway: GatewayCore, words: str) -> None:
+    """Let the face work until a warning about the device has some words."""
+    await gateway.until(lambda: any(number == 256 and words in text for number, text in gateway.warnings()))
+
+
+def test_a_device_that_signs_proves_its_installation(play: Play) -> None:
+    """The object 26241 makes receipts of level A, signed over the gateway's nonces, and each nonce is used once."""
+    key = b""
+
+    async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
+        nonlocal key
+        key = signer.key
+        await update(gateway, device)
+        await device.reboot()
+        await settled(gateway)
+
+    entries = play(story)
+    assert [(one.kind, one.level, one.image) for one in entries] == [
+        (EntryKind.INSTALL, EvidenceLevel.A, sha256(image)) for image in (OLD, NEW)
+    ]
+    assert [judge(one, key).is_signed for one in entries] == [True, True]
+    assert entries[0].counter is not None
+    assert entries[1].counter is not None
+    assert entries[0].counter < entries[1].counter
+
+
+def test_a_device_that_ends_its_update_without_a_word_is_not_rolled_back(play: Play) -> None:
+    """The version is read with the state: an update that ends before the device registers again is an installation."""
+
+    async def story(gateway: GatewayCore, device: Lwm2mDevice, _: SigningDevice) -> None:
+        await update(gateway, device)
+        device.end_update()
+        await settled(gateway)
+
+    assert [entry.kind for entry in proven(play(story))] == [EntryKind.INSTALL, EntryKind.INSTALL]
+
+
+def test_a_replayed_report_is_refused(play: Play) -> None:
+    """The statement of an earlier report proves nothing about another image, nor for a later nonce."""
+
+    async def story(gateway: GatewayCore, device: Lwm2mDevice, signer: SigningDevice) -> None:
+        made: list[bytes] = []
+
+        def sign(image: bytes, nonce: bytes) -> bytes:
+            made.append(signer.state(image, nonce=nonce)[1])
+            return made[0]
+
+        device.sign = sign
+        await update(gateway, device)
+        await device.reboot()
+        await warned(gateway, "the statement is replayed: it is about another image than the device reports")
+        assert gateway.core.state(256).running == sha256(OLD)
+
+        device.sign = lambda image, _: signer.state(image, nonce=bytes(16))[1]
+        await device.update()
+        await warned(gateway, "the statement has another nonce than the gateway drew for it")
+        device.sign = lambda image, nonce: SigningDevice(secret=99).state(image, nonce=nonce)[1]
+        await device.update()
+        await warned(gateway, "the signature of the statement does not belong to the device's key on record")
+        device.sign = lambda image, nonce: signer.sign(image + nonce, RUNS)
+        await device.update()
+        await warned(gateway, "the device's statement cannot be read")
+        assert gateway.core.state(256).running == sha256(OLD)
+        assert (await device.register(257, links=LINKS)).code is CREATED
+
+    assert [entry.kind for entry in play(story)].count(EntryKind.INSTALL) == 1
+
+
+def test_a_device_with_a_key_that_does_not_sign_makes_a_claim(play: Play) -> None:
+    """A report without a statement is not a receipt, and the device's key does not make it one."""
+
+    async def story(gateway: GatewayCore, device: Lwm2mDevice, _: SigningDevice) -> None:
+        device.sign = None
+        await update(gateway, device)
+        await device.reboot()
+        await settled(gateway)
+
+    found = [(entry.kind, entry.level) for entry in play(story)]
+    assert found == [(EntryKind.CLAIMED, EvidenceLevel.B)] * 2
+
+
+def test_a_device_that_lies_about_its_version_is_refused(play: Play) -> None:
+    """A version that is not that of the reported image is refused with a warning, and nothing is logged as running."""
+
+    async def story(gateway: GatewayCore, device: Lwm2mDevice, _: SigningDevice) -> None:
+        device.version = "1.1.0"
+        await device.register()
+        await warned(gateway, "the device states the version 1.1.0, and reports the image of 1.0.0")
+        assert gateway.core.state(256).running is None
+
+    assert [entry.kind for entry in play(story)] == [EntryKind.WARNING]
+
+
+def test_a_success_without_the_image_is_not_believed(play: Play) -> None:
+    """A device that reports the result "success", and still runs the old image, has rolled back."""
+
+    async def story(gateway: GatewayCore, device: Lwm2mDevice, _: SigningDevice) -> None:
+        await update(gateway, device)
+        device.state, device.result = 0, 1
+        await device.register()
+        await gateway.until(lambda: gateway.core.state(256).stage is Stage.STOPPED)
+        await gateway.has_entries(2)
+
+    entries = play(story)
+    assert [entry.kind for entry in entries] == [EntryKind.INSTALL, EntryKind.EVENT]
+    assert entries[1].source == "the device rolled back"
