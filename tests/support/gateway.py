@@ -241,6 +241,7 @@ class GatewayCore:
         state: its state.
         clock: its clock.
         face: a face that counts changed offers.
+        log: the entries that `appending` took from the outbox.
     """
 
     def __init__(
@@ -251,6 +252,7 @@ class GatewayCore:
         self.core = Core(GATEWAY, self.state, clock=self.clock)
         self.face = ChangedOffers()
         self.core.add_face(self.face)
+        self.log: list[bytes] = []
 
     def __enter__(self) -> Self:
         """Return this."""
@@ -271,8 +273,13 @@ class GatewayCore:
                 await asyncio.sleep(0.005)
 
     def warnings(self) -> list[tuple[int, str]]:
-        """Return the device and the text of each warning that waits for the log."""
-        return [(one.device, one.source or "") for one in self.entries() if one.kind is EntryKind.WARNING]
+        """Return the device and the text of each warning."""
+        found = [*self.appended(), *self.entries()]
+        return [(one.device, one.source or "") for one in found if one.kind is EntryKind.WARNING]
+
+    def appended(self) -> list[LogEntry]:
+        """Return the entries that `appending` took from the outbox."""
+        return [LogEntry.decode(raw) for raw in self.log]
 
     async def has_entries(self, count: int) -> None:
         """Let other tasks run until as many entries wait for the log."""
@@ -288,3 +295,24 @@ async def gateway_core(
     with GatewayCore(folder) as gateway:
         await gateway.core.update(facts, {"default": policy or GroupPolicy()})
         yield gateway
+
+
+@asynccontextmanager
+async def appending(gateway: GatewayCore) -> AsyncIterator[None]:
+    """Append the entries of the outbox to `GatewayCore.log`, as the service does, so that events are answered."""
+
+    async def append() -> None:
+        while True:
+            found = gateway.state.outbox()
+            positions = [(sequence, len(gateway.log) + place) for place, (sequence, _) in enumerate(found)]
+            gateway.log += [entry for _, entry in found]
+            gateway.state.appended(positions)
+            gateway.core.appended(positions)
+            await asyncio.sleep(0.005)
+
+    task = asyncio.create_task(append())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

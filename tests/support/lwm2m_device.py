@@ -43,6 +43,7 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         stalls: whether a download never ends.
         pull_result: the result with which each download fails; 0 for a good one.
         block: size of the blocks that it asks for, as an exponent of the block option.
+        server: the URI of the gateway's port for devices.
         image: the running image, which the object 26241 reports; None for a device without this object.
         sign: signs the image over the gateway's nonce; None for a device that does not sign.
     """
@@ -69,7 +70,7 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         self.reset = asyncio.Event()
         self.heard = asyncio.Event()
         self._context: Any = None
-        self._server = ""
+        self.server = ""
         self._download: asyncio.Task[None] | None = None
 
     @classmethod
@@ -83,7 +84,7 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         device._context = await Context.create_server_context(
             site, bind=("127.0.0.1", 0), transports=["simplesocketserver"]
         )
-        device._server = f"coap://127.0.0.1:{port}"
+        device.server = f"coap://127.0.0.1:{port}"
         try:
             yield device
         finally:
@@ -93,9 +94,16 @@ class Lwm2mDevice(ObservableResource, PathCapable):
 
     async def request(self, code: Any, path: str, payload: bytes = b"", **options: Any) -> Message:
         """Send a request to the gateway."""
-        message = Message(code=code, uri=f"{self._server}/{path}", payload=payload, **options)
+        message = Message(code=code, uri=f"{self.server}/{path}", payload=payload, **options)
+        if "block1" in options:
+            return await self.ask(message)
         async with asyncio.timeout(10):
             return await self._context.request(message).response
+
+    async def ask(self, message: Message) -> Message:
+        """Send one message, whose block options are as they are."""
+        async with asyncio.timeout(10):
+            return await self._context.request(message, handle_blockwise=False).response
 
     async def register(
         self, number: object = 256, query: str = "lt=60&b=U&lwm2m=1.0", links: bytes | None = None
