@@ -80,6 +80,11 @@ class SimulatedBoard:
         return bytes(self._silicon.flash.cells)
 
     @property
+    def flash_operations(self) -> int:
+        """The number of operations that the flash controller began since the board's creation."""
+        return self._silicon.flash.operations
+
+    @property
     def readout_protected(self) -> bool:
         """Whether readout protection is in effect since the last reset."""
         return self._silicon.options.readout_protected
@@ -159,6 +164,10 @@ class SimulatedBoard:
             logger.warning("the application crashed: %s", error)
             sent = application.take_sent()
             self._halt()
+        except PowerCutError as error:
+            logger.warning("power fails %s", error)
+            sent = application.take_sent()
+            self.cut_power()
         self._ran_until += seconds - application.seconds_left
         if self.application and application.peripherals.reset_requested:
             logger.info("the application asks for a reset")

@@ -1,24 +1,37 @@
 """Run an application on an emulated Cortex-M (Unicorn), until it crashes or asks for a reset.
 
 Every instruction takes the same number of clock cycles. The only interrupt is SysTick. The emulator has no memory
-protection and no bit-banding, and the application cannot program the flash.
+protection and no bit-banding. While the flash controller is busy, a core that runs from flash waits; one that runs from
+RAM goes on, and reads the flash without waiting.
 
-Of the peripherals of an STM32F103 (RM0008), clock control, the clock gates of APB2, USART1, SysTick and the reset
-request are modelled; every other register keeps the value that was written. Other chips have only the registers that
-the digest program uses.
+Of the peripherals of an STM32F103 (RM0008), clock control, the clock gates of APB2, USART1, SysTick, the flash
+controller and the reset request are modelled; every other register keeps the value that was written. Other chips have
+only the registers that the digest program uses.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any
 
-from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, UC_PROT_EXEC, UC_PROT_READ, arm_const
+from unicorn import (
+    UC_ARCH_ARM,
+    UC_HOOK_MEM_WRITE_PROT,
+    UC_MODE_MCLASS,
+    UC_MODE_THUMB,
+    UC_PROT_EXEC,
+    UC_PROT_READ,
+    arm_const,
+)
 from unicorn.unicorn_py3 import Uc, UcError
 
+from firmware_host.simulator import flash_controller
+from firmware_host.simulator.flash_controller import FlashBusError, FlashController
 from firmware_host.simulator.profiles import BoardProfile
-from firmware_host.simulator.silicon import Silicon
+from firmware_host.simulator.silicon import PowerCutError, Silicon
 
 PAGE = 0x1000
 HANDLER_RETURN = 0x1200_0000
@@ -73,7 +86,8 @@ class EmulatedApplication:
     """An application in flash or RAM, started by a reset or by the ROM's Go command.
 
     Args:
-        silicon: the chip's memories; the emulator works on a copy of the RAM, which `stop` copies back.
+        silicon: the chip's memories; the emulator works on the flash itself, and on a copy of the RAM, which
+            `stop` copies back.
         vector_table: the address of the initial stack pointer and the reset vector.
         from_rom: whether Go started the application; clocks and USART1 are then as the ROM leaves them, and address 0
             maps the system memory.
@@ -89,25 +103,38 @@ class EmulatedApplication:
         self._pc = _word(silicon.read(vector_table + 4, 4))
         if not any(part.start < stack <= part.stop for part in profile.ram) or not self._pc & 1:
             raise CrashError(f"no vector table at {vector_table:#010x}: {stack:#010x} {self._pc:#010x}")
+        self._flash_controller = FlashController(silicon.flash)
         self.peripherals: Peripherals = (
             Peripherals(LEFT_BY_ROM if from_rom else RESET_VALUES) if profile.runs_code else PlainPeripherals(profile)
         )
+        self._flash_registers = flash_controller.REGISTERS if profile.runs_code else range(0)
+        self._overwritten: list[range] = []
+        self._failure: FlashBusError | PowerCutError | None = None
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(CPU_MODELS[profile.core])
         self._map_memories(from_rom=from_rom)
         for start, size in REGISTER_BLOCKS:
             self._uc.mmio_map(start, size, self._read_register, start, self._write_register, start)
+        if profile.runs_code:
+            self._uc.hook_add(UC_HOOK_MEM_WRITE_PROT, self._store_to_flash)
         self._uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
         self._until_tick = 0
-        self._asleep = self._tick_pending = self._has_faulted = False
+        self._asleep = self._tick_pending = self._has_faulted = self._core_waits = False
 
     def _map_memories(self, *, from_rom: bool) -> None:
         silicon, profile = self._silicon, self._silicon.profile
         # The option bytes follow the system memory of an F1. Address 0 maps the memory that the chip booted from.
-        system, flash = bytes(silicon.system + silicon.options.raw), bytes(silicon.flash.cells)
-        read_only = [(profile.flash_start, flash), (profile.system.start, system), (HANDLER_RETURN, bytes(PAGE))]
-        if profile.runs_code:
-            read_only.append((0, system if from_rom else flash))
+        system = bytes(silicon.system + silicon.options.raw)
+        read_only = [(profile.system.start, system), (HANDLER_RETURN, bytes(PAGE))]
+        if profile.runs_code and from_rom:
+            read_only.append((0, system))
+        # The core reads the cells themselves, so that it sees what the flash controller does.
+        cells = silicon.flash.cells
+        self._cells = (ctypes.c_uint8 * len(cells)).from_buffer(cells)
+        self._flash_starts = [profile.flash_start] + [0] * (profile.runs_code and not from_rom)
+        for start in self._flash_starts:
+            access = UC_PROT_READ | UC_PROT_EXEC
+            self._uc.mem_map_ptr(start, len(cells), access, ctypes.addressof(self._cells))
         for start, content in read_only:
             self._uc.mem_map(start & -PAGE, _whole_pages(start % PAGE + len(content)), UC_PROT_READ | UC_PROT_EXEC)
             self._uc.mem_write(start, content)
@@ -116,29 +143,45 @@ class EmulatedApplication:
         self._uc.mem_write(profile.ram_start, bytes(silicon.ram))
 
     def run(self, seconds: float) -> bytes:
-        """Run for a number of simulated seconds, or until a CrashError; return the bytes that USART1 sent."""
+        """Run for a number of simulated seconds; return the bytes that USART1 sent.
+
+        Raises:
+            CrashError: the application caused a fault.
+            PowerCutError: power failed in an operation of the flash controller.
+        """
         clock_hz = self.peripherals.clock_hz
         left = round(seconds * clock_hz)
         while left > 0 and not self.peripherals.reset_requested:
-            # (1) A step ends at the next tick at the latest.
+            # (1) The application may have changed the clock.
+            if self.peripherals.clock_hz != clock_hz:
+                left = round(left * self.peripherals.clock_hz / clock_hz)
+                clock_hz = self.peripherals.clock_hz
+
+            # (2) A step ends at the next tick at the latest, and when the flash controller is ready.
             period = self.peripherals.tick_cycles
             if period and not 0 < self._until_tick <= period:
                 self._until_tick = period
-            cycles = min(left, SLICE, self._until_tick if period else SLICE)
+            busy = ceil(self._flash_controller.busy * clock_hz)
+            waits = busy > 0 and self._core_waits
+            cycles = min(left, self._until_tick if period else left, busy or left, left if waits else SLICE)
 
-            # (2) The core executes, unless it sleeps. For Unicorn a count of zero means no limit.
-            if not self._asleep:
+            # (3) The core executes, unless it waits or sleeps. For Unicorn a count of zero means no limit.
+            if not self._asleep and not waits:
                 self._pc = self._execute(self._pc | 1, max(1, int(cycles / self._cycles_per_instruction)))
                 try:
                     self._asleep = bytes(self._uc.mem_read(self._pc - 2, 2)) in WAIT_INSTRUCTIONS
                 except UcError:  # the address before the first instruction of a memory is not mapped
                     self._asleep = False
 
-            # (3) The timer counts.
+            # (4) Time passes: the operation that was in progress goes on, and the timer counts.
+            if busy:
+                self._flash_controller.busy = max(self._flash_controller.busy - cycles / clock_hz, 0.0)
             self._until_tick -= cycles
             if period and self._until_tick <= 0:
                 self._tick()
             left -= cycles
+        if self.peripherals.reset_requested and self._core_waits:
+            self._flash_controller.busy = 0.0  # the core waited before it asked for the reset
         self.seconds_left = left / clock_hz
         return self.take_sent()
 
@@ -149,20 +192,33 @@ class EmulatedApplication:
         return sent
 
     def stop(self) -> None:
-        """Copy the RAM back to the silicon, because RAM keeps its contents through a reset."""
+        """Copy the RAM back to the silicon, because RAM keeps its contents through a reset; interrupt the flash."""
+        self._flash_controller.interrupt()
         profile = self._silicon.profile
         self._silicon.ram[:] = self._uc.mem_read(profile.ram_start, profile.ram_size)
 
     def _execute(self, start: int, count: int) -> int:
+        error: UcError | FlashBusError | PowerCutError | None = None
         try:
             self._uc.emu_start(start, HANDLER_RETURN, count=count)
-        except UcError as error:
-            at = self._uc.reg_read(arm_const.UC_ARM_REG_PC)
-            handler = self._fault_handler()
-            if handler is None:
-                raise CrashError(f"{error} at {at:#010x}") from error
-            return handler
-        return int(self._uc.reg_read(arm_const.UC_ARM_REG_PC))
+        except UcError as raised:
+            error = raised
+        error, self._failure = self._failure or error, None
+        # Unicorn has translated instructions that were overwritten. It can forget them only while it does not execute.
+        for changed in self._overwritten:
+            for mapped_at in self._flash_starts:
+                first = changed.start - self._silicon.profile.flash_start + mapped_at
+                self._uc.ctl_remove_cache(first, first + len(changed))
+        self._overwritten.clear()
+        at = int(self._uc.reg_read(arm_const.UC_ARM_REG_PC))
+        if error is None:
+            return at
+        if isinstance(error, PowerCutError):
+            raise error
+        handler = self._fault_handler()
+        if handler is None:
+            raise CrashError(f"{error} at {at:#010x}") from error
+        return handler
 
     def _fault_handler(self) -> int | None:
         """The handler of a hard fault, which continues until a reset; None if VTOR was not set, or after a fault."""
@@ -201,13 +257,41 @@ class EmulatedApplication:
     # Unicorn passes all arguments by position; the last one is the block's start, given to `mmio_map`.
     def _read_register(self, _uc: Uc, offset: int, *rest: Any) -> int:
         size, start = rest
+        if start + offset in self._flash_registers:
+            value = self._flash_controller.read(start + offset)
+            return value & ~flash_controller.BUSY if self._core_waits else value
         return self.peripherals.read(start + offset, size)
 
     def _write_register(self, uc: Uc, offset: int, *rest: Any) -> None:
         size, value, start = rest
+        if start + offset in self._flash_registers:
+            self._change_flash(lambda: self._flash_controller.write(start + offset, value))
+            return
         self.peripherals.write(start + offset, value, size=size)
         if self.peripherals.reset_requested:
             uc.emu_stop()
+
+    def _store_to_flash(self, _uc: Uc, _access: int, *rest: Any) -> bool:
+        """Handle a store to read-only memory; return False for a bus error."""
+        address, size, value, _ = rest
+        if address not in self._silicon.profile.flash:
+            return False
+        self._change_flash(lambda: self._flash_controller.store(address, value & (1 << 8 * size) - 1, size=size))
+        return self._failure is None
+
+    def _change_flash(self, operation: Callable[[], range]) -> None:
+        """Perform an operation of the flash controller."""
+        # The core waits when it fetches the next instruction, so it never sees that the controller is busy.
+        self._core_waits = self._uc.reg_read(arm_const.UC_ARM_REG_PC) in self._silicon.profile.flash
+        try:
+            overwritten = operation()
+        except (FlashBusError, PowerCutError) as error:
+            # An exception must not pass through Unicorn; `_execute` raises it.
+            self._failure = error
+            self._uc.emu_stop()
+            return
+        if overwritten:
+            self._overwritten.append(overwritten)
 
 
 class Peripherals:

@@ -35,6 +35,9 @@ class Faults:
         power_cut_before_program: power fails before the program operation with this number (a half-word on an F1).
         power_cut_in_program: power fails within the program operation with this number; its cells are half programmed.
         power_cut_in_erase: power fails within the page or mass erase with this number; a part of the bits is erased.
+        power_cut_in_operation: as the last two, but programs and erases are counted together.
+        torn: what an operation leaves that is cut off: 1 nothing has changed, 2 it is complete, 3 the first half of its
+            cells has changed; else some bits have changed.
         seed: selects the bits that flip, and the bits that an interrupted operation has changed.
     """
 
@@ -54,6 +57,8 @@ class Faults:
     power_cut_before_program: int | None = None
     power_cut_in_program: int | None = None
     power_cut_in_erase: int | None = None
+    power_cut_in_operation: int | None = None
+    torn: int = 0
     seed: int = 0
 
     def adding(self, text: str) -> Self:

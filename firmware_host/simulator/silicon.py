@@ -28,6 +28,9 @@ LEVEL_0, LEVEL_2 = 0xAA, 0xCC
 FORMATS = {"F1": (0, 1), "F0": (0, 1), "F4": (1, 0), "L0": (0, 2), "L4": (0, 4), "none": (0, 0)}
 """The place of RDP, and the number of option bytes that are followed by their complement; 0 without complements."""
 
+TORN_NOT, TORN_DONE, TORN_HALF = 1, 2, 3
+"""Values of the fault `torn`: none, all, or the first half of the cells have changed; else some of the bits."""
+
 Cells = bytearray | mmap.mmap
 
 
@@ -41,10 +44,18 @@ class Supply:
     def __init__(self, faults: Faults) -> None:
         self._faults, self._programs, self._erases = faults, 0, 0
 
+    @property
+    def operations(self) -> int:
+        """The number of program and erase operations that began."""
+        return self._programs + self._erases
+
     def count_programs(self, count: int) -> bool:
         """Return whether power lasts for that many more program operations; if it does, add them to those performed."""
-        cuts = (self._faults.power_cut_before_program, self._faults.power_cut_in_program)
-        lasts = not any(cut is not None and self._programs < cut <= self._programs + count for cut in cuts)
+        faults, done = self._faults, self._programs
+        cuts = [faults.power_cut_before_program, faults.power_cut_in_program]
+        if faults.power_cut_in_operation is not None:
+            cuts.append(faults.power_cut_in_operation - self._erases)
+        lasts = not any(cut is not None and done < cut <= done + count for cut in cuts)
         self._programs += count * lasts
         return lasts
 
@@ -53,9 +64,13 @@ class Supply:
         self._programs += 1
         if self._programs == self._faults.power_cut_before_program:
             raise PowerCutError(f"before program operation {self._programs}")
-        span, fails = slice(at, at + len(new)), self._programs == self._faults.power_cut_in_program
+        cuts = (
+            (self._programs, self._faults.power_cut_in_program),
+            (self.operations, self._faults.power_cut_in_operation),
+        )
+        span, fails = slice(at, at + len(new)), any(number == cut for number, cut in cuts)
         if fails:
-            new = self._interrupted(bytes(cells[span]), new, operation=f"program {self._programs}")
+            new = self.interrupted(bytes(cells[span]), new, operation=f"program {self._programs}")
         cells[span] = new
         if fails:
             raise PowerCutError(f"while programming {what}")
@@ -63,19 +78,24 @@ class Supply:
     def erase(self, cells: Cells, spans: Sequence[range], *, erased: bytes, what: str = "") -> None:
         """Erase spans of flash cells in one operation, or fail within it."""
         self._erases += 1
-        fails = self._erases == self._faults.power_cut_in_erase
+        cuts = ((self._erases, self._faults.power_cut_in_erase), (self.operations, self._faults.power_cut_in_operation))
+        fails = any(number == cut for number, cut in cuts)
         old = b"".join(cells[span.start : span.stop] for span in spans)
         new = erased * len(old)
         if fails:
-            new = self._interrupted(old, new, operation=f"erase {self._erases}")
+            new = self.interrupted(old, new, operation=f"erase {self._erases}")
         for span in spans:
             cells[span.start : span.stop], new = new[: len(span)], new[len(span) :]
         if fails:
             raise PowerCutError(f"while erasing{what}")
 
-    def _interrupted(self, old: bytes, new: bytes, *, operation: str) -> bytes:
-        """Return contents in which a quarter, a half or three quarters of the bits have changed, chosen by the seed."""
-        size = len(old)
+    def interrupted(self, old: bytes, new: bytes, *, operation: str) -> bytes:
+        """Return contents of cells whose operation was interrupted, as the fault `torn` describes them."""
+        size, torn = len(old), self._faults.torn
+        if torn in {TORN_NOT, TORN_DONE, TORN_HALF}:
+            changed_size = {TORN_NOT: 0, TORN_DONE: size, TORN_HALF: size // 2}[torn]
+            return new[:changed_size] + old[changed_size:]
+        # A quarter, a half or three quarters of the bits have changed, chosen by the seed.
         seed = hashlib.shake_128(f"{self._faults.seed} {operation}".encode()).digest(2 * size + 1)
         first, second = int.from_bytes(seed[:size]), int.from_bytes(seed[size : 2 * size])
         changed = (first & second, first, first | second)[seed[-1] % 3]
@@ -96,6 +116,41 @@ class Flash:
         self.busy_seconds = 0.0
         self.protected: frozenset[int] = frozenset()
         self.cells = _cells(contents, profile)
+
+    @property
+    def addresses(self) -> range:
+        """The addresses of all cells."""
+        return self._profile.flash
+
+    @property
+    def operations(self) -> int:
+        """The number of program and erase operations that began, those of the option bytes included."""
+        return self._supply.operations
+
+    def page_around(self, address: int) -> range:
+        """Return the addresses of the page with this address; empty if there is none."""
+        if address not in self.addresses:
+            return range(0)
+        span = self._profile.page_span(self._profile.page_at(address - self._profile.flash_start))
+        return range(span.start + self._profile.flash_start, span.stop + self._profile.flash_start)
+
+    def is_protected(self, addresses: range) -> bool:
+        """Return whether a page with one of these addresses can be neither programmed nor erased."""
+        if not self.protected or not addresses:
+            return False
+        first, last = (self._profile.page_at(at - self._profile.flash_start) for at in (addresses[0], addresses[-1]))
+        return not self.protected.isdisjoint(range(first, last + 1))
+
+    def read(self, addresses: range) -> bytes:
+        """Return the contents of cells."""
+        start = self._profile.flash_start
+        return bytes(self.cells[addresses.start - start : addresses.stop - start])
+
+    def interrupt(self, addresses: range, before: bytes) -> None:
+        """Leave cells as if the operation that changed them had been interrupted; `before` is what they contained."""
+        first = addresses.start - self._profile.flash_start
+        torn = self._supply.interrupted(before, self.read(addresses), operation=f"{self.operations}")
+        self.cells[first : first + len(torn)] = torn
 
     def program(self, address: int, data: bytes) -> bool:
         """Program data unit by unit; return False if the controller refused cells that are not erased.
@@ -129,6 +184,14 @@ class Flash:
         self.busy_seconds += self._profile.mass_erase
         if despite_protection or not self.protected.intersection(pages):
             self._erase(pages)
+
+    def erase(self, addresses: range) -> bool:
+        """Erase whole pages, one page or all of them, in one operation, and return True; nothing if there are none."""
+        if addresses == self.addresses:
+            self.erase_at_once(range(self._profile.page_count))
+        elif addresses:
+            self.erase_page(self._profile.page_at(addresses.start - self._profile.flash_start))
+        return True
 
     def _program_unit(self, offset: int, value: bytes) -> bool:
         self.busy_seconds += self._profile.program_time

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 BOOTS = 12
-"""Boots after which a device counts as one that runs nothing; a trial takes three and its end one more."""
+"""Boots after which no trial may be in progress; a trial takes three and its end one more."""
+ATTEMPTS = 2
+"""Boots after which a device counts as one that runs nothing."""
 
 
 class PowerLostError(Exception):
@@ -176,7 +178,7 @@ def find_fault(
 
 def _fault_of_running(device: UpdatableDevice, allowed: Mapping[str, bytes]) -> str:
     """Boot until the device runs an image; return what is wrong with it."""
-    for _ in range(BOOTS):
+    for _ in range(ATTEMPTS):
         if device.boot():
             found = [name for name, image in allowed.items() if device.slot(0).startswith(image)]
             return "" if found else "it runs an image that is not published"
