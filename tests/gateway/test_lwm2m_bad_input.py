@@ -205,6 +205,7 @@ def test_a_registration_ends_with_its_lifetime(tmp_path: Path) -> None:
         await core.until(lambda: any(call[0] == "reported" for call in core.calls))
         core.now += 60
         assert (await device.update()).code is CHANGED
+        await core.until(lambda: [call[0] for call in core.calls].count("reported") == 2)  # the device was read
         core.now += 61
         core.plan()
         count = len(device.asked)
