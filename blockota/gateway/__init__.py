@@ -1,1 +1,4 @@
-"""The gateway of a site: brings confirmed releases to devices by several protocols, and logs what devices prove."""
+"""The gateway of a site.
+
+It brings confirmed releases to devices over several protocols, and logs the devices' evidence.
+"""

@@ -1,8 +1,8 @@
 """Anchor the log of the gateway, and record on the chain which devices run which release.
 
-Every T seconds the log is anchored at the greatest multiple of 256 entries. An entry that has waited for 2T is anchored
-with all others. One transaction anchors a size and records one release; several releases are recorded by as many
-transactions, each with a larger size. What cannot be recorded never prevents an anchor.
+Every T seconds, the log is anchored at its greatest multiple of 256 entries. If an entry has waited for 2T, all entries
+are anchored. One transaction anchors a size and records one release. Several releases therefore need as many
+transactions, each with a larger size. An installation that cannot be recorded never prevents an anchor.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def due_multiple(*, now: int, period: int, tried_at: int, waiting_since: int | N
         now: Unix time.
         period: seconds between two anchors.
         tried_at: Unix time of the last try to anchor.
-        waiting_since: Unix time of the oldest entry that is not anchored; None if all are.
+        waiting_since: Unix time of the oldest entry that is not anchored; None if all entries are anchored.
     """
     if waiting_since is None or now - tried_at < period:
         return None
@@ -42,14 +42,14 @@ def due_multiple(*, now: int, period: int, tried_at: int, waiting_since: int | N
 
 
 class LogAnchor:
-    """Anchors one log by the account of its gateway.
+    """Anchors one log, with the account of its gateway.
 
     Args:
         reader: the published log.
         account: the account.
         ledger: the contract.
         identities: the registry of the keepers of logs.
-        folder: the folder of the gateway, with the file ``recorded``: the number of entries whose installations are
+        folder: the folder of the gateway. Its file ``recorded`` has the number of entries whose installations are
             recorded on the chain.
     """
 
@@ -77,7 +77,7 @@ class LogAnchor:
         return record.size if record else 0
 
     def waiting_since(self, anchored: int) -> int | None:
-        """Return the time of the oldest published entry that is not anchored; None if there is none."""
+        """Return the time of the oldest published entry that is not anchored; None if there is no such entry."""
         if anchored >= self._reader.head().size:
             return None
         return LogEntry.decode(next(self._reader.entries(anchored, anchored + 1))).time
@@ -86,7 +86,7 @@ class LogAnchor:
         """Anchor the published log at a multiple of a number of entries, and record the installations below it.
 
         Args:
-            every: the number.
+            every: the anchored size is a multiple of this number.
             owns: whether a device belongs to the site.
             report: called with the reason why installations were not recorded.
 
@@ -135,9 +135,9 @@ class LogAnchor:
         return TreeGrowth(size, self._reader.head_at(size).root, tuple(proof))
 
     def _unrecorded(self, size: int, owns: Callable[[int], bool]) -> dict[ReleaseId, frozenset[int]]:
-        """Return the devices with an installation that is not recorded, by release.
+        """Return, for each release, the devices with an installation that is not recorded on the chain.
 
-        An installation counts at level A or C: DESIGN section 4. A device that the contract has already is left out.
+        An installation counts at level A or C. A device that the contract already has is left out.
         """
         found: dict[ReleaseId, set[int]] = {}
         for raw in self._reader.entries(self._recorded(), size):

@@ -1,4 +1,7 @@
-"""Combine the readings of both chains with the catalogue of images: the facts for the core, and the files to find."""
+"""Combine the readings of all chains with the catalogue of images.
+
+The results are the facts for the core, and the files to find.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,14 @@ _NEWEST = 3
 
 @dataclass
 class Assembly:
-    """Facts that were assembled, and what came up.
+    """The assembled facts, and the faults found during the assembly.
 
     Attributes:
         catalogue: the images and manifests.
         facts: the facts for the core.
         wanted: the files to find, the most urgent first.
-        kept: SHA-256 of the images that may be offered, now or later.
-        faults: why something is not offered, by its name.
+        kept: SHA-256 of the images that may be offered now or later.
+        faults: why something is not offered, by the name of that thing.
     """
 
     catalogue: ImageCatalogue
@@ -71,7 +74,7 @@ class Assembly:
         return self.facts
 
     def is_over(self, producers: Sequence[ProducerReading]) -> bool:
-        """Whether the time has come from which another release is active."""
+        """Whether another release has become active since the assembly."""
         return any(
             one.image is None and not one.is_active and is_active(one.release, reading.position.block.time)
             for reading in producers
@@ -80,7 +83,7 @@ class Assembly:
         )
 
     def set_time(self, site: SiteReading, producers: Sequence[ProducerReading]) -> None:
-        """Set block and time of the facts, which are otherwise unchanged."""
+        """Set the block and time of the facts. The other facts stay the same."""
         self.facts = replace(self.facts, block=site.block.number, time=_newest_time(site, producers))
 
     def _component(self, component: Component, reading: ProducerReading, *, is_configuration: bool) -> ComponentFacts:
@@ -100,7 +103,7 @@ class Assembly:
     def _with_image(
         self, facts: ReleaseFacts, component: Component, reading: ProducerReading, *, is_configuration: bool
     ) -> ReleaseFacts:
-        """Add the manifest and the proven image. A release whose manifest was not found has no image yet."""
+        """Add the manifest and the proven image. A release whose manifest was not found yet has no image."""
         manifest: Manifest | None = None
         if address := manifest_of(reading.products[component], facts.release):
             manifest = self.catalogue.manifest(facts.release, address)
@@ -114,7 +117,7 @@ class Assembly:
         return replace(facts, manifest=manifest, image=image)
 
     def _deltas(self, facts: ReleaseFacts, manifest: Manifest) -> Iterator[DeltaOffer]:
-        """Yield the deltas that make the image. Without them, devices get the whole image."""
+        """Yield the deltas that produce the image. Without deltas, devices get the whole image."""
         for delta in manifest.deltas if can_apply() else ():
             try:
                 if found := self.catalogue.prove_delta(facts.release, delta):
@@ -158,10 +161,10 @@ class Assembly:
 
 
 def wanted_releases(product: ProductReading, ordered: Collection[Version], *, time: int) -> list[Release]:
-    """Return the releases whose images the gateway needs: the newest ones, and those that orders name.
+    """Return the releases whose images the gateway needs: the newest releases, and the releases that orders name.
 
-    The newest active release may require a version that a device does not run yet, so that the three newest active ones
-    are wanted. Releases that are active later are wanted now.
+    The newest active release may require a version that a device does not run yet. The three newest active releases are
+    therefore wanted. Releases that become active later are also wanted now.
     """
     usable = _usable(product)
     active = [one for one in usable if one.active_from <= time][:_NEWEST]

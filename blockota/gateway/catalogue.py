@@ -1,9 +1,9 @@
-"""The images and manifests of the gateway: found once for all devices, proven, and kept as whole files.
+"""The images and manifests of the gateway.
 
-An image is found before its release is confirmed, and given to the core after checks 1 to 5 have passed on the
-confirmed record, and checks 7 and 9 as far as they need no device. A delta is given to the core after it was applied
-here and has made the image. The folder has these files, each named by the SHA-256 of its content, and written to a new
-name first:
+They are found and proven once for all devices, and kept as whole files. An image is searched for before its release is
+confirmed. It is given to the core after checks 1 to 5 have passed on the confirmed record, and the parts of checks 7
+and 9 that need no device. A delta is given to the core after it was applied here and has produced the image. The folder
+has the following files. Each is named by the SHA-256 of its content, and is first written under another name:
 
 ``images/<sha256>``         an image; every start verifies it again
 ``images/<sha256>.source``  where the image was found, as a text
@@ -39,7 +39,7 @@ from blockota.url_secrets import shown_url
 _PART = 1 << 20
 _NAMED_SOURCES = 3
 OF_STORE = "the gateway's store"
-"""The source of an image that was in the store of the gateway."""
+"""The name of the source, for an image that was in the gateway's own store."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class WantedFile:
     Attributes:
         component: the product.
         release: the release.
-        manifest: the address of its manifest; None to find its image.
-        delta: one of its deltas; None to find its image.
+        manifest: the address of the manifest to find; None to find an image or a delta.
+        delta: the delta to find; None to find an image or a manifest.
         is_confirmed: whether the release is confirmed.
     """
 
@@ -110,12 +110,12 @@ class ImageCatalogue:
         Args:
             wanted: the file.
             sources: the sources besides the store.
-            observer: receives the progress, and may stop the search by an exception.
+            observer: receives the progress. It may stop the search by raising an exception.
 
         Raises:
             StoreError: no source serves the file, or it cannot be written.
             VerificationError: only other bytes were found.
-            RefusedError: the manifest is not one of the release.
+            RefusedError: the manifest is not about the release.
         """
         stages = sources.stages(wanted.release)
         with _translated(self._images.parent):
@@ -142,7 +142,7 @@ class ImageCatalogue:
                     note.write((", ".join(served[:_NAMED_SOURCES]) or OF_STORE).encode())
 
     def manifest(self, release: Release, address: CID) -> Manifest | None:
-        """Return the manifest of a release; None if it was not found yet."""
+        """Return the manifest of a release; None if it has not been found yet."""
         if address.digest not in self._read:
             try:
                 raw = (self._manifests / address.digest.hex()).read_bytes()
@@ -156,9 +156,9 @@ class ImageCatalogue:
     def prove(
         self, answer: ChainAnswer, trust: Trust, manifest: Manifest | None = None, *, is_configuration: bool = False
     ) -> ProvenImage | None:
-        """Prove a release by checks 1 to 5 and those of its container, and return its image.
+        """Prove a release by checks 1 to 5 and the checks of its container.
 
-        A file is read again only if it, the release or the product has changed.
+        Returns its image. A file is read again only if the file, the release or the product has changed.
 
         Args:
             answer: the confirmed record.
@@ -167,7 +167,7 @@ class ImageCatalogue:
             is_configuration: whether the image is a configuration.
 
         Returns:
-            The image without deltas; None if it was not found yet.
+            The image without deltas; None if it has not been found yet.
 
         Raises:
             VerificationError: a check failed. A file that is not the image is removed.
@@ -201,12 +201,13 @@ class ImageCatalogue:
         )
 
     def prove_delta(self, release: Release, delta: Delta) -> DeltaOffer | None:
-        """Apply a delta to its base, and return it if it makes the image of the release.
+        """Apply a delta to its base image.
 
-        It is applied once in each run of the gateway.
+        Returns the delta if the result is the image of the release. Each delta is applied once in each run of the
+        gateway.
 
         Returns:
-            The delta; None if its file or its base was not found yet.
+            The delta; None if its file or its base has not been found yet.
 
         Raises:
             RefusedError: the delta does not make the image.
@@ -239,7 +240,7 @@ class ImageCatalogue:
         return DeltaOffer(delta.base, delta.base_version, delta.format, delta.sha256, delta.size, path)
 
     def keep(self, sha256: Collection[bytes]) -> None:
-        """Remove all images and deltas but the given ones."""
+        """Remove all images and deltas except the given ones."""
         names = {one.hex() for one in sha256}
         with _translated(self._images):
             for path in (*self._images.iterdir(), *self._deltas.iterdir()):
@@ -261,14 +262,14 @@ class ImageCatalogue:
 
 
 _OF_IMAGE = 4
-"""The number of the check of the image's bytes."""
+"""The number of the check that compares the image's bytes."""
 
 
 def _require_image(file: BinaryIO, release: Release) -> None:
     """Check size and SHA-256 of a found image.
 
     Raises:
-        VerificationError: they are not those of the record.
+        VerificationError: size or SHA-256 differ from those in the record.
     """
     file.flush()
     file.seek(0)
@@ -289,7 +290,7 @@ def _require_delta(raw: bytes, delta: Delta) -> None:
     """Check size and SHA-256 of a found delta.
 
     Raises:
-        RefusedError: they are not those in the manifest.
+        RefusedError: size or SHA-256 differ from those in the manifest.
     """
     if (len(raw), hashlib.sha256(raw).digest()) != (delta.size, delta.sha256):
         raise RefusedError(

@@ -1,10 +1,10 @@
-"""The gateway's core: what the faces call, and what they offer to devices.
+"""The gateway's core: the functions that the faces call, and the offers to devices.
 
-All methods are called in one asyncio loop. A face that uses a thread calls them by `asyncio.run_coroutine_threadsafe`.
+All methods must be called in one asyncio loop. A face with a thread calls them by `asyncio.run_coroutine_threadsafe`.
 
-Every awaitable returns when the new state is on the disk, so that a face acknowledges only what cannot be lost. A call
-with the number of another try than the present one changes nothing and returns False. A refused message is logged as a
-warning, and a device that causes too many entries is refused until the next minute; other devices are served on.
+Every awaitable returns when the new state is on the disk. A face therefore acknowledges only what cannot be lost. A
+call whose job number is not that of the present try changes nothing and returns False. A refused message is logged as a
+warning. A device that causes too many entries is refused until the next minute, while other devices are still served.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from blockota.model.target import GroupPolicy
 __all__ = ["Clock", "Core", "DeviceOffer", "Face", "Report"]
 
 _AT_ONCE = 500
-"""The number of devices that are planned before others are served."""
+"""The number of devices that are planned in one step. Other calls are served between two steps."""
 _COUNTERS = 1 << 63
 
 
@@ -55,7 +55,7 @@ class Face(Protocol):
         """Serve devices until the task is cancelled."""
 
     def offer_changed(self, device: int) -> None:
-        """Note, in the loop, that an offer to a device appeared, changed or was withdrawn."""
+        """Learn, in the loop, that an offer to a device appeared, changed or was withdrawn."""
 
 
 class Core:
@@ -63,7 +63,7 @@ class Core:
 
     Args:
         site: UUID of the gateway.
-        state: its state on the disk.
+        state: the state of the gateway on the disk.
         clock: returns the Unix time.
 
     Examples::
@@ -92,11 +92,11 @@ class Core:
         return self._time()
 
     def add_face(self, face: Face) -> None:
-        """Notify a face of changed offers."""
+        """Add a face, which is notified of changed offers."""
         self._faces.append(face)
 
     def numbers(self) -> Iterator[int]:
-        """Yield the numbers of all devices of the site, banned ones too."""
+        """Yield the numbers of all devices of the site, including banned devices."""
         return self._fleet.numbers()
 
     def stages(self) -> Mapping[Stage, int]:
@@ -104,7 +104,7 @@ class Core:
         return self._fleet.stages()
 
     def device(self, number: int) -> KnownDevice | None:
-        """Return a device of this site, banned or not; None for any other number."""
+        """Return a device of this site, even if it is banned; None for a number that is not of this site."""
         return self._fleet.plan.device(number)
 
     def products(self, number: int) -> tuple[ComponentFacts, ...]:
@@ -117,10 +117,10 @@ class Core:
         Args:
             face: name of the face.
             number: number that the client claims.
-            secret: its token.
+            secret: token or key of the device.
 
         Raises:
-            AccessRefusedError: the number is not of this site, the device is banned, or the secret is not its own.
+            AccessRefusedError: the number is not of this site, the device is banned, or the secret is wrong.
         """
         device = self.device(number)
         token = secret.encode() if isinstance(secret, str) else secret
@@ -133,7 +133,7 @@ class Core:
         raise AccessRefusedError(f"device {number} is not accepted", why=reason)
 
     def shared_key(self, face: str, number: int) -> bytes | None:
-        """Return the pre-shared key of a device, 16 bytes; None if it is banned, not of this site, or has no key."""
+        """Return the 16-byte pre-shared key of a device; None if it is banned, not of this site, or has no key."""
         device = self.device(number)
         return self._state.key(face, number) if device and not device.is_banned else None
 
@@ -168,21 +168,22 @@ class Core:
         return self._fleet.delivery(number, slot.name) if slot else Delivery()
 
     def why(self, number: int, product: str | None = None) -> str:
-        """Return why a device has its target, or none."""
+        """Return the reason for the target of a device, or for having no target."""
         device = self.device(number)
         slot = self._fleet.slot_of(device, product) if device else None
         choice = self._fleet.choice(number, slot.name) if slot else None
         return choice.why if choice else "the device's Spec lists no product for it"
 
     def nonce(self, number: int) -> bytes:
-        """Return 16 bytes that the next statement of a device must have. They change when a statement is accepted.
+        """Return the 16 bytes that the next statement of a device must contain.
 
-        The nonce before it is accepted too, because a device may have got its offer before its last statement.
+        They change when a statement is accepted. The previous nonce is also accepted, because a device may have
+        received its offer before its last statement was accepted.
         """
         return self._state.nonce(number, self._fleet.record(number).statements)
 
     async def update(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> None:
-        """Take new facts, and plan the devices again whose facts changed.
+        """Take new facts, and plan again the devices whose facts changed.
 
         Args:
             facts: the facts of one reading of the chains.
@@ -193,7 +194,7 @@ class Core:
             await self._replan(self._fleet.learn(facts, policies))
 
     async def tick(self) -> None:
-        """Do what is due: timeouts, windows and requests of operators. To be called once a second."""
+        """Do what is due: timeouts, windows and requests of operators. Call this method once a second."""
         async with self._planning:
             now = self._time()
             if missed := self._time.take_missed():
@@ -211,7 +212,7 @@ class Core:
                 await self._state.commit(StateChanges(now))
 
     def appended(self, positions: Iterable[tuple[int, int]]) -> None:
-        """Learn which entries are in the log now.
+        """Learn which entries are now in the log.
 
         Args:
             positions: the number of each entry in the outbox, and its index in the log.
@@ -226,8 +227,8 @@ class Core:
 
         Raises:
             AccessRefusedError: the device is not of this site, or is banned.
-            RefusedError: the statement is replayed, forged or about another image; the stated version is not that of
-                the image; or the device does not have the product. A warning is logged.
+            RefusedError: the statement is replayed, forged or about another image; the stated version is not the
+                version of the image; or the device does not have the product. A warning is logged.
         """
         device = await self._served(number)
         slot = self._fleet.slot_of(device, report.product)
@@ -261,21 +262,21 @@ class Core:
         Args:
             number: number of the device.
             job: number of the try.
-            received: bytes so far; 0 if the device does not report them.
+            received: the number of bytes so far; 0 if the device does not report it.
         """
         return await self._answered(number, job, Progress(received))
 
     async def outcome(
         self, number: int, job: int, *, succeeded: bool, reason: str = "", is_refusal: bool = False
     ) -> bool:
-        """Record the outcome of a try that a device states. A success counts only with a later report.
+        """Record the outcome of a try, as the device states it. A success counts only after a later report.
 
         Args:
             number: number of the device.
             job: number of the try.
             succeeded: whether the device states that the image is installed.
-            reason: the reason of a failure.
-            is_refusal: whether another try makes no sense.
+            reason: the reason for a failure.
+            is_refusal: whether another try would be useless.
         """
         return await self._answered(number, job, Outcome(succeeded, printable(reason), is_refusal))
 
@@ -318,14 +319,14 @@ class Core:
         Args:
             number: number of the device.
             text: the event.
-            statement: not used: the format of an entry has no signature for events.
-            counter: the device's own number of the event. A repeated event is not logged again.
+            statement: not used, because the format of an entry has no signature for events.
+            counter: the device's own number for the event. A repeated event is not logged again.
 
         Returns:
-            The index of the entry, when it is in the log.
+            The index of the entry. The call returns when the entry is in the log.
 
         Raises:
-            RefusedError: the device sends too many events, or has used the number for another event.
+            RefusedError: the device sends too many events, or has already used the number for another event.
         """
         del statement
         await self._served(number)
@@ -350,13 +351,13 @@ class Core:
         return await asyncio.shield(task)
 
     async def retry(self, number: int, product: str | None = None) -> bool:
-        """Give a delivery new tries, for an operator. Returns whether the device has such a component."""
+        """Give a delivery new tries, on request of an operator. Returns whether the device has this component."""
         device = self.device(number)
         slot = self._fleet.slot_of(device, product) if device else None
         return slot is not None and await self._retry(None, number, slot.name)
 
     async def warn(self, number: int | None, reason: str) -> None:
-        """Log that a message was refused, once for each device and reason in a minute.
+        """Log that a message was refused. The same reason is logged once a minute for each device.
 
         Args:
             number: number of the device; None if it is unknown.
@@ -368,7 +369,7 @@ class Core:
             await self._state.commit(StateChanges(now, entries=entries))
 
     async def _answered(self, number: int, job: int, event: Event) -> bool:
-        """Process an answer about a try. Returns whether it is the present one."""
+        """Process a device's answer about a try. Returns whether this try is the present one."""
         device = await self._served(number)
         slot = self._fleet.slot_of_job(device, job)
         if slot is None:
@@ -384,7 +385,7 @@ class Core:
         Raises:
             AccessRefusedError: the device is not of this site, or it is banned.
             RefusedError: the device causes too many entries.
-            StoreError: earlier changes could not be written, and still cannot: no more are made.
+            StoreError: earlier changes could not be written, and still cannot be. No further changes are made.
         """
         if self._state.is_failing:
             await self._state.commit(StateChanges(self._time()))
@@ -418,7 +419,7 @@ class Core:
         return await self._places.of(sequence)
 
     async def _retry(self, request: int | None, number: int, slot_name: str) -> bool:
-        """Give a delivery new tries. A request is removed with the change."""
+        """Give a delivery new tries. The operator's request is removed in the same transaction."""
         device = self.device(number)
         slot = self._fleet.plan.slots(device).get(slot_name) if device else None
         work = FleetWork(self._time(), retries=[request] if request is not None else [])
@@ -428,7 +429,7 @@ class Core:
         return slot is not None
 
     async def _replan(self, numbers: Iterable[int], *, with_timeouts: bool = False) -> None:
-        """Choose the targets of devices anew. Other calls are served between the parts."""
+        """Choose the targets of devices again. Other calls are served between two parts of the work."""
         every, failure = list(numbers), None
         for begin in range(0, len(every), _AT_ONCE):
             work = FleetWork(self._time())
@@ -445,7 +446,7 @@ class Core:
             raise failure
 
     async def _finish(self, work: FleetWork, *, always: bool = False) -> None:
-        """Write what changed, and then notify the faces. A failure to write does not hide a changed offer."""
+        """Write the changes, and then notify the faces. A changed offer is also notified if writing fails."""
         entries = [entry for number, facts in work.entries for entry in self._encoded(number, facts, work.now)]
         changes = StateChanges(
             work.now,
@@ -489,7 +490,7 @@ class Core:
         return replace(offer, is_configuration=slot.name != FIRMWARE)
 
     def _warn_later(self, number: int | None, reason: str) -> None:
-        """Log a warning from a function that does not wait."""
+        """Log a warning from a function that cannot wait."""
 
         async def write() -> None:
             with suppress(StoreError):  # the entry is written with the next commit

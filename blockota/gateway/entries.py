@@ -1,4 +1,4 @@
-"""Makes the entries of the gateway's log, within limits for each device, and waits for their places in the log."""
+"""Makes the entries of the gateway's log, within limits for each device, and waits for their indices in the log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blockota.model.delivery import EntryFacts
 from blockota.model.receipt import MAX_TEXT_SIZE, EntryKind, LogEntry
 
 ENTRIES_PER_MINUTE, WARNINGS_PER_MINUTE = 30, 10
-"""The most entries that one device causes in a minute, and the most warnings about it."""
+"""The maximum number of entries that one device may cause in a minute, and the maximum number of warnings about it."""
 _KEPT_PLACES = 4096
 
 
@@ -32,11 +32,13 @@ class EntryMaker:
         self._reasons = MinuteLimit(1)
 
     def is_flooding(self, number: int, now: int) -> bool:
-        """Whether a device caused as many entries in this minute as it may."""
+        """Whether a device has already caused as many entries in this minute as it may."""
         return self._entries.is_reached(number, now)
 
     def warning(self, number: int | None, reason: str, now: int) -> list[bytes]:
-        """Return the entry of a warning; none if the same one was made within the minute, or too many.
+        """Return the entry of a warning.
+
+        Returns none if the same warning was made within the minute, or if there were too many.
 
         Args:
             number: number of the device; None if it is unknown, or not of this site.
@@ -52,7 +54,9 @@ class EntryMaker:
     def entry(
         self, number: int, facts: EntryFacts, now: int, *, unique_id: bytes | None = None, source: str | None = None
     ) -> list[bytes]:
-        """Return an entry about a device; a warning is limited.
+        """Return an entry about a device.
+
+        The number of warnings is limited.
 
         Args:
             number: number of the device.
@@ -88,7 +92,7 @@ class EntryMaker:
 
 
 class EntryPlaces:
-    """The places of entries in the log, for the callers that wait for them."""
+    """The indices of entries in the log, for callers that wait for them."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[int, int] = OrderedDict()
@@ -98,7 +102,7 @@ class EntryPlaces:
         """Wait until an entry is in the log, and return its index.
 
         Args:
-            sequence: its number in the outbox.
+            sequence: the number of the entry in the outbox.
         """
         if sequence in self._known:
             return self._known[sequence]
@@ -108,7 +112,7 @@ class EntryPlaces:
         return await asyncio.shield(future)
 
     def add(self, positions: Iterable[tuple[int, int]]) -> None:
-        """Learn the indices of entries, by their numbers in the outbox."""
+        """Record the indices of entries, by their numbers in the outbox."""
         for sequence, position in positions:
             self._known[sequence] = position
             future = self._awaited.pop(sequence, None)
@@ -119,12 +123,12 @@ class EntryPlaces:
 
 
 def event_digest(text: str) -> bytes:
-    """Return the hash by which a repeated event is recognised: that of its text in the log."""
+    """Return the hash by which a repeated event is recognised. It is the hash of the event's text in the log."""
     return hashlib.sha256(printable(text).encode("utf-8", "surrogatepass")).digest()
 
 
 def printable(text: str) -> str:
-    """Return a text as an entry can have it: without control characters, and not too long."""
+    """Return a text in the form that an entry allows: without control characters, and not too long."""
     shown = plain(text)
     while len(raw := shown.encode("utf-8", "surrogatepass")) > MAX_TEXT_SIZE:
         shown = raw[: MAX_TEXT_SIZE - 3].decode("utf-8", "ignore") + "…"

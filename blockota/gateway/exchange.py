@@ -1,4 +1,4 @@
-"""What the core and the faces give each other."""
+"""The values that the core and the faces exchange."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DeviceOffer:
     """What a device is to install now.
 
     Attributes:
-        job: number of the try, 1 to 2,147,483,647. A face passes it to the device, and back with each answer.
+        job: number of the try, 1 to 2,147,483,647. A face passes it to the device, and passes it back with each answer.
         component: the product.
         release: the release.
         image: SHA-256 of the image.
@@ -33,10 +33,10 @@ class DeviceOffer:
         cid: content address of the image.
         nonce: 16 bytes for the device's signed statement.
         order: number of the order that names the release; None if the group's policy chose it.
-        not_before: Unix time before which the device must not install; None for at once.
-        deadline: Unix time from which the device must not install; None without one.
+        not_before: Unix time before which the device must not install the image; None for an immediate installation.
+        deadline: Unix time from which the device must not install the image; None without a deadline.
         deltas: patches that make the image from other images.
-        manifest: manifest of the release; None without one.
+        manifest: manifest of the release; None if the release has none.
         is_configuration: whether the image is a configuration.
     """
 
@@ -63,9 +63,9 @@ class DeviceOffer:
         Args:
             job: number of the try.
             target: the target.
-            image: its image.
-            order: the order that names it.
-            nonce: for the device's statement.
+            image: the image of the target.
+            order: the order that chose the target; None if no order did.
+            nonce: the nonce for the device's statement.
         """
         return cls(
             job=job,
@@ -92,13 +92,14 @@ class Report:
     Attributes:
         image: SHA-256 of the running image.
         product: product of the image; None for the firmware.
-        version: version that the device states. It must be the version of the image.
+        version: version that the device states. It must match the image.
         is_confirmed: whether the device has confirmed the image, so that it does not roll back by itself.
-        level: B if the device reports the image, C if the face has read the flash. With a statement, it becomes A.
+        level: B if the device reports the image, C if the face has read the flash. With a signed statement, the level
+            becomes A.
         statement: the device's signed statement, `blockota.formats.cose`.
         hardware: hardware revision.
         unique_id: unique id of the chip.
-        is_reinstalled: whether the face has written the image anew, level C.
+        is_reinstalled: whether the face has written the image again; only with level C.
     """
 
     image: bytes | None = None

@@ -1,4 +1,4 @@
-"""What a face gets from the service that runs it."""
+"""The objects that a face gets from the service that runs it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from blockota.gateway.core import Clock
 
 @dataclass(frozen=True)
 class FaceContext:
-    """The surroundings of a face.
+    """The objects that surround a face.
 
     Attributes:
         identity: UUID of the gateway.
         folder: the folder of the gateway's state, in which a face may keep files.
-        clock: the gateway's clock, which decides; times of the event loop do not.
+        clock: the gateway's clock. Decisions use this clock, not the time of the event loop.
         log: writes one line of JSON: ``log("ddi", "refused", device=256, why="…")``.
-        identity_key: URI of the identity's private key, which signs documents for devices; None if there is none.
-        entries: returns up to 256 entries of the gateway's log, from an index on; it reads files.
+        identity_key: URI of the identity's private key, which signs documents for devices; None if there is no key.
+        entries: reads and returns up to 256 entries of the gateway's log, from a given index on.
     """
 
     identity: UUID

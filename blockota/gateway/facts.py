@@ -1,4 +1,4 @@
-"""What the gateway's service knows from the chains, the settings and the stores, and gives to the core."""
+"""The facts from the chains, the settings and the stores that the gateway's service gives to the core."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class KnownDevice:
 
     Attributes:
         number: number of the device in DeviceRegistry.
-        name: its first alias, or the number for a device of a batch.
-        spec_hash: hash of its Spec.
-        key: its P-256 key on record; None without one.
-        is_banned: whether the device is banned; it gets nothing, and its messages are refused.
-        group: name of its group in the settings.
+        name: the first alias of the device; the number for a device of a batch.
+        spec_hash: hash of the device's Spec.
+        key: P-256 key of the device on the chain; None if it has none.
+        is_banned: whether the device is banned. A banned device gets nothing, and its messages are refused.
+        group: name of the device's group in the settings.
         face: name of the face that serves the device, such as ``mqtt``.
         settings: settings of the face for the device, such as the serial port of a board.
     """
@@ -42,11 +42,13 @@ class KnownDevice:
 
 @dataclass(frozen=True)
 class DeltaOffer:
-    """A patch that makes the image of an offer from another image. The result is checked, never the patch.
+    """A patch from another image to the image of an offer.
+
+    The result is checked, never the patch.
 
     Attributes:
         base: SHA-256 of the image that the patch applies to.
-        base_version: version of that image.
+        base_version: version of the image that the patch applies to.
         format: ``crle`` or ``heatshrink``.
         sha256: SHA-256 of the patch.
         size: size of the patch in bytes.
@@ -63,7 +65,7 @@ class DeltaOffer:
 
 @dataclass(frozen=True)
 class ProvenImage:
-    """An image that passed the checks 1 to 5, in a file of the gateway.
+    """An image that passed checks 1 to 5, in a file of the gateway.
 
     Attributes:
         sha256: SHA-256 of the image.
@@ -72,8 +74,8 @@ class ProvenImage:
         cid: content address.
         container: kind of the file.
         source: where the image was found, for the receipt.
-        manifest: manifest of the release; None without one.
-        deltas: patches that make the image from other images.
+        manifest: manifest of the release; None if the release has none.
+        deltas: patches from other images to this image.
     """
 
     sha256: bytes
@@ -91,11 +93,11 @@ class ReleaseFacts:
     """A confirmed release.
 
     Attributes:
-        id: its name on all chains.
+        id: the release's name, unique on all chains.
         release: the record.
-        manifest: its manifest; None if it has none, or if it was not found yet.
-        is_active: whether it is not revoked, and in effect at the time of the confirmed block.
-        image: its proven image; None if it was not found yet, or is not wanted.
+        manifest: manifest of the release; None if the release has none, or if it has not been found yet.
+        is_active: whether the release is not revoked, and is in effect at the time of the confirmed block.
+        image: the proven image; None if it has not been found yet, or is not wanted.
     """
 
     id: ReleaseId
@@ -112,8 +114,9 @@ class ComponentFacts:
     Attributes:
         component: the product and its contract.
         product: the record with floor, chip and region; None if the contract does not have it.
-        withheld: why its releases are not offered, such as a paused contract; empty if they are.
-        releases: all its releases, newest first, revoked ones too, so that a reported image is recognised.
+        withheld: why the releases are not offered, such as a paused contract; empty if they are offered.
+        releases: all releases of the product, newest first. Revoked releases are included, so that a reported image is
+            recognised.
     """
 
     component: Component
@@ -128,7 +131,7 @@ class SpecFacts:
 
     Attributes:
         name: name of the Spec.
-        components: the products that its list allows.
+        components: the products that the list of the Spec allows.
     """
 
     name: str
@@ -150,16 +153,18 @@ class SiteOrder:
 
 @dataclass(frozen=True)
 class SiteFacts:
-    """What is known about a site after one reading of its chains. All facts are those of confirmed blocks.
+    """The facts about a site after one reading of its chains.
+
+    All facts are from confirmed blocks.
 
     Attributes:
         block: number of the confirmed block of the gateway chain.
-        time: the greatest time of a newest block of the chains, in Unix seconds.
-        devices: the devices of the site by number, banned ones too.
-        specs: their Specs, by hash.
+        time: the latest time among the newest blocks of the chains, in Unix seconds.
+        devices: the devices of the site by number, including banned devices.
+        specs: the Specs of these devices, by hash.
         components: the products on the lists of these Specs.
         orders: the open orders for devices of the site, oldest first.
-        is_banned: whether the gateway itself is banned or retired; it then offers nothing.
+        is_banned: whether the gateway itself is banned or retired. It then offers nothing.
     """
 
     block: int = 0

@@ -1,6 +1,7 @@
-"""The devices of a site in memory: their deliveries, what was chosen for them, and when to look at them again.
+"""The devices of a site in memory: their deliveries, their chosen targets, and the times at which to plan them again.
 
-Nothing is written here. Each change is gathered in a `FleetWork`, which `blockota.gateway.core.Core` commits.
+This module writes nothing to disk. Each change is collected in a `FleetWork`, which `blockota.gateway.core.Core`
+commits.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _UNKNOWN = DeviceRecord()
 
 @dataclass
 class FleetWork:
-    """The results of events.
+    """The results of events, to be committed.
 
     Attributes:
         now: the gateway's time.
@@ -31,7 +32,7 @@ class FleetWork:
         notified: the devices whose offers changed.
         banned: the devices that were banned.
         records: the changed records of devices.
-        retries: numbers of operators' requests that were carried out.
+        retries: numbers of the operators' requests that were carried out.
     """
 
     now: int
@@ -48,11 +49,11 @@ class _Member:
     """A device in memory.
 
     Attributes:
-        record: what it reported, and its statements.
-        deliveries: its deliveries by slot.
-        choices: what was chosen, by slot.
-        basis: the facts from which it was chosen.
-        alarm: the earliest time in the heap; None for none.
+        record: the device's reports, and its statements.
+        deliveries: the deliveries of the device, by slot.
+        choices: the chosen targets, by slot.
+        basis: the facts from which the targets were chosen.
+        alarm: the earliest time of the device in the heap; None if there is none.
     """
 
     record: DeviceRecord = _UNKNOWN
@@ -66,9 +67,9 @@ class Fleet:
     """The devices of a site.
 
     Args:
-        records: what the devices reported, by number.
-        deliveries: the deliveries with device and slot.
-        first_attempt: the number from which tries are counted.
+        records: the reports of devices, by number.
+        deliveries: the deliveries, each with its device and slot.
+        first_attempt: the number from which the tries are counted.
     """
 
     def __init__(
@@ -87,12 +88,12 @@ class Fleet:
             self._member(number).deliveries[slot] = delivery
 
     def record(self, number: int) -> DeviceRecord:
-        """Return what is known of a device."""
+        """Return the known facts about a device."""
         member = self._members.get(number)
         return member.record if member else _UNKNOWN
 
     def set_record(self, work: FleetWork, number: int, record: DeviceRecord) -> None:
-        """Replace what is known of a device."""
+        """Replace the known facts about a device."""
         if record != self.record(number):
             self._member(number).record = record
             work.records[number] = record
@@ -103,19 +104,19 @@ class Fleet:
         return member.deliveries.get(slot, self._nothing) if member else self._nothing
 
     def choice(self, number: int, slot: str = FIRMWARE) -> Choice | None:
-        """Return what was chosen last for a component of a device."""
+        """Return the last choice for a component of a device."""
         member = self._members.get(number)
         return member.choices.get(slot) if member else None
 
     def slot_of(self, device: KnownDevice, product: str | None) -> Slot | None:
-        """Return the slot of a product; that of the firmware for None."""
+        """Return the slot of a product. For None, return the slot of the firmware."""
         slots = self.plan.slots(device)
         if product is None:
             return slots.get(FIRMWARE)
         return next((slot for slot in slots.values() if slot.has(product)), None)
 
     def slot_of_job(self, device: KnownDevice, job: int) -> Slot | None:
-        """Return the slot whose present try has a number."""
+        """Return the slot whose present try has a given number."""
         slots = self.plan.slots(device).items()
         return next((slot for name, slot in slots if self.delivery(device.number, name).job == job and job), None)
 
@@ -132,7 +133,7 @@ class Fleet:
         )
 
     def learn(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> list[int]:
-        """Take new facts. Returns the devices that must be planned again, with those that left the site."""
+        """Take new facts. Returns the devices that must be planned again, including devices that left the site."""
         before = self.plan
         if before.is_of(facts, policies):
             before.facts = facts
@@ -149,13 +150,13 @@ class Fleet:
         return [number for number, device in self.plan.facts.devices.items() if self._is_changed(device)]
 
     def apply(self, work: FleetWork, device: KnownDevice, slot: Slot, event: Event) -> None:
-        """Process an event of a component, and choose its target anew."""
+        """Process an event of a component, and choose its target again."""
         self._advance(work, device, slot, event)
         self._choose(work, device, slot)
         self._set_alarm(device.number)
 
     def replan(self, work: FleetWork, number: int) -> None:
-        """Choose the targets of a device anew. A device that left the site keeps its state, without an offer."""
+        """Choose the targets of a device again. A device that left the site keeps its state, but gets no offer."""
         device, member = self.plan.device(number), self._member(number)
         if device is None:
             work.notified[number] = None
@@ -175,7 +176,7 @@ class Fleet:
         self._set_alarm(number)
 
     def due(self, now: int) -> list[int]:
-        """Return the devices whose time has come, once each."""
+        """Return the devices whose time has come, each once."""
         found = list[int]()
         while self._alarms and self._alarms[0][0] <= now:
             time, number = heapq.heappop(self._alarms)
@@ -186,7 +187,7 @@ class Fleet:
         return found
 
     def wake(self, work: FleetWork, number: int) -> None:
-        """Process the timeouts of a device that are due, and choose its targets anew."""
+        """Process the timeouts of a device that are due, and choose its targets again."""
         device = self.plan.device(number)
         if device is None:
             return
@@ -197,7 +198,7 @@ class Fleet:
         self.replan(work, number)
 
     def delay(self, work: FleetWork, seconds: int) -> None:
-        """Let all deliveries wait longer, except those that a device postponed to a time."""
+        """Extend the waiting time of all deliveries, except those that a device postponed to a fixed time."""
         for number, member in self._members.items():
             for name, delivery in member.deliveries.items():
                 if delivery.wake is not None and delivery.stage is not Stage.POSTPONED:
@@ -242,7 +243,7 @@ class Fleet:
         self._put(work, device.number, slot.name, before, step.delivery)
 
     def _put(self, work: FleetWork, number: int, slot: str, before: Delivery, after: Delivery) -> None:
-        """Keep a new state, and note whether the offer is another one."""
+        """Store a new state, and record whether the offer has changed."""
         if after == before:
             return
         self._member(number).deliveries[slot] = after

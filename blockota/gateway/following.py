@@ -1,6 +1,6 @@
-"""The work of the gateway's threads: follow the chains, and find the files of the releases.
+"""The work of the gateway's threads: following the chains, and finding the files of the releases.
 
-A chain or a source that is out of reach is asked again later. Until then, the last reading of the chain counts.
+A chain or a source that is out of reach is asked again later. Until then, the last reading of the chain stays valid.
 """
 
 from __future__ import annotations
@@ -23,20 +23,22 @@ from blockota.model.target import Component
 from blockota.stores.search import ImageSources, SearchObserver
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
-"""Seconds after which a file that was not found is searched again: the pause doubles with each failure."""
+"""The shortest and longest pause in seconds before a file is searched for again. The pause doubles with each failure.
+"""
 _SAVE_AFTER = 5.0
-"""Seconds after which changed readings are saved. With 10,000 devices, this takes most of a second."""
+"""Seconds after which changed readings are saved. Saving them takes most of a second with 10,000 devices."""
 
 
 class SearchStoppedError(Exception):
-    """The gateway stops, and a search was ended for this."""
+    """A search was ended because the gateway stops."""
 
 
 class Following:
     """Reads all chains of a gateway, and assembles the facts for the core.
 
     Args:
-        chains: open the gateway chain, and each producer chain by its name; called again until the node answers.
+        chains: open the gateway chain, and each producer chain by its name. A function is called again until the node
+            answers.
         catalogue: the images.
         settings: the settings of the gateway.
         lines: receives failures and recoveries.
@@ -66,7 +68,7 @@ class Following:
         self._unsaved: tuple[Readings, float] | None = None
 
     def read(self) -> None:
-        """Read all chains. A failure goes to the lines, and the last reading of the chain stays."""
+        """Read all chains. A failure is written to the lines, and the last reading of the chain stays valid."""
         with self._translated("gateway chain"):
             self._site = self._site or self._open_site()
             self._site_reading = self._site.read()
@@ -80,13 +82,14 @@ class Following:
                 self._readings[name] = chain.with_newest(reading)
 
     def note_new_file(self) -> None:
-        """Have the facts assembled again, because a file was found. Any thread may call it."""
+        """Request a new assembly of the facts, because a file was found. Any thread may call this method."""
         self._has_new_files = True
 
     def assemble(self) -> Assembly | None:
-        """Assemble the facts from the last readings and the images; None before the first reading of the site.
+        """Assemble the facts from the last readings and the images.
 
-        If nothing changed but the time, the last assembly is returned with the new time: a site can have many devices.
+        Returns None before the first reading of the site. If only the time changed, the last assembly is returned with
+        the new time, because a site can have many devices.
         """
         if self._site_reading is None:
             return None
@@ -112,10 +115,12 @@ class Following:
         return assembly
 
     def save(self, *, is_last: bool = False) -> None:
-        """Write changed readings to the file, some seconds after the change: devices are notified first.
+        """Write changed readings to the file, some seconds after the change.
+
+        Devices are notified first.
 
         Args:
-            is_last: whether the gateway ends.
+            is_last: whether the gateway is about to end.
         """
         unsaved = self._unsaved
         if unsaved and (is_last or time.monotonic() - unsaved[1] > _SAVE_AFTER):
@@ -152,8 +157,8 @@ class FileFinder:
         catalogue: the images.
         sources: returns the sources of a product's files, besides the store of the catalogue.
         lines: receives failures and recoveries.
-        clock: returns seconds; only differences count.
-        must_stop: whether the gateway stops.
+        clock: returns seconds. Only differences between its values matter.
+        must_stop: returns whether the gateway must stop.
     """
 
     def __init__(
@@ -173,7 +178,7 @@ class FileFinder:
         """Search for the first wanted file whose pause is over.
 
         Returns:
-            Whether a file was found, or was searched in vain.
+            Whether a file was searched for, successfully or not.
 
         Raises:
             SearchStoppedError: the gateway stops.
@@ -198,7 +203,7 @@ class FileFinder:
         return True
 
     def pause(self) -> float | None:
-        """Return the seconds until a file is due again; None if no file waits."""
+        """Return the seconds until the next search for a file; None if no file waits."""
         ends = [end for end, _ in self._pauses.values()]
         return max(min(ends) - self._clock(), 0.0) if ends else None
 
@@ -211,5 +216,5 @@ class FileFinder:
 
 
 def sentence(error: BlockOTAError) -> str:
-    """Return an error as one sentence: what happened, and why."""
+    """Return an error as one sentence that states what happened and why."""
     return f"{error.what}: {error.why}" if error.why else error.what

@@ -1,4 +1,7 @@
-"""Set up a gateway in the folder of a settings file: its keys, and its tables in the file. Nothing is overwritten."""
+"""Set up a gateway in the folder of a settings file: make its keys, and add its tables to the file.
+
+Nothing is overwritten.
+"""
 
 from __future__ import annotations
 
@@ -37,16 +40,16 @@ _FACES = """
 
 @dataclass(frozen=True)
 class NewGateway:
-    """What a new gateway is to be.
+    """The choices for a new gateway.
 
     Attributes:
         identity: its UUID.
-        domain: the first part of its log's origin.
-        key: URI of the account that anchors the log; None for none yet.
+        domain: the first part of the log's origin.
+        key: URI of the account that anchors the log; None if there is none yet.
         identity_key: existing PEM file with the identity's private key; None to make one.
         log_key: existing PEM file with the log's private key; None to make one.
         listen: address of ``/health``, ``/metrics`` and the log.
-        mqtt: name or address at which devices reach the message broker on this machine; None without one.
+        mqtt: name or address at which devices reach the message broker on this machine; None without a broker.
     """
 
     identity: UUID
@@ -73,7 +76,7 @@ class FoundedGateway:
         public_key: PEM file with the identity's public key.
         log_public_key: PEM file with the log's public key.
         broker: the broker's settings file; None without a broker.
-        passwords: new passwords of users of the broker, which are not kept.
+        passwords: new passwords of the broker's users. They are not stored.
     """
 
     folder: Path
@@ -88,7 +91,7 @@ def found_gateway(config: Path | None, new: NewGateway) -> FoundedGateway:
     """Make the keys of a gateway, and add its tables to the settings file.
 
     Raises:
-        UsageError: the file has a gateway or a log already, a key exists, or the origin or a key cannot be used.
+        UsageError: the file already has a gateway or a log, a key exists, or the origin or a key cannot be used.
     """
     # (1) Everything that can be refused is checked before anything is written.
     path = config or Path(FILE_NAME)
@@ -154,7 +157,7 @@ def _public(path: Path) -> bytes:
     """Return the public part of a private key in a PEM file.
 
     Raises:
-        UsageError: the file cannot be read, or is not such a key.
+        UsageError: the file cannot be read, or does not have a private key of this kind.
     """
     try:
         key = load_pem_private_key(read_input(path, limit=_MAX_PEM), password=None)
@@ -169,6 +172,6 @@ def _table(name: str, values: dict[str, str]) -> str:
 
 
 def _beside(path: Path, folder: Path) -> str:
-    """Return a path as the settings name it, relative to their folder if it lies in it."""
+    """Return a path in the form for the settings. It is relative to their folder if it lies in this folder."""
     absolute, base = path.absolute(), folder.absolute()
     return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)

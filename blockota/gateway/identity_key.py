@@ -1,8 +1,8 @@
-"""The P-256 key of the gateway's identity, by URI. With it, the gateway signs documents for devices.
+"""The P-256 key of the gateway's identity, by URI.
 
-``file:PATH``  a file with an unencrypted private key in PEM (PKCS #8), readable for its owner only
-``env:NAME``   an environment variable with the private key, 64 hexadecimal digits
-``pkcs11:…``   a key in a PKCS #11 token (RFC 7512; see `blockota.pkcs11_keys`)
+The gateway signs documents for devices with this key. ``file:PATH``  a file with an unencrypted private key in PEM
+(PKCS #8), readable for its owner only ``env:NAME``   an environment variable with the private key, 64 hexadecimal
+digits ``pkcs11:…``   a key in a PKCS #11 token (RFC 7512; see `blockota.pkcs11_keys`)
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class IdentityKey:
     """An open key.
 
     Attributes:
-        public_key: x and y, 64 bytes.
-        sign_digest: signs a SHA-256; returns r and s, 64 bytes.
+        public_key: x and y of the public key, 64 bytes.
+        sign_digest: signs a SHA-256. Returns r and s, 64 bytes.
     """
 
     public_key: bytes
@@ -50,11 +50,11 @@ def open_identity_key(uri: str, *, environment: Mapping[str, str]) -> IdentityKe
 
     Args:
         uri: the URI, as described in this module.
-        environment: the environment of ``env:NAME``.
+        environment: the environment variables for ``env:NAME``.
 
     Raises:
         UsageError: the URI is not valid, or the key cannot be read.
-        RefusedError: other users can read the file of the key, or the token refuses.
+        RefusedError: other users can read the key's file, or the token refuses.
     """
     kind, _, place = uri.partition(":")
     if kind == "pkcs11":

@@ -1,6 +1,6 @@
-"""Judges what a device reports: the image that it runs, the evidence, and whether its signed statement is fresh. Pure.
+"""Judges a device's reports: the image that it runs, the evidence, and whether its signed statement is fresh.
 
-Each refusal is a `RefusedError`, whose `why` becomes a warning in the log.
+Pure. Each refusal is a `RefusedError`. Its `why` becomes a warning in the log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from blockota.model.delivery import Delivery, Reported
 from blockota.model.receipt import RUNS, DeviceStatement, EvidenceLevel
 
 FLASH_READER = "an3155"
-"""The face that reads the flash of its devices itself, and alone reports at level C."""
+"""The face that reads the flash of its devices itself. Only this face reports at level C."""
 _MAX_HARDWARE, _MAX_UNIQUE_ID = 64, 32
 
 
@@ -28,9 +28,9 @@ class JudgedReport:
     """An accepted report.
 
     Attributes:
-        record: what is known of the device after it.
-        event: which image the device runs; None if the report does not name one.
-        warning: what is strange about the report; empty if nothing is.
+        record: the known facts about the device after the report.
+        event: the report of the running image; None if the device did not name an image.
+        warning: what is unusual about the report; empty if nothing is unusual.
     """
 
     record: DeviceRecord
@@ -44,8 +44,8 @@ class Judge:
 
     Attributes:
         device: the device.
-        record: what is known of it.
-        nonces: the nonces that its next statement may have.
+        record: the known facts about the device.
+        nonces: the nonces that the device's next statement may contain.
     """
 
     device: KnownDevice
@@ -58,7 +58,7 @@ class Judge:
         Args:
             report: the report.
             slot: the component.
-            delivery: its state.
+            delivery: the state of the component.
 
         Raises:
             RefusedError: the report contradicts itself or the facts.
@@ -109,11 +109,11 @@ class Judge:
 
         Args:
             raw: the COSE_Sign1 structure.
-            kind: the type that it must have.
-            image: the image that it must be about.
+            kind: the type that the statement must have.
+            image: the image that the statement must be about.
 
         Raises:
-            RefusedError: the statement is not one of this device about the image, or it is not fresh.
+            RefusedError: the statement is not from this device, is about another image, or is not fresh.
         """
         if self.device.key is None:
             raise _refused("the device signed, and it has no key on record")
@@ -138,7 +138,7 @@ class Judge:
         return statement
 
     def _image(self, report: Report, slot: Slot, running: bytes | None) -> bytes | None:
-        """Return the reported image, which must be that of the stated version."""
+        """Return the reported image. It must match the stated version."""
         if report.version is None:
             return report.image
         if report.image is None:
@@ -166,7 +166,7 @@ class Judge:
 
 
 def after(record: DeviceRecord, statement: DeviceStatement, raw: bytes) -> DeviceRecord:
-    """Return what is known of a device after an accepted statement."""
+    """Return the known facts about a device after an accepted statement."""
     last = statement_digest(raw)
     return replace(record, counter=statement.counter, statements=record.statements + 1, last=last)
 

@@ -1,4 +1,4 @@
-"""Limits how much a device can cause in a minute."""
+"""Limits the number of actions of a device in a minute."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _MINUTE = 60
 
 
 class MinuteLimit:
-    """Counts for each key within a minute.
+    """Counts actions for each key within a minute.
 
     Args:
-        most: the largest count of a key.
+        most: the largest allowed count of a key.
     """
 
     def __init__(self, most: int) -> None:
@@ -21,14 +21,14 @@ class MinuteLimit:
         self._counts: Counter[Hashable] = Counter()
 
     def is_reached(self, key: Hashable, now: int) -> bool:
-        """Whether a key has its largest count in the present minute."""
+        """Whether a key has reached its largest count in the current minute."""
         if not 0 <= now - self._since < _MINUTE:
             self._counts.clear()
             self._since = now
         return self._counts[key] >= self._most
 
     def take(self, key: Hashable, now: int) -> bool:
-        """Count one, and return whether the key had not reached its largest count before."""
+        """Count one action. Returns whether the action was within the limit."""
         if self.is_reached(key, now):
             return False
         self._counts[key] += 1

@@ -1,4 +1,7 @@
-"""The gateway's own log: one line of JSON for each event, failure and recovery. The log of installations is another."""
+"""The gateway's operating log: one line of JSON for each event, failure and recovery.
+
+It is separate from the log of entries.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ _MAX_TEXT = 1000
 
 
 class LineLog:
-    """Writes lines of JSON, and remembers what is in trouble. Its methods may be called from any thread.
+    """Writes lines of JSON, and remembers which parts have failed.
+
+    Any thread may call its methods.
 
     Args:
         write: writes a line.
@@ -25,7 +30,7 @@ class LineLog:
 
     @property
     def troubles(self) -> dict[str, str]:
-        """What is in trouble now, and why."""
+        """The parts that have failed, each with the reason."""
         return dict(self._troubles)
 
     def event(self, part: str, event: str, **fields: object) -> None:
@@ -39,11 +44,11 @@ class LineLog:
         self._write(json.dumps({"time": now, "part": part, "event": event, **texts}))
 
     def state(self, part: str, trouble: str) -> None:
-        """Write a line if a part of the gateway failed, recovered, or fails for another reason than before.
+        """Write a line if a part of the gateway failed, recovered, or failed for a different reason.
 
         Args:
             part: the part, such as ``producer chain 1337``.
-            trouble: why it failed; empty if it works.
+            trouble: why the part failed; empty if it works.
         """
         if trouble == self._troubles.get(part, ""):
             return

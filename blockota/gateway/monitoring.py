@@ -1,6 +1,7 @@
-"""What the gateway serves to its operator: ``/health``, ``/metrics`` (in Prometheus' text format), and its log.
+"""The pages for the gateway's operator: ``/health``, ``/metrics`` (in Prometheus' text format), and the log.
 
-``/devices`` and ``/devices/NUMBER`` are for the commands on the same machine: what is planned for devices, and why.
+``/devices`` and ``/devices/NUMBER`` are for commands on the same machine. They show the plans for devices, and the
+reasons.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ _TIMEOUT = 5.0
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """What a gateway plans for a device.
+    """The gateway's plan for a device.
 
     Attributes:
         number: number of the device.
-        name: its first alias.
-        group: its group in the settings.
-        is_banned: whether it is banned.
+        name: the first alias of the device.
+        group: the device's group in the settings.
+        is_banned: whether the device is banned.
         why: why the device has this target.
     """
 
@@ -59,12 +60,12 @@ class GatewayStatus:
     Attributes:
         devices: number of devices of the site.
         stages: number of components in each stage of a delivery.
-        block: the confirmed block of the gateway chain that was read last.
-        block_age: seconds since the newest block that was seen.
-        waiting: entries that are not in the log yet.
-        entries: entries of the log.
-        anchored: anchored entries; None if unknown.
-        troubles: what is in trouble, and why.
+        block: the last confirmed block of the gateway chain that was read.
+        block_age: age in seconds of the newest block that was seen.
+        waiting: number of entries that are not in the log yet.
+        entries: number of entries of the log.
+        anchored: number of anchored entries; None if it is unknown.
+        troubles: the parts that have failed, each with the reason.
     """
 
     devices: int = 0
@@ -155,7 +156,7 @@ class GatewaySite(LogSite):
 
 
 def ask_plans(address: tuple[str, int]) -> dict[int, DevicePlan]:
-    """Ask a gateway that runs on this machine for the plans for its devices. Without an answer, there are none."""
+    """Ask a gateway that runs on this machine for its plans for devices. Returns no plans if it does not answer."""
     connection = HTTPConnection(*address, timeout=_TIMEOUT)
     try:
         connection.request("GET", DEVICES)

@@ -1,7 +1,7 @@
-"""Put a gateway together from its settings, its chains, its log and its account.
+"""Assemble a gateway from its settings, its chains, its log and its account.
 
-Chains are opened by the threads that use them, so that a gateway starts, and serves what is proven already, while a
-chain is out of reach.
+The threads that use the chains also open them. A gateway therefore starts and serves proven images even if a chain is
+out of reach.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ if TYPE_CHECKING:
 STATE_NAME = "gateway.sqlite"
 """The file of the gateway's state, in its folder."""
 _LOCAL_PAUSE, _PAUSE = 1.0, 12.0
-"""Seconds between two readings of a local chain, and of another one, if its node does not announce blocks."""
+"""Seconds between two readings of a local chain, and of any other chain, if the node does not announce blocks."""
 
 
 @dataclass(frozen=True)
 class GatewaySetup:
-    """What a gateway is put together from.
+    """The parts from which a gateway is assembled.
 
     Attributes:
         settings: the table ``[gateway]``.
@@ -68,7 +68,7 @@ class GatewaySetup:
         signer: the key of the log.
         site: the connection to the gateway chain.
         producers: the connections to the producer chains, by the name of the network.
-        account: the account that anchors the log; None if it is not anchored.
+        account: the account that anchors the log; None if the log is not anchored.
     """
 
     settings: GatewaySettings
@@ -86,11 +86,12 @@ def run_gateway(setup: GatewaySetup, lines: LineLog, stop: Stop, *, on_ready: Ca
         setup: the gateway.
         lines: receives events, failures and recoveries.
         stop: ends the gateway.
-        on_ready: called when the gateway serves, with the URL of its state; empty if it has none.
+        on_ready: called when the gateway serves, with the URL of its status; the URL is empty if the status is not
+            served.
 
     Raises:
         UsageError: a setting, such as the address of a face, cannot be used.
-        RefusedError: another process runs this gateway, or its files belong to another one.
+        RefusedError: another process runs this gateway, or its files belong to another gateway.
         StoreError: the folder of the gateway cannot be written.
     """
     check_setup(setup)
@@ -102,7 +103,9 @@ def run_gateway(setup: GatewaySetup, lines: LineLog, stop: Stop, *, on_ready: Ca
 
 @contextmanager
 def opened_parts(setup: GatewaySetup, lines: LineLog, stop: Stop) -> Iterator[GatewayParts]:
-    """Open the files of a gateway, and yield its parts. The caller is the only process with the gateway's folder.
+    """Open the files of a gateway, and yield its parts.
+
+    The caller must be the only process that uses the gateway's folder.
 
     Raises:
         UsageError: a setting cannot be used.
@@ -169,17 +172,17 @@ def is_running(settings: GatewaySettings) -> bool:
 
 
 def check_setup(setup: GatewaySetup) -> None:
-    """Check that the settings belong together, before anything is opened.
+    """Check that the settings are consistent, before anything is opened.
 
     Raises:
-        UsageError: a contract of the gateway chain is not set, or the log is that of another identity.
+        UsageError: a contract of the gateway chain is not set, or the log belongs to another identity.
     """
     for name in ("identities", "devices", "orders", *(("ledger",) if setup.account else ())):
         setup.site.registry_address(name)
     origin = setup.signer.key.name
     if keeper_in(origin) != setup.settings.identity:
         raise UsageError(
-            f"the log {origin} is not that of this gateway",
+            f"the log {origin} does not belong to this gateway",
             why=f"the origin of an enrolled log ends with the UUID of its keeper, {setup.settings.identity.hex}",
             remedy="correct origin in [log], or identity in [gateway]",
         )
@@ -241,7 +244,9 @@ def _anchor_opener(setup: GatewaySetup, log: TileLog) -> Callable[[], LogAnchor]
 
 
 def _face(name: str, settings: GatewaySettings, context: FaceContext) -> Face:
-    """Make a face, whose libraries are loaded only if it runs.
+    """Make a face.
+
+    Its libraries are loaded only if the face runs.
 
     Raises:
         UsageError: a setting of the face cannot be used, or its libraries are not installed.

@@ -1,9 +1,10 @@
-"""What the devices of a site are to run, from the facts of one reading of the chains.
+"""Decides which images the devices of a site must run, from the facts of one reading of the chains.
 
-A device has one slot for its firmware, with the name ``""``, and one for each configuration product on its Spec's list.
-All products of other producers for the same slot are candidates of one choice: a device runs one firmware.
+A device has one slot with the name ``""`` for its firmware, and one slot for each configuration product on its Spec's
+list. A device runs only one firmware. All firmware products on the list, from any producer, are therefore candidates of
+one choice.
 
-Devices with the same Spec, group and orders that run the same image get the same choice, which is computed once.
+Devices with the same Spec, group, orders and running image get the same choice. It is computed once.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ class Slot:
 
     Attributes:
         name: `FIRMWARE`, or the name of a configuration product.
-        products: the products for it.
+        products: the products for the slot.
         policy: the policy of the group.
         releases: the releases with an image, by the image.
-        limits: the limits of its deliveries.
+        limits: the limits of the slot's deliveries.
     """
 
     name: str
@@ -59,14 +60,20 @@ class Slot:
         return any(one.component.product == product for one in self.products)
 
     def recognise(self, image: bytes, target: Target | None) -> ReleaseId | None:
-        """Return the release with an image: that of the target if it has the image, else the newest."""
+        """Return the release with an image.
+
+        If the target has this image, return the target's release, else the newest release.
+        """
         found = self.releases.get(image, ())
         if target and target.release in found:
             return target.release
         return max(found, key=lambda release: release.version, default=None)
 
     def image_of(self, version: str, running: bytes | None) -> bytes | None:
-        """Return the image of a version: of the product that the device runs, else of the only product with it."""
+        """Return the image of a version.
+
+        It is of the product that the device runs, or else of the only product with this version.
+        """
         known = self.releases.get(running, ()) if running else ()
         components = {Component.of(release) for release in known}
         found = {
@@ -85,10 +92,10 @@ class Plan:
     Args:
         facts: the facts.
         policies: the policies of the groups, by name.
-        previous: the plan before, whose equal parts are taken over, so that changes are found by identity.
+        previous: the previous plan. Its equal parts are reused, so that changes are found by comparing identities.
 
     Attributes:
-        known_slots: the slots of the devices that were asked for, by Spec and group.
+        known_slots: the slots that were requested so far, by Spec and group.
     """
 
     def __init__(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy], *, previous: Plan | None = None) -> None:
@@ -110,9 +117,9 @@ class Plan:
         self._choices: dict[tuple[object, ...], _Known] = {}
 
     def is_of(self, facts: SiteFacts, policies: Mapping[str, GroupPolicy]) -> bool:
-        """Whether facts differ at most in block and time from those of this plan.
+        """Whether facts differ from the facts of this plan only in block and time.
 
-        Mappings are compared by identity: a site can have many devices, and the service takes over unchanged ones.
+        Mappings are compared by identity, because a site can have many devices. The service reuses unchanged mappings.
         """
         mine = self.facts
         parts = ((mine.devices, facts.devices), (mine.specs, facts.specs), (mine.components, facts.components))
@@ -176,7 +183,7 @@ class _Known:
 
 
 def _product(facts: ComponentFacts) -> ProductFacts:
-    """Return what a choice needs to know of a product."""
+    """Return the facts about a product that a choice needs."""
     candidates = [
         Candidate(
             release=one.id,

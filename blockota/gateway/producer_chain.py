@@ -1,6 +1,6 @@
 """Read a producer chain: the admitted producers, and all releases of the products that the site's devices may run.
 
-Everything is read at one confirmed block. A contract is read again only after an event of it.
+Everything is read at one confirmed block. A contract is read again only after the contract has emitted an event.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class ProductReading:
         product: the record.
         releases: the releases, newest first.
         manifests: content addresses of the manifests, by version; None for a release without a manifest.
-        withheld: why its releases may not be installed; empty if they may.
-        ahead: the newest release at the newest block, if it is not confirmed yet.
+        withheld: why the releases may not be installed; empty if they may be installed.
+        ahead: the newest release at the newest block, if this release is not confirmed yet.
     """
 
     product: Product
@@ -45,10 +45,10 @@ class ProducerReading:
 
     Attributes:
         position: the block.
-        products: the wanted products that exist, without those of contracts that are not followed.
-        replications: the contracts with the agreements of brokers, by BlockOTA contract.
-        faults: contracts that could not be read, and why.
-        confirmations: blocks above a confirmed block.
+        products: the wanted products that exist. Products of contracts that are not followed are left out.
+        replications: the contracts with the brokers' agreements, by BlockOTA contract.
+        faults: contracts that could not be read, each with the reason.
+        confirmations: the number of blocks that follow a confirmed block.
     """
 
     position: Position
@@ -83,7 +83,7 @@ def is_active(release: Release, time: int) -> bool:
 
 @dataclass
 class _ContractState:
-    """A BlockOTA contract as it was read last."""
+    """A BlockOTA contract, as it was read last."""
 
     next_block: int = 0
     is_changed: bool = True
@@ -106,11 +106,11 @@ class ProducerChain:
 
     Args:
         chain: the chain.
-        follower: follows it.
-        confirmations: blocks above a confirmed block.
-        producers: the consortium's contract; None to follow the named contracts only.
-        contracts: addresses of BlockOTA contracts, with the contracts of their brokers' agreements. If there are any,
-            only these are followed.
+        follower: follows the chain.
+        confirmations: the number of blocks that follow a confirmed block.
+        producers: the consortium's contract; None to follow only the named contracts.
+        contracts: addresses of BlockOTA contracts, each with the contract of its brokers' agreements. If any are given,
+            only these contracts are followed.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class ProducerChain:
         """Read products at the newest confirmed block.
 
         Args:
-            wanted: the products on the lists of the site's Specs; those of other chains are skipped.
+            wanted: the products on the lists of the site's Specs. Products on other chains are skipped.
 
         Raises:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised during the read.
@@ -181,7 +181,9 @@ class ProducerChain:
         return ProducerReading(position, found, replications, faults, self._confirmations)
 
     def with_newest(self, reading: ProducerReading) -> ProducerReading:
-        """Add the newest releases that are not confirmed yet, so that their images are found before they are offered.
+        """Add the newest releases that are not confirmed yet.
+
+        Their images can then be found before they are offered.
 
         Raises:
             ChainError: the node is out of reach.
@@ -239,10 +241,10 @@ class ProducerChain:
 
 
 def manifest_of(reading: ProductReading, release: Release) -> CID | None:
-    """Return the address of the manifest of a release; None if it has none.
+    """Return the address of the manifest of a release; None if the release has no manifest.
 
     Raises:
-        RefusedError: the event of the publication is not known, so that it is not known whether it has one.
+        RefusedError: the event of the publication is not known, so it is unknown whether the release has a manifest.
     """
     name = publication_of(release)
     if name not in reading.manifests:

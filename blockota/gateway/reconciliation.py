@@ -1,8 +1,9 @@
-"""Bring the state of a gateway into agreement with its log, before the gateway runs.
+"""Bring the state of a gateway into agreement with its log.
 
-The log is the record of what a gateway stated. If the state was lost, or restored from an older copy, the gateway would
-state some of it again: two installations of one release on one device, for which UpdateLedger suspends a log. The state
-therefore learns the entries that it does not know: the image that each device ran last, the installations, and events.
+This is done before the gateway runs. The log is the record of the gateway's statements. If the state was lost, or was
+restored from an older copy, the gateway would repeat some statements. Two installations of one release on one device
+would make UpdateLedger suspend the log. The state therefore learns the entries that it does not have: the last running
+image of each device, the installations, and the events.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
 
 
 def reconcile(state: GatewayState, log: TileLog) -> int:
-    """Let the state learn the entries of the log that it does not know.
+    """Add to the state the entries of the log that it does not have.
 
     Returns:
-        The number of these entries.
+        The number of added entries.
 
     Raises:
         RefusedError: the log lacks entries that it had.
@@ -32,7 +33,7 @@ def reconcile(state: GatewayState, log: TileLog) -> int:
     if known > size:
         raise RefusedError(
             f"the log in {log.folder} is older than the gateway's state",
-            why=f"it has {size:,} entries, and had {known:,}",
+            why=f"it has {size:,} entries, but had {known:,}",
             remedy="restore the newest copy of the log; if there is none, the city retires the gateway's identity",
         )
     waiting = {entry: sequence for sequence, entry in state.outbox()}
@@ -62,7 +63,7 @@ def _learn(state: GatewayState, entries: list[tuple[int, LogEntry]], size: int) 
 
 
 def _after(delivery: Delivery, entry: LogEntry) -> Delivery:
-    """Return a delivery without a target, whose device runs the image of an entry."""
+    """Return a delivery without a target, for a device that runs the image of an entry."""
     installed = delivery.installed
     if entry.release and entry.level is not EvidenceLevel.B:
         installed |= {entry.release.digest}

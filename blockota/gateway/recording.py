@@ -1,7 +1,8 @@
-"""The gateway's log: take entries from the outbox of the state, append, publish, and anchor them.
+"""The gateway's log.
 
-An entry is in the outbox from the transaction in which the state changed. It leaves the outbox after it was appended.
-A process that is killed in between appends it again, and the log returns the index that the entry has.
+Entries are taken from the outbox of the state, appended, published and anchored. An entry is put into the outbox in the
+same transaction as the change of the state. It is removed from the outbox after it was appended to the log. A process
+that is killed in between appends the entry again, and the log then returns the index that the entry already has.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from blockota.ledger.witnesses import Witness, ask_witnesses
 from blockota.model.receipt import LogEntry
 
 BATCH = 256
-"""The number of entries that are appended at once: the log recognises as many that it has already."""
+"""The number of entries that are appended at once. The log recognises the same number of entries that it already has.
+"""
 _AGAIN = 60
 """Seconds until the next try while the gateway chain is out of reach."""
 
@@ -41,9 +43,10 @@ class LogParts:
 
     Attributes:
         log: the log.
-        signer: its key.
+        signer: the key that signs the log.
         witnesses: the witnesses that are asked to sign checkpoints.
-        open_anchor: opens what anchors it, called again until the node answers; None if it is not anchored.
+        open_anchor: opens the anchor of the log. It is called again until the node answers; None if the log is not
+            anchored.
         period: seconds between two anchors.
     """
 
@@ -55,7 +58,9 @@ class LogParts:
 
 
 class LogRecorder:
-    """Keeps the log. `append` and the other methods are each called by one thread.
+    """Writes and publishes the log.
+
+    One thread calls `append`, and one thread calls the other methods.
 
     Args:
         parts: the log.
@@ -74,7 +79,7 @@ class LogRecorder:
 
     @property
     def anchored(self) -> int | None:
-        """The anchored size; None before it was read."""
+        """The anchored size; None until it was read."""
         return self._anchored
 
     def append(self, outbox: Outbox) -> list[tuple[int, int]]:
@@ -131,7 +136,7 @@ class LogRecorder:
             self._lines.state(f"witness {witness.key.name}", silent.get(witness, ""))
 
     def anchor(self) -> None:
-        """Anchor the published log, if it is due."""
+        """Anchor the published log, if an anchor is due."""
         parts, now = self._parts, self._clock()
         self._tried_at = min(self._tried_at, now)  # the clock was set back
         if parts.open_anchor is None:

@@ -1,4 +1,4 @@
-"""``blockota gateway run``: the threads and tasks of a gateway, and their start and end.
+"""``blockota gateway run``: the threads and tasks of a gateway, and how they start and end.
 
 =========  ======================================================================================
 thread     what it does
@@ -11,8 +11,8 @@ publisher  publishes checkpoints and anchors the log
 waiters    one for each chain: wait until its node announces a block
 =========  ======================================================================================
 
-Each thread is a loop that survives every error. The process may be killed at any instant: what must not be lost is in
-the state or in the log before anything depends on it.
+Each thread is a loop that survives every error. The process may be killed at any instant. What must not be lost is
+therefore written to the state or the log before anything depends on it.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from blockota.repository.server import Listening, serve_until
 from blockota.shutdown import Stop
 
 _TICK, _FACE_PAUSE, _OUTBOX_PAUSE, _PUBLISH_PAUSE = 1.0, 10.0, 0.1, 2.0
-"""Seconds between two ticks of the core; before a face that failed is started again; between two looks into the outbox;
-and between two looks at the log."""
+"""Four pauses in seconds: between two ticks of the core, before a failed face is started again, between two looks into
+the outbox, and between two looks at the log."""
 _FACES_END, _THREADS_END = 2.0, 1.0
-"""Seconds in which the faces, and then the threads, are to end."""
+"""Seconds in which the faces must end, and then seconds in which the threads must end."""
 
 
 @dataclass(frozen=True)
 class GatewayParts:
-    """What a gateway consists of.
+    """The parts of a gateway.
 
     Attributes:
         settings: its settings.
@@ -163,7 +163,7 @@ class GatewayService:
         return threads
 
     def _guarded(self, name: str, body: Callable[[], None]) -> None:
-        """Repeat the body of a thread until the stop. A defect is written to the lines, and the thread goes on."""
+        """Repeat the body of a thread until the stop. A defect is written to the lines, and the thread continues."""
         while not self._stop.is_asked:
             try:
                 body()
@@ -233,7 +233,7 @@ class GatewayService:
         """Run a face, and start it again after a failure.
 
         Raises:
-            UsageError: a setting of the face cannot be used. After the start, this is a failure like others.
+            UsageError: a setting of the face cannot be used. After the start, this counts as an ordinary failure.
         """
         is_start = True
         while True:
@@ -285,7 +285,7 @@ def _plans(core: Core) -> Iterator[DevicePlan]:
 
 
 def _described(error: Exception) -> str:
-    """Return an error as a sentence; a defect with its traceback."""
+    """Return an error as a sentence. A defect is returned with its traceback."""
     return sentence(error) if isinstance(error, BlockOTAError) else "".join(traceback.format_exception(error))
 
 

@@ -1,6 +1,6 @@
 """The settings of a gateway: the table ``[gateway]`` of the settings file, with its groups of devices and its faces.
 
-A face runs if the file has its table, such as ``[gateway.ddi]``; the face reads the settings in it.
+A face runs if the file has its table, such as ``[gateway.ddi]``. The face itself reads the settings in its table.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _DEFAULTS = DeliveryPolicy()
 
 @dataclass(frozen=True)
 class GroupSettings:
-    """A group of devices and how they are served.
+    """A group of devices, and how its devices are served.
 
     Attributes:
         name: the name of its table.
         models: names of the Specs whose devices are in the group.
-        devices: numbers of devices in the group; a number goes before a model.
+        devices: numbers of devices in the group. A number takes precedence over a model.
         policy: how the devices are updated.
     """
 
@@ -57,12 +57,12 @@ class GatewaySettings:
 
     Attributes:
         identity: UUID of the gateway in the registry of identities.
-        folder: the folder of its state and of the proven images.
+        folder: the folder of the gateway's state and of the proven images.
         key: URI of the key of the account that anchors the log; None if the log is not anchored.
-        identity_key: URI of the identity's private key, which signs documents for devices; None if there is none.
+        identity_key: URI of the identity's private key, which signs documents for devices; None if there is no key.
         listen: host and port of ``/health``, ``/metrics`` and the published log; None if they are not served.
-        networks: names of the networks of the producer chains; the file's producer network if empty.
-        contracts: BlockOTA contracts to follow; those of all admitted producers if empty.
+        networks: names of the networks of the producer chains. If empty, the file's producer network is used.
+        contracts: BlockOTA contracts to follow. If empty, the contracts of all admitted producers are followed.
         anchor_seconds: how often the log is anchored.
         groups: the groups of devices, the default group last.
         faces: the tables of the faces that run, by name.
@@ -80,14 +80,14 @@ class GatewaySettings:
     faces: Mapping[str, SettingsTable] = field(default_factory=dict)
 
     def group_of(self, device: int, model: str) -> GroupSettings:
-        """Return the group of a device: the one that names its number, else the one that names its model."""
+        """Return the group of a device: the group that names its number, or else the group that names its model."""
         by_number = (group for group in self.groups if device in group.devices)
         by_model = (group for group in self.groups if model in group.models)
         return next(by_number, None) or next(by_model, self.groups[-1])
 
     @functools.cached_property
     def bound_devices(self) -> Mapping[int, tuple[str, Mapping[str, str]]]:
-        """The face that alone serves a device, such as a board on a serial port, and its settings, by device.
+        """For each device that only one face serves, such as a board on a serial port: the face, and its settings.
 
         A face names such devices in a table, for example ``[gateway.an3155.devices]`` with ``300 = "/dev/ttyUSB0"``.
         Other devices choose their face.
@@ -150,7 +150,7 @@ def _groups(table: SettingsTable | None) -> tuple[GroupSettings, ...]:
     """Read the groups.
 
     Raises:
-        UsageError: a setting is not valid, or two groups have one device or model.
+        UsageError: a setting is not valid, or two groups have the same device or model.
     """
     names: Sequence[str] = tuple(table.values) if table else ()
     tables = [found for name in names if table and (found := table.table(name))]

@@ -1,6 +1,6 @@
 """Read the gateway chain: the devices of the site, their Specs, the orders for them, and the gateway's own identity.
 
-Everything is read at one confirmed block. Only what the events name is read again.
+Everything is read at one confirmed block. Only records that events name are read again.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class SiteReading:
 
     Attributes:
         block: the block.
-        newest: the newest block.
-        devices: the devices of the site by number, banned ones too.
-        specs: their Specs, by hash.
+        newest: the newest block of the chain.
+        devices: the devices of the site by number, including banned devices.
+        specs: the Specs of these devices, by hash.
         orders: the open orders for devices of the site, oldest first.
         is_banned: whether the gateway is banned, retired or not enrolled.
         unknown_lists: names of groups whose list of devices this gateway does not have.
@@ -54,7 +54,7 @@ class SiteReading:
 
 @dataclass
 class _Known:
-    """What was derived from events and earlier readings; a reorganisation voids it."""
+    """Facts derived from events and earlier readings. A reorganisation makes them void."""
 
     next_block: int = 0
     words: dict[bytes, set[int]] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class SiteChain:
         identity: UUID of the gateway.
         follower: follows the chain.
         contracts: the registries of identities and devices, and the contract of orders.
-        lists: the folder with the lists of devices of groups by list.
+        lists: the folder with the device lists of groups by list.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class SiteChain:
         )
 
     def _note(self, event: DecodedEvent) -> None:
-        """Note what an event changed."""
+        """Record what an event changed."""
         known, found = self._known, event.arguments
         if event.contract == "UpdateOrders":
             if event.log not in known.orders:
@@ -169,7 +169,7 @@ class SiteChain:
             known.specs[spec.hash] = SpecFacts(spec.name, components)
 
     def _read_orders(self, block: BlockHead) -> tuple[tuple[SiteOrder, ...], tuple[str, ...]]:
-        """Return the open orders for the site, and the groups whose lists are not known."""
+        """Return the open orders for the site, and the groups whose device lists are not known."""
         known = self._known
         if not known.orders:
             return (), ()
@@ -207,7 +207,7 @@ class SiteChain:
         return known.registered[number]
 
     def _read_lists(self) -> dict[bytes, frozenset[int]]:
-        """Read the lists of devices in the folder, by their roots. A file that is not a list is skipped."""
+        """Read the device lists in the folder, by their roots. A file that is not a list is skipped."""
         found = {}
         for path in sorted(self._lists.iterdir()) if self._lists.is_dir() else ():
             try:

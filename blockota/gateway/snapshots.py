@@ -1,7 +1,8 @@
-"""Keep the last readings of the chains in a file, so that a gateway that starts while a chain is out of reach serves.
+"""Keep the last readings of the chains in a file.
 
-The file is a cache: it is replaced by the first reading, and a file that cannot be used is ignored. Images are proven
-again when they are read from the folder, and nothing in the file makes an image another one.
+With them, a gateway serves devices even if a chain is out of reach at its start. The file is a cache. The first reading
+replaces it, and a file that cannot be used is ignored. Images are proven again when they are read from the folder, so
+the file cannot make a wrong image valid.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ class Readings:
     """The last readings of a gateway.
 
     Attributes:
-        site: that of the gateway chain.
-        producers: those of the producer chains, by the name of the network.
+        site: the last reading of the gateway chain.
+        producers: the last readings of the producer chains, by the name of the network.
     """
 
     site: SiteReading
     producers: Mapping[str, ProducerReading] = field(default_factory=dict)
 
     def without_position(self) -> Readings:
-        """The readings without the blocks and the contracts, which differ although nothing changed."""
+        """The readings without blocks and contracts, which differ even if nothing else has changed."""
         site = replace(self.site, block=_NOWHERE, newest=_NOWHERE)
         producers = {
             name: replace(one, position=replace(one.position, block=_NOWHERE, newest=_NOWHERE), replications={})
@@ -55,21 +56,21 @@ class SnapshotFile:
 
     Args:
         path: the file.
-        identity: UUID of the gateway; the file of another gateway is ignored.
+        identity: UUID of the gateway. The file of another gateway is ignored.
     """
 
     def __init__(self, path: Path, identity: UUID) -> None:
         self._path, self._identity = path, identity
 
     def save(self, readings: Readings) -> None:
-        """Write the readings. A file that cannot be written stays as it is."""
+        """Write the readings. If the file cannot be written, the old file stays."""
         kept = replace(readings, producers={n: replace(r, replications={}) for n, r in readings.producers.items()})
         content = {"format": _FORMAT, "identity": str(self._identity), "readings": encode(kept)}
         with suppress(OSError):
             write_durable(self._path, json.dumps(content).encode(), mode=0o600)
 
     def load(self) -> Readings | None:
-        """Return the readings; None if there are none, or if they cannot be used."""
+        """Return the readings. Returns None if there are none, or if they cannot be used."""
         try:
             content = json.loads(self._path.read_bytes())
             if (content["format"], content["identity"]) != (_FORMAT, str(self._identity)):
@@ -102,10 +103,10 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: Any, raw: Any) -> Any:
-    """Decode a value of a type that `encode` encoded.
+    """Decode a value of a given type from the output of `encode`.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: the JSON is not that of such a value.
+        ValueError, KeyError, TypeError, AttributeError: the JSON does not encode a value of this type.
     """
     if typing.get_origin(kind):
         return _decode_generic(typing.get_origin(kind), typing.get_args(kind), raw)

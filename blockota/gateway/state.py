@@ -1,16 +1,17 @@
-"""What a gateway keeps on its disk: one SQLite file.
+"""The state that a gateway keeps on its disk: one SQLite file.
 
-The core changes its memory first, and then awaits `GatewayState.commit`. Changes of many callers are written together:
-while one transaction is flushed to the disk by a thread, the next callers wait for the next one. A transaction has the
-deliveries and the entries of each change together, and keeps the order of the calls. A change that could not be written
-stays in line, and is written by the next commit; its caller gets the error.
+The core changes its memory first, and then awaits `GatewayState.commit`. The changes of many callers are written
+together. While a thread flushes one transaction to the disk, further callers wait for the next transaction. A
+transaction contains both the deliveries and the entries of each change, and keeps the order of the calls. If a change
+cannot be written, its caller gets the error, and the next commit writes the change again.
 
 Entries for the log first go to the table ``outbox``. The service appends them to the log in batches, in order, and then
-removes them with `appended`. A service that is killed between the two repeats the batch, and `TileLog.append` finds the
-entries in the log.
+removes them with `appended`. A service that is killed between these two steps repeats the batch. `TileLog.append` then
+finds the entries in the log.
 
-Tokens are stored as their SHA-256. A slow hash such as scrypt is for passwords that can be guessed: a token has 256
-random bits. Pre-shared keys are derived from the secret of the site and a salt, so that only the secret is to be kept.
+Tokens are stored as their SHA-256. A slow hash such as scrypt is only needed for passwords that can be guessed, and a
+token has 256 random bits. Pre-shared keys are derived from the secret of the site and a salt. Only the secret must
+therefore be kept.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ from blockota.model.delivery_record import decode_delivery, encode_delivery
 from blockota.sqlite_file import FileMark, is_damaged, prepare_file
 
 BATCH = 256
-"""The largest number of entries that are appended to the log together: those that `TileLog.append` recognises."""
+"""The largest number of entries that are appended to the log together. `TileLog.append` recognises the same number of
+entries."""
 _MARK = FileMark(0x424F5447, 1, "the state of a gateway")
-"""The application id in the header of our files, the letters BOTG, and the version of the tables."""
+"""The application id in the file's header (the letters BOTG), and the version of the tables."""
 _KEPT_EVENTS = 64
-"""The number of events of a device that are recognised when the device repeats them."""
+"""The number of a device's events that are recognised when the device repeats them."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS site (secret BLOB NOT NULL, time INTEGER NOT NULL, log_size INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS deliveries (
@@ -66,12 +68,12 @@ CREATE TABLE IF NOT EXISTS retries (
 """
 _TOKEN, _KEY = "token", "key"
 _KEY_SIZE = 16
-"""Bytes of a pre-shared key: tinydtls takes no longer ones."""
+"""Size of a pre-shared key in bytes. tinydtls does not accept longer keys."""
 
 
 @dataclass(frozen=True)
 class DeviceRecord:
-    """What is kept of a device beside its deliveries.
+    """The stored facts about a device, in addition to its deliveries.
 
     Attributes:
         counter: the counter of the newest accepted statement; -1 before the first.
@@ -90,12 +92,12 @@ class DeviceRecord:
 
 @dataclass(frozen=True)
 class LoggedEvent:
-    """An event that a device numbered.
+    """An event to which a device gave a number.
 
     Attributes:
-        digest: SHA-256 of its text.
-        sequence: number of its entry in the outbox.
-        position: index in the log; None if it is not appended yet.
+        digest: SHA-256 of the event's text.
+        sequence: number of the event's entry in the outbox.
+        position: index in the log; None if the entry is not appended yet.
     """
 
     digest: bytes
@@ -112,9 +114,9 @@ class StateChanges:
         deliveries: the new states, by device and slot.
         devices: the new records of devices.
         entries: entries for the log, in order.
-        event: device, number and digest of the event in the last entry; None without one.
+        event: device, number and digest of the event in the last entry; None if there is no event.
         banned: devices that lose their credentials.
-        retries: numbers of operators' requests that were carried out.
+        retries: numbers of the operators' requests that were carried out.
     """
 
     time: int
@@ -129,7 +131,7 @@ class StateChanges:
 class GatewayState:
     """The state of a gateway in a file. One service at a time owns the file.
 
-    Another process may read the file, issue credentials, and leave requests, with `is_owner` False.
+    With `is_owner` False, another process may read the file, issue credentials, and leave requests.
 
     Args:
         path: the file. Files with the endings ``-wal``, ``-shm`` and ``.lock`` beside it belong to it.
@@ -137,7 +139,7 @@ class GatewayState:
         pause: called before and after each transaction; tests replace it to stop a writer at any of these points.
 
     Raises:
-        RefusedError: the file is in use, or belongs to another program or to a newer version of BlockOTA.
+        RefusedError: the file is in use, belongs to another program, or belongs to a newer version of BlockOTA.
         StoreError: the file is damaged, or cannot be read or written.
     """
 
@@ -188,18 +190,18 @@ class GatewayState:
         return {device: DeviceRecord(*values) for device, *values in rows}
 
     def event(self, device: int, counter: int) -> LoggedEvent | None:
-        """Return an event by the device's own number; None if it is not known."""
+        """Return an event by the device's own number; None if there is no such event."""
         statement = "SELECT digest, sequence, position FROM events WHERE device = ? AND counter = ?"
         rows = self._rows(statement, (device, counter))
         return LoggedEvent(*rows[0]) if rows else None
 
     def is_forgotten(self, device: int, counter: int) -> bool:
-        """Whether an event is older than those that are recognised."""
+        """Whether an event is older than the events that are still recognised."""
         count, least = self._rows("SELECT count(*), min(counter) FROM events WHERE device = ?", (device,))[0]
         return bool(count >= _KEPT_EVENTS and counter < least)
 
     def nonce(self, device: int, statement: int) -> bytes:
-        """Return the nonce for a device's statement with this number. Nobody can compute it without the secret."""
+        """Return the nonce for a device's statement with this number. It cannot be computed without the secret."""
         return self._derived("nonce", device, str(statement))[:16]
 
     async def commit(self, changes: StateChanges) -> range:
@@ -229,13 +231,18 @@ class GatewayState:
         return bool(self._unwritten)
 
     def outbox(self, limit: int = BATCH) -> list[tuple[int, bytes]]:
-        """Return the oldest entries that are not in the log yet, with their numbers. For the thread of the log."""
+        """Return the oldest entries that are not in the log yet, with their numbers.
+
+        Only the thread of the log calls this method.
+        """
         with self._lock, self._translated():
             statement = "SELECT sequence, entry FROM outbox ORDER BY sequence LIMIT ?"
             return self._database.execute(statement, (min(limit, BATCH),)).fetchall()
 
     def appended(self, positions: Iterable[tuple[int, int]]) -> None:
-        """Remove entries that are in the log. For the thread of the log.
+        """Remove entries that are in the log.
+
+        Only the thread of the log calls this method.
 
         Args:
             positions: the number of each entry in the outbox, and its index in the log.
@@ -251,17 +258,17 @@ class GatewayState:
 
     @property
     def log_size(self) -> int:
-        """The size of the log after the newest entries that left the outbox."""
+        """The size of the log after the newest entry that left the outbox."""
         size: int = self._rows("SELECT log_size FROM site")[0][0]
         return size
 
     @property
     def first_attempt(self) -> int:
-        """A number from which tries are counted, so that a gateway that lost its state repeats no job number."""
+        """The number from which tries are counted. A gateway that lost its state therefore repeats no job number."""
         return int.from_bytes(self._secret[:4])
 
     def learn(self, changes: StateChanges, events: Sequence[tuple[int, int, bytes, int]], *, log_size: int) -> None:
-        """Write what was learned from the log, before the gateway runs.
+        """Write the facts that were learned from the log, before the gateway runs.
 
         Args:
             changes: deliveries and records of devices.
@@ -275,7 +282,7 @@ class GatewayState:
             database.execute("UPDATE site SET log_size = ?", (log_size,))
 
     def issue_token(self, face: str, devices: Sequence[int]) -> str:
-        """Draw a token by which each of some devices is accepted at a face."""
+        """Draw a token with which a face accepts each of the given devices."""
         token = secrets.token_urlsafe(32)
         digest = hashlib.sha256(token.encode()).digest()
         with self._transaction() as database:
@@ -284,13 +291,13 @@ class GatewayState:
         return token
 
     def accepts_token(self, face: str, device: int, token: bytes) -> bool:
-        """Whether a token was issued for a device and a face, and not revoked."""
+        """Whether a token was issued for a device and a face, and was not revoked."""
         values = (device, face, _TOKEN, hashlib.sha256(token).digest())
         statement = "SELECT 1 FROM credentials WHERE device = ? AND face = ? AND kind = ? AND value = ?"
         return bool(self._rows(statement, values))
 
     def issue_key(self, face: str, device: int) -> bytes:
-        """Return a new pre-shared key of a device for a face. An earlier one is void."""
+        """Return a new pre-shared key of a device for a face. An earlier key becomes void."""
         salt = secrets.token_bytes(16)
         with self._transaction() as database:
             database.execute("DELETE FROM credentials WHERE device = ? AND face = ? AND kind = ?", (device, face, _KEY))
@@ -309,17 +316,20 @@ class GatewayState:
             database.execute("DELETE FROM credentials WHERE device = ?", (device,))
 
     def pauses(self) -> frozenset[str]:
-        """Return what operators paused: names of groups, and numbers of devices in decimal."""
+        """Return the paused subjects: names of groups, and numbers of devices in decimal."""
         return frozenset(subject for (subject,) in self._rows("SELECT subject FROM pauses"))
 
     def pause(self, subject: str, *, is_paused: bool = True) -> None:
-        """Pause a group or a device, or let it go on. A gateway that runs notices it."""
+        """Pause a group or a device, or resume it. A running gateway notices the change."""
         statement = "INSERT OR IGNORE INTO pauses VALUES (?)" if is_paused else "DELETE FROM pauses WHERE subject = ?"
         with self._transaction() as database:
             database.execute(statement, (subject,))
 
     def request_retry(self, device: int, slot: str = "") -> None:
-        """Ask for new tries of a delivery. A gateway that runs carries it out, else the next one."""
+        """Request new tries of a delivery.
+
+        A running gateway carries out the request, or else the next one that starts.
+        """
         with self._transaction() as database:
             database.execute("INSERT INTO retries (device, slot) VALUES (?, ?)", (device, slot))
 
@@ -328,7 +338,7 @@ class GatewayState:
         return self._rows("SELECT number, device, slot FROM retries ORDER BY number")
 
     async def _write_waiting(self) -> None:
-        """Write what callers wait for, all of it in one transaction, until no caller waits."""
+        """Write the changes that callers wait for, in one transaction, until no caller waits."""
         loop = asyncio.get_running_loop()
         while self._waiting:
             waiting, self._waiting = self._waiting, []
@@ -348,7 +358,7 @@ class GatewayState:
         self._writing = None
 
     def _write(self, every: Sequence[StateChanges]) -> list[range]:
-        """Write changes in one transaction. Returns the numbers of the entries of each."""
+        """Write changes in one transaction. Returns the entry numbers for each change."""
         sequences = list[range]()
         # Of several states of one delivery, the newest is written.
         deliveries = {place: delivery for changes in every for place, delivery in changes.deliveries.items()}
@@ -390,7 +400,7 @@ class GatewayState:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit all changes of the ``with`` block together, or none of them."""
+        """Commit all changes of the ``with`` block together. If the block fails, no change is committed."""
         with self._lock, self._translated():
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -432,13 +442,13 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    """Check that a file is whole and ours, and create its tables."""
+    """Check that a file is undamaged and belongs to BlockOTA, and create its tables."""
     prepare_file(database, path, _MARK)
     database.executescript(_TABLES)
 
 
 def _insert_entries(database: sqlite3.Connection, entries: Sequence[bytes]) -> range:
-    """Put entries into the outbox. Returns their numbers, which follow one another: there is one writer."""
+    """Put entries into the outbox. Returns their numbers. They are consecutive, because there is only one writer."""
     if not entries:
         return range(0)
     database.executemany("INSERT INTO outbox (entry) VALUES (?)", [(entry,) for entry in entries])
@@ -449,7 +459,7 @@ def _insert_entries(database: sqlite3.Connection, entries: Sequence[bytes]) -> r
 def _insert_event(
     database: sqlite3.Connection, event: tuple[int, int, bytes], sequence: int, position: int | None = None
 ) -> None:
-    """Record an event by the device's number, and forget its oldest ones."""
+    """Record an event by the device's number, and delete the oldest events of the device."""
     device, counter, digest = event
     values = device, counter, digest, sequence, position
     database.execute("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?)", values)

@@ -1,12 +1,13 @@
-"""The gateway's time: the clock of the machine, of which no jump is believed at once.
+"""The gateway's time.
 
-A clock that is set wrong by a day would otherwise end the transfers, trials and orders of all devices at the same
-instant, and entries in a log cannot be taken back. The time therefore goes on by the seconds that the clock counts, and
-a jump is only noted: more than `LARGEST_STEP` seconds between two readings, or a step back. The time takes over the
-clock's value when a confirmed block agrees with it, or when it has counted on for `TRIAL` seconds.
+It follows the clock of the machine, but does not believe a jump of the clock at once. A clock that is wrong by a day
+would otherwise end the transfers, trials and orders of all devices at the same instant, and entries in a log cannot be
+withdrawn. The gateway's time therefore advances only by the seconds that the clock counts. A jump is only recorded:
+more than `LARGEST_STEP` seconds between two readings, or a step back. The time takes over the clock's value when a
+confirmed block agrees with it, or when the clock has run normally for `TRIAL` seconds.
 
-When the value is taken over, the deliveries wait longer by the same seconds: time in which the gateway did not watch is
-not counted against a device. The same rule covers a gateway that was stopped for a day.
+When the value is taken over, all deliveries wait longer by the same number of seconds. Time in which the gateway did
+not watch is therefore not counted against a device. The same rule applies to a gateway that was stopped for a day.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 LARGEST_STEP = 60
-"""Seconds between two readings of the clock from which on they are a jump. A gateway reads it each second."""
+"""The number of seconds between two readings of the clock that count as a jump. A gateway reads the clock each second.
+"""
 TRIAL = 600
-"""Seconds that a clock must count on after a jump."""
+"""Seconds for which a clock must run normally after a jump."""
 AGREEMENT = 600
 """Seconds by which the clock may differ from the time of a new block."""
 
@@ -29,7 +31,7 @@ class SteadyTime:
         last: the gateway's time when it was stopped; 0 for a new gateway.
 
     Attributes:
-        missed: seconds that were taken over at once since `take_missed` was called.
+        missed: seconds by which the time has jumped since `take_missed` was called.
     """
 
     def __init__(self, clock: Callable[[], int], *, last: int = 0) -> None:
@@ -55,7 +57,7 @@ class SteadyTime:
 
     @property
     def doubt(self) -> int:
-        """The seconds by which the clock is ahead of the time."""
+        """The seconds by which the clock is ahead of the gateway's time."""
         return self._seen - self._now
 
     def confirm(self, block_time: int) -> None:
@@ -65,7 +67,7 @@ class SteadyTime:
             self._take_over()
 
     def take_missed(self) -> int:
-        """Return the seconds that were taken over since the last call."""
+        """Return the seconds by which the time has jumped since the last call."""
         missed, self.missed = self.missed, 0
         return missed
 

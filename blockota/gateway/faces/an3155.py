@@ -1,15 +1,16 @@
-"""The face that flashes STM32 boards on the gateway's serial ports, by the bench's own code.
+"""The face that flashes STM32 boards on the gateway's serial ports.
 
-A visit to a board, in a thread:
+It uses the code of the bench. A visit to a board runs in a thread, in these steps:
 
-1. Connect, read the unique id, and look which release is in the flash. The last part of the device's alias must be the
-   unique id: another board at the port is left alone.
+1. Connect, read the unique id, and find out which release is in the flash. The last part of the device's alias must be
+   the unique id. If another board is at the port, it is not changed.
 2. Report the release at level C, because the gateway has read the flash itself.
-3. Flash the offered release: checks 1 to 5 on the confirmed record, 6 to 9 before anything is erased, 10 afterwards.
-4. If the flash was changed and the release is not proven in it, flash the release before it in the same way, if it is
-   still active and not below the floor, else the newest active one.
+3. Flash the offered release. Checks 1 to 5 run on the confirmed record, checks 6 to 9 run before anything is erased,
+   and check 10 runs afterwards.
+4. If the flash was changed but the release is not proven in it, flash the previous release in the same way. If the
+   previous release is no longer active, or is below the floor, flash the newest active release.
 
-Nothing is remembered between two visits, but the bench's journal of an interrupted run.
+Between two visits, only the bench's journal of an interrupted run is kept.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from firmware_host.flashing.journal import FlashJournal
 
 _KNOWN = ("devices", "poll", "retry", "wiring", "replace_unknown")
 _CONNECTED = 1
-"""The number of received bytes that is reported when the work on a board begins."""
+"""The number of received bytes that the face reports when the work on a board begins."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class FlashSettings:
     Attributes:
         lines: the serial line of each board, by the number of the device.
         poll: seconds between two visits to a board without an offer; each visit stops the board's program.
-        retry: seconds after which a board is visited again whose visit failed.
-        consent: what may be replaced. The core has decided about downgrades; the floor stays.
+        retry: seconds until the next visit to a board after a failed visit.
+        consent: what may be replaced. The core has already decided on downgrades, and the floor stays in force.
     """
 
     lines: Mapping[int, BoardLine]
@@ -92,12 +93,12 @@ class FlashSettings:
 
 @dataclass(frozen=True)
 class FoundBoard:
-    """What a look at a board found.
+    """The result of a look at a board.
 
     Attributes:
         unique_id: the unique id of the chip; empty if it cannot be read.
         release: the release in its flash; None if there is none.
-        is_blank: whether its flash is erased.
+        is_blank: whether the flash of the board is erased.
     """
 
     unique_id: str
@@ -112,8 +113,8 @@ class BoardFlasher:
     Attributes:
         line: the serial line.
         journals: the folder of the journals of interrupted runs.
-        consent: what may be replaced.
-        stop: ends the work between two commands of the bootloader.
+        consent: the contents that may be replaced.
+        stop: ends the work between two bootloader commands.
         has_erased: whether the last run may have changed the flash.
     """
 
@@ -124,7 +125,7 @@ class BoardFlasher:
     has_erased: bool = False
 
     def look(self, releases: Sequence[Release]) -> FoundBoard:
-        """Look at the board, and start its program again.
+        """Find out what is on the board, and start its program again.
 
         Raises:
             BoardError: the board does not answer.
@@ -142,7 +143,7 @@ class BoardFlasher:
 
         Raises:
             VerificationError: one of checks 6 to 9 failed; nothing was changed.
-            BoardError: the link failed, or check 10.
+            BoardError: the link failed, or check 10 failed.
         """
         self.has_erased = False
         own = tuple(one for one in known if one.product == proven.release.product)
@@ -195,7 +196,7 @@ class FlashFace:
             self._changed[device].set()
 
     async def _serve(self, visit: FlashVisit) -> None:
-        """Visit a board again and again. A failure that repeats is logged once."""
+        """Visit a board repeatedly. A repeated failure is logged only once."""
         number, failure = visit.number, ""
         while True:
             self._changed[number].clear()
@@ -220,7 +221,7 @@ class FlashVisit:
     Attributes:
         core: the gateway's core.
         number: the number of the device.
-        flasher: the work at its port.
+        flasher: the work at the port of the board.
     """
 
     core: Core
@@ -228,7 +229,7 @@ class FlashVisit:
     flasher: BoardFlasher
 
     async def run(self) -> None:
-        """Do what is next for the board.
+        """Take the next step for the board.
 
         Raises:
             BlockOTAError: the visit failed.
@@ -238,7 +239,10 @@ class FlashVisit:
         found = await asyncio.to_thread(self.flasher.look, known)
         if device is None or not found.unique_id or device.name.rpartition("/")[2].lower() != found.unique_id:
             await self.core.warn(self.number, f"the board at the port has the unique id {found.unique_id or 'unknown'}")
-            raise BoardError("another board is at the port", why=f"it has the unique id {found.unique_id or 'unknown'}")
+            raise BoardError(
+                "another board is at the port",
+                why=f"the board at the port has the unique id {found.unique_id or 'unknown'}",
+            )
         if found.release:
             await self._report(found.release.sha256, found.unique_id)
 
@@ -253,7 +257,7 @@ class FlashVisit:
         await self.core.reported(self.number, report)
 
     async def _install(self, offer: DeviceOffer, found: FoundBoard) -> None:
-        """Flash the offered release; restore another one if it fails after the flash was changed."""
+        """Flash the offered release. If this fails after the flash was changed, restore another release."""
         await self.core.offered(self.number, offer.job)
         await self.core.progress(self.number, offer.job, _CONNECTED)
         facts, release = next(
@@ -276,7 +280,9 @@ class FlashVisit:
             await self._restore(found)
 
     async def _restore(self, found: FoundBoard) -> None:
-        """Flash the release that the device ran before, else the newest active one.
+        """Flash the release that the device ran before.
+
+        If this is not allowed, flash the newest active release.
 
         Raises:
             BlockOTAError: no release can be flashed.
@@ -292,7 +298,7 @@ class FlashVisit:
         ]
         candidates.sort(key=lambda pair: (pair[1].release.sha256 == delivery.running, pair[1].release.version))
         if not candidates:
-            raise BoardError("the board has no program", why="no other active release is here to be flashed")
+            raise BoardError("the board has no program", why="the gateway has no other active release for it")
         await self._flash(*candidates[-1], found.unique_id)
 
     async def _flash(self, facts: ComponentFacts, chosen: ReleaseFacts, unique_id: str) -> None:
@@ -304,10 +310,10 @@ class FlashVisit:
 
 
 def _prove(facts: ComponentFacts, chosen: ReleaseFacts) -> ProvenRelease:
-    """Run checks 1 to 5 on the confirmed record and the file."""
+    """Run checks 1 to 5 on the confirmed record and the image file."""
     component, path = facts.component, chosen.image.path if chosen.image else None
     if path is None:
-        raise BoardError("the image is not here", why="it was not found yet")
+        raise BoardError("the gateway does not have the image", why="it has not been found yet")
     answer = ChainAnswer(
         chain_id=component.chain_id,
         contract=component.contract,

@@ -1,9 +1,9 @@
 """The DDI face: hawkBit's device interface over HTTPS, for SWUpdate, RAUC and other Linux clients.
 
-A device polls. If it has an offer, the answer has a link to the action, and the action has a link to the image. The
-device sends feedback about the action, at last ``closed``. SWUpdate sends this after the restart, when the boot loader
-has kept the new system. It therefore counts as the device's report that it runs the image (evidence level B), unless
-the device names its running image itself, by the attribute ``blockota.image``.
+A device polls. If the device has an offer, the answer has a link to the action, and the action has a link to the image.
+The device sends feedback about the action, and ``closed`` comes last. SWUpdate sends ``closed`` after the restart, when
+the boot loader has kept the new system. It therefore counts as the device's report that it runs the image (evidence
+level B). If the device names its running image itself, by the attribute ``blockota.image``, that report counts instead.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ from blockota.repository.server import Listening, listen, tls_context
 from blockota.settings_table import SettingsTable
 
 REPORTERS = "ddi-reporters"
-"""The file with the numbers of the devices that name their running image: their success alone is not a report."""
+"""The file with the numbers of the devices that name their running image. For these devices, a stated success is not
+yet a report."""
 _MAX_BODY, _BODY_TIME = 1 << 16, 30
-"""The largest body of a request in bytes, and the seconds within which it must arrive."""
+"""The largest body of a request in bytes, and the number of seconds within which the body must arrive."""
 _MAX_CONNECTIONS, _MAX_HEADERS, _KEEP_ALIVE, _STALL = 2000, 1 << 14, 75, 60
 _INTRODUCTION = 3600
-"""Seconds after which a device is asked for its attributes again, even if it ended no action."""
+"""Seconds after which a device is asked for its attributes again, even if it ended no action in the meantime."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PAUSE = re.compile(r"[0-9]{2}:[0-5][0-9]:[0-5][0-9]", re.ASCII)
@@ -62,7 +63,7 @@ _STATUSES: tuple[tuple[type[BlockOTAError], HTTPStatus], ...] = (
     (StoreError, HTTPStatus.SERVICE_UNAVAILABLE),
     (BlockOTAError, HTTPStatus.BAD_REQUEST),
 )
-"""The status for an error of the core; the first match counts."""
+"""The HTTP status for an error of the core. The first matching class counts."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ class DdiSettings:
     Attributes:
         host: address to listen on.
         port: port to listen on.
-        certificate: PEM file with the server's certificate; None serves plain HTTP, on loopback only.
-        key: PEM file with its private key.
+        certificate: PEM file with the server's certificate. With None, plain HTTP is served, on loopback only.
+        key: PEM file with the private key of the certificate.
         tenant: first part of the paths.
         pause: time between two polls of a device, as ``HH:MM:SS``.
     """
@@ -121,7 +122,8 @@ class DdiFace:
     Args:
         settings: the settings.
         context: the gateway around the face.
-        stall_seconds: a connection without progress is dropped after one to two times as many seconds.
+        stall_seconds: a connection without progress is dropped after this time, and at the latest after twice this
+            time.
     """
 
     name = "ddi"
@@ -138,11 +140,11 @@ class DdiFace:
 
     @property
     def port(self) -> int:
-        """The port on which the face listens, which the system chooses if the setting is 0."""
+        """The port on which the face listens. If the setting is 0, the system chooses the port."""
         return self._port
 
     def offer_changed(self, device: int) -> None:
-        """Do nothing: devices poll."""
+        """Do nothing, because devices poll."""
 
     async def run(self, core: Core, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve devices until the task is cancelled.
@@ -199,7 +201,7 @@ class DdiFace:
         )
 
     async def _image(self, request: Request) -> Response:
-        """Serve a proven image or a delta by its SHA-256 to devices of other faces. Images are public."""
+        """Serve a proven image or a delta, named by its SHA-256, to devices of other faces. Images are public."""
         digest = request.path_params["sha256"]
         if _DIGEST.fullmatch(digest):
             for folder in ("images", "deltas"):
@@ -209,7 +211,7 @@ class DdiFace:
         raise HTTPException(HTTPStatus.NOT_FOUND)
 
     def _guarded(self, core: Core, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
-        """Return a handler that serves an authenticated device, and answers errors of the core."""
+        """Return a handler that authenticates the device and translates errors of the core."""
 
         async def endpoint(request: Request) -> Response:
             if request.path_params["tenant"] != self._settings.tenant:
@@ -227,10 +229,10 @@ class DdiFace:
         return endpoint
 
     async def _authenticated(self, core: Core, request: Request) -> int:
-        """Return the number of the device that the request comes from.
+        """Return the number of the device that sent a request.
 
         Raises:
-            HTTPException: the id or the token is wrong; the answer does not show which one.
+            HTTPException: the id or the token is wrong. The answer does not reveal which of the two is wrong.
         """
         name = request.path_params["id"]
         kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -305,7 +307,7 @@ class DdiFace:
         """
         product = offer.component.product if offer.is_configuration else None
         if core.state(number, product).stage not in _FETCHED:
-            raise ValueError("the device reports a success, and did not fetch the image")
+            raise ValueError("the device reports a success, but did not fetch the image")
         # One call, so that a gateway that is killed has recorded all of the message or nothing: a device whose success
         # proves what it runs, or one that names its image itself, later.
         if number in self._names_image and not offer.is_configuration:
@@ -325,7 +327,7 @@ class DdiFace:
         return JSONResponse(cancellation(action))
 
     async def _canceled(self, _: Core, number: int, request: Request) -> Response:
-        """Forget an action, whether the device cancelled it or refused to: it reports the outcome all the same."""
+        """Forget an action, whether the device cancelled it or refused to. The device still reports the outcome."""
         read_feedback(await _body(request))
         self._end(number, _action(request))
         return Response()
@@ -344,7 +346,7 @@ class DdiFace:
         return response
 
     def _offer(self, core: Core, number: int) -> DeviceOffer | None:
-        """Return the offer to make: the one that the device has begun, else the firmware, else a configuration."""
+        """Return the offer to make: the offer that the device has begun, else the firmware, else a configuration."""
         offers = sorted(core.offers(number), key=lambda one: one.is_configuration)
         taken = self._taken.get(number)
         return next((one for one in offers if one.job == taken), offers[0] if offers else None)
@@ -369,7 +371,7 @@ class DdiFace:
         return f"{place}/{self._settings.tenant}/controller/v1/{request.path_params['id']}"
 
     async def _hashes_of(self, offer: DeviceOffer) -> FileHashes:
-        """Return the hashes of a proven file, computed once."""
+        """Return the hashes of a proven file. They are computed once."""
         if offer.image not in self._hashes:
             self._hashes[offer.image] = await asyncio.to_thread(_hash_file, offer.path, offer.image)
         return self._hashes[offer.image]
@@ -403,7 +405,7 @@ def _hash_file(path: Path, image: bytes) -> FileHashes:
     """Hash a proven file.
 
     Raises:
-        StoreError: the file is not the image any more.
+        StoreError: the content of the file is no longer the image.
     """
     hashes = [hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False), hashlib.sha256()]
     with path.open("rb") as file:
@@ -411,7 +413,10 @@ def _hash_file(path: Path, image: bytes) -> FileHashes:
             for one in hashes:
                 one.update(part)
     if hashes[2].digest() != image:
-        raise StoreError(f"the file {path} is not the image of its name", remedy="remove it; it is fetched again")
+        raise StoreError(
+            f"the file {path} does not have the SHA-256 in its name",
+            remedy="remove the file; the gateway then fetches it again",
+        )
     return FileHashes(*(one.hexdigest() for one in hashes))
 
 
@@ -419,7 +424,7 @@ def _action(request: Request) -> int:
     """Return the number of the action in the path.
 
     Raises:
-        HTTPException: it is not a number.
+        HTTPException: the number is malformed.
     """
     name = request.path_params["action"]
     if not _NUMBER.fullmatch(name):
@@ -431,7 +436,7 @@ async def _body(request: Request) -> bytes:
     """Read the body of a request.
 
     Raises:
-        HTTPException: it is too long, too slow, or not JSON.
+        HTTPException: the body is too long, too slow, or not JSON.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() not in _JSON_TYPES:
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON")

@@ -1,6 +1,6 @@
 """The documents of hawkBit's direct device integration (DDI), version 1. Pure.
 
-The sources are the DDI API of Eclipse hawkBit, and what SWUpdate 2022.12 reads of it.
+The sources are the DDI API of Eclipse hawkBit, and the parts of it that SWUpdate 2022.12 reads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MAX_DETAILS = 1000
 
 @dataclass(frozen=True)
 class Feedback:
-    """How far a device is with an action.
+    """The state of an action, as the device reports it.
 
     Attributes:
         execution: the word of DDI, such as ``proceeding`` or ``closed``.
@@ -50,7 +50,7 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Attributes:
-    """What a device reports about itself; None for what it does not report."""
+    """The attributes that a device reports about itself. An attribute that it does not report is None."""
 
     image: bytes | None = None
     version: str | None = None
@@ -59,7 +59,10 @@ class Attributes:
 
 @dataclass(frozen=True)
 class FileHashes:
-    """The hashes of a proven file that DDI names, in hexadecimal. A client checks some of them, SWUpdate the SHA-1."""
+    """The hashes of a proven file that DDI names, in hexadecimal.
+
+    A client checks some of them; SWUpdate checks the SHA-1.
+    """
 
     sha1: str
     md5: str
@@ -90,7 +93,7 @@ def read_attributes(raw: bytes) -> Attributes:
     """Read the attributes that a device sends as ``configData``. Other attributes are ignored.
 
     Raises:
-        ValueError: the bytes are not attributes, or one of ours has another form.
+        ValueError: the bytes are not attributes, or an attribute that BlockOTA defines has a wrong form.
     """
     try:
         data = mapping(load_object(raw), "data")
@@ -103,13 +106,13 @@ def read_attributes(raw: bytes) -> Attributes:
 
 
 def read_range(header: str, size: int) -> tuple[int, int] | None:
-    """Read the header ``Range`` (RFC 9110, section 14.2) for a file of some bytes.
+    """Read the header ``Range`` (RFC 9110, section 14.2) for a file of a given size.
 
     Returns:
-        The first byte and the byte after the last one; None for a header that is to be ignored.
+        The first byte and the byte after the last byte; None for a header that must be ignored.
 
     Raises:
-        ValueError: no byte of the range is in the file.
+        ValueError: the range lies outside of the file.
     """
     match = _RANGE.fullmatch(header.replace(" ", ""))
     if not match or not any(match.groups()):
@@ -119,22 +122,22 @@ def read_range(header: str, size: int) -> tuple[int, int] | None:
     if first and last and int(last) < start:
         return None
     if start >= size or (not first and not int(last)):
-        raise ValueError("no byte of the range is in the file")
+        raise ValueError("the range lies outside of the file")
     return start, min(stop, size)
 
 
 def polling(base: str, *, pause: str, job: int | None, canceled: int | None, asks_attributes: bool) -> dict[str, Any]:
     """Return the answer to a poll.
 
-    An update that is to wait has no link. It is never answered with a closed maintenance window or ``update: skip``:
-    SWUpdate would report it as installed.
+    An update that must wait has no link. It is never answered with a closed maintenance window or ``update: skip``,
+    because SWUpdate would report such an update as installed.
 
     Args:
         base: URL of the device's resource.
         pause: time between two polls, as ``HH:MM:SS``.
-        job: number of the offer; None without one.
-        canceled: number of an action that the device is to cancel; None for none.
-        asks_attributes: whether the device is to send its attributes.
+        job: number of the offer; None without an offer.
+        canceled: number of an action that the device must cancel; None if there is none.
+        asks_attributes: whether the device must send its attributes.
     """
     links: dict[str, Any] = {}
     if asks_attributes:

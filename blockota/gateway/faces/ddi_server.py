@@ -1,4 +1,4 @@
-"""The HTTP server of the DDI face: uvicorn, without its handling of signals, and with a limit for slow clients."""
+"""The HTTP server of the DDI face. It is uvicorn, without signal handlers, and with a time limit for slow clients."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from blockota.repository.connection import queued_bytes
 
 
 class DdiServer(uvicorn.Server):
-    """A server that leaves signals to the gateway, and can drop connections that make no progress."""
+    """A server that leaves signals to the gateway, and drops connections that make no progress."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signals."""
         yield
 
     async def drop_stalled(self, seconds: float) -> None:
-        """Drop each connection that made no progress for some seconds, until the task is cancelled.
+        """Drop each connection that makes no progress for some seconds.
 
-        uvicorn waits without end for the rest of a request's headers, and for a client that does not read.
+        This runs until the task is cancelled. uvicorn itself would wait without end for the rest of a request's
+        headers, and for a client that does not read.
         """
         seen: dict[Any, tuple[object, ...]] = {}
         while True:
@@ -36,6 +37,6 @@ class DdiServer(uvicorn.Server):
 
 
 def _progress_of(connection: Any) -> tuple[object, ...]:
-    """Return what changes when a request is received or answered, or when the client reads."""
+    """Return values that change when a request is received or answered, or when the client reads."""
     cycle = connection.cycle
     return cycle, cycle is not None and cycle.response_complete, queued_bytes(connection.transport)

@@ -1,4 +1,4 @@
-"""The HTTP response with a proven image, or with a range of it."""
+"""The HTTP response with a proven image, or with a byte range of it."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from starlette.types import Receive, Scope, Send
 from blockota.gateway.faces.ddi_documents import read_range
 
 _PART = 1 << 18
-"""Bytes that are read and sent at once. The file is in the page cache, so that reading does not wait."""
+"""The number of bytes that are read and sent at once. The file is in the page cache, so reading does not wait."""
 _REPORT_SECONDS = 30
 
 Report = Callable[[int], Awaitable[object]]
-"""Is called with the bytes of an image that were sent."""
+"""Called with the number of bytes of an image that were sent."""
 
 
 class ImageResponse(Response):
-    """A proven file, or the range of it that the request asks for.
+    """A proven file, or the byte range of it that the request asks for.
 
-    An interrupted download is resumed by ``Range``. The header ``If-Range`` with another entity tag gets the whole
-    image, so that two images are never joined.
+    A client resumes an interrupted download with the header ``Range``. If the header ``If-Range`` has another entity
+    tag, the response is the whole image, so that parts of two images are never joined.
 
     Args:
         request: the request.
         path: the file.
-        image: its SHA-256.
-        size: its size in bytes.
-        report: called about twice a minute during a download; an error of it ends the download.
+        image: SHA-256 of the file.
+        size: size of the file in bytes.
+        report: called about twice a minute during a download. An exception that it raises ends the download.
     """
 
     def __init__(self, request: Request, path: Path, image: bytes, size: int, *, report: Report | None = None) -> None:
@@ -57,7 +57,7 @@ class ImageResponse(Response):
         self.headers["content-length"] = str(self.stop - self.start)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the interface
-        """Send the response; a client that reads slowly is waited for."""
+        """Send the response. The function waits for a client that reads slowly."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if not self._is_head:
             leaving = asyncio.create_task(_disconnected(receive))

@@ -1,12 +1,13 @@
-"""The face for IP devices: AWS IoT Jobs and Device Shadow, and events, through an MQTT broker.
+"""The face for devices with IP.
 
-The notice of a device's next job is retained, so that a device that was off line gets it whatever the broker lost. The
-face publishes all notices again whenever it connects. A request is answered in ``…/accepted`` or ``…/rejected`` when
-the core has written its contents to the disk: a device repeats a request that is not answered.
+It uses AWS IoT Jobs, Device Shadow and events, through an MQTT broker. The notice of a device's next job is retained,
+so that a device that was off line gets it later. The face publishes all notices again whenever it connects, in case the
+broker lost them. A request is answered in ``…/accepted`` or ``…/rejected`` when the core has written its contents to
+the disk. A device repeats a request that is not answered.
 
-Every entry of the log is published for management systems, in the log's order. A broker may lose the messages of its
-last half minute when it is killed. So the face remembers what it published a minute ago, and begins there when it
-connects: a subscriber drops an entry whose index it has.
+Every entry of the log is published for management systems, in the order of the log. A broker that is killed may lose
+the messages of its last half minute. The face therefore remembers what it had published a minute ago, and continues
+from there when it connects. A subscriber must drop an entry whose index it already has.
 """
 
 from __future__ import annotations
@@ -59,12 +60,15 @@ from blockota.settings_table import SettingsTable
 
 STATE_NAME, _BROKER = "mqtt.sqlite", "localhost:8883"
 SAVED_AFTER = 60
-"""Seconds after which a broker has a message on its disk: twice the interval in `blockota.messaging.mosquitto`."""
+"""Seconds after which a broker has a message on its disk. This is twice the interval in `blockota.messaging.mosquitto`.
+"""
 _WINDOW, _MAX_IN_WINDOW = 10, 60
-"""A device that sends more messages than this in a window of seconds is not answered until the next window."""
+"""A window in seconds, and the maximum number of a device's messages in it. A device that exceeds the maximum is not
+answered until the next window."""
 _AT_WORK, _FEED_PAUSE = 512, 1.0
 _NOTIFIED = 32
-"""Devices whose notices are made before they are published: others need not wait for all of them."""
+"""The number of devices whose notices are made before they are published, so that other devices need not wait for all
+of them."""
 _CHANGING = ("nonce", "delta", "order", "notBefore", "deadline")
 """The fields that can change in the document of a job."""
 _SHADOW_KINDS = (RequestKind.SHADOW_GET, RequestKind.SHADOW_UPDATE)
@@ -112,11 +116,11 @@ def _addresses(table: SettingsTable) -> deque[tuple[str, int]]:
 
 @dataclass(frozen=True)
 class BrokerAccess:
-    """How the face reaches the broker.
+    """The ways in which the face connects to the broker.
 
     Attributes:
         as_gateway: connects as the gateway.
-        as_probe: connects as the probe, `blockota.gateway.faces.mqtt_probe`.
+        as_probe: connects as the probe of `blockota.gateway.faces.mqtt_probe`.
         as_stranger: connects without a user name.
         forget: removes the credentials of a device, if it has any.
     """
@@ -128,10 +132,10 @@ class BrokerAccess:
 
 
 class MqttFace:
-    """The face.
+    """The face that serves devices through an MQTT broker.
 
     Args:
-        context: the surroundings.
+        context: the surroundings of the face.
         broker: the broker.
         documents: makes the documents of offers.
     """
@@ -147,7 +151,7 @@ class MqttFace:
         self._published: deque[tuple[int, int]] = deque()
 
     def offer_changed(self, device: int) -> None:
-        """Have a device notified."""
+        """Mark a device for notification."""
         self._changed.add(device)
         self._wake.set()
 
@@ -172,7 +176,9 @@ class MqttFace:
         """
         for topic in SUBSCRIPTIONS:
             if not await connection.subscribe(topic):
-                raise MessagingError("the message broker is not ready", why=f"it refuses the subscription to {topic}")
+                raise MessagingError(
+                    "the message broker is not ready", why=f"the broker refuses the subscription to {topic}"
+                )
         early = await check_access(connection, self._broker.as_probe, self._broker.as_stranger)
         self._context.log(self.name, "connected")
         session = _Session(core, connection, self._context, self._desks(core), self._limits)
@@ -189,7 +195,7 @@ class MqttFace:
         return JobDesk(*parts), ShadowDesk(*parts)
 
     async def _notify(self, session: _Session, core: Core) -> NoReturn:
-        """Publish notices: at first those of all devices, then those of devices whose offers changed."""
+        """Publish notices, first for all devices, then for devices whose offers changed."""
         self._changed.update(core.numbers())
         self._wake.set()
         while True:
@@ -234,7 +240,7 @@ class MqttFace:
 
 
 class _Session:
-    """Answers the requests that arrive in one connection."""
+    """Answers the requests that arrive on one connection."""
 
     def __init__(
         self,
@@ -259,7 +265,7 @@ class _Session:
         }
 
     def notices(self, number: int) -> list[Message]:
-        """Return the notices for a device: its next job if it changed, and its missing configurations."""
+        """Return the notices for a device: its next job if the job changed, and its missing configurations."""
         device = self._core.device(number)
         if device is None:
             return []
@@ -282,7 +288,10 @@ class _Session:
         return [Message(shadow_delta(number), _json(fields))]
 
     async def read(self, early: list[Message], tasks: asyncio.TaskGroup) -> None:
-        """Answer requests; those of one device one after the other, those of several devices at the same time."""
+        """Answer requests.
+
+        The requests of one device are answered in order, those of several devices at the same time.
+        """
         at_work = asyncio.Semaphore(_AT_WORK)
 
         async def in_turn(before: asyncio.Task[None] | None, topic: RequestTopic, payload: bytes) -> None:
@@ -315,7 +324,10 @@ class _Session:
             del self._turns[thing]
 
     async def _admitted(self, message: Message) -> RequestTopic | None:
-        """Return the topic of a request; None for a message that is not answered. The log gets a warning about it."""
+        """Return the topic of a request.
+
+        Returns None for a message that is not answered; the log then gets a warning about it.
+        """
         try:
             topic = RequestTopic.parse(message.topic)
         except ValueError as error:
@@ -386,7 +398,7 @@ class _Session:
 
 
 class _Limits:
-    """Counts the messages of each device in the present window of time."""
+    """Counts the messages of each device in the current window of time."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock, self._window = clock, 0
@@ -402,7 +414,7 @@ class _Limits:
 
 
 def _code(topic: RequestTopic, code: RejectCode) -> object:
-    """Return the code of a rejection: AWS has words for jobs and numbers for shadows."""
+    """Return the code of a rejection. AWS uses words for jobs, and numbers for shadows."""
     if topic.kind not in _SHADOW_KINDS:
         return code
     return INVALID if code is not RejectCode.INTERNAL else 500
@@ -413,6 +425,9 @@ def _json(fields: Mapping[str, Any]) -> bytes:
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:
-    """Return the error that matters: a defect or a refusal before a lost connection, which tasks report alike."""
+    """Return the most important error.
+
+    A defect or a refusal is more important than a lost connection, although tasks report all alike.
+    """
     found = [error for error in errors.exceptions if not isinstance(error, MessagingError)]
     return (found or list(errors.exceptions))[0]

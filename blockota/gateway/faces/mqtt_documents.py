@@ -12,8 +12,8 @@ The fields of a document::
     jws                                 compact JWS, ES256: the gateway's signature of all fields above, and of the
                                         fields thing, job and gateway
 
-A device that ignores the signature trusts the broker for what it is to fetch. It never needs to trust the broker for
-the image, if it compares the SHA-256 with the record on the chain.
+A device that ignores the signature trusts the broker to name the right image. The device need not trust the broker for
+the bytes of the image, if it compares their SHA-256 with the record on the chain.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from blockota.gateway.identity_key import IdentityKey
 DOCUMENT_KIND = "blockota-job+json"
 """The header ``typ`` of the gateway's signature."""
 MAX_CONTENT = 2048
-"""The maximum size in bytes of a configuration that the document itself has."""
+"""The maximum size in bytes of a configuration that is part of the document itself."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DocumentMaker:
 
     Attributes:
         gateway: UUID of the gateway's identity, which names the key.
-        key: the key; None makes documents without a signature.
+        key: the key; None makes unsigned documents.
         uri_of: returns the URI of a file by its SHA-256.
     """
 
@@ -95,7 +95,7 @@ class DocumentMaker:
 
 
 def _content(offer: DeviceOffer) -> str | None:
-    """Return a small configuration as text: the SHA-256 of its UTF-8 is that of the image."""
+    """Return a small configuration as text. The SHA-256 of its UTF-8 encoding equals the SHA-256 of the image."""
     if not offer.is_configuration or offer.size > MAX_CONTENT:
         return None
     try:

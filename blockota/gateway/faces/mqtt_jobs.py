@@ -1,4 +1,4 @@
-"""The requests of MQTT devices about updates: AWS IoT Jobs."""
+"""The requests of MQTT devices about updates, as AWS IoT Jobs defines them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RejectedRequestError(Exception):
         code: the code of the answer.
         why: the message of the answer.
         fields: further fields of the answer.
-        is_warned: whether the log gets a warning too.
+        is_warned: whether a warning is also logged.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class JobDesk:
     clock: Clock
 
     def next_job(self, thing: int, offers: Iterable[DeviceOffer]) -> dict[str, Any] | None:
-        """Return the execution that a device is to begin or to continue; None without one.
+        """Return the execution that a device must begin or continue; None if there is none.
 
         Args:
             thing: number of the device.
@@ -99,7 +99,7 @@ class JobDesk:
         return {"execution": self._known(thing, job)[1].as_fields()}
 
     async def update(self, thing: int, job: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Process what a device states about its job."""
+        """Process a device's update of the status of its job."""
         update = JobUpdate.parse(fields)
         offer = next((one for one in self._offers(thing) if str(one.job) == job), None)
         product, before = (offer.release.product, self._execution(thing, offer)) if offer else self._known(thing, job)
@@ -133,7 +133,7 @@ class JobDesk:
         """Pass an update to the core.
 
         Raises:
-            RejectedRequestError: the core does not take it.
+            RejectedRequestError: the core does not accept the update.
             RefusedError: the core refuses a statement.
             ValueError: a detail is not valid.
         """
@@ -180,7 +180,10 @@ class JobDesk:
             await self.core.offered(thing, offer.job)
 
     def _execution(self, thing: int, offer: DeviceOffer) -> JobExecution:
-        """Return the execution of an offer: the one that is kept, if it is of this job and has not ended."""
+        """Return the execution of an offer.
+
+        It is the stored execution, if that belongs to this job and has not ended.
+        """
         kept = self.store.execution(thing, offer.release.product)
         if kept and kept.job == offer.job and not kept.status.is_end:
             return kept
@@ -198,7 +201,10 @@ class JobDesk:
 
 
 def _report(update: JobUpdate, product: str, statement: bytes | None) -> Report | None:
-    """Return what a successful update states about the running image; None if it only states that the job succeeded."""
+    """Return what a successful update states about the running image.
+
+    Returns None if it only states that the job succeeded.
+    """
     image = update.details.get("sha256")
     digest = bytes.fromhex(image) if image is not None else None
     if digest is None and statement is not None:

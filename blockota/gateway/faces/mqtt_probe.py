@@ -1,8 +1,9 @@
-"""The check that the broker keeps devices apart, before a gateway serves them.
+"""The check that the broker keeps devices apart.
 
-A broker may grant each subscription and deliver nothing, or take each message and drop it. So the check looks at what
-arrives. The probe signs in as device 0, which no device is: a broker that limits devices by their user name limits the
-probe alike. The gateway and the probe send to another device's topics first, and to those of the probe then.
+It runs before a gateway serves the devices. A broker may grant each subscription but deliver nothing, or accept each
+message but drop it. The check therefore observes which messages arrive. The probe signs in as device 0, a number that
+no device has. A broker that limits devices by their user name limits the probe in the same way. The gateway and the
+probe first send to the topics of another device, and then to the topics of the probe.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ PROBE = "0"
 TIMEOUT = 10.0
 """Seconds in which the probe's own messages must arrive."""
 _OTHER = "probed"
-"""A device that no number names."""
+"""A device name that is not a number."""
 _LISTENED = ("$aws/things/#", f"$aws/things/{_OTHER}/jobs/#", notify_next("+"), "#", notify_next(PROBE))
 _SENT = "$aws/things/{}/jobs/start-next"
 
 
 async def check_access(gateway: BrokerConnection, as_probe: Connect, as_stranger: Connect) -> list[Message]:
-    """Check that a device gets and sends its own messages alone.
+    """Check that a device receives and sends only its own messages.
 
     Args:
         gateway: the gateway's connection, with its subscriptions.
@@ -33,7 +34,7 @@ async def check_access(gateway: BrokerConnection, as_probe: Connect, as_stranger
         as_stranger: connects without a user name.
 
     Returns:
-        The messages of devices that arrived meanwhile.
+        The messages of devices that arrived during the check.
 
     Raises:
         RefusedError: the broker does not keep devices apart.
@@ -47,7 +48,9 @@ async def check_access(gateway: BrokerConnection, as_probe: Connect, as_stranger
     async with as_probe() as probe:
         granted = [await probe.subscribe(topic) for topic in _LISTENED]
         if not granted[-1]:  # a cluster without a leader refuses for some seconds
-            raise MessagingError("the message broker is not ready", why="it refuses a device's own subscription")
+            raise MessagingError(
+                "the message broker is not ready", why="the broker refuses a device's own subscription"
+            )
         for thing in (_OTHER, PROBE):
             await gateway.publish(notify_next(thing), b"")
         for message in await _until(probe.messages(), notify_next(PROBE), "does not deliver a device's own messages"):
@@ -62,7 +65,7 @@ async def check_access(gateway: BrokerConnection, as_probe: Connect, as_stranger
 
 
 async def _until(messages: AsyncIterator[Message], topic: str, otherwise: str) -> list[Message]:
-    """Return the messages up to the first one with a topic."""
+    """Return the messages up to the first message with a given topic."""
     arrived: list[Message] = []
     try:
         async with asyncio.timeout(TIMEOUT):
@@ -79,6 +82,6 @@ def _refused(why: str) -> RefusedError:
     return RefusedError(
         "the message broker is not used, because it does not keep devices apart",
         why=why,
-        remedy="let each device use the topics of its own number alone, as the files of the broker do that BlockOTA "
+        remedy="let each device use only the topics of its own number, as the files of the broker do that BlockOTA "
         "writes for mosquitto",
     )

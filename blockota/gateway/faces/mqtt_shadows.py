@@ -1,11 +1,12 @@
-"""The requests of MQTT devices about their configuration and their state: the AWS Device Shadow.
+"""The requests of MQTT devices about their configuration and their state, as the AWS Device Shadow defines them.
 
-``state.reported`` of a device has ``firmware`` and ``configuration``, objects by product with the fields ``sha256``,
-``version``, ``confirmed`` and ``receipt``, and beside them ``hardware`` and ``uniqueId``. A device that does not take a
-configuration reports its hash as ``refused``, with a ``reason``. The gateway keeps other fields without reading them.
+``state.reported`` of a device has four parts. ``firmware`` and ``configuration`` are objects with one field for each
+product, whose value has the fields ``sha256``, ``version``, ``confirmed`` and ``receipt``. The other parts are
+``hardware`` and ``uniqueId``. A device that refuses a configuration reports its hash as ``refused``, with a ``reason``.
+The gateway stores other fields without reading them.
 
-``state.desired`` is written by the gateway alone: ``configuration`` has the document of each configuration that the
-device is to have, and ``nonce`` is what its next signed statement must have.
+Only the gateway writes ``state.desired``. ``configuration`` has the document of each configuration that the device must
+have. ``nonce`` is the nonce that the device's next signed statement must contain.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ class ShadowDesk:
     clock: Clock
 
     def refresh(self, thing: int, every: Iterable[DeviceOffer] | None = None) -> Shadow:
-        """Bring the wanted configurations of a device up to date with the core's offers.
+        """Update the desired configurations of a device from the core's offers.
 
         Args:
             thing: number of the device.
-            every: all offers to the device; None asks the core.
+            every: all offers to the device; with None, the core is asked.
         """
         shadow = self.store.shadow(thing)
         found = self.core.offers(thing) if every is None else every
@@ -85,7 +86,7 @@ class ShadowDesk:
         if not isinstance(state, dict) or not isinstance(state.get("reported") or {}, dict):
             raise RejectedRequestError(INVALID, "the request has no object state.reported")
         if state.get("desired") is not None:
-            raise RejectedRequestError(FORBIDDEN, "state.desired is written by the gateway alone")
+            raise RejectedRequestError(FORBIDDEN, "only the gateway writes state.desired")
         version = self.store.shadow(thing).version
         if fields.get("version") not in (None, version):
             why = f"the version is {version}, not {fields['version']!r:.20}"
@@ -134,7 +135,7 @@ class ShadowDesk:
 
 
 def _same_or_new(before: Mapping[str, Any] | None, document: dict[str, Any]) -> Mapping[str, Any]:
-    """Return the document that the shadow has if it differs in the signature alone: ECDSA signatures are random."""
+    """Return the shadow's present document if only the signature differs. ECDSA signatures are random."""
     if before and {**before, "jws": ""} == {**document, "jws": ""}:
         return before
     return document

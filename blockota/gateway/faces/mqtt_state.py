@@ -1,8 +1,8 @@
-"""What the MQTT face keeps on disk: the executions of jobs, the shadows, and how much of the log was published.
+"""The data that the MQTT face keeps on disk: executions of jobs, shadows, and the number of published log entries.
 
-What devices run is in the core's state. This file is less: a device repeats its report, and the gateway publishes an
-entry of the log again rather than not at all. So a commit does not wait for the disk. After SIGKILL nothing is missing;
-after a power failure, the last seconds may be.
+The core's state records what devices run, and this file is less important. A device repeats its report, and the gateway
+may publish a log entry twice, but never skips one. A commit therefore does not wait for the disk. After SIGKILL nothing
+is lost; after a power failure, the last seconds may be lost.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ThingStore:
         return self._executions[thing].get(product)
 
     def execution_of(self, thing: int, job: int) -> tuple[str, JobExecution] | None:
-        """Return the product and the execution of a job that a device has or had last."""
+        """Return the product and the execution of a job that is a device's last job of this product."""
         return next(((product, one) for product, one in self._executions[thing].items() if one.job == job), None)
 
     def put_execution(self, product: str, execution: JobExecution) -> None:
@@ -82,7 +82,7 @@ class ThingStore:
         self._write("INSERT OR REPLACE INTO shadow VALUES (?, ?, ?, ?)", thing, *values)
 
     def put_published(self, entries: int) -> None:
-        """Keep how many entries of the log were published."""
+        """Store the number of log entries that were published."""
         self.published = entries
         self._write("INSERT OR REPLACE INTO published VALUES (1, ?)", entries)
 

@@ -1,4 +1,4 @@
-"""Requests to the resources of a device that registered."""
+"""Requests to the resources of a registered device."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Path = tuple[int, ...]
 LARGEST_VALUE = 1024
 """The maximum size in bytes of a value that is read."""
 _LONGEST_EXCHANGE = 93
-"""Seconds until an answer is no longer expected: MAX_TRANSMIT_WAIT in RFC 7252, section 4.8.2."""
+"""Seconds after which an answer is no longer expected: MAX_TRANSMIT_WAIT in RFC 7252, section 4.8.2."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class DeviceAnswer:
 
 
 class ServerContext(Context):
-    """aiocoap's endpoint, for one transport on which requests are received and sent.
+    """An endpoint of aiocoap with one transport, on which requests are both received and sent.
 
-    aiocoap's DTLS server does not recognise the addresses of its own sessions when a request is sent to them.
+    The class is needed because aiocoap's DTLS server does not recognise the addresses of its own sessions when a
+    request is sent to them.
     """
 
     async def find_remote_and_interface(self, message: Message) -> Any:  # noqa: ARG002 - aiocoap's method
@@ -47,7 +48,7 @@ class DeviceClient:
 
     Args:
         context: the endpoint at which the device registered.
-        remote: the address from which it registered. Under DTLS this is its session.
+        remote: the address from which the device registered. With DTLS, this is the device's session.
     """
 
     def __init__(self, context: Context, remote: Any) -> None:
@@ -56,11 +57,13 @@ class DeviceClient:
         self._watch: asyncio.Task[None] | None = None
 
     async def read(self, path: Path, *, accept: int = TEXT) -> DeviceAnswer | None:
-        """Read a resource; None if the device does not have it, or does not let it be read.
+        """Read a resource.
+
+        Returns None if the device does not have the resource, or does not allow reading it.
 
         Raises:
             NoAnswerError: the device does not answer.
-            ValueError: the answer is too long, or its blocks do not fit together.
+            ValueError: the answer is too long, or its blocks do not match.
         """
         payload = b""
         wanted: Any = None
@@ -70,7 +73,7 @@ class DeviceClient:
                 return None
             block = answer.opt.block2
             if block is not None and block.start != len(payload):
-                raise ValueError(f"its block {block.block_number} is not the one that was asked for")
+                raise ValueError(f"its block {block.block_number} is not the block that was asked for")
             payload += answer.payload
             if len(payload) > LARGEST_VALUE:
                 raise ValueError(f"it is longer than {LARGEST_VALUE} bytes")
@@ -105,11 +108,13 @@ class DeviceClient:
         return (await self._ask(Message(code=POST, uri_path=_texts(path)))).code
 
     async def observe(self, path: Path, changed: Callable[[], None]) -> None:
-        """Ask for notifications of a resource. A device may lack them.
+        """Ask for notifications of a resource.
+
+        Some devices cannot send them.
 
         Args:
             path: the resource.
-            changed: is called for each notification.
+            changed: called for each notification.
 
         Raises:
             NoAnswerError: the device does not answer.
@@ -122,7 +127,7 @@ class DeviceClient:
             self._watch = asyncio.create_task(_call(request.observation, changed))
 
     def close(self) -> None:
-        """Forget the notifications."""
+        """Stop listening to notifications."""
         if self._watch is not None:
             self._watch.cancel()
 
@@ -141,7 +146,7 @@ async def _answer(request: Any) -> Message:
 
 
 async def _call(notifications: Any, changed: Callable[[], None]) -> None:
-    """Call a function for each notification. It ends without an error when the device forgets the observation."""
+    """Call a function for each notification. Returns without an error when the device ends the observation."""
     with suppress(CoapError, OSError):
         async for _ in notifications:
             changed()

@@ -1,4 +1,4 @@
-"""What to do with the firmware object of a device (LwM2M object 5), from what the device reports. Pure."""
+"""Decides what to do with the firmware object of a device (LwM2M object 5), from the reports of the device. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FirmwareState(IntEnum):
 
 
 class FirmwareAction(Enum):
-    """What a face does next with the firmware object."""
+    """The next action of a face on the firmware object."""
 
     NOTHING = auto()
     SEND = auto()  # write the URI, or the image
@@ -41,9 +41,9 @@ RESULTS = {
     10: "the update was cancelled",
     11: "the update was deferred",
 }
-"""The failures in resource 5/0/5, of LwM2M 1.0 and 1.1."""
+"""The failures in resource 5/0/5 that LwM2M 1.0 and 1.1 define."""
 REFUSALS = {2, 6}
-"""Failures after which another try of the same image makes no sense."""
+"""Failures after which another try of the same image is useless."""
 UNABLE_TO_PULL = {7, UNSUPPORTED_PROTOCOL}
 """Failures after which the image is pushed."""
 PUSH_ONLY = 1
@@ -52,7 +52,7 @@ PUSH_ONLY = 1
 
 @dataclass(frozen=True)
 class FirmwareView:
-    """What a device reports in objects 3 and 5, and in our own.
+    """The reports of a device in objects 3 and 5, and in BlockOTA's own object.
 
     Attributes:
         state: resource 5/0/3.
@@ -76,19 +76,20 @@ class FirmwareView:
 
 
 def was_told(delivery: Delivery) -> bool:
-    """Whether the device was notified of the present try, so that the state and the result are about it.
+    """Whether the device was notified of the present try.
 
-    A device sets the result to 0 when it is notified of an image. An older result is about an older try.
+    Only then are its state and result about this try. A device sets the result to 0 when it is notified of an image. A
+    result that is older than the notification is about an earlier try.
     """
     is_open = delivery.stage is Stage.OFFERED and delivery.offered_at is not None
     return is_open or delivery.stage in (Stage.TRANSFER, Stage.TRIAL)
 
 
 def is_running_confirmed(view: FirmwareView, delivery: Delivery) -> bool:
-    """Whether a device has settled on the image that it runs.
+    """Whether a device will keep the image that it runs now.
 
-    A device that is updating may run either image, and may roll back. A device that was asked to install, and has not
-    begun yet, still runs the image before, which is not a rollback.
+    A device that is updating may run either image, and may roll back. A device that was asked to install, but has not
+    begun yet, still runs the previous image. This is not a rollback.
     """
     if delivery.stage is Stage.TRIAL:
         return view.state == FirmwareState.IDLE
@@ -96,7 +97,7 @@ def is_running_confirmed(view: FirmwareView, delivery: Delivery) -> bool:
 
 
 def failure_of(view: FirmwareView, offer: DeviceOffer | None, delivery: Delivery) -> str:
-    """Return why the present try failed on the device; empty if it did not."""
+    """Return why the present try failed on the device; empty if it did not fail."""
     if not was_told(delivery):
         return ""
     if view.state == FirmwareState.IDLE and view.result > SUCCESS:
@@ -109,9 +110,9 @@ def failure_of(view: FirmwareView, offer: DeviceOffer | None, delivery: Delivery
 
 
 def is_lost(view: FirmwareView, delivery: Delivery) -> bool:
-    """Whether a device that registers again has lost the image of which it was notified, such as by a restart.
+    """Whether a device that registers again has lost the image of which it was notified, for example by a restart.
 
-    It counts as a failed try: otherwise a device that restarts in each download would download for ever.
+    A lost image counts as a failed try. Otherwise, a device that restarts in each download would download forever.
     """
     is_idle = view.state == FirmwareState.IDLE and view.result <= SUCCESS
     return is_idle and was_told(delivery) and delivery.stage is not Stage.TRIAL
@@ -126,8 +127,8 @@ def next_action(view: FirmwareView, offer: DeviceOffer | None, delivery: Deliver
     """Decide the next action.
 
     Args:
-        view: what the device reported last.
-        offer: what the device is to install; None for nothing.
+        view: the last report of the device.
+        offer: the image that the device is to install; None if there is none.
         delivery: state of the device's firmware in the core.
         now: Unix time.
     """

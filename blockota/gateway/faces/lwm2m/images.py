@@ -1,8 +1,8 @@
 """Serve proven images by CoAP block-wise transfer (RFC 7959), to a device that pulls.
 
-The socket for plain CoAP keeps nothing about its clients: a request for a block is answered from the file at once, and
-a repeated request is answered again (RFC 7252, section 4.5, allows this for GET). So neither a flood of requests nor a
-client that stops in the middle costs memory. Nothing but images is served there.
+The socket for plain CoAP keeps no state about its clients. A request for a block is answered from the file at once, and
+a repeated request is answered again, which RFC 7252, section 4.5, allows for GET. Neither a flood of requests nor a
+client that stops in the middle therefore costs memory. The socket serves only images.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ETAG_SIZE = 8
 WRONG_BLOCK = "a block was asked for that the image does not have"
 """Why a request for an image is refused."""
 Find = Callable[[bytes], Path | None]
-"""Returns the file with the proven image that has a SHA-256; None if there is none."""
+"""Returns the file with the proven image that has a given SHA-256; None if there is no such file."""
 
 
 class ImageBlocks:
@@ -106,11 +106,11 @@ class ImageSocket(asyncio.DatagramProtocol):
         self._message_id = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport for the answers."""
+        """Keep the transport, which sends the answers."""
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Answer one message; what is not a request is dropped."""
+        """Answer one message. A message that is not a request is dropped."""
         try:
             request = Message.decode(data)
         except UnparsableMessage:

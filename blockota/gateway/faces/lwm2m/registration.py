@@ -15,15 +15,15 @@ _MAX_DEVICE = 1 << 63
 
 @dataclass
 class DeviceRegistration:
-    """What a device stated when it registered, and what the face knows about it since.
+    """The data that a device stated when it registered, and the later knowledge of the face about it.
 
     Attributes:
-        number: number of the device, its endpoint name.
-        lifetime: seconds after which the registration ends, unless the device updates it.
-        is_queued: whether the device is in queue mode: it listens for a while after each of its messages only.
-        instances: its objects and their instances.
+        number: number of the device, which is also its endpoint name.
+        lifetime: seconds after which the registration ends, unless the device renews it.
+        is_queued: whether the device is in queue mode. It then listens only for a while after each of its messages.
+        instances: the objects of the device and their instances.
         updated: Unix time of the registration, or of its last update.
-        heard: Unix time of the device's last message; None after it did not answer.
+        heard: Unix time of the device's last message; None if it did not answer the last request.
         served: bytes of each image that were served to the device's host, by SHA-256.
     """
 
@@ -36,11 +36,11 @@ class DeviceRegistration:
     served: dict[bytes, int] = field(default_factory=dict)
 
     def update(self, query: Iterable[str], links: bytes, *, now: int) -> None:
-        """Take what a registration or an update states.
+        """Take the data of a registration or an update.
 
         Args:
             query: the parameters, such as ``lt=3600`` and ``b=UQ``.
-            links: the objects and their instances; empty leaves them as they are.
+            links: the objects and their instances; empty if they did not change.
             now: Unix time.
 
         Raises:
@@ -77,7 +77,7 @@ def parameters_of(query: Iterable[str]) -> dict[str, str]:
 
 
 def device_of(endpoint: str) -> int:
-    """Return the number of the device that an endpoint name is.
+    """Return the number of the device that an endpoint name stands for.
 
     Raises:
         ValueError: the name is not a device's number in decimal.

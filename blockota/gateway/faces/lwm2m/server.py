@@ -1,11 +1,11 @@
 """The server at which devices register, fetch images and send events.
 
-It listens on two ports. The first, such as 5683, is plain CoAP and serves images only (`images`). The port after it is
-CoAP over DTLS with pre-shared keys, for everything: the identity of the key and the endpoint name are the number of the
-device. Requests to a device go to the DTLS session in which it registered.
+The server listens on two ports. The first port, such as 5683, uses plain CoAP and serves only images (`images`). The
+next port uses CoAP over DTLS with pre-shared keys, and serves everything. The identity of the key and the endpoint name
+are both the number of the device. Requests to a device go to the DTLS session in which the device registered.
 
-Without the package DTLSSocket the second port is plain CoAP as well, where devices are believed what they claim;
-therefore the face then runs on a loopback address only.
+Without the package DTLSSocket, the second port also uses plain CoAP. Devices are then not authenticated, so the face
+runs only on a loopback address.
 
 =====================  =====================================================================================
 ``POST /rd``           registers a device, and begins its `DeviceSession`
@@ -96,11 +96,11 @@ def create(table: SettingsTable, context: FaceContext) -> Lwm2mFace:
 
 @dataclass(frozen=True)
 class Lwm2mAddress:
-    """Where the face listens.
+    """The address on which the face listens.
 
     Attributes:
         host: an address of this computer.
-        port: the port of plain CoAP. The next one is that of CoAP over DTLS.
+        port: the port for plain CoAP. The next port is for CoAP over DTLS.
         is_secure: whether the second port uses DTLS.
     """
 
@@ -119,11 +119,11 @@ class _Registered:
 
 
 class Lwm2mFace:
-    """The face.
+    """The face that serves LwM2M devices.
 
     Args:
         context: the surroundings of the face.
-        listening: where it listens.
+        listening: the address of the face.
         settings: how devices are updated.
     """
 
@@ -174,7 +174,7 @@ class Lwm2mFace:
             self._blocks.close()
 
     def offer_changed(self, device: int) -> None:
-        """Wake the session of a device; a banned device loses its registration."""
+        """Wake the session of a device. If the device is banned, its registration is removed."""
         if (found := self._registered.get(device)) is None:
             return
         known = self._core.device(device)
@@ -207,7 +207,7 @@ class Lwm2mFace:
             raise UsageError(f"cannot listen on {host} port {port + 1}", why=why) from error
 
     async def _register(self, request: Message) -> Message:
-        """Register a device: a new registration replaces the one before."""
+        """Register a device. A new registration replaces the previous registration."""
         if request.code is not POST:
             return Message(code=METHOD_NOT_ALLOWED)
         number = None
@@ -308,7 +308,7 @@ class Lwm2mFace:
             served[digest] = max(served.get(digest, 0), min(received, offer.size))
 
     def _find_image(self, digest: bytes) -> Path | None:
-        """Return the file of a proven image: one that is offered, or one that was offered before a restart."""
+        """Return the file of a proven image that is offered now, or was offered before a restart."""
         for number in self._registered:
             for offer in self._core.offers(number):
                 if offer.image == digest:
@@ -317,12 +317,15 @@ class Lwm2mFace:
         return path if path.is_file() else None
 
     def _claimed(self, request: Message) -> int | None:
-        """Return the device whose key the client has used; None without DTLS."""
+        """Return the device whose key the client used; None without DTLS."""
         identity = request.remote.authenticated_claims[0] if self._listening.is_secure else None
         return None if identity is None else int(identity)
 
     def _sender(self, request: Message) -> int | None:
-        """Return the device that sent a request: without DTLS the one that registered from this address."""
+        """Return the device that sent a request.
+
+        Without DTLS, this is the device that registered from the same address.
+        """
         if self._listening.is_secure:
             return self._claimed(request)
         registered = [one for one in self._registered.values() if one.session.remote == request.remote]
@@ -330,7 +333,7 @@ class Lwm2mFace:
         return next((one.registration.number for one in registered if not one.registration.is_over(now)), None)
 
     async def _check_identity(self, request: Message, number: int) -> Message | None:
-        """Return the answer to a client that claims to be another device, or a device that is not served."""
+        """Return the answer to a client that claims to be another device, or to a device that is not served."""
         claimed = self._claimed(request)
         if claimed is not None and claimed != number:
             return await self._refuse(claimed, f"the device claims to be device {number}", FORBIDDEN)
@@ -370,7 +373,7 @@ class Lwm2mFace:
             self._end(number)
 
     def _note_end(self, number: int, task: asyncio.Task[None]) -> None:
-        """Log a defect that ended a session; the device can register again."""
+        """Log a defect that ended a session. The device can register again."""
         if not task.cancelled() and (error := task.exception()):
             self._context.log(NAME, "defect", device=number, why=repr(error))
             if (known := self._registered.get(number)) and known.task is task:
@@ -378,7 +381,7 @@ class Lwm2mFace:
 
 
 class _SharedKeys:
-    """The pre-shared keys, as aiocoap's DTLS transport asks for them."""
+    """The pre-shared keys, in the form that aiocoap's DTLS transport requires."""
 
     def __init__(self, core: Core, warn: Callable[[int | None, str], None]) -> None:
         self._core, self._warn = core, warn
@@ -387,7 +390,7 @@ class _SharedKeys:
         """Return the key of an identity, and the identity as a claim.
 
         Raises:
-            KeyError: the identity is not a device of this site with a key.
+            KeyError: the identity is not a device of this site, or the device has no key.
         """
         try:
             number = device_of(identity.decode())
@@ -435,7 +438,7 @@ class _Handled(Resource):
 
 
 class _HandledBelow(_Handled, PathCapable):
-    """The same, for all paths below a path."""
+    """A resource like `_Handled`, for all paths below a path."""
 
 
 _Handler = Callable[[Message], Awaitable[Message]]
@@ -446,7 +449,7 @@ def _links(request: Message) -> bytes:
     """Return the body of a registration.
 
     Raises:
-        ValueError: it is of another content format.
+        ValueError: the body has another content format.
     """
     if request.payload and request.opt.content_format not in (None, LINKS):
         raise ValueError(f"content format {request.opt.content_format} is not a list of links")

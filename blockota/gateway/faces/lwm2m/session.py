@@ -1,7 +1,8 @@
-"""The dialogue with one registered device: read its resources, and update its firmware object.
+"""The dialogue with one registered device.
 
-Nothing about a delivery is kept here. After a restart of the gateway, the state of the device and the core's state of
-the delivery determine the next step (`next_action`). A session ends when the device registers again or leaves.
+It reads the device's resources, and updates its firmware object. The session keeps no state of a delivery. After a
+restart of the gateway, the state of the device and the state of the delivery in the core determine the next step
+(`next_action`). A session ends when the device registers again or deregisters.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from blockota.model.delivery import Stage
 
 PACKAGE, URI, UPDATE, STATE, RESULT = (5, 0, 0), (5, 0, 1), (5, 0, 2), (5, 0, 3), (5, 0, 5)
 OWN_OBJECT = 26241
-"""Our object, in the range that the OMA leaves to vendors: 0 SHA-256 of the running image, 1 nonce, 2 statement."""
+"""BlockOTA's own object, in the range that the OMA leaves to vendors. Resource 0 is the SHA-256 of the running image, 1
+the nonce, 2 the statement."""
 IMAGE, NONCE, STATEMENT = (OWN_OBJECT, 0, 0), (OWN_OBJECT, 0, 1), (OWN_OBJECT, 0, 2)
 _CHANGING: dict[str, tuple[Path, Callable[..., Any]]] = {"state": (STATE, integer_of), "result": (RESULT, integer_of)}
 _ALL: dict[str, tuple[Path, Callable[..., Any]]] = {
@@ -55,12 +57,12 @@ _REPORTED_BLOCKS = 64
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """How devices are updated.
+    """The settings for updating devices.
 
     Attributes:
-        images: the URI before the SHA-256 of an image.
-        poll: seconds between two reads of a device that downloads.
-        trial: seconds between two reads of a device that updates.
+        images: the URI of an image, up to its SHA-256.
+        poll: seconds between two reads while a device downloads.
+        trial: seconds between two reads while a device updates.
         awake: seconds for which a device in queue mode listens after its last message.
         block_exponent: size of pushed blocks, 2 for 64 bytes to 6 for 1024 bytes.
     """
@@ -116,7 +118,7 @@ class DeviceSession:
         """Take the next step now.
 
         Args:
-            anew: whether to read all resources, because the device was heard.
+            anew: whether all resources are read again, because a message of the device has arrived.
         """
         self._is_anew |= anew
         self._woken.set()
@@ -136,7 +138,7 @@ class DeviceSession:
             self._client.close()
 
     async def _step(self) -> float | None:
-        """Take one step; returns the seconds until the next one, None to wait until the device or the core calls."""
+        """Take one step. Returns the seconds until the next step; None to wait for the device or the core."""
         device = self._core.device(self._number)
         is_over = self._registration.is_over(self._core.time())
         if device is None or device.is_banned or is_over or not self._is_awake():
@@ -188,7 +190,7 @@ class DeviceSession:
         return self._settings.poll
 
     async def _look(self, resources: dict[str, tuple[Path, Callable[..., Any]]]) -> None:
-        """Read resources. What the device does not have keeps its default."""
+        """Read resources. A resource that the device does not have keeps its default value."""
         found: dict[str, Any] = {}
         for name, (path, decode) in resources.items():
             found[name] = await self._read(path, decode)
@@ -207,7 +209,7 @@ class DeviceSession:
 
         Raises:
             NoAnswerError: the device does not answer.
-            ValueError: the value is not of the resource's type, or too long.
+            ValueError: the value does not have the resource's type, or is too long.
         """
         if path[:2] not in self._registration.instances:
             return None
@@ -221,7 +223,7 @@ class DeviceSession:
         return value
 
     async def _conclude(self, *, is_anew: bool) -> None:
-        """Pass on what the device reports: a failed try first, then the image that it runs."""
+        """Pass on the device's reports: first a failed try, then the image that it runs."""
         view, number = self._view, self._number
         delivery = self._core.state(number)
         failure = failure_of(view, self._core.offer(number), delivery)
@@ -250,7 +252,7 @@ class DeviceSession:
             await self._core.outcome(number, delivery.job, succeeded=False, reason=reason)
 
     async def _send(self, offer: DeviceOffer) -> None:
-        """Write the URI of the image; push the image to a device that cannot pull."""
+        """Write the URI of the image. If the device cannot pull, push the image."""
         ways = [self._write_uri, self._push]
         if self._pushes or self._view.delivery == PUSH_ONLY:
             ways.reverse()
@@ -272,7 +274,9 @@ class DeviceSession:
         return code
 
     async def _push(self, offer: DeviceOffer) -> Code | None:
-        """Write the image block by block; None if the offer was withdrawn meanwhile.
+        """Write the image block by block.
+
+        Returns None if the offer was withdrawn during the transfer.
 
         Raises:
             NoAnswerError: the device does not answer.
@@ -313,7 +317,7 @@ class DeviceSession:
         return False
 
     async def _note_progress(self, offer: DeviceOffer) -> None:
-        """Record that the device downloads: at the beginning, and when blocks were served to its host."""
+        """Record that the device downloads, at the beginning and whenever blocks were served to its host."""
         received = self._registration.served.get(offer.image, 0)
         delivery = self._core.state(self._number)
         if delivery.stage is Stage.OFFERED or received > delivery.received:

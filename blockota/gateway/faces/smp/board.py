@@ -1,8 +1,8 @@
-"""One board over SMP, by `smpclient`, whose exceptions are translated here.
+"""One board over SMP.
 
-Facts about the protocol: an upload goes on at the offset that the board answers, so that a repeated upload of the same
-file resumes. MCUboot starts an image that is marked for a test once; without a confirmation it rolls back at the next
-start.
+The module uses `smpclient`, and translates its exceptions. Two facts about the protocol matter. An upload continues at
+the offset that the board answers, so a repeated upload of the same file resumes. MCUboot starts an image that is marked
+for a test only once. Without a confirmation, it rolls back at the next start.
 """
 
 from __future__ import annotations
@@ -31,30 +31,31 @@ from blockota.errors import BoardError, LinkError, UsageError, plain
 UDP_PORT = 1337
 """The port of SMP over UDP, which smpclient uses by default."""
 _CHUNK = 1024
-"""The most bytes of an image in a request, so that a request fits into the buffer of the operating system."""
+"""The maximum number of bytes of an image in one request. A request then fits into the buffer of the operating system.
+"""
 _DIGEST_SIZES = (32, 48, 64)
 """The sizes of SHA-256, SHA-384 and SHA-512, with which MCUboot names images."""
 _MAX_REPEATS = 8
-"""Answers in a row without progress after which an upload ends."""
+"""The number of consecutive answers without progress after which an upload ends."""
 _FOREIGN: tuple[type[Exception], ...] = (
     *(OSError, SMPClientException, CBORError, EOFError, ValueError),
     *(struct.error, LookupError, TypeError, OverflowError),
 )
-"""What smpclient raises for a lost port, a late answer, and an answer that is not one: OSError includes pyserial's
-SerialException and TimeoutError, ValueError includes the errors of pydantic."""
+"""The exceptions of smpclient for a lost port, a late answer, and an invalid answer. OSError includes pyserial's
+SerialException and TimeoutError. ValueError includes the errors of pydantic."""
 
 _is_success: Callable[[Any], bool] = success
 
 
 @dataclass(frozen=True)
 class SmpLine:
-    """How a board is reached.
+    """The way in which a board is reached.
 
     Attributes:
         port: path of a serial port, or ``udp:ADDRESS`` with an optional ``:PORT``.
         speed: speed of the serial port in bits per second.
         answer: seconds for an answer of the board.
-        erase: seconds for the first answer to an upload, because the board erases its slot before it.
+        erase: seconds for the first answer to an upload. The board erases its slot before this answer.
     """
 
     port: str
@@ -68,10 +69,11 @@ class BoardSlot:
     """An image in a slot of a board, as the board reports it.
 
     Attributes:
-        digest: the digest of the image, `blockota.formats.mcuboot.image_digest`; empty if the board reports none.
-        version: its version, in the words of the board.
-        is_pending: whether it is started next.
-        is_confirmed: whether the board keeps it.
+        digest: the digest of the image, as `blockota.formats.mcuboot.image_digest` returns it; empty if the board
+            reports none.
+        version: the version, as the board states it.
+        is_pending: whether the image is started next.
+        is_confirmed: whether the board keeps the image.
     """
 
     digest: bytes
@@ -94,7 +96,7 @@ class BoardSlots:
 
 
 class SmpBoard:
-    """A board with an open link. Made by `open_board`."""
+    """A board with an open link. `open_board` creates it."""
 
     def __init__(self, client: SMPClient, line: SmpLine) -> None:
         self._client, self._line = client, line
@@ -120,7 +122,9 @@ class SmpBoard:
         return BoardSlots(slots[0], slots.get(1))
 
     async def upload(self, image: bytes) -> AsyncGenerator[int]:
-        """Write an image to the second slot, and yield the size of the part that the board has.
+        """Write an image to the second slot.
+
+        Yields the number of bytes that the board has received.
 
         Raises:
             LinkError: the board does not answer, its answer cannot be read, or the upload makes no progress.
@@ -133,10 +137,10 @@ class SmpBoard:
             if answer.off is None or not 0 <= answer.off <= len(image):
                 raise LinkError("the upload failed", why=f"the board asks for the offset {answer.off}")
             if answer.match is False:
-                raise BoardError("the board refused the image", why="the SHA-256 that it computed is another one")
+                raise BoardError("the board refused the image", why="the board computed another SHA-256")
             repeats = 0 if answer.off > offset else repeats + 1
             if repeats == _MAX_REPEATS:
-                raise LinkError("the upload failed", why=f"the board asks for the offset {answer.off} again and again")
+                raise LinkError("the upload failed", why=f"the board asks for the offset {answer.off} repeatedly")
             offset = answer.off
             yield offset
 
@@ -176,7 +180,7 @@ class SmpBoard:
         return bool((await self._ask(EchoWrite(d=text), "return a text")).r == text)
 
     def _chunk(self, image: bytes, offset: int) -> ImageUploadWrite:
-        """Return the largest request with the bytes at an offset; the first one names the file by its SHA-256."""
+        """Return the largest request with the bytes at an offset. The first request names the file by its SHA-256."""
         first: dict[str, Any] = {}
         if offset == 0:
             first = {"len": len(image), "sha": hashlib.sha256(image).digest(), "image": 0}
@@ -202,7 +206,7 @@ async def open_board(line: SmpLine) -> AsyncIterator[SmpBoard]:
 
     Raises:
         LinkError: the port cannot be opened, or the board does not answer.
-        UsageError: the address is not one of this machine or of a private network.
+        UsageError: the address does not belong to this machine or to a private network.
     """
     transport: SMPTransport = SMPSerialTransport(baudrate=line.speed, write_timeout=line.answer, exclusive=True)
     address = line.port
@@ -223,10 +227,11 @@ async def open_board(line: SmpLine) -> AsyncIterator[SmpBoard]:
 def udp_address(port: str) -> tuple[str, int]:
     """Return the address and the port of ``udp:HOST:PORT``.
 
-    SMP does not authenticate, so that only this machine and private networks, such as a tunnel's, are accepted.
+    SMP has no authentication. Only addresses of this machine and of private networks, such as a tunnel, are therefore
+    accepted.
 
     Raises:
-        UsageError: the address is not such an address.
+        UsageError: the text does not have this form, or the address is not accepted.
     """
     try:
         place = urlsplit(port.replace("udp:", "//", 1))
@@ -241,7 +246,7 @@ def udp_address(port: str) -> tuple[str, int]:
     if not (host.is_loopback or host.is_private) or host.is_unspecified:
         raise UsageError(
             f"the port {port:.60} cannot be used",
-            why="SMP does not authenticate, and the address is neither of this machine nor of a private network",
+            why="SMP has no authentication, and the address is neither on this machine nor in a private network",
             remedy="reach the board by a tunnel, and name its address in the tunnel",
         )
     return str(host), number

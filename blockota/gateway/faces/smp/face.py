@@ -1,15 +1,15 @@
 """Update boards with MCUboot over SMP, on serial ports or through a tunnel.
 
-A visit to a board, which is begun again after every failure of the link (`SmpVisit`):
+A visit to a board (`SmpVisit`) has the following steps. After every failure of the link, a new visit begins:
 
-1. Read its images, and finish a test that was begun: an image that is marked is started by a reset.
-2. Confirm an image on trial, if it is the one to be installed and its program works for a while.
-3. Report the running image. The digest that the board reports is that of the MCUboot format, so it is looked up in the
+1. Read the board's images, and finish a test that was begun. An image that is marked for a test is started by a reset.
+2. If an image is on trial, is the one to be installed, and its program works for a while, confirm it.
+3. Report the running image. The board reports a digest of the MCUboot format, so the digest is looked up among the
    digests of the proven files (`ProvenDigests`).
 4. If there is an offer, upload its image, compare the digest of the second slot, mark the image for a test, and reset
    the board.
 
-Nothing is remembered between two visits: the board's answers decide what is done next.
+Nothing is remembered between two visits. The board's answers decide on the next step.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KNOWN = ("devices", "poll", "trial", "retry", "speed")
 _SHA256_SIZE = 32
 _NAME = re.compile("[0-9a-f]{64}")
 _REPORTED_BYTES = 16 * 1024
-"""How many bytes of an upload are sent between two reports of its progress."""
+"""The number of bytes of an upload between two reports of its progress."""
 _BOOT_PAUSE = 0.2
 """Seconds between two attempts to reach a board that starts."""
 
@@ -43,10 +43,10 @@ class SmpSettings:
     """The table ``[gateway.smp]``.
 
     Attributes:
-        lines: how each board is reached, by the number of the device.
+        lines: the connection to each board, by the number of the device.
         poll: seconds between two visits to a board without an offer.
         trial: seconds for which a program must work before it is confirmed.
-        retry: seconds after which a board is visited again whose link failed.
+        retry: seconds until the next visit to a board after a failure of its link.
     """
 
     lines: Mapping[int, SmpLine]
@@ -88,7 +88,7 @@ class SmpSettings:
 
 
 class ProvenDigests:
-    """The SHA-256 of proven files, by the digest that MCUboot computes of them.
+    """The SHA-256 of proven files, by the digest that MCUboot computes for them.
 
     Args:
         folder: the folder with the proven files, each named by its SHA-256.
@@ -100,7 +100,10 @@ class ProvenDigests:
         self._files: dict[bytes, bytes] = {}
 
     def file_of(self, digest: bytes) -> bytes | None:
-        """Return the SHA-256 of the file with a digest; None if no proven file has it. It reads files."""
+        """Return the SHA-256 of the file with a digest; None if no proven file has this digest.
+
+        The method reads files.
+        """
         if digest not in self._files:
             self._learn()
         return self._files.get(digest)
@@ -145,7 +148,7 @@ class SmpFace:
             self._changed[device].set()
 
     async def _serve(self, core: Core, number: int, line: SmpLine) -> None:
-        """Visit a board again and again. A failure that repeats is logged once."""
+        """Visit a board repeatedly. A repeated failure is logged only once."""
         failure = ""
         while True:
             self._changed[number].clear()
@@ -165,7 +168,7 @@ class SmpFace:
                     await self._changed[number].wait()
 
     def _note(self, number: int, error: BlockOTAError, before: str) -> str:
-        """Log an error, if it is another one than before. Returns it."""
+        """Log an error if it differs from the previous error. Returns its text."""
         now = f"{error.what}: {error.why}"
         if now != before:
             self._context.log(self.name, "failed", device=number, why=now)
@@ -191,7 +194,9 @@ class SmpVisit:
     trial: float
 
     async def run(self) -> bool:
-        """Do what is next for the board. Returns whether the board was reset, so that it is to be visited again.
+        """Take the next step for the board.
+
+        Returns whether the board was reset; another visit must then follow.
 
         Raises:
             BoardError: the link failed, or the board refuses.
@@ -223,20 +228,25 @@ class SmpVisit:
         return await asyncio.to_thread(self.digests.file_of, digest)
 
     async def _report(self, slots: BoardSlots) -> None:
-        """Report the running image. An unknown image is named by the start of the board's digest, which no file has."""
+        """Report the running image.
+
+        For an unknown image, the start of the board's digest is reported, which no file has.
+        """
         active = slots.active
         image = await self._file_of(active.digest) or active.digest[:_SHA256_SIZE]
         await self.core.reported(self.number, Report(image=image or None, is_confirmed=active.is_confirmed))
 
     async def _confirmed(self, before: BoardSlots) -> BoardSlots:
-        """Confirm the program on trial after its self-test: it answers for a while without a reset.
+        """Confirm the program on trial after its self-test: it must answer for a while without a reset.
 
         Returns:
-            The board's images afterwards, as the board reports them.
+            The images of the board after the confirmation, as the board reports them.
         """
         await asyncio.sleep(self.trial)
         if not await self.board.echo(f"blockota {self.core.nonce(self.number).hex()}"):
-            raise BoardError("the program on trial is not confirmed", why="it does not return the text of an echo")
+            raise BoardError(
+                "the program on trial is not confirmed", why="the program does not return the text of an echo"
+            )
         slots = await self.board.slots()
         if slots.active.digest != before.active.digest:
             return slots
@@ -270,7 +280,7 @@ class SmpVisit:
         return False
 
     async def _upload(self, offer: DeviceOffer, image: bytes) -> None:
-        """Upload an image as long as it is offered, and report the progress."""
+        """Upload an image as long as it stays offered, and report the progress."""
         reported = 0
         async with contextlib.aclosing(self.board.upload(image)) as offsets:
             async for offset in offsets:
@@ -285,7 +295,7 @@ class SmpVisit:
         return now is not None and now.job == offer.job
 
     async def _reset(self, job: int) -> bool:
-        """Start the marked image. The trial is noted before, because the board may roll back at once."""
+        """Start the marked image. The trial is recorded before the start, because the board may roll back at once."""
         await self.core.outcome(self.number, job, succeeded=True)
         await self.board.reset()
         return True
