@@ -175,10 +175,9 @@ class Core:
         return choice.why if choice else "the device's Spec lists no product for it"
 
     def nonce(self, number: int) -> bytes:
-        """Return the 16 bytes that the next statement of a device must contain.
+        """Return the 16 bytes that a device's next statement must contain. An accepted statement changes them.
 
-        They change when a statement is accepted. The previous nonce is also accepted, because a device may have
-        received its offer before its last statement was accepted.
+        The previous nonce is also accepted, because a device may have received its offer before the change.
         """
         return self._state.nonce(number, self._fleet.record(number).statements)
 

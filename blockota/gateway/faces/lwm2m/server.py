@@ -55,7 +55,7 @@ from blockota.settings_table import SettingsTable
 
 NAME = "lwm2m"
 KEY_SIZE = 16
-"""Bytes of a pre-shared key: tinydtls takes no longer ones."""
+"""Size of a pre-shared key in bytes. tinydtls does not accept longer keys."""
 _REGISTRATIONS_A_MINUTE = 20
 _SWEEP = 30
 _EXPONENTS = {16: 0, 32: 1, 64: 2, 128: 3, 256: 4, 512: 5, 1024: 6}

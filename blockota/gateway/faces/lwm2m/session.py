@@ -308,7 +308,7 @@ class DeviceSession:
                 return None
 
     async def _goes_on(self, offer: DeviceOffer, sent: int) -> bool:
-        """Record the progress of a push; False if the offer was withdrawn, and the push was cancelled therefore."""
+        """Record the progress of a push. Returns False if the offer was withdrawn; the push is then cancelled."""
         self._registration.heard = self._core.time()
         if await self._core.progress(self._number, offer.job, sent):
             return True
