@@ -36,6 +36,7 @@ SLOTS = {"stm32f103": (0x0800_1000, 0x7000), "microbit": (0x4000, 0x1A000), "hos
 """The address of slot 0, which programs are linked for, and the size of a slot."""
 
 LOADER = tuple(f"loader/{name}.c" for name in ("bytes", "sha256", "image", "state", "swap", "loader"))
+CHIP = tuple(f"secure_element/{name}.c" for name in ("atecc608", "image_check"))
 TEST_IMAGE = ("test_image/main.c", *(f"loader/{name}.c" for name in ("bytes", "sha256", "image", "state")))
 AGENT = (
     *(f"agent/{name}.c" for name in ("main", "serial_line", "cbor", "smp", "os_group", "image_group", "device_group")),
@@ -129,6 +130,12 @@ PROGRAMS = {
         limit=4 * KIB,
         macros=("FAULT_DIGEST_DURING_SWAP",),
     ),
+    "stm32f103-loader-chip": Program(
+        port="stm32f103",
+        sources=(*LOADER, *CHIP, "loader/memory.c", *STM32F103_LOADER, "ports/stm32f103/i2c.c"),
+        linker="loader.ld",
+        limit=4 * KIB,
+    ),
     "microbit-loader": Program(
         port="microbit",
         sources=(*LOADER, "loader/no_secure_element.c", *MICROBIT_LOADER),
@@ -192,7 +199,7 @@ def compile_program(program: Program, target: Path) -> None:
     _run(
         *(f"{TOOLS}gcc", f"-mcpu={CORES[program.port]}", "-mthumb", *C_FLAGS, "-nostdlib"),
         *(f"-D{macro}" for macro in program.macros),
-        *(f"-I{folder}" for folder in (DEVICE / "loader", DEVICE / "agent", port)),
+        *(f"-I{folder}" for folder in (DEVICE / "loader", DEVICE / "agent", DEVICE / "secure_element", port)),
         *("-T", str(port / program.linker), "-Wl,--build-id=none,--gc-sections,--fatal-warnings"),
         *(str(DEVICE / source) for source in program.sources),
         *("-lgcc", "-o", str(elf)),
@@ -226,11 +233,19 @@ def sign(raw: Path, port: str, signature: Signature) -> bytes:
     return image.read_bytes()
 
 
-def build_host(target: Path, *macros: str) -> None:
-    """Compile the loader for this computer, as a shared library with a flash in memory (``device/ports/host``)."""
+def build_host(target: Path, *macros: str, has_chip: bool = False) -> None:
+    """Compile the loader for this computer, as a shared library with a flash in memory (``device/ports/host``).
+
+    Args:
+        target: the library.
+        macros: definitions for the compiler.
+        has_chip: whether the loader asks a secure element, whose bus is four functions of the caller.
+    """
     port = DEVICE / "ports" / "host"
-    sources = [DEVICE / source for source in LOADER]
-    folders = (DEVICE / "loader", port)
+    sources = [DEVICE / source for source in (*LOADER, *(CHIP if has_chip else ()))]
+    sources += [port / "bus.c"] if has_chip else []
+    folders = (DEVICE / "loader", DEVICE / "secure_element", port)
+    macros += ("HOST_HAS_CHIP",) if has_chip else ()
     options = [*(f"-D{macro}" for macro in macros), *(f"-I{folder}" for folder in folders)]
     _run("gcc", *HOST_FLAGS, *options, str(port / "host.c"), *map(str, sources), "-o", str(target))
 

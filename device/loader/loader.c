@@ -17,7 +17,9 @@ static enum refusal find_fault(uint32_t slot, struct image *image, struct boot_r
   report->flags &= (uint16_t)~(BOOT_CHIP_PRESENT | BOOT_SIGNATURE_CHECKED);
   if (verdict != CHIP_ABSENT) report->flags |= BOOT_CHIP_PRESENT;
   if (verdict == CHIP_ACCEPTED) report->flags |= BOOT_SIGNATURE_CHECKED;
-  return verdict == CHIP_REFUSED ? REFUSED_SIGNATURE : REFUSED_NOTHING;
+  /* A chip that fails does not stop the image that ran before, but no other image becomes its successor. */
+  bool is_refused = verdict == CHIP_REFUSED || (verdict == CHIP_SILENT && slot == SLOT_1);
+  return is_refused ? REFUSED_SIGNATURE : REFUSED_NOTHING;
 }
 
 /* Return why the image of slot 1 may not replace that of slot 0. `requested` is its digest, or NULL for any. */

@@ -17,7 +17,7 @@ RETURNED, REFUSED, STARTED, RESET, POWER_CUT = range(5)
 BEFORE, SOME, MOST, FIRST, NOISE, AFTER = range(6)
 """What the cells of an interrupted operation contain (``enum torn`` in ``device/ports/host/host.c``)."""
 TORN = range(6)
-ABSENT, UNUSED, ACCEPTED, REFUSED_BY_CHIP = range(4)
+ABSENT, UNUSED, SILENT, ACCEPTED, REFUSED_BY_CHIP = range(5)
 """What the secure element answers (``device/loader/secure_element.h``)."""
 
 
@@ -143,6 +143,7 @@ def host_images() -> dict[str, bytes]:
         "newer counter": (900, Signature(version="2.0.0", counter=2)),
         "no counter": (900, Signature(version="2.1.0", counter=None)),
         "unsigned": (900, Signature(version="2.2.0", key="")),
+        "foreign": (900, Signature(version="2.2.0", key="test-only-foreign-key.pem")),
         "other board": (900, Signature(version="2.3.0", load_address=0x8000)),
     }
     with TemporaryDirectory() as folder:

@@ -154,7 +154,7 @@ class SecureElement:
             word_address: the first byte, one of `WordAddress`; the chip ignores others.
             data: the bytes after it; with `WordAddress.COMMAND` one packet.
         """
-        if not self._listens():
+        if not self.acknowledges():
             return False
         if word_address == WordAddress.RESET:
             self._position = 0
@@ -172,7 +172,7 @@ class SecureElement:
 
         Bytes after the end of the answer are 0xFF, as on a bus that nobody drives.
         """
-        if not self._listens() or not self._answer:
+        if not self.acknowledges() or not self._answer:
             return None
         end = self._position + length
         found = self._answer[self._position : end]
@@ -192,8 +192,8 @@ class SecureElement:
             self.core.registers.sha = None
         return handler(self.core, ChipCommand(opcode, mode, param2, data))
 
-    def _listens(self) -> bool:
-        """Return whether the chip takes part in a transfer now."""
+    def acknowledges(self) -> bool:
+        """Return whether the chip acknowledges its address now: it is awake, and executes no command."""
         is_ready = self._clock() >= self._ready_at
         return not self.faults.is_absent and self.power_state() is PowerState.AWAKE and is_ready
 
