@@ -90,12 +90,13 @@ bench: tests ## Measure the figures of docs/figures.md, except those of flashing
 bench-flash: tests ## Measure flashing beside stm32flash and stm32loader, and inject 10,000 faults; takes half an hour
 	@$(PY) -m benchmarks.flashing
 
-bench-gateway: tests ## Measure the faces of the gateway beside nginx and libcoap (needs mosquitto, nginx, libcoap3-bin)
+bench-gateway: tests ## Measure the gateway, also beside nginx and libcoap, and inject 10,000 faults; takes half an hour
 	@$(BOOTSTRAP) peers
 	@$(PY) -m benchmarks.planning
 	@$(PY) -m benchmarks.fleet_ddi
 	@$(PY) -m benchmarks.fleet_mqtt
 	@$(PY) -m benchmarks.fleet_lwm2m
+	@$(PY) -m benchmarks.fleet
 
 device: tests ## Build the programs of device/ into device/images (needs gcc-arm-none-eabi)
 	@$(BOOTSTRAP) peers

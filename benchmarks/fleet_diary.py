@@ -1,0 +1,193 @@
+"""What really happens on a device of the fleet. The gateway never sees it; the judge compares it with the log.
+
+A device has a SHA-256 of its own: it computes the hash of what it installs, and compares it with the one that the
+vendor published on the chain, not with the one that the gateway announced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from blockota.model.receipt import EntryKind, EvidenceLevel
+from tests.support.receipts import SigningDevice
+
+
+class Fault(StrEnum):
+    """A fault that a device, or the network before it, injects."""
+
+    # The network.
+    RESET_TRANSFER = "the connection of a download is reset"
+    RESET_SESSION = "the session with the broker is reset"
+    LOST_ANSWER = "the answer is lost, and the message repeated"
+    LOST_DATAGRAM = "datagrams are lost"
+    DOUBLED_DATAGRAM = "datagrams come twice"
+    SPOILED_DATAGRAM = "datagrams are spoiled"
+    SPOILED_MESSAGE = "a message is spoiled"
+    DUPLICATE = "a message is sent twice"
+    # What a device cannot or does not want to do.
+    SPOILED_IMAGE = "the image is spoiled on its way to the device"
+    REFUSAL = "the device refuses the release"
+    POSTPONEMENT = "the device postpones the release"
+    RESTART = "the device restarts during the download"
+    ROLLBACK = "the device starts the image, and rolls back"
+    # Lies.
+    BARE_CLAIM = "success without a report of the running image"
+    FALSE_CLAIM = "an unsigned claim to run the image"
+    NOT_FETCHED = "success of an image that was not fetched"
+    WRONG_VERSION = "a version that is not that of the image"
+    REPLAY = "an old signed statement"
+    FORGERY = "a statement with another key"
+    OTHER_DEVICE = "a message in the name of another device"
+    OTHER_JOB = "a message about another job"
+    # Events.
+    DOUBLED_EVENT = "an event is sent twice"
+    CHANGED_EVENT = "an event with the number of another one"
+
+
+LAST = frozenset({Fault.REFUSAL})
+"""Faults after which a device gets the release no more."""
+
+
+@dataclass(frozen=True)
+class FleetRelease:
+    """A release that the fleet gets.
+
+    Attributes:
+        version: its version.
+        image: the image.
+    """
+
+    version: str
+    image: bytes
+
+    @property
+    def sha256(self) -> bytes:
+        """The SHA-256 on the chain."""
+        return hashlib.sha256(self.image).digest()
+
+
+@dataclass
+class Diary:
+    """What happened on a device.
+
+    Attributes:
+        number: its number.
+        key: its public key on record, x and y.
+        confirmed: the images that it ran and confirmed, each with the Unix time from which it did.
+        reports: what it reported of the image that it runs, and the gateway acknowledged, with the level.
+        texts: what the gateway acknowledged of events, refusals and postponements: the kind of entry, its text, and its
+            index if the gateway named it.
+        faults: the injected faults.
+        unverified: images that it installed although their SHA-256 is not that on the chain.
+        given_up: the images that it refused.
+    """
+
+    number: int
+    key: bytes
+    confirmed: list[tuple[bytes, float]] = field(default_factory=list)
+    reports: list[tuple[bytes, EvidenceLevel]] = field(default_factory=list)
+    texts: list[tuple[EntryKind, str, int | None]] = field(default_factory=list)
+    faults: Counter[Fault] = field(default_factory=Counter)
+    unverified: int = 0
+    given_up: set[bytes] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class DeviceStart:
+    """What a device is at first.
+
+    Attributes:
+        number: its number.
+        signer: its key.
+        releases: the releases that are on the chain, or will be, by version.
+        runs: the release that it runs at first.
+    """
+
+    number: int
+    signer: SigningDevice
+    releases: Mapping[str, FleetRelease]
+    runs: FleetRelease
+
+
+class FleetDevice:
+    """A device: the image that it runs, its key and its diary.
+
+    Args:
+        start: what it is at first.
+    """
+
+    face = ""
+    FAULTS: tuple[Fault, ...] = ()
+
+    def __init__(self, start: DeviceStart) -> None:
+        self.number, self.signer, self.releases, self.runs = start.number, start.signer, start.releases, start.runs
+        self.diary = Diary(self.number, self.signer.key, [(self.runs.sha256, time.time())])
+        self.draw = random.Random(self.number)  # noqa: S311 - a draw that can be repeated
+        self._texts = 0
+
+    async def live(self) -> None:
+        """Stay connected, if the protocol has a connection."""
+
+    async def begin(self) -> None:
+        """Report the image that the device runs at first."""
+        raise NotImplementedError
+
+    async def inject(self, fault: Fault, release: FleetRelease) -> bool:
+        """Inject a fault that needs no try; return whether it was one."""
+        raise NotImplementedError
+
+    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> None:
+        """Try once to get a release.
+
+        Args:
+            release: the release.
+            fault: the fault of this try.
+            is_last: whether the device is to have the release afterwards; other tries fail.
+        """
+        raise NotImplementedError
+
+    async def finish(self) -> None:
+        """Be ready for the judge."""
+
+    async def update(self, release: FleetRelease, faults: Sequence[Fault]) -> None:
+        """Get a release, with some faults before."""
+        for place, fault in enumerate(faults, 1):
+            self.diary.faults[fault] += 1
+            if not await self.inject(fault, release):
+                await self.attempt(release, fault, is_last=place == len(faults))
+        while self.runs is not release and release.sha256 not in self.diary.given_up:
+            await self.attempt(release, None, is_last=True)
+
+    def text(self, what: str) -> str:
+        """Return a text that no other entry of the log has."""
+        self._texts += 1
+        return f"{what} ({self.face} {self.number}, {self._texts})"
+
+    def note_text(self, kind: EntryKind, text: str, index: int | None = None) -> None:
+        """Note that the gateway acknowledged a message whose text is to be in the log, at an index if it named one."""
+        self.diary.texts.append((kind, text, index))
+
+    def note_report(self, image: bytes, level: EvidenceLevel) -> None:
+        """Note that the gateway acknowledged a report of the running image."""
+        self.diary.reports.append((image, level))
+
+    def install(self, version: str, image: bytes) -> None:
+        """Install an image and confirm it."""
+        release = self.releases[version]
+        if hashlib.sha256(image).digest() != release.sha256:
+            self.diary.unverified += 1
+        self.runs = release
+        self.diary.confirmed.append((release.sha256, time.time()))
+
+    def spoiled(self, image: bytes) -> bytes:
+        """Return an image with one wrong bit; nothing, if the download was given up."""
+        if not image:
+            return image
+        place = self.draw.randrange(len(image))
+        return image[:place] + bytes((image[place] ^ 1,)) + image[place + 1 :]

@@ -1,0 +1,102 @@
+"""A small HTTP client of a device, which can reset its connection in the middle of an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from tests.support.tls import CERTIFICATE
+
+_LIMIT = 1 << 20
+_ANSWER = 60
+_CONTEXT = ssl.create_default_context(cafile=str(CERTIFICATE))
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """An answer. A body that was cut is shorter than the header says."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass
+class HttpClient:
+    """The only connection of a device to the gateway, opened again after it was lost.
+
+    Attributes:
+        port: the port on 127.0.0.1.
+        headers: the header fields of all requests.
+    """
+
+    port: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    _streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(
+        self,
+        path: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        cut_after: int | None = None,
+    ) -> HttpAnswer:
+        """Send a request.
+
+        Args:
+            path: the path.
+            method: the method.
+            body: a JSON body; None for none.
+            headers: header fields of this request.
+            cut_after: resets the connection after so many bytes of the body; -1 for before the answer.
+
+        Raises:
+            OSError: the connection was lost.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER):
+                return await self._ask(path, method, body, headers or {}, cut_after)
+        except (OSError, EOFError, asyncio.LimitOverrunError) as error:
+            self.reset()
+            raise OSError(str(error)) from error
+
+    async def _ask(
+        self, path: str, method: str, body: bytes | None, headers: Mapping[str, str], cut_after: int | None
+    ) -> HttpAnswer:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self.port, ssl=_CONTEXT, limit=_LIMIT)
+        reader, writer = self._streams
+        fields = {"Host": f"127.0.0.1:{self.port}", **self.headers, **headers}
+        if body is not None:
+            fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        writer.write("\r\n".join(lines).encode() + (body or b""))
+        await writer.drain()
+        if cut_after == -1:
+            await asyncio.sleep(0)
+            self.reset()
+            return HttpAnswer(0, {}, b"")
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        found = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:]) if name}
+        size = int(found.get("content-length", "0"))
+        content = await reader.readexactly(size if cut_after is None else min(cut_after, size))
+        if cut_after is not None or found.get("connection") == "close":
+            self.reset()
+        return HttpAnswer(int(head[0].split()[1]), found, content)
+
+    def reset(self) -> None:
+        """Reset the connection: the peer gets RST, not an orderly end."""
+        if self._streams:
+            _, writer = self._streams
+            self._streams = None
+            with suppress(OSError, AttributeError):  # it may be closed already
+                raw = writer.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()

@@ -1,0 +1,121 @@
+"""Compare the log of a gateway with the diaries of its devices: false, lost and doubled entries.
+
+The judge computes the entries about running images that the acknowledged reports of a device must make. It shares no
+code with the gateway's state machine. An entry *install* or *reinstall* is false if the device did not run and confirm
+the image before, or did not sign it; an entry *claimed* is false if the device did not report the image.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.fleet_diary import Diary
+from blockota.errors import RefusedError
+from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry, judge
+
+_OWN = re.compile(r"\(\w+ \d+, \d+\)")
+"""The end of a text that a device made: no two of them are equal."""
+
+
+@dataclass
+class Verdict:
+    """What is wrong with a log.
+
+    Attributes:
+        entries: the number of its entries.
+        false: entries that are not true.
+        lost: entries that are missing.
+        doubled: entries that are there too often.
+    """
+
+    entries: int = 0
+    false: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+
+
+def judge_log(entries: Sequence[LogEntry], diaries: Iterable[Diary]) -> Verdict:
+    """Compare a log with the diaries of all devices."""
+    verdict = Verdict(len(entries))
+    of_device: defaultdict[int, list[LogEntry]] = defaultdict(list)
+    for entry in entries:
+        of_device[entry.device].append(entry)
+    for diary in diaries:
+        own = of_device[diary.number]
+        verdict.false += _false(own, diary)
+        running = Counter((entry.kind, entry.image) for entry in own if entry.kind.names_running_image)
+        expected = Counter(expected_entries(diary))
+        _compare(verdict, diary, expected, running)
+        _compare_texts(verdict, diary, own)
+        for kind, text, index in diary.texts:
+            if index is not None and (
+                index >= len(entries) or (entries[index].kind, entries[index].source) != (kind, text)
+            ):
+                verdict.lost.append(f"device {diary.number}: {kind} {text!r} is not at the index {index}")
+    return verdict
+
+
+def expected_entries(diary: Diary) -> Iterator[tuple[EntryKind, bytes | None]]:
+    """Yield the entries about running images that the reports of a device make: kind and image.
+
+    A report makes an entry if it names another image than the one before, or proves the same one for the first time.
+    """
+    logged: tuple[bytes, EvidenceLevel] | None = None
+    installed: set[bytes] = set()
+    for image, level in diary.reports:
+        is_known = logged is not None and logged[0] == image
+        if is_known and logged and (level is EvidenceLevel.B or logged[1] is not EvidenceLevel.B):
+            continue
+        logged = image, level
+        if level is EvidenceLevel.B:
+            yield EntryKind.CLAIMED, image
+        else:
+            yield (EntryKind.REINSTALL if image in installed else EntryKind.INSTALL), image
+            installed.add(image)
+
+
+def _false(entries: Iterable[LogEntry], diary: Diary) -> Iterator[str]:
+    """Yield the entries about images that the device did not run, or did not report."""
+    reported = {image for image, _ in diary.reports}
+    for entry in entries:
+        if not entry.kind.names_running_image:
+            continue
+        since = min((int(time) for image, time in diary.confirmed if image == entry.image), default=None)
+        is_true = since is not None and entry.time >= since
+        if entry.kind is EntryKind.CLAIMED and (is_true or entry.image in reported):
+            continue
+        try:
+            is_signed = judge(entry, diary.key).is_signed
+        except RefusedError:
+            is_signed = False
+        if not is_true or (entry.level is EvidenceLevel.A) != is_signed or entry.kind is EntryKind.CLAIMED:
+            yield f"device {diary.number}: {entry.kind} of {entry.release}, level {entry.level}"
+
+
+def _compare(
+    verdict: Verdict,
+    diary: Diary,
+    expected: Mapping[tuple[EntryKind, bytes | None], int],
+    found: Mapping[tuple[EntryKind, bytes | None], int],
+) -> None:
+    for kind, image in {**expected, **found}:
+        wanted, count = expected.get((kind, image), 0), found.get((kind, image), 0)
+        text = f"device {diary.number}: {kind} of {image.hex()[:8] if image else '?'}, {count} instead of {wanted}"
+        if count < wanted:
+            verdict.lost.append(text)
+        elif count > wanted:
+            verdict.doubled.append(text)
+
+
+def _compare_texts(verdict: Verdict, diary: Diary, entries: Iterable[LogEntry]) -> None:
+    """Compare the texts of a device: each one that was acknowledged is there once, every other one at most once."""
+    found = Counter((entry.kind, entry.source or "") for entry in entries if _OWN.search(entry.source or ""))
+    for kind, text, _ in diary.texts:
+        if not found[kind, text]:
+            verdict.lost.append(f"device {diary.number}: {kind} {text!r}")
+    for (kind, text), count in found.items():
+        if count > 1 and kind is not EntryKind.WARNING:
+            verdict.doubled.append(f"device {diary.number}: {kind} {text!r}, {count} times")

@@ -1,0 +1,280 @@
+"""A constrained device that speaks LwM2M by CoAP without DTLS: it pulls its image, and is asked for its state.
+
+It is a client and a server on one UDP socket. A relay between it and the gateway loses, doubles and spoils datagrams.
+Every second device signs: it has the object 26241.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Self
+
+from aiocoap import CHANGED, CONTENT, GET, POST, PUT, Context, Message
+from aiocoap.error import Error as CoapError
+from aiocoap.numbers.codes import BAD_REQUEST, METHOD_NOT_ALLOWED, NOT_FOUND
+from aiocoap.resource import PathCapable, Resource, Site
+
+from benchmarks.fleet_diary import DeviceStart, Fault, FleetDevice, FleetRelease
+from benchmarks.fleet_relay import UdpRelay
+from blockota.formats import cbor
+from blockota.messaging.topics import ThingEvent
+from blockota.model.receipt import EntryKind, EvidenceLevel
+
+_IDLE, _DOWNLOADING, _DOWNLOADED, _UPDATING = range(4)
+_SUCCESS, _LOST, _SPOILED, _UNSUPPORTED, _FAILED = 1, 4, 5, 6, 8
+"""Values of resource 5/0/5."""
+_ANSWER, _READ, _BLOCK, _OPAQUE = 8, 4, 6, 42
+_NETWORK = (Fault.LOST_DATAGRAM, Fault.DOUBLED_DATAGRAM, Fault.SPOILED_DATAGRAM)
+
+
+class ConstrainedDevice(FleetDevice):
+    """The device.
+
+    Args:
+        start: what it is at first.
+        relay: the relay in front of the gateway's port for devices.
+        images: the gateway's port for images.
+    """
+
+    face = "lwm2m"
+    FAULTS = (
+        *_NETWORK,
+        *(Fault.SPOILED_IMAGE, Fault.REFUSAL, Fault.RESTART, Fault.ROLLBACK, Fault.WRONG_VERSION),
+        *(Fault.DOUBLED_EVENT, Fault.CHANGED_EVENT),
+    )
+
+    def __init__(self, start: DeviceStart, relay: UdpRelay, images: int) -> None:
+        super().__init__(start)
+        self._relay, self._images = relay, images
+        self._signs = bool(self.number % 2)
+        self._state = self._result = _IDLE
+        self._uri, self._nonce, self._stated = "", b"", ""
+        self._reads: Counter[str] = Counter()
+        self._asked = asyncio.Event()
+        self._location: tuple[str, ...] = ()
+        self._events = 0
+        self._context: Any = None
+
+    @classmethod
+    @asynccontextmanager
+    async def started(cls, start: DeviceStart, port: int) -> AsyncIterator[Self]:
+        """Start a device of a gateway, whose face has two ports from this one on."""
+        async with UdpRelay.opened(port + 1, seed=start.number) as relay:
+            device, site = cls(start, relay, port), Site()
+            for number in ("3", "5", "26241"):
+                site.add_resource([number], _Instances(number, device.answer))
+            # It warns that a client usually has another socket than a server.
+            logging.getLogger("coap-server").setLevel(logging.ERROR)
+            bind = ("127.0.0.1", 0)
+            device._context = await Context.create_server_context(site, bind=bind, transports=["simplesocketserver"])
+            try:
+                yield device
+            finally:
+                with suppress(CoapError, OSError, TimeoutError):
+                    async with asyncio.timeout(5):
+                        await device._context.shutdown()
+
+    async def begin(self) -> None:
+        """Report the image that the device runs at first."""
+        await self._register()
+        await self._report()
+
+    async def finish(self) -> None:
+        """Be read once more: the gateway may have been killed after it read the device last."""
+        await self._until_read("5/0/5")
+
+    async def inject(self, fault: Fault, release: FleetRelease) -> bool:
+        """Inject a fault that needs no try; return whether it was one."""
+        if fault is Fault.WRONG_VERSION:
+            self._stated = release.version if self._signs else "9.9.9"
+            await self._until_read("3/0/3")
+            self._stated = ""
+        elif fault in (Fault.DOUBLED_EVENT, Fault.CHANGED_EVENT):
+            await self._event(fault)
+        else:
+            return False
+        return True
+
+    async def attempt(self, release: FleetRelease, fault: Fault | None, *, is_last: bool) -> None:
+        """Try once to get a release. A try that is not the last one fails."""
+        if fault in _NETWORK:
+            name = {Fault.LOST_DATAGRAM: "lost", Fault.DOUBLED_DATAGRAM: "doubled", Fault.SPOILED_DATAGRAM: "spoiled"}
+            setattr(self._relay, name[fault], self.draw.randrange(1, 4))
+        uri = await self._offered(release)
+        if fault is Fault.RESTART:
+            self._state, self._result = _IDLE, 0
+            await self._register()
+            return
+        image = await self._pull(uri, len(release.image))
+        if fault is Fault.SPOILED_IMAGE:
+            image = self.spoiled(image)
+        is_whole = hashlib.sha256(image).digest() == release.sha256
+        if fault is not Fault.SPOILED_IMAGE and not is_whole:
+            self.diary.unverified += 1  # the gateway served other bytes
+        if not is_whole or fault is Fault.REFUSAL or not (is_last or fault is Fault.ROLLBACK):
+            reasons = {Fault.SPOILED_IMAGE: _SPOILED, Fault.REFUSAL: _UNSUPPORTED}
+            await self._end(reasons.get(fault, _LOST) if fault else _LOST)
+            if fault is Fault.REFUSAL:
+                self.diary.given_up.add(release.sha256)
+            return
+        self._state = _DOWNLOADED
+        await self._until(lambda: self._state == _UPDATING)
+        if fault is Fault.ROLLBACK:
+            await self._register()
+            await self._end(_FAILED)
+            return
+        self.install(release.version, image)
+        self._state, self._result = _IDLE, _SUCCESS
+        await self._register()
+        await self._report()
+
+    async def _offered(self, release: FleetRelease) -> str:
+        """Wait until the gateway writes the URI of a release."""
+        while True:
+            await self._until(lambda: self._state == _DOWNLOADING)
+            if self._uri.endswith(release.sha256.hex()):
+                return self._uri
+            self._state = _IDLE
+
+    async def _end(self, result: int) -> None:
+        """Go back to idle with a result, and wait until the gateway has read it."""
+        self._state, self._result = _IDLE, result
+        await self._until_read("5/0/5")
+
+    async def _report(self) -> None:
+        await self._until_read("26241/0/2" if self._signs else "3/0/3")
+        self.note_report(self.runs.sha256, EvidenceLevel.A if self._signs else EvidenceLevel.B)
+
+    async def _until_read(self, path: str) -> None:
+        """Update the registration until the gateway has read a resource."""
+        before = self._reads[path]
+        await self._until(lambda: self._reads[path] > before, is_urgent=True)
+
+    async def _until(self, is_true: Callable[[], bool], *, is_urgent: bool = False) -> None:
+        """Wait until a request of the gateway made something true; update the registration meanwhile."""
+        if is_urgent or self._state != _IDLE:
+            await self._update()
+        while not is_true():
+            self._asked.clear()
+            try:
+                async with asyncio.timeout(_READ):
+                    await self._asked.wait()
+            except TimeoutError:
+                await self._update()
+
+    async def _pull(self, uri: str, size: int) -> bytes:
+        """Fetch the image block by block. A block that does not come is asked for again."""
+        image = b""
+        while len(image) < size:
+            block = (len(image) >> (_BLOCK + 4), 0, _BLOCK)
+            answer = await self._ask(lambda block=block: Message(code=GET, uri=uri, block2=block))  # type: ignore[misc]
+            if not answer.code.is_successful():
+                break
+            image += answer.payload
+        return image
+
+    async def _register(self) -> None:
+        objects = "</3/0>,</5/0>" + (",</26241/0>" if self._signs else "")
+        path = f"rd?ep={self.number}&lt=3600&b=U&lwm2m=1.0"
+        while True:
+            answer = await self._send(POST, path, objects.encode(), content_format=40)
+            if answer.code.is_successful():
+                self._location = answer.opt.location_path
+                return
+            await asyncio.sleep(1)
+
+    async def _update(self) -> None:
+        answer = await self._send(POST, "/".join(self._location))
+        if answer.code is NOT_FOUND:  # the gateway was restarted
+            await self._register()
+
+    async def _event(self, fault: Fault) -> None:
+        self._events += 1
+        event = ThingEvent(self._events, "alarm", 3, body=self.text("alarm"))
+        while True:
+            for _ in range(2 if fault is Fault.DOUBLED_EVENT else 1):
+                answer = await self._send(POST, "events", event.encode())
+            if answer.code.is_successful():
+                break
+            await self._register()
+            await asyncio.sleep(1)
+        _, index = cbor.decode(answer.payload)
+        self.note_text(EntryKind.EVENT, event.text, index)
+        if fault is Fault.CHANGED_EVENT:
+            other = ThingEvent(self._events, "alarm", 3, body=self.text("changed"))
+            if (await self._send(POST, "events", other.encode())).code.is_successful():
+                raise AssertionError("the gateway took another event with the same number")
+
+    async def _send(self, code: Any, path: str, payload: bytes = b"", **options: Any) -> Any:
+        uri = f"coap://127.0.0.1:{self._relay.port}/{path}"
+        return await self._ask(lambda: Message(code=code, uri=uri, payload=payload, **options))
+
+    async def _ask(self, make: Callable[[], Any]) -> Any:
+        """Send a request until it is answered."""
+        while True:
+            with suppress(CoapError, OSError, TimeoutError):
+                async with asyncio.timeout(_ANSWER):
+                    return await self._context.request(make(), handle_blockwise=False).response
+            await asyncio.sleep(0.5)
+
+    def answer(self, request: Any, path: str) -> Any:
+        """Answer a request of the gateway."""
+        answer = self._answered(request, path)
+        if request.code is GET:
+            self._reads[path] += 1
+        self._asked.set()
+        return answer
+
+    def _answered(self, request: Any, path: str) -> Any:
+        if request.code is GET:
+            value = self._value(path)
+            if value is None:
+                return Message(code=NOT_FOUND)
+            return Message(code=CONTENT, payload=value, content_format=_OPAQUE if path.startswith("2") else 0)
+        if request.code is PUT and path == "26241/0/1":
+            self._nonce = request.payload
+            return Message(code=CHANGED)
+        if request.code is PUT and path == "5/0/1":
+            return self._take_uri(request.payload.decode())
+        if request.code is POST and path == "5/0/2" and self._state == _DOWNLOADED:
+            self._state = _UPDATING
+            return Message(code=CHANGED)
+        return Message(code=METHOD_NOT_ALLOWED)
+
+    def _take_uri(self, uri: str) -> Any:
+        if uri and self._state != _IDLE:
+            return Message(code=BAD_REQUEST)
+        self._uri, self._state, self._result = uri, _DOWNLOADING if uri else _IDLE, 0
+        return Message(code=CHANGED)
+
+    def _value(self, path: str) -> bytes | None:
+        version = self._stated or self.runs.version
+        known = {"3/0/3": version, "3/0/18": "rev-b", "5/0/3": self._state, "5/0/5": self._result}
+        if path in known:
+            return str(known[path]).encode()
+        if path == "26241/0/0":
+            return self.runs.sha256
+        if path == "26241/0/2" and len(self._nonce) == len(bytes(16)):
+            return self.signer.state(self.runs.sha256, nonce=self._nonce)[1]
+        return None
+
+
+class _Instances(Resource, PathCapable):  # type: ignore[misc]
+    """The resources of one object."""
+
+    def __init__(self, number: str, answer: Callable[[Any, str], Any]) -> None:
+        super().__init__()
+        self._number, self._answer = number, answer
+
+    async def needs_blockwise_assembly(self, _: Any) -> bool:
+        """Requests have one block."""
+        return False
+
+    async def render(self, request: Any) -> Any:
+        """Answer a request."""
+        return self._answer(request, "/".join((self._number, *request.opt.uri_path)))

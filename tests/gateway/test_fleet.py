@@ -1,0 +1,82 @@
+"""A small fleet of devices over real sockets, with faults; and the judge of its log.
+
+`make bench-gateway` runs a large one. The devices of `benchmarks.fleet_campaign` and the gateway are two processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.fleet_campaign import CampaignPlan, run_campaign
+from benchmarks.fleet_ddi_device import DdiDevice
+from benchmarks.fleet_diary import Diary
+from benchmarks.fleet_judge import judge_log
+from benchmarks.fleet_lwm2m_device import ConstrainedDevice
+from benchmarks.fleet_site import SiteSettings, fleet_site
+from blockota.model.receipt import EntryKind, EvidenceLevel, LogEntry
+from tests.support.receipts import DEVICE, IMAGE, SigningDevice, install, signed_install
+
+OLD = bytes(32)
+"""The SHA-256 of another image."""
+
+
+def test_devices_with_faults_end_right(tmp_path: Path) -> None:
+    """A hundred faults of all kinds on devices of two faces: no entry is false, lost or doubled, no device is stuck."""
+    settings = SiteSettings(faces=("ddi", "lwm2m"), blocks=1)
+    with fleet_site(tmp_path, settings) as site:
+        result = run_campaign(site, CampaignPlan({"ddi": 34, "lwm2m": 16}, faults=100, rounds=1, size=2048))
+    verdict = result.verdict
+    assert (verdict.false, verdict.lost, verdict.doubled, result.stuck, result.unverified) == ([], [], [], [], 0)
+    assert result.faults.total() == 100
+    assert set(result.faults) == {(face.face, one) for face in (DdiDevice, ConstrainedDevice) for one in face.FAULTS}
+
+
+@pytest.fixture
+def signer() -> SigningDevice:
+    """Return the key of a device."""
+    return SigningDevice()
+
+
+@pytest.fixture
+def diary(signer: SigningDevice) -> Diary:
+    """Return the diary of a device that reported an image by a signed statement."""
+    confirmed, reports = [(IMAGE, float(install().time))], [(IMAGE, EvidenceLevel.A)]
+    return Diary(DEVICE, signer.key, confirmed=confirmed, reports=reports)
+
+
+def faults(diary: Diary, *entries: LogEntry) -> tuple[int, int, int]:
+    """Return how many entries the judge calls false, lost and doubled."""
+    verdict = judge_log(entries, [diary])
+    return len(verdict.false), len(verdict.lost), len(verdict.doubled)
+
+
+def test_the_judge_accepts_what_is_true(signer: SigningDevice, diary: Diary) -> None:
+    """The receipt of the report, and the events that the gateway acknowledged."""
+    diary.texts.append((EntryKind.EVENT, "alarm (mqtt 300, 1)", 1))
+    event = LogEntry(EntryKind.EVENT, time=install().time, device=DEVICE, source="alarm (mqtt 300, 1)")
+    assert faults(diary, signed_install(signer), event) == (0, 0, 0)
+
+
+def test_the_judge_finds_false_entries(signer: SigningDevice, diary: Diary) -> None:
+    """An image that the device had not confirmed yet, another signature, and a claim that the device did not make."""
+    receipt = signed_install(signer)
+    assert faults(diary, replace(receipt, time=receipt.time - 1)) == (1, 0, 0)
+    assert faults(diary, signed_install(SigningDevice(7))) == (1, 0, 0)
+    claim = install(kind=EntryKind.CLAIMED, level=EvidenceLevel.B, image=OLD[:-1] + b"\1")
+    assert faults(diary, receipt, claim) == (1, 0, 1)
+
+
+def test_the_judge_finds_lost_and_doubled_entries(signer: SigningDevice, diary: Diary) -> None:
+    """A missing receipt or text, a second one, and a text at another index than the gateway named."""
+    receipt = signed_install(signer)
+    assert faults(diary) == (0, 1, 0)
+    assert faults(diary, receipt, signed_install(signer)) == (0, 0, 1)
+    diary.texts.append((EntryKind.REFUSAL, "no (ddi 300, 1)", None))
+    refusal = LogEntry(EntryKind.REFUSAL, time=receipt.time, device=DEVICE, source="no (ddi 300, 1)")
+    assert faults(diary, receipt) == (0, 1, 0)
+    assert faults(diary, receipt, refusal, refusal) == (0, 0, 1)
+    diary.texts[0] = (EntryKind.REFUSAL, "no (ddi 300, 1)", 0)
+    assert faults(diary, receipt, refusal) == (0, 1, 0)
