@@ -40,7 +40,8 @@ CHIP = tuple(f"secure_element/{name}.c" for name in ("atecc608", "image_check"))
 TEST_IMAGE = ("test_image/main.c", *(f"loader/{name}.c" for name in ("bytes", "sha256", "image", "state")))
 AGENT = (
     *(f"agent/{name}.c" for name in ("main", "serial_line", "cbor", "smp", "os_group", "image_group", "device_group")),
-    *("agent/slot_writer.c", *(f"loader/{name}.c" for name in ("bytes", "memory", "sha256", "image", "state"))),
+    *("agent/slot_writer.c", "agent/delta.c", "agent/delta_command.c"),
+    *(f"loader/{name}.c" for name in ("bytes", "memory", "sha256", "image", "state")),
 )
 CORTEX_M = tuple(f"ports/cortex_m/{name}.c" for name in ("image_start", "reset"))
 STM32F103_LOADER = ("ports/stm32f103/loader_start.c", "ports/cortex_m/reset.c", "ports/stm32f103/flash.c")
@@ -105,13 +106,13 @@ def _test_image(signature: Signature, *macros: str) -> Program:
 
 
 def _agent(port: str, version: str, *macros: str) -> Program:
-    """Return the agent for a board."""
+    """Return the agent for a board. Its minor version changes the program."""
     return Program(
         port=port,
         sources=(*AGENT, *(MICROBIT_IMAGE if port == "microbit" else STM32F103_IMAGE)),
         linker="image.ld",
         limit=8 * KIB,
-        macros=macros,
+        macros=(f"AGENT_MINOR={version.split('.')[1]}", *macros),
         signature=Signature(version=version),
     )
 
@@ -145,6 +146,7 @@ PROGRAMS = {
     "microbit-agent-1.0.0": _agent("microbit", "1.0.0"),
     "microbit-agent-1.1.0": _agent("microbit", "1.1.0"),
     "stm32f103-agent-1.0.0": _agent("stm32f103", "1.0.0"),
+    "stm32f103-agent-1.1.0": _agent("stm32f103", "1.1.0"),
     "stm32f103-test-1.0.0": _test_image(Signature(version="1.0.0")),
     "stm32f103-test-1.1.0": _test_image(Signature(version="1.1.0")),
     "stm32f103-test-1.2.0": _test_image(Signature(version="1.2.0"), "PADDING=1500"),

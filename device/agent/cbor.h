@@ -1,4 +1,4 @@
-/* The part of CBOR (RFC 8949) that SMP needs: maps with text keys in, items of definite length out. */
+/* The part of CBOR (RFC 8949) that SMP needs: flat maps with text keys in, items of definite length out. */
 #ifndef BLOCKOTA_CBOR_H
 #define BLOCKOTA_CBOR_H
 
@@ -15,10 +15,11 @@ struct cbor_item {
 
 enum { CBOR_FALSE = 20, CBOR_TRUE = 21 };
 
-/* Return whether the bytes are one map of definite length with nothing after it, and no number of 64 bits. */
-bool cbor_is_map(const uint8_t *bytes, uint32_t size);
+/* Return whether the bytes are one map of definite length with nothing after it, whose keys and values are strings,
+ * numbers below 2^32, or simple values. */
+bool cbor_is_flat_map(const uint8_t *bytes, uint32_t size);
 
-/* Find the value of a key with this type in a map that cbor_is_map accepted. False without one. */
+/* Find the value of a key with this type in a map that cbor_is_flat_map accepted. False without one. */
 bool cbor_find(const uint8_t *map, const char *key, enum cbor_type type, struct cbor_item *item);
 
 /* What is written so far, and the end of the memory; bytes beyond the end are dropped, and `is_full` is set. */
@@ -28,13 +29,16 @@ struct cbor_writer {
 };
 
 void cbor_put_head(struct cbor_writer *writer, enum cbor_type type, uint32_t value);
-void cbor_put_text(struct cbor_writer *writer, const char *text);
 void cbor_put_string(struct cbor_writer *writer, enum cbor_type type, const uint8_t *data, uint32_t size);
 
-/* Write a key and its value. */
-void cbor_put_number(struct cbor_writer *writer, const char *key, uint32_t value);
-void cbor_put_bool(struct cbor_writer *writer, const char *key, bool value);
-void cbor_put_bytes(struct cbor_writer *writer, const char *key, const uint8_t *data, uint32_t size);
-void cbor_put_word(struct cbor_writer *writer, const char *key, const char *text);
+/* The types of fields, each behind the name of the field. */
+#define FIELD_NUMBER "\1" /* uint32_t */
+#define FIELD_BOOL "\2"   /* bool */
+#define FIELD_TEXT "\3"   /* const char * */
+#define FIELD_DIGEST "\4" /* const uint8_t *, 32 bytes */
+#define FIELD_LAST "\5"   /* no value: the caller writes it afterwards */
+
+/* Write a map. `fields` is the names of the fields with their types: "off" FIELD_NUMBER "match" FIELD_BOOL. */
+void cbor_put_map(struct cbor_writer *writer, const char *fields, ...);
 
 #endif

@@ -25,43 +25,34 @@ void event_add(enum event_kind kind, uint8_t detail) {
 
 enum smp_error device_events(struct smp_exchange *exchange) {
   uint32_t waiting = last - before_first, count = waiting < EVENTS_IN_ANSWER ? waiting : EVENTS_IN_ANSWER;
-  cbor_put_head(&exchange->answer, CBOR_MAP, 2);
-  cbor_put_number(&exchange->answer, "waiting", waiting);
-  cbor_put_text(&exchange->answer, "events");
+  cbor_put_map(&exchange->answer, "events" FIELD_LAST);
   cbor_put_head(&exchange->answer, CBOR_ARRAY, count);
   for (uint32_t i = 1; i <= count; i++) {
     const struct event *event = &ring[(before_first + i) % RING_SIZE];
-    cbor_put_head(&exchange->answer, CBOR_MAP, 4);
-    cbor_put_number(&exchange->answer, "number", event->number);
-    cbor_put_number(&exchange->answer, "kind", event->kind);
-    cbor_put_number(&exchange->answer, "detail", event->detail);
-    cbor_put_bytes(&exchange->answer, "digest", event->digest, DIGEST_SIZE);
+    cbor_put_map(&exchange->answer, "number" FIELD_NUMBER "kind" FIELD_NUMBER "detail" FIELD_NUMBER "digest" FIELD_DIGEST,
+                 event->number, event->kind, event->detail, event->digest);
   }
   return SMP_OK;
 }
 
 enum smp_error device_acknowledge(struct smp_exchange *exchange) {
   uint32_t number = smp_number(exchange, "number", 0);
-  if (!number || number > last) return smp_refuse(exchange, SMP_INVALID, "no such event");
+  if (!number || number > last) return SMP_INVALID;
   if (number > before_first) before_first = number;
-  cbor_put_head(&exchange->answer, CBOR_MAP, 0);
+  cbor_put_map(&exchange->answer, "");
   return SMP_OK;
 }
 
 enum smp_error device_identity(struct smp_exchange *exchange) {
   struct image running;
   uint32_t flags = LAST_BOOT->flags;
-  if (!image_read(SLOT_0, &running)) return SMP_UNKNOWN;
-  cbor_put_head(&exchange->answer, CBOR_MAP, 9);
-  cbor_put_word(&exchange->answer, "board", BOARD_NAME);
-  cbor_put_bytes(&exchange->answer, "id", (const uint8_t *)(uintptr_t)DEVICE_ID, DEVICE_ID_SIZE);
-  cbor_put_text(&exchange->answer, "version");
-  image_put_version(&exchange->answer, running.version);
-  cbor_put_bytes(&exchange->answer, "digest", running.digest, DIGEST_SIZE);
-  cbor_put_number(&exchange->answer, "counter", running.security_counter);
-  cbor_put_word(&exchange->answer, "proof", flags & BOOT_SIGNATURE_CHECKED ? "authenticated" : "integrity only");
-  cbor_put_number(&exchange->answer, "flags", flags);
-  cbor_put_number(&exchange->answer, "refusal", LAST_BOOT->refusal);
-  cbor_put_number(&exchange->answer, "slot", SLOT_SIZE);
+  image_read(SLOT_0, &running);
+  cbor_put_map(&exchange->answer,
+               "board" FIELD_TEXT "version" FIELD_TEXT "digest" FIELD_DIGEST "counter" FIELD_NUMBER "proof" FIELD_TEXT
+               "flags" FIELD_NUMBER "refusal" FIELD_NUMBER "slot" FIELD_NUMBER "id" FIELD_LAST,
+               BOARD_NAME, image_version(&running), running.digest, running.security_counter,
+               flags & BOOT_SIGNATURE_CHECKED ? "authenticated" : "integrity only", flags, (uint32_t)LAST_BOOT->refusal,
+               SLOT_SIZE);
+  cbor_put_string(&exchange->answer, CBOR_BYTES, (const uint8_t *)(uintptr_t)DEVICE_ID, DEVICE_ID_SIZE);
   return SMP_OK;
 }

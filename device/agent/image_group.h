@@ -5,13 +5,14 @@
 #include "image.h"
 #include "smp.h"
 
-/* Return why the image of slot 1 may not replace the running one, in words; NULL if it may. The loader decides again. */
-const char *image_fault(struct image *image);
+/* Return why the image of slot 1 may not replace the running one. The loader decides again. */
+enum smp_error image_fault(struct image *image);
 
-/* Answer the last part of a file: compare its SHA-256, and refuse a file whose image may not run. */
-enum smp_error image_finish(struct smp_exchange *exchange, uint32_t offset);
+/* Answer a part of a file with the offset of the next one. If `offset` is `size`, the file is complete: compare its
+ * SHA-256, and refuse a file whose image may not run. */
+enum smp_error image_answer_part(struct smp_exchange *exchange, uint32_t offset, uint32_t size);
 
-/* Write `version` as "1.2.3", without the build number. */
-void image_put_version(struct cbor_writer *writer, const uint8_t version[8]);
+/* Return "1.2.3", the version without its build number. The next call changes the text. */
+const char *image_version(const struct image *image);
 
 #endif

@@ -26,11 +26,13 @@ static uint32_t crc16(uint32_t crc, uint8_t byte) {
   return crc & 0xFFFF;
 }
 
+static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/* Return the value of a digit, or NO_DIGIT. A search is fast enough for 115,200 baud. */
 static uint32_t digit_value(uint8_t digit) {
-  if (digit >= 'A' && digit <= 'Z') return digit - 'A';
-  if (digit >= 'a' && digit <= 'z') return digit - 'a' + 26u;
-  if (digit >= '0' && digit <= '9') return digit - '0' + 52u;
-  return digit == '+' ? 62 : digit == '/' ? 63 : NO_DIGIT;
+  uint32_t value = 0;
+  while (value < NO_DIGIT && DIGITS[value] != (char)digit) value++;
+  return value;
 }
 
 static void open_frame(bool is_open) {
@@ -95,7 +97,6 @@ static struct {
 
 /* Send the digits of the last three bytes, of which `bytes` are used. */
 static void send_group(void) {
-  static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   for (uint32_t i = 0; i < 4; i++)
     port_send(i > out.bytes ? '=' : (uint8_t)DIGITS[out.group >> (18 - 6 * i) & 63]);
   out.digits += 4;

@@ -10,11 +10,16 @@ enum { RECORD_SIZE = 36, LARGEST_WITH_RECORD = SLOT_SIZE - PAGE_SIZE };
 static const uint32_t LAST_PAGE = SLOT_1 + SLOT_SIZE - PAGE_SIZE;
 static const uint32_t RECORD = SLOT_1 + SLOT_SIZE - RECORD_SIZE;
 
-struct slot_file slot_file;
+_Alignas(4) struct slot_file slot_file;
 
 bool slot_is_free(void) {
   enum phase phase = state_phase();
   return phase == PHASE_IDLE || phase == PHASE_CONFIRMED;
+}
+
+bool slot_file_is(enum slot_source source, uint32_t size, const uint8_t *sha256) {
+  return slot_file.source == source && slot_file.is_named && slot_file.size == size && sha256 &&
+         bytes_are_equal(sha256, slot_file.sha256, sizeof slot_file.sha256);
 }
 
 static bool erase_page(uint32_t page) {
@@ -38,12 +43,8 @@ bool slot_begin(enum slot_source source, uint32_t size, const uint8_t *sha256) {
   slot_file.size = size;
   slot_file.written = 0;
   if (!sha256) return true;
-
-  uint32_t record[RECORD_SIZE / 4];
   for (uint32_t i = 0; i < 32; i++) slot_file.sha256[i] = sha256[i];
-  for (uint32_t i = 0; i < 8; i++) record[i] = read_32(sha256 + 4 * i);
-  record[8] = size;
-  return source != SLOT_UPLOAD || size > LARGEST_WITH_RECORD || port_program(RECORD, record, RECORD_SIZE);
+  return source != SLOT_UPLOAD || size > LARGEST_WITH_RECORD || port_program(RECORD, &slot_file, RECORD_SIZE);
 }
 
 void slot_restore(void) {
@@ -55,18 +56,21 @@ void slot_restore(void) {
   uint32_t page = (size - 1) / PAGE_SIZE * PAGE_SIZE;
   while (page && bytes_are_erased(port_flash(SLOT_1 + page), PAGE_SIZE)) page -= PAGE_SIZE;
   if (!erase_page(SLOT_1 + page)) return;
-  for (uint32_t i = 0; i < 32; i++) slot_file.sha256[i] = record[i];
-  slot_file.size = size;
+  for (uint32_t i = 0; i < RECORD_SIZE; i++) ((uint8_t *)&slot_file)[i] = record[i];
   slot_file.written = page;
   slot_file.is_named = true;
   slot_file.source = SLOT_UPLOAD;
 }
 
 void slot_close(uint32_t size) {
-  static const uint32_t ZEROS[RECORD_SIZE / 4];
   slot_file.source = SLOT_CLOSED;
-  if (size <= LARGEST_WITH_RECORD && !bytes_are_erased(port_flash(RECORD), RECORD_SIZE))
-    port_program(RECORD, ZEROS, RECORD_SIZE);
+  /* A record of size 0 names no file. */
+  if (size <= LARGEST_WITH_RECORD) word_set(RECORD + 32);
+}
+
+void slot_discard(void) {
+  slot_close(slot_file.size);
+  word_set(SLOT_1);
 }
 
 bool slot_write(uint8_t *data, uint32_t size) {

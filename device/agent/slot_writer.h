@@ -11,15 +11,20 @@
 enum slot_source { SLOT_CLOSED, SLOT_UPLOAD, SLOT_DELTA };
 
 struct slot_file {
-  enum slot_source source; /* where the bytes come from; SLOT_CLOSED if no file is being written */
-  bool is_named;           /* `sha256` is known */
+  /* The record in the slot has the same bytes. */
   uint8_t sha256[32];      /* of the whole file */
   uint32_t size;
+
   uint32_t written;        /* bytes in the slot; a multiple of PROGRAM_UNIT, or `size` */
+  enum slot_source source; /* where the bytes come from; SLOT_CLOSED if no file is being written */
+  bool is_named;           /* `sha256` is known */
 };
 
 /* The file that is being written. */
 extern struct slot_file slot_file;
+
+/* Return whether the file that is being written comes from here, and has this size and SHA-256. */
+bool slot_file_is(enum slot_source source, uint32_t size, const uint8_t *sha256);
 
 /* Whether slot 1 may be changed: it has neither the image to return to nor a requested one. */
 bool slot_is_free(void);
@@ -36,6 +41,9 @@ void slot_restore(void);
 
 /* Forget the file, and spoil its record, which lies in the slot if the file has at most `size` bytes. */
 void slot_close(uint32_t size);
+
+/* Forget the file, and spoil the header of its image, so that what was written of it cannot be requested. */
+void slot_discard(void);
 
 /* Write what follows. `data` is aligned to a word; `size` is a multiple of PROGRAM_UNIT, or what is left of the file.
  * Bytes after `data` up to the next multiple of PROGRAM_UNIT are changed. False after an error of the flash. */

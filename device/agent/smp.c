@@ -3,11 +3,13 @@
 #include "groups.h"
 #include "serial_line.h"
 
-enum { HEADER = 8, READ = 0, WRITE = 2, OPERATION = 7, VERSION = 3 << 3 };
+enum { HEADER = 8, READ = 0, WRITE = 2, OPERATION = 7, VERSION = 3 << 3, DIGEST_SIZE = 32 };
 
 static const struct smp_command commands[] = {
     {GROUP_OS, 0, true, os_echo},
+#if AGENT_MINOR >= 1 /* 1.1.0 also takes the echo as a read request */
     {GROUP_OS, 0, false, os_echo},
+#endif
     {GROUP_OS, 5, true, os_reset},
     {GROUP_OS, 6, false, os_parameters},
     {GROUP_OS, 8, false, os_bootloader},
@@ -16,22 +18,30 @@ static const struct smp_command commands[] = {
     {GROUP_IMAGE, 1, true, image_upload},
     {GROUP_IMAGE, 5, true, image_erase},
     {GROUP_DEVICE, DEVICE_IDENTITY, false, device_identity},
+    {GROUP_DEVICE, DEVICE_DELTA, true, device_delta},
     {GROUP_DEVICE, DEVICE_EVENTS, false, device_events},
     {GROUP_DEVICE, DEVICE_EVENTS, true, device_acknowledge},
 };
 
-static smp_handler *find_handler(uint32_t group, uint32_t number, bool is_write) {
-  for (uint32_t i = 0; i < sizeof commands / sizeof *commands; i++)
-    if (commands[i].group == group && commands[i].number == number && commands[i].is_write == is_write)
-      return commands[i].handle;
-  return 0;
+static enum smp_error process(struct smp_exchange *exchange, const uint8_t *packet, uint32_t body_size) {
+  bool is_write = (packet[0] & OPERATION) == WRITE;
+  for (const struct smp_command *command = commands; command < commands + sizeof commands / sizeof *commands; command++)
+    if (packet[4] == 0 && command->group == packet[5] && command->number == packet[7] && command->is_write == is_write) {
+      if (!cbor_is_flat_map(exchange->body, body_size)) return SMP_INVALID;
+      enum smp_error error = command->handle(exchange);
+      return exchange->answer.is_full ? SMP_TOO_LARGE : error;
+    }
+  return SMP_NOT_SUPPORTED;
 }
 
-static enum smp_error process(struct smp_exchange *exchange, uint32_t size, smp_handler *handle) {
-  if (!handle) return SMP_NOT_SUPPORTED;
-  if (!cbor_is_map(exchange->body, size)) return SMP_INVALID;
-  enum smp_error error = handle(exchange);
-  return exchange->answer.is_full ? SMP_TOO_LARGE : error;
+/* Write a refusal: its code, and its reason if it has one. */
+static void put_refusal(struct cbor_writer *writer, enum smp_error error) {
+#define SMP_TEXT(name, code, reason) code reason "\0"
+  static const char REFUSALS[] = SMP_REFUSALS(SMP_TEXT);
+  const char *text = REFUSALS;
+  while (--error)
+    while (*text++) {}
+  cbor_put_map(writer, text[1] ? "rc" FIELD_NUMBER "rsn" FIELD_TEXT : "rc" FIELD_NUMBER, (uint32_t)*text, text + 1);
 }
 
 void smp_answer(const uint8_t *packet, uint32_t size) {
@@ -40,30 +50,19 @@ void smp_answer(const uint8_t *packet, uint32_t size) {
   if (size < HEADER || (operation != READ && operation != WRITE)) return;
   if (((uint32_t)packet[2] << 8 | packet[3]) != body_size) return;
 
-  uint8_t head[HEADER] = {(uint8_t)((packet[0] & VERSION) | (operation + 1)), 0, 0, 0,
-                          packet[4], packet[5], packet[6], packet[7]};
-  struct smp_exchange exchange = {.body = packet + HEADER};
-  struct cbor_writer start = {answer + HEADER, answer + sizeof answer, false};
-  exchange.answer = start;
-  uint32_t group = (uint32_t)packet[4] << 8 | packet[5];
-  enum smp_error error = process(&exchange, body_size, find_handler(group, packet[7], operation == WRITE));
-
+  for (uint32_t i = 0; i < HEADER; i++) answer[i] = packet[i];
+  answer[0] = (uint8_t)((packet[0] & VERSION) | (operation + 1));
+  struct smp_exchange exchange = {packet + HEADER, {answer + HEADER, answer + sizeof answer, false}};
+  enum smp_error error = process(&exchange, packet, body_size);
   if (error) {
-    exchange.answer = start;
-    cbor_put_head(&exchange.answer, CBOR_MAP, exchange.reason ? 2 : 1);
-    cbor_put_number(&exchange.answer, "rc", error);
-    if (exchange.reason) cbor_put_word(&exchange.answer, "rsn", exchange.reason);
+    exchange.answer.at = answer + HEADER;
+    put_refusal(&exchange.answer, error);
   }
-  uint32_t written = (uint32_t)(exchange.answer.at - start.at);
-  head[2] = (uint8_t)(written >> 8);
-  head[3] = (uint8_t)written;
-  for (uint32_t i = 0; i < HEADER; i++) answer[i] = head[i];
-  serial_send(answer, HEADER + written);
-}
 
-enum smp_error smp_refuse(struct smp_exchange *exchange, enum smp_error error, const char *reason) {
-  exchange->reason = reason;
-  return error;
+  uint32_t written = (uint32_t)(exchange.answer.at - answer);
+  answer[2] = (uint8_t)((written - HEADER) >> 8);
+  answer[3] = (uint8_t)(written - HEADER);
+  serial_send(answer, written);
 }
 
 uint32_t smp_number(const struct smp_exchange *exchange, const char *key, uint32_t otherwise) {
@@ -71,7 +70,7 @@ uint32_t smp_number(const struct smp_exchange *exchange, const char *key, uint32
   return cbor_find(exchange->body, key, CBOR_UNSIGNED, &item) ? item.value : otherwise;
 }
 
-const uint8_t *smp_bytes(const struct smp_exchange *exchange, const char *key, uint32_t size) {
+const uint8_t *smp_digest(const struct smp_exchange *exchange, const char *key) {
   struct cbor_item item;
-  return cbor_find(exchange->body, key, CBOR_BYTES, &item) && item.value == size ? item.data : 0;
+  return cbor_find(exchange->body, key, CBOR_BYTES, &item) && item.value == DIGEST_SIZE ? item.data : 0;
 }

@@ -108,12 +108,14 @@ class QemuBoard:
     Attributes:
         port: path of the port. It stays when the board resets, as that of an interface chip does.
         boots: how often the board has started.
+        ready: the number of the last start whose program can receive.
         sent: bytes that the board has received from the port.
     """
 
     def __init__(self, folder: Path, flash: bytes) -> None:
         self.port = folder / "port"
-        self.boots = self.sent = 0
+        self.boots = self.ready = self.sent = 0
+        self._readiness = threading.Condition()
         self._folder, self._flash = folder, flash.ljust(FLASH_SIZE, b"\xff")
         self._near, self._far = os.openpty()
         tty.setraw(self._far)
@@ -163,6 +165,16 @@ class QemuBoard:
         self._waker.send(b"!")
         return done.result(TIMEOUT)
 
+    def wait_until_ready(self, boots: int) -> None:
+        """Wait until the board has started that often, and its program can receive.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        with self._readiness:
+            if not self._readiness.wait_for(lambda: self.ready >= boots, TIMEOUT):
+                raise TimeoutError(f"the program does not send anything after start {boots}")
+
     def _start(self) -> Machine:
         self.boots += 1
         return Machine(self._folder, self._flash)
@@ -179,6 +191,9 @@ class QemuBoard:
                 self._relay(os.read(self._near, 4096))
             if line in ready:
                 data = self._machine.read_line()
+                with self._readiness:
+                    self.ready = self.boots
+                    self._readiness.notify_all()
                 with contextlib.suppress(BlockingIOError):  # nobody reads the port
                     os.write(self._near, data)
             if monitor in ready:

@@ -29,7 +29,7 @@ def agent(folder: Path, signature: Signature, *macros: str, appendix: bytes = b"
         appendix: bytes that follow the program.
     """
     raw = folder / f"agent-{signature.version}.bin"
-    compile_program(replace(PROGRAMS["microbit-agent-1.0.0"], macros=macros), raw)
+    compile_program(replace(PROGRAMS["microbit-agent-1.0.0"], macros=("AGENT_MINOR=0", *macros)), raw)
     raw.write_bytes(raw.read_bytes() + appendix)
     return sign(raw, "microbit", signature)
 

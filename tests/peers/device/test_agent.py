@@ -1,0 +1,201 @@
+"""The agent's own commands in QEMU: identity, events and deltas; and frames that are not valid."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blockota.formats.delta import make_patch
+from scripts.build_device import Signature
+from tests.support.agent_client import EVENTS, GROUP_DEVICE, GROUP_IMAGE, AgentClient
+from tests.support.qemu import QemuBoard
+from tests.support.qemu_images import NEW, OLD, SLOT_0, SLOT_1, agent, digest_of, flash_with
+
+STARTED, REFUSED, CONFIRMED = 1, 2, 3
+TRIAL, ROLLED_BACK = 1, 2
+FORMAT, PATCH = make_patch(OLD, NEW)
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[QemuBoard]:
+    """Return a board that runs the old image."""
+    with QemuBoard(tmp_path, flash_with(OLD)) as board:
+        yield board
+
+
+@pytest.fixture
+def client(board: QemuBoard) -> Iterator[AgentClient]:
+    """Return a client at its port."""
+    with AgentClient(board) as client:
+        yield client
+
+
+def cut(board: QemuBoard) -> None:
+    """Cut the power, and wait until the program can receive again."""
+    boots = board.boots
+    board.cut()
+    board.wait_until_ready(boots + 1)
+
+
+def start_trial(client: AgentClient, image: bytes) -> None:
+    """Request the image of slot 1, and reset the board."""
+    assert "rc" not in client.ask(GROUP_IMAGE, 0, body={"hash": digest_of(image)})
+    client.reset()
+
+
+def test_the_board_identifies_itself(client: AgentClient) -> None:
+    """Without a secure element, the board states that it proves integrity only."""
+    identity = client.identity()
+    assert (identity["board"], identity["version"], identity["digest"]) == ("microbit", "1.0.0", digest_of(OLD))
+    assert (identity["proof"], identity["counter"], identity["flags"]) == ("integrity only", 1, 0)
+    assert len(identity["id"]) == 8
+
+
+def test_a_delta_makes_the_image(board: QemuBoard, client: AgentClient) -> None:
+    """The published patch makes the file of the new release in slot 1, which then runs."""
+    assert client.send_delta(OLD, PATCH, NEW) == {"off": len(PATCH), "match": True}
+    start_trial(client, NEW)
+    assert client.identity()["version"] == "1.1.0"
+    assert "rc" not in client.ask(GROUP_IMAGE, 0, body={"confirm": True})
+    client.reset()
+    assert client.identity()["digest"] == digest_of(NEW)
+    flash = board.cut()
+    assert (flash[SLOT_0:].startswith(NEW), flash[SLOT_1:].startswith(OLD)) == (True, True)
+
+
+def test_a_delta_for_another_base_is_refused(client: AgentClient) -> None:
+    """The board compares the running file; the whole image is sent then."""
+    assert client.send_delta(NEW, PATCH, NEW) == {"rc": 6, "rsn": "delta for another image"}
+    assert client.identity()["digest"] == digest_of(OLD)
+
+
+def test_a_damaged_delta_is_refused(board: QemuBoard, client: AgentClient) -> None:
+    """Whatever a damaged patch makes, it is not accepted; a good one is accepted afterwards."""
+    for at in range(1, len(PATCH), 7):
+        damaged = bytearray(PATCH)
+        damaged[at] ^= 1 << at % 8
+        answer = client.send_delta(OLD, bytes(damaged), NEW)
+        assert answer.get("rc") == 9 or answer["match"] is False, at
+    assert client.send_delta(OLD, PATCH[:-3], NEW)["rc"] == 9
+    assert client.ask(GROUP_IMAGE, 0, body={"hash": digest_of(NEW)})["rc"] == 5
+    cut(board)
+    assert client.identity()["digest"] == digest_of(OLD)
+    assert client.send_delta(OLD, PATCH, NEW)["match"] is True
+
+
+def test_a_delta_of_many_parts_is_interrupted(board: QemuBoard, client: AgentClient, tmp_path: Path) -> None:
+    """A repeated first part goes on where the patch was; after a power cut the patch begins again."""
+    noise = random.Random(3).randbytes(5_000)  # noqa: S311 - incompressible bytes
+    image = agent(tmp_path, Signature(version="1.2.0"), appendix=noise)
+    _, patch = make_patch(OLD, image)
+    assert len(patch) > 4_000
+    sha, base = hashlib.sha256(image).digest(), hashlib.sha256(OLD).digest()
+    first = {"off": 0, "data": patch[:512], "len": len(patch), "size": len(image), "sha": sha, "base": base}
+    assert client.ask(GROUP_DEVICE, 1, body=first) == {"off": 512}
+    assert client.ask(GROUP_DEVICE, 1, body={"off": 512, "data": patch[512:1024]}) == {"off": 1024}
+    assert client.ask(GROUP_DEVICE, 1, body=first) == {"off": 1024}
+    cut(board)
+    assert client.send_delta(OLD, patch, image, offset=1024)["rc"] == 6
+    assert client.send_delta(OLD, patch, image) == {"off": len(patch), "match": True}
+    assert board.cut()[SLOT_1:].startswith(image)
+
+
+def test_events_wait_until_they_are_acknowledged(client: AgentClient) -> None:
+    """Starts and the confirmation are listed with the running digest, the confirmation as the receipt of the device."""
+    client.send_delta(OLD, PATCH, NEW)
+    start_trial(client, NEW)
+    client.ask(GROUP_IMAGE, 0, body={"confirm": True})
+    events = client.ask(GROUP_DEVICE, EVENTS)["events"]
+    assert [(event["kind"], event["detail"]) for event in events] == [(STARTED, TRIAL), (CONFIRMED, 0)]
+    assert {event["digest"] for event in events} == {digest_of(NEW)}
+    assert client.ask(GROUP_DEVICE, EVENTS)["events"] == events
+    assert client.ask(GROUP_DEVICE, EVENTS, body={"number": events[0]["number"]}) == {}
+    assert client.ask(GROUP_DEVICE, EVENTS)["events"] == events[1:]
+    assert client.ask(GROUP_DEVICE, EVENTS, body={"number": 9})["rc"] == 3
+
+
+def test_a_rollback_is_reported(client: AgentClient) -> None:
+    """The boot report tells that the image before was not confirmed."""
+    client.send_delta(OLD, PATCH, NEW)
+    start_trial(client, NEW)
+    for _ in range(3):
+        assert client.identity()["flags"] == TRIAL
+        client.reset()
+    identity = client.identity()
+    assert (identity["flags"], identity["digest"]) == (ROLLED_BACK, digest_of(OLD))
+    assert client.ask(GROUP_DEVICE, EVENTS)["events"][0]["detail"] == ROLLED_BACK
+
+
+def framed(content: bytes, *, length: int | None = None, crc: int | None = None) -> bytes:
+    """Return a line with a frame, whose length or check may be wrong."""
+    size = len(content) + 2 if length is None else length
+    check = binascii.crc_hqx(content, 0) if crc is None else crc
+    return b"\x06\x09" + base64.b64encode(size.to_bytes(2) + content + check.to_bytes(2)) + b"\n"
+
+
+ECHO = bytes.fromhex("0a00 0005 0000 07 00 a161646178")
+BAD_FRAMES = {
+    "a wrong check": framed(ECHO, crc=1),
+    "a length of zero": framed(ECHO, length=0),
+    "a shorter length": framed(ECHO, length=5),
+    "a longer length, and no next line": framed(ECHO, length=900),
+    "the largest length": framed(ECHO, length=0xFFFF),
+    "a next line without a first one": b"\x04\x14" + framed(ECHO)[2:],
+    "a character that is not base64": framed(ECHO).replace(b"A", b"*", 1),
+    "padding inside": b"\x06\x09AA==AAAA\n",
+    "a line without an end": b"\x06\x09" + b"A" * 3000 + b"\n",
+    "an empty line": b"\x06\x09\n",
+    "a packet without a header": framed(b"\x0a\0\0"),
+    "a header with another size": framed(ECHO[:-1]),
+    "an answer": framed(b"\x0b" + ECHO[1:]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FRAMES)
+def test_a_bad_frame_is_ignored(client: AgentClient, name: str) -> None:
+    """The board does not answer, and takes the next request."""
+    client.send_raw(b"noise" + BAD_FRAMES[name])
+    assert client.ask(0, 0, body={"d": name}) == {"r": name}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", 3),
+        (b"\xa1", 3),
+        (b"\xa1\x61d\x64abc", 3),
+        (b"\xbf\x61d\x61x\xff", 3),
+        (b"\xa1\x61d\x81\x61x", 3),
+        (b"\xa2\x61d\x61x", 3),
+        (b"\xa1\x61d\x61x\x00", 3),
+        (b"\xba\xff\xff\xff\xff\x61d\x61x", 3),
+        (b"\xa1\x61d\x01", 3),
+    ],
+)
+def test_a_bad_body_is_refused(client: AgentClient, body: bytes, code: int) -> None:
+    """A body that is not a flat map of definite length, or lacks what the command needs, is refused."""
+    client.send(b"\x0a\0" + len(body).to_bytes(2) + b"\0\0\x07\0" + body)
+    assert client.receive()[8:] == b"\xa1\x62rc" + bytes((code,))
+    assert client.ask(9, 9, body={})["rc"] == 8
+
+
+def test_random_bytes_do_not_stop_the_board(client: AgentClient) -> None:
+    """Thousands of random bytes and lines leave a board that answers, and runs what it ran."""
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")  # noqa: T201 - shown when the test fails
+    draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
+    for _ in range(200):
+        content = draw.randbytes(draw.randint(0, 60))
+        head = bytes((draw.choice([8, 10]), 0)) + len(content).to_bytes(2) + b"\0"
+        head += bytes((draw.choice([0, 1, 64]), 1, draw.choice([0, 1, 2, 6, 8])))
+        client.send_raw(draw.choice([content, framed(content), framed(head + content)]) + b"\n")
+    client.send(ECHO[:-1] + b"!")
+    while not client.receive().endswith(b"!"):
+        pass
+    assert client.identity()["digest"] == digest_of(OLD)
