@@ -1,4 +1,4 @@
-"""``blockota key``: make a key in a keystore file, and print the address or the public key of a key."""
+"""``blockota key``: make a key in a keystore file, print a key's address or public key, and sign an MCUboot image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import click
 from blockota.cli.keys import ask_password, open_key, password_option, password_source
 from blockota.cli.session import Session, VerbGroup, with_session_offline
 from blockota.deployment import LOCAL_CHAIN_ID
-from blockota.files import home_path, write_result
+from blockota.errors import UsageError
+from blockota.files import check_new_file, home_path, read_input, write_result
 
 
 def _keystore_path(value: str) -> Path:
@@ -25,7 +26,7 @@ def _keystore_path(value: str) -> Path:
 
 @click.group(cls=VerbGroup)
 def key() -> None:
-    """Make the key of an owner or a broker, and print addresses and public keys."""
+    """Make the key of an owner or a broker, print addresses and public keys, and sign images."""
 
 
 @key.command()
@@ -110,3 +111,42 @@ def public(session: Session, /, uri: str, output: Path | None, password_fd: int 
         {"curve": curve, "publicKey": text, "output": str(output) if output else None},
         lambda: session.done(sentence) if output else click.echo(text, nl=False),
     )
+
+
+@key.command("sign-image")
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option("--key", metavar="URI", required=True, help="A P-256 key in a token: pkcs11:….")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Signed image to write.")
+@password_option
+@with_session_offline
+def sign_image(session: Session, /, image: Path, *, key: str, output: Path, password_fd: int | None) -> None:
+    """Sign IMAGE, an unsigned MCUboot image, with a key in a token.
+
+    IMAGE is made by `imgtool sign` without a key. The written image is the one that imgtool would make with the key,
+    which stays in the token.
+
+    \b
+    Example:  blockota key sign-image unsigned.bin -o signed.bin \\
+                  --key 'pkcs11:token=acme;object=image?module-path=/lib/p11.so'
+    """
+    from blockota.formats.mcuboot_signature import digest_to_sign, key_hash, with_signature
+    from blockota.formats.public_key import KeyKind, PublicKey
+    from blockota.keys import open_token_key
+    from blockota.model.draft import MAX_PROGRAM
+
+    if not key.startswith("pkcs11:"):
+        raise UsageError(
+            "the key cannot sign an image here",
+            why="it is not in a PKCS #11 token",
+            remedy="write a URI that begins with pkcs11:, or use `imgtool sign -k` for a key in a file",
+        )
+    # The image is checked before the PIN is asked for.
+    check_new_file(output, why="it may be an image that was published")
+    unsigned = read_input(image, limit=MAX_PROGRAM)
+    digest = digest_to_sign(unsigned)
+    found = open_token_key(key, environment=os.environ, ask_pin=password_source(password_fd), curve="P-256")
+    public = PublicKey(KeyKind.P256, found.public_key)
+    write_result(output, with_signature(unsigned, public, found.sign_digest(digest)))
+    sentence = f"{output} is signed by the key with SHA-256 {key_hash(public).hex()}"
+    fields = {"output": str(output), "digest": digest.hex(), "imageKey": key_hash(public).hex()}
+    session.result(fields, lambda: session.done(sentence))

@@ -41,7 +41,7 @@ _NOUNS = {
     "export-view, export, import.",
     "contract": "The contract that records releases: show, pause, resume.",
     "safe": "The Safe's owners: owners, add, remove, replace, threshold.",
-    "key": "Keys in keystore files and tokens: new, address, public.",
+    "key": "Keys in files and tokens: new, address, public, sign-image.",
     "transaction": "Pending transactions: list, resume, forget.",
     "flash": "Write a verified release to boards, and prove their flash.",
     "board": "An STM32 on a serial line: ports, identify, read, erase, protect, unprotect, doctor, simulate, "

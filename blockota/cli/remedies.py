@@ -30,7 +30,7 @@ OPTIONS: dict[Action, str] = {
     Action.GIVE_OR_ACCEPT_LOAD_ADDRESS: "--load-address {address}; --accept-load-address accepts the present one",
     Action.ACCEPT_LOAD_ADDRESS: "--accept-load-address accepts the present ones",
     Action.CHOOSE_CONTAINER: "--container NAME",
-    Action.SIGN_IMAGE: "`imgtool sign -k KEY`",
+    Action.SIGN_IMAGE: "`imgtool sign -k KEY`, or `blockota key sign-image` for a key in a token",
     Action.FILL_GAPS: "--fill",
     Action.LIST_CHIPS: "`blockota board chips`",
     Action.PROTECT_BOARD: "`blockota board protect`",

@@ -62,34 +62,48 @@ def find_signature_fault(image: bytes, key: PublicKey) -> str:
     return "" if _is_signed(items, key) else "its signature is wrong"
 
 
+def digest_to_sign(image: bytes) -> bytes:
+    """Return the digest of an unsigned image, which its signature is made of.
+
+    Args:
+        image: an image of imgtool that is neither signed nor padded to its slot.
+
+    Raises:
+        ImageError: the image cannot be signed.
+    """
+    items, header = read_items(image), read_header(image)
+    kinds = {kind for kind, _ in items.unprotected}
+    fault = ""
+    if header is None or header.is_encrypted:
+        fault = ENCRYPTED
+    elif kinds & {KEY_HASH, PUBLIC_KEY, ECDSA_SIGNATURE, *_OTHER_SIGNATURES}:
+        fault = "it is signed already"
+    elif items.digest[0] != "sha256":
+        fault = "its hash is not SHA-256, which a signature on P-256 needs"
+    elif items.end != len(image):
+        fault = f"{len(image) - items.end:,} bytes follow its TLVs, as after a padding to its slot"
+    if fault:
+        remedy = "make an image with `imgtool sign`, without a key and without padding"
+        raise ImageError("the image cannot be signed", why=fault, remedy=remedy)
+    return items.digest[1]
+
+
 def with_signature(image: bytes, key: PublicKey, signature: bytes) -> bytes:
     """Return an image with a signature, as imgtool makes it.
 
     Args:
-        image: an image of imgtool that is neither signed nor padded to its slot.
+        image: an image that `digest_to_sign` accepts.
         key: the P-256 key.
         signature: r and s of the signature of the image's digest, 32 bytes each.
 
     Raises:
         ImageError: the image cannot be signed.
     """
-    items, header = read_items(image), read_header(image)
-    fault = ""
-    if header is None or header.is_encrypted:
-        fault = ENCRYPTED
-    elif items.digest[0] != "sha256":
-        fault = "its hash is not SHA-256, which a signature on P-256 needs"
-    elif {kind for kind, _ in items.unprotected} & {KEY_HASH, PUBLIC_KEY, ECDSA_SIGNATURE, *_OTHER_SIGNATURES}:
-        fault = "it is signed already"
-    elif items.end != len(image):
-        fault = f"{len(image) - items.end:,} bytes follow its TLVs, as after a padding to its slot"
-    if fault or header is None:
-        raise ImageError(
-            "the image cannot be signed", why=fault, remedy="make an image with `imgtool sign`, without a key"
-        )
+    digest_to_sign(image)
+    unprotected = read_items(image).unprotected
     r, s = int.from_bytes(signature[:_WORD]), int.from_bytes(signature[_WORD:])
     added = ((KEY_HASH, key_hash(key)), (ECDSA_SIGNATURE, encode_dss_signature(r, s)))
-    return image[: header.hashed_size] + write_list([*items.unprotected, *added])
+    return image[: -len(write_list(unprotected))] + write_list([*unprotected, *added])
 
 
 def _find_kind_fault(items: McubootItems) -> str:

@@ -242,7 +242,9 @@ def _head(path: Path) -> bytes:
 
 
 def read_image_key(files: Mapping[str, Path], product: str) -> PublicKey | None:
-    """Read the key of a product's images from the file that the settings name; None if they name none.
+    """Read the key of a product's images from the file that the settings name.
+
+    Returns None if the settings name no file for the product.
 
     Raises:
         UsageError: the file cannot be read, or is not a public key on P-256.

@@ -112,11 +112,18 @@ def test_our_signature_makes_the_image_that_imgtool_makes() -> None:
     assert made[len(UNSIGNED) - 36 : same] == SIGNED[len(UNSIGNED) - 36 : same]
 
 
+def remade_with_sha512() -> bytes:
+    """Return an unsigned image with another hash, as ``imgtool sign --sha 512`` makes it."""
+    digest = hashlib.sha512(UNSIGNED[: read_items(UNSIGNED).end - 40]).digest()
+    return remade(UNSIGNED, (0x12, digest), without=0x10)
+
+
 @pytest.mark.parametrize(
     ("image", "why"),
     [
         (SIGNED, "it is signed already"),
-        (IMAGES["signed on P-384"], "its hash is not SHA-256"),
+        (remade_with_sha512(), "its hash is not SHA-256"),
+        (IMAGES["signed on P-384"], "it is signed already"),
         (IMAGES["encrypted"], "its program is encrypted"),
         (UNSIGNED + b"\xff" * 8, "8 bytes follow its TLVs"),
         (UNSIGNED[:-1], "the TLVs after its program are not complete"),

@@ -138,7 +138,7 @@ def test_an_image_of_another_key_is_not_published(workshop: Workshop, key: None,
     settled(workshop)
     write_image("sensor-1.1.0.bin", 1, key=key)
     sentence = f"the image of {SENSOR.name} 1.1.0 is not signed by the product's image key: "
-    refused(publish(workshop, "sensor-1.1.0.bin", "1.1.0"), REFUSED, sentence, why, "`imgtool sign -k KEY`")
+    refused(publish(workshop, "sensor-1.1.0.bin", "1.1.0"), REFUSED, sentence, why, "`blockota key sign-image`")
     opaque = publish(workshop, "sensor-1.1.0.bin", "1.1.0", "--container", "opaque")
     refused(opaque, REFUSED, sentence, why)
 

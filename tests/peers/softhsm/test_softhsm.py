@@ -19,11 +19,15 @@ from eth_keys.datatypes import PrivateKey
 
 from blockota.chain import Chain
 from blockota.errors import BlockOTAError, RefusedError, UsageError
+from blockota.formats.mcuboot_signature import find_signature_fault
 from blockota.formats.notes import Checkpoint
+from blockota.formats.public_key import read_pem
 from blockota.formats.tlog import TreeHead
 from blockota.keys import account_of, open_token_key
 from blockota.ledger.keys import open_log_key
+from scripts.peers import PACKAGES
 from tests.support.networks import rpc
+from tests.support.programs import program
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 PIN, OFFICER = "271828", "31415926"
@@ -162,3 +166,53 @@ def test_commands_take_the_uri(token: SoftToken) -> None:
     unset = token.run("key", "address", token.uri("account", pin=""))
     assert unset.returncode == 2
     assert "PIN of the token 'gateway'" in unset.stderr
+
+
+def imgtool(*words: str, folder: Path) -> None:
+    """Run MCUboot's imgtool."""
+    subprocess.run([str(PACKAGES / "imgtool"), *words], cwd=folder, check=True, capture_output=True)
+
+
+def unsigned_image(token: SoftToken, name: str, *words: str) -> None:
+    """Make an image without a signature by imgtool."""
+    (token.folder / "app.bin").write_bytes(program(0x4200))
+    sizes = ("--header-size", "0x200", "--pad-header", "--slot-size", "0x8000", "--align", "4", "--version", "1.4.0")
+    imgtool("sign", *sizes, *words, "app.bin", name, folder=token.folder)
+
+
+def test_a_token_signs_an_image(token: SoftToken) -> None:
+    """An image that a token signed is verified by imgtool, and by us with the public key of the token."""
+    unsigned_image(token, "unsigned.bin", "--security-counter", "3")
+    assert token.run("key", "public", token.uri("identity"), "-o", "image.pem").returncode == 0
+    words = ("key", "sign-image", "unsigned.bin", "--key", token.uri("identity"))
+    done = token.run(*words, "-o", "signed.bin")
+    assert done.returncode == 0, done.stderr
+    imgtool("verify", "-k", "image.pem", "signed.bin", folder=token.folder)
+    key = read_pem((token.folder / "image.pem").read_text())
+    assert find_signature_fault((token.folder / "signed.bin").read_bytes(), key) == ""
+
+    again = token.run("key", "sign-image", "signed.bin", "--key", token.uri("identity"), "-o", "again.bin")
+    assert (again.returncode, "the image cannot be signed: it is signed already" in again.stderr) == (3, True)
+    kept = token.run(*words, "-o", "signed.bin")
+    assert (kept.returncode, "signed.bin already exists" in kept.stderr) == (2, True)
+    assert not (token.folder / "again.bin").exists()
+
+
+@pytest.mark.parametrize(
+    ("label", "pin", "status", "why"),
+    [
+        ("account", PIN, 3, "a key of the curve P-256 is required, and this is a key of the curve secp256k1"),
+        ("identity", "161803", 3, "the PIN is wrong"),
+        ("none", PIN, 2, "the key 'none' cannot be found"),
+        ("", PIN, 2, "it is not in a PKCS #11 token"),
+    ],
+)
+def test_a_key_that_cannot_sign_an_image(token: SoftToken, label: str, pin: str, status: int, why: str) -> None:
+    """A key of another curve, a wrong PIN and a key in a file are refused, and no file is written."""
+    unsigned_image(token, "other.bin")
+    uri = token.uri(label) if label else "keystore:image.json"
+    failed = token.run("key", "sign-image", "other.bin", "--key", uri, "-o", "failed.bin", pin=pin)
+    assert (failed.returncode, failed.stdout) == (status, "")
+    assert why in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not (token.folder / "failed.bin").exists()
