@@ -57,7 +57,8 @@ class Workshop:
         chain: the chain of the settings.
         cast: the accounts.
         capture: reads the output of commands.
-        templates: a folder, shared by all workers, with workshops that `after` prepared; None disables their reuse.
+        templates: a folder with workshops that `after` prepared, shared by all test processes; None disables their
+            reuse.
     """
 
     folder: Path
@@ -67,7 +68,7 @@ class Workshop:
     templates: Path | None = None
 
     def after(self, prepare: Callable[[Workshop], object]) -> Workshop:
-        """Prepare this workshop with a function that runs once in a test run; its result is copied afterwards."""
+        """Prepare this workshop with a function. The function runs once in a test run; later calls copy its result."""
         if self.templates is None:
             prepare(self)
             return self

@@ -210,7 +210,10 @@ def test_the_log_is_shown_and_proven(bench: Bench) -> None:
 
 
 def test_the_log_of_an_earlier_version_is_read(bench: Bench) -> None:
-    """A log file beside the new log is named by ``board log``, and its boards are listed with those of the new log."""
+    """If a log file of an earlier version lies beside the new log, ``board log`` names it.
+
+    The boards of both are listed.
+    """
     LOG.parent.mkdir(parents=True)
     old_log(LOG.with_name("bench-log.jsonl"), 2)
     alone = bench.run("log")

@@ -48,7 +48,7 @@ MAKING = ("--board-product", KEYS, "--board-image", command(MAKER, "1"))
 
 @pytest.fixture
 def paired(workshop: Workshop) -> Workshop:
-    """Return a test workshop with releases 1.0.0 and 1.1.0, and a paired product of the boards' own images."""
+    """Return a test workshop with releases 1.0.0 and 1.1.0, and with a paired product for the boards' own images."""
     return workshop.after(publish_and_pair)
 
 
@@ -75,7 +75,7 @@ def flash(workshop: Workshop, one: SimulatedBoard, *options: str) -> Outcome:
 
 
 def test_a_board_gets_its_image_and_the_release(paired: Workshop) -> None:
-    """The release and the board's own image are written and proven; output, JSON and log list the checks of both."""
+    """The release and the board's own image are written and proven. Output, JSON and log list the checks of both."""
     one, other = board(1), board(2)
     told, counted = flash(paired, one), flash(paired, other, "--json")
     assert (told.status, counted.status) == (0, 0), told.err + counted.err
@@ -156,7 +156,7 @@ def test_an_image_without_a_place_is_refused(paired: Workshop, changed: Product,
 
 
 def test_an_unpaired_product_is_refused(paired: Workshop) -> None:
-    """A product that is not paired any more is refused before a port is opened."""
+    """A product that is no longer paired is refused before a port is opened."""
     paired.decide(unpair_call(KEYS))
     outcome = paired.flash("socket://localhost:1", *MAKING)
     assert outcome.status == 3
@@ -180,7 +180,7 @@ def test_incomplete_options_are_usage_errors(paired: Workshop, words: tuple[str,
 
 
 def test_the_settings_of_the_bench_name_the_image(paired: Workshop) -> None:
-    """``board_product`` and ``board_image`` in [bench] apply to the product of the bench, and to no other product."""
+    """``board_product`` and ``board_image`` in [bench] apply only to the product of the bench."""
     settings = paired.folder / "blockota.toml"
     text = settings.read_text()
     Path("maker.py").write_text(MAKER)
@@ -238,7 +238,7 @@ def test_foreign_contents_need_consent(paired: Workshop) -> None:
 
 
 def test_a_shorter_image_leaves_no_byte_of_the_old_contents(paired: Workshop) -> None:
-    """The region after the board's own image is erased: no byte of an earlier, longer image remains."""
+    """The region after the board's own image is erased, so no byte of an earlier, longer image remains."""
     one = board(1, flash=b"\xff" * OFFSET + b"3" * PAGE)
     outcome = flash(paired, one, "--replace-unknown")
     assert (outcome.status, own(one, PAGE)) == (0, keys_of(1).ljust(PAGE, b"\xff")), outcome.err
@@ -246,7 +246,7 @@ def test_a_shorter_image_leaves_no_byte_of_the_old_contents(paired: Workshop) ->
 
 
 def test_a_new_image_is_made_when_asked(paired: Workshop) -> None:
-    """``--new-board-image`` makes a new image, also if the flash still has the recorded one."""
+    """``--new-board-image`` makes a new image, even if the flash still has the recorded image."""
     one = board(1)
     assert flash(paired, one).status == 0
     with serve_tcp(one) as url:
@@ -271,7 +271,10 @@ def test_a_watching_bench_makes_one_new_image_for_each_board() -> None:
 
 
 def test_a_new_image_of_a_run_without_own_images_is_refused(paired: Workshop) -> None:
-    """``--new-board-image`` alone exits with status 2, and so does ``--resume`` of a run without an own image."""
+    """``--new-board-image`` alone exits with status 2.
+
+    So does ``--resume`` with it, if the run has no image of the board's own.
+    """
     alone = paired.flash("socket://localhost:1", "--new-board-image")
     assert (alone.status, "no new image can be made" in alone.err) == (2, True), alone.err
     without = paired.run("flash", "--resume", "--port", "socket://localhost:1", "--new-board-image")
@@ -301,7 +304,7 @@ def test_an_image_that_was_cut_off_is_lost(paired: Workshop) -> None:
 
 
 def test_a_program_that_was_cut_off_is_resumed_with_its_image(paired: Workshop) -> None:
-    """After an interruption of the program, ``--resume`` completes it, and keeps the proven image of the board."""
+    """If a run ends while it writes the program, ``--resume`` completes it, and keeps the proven image of the board."""
     one = board(1, faults=Faults(power_cut_in_program=250))
     cut = flash(paired, one, "--no-stub")
     assert (cut.status, own(one), calls()) == (4, keys_of(1), 1), cut.err
@@ -324,7 +327,7 @@ def test_a_revoked_program_keeps_the_image(paired: Workshop) -> None:
 
 @pytest.mark.usefixtures("paired")
 def test_a_watching_bench_keeps_the_image_until_it_is_proven() -> None:
-    """``--watch`` writes the same image again to a board that was cut off and put in again."""
+    """``--watch`` writes the same image again to a board that was disconnected during the run and connected again."""
     place = Jig()
     with place.served() as url, running(*WORDS, *MAKING, "--watch", "--port", url) as work:
         work.wait_for("Put a board in")
@@ -341,7 +344,7 @@ def test_a_watching_bench_keeps_the_image_until_it_is_proven() -> None:
 
 
 def test_a_worn_page_says_no_byte_of_the_image(paired: Workshop) -> None:
-    """If the image cannot be proven, the error and the log name no byte of the flash."""
+    """If the image cannot be proven, neither the error nor the log shows a byte of the flash."""
     one = board(1, faults=Faults(flipped_bit=REGION.start + 3))
     outcome = flash(paired, one)
     assert (outcome.status, set(one.flash[:PAGE])) == (4, {0xFF}), outcome.err

@@ -119,7 +119,7 @@ def test_rotten_blocks_are_found_when_the_state_file_is_lost(agreed: Workshop, v
 
 
 def test_a_spoilt_copy_is_found_and_repaired(agreed: Workshop, vendor_url: str) -> None:
-    """A copy that decayed on disk is found by --verify or when its time has come, and only it is fetched again."""
+    """A copy that decayed on disk is found with --verify, or when its check is due. Only this copy is fetched again."""
     sync(agreed, vendor_url)
     sound = {path: path.read_bytes() for path in blocks(agreed)}
     largest = max(sound, key=lambda path: len(sound[path]))

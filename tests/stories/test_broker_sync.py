@@ -116,7 +116,7 @@ def test_a_reorganisation_that_takes_the_acceptance_back_is_followed(workshop: W
 
 
 def test_a_node_that_is_behind_drops_nothing(agreed: Workshop, vendor_url: str) -> None:
-    """A node that is behind the last block read does not make the broker drop its copies."""
+    """A node that lags behind the last read block does not make the broker drop its copies."""
     sync(agreed, vendor_url)
     assert sync(agreed, vendor_url).status == 0
     rpc(agreed.chain, "anvil_rollback", 1)

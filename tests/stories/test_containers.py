@@ -26,7 +26,7 @@ def files(workshop: Workshop) -> None:
 
 
 def test_a_product_without_an_stm32_is_paired_with_chip_id_0(workshop: Workshop) -> None:
-    """The region is 0 and the largest size of an image; every other start is refused."""
+    """Only a region that starts at 0 and has the largest size of an image is accepted."""
     words = ("product", "pair", HUB.name, "--oem", "acme", "--chip", "0", "-o", "pair.json")
     refused(workshop.run(*words, "--region", "0x08000000:64K"), REFUSED, "does not begin at 0", "Give 0:65536")
     ok(workshop.run(*words, "--region", "0:64M"))
@@ -37,7 +37,7 @@ def test_a_product_without_an_stm32_is_paired_with_chip_id_0(workshop: Workshop)
 
 
 def test_a_swu_is_published_and_signed(workshop: Workshop, board_url: str) -> None:
-    """Owners see the container and the requirements; an STM32 board is refused the release by check 7."""
+    """Owners see the container and the requirements. For an STM32 board, check 7 refuses the release."""
     files(workshop)
     words = ("--version", "1.1.0", "--container", "swu", "--container", f"{PRODUCT}=stm32", "-o", "hub.json")
     needs = ("--requires-installed", "1.0.0", "--hardware", "rev-b", "--hardware", "rev-c")
@@ -59,7 +59,7 @@ def test_a_swu_is_published_and_signed(workshop: Workshop, board_url: str) -> No
 
 
 def test_what_does_not_fit_is_refused_before_it_is_stored(workshop: Workshop) -> None:
-    """The error names the container that fits the file, or that the product is for an STM32."""
+    """The error names the container that fits the file, or states that the product is for an STM32."""
     files(workshop)
 
     def publish(image: str, product: str, *words: str) -> tuple[str, ...]:
@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused_before_it_is_stored(workshop: Workshop) ->
 
 
 def test_a_delta_needs_its_extra(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the library detools, ``--delta-from`` ends with the exit status of wrong usage and names the extra."""
+    """Without the library detools, ``--delta-from`` exits as wrong usage, and the error names the extra."""
     workshop.after(publish_first)
     monkeypatch.setitem(sys.modules, "detools", None)
     words = ("--product", PRODUCT, "--version", "1.1.0", "--delta-from", "1.0.0", "-o", "new.json")

@@ -75,7 +75,7 @@ def test_a_port_in_use_is_reported(port: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_chain_is_stopped_if_it_cannot_be_set_up(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """``dev up`` does not leave a chain running whose deployment cannot be read."""
+    """If a deployment cannot be read, ``dev up`` stops the chain that it started."""
     file = Deployment.path(Path(), LOCAL_CHAIN_ID)
     file.parent.mkdir()
     file.write_text("{")
@@ -85,7 +85,7 @@ def test_a_chain_is_stopped_if_it_cannot_be_set_up(port: str, capsys: pytest.Cap
 
 
 def test_settings_for_this_chain_are_kept_without_a_word(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """``dev up`` leaves a settings file alone that selects its chain, and warns only of contracts of another chain."""
+    """``dev up`` leaves settings that select its chain unchanged, and warns only about contracts of another chain."""
     mine = f'[networks.local]\nurl = "http://localhost:{port}/"\n'
     Path("blockota.toml").write_text(mine)
     assert run(["dev", "up", "--port", port]) == 0
@@ -119,7 +119,10 @@ def test_settings_for_another_chain_are_refused(port: str, capsys: pytest.Captur
 def test_the_local_chain_is_offered_only_where_it_was_started(
     port: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without settings, the remedy is the vendor's file; with a node elsewhere, the connection; else ``dev up``."""
+    """Without settings, the remedy is the vendor's file.
+
+    With a node elsewhere, it is the connection; otherwise, ``dev up``.
+    """
     assert run(["release", "list"]) == 2
     printed = capsys.readouterr().err
     assert "there is no blockota.toml in this folder" in printed

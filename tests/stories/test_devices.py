@@ -1,4 +1,4 @@
-"""A city admits registrants of devices, who register them; things of IOTRegistry are imported by the city's Safe."""
+"""A city admits registrants, and these register devices. The city's Safe imports things of IOTRegistry."""
 
 from __future__ import annotations
 
@@ -82,7 +82,10 @@ def city(workshop: Workshop) -> Workshop:
 
 
 def approve(workshop: Workshop, *words: str) -> None:
-    """Propose by a command. Two owners sign the file without commands, because commands ask for red flags in words."""
+    """Propose by a command.
+
+    Two owners sign the file without commands, because the commands would ask for words of red flags.
+    """
     file = f"{len(list(Path().glob('*.json')))}.json"
     outcome = workshop.run(*words, "-o", file)
     assert outcome.status == 0, outcome.err
@@ -117,7 +120,7 @@ def test_a_device_is_registered_and_gets_keys(city: Workshop) -> None:
 
 
 def test_a_registration_that_the_contract_refuses_is_explained(city: Workshop) -> None:
-    """A stranger's signature, a taken name, another's spec and a gateway without numbers are refused."""
+    """A foreign signature, a taken name, the spec of another registrant and a gateway without numbers are refused."""
     site = ("--site", GATEWAY)
     refused(city.run("device", "register", DEVICE, *site, *ACME_KEY), REFUSED, "belongs to the device 256")
     stranger = city.run("device", "register", "acme/thermo2/2", *site, *BOLT_KEY)
@@ -139,7 +142,7 @@ def test_a_registration_that_the_contract_refuses_is_explained(city: Workshop) -
 
 
 def test_a_batch_is_registered_by_its_root(city: Workshop) -> None:
-    """The devices of a file get consecutive numbers; the file proves that a name belongs to a number."""
+    """The devices of a file get consecutive numbers. The file proves which name belongs to which number."""
     batch = ("device", "batch", "fleet.txt", "--site", GATEWAY, *ACME_KEY)
     for text, why in (
         ("", "0 names"),
@@ -160,7 +163,7 @@ def test_a_batch_is_registered_by_its_root(city: Workshop) -> None:
 
 
 def test_a_spec_lists_the_products_that_update_it(city: Workshop) -> None:
-    """The registrant lists a product of the settings' contract, once, and takes it off the list."""
+    """The registrant lists a product of the settings' contract, once, and removes it from the list."""
     product = ("--product", "acme-thermo2")
     refused(city.run("device", "spec", "allow", "thermo2", *product, *BOLT_KEY), REFUSED, "belongs to the registrant")
     typo = city.run("device", "spec", "allow", "thermo2", "--product", "acme-thermo9", *ACME_KEY)
@@ -213,7 +216,7 @@ def test_a_suspended_registrant_and_a_former_account_are_refused(city: Workshop)
 
 
 def test_a_site_is_replaced(city: Workshop) -> None:
-    """The numbers of a gateway and its devices go to the gateway that replaces it."""
+    """A gateway that replaces another one gets its numbers and its devices."""
     approve(city, "device", "site", "replace", GATEWAY, "--by", SPARE)
     assert done(city, "device", "show", DEVICE)["site"] == SPARE
     (site,) = done(city, "device", "site", "list")["sites"]
@@ -233,7 +236,10 @@ def write_transactions(*transactions: Transaction) -> None:
 
 
 def test_things_of_iotregistry_are_imported_with_their_signatures(city: Workshop) -> None:
-    """The Safe imports a spec and things; a replayed thing is named; records and answers are IOTRegistry's."""
+    """The Safe imports a spec and things, and names a replayed thing.
+
+    Records and answers equal those of IOTRegistry.
+    """
     key = public_key(ACME)
     first = ThingTransaction(b"\1", ("Foo", "Bar:1"), key, b"", '{"a": 1}', "test spec 1")
     replayed = ThingTransaction(b"\2", ("Baz",), key, b"", "", "test spec 1")

@@ -1,4 +1,4 @@
-"""A broker's first day, typed as a newcomer types it, with the ordinary mistakes and their answers."""
+"""A broker's first day: a newcomer types the commands, makes ordinary mistakes, and reads the answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def settings_from(workshop: Workshop, *, vendor_source: str) -> str:
 
 
 def test_a_newcomer_serves_a_copy_by_four_commands(workshop: Workshop) -> None:
-    """Four commands lead from the vendor's settings file to a copy that serves; every mistake is answered."""
+    """Four commands lead from the vendor's settings file to a copy that serves. Every mistake gets a helpful answer."""
     workshop.after(publish)
     folder = workshop.folder / "broker"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""A technician's first day, typed as a newcomer types it, with the ordinary mistakes and their answers."""
+"""A technician's first day: a newcomer types the commands, makes ordinary mistakes, and reads the answers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def settings_of_the_vendor(workshop: Workshop) -> Iterator[None]:
 
 
 def test_a_newcomer_flashes_a_board_by_two_commands(newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two commands lead from the vendor's settings file to a proven board; every mistake is answered."""
+    """Two commands lead from the vendor's settings file to a proven board. Every mistake gets a helpful answer."""
     monkeypatch.setattr(port_names, "comports", list)
     without_settings(newcomer)
     with settings_of_the_vendor(newcomer.workshop):
@@ -107,7 +107,7 @@ def without_settings(newcomer: Newcomer) -> None:
 
 
 def mistyped(newcomer: Newcomer) -> None:
-    """Wrong names and numbers."""
+    """Mistakes with names and numbers."""
     one = board(1)
     refused(newcomer.at(one, "flash", "--product", "acme-thermo"), REFUSED, "acme-thermo", "`blockota product list`")
     refused(newcomer.at(one, *FLASH, "--version", "1.1"), USAGE, "1.1", "1.4.0")
@@ -123,7 +123,7 @@ def mistyped(newcomer: Newcomer) -> None:
 
 
 def at_the_port(newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A port that does not exist, is busy, or may not be opened, and a board without its bootloader."""
+    """Mistakes with ports that do not exist, are busy, or may not be opened, and a board without its bootloader."""
     refused(newcomer.types(*FLASH, "--port", "/dev/ttyUSB9"), BOARD, "No such file", "`blockota board ports`")
     refused(newcomer.types(*FLASH, "--port", "ttyUSB0"), BOARD, "ttyUSB0")
     with serve_pty(board(1)) as name:
@@ -137,12 +137,12 @@ def at_the_port(newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def deny(port: serial.Serial) -> None:
-    """Refuse to open a port, as the system does without permission; tests may run as root."""
+    """Refuse to open a port, as the system does without permission. This is simulated because tests may run as root."""
     raise serial.SerialException(errno.EACCES, f"could not open port {port.name}")
 
 
 def other_boards(newcomer: Newcomer) -> None:
-    """Boards that are not for the release, or protected, and a cable that is pulled."""
+    """Mistakes with boards: the wrong board, a protected board, and a cable that is pulled."""
     refused(newcomer.at(SimulatedBoard(PROFILES["stm32f407vg"]), *FLASH), REFUSED, "chip")
     closed, locked = board(3), board(4)
     closed.protect(readout=True)
@@ -158,7 +158,7 @@ def other_boards(newcomer: Newcomer) -> None:
 
 
 def other_releases(newcomer: Newcomer) -> None:
-    """Older and revoked releases, and a chain out of reach."""
+    """Mistakes with releases: older and revoked releases, and a chain that is out of reach."""
     held = board(7, flash=NEW.read_bytes())
     refused(newcomer.at(held, *FLASH, "--version", "1.0.0"), REFUSED, "the board holds 1.1.0", "--allow-downgrade")
     newcomer.workshop.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="reboots at midnight"))

@@ -1,4 +1,4 @@
-"""A vendor's first day, typed as a newcomer types it, with the ordinary mistakes and their answers."""
+"""A vendor's first day: a newcomer types the commands, makes ordinary mistakes, and reads the answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.stories.test_road import NEW, OLD
 from tests.support.descriptors import descriptor
 
 Mistake = tuple[str, int, Sequence[str]]
-"""A command as it is typed, its exit status, and words of the answer: what is wrong, or what to do."""
+"""A typed command, its exit status, and words of the answer. The words explain what is wrong, or what to do."""
 PAIR = "blockota product pair acme-fan --oem acme --chip 0x410 --region 0x08000000:64K -o pair.json"
 PUBLISH = "blockota release publish app.bin --product acme-fan --version 1.0.0 -o 1.0.0.json"
 
@@ -102,7 +102,7 @@ def type_in(workshop: Workshop, line: str) -> Outcome:
 
 
 def answered(workshop: Workshop, mistakes: Sequence[Mistake]) -> None:
-    """Make mistakes; each is answered by one error, and leaves the folder as it was."""
+    """Make mistakes. Each mistake is answered by one error, and does not change the folder."""
     before = sorted(Path().iterdir())
     for line, status, words in mistakes:
         refused(type_in(workshop, line), status, *words)
@@ -110,7 +110,7 @@ def answered(workshop: Workshop, mistakes: Sequence[Mistake]) -> None:
 
 
 def test_a_newcomer_pairs_a_product(workshop: Workshop) -> None:
-    """From the wrong folder to a signed and executed pairing; every mistake is answered."""
+    """The newcomer gets from the wrong folder to a signed and executed pairing. Every mistake gets a helpful answer."""
     empty = workshop.folder / "empty"
     empty.mkdir()
     with chdir(empty):
@@ -133,7 +133,10 @@ def pair_product(workshop: Workshop) -> None:
 
 
 def test_a_newcomer_publishes_a_release(workshop: Workshop) -> None:
-    """Desk and off-line machine, from the image to the executed release; every mistake is answered."""
+    """With a desk and an off-line machine, an image becomes an executed release.
+
+    Every mistake gets a helpful answer.
+    """
     workshop.after(pair_product)
     Path("app.zip").write_bytes(b"PK\x03\x04".ljust(100, b"\0"))
     Path("empty.bin").touch()

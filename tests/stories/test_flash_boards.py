@@ -80,7 +80,10 @@ def test_a_board_that_fails_does_not_touch_the_others(published: Workshop) -> No
 
 
 def test_boards_with_unreadable_unique_ids_are_not_copies() -> None:
-    """Two boards with unreadable unique ids count as different, and two boards with one unique id as the same."""
+    """Two boards with unreadable unique ids count as different boards.
+
+    Two boards with the same unique id count as one.
+    """
     busy = BusyBoards()
     with busy.claim(""), busy.claim(""), busy.claim(unique_id(1)):
         again = busy.claim(unique_id(1))

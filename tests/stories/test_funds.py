@@ -1,4 +1,4 @@
-"""Owners and payers without coin: what they are shown before and after they need it."""
+"""Owners and payers without coin get warnings before they need coin, and errors when they need it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def set_balance(workshop: Workshop, address: str, wei: int) -> None:
 
 
 def test_an_owner_without_coin_is_warned_before_the_emergency(workshop: Workshop) -> None:
-    """``contract show`` names the owners who could not pay for a pause, whose pause is refused with the same reason."""
+    """``contract show`` names the owners who could not pay for a pause. Their pause is refused for the same reason."""
     poor = workshop.cast.owner_c.address
     rich = workshop.run("contract", "show", "--json")
     assert (rich.json["ownersUnableToPause"], rich.err) == ([], "")
@@ -39,7 +39,7 @@ def test_an_owner_without_coin_is_warned_before_the_emergency(workshop: Workshop
 def test_a_node_that_estimates_nothing_still_shows_the_contract(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without an estimate from the node, ``contract show`` answers, and warns that the owners' coin is unknown."""
+    """If the node gives no estimate, ``contract show`` still answers, and warns that the owners' coin is unknown."""
     refusal = {"code": -32601, "message": "eth_estimateGas is not available"}
 
     def refuse(body: bytes) -> tuple[int, bytes]:
@@ -56,7 +56,7 @@ def test_a_node_that_estimates_nothing_still_shows_the_contract(
 
 
 def test_a_payer_without_coin_executes_nothing(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``proposal execute`` with an empty account is refused, and the same command works when the account has coin."""
+    """``proposal execute`` with an empty account is refused. The same command works when the account has coin."""
     payer = Account.create()
     monkeypatch.setenv("PAYER_KEY", payer.key.hex())
     words = ("--product", PRODUCT, "--version", "1.0.0", "-o", "1.0.0.json")

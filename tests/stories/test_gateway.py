@@ -1,6 +1,7 @@
 """The gateway of a site updates a device, from the release at the vendor's Safe to the anchored receipt.
 
-The numbers in comments are the steps of the processes 2 (direct update) and 4 (indirect update) of S3 in SYSTEMS.md.
+The numbers in comments are steps of two processes in section S3 of SYSTEMS.md: 2 (direct update) and 4 (indirect
+update).
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def site(workshop: Workshop) -> Workshop:
 
 @contextmanager
 def running(*, policy: str, settings: str = "") -> Iterator[FakeFace]:
-    """Run the gateway of this folder with an empty store of its own, and with further settings before the tables."""
+    """Run the gateway of this folder, with an empty store and with further settings before the tables."""
     path = Path("blockota.toml")
     path.write_text(f'{settings}\n{path.read_text()}\n[gateway.groups.default]\npolicy = "{policy}"\n')
     with click.Context(click.Command("run")):  # names the command in the journal of transactions
@@ -86,7 +87,7 @@ def running(*, policy: str, settings: str = "") -> Iterator[FakeFace]:
 
 
 def entries_with(workshop: Workshop, order: int | None) -> list[dict[str, Any]]:
-    """Wait until the log has entries of the device that name an order, and return them."""
+    """Wait until the log has entries of the device with a given order number, and return them."""
     log = TileLog(Path("gateway/log"))
     eventually(
         lambda: any(LogEntry.decode(raw).order == order for raw in log.entries()), what=f"an entry with order {order}"
@@ -96,7 +97,7 @@ def entries_with(workshop: Workshop, order: int | None) -> list[dict[str, Any]]:
 
 
 def test_orders_are_carried_out_and_anchored(site: Workshop) -> None:
-    """Process 2, pushed: from the vendor's repository to the device, and back as receipts that name the orders."""
+    """Process 2, pushed: the image goes from the vendor's repository to the device. The receipts name the orders."""
     device = SigningDevice()
     with vendor_of(site) as url, running(policy="ordered", settings=f'vendor_sources = ["{url}"]') as face:
         # (1) The gateway's node has a new version. (2) The gateway compares it with its devices.
@@ -147,7 +148,7 @@ def test_orders_are_carried_out_and_anchored(site: Workshop) -> None:
 
 
 def test_a_device_pulls_from_a_broker(site: Workshop) -> None:
-    """Process 4: a device asks, and gets the newest release from a broker's copy, which the receipt names."""
+    """Process 4: a device asks, and gets the newest release from a broker's copy. The receipt names the broker."""
     device, broker = SigningDevice(), site.cast.broker.address
     offer_copy(site)
     with serving(site.folder, "--as", "broker", "--broker", broker) as served, running(policy="auto") as face:
@@ -162,7 +163,7 @@ def test_a_device_pulls_from_a_broker(site: Workshop) -> None:
 
 
 def test_an_operator_looks_after_a_device(site: Workshop) -> None:
-    """Commands beside the gateway show, retry and pause; an error names the next step."""
+    """Commands beside the gateway show devices, retry and pause deliveries. Each error names the next step."""
     refused(site.run("gateway", "status"), REFUSED, "has no state yet", "`blockota gateway run`")
     refused(site.run("gateway", "init"), USAGE, "already")
     with running(policy="ordered") as face:

@@ -1,4 +1,4 @@
-"""The gateway as a process: a device that speaks DDI is updated although the gateway is killed between its steps."""
+"""The gateway as a process. A device that speaks DDI is updated although the gateway is killed between its steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 __all__ = ["site"]
 STEPS = ("polled", "opened", "half loaded", "loaded", "proceeding", "closed")
 SAMPLED = ("half loaded", "closed")
-"""The steps after which the gateway is killed here; `make deep` kills it after each."""
+"""The steps after which the gateway is killed here. In `make deep`, it is killed after every step."""
 STOP_SECONDS = 5.0
 Result = TypeVar("Result")
 
@@ -36,7 +36,7 @@ class GatewayProcess:
     Attributes:
         folder: the folder.
         process: the process.
-        starts: how often it was started.
+        starts: how often the gateway was started.
     """
 
     folder: Path
@@ -76,7 +76,7 @@ def running(folder: Path, port: int) -> Iterator[GatewayProcess]:
 
 
 def patiently(ask: Callable[[], Result | None], what: str) -> Result:
-    """Repeat a request until it has a result; the gateway may be out of reach meanwhile."""
+    """Repeat a request until it has a result. The gateway may be out of reach in the meantime."""
 
     def tried() -> Result | None:
         try:
@@ -90,7 +90,7 @@ def patiently(ask: Callable[[], Result | None], what: str) -> Result:
 
 
 def update(client: DdiClient, image: bytes, after: Callable[[str], None]) -> None:
-    """Install what is offered, as a device with hawkBit's protocol does. `after` is called after each step."""
+    """Install the offered image, as a device with hawkBit's protocol does. `after` is called after each step."""
     link = patiently(lambda: client.poll()["deploymentBase"], "an offer")
     after("polled")
     artifact = patiently(client.artifact, "the artifact")
@@ -113,7 +113,7 @@ def update(client: DdiClient, image: bytes, after: Callable[[str], None]) -> Non
 
 
 def check_killed_after(site: Workshop, steps: Collection[str]) -> None:
-    """Update a device, and kill the gateway after some steps: the receipt is logged once."""
+    """Update a device, and kill the gateway after some steps. The receipt must be logged once."""
     with running(site.folder, free_port()) as gateway:
         eventually(lambda: done(site, "gateway", "status")["running"], what="the gateway")
         port = int((site.folder / "blockota.toml").read_text().rpartition("127.0.0.1:")[2].partition('"')[0])
@@ -140,5 +140,5 @@ def check_killed_after(site: Workshop, steps: Collection[str]) -> None:
 
 
 def test_a_killed_gateway_loses_nothing(site: Workshop) -> None:
-    """The gateway is killed while a device loads the image, and after its last message."""
+    """The gateway is killed while a device loads the image, and after the device's last message."""
     check_killed_after(site, SAMPLED)

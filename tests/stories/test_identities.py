@@ -1,4 +1,4 @@
-"""A consortium admits producers; a city enrols identities, an Administrator bans one, and the city's Safe decides."""
+"""A consortium admits producers. A city enrols identities, an Administrator bans one, and the city's Safe decides."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ def city(workshop: Workshop) -> Workshop:
 
 
 def approve(workshop: Workshop, *words: str) -> None:
-    """Propose by a command. Two owners sign the file without commands, because commands ask for red flags in words."""
+    """Propose by a command.
+
+    Two owners sign the file without commands, because the commands would ask for words of red flags.
+    """
     file = f"{'-'.join(words[:2])}-{len(list(Path().glob('*.json')))}.json"
     outcome = workshop.run(*words, "-o", file)
     assert outcome.status == 0, outcome.err
@@ -72,7 +75,7 @@ def statuses(workshop: Workshop, *options: str) -> list[tuple[str, str]]:
 
 
 def found_example(workshop: Workshop) -> None:
-    """Set up the example of ``dev up``, whose UUIDs and keys are the same in every run."""
+    """Set up the example of ``dev up``. Its UUIDs and keys are the same in every run."""
     deployment, _ = set_up(workshop.chain, workshop.chain, workshop.cast.payer)
     deployment.write(workshop.folder)
 
@@ -90,7 +93,7 @@ def test_the_page_shows_what_the_commands_print(workshop: Workshop) -> None:
 
 
 def test_a_producer_is_admitted_suspended_and_restored(city: Workshop) -> None:
-    """The consortium's owner decides on a producer, which is listed with its status."""
+    """The consortium's owner decides on a producer, and the list shows the producer's status."""
     contract = city.contract.address
     assert "No producer is admitted" in city.run("producer", "list").out
     outcome = city.run("producer", "admit", "bolt", "--contract", city.contract.owner(), "-o", "bolt.json")
@@ -110,7 +113,7 @@ def test_a_producer_is_admitted_suspended_and_restored(city: Workshop) -> None:
 
 
 def test_an_administrator_bans_and_the_safe_lifts_the_ban(city: Workshop) -> None:
-    """The Administrator's ban takes effect at once; new keys are valid after the Safe's decision."""
+    """The Administrator's ban takes effect at once. New keys are valid after the Safe's decision."""
     assert statuses(city) == [("administrator", "active"), ("operator", "active"), ("gateway", "active")]
     outcome = ban(city, GATEWAY)
     assert outcome.status == 0, outcome.err
@@ -136,7 +139,7 @@ def test_an_administrator_bans_and_the_safe_lifts_the_ban(city: Workshop) -> Non
 
 
 def test_a_gateway_is_enrolled_by_its_public_key(city: Workshop) -> None:
-    """An identity gets a random UUID, and what it is enrolled with is what the contract shows."""
+    """An identity without a given UUID gets a random one. The contract shows the enrolled values."""
     Path("gateway.pem").write_text(p256_key(50).pem)
     words = ("--kind", "gateway", "--public-key", "gateway.pem", "--virtual-ip", "10.64.1.9")
     outcome = city.run("identity", "enrol", *words, "-o", "enrol.json", "--json")
@@ -153,7 +156,7 @@ def test_a_gateway_is_enrolled_by_its_public_key(city: Workshop) -> None:
 
 
 def test_mistakes_are_refused_in_words(city: Workshop) -> None:
-    """A wrong file, a taken key, a stranger, and a missing option are explained."""
+    """A wrong file, a taken key, a foreign account and a missing option each get an explanation."""
     refused(ban(city, GATEWAY, number=STRANGER), REFUSED, "may not ban identities", "Administrator")
     refused(ban(city, ADMIN), REFUSED, "only the city's Safe bans Administrators")
     refused(ban(city, UUIDS[9]), REFUSED, f"{UUIDS[9]} is not enrolled", "identity list")

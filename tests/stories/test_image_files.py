@@ -1,4 +1,4 @@
-"""Image files as vendors have them: formats, gaps, other load addresses, other memories, and files of other kinds."""
+"""The image files that vendors have: formats, gaps, unusual load addresses and memories, and files of other kinds."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def pair(workshop: Workshop, name: str, *, chip_id: int = 0x410, region: Region)
 
 
 def test_an_image_for_another_address_is_published_where_it_belongs(workshop: Workshop) -> None:
-    """A raw image that was linked for another address is refused; the address in the error is accepted."""
+    """A raw image that was linked for another address is refused. The address in the error is accepted."""
     Path("moved.bin").write_bytes(program(MOVED, after=noise(20_000)))
     refused(
         publish(workshop, "moved.bin"),
@@ -65,7 +65,7 @@ def test_an_image_for_another_address_is_published_where_it_belongs(workshop: Wo
 
 
 def test_a_publisher_who_insists_is_seen_by_owners_and_benches(workshop: Workshop) -> None:
-    """Insisting on a load address is a red flag for owners; a bench needs the manifest that records the insistence."""
+    """Insisting on a load address is a red flag for owners. A bench needs the manifest that records the insistence."""
     Path("moved.bin").write_bytes(program(MOVED, after=noise(20_000)))
     ok(publish(workshop, "moved.bin", "--accept-load-address"))
     flagged = sign(workshop, "1.1.0.json", "dev:1")
@@ -96,7 +96,7 @@ def test_a_publisher_who_insists_is_seen_by_owners_and_benches(workshop: Worksho
 
 
 def test_every_format_gives_the_same_release(workshop: Workshop) -> None:
-    """S-records, UF2 and DfuSe files of a program are the release that its raw image is."""
+    """S-record, UF2 and DfuSe files of a program give the same release as its raw image."""
     publish_first(workshop)
     old = (IMAGES / "bluepill-1.0.0.bin").read_bytes()
     records = [s_record(3, BASE + at, old[at : at + 32]) for at in range(0, len(old), 32)]
@@ -110,7 +110,7 @@ def test_every_format_gives_the_same_release(workshop: Workshop) -> None:
 
 
 def test_a_file_that_is_almost_a_release_is_named(workshop: Workshop) -> None:
-    """A read-out, and a file with the bytes of a release for another address, are refused by their names."""
+    """A read-out, and a file with a release's bytes at another address, are refused. The error names the release."""
     publish_first(workshop)
     old = (IMAGES / "bluepill-1.0.0.bin").read_bytes()
     Path("read.bin").write_bytes(old + b"x" * 440)
@@ -135,7 +135,7 @@ def test_a_file_that_is_almost_a_release_is_named(workshop: Workshop) -> None:
 
 
 def test_a_uf2_file_for_another_family_is_refused(workshop: Workshop) -> None:
-    """A UF2 file is accepted only for chips of its family, which it can state by a chip's name."""
+    """A UF2 file is accepted only for chips of its family. The file may state the family by the name of a chip."""
     pair(workshop, "acme-f4", chip_id=0x413, region=Region(BASE, 0x1_0000))
     for name, family in (("f1.uf2", F1), ("f4.uf2", 0x5775_5A57), ("f407.uf2", 0x6D09_22FA)):
         Path(name).write_bytes(uf2(APPLICATION, family=family))
@@ -149,7 +149,7 @@ def test_a_uf2_file_for_another_family_is_refused(workshop: Workshop) -> None:
 
 
 def test_gaps_are_filled_only_on_request(workshop: Workshop) -> None:
-    """A HEX file with a gap of whole pages is refused with the gap's addresses; `--fill` records and shows the gap."""
+    """A HEX file with a gap of whole pages is refused with the gap's addresses. `--fill` records and shows the gap."""
     start, end = APPLICATION.ljust(1024, b"\0"), b"data" * 8
     lines = [linear(BASE)]
     lines += [hex_record(0, at, start[at : at + 32]) for at in range(0, len(start), 32)]
@@ -205,7 +205,7 @@ OTHER_KINDS = {
 
 @pytest.mark.parametrize("options", [(), ("--configuration", "--load-address", "0x0800F000")], ids=["program", "data"])
 def test_other_kinds_of_files_are_refused_by_name(workshop: Workshop, options: tuple[str, ...]) -> None:
-    """Files of other kinds are refused by name, also as data; other data are accepted as data."""
+    """Files of other kinds are refused by name, even as data. All other data are accepted as data."""
     for name, (content, kind, remedy) in OTHER_KINDS.items():
         Path(name).write_bytes(content)
         refused(publish(workshop, name, *options), REFUSED, name, kind, remedy)
@@ -236,7 +236,7 @@ def test_an_mcuboot_image_is_flashed_into_its_slot(workshop: Workshop) -> None:
 
 
 def test_chips_outside_the_table_are_refused_before_publication(workshop: Workshop) -> None:
-    """A chip that no bench can flash is refused when a product is paired and when a release is published."""
+    """A chip that no bench can flash is refused, both when a product is paired and when a release is published."""
     words = ("product", "pair", "acme-new", "--oem", "acme", "--region", "0x08000000:64K", "-o", "pair.json")
     refused(workshop.run(*words, "--chip", "0x7ff"), REFUSED, "is not supported", "`blockota board chips`")
     assert not Path("pair.json").exists()

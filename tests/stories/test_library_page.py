@@ -1,4 +1,4 @@
-"""The programs of docs/library.md, and the examples in the docstrings of the library, run as they stand."""
+"""The programs of docs/library.md, and the examples in the docstrings of the library, run without changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE = ROOT / "docs" / "library.md"
 
 
 def run_page(workshop: Workshop) -> None:
-    """Run all programs of the page in the workshop, with a board at the port that the programs get as an argument."""
+    """Run all programs of the page in the workshop. A board is at the port that the programs get as an argument."""
     with serve_tcp(board(1)) as port, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["flash_one.py", port])
         for program in programs(PAGE):
@@ -61,7 +61,7 @@ def examples() -> Iterator[doctest.DocTest]:
 
 
 def test_the_page_and_the_docstrings_show_what_the_library_does(workshop: Workshop) -> None:
-    """The page has ten programs, which print what the page shows; then the examples in the docstrings run too."""
+    """The page has ten programs, and they print what the page shows. Then the examples in the docstrings run."""
     assert len(programs(PAGE)) == 10
     workshop.after(after_page)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, verbose=False)
@@ -76,7 +76,7 @@ def test_the_page_and_the_docstrings_show_what_the_library_does(workshop: Worksh
 
 
 def test_every_public_name_has_an_example() -> None:
-    """Each name except errors and results has an example, and so has each public method of `Network`."""
+    """Each name except errors and results has an example. So does each public method of `Network`."""
     without = {name for name in library.__all__ if name.endswith("Error")} | {"BoardResult", "Receipt"}
     documented = {name: getattr(library, name) for name in set(library.__all__) - without}
     documented |= {name: value for name, value in vars(documented.pop("Network")).items() if not name.startswith("_")}
@@ -84,7 +84,7 @@ def test_every_public_name_has_an_example() -> None:
 
 
 def test_programs_get_errors_of_one_tree(workshop: Workshop) -> None:
-    """A flipped bit fails check 4, an unknown version check 3, a key without a password is a usage error."""
+    """A flipped bit fails check 4, and an unknown version fails check 3. A key without a password is a usage error."""
     workshop.after(after_page)
     image = Path("app-1.0.0.bin").read_bytes()
     with blockota.Network.from_settings() as network:
@@ -148,7 +148,10 @@ def test_two_proposals_never_share_a_file(workshop: Workshop) -> None:
 
 
 def test_events_follow_the_chain(workshop: Workshop) -> None:
-    """With `wait`, the events of new blocks follow, each once, and after a reorganisation those of the new blocks."""
+    """With `wait`, the events of new blocks follow, each once.
+
+    After a reorganisation, the events of the new blocks follow.
+    """
     workshop.after(after_page)
     with blockota.Network.from_settings() as network:
         before = list(network.events())

@@ -1,4 +1,4 @@
-"""Images for the loader of a device: their security counter and their signature, from the publication to the Safe."""
+"""Images for a device's loader: their security counter and signature, from the publication to the Safe."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def settled(workshop: Workshop) -> Workshop:
 
 
 def test_a_counter_goes_from_the_image_to_the_chain(workshop: Workshop) -> None:
-    """The counter and the signature are on the screen of each owner, and the counter is in the recorded manifest."""
+    """Each owner's screen shows the counter and the signature, and the recorded manifest has the counter."""
     settled(workshop)
     write_image("sensor-1.1.0.bin", 1)
     (made,) = ok(publish(workshop, "sensor-1.1.0.bin", "1.1.0", "--json")).json["releases"]
@@ -67,7 +67,10 @@ def test_a_counter_goes_from_the_image_to_the_chain(workshop: Workshop) -> None:
 
 
 def test_a_lower_counter_is_not_published(workshop: Workshop) -> None:
-    """A device that ran the newest release would refuse the image, also if it has no counter; nothing is stored."""
+    """If a device with the newest release would refuse an image, nothing is stored.
+
+    This includes images without a counter.
+    """
     settled(workshop)
     before = sorted(Path(".blockota/store").rglob("*"))
     for counters in ((0,), ()):
@@ -100,7 +103,10 @@ def test_a_counter_counts_until_its_release_is_revoked(workshop: Workshop) -> No
 
 
 def test_a_counter_that_rises_is_a_red_flag_without_a_raised_floor(workshop: Workshop) -> None:
-    """A device could not return to the release before a revoked one, unless the floor excludes that release anyway."""
+    """An update is refused if a device could not return from it to the release before a revoked one.
+
+    A floor can exclude this.
+    """
     settled(workshop)
     write_image("sensor-1.1.0.bin", 2)
     ok(publish(workshop, "sensor-1.1.0.bin", "1.1.0"))
@@ -134,7 +140,7 @@ def test_a_counter_without_its_manifest_is_not_compared(workshop: Workshop) -> N
     ],
 )
 def test_an_image_of_another_key_is_not_published(workshop: Workshop, key: None, why: str) -> None:
-    """An unsigned image, and one that a developer's key signed, are refused, whatever the container."""
+    """An unsigned image, and an image that a developer's key signed, are refused for every container."""
     settled(workshop)
     write_image("sensor-1.1.0.bin", 1, key=key)
     sentence = f"the image of {SENSOR.name} 1.1.0 is not signed by the product's image key: "
@@ -144,7 +150,7 @@ def test_an_image_of_another_key_is_not_published(workshop: Workshop, key: None,
 
 
 def test_an_owner_sees_an_image_of_another_key(workshop: Workshop) -> None:
-    """The proposer's settings may name no key: an owner's settings decide, and the owner must type the word."""
+    """The proposer's settings need not name a key. An owner's settings decide, and the owner must type the word."""
     settled(workshop)
     use_chain(workshop.folder, workshop.chain)
     write_image("sensor-1.1.0.bin", 1, key=OTHER_KEY)
@@ -166,7 +172,10 @@ def test_an_owner_sees_an_image_of_another_key(workshop: Workshop) -> None:
 
 
 def test_a_key_that_cannot_be_used_is_explained(workshop: Workshop) -> None:
-    """The settings name a file; a private key, a key of another kind and a missing file each have their sentence."""
+    """The settings name a file.
+
+    A private key, a key of another kind and a missing file each get an error of their own.
+    """
     settled(workshop)
     edwards = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32))
     secret = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

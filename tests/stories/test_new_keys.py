@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_new_key_is_a_keystore_that_only_its_password_opens(capsys: pytest.CaptureFixture[str]) -> None:
-    """The keystore uses scrypt, is readable only for its owner, and `key address` prints the address that was shown."""
+    """The keystore uses scrypt, is readable only by its owner, and `key address` prints the address that was shown."""
     with descriptor(f"{PASSWORD}\n") as number:
         assert run(["key", "new", "keystore:alice.json", "--password-fd", number, "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
@@ -44,7 +44,7 @@ def test_a_new_key_is_a_keystore_that_only_its_password_opens(capsys: pytest.Cap
 
 
 def test_an_existing_file_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither a file nor a link that leads nowhere is overwritten, and no password is asked for."""
+    """Neither a file nor a dangling link is overwritten, and no password is asked for."""
     (folder / "alice.json").write_text("precious")
     (folder / "link.json").symlink_to(folder / "away.json")
     for name, words in (
@@ -98,7 +98,7 @@ def test_a_stopped_command_leaves_nothing(folder: Path, moment: str, monkeypatch
 
 
 def test_a_word_that_is_not_a_new_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A URI of another kind is not a file, and what could be a private key is not repeated."""
+    """A URI of another kind is not taken as a file name. A text that could be a private key is not repeated."""
     secret = dev_account(1).key.hex()
     for word, shown in (
         ("ape:alice", "ape: names a key"),
@@ -113,7 +113,10 @@ def test_a_word_that_is_not_a_new_file_is_refused(folder: Path, capsys: pytest.C
 
 
 def test_a_missing_key_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without `--key`, the error shows the kinds of keys; without the key, the command that makes one."""
+    """Without `--key`, the error shows the kinds of keys.
+
+    If the key is missing, it shows the command that makes one.
+    """
     assert run(["proposal", "execute", "1.4.0.json"]) == 2
     printed = capsys.readouterr().err
     assert re.search(r"Missing option '--key' \(.*: keystore:FILE, ape:ALIAS, env:NAME", printed)
@@ -139,7 +142,7 @@ def test_a_password_is_never_an_argument(folder: Path, capsys: pytest.CaptureFix
 
 
 def test_addresses_of_other_kinds_of_keys(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """`key address` opens variables and development keys too, and does not repeat what could be a key."""
+    """`key address` also opens variables and development keys. It does not repeat a text that could be a key."""
     account = dev_account(1)
     monkeypatch.setenv("PAYER_KEY", account.key.hex())
     for uri in ("env:PAYER_KEY", "dev:1"):

@@ -1,4 +1,7 @@
-"""A vendor's first release with two owners, one of them off line: nine commands, and one file each way."""
+"""A vendor's first release with two owners, one of them off line.
+
+It takes nine commands, and one file in each direction.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def road() -> list[str]:
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    """Yield a free port; the chain that was started there in the folder ``desk`` is stopped afterwards."""
+    """Yield a free port. A chain that was started there in the folder ``desk`` is stopped afterwards."""
     free = free_port()
     yield free
     LocalChain(tmp_path / "desk" / ".blockota", free).stop()
@@ -66,7 +69,7 @@ def test_the_first_release_takes_nine_commands(port: int, tmp_path: Path, monkey
 
 
 def test_a_pack_is_reviewed_and_signed_without_a_network(workshop: Workshop) -> None:
-    """The owner at home sees the image, the notes and the changes, and the folder gets one new file."""
+    """The owner at home sees the image, the notes and the changes. The folder gets one new file."""
     workshop.after(publish_first)
     Path("notes.txt").write_text("Fewer wake-ups.")
     file = propose(workshop, NEW, "1.1.0", "--notes", "notes.txt")
@@ -84,7 +87,7 @@ def test_a_pack_is_reviewed_and_signed_without_a_network(workshop: Workshop) -> 
 
 
 def test_packs_are_signed_in_one_visit(workshop: Workshop) -> None:
-    """Two packs lie in one folder: the first fills the gap before the nonce of the second."""
+    """Two packs lie in one folder. The first fills the gap before the nonce of the second."""
     for image, version in ((OLD, "1.0.0"), (NEW, "1.1.0")):
         file = propose(workshop, image, version)
         packed = ok(workshop.run("proposal", "pack", str(file)))
@@ -99,7 +102,7 @@ def test_packs_are_signed_in_one_visit(workshop: Workshop) -> None:
 
 
 def test_mistakes_with_packs_are_answered(workshop: Workshop) -> None:
-    """Each mistake with a pack names the remedy, and writes nothing."""
+    """For each mistake with a pack, the error has a remedy, and nothing is written."""
     file = propose(workshop, OLD, "1.0.0")
     ok(workshop.run("proposal", "pack", str(file)))
     for words in (("execute", "1.0.0.pack", "--key", "dev:0"), ("simulate", "1.0.0.pack"), ("pack", "1.0.0.pack")):

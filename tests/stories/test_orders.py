@@ -1,4 +1,7 @@
-"""An operator orders updates and configurations; a log with two installations is suspended, and decided on."""
+"""An operator orders updates and configurations.
+
+A log with two installations of one release is suspended and decided on.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ def decide(workshop: Workshop, setting: str, function: str, *arguments: object) 
 
 
 def test_an_operator_orders_an_update_and_cancels_it(city: Workshop) -> None:
-    """An order is listed and shown with its group until it is cancelled, and there is one for a group and a product."""
+    """An order is listed and shown with its group until it is cancelled. A group has only one order for a product."""
     placed = city.run(*UPDATE, "1.0.0", *KEY, "--json").json
     assert (placed["number"], placed["group"], placed["version"], placed["status"]) == (1, "berlin", "1.0.0", "open")
     assert placed["operator"] == str(OPERATOR.uuid)
@@ -110,7 +113,7 @@ def test_an_order_that_no_gateway_would_carry_out_is_refused(city: Workshop) -> 
 
 
 def test_a_named_producer_needs_no_contract_in_the_settings(city: Workshop) -> None:
-    """With --producer, the contract comes from the consortium's record, so the settings of a city can lack it."""
+    """With --producer, the contract comes from the consortium's record. The settings of a city need not name it."""
     known = deployed(city)
     replace(known, contract="").write(city.folder)
     placed = city.run(*UPDATE, "1.0.0", "--producer", "acme", *KEY, "--json").json
@@ -118,7 +121,7 @@ def test_a_named_producer_needs_no_contract_in_the_settings(city: Workshop) -> N
 
 
 def test_a_contract_that_is_not_admitted_is_refused(city: Workshop) -> None:
-    """An order for a release of a contract that the consortium did not admit is refused."""
+    """An order is refused if the consortium did not admit the contract of the release."""
     known = deployed(city)
     other = BlockOTAContract.deploy(city.chain, city.cast.payer, owner=known.safe)[0]
     replace(known, contract=other.address).write(city.folder)
@@ -131,7 +134,7 @@ def test_a_contract_that_is_not_admitted_is_refused(city: Workshop) -> None:
 
 
 def test_a_configuration_is_published_by_the_city_and_then_ordered(city: Workshop) -> None:
-    """The first run writes the proposal for the city's Safe; the same command sends the order after its execution."""
+    """The first run writes the proposal for the city's Safe. After its execution, the same command sends the order."""
     Path("berlin.bin").write_bytes(b"interval = 60\n".ljust(64, b"\xff"))
     words = ["order", "configure", "berlin.bin", "--group", "berlin", "--product", CONFIGURATION.name]
     words += ["--version", "1.0.0", *KEY]
@@ -157,7 +160,10 @@ def test_a_configuration_is_published_by_the_city_and_then_ordered(city: Worksho
 
 
 def test_groups_are_defined_once_and_name_their_devices(city: Workshop) -> None:
-    """A group by list needs device numbers, one by site a gateway, one by model a Spec, and all of them one way."""
+    """A group by list needs device numbers, a group by site a gateway, and a group by model a Spec.
+
+    Only one way may be given.
+    """
     group = ("order", "group", "two")
     Path("list.txt").write_text("# two pumps\n300\n256\n\n")
     made = city.run(*group, "--list", "list.txt", *KEY, "--json").json
@@ -193,7 +199,10 @@ def test_groups_are_defined_once_and_name_their_devices(city: Workshop) -> None:
 
 
 def test_a_log_with_two_installations_is_suspended_and_decided_on(city: Workshop) -> None:
-    """Evidence suspends a log; repairs are none; an administrator names the device, and old entries are no evidence."""
+    """Evidence suspends a log, but repairs are not evidence.
+
+    After an administrator's decision, old entries are not evidence.
+    """
     known = deployed(city)
     decide(city, "devices", "giveBlocks", GATEWAY.uuid.bytes, 1)
     release = ReleaseId(known.chain_id, known.contract, PRODUCT, Version(1, 0, 0))

@@ -65,7 +65,7 @@ def test_a_missing_port_has_the_names_of_windows() -> None:
 
 
 def test_every_module_of_the_bench_can_be_imported() -> None:
-    """Without the modules of POSIX, every module of `firmware_host` can be imported, the simulator included."""
+    """Without the modules of POSIX, every module of `firmware_host` can be imported, including the simulator."""
     program = f"import tests.support.other_system as other\nother.hide('win32'){EVERY_MODULE}"
     done = subprocess.run(
         [sys.executable, "-c", program], check=False, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}

@@ -57,7 +57,7 @@ def entry_at(minute: int, number: int) -> BenchEntry:
 
 
 def write_two_logs(folder: Path) -> None:
-    """Write the logs of two ports with three boards, of which one is bad and one was repeated."""
+    """Write the logs of two ports with three boards. One board is bad, and one was repeated."""
     silent = replace(entry_at(0, 1), result="the board fell silent", after="")
     first, second = replace(entry_at(1, 1), milliseconds=5000), replace(entry_at(2, 2), milliseconds=4000)
     write_log(folder / "line-1", silent, first, second)

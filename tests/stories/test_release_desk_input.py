@@ -273,7 +273,7 @@ def test_a_file_of_another_kind_is_named_with_both_formats(desk: Workshop) -> No
 
 
 def test_a_proposal_gets_a_name_that_its_folder_finds(workshop: Workshop) -> None:
-    """A name that does not end in .json would hide the proposal from the list and from the next nonce."""
+    """A name that does not end in .json is refused: the list and the next nonce would not include the proposal."""
     Path("proposals").mkdir()
     words = ("product", "floor", PRODUCT, "1.0.0", "--above-newest", "-o")
     refused(workshop.run(*words, "floor"), USAGE, "end in .json", "Name it floor.json")
@@ -285,7 +285,7 @@ def test_a_proposal_gets_a_name_that_its_folder_finds(workshop: Workshop) -> Non
 def test_a_proposal_that_another_person_made_at_the_same_time_is_reported(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a shared folder, two people can take the same nonce at once: the one who writes last is warned."""
+    """In a shared folder, two people can take the same nonce at once. The one who writes last gets a warning."""
     words = ("product", "floor", PRODUCT)
     ok(workshop.run(*words, "1.0.0", "--above-newest", "-o", "other.json"))
     other = Path("other.json").rename("other.bak")

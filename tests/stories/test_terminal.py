@@ -1,4 +1,4 @@
-"""What people see on terminals of 80 and 120 columns: whole words, tables that fit, and no remains of progress bars."""
+"""The output on terminals of 80 and 120 columns: whole words, tables that fit, and no remains of progress bars."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OLD, NEW, LARGE = (str(IMAGES / f"bluepill-{version}.bin") for version in ("1.0.
 
 
 def answering(keys: dict[str, str]) -> Callable[[str], str]:
-    """Return a watcher that presses keys at the end of a line with given words, once for each line."""
+    """Return a watcher that presses keys when a line ends with given words. It does so once for each line."""
     answered: set[int] = set()
 
     def watch(screen: str) -> str:
@@ -122,7 +122,10 @@ def slow_boards() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def flashed(office: Terminal) -> tuple[ShownScreen, int]:
-    """Flash two boards at once, and one that is refused; return the screen, and the largest number of bars on it."""
+    """Flash two boards at once, and then a board that is refused.
+
+    Return the screen, and the largest number of bars on it.
+    """
     most = 0
 
     def count(screen: str) -> str:
@@ -161,7 +164,7 @@ LISTS = (
 @pytest.mark.usefixtures("flashed")
 @pytest.mark.parametrize("command", LISTS)
 def test_lists_fit_the_terminal_and_break_between_words(office: Terminal, command: str) -> None:
-    """A list has the same words on any terminal: no line is wrapped by the terminal, and no word is cut."""
+    """A list has the same words on any terminal. The terminal wraps no line, and no word is cut."""
     complete = replace(office, columns=1000).run(*command.split())
     for columns in (80, 120):
         shown = replace(office, columns=columns).run(*command.split())
@@ -182,7 +185,7 @@ def test_two_boards_leave_no_ghosts(flashed: tuple[ShownScreen, int]) -> None:
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_control_c_during_bars_leaves_a_clean_screen(office: Terminal, columns: int) -> None:
-    """Ctrl-C at two bars removes them, although the terminal prints ``^C`` after them."""
+    """Ctrl-C while two bars are shown removes both, although the terminal prints ``^C`` after them."""
     watch = interrupting(lambda screen: bars(screen) == 2)
     with slow_boards() as ports:
         words = [word for port in ports for word in ("--port", port)]
@@ -251,7 +254,7 @@ def test_work_on_a_board_fits(office: Terminal) -> None:
 
 
 def test_a_token_of_a_long_name_can_be_copied(office: Terminal) -> None:
-    """The line for the token file is not broken, so that it can be copied from the terminal as one line."""
+    """The line for the token file is not wrapped, so it can be copied from the terminal as one line."""
     name = "plant-7-in-the-north-of-the-country"
     shown = office.run("repository", "token", name)
     (line,) = shown.too_long

@@ -1,4 +1,4 @@
-"""A vendor and a consortium on one chain, a city on another: each Safe decides about its own contracts."""
+"""A vendor and a consortium are on one chain, and a city is on another. Each Safe decides about its own contracts."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_each_safe_decides_on_its_chain(desk: Desk) -> None:
 
 
 def test_an_owner_of_the_city_signs_off_line(desk: Desk) -> None:
-    """A pack has the records of the registry that the review needs; without a network, the owner sees them."""
+    """A pack has the registry records that the review needs. Without a network, the owner sees these records."""
     desk.done("safe", "threshold", "3", "--of", "identities", "-o", "threshold.json")
     assert desk.done("safe", "owners", "--of", "producers", "--json").json["threshold"] == 2
     desk.done("identity", "ban", UUIDS["fog"], "--cause", "stolen", "--nonce", "1", "-o", "ban.json")
@@ -155,7 +155,10 @@ def test_an_owner_of_the_city_signs_off_line(desk: Desk) -> None:
 
 
 def test_a_transaction_of_the_gateway_chain_is_continued(desk: Desk) -> None:
-    """A transaction that was signed and not sent is listed with its chain, and `transaction resume` sends it there."""
+    """A transaction that was signed but not sent is listed with its chain.
+
+    `transaction resume` sends it on this chain.
+    """
     fees = Fees(10**11, tip=10**9)
     made = SignedTransaction(b"", LOCAL_GATEWAY_CHAIN_ID, 0, gas=50_000, fees=fees, to=SAFE, data=b"")
     entry = SentTransaction((made.signed_by(dev_account(3)),), "blockota identity ban", 5)
@@ -170,7 +173,7 @@ def test_a_transaction_of_the_gateway_chain_is_continued(desk: Desk) -> None:
 def test_one_chain_does_not_become_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder whose local chain was started as the only one keeps one chain."""
+    """If a folder's local chain was first started as the only chain, the folder keeps one chain."""
     monkeypatch.chdir(tmp_path)
     Deployment(LOCAL_CHAIN_ID, CONTRACT, SAFE, SAFE, [SAFE], 1, 5).write(tmp_path)
     refused(Desk(capsys).run("dev", "up", "--two-chains"), REFUSED, "this folder has one local chain already")
@@ -181,7 +184,7 @@ def test_one_chain_does_not_become_two(
 def test_a_chain_does_not_start_without_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If the port of the gateway chain is in use, the producer chain does not stay, and another port can be chosen."""
+    """If the gateway chain's port is in use, the producer chain is stopped too, and another port can be chosen."""
     monkeypatch.chdir(tmp_path)
     port = free_port_pair()
     with socket.create_server(("127.0.0.1", port + 1)):

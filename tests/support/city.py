@@ -1,4 +1,4 @@
-"""A city on a chain: the example of ``dev up``, with a registrant, a site and devices; its Safe decides at once."""
+"""A city on a chain: the example of ``dev up``, with a registrant, a site and devices. Its Safe decides at once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ KINDS = {one.kind: one for one in IDENTITIES}
 GATEWAY, OPERATOR = KINDS["gateway"], KINDS["operator"]
 MODEL = "thermo2"
 REGISTRANT = 3
-"""The number of the development account of the registrant acme."""
+"""The number of the development account that the registrant acme uses."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,17 @@ class City:
         return UpdateLedgerContract(self.chain, self.deployment.registries["ledger"])
 
     def execute(self, proposal: Proposal) -> None:
-        """Let two owners sign a proposal, and execute it."""
+        """Sign a proposal as two owners, and execute it."""
         signatures = [sign(proposal, self.cast.owner_a), sign(proposal, self.cast.owner_b)]
         execute(self.chain, proposal, signatures=signatures, account=self.cast.payer, now=proposal.created)
 
     def decide(self, setting: str, function: str, *arguments: Any) -> None:
-        """Let the Safe that owns a registry call a function of it."""
+        """Call a function of a registry as the Safe that owns it."""
         registry = registry_at(self.chain, setting, self.deployment.registries[setting])
         self.execute(propose_call(registry, function, *arguments, reason=_reason()))
 
     def decide_release(self, call: bytes) -> None:
-        """Let the vendor's Safe call its contract."""
+        """Call the vendor's contract as the vendor's Safe."""
         self.execute(propose(self.block_ota, call, reason=_reason()))
 
     def publish(self, version: str, image: bytes, store: Store, **changes: Any) -> Release:
@@ -158,7 +158,7 @@ def settings_of(city: City, folder: Path, *, url: str = "") -> Settings:
     Args:
         city: the city.
         folder: the folder of the settings.
-        url: the node's URL; by default that of the city's chain.
+        url: the node's URL; by default, the URL of the city's chain.
     """
     known = city.deployment
     return Settings(

@@ -53,12 +53,12 @@ class Node:
         return int(call(self.url, "eth_blockNumber"), 16)
 
     def launch(self, *words: str | Path) -> None:
-        """Start the node with these arguments; its output is appended to the log."""
+        """Start the node with these arguments. Its output is appended to the log."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([self.program, *words], stdout=log, stderr=log)
 
     def answers(self) -> bool:
-        """Return whether the node's API answers; fail with the end of the log if the node has ended."""
+        """Return whether the node's API answers. If the node has ended, fail with the end of its log."""
         try:
             return self.head >= 0
         except (OSError, AssertionError):  # until its first block, CometBFT answers with an error
@@ -133,10 +133,10 @@ def pair(vendor: Consortium) -> None:
 
 
 def check_halt_and_resume(vendor: Consortium, spare: Node, needed: Node, *, restart: Callable[[], None]) -> None:
-    """Check that a network works without one node, and halts and recovers without two.
+    """Check that a network works without one node.
 
-    With two nodes stopped, `execute` gives up and can be resumed later. `restart` starts the needed node, and returns
-    when the network makes blocks again.
+    Without two nodes, it halts, and recovers later. With two nodes stopped, `execute` gives up and can be resumed
+    later. `restart` starts the needed node, and returns when the network makes blocks again.
     """
     spare.stop()
     assert vendor.execute(vendor.propose("1.0.0")).status == 0

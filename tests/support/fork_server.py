@@ -1,8 +1,8 @@
-"""A process that forks Python programs, after it imported what they import: that takes most of their time.
+"""A server process imports common libraries once and forks Python programs, because importing takes most of their time.
 
-`tests.support.forks` starts it, and passes a listening socket as stdin. A program is one connection: the client sends
-a line of JSON with the program's descriptors, the server answers with the process id, and at last with the exit
-status. The end of the client's connection kills the program.
+`tests.support.forks` starts it, and passes a listening socket as stdin. Each connection is one program. The client
+sends a line of JSON with the program's descriptors. The server answers with the process id, and finally with the exit
+status. If the client closes the connection, the program is killed.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _MAX_LINE = 1 << 20
 
 @dataclass(frozen=True)
 class ForkedProgram:
-    """A Python program, as a client asks for it.
+    """A Python program that a client asks for.
 
     Attributes:
         words: the arguments of Python: ``-m MODULE``, ``-c CODE`` or a file, and the program's own arguments.
         folder: the working folder.
         environment: all environment variables.
-        descriptors: stdin, stdout and stderr; a terminal that is stdin becomes the program's controlling terminal.
+        descriptors: stdin, stdout and stderr. If stdin is a terminal, it becomes the program's controlling terminal.
     """
 
     words: list[str]
@@ -77,7 +77,7 @@ class ForkedProgram:
 
 
 class ForkServer:
-    """Forks programs until the descriptor `life` is at its end, which is when the tests have ended."""
+    """Fork programs until the descriptor `life` ends. It ends when the tests have ended."""
 
     def __init__(self, listener: socket.socket, life: int) -> None:
         self._listener = listener
@@ -95,7 +95,10 @@ class ForkServer:
         self._life = life
 
     def serve(self) -> ForkedProgram | None:
-        """Fork programs; return the program in its own process, and None at the end in the server's process."""
+        """Fork programs.
+
+        In a program's process, return the program; in the server's process, return None at the end.
+        """
         while True:
             for key, _ in self._selector.select():
                 if key.fileobj is self._listener:
@@ -133,7 +136,7 @@ class ForkServer:
         return ForkedProgram(descriptors=descriptors, **fields)
 
     def _leave(self, client: socket.socket) -> None:
-        """Close in a new process what belongs to the server."""
+        """In a new process, close the descriptors that belong to the server."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -157,7 +160,7 @@ class ForkServer:
 
 
 def _stream(number: int, mode: str) -> TextIOWrapper:
-    """Open a standard stream as Python does at its start."""
+    """Open a standard stream in the same way as Python at its start."""
     errors = "backslashreplace" if number == 2 else "strict"
     has_lines = number == 2 or os.isatty(number)
     binary = os.fdopen(number, f"{mode}b", closefd=False)
@@ -180,7 +183,7 @@ def receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def main() -> None:
-    """Serve at the socket that is stdin, until the descriptor in the first argument is at its end."""
+    """Serve on the socket that is stdin, until the descriptor named in the first argument ends."""
     listener = socket.socket(fileno=os.dup(0))
     if program := ForkServer(listener, int(sys.argv[1])).serve():
         program.enter()

@@ -1,6 +1,6 @@
-"""Runs Python programs as processes that are forked from one that has imported the libraries.
+"""Runs Python programs as processes that are forked from a server, which has already imported the libraries.
 
-A program has a process of its own, as one that `subprocess` starts; only the time of the imports is saved.
+A program has its own process, like a program that `subprocess` starts. Only the time for imports is saved.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ADDRESS = "BLOCKOTA_FORK_SERVER"
 
 @contextmanager
 def server() -> Iterator[None]:
-    """Run the server that forks programs; it imports the libraries when the first program is started."""
+    """Run the server that forks programs. The server imports the libraries when the first program is started."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         path = str(Path(folder) / "server")
         listener.bind(path)
@@ -58,7 +58,7 @@ class Process:
     Attributes:
         pid: the process id.
         stdout: the program's output.
-        returncode: the exit status, the negative number of a signal that ended it, or None before `wait`.
+        returncode: the exit status. It is negative if a signal ended the program, and None before `wait`.
     """
 
     pid: int
@@ -89,11 +89,14 @@ class Process:
         return self.wait() if self.returncode is None and select.select([self], [], [], 0)[0] else self.returncode
 
     def fileno(self) -> int:
-        """Return a descriptor that can be read from when the program has ended, for `select`."""
+        """Return a descriptor for `select`. It becomes readable when the program has ended."""
         return self._connection.fileno()
 
     def communicate(self, timeout: float = DEADLINE) -> tuple[str, str]:
-        """Return the rest of the output and the errors, when the program has ended; kill it after the timeout."""
+        """Return the rest of the output and the errors when the program has ended.
+
+        Kill the program after the timeout.
+        """
         timer = threading.Timer(timeout, self.kill)
         timer.start()
         try:
@@ -123,9 +126,10 @@ def started(
     Args:
         words: the arguments of Python: ``-m MODULE``, ``-c CODE`` or a file, and the program's own arguments.
         folder: the working folder; by default the present one.
-        environment: further environment variables; None removes one.
-        streams: descriptors in place of stdin (0), which is empty, stdout (1), which is `Process.stdout`, and
-            stderr (2), which is `Process.errors`. A terminal that is stdin becomes the program's own.
+        environment: further environment variables. The value None removes a variable.
+        streams: descriptors for stdin (0), stdout (1) and stderr (2). By default, stdin is empty, stdout is
+            `Process.stdout`, and stderr is `Process.errors`. If stdin is a terminal, it becomes the program's
+            controlling terminal.
     """
     read, write = os.pipe()
     with (
@@ -154,7 +158,7 @@ def started(
 def run(
     words: Sequence[str], *, folder: Path | None = None, environment: Mapping[str, str | None] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a Python program to its end, and return its status and output; the arguments are those of `started`."""
+    """Run a Python program to its end, and return its status and output. The arguments are those of `started`."""
     with started(words, folder=folder, environment=environment) as process:
         out, err = process.communicate()
     return subprocess.CompletedProcess(list(words), process.wait(), out, err)

@@ -1,4 +1,7 @@
-"""Cores for tests: `FakeCore` records calls and answers from dictionaries; `gateway_core` is real, without a chain."""
+"""Cores for tests.
+
+`FakeCore` records calls and answers from dictionaries. `gateway_core` runs a real core without a chain.
+"""
 
 from __future__ import annotations
 
@@ -59,11 +62,11 @@ def device_offer(folder: Path, image: bytes = b"image", *, version: str = "1.1.0
 
 
 class FakeCore(Core):
-    """A core without any rule.
+    """A core without rules, which records calls.
 
     Attributes:
         devices: the devices by number.
-        now_offered: the offers by device.
+        now_offered: the present offers, by device.
         calls: the names and arguments of all calls that change the state, in order.
         tokens: the token of each device.
     """
@@ -94,7 +97,10 @@ class FakeCore(Core):
         return SHARED_KEY if face and device and not device.is_banned else None
 
     def offer(self, number: int, product: str | None = None) -> DeviceOffer | None:
-        """Return the first offer of a product; without a product, the first that is not a configuration."""
+        """Return the first offer of a product.
+
+        Without a product, return the first offer that is not a configuration.
+        """
         found = (
             one
             for one in self.now_offered[number]
@@ -159,7 +165,7 @@ class FakeCore(Core):
 
 
 class SteppedClock:
-    """A clock that only tests move."""
+    """A clock that only tests advance."""
 
     def __init__(self, now: int = NOW) -> None:
         self.now = now
@@ -169,7 +175,7 @@ class SteppedClock:
         return self.now
 
     async def advance(self, core: Core, seconds: int) -> None:
-        """Let time pass in steps that a gateway would see, with a tick of the core at the end of each."""
+        """Advance the time in small steps, as a gateway would see it. The core ticks after each step."""
         while seconds:
             step = min(seconds, LARGEST_STEP)
             self.now, seconds = self.now + step, seconds - step
@@ -185,10 +191,10 @@ class ChangedOffers:
         self.counts: Counter[int] = Counter()
 
     async def run(self, core: Core) -> None:
-        """Do nothing."""
+        """Do nothing. The test drives the core."""
 
     def offer_changed(self, device: int) -> None:
-        """Count."""
+        """Count a changed offer."""
         self.counts[device] += 1
 
 
@@ -215,7 +221,10 @@ def release_facts(folder: Path, version: str, *, component: Component = COMPONEN
 def site_facts(
     devices: Iterable[KnownDevice], *releases: ReleaseFacts, orders: tuple[SiteOrder, ...] = ()
 ) -> SiteFacts:
-    """Return the facts of a site whose devices have one Spec, with the products of some releases on its list."""
+    """Return the facts of a site.
+
+    Its devices have one Spec, and the products of the given releases are on the Spec's list.
+    """
     by_component: defaultdict[Component, list[ReleaseFacts]] = defaultdict(list)
     for one in releases:
         by_component[Component.of(one.id)].append(one)
@@ -234,7 +243,7 @@ def known_device(number: int, **changes: Any) -> KnownDevice:
 
 
 class GatewayCore:
-    """A real core with a state in a file, without a chain.
+    """A real core without a chain, whose state is in a file.
 
     Attributes:
         core: the core.
@@ -282,7 +291,7 @@ class GatewayCore:
         return [LogEntry.decode(raw) for raw in self.log]
 
     async def has_entries(self, count: int) -> None:
-        """Let other tasks run until as many entries wait for the log."""
+        """Let other tasks run until a number of entries wait for the log."""
         while self.state.waiting() < count:  # noqa: ASYNC110 - a thread writes them
             await asyncio.sleep(0)
 
@@ -291,7 +300,7 @@ class GatewayCore:
 async def gateway_core(
     folder: Path, facts: SiteFacts, *, policy: GroupPolicy | None = None
 ) -> AsyncIterator[GatewayCore]:
-    """Run a real core with some facts, and the policy for all devices."""
+    """Run a real core with given facts, and with one policy for all devices."""
     with GatewayCore(folder) as gateway:
         await gateway.core.update(facts, {"default": policy or GroupPolicy()})
         yield gateway

@@ -1,4 +1,4 @@
-"""Runs a gateway in a thread, with a face without a protocol that a test drives."""
+"""Runs a gateway in a thread. Its face has no protocol, and a test drives it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.waiting import DEADLINE, eventually
 
 
 class FakeFace:
-    """A face without a protocol: a test calls the core from its own thread."""
+    """A face without a protocol. A test calls the core through it from the test's own thread."""
 
     name = "fake"
 
@@ -31,12 +31,12 @@ class FakeFace:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, core: Core) -> None:
-        """Keep the core, and wait for the end."""
+        """Keep the core, and wait until the task is cancelled."""
         self._core, self._loop = core, asyncio.get_running_loop()
         await asyncio.Event().wait()
 
     def offer_changed(self, device: int) -> None:
-        """Note the device."""
+        """Record the device."""
         self.changed.append(device)
 
     @property
@@ -45,7 +45,7 @@ class FakeFace:
         return self._core is not None
 
     def call(self, coroutine: Callable[[Core], Coroutine[Any, Any, Any]]) -> Any:
-        """Call the core in its loop."""
+        """Run a coroutine of the core in the gateway's event loop."""
         assert self._core
         assert self._loop
         return asyncio.run_coroutine_threadsafe(coroutine(self._core), self._loop).result(DEADLINE)
@@ -60,7 +60,7 @@ class FakeFace:
         return found
 
     def knows(self, number: int) -> bool:
-        """Whether the gateway has read that a device is of its site."""
+        """Whether the gateway has read that a device belongs to its site."""
 
         async def ask(core: Core) -> bool:
             return core.device(number) is not None
@@ -79,7 +79,7 @@ class FakeFace:
         return found
 
     def report(self, number: int, device: SigningDevice, image: bytes, product: str | None = None) -> None:
-        """Report by a signed statement which image a device runs."""
+        """Report with a signed statement which image a device runs."""
 
         async def report(core: Core) -> bool:
             digest = hashlib.sha256(image).digest()

@@ -1,4 +1,4 @@
-"""The loader compiled for this computer, with a flash in memory in which any operation can be cut off."""
+"""The loader compiled for this computer. Its flash is in memory, and any flash operation can be cut off."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SLOT_0, SLOT_1, SLOT_SIZE, FLASH_SIZE, STATE = 0x1000, 0x2000, 0x1000, 0x3400, 0
 STACK = 0x2000_3000
 RETURNED, REFUSED, STARTED, RESET, POWER_CUT = range(5)
 BEFORE, SOME, MOST, FIRST, NOISE, AFTER = range(6)
-"""What the cells of an interrupted operation contain (``enum torn`` in ``device/ports/host/host.c``)."""
+"""The contents of the cells after an interrupted operation (``enum torn`` in ``device/ports/host/host.c``)."""
 TORN = range(6)
 ABSENT, UNUSED, SILENT, ACCEPTED, REFUSED_BY_CHIP = range(5)
 """What the secure element answers (``device/loader/secure_element.h``)."""
@@ -64,7 +64,7 @@ class HostDevice:
         ctypes.memmove(self._flash, contents, FLASH_SIZE)
 
     def answer_of_chip(self, verdict: int) -> None:
-        """Set what the secure element answers from now on."""
+        """Set the answer of the secure element from now on."""
         self._numbers["verdict"].value = verdict
 
     def load(self, slot_0: bytes, slot_1: bytes) -> None:
@@ -77,7 +77,7 @@ class HostDevice:
             self._numbers[name].value = 0
 
     def plan(self, cut: Cut | None) -> None:
-        """Plan the next power cut, or none."""
+        """Plan the next power cut; None plans no cut."""
         chosen = cut or Cut(0)
         self._numbers["cut"].value, self._numbers["torn"].value = chosen.operation, chosen.torn
         self._numbers["seed"].value = chosen.seed
@@ -100,7 +100,7 @@ class HostDevice:
         return Running(self._report.flags, self._report.refusal)
 
     def request(self) -> bool:
-        """Request the image of slot 1 by its digest, as a digest TLV without a security counter before it."""
+        """Request the image of slot 1 by its digest, written as a digest TLV without a security counter before it."""
         return self.request_digest(digest_of(self.slot(1)))
 
     def request_digest(self, digest: bytes) -> bool:
@@ -112,7 +112,7 @@ class HostDevice:
         return self._call(self._library.host_mark, 1 + 3) == RETURNED
 
     def revert(self) -> bool:
-        """Ask for the image before."""
+        """Request the previous image."""
         return self._call(self._library.host_mark, 1 + 3 + 1) == RETURNED
 
     def _call(self, function: Callable[..., int], *arguments: int | bytes) -> int:

@@ -39,7 +39,7 @@ class Gateway:
         repeat: whether the CARs repeat blocks.
         token: the required bearer token; empty if none is required.
         asked: requested paths, with their counts.
-        refused: requests that our client must not send.
+        refused: requests that BlockOTA's client must not send.
         shown: values of the received ``Authorization`` headers.
     """
 
@@ -137,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """A server that does not wait for its connections at its end, and does not report errors."""
+    """A server that does not wait for open connections when it ends, and does not report errors."""
 
     daemon_threads = True
     block_on_close = False

@@ -21,7 +21,7 @@ def p256_key(number: int) -> PublicKey:
 
 
 def keys_of(number: int, *, account: str | None = None) -> Keys:
-    """Return keys of all uses. The account is that of no one, unless one is given."""
+    """Return keys for all purposes. Unless an account is given, the account belongs to no key."""
     word = hashlib.sha256(b"identity %d" % number).digest
     other = to_checksum_address("0x" + word()[:20].hex())
     log_key = hashlib.sha256(b"log %d" % number).digest()
@@ -29,7 +29,7 @@ def keys_of(number: int, *, account: str | None = None) -> Keys:
 
 
 def enrolment_of(number: int, kind: IdentityKind = IdentityKind.GATEWAY, *, account: str | None = None) -> Enrolment:
-    """Return the enrolment of an identity with keys of all uses and the virtual IP 10.64.0.n."""
+    """Return the enrolment of an identity with keys for all purposes and the virtual IP 10.64.0.n."""
     return Enrolment(UUIDS[number], kind, keys_of(number, account=account), IPv4Address(0x0A400000 + number + 1))
 
 

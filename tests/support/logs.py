@@ -12,7 +12,7 @@ ORIGIN = "log.example/7"
 
 
 def note_signer(name: str = ORIGIN, algorithm: NoteAlgorithm = NoteAlgorithm.ED25519, *, seed: int = 1) -> NoteSigner:
-    """Return a key of a log or a witness that depends on the seed only."""
+    """Return a key of a log or a witness. It depends only on the seed."""
     private = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
     return NoteSigner(VerifierKey(name, algorithm, private.public_key().public_bytes_raw()), private.sign)
 

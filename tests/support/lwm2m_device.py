@@ -1,7 +1,8 @@
-"""An LwM2M device for tests, stricter than the specification: it refuses writes in a wrong order.
+"""An LwM2M device for tests.
 
-It is a client of the gateway's plain port and a server of its own resources, on one UDP socket. It shares no code with
-the gateway but aiocoap's encoding of messages.
+It is stricter than the specification, and refuses writes in a wrong order. On one UDP socket, the device is both a
+client of the gateway's plain port and a server of its own resources. It shares no code with the gateway except
+aiocoap's encoding of messages.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         package: the downloaded image.
         values: further readable resources by path, as text.
         asked: the methods and paths of the gateway's requests, in order.
-        can_pull, can_push: what the device accepts.
+        can_pull, can_push: whether the device can pull images, and whether it accepts pushed images.
         rolls_back: whether an update ends with the old image.
         stalls: whether a download never ends.
-        pull_result: the result with which each download fails; 0 for a good one.
-        block: size of the blocks that it asks for, as an exponent of the block option.
+        pull_result: the result with which each download fails; 0 for a successful download.
+        block: size of the blocks that the device asks for, as an exponent of the block option.
         server: the URI of the gateway's port for devices.
         image: the running image, which the object 26241 reports; None for a device without this object.
-        sign: signs the image over the gateway's nonce; None for a device that does not sign.
+        sign: signs the image together with the gateway's nonce; None for a device that does not sign.
     """
 
     def __init__(self) -> None:
@@ -130,14 +131,14 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         return await self.register(number)
 
     def end_update(self) -> None:
-        """Start the downloaded image, if the device was asked to."""
+        """Start the downloaded image if the gateway requested it."""
         if self.state == UPDATING:
             self.state, self.result = IDLE, 8 if self.rolls_back else 1
             if not self.rolls_back:
                 self.version, self.image = self.next_version, self.package if self.image is not None else None
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition is true after a request of the gateway."""
+        """Wait until a condition is true. It is checked after each request of the gateway."""
         async with asyncio.timeout(10):
             while not condition():
                 self.heard.clear()
@@ -204,7 +205,10 @@ class Lwm2mDevice(ObservableResource, PathCapable):
         return Message(code=CONTINUE if block.more else CHANGED, block1=place)
 
     async def _pull(self) -> None:
-        """Fetch the image block by block. The blocks must have one ETag, which begins the image's SHA-256."""
+        """Fetch the image block by block.
+
+        All blocks must have the same ETag, which is the beginning of the image's SHA-256.
+        """
         if self.pull_result:
             self.state, self.result = IDLE, self.pull_result
         if self.pull_result or self.stalls:
@@ -231,14 +235,14 @@ class Lwm2mDevice(ObservableResource, PathCapable):
 
 
 class _Object(ObservableResource, PathCapable):
-    """The resources of one object; 5/0/3 can be observed."""
+    """The resources of one object. Resource 5/0/3 can be observed."""
 
     def __init__(self, device: Lwm2mDevice, number: str) -> None:
         super().__init__()
         self._device, self._number = device, number
 
     async def needs_blockwise_assembly(self, _: Message) -> bool:
-        """Blocks are assembled by the device."""
+        """Return False, because the device assembles blocks itself."""
         return False
 
     async def add_observation(self, request: Message, observation: Any) -> None:

@@ -38,8 +38,8 @@ class DeliveringCore(FakeCore):
     """A core for one device, with the real state machine of its delivery.
 
     Attributes:
-        new: the release to deliver, offered according to the state machine.
-        step: is notified after each call that changes the state.
+        new: the release to deliver. The state machine decides when it is offered.
+        step: notified after each call that changes the state.
         entries: kinds of the logged entries.
     """
 
@@ -59,7 +59,7 @@ class DeliveringCore(FakeCore):
         self._advance(Planned(Target(self.new.release, self.new.image)))
 
     def withdraw(self) -> None:
-        """Take the target away."""
+        """Remove the target."""
         self._advance(Planned(None))
 
     def time(self) -> int:
@@ -72,7 +72,7 @@ class DeliveringCore(FakeCore):
         return self.delivery
 
     def offer(self, number: int, product: str | None = None) -> DeviceOffer | None:
-        """Return the offer of the state machine."""
+        """Return the offer that the state machine makes."""
         assert product is None
         is_open = number == 256 and self.delivery.offer is not None
         return replace(self.new, job=self.delivery.job, not_before=self.not_before) if is_open else None
@@ -92,17 +92,17 @@ class DeliveringCore(FakeCore):
         return True
 
     async def offered(self, number: int, job: int) -> bool:
-        """Note that the device was notified."""
+        """Record that the device was notified."""
         return await self._of_job(number, job, Offered())
 
     async def progress(self, number: int, job: int, received: int = 0) -> bool:
-        """Note the progress."""
+        """Record the progress."""
         return await self._of_job(number, job, Progress(received))
 
     async def outcome(
         self, number: int, job: int, *, succeeded: bool, reason: str = "", is_refusal: bool = False
     ) -> bool:
-        """Note the outcome."""
+        """Record the outcome."""
         return await self._of_job(number, job, Outcome(succeeded, reason, is_refusal))
 
     async def warn(self, number: int | None, reason: str) -> None:
@@ -139,7 +139,7 @@ class DeliveringCore(FakeCore):
 
 @asynccontextmanager
 async def serving(core: Core, folder: Path) -> AsyncIterator[tuple[Lwm2mFace, int]]:
-    """Run the face without DTLS; yields it with its first port."""
+    """Run the face without DTLS. Yields the face and its first port."""
     port = free_ports()
     ready = asyncio.Event()
 
@@ -161,7 +161,7 @@ async def serving(core: Core, folder: Path) -> AsyncIterator[tuple[Lwm2mFace, in
 
 
 def free_ports() -> int:
-    """Return a port that is free together with the next one."""
+    """Return a free port whose successor is also free."""
     while True:
         with socket.socket(type=socket.SOCK_DGRAM) as first, socket.socket(type=socket.SOCK_DGRAM) as second:
             first.bind(("127.0.0.1", 0))

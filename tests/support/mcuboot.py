@@ -22,18 +22,21 @@ OTHER_KEY = ec.derive_private_key(8, ec.SECP256R1())
 
 
 def public_key(private: ec.EllipticCurvePrivateKey) -> PublicKey:
-    """Return the public key of a private one."""
+    """Return the public key of a private key."""
     return read_spki(private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def sign_image(image: bytes, key: ec.EllipticCurvePrivateKey = KEY) -> bytes:
-    """Sign the digest of an image, as a token does."""
+    """Sign the digest of an image, as a hardware token does."""
     r, s = decode_dss_signature(key.sign(image_digest(image), ec.ECDSA(Prehashed(SHA256()))))
     return with_signature(image, public_key(key), r.to_bytes(32) + s.to_bytes(32))
 
 
 def unsigned_image(name: bytes, *counters: int | bytes) -> bytes:
-    """Return an image with these security counters, of which imgtool makes at most one; each name gives another."""
+    """Return an image with the given security counters. imgtool itself writes at most one.
+
+    Each name gives a different image.
+    """
     code = program(0x4000 + HEADER_SIZE, after=name.ljust(64, b"."))
     protected = b""
     for counter in counters:
@@ -47,7 +50,7 @@ def unsigned_image(name: bytes, *counters: int | bytes) -> bytes:
 
 
 def write_image(path: str, *counters: int, key: ec.EllipticCurvePrivateKey | None = KEY) -> bytes:
-    """Write an image to a file; its name is part of the program. Without a key, the image is not signed."""
+    """Write an image to a file. The name becomes a part of the program. Without a key, the image is not signed."""
     image = unsigned_image(path.encode(), *counters)
     image = sign_image(image, key) if key else image
     Path(path).write_bytes(image)

@@ -37,11 +37,11 @@ def matches(pattern: str, topic: str) -> bool:
 
 @dataclass
 class FakeBroker:
-    """A broker.
+    """A message broker in this process.
 
     Attributes:
-        has_rules: whether it keeps devices apart.
-        admits_strangers: whether it accepts clients without a name.
+        has_rules: whether the broker keeps devices apart.
+        admits_strangers: whether the broker accepts clients without a name.
         retained: the retained messages by topic.
         published: all messages, in order.
         clients: the connected clients by name.
@@ -72,7 +72,7 @@ class FakeBroker:
         return any(matches(one.format(name), topic) for one in (*patterns, *_RULES.get(name, ())))
 
     def deliver(self, sender: str, message: Message) -> None:
-        """Deliver a message to all that may have it."""
+        """Deliver a message to all clients that may receive it."""
         if "+" in message.topic or "#" in message.topic or not self.allows(_DEVICE_WRITES, sender, message.topic):
             return
         self.published.append(message)
@@ -83,7 +83,7 @@ class FakeBroker:
         self.changed.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until a condition is true after a message."""
+        """Wait until a condition is true. It is checked after each message."""
         async with asyncio.timeout(60):
             while not condition():
                 self.changed.clear()
@@ -103,14 +103,14 @@ class FakeConnection:
         self.queue: asyncio.Queue[Message | None] = asyncio.Queue()
 
     async def subscribe(self, topic: str) -> bool:
-        """Subscribe; like mosquitto, the broker grants everything."""
+        """Subscribe to a topic. Like mosquitto, the broker grants every subscription."""
         self.topics.append(topic)
         for retained, payload in self.broker.retained.items():
             self.take(Message(retained, payload, is_retained=True))
         return True
 
     async def publish(self, topic: str, payload: bytes, *, is_retained: bool = False) -> None:
-        """Publish; like mosquitto, the broker does not report that it drops a message."""
+        """Publish a message. Like mosquitto, the broker does not report that it drops a message."""
         await asyncio.sleep(0)
         self.broker.deliver(self.name, Message(topic, payload, is_retained))
 
@@ -121,7 +121,7 @@ class FakeConnection:
         raise MessagingError("the broker is out of reach", why="the test cut the connection")
 
     def take(self, message: Message) -> None:
-        """Take a message of a subscription."""
+        """Accept a message of a subscription."""
         allowed = self.broker.allows(_DEVICE_READS, self.name, message.topic)
         if allowed and any(matches(topic, message.topic) for topic in self.topics):
             self.queue.put_nowait(message)
@@ -142,14 +142,17 @@ class FakeThing:
         return await self.ask_raw(end, json.dumps({"clientToken": token, **fields}).encode())
 
     async def ask_raw(self, end: str, payload: bytes) -> dict[str, Any]:
-        """Send a payload, and return the fields of the answer; ``topic`` is its end."""
+        """Send a payload, and return the fields of the answer.
+
+        The field ``topic`` has the end of the answer's topic.
+        """
         topic = f"$aws/things/{self.number}/{end}"
         await self.connection.publish(topic, payload)
         message = await self.next(lambda one: one.topic.startswith(f"{topic}/"))
         return {**json.loads(message.payload), "topic": message.topic.rpartition("/")[2]}
 
     async def next(self, is_wanted: Callable[[Message], object]) -> Message:
-        """Return the next message that is wanted; others are dropped."""
+        """Return the next wanted message. Other messages are dropped."""
         async with asyncio.timeout(60):
             async for message in self._messages:
                 if is_wanted(message):
@@ -159,7 +162,7 @@ class FakeThing:
 
 @asynccontextmanager
 async def thing(broker: FakeBroker, number: int) -> AsyncIterator[FakeThing]:
-    """Connect a device, which subscribes to all that it may have."""
+    """Connect a device. It subscribes to all topics that it may receive."""
     async with broker.connect(str(number)) as connection:
         for topic in _DEVICE_READS:
             await connection.subscribe(topic.format(number))
@@ -167,7 +170,7 @@ async def thing(broker: FakeBroker, number: int) -> AsyncIterator[FakeThing]:
 
 
 async def while_running(task: Awaitable[object], work: Awaitable[None]) -> None:
-    """Do something while a face runs; a failure of either is raised."""
+    """Do some work while a face runs. A failure of either is raised."""
     running, working = asyncio.ensure_future(task), asyncio.ensure_future(work)
     done, rest = await asyncio.wait([running, working], return_when=asyncio.FIRST_COMPLETED)
     for one in rest:

@@ -1,4 +1,4 @@
-"""Network namespaces as separate hosts on one bridge. Needs CAP_NET_ADMIN."""
+"""Network namespaces as separate hosts on one bridge. They need CAP_NET_ADMIN."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NUMBERS = itertools.count(1)
 
 
 def run(*command: str) -> str:
-    """Run a program and return its output; its messages appear if it fails."""
+    """Run a program and return its output. If it fails, its messages are shown."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
@@ -42,12 +42,14 @@ class NamespaceHost:
 
 @dataclass
 class Lan:
-    """A bridge with hosts; this machine is the host `address` on it.
+    """A bridge with hosts.
+
+    This machine has the address `address` on the bridge.
 
     Attributes:
-        name: begin of the names of its interfaces and namespaces.
-        network: the first three bytes of its addresses.
-        hosts: its hosts.
+        name: the beginning of the names of the interfaces and namespaces.
+        network: the first three bytes of the addresses on the bridge.
+        hosts: the hosts on the bridge.
     """
 
     name: str

@@ -22,7 +22,7 @@ from tests.conftest import wait_for_chain
 
 @contextmanager
 def fresh_anvil(*options: str, history: int = 256) -> Iterator[Chain]:
-    """Start a separate anvil chain with these options, which keeps the states of the last `history` blocks."""
+    """Start a separate anvil chain with these options. It keeps the states of the last `history` blocks."""
     port = free_port()
     command = [str(find_anvil()), "--chain-id", str(LOCAL_CHAIN_ID), "--port", str(port), *options]
     command += ["--prune-history", str(history)]
@@ -43,7 +43,7 @@ class Line:
         cut_before: method of the request before which the connection breaks.
         cut_after: method of the request after whose processing the connection breaks, before the response.
         is_cut: whether the connection is broken.
-        stale: method for which the last response is repeated, as by a lagging node.
+        stale: the method for which the last response is repeated, as a lagging node would do.
         requests: methods of the requests that reached the node.
     """
 
@@ -149,9 +149,10 @@ def post(url: str, body: bytes) -> bytes:
 
 
 def free_port_pair() -> int:
-    """Return a free port of 127.0.0.1 whose successor is free too.
+    """Return a free port of 127.0.0.1 whose successor is also free.
 
-    Both are below 32,768: above, the system chooses the ports of connections, also of one that is made meanwhile.
+    Both ports are below 32,768. Above this number, the system chooses the ports of connections, which could take one of
+    the two in the meantime.
     """
     while True:
         port = random.SystemRandom().randrange(20_000, 30_000)

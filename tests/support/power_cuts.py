@@ -1,7 +1,8 @@
-"""Updates of a device whose power fails: scenarios, cuts, and the judgement of what the device runs afterwards.
+"""Updates of a device whose power fails.
 
-A device may be cut off at any instant. Afterwards it must start one of the two images that the scenario allows, byte
-for byte, and the update must still be possible.
+The module has scenarios, power cuts, and a judge of what the device runs afterwards. A device may be cut off at any
+instant. Afterwards it must start one of the two images that the scenario allows, byte for byte, and the update must
+still be possible.
 """
 
 from __future__ import annotations
@@ -11,22 +12,23 @@ from dataclasses import dataclass
 from typing import Protocol
 
 BOOTS = 12
-"""Boots after which no trial may be in progress; a trial takes three and its end one more."""
+"""The number of boots after which a device counts as not running anything. A trial takes three boots, and its end takes
+one."""
 ATTEMPTS = 2
 """Boots after which a device counts as one that runs nothing."""
 
 
 class PowerLostError(Exception):
-    """The planned power cut happened."""
+    """The planned power cut has happened."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where power fails.
+    """A point at which the power fails.
 
     Attributes:
-        operation: the number of the flash operation in which it fails, counted from 1.
-        torn: what the cells of the interrupted operation contain then, in the device's own numbers.
+        operation: the number of the flash operation during which the power fails, counted from 1.
+        torn: the contents of the interrupted operation's cells after the cut, in the device's own numbers.
         seed: selects the bits that have changed.
     """
 
@@ -41,7 +43,7 @@ class Running:
 
     Attributes:
         flags: the flags of the boot report (``device/loader/boot_report.h``).
-        refusal: why the loader refused the requested image; 0 if it did not.
+        refusal: why the loader refused the requested image; 0 if it did not refuse it.
     """
 
     flags: int
@@ -49,12 +51,12 @@ class Running:
 
     @property
     def is_trial(self) -> bool:
-        """Whether the image must confirm, or is rolled back."""
+        """Whether the image must confirm itself, because otherwise it is rolled back."""
         return bool(self.flags & 1)
 
 
 class UpdatableDevice(Protocol):
-    """A device with two slots. Every method but `load` and `plan` raises PowerLostError at the planned cut."""
+    """A device with two slots. At the planned cut, every method except `load` and `plan` raises PowerLostError."""
 
     @property
     def operations(self) -> int:
@@ -64,7 +66,7 @@ class UpdatableDevice(Protocol):
         """Fill both slots, erase the state, and set the number of operations to 0."""
 
     def plan(self, cut: Cut | None) -> None:
-        """Plan the next power cut, or none."""
+        """Plan the next power cut; None plans no cut."""
 
     def slot(self, number: int) -> bytes:
         """Return the contents of a slot."""
@@ -73,28 +75,28 @@ class UpdatableDevice(Protocol):
         """Write an image to slot 1 by operations of the flash controller."""
 
     def boot(self) -> Running | None:
-        """Reset the device; return what it runs, or None if it runs nothing."""
+        """Reset the device. Returns the image that it runs, or None if it runs no image."""
 
     def request(self) -> bool:
-        """Let the running image request that of slot 1; return False if it was refused."""
+        """Let the running image request the image of slot 1. Returns False if the request was refused."""
 
     def confirm(self) -> bool:
-        """Let the running image confirm itself; return False if it was refused."""
+        """Let the running image confirm itself. Returns False if the confirmation was refused."""
 
     def revert(self) -> bool:
-        """Let the running image ask for the image before; return False if it was refused."""
+        """Let the running image request the previous image. Returns False if the request was refused."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One course of an update.
+    """The course of one update.
 
     Attributes:
         slot_0: the name of the image that the device runs at the start.
         slot_1: the name of the image in slot 1.
         steps: the names of methods of the device, in order.
-        final: the name of the image that it runs at the end.
-        damaged: the offset of a byte of slot 0 that is wrong at the start; None for none.
+        final: the name of the image that the device runs at the end.
+        damaged: the offset of a byte of slot 0 that is wrong at the start; None if no byte is wrong.
     """
 
     name: str
@@ -116,11 +118,11 @@ SCENARIOS = (
     Scenario("a shorter image", "long", OLD, UPDATE, OLD),
     Scenario("a damaged image beside an intact one", OLD, NEW, ("boot", "confirm", "boot"), NEW, damaged=700),
 )
-"""The courses whose every flash operation is cut off."""
+"""The courses in which every flash operation is cut off once."""
 
 
 def play(device: UpdatableDevice, scenario: Scenario, images: Mapping[str, bytes]) -> Running | None:
-    """Load a device, and perform the steps of a scenario; return the result of the last boot."""
+    """Load a device, and perform the steps of a scenario. Returns the result of the last boot."""
     first = bytearray(images[scenario.slot_0])
     if scenario.damaged is not None:
         first[scenario.damaged] ^= 0x10
@@ -139,7 +141,7 @@ def find_fault(
     """Play a scenario with power cuts, one after the other, and judge the device after them.
 
     Returns:
-        What is wrong, empty if nothing is; and the number of cuts that happened.
+        The fault, empty if there is none; and the number of cuts that happened.
     """
     planned: Iterator[Cut] = iter(cuts)
     device.plan(next(planned, None))
@@ -177,7 +179,7 @@ def find_fault(
 
 
 def _fault_of_running(device: UpdatableDevice, allowed: Mapping[str, bytes]) -> str:
-    """Boot until the device runs an image; return what is wrong with it."""
+    """Boot until the device runs an image. Returns the fault of this image; empty if it is allowed."""
     for _ in range(ATTEMPTS):
         if device.boot():
             found = [name for name, image in allowed.items() if device.slot(0).startswith(image)]
@@ -186,7 +188,7 @@ def _fault_of_running(device: UpdatableDevice, allowed: Mapping[str, bytes]) -> 
 
 
 def _settle(device: UpdatableDevice) -> Running | None:
-    """Boot until no trial is in progress, without a confirmation."""
+    """Boot, without confirming, until no trial is in progress."""
     running = None
     for _ in range(BOOTS):
         running = device.boot()

@@ -1,8 +1,8 @@
 """A BBC micro:bit in QEMU with a power supply that can fail at any instant.
 
-QEMU's model of the nRF51 has a flash controller, but neither keeps the flash in a file nor survives a reset: at a reset
-it writes the first content of the flash again. So every boot is a process of its own. At a reset, and when the power is
-cut, the process is stopped, its flash is saved, and it is killed; the next one starts with the saved flash.
+QEMU's model of the nRF51 has a flash controller. But it does not keep the flash in a file, and a reset writes the first
+content of the flash again. Every boot is therefore a process of its own. At a reset, and when the power is cut, the
+process is stopped, its flash is saved, and the process is killed. The next process starts with the saved flash.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Machine:
 
     Attributes:
         line: the other end of the serial line.
-        monitor: the connection to QEMU's monitor; readable if an event arrived.
-        has_reset: whether the program asked for a reset; QEMU has then stopped.
-        is_up: whether the program has sent something, and can receive.
+        monitor: the connection to QEMU's monitor. It is readable when an event has arrived.
+        has_reset: whether the program requested a reset. QEMU has then stopped.
+        is_up: whether the program has sent something, and can therefore receive.
     """
 
     def __init__(self, folder: Path, flash: bytes) -> None:
@@ -62,7 +62,7 @@ class Machine:
         self._ask("cont")
 
     def read_line(self) -> bytes:
-        """Return what the program has sent."""
+        """Return the bytes that the program has sent."""
         if not self.is_up:
             # QEMU looks at the line again, which it left out while the receiver was off, when another source is ready.
             self._ask("query-status")
@@ -70,7 +70,7 @@ class Machine:
         return self.line.recv(4096)
 
     def read_event(self) -> None:
-        """Read the event that the monitor has."""
+        """Read the event that the monitor has received."""
         self._note(json.loads(self._lines.readline()))
 
     def end(self) -> bytes:
@@ -99,14 +99,16 @@ class Machine:
 
 
 class QemuBoard:
-    """A micro:bit at a port, which is a link to a pseudo-terminal, as a context manager.
+    """A micro:bit at a port, as a context manager.
+
+    The port is a link to a pseudo-terminal.
 
     Args:
         folder: an empty folder.
         flash: the first content of the flash.
 
     Attributes:
-        port: path of the port. It stays when the board resets, as that of an interface chip does.
+        port: path of the port. Like the port of an interface chip, it stays when the board resets.
         boots: how often the board has started.
         ready: the number of the last start whose program can receive.
         sent: bytes that the board has received from the port.
@@ -133,7 +135,7 @@ class QemuBoard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Cut the power for ever."""
+        """Cut the power permanently."""
         self._is_ending = True
         self._waker.send(b"!")
         self._thread.join()
@@ -148,7 +150,7 @@ class QemuBoard:
         """Cut the power, and switch it on again.
 
         Args:
-            damage: makes the next content of the flash of that at the cut.
+            damage: returns the next content of the flash, given the content at the cut.
 
         Returns:
             The content of the flash at the cut.

@@ -24,7 +24,7 @@ def agent(folder: Path, signature: Signature, *macros: str, appendix: bytes = b"
 
     Args:
         folder: a folder for files.
-        signature: how it is signed.
+        signature: how the agent is signed.
         macros: definitions for the compiler.
         appendix: bytes that follow the program.
     """

@@ -1,4 +1,4 @@
-"""Log entries, a device that signs its statements, and a log with witnesses in memory."""
+"""Log entries, a device that signs its statements, and an in-memory log with witnesses."""
 
 from __future__ import annotations
 

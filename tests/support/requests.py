@@ -34,7 +34,7 @@ READING = {"name": "temperature", "value": 21.5, "unit": "Cel", "time": NOW}
 
 
 def private_key(algorithm: str, number: int = 0) -> ECKey | OKPKey | RSAKey:
-    """Return a key for an algorithm; another number is another key."""
+    """Return a key for an algorithm. Each number gives a different key."""
     return _private_key(algorithm, number)
 
 
@@ -68,7 +68,7 @@ def identity(algorithm: str = "ES256", **changed: Any) -> Identity:
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """Return the claims of a good request, with changed or further ones."""
+    """Return the claims of a valid request, with changed or further claims."""
     good = {"iat": NOW, "jti": "n-1", "aud": str(RECEIVER), "method": "submit", "data": READING}
     return good | changed
 
@@ -86,13 +86,13 @@ def request_of(signed: str, **changed: Any) -> bytes:
 
 
 def request(algorithm: str = "ES256", **changed: Any) -> bytes:
-    """Return a good request, with changed claims."""
+    """Return a valid request, with changed claims."""
     document = claims(**changed)
     return request_of(token(document, algorithm), method=document["method"])
 
 
 def published_request(*, fresh: bool = True, method: str = "submit", **changed: Any) -> bytes:
-    """Return a request in the form of the published system, with members that are changed after the signature."""
+    """Return a request in the form of the published system. Some members are changed after the signature."""
     covered: dict[str, Any] = {"data": READING, "identity": str(SENDER)}
     if fresh:
         covered |= {"time": NOW, "nonce": "n-1", "to": str(RECEIVER)}

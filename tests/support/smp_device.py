@@ -1,8 +1,8 @@
-"""A board with MCUboot and an SMP server on a pseudo-terminal: a stand-in that is stricter than boards are.
+"""A stand-in for a board with MCUboot and an SMP server, on a pseudo-terminal.
 
-It is written from the specification of SMP, and shares no code with the client of the gateway. It refuses chunks at
-wrong offsets, requests with unknown or doubled keys, uploads beside an image on trial, and tests of images that it does
-not have. An image that is not confirmed is rolled back at the next start.
+It is stricter than real boards. The stand-in is written from the specification of SMP, and shares no code with the
+gateway's client. It refuses chunks at wrong offsets, requests with unknown or repeated keys, uploads while an image is
+on trial, and tests of images that it does not have. An image that is not confirmed is rolled back at the next start.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ UNKNOWN, INVALID, NO_ENTRY, BAD_STATE, TOO_LARGE, NOT_SUPPORTED, BUSY = 1, 3, 5,
 
 
 def mcuboot_image(version: str, *, size: int = 3000, seed: bytes = b"") -> bytes:
-    """Return a plausible MCUboot image whose program and version differ with the arguments."""
+    """Return a plausible MCUboot image. Its program and version depend on the arguments."""
     major, minor, revision = map(int, version.split("."))
     content = hashlib.shake_256(version.encode() + seed).digest(size)
     program = struct.pack("<II", 0x2000_5000, 0x4101) + content
@@ -43,7 +43,7 @@ def mcuboot_image(version: str, *, size: int = 3000, seed: bytes = b"") -> bytes
 
 
 def digest_of(image: bytes) -> bytes | None:
-    """Return the digest in an image, as its loader computes it; None if the image is not valid."""
+    """Return the digest in an image, as the board's loader computes it; None if the image is not valid."""
     if len(image) < 32 or image[:4] != bytes.fromhex("3db8f396"):
         return None
     header, protected, size = struct.unpack_from("<HHI", image, 8)
@@ -79,14 +79,16 @@ class Faults:
 
 
 class SmpDevice:
-    """A board at a port, which is a link to a pseudo-terminal.
+    """A board at a port.
+
+    The port is a link to a pseudo-terminal.
 
     Args:
         port: path of the port.
-        image: the image that it runs, confirmed.
+        image: the image that the board runs; it is confirmed.
         slot_size: size of a slot in bytes.
         buffer: size of the buffer for one request.
-        keeps_upload: whether a power cut leaves the place of the upload.
+        keeps_upload: whether a power cut preserves the offset of the upload.
 
     Attributes:
         slots: the images in the two slots.
@@ -94,8 +96,8 @@ class SmpDevice:
         is_confirmed: whether the running image is confirmed.
         faults: faults to inject.
         starts: how often the board has started.
-        answers: how many requests it has answered.
-        written: bytes of uploads that were written, repeated ones counted again.
+        answers: how many requests the board has answered.
+        written: the number of bytes of uploads that were written. Repeated bytes are counted again.
     """
 
     def __init__(
@@ -134,7 +136,7 @@ class SmpDevice:
             self.port.symlink_to(os.ttyname(far))
 
     def unplug(self) -> None:
-        """Disconnect the board from the port; it keeps its power."""
+        """Disconnect the board from the port. It stays powered."""
         with self._lock:
             if self._ends:
                 self.port.unlink(missing_ok=True)
@@ -163,7 +165,7 @@ class SmpDevice:
             self.start()
 
     def _serve(self) -> None:
-        """Read lines and answer requests until the end."""
+        """Read lines and answer requests until the board is disconnected."""
         line, frame = b"", b""
         while not self._stop.is_set():
             with self._lock:
@@ -179,7 +181,7 @@ class SmpDevice:
                 frame = self._collect(one, frame)
 
     def _collect(self, line: bytes, frame: bytes) -> bytes:
-        """Add a line to the frame, and answer a complete one. Returns the incomplete frame."""
+        """Add a line to the frame, and answer a complete frame. Returns the incomplete frame."""
         if len(line) > _LINE + 2 or line[:2] not in (_FIRST, _NEXT):
             return b""
         try:
@@ -307,7 +309,7 @@ class SmpDevice:
         return {"off": len(self.slots[1])}
 
     def _is_resumed(self, size: int, name: bytes) -> bool:
-        """Begin an upload, or find the one that was interrupted."""
+        """Begin an upload, or find the interrupted upload."""
         if not 0 < size <= self._slot_size or len(name) not in (0, 32):
             raise ValueError(TOO_LARGE)
         if self.is_pending or not self.is_confirmed:
@@ -326,7 +328,7 @@ class SmpDevice:
 
 
 def _only(body: dict[str, Any], known: Mapping[str, type], *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return a request's body with the known keys and types alone."""
+    """Return a request's body, which must have only the known keys and types."""
     needed = set(known) - set(optional)
     if not needed <= set(body) <= set(known) or any(type(value) is not known[key] for key, value in body.items()):
         raise ValueError(INVALID)
@@ -355,7 +357,7 @@ def decoded(raw: bytes) -> dict[str, Any]:
     """Decode a body, which must be one CBOR map.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: the body is not one CBOR map.
     """
     value, rest = _item(raw)
     if rest or not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Runs commands on a pseudo-terminal, and reads what a person sees on the screen, with the emulator pyte."""
+"""Runs commands on a pseudo-terminal. The emulator pyte determines what a person sees on the screen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support import forks
 
 CTRL_C = "\x03"
 _ROWS = 300
-"""Rows of the screen: nothing scrolls away."""
+"""The number of rows of the screen. It is so large that nothing scrolls away."""
 _TIMEOUT = 60.0
 """Seconds without output after which a command counts as hung."""
 

@@ -1,4 +1,7 @@
-"""A witness for tests (C2SP tlog-witness): it signs trees that continue the newest tree that it has seen."""
+"""A witness for tests (C2SP tlog-witness).
+
+It signs a tree only if the tree continues the newest tree that it has seen.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class WitnessServer(ThreadingHTTPServer):
 
     Attributes:
         seen: the newest tree of each log, by the log's origin.
-        answer: status and body of all answers, in place of the right ones.
+        answer: status and body that replace all correct answers.
     """
 
     def __init__(self, *logs: VerifierKey) -> None:
